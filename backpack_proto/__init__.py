@@ -1,0 +1,1 @@
+"""Backpack Exchange, sans-IO."""

@@ -1,0 +1,90 @@
+"""JSON of REST answers into typed values, with the two things that JSON libraries let through.
+
+Decimals arrive as strings, so `"NaN"` and `"1e999999999"` would pass for numbers: the first poisons every comparison, the second
+fills the memory of whoever prints it without an exponent. Neither leaves this module. Times arrive as text without a zone, and mean
+UTC (docs/protocol.md section 8, trap 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
+
+from .errors import RemoteProtocolError
+
+__all__ = ["DECIMAL_DIGITS", "decode", "sane", "unix_ms"]
+
+T = TypeVar("T")
+
+DECIMAL_DIGITS: Final = 100
+"""How far a digit may stand from the decimal point; the exchange's longest numbers have 28 digits (docs/protocol.md 6.4)."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def decode(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
+    """Read JSON as `type_`; numbers may come as strings, unknown members are passed over.
+
+    `type_` is anything that msgspec can decode; `what` names the document in errors.
+
+    Raises:
+        RemoteProtocolError: not JSON, not of that shape, or a decimal that is no usable number.
+    """
+    try:
+        value = _decoder(cast("Hashable", type_)).decode(body)
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # bytes that are no UTF-8 raise UnicodeDecodeError, deep nesting RecursionError
+        raise RemoteProtocolError(f"{what}: {error}") from None
+    if not _all_sane(value):
+        raise RemoteProtocolError(f"{what}: a decimal is not a usable number")
+    return cast("T", value)
+
+
+def sane(value: Decimal) -> bool:
+    """Whether a decimal is finite and has no digit more than `DECIMAL_DIGITS` away from its point."""
+    return value.is_finite() and -DECIMAL_DIGITS < value.adjusted() < DECIMAL_DIGITS
+
+
+def unix_ms(text: str) -> int:
+    """Milliseconds since the epoch of a time such as `2026-09-01 16:52:00` or `2026-09-23T04:00:00.094`; no zone means UTC.
+
+    Raises:
+        RemoteProtocolError: the text is no time.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return (moment - _EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        raise RemoteProtocolError(f"{text[:40]!r} is no time") from None
+
+
+@lru_cache(maxsize=256)
+def _decoder(type_: Hashable) -> msgspec.json.Decoder[Any]:
+    # Not strict, for `lastUpdateId` and `trades` are numbers in strings (docs/protocol.md 5.1, 6.1).
+    return msgspec.json.Decoder(type_, strict=False)
+
+
+def _all_sane(value: object) -> bool:
+    """Whether every decimal inside a decoded value is a usable number."""
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, Decimal):
+            if not sane(value):
+                return False
+        elif isinstance(value, tuple | list):
+            rest.extend(value)
+        elif isinstance(value, dict):
+            rest.extend(value.values())
+        elif isinstance(value, msgspec.Struct):
+            rest.extend(getattr(value, name) for name in value.__struct_fields__)
+    return True

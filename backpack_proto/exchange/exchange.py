@@ -1,0 +1,192 @@
+"""The simulated exchange: Backpack's public wire as a pure state machine, the server twin of the client's Session.
+
+Theory of operation. What clients send comes in as values, what is to be sent goes out as values; whoever serves the exchange owns
+sockets and clock. Everything is drawn from one seed and the times handed in. The markets stand still until the first input, whose
+moment ties the exchange to both clocks; from then on they move by themselves, and every input first lets happen what is due by
+then. When the process was away for long, only the last second of what was missed happens, and what recurs happens once.
+
+Each market has random generators of its own, so what one market does depends on nothing but the seed and the time.
+
+Fills and resting orders carry owners. What happens to orders of an account would be told on the `account.*` streams; these can be
+subscribed to, and are silent as long as no account trades.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import Enum
+from heapq import heappop, heappush
+from random import Random
+from typing import TypeAlias
+
+from backpack_proto.errors import LocalProtocolError, UnknownSymbol
+from backpack_proto.inputs import TimerFired
+from backpack_proto.machine import Now, earliest
+
+from .audience import Audience, existing_streams
+from .authentication import THROWAWAY_API_KEY, Authentication
+from .listings import LISTINGS
+from .market import Market
+from .messages import ExchangeInput, ExchangeOutput, RequestReceived, SendFrame
+from .orders import Outcome, Side
+from .publication import TURN_MS, Publication
+from .routes import Routes
+from .sockets import Sockets
+
+__all__ = ["Exchange"]
+
+Levels: TypeAlias = tuple[tuple[Decimal, Decimal], ...]
+
+MAX_SPEED = 1_000.0
+CATCH_UP_US = 1_000_000
+"""How far back events that were missed still happen."""
+MOST_EVENTS = 2_000
+"""Book events per input; markets that are due for more lose them."""
+
+
+class _Task(Enum):
+    """What a market does by itself."""
+
+    EVENT = 0
+    """Something happens to the book."""
+    TURN = TURN_MS * 1_000
+    """Windows of aggregated depth may end."""
+    SECOND = 1_000_000
+    """Tickers, mark price and candles are due."""
+    MINUTE = 60_000_000
+    """Open interest is due."""
+
+    @property
+    def period_us(self) -> int:
+        """How often it recurs; 0 when that is up to chance."""
+        return self.value
+
+
+class Exchange:
+    """The whole exchange: markets, websockets and REST; a `Machine`.
+
+    `unix_us` is where the made-up history ends, microseconds since the epoch, not later than the first input. `speed` multiplies how
+    much happens to the books (0: nothing). `api_key` is the base64 public key of the one account that may subscribe to private
+    streams.
+
+    Raises:
+        InvalidKey: `api_key` is not the base64 of 32 bytes.
+        LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`.
+    """
+
+    def __init__(self, *, seed: int, unix_us: int, speed: float = 1.0, api_key: str = THROWAWAY_API_KEY) -> None:
+        if not 0.0 <= speed <= MAX_SPEED:
+            raise LocalProtocolError(f"markets cannot move at speed {speed}")
+        authentication = Authentication(api_key)
+        self.api_key = api_key
+        """The API key of the throwaway account."""
+        self._speed = speed
+        self._engine_us = unix_us
+        self._markets = {listing.symbol: Market(listing, seed=seed, start_us=unix_us) for listing in LISTINGS if listing.open}
+        audience = Audience()
+        self._publications = {
+            symbol: Publication(market, audience, Random(f"{market.seed}:publication"))
+            for symbol, market in self._markets.items()
+        }
+        self._sockets = Sockets(audience, authentication, existing_streams(LISTINGS), Random(f"{seed}:sockets"))
+        self._routes = Routes(LISTINGS, self._markets)
+        self._phases = Random(f"{seed}:phases")
+        self._tasks: list[tuple[int, int, _Task, str]] = []
+        self._scheduled = 0
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The markets whose book is open."""
+        return tuple(self._markets)
+
+    def levels(self, symbol: str) -> tuple[Levels, Levels, int]:
+        """Bids and asks of a book as (price, quantity), best first, and the id of its last update.
+
+        Raises:
+            UnknownSymbol: no such market, or it is Closed.
+        """
+        market = self._markets.get(symbol)
+        if market is None:
+            raise UnknownSymbol(f"{symbol!r} has no book")
+        return market.levels(Side.BID), market.levels(Side.ASK), market.engine.update_id
+
+    @property
+    def deadline(self) -> int | None:
+        """When the next thing happens by itself; None before the first input."""
+        return earliest(self._tasks[0][0] if self._tasks else None, self._sockets.deadline)
+
+    def handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
+        """Take one input and return what is to be sent, in order; nothing that a client sends raises.
+
+        Raises:
+            LocalProtocolError: a connection was opened twice; nothing has changed.
+        """
+        if isinstance(given, TimerFired):
+            deadline = self.deadline
+            return [] if deadline is None or now.mono_us < deadline else self._advance(now)
+        if isinstance(given, RequestReceived):
+            outputs = self._advance(now)
+            outputs.append(self._routes.respond(given, self._engine_us))
+            return outputs
+        self._sockets.check(given)
+        outputs = self._advance(now)
+        outputs += self._sockets.handle(given, now)
+        return outputs
+
+    def _advance(self, now: Now) -> list[ExchangeOutput]:
+        """Let everything happen that is due."""
+        if not self._tasks:
+            self._begin(now)
+        outputs: list[ExchangeOutput] = []
+        oldest_us = now.mono_us - CATCH_UP_US
+        events = 0
+        while self._tasks[0][0] <= now.mono_us:
+            due_us, _, task, symbol = heappop(self._tasks)
+            at_us = max(due_us, oldest_us)
+            # A wall clock may jump; the engine's time does not go back.
+            self._engine_us = max(self._engine_us, now.unix_us - (now.mono_us - at_us))
+            outputs += self._perform(task, symbol)
+            if task is _Task.EVENT:
+                events += 1
+                pause_us = self._markets[symbol].activity.pause_us(self._speed)
+                self._schedule((at_us if events < MOST_EVENTS else now.mono_us) + pause_us, task, symbol)
+            else:
+                periods = (now.mono_us - due_us) // task.period_us + 1
+                self._schedule(due_us + periods * task.period_us, task, symbol)
+        self._engine_us = max(self._engine_us, now.unix_us)
+        ping_us = self._sockets.deadline
+        if ping_us is not None and ping_us <= now.mono_us:
+            outputs += self._sockets.handle(TimerFired(), now)
+        return outputs
+
+    def _begin(self, now: Now) -> None:
+        """Tie the markets to the clocks."""
+        self._engine_us = max(self._engine_us, now.unix_us)
+        for symbol, market in self._markets.items():
+            for task in _Task:
+                if task.period_us:
+                    self._schedule(now.mono_us + 1 + self._phases.randrange(task.period_us), task, symbol)
+            if self._speed:
+                self._schedule(now.mono_us + market.activity.pause_us(self._speed), _Task.EVENT, symbol)
+
+    def _schedule(self, at_us: int, task: _Task, symbol: str) -> None:
+        self._scheduled += 1  # breaks ties in the order of scheduling
+        heappush(self._tasks, (at_us, self._scheduled, task, symbol))
+
+    def _perform(self, task: _Task, symbol: str) -> list[SendFrame]:
+        market, publication = self._markets[symbol], self._publications[symbol]
+        match task:
+            case _Task.EVENT:
+                return self._tell(market, publication, market.activity.act())
+            case _Task.TURN:
+                return publication.turn(self._engine_us)
+            case _Task.SECOND:
+                market.move_reference()
+                return publication.second(self._engine_us)
+            case _Task.MINUTE:
+                return publication.minute(self._engine_us)
+
+    def _tell(self, market: Market, publication: Publication, outcome: Outcome) -> list[SendFrame]:
+        """Record and publish what happened to a book: everything that changes one passes here, accounts' orders too."""
+        market.record(outcome, self._engine_us)
+        return publication.book_event(outcome, self._engine_us)

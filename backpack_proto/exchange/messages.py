@@ -1,0 +1,101 @@
+"""What goes into the simulated exchange, and what comes out of it.
+
+The mirror image of the client's vocabulary: the runtime that serves the exchange turns what its sockets say into these
+inputs, and does what the outputs say, in the order given. Connections and requests are numbered by the runtime; a number of a
+connection is never used twice. Protocol pings of a client are the runtime's own to answer.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from backpack_proto.inputs import TimerFired
+
+__all__ = [
+    "CloseConnection",
+    "ExchangeInput",
+    "ExchangeOutput",
+    "FrameReceived",
+    "PongReceived",
+    "RequestReceived",
+    "Respond",
+    "SendFrame",
+    "SendPing",
+    "SocketClosed",
+    "SocketOpened",
+]
+
+
+class SocketOpened(Struct, frozen=True, gc=False):
+    """A client completed the websocket handshake."""
+
+    connection: int
+
+
+class FrameReceived(Struct, frozen=True, gc=False):
+    """One whole message of a client, any bytes."""
+
+    connection: int
+    data: bytes
+
+
+class PongReceived(Struct, frozen=True, gc=False):
+    """A client answered a protocol ping."""
+
+    connection: int
+    payload: bytes
+
+
+class SocketClosed(Struct, frozen=True, gc=False):
+    """A connection is gone, whoever ended it."""
+
+    connection: int
+
+
+class RequestReceived(Struct, frozen=True, gc=False):
+    """One whole HTTP request."""
+
+    request_id: int
+    method: str
+    target: str
+    """Path and query, as they stand in the request line."""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class SendFrame(Struct, frozen=True, gc=False):
+    """Send one text message."""
+
+    connection: int
+    data: bytes
+
+
+class SendPing(Struct, frozen=True, gc=False):
+    """Send a protocol ping."""
+
+    connection: int
+    payload: bytes
+
+
+class CloseConnection(Struct, frozen=True, gc=False):
+    """End a connection: with a Close frame of this code, or, when it is None, by dropping TCP without a word."""
+
+    connection: int
+    code: int | None
+
+
+class Respond(Struct, frozen=True, gc=False):
+    """Answer a request."""
+
+    request_id: int
+    status: int
+    content_type: str
+    """Empty when the answer has no body."""
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+ExchangeInput: TypeAlias = SocketOpened | FrameReceived | PongReceived | SocketClosed | RequestReceived | TimerFired
+ExchangeOutput: TypeAlias = SendFrame | SendPing | CloseConnection | Respond

@@ -1,0 +1,101 @@
+"""The vocabulary of the matching engine: orders, fills, and what one event did to a book.
+
+Prices are ticks and quantities lots, both whole numbers.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+__all__ = ["CROWD", "Change", "Fill", "Outcome", "Refusal", "RestingOrder", "SelfTrade", "Side", "TimeInForce"]
+
+CROWD = 0
+"""Owner of the orders that belong to nobody in particular."""
+
+
+class Side(StrEnum):
+    """Side of an order, in the exchange's words."""
+
+    BID = "Bid"
+    ASK = "Ask"
+
+    @property
+    def other(self) -> Side:
+        """The side that it trades with."""
+        return Side.ASK if self is Side.BID else Side.BID
+
+
+class TimeInForce(StrEnum):
+    """What becomes of what cannot be filled at once: it rests, or it is given up; `FOK` wants all or nothing."""
+
+    GTC = "GTC"
+    IOC = "IOC"
+    FOK = "FOK"
+
+
+class SelfTrade(StrEnum):
+    """Which order yields when two of one owner meet."""
+
+    REJECT_TAKER = "RejectTaker"
+    REJECT_MAKER = "RejectMaker"
+    REJECT_BOTH = "RejectBoth"
+
+
+class Refusal(StrEnum):
+    """Why an order had no effect at all."""
+
+    WOULD_TAKE = "a post-only order would have taken"
+    CANNOT_FILL = "a fill-or-kill order could not be filled"
+
+
+class RestingOrder(Struct, gc=False):
+    """An order in the book."""
+
+    order_id: int
+    owner: int
+    side: Side
+    price: int
+    remaining: int
+
+
+class Fill(Struct, frozen=True, gc=False):
+    """One trade between a resting order (maker) and an arriving one (taker)."""
+
+    trade_id: int
+    price: int
+    lots: int
+    taker_side: Side
+    taker_id: int
+    taker_owner: int
+    maker_id: int
+    maker_owner: int
+    maker_remaining: int
+
+
+class Change(Struct, frozen=True, gc=False):
+    """The new absolute quantity of one price level; zero says that it is gone."""
+
+    side: Side
+    price: int
+    lots: int
+
+
+class Outcome(Struct, frozen=True, gc=False, kw_only=True):
+    """What one call did to the book."""
+
+    update_id: int | None
+    """The event's id; None when the book did not change."""
+    order_id: int | None = None
+    """The id that the submitted order got."""
+    fills: tuple[Fill, ...] = ()
+    changes: tuple[Change, ...] = ()
+    """Each level once, in the order in which they were touched."""
+    resting: int = 0
+    """Lots of the submitted order that now rest."""
+    given_up: int = 0
+    """Lots of the submitted order that neither traded nor rest."""
+    removed: tuple[RestingOrder, ...] = ()
+    """Resting orders that left without being filled: cancelled, or yielding to an order of their own owner."""
+    refusal: Refusal | None = None

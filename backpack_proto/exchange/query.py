@@ -1,0 +1,78 @@
+"""Parameters of a request, and the words in which the exchange refuses them (docs/protocol.md 1.4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from urllib.parse import parse_qsl
+
+from backpack_proto.errors import ApiError
+
+__all__ = ["Query"]
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+
+class Query:
+    """The query of one request; what is wrong with it is raised as the exchange would word it, in plain text.
+
+    Every method raises `ApiError` with status 400 for a parameter that is missing or cannot be read.
+    """
+
+    def __init__(self, path: str, text: str) -> None:
+        self.path = path
+        self._pairs = parse_qsl(text, keep_blank_values=True)
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a parameter that may be repeated."""
+        return [value for key, value in self._pairs if key == name]
+
+    def optional(self, name: str) -> str | None:
+        """The first value of a parameter, or None."""
+        return next(iter(self.all(name)), None)
+
+    def required(self, name: str) -> str:
+        """The value of a parameter that must be there."""
+        value = self.optional(name)
+        if value is None:
+            raise self._refusal(name, 'Type "string" expects an input value.')
+        return value
+
+    def choice(self, name: str, kind: str, allowed: Collection[str], default: str | None = None) -> str:
+        """One word of an enumeration that the exchange calls `kind`; required unless there is a default."""
+        value = self.required(name) if default is None else self.optional(name)
+        if value is None and default is not None:
+            return default
+        return self.one_of(name, kind, allowed, value or "")
+
+    def one_of(self, name: str, kind: str, allowed: Collection[str], value: str) -> str:
+        """The value, if it is a word of the enumeration."""
+        if value not in allowed:
+            raise self._refusal(name, f'failed to parse "{kind}": Expect a valid enumeration value.')
+        return value
+
+    def integer(self, name: str, default: int, *, minimum: int, maximum: int) -> int:
+        """A whole number within bounds, both included."""
+        value = self.optional(name)
+        return default if value is None else self._number(name, value, minimum, maximum)
+
+    def second(self, name: str, default: int | None = None) -> int:
+        """A time in seconds since the epoch; required unless there is a default."""
+        value = self.required(name) if default is None else self.optional(name)
+        if value is None and default is not None:
+            return default
+        return self._number(name, value or "", -(10**17), 10**17)
+
+    def _number(self, name: str, value: str, minimum: int, maximum: int) -> int:
+        if not _INTEGER.fullmatch(value):
+            raise self._refusal(name, 'failed to parse "integer_uint64": invalid digit found in string')
+        number = int(value)
+        if number < minimum:
+            raise self._refusal(name, f"verification failed. minimum({minimum}, exclusive: false)")
+        if number > maximum:
+            raise self._refusal(name, f"verification failed. maximum({maximum}, exclusive: false)")
+        return number
+
+    def _refusal(self, name: str, problem: str) -> ApiError:
+        message = f"failed to parse parameter `{name}`: {problem}"
+        return ApiError(status=400, code="", message=message, endpoint=f"GET {self.path}")

@@ -1,0 +1,154 @@
+"""What goes into the core: commands of the application, facts of the outside world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from msgspec import Struct
+
+__all__ = [
+    "BytesReceived",
+    "Call",
+    "Close",
+    "Command",
+    "ConnectFailed",
+    "Connected",
+    "Disconnected",
+    "Fact",
+    "Given",
+    "Open",
+    "Parameter",
+    "PingReceived",
+    "PongReceived",
+    "ReadingPaused",
+    "ReadingResumed",
+    "RequestFailed",
+    "ResponseReceived",
+    "Subscribe",
+    "TextReceived",
+    "TimerFired",
+    "Unsubscribe",
+    "Verify",
+]
+
+Parameter: TypeAlias = str | int | bool
+"""A parameter of a REST call as the exchange signs it: decimals are strings, floats do not exist."""
+
+
+class Command(Struct, frozen=True, gc=False):
+    """What the application wants."""
+
+
+class Fact(Struct, frozen=True, gc=False):
+    """What the runtime saw."""
+
+
+class Open(Command, frozen=True, gc=False):
+    """Connect, and stay connected."""
+
+
+class Close(Command, frozen=True, gc=False):
+    """Disconnect in order, and stay so."""
+
+
+class Subscribe(Command, frozen=True, gc=False):
+    """Want these streams (names of the exchange), on this connection and on each that follows."""
+
+    streams: tuple[str, ...]
+
+
+class Unsubscribe(Command, frozen=True, gc=False):
+    """Want these streams no more."""
+
+    streams: tuple[str, ...]
+
+
+class Verify(Command, frozen=True, gc=False):
+    """Check the book of this depth stream against a fresh REST snapshot now."""
+
+    stream: str
+
+
+class Call(Command, frozen=True, gc=False, kw_only=True):
+    """Call a REST endpoint; the answer is a `CallAnswered` or `CallFailed` with the same `call_id`."""
+
+    call_id: int
+    endpoint: str
+    """A name of the endpoint table in `rest`."""
+    parameters: Mapping[str, Parameter] = {}
+
+
+class Connected(Fact, frozen=True, gc=False):
+    """The websocket handshake is done; frames can be sent."""
+
+
+class ConnectFailed(Fact, frozen=True, gc=False):
+    """The connection could not be made: name, TCP, TLS, proxy or handshake; `reason` says which."""
+
+    reason: str
+
+
+class Disconnected(Fact, frozen=True, gc=False):
+    """The websocket is gone; `code` is of RFC 6455 section 7.4, 1006 when there was no Close frame."""
+
+    code: int
+    reason: str
+
+
+class TextReceived(Fact, frozen=True, gc=False):
+    """One whole text message, still encoded."""
+
+    data: bytes
+
+
+class BytesReceived(Fact, frozen=True, gc=False):
+    """Bytes came that do not complete a message: the link is alive nevertheless."""
+
+    count: int
+
+
+class PingReceived(Fact, frozen=True, gc=False):
+    """The exchange's protocol ping (RFC 6455 section 5.5.2); nobody has answered it yet."""
+
+    payload: bytes
+
+
+class PongReceived(Fact, frozen=True, gc=False):
+    """The answer to a ping of ours."""
+
+    payload: bytes
+
+
+class ReadingPaused(Fact, frozen=True, gc=False):
+    """The runtime stopped reading the socket, for the application does not keep up."""
+
+
+class ReadingResumed(Fact, frozen=True, gc=False):
+    """The runtime reads again."""
+
+
+class ResponseReceived(Fact, frozen=True, gc=False, kw_only=True):
+    """The answer to a `SendRequest`."""
+
+    request_id: int
+    status: int
+    body: bytes
+    retry_after_us: int | None = None
+    """From the Retry-After header, should there be one."""
+
+
+class RequestFailed(Fact, frozen=True, gc=False, kw_only=True):
+    """No answer came to a `SendRequest`."""
+
+    request_id: int
+    reason: str
+    sent: bool = True
+    """False only when it is certain that the exchange saw nothing of the request."""
+
+
+class TimerFired(Fact, frozen=True, gc=False):
+    """The moment that `deadline` named has come."""
+
+
+Given: TypeAlias = Command | Fact

@@ -1,0 +1,117 @@
+"""The one shape of every state machine: something is given at a time, outputs are returned.
+
+Time is an argument and a timer is data. A machine never reads a clock: it publishes `deadline`, and whoever drives it gives it
+`TimerFired` once that moment has come. Outputs leave by the call that caused them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from enum import Enum
+from heapq import heapify, heappop, heappush
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from .errors import LocalProtocolError
+
+__all__ = ["Machine", "Now", "Timers", "Transitions", "earliest"]
+
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
+State = TypeVar("State", bound=Enum)
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Now(NamedTuple):
+    """One moment, on two clocks that must never be mixed."""
+
+    mono_us: int
+    """Monotonic clock in microseconds: deadlines, nothing else."""
+
+    unix_us: int
+    """Wall clock, microseconds since the epoch: signatures and latency, nothing else."""
+
+
+class Machine(Protocol[In_contra, Out_co]):
+    """What every machine of the core is, `Session` included."""
+
+    @property
+    def deadline(self) -> int | None:
+        """When to give `TimerFired`, on `Now.mono_us`; None wants no timer. Reading it changes nothing."""
+        ...
+
+    def handle(self, given: In_contra, now: Now) -> Sequence[Out_co]:
+        """Take one input and return what follows from it.
+
+        Raises:
+            LocalProtocolError: the input is impossible in this state; nothing has changed.
+        """
+        ...
+
+
+def earliest(*deadlines: int | None) -> int | None:
+    """The first of some deadlines, or None when no timer is wanted."""
+    return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+
+class Transitions(Generic[State]):
+    """The allowed steps of a machine as data: (state, type of input, next state) triples."""
+
+    def __init__(self, edges: Iterable[tuple[State, type, State]]) -> None:
+        self.edges = frozenset(edges)
+        self._accepted = frozenset((state, given) for state, given, _ in self.edges)
+
+    def check(self, state: State, given: object) -> None:
+        """Refuse an input that has no edge out of this state.
+
+        Raises:
+            LocalProtocolError: naming the state and the input.
+        """
+        if (state, type(given)) not in self._accepted:
+            raise LocalProtocolError(f"{type(given).__name__} is impossible in {type(state).__name__}.{state.name}")
+
+    def step(self, state: State, given: object, to: State) -> State:
+        """Return `to` if the table has that edge; a machine that asks for another one has a bug."""
+        if (state, type(given), to) not in self.edges:
+            raise AssertionError(f"no edge {state.name} --{type(given).__name__}--> {to.name}")
+        return to
+
+
+class Timers(Generic[Key]):
+    """The deadlines of many machines, with the earliest at hand in constant time.
+
+    Hundreds of books share one session, and `deadline` is read on every turn of the pump: no walk over all of them.
+    """
+
+    def __init__(self) -> None:
+        self._current: dict[Key, int] = {}
+        self._heap: list[tuple[int, int, Key]] = []
+        self._pushed = 0
+
+    def set(self, key: Key, deadline: int | None) -> None:
+        """Record the deadline of one machine; None takes it off."""
+        if self._current.get(key) == deadline:
+            return
+        if deadline is None:
+            del self._current[key]
+        else:
+            self._current[key] = deadline
+            self._pushed += 1  # breaks ties in the order of arrival, so keys need no ordering
+            heappush(self._heap, (deadline, self._pushed, key))
+        if len(self._heap) > 64 + 4 * len(self._current):
+            self._heap = [entry for entry in self._heap if self._current.get(entry[2]) == entry[0]]
+            heapify(self._heap)
+        # Entries that no longer hold leave from the top at once, so that `earliest` is a pure read.
+        while self._heap and self._current.get(self._heap[0][2]) != self._heap[0][0]:
+            heappop(self._heap)
+
+    @property
+    def earliest(self) -> int | None:
+        """The first deadline of all, or None."""
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, mono_us: int) -> list[Key]:
+        """The machines whose deadline has come, earliest first; each stays recorded until `set` again."""
+        if not self._heap or self._heap[0][0] > mono_us:
+            return []
+        entries = sorted(entry for entry in self._heap if entry[0] <= mono_us and self._current.get(entry[2]) == entry[0])
+        return list(dict.fromkeys(key for _, _, key in entries))

@@ -1,0 +1,270 @@
+"""Counters, latency and health, folded from what crosses the session's boundary; it counts and never acts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from msgspec import Struct
+
+from .inputs import Given, ResponseReceived
+from .machine import Now
+from .outputs import (
+    BookDesynced,
+    BookSynced,
+    BookUnavailable,
+    BookVerified,
+    Closed,
+    Drop,
+    ErrorReceived,
+    FrameDropped,
+    LinkDown,
+    LinkUp,
+    PeerSilent,
+    StreamLive,
+    StreamSilent,
+    StreamsRefused,
+)
+from .payloads import Event
+from .wire import Frame
+
+__all__ = ["COUNTED_EVENTS", "Counted", "Health", "Metrics", "MetricsSnapshot", "Status", "StreamMetrics", "TopVerified", "Unwatched"]
+
+COUNTED_EVENTS = frozenset(
+    {
+        BookDesynced,
+        BookSynced,
+        BookUnavailable,
+        Closed,
+        ErrorReceived,
+        FrameDropped,
+        LinkDown,
+        LinkUp,
+        PeerSilent,
+        StreamLive,
+        StreamSilent,
+        StreamsRefused,
+        BookVerified,
+    }
+)
+"""The events that `Metrics` counts; it need not be given any other."""
+
+RECENT_US = 60_000_000
+"""How long something that passed at once, such as a dropped frame, counts against health."""
+HTTP_TOO_MANY_REQUESTS = 429
+_LATENCY_BUCKETS = 64
+
+
+class TopVerified(Struct, frozen=True, gc=False):
+    """A book agreed with its bookTicker once more."""
+
+    stream: str
+
+
+class Unwatched(Struct, frozen=True, gc=False):
+    """Streams that are not wanted any more: what they last were is no concern of health."""
+
+    streams: tuple[str, ...]
+
+
+Counted = Frame | Event | Given | TopVerified | Unwatched
+
+
+class Status(StrEnum):
+    """The overall state in one word."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    DOWN = "down"
+
+
+class Health(Struct, frozen=True, gc=False, kw_only=True):
+    """Whether all is well, and each reason why not; a reason goes when its cause has passed."""
+
+    status: Status
+    reasons: tuple[str, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """No reason against it."""
+        return self.status is Status.HEALTHY
+
+
+class StreamMetrics(Struct, frozen=True, gc=False, kw_only=True):
+    """One stream's messages, and how long ago the last one came."""
+
+    messages: int
+    age_us: int
+
+
+class MetricsSnapshot(Struct, frozen=True, gc=False, kw_only=True):
+    """All counters since the session began, at one moment."""
+
+    ws_messages: int
+    """Text frames, whatever was in them."""
+    ws_reconnects: int
+    """Connections after the first one."""
+    ws_errors: int
+    """Lost or failed connections, silent peers and error frames."""
+    auth_failures: int
+    dropped_messages: int
+    """Frames that nobody could use, `parser_errors` among them."""
+    parser_errors: int
+    orderbook_resyncs: int
+    book_verifications: int
+    book_divergences: int
+    rate_limited: int
+    """REST answers with status 429."""
+    streams: Mapping[str, StreamMetrics]
+    latency_p50_us: int | None
+    """From the matching engine's time to receipt, by the local clock; an upper bound, a power of two. None without data."""
+    latency_p99_us: int | None
+
+
+class Metrics:
+    """The fold; a machine that wants no timer and says nothing."""
+
+    def __init__(self) -> None:
+        self._counters: Counter[str] = Counter()
+        self._streams: dict[str, list[int]] = {}
+        self._latencies = [0] * _LATENCY_BUCKETS
+        self._links = 0
+        self._link_fault: str | None = "the link was never up"
+        self._stale_books: dict[str, str] = {}
+        self._silent: dict[str, None] = {}
+        self._refused: dict[str, str] = {}
+        self._recent: dict[str, int] = {}
+
+    @property
+    def deadline(self) -> int | None:
+        """Never: counting needs no timer."""
+        return None
+
+    def handle(self, given: Counted, now: Now) -> Sequence[Event]:
+        """Count what crossed the boundary."""
+        if isinstance(given, Frame):
+            self._count_frame(given, now)
+        elif isinstance(given, Event):
+            self._count_event(given, now)
+        elif isinstance(given, TopVerified):
+            self._counters["book_verifications"] += 1
+        elif isinstance(given, Unwatched):
+            for stream in given.streams:
+                self._stale_books.pop(stream, None)
+                self._silent.pop(stream, None)
+                self._refused.pop(stream, None)
+        elif isinstance(given, ResponseReceived) and given.status == HTTP_TOO_MANY_REQUESTS:
+            self._counters["rate_limited"] += 1
+            self._recent["REST requests were refused as too many"] = now.mono_us
+        return ()
+
+    def snapshot(self, now: Now) -> MetricsSnapshot:
+        """All counters at this moment."""
+        count = self._counters
+        return MetricsSnapshot(
+            ws_messages=sum(entry[0] for entry in self._streams.values()) + count["frames_without_stream"],
+            ws_reconnects=max(self._links - 1, 0),
+            ws_errors=count["ws_errors"],
+            auth_failures=count["auth_failures"],
+            dropped_messages=count["dropped_messages"],
+            parser_errors=count["parser_errors"],
+            orderbook_resyncs=count["orderbook_resyncs"],
+            book_verifications=count["book_verifications"],
+            book_divergences=count["book_divergences"],
+            rate_limited=count["rate_limited"],
+            streams={
+                stream: StreamMetrics(messages=messages, age_us=now.mono_us - last_us)
+                for stream, (messages, last_us) in self._streams.items()
+            },
+            latency_p50_us=self._latency(0.5),
+            latency_p99_us=self._latency(0.99),
+        )
+
+    def health(self, now: Now) -> Health:
+        """Say whether all is well at this moment, and if not, why."""
+        reasons = [f"book {stream} is stale: {why}" for stream, why in self._stale_books.items()]
+        reasons += [f"stream {stream} is silent" for stream in self._silent]
+        reasons += [f"stream {stream} was refused: {why}" for stream, why in self._refused.items()]
+        reasons += [reason for reason, when_us in self._recent.items() if now.mono_us - when_us < RECENT_US]
+        if self._link_fault is not None:
+            return Health(status=Status.DOWN, reasons=(self._link_fault, *reasons))
+        if not self._streams:
+            return Health(status=Status.DEGRADED, reasons=("no data has come yet", *reasons))
+        return Health(status=Status.DEGRADED if reasons else Status.HEALTHY, reasons=tuple(reasons))
+
+    def _count_frame(self, frame: Frame, now: Now) -> None:
+        entry = self._streams.get(frame.stream)
+        if entry is None:
+            self._streams[frame.stream] = [1, now.mono_us]
+        else:
+            entry[0] += 1
+            entry[1] = now.mono_us
+        engine_us = getattr(frame.payload, "engine_us", None)
+        if engine_us is not None:
+            # An engine clock that is ahead of ours gives a negative latency, which counts as none.
+            self._latencies[max(now.unix_us - engine_us, 0).bit_length() % _LATENCY_BUCKETS] += 1
+
+    def _latency(self, share: float) -> int | None:
+        wanted = sum(self._latencies) * share
+        seen = 0
+        for bits, messages in enumerate(self._latencies):
+            seen += messages
+            if messages and seen >= wanted:
+                return (1 << bits) - 1
+        return None
+
+    def _count_event(self, event: Event, now: Now) -> None:
+        count = self._counters
+        match event:
+            case LinkUp():
+                self._links += 1
+                self._link_fault = None
+                self._refused.clear()
+            case LinkDown(reason=reason):
+                count["ws_errors"] += 1
+                self._link_fault = f"the link is down: {reason}"
+                self._silent.clear()
+            case Closed():
+                self._link_fault = "the session is closed"
+            case PeerSilent():
+                self._recent["the exchange fell silent"] = now.mono_us
+            case BookSynced(stream=stream):
+                self._stale_books.pop(stream, None)
+            case BookDesynced(stream=stream, reason=reason, diverged=diverged):
+                count["orderbook_resyncs"] += 1
+                count["book_divergences"] += diverged
+                self._stale_books[stream] = reason
+                if diverged:
+                    self._recent[f"book {stream} had diverged"] = now.mono_us
+            case BookVerified(against="snapshot"):
+                count["book_verifications"] += 1
+            case BookUnavailable(stream=stream, reason=reason):
+                self._stale_books[stream] = reason
+            case StreamSilent(stream=stream):
+                self._silent[stream] = None
+            case StreamLive(stream=stream):
+                self._silent.pop(stream, None)
+                self._refused.pop(stream, None)
+            case StreamsRefused(suspects=suspects, message=message, authentication=authentication):
+                count["frames_without_stream"] += 1
+                count["ws_errors"] += 1
+                count["auth_failures"] += authentication
+                self._refused.update(dict.fromkeys(suspects, message))
+            case ErrorReceived(message=message):
+                count["frames_without_stream"] += 1
+                count["ws_errors"] += 1
+                self._recent[f"the exchange answered: {message}"] = now.mono_us
+            case FrameDropped(reason=reason):
+                self._count_drop(reason, now)
+            case _:
+                pass
+
+    def _count_drop(self, reason: Drop, now: Now) -> None:
+        count = self._counters
+        count["dropped_messages"] += 1
+        count["frames_without_stream"] += 1
+        if reason not in (Drop.NOT_SUBSCRIBED, Drop.LINK_CLOSED):
+            count["parser_errors"] += 1
+        if reason is not Drop.LINK_CLOSED:
+            self._recent[f"frames were dropped: {reason.value}"] = now.mono_us

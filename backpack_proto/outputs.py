@@ -1,0 +1,265 @@
+"""What comes out of the core: events for the user, actions for the runtime."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from .errors import BackpackError, RemoteProtocolError
+from .payloads import Depth, Event, Level
+
+__all__ = [
+    "Action",
+    "BookChanged",
+    "BookDesynced",
+    "BookSynced",
+    "BookUnavailable",
+    "BookVerified",
+    "CallAnswered",
+    "CallFailed",
+    "CloseSocket",
+    "Closed",
+    "DropSocket",
+    "ErrorReceived",
+    "Event",
+    "FrameDropped",
+    "HttpRequest",
+    "LinkDown",
+    "LinkUp",
+    "OpenSocket",
+    "Output",
+    "PeerSilent",
+    "SendPing",
+    "SendPong",
+    "SendRequest",
+    "SendText",
+    "StreamLive",
+    "StreamSilent",
+    "StreamsRefused",
+]
+
+
+class Action(Struct, frozen=True, gc=False):
+    """What the runtime has to do, in the order given."""
+
+
+class OpenSocket(Action, frozen=True, gc=False):
+    """Connect the websocket; answer with `Connected` or `ConnectFailed`, and after that, once, with `Disconnected`."""
+
+
+class CloseSocket(Action, frozen=True, gc=False):
+    """Send a Close frame, and go on reading until the exchange closes; answer with `Disconnected`."""
+
+    code: int
+    reason: str
+
+
+class DropSocket(Action, frozen=True, gc=False):
+    """End the connection, or the attempt at one, at once; nothing of it is to be heard of afterwards, not even an end."""
+
+
+class SendText(Action, frozen=True, gc=False):
+    """Send one text message."""
+
+    text: str
+    signed: bool = False
+    """It holds a signature, so it is not for logs and recordings."""
+
+    def __repr__(self) -> str:
+        return f"SendText({'<signed>' if self.signed else self.text!r})"
+
+
+class SendPing(Action, frozen=True, gc=False):
+    """Send a protocol ping."""
+
+    payload: bytes
+
+
+class SendPong(Action, frozen=True, gc=False):
+    """Send a protocol pong."""
+
+    payload: bytes
+
+
+class HttpRequest(Struct, frozen=True, gc=False, kw_only=True):
+    """One HTTP request, complete but for the address of the exchange."""
+
+    method: str
+    target: str
+    """Path and query."""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"HttpRequest({self.method} {self.target.partition('?')[0]})"
+
+
+class SendRequest(Action, frozen=True, gc=False, kw_only=True):
+    """Send a REST request; answer with `ResponseReceived` or `RequestFailed`."""
+
+    request_id: int
+    request: HttpRequest
+    timeout_us: int
+
+
+class LinkUp(Event, frozen=True, gc=False, kw_only=True):
+    """The websocket is open; streams are being requested."""
+
+    attempt: int
+    """1 for the first try since the link last proved itself."""
+
+
+class LinkDown(Event, frozen=True, gc=False, kw_only=True):
+    """The websocket is gone or could not be opened; every book is stale until it is back."""
+
+    reason: str
+    code: int | None
+    """Close code of RFC 6455, None when there never was a connection."""
+    retry_us: int
+    """How long until the next try."""
+
+
+class Closed(Event, frozen=True, gc=False, kw_only=True):
+    """The session has ended because it was told to."""
+
+
+class PeerSilent(Event, frozen=True, gc=False, kw_only=True):
+    """Nothing was heard, not even an answer to a ping; the link is given up."""
+
+    silent_us: int
+
+
+class StreamLive(Event, frozen=True, gc=False, kw_only=True):
+    """First data of a stream since it was requested, or since it fell silent."""
+
+    stream: str
+
+
+class StreamSilent(Event, frozen=True, gc=False, kw_only=True):
+    """A requested stream has sent nothing for longer than is usual; a closed or unknown market looks just like this."""
+
+    stream: str
+    silent_us: int
+
+
+class StreamsRefused(Event, frozen=True, gc=False, kw_only=True):
+    """The exchange refused a request; its error frame does not say which, so these are the suspects."""
+
+    error: RemoteProtocolError
+    code: int
+    message: str
+    suspects: tuple[str, ...]
+    authentication: bool
+    """The signature was refused (code 4003)."""
+
+
+class ErrorReceived(Event, frozen=True, gc=False, kw_only=True):
+    """An error frame that no pending request explains."""
+
+    error: RemoteProtocolError
+    code: int
+    message: str
+
+
+class Drop(StrEnum):
+    """Why a frame was dropped."""
+
+    NOT_JSON = "not JSON"
+    UNKNOWN_SHAPE = "neither data nor an error"
+    UNKNOWN_EVENT = "unknown event type"
+    MALFORMED = "malformed payload"
+    NOT_SUBSCRIBED = "stream is not subscribed"
+    LINK_CLOSED = "link is not open"
+
+
+class FrameDropped(Event, frozen=True, gc=False, kw_only=True):
+    """A frame that could not be used; it is counted, and nothing of it was applied."""
+
+    reason: Drop
+    error: RemoteProtocolError
+    stream: str | None = None
+    excerpt: str = ""
+    """The frame's beginning."""
+
+
+class BookSynced(Event, frozen=True, gc=False, kw_only=True):
+    """A book is live: snapshot and stream join without a hole."""
+
+    stream: str
+    symbol: str
+    last: int
+    engine_us: int
+    bids: tuple[Level, ...]
+    """Best first, as many as the session was asked to hand out."""
+    asks: tuple[Level, ...]
+
+
+class BookChanged(Event, frozen=True, gc=False, kw_only=True):
+    """A live book moved from one update id to another; `first` is always one more than the `last` before it."""
+
+    stream: str
+    symbol: str
+    first: int
+    last: int
+    engine_us: int
+    bids: tuple[Level, ...]
+    """The best levels after the change, best first, as many as the session was asked to hand out."""
+    asks: tuple[Level, ...]
+    verified: bool
+    """Whether this run of the book has been compared with the exchange's own word, and was equal."""
+    delta: Depth
+    """What changed."""
+
+
+class BookVerified(Event, frozen=True, gc=False, kw_only=True):
+    """The live book equals what the exchange says: the first time of a run, and at every check against a snapshot."""
+
+    stream: str
+    symbol: str
+    last: int
+    """The update id at which the two were compared."""
+    against: str
+    """`bookTicker` or `snapshot`."""
+
+
+class BookDesynced(Event, frozen=True, gc=False, kw_only=True):
+    """A live book can no longer be trusted; it is stale from here on and is being fetched anew."""
+
+    stream: str
+    symbol: str
+    last: int
+    """The last update id that was applied."""
+    reason: str
+    diverged: bool
+    """A verification failed: the book was wrong without a gap."""
+    error: RemoteProtocolError
+
+
+class BookUnavailable(Event, frozen=True, gc=False, kw_only=True):
+    """A snapshot could not be had; it is asked for again after `retry_us`."""
+
+    stream: str
+    symbol: str
+    reason: str
+    retry_us: int
+
+
+class CallAnswered(Event, frozen=True, gc=False, kw_only=True):
+    """The typed answer to a `Call`."""
+
+    call_id: int
+    endpoint: str
+    result: object
+
+
+class CallFailed(Event, frozen=True, gc=False, kw_only=True):
+    """A `Call` without an answer, or refused."""
+
+    call_id: int
+    endpoint: str
+    error: BackpackError
+
+
+Output: TypeAlias = Event | Action

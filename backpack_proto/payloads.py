@@ -1,0 +1,431 @@
+"""What the streams carry, typed: each payload that is decoded is the event that the user gets.
+
+Names are the field's own, units are in names; the member of the wire stands beside each field. `emitted_us` is when the
+exchange's websocket server sent the frame, `engine_us` when the matching engine did the thing, both in microseconds since the
+epoch; the latter can be the later one by a microsecond. Prices and quantities are `Decimal`, quantities in base units unless the
+name says quote. Words from an open list (order types, states, reasons) are plain strings: the exchange adds to them.
+Source of every field: docs/protocol.md section 4.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TypeAlias
+
+from msgspec import Struct, field
+
+__all__ = [
+    "BalanceUpdate",
+    "BookTicker",
+    "CheckedPayload",
+    "Depth",
+    "Event",
+    "ExternalTicker",
+    "Identifier",
+    "Kline",
+    "Level",
+    "Liquidation",
+    "MarkPrice",
+    "OpenInterest",
+    "OrderAccepted",
+    "OrderCancelled",
+    "OrderExpired",
+    "OrderFill",
+    "OrderModified",
+    "OrderUpdate",
+    "Payload",
+    "PositionAdjusted",
+    "PositionClosed",
+    "PositionOpened",
+    "PositionSnapshot",
+    "PositionUpdate",
+    "PositionUpdated",
+    "QuoteAccepted",
+    "QuoteCancelled",
+    "RfqAccepted",
+    "RfqAcceptedBinding",
+    "RfqActive",
+    "RfqCancelled",
+    "RfqCandidate",
+    "RfqFilled",
+    "RfqRefreshed",
+    "RfqUpdate",
+    "StreamPayload",
+    "Ticker",
+    "Trade",
+    "TriggerFailed",
+    "TriggerPlaced",
+]
+
+Level: TypeAlias = tuple[Decimal, Decimal]
+"""One price level: price, and the absolute quantity now resting there; a quantity of zero says that the level is gone."""
+
+
+class Identifier(str):
+    """An id that the exchange sends as a string or as a number; always a string here (docs/protocol.md 4.10)."""
+
+    __slots__ = ()
+
+
+class Event(Struct, frozen=True, gc=False, kw_only=True):
+    """Something that happened and that the user may want to know."""
+
+
+class StreamPayload(Event, frozen=True, gc=False, kw_only=True, tag_field="e"):
+    """What all stream data have in common."""
+
+    emitted_us: int = field(name="E")
+
+
+class CheckedPayload(StreamPayload, frozen=True, gc=False, kw_only=True):
+    """A payload whose decimals are all finite: `Decimal` would read the texts NaN and Infinity without a word."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if type(value) is Decimal and not value.is_finite():
+                raise ValueError(f"{name} is not a finite number")
+
+
+class BookTicker(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="bookTicker"):
+    """Best bid and ask, sent when one of them changes. A side without orders has None for price and quantity."""
+
+    symbol: str = field(name="s")
+    engine_us: int = field(name="T")
+    update_id: int = field(name="u")
+    """In the id space of `Depth`; skips ids, and may arrive before or after the depth frame of the same id."""
+    bid_price: Decimal | None = field(name="b")
+    bid_quantity: Decimal | None = field(name="B")
+    ask_price: Decimal | None = field(name="a")
+    ask_quantity: Decimal | None = field(name="A")
+
+
+class Depth(StreamPayload, frozen=True, gc=False, kw_only=True, tag="depth"):
+    """Changed price levels between two update ids; in no order within a side, and possibly none at all."""
+
+    symbol: str = field(name="s")
+    engine_us: int = field(name="T")
+    first_update_id: int = field(name="U")
+    last_update_id: int = field(name="u")
+    bids: tuple[Level, ...] = field(name="b")
+    asks: tuple[Level, ...] = field(name="a")
+
+    def __post_init__(self) -> None:
+        if self.first_update_id > self.last_update_id:
+            raise ValueError("the first update id is above the last")
+        for levels in (self.bids, self.asks):
+            for price, quantity in levels:
+                # The predicates cost a third of two comparisons, and this runs for every level of every frame.
+                if price.is_signed() or quantity.is_signed() or not (price and price.is_finite() and quantity.is_finite()):
+                    raise ValueError("a level needs a positive price and a quantity that is not negative")
+
+
+class Kline(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="kline"):
+    """One candle; the running one is sent again and again, with `closed` at the end.
+
+    `start` and `end` are the wire's text, UTC without a zone, such as `2026-09-02T16:44:00`; `end` is the start of the next one.
+    """
+
+    symbol: str = field(name="s")
+    start: str = field(name="t")
+    end: str = field(name="T")
+    closed: bool = field(name="X")
+    trade_count: int = field(name="n")
+    volume: Decimal = field(name="v")
+    """Traded quantity in base units."""
+    open: Decimal | None = field(name="o", default=None)
+    """None, like high, low and close, while nothing was traded."""
+    high: Decimal | None = field(name="h", default=None)
+    low: Decimal | None = field(name="l", default=None)
+    close: Decimal | None = field(name="c", default=None)
+    interval: str = field(name=" interval", default="")
+    """One of `KLINE_INTERVALS`; taken from the stream's name, for the payload lacks it (no member has a name with a blank)."""
+
+
+class Trade(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="trade"):
+    """One trade; frames are not sure to come in the order of time."""
+
+    symbol: str = field(name="s")
+    engine_us: int = field(name="T")
+    trade_id: int = field(name="t")
+    """Sequential per symbol."""
+    price: Decimal = field(name="p")
+    quantity: Decimal = field(name="q")
+    buyer_is_maker: bool = field(name="m")
+    """True: the seller was the aggressor."""
+    buyer_order_id: Identifier = field(name="b")
+    seller_order_id: Identifier = field(name="a")
+
+
+class Ticker(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="ticker"):
+    """Rolling 24 hours, sent every second."""
+
+    symbol: str = field(name="s")
+    first_price: Decimal = field(name="o")
+    last_price: Decimal = field(name="c")
+    high: Decimal = field(name="h")
+    low: Decimal = field(name="l")
+    volume: Decimal = field(name="v")
+    """Base units."""
+    quote_volume: Decimal = field(name="V")
+    trade_count: int = field(name="n")
+
+
+class ExternalTicker(Ticker, frozen=True, gc=False, kw_only=True, tag="externalTicker"):
+    """The same members as `Ticker`, from a market outside the exchange."""
+
+
+class MarkPrice(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="markPrice"):
+    """Mark price of a perpetual, sent every second even when unchanged."""
+
+    symbol: str = field(name="s")
+    engine_us: int = field(name="T")
+    mark_price: Decimal = field(name="p")
+    index_price: Decimal | None = field(name="i", default=None)
+    """None, like the funding fields, for prediction markets."""
+    funding_rate: Decimal | None = field(name="f", default=None)
+    """Estimate for the running interval, a fraction (0.0001 is one basis point); may be negative."""
+    next_funding_ms: int | None = field(name="n", default=None)
+    """When the running interval ends, in milliseconds since the epoch."""
+
+
+class OpenInterest(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="openInterest"):
+    """Open contracts, every 60 seconds."""
+
+    symbol: str = field(name="s")
+    open_interest: Decimal = field(name="o")
+    """Contracts, which are base units."""
+
+
+class Liquidation(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="liquidation"):
+    """A forced order."""
+
+    symbol: str = field(name="s")
+    engine_us: int = field(name="T")
+    price: Decimal = field(name="p")
+    quantity: Decimal = field(name="q")
+    side: str = field(name="S")
+    """`Bid` or `Ask`."""
+
+
+class OrderUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
+    """What happened to an order of the account; the subclass says which event it was."""
+
+    symbol: str = field(name="s")
+    engine_us: int = field(name="T")
+    order_id: Identifier = field(name="i")
+    side: str = field(name="S")
+    """`Bid` or `Ask`."""
+    order_type: str = field(name="o")
+    """`LIMIT` or `MARKET`, in capitals on this stream."""
+    time_in_force: str = field(name="f")
+    """`GTC`, `IOC` or `FOK`."""
+    state: str = field(name="X")
+    """`New`, `PartiallyFilled`, `Filled`, `Cancelled`, `Expired`, `TriggerPending`, `TriggerFailed`, ..."""
+    executed_quantity: Decimal = field(name="z")
+    """Executed so far, all fills together; the size of one fill is `fill_quantity`."""
+    executed_quote_quantity: Decimal = field(name="Z")
+    self_trade_prevention: str = field(name="V")
+    origin: str = field(name="O")
+    """`USER`, or who else created the order: `LIQUIDATION_AUTOCLOSE`, `ADL_AUTOCLOSE`, ..."""
+    client_id: int | None = field(name="c", default=None)
+    quantity: Decimal | None = field(name="q", default=None)
+    """Zero on trigger orders whose size is a percentage."""
+    quote_quantity: Decimal | None = field(name="Q", default=None)
+    price: Decimal | None = field(name="p", default=None)
+    """Limit price."""
+    reduce_only: bool | None = field(name="r", default=None)
+    post_only: bool | None = field(name="y", default=None)
+    trigger_price: Decimal | None = field(name="P", default=None)
+    trigger_by: str | None = field(name="B", default=None)
+    """`LastPrice`, `MarkPrice` or `IndexPrice`."""
+    trigger_quantity: str | None = field(name="Y", default=None)
+    """A quantity, or a percentage such as `80%`: therefore text."""
+    take_profit_trigger_price: Decimal | None = field(name="a", default=None)
+    stop_loss_trigger_price: Decimal | None = field(name="b", default=None)
+    take_profit_limit_price: Decimal | None = field(name="j", default=None)
+    stop_loss_limit_price: Decimal | None = field(name="k", default=None)
+    take_profit_trigger_by: str | None = field(name="d", default=None)
+    stop_loss_trigger_by: str | None = field(name="g", default=None)
+    expiry_reason: str | None = field(name="R", default=None)
+    trade_id: int | None = field(name="t", default=None)
+    """On fills; null on every other event."""
+    fill_quantity: Decimal | None = field(name="l", default=None)
+    fill_price: Decimal | None = field(name="L", default=None)
+    maker: bool | None = field(name="m", default=None)
+    """On fills: whether this order was the resting one."""
+    fee: Decimal | None = field(name="n", default=None)
+    fee_asset: str | None = field(name="N", default=None)
+    related_order_id: Identifier | None = field(name="I", default=None)
+    strategy_id: Identifier | None = field(name="H", default=None)
+
+
+class OrderAccepted(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="orderAccepted"):
+    """The order rests in the book, or is about to be matched."""
+
+
+class OrderCancelled(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="orderCancelled"):
+    """The order was cancelled."""
+
+
+class OrderExpired(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="orderExpired"):
+    """The exchange took the order away; `expiry_reason` says why."""
+
+
+class OrderFill(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="orderFill"):
+    """The order traded: `fill_quantity` at `fill_price` is this fill, `executed_quantity` all fills together."""
+
+
+class OrderModified(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="orderModified"):
+    """A reduce-only order shrank with its position."""
+
+
+class TriggerPlaced(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="triggerPlaced"):
+    """A conditional order waits for its trigger."""
+
+
+class TriggerFailed(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="triggerFailed"):
+    """A conditional order was triggered and then refused."""
+
+
+class PositionUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
+    """A perpetual position of the account; decimals come as strings or numbers."""
+
+    symbol: str = field(name="s")
+    engine_us: int = field(name="T")
+    position_id: int = field(name="i")
+    net_quantity: Decimal = field(name="q")
+    """Signed: negative is short."""
+    entry_price: Decimal = field(name="B")
+    break_even_price: Decimal = field(name="b")
+    mark_price: Decimal = field(name="M")
+    net_exposure_quantity: Decimal = field(name="Q")
+    """With open orders."""
+    net_exposure_notional: Decimal = field(name="n")
+    realized_pnl: Decimal = field(name="p")
+    unrealized_pnl: Decimal = field(name="P")
+    initial_margin_fraction: Decimal = field(name="f")
+    maintenance_margin_fraction: Decimal = field(name="m")
+
+
+class PositionOpened(PositionUpdate, frozen=True, gc=False, kw_only=True, tag="positionOpened"):
+    """A position came to be."""
+
+
+class PositionAdjusted(PositionUpdate, frozen=True, gc=False, kw_only=True, tag="positionAdjusted"):
+    """A position changed."""
+
+
+class PositionUpdated(PositionUpdate, frozen=True, gc=False, kw_only=True, tag="positionUpdated"):
+    """A position changed, under the name that some clients know."""
+
+
+class PositionClosed(PositionUpdate, frozen=True, gc=False, kw_only=True, tag="positionClosed"):
+    """A position is gone."""
+
+
+class PositionSnapshot(PositionUpdate, frozen=True, gc=False, kw_only=True, tag=" positionSnapshot"):
+    """An open position as it stood at the subscription: the message that comes without `e` (docs/protocol.md 4.11)."""
+
+
+class BalanceUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="balanceUpdate"):
+    """New absolute balances of one asset; only changes come, never a snapshot."""
+
+    asset: str = field(name="a")
+    engine_us: int = field(name="T")
+    available: Decimal = field(name="A")
+    locked: Decimal = field(name="L")
+    staked: Decimal = field(name="S")
+
+
+class RfqUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
+    """What happened to a request for quote or to a quote; the subclass says which event it was."""
+
+    symbol: str = field(name="s")
+    engine_us: int = field(name="T")
+    rfq_id: int = field(name="R")
+    """Above 2^53: never a float."""
+    state: str | None = field(name="X", default=None)
+    """`New`, `Cancelled`, `Filled`, ..."""
+    quote_id: int | None = field(name="u", default=None)
+    client_id: int | None = field(name="C", default=None)
+    side: str | None = field(name="S", default=None)
+    quantity: Decimal | None = field(name="q", default=None)
+    """Base units; either this or `quote_quantity` is set."""
+    quote_quantity: Decimal | None = field(name="Q", default=None)
+    price: Decimal | None = field(name="p", default=None)
+    submitted_ms: int | None = field(name="w", default=None)
+    expires_ms: int | None = field(name="W", default=None)
+    system_order_type: str | None = field(name="o", default=None)
+
+
+class RfqActive(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqActive"):
+    """A request is open; broadcast to makers."""
+
+
+class RfqAccepted(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqAccepted"):
+    """The exchange took the request."""
+
+
+class RfqAcceptedBinding(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqAcceptedBinding"):
+    """The exchange took the request, with deferred settlement."""
+
+
+class RfqRefreshed(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqRefreshed"):
+    """The request's time was renewed."""
+
+
+class RfqCancelled(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqCancelled"):
+    """The request was withdrawn."""
+
+
+class RfqCandidate(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqCandidate"):
+    """A quote stands for the request."""
+
+
+class RfqFilled(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqFilled"):
+    """The request was filled."""
+
+
+class QuoteAccepted(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="quoteAccepted"):
+    """The exchange took the quote."""
+
+
+class QuoteCancelled(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="quoteCancelled"):
+    """The quote was withdrawn."""
+
+
+Payload: TypeAlias = (
+    Depth
+    | BookTicker
+    | Trade
+    | Kline
+    | Ticker
+    | ExternalTicker
+    | MarkPrice
+    | OpenInterest
+    | Liquidation
+    | OrderAccepted
+    | OrderCancelled
+    | OrderExpired
+    | OrderFill
+    | OrderModified
+    | TriggerPlaced
+    | TriggerFailed
+    | PositionOpened
+    | PositionAdjusted
+    | PositionUpdated
+    | PositionClosed
+    | PositionSnapshot
+    | BalanceUpdate
+    | RfqActive
+    | RfqAccepted
+    | RfqAcceptedBinding
+    | RfqRefreshed
+    | RfqCancelled
+    | RfqCandidate
+    | RfqFilled
+    | QuoteAccepted
+    | QuoteCancelled
+)
+"""Everything that a stream can carry."""

@@ -1,0 +1,397 @@
+"""One session with the exchange: all machines behind one `handle`. It routes, and has no rules of the protocol of its own.
+
+        Command, Fact ──> Session ──> Event (for the user), Action (for the runtime)
+
+Connection, heartbeat and subscriptions share the link; each depth stream has a sequencer of its own; REST requests, whether for
+snapshots, the clock or the user's calls, share one budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from msgspec import Struct
+
+from .book import Book
+from .connection import Connection, ConnectionState, GiveUp
+from .connection import Heard as LinkHeard
+from .errors import BackpackError, LocalProtocolError
+from .heartbeat import Heard, Heartbeat, LinkDead
+from .heartbeat import LinkLost as HeartbeatLost
+from .inputs import (
+    BytesReceived,
+    Call,
+    Close,
+    Connected,
+    ConnectFailed,
+    Disconnected,
+    Given,
+    Open,
+    PingReceived,
+    PongReceived,
+    ReadingPaused,
+    ReadingResumed,
+    RequestFailed,
+    ResponseReceived,
+    Subscribe,
+    TextReceived,
+    TimerFired,
+    Unsubscribe,
+    Verify,
+)
+from .machine import Now, Timers, earliest
+from .metrics import COUNTED_EVENTS, Health, Metrics, MetricsSnapshot, TopVerified, Unwatched
+from .outputs import CallAnswered, CallFailed, Drop, Event, LinkDown, Output
+from .pacing import PacerState
+from .payloads import BookTicker, Depth
+from .requests import Abandon, Ask, MeasureTime, Requests, Settled
+from .rest import DepthSnapshot
+from .sequencer import (
+    BookSequencer,
+    FetchSnapshot,
+    SequencerInput,
+    SnapshotArrived,
+    SnapshotFailed,
+    StreamEnded,
+    StreamRequested,
+)
+from .signing import Signer
+from .streams import Channel, parse_stream
+from .subscriptions import DataSeen, Requested, Subscriptions
+from .subscriptions import LinkLost as SubscriptionsLost
+from .wire import ErrorFrame, Frame, decode, dropped
+
+__all__ = ["Session"]
+
+SNAPSHOT_LIMIT = 1000
+"""Levels a side that are asked for, always in so many words, for the sources disagree on the default (docs/protocol.md 5.1)."""
+
+
+class _Snapshot(Struct, frozen=True, gc=False):
+    """Who asked for a snapshot."""
+
+    stream: str
+    attempt: int
+
+
+_HEARD = Heard()
+_LINK_HEARD = LinkHeard()
+_TIMER_FIRED = TimerFired()
+
+
+class Session:
+    """Speaks with the exchange: public and private streams, order books, REST.
+
+    Give it commands and facts, do the actions that come back, hand on the events.
+    """
+
+    def __init__(
+        self,
+        random: Random,
+        *,
+        signer: Signer | None = None,
+        book_levels: int = 1,
+        manage_books: bool = True,
+        audit_books: bool = True,
+        measure_clock: bool = False,
+    ) -> None:
+        """Make a session that wants nothing yet.
+
+        Args:
+            random: draws the backoff delays.
+            signer: signs private subscriptions and calls; without one they are refused.
+            book_levels: how many levels a side `BookChanged` carries.
+            manage_books: turn `depth` streams into books; otherwise their deltas are events as they come.
+            audit_books: compare live books with fresh REST snapshots from time to time.
+            measure_clock: measure the exchange's clock, so that signatures are right when ours is not.
+        """
+        self._signer = signer
+        self._book_levels = book_levels
+        self._manage_books = manage_books
+        self._audit_books = audit_books
+        self._measure_clock = measure_clock
+        self._connection = Connection(random)
+        self._heartbeat = Heartbeat()
+        self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
+        self._requests = Requests(signer)
+        self._metrics = Metrics()
+        self._sequencers: dict[str, BookSequencer] = {}
+        self._by_symbol: dict[str, list[BookSequencer]] = {}
+        self._book_timers: Timers[str] = Timers()
+        self._left: set[str] = set()
+        """Streams that were unsubscribed on this link; what is still on its way is dropped without a word."""
+
+    @property
+    def deadline(self) -> int | None:
+        """The earliest deadline of all machines."""
+        return earliest(
+            self._connection.deadline,
+            self._heartbeat.deadline,
+            self._subscriptions.deadline,
+            self._requests.deadline,
+            self._book_timers.earliest,
+        )
+
+    def budget(self, now: Now) -> PacerState:
+        """What is left of the request budget at this moment."""
+        return self._requests.budget(now)
+
+    def book(self, name: str) -> Book:
+        """The book of a depth stream, or of a symbol, whose unaggregated stream comes first; always the same object.
+
+        Raises:
+            LocalProtocolError: no such stream is subscribed.
+        """
+        sequencers = [self._sequencers[name]] if name in self._sequencers else self._by_symbol.get(name, [])
+        if not sequencers:
+            raise LocalProtocolError(f"no depth stream of {name!r} is subscribed")
+        return min(sequencers, key=lambda sequencer: len(sequencer.stream)).book
+
+    def metrics(self, now: Now) -> MetricsSnapshot:
+        """All counters at this moment."""
+        return self._metrics.snapshot(now)
+
+    def health(self, now: Now) -> Health:
+        """Whether all is well at this moment, and if not, why."""
+        return self._metrics.health(now)
+
+    def handle(self, given: Given, now: Now) -> Sequence[Output]:
+        """Take one command or fact.
+
+        Raises:
+            LocalProtocolError: the input is impossible in this state; nothing has changed.
+        """
+        if isinstance(given, TextReceived):
+            outputs = self._text_received(given.data, now)
+        else:
+            outputs = self._route(given, now)
+            self._metrics.handle(given, now)
+        for output in outputs:
+            if type(output) in COUNTED_EVENTS and isinstance(output, Event):
+                self._metrics.handle(output, now)
+        return outputs
+
+    def _text_received(self, data: bytes, now: Now) -> Sequence[Output]:
+        if not self._connection.is_open:
+            # What is still on its way when the application has closed the session is of no interest to it.
+            if self._connection.state is ConnectionState.DRAINING:
+                return ()
+            return (dropped(Drop.LINK_CLOSED, "a frame without a link", data=data),)
+        self._heartbeat.handle(_HEARD, now)
+        if self._connection.on_probation:
+            self._connection.handle(_LINK_HEARD, now)
+        decoded = decode(data)
+        if isinstance(decoded, Frame):
+            return self._frame_received(decoded, data, now)
+        if isinstance(decoded, tuple):
+            return [output for frame in decoded for output in self._frame_received(frame, data, now)]
+        if isinstance(decoded, ErrorFrame):
+            return self._subscribed(self._subscriptions.handle(decoded, now), now)
+        return (decoded,)
+
+    def _frame_received(self, frame: Frame, data: bytes, now: Now) -> Sequence[Output]:
+        stream, payload = frame.stream, frame.payload
+        if payload is None:
+            raise AssertionError("decode returns no frame without a payload")
+        if stream not in self._subscriptions.wanted:
+            if stream in self._left:
+                return ()
+            return (dropped(Drop.NOT_SUBSCRIBED, f"{stream} is not subscribed", data=data, stream=stream),)
+        if isinstance(payload, Depth) and self._manage_books:
+            sequencer = self._sequencers.get(stream)
+            if sequencer is None or sequencer.symbol != payload.symbol:
+                return (dropped(Drop.MALFORMED, f"a delta of {payload.symbol}", data=data, stream=stream),)
+            outputs = self._sequence(sequencer, payload, now)
+        else:
+            outputs = [payload]
+            if isinstance(payload, BookTicker):
+                for sequencer in self._by_symbol.get(payload.symbol, ()):
+                    outputs += self._sequence(sequencer, payload, now)
+        self._metrics.handle(frame, now)
+        if stream in self._subscriptions.awaited:
+            outputs = [*self._subscribed(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
+        return outputs
+
+    def _sequence(self, sequencer: BookSequencer, given: SequencerInput, now: Now) -> list[Output]:
+        """Give a book something, and pass on what it says."""
+        outputs: list[Output] = []
+        for output in sequencer.handle(given, now):
+            if isinstance(output, Event):
+                outputs.append(output)
+            elif isinstance(output, FetchSnapshot):
+                ask = Ask(
+                    asker=_Snapshot(output.stream, output.attempt),
+                    endpoint="depth",
+                    parameters={"symbol": output.symbol, "limit": SNAPSHOT_LIMIT},
+                    urgent=output.urgent,
+                )
+                outputs += self._settled(self._requests.handle(ask, now), now)
+            else:
+                self._metrics.handle(TopVerified(output.stream), now)
+        self._book_timers.set(sequencer.stream, sequencer.deadline)
+        return outputs
+
+    def _route(self, given: Given, now: Now) -> Sequence[Output]:
+        match given:
+            case TimerFired():
+                return self._timer_fired(now)
+            case BytesReceived():
+                if self._connection.is_open:
+                    self._heartbeat.handle(_HEARD, now)
+                return ()
+            case PingReceived() | PongReceived():
+                return self._watched(self._heartbeat.handle(given, now), now) if self._connection.is_open else ()
+            case ReadingPaused() | ReadingResumed():
+                return self._watched(self._heartbeat.handle(given, now), now)
+            case ResponseReceived() | RequestFailed():
+                return self._settled(self._requests.handle(given, now), now)
+            case Connected():
+                return self._connected(given, now)
+            case ConnectFailed() | Disconnected():
+                return self._linked(self._connection.handle(given, now), now)
+            case Open():
+                return self._open(given, now)
+            case Close():
+                return self._close(given, now)
+            case Subscribe():
+                return self._subscribe(given, now)
+            case Unsubscribe(streams):
+                return self._unsubscribe(given, streams, now)
+            case Verify(stream):
+                sequencer = self._sequencers.get(stream)
+                if sequencer is None:
+                    raise LocalProtocolError(f"no depth stream {stream!r} is subscribed")
+                return self._sequence(sequencer, given, now)
+            case Call(call_id=_, endpoint=endpoint, parameters=parameters):
+                ask = Ask(asker=given, endpoint=endpoint, parameters=parameters, urgent=True)
+                return self._settled(self._requests.handle(ask, now), now)
+        raise TypeError(f"not an input: {type(given).__name__}")
+
+    def _timer_fired(self, now: Now) -> list[Output]:
+        """Only those whose moment has come are told; to the others it would say nothing."""
+        outputs: list[Output] = []
+        outputs += self._linked(self._connection.handle(_TIMER_FIRED, now), now)
+        outputs += self._watched(self._heartbeat.handle(_TIMER_FIRED, now), now)
+        outputs += self._subscribed(self._subscriptions.handle(_TIMER_FIRED, now), now)
+        for stream in self._book_timers.due(now.mono_us):
+            outputs += self._sequence(self._sequencers[stream], _TIMER_FIRED, now)
+        outputs += self._settled(self._requests.handle(_TIMER_FIRED, now), now)
+        return outputs
+
+    def _open(self, given: Open, now: Now) -> list[Output]:
+        outputs: list[Output] = [*self._connection.handle(given, now)]
+        if self._measure_clock:
+            outputs += self._settled(self._requests.handle(MeasureTime(), now), now)
+        return outputs
+
+    def _close(self, given: Close, now: Now) -> list[Output]:
+        """The link ends for all but the connection, which sees it closed in order."""
+        outputs = self._lose_link("closed by the application", now) if self._connection.is_open else []
+        outputs += self._settled(self._requests.handle(Abandon("the session was closed"), now), now)
+        return [*outputs, *self._connection.handle(given, now)]
+
+    def _connected(self, given: Connected, now: Now) -> list[Output]:
+        outputs: list[Output] = [*self._connection.handle(given, now)]
+        self._heartbeat.handle(given, now)
+        return [*outputs, *self._subscribed(self._subscriptions.handle(given, now), now)]
+
+    def _linked(self, outputs: Sequence[Output], now: Now) -> list[Output]:
+        """Tell everybody when the connection says that the link is gone."""
+        down = next((output for output in outputs if isinstance(output, LinkDown)), None)
+        return [*outputs, *(self._lose_link(f"the link is down: {down.reason}", now) if down is not None else ())]
+
+    def _lose_link(self, reason: str, now: Now) -> list[Output]:
+        self._heartbeat.handle(HeartbeatLost(), now)
+        self._subscriptions.handle(SubscriptionsLost(), now)
+        self._left.clear()
+        outputs: list[Output] = []
+        for sequencer in self._sequencers.values():
+            outputs += self._sequence(sequencer, StreamEnded(reason), now)
+        return outputs
+
+    def _watched(self, outputs: Sequence[Output | LinkDead], now: Now) -> list[Output]:
+        passed: list[Output] = []
+        for output in outputs:
+            if isinstance(output, LinkDead):
+                passed += self._linked(self._connection.handle(GiveUp(output.reason), now), now)
+            else:
+                passed.append(output)
+        return passed
+
+    def _subscribe(self, given: Subscribe, now: Now) -> list[Output]:
+        outputs = self._subscriptions.handle(given, now)
+        for name in given.streams:
+            self._left.discard(name)
+            stream = parse_stream(name)
+            if self._manage_books and stream.channel is Channel.DEPTH and name not in self._sequencers:
+                symbol = stream.symbol or ""
+                sequencer = BookSequencer(name, symbol, levels=self._book_levels, limit=SNAPSHOT_LIMIT, audit=self._audit_books)
+                self._sequencers[name] = sequencer
+                self._by_symbol.setdefault(symbol, []).append(sequencer)
+        return self._subscribed(outputs, now)
+
+    def _unsubscribe(self, given: Unsubscribe, streams: Sequence[str], now: Now) -> list[Output]:
+        known = [name for name in streams if name in self._subscriptions.wanted]
+        outputs = self._subscribed(self._subscriptions.handle(given, now), now)
+        self._left.update(known)
+        for name in known:
+            sequencer = self._sequencers.pop(name, None)
+            if sequencer is not None:
+                outputs += [
+                    output for output in sequencer.handle(StreamEnded("unsubscribed"), now) if isinstance(output, Event)
+                ]
+                self._by_symbol[sequencer.symbol].remove(sequencer)
+                self._book_timers.set(name, None)
+        self._metrics.handle(Unwatched(tuple(known)), now)
+        return outputs
+
+    def _subscribed(self, outputs: Sequence[Output | Requested], now: Now) -> list[Output]:
+        """Ask for a snapshot as soon as the stream is requested: a quiet market may send nothing for long."""
+        passed: list[Output] = []
+        for output in outputs:
+            if isinstance(output, Requested):
+                for stream in output.streams:
+                    if stream in self._sequencers:
+                        passed += self._sequence(self._sequencers[stream], StreamRequested(), now)
+            else:
+                passed.append(output)
+        return passed
+
+    def _sign_subscription(self, now: Now) -> tuple[str, str, str, str]:
+        if self._signer is None:
+            raise AssertionError("without a signer private streams are refused")
+        return self._signer.subscribe_signature(self._requests.exchange_unix_us(now))
+
+    def _settled(self, outputs: Sequence[Output | Settled], now: Now) -> list[Output]:
+        """Give each answer, or the error in its place, to whoever asked."""
+        passed: list[Output] = []
+        for output in outputs:
+            if not isinstance(output, Settled):
+                passed.append(output)
+                continue
+            asker, result = output.asker, output.result
+            if isinstance(asker, _Snapshot):
+                sequencer = self._sequencers.get(asker.stream)
+                if sequencer is not None:
+                    passed += self._sequence(sequencer, _snapshot(asker, result), now)
+            elif isinstance(asker, Call):
+                passed.append(
+                    CallFailed(call_id=asker.call_id, endpoint=asker.endpoint, error=result)
+                    if isinstance(result, BackpackError)
+                    else CallAnswered(call_id=asker.call_id, endpoint=asker.endpoint, result=result)
+                )
+        return passed
+
+
+def _snapshot(asker: _Snapshot, result: object) -> SnapshotArrived | SnapshotFailed:
+    if not isinstance(result, DepthSnapshot):
+        return SnapshotFailed(attempt=asker.attempt, reason=str(result))
+    return SnapshotArrived(
+        attempt=asker.attempt,
+        last_update_id=result.last_update_id,
+        engine_us=result.engine_us,
+        bids=result.bids,
+        asks=result.asks,
+        limit=SNAPSHOT_LIMIT,
+    )

@@ -1,0 +1,1 @@
+"""Drives backpack_proto over real sockets."""

@@ -1,0 +1,328 @@
+"""What a user touches: one object that speaks with the exchange, and is iterated over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from backpack_proto.book import Book
+from backpack_proto.errors import BackpackError, LocalProtocolError
+from backpack_proto.inputs import Call, Close, Parameter, Subscribe, Unsubscribe, Verify
+from backpack_proto.metrics import Health, MetricsSnapshot
+from backpack_proto.outputs import CallAnswered, CallFailed
+from backpack_proto.pacing import PacerState
+from backpack_proto.payloads import BookTicker, Event
+from backpack_proto.session import Session
+from backpack_proto.signing import Signer
+from backpack_proto.streams import Channel, parse_channel, streams_for
+from backpack_proto.symbols import Markets
+
+from .addresses import REST_URL, WS_URL, Addresses
+from .delivery import Delivery, DeliverySnapshot, SlowConsumer
+from .pump import Pump
+from .sandbox import serve_sandbox
+from .transport import system_now
+from .transports.anyio import AnyioTransport
+
+__all__ = ["BackpackClient"]
+
+EVENTS_PER_TURN = 16
+DRAIN_SECONDS = 6.0
+"""A little more than the session's own patience with the closing handshake."""
+
+
+class _Answer:
+    """Where the answer to a call is put."""
+
+    def __init__(self) -> None:
+        self.event: CallAnswered | CallFailed | None = None
+        self.arrived = anyio.Event()
+
+
+class _Running(NamedTuple):
+    """What there is only inside the block."""
+
+    tasks: TaskGroup
+    transport: AnyioTransport
+    pump: Pump
+    delivery: Delivery
+    finished: anyio.Event
+
+
+class BackpackClient:
+    """Market data of Backpack Exchange as an async context manager and an async iterator of typed events.
+
+        async with BackpackClient(["SOL_USDC"], channels=["book", "trades"], sandbox=True) as client:
+            async for event in client:
+                ...
+
+    Runs on asyncio and on trio. Inside the block the connection is kept up; what happens to it is among the events.
+    """
+
+    def __init__(
+        self,
+        symbols: Iterable[str] = (),
+        *,
+        channels: Iterable[str] = ("book", "trades"),
+        sandbox: bool = False,
+        sandbox_seed: int = 0,
+        rest_url: str = REST_URL,
+        ws_url: str = WS_URL,
+        ca_file: str | Path | None = None,
+        signer: Signer | None = None,
+        book_levels: int = 10,
+        slow_consumer: SlowConsumer | str = SlowConsumer.BLOCK,
+        buffer: int = 10_000,
+        compression: bool = False,
+    ) -> None:
+        """Nothing is connected before the block is entered.
+
+        Args:
+            symbols: ids of the exchange (`SOL_USDC`) or normalised symbols (`SOL-USDC`).
+            channels: what to subscribe for each of them; `book` is the order book, verified against `bookTicker`.
+            sandbox: start the simulated exchange on loopback, and speak with that.
+            sandbox_seed: decides what its markets do.
+            rest_url: address of the REST API.
+            ws_url: address of the websocket.
+            ca_file: trust these authorities (PEM) instead of the system's.
+            signer: signs private subscriptions and calls.
+            book_levels: how many levels a side the events of a book carry, at least 1.
+            slow_consumer: what happens to market data that are not fetched in time.
+            buffer: how many events may wait before that happens.
+            compression: offer permessage-deflate: a fifth of the bytes for several times the work.
+
+        Raises:
+            LocalProtocolError: an argument is impossible.
+        """
+        if book_levels < 1 or buffer < 1:
+            raise LocalProtocolError("book_levels and buffer are at least 1")
+        if slow_consumer not in list(SlowConsumer):
+            raise LocalProtocolError(f"slow_consumer is one of {', '.join(SlowConsumer)}")
+        self._symbols = tuple(symbols)
+        self._channels = tuple(channels)
+        for channel in self._channels:
+            parse_channel(channel)
+        self._sandboxed = sandbox
+        self._sandbox_seed = sandbox_seed
+        self._addresses = None if sandbox else Addresses(rest_url, ws_url, ca_file=ca_file)
+        self._compression = compression
+        self._slow_consumer = SlowConsumer(slow_consumer)
+        self._buffer = buffer
+        self._session = Session(Random(), signer=signer, book_levels=book_levels)  # noqa: S311 - jitter is no secret
+        self._verifying: set[str] = set()
+        """Symbols whose `bookTicker` is subscribed to verify their book and for nothing else."""
+        self._tickers: set[str] = set()
+        """Symbols whose `bookTicker` was asked for."""
+        self._answers: dict[int, _Answer] = {}
+        self._last_call_id = 0
+        self._markets = Markets(())
+        self._stack = AsyncExitStack()
+        self._running: _Running | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._running is not None:
+            raise LocalProtocolError("a client is entered once")
+        try:
+            await self._start()
+        except BaseException:
+            # The tasks are of no use to anyone any more, and their group must not wrap this error into one of its own.
+            await self._stop(in_order=False)
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stop(in_order=exc is None)
+
+    async def _start(self) -> None:
+        tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        addresses = self._addresses
+        if addresses is None:
+            sandbox = await self._stack.enter_async_context(serve_sandbox(seed=self._sandbox_seed))
+            addresses = Addresses(sandbox.rest_url, sandbox.ws_url)
+        transport = await self._stack.enter_async_context(AnyioTransport(addresses, compression=self._compression))
+        delivery = Delivery(self._slow_consumer, self._buffer, pause=transport.pause_reading, resume=transport.resume_reading)
+        pump = Pump(self._session, transport, self._deliver)
+        self._running = _Running(tasks, transport, pump, delivery, anyio.Event())
+        tasks.start_soon(self._run, self._running)
+        await self.load_markets()
+        await self.subscribe(self._channels, self._symbols)
+
+    async def _run(self, running: _Running) -> None:
+        try:
+            await running.pump.run()
+        finally:
+            running.delivery.finish()
+            running.finished.set()
+            for answer in self._answers.values():
+                answer.arrived.set()
+
+    async def _stop(self, *, in_order: bool) -> None:
+        """End all tasks; an error that one of them died of comes out here."""
+        if self._running is not None:
+            # As parts of the stack, for should they be cancelled, the group that cancelled them has to see it.
+            self._stack.callback(self._running.tasks.cancel_scope.cancel)
+            if in_order:
+                self._stack.push_async_callback(self.aclose)
+        await self._stack.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection in order; the iteration ends after what has come until then."""
+        running = self._inside()
+        with anyio.move_on_after(DRAIN_SECONDS):
+            if not running.finished.is_set():
+                await running.pump.give(Close())
+            await running.finished.wait()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Every event, in order, until the client is closed."""
+        return self.events()
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Every event, in order, until the client is closed."""
+        delivery = self._inside().delivery
+        fetched = 0
+        while True:
+            event = delivery.take_nowait() or await delivery.take()
+            if event is None:
+                return
+            yield event
+            fetched += 1
+            if fetched % EVENTS_PER_TURN == 0:
+                # A consumer that never waits must not keep the link from being looked after.
+                await anyio.lowlevel.checkpoint()
+
+    async def subscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
+        """Subscribe every channel for every symbol, on this connection and on each that follows.
+
+        Raises:
+            UnknownSymbol: the exchange has no such market.
+            InvalidStream: it has no such channel.
+            LocalProtocolError: a private channel without a signer.
+        """
+        channels, ids = tuple(channels), self._ids(symbols)
+        await self._inside().pump.give(Subscribe(streams_for(channels, ids)))
+        for symbol in ids:
+            if Channel.BOOK_TICKER in _explicit(channels):
+                self._verifying.discard(symbol)
+                self._tickers.add(symbol)
+            elif symbol not in self._tickers:
+                self._verifying.add(symbol)
+
+    async def unsubscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
+        """Undo `subscribe`; what is still on its way is dropped."""
+        channels, ids = tuple(channels), self._ids(symbols)
+        names = streams_for(channels, ids)
+        explicit = Channel.BOOK_TICKER in _explicit(channels)
+        if explicit:
+            self._tickers.difference_update(ids)
+        kept = {f"{Channel.BOOK_TICKER.value}.{symbol}" for symbol in self._tickers}
+        await self._inside().pump.give(Unsubscribe(tuple(name for name in names if name not in kept)))
+
+    async def verify(self, symbol: str) -> None:
+        """Have a book compared with a fresh snapshot now; `BookVerified` or `BookDesynced` tells how it went."""
+        (symbol,) = self._ids([symbol])
+        await self._inside().pump.give(Verify(f"{Channel.DEPTH.value}.{symbol}"))
+
+    async def load_markets(self) -> Markets:
+        """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it."""
+        markets = await self.call("markets")
+        if not isinstance(markets, Markets):
+            raise TypeError("the markets endpoint gives Markets")
+        self._markets = markets
+        return markets
+
+    @property
+    def markets(self) -> Markets:
+        """The markets as they were loaded last."""
+        return self._markets
+
+    async def call(self, endpoint: str, parameters: Mapping[str, Parameter] | None = None) -> object:
+        """Call a REST endpoint by its name in `backpack_proto.rest.ENDPOINTS`, within the request budget.
+
+        Raises:
+            LocalProtocolError: no such endpoint, or parameters that it does not take.
+            ApiError: the exchange refused.
+            BackpackError: no answer came.
+        """
+        running = self._inside()
+        self._last_call_id += 1
+        call_id = self._last_call_id
+        answer = self._answers[call_id] = _Answer()
+        try:
+            await running.pump.give(Call(call_id=call_id, endpoint=endpoint, parameters=parameters or {}))
+            await answer.arrived.wait()
+        finally:
+            del self._answers[call_id]
+        if isinstance(answer.event, CallAnswered):
+            return answer.event.result
+        if isinstance(answer.event, CallFailed):
+            raise answer.event.error
+        raise BackpackError(f"the session ended before {endpoint} was answered")
+
+    def book(self, symbol: str) -> Book:
+        """The order book of a symbol: always the same object, always at the latest frame, `live` or stale.
+
+        Raises:
+            UnknownSymbol: the exchange has no such market.
+            LocalProtocolError: its book is not subscribed.
+        """
+        (symbol,) = self._ids([symbol])
+        return self._session.book(symbol)
+
+    @property
+    def health(self) -> Health:
+        """Whether all is well now, and if not, why."""
+        return self._session.health(system_now())
+
+    @property
+    def metrics(self) -> MetricsSnapshot:
+        """All counters of the session now."""
+        return self._session.metrics(system_now())
+
+    @property
+    def delivery(self) -> DeliverySnapshot:
+        """What waits for the consumer now, and what was lost to its slowness."""
+        return self._inside().delivery.snapshot
+
+    @property
+    def budget(self) -> PacerState:
+        """What is left of the request budget now."""
+        return self._session.budget(system_now())
+
+    def _deliver(self, events: list[Event]) -> None:
+        passed: list[Event] = []
+        for event in events:
+            if isinstance(event, BookTicker) and event.symbol in self._verifying:
+                continue
+            if isinstance(event, CallAnswered | CallFailed):
+                answer = self._answers.get(event.call_id)
+                # Whoever asked may have stopped waiting.
+                if answer is not None:
+                    answer.event = event
+                    answer.arrived.set()
+                continue
+            passed.append(event)
+        if passed:
+            self._inside().delivery.put(passed)
+
+    def _inside(self) -> _Running:
+        if self._running is None:
+            raise LocalProtocolError("the client works inside its async with block only")
+        return self._running
+
+    def _ids(self, symbols: Iterable[str]) -> tuple[str, ...]:
+        return tuple(self._markets.resolve(symbol).symbol for symbol in symbols)
+
+
+def _explicit(channels: Iterable[str]) -> set[Channel]:
+    """The channels that were asked for by name, so not the one that comes along with `book`."""
+    return {parse_channel(channel)[0].channel for channel in channels}

@@ -1,0 +1,243 @@
+"""The frames of an open websocket, seen from one side: bytes in, facts out.
+
+Theory of operation. wsproto is the authority on RFC 6455, and slow: it costs more than decoding the JSON and applying it to
+a book together. Nearly everything the exchange sends is a short, whole, final, unmasked, uncompressed text frame, so the run
+of such frames at the front of what came is sliced here, and all else goes to wsproto: a small frame at once if it is here,
+of any other first the header, as soon as it is complete, then the payload in pieces of fixed size. Thus wsproto is at a frame boundary whenever a run is
+sliced, a bad header is refused before its payload is waited for, what a piece inflates to is bounded, and no fact depends on
+how the bytes were cut into reads. Of an incomplete unit (a short frame, a header, a piece) the bytes are collected without
+being looked at again before it is complete, so the work is linear in the bytes however small the reads are.
+
+Control frames may come between the fragments of a compressed message, where the deflate extension of wsproto loses its
+place. So they have a wsproto connection of their own, without extensions; the two share no state that RFC 6455 asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import LOCAL_ONLY_CLOSE_REASONS, CloseReason
+
+from backpack_proto.inputs import Disconnected, Fact, PingReceived, PongReceived, TextReceived
+
+__all__ = ["MAX_MESSAGE_BYTES", "Frames"]
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+TEXT_FRAME = 0x81  # final, no reserved bit, opcode text (RFC 6455 section 5.2)
+CONTROL_BIT = 0x08
+MASK_BIT = 0x80
+MASKING_KEY_BYTES = 4
+LENGTH_BYTES = {126: 2, 127: 8}  # what follows the first two bytes, by the 7-bit length
+LONGEST_SHORT_FRAME = 0xFFFF
+PIECE_BYTES = 4096  # deflate makes at most 1032 bytes of one
+
+
+class Frames:
+    """Both directions of one open websocket, from the first byte behind the handshake on.
+
+    `role` is this side's; only a client slices short frames, for those of a client are masked. `extensions` are those agreed
+    on. A message longer than `max_message_bytes`, compressed or not, ends the websocket with code 1009.
+    """
+
+    def __init__(
+        self, role: ConnectionType, extensions: Iterable[Extension] = (), max_message_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
+        self._control = Connection(role)
+        self._messages = Connection(role, list(extensions))
+        self._source = self._messages
+        self._key_bytes = MASKING_KEY_BYTES if role is ConnectionType.SERVER else 0  # a client is sent none
+        self._longest_slice = min(max_message_bytes, LONGEST_SHORT_FRAME) if role is ConnectionType.CLIENT else -1
+        self._max_message_bytes = max_message_bytes
+        self._pending = bytearray()
+        self._wanted = 0
+        self._left = 0
+        self._between_messages = True
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._outgoing = bytearray()
+        self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether both Close frames are seen, or the peer erred or left; there is nothing more to read."""
+        return self._ended
+
+    @property
+    def closing(self) -> bool:
+        """Whether this side has sent its Close frame and waits for the other one."""
+        return not self._ended and self._control.state is not ConnectionState.OPEN
+
+    def receive(self, data: bytes) -> list[Fact]:
+        """Take what was read; returns the facts that it completes, the last one ever being `Disconnected`.
+
+        A read of `b""` says that the peer closed the TCP connection. What is to be sent in reply is in `to_send`.
+        """
+        if self._ended:
+            return []
+        if not data:
+            self._ended = True
+            return [Disconnected(CloseReason.ABNORMAL_CLOSURE.value, "connection lost without a Close frame")]
+        if self._pending:
+            self._pending += data
+            if len(self._pending) < self._wanted:
+                return []
+            data = bytes(self._pending)
+            self._pending.clear()
+        facts: list[Fact] = []
+        pos = 0
+        while not self._ended:
+            if self._between_messages and not self._left:
+                pos = self._slice_texts(data, pos, facts)
+            wanted = self._next_unit(data, pos)
+            if len(data) - pos < wanted:
+                self._pending += data[pos:]
+                self._wanted = wanted
+                break
+            self._hand_over(data[pos : pos + wanted], facts)
+            pos += wanted
+        return facts
+
+    def to_send(self) -> bytes:
+        """Take the Close frame that has to go out in reply to what was received."""
+        data = bytes(self._outgoing)
+        self._outgoing.clear()
+        return data
+
+    def send(self, event: Event) -> bytes:
+        """The bytes of a control frame or of an uncompressed message; none once a Close frame went out or came in.
+
+        Raises:
+            ValueError: the payload cannot be put into such a frame, or the code is not for a Close frame.
+        """
+        if self._ended or self.closing:
+            return b""
+        if isinstance(event, CloseConnection) and not _is_close_code(event.code):
+            raise ValueError(f"close code {event.code} is none that can be sent (RFC 6455 section 7.4)")
+        return self._control.send(event)
+
+    def send_compressed(self, text: str) -> bytes:
+        """The bytes of a text message, compressed if that was agreed on; none once a Close frame went out or came in."""
+        if self._ended or self.closing:
+            return b""
+        return self._messages.send(TextMessage(data=text))
+
+    def _slice_texts(self, data: bytes, pos: int, facts: list[Fact]) -> int:
+        """Take the run of short text frames at `pos`; returns where it ends."""
+        add = facts.append
+        end = len(data)
+        longest = self._longest_slice
+        while end - pos >= 2 and data[pos] == TEXT_FRAME:
+            length = data[pos + 1]
+            start = pos + 2
+            if length == 126:
+                start = pos + 4
+                if end < start:
+                    break
+                length = data[pos + 2] << 8 | data[pos + 3]
+                if length < 126:
+                    break
+            elif length > 126:
+                break
+            stop = start + length
+            if stop > end or length > longest:
+                break
+            payload = data[start:stop]
+            if not payload.isascii() and not _is_utf8(payload):
+                break
+            add(TextReceived(payload))
+            pos = stop
+        return pos
+
+    def _next_unit(self, data: bytes, pos: int) -> int:
+        """How many bytes the next unit takes, as far as can be told from those that are here."""
+        if self._left:
+            return min(self._left, PIECE_BYTES)
+        have = len(data) - pos
+        if have < 2:
+            return 2
+        header, length = self._measure(data, pos)
+        if have < header:
+            return header
+        if data[pos] == TEXT_FRAME and data[pos + 1] < 127 and length <= self._longest_slice and self._between_messages:
+            return header + length
+        # One call of wsproto costs less than two, and it looks at the header first anyway.
+        at_once = have >= header + length and length <= PIECE_BYTES and self._size + length <= self._max_message_bytes
+        return header + length if at_once else header
+
+    def _measure(self, data: bytes, pos: int) -> tuple[int, int]:
+        """Size of the header, and of the payload, which means nothing while the header is incomplete."""
+        second = data[pos + 1]
+        length = second & ~MASK_BIT
+        start = pos + 2
+        stop = start + LENGTH_BYTES.get(length, 0)
+        if stop > start:
+            length = int.from_bytes(data[start:stop], "big")
+        return stop - pos + (self._key_bytes if second & MASK_BIT else 0), length
+
+    def _hand_over(self, unit: bytes, facts: list[Fact]) -> None:
+        """Give one unit to wsproto and take the facts that it makes of it."""
+        if self._left:
+            self._left -= len(unit)
+        else:
+            header, length = self._measure(unit, 0)
+            self._left = header + length - len(unit)
+            self._source = self._control if unit[0] & CONTROL_BIT else self._messages
+        self._source.receive_data(unit)
+        for event in self._source.events():
+            self._digest(event, facts)
+        if not self._ended and self._source is self._messages and self._size + self._left > self._max_message_bytes:
+            self._fail(CloseReason.MESSAGE_TOO_BIG, f"message is longer than {self._max_message_bytes} bytes", facts)
+
+    def _digest(self, event: Event, facts: list[Fact]) -> None:
+        if isinstance(event, TextMessage | BytesMessage):
+            self._join(event, facts)
+        elif isinstance(event, Ping):
+            facts.append(PingReceived(bytes(event.payload)))
+        elif isinstance(event, Pong):
+            facts.append(PongReceived(bytes(event.payload)))
+        elif isinstance(event, CloseConnection):
+            if self._control.state is ConnectionState.REMOTE_CLOSING:
+                # RFC 6455 section 5.5.1: the answer to a Close frame is a Close frame with its code.
+                self._outgoing += self._control.send(CloseConnection(code=event.code))
+            if self._control.state is ConnectionState.CLOSED:
+                self._ended = True
+                facts.append(Disconnected(int(event.code), event.reason or ""))
+            elif event.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA:
+                # wsproto's own words tell a position that depends on the size of the pieces.
+                self._fail(event.code, "payload is not valid UTF-8, or not valid deflate data", facts)
+            else:
+                self._fail(event.code, event.reason or "", facts)
+
+    def _join(self, event: TextMessage | BytesMessage, facts: list[Fact]) -> None:
+        """Add a fragment, or a piece of one, to its message."""
+        self._between_messages = event.message_finished
+        part = event.data.encode() if isinstance(event, TextMessage) else bytes(event.data)
+        if part:
+            self._parts.append(part)
+            self._size += len(part)
+        if event.message_finished and self._size <= self._max_message_bytes:
+            facts.append(TextReceived(b"".join(self._parts)))
+            self._parts.clear()
+            self._size = 0
+
+    def _fail(self, code: int, reason: str, facts: list[Fact]) -> None:
+        """End the websocket for an error of the peer's (RFC 6455 section 7.1.7)."""
+        self._outgoing += self.send(CloseConnection(code=code, reason=reason))
+        self._ended = True
+        facts.append(Disconnected(int(code), reason))
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_close_code(code: int) -> bool:
+    return 1000 <= code <= 4999 and code not in LOCAL_ONLY_CLOSE_REASONS

@@ -1,0 +1,57 @@
+"""The loop that drives a session over a transport; it names no event loop and knows no protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backpack_proto.inputs import Given, Open
+from backpack_proto.outputs import Closed
+from backpack_proto.payloads import Event
+from backpack_proto.session import Session
+
+from .transport import Transport
+
+__all__ = ["Pump"]
+
+
+class Pump:
+    """Gives facts to the session, actions to the transport, and events, one batch for each batch of facts, to `deliver`."""
+
+    def __init__(self, session: Session, transport: Transport, deliver: Callable[[list[Event]], None]) -> None:
+        self._session = session
+        self._transport = transport
+        self._deliver = deliver
+        self._closed = False
+
+    async def run(self) -> None:
+        """Open the link and keep the session going until it has been closed."""
+        await self.give(Open())
+        while not self._closed:
+            batch = await self._transport.next(self._session.deadline)
+            await self._handle(batch)
+
+    async def give(self, given: Given) -> None:
+        """Give the session one input at once, from any task of the loop.
+
+        Raises:
+            LocalProtocolError: the session refuses it; nothing has changed.
+        """
+        await self._handle([given])
+        # The session's deadline may be an earlier one now.
+        self._transport.wake()
+
+    async def _handle(self, batch: list[Given]) -> None:
+        events: list[Event] = []
+        now = self._transport.now()
+        handle = self._session.handle
+        try:
+            for given in batch:
+                for output in handle(given, now):
+                    if isinstance(output, Event):
+                        events.append(output)
+                        self._closed = self._closed or isinstance(output, Closed)
+                    else:
+                        await self._transport.perform(output)
+        finally:
+            if events:
+                self._deliver(events)

@@ -1,0 +1,263 @@
+"""Serves the simulated exchange on loopback: REST and websocket on one port, plain or over TLS.
+
+Backpack has no testnet (docs/protocol.md 1.1). This one speaks the same wire, has made-up markets, and can be told to misbehave.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.tls import TLSStream
+
+from backpack_proto.exchange import (
+    THROWAWAY_API_KEY,
+    THROWAWAY_SECRET,
+    CloseConnection,
+    Exchange,
+    ExchangeInput,
+    FrameReceived,
+    PongReceived,
+    RequestReceived,
+    Respond,
+    SendFrame,
+    SendPing,
+    SocketClosed,
+    SocketOpened,
+)
+from backpack_proto.inputs import PongReceived as PongSeen
+from backpack_proto.inputs import TimerFired
+
+from . import framing_server as wire
+from .transport import system_now
+
+__all__ = ["Sandbox", "serve_sandbox"]
+
+READ_BYTES = 64 * 1024
+BACKLOG_BYTES = 16 * 1024 * 1024
+"""A client that lets so much wait is dropped."""
+BROKEN = (OSError, ssl.SSLError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
+class _Client:
+    """One TCP connection."""
+
+    def __init__(self, number: int, stream: ByteStream) -> None:
+        self.number = number
+        self.stream = stream
+        self.framing = wire.ServerFraming(compression=True)
+        self.upgraded = False
+        self.scope = anyio.CancelScope()
+        self._outgoing: list[bytes] = []
+        self._waiting_bytes = 0
+        self._to_write = anyio.Event()
+
+    def write(self, data: bytes) -> None:
+        """Have bytes sent; a client that does not read is dropped."""
+        if not data:
+            return
+        self._outgoing.append(data)
+        self._waiting_bytes += len(data)
+        self._to_write.set()
+        if self._waiting_bytes > BACKLOG_BYTES:
+            self.scope.cancel()
+
+    async def flush(self) -> None:
+        """Send what there is."""
+        while self._outgoing:
+            data = b"".join(self._outgoing)
+            self._outgoing.clear()
+            await self.stream.send(data)
+            self._waiting_bytes -= len(data)
+
+    async def flush_last(self) -> None:
+        """Send what is left, to a client that may be gone."""
+        with suppress(*BROKEN):
+            await self.flush()
+
+    async def keep_flushing(self) -> None:
+        """Send whatever comes; the reader sees when the connection is broken."""
+        try:
+            while True:
+                await self._to_write.wait()
+                self._to_write = anyio.Event()
+                await self.flush()
+        except BROKEN:
+            return
+
+
+class Sandbox:
+    """A running simulated exchange: where it is, whose account it has, and how to make it fail."""
+
+    def __init__(self, exchange: Exchange, *, host: str, port: int, ca_file: Path | None) -> None:
+        encrypted = "" if ca_file is None else "s"
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.exchange = exchange
+        self.rest_url = f"http{encrypted}://{authority}"
+        self.ws_url = f"ws{encrypted}://{authority}"
+        self.ca_file = ca_file
+        """The certificate of the throwaway authority, to be trusted by clients; None without TLS."""
+        self.api_key = THROWAWAY_API_KEY
+        self.secret = THROWAWAY_SECRET
+        """Of the simulated account, which holds nothing real."""
+        self.refusing = False
+        """Close each new connection at once, and each request unanswered."""
+        self.mute = False
+        """Say nothing any more, not even to pings; connections stay open."""
+        self._clients: dict[int, _Client] = {}
+        self._requests: dict[int, _Client] = {}
+        self._last_request = 0
+        self.connections = 0
+        """How many TCP connections were ever accepted, refused ones included."""
+        self._woken = anyio.Event()
+
+    def drop_connections(self) -> None:
+        """Cut every connection without a word, as a killed server does."""
+        for client in self._clients.values():
+            client.scope.cancel()
+
+    def inject(self, data: bytes, *, raw: bool = False) -> None:
+        """Send a text message, or with `raw` any bytes at all, on every websocket."""
+        for client in self._clients.values():
+            if client.upgraded:
+                client.write(data if raw else client.framing.message(data))
+
+    async def run_clock(self) -> None:
+        """Let the markets live."""
+        while True:
+            now = system_now()
+            deadline = self.exchange.deadline
+            with anyio.move_on_after(None if deadline is None else max(deadline - now.mono_us, 0) / 1e6):
+                await self._woken.wait()
+            self._woken = anyio.Event()
+            self._give(TimerFired())
+
+    async def serve(self, stream: ByteStream) -> None:
+        """Serve one TCP connection until it ends."""
+        self.connections += 1
+        client = _Client(self.connections, stream)
+        if self.refusing:
+            await anyio.aclose_forcefully(stream)
+            return
+        self._clients[client.number] = client
+        try:
+            with client.scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(client.keep_flushing)
+                    await self._read(client)
+                    tasks.cancel_scope.cancel()
+                await client.flush_last()
+        finally:
+            del self._clients[client.number]
+            self._requests = {number: other for number, other in self._requests.items() if other is not client}
+            if client.upgraded:
+                self._give(SocketClosed(client.number))
+            await anyio.aclose_forcefully(stream)
+
+    async def _read(self, client: _Client) -> None:
+        while not client.framing.closed:
+            try:
+                data = await client.stream.receive(READ_BYTES)
+            except BROKEN:
+                data = b""
+            if self.mute and data:
+                continue
+            for fact in client.framing.receive(data):
+                self._take(client, fact)
+            client.write(client.framing.to_send())
+            if not data:
+                return
+
+    def _take(self, client: _Client, fact: wire.ServerFact) -> None:
+        match fact:
+            case wire.UpgradeRequested():
+                client.write(client.framing.accept())
+                client.upgraded = True
+                self._give(SocketOpened(client.number))
+            case wire.MessageReceived(data):
+                self._give(FrameReceived(client.number, data))
+            case PongSeen(payload):
+                self._give(PongReceived(client.number, payload))
+            case wire.RequestReceived():
+                self._last_request += 1
+                self._requests[self._last_request] = client
+                self._give(RequestReceived(self._last_request, fact.method, fact.target, fact.headers, fact.body))
+            case wire.PeerClosed():
+                pass  # the end of the read loop tells the exchange
+
+    def _give(self, given: ExchangeInput) -> None:
+        for output in self.exchange.handle(given, system_now()):
+            if self.mute:
+                continue
+            if isinstance(output, Respond):
+                client = self._requests.pop(output.request_id)
+                client.write(client.framing.respond(output.status, output.content_type, output.body, output.headers))
+                continue
+            receiver = self._clients.get(output.connection)
+            if receiver is None or receiver.framing.closed:
+                continue
+            match output:
+                case SendFrame(data=data):
+                    receiver.write(receiver.framing.message(data))
+                case SendPing(payload=payload):
+                    receiver.write(receiver.framing.ping(payload))
+                case CloseConnection(code=None):
+                    receiver.scope.cancel()
+                case CloseConnection(code=int(code)):
+                    receiver.write(receiver.framing.close(code))
+        self._woken.set()
+
+
+@asynccontextmanager
+async def serve_sandbox(
+    *, host: str = "127.0.0.1", port: int = 0, tls: bool = False, seed: int = 0, speed: float = 1.0
+) -> AsyncGenerator[Sandbox]:
+    """Serve a simulated exchange for as long as the block runs; port 0 takes a free one.
+
+    With `tls`, a throwaway certificate authority is made, whose certificate is in `Sandbox.ca_file` as long as the block runs.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    exchange = Exchange(seed=seed, unix_us=time.time_ns() // 1000, speed=speed)
+    with TemporaryDirectory(prefix="backpack-sandbox-") as folder:
+        ca_file = Path(folder) / "ca.pem" if tls else None
+        ssl_context = None if ca_file is None else _throwaway_tls(host, ca_file)
+        async with await anyio.create_tcp_listener(local_host=host, local_port=port) as listener:
+            address = listener.extra(SocketAttribute.local_address)
+            sandbox = Sandbox(exchange, host=host, port=int(address[1]), ca_file=ca_file)
+
+            async def serve(stream: ByteStream) -> None:
+                if ssl_context is None:
+                    await sandbox.serve(stream)
+                    return
+                try:
+                    encrypted = await TLSStream.wrap(
+                        stream, server_side=True, ssl_context=ssl_context, standard_compatible=False
+                    )
+                except BROKEN:
+                    await anyio.aclose_forcefully(stream)
+                    return
+                await sandbox.serve(encrypted)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listener.serve, serve)
+                tasks.start_soon(sandbox.run_clock)
+                yield sandbox
+                tasks.cancel_scope.cancel()
+
+
+def _throwaway_tls(host: str, ca_file: Path) -> ssl.SSLContext:
+    import trustme  # noqa: PLC0415 - generates keys with a library that takes a while to import
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(ca_file))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(host, "localhost").configure_cert(context)
+    return context

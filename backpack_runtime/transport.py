@@ -1,0 +1,89 @@
+"""What drives sockets for a session: the contract of every transport, and the inbox that all of them share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+import anyio
+
+from backpack_proto.inputs import Given, TimerFired
+from backpack_proto.machine import Now
+from backpack_proto.outputs import Action
+
+__all__ = ["Inbox", "Transport", "system_now"]
+
+
+def system_now() -> Now:
+    """This moment on both clocks of the machine."""
+    return Now(time.monotonic_ns() // 1000, time.time_ns() // 1000)
+
+
+class Transport(Protocol):
+    """A runtime's sockets behind three verbs.
+
+    Facts are handed over in batches, one for each socket read, in the order of the wire. After `DropSocket` nothing is heard
+    of that socket; after `OpenSocket` comes `Connected` and later one `Disconnected`, or one `ConnectFailed`; every
+    `SendRequest` is answered once.
+    """
+
+    def now(self) -> Now:
+        """This moment; `next` measures its deadline on the same monotonic clock."""
+        ...
+
+    async def perform(self, action: Action) -> None:
+        """Begin an action; never waits for the network, so that a peer that does not read cannot stop the session."""
+        ...
+
+    async def next(self, until: int | None) -> list[Given]:
+        """Wait for facts; `TimerFired` is among them once `until` has come. Never ends a read that is under way."""
+        ...
+
+    def wake(self) -> None:
+        """Let a `next` that waits return early, perhaps with nothing, because the deadline has changed."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Read no more of the websocket, and tell so by a `ReadingPaused`."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Read on, and tell so by a `ReadingResumed`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Drop everything at once."""
+        ...
+
+
+class Inbox:
+    """Facts on their way to the pump. One task takes, any task puts; a batch costs one wake-up, however many facts it has."""
+
+    def __init__(self) -> None:
+        self._facts: list[Given] = []
+        self._arrived = anyio.Event()
+
+    def put(self, facts: Iterable[Given]) -> None:
+        """Add facts; the taker wakes up."""
+        self._facts.extend(facts)
+        self._arrived.set()
+
+    def wake(self) -> None:
+        """Let the taker return, with nothing if need be."""
+        self._arrived.set()
+
+    async def take(self, until: int | None, now: Now) -> list[Given]:
+        """Wait until there is something, `wake` was called, or the moment `until` has come; due timers come last."""
+        if not self._facts:
+            seconds = None if until is None else max(until - now.mono_us, 0) / 1e6
+            with anyio.move_on_after(seconds):
+                await self._arrived.wait()
+        else:
+            # A stream that never pauses must not keep the other tasks of the loop waiting.
+            await anyio.lowlevel.checkpoint()
+        facts, self._facts = self._facts, []
+        self._arrived = anyio.Event()
+        if until is not None and system_now().mono_us >= until:
+            facts.append(TimerFired())
+        return facts

@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import strategies as st
+
+from backpack_proto.connection import TRANSITIONS, Connection, ConnectionInput, ConnectionState, GiveUp, Heard
+from backpack_proto.errors import LocalProtocolError
+from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
+from backpack_proto.outputs import Closed, CloseSocket, DropSocket, LinkDown, LinkUp, OpenSocket, Output
+from backpack_proto.testing import FakeClock, check_machine, freeze
+
+SECOND = 1_000_000
+
+ONE_OF_EACH: list[ConnectionInput] = [
+    Open(),
+    Close(),
+    Connected(),
+    ConnectFailed("refused"),
+    Disconnected(1006, "reset"),
+    GiveUp("silent"),
+    Heard(),
+]
+INPUTS = st.sampled_from(ONE_OF_EACH)
+
+
+class Longest(Random):
+    """Draws the ceiling itself, so delays are known."""
+
+    def randint(self, a: int, b: int) -> int:
+        assert a == 1
+        return b
+
+
+class Driven:
+    """A connection and its clock; what changes is read by methods, for mypy takes a property to stay as it was."""
+
+    def __init__(self, random: Random | None = None) -> None:
+        self.clock = FakeClock()
+        self.connection = Connection(random or Longest())
+
+    def give(self, given: ConnectionInput, after_us: int = 0) -> list[Output]:
+        return self.connection.handle(given, self.clock.advance(after_us))
+
+    def fire(self) -> list[Output]:
+        return self.connection.handle(TimerFired(), self.clock.advance_to(self.connection.deadline))
+
+    def wait_us(self) -> int | None:
+        deadline = self.connection.deadline
+        return None if deadline is None else deadline - self.clock.mono_us
+
+    def is_open(self) -> bool:
+        return self.connection.is_open
+
+    def on_probation(self) -> bool:
+        return self.connection.on_probation
+
+    def state(self) -> ConnectionState:
+        return self.connection.state
+
+
+def idle() -> Driven:
+    return Driven()
+
+
+def connecting() -> Driven:
+    driven = idle()
+    driven.give(Open())
+    return driven
+
+
+def opened() -> Driven:
+    driven = connecting()
+    driven.give(Connected())
+    return driven
+
+
+def backing_off() -> Driven:
+    driven = opened()
+    driven.give(Disconnected(1006, ""))
+    return driven
+
+
+def draining() -> Driven:
+    driven = opened()
+    driven.give(Close())
+    return driven
+
+
+def closed() -> Driven:
+    driven = draining()
+    driven.give(Disconnected(1000, ""))
+    return driven
+
+
+IN_STATE: dict[ConnectionState, Callable[[], Driven]] = {
+    ConnectionState.IDLE: idle,
+    ConnectionState.CONNECTING: connecting,
+    ConnectionState.OPEN: opened,
+    ConnectionState.BACKING_OFF: backing_off,
+    ConnectionState.DRAINING: draining,
+    ConnectionState.CLOSED: closed,
+}
+
+
+def test_laws() -> None:
+    check_machine(lambda: Connection(Random(7)), INPUTS, max_gap_us=40 * SECOND)
+
+
+def test_every_state_can_be_reached() -> None:
+    assert {state: make().state() for state, make in IN_STATE.items()} == {state: state for state in ConnectionState}
+
+
+@pytest.mark.parametrize("state", ConnectionState)
+@pytest.mark.parametrize("given", ONE_OF_EACH, ids=lambda given: type(given).__name__)
+def test_every_step_is_in_the_table_or_refused(state: ConnectionState, given: ConnectionInput) -> None:
+    driven = IN_STATE[state]()
+    allowed = {after for before, kind, after in TRANSITIONS.edges if (before, kind) == (state, type(given))}
+    if allowed:
+        driven.give(given)
+        assert driven.state() in allowed
+    else:
+        before = freeze(driven.connection)
+        with pytest.raises(LocalProtocolError, match=f"{type(given).__name__} is impossible in ConnectionState.{state.name}"):
+            driven.give(given)
+        assert freeze(driven.connection) == before
+
+
+def test_open_connects() -> None:
+    driven = idle()
+    assert driven.wait_us() is None
+    assert driven.give(Open()) == [OpenSocket()]
+    assert driven.wait_us() == 15 * SECOND
+    assert not driven.is_open()
+    assert driven.give(Connected()) == [LinkUp(attempt=1)]
+    assert driven.is_open()
+    assert driven.wait_us() is None
+
+
+@pytest.mark.parametrize("make", [connecting, opened, backing_off])
+def test_open_again_changes_nothing(make: Callable[[], Driven]) -> None:
+    driven = make()
+    before = freeze(driven.connection)
+    assert driven.give(Open(), after_us=SECOND) == []
+    assert freeze(driven.connection) == before
+
+
+def test_a_failed_attempt_is_repeated_after_the_backoff() -> None:
+    driven = connecting()
+    assert driven.give(ConnectFailed("TLS: expired")) == [LinkDown(reason="TLS: expired", code=None, retry_us=SECOND)]
+    assert driven.wait_us() == SECOND
+    assert driven.fire() == [OpenSocket()]
+    assert driven.give(Connected()) == [LinkUp(attempt=2)]
+
+
+def test_an_attempt_that_takes_too_long_is_dropped() -> None:
+    driven = connecting()
+    assert driven.fire() == [DropSocket(), LinkDown(reason="no connection within 15 s", code=None, retry_us=SECOND)]
+    assert driven.state() is ConnectionState.BACKING_OFF
+
+
+def test_a_lost_link_is_opened_again() -> None:
+    driven = opened()
+    assert driven.give(Disconnected(1012, "restart")) == [LinkDown(reason="restart", code=1012, retry_us=SECOND)]
+    assert not driven.is_open()
+    assert driven.fire() == [OpenSocket()]
+
+
+def test_a_link_that_is_given_up_is_dropped_without_waiting_for_its_end() -> None:
+    driven = opened()
+    assert driven.give(GiveUp("silent")) == [DropSocket(), LinkDown(reason="silent", code=1006, retry_us=SECOND)]
+    assert driven.fire() == [OpenSocket()]
+
+
+def test_the_ceiling_doubles_up_to_the_cap() -> None:
+    driven = connecting()
+    ceilings: list[int | None] = []
+    for _ in range(8):
+        driven.give(ConnectFailed(""))
+        ceilings.append(driven.wait_us())
+        driven.fire()
+    assert ceilings == [seconds * SECOND for seconds in (1, 2, 4, 8, 16, 30, 30, 30)]
+
+
+def test_hours_of_failure_stay_at_the_cap() -> None:
+    driven = connecting()
+    for _ in range(2_000):
+        driven.give(ConnectFailed(""))
+        driven.fire()
+    driven.give(ConnectFailed(""))
+    assert driven.wait_us() == 30 * SECOND
+
+
+def test_delays_are_drawn_from_the_whole_range() -> None:
+    driven = Driven(Random(1))
+    driven.give(Open())
+    delays = []
+    for _ in range(300):
+        driven.give(ConnectFailed(""))
+        delays.append(driven.wait_us() or 0)
+        driven.fire()
+    late = delays[5:]
+    assert min(delays) >= 1
+    assert max(late) <= 30 * SECOND
+    assert min(late) < 1 * SECOND
+    assert max(late) > 29 * SECOND
+
+
+def test_the_same_seed_gives_the_same_delays() -> None:
+    def delays(seed: int) -> list[int | None]:
+        driven = Driven(Random(seed))
+        driven.give(Open())
+        found = []
+        for _ in range(10):
+            driven.give(ConnectFailed(""))
+            found.append(driven.wait_us())
+            driven.fire()
+        return found
+
+    assert delays(3) == delays(3) != delays(4)
+
+
+def flap(driven: Driven, *, heard_after_us: int | None) -> tuple[list[Output], int | None]:
+    """From CONNECTING: open, perhaps hear something, break; gives the outputs of opening and the ceiling behind the break."""
+    up = driven.give(Connected())
+    if heard_after_us is not None:
+        driven.give(Heard(), heard_after_us)
+    driven.give(Disconnected(1006, ""))
+    ceiling = driven.wait_us()
+    driven.fire()
+    return up, ceiling
+
+
+@pytest.mark.parametrize("heard_after_us", [None, 0, 10 * SECOND - 1])
+def test_a_link_that_opens_and_breaks_is_backed_off_from(heard_after_us: int | None) -> None:
+    driven = connecting()
+    assert [flap(driven, heard_after_us=heard_after_us) for _ in range(3)] == [
+        ([LinkUp(attempt=1)], SECOND),
+        ([LinkUp(attempt=2)], 2 * SECOND),
+        ([LinkUp(attempt=3)], 4 * SECOND),
+    ]
+
+
+def test_age_alone_does_not_prove_a_link() -> None:
+    driven = connecting()
+    driven.give(ConnectFailed(""))
+    driven.fire()
+    driven.give(Connected())
+    driven.give(Disconnected(1006, ""), after_us=3600 * SECOND)
+    assert driven.wait_us() == 2 * SECOND
+
+
+def test_data_ten_seconds_after_opening_prove_the_link() -> None:
+    driven = connecting()
+    for _ in range(4):
+        flap(driven, heard_after_us=None)
+    assert flap(driven, heard_after_us=10 * SECOND) == ([LinkUp(attempt=5)], SECOND)
+    assert flap(driven, heard_after_us=None) == ([LinkUp(attempt=1)], SECOND)
+    assert flap(driven, heard_after_us=None) == ([LinkUp(attempt=2)], 2 * SECOND)
+
+
+def test_probation_ends_with_proof_and_begins_with_each_link() -> None:
+    driven = connecting()
+    assert not driven.on_probation()
+    driven.give(Connected())
+    assert driven.on_probation()
+    driven.give(Heard(), 9 * SECOND)
+    assert driven.on_probation()
+    assert driven.give(Heard(), 1 * SECOND) == []
+    assert not driven.on_probation()
+    driven.give(Disconnected(1006, ""))
+    assert not driven.on_probation()
+    driven.fire()
+    driven.give(Connected())
+    assert driven.on_probation()
+
+
+def test_close_drains_and_waits_for_the_exchange() -> None:
+    driven = opened()
+    assert driven.give(Close()) == [CloseSocket(1000, "")]
+    assert not driven.is_open()
+    assert driven.wait_us() == 5 * SECOND
+    assert driven.give(Heard()) == []
+    assert driven.give(Disconnected(1000, "")) == [Closed()]
+    assert driven.wait_us() is None
+
+
+def test_draining_ends_by_itself() -> None:
+    driven = draining()
+    assert driven.fire() == [DropSocket(), Closed()]
+    assert driven.state() is ConnectionState.CLOSED
+
+
+def test_a_link_that_dies_while_draining_is_closed() -> None:
+    assert draining().give(GiveUp("silent")) == [DropSocket(), Closed()]
+
+
+def test_close_ends_an_attempt_at_once() -> None:
+    driven = connecting()
+    assert driven.give(Close()) == [DropSocket(), Closed()]
+    assert driven.wait_us() is None
+
+
+@pytest.mark.parametrize("make", [idle, backing_off])
+def test_close_without_a_socket_drops_none(make: Callable[[], Driven]) -> None:
+    driven = make()
+    assert driven.give(Close()) == [Closed()]
+    assert driven.wait_us() is None
+
+
+@pytest.mark.parametrize("make", [draining, closed])
+def test_close_again_changes_nothing(make: Callable[[], Driven]) -> None:
+    driven = make()
+    before = freeze(driven.connection)
+    assert driven.give(Close(), after_us=SECOND) == []
+    assert freeze(driven.connection) == before
+
+
+def test_open_after_closed_starts_anew() -> None:
+    driven = connecting()
+    for _ in range(3):
+        flap(driven, heard_after_us=None)
+    driven.give(Close())
+    assert driven.give(Open()) == [OpenSocket()]
+    assert driven.give(Connected()) == [LinkUp(attempt=1)]
+    driven.give(Disconnected(1006, ""))
+    assert driven.wait_us() == SECOND
+
+
+def test_all_durations_can_be_chosen() -> None:
+    clock = FakeClock()
+    connection = Connection(
+        Longest(), backoff_base_us=3, backoff_cap_us=5, connect_timeout_us=7, probation_us=11, drain_timeout_us=13
+    )
+    start = clock.mono_us
+
+    def deadline_after(given: ConnectionInput) -> int:
+        connection.handle(given, clock.now)
+        assert connection.deadline is not None
+        return connection.deadline - start
+
+    assert deadline_after(Open()) == 7
+    assert deadline_after(ConnectFailed("")) == 3
+    connection.handle(TimerFired(), clock.advance(3))
+    assert deadline_after(ConnectFailed("")) == 3 + 5
+    connection.handle(TimerFired(), clock.advance(5))
+    connection.handle(Connected(), clock.now)
+    connection.handle(Heard(), clock.advance(11))
+    assert not connection.on_probation
+    assert deadline_after(Close()) == 19 + 13

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backpack_proto.endpoints import ENDPOINTS, Endpoint, ParameterRule
+from backpack_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
+from backpack_proto.keys import Credentials, verify_signature
+from backpack_proto.outputs import HttpRequest
+from backpack_proto.rest import RETRY_US, DepthSnapshot, build_request, parse_response, refused_authentication
+from backpack_proto.results import SystemStatus, TickerRow
+from backpack_proto.signing import Signer, request_text
+
+VECTORS: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent.parent / "fixtures" / "backpack" / "signing_vectors.json").read_text()
+)
+SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+DEPTH = ENDPOINTS["depth"]
+ORDER = Endpoint(
+    name="order",
+    method="POST",
+    path="/api/v1/order",
+    instruction="orderExecute",
+    parameters=(ParameterRule(name="symbol", required=True), ParameterRule(name="postOnly", kind=bool)),
+    result=dict[str, str],
+)
+
+
+def test_a_request_without_parameters_is_a_path() -> None:
+    assert build_request(ENDPOINTS["time"]) == HttpRequest(method="GET", target="/api/v1/time")
+
+
+def test_parameters_of_a_get_stand_sorted_in_the_query() -> None:
+    request = build_request(DEPTH, {"symbol": "SOL_USDC", "limit": 1000})
+    assert request == HttpRequest(method="GET", target="/api/v1/depth?limit=1000&symbol=SOL_USDC")
+
+
+def test_none_is_left_out() -> None:
+    assert build_request(DEPTH, {"symbol": "X", "limit": None}).target == "/api/v1/depth?symbol=X"
+    assert build_request(ENDPOINTS["tickers"], {"interval": None}).target == "/api/v1/tickers"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_a_query_carries_any_text(symbol: str) -> None:
+    target = build_request(ENDPOINTS["market"], {"symbol": symbol}).target
+    assert target.isascii()
+    parts = urlsplit(target)
+    assert (parts.path, parts.fragment) == ("/api/v1/market", "")
+    assert parse_qsl(parts.query) == [("symbol", symbol)]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("depth", {}, "depth needs symbol: text"),
+        ("depth", {"symbol": None}, "depth needs symbol: text"),
+        ("depth", {"symbol": "X", "limit": 25}, "depth: limit is one of 5, 10, 20, 50, 100, 500, 1000"),
+        ("depth", {"symbol": "X", "levels": 5}, "depth has no parameter levels; it has symbol, limit"),
+        ("time", {"symbol": "X"}, "time has no parameter symbol; it has none"),
+        ("ticker", {"symbol": 1.5}, "ticker: symbol is text"),
+        ("klines", {"symbol": "X", "interval": "1m"}, "klines needs startTime: seconds since the epoch, from 0 to 99999999999"),
+        ("market", {"symbol": "\ud800"}, "symbol cannot be signed: a str of that value has no exact text"),
+    ],
+)
+def test_impossible_parameters_are_refused_before_anything_is_sent(name: str, parameters: Any, message: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        build_request(ENDPOINTS[name], parameters)
+    assert str(caught.value) == message
+
+
+def test_public_requests_are_never_signed() -> None:
+    signer = Signer(Credentials(SECRET))
+    assert build_request(ENDPOINTS["time"], signer=signer, unix_us=1) == build_request(ENDPOINTS["time"])
+
+
+def test_private_requests_need_a_signer_and_the_time() -> None:
+    signer = Signer(Credentials(SECRET))
+    for signing in ({}, {"signer": signer}, {"unix_us": 1}):
+        arguments: dict[str, Any] = signing
+        with pytest.raises(LocalProtocolError, match="order is private"):
+            build_request(ORDER, {"symbol": "X"}, **arguments)
+
+
+REST_VECTORS = [
+    vector for vector in VECTORS if vector["method"] != "WS" and "params" in vector and vector["window_ms"] <= 10_000
+]
+
+
+@pytest.mark.parametrize("vector", REST_VECTORS, ids=[vector["name"] for vector in REST_VECTORS])
+def test_a_private_request_is_that_of_the_vector(vector: dict[str, Any]) -> None:
+    present = {name: value for name, value in vector["params"].items() if value is not None}
+    endpoint = Endpoint(
+        name="vector",
+        method=vector["method"],
+        path=vector["path"],
+        instruction=vector["instruction"],
+        parameters=tuple(ParameterRule(name=name, kind=type(value)) for name, value in present.items()),
+        result=None,
+    )
+    signer = Signer(Credentials(vector["seed_b64"]), window_ms=vector["window_ms"])
+    request = build_request(endpoint, vector["params"], signer=signer, unix_us=vector["timestamp_ms"] * 1000)
+    assert request.method == vector["method"]
+    assert request.target == vector["path"] + ("?" + vector["query_string"] if "query_string" in vector else "")
+    assert request.body.decode() == vector.get("body_json", "")
+    assert dict(request.headers) == vector["headers"]
+    assert len(request.headers) == len(vector["headers"])
+
+
+def test_the_request_scheme_covers_target_and_body() -> None:
+    signer = Signer(Credentials(SECRET, passphrase="open sesame"), scheme="request")
+    request = build_request(ORDER, {"symbol": "X", "postOnly": True}, signer=signer, unix_us=1_788_285_151_083_777)
+    headers = dict(request.headers)
+    assert request.body == b'{"symbol":"X","postOnly":true}'
+    assert headers["X-Timestamp"] == "1788285151083777"
+    assert headers["X-Passphrase"] == "open sesame"
+    text = request_text("POST", request.target, request.body, timestamp_us=1788285151083777)
+    assert verify_signature(headers["X-API-Key"], headers["X-Signature"], text)
+    assert "open sesame" not in repr(request)
+
+
+def test_an_answer_is_typed_by_the_table() -> None:
+    assert parse_response(ENDPOINTS["status"], {}, status=200, body=b'{"message":null,"status":"Ok"}') == SystemStatus(
+        status="Ok"
+    )
+    tickers = parse_response(ENDPOINTS["tickers"], {}, status=200, body=b"[]")
+    assert tickers == ()
+
+
+def test_a_snapshot_repeats_what_was_asked_for() -> None:
+    body = b'{"asks":[],"bids":[["1","2"]],"lastUpdateId":"5","timestamp":6}'
+    assert parse_response(DEPTH, {"symbol": "X", "limit": 5}, status=200, body=body) == DepthSnapshot(
+        symbol="X", limit=5, last_update_id=5, engine_us=6, bids=((Decimal(1), Decimal(2)),), asks=()
+    )
+    snapshot = parse_response(DEPTH, {"symbol": "X", "limit": None}, status=200, body=body)
+    assert isinstance(snapshot, DepthSnapshot)
+    assert snapshot.limit is None
+
+
+@pytest.mark.parametrize(("status", "body"), [(204, b""), (202, b""), (204, b"\n")])
+def test_no_content_is_none(status: int, body: bytes) -> None:
+    assert parse_response(ENDPOINTS["ticker"], {"symbol": "X"}, status=status, body=body) is None
+
+
+def test_content_is_read_whatever_the_good_status() -> None:
+    assert parse_response(ENDPOINTS["status"], {}, status=202, body=b'{"status":"Ok"}') == SystemStatus(status="Ok")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"symbol":"X"}', b"\xff"])
+def test_an_accepted_call_with_an_unreadable_answer_is_a_remote_error(body: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match=r"^ticker: "):
+        parse_response(ENDPOINTS["ticker"], {"symbol": "X"}, status=200, body=body)
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    ticker = dict.fromkeys(
+        ["firstPrice", "lastPrice", "high", "low", "priceChange", "priceChangePercent", "volume", "quoteVolume", "trades"], "1"
+    )
+    body = json.dumps({"symbol": "X", **ticker}).encode()
+    assert isinstance(parse_response(ENDPOINTS["ticker"], {"symbol": "X"}, status=200, body=body), TickerRow)
+    for name in ticker:
+        broken = json.dumps({"symbol": "X", **ticker, name: "NaN"}).encode()
+        with pytest.raises(RemoteProtocolError):
+            parse_response(ENDPOINTS["tickers"], {}, status=200, body=b"[" + broken + b"]")
+
+
+def refusal(status: int, body: bytes, *, endpoint: Endpoint = DEPTH, retry_after_us: int | None = None) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        parse_response(endpoint, {"symbol": "X"}, status=status, body=body, retry_after_us=retry_after_us)
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "message"),
+    [
+        (
+            400,
+            b'{"code":"INVALID_CLIENT_REQUEST","message":"Invalid market symbol"}',
+            "INVALID_CLIENT_REQUEST",
+            "Invalid market symbol",
+        ),
+        (404, b'{"code":"RESOURCE_NOT_FOUND","message":"Not Found"}', "RESOURCE_NOT_FOUND", "Not Found"),
+        (400, b'{"code":"SOMETHING_NEW","message":null,"more":1}', "SOMETHING_NEW", ""),
+        (400, b'{"code":4006,"message":"Invalid stream"}', "4006", "Invalid stream"),
+        (404, b"404 not found", "", "404 not found"),
+        (400, b"failed to parse parameter `limit`: failed to parse", "", "failed to parse parameter `limit`: failed to parse"),
+        (502, b"<html>\xff</html>\n", "", "<html>\ufffd</html>"),
+        (500, b"", "", ""),
+        (403, b'["code"]', "", '["code"]'),
+        (301, b"moved", "", "moved"),
+    ],
+)
+def test_a_refusal_says_what_the_exchange_said(status: int, body: bytes, code: str, message: str) -> None:
+    error = refusal(status, body)
+    assert (error.status, error.code, error.message, error.endpoint) == (status, code, message, "GET /api/v1/depth")
+
+
+def test_a_long_text_is_cut() -> None:
+    assert refusal(500, "é".encode() * 5000).message == "é" * 200
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "given_us", "expected"),
+    [
+        (400, "GET", None, None),
+        (404, "GET", None, None),
+        (429, "GET", None, RETRY_US),
+        (429, "POST", None, RETRY_US),
+        (503, "POST", None, RETRY_US),
+        (500, "GET", None, RETRY_US),
+        (502, "GET", None, RETRY_US),
+        (500, "POST", None, None),
+        (504, "DELETE", None, None),
+        (429, "GET", 7_000_000, 7_000_000),
+        (429, "GET", -1, 0),
+        (400, "GET", 7_000_000, 7_000_000),
+    ],
+)
+def test_a_refusal_says_whether_another_try_makes_sense(
+    status: int, method: str, given_us: int | None, expected: int | None
+) -> None:
+    endpoint = Endpoint(name="x", method=method, path="/x", result=None)
+    assert refusal(status, b"", endpoint=endpoint, retry_after_us=given_us).retry_after_us == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (401, b"", True),
+        (400, b'{"code":"INVALID_CLIENT_REQUEST","message":"Invalid X-Signature header"}', True),
+        (400, b'{"code":"INVALID_CLIENT_REQUEST","message":"Invalid signature"}', True),
+        (400, b'{"code":"INVALID_CLIENT_REQUEST","message":"Request has expired"}', True),
+        (400, b'{"code":"INVALID_SIGNATURE","message":"no"}', True),
+        (400, b'{"code":"INVALID_CLIENT_REQUEST","message":"Invalid market symbol"}', False),
+        (403, b'{"code":"FORBIDDEN","message":"no"}', False),
+    ],
+)
+def test_refused_signatures_are_told_from_other_refusals(status: int, body: bytes, expected: bool) -> None:  # noqa: FBT001 - a table
+    assert refused_authentication(refusal(status, body)) is expected
+
+
+@given(st.sampled_from(sorted(ENDPOINTS)), st.integers(100, 599), st.binary(max_size=60))
+def test_any_response_is_an_answer_or_one_of_two_errors(name: str, status: int, body: bytes) -> None:
+    with suppress(ApiError, RemoteProtocolError):
+        parse_response(ENDPOINTS[name], {"symbol": "X"}, status=status, body=body)
+        assert 200 <= status < 300

@@ -1,0 +1,477 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from backpack_proto.errors import InvalidStream, LocalProtocolError, RemoteProtocolError
+from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
+from backpack_proto.machine import Now
+from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
+from backpack_proto.streams import Channel
+from backpack_proto.subscriptions import (
+    PATIENCE_US,
+    STREAM_TRANSITIONS,
+    DataSeen,
+    LinkLost,
+    Requested,
+    StreamState,
+    Subscriptions,
+    SubscriptionsInput,
+    SubscriptionsOutput,
+)
+from backpack_proto.testing import FakeClock, check_machine, freeze
+from backpack_proto.wire import ErrorFrame
+
+SECOND = 1_000_000
+
+DEPTH = "depth.SOL_USDC"
+DEPTH_200 = "depth.200ms.SOL_USDC"
+TRADE = "trade.SOL_USDC"
+TICKER = "ticker.SOL_USDC"
+MARK_PRICE = "markPrice.SOL_USDC_PERP"
+OPEN_INTEREST = "openInterest.SOL_USDC_PERP"
+LIQUIDATION = "liquidation"
+ORDERS = "account.orderUpdate"
+POSITIONS = "account.positionUpdate.SOL_USDC_PERP"
+
+NAMES = [DEPTH, DEPTH_200, TRADE, TICKER, MARK_PRICE, OPEN_INTEREST, LIQUIDATION, ORDERS, POSITIONS]
+
+
+def sign(now: Now) -> tuple[str, str, str, str]:
+    return ("key", f"signed at {now.unix_us}", str(now.unix_us // 1000), "5000")
+
+
+class Driven:
+    """Subscriptions and their clock."""
+
+    def __init__(self, *wanted: str, credentials: bool = True, streams_per_frame: int = 50) -> None:
+        self.clock = FakeClock()
+        self.subscriptions = Subscriptions(sign if credentials else None, streams_per_frame=streams_per_frame)
+        if wanted:
+            self.subscribe(*wanted)
+
+    def give(self, given: SubscriptionsInput, after_us: int = 0) -> list[SubscriptionsOutput]:
+        return self.subscriptions.handle(given, self.clock.advance(after_us))
+
+    def fire(self, late_us: int = 0) -> list[SubscriptionsOutput]:
+        self.clock.advance_to(self.subscriptions.deadline)
+        return self.subscriptions.handle(TimerFired(), self.clock.advance(late_us))
+
+    def subscribe(self, *names: str) -> list[SubscriptionsOutput]:
+        return self.give(Subscribe(names))
+
+    def wait_us(self) -> int | None:
+        deadline = self.subscriptions.deadline
+        return None if deadline is None else deadline - self.clock.mono_us
+
+    def state(self, name: str) -> StreamState:
+        return self.subscriptions.states[name]
+
+    def signature(self) -> list[str]:
+        return [*sign(self.clock.now)]
+
+
+def up(*wanted: str) -> Driven:
+    driven = Driven(*wanted)
+    driven.give(Connected())
+    return driven
+
+
+def frames(outputs: list[SubscriptionsOutput]) -> list[dict[str, Any]]:
+    return [json.loads(out.text) for out in outputs if isinstance(out, SendText)]
+
+
+def streams_of(method: str, outputs: list[SubscriptionsOutput]) -> list[list[str]]:
+    return [frame["params"] for frame in frames(outputs) if frame["method"] == method]
+
+
+def test_laws() -> None:
+    names = st.lists(st.sampled_from([*NAMES, "nope.SOL_USDC"]), max_size=4).map(tuple)
+    inputs: st.SearchStrategy[SubscriptionsInput] = (
+        st.builds(Subscribe, names)
+        | st.builds(Unsubscribe, names)
+        | st.just(Connected())
+        | st.just(LinkLost())
+        | st.builds(DataSeen, st.sampled_from(NAMES))
+        | st.builds(ErrorFrame, st.sampled_from([4002, 4003, 4006, 4008]), st.just("message"))
+    )
+    check_machine(lambda: Subscriptions(sign), inputs)
+    check_machine(lambda: Subscriptions(None), inputs, max_examples=50)
+
+
+def test_without_a_link_streams_are_only_wanted() -> None:
+    driven = Driven()
+    assert driven.subscribe(DEPTH, ORDERS) == []
+    assert driven.subscriptions.states == {DEPTH: StreamState.WANTED, ORDERS: StreamState.WANTED}
+    assert [*driven.subscriptions.wanted] == [DEPTH, ORDERS]
+    assert [*driven.subscriptions.awaited] == []
+    assert driven.wait_us() is None
+    assert driven.give(Unsubscribe((DEPTH,))) == []
+    assert [*driven.subscriptions.wanted] == [ORDERS]
+
+
+def test_a_link_has_everything_requested_in_the_order_wanted() -> None:
+    driven = Driven(TRADE, ORDERS)
+    driven.subscribe(DEPTH, POSITIONS)
+    key, signature, timestamp, window = driven.signature()
+    assert driven.give(Connected()) == [
+        SendText('{"method":"SUBSCRIBE","params":["trade.SOL_USDC","depth.SOL_USDC"]}'),
+        SendText(
+            '{"method":"SUBSCRIBE","params":["account.orderUpdate","account.positionUpdate.SOL_USDC_PERP"],'
+            f'"signature":["{key}","{signature}","{timestamp}","{window}"]}}',
+            signed=True,
+        ),
+        Requested((TRADE, ORDERS, DEPTH, POSITIONS)),
+    ]
+    assert set(driven.subscriptions.states.values()) == {StreamState.REQUESTED}
+    assert [*driven.subscriptions.awaited] == [TRADE, ORDERS, DEPTH, POSITIONS]
+
+
+def test_a_link_without_wanted_streams_needs_no_frame() -> None:
+    assert Driven().give(Connected()) == []
+
+
+def test_on_a_link_a_stream_is_requested_at_once() -> None:
+    driven = up()
+    assert driven.subscribe(DEPTH) == [
+        SendText('{"method":"SUBSCRIBE","params":["depth.SOL_USDC"]}'),
+        Requested((DEPTH,)),
+    ]
+
+
+def test_subscribing_again_is_harmless() -> None:
+    driven = up(DEPTH)
+    before = freeze(driven.subscriptions)
+    assert driven.subscribe(DEPTH, DEPTH) == []
+    assert freeze(driven.subscriptions) == before
+    assert driven.subscribe(TRADE, DEPTH, TRADE)[-1] == Requested((TRADE,))
+
+
+def test_long_lists_go_out_in_frames_of_fifty() -> None:
+    markets = [f"M{number}_USDC" for number in range(120)]
+    driven = Driven(*(f"depth.{market}" for market in markets))
+    driven.subscribe(*(f"account.orderUpdate.{market}" for market in markets[:51]))
+    outputs = driven.give(Connected())
+    assert [len(names) for names in streams_of("SUBSCRIBE", outputs)] == [50, 50, 20, 50, 1]
+    assert [out.signed for out in outputs if isinstance(out, SendText)] == [False, False, False, True, True]
+    assert [name for names in streams_of("SUBSCRIBE", outputs) for name in names] == [*driven.subscriptions.wanted]
+    ended = driven.give(Unsubscribe((*driven.subscriptions.wanted,)))
+    assert [len(names) for names in streams_of("UNSUBSCRIBE", ended)] == [50, 50, 20, 50, 1]
+
+
+def test_each_request_is_signed_at_the_moment_it_is_sent() -> None:
+    driven = Driven(ORDERS)
+    driven.clock.advance(3600 * SECOND)
+    assert frames(driven.give(Connected()))[0]["signature"] == driven.signature()
+    driven.give(LinkLost())
+    driven.clock.advance(3600 * SECOND)
+    assert frames(driven.give(Connected()))[0]["signature"] == driven.signature()
+    driven.clock.advance(SECOND)
+    assert frames(driven.subscribe(POSITIONS))[0]["signature"] == driven.signature()
+
+
+def test_unsubscribing_ends_it_on_the_wire_unsigned() -> None:
+    driven = up(DEPTH, TICKER, ORDERS)
+    driven.give(DataSeen(DEPTH))
+    driven.give(DataSeen(TICKER))
+    assert driven.give(Unsubscribe((ORDERS, TICKER, DEPTH, DEPTH, TRADE))) == [
+        SendText('{"method":"UNSUBSCRIBE","params":["ticker.SOL_USDC","depth.SOL_USDC"]}'),
+        SendText('{"method":"UNSUBSCRIBE","params":["account.orderUpdate"]}'),
+    ]
+    assert driven.subscriptions.states == {}
+    assert [*driven.subscriptions.awaited] == []
+    assert driven.wait_us() is None
+    assert driven.give(Unsubscribe((DEPTH,))) == []
+
+
+def test_an_unsubscribed_stream_is_not_requested_on_the_next_link() -> None:
+    driven = up(DEPTH, TRADE)
+    driven.give(Unsubscribe((DEPTH,)))
+    driven.give(LinkLost())
+    assert driven.give(Connected())[-1] == Requested((TRADE,))
+
+
+def test_a_stream_wanted_anew_goes_to_the_end_of_the_order() -> None:
+    driven = Driven(DEPTH, TRADE)
+    driven.give(Unsubscribe((DEPTH,)))
+    driven.subscribe(DEPTH)
+    assert [*driven.subscriptions.wanted] == [TRADE, DEPTH]
+
+
+@pytest.mark.parametrize("given", [Subscribe((DEPTH, "nope.SOL_USDC")), Unsubscribe((DEPTH, "depth."))])
+def test_a_name_that_is_no_stream_refuses_the_whole_command(given: SubscriptionsInput) -> None:
+    driven = up(DEPTH, TRADE)
+    before = freeze(driven.subscriptions)
+    with pytest.raises(InvalidStream):
+        driven.give(given)
+    assert freeze(driven.subscriptions) == before
+
+
+def test_private_streams_need_credentials() -> None:
+    driven = Driven(credentials=False)
+    with pytest.raises(LocalProtocolError, match=r"^account\.orderUpdate: private streams need credentials$"):
+        driven.subscribe(DEPTH, ORDERS)
+    assert driven.subscriptions.states == {}
+    assert driven.subscribe(DEPTH) == []
+
+
+def test_a_signer_that_fails_leaves_nothing_behind() -> None:
+    def fail(now: Now) -> tuple[str, str, str, str]:
+        raise LocalProtocolError(f"no clock at {now.mono_us}")
+
+    subscriptions = Subscriptions(fail)
+    clock = FakeClock()
+    subscriptions.handle(Connected(), clock.now)
+    before = freeze(subscriptions)
+    with pytest.raises(LocalProtocolError, match="no clock"):
+        subscriptions.handle(Subscribe((DEPTH, ORDERS)), clock.now)
+    assert freeze(subscriptions) == before
+
+
+@pytest.mark.parametrize("given", [DataSeen(DEPTH), ErrorFrame(4006, "Invalid stream")])
+def test_without_a_link_nothing_can_come(given: SubscriptionsInput) -> None:
+    with pytest.raises(LocalProtocolError, match=r"is impossible in LinkState\.DOWN"):
+        Driven(DEPTH).give(given)
+
+
+def test_a_link_cannot_open_twice() -> None:
+    with pytest.raises(LocalProtocolError, match=r"Connected is impossible in LinkState\.UP"):
+        up().give(Connected())
+
+
+def test_first_data_make_a_stream_live() -> None:
+    driven = up(DEPTH, ORDERS)
+    assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH)]
+    assert driven.state(DEPTH) is StreamState.LIVE
+    assert [*driven.subscriptions.awaited] == [ORDERS]
+    assert driven.give(DataSeen(DEPTH)) == []
+    assert driven.give(DataSeen(ORDERS)) == [StreamLive(stream=ORDERS)]
+    assert [*driven.subscriptions.awaited] == []
+    assert driven.wait_us() is None
+
+
+def test_data_of_a_stream_that_is_not_wanted_are_nothing() -> None:
+    driven = up(DEPTH)
+    driven.give(Unsubscribe((DEPTH,)))
+    assert driven.give(DataSeen(DEPTH)) == []
+
+
+def test_the_views_follow_the_machine() -> None:
+    driven = up()
+    wanted, awaited = driven.subscriptions.wanted, driven.subscriptions.awaited
+    driven.subscribe(DEPTH)
+    assert DEPTH in wanted
+    assert DEPTH in awaited
+    driven.give(LinkLost())
+    assert DEPTH in wanted
+    assert DEPTH not in awaited
+    driven.give(Connected())
+    assert DEPTH in awaited
+
+
+def test_the_end_of_the_link_makes_everything_wanted_again() -> None:
+    driven = up(*NAMES)
+    driven.give(DataSeen(DEPTH))
+    driven.give(ErrorFrame(4003, "Invalid signature"))
+    driven.fire()
+    assert driven.give(LinkLost()) == []
+    assert set(driven.subscriptions.states.values()) == {StreamState.WANTED}
+    assert driven.wait_us() is None
+    assert driven.give(LinkLost()) == []
+    assert driven.give(Connected())[-1] == Requested((*NAMES,))
+    assert set(driven.subscriptions.states.values()) == {StreamState.REQUESTED}
+
+
+@pytest.mark.parametrize(
+    ("name", "patience_us"),
+    [
+        (TICKER, 5 * SECOND),
+        (MARK_PRICE, 5 * SECOND),
+        ("kline.1m.SOL_USDC", 60 * SECOND),
+        (DEPTH, 60 * SECOND),
+        (DEPTH_200, 60 * SECOND),
+        ("bookTicker.SOL_USDC", 60 * SECOND),
+        (TRADE, 60 * SECOND),
+        (OPEN_INTEREST, 130 * SECOND),
+    ],
+)
+def test_a_stream_that_sends_nothing_is_noticed_once(name: str, patience_us: int) -> None:
+    driven = up(name)
+    assert driven.wait_us() == patience_us
+    assert driven.fire() == [StreamSilent(stream=name, silent_us=patience_us)]
+    assert driven.state(name) is StreamState.REQUESTED
+    assert driven.wait_us() is None
+    assert driven.give(DataSeen(name), after_us=SECOND) == [StreamLive(stream=name)]
+    assert driven.state(name) is StreamState.LIVE
+
+
+def test_patience_is_known_for_every_channel_but_those_that_send_on_events_only() -> None:
+    assert set(Channel) - set(PATIENCE_US) == {
+        Channel.LIQUIDATION,
+        Channel.ORDER_UPDATE,
+        Channel.POSITION_UPDATE,
+        Channel.BALANCE_UPDATE,
+        Channel.RFQ_UPDATE,
+    }
+
+
+@pytest.mark.parametrize("name", [LIQUIDATION, ORDERS, POSITIONS])
+def test_streams_of_rare_events_are_never_silent(name: str) -> None:
+    assert up(name).wait_us() is None
+
+
+def test_silence_is_told_stream_by_stream() -> None:
+    driven = up(TRADE, TICKER, DEPTH, MARK_PRICE)
+    assert [out.stream for out in driven.fire() if isinstance(out, StreamSilent)] == [TICKER, MARK_PRICE]
+    assert [out.stream for out in driven.fire() if isinstance(out, StreamSilent)] == [TRADE, DEPTH]
+
+
+def test_patience_starts_anew_with_each_request() -> None:
+    driven = up(DEPTH)
+    driven.fire()
+    driven.give(LinkLost())
+    driven.give(Connected())
+    assert driven.fire() == [StreamSilent(stream=DEPTH, silent_us=60 * SECOND)]
+    driven.give(Unsubscribe((DEPTH,)))
+    driven.subscribe(DEPTH)
+    assert driven.wait_us() == 60 * SECOND
+
+
+@pytest.mark.parametrize("name", [TICKER, MARK_PRICE])
+def test_a_canary_that_stops_singing_is_noticed(name: str) -> None:
+    driven = up(name)
+    assert driven.give(DataSeen(name)) == [StreamLive(stream=name)]
+    assert name in driven.subscriptions.awaited
+    assert driven.wait_us() == 10 * SECOND
+    for _ in range(4):
+        assert driven.give(DataSeen(name), after_us=SECOND) == []
+    assert driven.wait_us() == 6 * SECOND
+    assert driven.fire() == []
+    assert driven.wait_us() == 4 * SECOND
+    assert driven.fire() == [StreamSilent(stream=name, silent_us=10 * SECOND)]
+    assert driven.state(name) is StreamState.LIVE
+    assert driven.wait_us() is None
+    assert driven.give(DataSeen(name), after_us=SECOND) == [StreamLive(stream=name)]
+    assert driven.give(DataSeen(name), after_us=SECOND) == []
+    driven.fire()
+    assert driven.fire() == [StreamSilent(stream=name, silent_us=10 * SECOND)]
+
+
+def test_a_late_timer_sees_what_came_meanwhile() -> None:
+    driven = up(TICKER)
+    driven.give(DataSeen(TICKER))
+    driven.give(DataSeen(TICKER), after_us=9 * SECOND)
+    assert driven.fire(late_us=5 * SECOND) == []
+    assert driven.wait_us() == 4 * SECOND
+
+
+def test_a_live_stream_other_than_a_canary_may_be_quiet() -> None:
+    driven = up(DEPTH)
+    driven.give(DataSeen(DEPTH))
+    assert driven.wait_us() is None
+
+
+def refused(code: int, *suspects: str) -> StreamsRefused:
+    return StreamsRefused(
+        error=RemoteProtocolError(f"the exchange answered with error {code}: message"),
+        code=code,
+        message="message",
+        suspects=suspects,
+        authentication=code == 4003,
+    )
+
+
+def unexplained(code: int) -> ErrorReceived:
+    return ErrorReceived(
+        error=RemoteProtocolError(f"the exchange answered with error {code}: message"), code=code, message="message"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "suspects"),
+    [
+        (4003, [ORDERS, POSITIONS]),
+        (4006, [DEPTH, DEPTH_200, TRADE]),
+        (4008, [DEPTH_200]),
+        (4002, [DEPTH, DEPTH_200, ORDERS, TRADE, POSITIONS]),
+    ],
+)
+def test_the_code_says_which_pending_streams_are_suspects(code: int, suspects: list[str]) -> None:
+    driven = up(DEPTH, DEPTH_200, ORDERS, TRADE, POSITIONS)
+    assert driven.give(ErrorFrame(code, "message")) == [refused(code, *suspects)]
+    assert [name for name, state in driven.subscriptions.states.items() if state is StreamState.REFUSED] == suspects
+
+
+def test_an_invalid_stream_is_a_private_one_only_if_no_public_one_is_pending() -> None:
+    driven = up(DEPTH, ORDERS)
+    driven.give(DataSeen(DEPTH))
+    assert driven.give(ErrorFrame(4006, "message")) == [refused(4006, ORDERS)]
+
+
+@pytest.mark.parametrize(("code", "name"), [(4003, DEPTH), (4008, DEPTH), (4008, ORDERS)])
+def test_an_error_that_no_pending_request_explains_is_told_as_such(code: int, name: str) -> None:
+    driven = up(name)
+    assert driven.give(ErrorFrame(code, "message")) == [unexplained(code)]
+    assert driven.state(name) is StreamState.REQUESTED
+
+
+def test_live_streams_and_old_requests_are_no_suspects() -> None:
+    driven = up(DEPTH, TRADE)
+    driven.give(DataSeen(DEPTH))
+    assert driven.give(ErrorFrame(4006, "message"), after_us=10 * SECOND - 1) == [refused(4006, TRADE)]
+    assert driven.give(ErrorFrame(4006, "message"), after_us=1) == [unexplained(4006)]
+
+
+def test_a_second_error_on_the_same_request_has_the_same_suspects() -> None:
+    driven = up(ORDERS)
+    driven.subscribe(POSITIONS)
+    assert driven.give(ErrorFrame(4003, "message")) == [refused(4003, ORDERS, POSITIONS)]
+    assert driven.give(ErrorFrame(4003, "message"), after_us=1) == [refused(4003, ORDERS, POSITIONS)]
+
+
+def test_a_refused_stream_is_requested_again_only_on_the_next_link_and_signed_anew() -> None:
+    driven = up(ORDERS)
+    driven.give(ErrorFrame(4003, "message"))
+    assert driven.subscribe(ORDERS) == []
+    assert driven.wait_us() is None
+    driven.give(LinkLost())
+    driven.clock.advance(60 * SECOND)
+    assert frames(driven.give(Connected())) == [{"method": "SUBSCRIBE", "params": [ORDERS], "signature": driven.signature()}]
+    assert driven.state(ORDERS) is StreamState.REQUESTED
+
+
+def test_data_clear_a_suspect() -> None:
+    driven = up(DEPTH, TICKER)
+    driven.give(ErrorFrame(4006, "message"))
+    assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH)]
+    assert driven.state(DEPTH) is StreamState.LIVE
+    assert driven.fire() == [StreamSilent(stream=TICKER, silent_us=5 * SECOND)]
+    assert driven.state(TICKER) is StreamState.REFUSED
+
+
+def test_unsubscribing_and_subscribing_asks_for_a_refused_stream_again() -> None:
+    driven = up(ORDERS)
+    driven.give(ErrorFrame(4003, "message"))
+    assert streams_of("UNSUBSCRIBE", driven.give(Unsubscribe((ORDERS,)))) == [[ORDERS]]
+    assert driven.subscribe(ORDERS)[-1] == Requested((ORDERS,))
+
+
+def test_the_table_leads_to_every_state() -> None:
+    assert {after for _, _, after in STREAM_TRANSITIONS.edges} == set(StreamState)
+
+
+def test_hundreds_of_canaries_need_few_timers() -> None:
+    """Data of a live canary do not touch the timers, so a frame costs the same with one stream as with a thousand."""
+    names = [f"ticker.M{number}_USDC" for number in range(500)]
+    driven = up(*names)
+    for name in names:
+        driven.give(DataSeen(name))
+    before = freeze(driven.subscriptions._timers)
+    for _ in range(5):
+        driven.clock.advance(SECOND)
+        for name in names:
+            assert driven.give(DataSeen(name)) == []
+    assert freeze(driven.subscriptions._timers) == before
