@@ -130,7 +130,6 @@ class ExchangeClock:
     def __init__(self) -> None:
         self._state = State.IDLE
         self._measure_at: int | None = None
-        self._watch_at: int | None = None
         self._watched: Now | None = None
         self._samples: deque[_Sample] = deque(maxlen=KEPT)
         self._best: _Sample | None = None
@@ -138,7 +137,7 @@ class ExchangeClock:
     @property
     def deadline(self) -> int | None:
         """When to measure again, or to look at the wall clock; None while idle."""
-        return earliest(self._measure_at, self._watch_at)
+        return earliest(self._measure_at, None if self._watched is None else self._watched.mono_us + WATCH_US)
 
     @property
     def state(self) -> State:
@@ -167,11 +166,11 @@ class ExchangeClock:
         TRANSITIONS.check(self._state, given)
         match given:
             case StartMeasuring():
-                self._watch(now)
+                self._watched = self._watched or now
                 return self._measure(given)
             case StopMeasuring():
                 self._state = TRANSITIONS.step(self._state, given, State.IDLE)
-                self._measure_at = self._watch_at = self._watched = None
+                self._measure_at = self._watched = None
             case ClockSampled():
                 self._take(given, now)
                 self._rest(given, now.mono_us + REFRESH_US)
@@ -184,15 +183,11 @@ class ExchangeClock:
         return []
 
     def _on_timer(self, given: TimerFired, now: Now) -> list[ClockOutput]:
-        out: list[ClockOutput] = []
-        due = self._measure_at is not None and now.mono_us >= self._measure_at
-        if self._watch_at is not None and now.mono_us >= self._watch_at:
-            step_us = 0 if self._watched is None else _between(self._watched, now)
-            self._watch(now)
-            if abs(step_us) >= STEP_US:
-                out.append(ClockStepped(step_us=step_us))
-                due = True
-        return out + self._measure(given) if due else out
+        step_us = _between(self._watched or now, now)
+        self._watched = now
+        if abs(step_us) >= STEP_US:
+            return [ClockStepped(step_us=step_us), *self._measure(given)]
+        return self._measure(given) if self._measure_at is not None and now.mono_us >= self._measure_at else []
 
     def _measure(self, given: StartMeasuring | TimerFired) -> list[ClockOutput]:
         if self._state is State.MEASURING:
@@ -206,10 +201,6 @@ class ExchangeClock:
             return
         self._state = TRANSITIONS.step(self._state, given, State.RESTING)
         self._measure_at = until
-
-    def _watch(self, now: Now) -> None:
-        self._watched = now
-        self._watch_at = now.mono_us + WATCH_US
 
     def _take(self, given: ClockSampled, now: Now) -> None:
         round_trip_us = now.mono_us - given.sent.mono_us

@@ -83,25 +83,27 @@ class Timers(Generic[Key]):
     """
 
     def __init__(self) -> None:
-        self._current: dict[Key, int] = {}
+        self._current: dict[Key, tuple[int, int]] = {}
+        """Deadline and number of the one entry of the heap that holds for a key."""
         self._heap: list[tuple[int, int, Key]] = []
         self._pushed = 0
 
     def set(self, key: Key, deadline: int | None) -> None:
         """Record the deadline of one machine; None takes it off."""
-        if self._current.get(key) == deadline:
+        current = self._current.get(key)
+        if (None if current is None else current[0]) == deadline:
             return
         if deadline is None:
             del self._current[key]
         else:
-            self._current[key] = deadline
             self._pushed += 1  # breaks ties in the order of arrival, so keys need no ordering
+            self._current[key] = (deadline, self._pushed)
             heappush(self._heap, (deadline, self._pushed, key))
         if len(self._heap) > 64 + 4 * len(self._current):
-            self._heap = [entry for entry in self._heap if self._current.get(entry[2]) == entry[0]]
+            self._heap = [entry for entry in self._heap if self._holds(entry)]
             heapify(self._heap)
         # Entries that no longer hold leave from the top at once, so that `earliest` is a pure read.
-        while self._heap and self._current.get(self._heap[0][2]) != self._heap[0][0]:
+        while self._heap and not self._holds(self._heap[0]):
             heappop(self._heap)
 
     @property
@@ -113,5 +115,8 @@ class Timers(Generic[Key]):
         """The machines whose deadline has come, earliest first; each stays recorded until `set` again."""
         if not self._heap or self._heap[0][0] > mono_us:
             return []
-        entries = sorted(entry for entry in self._heap if entry[0] <= mono_us and self._current.get(entry[2]) == entry[0])
-        return list(dict.fromkeys(key for _, _, key in entries))
+        # The number decides before the key does, so keys are never compared.
+        return [key for _, _, key in sorted(entry for entry in self._heap if entry[0] <= mono_us and self._holds(entry))]
+
+    def _holds(self, entry: tuple[int, int, Key]) -> bool:
+        return self._current.get(entry[2]) == entry[:2]

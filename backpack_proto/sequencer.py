@@ -210,10 +210,15 @@ class BookSequencer:
         book = self.book
         last = book.last
         if delta.first_update_id != last + 1:
-            if delta.last_update_id <= last and delta.engine_us - book.engine_us <= BACKWARDS_US:
-                return []
-            if fault := self._out_of_order(delta, last):
-                return self._resync(delta, fault, now)
+            if delta.last_update_id <= last:
+                if delta.engine_us - book.engine_us <= BACKWARDS_US:
+                    return []
+                self._tops.reset()
+                return self._resync(delta, f"update ids went back to {delta.last_update_id}", now)
+            if delta.first_update_id > last + 1:
+                return self._resync(delta, f"gap: expected {last + 1}, got {delta.first_update_id}", now)
+            if not self._may_straddle:
+                return self._resync(delta, f"overlap: expected {last + 1}, got {delta.first_update_id}", now)
         self._may_straddle = False
         book.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
         if book.crossed:
@@ -229,13 +234,6 @@ class BookSequencer:
         if self.state is not SyncState.LIVE:
             return confirmed
         return [self._changed(delta, last + 1), *confirmed, *self._finish_check(delta, now)]
-
-    def _out_of_order(self, delta: Depth, last: int) -> str | None:
-        if delta.last_update_id <= last:
-            return f"update ids went back to {delta.last_update_id}"
-        if delta.first_update_id > last + 1:
-            return f"gap: expected {last + 1}, got {delta.first_update_id}"
-        return None if self._may_straddle else f"overlap: expected {last + 1}, got {delta.first_update_id}"
 
     def _changed(self, delta: Depth, first: int) -> BookChanged:
         book = self.book
@@ -257,13 +255,15 @@ class BookSequencer:
             return []
         self._heard = True
         buffer = self._buffer
-        if buffer:
-            tail = buffer[-1]
-            if delta.last_update_id <= tail.last_update_id and delta.engine_us - tail.engine_us <= BACKWARDS_US:
+        newest, newest_us = (buffer[-1].last_update_id, buffer[-1].engine_us) if buffer else (self._floor, self.book.engine_us)
+        if delta.last_update_id <= newest:
+            if delta.engine_us - newest_us <= BACKWARDS_US:
                 return []
-            if delta.first_update_id != tail.last_update_id + 1:
-                # What lies before a hole could only serve a snapshot that contains it already.
-                buffer.clear()
+            self._floor = 0
+            self._tops.reset()
+        if buffer and delta.first_update_id != newest + 1:
+            # What lies before a hole could only serve a snapshot that contains it already.
+            buffer.clear()
         buffer.append(delta)
         return self._join(self._held, delta, now) if self._held is not None else []
 
@@ -277,10 +277,14 @@ class BookSequencer:
             engine_us=given.engine_us,
             limit=given.limit,
         )
-        if self._check is not None:
-            return self._with_check_snapshot(self._check, snapshot, given, now)
         if snapshot.crossed:
             return self._without_snapshot("the snapshot is crossed", now)
+        if self._check is not None:
+            return self._with_check_snapshot(self._check, snapshot, given, now)
+        held = self._held
+        if held is not None and snapshot.last < held.last and snapshot.engine_us - held.engine_us <= BACKWARDS_US:
+            reason = f"the snapshot is too old: it ends at {snapshot.last}, the one before it at {held.last}"
+            return self._without_snapshot(reason, now, retry_us=TOO_OLD_RETRY_US)
         if self._heard or asked_us >= self._requested_us + SETTLE_US:
             return self._join(snapshot, given, now)
         self._held = snapshot
@@ -335,7 +339,7 @@ class BookSequencer:
             self._timer_us = self._next_check_us(now)
             return []
         self._failures += 1
-        retry_us = min(retry_us * 2 ** min(self._failures - 1, 10), RETRY_CEILING_US)
+        retry_us = _backoff_us(retry_us, self._failures)
         self._timer_us = now.mono_us + retry_us
         return [BookUnavailable(stream=self.stream, symbol=self.symbol, reason=reason, retry_us=retry_us)]
 
@@ -391,14 +395,18 @@ class BookSequencer:
         """Ask for a snapshot to compare the live book with; one that reached back too far is asked for again."""
         if self.state is not SyncState.LIVE or self._asked_us is not None:
             return []
-        self._check = self._check or SnapshotCheck(self.book.last)
+        if self._check is None:
+            self._check = SnapshotCheck(self.book.last)
+        elif self._check.snapshot is not None:
+            return []
         return [self._fetch(now)]
 
     def _with_check_snapshot(
         self, check: SnapshotCheck, snapshot: Book, given: SnapshotArrived, now: Now
     ) -> Sequence[SequencerOutput]:
         if not check.usable(snapshot):
-            self._timer_us = now.mono_us + TOO_OLD_RETRY_US
+            check.refusals += 1
+            self._timer_us = now.mono_us + _backoff_us(TOO_OLD_RETRY_US, check.refusals)
             return []
         check.snapshot = snapshot
         self._timer_us = now.mono_us + LAG_US
@@ -414,6 +422,8 @@ class BookSequencer:
         verdict = check.compare(self.book)
         if verdict is Verdict.OPEN:
             return []
+        if verdict is Verdict.VOID:
+            return self._without_snapshot("the snapshot's levels are used up", now)
         if isinstance(verdict, str):
             return self._resync(given, verdict, now, diverged=True)
         self._check = None
@@ -468,9 +478,13 @@ class BookSequencer:
             self._failures = 0
         self.state = TRANSITIONS.step(self.state, given, SyncState.SYNCING)
         if self._failures:
-            delay_us = min(RETRY_US * 2 ** min(self._failures - 1, 10), RETRY_CEILING_US)
-            self._timer_us = now.mono_us + delay_us
+            self._timer_us = now.mono_us + _backoff_us(RETRY_US, self._failures)
         else:
             outputs.append(self._fetch(now))
         self._failures += 1
         return outputs
+
+
+def _backoff_us(first_us: int, failures: int) -> int:
+    """Twice as long after each failure in a row; the ceiling is reached long before the exponent ends."""
+    return min(first_us << min(failures - 1, 10), RETRY_CEILING_US)

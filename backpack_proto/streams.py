@@ -104,16 +104,16 @@ def parse_channel(name: str) -> tuple[Stream, ...]:
         InvalidStream: no such channel.
     """
     head, dot, tail = name.partition(".")
-    if head == "book":
-        return (_parse_form(f"depth{dot}{tail}"), Stream(channel=Channel.BOOK_TICKER))
     stream = _parse_form(_COMMON_NAMES.get(head, head) + dot + tail)
     if stream.symbol is not None:
         raise InvalidStream(f"channel {name!r} is no channel of the exchange")
-    return (stream,)
+    return (stream, Stream(channel=Channel.BOOK_TICKER)) if head == "book" else (stream,)
 
 
 def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[str, ...]:
     """The stream names for every channel on every symbol (ids of the exchange), without repeats, in the order given.
+
+    Without symbols, a channel that can do without means all markets, or the whole account.
 
     Raises:
         InvalidStream: a channel does not exist.
@@ -122,7 +122,7 @@ def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[str, .
     names: dict[str, None] = {}
     for channel in channels:
         for form in parse_channel(channel):
-            if form.channel in _NEVER_WITH_SYMBOL:
+            if form.channel in _NEVER_WITH_SYMBOL or (not symbols and form.channel in _WITHOUT_SYMBOL):
                 names[form.name] = None
                 continue
             for symbol in symbols:
@@ -131,6 +131,7 @@ def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[str, .
 
 
 _COMMON_NAMES = {
+    "book": "depth",
     "book_ticker": "bookTicker",
     "trades": "trade",
     "klines": "kline",
@@ -141,20 +142,18 @@ _COMMON_NAMES = {
     "external_ticker": "externalTicker",
 }
 _WINDOWS = {f"{window}ms": window for window in DEPTH_WINDOWS_MS}
-# Longest first, so that no prefix hides a longer one.
-_CHANNELS = sorted(Channel, key=lambda channel: -len(channel.value))
 
 
 def _parse_form(name: str) -> Stream:
     """A stream whose symbol may be missing: a channel."""
-    for channel in _CHANNELS:
+    if name.endswith("."):
+        raise InvalidStream(f"stream {name!r} ends in a dot")
+    for channel in Channel:
         prefix = channel.value
         if name == prefix:
             rest = ""
         elif name.startswith(prefix + "."):
             rest = name[len(prefix) + 1 :]
-            if not rest:
-                raise InvalidStream(f"stream {name!r} ends in a dot")
         else:
             continue
         window_ms: int | None = None
@@ -171,7 +170,7 @@ def _parse_form(name: str) -> Stream:
                 raise InvalidStream(f"stream {name!r}: the kline intervals are {', '.join(KLINE_INTERVALS)}")
         if rest and channel in _NEVER_WITH_SYMBOL:
             raise InvalidStream(f"stream {name!r}: {channel.value} has no symbol")
-        if any(character.isspace() or character in '"\\' for character in rest):
-            raise InvalidStream(f"stream {name!r}: a symbol holds no white space and no quotes")
+        if not rest.isprintable() or any(character in ' "\\' for character in rest):
+            raise InvalidStream(f"stream {name!r}: a symbol holds no white space, no quotes and nothing that cannot be printed")
         return Stream(channel=channel, symbol=rest or None, window_ms=window_ms, interval=interval)
     raise InvalidStream(f"{name!r} is no stream of the exchange")

@@ -22,6 +22,8 @@ class Verdict(Enum):
     EQUAL = auto()
     OPEN = auto()
     """Nothing yet: the two cannot be compared at one update id."""
+    VOID = auto()
+    """Nothing at all: what the other one knew is used up."""
 
 
 class TopCheck:
@@ -34,11 +36,15 @@ class TopCheck:
     def __init__(self) -> None:
         self._tops: deque[tuple[int, Level | None, Level | None]] = deque(maxlen=self.TOPS_KEPT)
         self._waiting: deque[tuple[BookTicker, int]] = deque(maxlen=self.TICKERS_KEPT)
+        self._unreached = 0
+        """The update id of the first ticker that the book has not reached, and when it came; the ticker itself is soon dropped
+        where many follow it."""
+        self._unreached_us = 0
 
     @property
     def outrun_since_us(self) -> int | None:
         """Since when several tickers have been ahead of the book; one or two may overtake their depth frames."""
-        return self._waiting[0][1] if len(self._waiting) > self.OVERTAKING else None
+        return self._unreached_us if len(self._waiting) > self.OVERTAKING else None
 
     def restart(self, book: Book) -> Verdict | str:
         """Begin anew with a book that has just been synced; tickers that it is yet to reach stay."""
@@ -47,6 +53,8 @@ class TopCheck:
 
     def keep(self, ticker: BookTicker, mono_us: int) -> None:
         """Keep a ticker for a book that is being synced."""
+        if not self._waiting:
+            self._unreached, self._unreached_us = ticker.update_id, mono_us
         self._waiting.append((ticker, mono_us))
 
     def reset(self) -> None:
@@ -70,16 +78,16 @@ class TopCheck:
         return self._settle(book) if self._waiting else Verdict.OPEN
 
     def _settle(self, book: Book) -> Verdict | str:
-        self._forget(book.last - 1)
+        """Compare the tickers of this very update id; those that the book has stepped over meet no state of it."""
+        waiting = self._waiting
         verdict: Verdict | str = Verdict.OPEN
-        while self._waiting and self._waiting[0][0].update_id == book.last:
-            verdict = _compare(self._waiting.popleft()[0], book.best_bid, book.best_ask)
+        while waiting and waiting[0][0].update_id <= book.last:
+            ticker, _ = waiting.popleft()
+            if ticker.update_id == book.last and not isinstance(verdict, str):
+                verdict = _compare(ticker, book.best_bid, book.best_ask)
+        if waiting and self._unreached <= book.last:
+            self._unreached, self._unreached_us = waiting[0][0].update_id, waiting[0][1]
         return verdict
-
-    def _forget(self, passed: int) -> None:
-        """Drop the tickers that the book has stepped over: an aggregated delta spans their ids."""
-        while self._waiting and self._waiting[0][0].update_id <= passed:
-            self._waiting.popleft()
 
 
 def _compare(ticker: BookTicker, bid: Level | None, ask: Level | None) -> Verdict | str:
@@ -107,6 +115,8 @@ class SnapshotCheck:
         self._from = last
         self._deltas: deque[Depth] = deque()
         self.snapshot: Book | None = None
+        self.refusals = 0
+        """How many snapshots were not usable."""
 
     @property
     def overfull(self) -> bool:
@@ -124,7 +134,8 @@ class SnapshotCheck:
     def compare(self, live: Book) -> Verdict | str:
         """Roll the snapshot forward to the live book and compare them; a text says where they differ.
 
-        The snapshot may be ahead of the stream (docs/protocol.md 5.1, freshness): then it waits.
+        The snapshot may be ahead of the stream (docs/protocol.md 5.1, freshness): then it waits. One whose levels were used up
+        on the way agrees with anything, so it proves nothing.
         """
         snapshot = self.snapshot
         if snapshot is None or snapshot.last > live.last:
@@ -133,4 +144,4 @@ class SnapshotCheck:
             if delta.last_update_id > snapshot.last:
                 snapshot.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
         self._deltas.clear()
-        return live.differs_from(snapshot) or Verdict.EQUAL
+        return live.differs_from(snapshot) or (Verdict.VOID if snapshot.exhausted else Verdict.EQUAL)

@@ -56,6 +56,8 @@ def _decode_hook(wanted: type, value: object) -> object:
 _decode_frame = msgspec.json.Decoder(Frame, strict=False, dec_hook=_decode_hook).decode
 _decode_loose = msgspec.json.Decoder(_Loose, strict=False).decode
 _decode_tag = msgspec.json.Decoder(_Tag | list[_Tag]).decode
+_decode_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | dict[str, msgspec.Raw]).decode
+_decode_position = msgspec.json.Decoder(PositionSnapshot, strict=False, dec_hook=_decode_hook).decode
 _encode = msgspec.json.Encoder().encode
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -105,6 +107,8 @@ def _with_interval(stream: str, kline: Kline, data: bytes) -> Frame | FrameDropp
 
 def _second_look(data: bytes, undecodable: Exception) -> tuple[Frame, ...] | FrameDropped:
     """Say why a frame was not decoded; and read the one message that comes without its `e` (docs/protocol.md 4.11)."""
+    if isinstance(undecodable, UnicodeDecodeError):
+        return dropped(Drop.NOT_JSON, str(undecodable), data=data)
     try:
         loose = _decode_loose(data)
     except msgspec.ValidationError as invalid:
@@ -124,13 +128,13 @@ def _second_look(data: bytes, undecodable: Exception) -> tuple[Frame, ...] | Fra
 
 def _position_snapshot(loose: _Loose, data: bytes) -> tuple[Frame, ...] | FrameDropped:
     """Whether the first message is one position or a list of them is not documented: both are read."""
-    content = msgspec.json.decode(loose.data)
-    positions = content if isinstance(content, list) else [content]
-    tag = PositionSnapshot.__struct_config__.tag
+    tag = msgspec.Raw(_encode(PositionSnapshot.__struct_config__.tag))
     try:
-        return tuple(
-            Frame(msgspec.convert(position | {"e": tag}, PositionSnapshot, strict=False, dec_hook=_decode_hook), loose.stream)
-            for position in positions
-        )
-    except msgspec.ValidationError as invalid:
+        members = _decode_members(loose.data)
+        positions = members if isinstance(members, list) else [members]
+        # The other members stay as they were sent: read as JSON numbers they would go through floats.
+        return tuple(Frame(_decode_position(_encode(position | {"e": tag})), loose.stream) for position in positions)
+    except UnicodeDecodeError as broken:
+        return dropped(Drop.NOT_JSON, str(broken), data=data)
+    except _UNDECODABLE as invalid:
         return dropped(Drop.MALFORMED, str(invalid), data=data, stream=loose.stream)

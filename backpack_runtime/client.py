@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
@@ -122,6 +122,7 @@ class BackpackClient:
         """Symbols whose `bookTicker` was asked for."""
         self._answers: dict[int, _Answer] = {}
         self._last_call_id = 0
+        self._fetched = 0
         self._markets = Markets(())
         self._stack = AsyncExitStack()
         self._running: _Running | None = None
@@ -182,23 +183,20 @@ class BackpackClient:
                 await running.pump.give(Close())
             await running.finished.wait()
 
-    def __aiter__(self) -> AsyncIterator[Event]:
-        """Every event, in order, until the client is closed."""
-        return self.events()
+    def __aiter__(self) -> Self:
+        """Every event, in order, until the client is closed; a second iteration goes on where the first one left off."""
+        return self
 
-    async def events(self) -> AsyncIterator[Event]:
-        """Every event, in order, until the client is closed."""
+    async def __anext__(self) -> Event:
         delivery = self._inside().delivery
-        fetched = 0
-        while True:
-            event = delivery.take_nowait() or await delivery.take()
-            if event is None:
-                return
-            yield event
-            fetched += 1
-            if fetched % EVENTS_PER_TURN == 0:
-                # A consumer that never waits must not keep the link from being looked after.
-                await anyio.lowlevel.checkpoint()
+        self._fetched += 1
+        if self._fetched % EVENTS_PER_TURN == 0:
+            # A consumer that never waits must not keep the link from being looked after.
+            await anyio.lowlevel.checkpoint()
+        event = delivery.take_nowait() or await delivery.take()
+        if event is None:
+            raise StopAsyncIteration
+        return event
 
     async def subscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
         """Subscribe every channel for every symbol, on this connection and on each that follows.

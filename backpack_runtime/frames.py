@@ -162,7 +162,7 @@ class Frames:
         header, length = self._measure(data, pos)
         if have < header:
             return header
-        if data[pos] == TEXT_FRAME and data[pos + 1] < 127 and length <= self._longest_slice and self._between_messages:
+        if data[pos] == TEXT_FRAME and data[pos + 1] < 127 and length <= self._longest_slice:
             return header + length
         # One call of wsproto costs less than two, and it looks at the header first anyway.
         at_once = have >= header + length and length <= PIECE_BYTES and self._size + length <= self._max_message_bytes

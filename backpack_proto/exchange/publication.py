@@ -126,8 +126,8 @@ class Publication:
         market.tape.roll(now_s)
         frames += self._candles(market.tape.take_closed(), market.tape.running, emitted_us)
         for event, stream in self._tickers.items():
-            if listeners := of(stream):
-                frames += _to(listeners, write.ticker(market.tape.rolling(now_s), emitted_us=emitted_us, event=event))
+            if (listeners := of(stream)) and (day := market.tape.rolling(now_s)).trades:
+                frames += _to(listeners, write.ticker(day, emitted_us=emitted_us, event=event))
         if market.reference is not None and (listeners := of(self._mark_price)):
             funding_ms = next_funding_ms(engine_us)
             frames += _to(listeners, write.mark_price(market.reference, funding_ms, engine_us=engine_us, emitted_us=emitted_us))

@@ -201,8 +201,10 @@ class AnyioTransport:
             self._socket = None
 
     async def _close_idle(self) -> None:
-        while self._idle:
-            await anyio.aclose_forcefully(self._idle.pop().stream)
+        # Shielded, or else a cancellation would end the loop with the first of them.
+        with anyio.CancelScope(shield=True):
+            while self._idle:
+                await anyio.aclose_forcefully(self._idle.pop().stream)
 
     def _report(self, socket: _Socket, facts: Iterable[Fact]) -> None:
         # Cancellation takes effect at the next wait only, so a dropped socket may still have something to say.

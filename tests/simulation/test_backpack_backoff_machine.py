@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.connection import Connection, ConnectionInput, ConnectionState, GiveUp, Heard
+from backpack_proto.connection import Connection, ConnectionInput, GiveUp, Heard
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
 from backpack_proto.outputs import Closed, CloseSocket, DropSocket, LinkDown, LinkUp, OpenSocket
 from backpack_proto.testing import FakeClock
@@ -42,6 +42,7 @@ class BackoffMachine(RuleBasedStateMachine):
         self.proven = False
         self.next_attempt_us: int | None = None
         self.socket_since_us = 0
+        self.open()
 
     def give(self, given: ConnectionInput) -> None:
         now_us = self.clock.mono_us
@@ -77,52 +78,54 @@ class BackoffMachine(RuleBasedStateMachine):
                 case _:
                     raise AssertionError(out)
 
-    @precondition(lambda self: not self.closing or not self.running)
+    @precondition(lambda self: not self.running)
     @rule()
     def open(self) -> None:
-        if not self.running:
-            self.running, self.closing, self.attempts = True, False, 0
+        self.running, self.closing, self.attempts = True, False, 0
         self.give(Open())
 
-    @rule()
-    def close(self) -> None:
-        if self.connection.state is ConnectionState.IDLE:
-            self.running = True
-        self.closing = True
-        self.give(Close())
+    @precondition(lambda self: self.running and not self.closing)
+    @rule(times=st.sampled_from([0] * 18 + [1, 2]))
+    def close(self, times: int) -> None:
+        self.closing = times > 0
+        for _ in range(times):
+            self.give(Close())
 
     @precondition(lambda self: self.socket is Socket.OPENING)
-    @rule()
-    def exchange_accepts(self) -> None:
-        self.socket, self.opened_us, self.proven = Socket.OPEN, self.clock.mono_us, False
-        self.give(Connected())
+    @rule(refused=st.sampled_from([False, False, True]), after_us=st.integers(0, 20 * SECOND))
+    def exchange_answers(self, *, refused: bool, after_us: int) -> None:
+        self.wait(after_us)
+        if self.socket is not Socket.OPENING:
+            return
+        if refused:
+            self.socket = Socket.NONE
+            self.give(ConnectFailed("refused"))
+        else:
+            self.socket, self.opened_us, self.proven = Socket.OPEN, self.clock.mono_us, False
+            self.give(Connected())
 
-    @precondition(lambda self: self.socket is Socket.OPENING)
-    @rule()
-    def exchange_refuses(self) -> None:
-        self.socket = Socket.NONE
-        self.give(ConnectFailed("refused"))
-
-    @precondition(lambda self: self.socket in (Socket.OPEN, Socket.CLOSING))
-    @rule()
-    def exchange_disconnects(self) -> None:
-        self.socket = Socket.NONE
-        self.give(Disconnected(1006, ""))
-
-    @precondition(lambda self: self.socket in (Socket.OPEN, Socket.CLOSING))
-    @rule()
-    def exchange_dies(self) -> None:
-        self.give(GiveUp("silent"))
-
-    @precondition(lambda self: self.socket in (Socket.OPEN, Socket.CLOSING))
-    @rule()
-    def exchange_sends(self) -> None:
-        if self.socket is Socket.OPEN and not self.proven and self.clock.mono_us - self.opened_us >= PROBATION_US:
+    @precondition(lambda self: self.socket is Socket.OPEN)
+    @rule(after_us=st.sampled_from([0, SECOND, PROBATION_US - 1, PROBATION_US, 3600 * SECOND]))
+    def exchange_sends(self, after_us: int) -> None:
+        self.clock.advance(after_us)
+        if not self.proven and self.clock.mono_us - self.opened_us >= PROBATION_US:
             assert self.connection.on_probation
             self.proven, self.attempts = True, 0
         self.give(Heard())
 
+    @precondition(lambda self: self.socket in (Socket.OPEN, Socket.CLOSING))
+    @rule(noticed=st.booleans())
+    def link_ends(self, *, noticed: bool) -> None:
+        if noticed:
+            self.socket = Socket.NONE
+            self.give(Disconnected(1006, ""))
+        else:
+            self.give(GiveUp("silent"))
+
     @rule(us=st.integers(0, 40 * SECOND) | st.sampled_from([1, 5 * SECOND, PROBATION_US - 1, PROBATION_US]))
+    def time_passes(self, us: int) -> None:
+        self.wait(us)
+
     def wait(self, us: int) -> None:
         end_us = self.clock.mono_us + us
         while self.connection.deadline is not None and self.connection.deadline <= end_us:
@@ -154,4 +157,4 @@ class BackoffMachine(RuleBasedStateMachine):
 
 
 TestBackoff = BackoffMachine.TestCase
-TestBackoff.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestBackoff.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from backpack_proto.heartbeat import Heard, Heartbeat, HeartbeatInput, LinkDead, LinkLost
 from backpack_proto.inputs import Connected, PingReceived, PongReceived, ReadingPaused, ReadingResumed, TimerFired
@@ -84,6 +84,10 @@ class HeartbeatMachine(RuleBasedStateMachine):
         self.heard_us = self.clock.mono_us
         self.give(given)
 
+    @initialize(latency_us=st.integers(0, PATIENCE_US - 1))
+    def start(self, latency_us: int) -> None:
+        self.connect(latency_us)
+
     @precondition(lambda self: not self.connected)
     @rule(latency_us=st.integers(0, PATIENCE_US - 1))
     def connect(self, latency_us: int) -> None:
@@ -96,32 +100,35 @@ class HeartbeatMachine(RuleBasedStateMachine):
         assert self.heartbeat.round_trip_us is None
 
     @precondition(lambda self: self.connected)
-    @rule()
-    def lose(self) -> None:
-        self.end()
-        self.give(LinkLost())
-
-    @precondition(lambda self: self.connected)
-    @rule()
-    def exchange_falls_silent(self) -> None:
-        self.alive = False
-        self.pongs_due.clear()
+    @rule(how=st.sampled_from(["not at all", "not at all", "loudly", "silently"]))
+    def link_ends(self, how: str) -> None:
+        if how == "loudly":
+            self.end()
+            self.give(LinkLost())
+        elif how == "silently":
+            self.alive = False
+            self.pongs_due.clear()
 
     @precondition(lambda self: self.connected and self.alive)
-    @rule()
-    def exchange_sends_data(self) -> None:
-        self.arrive(Heard())
+    @rule(gaps_us=st.lists(st.integers(0, 20 * SECOND), min_size=1, max_size=5))
+    def exchange_sends(self, gaps_us: list[int]) -> None:
+        for gap_us in gaps_us:
+            self.wait(gap_us)
+            self.arrive(Heard())
 
     @precondition(lambda self: self.reading)
-    @rule()
-    def pause(self) -> None:
+    @rule(for_us=st.integers(0, 100 * SECOND), on=st.booleans())
+    def reading_pauses(self, for_us: int, *, on: bool) -> None:
         self.reading = False
         self.ponged_us = self.clock.mono_us
         self.give(ReadingPaused())
+        self.wait(for_us)
+        if on:
+            self.reading_resumes()
 
     @precondition(lambda self: not self.reading)
     @rule()
-    def resume(self) -> None:
+    def reading_resumes(self) -> None:
         self.reading = True
         self.heard_us = self.clock.mono_us
         self.give(ReadingResumed())
@@ -130,6 +137,9 @@ class HeartbeatMachine(RuleBasedStateMachine):
             self.give(given)
 
     @rule(us=st.integers(0, 200 * SECOND) | st.sampled_from([0, SECOND, SILENCE_US, PATIENCE_US, PAUSED_PONG_US]))
+    def time_passes(self, us: int) -> None:
+        self.wait(us)
+
     def wait(self, us: int) -> None:
         end_us = self.clock.mono_us + us
         while True:

@@ -6,7 +6,7 @@ import json
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now
@@ -35,6 +35,7 @@ UNIVERSE = [name for pair in zip(PUBLIC, PRIVATE, strict=False) for name in pair
 few = st.lists(st.sampled_from(UNIVERSE), max_size=6).map(tuple)
 many = st.tuples(st.integers(0, len(UNIVERSE)), st.integers(0, len(UNIVERSE))).map(lambda ends: tuple(UNIVERSE[slice(*ends)]))
 names = few | many
+gaps = st.integers(0, 200 * SECOND) | st.sampled_from([0, SECOND, 5 * SECOND, 10 * SECOND, 60 * SECOND])
 
 
 def sign(now: Now) -> tuple[str, str, str, str]:
@@ -86,12 +87,10 @@ class SubscriptionsMachine(RuleBasedStateMachine):
                 case StreamsRefused(suspects=suspects, code=code, authentication=authentication):
                     assert suspects
                     assert authentication == (code == 4003)
-                    assert set(suspects) <= self.pending()
-                    assert not authentication or set(suspects) == self.pending() & set(PRIVATE)
+                    assert set(suspects) == self.suspects_of(code)
                     self.suspected |= set(suspects)
                 case ErrorReceived(code=code):
-                    assert code == 4003
-                    assert not self.pending() & set(PRIVATE)
+                    assert not self.suspects_of(code)
                 case _:
                     raise AssertionError(out)
         assert requested == [], "what is sent is told by Requested"
@@ -132,8 +131,21 @@ class SubscriptionsMachine(RuleBasedStateMachine):
             return CANARY_SILENCE_US if is_canary(name) else float("inf")
         return PATIENCE_US.get(parse_stream(name).channel, float("inf"))
 
-    def pending(self) -> set[str]:
-        return {name for name in self.on_the_wire - self.live if self.clock.mono_us - self.since_us[name] < SUSPICION_US}
+    def suspects_of(self, code: int) -> set[str]:
+        now_us = self.clock.mono_us
+        pending = {name for name in self.on_the_wire - self.live if now_us - self.since_us[name] < SUSPICION_US}
+        if code == 4003:
+            return pending & set(PRIVATE)
+        if code == 4006:
+            return pending & set(PUBLIC) or pending
+        if code == 4008:
+            return {name for name in pending if name.startswith("depth.200ms.")}
+        return pending
+
+    @initialize(streams=names)
+    def start(self, streams: tuple[str, ...]) -> None:
+        self.subscribe(streams)
+        self.connect()
 
     @rule(streams=names)
     def subscribe(self, streams: tuple[str, ...]) -> None:
@@ -152,17 +164,29 @@ class SubscriptionsMachine(RuleBasedStateMachine):
         self.connected = True
         self.give(Connected())
 
-    @rule()
-    def lose(self) -> None:
+    @precondition(lambda self: self.connected)
+    @rule(reconnects=st.booleans(), after_us=st.integers(0, 100 * SECOND))
+    def link_ends(self, after_us: int, *, reconnects: bool) -> None:
         self.connected = False
         for name in [*self.on_the_wire]:
             self.forget(name)
         self.give(LinkLost())
+        self.wait(after_us)
+        if reconnects:
+            self.connect()
 
     @precondition(lambda self: self.on_the_wire)
-    @rule(data=st.data())
-    def exchange_sends(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.on_the_wire)))
+    @rule(
+        which=st.tuples(st.integers(0, 3), st.integers(1, 5)).map(lambda ends: slice(ends[0], None, ends[1])),
+        gaps_us=st.lists(gaps, min_size=1, max_size=3),
+    )
+    def exchange_sends(self, which: slice, gaps_us: list[int]) -> None:
+        for gap_us in gaps_us:
+            self.wait(gap_us)
+            for name in sorted(self.on_the_wire)[which]:
+                self.data(name)
+
+    def data(self, name: str) -> None:
         if name in self.subscriptions.awaited:
             self.give(DataSeen(name))
             self.since_us[name] = self.clock.mono_us
@@ -174,11 +198,15 @@ class SubscriptionsMachine(RuleBasedStateMachine):
             assert not is_canary(name)
 
     @precondition(lambda self: self.connected)
-    @rule()
-    def exchange_refuses_a_signature(self) -> None:
-        self.give(ErrorFrame(4003, "Invalid signature"))
+    @rule(code=st.sampled_from([4002, 4003, 4006, 4008]), after_us=gaps)
+    def exchange_refuses(self, code: int, after_us: int) -> None:
+        self.wait(after_us)
+        self.give(ErrorFrame(code, "message"))
 
-    @rule(us=st.integers(0, 200 * SECOND) | st.sampled_from([0, SECOND, 5 * SECOND, 10 * SECOND, 60 * SECOND]))
+    @rule(us=gaps)
+    def time_passes(self, us: int) -> None:
+        self.wait(us)
+
     def wait(self, us: int) -> None:
         end_us = self.clock.mono_us + us
         while self.subscriptions.deadline is not None and self.subscriptions.deadline <= end_us:
@@ -216,4 +244,4 @@ class SubscriptionsMachine(RuleBasedStateMachine):
 
 
 TestSubscriptions = SubscriptionsMachine.TestCase
-TestSubscriptions.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestSubscriptions.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)

@@ -111,6 +111,22 @@ def test_a_failure_keeps_what_was_known() -> None:
     assert clock.offset_us == 7_000_000
 
 
+def test_while_it_measures_only_the_wall_clock_is_watched() -> None:
+    clock = started()
+    clock.handle(ClockProbeFailed(), at(1))
+    now = 0
+    while clock.state is State.RESTING:
+        assert clock.deadline is not None
+        now = clock.deadline
+        clock.handle(TimerFired(), at(now))
+    assert now == RETRY_US + 1
+    assert clock.deadline == now + WATCH_US
+
+
+def test_the_intervals_are_those_of_the_documentation() -> None:
+    assert (REFRESH_US, RETRY_US, WATCH_US, STEP_US) == (600 * SECOND_US, 30 * SECOND_US, 10 * SECOND_US, SECOND_US // 2)
+
+
 def test_start_measures_at_once_but_never_twice_at_a_time() -> None:
     clock = started()
     assert clock.handle(StartMeasuring(), at(1)) == []
@@ -172,6 +188,19 @@ def test_a_jump_of_the_wall_clock_is_told_and_measured(step_us: int) -> None:
     assert clock.error_us(now) == 1_000
 
 
+def test_a_jump_is_told_even_if_a_measurement_was_asked_for_in_between() -> None:
+    clock = measured(round_trip_us=0)
+    assert clock.handle(StartMeasuring(), at(WATCH_US - 1, set_us=STEP_US)) == [MeasureClock()]
+    assert clock.handle(TimerFired(), at(WATCH_US, set_us=STEP_US)) == [ClockStepped(step_us=STEP_US)]
+
+
+def test_a_stop_forgets_the_wall_clock_that_was_watched() -> None:
+    clock = measured(round_trip_us=0)
+    clock.handle(StopMeasuring(), at(1))
+    clock.handle(StartMeasuring(), at(SECOND_US, set_us=STEP_US))
+    assert clock.handle(TimerFired(), at(SECOND_US + WATCH_US, set_us=STEP_US)) == []
+
+
 def test_a_small_step_is_not_told_but_widens_the_bound() -> None:
     clock = measured(round_trip_us=0)
     assert clock.handle(TimerFired(), at(WATCH_US, set_us=STEP_US - 1)) == []
@@ -206,7 +235,7 @@ def test_it_keeps_the_machine_laws() -> None:
     check_machine(ExchangeClock, inputs)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     st.integers(-(10**9), 10**9),
     st.integers(-DRIFT_PPM, DRIFT_PPM),

@@ -150,7 +150,7 @@ def of_type(frames: Iterable[bytes], kind: type) -> list[Any]:
 def test_deltas_on_a_snapshot_are_the_book_at_every_id() -> None:
     world = new_world(*(f"depth.{symbol}" for symbol in SYMBOLS))
     replicas = {symbol: Replica.fetch(world, symbol) for symbol in SYMBOLS}
-    for turn in world.turns(6_000_000):
+    for turn in world.turns(2_500_000):
         for delta in of_type(turn, Depth):
             assert delta.first_update_id == delta.last_update_id == replicas[delta.symbol].last + 1
             replicas[delta.symbol].apply(delta)
@@ -164,10 +164,10 @@ def test_ids_are_contiguous_above_two_to_the_32_and_different_per_market() -> No
     assert len(set(starts.values())) == len(SYMBOLS)
     assert min(starts.values()) > 2**32
     last = dict(starts)
-    for delta in of_type(world.frames(30_000_000), Depth):
+    for delta in of_type(world.frames(20_000_000), Depth):
         assert delta.first_update_id == last[delta.symbol] + 1
         last[delta.symbol] = delta.last_update_id
-    assert all(last[symbol] - starts[symbol] > 500 for symbol in SYMBOLS)
+    assert all(last[symbol] - starts[symbol] > 350 for symbol in SYMBOLS)
 
 
 @pytest.mark.parametrize("window_ms", [200, 600, 1000])
@@ -234,7 +234,7 @@ def test_one_who_joins_in_the_middle_of_a_window_gets_all_of_it() -> None:
 
 def test_the_book_is_never_crossed_and_neither_grows_nor_dies() -> None:
     world = new_world(*(f"bookTicker.{symbol}" for symbol in SYMBOLS), speed=20.0)
-    for turn in world.turns(15_000_000):
+    for turn in world.turns(6_000_000):
         for ticker in of_type(turn, BookTicker):
             assert ticker.bid_price < ticker.ask_price
     for symbol in SYMBOLS:
@@ -274,7 +274,7 @@ def test_trades_happened_at_prices_that_the_book_had() -> None:
     replicas = {symbol: Replica.fetch(world, symbol) for symbol in SYMBOLS}
     ids: dict[str, int] = {}
     makers: Counter[bool] = Counter()
-    for turn in world.turns(20_000_000):
+    for turn in world.turns(12_000_000):
         before = (
             {symbol: (dict(replica.bids), dict(replica.asks)) for symbol, replica in replicas.items()} if len(turn) > 1 else {}
         )
@@ -328,7 +328,7 @@ def test_books_see_sweeps_and_empty_deltas() -> None:
 
 def test_speed_is_how_much_happens_in_a_second() -> None:
     def deltas(speed: float) -> int:
-        return len(new_world("depth.SOL_USDC", speed=speed).frames(20_000_000))
+        return len(new_world("depth.SOL_USDC", speed=speed).frames(10_000_000))
 
     usual = deltas(1.0)
     assert deltas(0.0) == 0
@@ -410,11 +410,11 @@ def test_numbers_are_padded_in_books_and_trades_and_stripped_elsewhere() -> None
 def test_engine_time_never_goes_back_and_frames_leave_100_to_300_us_later() -> None:
     world = new_world("depth.SOL_USDC", "depth.BTC_USDC", "trade.SOL_USDC")
     before = 0
-    for data in of_type(world.frames(20_000_000), Depth):
+    for data in of_type(world.frames(10_000_000), Depth):
         assert data.engine_us >= before
         before = data.engine_us
         assert 100 <= data.emitted_us - data.engine_us <= 300
-        assert abs(data.engine_us - world.clock.unix_us) < 20_000_000
+        assert abs(data.engine_us - world.clock.unix_us) < 10_100_000
 
 
 def test_klines_end_with_a_closed_frame_and_agree_with_the_trades() -> None:
@@ -455,12 +455,12 @@ def test_liquidations_come_under_both_names() -> None:
     world = new_world("liquidation", *(f"liquidation.{symbol}" for symbol in PERPETUALS), speed=10.0)
     all_markets: list[Any] = []
     one: list[Any] = []
-    for frame in world.frames(30_000_000):
+    for frame in world.frames(16_000_000):
         raw = json.loads(frame)
         assert raw["data"]["S"] in {"Bid", "Ask"}
         (all_markets if raw["stream"] == "liquidation" else one).append(raw["data"])
     assert all_markets == one
-    assert len(all_markets) > 5
+    assert len(all_markets) > 2
 
 
 def test_the_ticker_stream_and_the_route_agree() -> None:

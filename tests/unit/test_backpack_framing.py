@@ -5,6 +5,7 @@ import hashlib
 import re
 import struct
 import time
+import tracemalloc
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -146,6 +147,12 @@ def test_frames_behind_the_handshake_in_the_same_read_are_not_lost(cut: Cut) -> 
     framing = WebsocketFraming("h")
     stream = switching(framing.open()) + frame(0x81, b"one") + frame(0x89, b"p") + frame(0x81, b"two")
     assert give(framing, cut(stream)) == [Connected(), TextReceived(b"one"), PingReceived(b"p"), TextReceived(b"two")]
+
+
+def test_much_can_follow_the_handshake_in_the_same_read() -> None:
+    framing = WebsocketFraming("h")
+    facts = framing.receive(switching(framing.open()) + frame(0x81, b"x" * 200) * 200)
+    assert facts == [Connected(), *[TextReceived(b"x" * 200)] * 200]
 
 
 @every_cut
@@ -309,7 +316,8 @@ def test_a_message_of_the_greatest_length_is_taken() -> None:
         frame(0x81, b"a" * 70000),
         frame(0x82, b"a" * 201),
         frame(0x01, b"a" * 100) + frame(0x80, b"a" * 101),
-        frame(0x01, b"a") * 1 + frame(0x00, b"a") * 200,
+        frame(0x01, b"a") + frame(0x00, b"a") * 200,
+        frame(0x01, b"a" * 150) + frame(0x80, b"\xff" * 100),
         b"\x81\x7f" + struct.pack("!Q", 1 << 62),
     ],
 )
@@ -390,10 +398,11 @@ def test_invalid_utf8_ends_the_websocket(cut: Cut, stream: bytes) -> None:
     assert sent(framing.to_send()) == [CloseConnection(1007, reason)]
 
 
-def test_a_bad_header_is_refused_before_its_payload_comes() -> None:
-    framing = connected()
-    [fact] = framing.receive(b"\x83\x7e\xff\xff")
+@pytest.mark.parametrize("header", [b"\x83\x7e\xff\xff", b"\x81\xfe\x01\x00"])
+def test_a_bad_header_is_refused_before_its_payload_comes(header: bytes) -> None:
+    [fact] = connected().receive(header)
     assert isinstance(fact, Disconnected)
+    assert fact.code == 1002
 
 
 # The end
@@ -538,6 +547,20 @@ def test_a_message_that_inflates_beyond_the_bound(cut: Cut) -> None:
         TextReceived(b"x" * 100_000),
         Disconnected(1009, "message is longer than 100000 bytes"),
     ]
+
+
+def test_what_is_inflated_at_once_is_bounded() -> None:
+    client, server = deflating(max_message_bytes=100_000)
+    bomb = server.send(TextMessage("\0" * (64 << 20)))
+    assert len(bomb) < 100_000
+    tracemalloc.start()
+    try:
+        [fact] = give(client, [bomb])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert fact == Disconnected(1009, "message is longer than 100000 bytes")
+    assert peak < 20 << 20
 
 
 @pytest.mark.parametrize("stream", [frame(0xC1, b"\xff\xff\xff"), frame(0xC1, b"\xca\xff\x00\x00"), frame(0x81, b"\xff")])

@@ -110,6 +110,18 @@ def test_a_historical_request_waits_for_the_standard_budget_too() -> None:
     assert pacer.deadline == START_US + -(-MINUTE_US // 1980)
 
 
+@pytest.mark.parametrize("urgent", [True, False])
+def test_the_deadline_is_that_of_the_request_that_can_leave_first(urgent: bool) -> None:  # noqa: FBT001 - a table
+    pacer = exhausted(historical=True)
+    for number in range(15):
+        pacer.handle(Enqueue(request_id=number), at(START_US))
+    pacer.handle(Enqueue(request_id=20, historical=True, urgent=not urgent), at(START_US))
+    assert pacer.deadline == START_US + MINUTE_US // 25
+    pacer.handle(Enqueue(request_id=21, urgent=urgent), at(START_US))
+    assert pacer.deadline == START_US + -(-MINUTE_US // 1980)
+    assert [number for _, number in drain(pacer)] == [21, 20]
+
+
 def test_urgent_goes_before_background_and_arrival_decides_within_a_class() -> None:
     pacer = exhausted()
     for number, (historical, urgent) in enumerate(

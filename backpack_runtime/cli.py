@@ -1,0 +1,214 @@
+"""The command `backpack-feed`: watch markets, serve the sandbox, replay recordings.
+
+This module loads nothing but the argument parser until it is clear what is to be done and signals are held back: an interrupt that
+comes while the libraries load ends the program as quietly as a later one.
+
+Exit codes: 0 done, 1 it failed (or a replay dropped frames), 2 it was asked for something impossible, 130 Ctrl-C, 143 SIGTERM,
+141 whoever read the output has gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+__all__ = ["main"]
+
+FAILED = 1
+USAGE = 2
+SIGNALLED = 128
+"""Plus the number of the signal."""
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (default: that of the process); returns the exit code."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        parsed = _parser().parse_args(arguments)
+        _set_up_logging(parsed.verbose)
+        return _run(parsed)
+    except KeyboardInterrupt:
+        return SIGNALLED + signal.SIGINT
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from backpack_proto.errors import BackpackError, LocalProtocolError  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        return int(parsed.run(parsed))
+    except BrokenPipeError:
+        return SIGNALLED + signal.SIGPIPE
+    except LocalProtocolError as error:
+        return _complain(error, USAGE)
+    except (BackpackError, OSError) as error:
+        return _complain(error, FAILED)
+
+
+def _watch(parsed: argparse.Namespace) -> int:
+    from .presentation.watching import WatchOptions, watch  # noqa: PLC0415 - see the module's docstring
+
+    elsewhere = (parsed.rest_url, parsed.ws_url)
+    if parsed.sandbox and (any(elsewhere) or parsed.ca_file):
+        return _complain("--sandbox starts an exchange of its own: no --rest-url, --ws-url or --ca-file", USAGE)
+    if any(elsewhere) and not all(elsewhere):
+        return _complain("--rest-url and --ws-url belong together", USAGE)
+    options = WatchOptions(
+        symbols=tuple(parsed.symbols),
+        channels=parsed.channels,
+        sandbox=parsed.sandbox,
+        rest_url=parsed.rest_url,
+        ws_url=parsed.ws_url,
+        ca_file=parsed.ca_file,
+        seconds=parsed.seconds,
+        as_json=parsed.json,
+        depth=parsed.depth,
+    )
+    return watch(options, backend=parsed.backend)
+
+
+def _sandbox(parsed: argparse.Namespace) -> int:
+    from .presentation.serving import serve  # noqa: PLC0415 - see the module's docstring
+
+    return serve(host=parsed.host, port=parsed.port, tls=parsed.tls, seed=parsed.seed, speed=parsed.speed)
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    from .presentation.replaying import replay  # noqa: PLC0415 - see the module's docstring
+
+    before = {number: signal.signal(number, _exit_on_signal) for number in STOPS}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    try:
+        return replay(parsed.file, as_json=parsed.json)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(SIGNALLED + number)
+
+
+def _complain(error: object, code: int) -> int:
+    print("backpack-feed:", " ".join(str(error).split()), file=sys.stderr)
+    return code
+
+
+def _set_up_logging(verbose: int) -> None:
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("backpack_feed").setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message} (--help explains)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="backpack-feed", description="Market data of Backpack Exchange, with verified order books.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    shared = _Parser(add_help=False)
+    shared.add_argument("-v", "--verbose", action="count", default=0, help="log more to standard error; twice: everything")
+
+    watch = commands.add_parser(
+        "watch",
+        parents=[shared],
+        help="show market data as they come",
+        description="Show market data as they come: a live view on a terminal, a line a second elsewhere, or JSON.",
+    )
+    watch.set_defaults(run=_watch)
+    watch.add_argument(
+        "symbols", nargs="*", metavar="SYMBOL", default=["SOL_USDC"], help="SOL_USDC or SOL-USDC (default: SOL_USDC)"
+    )
+    watch.add_argument(
+        "--channels",
+        type=_names,
+        default=("book", "trades"),
+        metavar="NAME,...",
+        help="book, book.200ms, trades, ticker, book_ticker, klines.1m, mark_price, open_interest, liquidations (default: book,trades)",
+    )
+    watch.add_argument(
+        "--backend", choices=("asyncio", "trio"), type=_backend, default="asyncio", help="event loop (default: asyncio)"
+    )
+    watch.add_argument("--seconds", type=_positive, metavar="N", help="end after that time (default: at Ctrl-C)")
+    watch.add_argument("--json", action="store_true", help="one JSON object an event and line, on standard output")
+    watch.add_argument("--depth", type=_count, default=10, metavar="N", help="levels a side (default: 10)")
+    where = watch.add_argument_group("which exchange", "Backpack itself, unless one of these is given.")
+    where.add_argument("--sandbox", action="store_true", help="a simulated exchange that is started along")
+    where.add_argument("--rest-url", metavar="URL", help="another REST API, such as that of `backpack-feed sandbox`")
+    where.add_argument("--ws-url", metavar="URL", help="and its websocket")
+    where.add_argument("--ca-file", type=Path, metavar="FILE", help="trust these authorities (PEM) instead of the system's")
+
+    sandbox = commands.add_parser(
+        "sandbox",
+        parents=[shared],
+        help="serve the simulated exchange",
+        description="Serve the simulated exchange until Ctrl-C. The first line of output says where it is, as JSON.",
+    )
+    sandbox.set_defaults(run=_sandbox)
+    sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    sandbox.add_argument("--port", type=_port, default=0, metavar="N", help="port (default: a free one)")
+    sandbox.add_argument("--tls", action="store_true", help="https and wss, by a throwaway authority")
+    sandbox.add_argument("--seed", type=int, default=0, metavar="N", help="decides what the markets do (default: 0)")
+    sandbox.add_argument("--speed", type=_positive, default=1.0, metavar="X", help="so many times as lively (default: 1)")
+
+    replay = commands.add_parser(
+        "replay",
+        parents=[shared],
+        help="read recorded frames",
+        description="Read recorded websocket frames, one a line, offline. The exit code is 1 when one of them could not be used.",
+    )
+    replay.set_defaults(run=_replay)
+    replay.add_argument("file", metavar="FILE", help="the recording; - is standard input")
+    replay.add_argument("--json", action="store_true", help="one JSON object an event and line")
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError("channel names stand between commas")
+    return names
+
+
+def _backend(text: str) -> str:
+    if text == "trio" and find_spec("trio") is None:
+        raise argparse.ArgumentTypeError("trio is not installed: pip install 'backpack-feed[trio]'")
+    return text
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

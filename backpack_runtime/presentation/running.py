@@ -1,0 +1,58 @@
+"""Runs a command on an event loop until it ends or is told to stop, and says how it ended."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from backpack_proto.errors import BackpackError
+
+__all__ = ["run_until_signalled"]
+
+
+def run_until_signalled(body: Callable[[], Awaitable[None]], *, backend: str) -> int:
+    """Run `body`; returns 0, or 128 and the number of the signal (SIGINT, SIGTERM) that ended it.
+
+    The caller blocks both signals, and they wait until this one is ready: an event loop that is interrupted while it starts, or
+    in the middle of its own work, ends in a heap of errors.
+
+    Raises:
+        BackpackError, OSError: `body` did; never as a part of an exception group.
+    """
+    return anyio.run(_supervise, body, backend=backend)
+
+
+async def _supervise(body: Callable[[], Awaitable[None]]) -> int:
+    received: list[int] = []
+    failures: list[Exception] = []
+    stops = (signal.SIGINT, signal.SIGTERM)
+    with anyio.open_signal_receiver(*stops) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
+        try:
+            async with anyio.create_task_group() as tasks:
+
+                async def stop() -> None:
+                    async for number in signals:
+                        received.append(number)
+                        tasks.cancel_scope.cancel()
+
+                tasks.start_soon(stop)
+                await body()
+                tasks.cancel_scope.cancel()
+        except* (BackpackError, OSError) as group:
+            failures += _leaves(group)
+    if received:
+        return 128 + received[0]
+    if failures:
+        raise failures[0]
+    return 0
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    """The errors of a group and of the groups in it."""
+    leaves: list[Exception] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves

@@ -1,0 +1,289 @@
+"""The client against the served simulated exchange: real sockets, on asyncio and on trio, with everything that goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyio import TypedAttributeProvider
+from anyio.abc import ByteStream, SocketAttribute
+
+from backpack_proto.errors import ApiError, BackpackError, InvalidStream, LocalProtocolError, UnknownSymbol
+from backpack_proto.metrics import Status
+from backpack_proto.outputs import (
+    BookChanged,
+    BookDesynced,
+    BookSynced,
+    BookVerified,
+    FrameDropped,
+    LinkDown,
+)
+from backpack_proto.payloads import BookTicker, Event, Kline, Ticker, Trade
+from backpack_runtime.client import BackpackClient
+from backpack_runtime.sandbox import Sandbox, serve_sandbox
+
+pytestmark = pytest.mark.anyio
+
+PATIENCE_SECONDS = 20
+DOTTED = "AAPL.US_USDC_PERP"
+
+
+@asynccontextmanager
+async def a_client(sandbox: Sandbox, *symbols: str, **options: object) -> AsyncIterator[BackpackClient]:
+    arguments: dict[str, object] = {"rest_url": sandbox.rest_url, "ws_url": sandbox.ws_url, "ca_file": sandbox.ca_file}
+    async with BackpackClient(symbols, **arguments | options) as client:  # type: ignore[arg-type]  # options of many types
+        yield client
+
+
+async def until(client: BackpackClient, reached: Callable[[Event], bool]) -> list[Event]:
+    """All events up to the first that is wanted; fails when it does not come."""
+    seen: list[Event] = []
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async for event in client:
+            seen.append(event)
+            if reached(event):
+                return seen
+    raise AssertionError("the events ended")
+
+
+def port_of(listener: object) -> int:
+    assert isinstance(listener, TypedAttributeProvider)
+    return int(listener.extra(SocketAttribute.local_port))
+
+
+def a(kind: type[Event]) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, kind)
+
+
+def assert_in_sequence(events: list[Event]) -> int:
+    """Every change joins on to the one before it, and no book is crossed; says how many there were."""
+    last: dict[str, int] = {}
+    changes = 0
+    for event in events:
+        if isinstance(event, BookSynced):
+            last[event.stream] = event.last
+        elif isinstance(event, BookDesynced):
+            del last[event.stream]
+        elif isinstance(event, BookChanged):
+            assert event.first == last[event.stream] + 1
+            assert event.bids[0][0] < event.asks[0][0]
+            last[event.stream] = event.last
+            changes += 1
+    return changes
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_books_and_trades_arrive_in_order_and_verified(*, tls: bool) -> None:
+    async with serve_sandbox(tls=tls) as sandbox, a_client(sandbox, "SOL_USDC", "BTC-USDC-PERP", DOTTED) as client:
+        verified: set[str] = set()
+
+        def enough(event: Event) -> bool:
+            if isinstance(event, BookVerified):
+                verified.add(event.symbol)
+            return isinstance(event, BookChanged) and len(verified) == 3
+
+        events = await until(client, enough)
+        events += await until(client, a(Trade))
+        assert assert_in_sequence(events) > 10
+        assert client.health.status is Status.HEALTHY
+        book = client.book("SOL-USDC")
+        assert book is client.book("SOL_USDC")
+        assert book.live
+        assert not any(isinstance(event, BookTicker) for event in events), "bookTicker was only subscribed to verify"
+
+
+async def test_a_delivered_book_is_the_exchange_s_own() -> None:
+    async with serve_sandbox(seed=3) as sandbox, a_client(sandbox, DOTTED) as client:
+        await until(client, a(BookChanged))
+        for _ in range(50):
+            await until(client, a(BookChanged))
+            book = client.book(DOTTED)
+            bids, asks, update_id = sandbox.exchange.levels(DOTTED)
+            if book.last == update_id:
+                assert (book.bids(), book.asks()) == (bids, asks)
+                return
+        raise AssertionError("the book was never up to date")
+
+
+@pytest.mark.parametrize("compression", [False, True])
+async def test_a_killed_server_is_found_again(*, compression: bool) -> None:
+    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC", compression=compression) as client:
+        await until(client, a(BookChanged))
+        sandbox.drop_connections()
+        events = await until(client, a(LinkDown))
+        assert any(isinstance(event, BookDesynced) for event in events) or not client.book("SOL_USDC").live
+        assert client.health.status is Status.DOWN
+        await until(client, a(BookSynced))
+        after = await until(client, a(BookVerified))
+        assert_in_sequence([event for event in after if not isinstance(event, BookChanged)])
+        assert client.metrics.ws_reconnects == 1
+        assert client.health.status is Status.HEALTHY
+
+
+async def test_a_server_that_accepts_and_closes_at_once_is_not_hammered() -> None:
+    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC") as client:
+        await until(client, a(BookChanged))
+        before = sandbox.connections
+        sandbox.refusing = True
+        sandbox.drop_connections()
+        downs = 0
+        with anyio.move_on_after(3):
+            async for event in client:
+                downs += isinstance(event, LinkDown)
+        assert 1 <= downs <= 12
+        assert sandbox.connections - before <= 40
+        sandbox.refusing = False
+        await until(client, a(BookSynced))
+
+
+async def test_garbage_is_reported_and_the_book_stays_right() -> None:
+    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC") as client:
+        await until(client, a(BookChanged))
+        sandbox.inject(b"{garbage")
+        events = await until(client, a(FrameDropped))
+        dropped = events[-1]
+        assert isinstance(dropped, FrameDropped)
+        assert dropped.excerpt == "{garbage"
+        await until(client, a(BookChanged))
+        assert client.book("SOL_USDC").live
+        assert client.metrics.parser_errors == 1
+
+
+async def test_a_broken_websocket_frame_costs_the_link_only() -> None:
+    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC") as client:
+        await until(client, a(BookChanged))
+        sandbox.inject(b"\xff\xff\xff\xff\xff\xff", raw=True)
+        down = (await until(client, a(LinkDown)))[-1]
+        assert isinstance(down, LinkDown)
+        assert down.code == 1002
+        await until(client, a(BookSynced))
+
+
+async def test_closing_in_order_ends_the_iteration() -> None:
+    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC") as client:
+        await until(client, a(BookChanged))
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await client.aclose()
+            rest = [event async for event in client]
+        assert type(rest[-1]).__name__ == "Closed"
+        assert not client.book("SOL_USDC").live
+
+
+async def test_what_is_wrong_is_said_before_anything_is_subscribed() -> None:
+    async with serve_sandbox() as sandbox:
+        with pytest.raises(UnknownSymbol, match="SOL_USDX"):
+            async with a_client(sandbox, "SOL_USDX"):
+                pass
+        with pytest.raises(InvalidStream, match="depth windows"):
+            BackpackClient(["SOL_USDC"], channels=["book.100ms"])
+        with pytest.raises(LocalProtocolError, match="credentials"):
+            async with a_client(sandbox, "SOL_USDC", channels=["account.orderUpdate"]):
+                pass
+        async with a_client(sandbox) as client:
+            with pytest.raises(ApiError, match="Invalid market symbol"):
+                await client.call("market", {"symbol": "NOPE_USDC"})
+            with pytest.raises(LocalProtocolError, match="no endpoint"):
+                await client.call("nonsense")
+
+
+async def test_an_exchange_that_cannot_be_reached_is_an_error() -> None:
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = port_of(listener)
+    await listener.aclose()
+    with pytest.raises(BackpackError, match="markets"):
+        async with BackpackClient(["SOL_USDC"], rest_url=f"http://127.0.0.1:{port}", ws_url=f"ws://127.0.0.1:{port}"):
+            pass
+
+
+async def test_an_untrusted_certificate_is_refused() -> None:
+    async with serve_sandbox(tls=True) as sandbox:
+        with pytest.raises(BackpackError, match="certificate verify failed"):
+            async with a_client(sandbox, "SOL_USDC", ca_file=None):
+                pass
+
+
+async def test_an_error_of_the_user_s_own_comes_out_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with BackpackClient(["SOL_USDC"], sandbox=True) as client:
+            async for _ in client:
+                raise ZeroDivisionError
+
+
+async def test_a_bug_of_ours_is_not_taken_for_network_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve_sandbox() as sandbox:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with a_client(sandbox, "SOL_USDC") as client:
+                await until(client, a(BookChanged))
+
+                def bug(*_: object) -> None:
+                    raise ZeroDivisionError
+
+                monkeypatch.setattr("backpack_proto.session.decode", bug)
+                async for _ in client:
+                    pass
+        assert caught.group_contains(ZeroDivisionError)
+
+
+async def test_subscribing_more_and_less_on_a_living_connection() -> None:
+    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC", channels=["book"]) as client:
+        await until(client, a(BookVerified))
+        await client.subscribe(["ticker", "klines.1m", "book_ticker"], ["SOL-USDC", DOTTED])
+        for kind in (Ticker, Kline, BookTicker):
+            await until(client, a(kind))
+        await client.unsubscribe(["book_ticker", "ticker", "klines.1m"], ["SOL_USDC", DOTTED])
+        await client.verify("SOL_USDC")
+        await until(client, lambda event: isinstance(event, BookVerified) and event.against == "snapshot")
+        assert client.metrics.dropped_messages == 0
+
+
+@pytest.mark.parametrize("policy", ["block", "conflate", "drop_oldest"])
+async def test_a_consumer_that_sleeps_loses_what_it_chose_and_no_book(policy: str) -> None:
+    async with serve_sandbox(speed=20.0) as sandbox:
+        async with a_client(sandbox, "SOL_USDC", "BTC_USDC", slow_consumer=policy, buffer=50) as client:
+            await until(client, a(BookSynced))
+            with anyio.fail_after(PATIENCE_SECONDS):
+                # The consumer does nothing until the policy has had to act.
+                while not (client.delivery.pauses or client.delivery.conflated or client.delivery.dropped):
+                    await anyio.lowlevel.checkpoint()
+                    await anyio.lowlevel.checkpoint()
+            state = client.delivery
+            assert (state.pauses > 0, state.conflated > 0, state.dropped > 0) in {
+                "block": {(True, False, False)},
+                "conflate": {(False, True, False), (False, True, True), (False, False, True)},
+                "drop_oldest": {(False, False, True)},
+            }[policy]
+            assert state.waiting < 5_000
+            await until(client, lambda event: isinstance(event, BookChanged) and event.verified)
+            assert client.book("SOL_USDC").live
+            assert client.health.status is Status.HEALTHY
+
+
+async def test_the_client_s_own_sandbox_needs_nothing_else() -> None:
+    async with BackpackClient(["SOL_USDC"], channels=["book", "trades"], sandbox=True) as client:
+        await until(client, a(Trade))
+        assert len(client.markets) == 8
+
+
+async def test_redirects_of_the_handshake_are_a_failure_with_the_status() -> None:
+    async def redirect(stream: ByteStream) -> None:
+        async with stream:
+            request = await stream.receive()
+            if b"Upgrade" in request or b"upgrade" in request:
+                await stream.send(b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n")
+            else:
+                body = b"[]"
+                head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+                await stream.send(head.encode() + body)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        port = port_of(listener)
+        tasks.start_soon(listener.serve, redirect)
+        async with BackpackClient(rest_url=f"http://127.0.0.1:{port}", ws_url=f"ws://127.0.0.1:{port}") as client:
+            down = (await until(client, a(LinkDown)))[-1]
+            assert isinstance(down, LinkDown)
+            assert "302" in down.reason
+            assert down.code is None
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,507 @@
+"""A whole session against the simulated exchange, in virtual time: it follows, it recovers, and what it calls live is right."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from decimal import Decimal
+from random import Random
+from typing import TypeAlias
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from backpack_proto.exchange import Exchange
+from backpack_proto.inputs import (
+    BytesReceived,
+    Call,
+    Close,
+    Connected,
+    ConnectFailed,
+    Disconnected,
+    Fact,
+    Given,
+    Open,
+    PingReceived,
+    PongReceived,
+    ReadingPaused,
+    ReadingResumed,
+    RequestFailed,
+    ResponseReceived,
+    Subscribe,
+    TextReceived,
+    TimerFired,
+    Unsubscribe,
+    Verify,
+)
+from backpack_proto.keys import Credentials
+from backpack_proto.machine import Now
+from backpack_proto.metrics import Status
+from backpack_proto.outputs import (
+    BookChanged,
+    BookDesynced,
+    BookSynced,
+    BookUnavailable,
+    BookVerified,
+    CallAnswered,
+    CallFailed,
+    Closed,
+    Event,
+    FrameDropped,
+    LinkDown,
+    LinkUp,
+    PeerSilent,
+    SendRequest,
+    StreamsRefused,
+)
+from backpack_proto.payloads import BookTicker, Level, Trade
+from backpack_proto.session import Session
+from backpack_proto.signing import Signer
+from backpack_proto.simulation import Simulation
+from backpack_proto.streams import streams_for
+from backpack_proto.testing import check_machine
+
+START = Now(mono_us=77_000_000, unix_us=1_790_000_000_000_000)
+SYMBOLS = ("SOL_USDC", "AAPL.US_USDC_PERP")
+SECOND = 1_000_000
+LEVELS = 5
+
+Levels: TypeAlias = tuple[Level, ...]
+
+
+class Witness:
+    """A simulation with a witness who compares each book that is handed out with the exchange's own at that update id."""
+
+    def __init__(
+        self,
+        channels: Iterable[str] = ("book",),
+        symbols: Iterable[str] = SYMBOLS,
+        *,
+        seed: int = 1,
+        speed: float = 1.0,
+        session: Session | None = None,
+    ) -> None:
+        self.exchange = Exchange(seed=seed, unix_us=START.unix_us, speed=speed)
+        self.session = session or Session(Random(seed), book_levels=LEVELS)
+        self.simulation = Simulation(self.session, self.exchange, START)
+        self.simulation.tamper = self._note
+        self.simulation.on_event = self._compare
+        self.truth: dict[tuple[str, int], tuple[Levels, Levels]] = {}
+        self.last: dict[str, int] = {}
+        self.compared = 0
+        self.symbols = tuple(symbols)
+        self.losing = Random(0)
+        self.loss = 0.0
+        self.simulation.give(Open(), Subscribe(streams_for(channels, self.symbols)))
+
+    def _note(self, frame: bytes) -> list[bytes]:
+        data = msgspec.json.decode(frame).get("data", {})
+        if data.get("e") == "depth":
+            bids, asks, update_id = self.exchange.levels(data["s"])
+            # An input may move the market several times; only the last of these books can be seen from outside.
+            if update_id == data["u"]:
+                self.truth[data["s"], update_id] = (bids[:LEVELS], asks[:LEVELS])
+        return [] if self.losing.random() < self.loss else [frame]
+
+    def _compare(self, event: Event) -> None:
+        if isinstance(event, BookSynced):
+            self.last[event.stream] = event.last
+        elif isinstance(event, BookDesynced):
+            self.last.pop(event.stream)
+        elif isinstance(event, BookChanged):
+            assert event.first == self.last[event.stream] + 1
+            self.last[event.stream] = event.last
+            assert not (event.bids and event.asks) or event.bids[0][0] < event.asks[0][0]
+            if (event.symbol, event.last) in self.truth:
+                assert (event.bids, event.asks) == self.truth[event.symbol, event.last]
+                self.compared += 1
+
+    def all_live(self) -> bool:
+        return all(self.session.book(symbol).live for symbol in self.symbols)
+
+    def settle(self, seconds: int = 120) -> bool:
+        return self.simulation.run(seconds * SECOND, until=self.all_live)
+
+    def events(self, *kinds: type[Event]) -> list[Event]:
+        return [event for event in self.simulation.events if isinstance(event, kinds)]
+
+    def assert_books_are_the_exchange_s(self) -> None:
+        """Stop the market and let everything arrive: both books must then be the same to the last level that is covered."""
+        for symbol in self.symbols:
+            book = self.session.book(symbol)
+            bids, asks, update_id = self.exchange.levels(symbol)
+            assert book.live
+            behind = update_id - book.last
+            assert 0 <= behind <= 3
+            if not behind:
+                assert dict(book.bids()) == {
+                    price: quantity for price, quantity in bids if book.bid_quantity(price) is not None
+                }
+                assert dict(book.asks()) == {
+                    price: quantity for price, quantity in asks if book.ask_quantity(price) is not None
+                }
+
+
+def test_books_follow_the_exchange_and_are_verified() -> None:
+    witness = Witness(("book", "trades"))
+    assert witness.settle(5)
+    witness.simulation.run(60 * SECOND)
+    witness.assert_books_are_the_exchange_s()
+    assert witness.compared > 1_000
+    assert witness.events(BookDesynced, FrameDropped, LinkDown) == []
+    against = {(event.symbol, event.against) for event in witness.events(BookVerified) if isinstance(event, BookVerified)}
+    assert against == {(symbol, way) for symbol in SYMBOLS for way in ("bookTicker", "snapshot")}
+    assert witness.session.health(witness.simulation.now).status is Status.HEALTHY
+    assert all(isinstance(event.price, Decimal) for event in witness.events(Trade) if isinstance(event, Trade))
+
+
+@pytest.mark.parametrize("window", ["200ms", "600ms", "1000ms"])
+def test_aggregated_depth_makes_the_same_books(window: str) -> None:
+    witness = Witness((f"book.{window}",))
+    assert witness.settle(5)
+    witness.simulation.run(30 * SECOND)
+    assert witness.compared > 20
+    assert witness.events(BookDesynced) == []
+    assert all(witness.session.book(symbol).live for symbol in SYMBOLS)
+
+
+def test_a_cut_link_comes_back_with_right_books() -> None:
+    witness = Witness()
+    assert witness.settle(5)
+    witness.simulation.cut()
+    assert not witness.all_live()
+    stale = [event for event in witness.events(BookDesynced) if isinstance(event, BookDesynced)]
+    assert {event.symbol for event in stale} == set(SYMBOLS)
+    assert witness.settle()
+    witness.simulation.run(10 * SECOND)
+    witness.assert_books_are_the_exchange_s()
+    assert len(witness.events(LinkUp)) == 2
+    metrics = witness.session.metrics(witness.simulation.now)
+    assert metrics.ws_reconnects == 1
+    assert metrics.orderbook_resyncs == len(SYMBOLS)
+
+
+def test_a_refusing_exchange_is_asked_less_and_less() -> None:
+    witness = Witness(speed=0.0)
+    witness.simulation.refusing = True
+    witness.simulation.run(SECOND)
+    witness.simulation.cut()
+    witness.simulation.run(600 * SECOND)
+    downs = [event for event in witness.events(LinkDown) if isinstance(event, LinkDown)]
+    assert all(down.retry_us <= 30 * SECOND for down in downs)
+    # Ceilings of 1, 2, 4, 8, 16 and then 30 s, half of which is waited on average.
+    assert 20 < len(downs) < 90
+    assert witness.session.health(witness.simulation.now).status is Status.DOWN
+    witness.simulation.refusing = False
+    assert witness.settle(60)
+
+
+def test_an_exchange_that_accepts_and_closes_at_once_is_backed_off_from() -> None:
+    witness = Witness(speed=0.0)
+    for _ in range(12):
+        witness.simulation.run(60 * SECOND, until=lambda: bool(witness.events(LinkUp)))
+        witness.simulation.events.clear()
+        witness.simulation.cut()
+    downs = witness.simulation.now.mono_us - START.mono_us
+    assert downs > 30 * SECOND, "twelve connections took no time"
+    assert witness.settle()
+
+
+def test_a_mute_exchange_is_given_up_and_found_again() -> None:
+    witness = Witness()
+    assert witness.settle(5)
+    witness.simulation.mute = True
+    assert witness.simulation.run(40 * SECOND, until=lambda: bool(witness.events(PeerSilent)))
+    assert not witness.all_live()
+    witness.simulation.mute = False
+    assert witness.settle()
+    assert len(witness.events(LinkUp)) == 2
+
+
+def test_lost_frames_cost_one_book_and_are_noticed() -> None:
+    witness = Witness()
+    assert witness.settle(5)
+    witness.loss = 0.02
+    witness.simulation.run(60 * SECOND)
+    witness.loss = 0.0
+    assert witness.settle()
+    witness.simulation.run(5 * SECOND)
+    witness.assert_books_are_the_exchange_s()
+    assert witness.events(BookDesynced)
+    assert len(witness.events(LinkUp)) == 1, "a gap never costs the connection"
+    assert len(witness.simulation.requests) < 120
+
+
+def test_garbage_is_dropped_aloud_and_changes_nothing() -> None:
+    witness = Witness()
+    assert witness.settle(5)
+    garbage = [
+        b"",
+        b"\x00\xff",
+        b"{",
+        b"[]",
+        b'{"data":{"e":"zork"},"stream":"zork.SOL_USDC"}',
+        b'"\xed\xa0\x80"',
+        b"[" * 10_000,
+    ]
+    for data in garbage:
+        witness.session.handle(TextReceived(data), witness.simulation.now)
+    metrics = witness.session.metrics(witness.simulation.now)
+    assert metrics.dropped_messages == metrics.parser_errors == len(garbage)
+    assert witness.session.health(witness.simulation.now).status is Status.DEGRADED
+    witness.simulation.run(70 * SECOND)
+    assert witness.session.health(witness.simulation.now).status is Status.HEALTHY
+    witness.assert_books_are_the_exchange_s()
+
+
+def test_failing_snapshots_are_asked_for_ever_less_often() -> None:
+    witness = Witness(speed=0.2)
+
+    def fail(request: SendRequest, _: ResponseReceived) -> Fact:
+        return ResponseReceived(request_id=request.request_id, status=503, body=b"upstream connect error")
+
+    witness.simulation.answer = fail
+    witness.simulation.run(120 * SECOND)
+    assert not witness.all_live()
+    assert witness.events(BookUnavailable)
+    assert len(witness.simulation.requests) < 40
+    witness.simulation.answer = None
+    assert witness.settle(60)
+    witness.simulation.run(5 * SECOND)
+    witness.assert_books_are_the_exchange_s()
+
+
+def test_too_many_requests_pauses_all_of_them() -> None:
+    witness = Witness()
+
+    def refuse(request: SendRequest, _: ResponseReceived) -> Fact:
+        return ResponseReceived(request_id=request.request_id, status=429, body=b"", retry_after_us=20 * SECOND)
+
+    witness.simulation.answer = refuse
+    witness.simulation.run(15 * SECOND)
+    assert len(witness.simulation.requests) == len(SYMBOLS)
+    assert witness.session.metrics(witness.simulation.now).rate_limited == len(SYMBOLS)
+    assert witness.session.budget(witness.simulation.now).paused_until_us is not None
+    witness.simulation.answer = None
+    assert witness.settle(60)
+
+
+def test_a_wrong_quantity_is_found_out() -> None:
+    """No gap, no crossing: only the comparison with the exchange's own word can tell."""
+    witness = Witness(symbols=["SOL_USDC"])
+    assert witness.settle(5)
+    forged: list[int] = []
+
+    def forge(frame: bytes) -> list[bytes]:
+        content = msgspec.json.decode(frame)
+        bids = content["data"].get("b")
+        if not forged and content["data"]["e"] == "depth" and bids and bids[0][1].strip("0.") != "":
+            bids[0][1] = str(Decimal(bids[0][1]) * 3)
+            forged.append(content["data"]["u"])
+        return [msgspec.json.encode(content)]
+
+    witness.simulation.on_event = None
+    witness.simulation.tamper = forge
+    witness.simulation.run(90 * SECOND)
+    assert forged
+    diverged = [event for event in witness.events(BookDesynced) if isinstance(event, BookDesynced) and event.diverged]
+    assert len(diverged) == 1
+    assert witness.session.metrics(witness.simulation.now).book_divergences == 1
+    assert witness.session.book("SOL_USDC").live
+
+
+def test_a_closed_market_is_reported_and_the_others_go_on() -> None:
+    witness = Witness(symbols=["SOL_USDC"])
+    witness.simulation.give(Subscribe(("depth.HNT_USDC",)))
+    assert witness.settle(5)
+    witness.simulation.run(5 * SECOND)
+    unavailable = [event for event in witness.events(BookUnavailable) if isinstance(event, BookUnavailable)]
+    assert {event.symbol for event in unavailable} == {"HNT_USDC"}
+    assert "RESOURCE_NOT_FOUND" in unavailable[0].reason
+    reasons = witness.session.health(witness.simulation.now).reasons
+    assert any("HNT_USDC" in reason for reason in reasons)
+    witness.simulation.give(Unsubscribe(("depth.HNT_USDC",)))
+    assert witness.session.health(witness.simulation.now).reasons == ()
+
+
+def test_unsubscribing_stops_the_stream_without_a_word() -> None:
+    witness = Witness(("book", "trades"))
+    assert witness.settle(5)
+    witness.simulation.give(Unsubscribe(streams_for(("book", "trades"), ["SOL_USDC"])))
+    witness.simulation.events.clear()
+    witness.simulation.run(10 * SECOND)
+    assert witness.events(FrameDropped) == []
+    assert {event.symbol for event in witness.events(BookChanged) if isinstance(event, BookChanged)} == {"AAPL.US_USDC_PERP"}
+
+
+def test_a_private_stream_with_a_wrong_key_is_refused_within_a_second() -> None:
+    signer = Signer(Credentials(private_key="11" * 32))
+    witness = Witness(session=Session(Random(1), signer=signer, book_levels=LEVELS))
+    witness.simulation.give(Subscribe(("account.orderUpdate",)))
+    assert witness.simulation.run(SECOND, until=lambda: bool(witness.events(StreamsRefused)))
+    (refused,) = (event for event in witness.events(StreamsRefused) if isinstance(event, StreamsRefused))
+    assert refused.authentication
+    assert refused.suspects == ("account.orderUpdate",)
+    assert witness.session.metrics(witness.simulation.now).auth_failures == 1
+    assert witness.settle(5), "public streams go on"
+
+
+def test_calls_are_answered_or_fail_with_the_reason() -> None:
+    witness = Witness()
+    witness.simulation.give(
+        Call(call_id=1, endpoint="markets"),
+        Call(call_id=2, endpoint="market", parameters={"symbol": "NOPE_USDC"}),
+        Call(call_id=3, endpoint="ping"),
+    )
+    witness.simulation.run(SECOND)
+    answers = {
+        event.call_id: event
+        for event in witness.events(CallAnswered, CallFailed)
+        if isinstance(event, CallAnswered | CallFailed)
+    }
+    assert isinstance(answers[1], CallAnswered)
+    assert isinstance(answers[2], CallFailed)
+    assert "Invalid market symbol" in str(answers[2].error)
+    assert isinstance(answers[3], CallAnswered)
+    assert answers[3].result == "pong"
+
+
+def test_closing_ends_everything_and_fails_what_is_open() -> None:
+    witness = Witness()
+    assert witness.settle(5)
+    witness.simulation.give(Call(call_id=9, endpoint="ping"), Close())
+    witness.simulation.run(10 * SECOND)
+    assert isinstance(witness.simulation.events[-1], Closed)
+    assert [event.call_id for event in witness.events(CallFailed) if isinstance(event, CallFailed)] == [9]
+    assert not witness.all_live()
+    assert witness.session.deadline is None
+    witness.simulation.give(Open())
+    assert witness.settle(), "a closed session can be opened again"
+
+
+fault = st.sampled_from(["cut", "mute", "refuse", "lose", "corrupt", "calm", "requests fail", "requests get lost"])
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(faults=st.lists(st.tuples(fault, st.integers(1, 20)), min_size=1, max_size=6), seed=st.integers(0, 50))
+def test_whatever_goes_wrong_what_is_live_is_right_and_all_is_live_in_the_end(faults: list[tuple[str, int]], seed: int) -> None:
+    witness = Witness(seed=seed, speed=0.5)
+    note = witness.simulation.tamper
+    assert note is not None
+    for name, seconds in faults:
+        match name:
+            case "cut":
+                witness.simulation.cut()
+            case "mute":
+                witness.simulation.mute = True
+            case "refuse":
+                witness.simulation.refusing = True
+                witness.simulation.cut()
+            case "lose":
+                witness.loss = 0.1
+            case "corrupt":
+                witness.simulation.tamper = lambda frame: [data[:-3] for data in note(frame)]
+            case "requests fail":
+                witness.simulation.answer = lambda request, _: ResponseReceived(
+                    request_id=request.request_id, status=502, body=b""
+                )
+            case "requests get lost":
+                witness.simulation.answer = lambda request, _: RequestFailed(
+                    request_id=request.request_id, reason="reset"
+                )
+        witness.simulation.run(seconds * SECOND)
+        witness.simulation.mute = witness.simulation.refusing = False
+        witness.simulation.tamper, witness.simulation.answer, witness.loss = note, None, 0.0
+    assert witness.settle(150)
+    witness.simulation.run(2 * SECOND)
+    if witness.all_live():
+        witness.assert_books_are_the_exchange_s()
+    elapsed_s = (witness.simulation.now.mono_us - START.mono_us) / SECOND
+    assert len(witness.simulation.requests) < 20 + 4 * elapsed_s
+    assert witness.simulation.connections < 10 + elapsed_s
+
+
+RUN = """
+from random import Random
+from backpack_proto.exchange import Exchange
+from backpack_proto.inputs import Open, Subscribe
+from backpack_proto.machine import Now
+from backpack_proto.session import Session
+from backpack_proto.simulation import Simulation
+from backpack_proto.streams import streams_for
+import hashlib
+simulation = Simulation(Session(Random(4), book_levels=3), Exchange(seed=4, unix_us=10**15), Now(5, 10**15))
+simulation.give(Open(), Subscribe(streams_for(["book", "trades", "ticker"], ["SOL_USDC", "BTC_USDC", "kPEPE_USDC_PERP"])))
+simulation.run(3_000_000)
+simulation.cut()
+simulation.run(7_000_000)
+print(len(simulation.events), hashlib.sha256(repr(simulation.events).encode()).hexdigest())
+"""
+
+
+def test_the_same_seeds_give_the_same_events_under_every_hash_seed() -> None:
+    results = {
+        subprocess.run(
+            [sys.executable, "-c", RUN], env={"PYTHONHASHSEED": seed}, check=True, capture_output=True, text=True, timeout=60
+        ).stdout
+        for seed in ("0", "1", "4242")
+    }
+    assert len(results) == 1
+    assert int(results.pop().split()[0]) > 100
+
+
+names = st.sampled_from(
+    ["depth.SOL_USDC", "bookTicker.SOL_USDC", "trade.SOL_USDC", "ticker.SOL_USDC", "account.orderUpdate", "nope"]
+)
+texts = st.sampled_from(
+    [
+        b"garbage",
+        b'{"id":null,"error":{"code":4006,"message":"Invalid stream"}}',
+        b'{"id":null,"error":{"code":4003,"message":"Invalid signature"}}',
+        b'{"data":{"E":1,"T":1,"U":5,"a":[["9","1"]],"b":[],"e":"depth","s":"SOL_USDC","u":6},"stream":"depth.SOL_USDC"}',
+        b'{"data":{"E":1,"T":1,"U":7,"a":[],"b":[["8","1"]],"e":"depth","s":"SOL_USDC","u":7},"stream":"depth.SOL_USDC"}',
+        b'{"data":{"E":1,"T":1,"U":9,"a":[],"b":[["8","1"]],"e":"depth","s":"SOL_USDC","u":9},"stream":"depth.SOL_USDC"}',
+        b'{"data":{"A":"1","B":"2","E":1,"T":1,"a":"9","b":"8","e":"bookTicker","s":"SOL_USDC","u":7},"stream":"bookTicker.SOL_USDC"}',
+    ]
+)
+bodies = st.sampled_from(
+    [
+        b'{"asks":[["9","1"]],"bids":[["8","1"]],"lastUpdateId":"4","timestamp":1}',
+        b'{"asks":[],"bids":[],"lastUpdateId":"6","timestamp":1}',
+        b"1700000000000",
+        b"nonsense",
+    ]
+)
+given_inputs: st.SearchStrategy[Given] = st.one_of(
+    st.sampled_from([Open(), Close(), Connected(), ConnectFailed("refused"), Disconnected(1006, ""), TimerFired()]),
+    st.sampled_from([ReadingPaused(), ReadingResumed(), BytesReceived(3), PingReceived(b"x"), PongReceived(b"y")]),
+    st.builds(lambda name: Subscribe((name,)), names),
+    st.builds(lambda name: Unsubscribe((name,)), names),
+    st.builds(Verify, names),
+    st.builds(TextReceived, texts),
+    st.builds(
+        lambda number, name: Call(call_id=number, endpoint=name), st.integers(1, 3), st.sampled_from(["time", "ping", "nope"])
+    ),
+    st.builds(
+        lambda number, status, body: ResponseReceived(request_id=number, status=status, body=body),
+        st.integers(1, 6),
+        st.sampled_from([200, 200, 404, 429, 503]),
+        bodies,
+    ),
+    st.builds(lambda number: RequestFailed(request_id=number, reason="reset"), st.integers(1, 6)),
+)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_the_session_keeps_the_laws_of_machines(*, private: bool) -> None:
+    signer = Signer(Credentials(private_key="22" * 32)) if private else None
+    check_machine(lambda: Session(Random(5), signer=signer, measure_clock=True), given_inputs)
+
+
+def test_tickers_are_events_too() -> None:
+    witness = Witness(("book_ticker",))
+    witness.simulation.run(3 * SECOND)
+    assert {event.symbol for event in witness.events(BookTicker) if isinstance(event, BookTicker)} == set(SYMBOLS)
