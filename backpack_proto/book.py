@@ -122,6 +122,12 @@ class Book:
             not self._ask_prices and self.coverage.highest_ask is not None
         )
 
+    @property
+    def sound(self) -> bool:
+        """Neither `crossed` nor `exhausted`."""
+        bids, asks = self._bid_prices, self._ask_prices
+        return bids[-1] < asks[0] if bids and asks else not self.exhausted
+
     def apply(self, bids: Iterable[Level], asks: Iterable[Level], *, last: int, engine_us: int) -> None:
         """Take in changed levels, absolute quantities of which zero deletes (docs/protocol.md 5.2 step 7)."""
         if bids:

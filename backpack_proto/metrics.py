@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from http import HTTPStatus
 
 from msgspec import Struct
 
@@ -29,7 +30,17 @@ from .outputs import (
 from .payloads import Event
 from .wire import Frame
 
-__all__ = ["COUNTED_EVENTS", "Counted", "Health", "Metrics", "MetricsSnapshot", "Status", "StreamMetrics", "TopVerified", "Unwatched"]
+__all__ = [
+    "COUNTED_EVENTS",
+    "Counted",
+    "Health",
+    "Metrics",
+    "MetricsSnapshot",
+    "Status",
+    "StreamMetrics",
+    "TopVerified",
+    "Unwatched",
+]
 
 COUNTED_EVENTS = frozenset(
     {
@@ -52,7 +63,6 @@ COUNTED_EVENTS = frozenset(
 
 RECENT_US = 60_000_000
 """How long something that passed at once, such as a dropped frame, counts against health."""
-HTTP_TOO_MANY_REQUESTS = 429
 _LATENCY_BUCKETS = 64
 
 
@@ -154,7 +164,7 @@ class Metrics:
                 self._stale_books.pop(stream, None)
                 self._silent.pop(stream, None)
                 self._refused.pop(stream, None)
-        elif isinstance(given, ResponseReceived) and given.status == HTTP_TOO_MANY_REQUESTS:
+        elif isinstance(given, ResponseReceived) and given.status == HTTPStatus.TOO_MANY_REQUESTS:
             self._counters["rate_limited"] += 1
             self._recent["REST requests were refused as too many"] = now.mono_us
         return ()

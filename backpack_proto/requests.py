@@ -7,6 +7,7 @@ when it may leave, and comes back as `Settled`, once, with its typed result or w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -20,10 +21,9 @@ from .pacing import Cancel, Enqueue, Granted, Pacer, PacerState, Refused, Succee
 from .rest import ENDPOINTS, ServerTime, build_request, parse_response
 from .signing import Signer
 
-__all__ = ["HTTP_TOO_MANY_REQUESTS", "Abandon", "Ask", "MeasureTime", "Requests", "Settled"]
+__all__ = ["Abandon", "Ask", "MeasureTime", "Requests", "Settled"]
 
 REQUEST_TIMEOUT_US = 10_000_000
-HTTP_TOO_MANY_REQUESTS = 429
 
 
 class Ask(Struct, frozen=True, gc=False, kw_only=True):
@@ -137,7 +137,7 @@ class Requests:
         return SendRequest(request_id=request_id, request=request, timeout_us=REQUEST_TIMEOUT_US)
 
     def _answered(self, given: ResponseReceived, now: Now) -> list[RequestsOutput]:
-        limited = given.status == HTTP_TOO_MANY_REQUESTS
+        limited = given.status == HTTPStatus.TOO_MANY_REQUESTS
         paced = self._pacer.handle(Refused(given.retry_after_us) if limited else Succeeded(), now)
         outputs = self._granted(paced, now)
         ask = self._asks.pop(given.request_id, None)

@@ -221,10 +221,9 @@ class BookSequencer:
                 return self._resync(delta, f"overlap: expected {last + 1}, got {delta.first_update_id}", now)
         self._may_straddle = False
         book.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
-        if book.crossed:
-            return self._resync(delta, f"crossed at {book.last}", now)
-        if book.exhausted:
-            return self._resync(delta, f"a side's known levels are used up at {book.last}", now)
+        if not book.sound:
+            fault = "crossed" if book.crossed else "a side's known levels are used up"
+            return self._resync(delta, f"{fault} at {book.last}", now)
         verdict = self._tops.book_changed(book)
         if self._check is not None:
             self._check.delta_applied(delta)
@@ -310,7 +309,7 @@ class BookSequencer:
             snapshot.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
         buffer.clear()
         self._held = None
-        if snapshot.crossed or snapshot.exhausted:
+        if not snapshot.sound:
             self.state = TRANSITIONS.step(self.state, given, SyncState.SYNCING)
             return self._without_snapshot("the snapshot does not fit the stream: the book is crossed or used up", now)
         return self._go_live(snapshot, given, now)

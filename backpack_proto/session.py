@@ -114,6 +114,9 @@ class Session:
         self._connection = Connection(random)
         self._heartbeat = Heartbeat()
         self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
+        self._wanted = self._subscriptions.wanted
+        self._awaited = self._subscriptions.awaited
+        self._heard_us = -1
         self._requests = Requests(signer)
         self._metrics = Metrics()
         self._sequencers: dict[str, BookSequencer] = {}
@@ -178,9 +181,12 @@ class Session:
             if self._connection.state is ConnectionState.DRAINING:
                 return ()
             return (dropped(Drop.LINK_CLOSED, "a frame without a link", data=data),)
-        self._heartbeat.handle(_HEARD, now)
-        if self._connection.on_probation:
-            self._connection.handle(_LINK_HEARD, now)
+        if now.mono_us != self._heard_us:
+            # All frames of one read share its moment, and one of them proves the link as well as all.
+            self._heard_us = now.mono_us
+            self._heartbeat.handle(_HEARD, now)
+            if self._connection.on_probation:
+                self._connection.handle(_LINK_HEARD, now)
         decoded = decode(data)
         if isinstance(decoded, Frame):
             return self._frame_received(decoded, data, now)
@@ -194,7 +200,7 @@ class Session:
         stream, payload = frame.stream, frame.payload
         if payload is None:
             raise AssertionError("decode returns no frame without a payload")
-        if stream not in self._subscriptions.wanted:
+        if stream not in self._wanted:
             if stream in self._left:
                 return ()
             return (dropped(Drop.NOT_SUBSCRIBED, f"{stream} is not subscribed", data=data, stream=stream),)
@@ -209,7 +215,7 @@ class Session:
                 for sequencer in self._by_symbol.get(payload.symbol, ()):
                     outputs += self._sequence(sequencer, payload, now)
         self._metrics.handle(frame, now)
-        if stream in self._subscriptions.awaited:
+        if stream in self._awaited:
             outputs = [*self._subscribed(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
         return outputs
 
@@ -332,7 +338,7 @@ class Session:
         return self._subscribed(outputs, now)
 
     def _unsubscribe(self, given: Unsubscribe, streams: Sequence[str], now: Now) -> list[Output]:
-        known = [name for name in streams if name in self._subscriptions.wanted]
+        known = [name for name in streams if name in self._wanted]
         outputs = self._subscribed(self._subscriptions.handle(given, now), now)
         self._left.update(known)
         for name in known:

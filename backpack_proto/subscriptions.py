@@ -168,6 +168,7 @@ class _Subscription:
     since_us: int = 0
     """When it was requested, or, of a live canary, last heard."""
     silent: bool = False
+    """A `StreamSilent` was told, and nothing has come since."""
 
     def become(self, state: StreamState, given: SubscriptionsInput) -> None:
         self.state = STREAM_TRANSITIONS.step(self.state, given, state)
@@ -180,9 +181,8 @@ class Subscriptions:
     streams are impossible.
     """
 
-    def __init__(self, sign: Sign | None, *, streams_per_frame: int = STREAMS_PER_FRAME) -> None:
+    def __init__(self, sign: Sign | None) -> None:
         self._sign = sign
-        self._streams_per_frame = streams_per_frame
         self._link = LinkState.DOWN
         self._subscriptions: dict[str, _Subscription] = {}
         self._awaited: dict[str, None] = {}
@@ -202,6 +202,11 @@ class Subscriptions:
     def states(self) -> Mapping[str, StreamState]:
         """The state of each wanted stream, in the order they were wanted; a copy."""
         return {name: subscription.state for name, subscription in self._subscriptions.items()}
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """The streams that a `StreamSilent` was told of on this link and that have sent nothing since, in the order wanted."""
+        return tuple(name for name, subscription in self._subscriptions.items() if subscription.silent)
 
     @property
     def awaited(self) -> KeysView[str]:
@@ -257,7 +262,7 @@ class Subscriptions:
         if self._link is LinkState.DOWN:
             return []
         public, private = _by_privacy(gone)
-        return [SendText(unsubscribe_text(frame)) for frame in (*self._frames(public), *self._frames(private))]
+        return [SendText(unsubscribe_text(frame)) for frame in (*_frames(public), *_frames(private))]
 
     def _request(
         self, subscriptions: Mapping[str, _Subscription], given: Subscribe | Connected, now: Now
@@ -265,9 +270,9 @@ class Subscriptions:
         if not subscriptions:
             return []
         public, private = _by_privacy({name: subscription.stream for name, subscription in subscriptions.items()})
-        outputs: list[SubscriptionsOutput] = [SendText(subscribe_text(frame)) for frame in self._frames(public)]
+        outputs: list[SubscriptionsOutput] = [SendText(subscribe_text(frame)) for frame in _frames(public)]
         # Signed here and never kept: a signature is good for its window, seconds, and a link may come hours later.
-        outputs += [SendText(subscribe_text(frame, self._signature(now)), signed=True) for frame in self._frames(private)]
+        outputs += [SendText(subscribe_text(frame, self._signature(now)), signed=True) for frame in _frames(private)]
         # Signing runs foreign code that may raise, so only from here on does anything change.
         for name, subscription in subscriptions.items():
             subscription.become(StreamState.REQUESTED, given)
@@ -276,10 +281,6 @@ class Subscriptions:
             patience_us = PATIENCE_US.get(subscription.stream.channel)
             self._timers.set(name, None if patience_us is None else now.mono_us + patience_us)
         return [*outputs, Requested((*subscriptions,))]
-
-    def _frames(self, names: Sequence[str]) -> Iterator[Sequence[str]]:
-        for start in range(0, len(names), self._streams_per_frame):
-            yield names[start : start + self._streams_per_frame]
 
     def _signature(self, now: Now) -> tuple[str, str, str, str]:
         assert self._sign is not None, "private streams without credentials are refused by Subscribe"  # noqa: S101
@@ -361,3 +362,8 @@ def _by_privacy(streams: Mapping[str, Stream]) -> tuple[list[str], list[str]]:
     public = [name for name, stream in streams.items() if not stream.private]
     private = [name for name, stream in streams.items() if stream.private]
     return public, private
+
+
+def _frames(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), STREAMS_PER_FRAME):
+        yield names[start : start + STREAMS_PER_FRAME]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
 from random import Random
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from msgspec import Struct
 
@@ -248,6 +248,8 @@ def _brief(result: list[Any] | LocalProtocolError) -> str:
 
 _OPAQUE = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
 _PLAIN = (str, bytes, int, float, Enum, type(None))
+_FrozenObject: TypeAlias = tuple[str, object, tuple[tuple[str, object], ...]]
+"""Name of the class, contents, attributes."""
 
 
 def freeze(value: object) -> object:
@@ -297,10 +299,7 @@ def _attributes(value: object) -> dict[str, object]:
 
 def _changed(before: object, after: object) -> str:
     """Which attributes of a frozen machine differ."""
-    match before, after:
-        case (_, _, tuple(olds)), (_, _, tuple(news)):
-            old, new = dict(olds), dict(news)
-            names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-            return ", ".join(names) or "its contents"
-        case _:
-            return "its contents"
+    (_, _, olds), (_, _, news) = cast(tuple[_FrozenObject, _FrozenObject], (before, after))
+    old, new = dict(olds), dict(news)
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return ", ".join(names) or "its contents"

@@ -122,7 +122,7 @@ def _second_look(data: bytes, undecodable: Exception) -> tuple[Frame, ...] | Fra
     events = [part.event for part in tag] if isinstance(tag, list) else [tag.event]
     if not any(events) and loose.stream.startswith(Channel.POSITION_UPDATE.value):
         return _position_snapshot(loose, data)
-    reason = Drop.UNKNOWN_EVENT if "at `$.data.e`" in str(undecodable) else Drop.MALFORMED
+    reason = Drop.UNKNOWN_EVENT if None not in events and "at `$.data.e`" in str(undecodable) else Drop.MALFORMED
     return dropped(reason, str(undecodable), data=data, stream=loose.stream or None)
 
 

@@ -1,1 +1,38 @@
-"""Drives backpack_proto over real sockets."""
+"""Drives `backpack_proto` over real sockets: a client on asyncio and trio, and a served simulated exchange.
+
+What is named here is imported when it is first used, so that a program pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .client import BackpackClient
+    from .delivery import DeliverySnapshot, SlowConsumer
+    from .pump import Pump
+    from .sandbox import Sandbox, serve_sandbox
+    from .transport import Transport
+
+__all__ = ["BackpackClient", "DeliverySnapshot", "Pump", "Sandbox", "SlowConsumer", "Transport", "serve_sandbox"]
+
+_HOMES = {
+    "BackpackClient": ".client",
+    "DeliverySnapshot": ".delivery",
+    "Pump": ".pump",
+    "Sandbox": ".sandbox",
+    "SlowConsumer": ".delivery",
+    "Transport": ".transport",
+    "serve_sandbox": ".sandbox",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -62,6 +62,8 @@ class Routes:
             "/api/v1/ping": lambda _query, _us: b"pong",
             "/api/v1/time": lambda _query, us: str(us // 1000).encode(),
             "/api/v1/assets": self._assets,
+            # No stock can be tokenised here; clients ask for the list together with the markets.
+            "/api/v1/securities": lambda _query, _us: [],
         }
 
     def respond(self, given: RequestReceived, engine_us: int) -> Respond:

@@ -49,6 +49,10 @@ async def until(client: BackpackClient, reached: Callable[[Event], bool]) -> lis
     raise AssertionError("the events ended")
 
 
+def status_of(client: BackpackClient) -> Status:
+    return client.health.status
+
+
 def port_of(listener: object) -> int:
     assert isinstance(listener, TypedAttributeProvider)
     return int(listener.extra(SocketAttribute.local_port))
@@ -88,7 +92,7 @@ async def test_books_and_trades_arrive_in_order_and_verified(*, tls: bool) -> No
         events = await until(client, enough)
         events += await until(client, a(Trade))
         assert assert_in_sequence(events) > 10
-        assert client.health.status is Status.HEALTHY
+        assert status_of(client) is Status.HEALTHY
         book = client.book("SOL-USDC")
         assert book is client.book("SOL_USDC")
         assert book.live
@@ -115,12 +119,12 @@ async def test_a_killed_server_is_found_again(*, compression: bool) -> None:
         sandbox.drop_connections()
         events = await until(client, a(LinkDown))
         assert any(isinstance(event, BookDesynced) for event in events) or not client.book("SOL_USDC").live
-        assert client.health.status is Status.DOWN
+        assert status_of(client) is Status.DOWN
         await until(client, a(BookSynced))
         after = await until(client, a(BookVerified))
         assert_in_sequence([event for event in after if not isinstance(event, BookChanged)])
         assert client.metrics.ws_reconnects == 1
-        assert client.health.status is Status.HEALTHY
+        assert status_of(client) is Status.HEALTHY
 
 
 async def test_a_server_that_accepts_and_closes_at_once_is_not_hammered() -> None:
@@ -241,24 +245,26 @@ async def test_subscribing_more_and_less_on_a_living_connection() -> None:
 
 @pytest.mark.parametrize("policy", ["block", "conflate", "drop_oldest"])
 async def test_a_consumer_that_sleeps_loses_what_it_chose_and_no_book(policy: str) -> None:
-    async with serve_sandbox(speed=20.0) as sandbox:
-        async with a_client(sandbox, "SOL_USDC", "BTC_USDC", slow_consumer=policy, buffer=50) as client:
-            await until(client, a(BookSynced))
-            with anyio.fail_after(PATIENCE_SECONDS):
-                # The consumer does nothing until the policy has had to act.
-                while not (client.delivery.pauses or client.delivery.conflated or client.delivery.dropped):
-                    await anyio.lowlevel.checkpoint()
-                    await anyio.lowlevel.checkpoint()
-            state = client.delivery
-            assert (state.pauses > 0, state.conflated > 0, state.dropped > 0) in {
-                "block": {(True, False, False)},
-                "conflate": {(False, True, False), (False, True, True), (False, False, True)},
-                "drop_oldest": {(False, False, True)},
-            }[policy]
-            assert state.waiting < 5_000
-            await until(client, lambda event: isinstance(event, BookChanged) and event.verified)
-            assert client.book("SOL_USDC").live
-            assert client.health.status is Status.HEALTHY
+    async with (
+        serve_sandbox(speed=20.0) as sandbox,
+        a_client(sandbox, "SOL_USDC", "BTC_USDC", slow_consumer=policy, buffer=50) as client,
+    ):
+        await until(client, a(BookSynced))
+        with anyio.fail_after(PATIENCE_SECONDS):
+            # The consumer does nothing until the policy has had to act.
+            while not (client.delivery.pauses or client.delivery.conflated or client.delivery.dropped):
+                await anyio.lowlevel.checkpoint()
+                await anyio.lowlevel.checkpoint()
+        state = client.delivery
+        assert (state.pauses > 0, state.conflated > 0, state.dropped > 0) in {
+            "block": {(True, False, False)},
+            "conflate": {(False, True, False), (False, True, True), (False, False, True)},
+            "drop_oldest": {(False, False, True)},
+        }[policy]
+        assert state.waiting < 5_000
+        await until(client, lambda event: isinstance(event, BookChanged) and event.verified)
+        assert client.book("SOL_USDC").live
+        assert status_of(client) is Status.HEALTHY
 
 
 async def test_the_client_s_own_sandbox_needs_nothing_else() -> None:

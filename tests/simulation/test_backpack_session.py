@@ -409,9 +409,7 @@ def test_whatever_goes_wrong_what_is_live_is_right_and_all_is_live_in_the_end(fa
                     request_id=request.request_id, status=502, body=b""
                 )
             case "requests get lost":
-                witness.simulation.answer = lambda request, _: RequestFailed(
-                    request_id=request.request_id, reason="reset"
-                )
+                witness.simulation.answer = lambda request, _: RequestFailed(request_id=request.request_id, reason="reset")
         witness.simulation.run(seconds * SECOND)
         witness.simulation.mute = witness.simulation.refusing = False
         witness.simulation.tamper, witness.simulation.answer, witness.loss = note, None, 0.0

@@ -232,6 +232,10 @@ class SubscriptionsMachine(RuleBasedStateMachine):
                 assert state is StreamState.REQUESTED
 
     @invariant()
+    def silent_streams_are_known(self) -> None:
+        assert set(self.subscriptions.silent) == self.silent
+
+    @invariant()
     def awaited_is_what_matters(self) -> None:
         canaries = {name for name in self.on_the_wire if is_canary(name)}
         assert set(self.subscriptions.awaited) == (self.on_the_wire - self.live) | canaries

@@ -47,9 +47,9 @@ def sign(now: Now) -> tuple[str, str, str, str]:
 class Driven:
     """Subscriptions and their clock."""
 
-    def __init__(self, *wanted: str, credentials: bool = True, streams_per_frame: int = 50) -> None:
+    def __init__(self, *wanted: str, credentials: bool = True) -> None:
         self.clock = FakeClock()
-        self.subscriptions = Subscriptions(sign if credentials else None, streams_per_frame=streams_per_frame)
+        self.subscriptions = Subscriptions(sign if credentials else None)
         if wanted:
             self.subscribe(*wanted)
 
@@ -69,6 +69,9 @@ class Driven:
 
     def state(self, name: str) -> StreamState:
         return self.subscriptions.states[name]
+
+    def silent(self) -> tuple[str, ...]:
+        return self.subscriptions.silent
 
     def signature(self) -> list[str]:
         return [*sign(self.clock.now)]
@@ -327,6 +330,18 @@ def test_silence_is_told_stream_by_stream() -> None:
     driven = up(TRADE, TICKER, DEPTH, MARK_PRICE)
     assert [out.stream for out in driven.fire() if isinstance(out, StreamSilent)] == [TICKER, MARK_PRICE]
     assert [out.stream for out in driven.fire() if isinstance(out, StreamSilent)] == [TRADE, DEPTH]
+
+
+def test_the_silent_streams_are_those_that_have_not_come_back() -> None:
+    driven = up(TRADE, TICKER, DEPTH, MARK_PRICE)
+    driven.fire()
+    assert driven.silent() == (TICKER, MARK_PRICE)
+    driven.give(DataSeen(TICKER))
+    driven.give(Unsubscribe((MARK_PRICE,)))
+    driven.fire()
+    assert driven.silent() == (TICKER,)
+    driven.give(LinkLost())
+    assert driven.silent() == ()
 
 
 def test_patience_starts_anew_with_each_request() -> None:

@@ -179,12 +179,24 @@ def test_a_lawful_machine_passes() -> None:
     check_machine(Lawful, INPUTS)
 
 
+def test_timers_among_the_inputs_are_judged_like_those_of_the_suite() -> None:
+    check_machine(Lawful, INPUTS | st.just(TimerFired()))
+    with pytest.raises(LawBroken) as caught:
+        check_machine(LagsBehind, INPUTS | st.just(TimerFired()))
+    assert caught.value.law is Law.TIMER_MOVES_ON
+
+
 def test_the_report_holds_the_shortest_trace_and_what_changed() -> None:
     with pytest.raises(LawBroken) as caught:
         check_machine(ChangesBeforeItChecks, INPUTS)
     assert [given for given, _ in caught.value.trace] == [Connected()]
     assert "changed: opened" in str(caught.value)
     assert "Connected()" in str(caught.value)
+
+
+def test_a_machine_that_is_a_container_is_seen_to_change_too() -> None:
+    with pytest.raises(LawBroken, match="changed: its contents"):
+        check_machine(Grows, INPUTS)
 
 
 def test_the_early_timers_of_the_suite_stay_out_of_the_trace() -> None:
@@ -227,6 +239,14 @@ class OneSlot:
 
 class TaggedDict(dict[str, int]):
     tag = ""
+
+
+class Grows(Lawful, list[int]):
+    """A machine may be a container as well."""
+
+    def take(self, given: object, now: Now) -> list[str]:
+        self.append(1)
+        return super().take(given, now)
 
 
 class Cyclic:

@@ -1,0 +1,186 @@
+"""Counters and health: each cause has its reason, and the reason goes when the cause has passed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.inputs import ResponseReceived
+from backpack_proto.metrics import RECENT_US, Counted, Metrics, Status, StreamMetrics, TopVerified, Unwatched
+from backpack_proto.outputs import (
+    BookDesynced,
+    BookSynced,
+    BookUnavailable,
+    BookVerified,
+    Closed,
+    Drop,
+    ErrorReceived,
+    FrameDropped,
+    LinkDown,
+    LinkUp,
+    PeerSilent,
+    StreamLive,
+    StreamSilent,
+    StreamsRefused,
+)
+from backpack_proto.payloads import OpenInterest, Trade
+from backpack_proto.testing import FakeClock
+from backpack_proto.wire import Frame
+
+SOL = "depth.SOL_USDC"
+ERROR = RemoteProtocolError("whatever")
+UP = LinkUp(attempt=1)
+DOWN = LinkDown(reason="reset", code=1006, retry_us=1)
+SYNCED = BookSynced(stream=SOL, symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=())
+
+
+def desynced(*, diverged: bool = False) -> BookDesynced:
+    return BookDesynced(stream=SOL, symbol="SOL_USDC", last=1, reason="gap", diverged=diverged, error=ERROR)
+
+
+def trade(engine_us: int, stream: str = "trade.SOL_USDC") -> Frame:
+    return Frame(
+        Trade(
+            emitted_us=engine_us,
+            engine_us=engine_us,
+            symbol="SOL_USDC",
+            trade_id=1,
+            price=Decimal(1),
+            quantity=Decimal(1),
+            buyer_is_maker=True,
+            buyer_order_id="1",  # type: ignore[arg-type]  # what decoding makes of it does not matter here
+            seller_order_id="2",  # type: ignore[arg-type]
+        ),
+        stream,
+    )
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def metrics(clock: FakeClock) -> Metrics:
+    """Healthy: the link is up and data have come."""
+    metrics = Metrics()
+    metrics.handle(UP, clock.now)
+    metrics.handle(trade(clock.now.unix_us), clock.now)
+    assert metrics.health(clock.now).healthy
+    return metrics
+
+
+def test_a_session_that_never_got_data_is_not_healthy(clock: FakeClock) -> None:
+    metrics = Metrics()
+    assert metrics.health(clock.now).status is Status.DOWN
+    assert metrics.health(clock.now).reasons == ("the link was never up",)
+    metrics.handle(UP, clock.now)
+    assert metrics.health(clock.now).status is Status.DEGRADED
+    assert metrics.health(clock.now).reasons == ("no data has come yet",)
+
+
+PASSING = [
+    (FrameDropped(reason=Drop.NOT_JSON, error=ERROR), "frames were dropped: not JSON"),
+    (desynced(diverged=True), f"book {SOL} had diverged"),
+    (ErrorReceived(error=ERROR, code=4002, message="Parse error"), "the exchange answered: Parse error"),
+    (PeerSilent(silent_us=1), "the exchange fell silent"),
+    (ResponseReceived(request_id=1, status=429, body=b""), "REST requests were refused as too many"),
+]
+
+
+@pytest.mark.parametrize(("given", "reason"), PASSING, ids=lambda value: type(value).__name__)
+def test_what_passes_at_once_counts_for_a_while(metrics: Metrics, clock: FakeClock, given: Counted, reason: str) -> None:
+    metrics.handle(given, clock.now)
+    metrics.handle(SYNCED, clock.now)
+    assert metrics.health(clock.now).reasons == (reason,)
+    assert metrics.health(clock.advance(RECENT_US - 1)).status is Status.DEGRADED
+    assert metrics.health(clock.advance(1)).healthy
+
+
+REFUSED = StreamsRefused(
+    error=ERROR, code=4003, message="Invalid signature", suspects=("account.orderUpdate",), authentication=True
+)
+LASTING: list[tuple[Counted, Counted, str]] = [
+    (DOWN, UP, "the link is down: reset"),
+    (Closed(), UP, "the session is closed"),
+    (desynced(), SYNCED, f"book {SOL} is stale: gap"),
+    (BookUnavailable(stream=SOL, symbol="SOL_USDC", reason="404", retry_us=1), SYNCED, f"book {SOL} is stale: 404"),
+    (desynced(), Unwatched((SOL,)), f"book {SOL} is stale: gap"),
+    (StreamSilent(stream=SOL, silent_us=9), StreamLive(stream=SOL), f"stream {SOL} is silent"),
+    (StreamSilent(stream=SOL, silent_us=9), Unwatched((SOL,)), f"stream {SOL} is silent"),
+    (REFUSED, StreamLive(stream="account.orderUpdate"), "stream account.orderUpdate was refused: Invalid signature"),
+    (REFUSED, UP, "stream account.orderUpdate was refused: Invalid signature"),
+    (REFUSED, Unwatched(("account.orderUpdate",)), "stream account.orderUpdate was refused: Invalid signature"),
+]
+
+
+@pytest.mark.parametrize(("cause", "cure", "reason"), LASTING)
+def test_what_lasts_counts_until_it_is_cured(
+    metrics: Metrics, clock: FakeClock, cause: Counted, cure: Counted, reason: str
+) -> None:
+    metrics.handle(cause, clock.now)
+    assert metrics.health(clock.advance(10 * RECENT_US)).reasons == (reason,)
+    metrics.handle(cure, clock.now)
+    assert metrics.health(clock.now).healthy
+
+
+def test_every_counter_counts_its_own(clock: FakeClock) -> None:
+    metrics = Metrics()
+    now = clock.now
+    crossed: list[Counted] = [
+        UP,
+        trade(now.unix_us),
+        trade(now.unix_us),
+        trade(now.unix_us, "trade.BTC_USDC"),
+        DOWN,
+        UP,
+        UP,
+        REFUSED,
+        ErrorReceived(error=ERROR, code=4002, message="Parse error"),
+        FrameDropped(reason=Drop.MALFORMED, error=ERROR),
+        FrameDropped(reason=Drop.NOT_SUBSCRIBED, error=ERROR),
+        desynced(),
+        desynced(diverged=True),
+        TopVerified(SOL),
+        BookVerified(stream=SOL, symbol="SOL_USDC", last=1, against="snapshot"),
+        BookVerified(stream=SOL, symbol="SOL_USDC", last=1, against="bookTicker"),
+        ResponseReceived(request_id=1, status=429, body=b""),
+        ResponseReceived(request_id=2, status=200, body=b""),
+    ]
+    for given in crossed:
+        assert metrics.handle(given, now) == ()
+    later = clock.advance(5)
+    snapshot = metrics.snapshot(later)
+    assert snapshot.streams == {
+        "trade.SOL_USDC": StreamMetrics(messages=2, age_us=5),
+        "trade.BTC_USDC": StreamMetrics(messages=1, age_us=5),
+    }
+    assert snapshot.ws_messages == 7
+    assert snapshot.ws_reconnects == 2
+    assert snapshot.ws_errors == 3
+    assert snapshot.auth_failures == 1
+    assert snapshot.dropped_messages == 2
+    assert snapshot.parser_errors == 1
+    assert snapshot.orderbook_resyncs == 2
+    assert snapshot.book_divergences == 1
+    assert snapshot.book_verifications == 2, (
+        "the first match of a run is told as TopVerified and BookVerified, and counted once"
+    )
+    assert snapshot.rate_limited == 1
+
+
+def test_latency_is_measured_from_engine_to_receipt_and_never_negative(clock: FakeClock) -> None:
+    metrics = Metrics()
+    assert metrics.snapshot(clock.now).latency_p50_us is None
+    for latency_us in [-1_000] * 2 + [900] * 96 + [70_000] * 2:
+        metrics.handle(trade(clock.now.unix_us - latency_us), clock.now)
+    metrics.handle(Frame(OpenInterest(emitted_us=0, symbol="S", open_interest=Decimal(1)), "openInterest.S"), clock.now)
+    snapshot = metrics.snapshot(clock.now)
+    assert snapshot.latency_p50_us == 1023
+    assert snapshot.latency_p99_us == 131_071
+
+
+def test_metrics_want_no_timer() -> None:
+    assert Metrics().deadline is None
