@@ -17,7 +17,7 @@ from .book import Book
 from .connection import Connection, ConnectionState, GiveUp
 from .connection import Heard as LinkHeard
 from .errors import BackpackError, LocalProtocolError
-from .heartbeat import Heard, Heartbeat, LinkDead
+from .heartbeat import PATIENCE_US, SILENCE_US, Heard, Heartbeat, LinkDead
 from .heartbeat import LinkLost as HeartbeatLost
 from .inputs import (
     BytesReceived,
@@ -95,6 +95,8 @@ class Session:
         manage_books: bool = True,
         audit_books: bool = True,
         measure_clock: bool = False,
+        silence_us: int = SILENCE_US,
+        patience_us: int = PATIENCE_US,
     ) -> None:
         """Make a session that wants nothing yet.
 
@@ -105,6 +107,8 @@ class Session:
             manage_books: turn `depth` streams into books; otherwise their deltas are events as they come.
             audit_books: compare live books with fresh REST snapshots from time to time.
             measure_clock: measure the exchange's clock, so that signatures are right when ours is not.
+            silence_us: probe a link on which nothing was heard for so long.
+            patience_us: give it up when nothing was heard for so long after that.
         """
         self._signer = signer
         self._book_levels = book_levels
@@ -112,7 +116,7 @@ class Session:
         self._audit_books = audit_books
         self._measure_clock = measure_clock
         self._connection = Connection(random)
-        self._heartbeat = Heartbeat()
+        self._heartbeat = Heartbeat(silence_us=silence_us, patience_us=patience_us)
         self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
         self._wanted = self._subscriptions.wanted
         self._awaited = self._subscriptions.awaited

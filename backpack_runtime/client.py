@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 
 from backpack_proto.book import Book
 from backpack_proto.errors import BackpackError, LocalProtocolError
+from backpack_proto.heartbeat import PATIENCE_US, SILENCE_US
 from backpack_proto.inputs import Call, Close, Parameter, Subscribe, Unsubscribe, Verify
 from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed
@@ -81,6 +82,8 @@ class BackpackClient:
         slow_consumer: SlowConsumer | str = SlowConsumer.BLOCK,
         buffer: int = 10_000,
         compression: bool = False,
+        silence_us: int = SILENCE_US,
+        patience_us: int = PATIENCE_US,
     ) -> None:
         """Nothing is connected before the block is entered.
 
@@ -97,12 +100,14 @@ class BackpackClient:
             slow_consumer: what happens to market data that are not fetched in time.
             buffer: how many events may wait before that happens.
             compression: offer permessage-deflate: a fifth of the bytes for several times the work.
+            silence_us: probe a connection on which nothing was heard for so long, microseconds.
+            patience_us: give it up when nothing was heard for so long after that, microseconds.
 
         Raises:
             LocalProtocolError: an argument is impossible.
         """
-        if book_levels < 1 or buffer < 1:
-            raise LocalProtocolError("book_levels and buffer are at least 1")
+        if min(book_levels, buffer, silence_us, patience_us) < 1:
+            raise LocalProtocolError("book_levels, buffer, silence_us and patience_us are at least 1")
         if slow_consumer not in list(SlowConsumer):
             raise LocalProtocolError(f"slow_consumer is one of {', '.join(SlowConsumer)}")
         self._symbols = tuple(symbols)
@@ -115,7 +120,14 @@ class BackpackClient:
         self._compression = compression
         self._slow_consumer = SlowConsumer(slow_consumer)
         self._buffer = buffer
-        self._session = Session(Random(), signer=signer, book_levels=book_levels)  # noqa: S311 - jitter is no secret
+        self._session = Session(
+            Random(),  # noqa: S311 - jitter is no secret
+            signer=signer,
+            book_levels=book_levels,
+            measure_clock=signer is not None,
+            silence_us=silence_us,
+            patience_us=patience_us,
+        )
         self._verifying: set[str] = set()
         """Symbols whose `bookTicker` is subscribed to verify their book and for nothing else."""
         self._tickers: set[str] = set()

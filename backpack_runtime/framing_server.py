@@ -159,8 +159,7 @@ class ServerFraming:
         fields = [*headers, ("Content-Type", content_type)] if content_type else [*headers]
         if not bodiless:
             fields.append(("Content-Length", str(len(body))))
-        refuses_upgrade = self._upgrade is not None and len(self._unanswered) == 1
-        if refuses_upgrade:
+        if self._upgrade is not None and len(self._unanswered) == 1:
             fields.append(("Connection", "close"))
         try:
             head = h11.Response(status_code=status, headers=fields)
@@ -171,8 +170,6 @@ class ServerFraming:
             data += request.http.send(h11.Data(data=body))
         data += request.http.send(h11.EndOfMessage())
         self._unanswered.popleft()
-        if refuses_upgrade:
-            self._upgrade = None
         if request.http.our_state is not h11.DONE:
             self._reading = False
             self._closed = True

@@ -20,6 +20,7 @@ from backpack_proto.outputs import (
     BookVerified,
     FrameDropped,
     LinkDown,
+    PeerSilent,
 )
 from backpack_proto.payloads import BookTicker, Event, Kline, Ticker, Trade
 from backpack_runtime.client import BackpackClient
@@ -141,6 +142,21 @@ async def test_a_server_that_accepts_and_closes_at_once_is_not_hammered() -> Non
         assert sandbox.connections - before <= 40
         sandbox.refusing = False
         await until(client, a(BookSynced))
+
+
+async def test_a_mute_server_is_given_up_and_found_again() -> None:
+    async with (
+        serve_sandbox() as sandbox,
+        a_client(sandbox, "SOL_USDC", silence_us=300_000, patience_us=300_000) as client,
+    ):
+        await until(client, a(BookChanged))
+        sandbox.mute = True
+        events = await until(client, a(LinkDown))
+        assert any(isinstance(event, PeerSilent) for event in events)
+        assert not client.book("SOL_USDC").live
+        sandbox.mute = False
+        await until(client, a(BookVerified))
+        assert client.book("SOL_USDC").live
 
 
 async def test_garbage_is_reported_and_the_book_stays_right() -> None:

@@ -181,8 +181,10 @@ def test_a_client_that_leaves_at_rest() -> None:
 def test_a_client_that_stops_sending_still_gets_its_response() -> None:
     server = ServerFraming()
     assert len(give(server, [TIME, b""])) == 1
+    seen = [server.closed]
     assert server.respond(200, "", b"")
-    assert server.closed
+    seen.append(server.closed)
+    assert seen == [False, True]
 
 
 def test_an_impossible_response_is_refused_and_leaves_no_trace() -> None:
@@ -261,6 +263,16 @@ def test_frames_sent_before_the_handshake_is_done_are_kept() -> None:
     assert server.receive(frame[:4]) == []
     server.accept()
     assert server.receive(frame[4:]) == [MessageReceived(b"hi"), MessageReceived(b"hi")]
+    assert server.receive(frame) == [MessageReceived(b"hi")]
+
+
+@pytest.mark.parametrize("line", [b"Content-Length: 0\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"])
+@every_cut
+def test_an_upgrade_request_may_say_that_it_has_no_body(cut: Cut, line: bytes) -> None:
+    server = ServerFraming()
+    [fact] = give(server, cut(UPGRADE[:-2] + line))
+    assert isinstance(fact, UpgradeRequested)
+    assert server.accept().startswith(b"HTTP/1.1 101")
 
 
 def test_nothing_of_a_websocket_before_there_is_one() -> None:

@@ -690,7 +690,7 @@ def test_a_frame_becomes_its_value(line: bytes, expected: tuple[str, Payload]) -
 
 
 @pytest.mark.parametrize(("line", "expected"), list(zip(FRAMES, EXPECTED, strict=True)), ids=range(len(EXPECTED)))
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_members_come_in_any_order(line: bytes, expected: tuple[str, Payload], data: st.DataObject) -> None:
     # Decimals stay the digits that they are.

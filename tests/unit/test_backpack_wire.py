@@ -317,11 +317,13 @@ def check_decodes(data: bytes) -> None:
             assert frame.error is None
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_arbitrary_bytes(data: bytes) -> None:
     check_decodes(data)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(FRAMES), st.data())
 def test_frames_with_bytes_changed(frame: bytes, data: st.DataObject) -> None:
     mutant = bytearray(frame)
@@ -345,7 +347,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(FRAMES), st.data())
 def test_frames_with_members_changed(line: bytes, data: st.DataObject) -> None:
     frame: dict[str, Any] = json.loads(line)
@@ -363,6 +365,7 @@ def test_frames_with_members_changed(line: bytes, data: st.DataObject) -> None:
     check_decodes(json.dumps(frame).encode())
 
 
+@settings(deadline=None)
 @given(st.sampled_from(FRAMES), st.data())
 @example(FRAMES[-1], None)
 def test_frames_cut_short(frame: bytes, data: st.DataObject | None) -> None:
