@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         parsed = _parser().parse_args(arguments)
+        if sys.stdout is None:
+            # Its descriptor will be that of the next thing that is opened, a socket perhaps.
+            return _complain("there is no standard output", FAILED)
         _set_up_logging(parsed.verbose)
         return _run(parsed)
     except KeyboardInterrupt:

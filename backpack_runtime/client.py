@@ -185,7 +185,11 @@ class BackpackClient:
             self._stack.callback(self._running.tasks.cancel_scope.cancel)
             if in_order:
                 self._stack.push_async_callback(self.aclose)
-        await self._stack.aclose()
+        try:
+            await self._stack.aclose()
+        except BaseException as error:
+            _open_circle(error)
+            raise
 
     async def aclose(self) -> None:
         """Close the connection in order; the iteration ends after what has come until then."""
@@ -336,3 +340,16 @@ class BackpackClient:
 def _explicit(channels: Iterable[str]) -> set[Channel]:
     """The channels that were asked for by name, so not the one that comes along with `book`."""
     return {parse_channel(channel)[0].channel for channel in channels}
+
+
+def _open_circle(error: BaseException) -> None:
+    """End a chain of contexts that leads back into itself.
+
+    `contextlib` ties one when an error passes through several parts of a stack, and a stack around that one follows it for ever.
+    """
+    passed = [error]
+    while (context := passed[-1].__context__) is not None:
+        if any(context is one for one in passed):
+            passed[-1].__context__ = None
+            return
+        passed.append(context)

@@ -74,10 +74,9 @@ class Frames:
     def receive(self, data: bytes) -> list[Fact]:
         """Take what was read; returns the facts that it completes, the last one ever being `Disconnected`.
 
-        A read of `b""` says that the peer closed the TCP connection. What is to be sent in reply is in `to_send`.
+        A read of `b""` says that the peer closed the TCP connection. What is to be sent in reply is in `to_send`. Nothing
+        is to be given once `ended` is true.
         """
-        if self._ended:
-            return []
         if not data:
             self._ended = True
             return [Disconnected(CloseReason.ABNORMAL_CLOSURE.value, "connection lost without a Close frame")]

@@ -310,10 +310,8 @@ class ServerFraming:
         """Go through the handshake at once, so that what is wrong with it is known before anyone is asked."""
         if request.head.method != b"GET" or request.body or request.head.http_version < b"1.1":
             raise WsprotoRemoteProtocolError("RFC 6455 section 4.2.1 asks for a GET of HTTP/1.1 at least")
-        framing = {b"content-length", b"transfer-encoding"}
-        headers = [(name, value) for name, value in request.head.headers if name not in framing]
         handshake = H11Handshake(ConnectionType.SERVER)
-        handshake.initiate_upgrade_connection(headers, request.head.target)
+        handshake.initiate_upgrade_connection(list(request.head.headers), request.head.target)
         if self._compression:
             try:
                 extension = PerMessageDeflate()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,6 +35,7 @@ from backpack_proto.inputs import PongReceived as PongSeen
 from backpack_proto.inputs import TimerFired
 
 from . import framing_server as wire
+from .outgoing import BROKEN, Outgoing
 from .transport import system_now
 
 __all__ = ["Sandbox", "serve_sandbox"]
@@ -42,7 +43,8 @@ __all__ = ["Sandbox", "serve_sandbox"]
 READ_BYTES = 64 * 1024
 BACKLOG_BYTES = 16 * 1024 * 1024
 """A client that lets so much wait is dropped."""
-BROKEN = (OSError, ssl.SSLError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+FLUSH_SECONDS = 5.0
+"""How long a client may take to read what it was sent last."""
 
 
 class _Client:
@@ -54,42 +56,13 @@ class _Client:
         self.framing = wire.ServerFraming(compression=True)
         self.upgraded = False
         self.scope = anyio.CancelScope()
-        self._outgoing: list[bytes] = []
-        self._waiting_bytes = 0
-        self._to_write = anyio.Event()
+        self.outgoing = Outgoing()
 
     def write(self, data: bytes) -> None:
         """Have bytes sent; a client that does not read is dropped."""
-        if not data:
-            return
-        self._outgoing.append(data)
-        self._waiting_bytes += len(data)
-        self._to_write.set()
-        if self._waiting_bytes > BACKLOG_BYTES:
+        self.outgoing.write(data)
+        if self.outgoing.waiting_bytes > BACKLOG_BYTES:
             self.scope.cancel()
-
-    async def flush(self) -> None:
-        """Send what there is."""
-        while self._outgoing:
-            data = b"".join(self._outgoing)
-            self._outgoing.clear()
-            await self.stream.send(data)
-            self._waiting_bytes -= len(data)
-
-    async def flush_last(self) -> None:
-        """Send what is left, to a client that may be gone."""
-        with suppress(*BROKEN):
-            await self.flush()
-
-    async def keep_flushing(self) -> None:
-        """Send whatever comes; the reader sees when the connection is broken."""
-        try:
-            while True:
-                await self._to_write.wait()
-                self._to_write = anyio.Event()
-                await self.flush()
-        except BROKEN:
-            return
 
 
 class Sandbox:
@@ -149,10 +122,10 @@ class Sandbox:
         try:
             with client.scope:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(client.keep_flushing)
+                    tasks.start_soon(client.outgoing.send_all, stream)
                     await self._read(client)
-                    tasks.cancel_scope.cancel()
-                await client.flush_last()
+                    client.outgoing.finish()
+                    tasks.cancel_scope.deadline = anyio.current_time() + FLUSH_SECONDS
         finally:
             del self._clients[client.number]
             self._requests = {number: other for number, other in self._requests.items() if other is not client}

@@ -95,16 +95,16 @@ def _plain_line(board: Board, panel: Panel, counters: Counters) -> str:
         parts.append(
             f"last {side} {number(trade.quantity, panel.quantity_decimals)} at {number(trade.price, panel.price_decimals)}"
         )
-    parts += [f"{label} {text}" for label, text in panel.facts.items()]
+    parts += [f"{label} {text}" for label, text in sorted(panel.facts.items())]
     parts.append("link up" if board.link is None else f"link down ({board.link})")
     parts.append(f"{counters.rate:,.0f} msg/s, {counters.resyncs} resyncs, {counters.dropped} dropped")
     return "  ".join(parts)
 
 
 def _cell(panel: Panel, width: int, height: int, depth: int) -> list[Text]:
-    lines = [_title(panel, width), _state(panel)]
+    lines = [_title(panel, min(width, LADDER_WIDTH)), _state(panel)]
     room = height - len(lines)
-    facts = [_fact(label, text) for label, text in panel.facts.items()][: max(room, 0)]
+    facts = [_fact(label, text) for label, text in sorted(panel.facts.items())][: max(room, 0)]
     if panel.book is None:
         lines += facts + _tape(panel, room - len(facts))
     elif panel.trades is not None and width >= 2 * CELL_WIDTH + len(SEPARATOR):
@@ -165,8 +165,9 @@ def _ladder(panel: Panel, book: Book, width: int, levels: int) -> list[Text]:
                 (f"{price:>{price_width}}", styles[0]), (f" {quantity:>{quantity_width}}  ", styles[1]), (bar, styles[2])
             )
         )
-    gap = [Text()] * (levels - len(asks))
-    return [*gap, *reversed(lines[: len(asks)]), _spread(panel, asks, bids, price_width), *lines[len(asks) :]]
+    above, below = [Text()] * (levels - len(asks)), [Text()] * (levels - len(bids))
+    spread = _spread(panel, asks, bids, price_width)
+    return [*above, *reversed(lines[: len(asks)]), spread, *lines[len(asks) :], *below]
 
 
 def _spread(panel: Panel, asks: Sequence[Level], bids: Sequence[Level], price_width: int) -> Text:
@@ -222,16 +223,17 @@ def _status(board: Board, counters: Counters, *, hidden: int) -> list[Text]:
     if counters.dropped:
         parts.append(Text(f"{counters.dropped} dropped", "yellow"))
     if counters.latency_us is not None:
-        parts.append(Text(f"≤ {counters.latency_us / 1000:,.0f} ms"))
+        parts.append(Text(f"p50 ≤ {counters.latency_us / 1000:,.0f} ms"))
     if hidden:
-        parts.append(Text(f"{hidden} more markets", "yellow"))
+        parts.append(Text(f"{hidden} not shown", "yellow"))
     trouble = board.link if board.link is not None else (counters.troubles[0] if counters.troubles else board.notice)
     more = f" (and {len(counters.troubles) - 1} more)" if up and len(counters.troubles) > 1 else ""
     return [Text("  ").join(parts), Text(printable(trouble) + more, "yellow" if trouble else "")]
 
 
 def _side_by_side(parts: Iterable[Text], separator: str = SEPARATOR) -> Text:
-    return Text(separator, "dim").join(parts)
+    # As a part with a style, for the style of the whole separator would become that of the whole line.
+    return Text.assemble((separator, "dim")).join(parts)
 
 
 def _fit(text: Text, width: int) -> Text:

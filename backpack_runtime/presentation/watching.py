@@ -31,7 +31,7 @@ from .terminal import Counters, plain_lines, screen
 __all__ = ["WatchOptions", "watch"]
 
 BATCH_EVENTS = 256
-SCREEN_SECONDS = 0.2
+SCREEN_SECONDS = 0.25
 LINE_SECONDS = 1.0
 
 

@@ -37,6 +37,7 @@ from backpack_proto.outputs import (
 )
 from backpack_runtime.addresses import Address, Addresses
 from backpack_runtime.framing import HttpFraming, HttpResponse, WebsocketFraming
+from backpack_runtime.outgoing import BROKEN, Outgoing
 from backpack_runtime.tls import TlsStream
 from backpack_runtime.transport import Inbox, system_now
 
@@ -49,9 +50,6 @@ FLUSH_SECONDS = 1.0
 """How long a last Close frame may take to leave."""
 ABNORMAL_CLOSURE = 1006
 
-BROKEN = (OSError, ssl.SSLError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
-"""All that a stream raises when the network or the other side is at fault."""
-
 
 class _Socket:
     """One websocket, from the attempt to connect to its end."""
@@ -60,31 +58,7 @@ class _Socket:
         self.scope = anyio.CancelScope()
         self.framing: WebsocketFraming | None = None
         self.ended = False
-        self._outgoing: list[bytes] = []
-        self._to_write = anyio.Event()
-
-    def write(self, data: bytes) -> None:
-        """Have bytes sent; does not wait."""
-        if data:
-            self._outgoing.append(data)
-            self._to_write.set()
-
-    async def flush(self, stream: ByteStream) -> None:
-        """Send what there is."""
-        while self._outgoing:
-            data = b"".join(self._outgoing)
-            self._outgoing.clear()
-            await stream.send(data)
-
-    async def keep_flushing(self, stream: ByteStream) -> None:
-        """Send whatever comes, until the connection breaks, which the reader reports."""
-        try:
-            while True:
-                await self._to_write.wait()
-                self._to_write = anyio.Event()
-                await self.flush(stream)
-        except BROKEN:
-            return
+        self.outgoing = Outgoing()
 
 
 class _HttpConnection:
@@ -184,7 +158,7 @@ class AnyioTransport:
             case SendText() | SendPing() | SendPong() | CloseSocket():
                 # The link may have ended meanwhile; the fact that says so is on its way.
                 if self._socket is not None and self._socket.framing is not None:
-                    self._socket.write(self._socket.framing.send(action))
+                    self._socket.outgoing.write(self._socket.framing.send(action))
             case SendRequest():
                 self._tasks.start_soon(self._run_request, action)
             case _:
@@ -219,11 +193,10 @@ class AnyioTransport:
                     socket.framing = WebsocketFraming(address.authority, address.target, compression=self._compression)
                     await stream.send(socket.framing.open())
                     async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(socket.keep_flushing, stream)
+                        tasks.start_soon(socket.outgoing.send_all, stream)
                         facts = await self._read(stream, socket, socket.framing)
-                        tasks.cancel_scope.cancel()
-                    with anyio.move_on_after(FLUSH_SECONDS):
-                        await socket.flush(stream)
+                        socket.outgoing.finish()
+                        tasks.cancel_scope.deadline = anyio.current_time() + FLUSH_SECONDS
             except BROKEN as broken:
                 facts = [ConnectFailed(_describe(broken))]
             if not socket.ended:
@@ -243,7 +216,7 @@ class AnyioTransport:
                 return [Disconnected(ABNORMAL_CLOSURE, reason) if connected else ConnectFailed(reason)]
             facts = framing.receive(data)
             connected = connected or any(isinstance(fact, Connected) for fact in facts)
-            socket.write(framing.to_send())
+            socket.outgoing.write(framing.to_send())
             socket.ended = framing.closed
             self._report(socket, facts)
             if socket.ended:

@@ -32,7 +32,7 @@ CORE_LAYERS = (
     {"__init__"},
 )
 RUNTIME_LAYERS = (
-    {"addresses", "delivery", "frames", "tls", "transport", "recording"},
+    {"addresses", "delivery", "frames", "outgoing", "tls", "transport", "recording"},
     {"framing", "framing_server", "pump"},
     {"sandbox", "transports"},
     {"client"},

@@ -67,6 +67,13 @@ def test_sane_decimals_are_short_without_an_exponent(value: Decimal) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"), [("9e99", True), ("1e100", False), ("1e-99", True), ("9e-100", False), ("0", True)]
+)
+def test_a_digit_may_stand_ninety_nine_places_from_the_point(text: str, expected: bool) -> None:  # noqa: FBT001 - a table
+    assert sane(Decimal(text)) is expected
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("1970-01-01 00:00:00", 0),

@@ -86,6 +86,7 @@ def test_what_must_be_given() -> None:
         ("klines", "priceType", ["Last", "Index", "Mark"], ["last", ""]),
         ("ticker", "interval", ["1d", "1w"], ["1h"]),
         ("trades", "limit", [1, 1000], [0, 1001, "5"]),
+        ("trades_history", "limit", [1, 1000], [0, 1001]),
         ("trades_history", "offset", [0, 10**9], [-1, 2**63]),
         ("funding_rates", "limit", [1, 10_000], [10_001]),
         ("markets", "marketType", ["SPOT", "SOMETHING_NEW"], ["", 1]),

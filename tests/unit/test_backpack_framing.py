@@ -595,7 +595,7 @@ def test_the_work_is_linear_in_the_bytes() -> None:
         stream = frame(first, b"a" * (1 << 20))
         begin = time.process_time()
         facts = give(framing, by_bytes(stream))
-        assert time.process_time() - begin < 10
+        assert time.process_time() - begin < 30
         assert facts == ([TextReceived(b"a" * (1 << 20))] if first & 0x80 else [])
 
 

@@ -370,8 +370,9 @@ def test_pings_of_the_server_are_answered_by_the_core_of_the_client() -> None:
     assert server.receive(client.send(SendPong(b"60"))) == [PongReceived(b"60")]
 
 
-def test_the_server_closes() -> None:
-    client, server = websocket()
+@pytest.mark.parametrize("compression", [False, True])
+def test_the_server_closes(compression: bool) -> None:  # noqa: FBT001
+    client, server = websocket(compression=compression)
     assert client.receive(server.close(1001)) == [Disconnected(1001, "")]
     assert server.message(b"late") == server.ping(b"") == server.close(1000) == b""
     assert server.receive(client.to_send()) == [PeerClosed(1001)]
