@@ -66,6 +66,8 @@ __all__ = ["Session"]
 
 SNAPSHOT_LIMIT = 1000
 """Levels a side that are asked for, always in so many words, for the sources disagree on the default (docs/protocol.md 5.1)."""
+SUSPICION_US = 5_000_000
+"""How often, at the most, unreadable frames have all books checked."""
 
 
 class _Snapshot(Struct, frozen=True, gc=False):
@@ -121,6 +123,7 @@ class Session:
         self._wanted = self._subscriptions.wanted
         self._awaited = self._subscriptions.awaited
         self._heard_us = -1
+        self._suspected_us = -SUSPICION_US
         self._requests = Requests(signer)
         self._metrics = Metrics()
         self._sequencers: dict[str, BookSequencer] = {}
@@ -198,7 +201,16 @@ class Session:
             return [output for frame in decoded for output in self._frame_received(frame, data, now)]
         if isinstance(decoded, ErrorFrame):
             return self._subscribed(self._subscriptions.handle(decoded, now), now)
-        return (decoded,)
+        return [decoded, *self._suspect_books(decoded.stream, now)]
+
+    def _suspect_books(self, stream: str | None, now: Now) -> list[Output]:
+        """A frame that cannot be read may have been any book's change: in a quiet market no next one would show the gap."""
+        if stream is None:
+            if now.mono_us < self._suspected_us + SUSPICION_US:
+                return []
+            self._suspected_us = now.mono_us
+        suspects = [sequencer for sequencer in self._sequencers.values() if stream in (None, sequencer.stream)]
+        return [output for sequencer in suspects for output in self._sequence(sequencer, Verify(sequencer.stream), now)]
 
     def _frame_received(self, frame: Frame, data: bytes, now: Now) -> Sequence[Output]:
         stream, payload = frame.stream, frame.payload
@@ -211,7 +223,8 @@ class Session:
         if isinstance(payload, Depth) and self._manage_books:
             sequencer = self._sequencers.get(stream)
             if sequencer is None or sequencer.symbol != payload.symbol:
-                return (dropped(Drop.MALFORMED, f"a delta of {payload.symbol}", data=data, stream=stream),)
+                drop = dropped(Drop.MALFORMED, f"a delta of {payload.symbol}", data=data, stream=stream)
+                return [drop, *self._suspect_books(stream, now)]
             outputs = self._sequence(sequencer, payload, now)
         else:
             outputs = [payload]

@@ -102,7 +102,8 @@ def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _complain(error: object, code: int) -> int:
-    print("backpack-feed:", " ".join(str(error).split()), file=sys.stderr)
+    # Some of it may be the exchange's own words, which must not move the cursor.
+    print("backpack-feed:", "".join(one if one.isprintable() else " " for one in str(error)), file=sys.stderr)
     return code
 
 

@@ -2,11 +2,11 @@
 
 Theory of operation. wsproto is the authority on RFC 6455, and slow: it costs more than decoding the JSON and applying it to
 a book together. Nearly everything the exchange sends is a short, whole, final, unmasked, uncompressed text frame, so the run
-of such frames at the front of what came is sliced here, and all else goes to wsproto: a small frame at once if it is here,
-of any other first the header, as soon as it is complete, then the payload in pieces of fixed size. Thus wsproto is at a frame boundary whenever a run is
-sliced, a bad header is refused before its payload is waited for, what a piece inflates to is bounded, and no fact depends on
-how the bytes were cut into reads. Of an incomplete unit (a short frame, a header, a piece) the bytes are collected without
-being looked at again before it is complete, so the work is linear in the bytes however small the reads are.
+of such frames at the front of what came is sliced here, and all else goes to wsproto: a small frame at once if it is here, of
+any other first the header, as soon as it is complete, then the payload in pieces of fixed size. Thus wsproto is at a frame
+boundary whenever a run is sliced, a bad header is refused before its payload is waited for, what a piece inflates to is
+bounded, and no fact depends on how the bytes were cut into reads. The bytes of an incomplete unit (a short frame, a header, a
+piece) are collected and not looked at again before it is complete, so the work is linear in the bytes however small the reads.
 
 Control frames may come between the fragments of a compressed message, where the deflate extension of wsproto loses its
 place. So they have a wsproto connection of their own, without extensions; the two share no state that RFC 6455 asks for.

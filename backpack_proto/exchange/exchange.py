@@ -13,6 +13,7 @@ subscribed to, and are silent as long as no account trades.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from enum import Enum
 from heapq import heappop, heappush
@@ -25,7 +26,7 @@ from backpack_proto.machine import Now, earliest
 
 from .audience import Audience, existing_streams
 from .authentication import THROWAWAY_API_KEY, Authentication
-from .listings import LISTINGS
+from .listings import LISTINGS, Listing
 from .market import Market
 from .messages import ExchangeInput, ExchangeOutput, RequestReceived, SendFrame
 from .orders import Outcome, Side
@@ -67,29 +68,38 @@ class Exchange:
 
     `unix_us` is where the made-up history ends, microseconds since the epoch, not later than the first input. `speed` multiplies how
     much happens to the books (0: nothing). `api_key` is the base64 public key of the one account that may subscribe to private
-    streams.
+    streams. `listings` are the markets that there are.
 
     Raises:
         InvalidKey: `api_key` is not the base64 of 32 bytes.
         LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`.
     """
 
-    def __init__(self, *, seed: int, unix_us: int, speed: float = 1.0, api_key: str = THROWAWAY_API_KEY) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int,
+        unix_us: int,
+        speed: float = 1.0,
+        api_key: str = THROWAWAY_API_KEY,
+        listings: Iterable[Listing] = LISTINGS,
+    ) -> None:
         if not 0.0 <= speed <= MAX_SPEED:
             raise LocalProtocolError(f"markets cannot move at speed {speed}")
+        listings = tuple(listings)
         authentication = Authentication(api_key)
         self.api_key = api_key
         """The API key of the throwaway account."""
         self._speed = speed
         self._engine_us = unix_us
-        self._markets = {listing.symbol: Market(listing, seed=seed, start_us=unix_us) for listing in LISTINGS if listing.open}
+        self._markets = {listing.symbol: Market(listing, seed=seed, start_us=unix_us) for listing in listings if listing.open}
         audience = Audience()
         self._publications = {
             symbol: Publication(market, audience, Random(f"{market.seed}:publication"))
             for symbol, market in self._markets.items()
         }
-        self._sockets = Sockets(audience, authentication, existing_streams(LISTINGS), Random(f"{seed}:sockets"))
-        self._routes = Routes(LISTINGS, self._markets)
+        self._sockets = Sockets(audience, authentication, existing_streams(listings), Random(f"{seed}:sockets"))
+        self._routes = Routes(listings, self._markets)
         self._phases = Random(f"{seed}:phases")
         self._tasks: list[tuple[int, int, _Task, str]] = []
         self._scheduled = 0

@@ -1,0 +1,608 @@
+"""The command line without its processes: arguments, events as JSON and as text, recordings, the picture of the live view."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.testing import wait_all_tasks_blocked
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backpack_proto.book import Book
+from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.outputs import (
+    BookChanged,
+    BookDesynced,
+    BookSynced,
+    BookUnavailable,
+    BookVerified,
+    Drop,
+    ErrorReceived,
+    FrameDropped,
+    LinkDown,
+    LinkUp,
+    StreamLive,
+    StreamsRefused,
+)
+from backpack_proto.payloads import (
+    BookTicker,
+    Depth,
+    Event,
+    Identifier,
+    Kline,
+    Level,
+    Liquidation,
+    MarkPrice,
+    OpenInterest,
+    Ticker,
+    Trade,
+)
+from backpack_runtime.cli import main
+from backpack_runtime.presentation.board import Board, Panel, Rate
+from backpack_runtime.presentation.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
+from backpack_runtime.presentation.output import Output
+from backpack_runtime.presentation.terminal import Counters, number, plain_lines, screen
+from backpack_runtime.recording import Replay, frames
+
+D = Decimal
+ENGINE_US = 1_800_000_061_000_000  # 08:01:01 UTC
+STREAM = "depth.SOL_USDC"
+CALM = Counters(rate=212.4, resyncs=0, dropped=0, latency_us=4095)
+
+
+def levels(*pairs: tuple[str, str]) -> tuple[Level, ...]:
+    return tuple((D(price), D(quantity)) for price, quantity in pairs)
+
+
+BIDS = levels(("99.11", "10"), ("99.10", "2.5"))
+ASKS = levels(("99.12", "1E+5"), ("99.13", "1E-8"))
+DELTA = Depth(
+    emitted_us=ENGINE_US + 5, symbol="SOL_USDC", engine_us=ENGINE_US, first_update_id=7, last_update_id=9, bids=BIDS, asks=()
+)
+CHANGED = BookChanged(
+    stream=STREAM, symbol="SOL_USDC", first=7, last=9, engine_us=ENGINE_US, bids=BIDS, asks=ASKS, verified=True, delta=DELTA
+)
+TRADE = Trade(
+    emitted_us=ENGINE_US + 5,
+    symbol="SOL_USDC",
+    engine_us=ENGINE_US,
+    trade_id=12,
+    price=D("99.11"),
+    quantity=D("0.50"),
+    buyer_is_maker=True,
+    buyer_order_id=Identifier("18446744073709551617"),
+    seller_order_id=Identifier("4"),
+)
+TICKER = Ticker(
+    emitted_us=ENGINE_US,
+    symbol="SOL_USDC",
+    first_price=D(100),
+    last_price=D("98.5"),
+    high=D("101.19"),
+    low=D("97.38"),
+    volume=D("15089.56"),
+    quote_volume=D("1498114.9"),
+    trade_count=6796,
+)
+
+
+# ---- JSON
+
+
+def test_a_change_of_a_book_as_json() -> None:
+    assert json.loads(json_lines([CHANGED])) == {
+        "event": "book_changed",
+        "symbol": "SOL_USDC",
+        "engine_us": ENGINE_US,
+        "stream": STREAM,
+        "first": 7,
+        "last": 9,
+        "bids": [["99.11", "10"], ["99.10", "2.5"]],
+        "asks": [["99.12", "100000"], ["99.13", "0.00000001"]],
+        "verified": True,
+    }
+
+
+def test_a_synced_book_follows_no_change_and_is_not_verified() -> None:
+    synced = BookSynced(stream=STREAM, symbol="SOL_USDC", last=6, engine_us=ENGINE_US, bids=BIDS, asks=())
+    assert members(synced) == {
+        "event": "book_synced",
+        "symbol": "SOL_USDC",
+        "engine_us": ENGINE_US,
+        "stream": STREAM,
+        "last": 6,
+        "bids": [["99.11", "10"], ["99.10", "2.5"]],
+        "asks": [],
+        "first": None,
+        "verified": False,
+    }
+
+
+def test_a_trade_as_json_is_exact() -> None:
+    assert json_lines([TRADE]) == (
+        b'{"event":"trade","symbol":"SOL_USDC","engine_us":1800000061000000,"emitted_us":1800000061000005,"trade_id":12,'
+        b'"price":"99.11","quantity":"0.50","buyer_is_maker":true,"buyer_order_id":"18446744073709551617","seller_order_id":"4"}\n'
+    )
+
+
+def test_what_has_no_symbol_or_no_engine_time_says_null() -> None:
+    assert members(StreamLive(stream=STREAM)) == {"event": "stream_live", "symbol": None, "engine_us": None, "stream": STREAM}
+    found = members(TICKER)
+    assert (found["symbol"], found["engine_us"], found["emitted_us"]) == ("SOL_USDC", None, ENGINE_US)
+
+
+def test_errors_and_words_inside_events_become_text() -> None:
+    error = RemoteProtocolError('it said "no"')
+    refused = StreamsRefused(error=error, code=4003, message="no", suspects=("a", "b"), authentication=True)
+    dropped = FrameDropped(reason=Drop.NOT_JSON, error=error, excerpt="\x1b[2J")
+    first, second = (json.loads(line) for line in json_lines([refused, dropped]).splitlines())
+    assert (first["error"], first["suspects"]) == ('it said "no"', ["a", "b"])
+    assert (second["reason"], second["error"], second["stream"], second["excerpt"]) == (
+        "not JSON",
+        'it said "no"',
+        None,
+        "\x1b[2J",
+    )
+
+
+def every_event(kind: type[Event] = Event) -> Iterator[type[Event]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from every_event(one)
+
+
+def test_event_names() -> None:
+    assert [event_name(kind) for kind in (BookChanged, BookTicker, Trade, StreamLive)] == [
+        "book_changed",
+        "book_ticker",
+        "trade",
+        "stream_live",
+    ]
+    kinds = set(every_event())
+    assert len({event_name(kind) for kind in kinds}) == len(kinds) > 40
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=None, min_value=-(10**60), max_value=10**60))
+def test_decimals_are_written_plainly_and_exactly(value: Decimal) -> None:
+    text = plain(value)
+    assert D(text) == value
+    assert "E" not in text or value.adjusted() <= -100
+
+
+def test_an_absurd_decimal_does_not_fill_the_memory() -> None:
+    assert plain(D("1E+999999999")) == "1E+999999999"
+    assert number(D("1E+999999999"), 2) == "1E+999999999"
+
+
+# ---- text
+
+
+def test_an_event_as_a_line_of_text() -> None:
+    assert text_line(TRADE) == (
+        "08:01:01.000000 trade SOL_USDC trade_id=12 price=99.11 quantity=0.50 buyer_is_maker=true "
+        "buyer_order_id=18446744073709551617 seller_order_id=4"
+    )
+    assert text_line(TICKER).startswith("08:01:01.000000 ticker SOL_USDC first_price=100 last_price=98.5 ")
+    many = BookSynced(stream=STREAM, symbol="X", last=6, engine_us=0, bids=BIDS * 2, asks=())
+    assert text_line(many) == (
+        f"                book_synced X stream={STREAM} last=6 bids=[99.11*10 99.10*2.5 99.11*10 +1] asks=[] verified=false"
+    )
+
+
+def test_text_of_the_exchange_stays_on_its_line_and_moves_no_cursor() -> None:
+    error = ErrorReceived(error=RemoteProtocolError("a\nb"), code=1, message="\x1b[2J\r")
+    assert text_line(error) == '                error_received - error="a\\nb" code=1 message="\\u001b[2J\\r"'
+    assert printable("a\nb\x1b\u2028c") == "a b  c"
+
+
+@pytest.mark.parametrize(
+    ("unix_us", "digits", "text"),
+    [(ENGINE_US, 0, "08:01:01"), (ENGINE_US + 1_234, 3, "08:01:01.001"), (-1, 6, "23:59:59.999999"), (10**40, 0, "01:46:40")],
+)
+def test_time_of_day(unix_us: int, digits: int, text: str) -> None:
+    assert time_of_day(unix_us, digits=digits) == text
+
+
+# ---- recordings
+
+
+def trade_frame(symbol: str, emitted_us: int) -> bytes:
+    payload = {
+        "e": "trade",
+        "E": emitted_us,
+        "s": symbol,
+        "T": emitted_us,
+        "t": 1,
+        "p": "2",
+        "q": "3",
+        "m": True,
+        "b": "1",
+        "a": "2",
+    }
+    return json.dumps({"stream": f"trade.{symbol}", "data": payload}).encode()
+
+
+def balance_frame(emitted_us: int) -> bytes:
+    payload = {"e": "balanceUpdate", "E": emitted_us, "T": 1, "a": "USDC", "A": "1", "L": "0", "S": "0"}
+    return json.dumps({"stream": "account.balanceUpdate", "data": payload}).encode()
+
+
+DEPTH_FRAME = (
+    b'{"data":{"e":"depth","E":5,"T":4,"s":"SOL_USDC","U":1,"u":2,"b":[["1","2"]],"a":[]},"stream":"depth.200ms.SOL_USDC"}'
+)
+ERROR_FRAME = b'{"id":null,"error":{"code":4006,"message":"Invalid stream"}}'
+
+
+def names(events: list[Event]) -> list[str]:
+    return [event_name(type(event)) for event in events]
+
+
+def test_a_replay_gives_payloads_as_they_are() -> None:
+    replay = Replay()
+    depth = Depth(
+        emitted_us=5, engine_us=4, symbol="SOL_USDC", first_update_id=1, last_update_id=2, bids=levels(("1", "2")), asks=()
+    )
+    assert replay.give(DEPTH_FRAME) == [StreamLive(stream="depth.200ms.SOL_USDC"), depth]
+    assert replay.give(DEPTH_FRAME) == [depth]
+    assert names(replay.give(balance_frame(6))) == ["stream_live", "balance_update"]
+    assert names(replay.give(balance_frame(6))) == ["balance_update"]
+
+
+def test_a_replay_shows_error_frames_and_what_cannot_be_used() -> None:
+    replay = Replay()
+    assert names(replay.give(ERROR_FRAME)) == ["error_received"]
+    for frame, reason in (
+        (b"garbage", Drop.NOT_JSON),
+        (b"\xff", Drop.NOT_JSON),
+        (b"[" * 100_000, Drop.NOT_JSON),
+        (b"5", Drop.UNKNOWN_SHAPE),
+        (b'{"data":{"e":"later","E":1},"stream":"trade.X"}', Drop.UNKNOWN_EVENT),
+        (b'{"data":[],"stream":"trade.X"}', Drop.MALFORMED),
+        (b'{"data":{"e":"trade","E":"soon"},"stream":"trade.X"}', Drop.MALFORMED),
+        (trade_frame("X", 1).replace(b"trade.X", b"gossip.X"), Drop.NOT_SUBSCRIBED),
+    ):
+        (event,) = replay.give(frame)
+        assert isinstance(event, FrameDropped)
+        assert event.reason is reason
+
+
+def test_the_clock_of_a_replay_is_that_of_its_frames_and_never_goes_back() -> None:
+    replay = Replay()
+    for emitted_us, expected_us in ((50, 50), (40, 50), (10**12, 10**12)):
+        assert "trade" in names(replay.give(trade_frame("X", emitted_us)))
+        assert replay._now == (expected_us, expected_us)
+
+
+def test_a_recording_may_have_empty_lines() -> None:
+    assert list(frames([b"a\r\n", b"\n", b"", b"  b"])) == [b"a", b"b"]
+
+
+def test_replay_writes_lines_and_a_summary(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    recording = tmp_path / "frames.jsonl"
+    recording.write_bytes(b"\n".join([DEPTH_FRAME, DEPTH_FRAME, ERROR_FRAME]) + b"\n")
+    assert main(["replay", str(recording)]) == 0
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert [line.split()[:2] for line in lines[:4]] == [
+        ["stream_live", "-"],
+        ["00:00:00.000004", "depth"],
+        ["00:00:00.000004", "depth"],
+        ["error_received", "-"],
+    ]
+    assert lines[4:] == [
+        "",
+        "3 frames, 0 dropped",
+        "        2  depth",
+        "        1  stream_live",
+        "        1  error_received",
+    ]
+
+
+def test_replay_as_json_says_by_its_exit_code_that_frames_were_dropped(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    recording = tmp_path / "frames.jsonl"
+    recording.write_bytes(DEPTH_FRAME + b"\nnonsense")
+    assert main(["replay", "--json", str(recording)]) == 1
+    out, err = capfdbinary.readouterr()
+    assert [json.loads(line)["event"] for line in out.splitlines()] == ["stream_live", "depth", "frame_dropped"]
+    assert err == b""
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "COMMAND"),
+        (["gaze"], "gaze"),
+        (["watch", "--depth", "0"], "'0' is no positive whole number"),
+        (["watch", "--depth", "-1"], "--depth"),
+        (["watch", "--seconds", "nan"], "'nan' is no positive number"),
+        (["watch", "--seconds", "soon"], "'soon' is no positive number"),
+        (["watch", "--channels", "book,"], "channel names"),
+        (["watch", "--backend", "curio"], "curio"),
+        (["sandbox", "--port", "65536"], "'65536' is no port"),
+        (["sandbox", "--speed", "inf"], "'inf' is no positive number"),
+        (["replay"], "FILE"),
+    ],
+)
+def test_impossible_arguments_cost_one_line(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("backpack-feed")
+    assert err.count("\n") == 1
+    assert complaint in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["watch", "--channels", "gossip"], "'gossip' is no stream of the exchange"),
+        (["watch", "--sandbox", "--rest-url", "http://localhost"], "--sandbox"),
+        (["watch", "--sandbox", "--ca-file", "x"], "--sandbox"),
+        (["watch", "--rest-url", "http://localhost"], "belong together"),
+        (["watch", "--rest-url", "localhost", "--ws-url", "ws://localhost"], "http://"),
+        (["watch", "--ca-file", "/nowhere/ca.pem"], "/nowhere/ca.pem"),
+        (["replay", "/nowhere/frames"], "/nowhere/frames: No such file"),
+        (["replay", "/"], "/: Is a directory"),
+    ],
+)
+def test_what_does_not_exist_costs_one_line(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("backpack-feed: ")
+    assert err.count("\n") == 1
+    assert complaint in err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in ("watch", "sandbox", "replay"))
+
+
+# ---- the live view
+
+
+def a_panel(symbol: str = "SOL_USDC", *, live: bool = True, depth: int = 12, trades: int = 30) -> Panel:
+    book = Book(
+        symbol,
+        bids=[(D("99.11") - D("0.01") * step, D(step + 1)) for step in range(depth)],
+        asks=[(D("99.12") + D("0.01") * step, D(step + 1)) for step in range(depth)],
+        last=4_330_361_024,
+        engine_us=ENGINE_US,
+    )
+    book.live = live
+    return Panel(symbol, price_decimals=2, quantity_decimals=2, book=book, trades=deque([TRADE] * trades))
+
+
+def a_board(*panels: Panel) -> Board:
+    board = Board(panels)
+    board.take(LinkUp(attempt=1))
+    return board
+
+
+def picture(board: Board, width: int, height: int, *, depth: int = 10, counters: Counters = CALM) -> list[str]:
+    return [line.plain for line in screen(board, counters, width=width, height=height, depth=depth)]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50), (300, 20), (34, 40), (20, 10), (5, 5), (80, 3), (80, 1), (1, 1)])
+@pytest.mark.parametrize("markets", [1, 2, 3, 8])
+def test_a_picture_fills_the_terminal_exactly(size: tuple[int, int], markets: int) -> None:
+    width, height = size
+    panels = [a_panel(f"MARKET{index}_USDC", live=index % 2 == 0, depth=index * 3) for index in range(markets)]
+    panels[0].facts["24h"] = "much too long for a narrow terminal, but somewhere it has to stand"
+    lines = screen(a_board(*panels), CALM, width=width, height=height, depth=10)
+    assert [line.cell_len for line in lines] == [width] * height
+
+
+def test_one_market_on_a_small_terminal() -> None:
+    board = a_board(a_panel())
+    board.take(BookVerified(stream=STREAM, symbol="SOL_USDC", last=1, against="bookTicker"))
+    lines = [line.rstrip() for line in picture(board, 80, 10, depth=2)]
+    assert lines == [
+        "SOL_USDC                    ● verified",
+        "id 4330361024  08:01:01.000",
+        "     99.13         2.00  █████████████  UTC           price     quantity",
+        "     99.12         1.00  ██████▌        08:01:01      99.11         0.50",
+        "      0.01         1.01 bp              08:01:01      99.11         0.50",
+        "     99.11         1.00  ██████▌        08:01:01      99.11         0.50",
+        "     99.10         2.00  █████████████  08:01:01      99.11         0.50",
+        "                                        08:01:01      99.11         0.50",
+        "● link up  212 msg/s  1/1 verified  0 stale  0 resyncs  p50 ≤ 4 ms",
+        "",
+    ]
+
+
+def test_a_stale_book_looks_stale() -> None:
+    board = a_board(a_panel())
+    error = RemoteProtocolError("x")
+    board.take(BookVerified(stream=STREAM, symbol="SOL_USDC", last=1, against="bookTicker"))
+    board.take(
+        BookDesynced(stream=STREAM, symbol="SOL_USDC", last=1, reason="ids 5 to 7 are missing", diverged=False, error=error)
+    )
+    board.panels["SOL_USDC"].trades = None
+    live = screen(board, CALM, width=60, height=24, depth=10)
+    assert " red" in "".join(f" {span.style}" for line in live for span in line.spans)
+    book = board.panels["SOL_USDC"].book
+    assert book is not None
+    book.live = False
+    lines = screen(board, CALM, width=60, height=24, depth=10)
+    assert " STALE " in lines[0].plain
+    assert "ids 5 to 7 are missing" in lines[1].plain
+    ladder = [line for line in lines[2:-2] if line.plain.strip()]
+    assert len(ladder) > 10
+    assert {str(span.style) for line in ladder for span in line.spans} <= {"dim", ""}
+    assert "0/1 verified  1 stale" in lines[-2].plain
+
+
+def test_markets_without_room_are_counted() -> None:
+    panels = [a_panel(f"M{index}") for index in range(5)]
+    lines = picture(a_board(*panels), 80, 24)
+    assert lines[0].split() == ["M0", "○", "live", "│", "M1", "○", "live"]
+    assert "3 not shown" in lines[-2]
+    lines = picture(a_board(*panels), 80, 60)
+    assert "not shown" not in lines[-2]
+
+
+def test_the_ladder_keeps_its_place_when_one_side_is_short() -> None:
+    panel = a_panel(trades=0)
+    whole = picture(a_board(panel), 60, 24, depth=5)
+    spread = next(index for index, line in enumerate(whole) if " bp" in line)
+    panel.book = Book("SOL_USDC", bids=BIDS, asks=ASKS[:1])
+    assert " bp" in picture(a_board(panel), 60, 24, depth=5)[spread]
+
+
+def test_a_lost_link_and_other_troubles_are_said() -> None:
+    board = a_board(a_panel())
+    troubled = CALM._replace(troubles=("stream x is silent", "y"), dropped=3)
+    lines = picture(board, 80, 24, counters=troubled)
+    assert "3 dropped" in lines[-2]
+    assert lines[-1].rstrip() == "stream x is silent (and 1 more)"
+    board.take(LinkDown(reason="gone\x1b[2J", code=1006, retry_us=1))
+    lines = picture(board, 80, 24, counters=troubled)
+    assert lines[-2].startswith("● link down")
+    assert lines[-1].rstrip() == "gone [2J"
+
+
+def test_the_plain_line() -> None:
+    board = a_board(a_panel())
+    board.take(TRADE)
+    board.take(TICKER)
+    assert plain_lines(board, CALM, unix_us=ENGINE_US) == [
+        "08:01:01 SOL_USDC  99.11 * 1.00 / 99.12 * 1.00  live  last sold 0.50 at 99.11  "
+        "24h 98.5 -1.50 % low 97.38 high 101.19 vol 15089.56  link up  212 msg/s, 0 resyncs, 0 dropped"
+    ]
+    board = Board([a_panel(live=False), Panel("BTC_USDC", 1, 5)])
+    board.take(BookUnavailable(stream=STREAM, symbol="SOL_USDC", reason="no answer", retry_us=1))
+    first, second = plain_lines(board, CALM, unix_us=ENGINE_US)
+    assert "99.11 * 1.00 / 99.12 * 1.00  STALE (no answer)" in first
+    assert second == "08:01:01 BTC_USDC  link down (connecting)  212 msg/s, 0 resyncs, 0 dropped"
+
+
+def test_verification_is_that_of_the_book_which_is_shown() -> None:
+    panel = a_panel()
+    board = a_board(panel)
+    for stream in (STREAM, "depth.1000ms.SOL_USDC"):
+        board.take(BookSynced(stream=stream, symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=()))
+        board.take(BookVerified(stream=stream, symbol="SOL_USDC", last=1, against="snapshot"))
+    board.take(BookSynced(stream="depth.1000ms.SOL_USDC", symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=()))
+    assert panel.run.verified
+    board.take(BookSynced(stream=STREAM, symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=()))
+    assert not panel.run.verified
+
+
+def test_other_channels_leave_their_last_word() -> None:
+    panel = Panel("SOL_USDC", 2, 2)
+    board = a_board(panel)
+    events: list[Event] = [
+        TICKER,
+        MarkPrice(
+            emitted_us=1,
+            symbol="SOL_USDC",
+            engine_us=1,
+            mark_price=D("98.94"),
+            index_price=D("98.95"),
+            funding_rate=D("0.0000125"),
+        ),
+        OpenInterest(emitted_us=1, symbol="SOL_USDC", open_interest=D("1E+3")),
+        Kline(emitted_us=1, symbol="SOL_USDC", start="", end="", closed=False, trade_count=0, volume=D(0), interval="1m"),
+        Liquidation(emitted_us=1, symbol="SOL_USDC", engine_us=1, price=D("98.5"), quantity=D(2), side="Ask"),
+        BookTicker(
+            emitted_us=1,
+            symbol="SOL_USDC",
+            engine_us=1,
+            update_id=1,
+            bid_price=D("98.5"),
+            bid_quantity=D(1),
+            ask_price=None,
+            ask_quantity=None,
+        ),
+        TRADE,
+        StreamLive(stream="trade.SOL_USDC"),
+    ]
+    for event in events:
+        board.take(event)
+    assert panel.facts == {
+        "24h": "98.5 -1.50 % low 97.38 high 101.19 vol 15089.56",
+        "mark": "98.94 index 98.95 funding +0.0013 %",
+        "open interest": "1000",
+        "1m": "- - - - vol 0",
+        "liquidation": "ask 2 at 98.5",
+        "top": "98.5 / none",
+    }
+    absurd = Ticker(
+        emitted_us=1,
+        symbol="SOL_USDC",
+        first_price=D("1E-999999"),
+        last_price=D("1E+999999"),
+        high=D(1),
+        low=D(1),
+        volume=D(1),
+        quote_volume=D(1),
+        trade_count=1,
+    )
+    board.take(absurd)
+    assert panel.facts["24h"].startswith("1E+999999 +0.00 %")
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [("1234567.5", 2, "1,234,567.50"), ("0.000001", 2, "0.000001"), ("1E+3", 0, "1,000"), ("99.10", 1, "99.1")],
+)
+def test_numbers_for_people(value: str, decimals: int, text: str) -> None:
+    assert number(D(value), decimals) == text
+
+
+def test_the_rate_is_that_of_the_last_two_seconds() -> None:
+    rate = Rate()
+    assert rate.update(100, 0) == 0
+    assert [rate.update(100 + 10 * step, step * 500_000) for step in range(1, 11)] == [20.0] * 10
+    assert rate.update(200, 20_000_000) == 0
+    assert rate.update(200, 22_000_000) == 0
+
+
+# ---- output
+
+
+@pytest.mark.anyio
+async def test_a_reader_who_takes_his_time_holds_up_the_writer_only() -> None:
+    reading, writing = os.pipe()
+    data = os.urandom(300_000)
+    received = bytearray()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Output(writing).send, data)
+        await wait_all_tasks_blocked()
+        while len(received) < len(data):
+            received += os.read(reading, 50_000)
+            await wait_all_tasks_blocked()
+    os.close(reading)
+    assert received == data
+    with pytest.raises(BrokenPipeError):
+        await Output(writing).send(b"x")
+    os.close(writing)
+
+
+@pytest.mark.anyio
+async def test_a_writer_can_be_cancelled() -> None:
+    reading, writing = os.pipe()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Output(writing).send, bytes(10_000_000))
+        await wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    os.close(reading)
+    os.close(writing)

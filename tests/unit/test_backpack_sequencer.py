@@ -1,0 +1,982 @@
+"""The steps are those of docs/protocol.md 5.2, the comparisons those of 10.2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+import pytest
+
+from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
+from backpack_proto.inputs import Open, TimerFired, Verify
+from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
+from backpack_proto.payloads import BookTicker, Depth, Level
+from backpack_proto.sequencer import (
+    BookSequencer,
+    FetchSnapshot,
+    SequencerInput,
+    SequencerOutput,
+    SnapshotArrived,
+    SnapshotFailed,
+    StreamEnded,
+    StreamRequested,
+    TopMatched,
+)
+from backpack_proto.testing import FakeClock
+from backpack_proto.verification import SnapshotCheck
+
+D = Decimal
+STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
+MS, SECOND = 1_000, 1_000_000
+ENGINE_US = 1_795_012_345_000_000
+BIDS: tuple[Level, ...] = ((D(98), D(1)), (D(99), D(2)))
+ASKS: tuple[Level, ...] = ((D(101), D(3)), (D(102), D(4)))
+TOP = ((D(99), D(2)), (D(98), D(1)))
+TEN = (D(10), D(10))
+MATCHED = TopMatched(stream=STREAM)
+
+
+def delta(first: int, last: int = 0, *, bids: Iterable[Level] = (), asks: Iterable[Level] = (), engine_us: int = 0) -> Depth:
+    """A frame; the engine's time is that of its last id, one microsecond each, unless it is said."""
+    last = last or first
+    return Depth(
+        emitted_us=0,
+        symbol=SYMBOL,
+        engine_us=engine_us or ENGINE_US + last,
+        first_update_id=first,
+        last_update_id=last,
+        bids=tuple(bids),
+        asks=tuple(asks),
+    )
+
+
+def snapshot(
+    attempt: int,
+    last: int,
+    *,
+    bids: Iterable[Level] = BIDS,
+    asks: Iterable[Level] = ASKS,
+    limit: int = 1000,
+    engine_us: int = 0,
+) -> SnapshotArrived:
+    return SnapshotArrived(
+        attempt=attempt,
+        last_update_id=last,
+        engine_us=engine_us or ENGINE_US + last,
+        bids=tuple(bids),
+        asks=tuple(asks),
+        limit=limit,
+    )
+
+
+def ticker(update_id: int, bid: Level | None = BIDS[-1], ask: Level | None = ASKS[0]) -> BookTicker:
+    return BookTicker(
+        emitted_us=0,
+        symbol=SYMBOL,
+        engine_us=0,
+        update_id=update_id,
+        bid_price=bid and bid[0],
+        bid_quantity=bid and bid[1],
+        ask_price=ask and ask[0],
+        ask_quantity=ask and ask[1],
+    )
+
+
+def fetch(attempt: int, *, urgent: bool = True) -> FetchSnapshot:
+    return FetchSnapshot(stream=STREAM, symbol=SYMBOL, attempt=attempt, urgent=urgent)
+
+
+def synced(last: int, *, bids: tuple[Level, ...] = TOP, asks: tuple[Level, ...] = ASKS) -> BookSynced:
+    return BookSynced(stream=STREAM, symbol=SYMBOL, last=last, engine_us=ENGINE_US + last, bids=bids, asks=asks)
+
+
+def changed(
+    given: Depth, *, first: int = 0, bids: tuple[Level, ...] = TOP, asks: tuple[Level, ...] = ASKS, verified: bool = False
+) -> BookChanged:
+    return BookChanged(
+        stream=STREAM,
+        symbol=SYMBOL,
+        first=first or given.first_update_id,
+        last=given.last_update_id,
+        engine_us=given.engine_us,
+        bids=bids,
+        asks=asks,
+        verified=verified,
+        delta=given,
+    )
+
+
+def desynced(last: int, reason: str, *, diverged: bool = False) -> BookDesynced:
+    return BookDesynced(
+        stream=STREAM, symbol=SYMBOL, last=last, reason=reason, diverged=diverged, error=RemoteProtocolError(reason)
+    )
+
+
+def unavailable(reason: str, retry_us: int) -> BookUnavailable:
+    return BookUnavailable(stream=STREAM, symbol=SYMBOL, reason=reason, retry_us=retry_us)
+
+
+def verified(last: int, against: str) -> BookVerified:
+    return BookVerified(stream=STREAM, symbol=SYMBOL, last=last, against=against)
+
+
+class Bench:
+    """A sequencer and a clock."""
+
+    def __init__(self, *, levels: int = 2, audit: bool = True) -> None:
+        self.clock = FakeClock()
+        self.sequencer = BookSequencer(STREAM, SYMBOL, levels=levels, audit=audit)
+        self.book = self.sequencer.book
+
+    def give(self, *inputs: SequencerInput) -> list[SequencerOutput]:
+        return [output for given in inputs for output in self.sequencer.handle(given, self.clock.now)]
+
+    def fire(self) -> list[SequencerOutput]:
+        """Wait for the deadline."""
+        self.clock.advance_to(self.sequencer.deadline)
+        return self.give(TimerFired())
+
+    @property
+    def wait_us(self) -> int | None:
+        """How long until the deadline."""
+        deadline = self.sequencer.deadline
+        return None if deadline is None else deadline - self.clock.mono_us
+
+    def status(self) -> tuple[bool, int, tuple[Level, ...], tuple[Level, ...]]:
+        return self.book.live, self.book.last, self.book.bids(), self.book.asks()
+
+
+def live(last: int = 10, *, audit: bool = True, limit: int = 1000) -> Bench:
+    """A bench with a live book, whose next attempt is the second."""
+    bench = Bench(audit=audit)
+    assert bench.give(StreamRequested(), delta(last)) == [fetch(1)]
+    assert bench.give(snapshot(1, last, limit=limit)) == [synced(last)]
+    return bench
+
+
+# Idle.
+
+
+@pytest.mark.parametrize(
+    "given",
+    [delta(1), ticker(1), snapshot(0, 1), snapshot(1, 1), SnapshotFailed(attempt=1, reason="x"), Verify(STREAM), TimerFired()],
+)
+def test_an_idle_stream_wants_nothing(given: SequencerInput) -> None:
+    bench = Bench()
+    assert bench.give(given) == []
+    assert bench.sequencer.deadline is None
+    assert bench.status() == (False, 0, (), ())
+
+
+def test_ending_what_has_not_begun() -> None:
+    assert Bench().give(StreamEnded("unsubscribed")) == []
+
+
+def test_what_is_no_input_of_a_sequencer_is_refused() -> None:
+    with pytest.raises(LocalProtocolError, match=r"Open is impossible in SyncState\.IDLE"):
+        Bench().sequencer.handle(Open(), FakeClock().now)  # type: ignore[arg-type]
+
+
+# Steps 1 and 2: frames are kept, and a snapshot is asked for at once.
+
+
+def test_a_snapshot_is_asked_for_at_once() -> None:
+    bench = Bench()
+    assert bench.give(StreamRequested()) == [fetch(1)]
+    assert bench.wait_us == 15 * SECOND
+    assert bench.give(delta(5), delta(6), ticker(6)) == []
+    assert bench.status() == (False, 0, (), ())
+
+
+def test_an_early_timer_is_nothing() -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    bench.clock.advance(15 * SECOND - 1)
+    assert bench.give(TimerFired()) == []
+    assert bench.wait_us == 1
+
+
+# Step 3: what the snapshot holds already is dropped.
+
+
+def test_frames_that_the_snapshot_holds_are_dropped() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5, bids=[TEN]), delta(6, bids=[TEN]))
+    assert bench.give(snapshot(1, 6)) == [synced(6)]
+    assert bench.status() == (True, 6, TOP, ASKS)
+
+
+def test_frames_behind_the_snapshot_are_applied() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5, bids=[TEN]), delta(6, bids=[(D(98), D(0))]), delta(7, asks=[(D(100), D(5))]))
+    bids, asks = ((D(99), D(2)),), ((D(100), D(5)), *ASKS)
+    assert bench.give(snapshot(1, 5)) == [synced(7, bids=bids, asks=asks[:2])]
+    assert bench.status() == (True, 7, bids, asks)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_levels_of_a_snapshot_come_in_any_order(order: int) -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5))
+    assert bench.give(snapshot(1, 5, bids=BIDS[::order], asks=ASKS[::order])) == [synced(5)]
+
+
+def test_a_book_hands_out_as_many_levels_as_asked_for() -> None:
+    bench = Bench(levels=1)
+    bench.give(StreamRequested(), delta(5))
+    assert bench.give(snapshot(1, 5)) == [synced(5, bids=TOP[:1], asks=ASKS[:1])]
+    assert bench.give(given := delta(6)) == [changed(given, bids=TOP[:1], asks=ASKS[:1])]
+
+
+# Step 4: a snapshot that ends before the frames begin.
+
+
+def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(7))
+    reason = "the snapshot is too old: it ends at 5, the stream needs 6"
+    assert bench.give(snapshot(1, 5)) == [unavailable(reason, 200 * MS)]
+    assert bench.wait_us == 200 * MS
+    assert bench.give(delta(8)) == []
+    assert bench.fire() == [fetch(2)]
+    assert bench.give(snapshot(2, 6)) == [synced(8)]
+
+
+def test_snapshots_that_stay_too_old_are_asked_for_less_and_less() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(7))
+    waits = []
+    for attempt in range(1, 12):
+        reason = "the snapshot is too old: it ends at 5, the stream needs 6"
+        waits.append((bench.give(snapshot(attempt, 5)), bench.wait_us))
+        assert waits[-1][0] == [unavailable(reason, waits[-1][1] or 0)]
+        assert bench.fire() == [fetch(attempt + 1)]
+    assert [wait for _, wait in waits] == [200 * MS << n for n in range(8)] + [30 * SECOND] * 3
+
+
+def test_a_hole_among_the_kept_frames_counts_as_their_beginning() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5), delta(6), delta(9), delta(10))
+    reason = "the snapshot is too old: it ends at 5, the stream needs 8"
+    assert bench.give(snapshot(1, 5)) == [unavailable(reason, 200 * MS)]
+    bench.fire()
+    assert bench.give(snapshot(2, 8)) == [synced(10)]
+
+
+def test_duplicates_among_the_kept_frames_are_passed_over() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5), delta(6), delta(6), delta(5), delta(7))
+    assert bench.give(snapshot(1, 5)) == [synced(7)]
+
+
+# Step 5: the first frame that joins on.
+
+
+def test_a_kept_frame_may_straddle_the_snapshot() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(3, 4), delta(5, 9, bids=[(D(98), D(7))]))
+    assert bench.give(snapshot(1, 7)) == [synced(9, bids=((D(99), D(2)), (D(98), D(7))))]
+
+
+@pytest.mark.parametrize(("last", "joins"), [(4, False), (5, True), (8, True), (9, True), (10, True)])
+def test_where_a_snapshot_may_end_for_a_frame_to_join_on(last: int, *, joins: bool) -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(6, 9))
+    outputs = bench.give(snapshot(1, last))
+    assert [type(output) for output in outputs] == [BookSynced if joins else BookUnavailable]
+    assert bench.book.last == (max(last, 9) if joins else 0)
+
+
+def test_a_snapshot_ahead_of_the_stream_waits_for_the_frame_that_joins_on() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5))
+    assert bench.give(snapshot(1, 8)) == [synced(8)]
+    assert bench.give(delta(6, bids=[TEN]), delta(7, bids=[TEN]), delta(8, bids=[TEN])) == []
+    assert bench.give(given := delta(9)) == [changed(given)]
+
+
+def test_the_first_frame_may_straddle_a_snapshot_that_was_ahead() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5))
+    bench.give(snapshot(1, 8))
+    assert bench.give(delta(6, 7)) == []
+    assert bench.give(given := delta(8, 11)) == [changed(given, first=9)]
+    assert bench.give(given := delta(12, 13)) == [changed(given)]
+
+
+def test_only_the_first_frame_may_straddle() -> None:
+    bench = live(10)
+    bench.give(delta(11))
+    assert bench.give(delta(11, 12)) == [desynced(11, "overlap: expected 12, got 11"), fetch(2)]
+    bench = Bench()
+    bench.give(StreamRequested(), delta(10), delta(11))
+    bench.give(snapshot(1, 10))
+    assert bench.give(delta(11, 12)) == [desynced(11, "overlap: expected 12, got 11"), fetch(2)]
+
+
+def test_a_hole_behind_a_snapshot_that_was_ahead_is_a_gap() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5))
+    bench.give(snapshot(1, 8))
+    assert bench.give(delta(10)) == [desynced(8, "gap: expected 9, got 10"), fetch(2)]
+
+
+# Step 5 on a quiet market: no frame yet says nothing about the subscription.
+
+
+def test_a_snapshot_without_frames_is_held_until_one_is_asked_for_later() -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    bench.clock.advance(100 * MS)
+    assert bench.give(snapshot(1, 5)) == []
+    assert (bench.status(), bench.wait_us) == ((False, 0, (), ()), 900 * MS)
+    assert bench.fire() == [fetch(2)]
+    assert bench.give(snapshot(2, 6)) == [synced(6)]
+    assert bench.give(given := delta(7)) == [changed(given)]
+
+
+def test_a_snapshot_that_took_long_and_met_no_frame_is_followed_by_another() -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    bench.clock.advance(SECOND)
+    assert bench.give(snapshot(1, 5)) == [fetch(2)]
+    assert bench.give(snapshot(2, 5)) == [synced(5)]
+
+
+@pytest.mark.parametrize("first", [4, 5, 6])
+def test_the_first_frame_joins_on_to_the_snapshot_that_is_held(first: int) -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    assert bench.give(snapshot(1, 5)) == []
+    assert bench.give(delta(first, 6)) == [synced(6)]
+
+
+def test_a_first_frame_that_the_held_snapshot_holds_proves_the_subscription() -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    bench.give(snapshot(1, 5))
+    assert bench.give(delta(4)) == [synced(5)]
+    assert bench.wait_us == 10 * SECOND
+
+
+def test_a_first_frame_that_does_not_join_on_costs_another_snapshot() -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    bench.give(snapshot(1, 5))
+    reason = "the snapshot is too old: it ends at 5, the stream needs 6"
+    assert bench.give(delta(7)) == [unavailable(reason, 200 * MS)]
+    assert bench.fire() == [fetch(2)]
+    assert bench.give(snapshot(2, 6)) == [synced(7)]
+
+
+def test_a_first_frame_that_does_not_join_on_while_another_snapshot_is_on_its_way() -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    bench.give(snapshot(1, 5))
+    assert bench.fire() == [fetch(2)]
+    assert bench.give(delta(7)) == []
+    assert bench.give(snapshot(2, 6)) == [synced(7)]
+
+
+def test_the_first_frame_joins_on_while_another_snapshot_is_on_its_way() -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    bench.give(snapshot(1, 5))
+    bench.fire()
+    assert bench.give(delta(6)) == [synced(6)]
+    assert bench.give(snapshot(2, 6)) == []
+
+
+def test_when_the_second_snapshot_fails_the_held_one_still_waits_for_a_frame() -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    bench.give(snapshot(1, 5))
+    bench.fire()
+    assert bench.give(SnapshotFailed(attempt=2, reason="503")) == [unavailable("503", SECOND)]
+    assert bench.give(delta(6)) == [synced(6)]
+    assert bench.wait_us == 10 * SECOND
+
+
+def test_a_second_snapshot_that_is_older_than_the_first_proves_nothing() -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    bench.give(snapshot(1, 5))
+    bench.fire()
+    reason = "the snapshot is too old: it ends at 4, the one before it at 5"
+    assert bench.give(snapshot(2, 4)) == [unavailable(reason, 200 * MS)]
+    assert bench.fire() == [fetch(3)]
+    assert bench.give(snapshot(3, 5)) == [synced(5)]
+
+
+def test_a_second_snapshot_may_be_of_ids_that_have_started_over() -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    bench.give(snapshot(1, 1000))
+    bench.fire()
+    (book,) = bench.give(snapshot(2, 4, engine_us=ENGINE_US + 3 * SECOND))
+    assert isinstance(book, BookSynced)
+    assert book.last == 4
+
+
+# Step 6: the chain.
+
+
+def test_a_frame_that_joins_on_is_applied() -> None:
+    bench = live(10)
+    given = delta(11, bids=[(D(99), D(0)), (D(97), D("2.50"))], asks=[(D("101.0"), D("0.00"))])
+    assert bench.give(given) == [changed(given, bids=((D(98), D(1)), (D(97), D("2.50"))), asks=ASKS[1:])]
+    assert bench.give(given := delta(12, 15)) == [changed(given, bids=((D(98), D(1)), (D(97), D("2.50"))), asks=ASKS[1:])]
+
+
+@pytest.mark.parametrize("old", [delta(11), delta(10), delta(3, 11), delta(1)])
+def test_old_frames_and_duplicates_are_ignored(old: Depth) -> None:
+    bench = live(10)
+    bench.give(delta(11))
+    before = bench.status()
+    assert bench.give(old) == []
+    assert bench.status() == before
+    assert bench.give(given := delta(12)) == [changed(given)]
+
+
+@pytest.mark.parametrize("given", [delta(12), delta(12, 14), delta(1000)])
+def test_a_gap_costs_a_snapshot(given: Depth) -> None:
+    bench = live(10)
+    assert bench.give(given) == [desynced(10, f"gap: expected 11, got {given.first_update_id}"), fetch(2)]
+    assert bench.status() == (False, 10, TOP, ASKS)
+    assert bench.wait_us == 15 * SECOND
+    assert bench.give(snapshot(2, given.first_update_id - 1)) == [synced(given.last_update_id)]
+    assert bench.sequencer.book is bench.book
+
+
+def test_the_old_book_stays_readable_until_its_successor_stands() -> None:
+    bench = live(10)
+    bench.give(delta(12))
+    assert bench.give(delta(13, bids=[TEN])) == []
+    assert bench.status() == (False, 10, TOP, ASKS)
+    assert bench.give(SnapshotFailed(attempt=2, reason="503")) == [unavailable("503", 2 * SECOND)]
+    assert bench.status() == (False, 10, TOP, ASKS)
+
+
+def test_a_snapshot_from_before_what_the_stream_has_shown_is_too_old() -> None:
+    """The frames up to 10 were applied and are not kept: a snapshot of 9 has a hole behind it even when no frame says so."""
+    bench = live(10)
+    diverged = "best bid at 10: 2 at 99 here, 5 at 99 on bookTicker"
+    assert bench.give(ticker(10, (D(99), D(5)))) == [desynced(10, diverged, diverged=True), fetch(2)]
+    reason = "the snapshot is too old: it ends at 9, the stream needs 10"
+    assert bench.give(snapshot(2, 9)) == [unavailable(reason, 400 * MS)]
+    bench.fire()
+    assert bench.give(snapshot(3, 10)) == [synced(10)]
+
+
+def test_an_old_frame_while_a_snapshot_is_fetched_anew_says_nothing() -> None:
+    bench = live(10)
+    bench.give(ticker(10, None))
+    assert bench.give(delta(9), delta(10)) == []
+    assert bench.give(delta(11)) == []
+    assert bench.give(snapshot(2, 10)) == [synced(11)]
+
+
+# Step 6 when the ids start over.
+
+
+def test_ids_that_go_back_at_once_are_old_frames() -> None:
+    bench = live(1000)
+    assert bench.give(delta(5, engine_us=ENGINE_US + 1000 + SECOND)) == []
+
+
+def test_ids_that_go_back_later_have_started_over() -> None:
+    bench = live(1000)
+    later = ENGINE_US + 1001 + SECOND
+    assert bench.give(delta(5, engine_us=later)) == [desynced(1000, "update ids went back to 5"), fetch(2)]
+    assert bench.give(snapshot(2, 4, engine_us=later)) == [
+        BookSynced(stream=STREAM, symbol=SYMBOL, last=5, engine_us=later, bids=TOP, asks=ASKS)
+    ]
+
+
+def test_a_snapshot_of_the_old_ids_does_not_outlive_the_next_frame() -> None:
+    bench = live(1000)
+    later = ENGINE_US + 1001 + SECOND
+    bench.give(delta(5, engine_us=later))
+    bench.give(snapshot(2, 1000))
+    assert bench.give(delta(6, engine_us=later)) == [desynced(1000, "update ids went back to 6")]
+
+
+def test_ids_may_start_over_while_a_snapshot_is_fetched() -> None:
+    bench = Bench()
+    later = ENGINE_US + 1001 + SECOND
+    bench.give(StreamRequested(), delta(1000), delta(4, engine_us=later), delta(5, engine_us=later))
+    assert bench.give(snapshot(1, 3, engine_us=later)) == [
+        BookSynced(stream=STREAM, symbol=SYMBOL, last=5, engine_us=later, bids=TOP, asks=ASKS)
+    ]
+
+
+def test_ids_may_start_over_while_a_book_is_fetched_anew() -> None:
+    """Otherwise every snapshot of the new ids that holds all frames so far would look too old, for ever."""
+    bench = live(1000)
+    bench.give(ticker(1000, None))
+    later = ENGINE_US + 1001 + SECOND
+    assert bench.give(delta(5, engine_us=later)) == []
+    (book,) = bench.give(snapshot(2, 6, engine_us=later))
+    assert isinstance(book, BookSynced)
+    assert book.last == 6
+
+
+def test_tickers_of_the_old_ids_are_no_word_on_the_new_ones() -> None:
+    bench = live(1000)
+    for update_id in (1005, 1006, 1007):
+        assert bench.give(ticker(update_id, (D(50), D(1)))) == []
+    later = ENGINE_US + 1001 + SECOND
+    bench.give(delta(4, engine_us=later))
+    bench.give(snapshot(2, 4, engine_us=later))
+    bench.clock.advance(6 * SECOND)
+    assert bench.give(ticker(4)) == [MATCHED, verified(4, "bookTicker")]
+    assert bench.give(given := delta(5, 1005, engine_us=later)) == [changed(given, verified=True)]
+
+
+# Step 7: levels.
+
+
+def test_an_empty_delta_moves_on() -> None:
+    bench = live(10)
+    assert bench.give(given := delta(11)) == [changed(given)]
+    assert bench.status() == (True, 11, TOP, ASKS)
+
+
+def test_deleting_a_level_that_is_not_there_is_normal() -> None:
+    bench = live(10)
+    assert bench.give(given := delta(11, bids=[(D(100), D(0))], asks=[(D(103), D(0))])) == [changed(given)]
+
+
+@pytest.mark.parametrize("bid", [D(101), D("101.50")])
+def test_a_crossed_or_locked_book_is_never_handed_out(bid: Decimal) -> None:
+    bench = live(10)
+    assert bench.give(delta(11, bids=[(bid, D(1))])) == [desynced(11, "crossed at 11"), fetch(2)]
+    assert not bench.book.live
+    # The snapshot may end before the delta, and may hold it.
+    assert bench.give(snapshot(2, 11, bids=[*BIDS, (bid, D(1))], asks=ASKS[1:])) == [
+        synced(11, bids=((bid, D(1)), TOP[0]), asks=ASKS[1:])
+    ]
+
+
+def test_a_delta_that_crossed_the_book_is_applied_to_the_snapshot_before_it() -> None:
+    bench = live(10)
+    bench.give(delta(11, bids=[(D("101.5"), D(1))]))
+    assert bench.give(snapshot(2, 10, asks=ASKS[1:])) == [synced(11, bids=((D("101.5"), D(1)), TOP[0]), asks=ASKS[1:])]
+
+
+def test_a_crossed_snapshot_is_none() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5))
+    assert bench.give(snapshot(1, 5, bids=[(D(101), D(1))])) == [unavailable("the snapshot is crossed", SECOND)]
+    assert bench.fire() == [fetch(2)]
+    assert bench.give(snapshot(2, 5)) == [synced(5)]
+
+
+def test_a_snapshot_that_frames_cross_is_none() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(6, bids=[(D(101), D(1))]))
+    reason = "the snapshot does not fit the stream: the book is crossed or used up"
+    assert bench.give(snapshot(1, 5)) == [unavailable(reason, SECOND)]
+    assert not bench.book.live
+    bench.fire()
+    assert bench.give(snapshot(2, 6)) == [synced(6)]
+
+
+def test_a_book_whose_known_levels_are_used_up_is_fetched_anew() -> None:
+    bench = live(10, limit=2)
+    assert bench.give(given := delta(11, bids=[(D(97), D(5)), (D(99), D(0))])) == [changed(given, bids=TOP[1:])]
+    assert bench.give(delta(12, bids=[(D(98), D(0))])) == [desynced(12, "a side's known levels are used up at 12"), fetch(2)]
+    assert bench.give(snapshot(2, 12, bids=[(D(97), D(5))], limit=2)) == [synced(12, bids=((D(97), D(5)),))]
+
+
+def test_a_snapshot_whose_known_levels_the_frames_use_up_is_none() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(6, asks=[(D(101), D(0)), (D(102), D(0))]))
+    reason = "the snapshot does not fit the stream: the book is crossed or used up"
+    assert bench.give(snapshot(1, 5, limit=2)) == [unavailable(reason, SECOND)]
+
+
+def test_a_market_without_orders_has_a_live_book() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5))
+    assert bench.give(snapshot(1, 5, bids=(), asks=())) == [synced(5, bids=(), asks=())]
+    assert bench.give(ticker(5, None, None)) == [MATCHED, verified(5, "bookTicker")]
+
+
+# Step 8: everything begins again.
+
+
+def test_the_end_of_the_stream_leaves_a_stale_book() -> None:
+    bench = live(10)
+    assert bench.give(StreamEnded("the link is down")) == [desynced(10, "the link is down")]
+    assert (bench.status(), bench.sequencer.deadline) == ((False, 10, TOP, ASKS), None)
+    assert bench.give(delta(11), ticker(11), snapshot(2, 11), TimerFired(), StreamEnded("again")) == []
+
+
+def test_nothing_of_one_subscription_is_of_use_to_the_next() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5), delta(6), ticker(9, (D(50), D(1))))
+    assert bench.give(StreamEnded("the link is down"), StreamRequested()) == [fetch(2)]
+    assert bench.give(snapshot(1, 6)) == []
+    assert bench.give(delta(9)) == []
+    assert bench.give(snapshot(2, 8)) == [synced(9)]
+
+
+def test_ids_may_start_over_with_the_link() -> None:
+    bench = live(1000)
+    bench.give(StreamEnded("the link is down"))
+    assert bench.give(StreamRequested(), delta(3)) == [fetch(2)]
+    assert bench.give(snapshot(2, 2)) == [synced(3)]
+
+
+def test_a_stream_that_is_requested_anew_begins_again() -> None:
+    bench = live(10)
+    assert bench.give(StreamRequested()) == [desynced(10, "requested anew"), fetch(2)]
+    assert bench.give(snapshot(2, 11)) == []
+    assert bench.fire() == [fetch(3)]
+    assert bench.give(snapshot(3, 11)) == [synced(11)]
+
+
+# Snapshots that do not come.
+
+
+def test_failures_in_a_row_wait_longer_and_longer() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5))
+    waits = []
+    for attempt in range(1, 9):
+        (event,) = bench.give(SnapshotFailed(attempt=attempt, reason="503"))
+        assert isinstance(event, BookUnavailable)
+        assert (event.reason, event.retry_us) == ("503", bench.wait_us)
+        waits.append(event.retry_us // SECOND)
+        assert bench.fire() == [fetch(attempt + 1)]
+    assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_an_answer_that_does_not_come_is_a_failure() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5))
+    assert bench.fire() == [unavailable("no answer in time", SECOND)]
+    assert bench.give(snapshot(1, 5)) == []
+    assert bench.fire() == [fetch(2)]
+    assert bench.give(snapshot(1, 5)) == []
+    assert bench.give(SnapshotFailed(attempt=1, reason="late")) == []
+    assert bench.give(snapshot(2, 5)) == [synced(5)]
+    assert bench.give(snapshot(2, 7)) == []
+
+
+def test_a_book_that_fails_again_at_once_is_given_time() -> None:
+    bench = live(10)
+    assert bench.give(delta(12)) == [desynced(10, "gap: expected 11, got 12"), fetch(2)]
+    waits: list[int | None] = []
+    last = 12
+    for attempt in range(2, 5):
+        assert [type(output) for output in bench.give(snapshot(attempt, last))] == [BookSynced]
+        reason = f"gap: expected {last + 1}, got {last + 2}"
+        assert bench.give(delta(last + 2)) == [desynced(last, reason)]
+        waits.append(bench.wait_us)
+        assert bench.fire() == [fetch(attempt + 1)]
+        last += 2
+    assert waits == [SECOND, 2 * SECOND, 4 * SECOND]
+
+
+@pytest.mark.parametrize(("lived_us", "calm"), [(10 * SECOND - 1, False), (10 * SECOND, True)])
+def test_a_book_that_has_lived_a_while_is_fetched_at_once(lived_us: int, *, calm: bool) -> None:
+    bench = live(10, audit=False)
+    bench.give(delta(12))
+    bench.give(snapshot(2, 12))
+    bench.clock.advance(lived_us)
+    assert bench.give(delta(14)) == [desynced(12, "gap: expected 13, got 14"), *([fetch(3)] if calm else [])]
+
+
+# bookTicker.
+
+
+def test_a_ticker_behind_the_frame_verifies_the_book_once() -> None:
+    bench = live(10)
+    assert bench.give(ticker(10)) == [MATCHED, verified(10, "bookTicker")]
+    assert bench.give(given := delta(11)) == [changed(given, verified=True)]
+    assert bench.give(ticker(11)) == [MATCHED]
+    assert bench.sequencer.verified
+
+
+def test_a_ticker_ahead_of_the_frame_verifies_the_book_with_it() -> None:
+    bench = live(10)
+    assert bench.give(ticker(11)) == []
+    assert bench.give(given := delta(11)) == [changed(given, verified=True), MATCHED, verified(11, "bookTicker")]
+    bench.give(ticker(12))
+    assert bench.give(given := delta(12)) == [changed(given, verified=True), MATCHED]
+
+
+def test_a_ticker_that_came_before_the_snapshot_verifies_it() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), ticker(4), ticker(5), delta(5))
+    assert bench.give(snapshot(1, 5)) == [synced(5), MATCHED, verified(5, "bookTicker")]
+
+
+def test_a_ticker_of_an_id_that_the_book_never_has_says_nothing() -> None:
+    bench = live(10)
+    assert bench.give(ticker(12, (D(50), D(1)))) == []
+    assert bench.give(given := delta(11, 14)) == [changed(given)]
+    assert bench.give(ticker(13, (D(50), D(1))), ticker(9, (D(50), D(1)))) == []
+    assert not bench.sequencer.verified
+
+
+def test_a_ticker_that_differs_costs_a_snapshot() -> None:
+    bench = live(10)
+    bench.give(ticker(10))
+    reason = "best bid at 11: 5 at 99 here, 2 at 99 on bookTicker"
+    assert bench.give(given := delta(11, bids=[(D(99), D(5))])) == [
+        changed(given, bids=((D(99), D(5)), (D(98), D(1))), verified=True)
+    ]
+    assert bench.give(ticker(11)) == [desynced(11, reason, diverged=True), fetch(2)]
+    assert not bench.sequencer.verified
+    assert bench.give(snapshot(2, 11)) == [synced(11)]
+    assert bench.give(ticker(11)) == [MATCHED, verified(11, "bookTicker")]
+
+
+def test_a_book_that_differs_from_a_waiting_ticker_is_not_handed_out() -> None:
+    bench = live(10)
+    bench.give(ticker(11))
+    reason = "best bid at 11: 5 at 99 here, 2 at 99 on bookTicker"
+    assert bench.give(delta(11, bids=[(D(99), D(5))])) == [desynced(11, reason, diverged=True), fetch(2)]
+
+
+def test_a_snapshot_that_differs_from_a_waiting_ticker_is_given_up() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), ticker(5, (D(99), D(7))), delta(5))
+    reason = "best bid at 5: 2 at 99 here, 7 at 99 on bookTicker"
+    assert bench.give(snapshot(1, 5)) == [synced(5), desynced(5, reason, diverged=True), fetch(2)]
+    assert bench.give(snapshot(2, 5, bids=[(D(99), D(7))])) == [synced(5, bids=((D(99), D(7)),))]
+
+
+def test_a_first_frame_whose_book_differs_from_a_waiting_ticker_is_kept() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), ticker(6, (D(99), D(7))))
+    bench.give(snapshot(1, 5))
+    reason = "best bid at 6: 2 at 99 here, 7 at 99 on bookTicker"
+    assert bench.give(delta(6)) == [synced(6), desynced(6, reason, diverged=True), fetch(2)]
+    assert bench.give(snapshot(2, 5, bids=[(D(99), D(7))])) == [synced(6, bids=((D(99), D(7)),))]
+
+
+def test_tickers_of_one_run_are_no_word_on_the_next() -> None:
+    bench = live(10)
+    bench.give(delta(12))
+    bench.give(snapshot(2, 12))
+    assert bench.give(ticker(10, (D(50), D(1)))) == []
+
+
+# A depth stream that is stuck.
+
+
+def test_a_book_that_tickers_have_outrun_is_stuck() -> None:
+    bench = live(10)
+    assert bench.give(ticker(12), ticker(13), ticker(14)) == []
+    bench.clock.advance(5 * SECOND - 1)
+    assert bench.give(ticker(15)) == []
+    bench.clock.advance(1)
+    assert bench.give(ticker(16)) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 16"), fetch(2)]
+    assert bench.give(snapshot(2, 16)) == [synced(16), MATCHED, verified(16, "bookTicker")]
+
+
+def test_a_busy_ticker_does_not_hide_that_the_depth_stream_is_stuck() -> None:
+    bench = live(10)
+    for number in range(1, 51):
+        bench.clock.advance(100 * MS)
+        assert bench.give(*(ticker(10 + 20 * number + n) for n in range(20))) == []
+    bench.clock.advance(100 * MS)
+    assert bench.give(ticker(2000)) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 2000"), fetch(2)]
+
+
+def test_a_depth_stream_that_lags_but_moves_is_not_stuck() -> None:
+    bench = live(10, audit=False)
+    for number in range(11, 200):
+        bench.clock.advance(100 * MS)
+        assert bench.give(*(ticker(200 * number + n) for n in range(200))) == []
+        given = delta(bench.book.last + 1, 200 * number + 5)
+        assert bench.give(given)[0] == changed(given, verified=bench.sequencer.verified)
+
+
+def test_two_tickers_ahead_are_not_enough() -> None:
+    bench = live(10)
+    bench.give(ticker(12), ticker(13))
+    bench.clock.advance(9 * SECOND)
+    assert bench.give(ticker(10)) == [MATCHED, verified(10, "bookTicker")]
+
+
+def test_the_time_before_the_book_was_live_does_not_count() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(10), ticker(12), ticker(13), ticker(14))
+    bench.clock.advance(9 * SECOND)
+    bench.give(snapshot(1, 10))
+    assert bench.give(ticker(15)) == []
+    bench.clock.advance(5 * SECOND)
+    assert bench.give(ticker(16)) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 16"), fetch(2)]
+
+
+# Checks against a snapshot.
+
+
+def checking(last: int = 10) -> Bench:
+    """A bench whose live book has just asked for a snapshot to be compared with."""
+    bench = live(last)
+    assert bench.wait_us == 10 * SECOND
+    assert bench.fire() == [fetch(2, urgent=False)]
+    assert bench.wait_us == 15 * SECOND
+    return bench
+
+
+def test_a_check_that_finds_no_difference() -> None:
+    bench = checking()
+    assert bench.give(snapshot(2, 10)) == [verified(10, "snapshot")]
+    assert bench.wait_us == 60 * SECOND
+    assert bench.give(given := delta(11)) == [changed(given, verified=True)]
+    assert bench.fire() == [fetch(3, urgent=False)]
+    assert bench.give(snapshot(3, 11)) == [verified(11, "snapshot")]
+
+
+def test_a_check_rolls_the_snapshot_forward() -> None:
+    bench = checking()
+    assert bench.give(given := delta(11, bids=[(D(97), D(1))])) == [changed(given)]
+    assert bench.give(given := delta(12, bids=[(D(97), D(0))], asks=[(D(101), D(8))])) == [
+        changed(given, asks=((D(101), D(8)), ASKS[1]))
+    ]
+    assert bench.give(snapshot(2, 11, bids=[(D(97), D(1)), *BIDS])) == [verified(12, "snapshot")]
+    assert bench.give(given := delta(13)) == [changed(given, asks=((D(101), D(8)), ASKS[1]), verified=True)]
+    assert bench.sequencer.book is bench.book
+
+
+def test_a_check_gives_the_book_the_coverage_of_the_newer_snapshot() -> None:
+    bench = live(10, limit=2)
+    bench.give(delta(11, bids=[(D(97), D(1)), (D(100), D(1))]))
+    assert bench.book.bid_quantity(D(97)) is None
+    bench.fire()
+    assert bench.give(snapshot(2, 11, bids=[(D(97), D(1)), *BIDS, (D(100), D(1))])) == [verified(11, "snapshot")]
+    assert bench.book.bid_quantity(D(97)) == 1
+    assert bench.book.live
+
+
+def test_a_check_that_finds_a_difference() -> None:
+    bench = checking()
+    reason = "bid 98: 1 here, 7 there"
+    assert bench.give(snapshot(2, 10, bids=[(D(98), D(7)), BIDS[1]])) == [desynced(10, reason, diverged=True), fetch(3)]
+    assert bench.status() == (False, 10, TOP, ASKS)
+    assert bench.give(snapshot(3, 10, bids=[(D(98), D(7)), BIDS[1]])) == [synced(10, bids=(TOP[0], (D(98), D(7))))]
+
+
+def test_a_check_whose_snapshot_is_ahead_waits_for_the_book() -> None:
+    bench = checking()
+    assert bench.give(snapshot(2, 12)) == []
+    assert bench.wait_us == 5 * SECOND
+    assert bench.give(given := delta(11)) == [changed(given)]
+    assert bench.give(given := delta(12, 13)) == [changed(given), verified(13, "snapshot")]
+
+
+def test_a_check_whose_snapshot_is_ahead_may_find_a_difference() -> None:
+    bench = checking()
+    bench.give(snapshot(2, 11, bids=[BIDS[1]]))
+    assert bench.give(given := delta(11)) == [
+        changed(given),
+        desynced(11, "bid 98: 1 here, 0 there", diverged=True),
+        fetch(3),
+    ]
+    assert bench.give(snapshot(3, 10)) == [synced(11)]
+
+
+def test_a_snapshot_that_the_stream_does_not_reach_tells_that_it_is_stuck() -> None:
+    bench = checking()
+    bench.give(snapshot(2, 12))
+    assert bench.fire() == [desynced(10, "the stream did not reach 12, where the snapshot is"), fetch(3)]
+
+
+def test_a_check_whose_snapshot_is_too_old_is_asked_for_again_ever_more_slowly() -> None:
+    bench = checking()
+    waits = []
+    for attempt in range(2, 14):
+        assert bench.give(snapshot(attempt, 9)) == []
+        waits.append(bench.wait_us)
+        assert bench.give(delta(9 + attempt)) == [changed(delta(9 + attempt))]
+        assert bench.fire() == [fetch(attempt + 1, urgent=False)]
+    assert waits == [200 * MS << n for n in range(8)] + [30 * SECOND] * 4
+    assert bench.give(snapshot(14, 10)) == [verified(22, "snapshot")]
+
+
+@pytest.mark.parametrize(
+    "answer", [SnapshotFailed(attempt=2, reason="503"), snapshot(2, 10, bids=[(D(105), D(1))]), TimerFired()]
+)
+def test_a_check_without_an_answer_proves_nothing(answer: SequencerInput) -> None:
+    bench = checking()
+    if isinstance(answer, TimerFired):
+        bench.clock.advance_to(bench.sequencer.deadline)
+    assert bench.give(answer) == []
+    assert (bench.book.live, bench.sequencer.verified, bench.wait_us) == (True, False, 60 * SECOND)
+    assert bench.give(snapshot(2, 10)) == []
+    assert bench.give(given := delta(11)) == [changed(given)]
+    assert bench.fire() == [fetch(3, urgent=False)]
+
+
+def test_a_check_whose_levels_are_used_up_on_the_way_proves_nothing() -> None:
+    bench = checking()
+    bench.give(delta(11, bids=[(D(99), D(0))]))
+    assert bench.give(snapshot(2, 10, bids=BIDS[1:], limit=1)) == []
+    assert bench.status() == (True, 11, TOP[1:], ASKS)
+    assert (bench.sequencer.verified, bench.wait_us) == (False, 60 * SECOND)
+
+
+def test_a_check_that_takes_too_many_deltas_proves_nothing() -> None:
+    bench = checking()
+    for last in range(11, 11 + SnapshotCheck.DELTAS_KEPT):
+        bench.give(delta(last))
+    assert bench.wait_us == 15 * SECOND
+    bench.give(delta(11 + SnapshotCheck.DELTAS_KEPT))
+    assert bench.wait_us == 60 * SECOND
+    assert bench.give(snapshot(2, 10)) == []
+    assert bench.book.live
+
+
+def test_a_gap_ends_a_check() -> None:
+    bench = checking()
+    assert bench.give(delta(12)) == [desynced(10, "gap: expected 11, got 12"), fetch(3)]
+    assert bench.give(snapshot(2, 12)) == []
+    assert bench.give(snapshot(3, 12)) == [synced(12)]
+
+
+def test_the_end_of_the_stream_ends_a_check() -> None:
+    bench = checking()
+    bench.give(snapshot(2, 12))
+    assert bench.give(StreamEnded("the link is down")) == [desynced(10, "the link is down")]
+    assert bench.sequencer.deadline is None
+
+
+def test_without_audits_a_book_is_checked_only_when_told_to() -> None:
+    bench = live(10, audit=False)
+    assert bench.sequencer.deadline is None
+    assert bench.give(Verify(STREAM)) == [fetch(2, urgent=False)]
+    assert bench.give(snapshot(2, 10)) == [verified(10, "snapshot")]
+    assert bench.sequencer.deadline is None
+
+
+def test_one_check_at_a_time() -> None:
+    bench = live(10)
+    assert bench.give(Verify(STREAM), Verify(STREAM)) == [fetch(2, urgent=False)]
+    assert bench.give(snapshot(2, 11)) == []
+    assert bench.give(Verify(STREAM)) == []
+    assert bench.wait_us == 5 * SECOND
+    assert bench.give(given := delta(11)) == [changed(given), verified(11, "snapshot")]
+    assert bench.give(Verify(STREAM)) == [fetch(3, urgent=False)]
+
+
+def test_a_book_that_is_not_live_is_not_checked() -> None:
+    bench = Bench()
+    bench.give(StreamRequested())
+    assert bench.give(Verify(STREAM)) == []
+    bench.give(snapshot(1, 5))
+    assert bench.give(Verify(STREAM)) == []
+
+
+def test_every_check_that_finds_no_difference_is_told() -> None:
+    bench = live(10)
+    bench.give(ticker(10))
+    for attempt in (2, 3):
+        bench.give(Verify(STREAM))
+        assert bench.give(snapshot(attempt, 10)) == [verified(10, "snapshot")]
