@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from .clock import ClockProbeFailed, ClockSampled, ExchangeClock, MeasureClock, StartMeasuring
+from .clock import ClockProbeFailed, ClockSampled, ExchangeClock, MeasureClock, StartMeasuring, StopMeasuring
 from .errors import ApiError, BackpackError, LocalProtocolError, RemoteProtocolError
 from .inputs import Parameter, RequestFailed, ResponseReceived, TimerFired
 from .machine import Now, earliest
@@ -175,6 +175,7 @@ class Requests:
         return passed
 
     def _abandon(self, reason: str, now: Now) -> list[RequestsOutput]:
+        self._clock.handle(StopMeasuring(), now)
         asks, self._asks = self._asks, {}
         for request_id in asks:
             self._pacer.handle(Cancel(request_id), now)

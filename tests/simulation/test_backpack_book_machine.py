@@ -1,0 +1,480 @@
+"""A book against a model of its market, over a link that drops, repeats and delays, with snapshots that are late, stale or missing.
+
+Every state that the market ever had is kept under its engine time, which no two updates share. So whatever the sequencer calls live
+can be held against the very state that it claims to be, wherever the market has gone since.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TypeAlias
+
+import pytest
+from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from msgspec.structs import replace
+
+from backpack_proto.inputs import TimerFired, Verify
+from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
+from backpack_proto.payloads import BookTicker, Depth, Level
+from backpack_proto.sequencer import (
+    BookSequencer,
+    FetchSnapshot,
+    SequencerInput,
+    SnapshotArrived,
+    SnapshotFailed,
+    StreamEnded,
+    StreamRequested,
+    TopMatched,
+)
+from backpack_proto.testing import FakeClock, check_machine
+
+STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
+MS, SECOND = 1_000, 1_000_000
+ENGINE_US = 1_795_012_345_000_000
+LEVELS = 3
+SETTLE_US = SECOND
+"""A subscription is in force within this time of its request."""
+START_OVER_US = 3 * SECOND
+"""An exchange that starts its ids over is away for longer than a second."""
+RECOVERY_US = 110 * SECOND
+"""From the last fault to a right book: a backoff of half a minute, then an audit within a minute, and what it finds out."""
+RECOVERY_FETCHES = 6
+FETCHES_PER_MINUTE = 30
+
+Change: TypeAlias = tuple[str, Decimal, Decimal]
+"""Side, price, new quantity."""
+Side: TypeAlias = dict[Decimal, Decimal]
+
+
+class Market:
+    """The true book, its update ids, and the frames that its changes become."""
+
+    def __init__(self) -> None:
+        self.last = 10_000
+        self.engine_us = ENGINE_US
+        self.sides: dict[str, Side] = {"bid": {10: 5, 11: 5, 12: 5, 13: 5}, "ask": {15: 5, 16: 5, 17: 5, 18: 5}}
+        self.states: dict[int, tuple[int, Side, Side]] = {}
+        self.epoch_us = self.engine_us
+        """The first engine time since the ids started over."""
+        self.started_over = False
+        self.first = 0
+        self.touched: dict[tuple[str, int], None] = {}
+        self._record()
+
+    def _record(self) -> None:
+        self.states[self.engine_us] = (self.last, dict(self.sides["bid"]), dict(self.sides["ask"]))
+
+    @property
+    def top(self) -> tuple[int | None, int | None, int | None, int | None]:
+        bids, asks = self.sides["bid"], self.sides["ask"]
+        bid, ask = max(bids, default=None), min(asks, default=None)
+        return (bid, None if bid is None else bids[bid], ask, None if ask is None else asks[ask])
+
+    def happen(self, changes: Sequence[Change], mono_us: int) -> BookTicker | None:
+        """One book event; an order takes what stands in its way, so the true book is never crossed."""
+        before = self.top
+        self.last += 1
+        self.engine_us = max(self.engine_us + 1, ENGINE_US + mono_us)
+        if not self.first:
+            self.first = self.last
+        for side, price, quantity in changes:
+            other = "ask" if side == "bid" else "bid"
+            crossed = [at for at in self.sides[other] if (at <= price if side == "bid" else at >= price)] if quantity else []
+            for at in crossed:
+                del self.sides[other][at]
+                self.touched[other, at] = None
+            self.sides[side][price] = quantity
+            if not quantity:
+                del self.sides[side][price]
+            self.touched[side, price] = None
+        self._record()
+        if self.top == before:
+            return None
+        bid, bid_quantity, ask, ask_quantity = self.top
+        return BookTicker(
+            emitted_us=self.engine_us,
+            symbol=SYMBOL,
+            engine_us=self.engine_us,
+            update_id=self.last,
+            bid_price=None if bid is None else Decimal(bid),
+            bid_quantity=None if bid_quantity is None else Decimal(bid_quantity),
+            ask_price=None if ask is None else Decimal(ask),
+            ask_quantity=None if ask_quantity is None else Decimal(ask_quantity),
+        )
+
+    def flush(self) -> Depth | None:
+        """The frame of all events since the last one."""
+        if not self.first:
+            return None
+        levels: dict[str, list[Level]] = {"bid": [], "ask": []}
+        for side, price in self.touched:
+            levels[side].append((Decimal(price), Decimal(self.sides[side].get(price, 0))))
+        delta = Depth(
+            emitted_us=self.engine_us,
+            symbol=SYMBOL,
+            engine_us=self.engine_us,
+            first_update_id=self.first,
+            last_update_id=self.last,
+            bids=tuple(levels["bid"]),
+            asks=tuple(levels["ask"]),
+        )
+        self.forget()
+        return delta
+
+    def forget(self) -> None:
+        """What happened so far is not in the next frame."""
+        self.first = 0
+        self.touched = {}
+
+    def start_over(self, mono_us: int) -> None:
+        """Once: the ids of the first time are never reached again."""
+        self.forget()
+        self.started_over = True
+        self.last -= 5_000
+        self.engine_us = max(self.engine_us + 1, ENGINE_US + mono_us)
+        self.epoch_us = self.engine_us
+        self._record()
+
+    def snapshot(self, engine_us: int, attempt: int, limit: int) -> SnapshotArrived:
+        last, bids, asks = self.states[engine_us]
+        return SnapshotArrived(
+            attempt=attempt,
+            last_update_id=last,
+            engine_us=engine_us,
+            bids=[(Decimal(price), Decimal(bids[price])) for price in sorted(bids)[-limit:]],
+            asks=[(Decimal(price), Decimal(asks[price])) for price in sorted(asks)[:limit]],
+            limit=limit,
+        )
+
+
+CHANGES = st.lists(st.tuples(st.sampled_from(["bid", "ask"]), st.integers(8, 20), st.sampled_from([0, 0, 1, 2, 5])), max_size=3)
+
+
+DELAYS_US = st.sampled_from([0, 1, 300 * MS, SETTLE_US])
+
+
+class BookMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.sequencer = BookSequencer(STREAM, SYMBOL, levels=LEVELS)
+        self.book = self.sequencer.book
+        self.market = Market()
+        self.aggregated = False
+        self.limit = 1000
+        self.in_force_us: int | None = None
+        """When the subscription takes effect; None without a link."""
+        self.deltas: deque[Depth] = deque()
+        """On their way."""
+        self.tickers: deque[BookTicker] = deque()
+        self.delivered: deque[Depth] = deque(maxlen=5)
+        self.asked: deque[FetchSnapshot] = deque()
+        """Without an answer so far."""
+        self.wrong_us: int | None = None
+        """Engine time of the newest wrong delta that the book may hold; None when it can hold none."""
+        self.snapshot_us = 0
+        """Engine time of the newest snapshot that was delivered."""
+        self.tickers_seen: set[int] = set()
+        self.check_last: int | None = None
+        """The update id of a snapshot that the live book is to be compared with."""
+        self.run_last: int | None = None
+        """How far the events of a live book have come; None when there is none."""
+        self.run_verified = False
+        self.fetches_us: deque[int] = deque()
+        self.excused_us: deque[int] = deque()
+        """When something happened that may cost a snapshot at once: a subscription or a command."""
+
+    # What the sequencer is given, and what it says.
+
+    def give(self, given: SequencerInput) -> None:
+        match given:
+            case SnapshotArrived(attempt=attempt, last_update_id=last, engine_us=engine_us):
+                self.snapshot_us = engine_us
+                self.check_last = last if any(ask.attempt == attempt and not ask.urgent for ask in self.asked) else None
+            case BookTicker(update_id=update_id):
+                self.tickers_seen.add(update_id)
+        outputs = self.sequencer.handle(given, self.clock.now)
+        for output in outputs:
+            match output:
+                case FetchSnapshot(urgent=urgent):
+                    assert urgent == (not self.book.live)
+                    self.asked.append(output)
+                    self.fetches_us.append(self.clock.mono_us)
+                case BookSynced():
+                    assert self.run_last is None
+                    self.run_last, self.check_last = output.last, None
+                    self.heal()
+                    self.check_top(output)
+                case BookChanged():
+                    assert self.run_last is not None
+                    assert (output.first, output.delta) == (self.run_last + 1, given)
+                    assert output.first <= output.last
+                    assert output.verified == (self.run_verified or any(isinstance(other, BookVerified) for other in outputs))
+                    self.run_last = output.last
+                    self.check_top(output)
+                case TopMatched():
+                    assert (given.update_id if isinstance(given, BookTicker) else self.run_last) in self.tickers_seen
+                case BookVerified(last=last, against="bookTicker"):
+                    assert not self.run_verified
+                    assert last == self.run_last
+                    self.run_verified = True
+                case BookVerified(last=last, against="snapshot"):
+                    assert last == self.run_last
+                    assert self.check_last is not None
+                    assert last >= self.check_last
+                    self.check_last = None
+                    self.run_verified = True
+                    self.heal()
+                case BookDesynced(last=last, diverged=diverged, reason=reason):
+                    assert self.run_last is not None
+                    assert last >= self.run_last
+                    assert not diverged or self.wrong_us is not None, "a right book was called wrong"
+                    event(f"desynced: {''.join(character for character in reason if not character.isdigit())[:24]}")
+                    self.run_last, self.run_verified = None, False
+                case BookUnavailable(retry_us=retry_us):
+                    assert not self.book.live
+                    assert self.sequencer.deadline == self.clock.mono_us + retry_us
+                case _:
+                    raise AssertionError(output)
+
+    def heal(self) -> None:
+        """What began with a snapshot of that time or later holds nothing of the wrong delta."""
+        if self.wrong_us is not None and self.snapshot_us >= self.wrong_us:
+            self.wrong_us = None
+
+    def check_top(self, output: BookSynced | BookChanged) -> None:
+        assert len(output.bids) <= LEVELS
+        assert len(output.asks) <= LEVELS
+        assert not (output.bids and output.asks) or output.bids[0][0] < output.asks[0][0]
+        if self.wrong_us is None:
+            last, bids, asks = self.market.states[output.engine_us]
+            assert last == output.last
+            assert output.bids == tuple(sorted(bids.items(), reverse=True)[: len(output.bids)])
+            assert output.asks == tuple(sorted(asks.items())[: len(output.asks)])
+
+    # The market and its frames.
+
+    @initialize(aggregated=st.booleans(), limit=st.sampled_from([2, 4, 6, 1000]), live=st.booleans(), delay_us=DELAYS_US)
+    def begin(self, *, aggregated: bool, limit: int, live: bool, delay_us: int) -> None:
+        self.aggregated, self.limit = aggregated, limit
+        self.subscribe(delay_us)
+        if live:
+            self.wait(SETTLE_US)
+            self.recover([], busy=True, tickers_first=False)
+
+    @property
+    def in_force(self) -> bool:
+        return self.in_force_us is not None and self.in_force_us <= self.clock.mono_us
+
+    @rule(events=st.lists(CHANGES, min_size=1, max_size=4), then=st.sampled_from(["stay", "flush", "deliver"]))
+    def trade(self, events: list[list[Change]], then: str) -> None:
+        for changes in events:
+            ticker = self.market.happen(changes, self.clock.mono_us)
+            if not self.in_force:
+                self.market.forget()
+                continue
+            if ticker is not None:
+                self.tickers.append(ticker)
+            if not self.aggregated:
+                self.flush()
+        if then != "stay":
+            self.flush()
+        if then == "deliver":
+            self.deliver_deltas(len(self.deltas))
+
+    def flush(self) -> None:
+        delta = self.market.flush()
+        if delta is not None:
+            self.deltas.append(delta)
+
+    @rule(count=st.integers(1, 5))
+    def deliver_deltas(self, count: int) -> None:
+        for _ in range(min(count, len(self.deltas))):
+            delta = self.deltas.popleft()
+            self.delivered.append(delta)
+            self.give(delta)
+
+    @rule(count=st.integers(1, 5))
+    def deliver_tickers(self, count: int) -> None:
+        for _ in range(min(count, len(self.tickers))):
+            self.give(self.tickers.popleft())
+
+    @precondition(lambda self: not self.market.started_over)
+    @rule()
+    def start_over(self) -> None:
+        self.wait(START_OVER_US)
+        self.market.start_over(self.clock.mono_us)
+        self.delivered.clear()
+
+    # The link.
+
+    def subscribe(self, delay_us: int) -> None:
+        self.in_force_us = self.clock.mono_us + delay_us
+        self.market.forget()
+        self.excused_us.append(self.clock.mono_us)
+        self.give(StreamRequested())
+
+    @rule(down_us=st.sampled_from([0, SECOND, 20 * SECOND]), delay_us=DELAYS_US)
+    def lose_link(self, down_us: int, delay_us: int) -> None:
+        self.in_force_us = None
+        self.deltas.clear()
+        self.tickers.clear()
+        self.delivered.clear()
+        self.market.forget()
+        self.give(StreamEnded("the link is down"))
+        self.wait(down_us)
+        self.subscribe(delay_us)
+
+    @rule()
+    def request_again(self) -> None:
+        self.excused_us.append(self.clock.mono_us)
+        self.give(StreamRequested())
+
+    # Faults.
+
+    @precondition(lambda self: self.deltas)
+    @rule(index=st.integers(0, 3), deliver=st.booleans())
+    def drop_delta(self, index: int, *, deliver: bool) -> None:
+        del self.deltas[index % len(self.deltas)]
+        if deliver:
+            self.deliver_deltas(len(self.deltas))
+
+    @precondition(lambda self: self.tickers)
+    @rule(index=st.integers(0, 3))
+    def drop_ticker(self, index: int) -> None:
+        del self.tickers[index % len(self.tickers)]
+
+    @precondition(lambda self: self.delivered)
+    @rule(index=st.integers(0, 4))
+    def repeat_delta(self, index: int) -> None:
+        self.give(self.delivered[index % len(self.delivered)])
+
+    @precondition(lambda self: self.deltas)
+    @rule(side=st.sampled_from(["bids", "asks"]), price=st.integers(8, 20), quantity=st.sampled_from([0, 1, 7]))
+    def deliver_wrong_delta(self, side: str, price: int, quantity: int) -> None:
+        right = self.deltas.popleft()
+        levels = dict(right.bids if side == "bids" else right.asks)
+        wrong = tuple((levels | {Decimal(price): Decimal(quantity)}).items())
+        self.wrong_us = max(self.wrong_us or 0, right.engine_us)
+        self.give(replace(right, bids=wrong) if side == "bids" else replace(right, asks=wrong))
+
+    # Snapshots.
+
+    @precondition(lambda self: self.asked)
+    @rule(stale=st.integers(0, 4), newest=st.booleans())
+    def answer(self, stale: int, *, newest: bool) -> None:
+        """With the book as it is, which the frames on their way have yet to reach, or as it was."""
+        index = len(self.asked) - 1 if newest else 0
+        moments = [engine_us for engine_us in self.market.states if engine_us >= self.market.epoch_us]
+        engine_us = moments[max(0, len(moments) - 1 - stale)]
+        self.give(self.market.snapshot(engine_us, self.asked[index].attempt, self.limit))
+        del self.asked[index]
+
+    @precondition(lambda self: self.asked)
+    @rule(silently=st.booleans())
+    def fail(self, *, silently: bool) -> None:
+        attempt = self.asked.popleft().attempt
+        if not silently:
+            self.give(SnapshotFailed(attempt=attempt, reason="503"))
+
+    @rule()
+    def verify(self) -> None:
+        self.excused_us.append(self.clock.mono_us)
+        self.give(Verify(STREAM))
+
+    # Time.
+
+    @rule(us=st.sampled_from([1, 100 * MS, SETTLE_US, 5 * SECOND, 20 * SECOND]) | st.integers(0, 70 * SECOND))
+    def wait(self, us: int) -> None:
+        end_us = self.clock.mono_us + us
+        while self.sequencer.deadline is not None and self.sequencer.deadline <= end_us:
+            self.fire()
+        self.clock.advance_to(end_us)
+
+    @precondition(lambda self: self.sequencer.deadline is not None)
+    @rule()
+    def fire(self) -> None:
+        before = self.sequencer.deadline
+        self.clock.advance_to(before)
+        self.give(TimerFired())
+        after = self.sequencer.deadline
+        assert after is None or after > self.clock.mono_us
+
+    @rule(changes=CHANGES, busy=st.booleans(), tickers_first=st.booleans())
+    def recover(self, changes: list[Change], *, busy: bool, tickers_first: bool) -> None:
+        """No more faults: the book is right again before long, and without asking much."""
+        begin_us, fetches = self.clock.mono_us, len(self.fetches_us)
+        while not self.is_right():
+            assert self.clock.mono_us - begin_us <= RECOVERY_US
+            if busy:
+                self.trade([changes], "stay")
+            self.flush()
+            if tickers_first:
+                self.deliver_tickers(len(self.tickers))
+            self.deliver_deltas(len(self.deltas))
+            self.deliver_tickers(len(self.tickers))
+            while self.asked:
+                self.answer(0, newest=False)
+            if not self.is_right():
+                self.wait(SECOND)
+        spent = len(self.fetches_us) - fetches
+        assert spent <= RECOVERY_FETCHES
+        event(f"recovery: {(self.clock.mono_us - begin_us) // (10 * SECOND)}0 s, {spent} snapshots")
+
+    def is_right(self) -> bool:
+        """The book is the true one, and nothing is on its way that could change it."""
+        return self.book.live and self.book.engine_us == self.market.engine_us and self.shows(self.book.engine_us)
+
+    def shows(self, engine_us: int) -> bool:
+        """Whether the book is the true one of that time, as far as it claims to know."""
+        last, bids, asks = self.market.states[engine_us]
+        floor, ceiling = self.book.coverage.lowest_bid, self.book.coverage.highest_ask
+        known_bids = {price: quantity for price, quantity in bids.items() if floor is None or price >= floor}
+        known_asks = {price: quantity for price, quantity in asks.items() if ceiling is None or price <= ceiling}
+        return (self.book.last, dict(self.book.bids()), dict(self.book.asks())) == (last, known_bids, known_asks)
+
+    # What always holds.
+
+    @invariant()
+    def a_live_book_is_the_true_one_of_its_id(self) -> None:
+        assert not self.book.live or self.wrong_us is not None or self.shows(self.book.engine_us)
+
+    @invariant()
+    def a_live_book_is_never_crossed_or_used_up(self) -> None:
+        assert not self.book.live or not (self.book.crossed or self.book.exhausted)
+
+    @invariant()
+    def the_events_tell_the_whole_story(self) -> None:
+        assert self.book.live == (self.run_last is not None)
+        assert not self.book.live or self.book.last == self.run_last
+        assert self.sequencer.verified == self.run_verified
+
+    @invariant()
+    def something_is_always_under_way(self) -> None:
+        """With a link there is a timer: no book is ever forgotten."""
+        assert (self.sequencer.deadline is not None) == (self.in_force_us is not None)
+
+    @invariant()
+    def snapshots_are_asked_for_now_and_then(self) -> None:
+        since_us = self.clock.mono_us - 60 * SECOND
+        for moments in (self.fetches_us, self.excused_us):
+            while moments and moments[0] <= since_us:
+                moments.popleft()
+        assert len(self.fetches_us) <= FETCHES_PER_MINUTE + 4 * len(self.excused_us)
+
+
+TestBook = BookMachine.TestCase
+TestBook.settings = settings(
+    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
