@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TypeAlias
 
 import pytest
-from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -63,54 +63,57 @@ class Market:
     def __init__(self) -> None:
         self.last = 10_000
         self.engine_us = ENGINE_US
-        self.sides: dict[str, Side] = {"bid": {10: 5, 11: 5, 12: 5, 13: 5}, "ask": {15: 5, 16: 5, 17: 5, 18: 5}}
+        five = Decimal(5)
+        self.sides: dict[str, Side] = {
+            "bid": {Decimal(price): five for price in (10, 11, 12, 13)},
+            "ask": {Decimal(price): five for price in (15, 16, 17, 18)},
+        }
         self.states: dict[int, tuple[int, Side, Side]] = {}
         self.epoch_us = self.engine_us
         """The first engine time since the ids started over."""
         self.started_over = False
         self.first = 0
-        self.touched: dict[tuple[str, int], None] = {}
+        """Of the next frame; 0 while it holds no event."""
+        self.touched: dict[tuple[str, Decimal], None] = {}
         self._record()
 
     def _record(self) -> None:
         self.states[self.engine_us] = (self.last, dict(self.sides["bid"]), dict(self.sides["ask"]))
 
     @property
-    def top(self) -> tuple[int | None, int | None, int | None, int | None]:
+    def top(self) -> tuple[Level | None, Level | None]:
         bids, asks = self.sides["bid"], self.sides["ask"]
-        bid, ask = max(bids, default=None), min(asks, default=None)
-        return (bid, None if bid is None else bids[bid], ask, None if ask is None else asks[ask])
+        return max(bids.items(), default=None), min(asks.items(), default=None)
 
     def happen(self, changes: Sequence[Change], mono_us: int) -> BookTicker | None:
         """One book event; an order takes what stands in its way, so the true book is never crossed."""
         before = self.top
         self.last += 1
         self.engine_us = max(self.engine_us + 1, ENGINE_US + mono_us)
-        if not self.first:
-            self.first = self.last
+        self.first = self.first or self.last
         for side, price, quantity in changes:
             other = "ask" if side == "bid" else "bid"
-            crossed = [at for at in self.sides[other] if (at <= price if side == "bid" else at >= price)] if quantity else []
-            for at in crossed:
-                del self.sides[other][at]
-                self.touched[other, at] = None
-            self.sides[side][price] = quantity
-            if not quantity:
-                del self.sides[side][price]
+            if quantity:
+                for at in [at for at in self.sides[other] if (at <= price if side == "bid" else at >= price)]:
+                    del self.sides[other][at]
+                    self.touched[other, at] = None
+                self.sides[side][price] = quantity
+            else:
+                self.sides[side].pop(price, None)
             self.touched[side, price] = None
         self._record()
         if self.top == before:
             return None
-        bid, bid_quantity, ask, ask_quantity = self.top
+        (bid, bid_quantity), (ask, ask_quantity) = (level or (None, None) for level in self.top)
         return BookTicker(
             emitted_us=self.engine_us,
             symbol=SYMBOL,
             engine_us=self.engine_us,
             update_id=self.last,
-            bid_price=None if bid is None else Decimal(bid),
-            bid_quantity=None if bid_quantity is None else Decimal(bid_quantity),
-            ask_price=None if ask is None else Decimal(ask),
-            ask_quantity=None if ask_quantity is None else Decimal(ask_quantity),
+            bid_price=bid,
+            bid_quantity=bid_quantity,
+            ask_price=ask,
+            ask_quantity=ask_quantity,
         )
 
     def flush(self) -> Depth | None:
@@ -119,7 +122,7 @@ class Market:
             return None
         levels: dict[str, list[Level]] = {"bid": [], "ask": []}
         for side, price in self.touched:
-            levels[side].append((Decimal(price), Decimal(self.sides[side].get(price, 0))))
+            levels[side].append((price, self.sides[side].get(price, Decimal(0))))
         delta = Depth(
             emitted_us=self.engine_us,
             symbol=SYMBOL,
@@ -133,7 +136,7 @@ class Market:
         return delta
 
     def forget(self) -> None:
-        """What happened so far is not in the next frame."""
+        """What happened so far is in no frame."""
         self.first = 0
         self.touched = {}
 
@@ -146,19 +149,33 @@ class Market:
         self.epoch_us = self.engine_us
         self._record()
 
-    def snapshot(self, engine_us: int, attempt: int, limit: int) -> SnapshotArrived:
+    def snapshot(self, attempt: int, stale: int, limit: int) -> SnapshotArrived:
+        """What REST says, so many updates late."""
+        moments = [engine_us for engine_us in self.states if engine_us >= self.epoch_us]
+        engine_us = moments[max(0, len(moments) - 1 - stale)]
         last, bids, asks = self.states[engine_us]
         return SnapshotArrived(
             attempt=attempt,
             last_update_id=last,
             engine_us=engine_us,
-            bids=[(Decimal(price), Decimal(bids[price])) for price in sorted(bids)[-limit:]],
-            asks=[(Decimal(price), Decimal(asks[price])) for price in sorted(asks)[:limit]],
+            bids=sorted(bids.items())[-limit:],
+            asks=sorted(asks.items())[:limit],
             limit=limit,
         )
 
 
-CHANGES = st.lists(st.tuples(st.sampled_from(["bid", "ask"]), st.integers(8, 20), st.sampled_from([0, 0, 1, 2, 5])), max_size=3)
+PRICES = st.integers(8, 20).map(Decimal)
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["bid", "ask"]), PRICES, st.sampled_from([0, 0, 1, 2, 5]).map(Decimal)), max_size=3
+)
+
+
+def _words(reason: str) -> str:
+    return "".join(character for character in reason if not character.isdigit())[:24]
+
+
+def _other(levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    return tuple((price, quantity + 3) for price, quantity in levels)
 
 
 DELAYS_US = st.sampled_from([0, 1, 300 * MS, SETTLE_US])
@@ -191,26 +208,38 @@ class BookMachine(RuleBasedStateMachine):
         self.run_last: int | None = None
         """How far the events of a live book have come; None when there is none."""
         self.run_verified = False
+        self.desyncs: list[BookDesynced] = []
         self.fetches_us: deque[int] = deque()
         self.excused_us: deque[int] = deque()
         """When something happened that may cost a snapshot at once: a subscription or a command."""
 
     # What the sequencer is given, and what it says.
 
-    def give(self, given: SequencerInput) -> None:
-        match given:
+    def give(self, fed: SequencerInput) -> None:
+        match fed:
             case SnapshotArrived(attempt=attempt, last_update_id=last, engine_us=engine_us):
                 self.snapshot_us = engine_us
                 self.check_last = last if any(ask.attempt == attempt and not ask.urgent for ask in self.asked) else None
             case BookTicker(update_id=update_id):
                 self.tickers_seen.add(update_id)
-        outputs = self.sequencer.handle(given, self.clock.now)
+        outputs = self.sequencer.handle(fed, self.clock.now)
         for output in outputs:
             match output:
                 case FetchSnapshot(urgent=urgent):
                     assert urgent == (not self.book.live)
                     self.asked.append(output)
                     self.fetches_us.append(self.clock.mono_us)
+                case BookUnavailable(retry_us=retry_us, reason=reason):
+                    event(f"unavailable: {_words(reason)}")
+                    assert not self.book.live
+                    assert self.sequencer.deadline == self.clock.mono_us + retry_us
+                case BookDesynced(last=last, diverged=diverged, reason=reason):
+                    event(f"desynced: {_words(reason)}")
+                    assert self.run_last is not None
+                    assert last >= self.run_last
+                    assert not diverged or self.wrong_us is not None, "a right book was called wrong"
+                    self.run_last, self.run_verified = None, False
+                    self.desyncs.append(output)
                 case BookSynced():
                     assert self.run_last is None
                     self.run_last, self.check_last = output.last, None
@@ -218,35 +247,32 @@ class BookMachine(RuleBasedStateMachine):
                     self.check_top(output)
                 case BookChanged():
                     assert self.run_last is not None
-                    assert (output.first, output.delta) == (self.run_last + 1, given)
+                    assert (output.first, output.delta) == (self.run_last + 1, fed)
                     assert output.first <= output.last
-                    assert output.verified == (self.run_verified or any(isinstance(other, BookVerified) for other in outputs))
+                    matched = any(isinstance(other, TopMatched) for other in outputs)
+                    assert output.verified == (self.run_verified or matched)
                     self.run_last = output.last
                     self.check_top(output)
                 case TopMatched():
-                    assert (given.update_id if isinstance(given, BookTicker) else self.run_last) in self.tickers_seen
-                case BookVerified(last=last, against="bookTicker"):
-                    assert not self.run_verified
-                    assert last == self.run_last
-                    self.run_verified = True
-                case BookVerified(last=last, against="snapshot"):
-                    assert last == self.run_last
-                    assert self.check_last is not None
-                    assert last >= self.check_last
-                    self.check_last = None
-                    self.run_verified = True
-                    self.heal()
-                case BookDesynced(last=last, diverged=diverged, reason=reason):
-                    assert self.run_last is not None
-                    assert last >= self.run_last
-                    assert not diverged or self.wrong_us is not None, "a right book was called wrong"
-                    event(f"desynced: {''.join(character for character in reason if not character.isdigit())[:24]}")
-                    self.run_last, self.run_verified = None, False
-                case BookUnavailable(retry_us=retry_us):
-                    assert not self.book.live
-                    assert self.sequencer.deadline == self.clock.mono_us + retry_us
+                    event("top matched")
+                    assert (fed.update_id if isinstance(fed, BookTicker) else self.run_last) in self.tickers_seen
+                case BookVerified():
+                    self.check_verified(output)
                 case _:
                     raise AssertionError(output)
+
+    def check_verified(self, output: BookVerified) -> None:
+        """There was something to compare with."""
+        event(f"verified against {output.against}")
+        assert output.last == self.run_last
+        if output.against == "snapshot":
+            assert self.check_last is not None
+            assert output.last >= self.check_last
+            self.check_last = None
+            self.heal()
+        else:
+            assert not self.run_verified
+        self.run_verified = True
 
     def heal(self) -> None:
         """What began with a snapshot of that time or later holds nothing of the wrong delta."""
@@ -277,8 +303,13 @@ class BookMachine(RuleBasedStateMachine):
     def in_force(self) -> bool:
         return self.in_force_us is not None and self.in_force_us <= self.clock.mono_us
 
-    @rule(events=st.lists(CHANGES, min_size=1, max_size=4), then=st.sampled_from(["stay", "flush", "deliver"]))
-    def trade(self, events: list[list[Change]], then: str) -> None:
+    @rule(
+        events=st.lists(CHANGES, min_size=1, max_size=4),
+        then=st.sampled_from(["nothing", "deltas", "deltas, tickers", "tickers, deltas", "deltas but one", "wrong deltas"]),
+        at=st.integers(0, 3),
+    )
+    def trade(self, events: list[list[Change]], then: str, at: int) -> None:
+        """Some book events, and what becomes of their frames at once."""
         for changes in events:
             ticker = self.market.happen(changes, self.clock.mono_us)
             if not self.in_force:
@@ -288,21 +319,32 @@ class BookMachine(RuleBasedStateMachine):
                 self.tickers.append(ticker)
             if not self.aggregated:
                 self.flush()
-        if then != "stay":
-            self.flush()
-        if then == "deliver":
-            self.deliver_deltas(len(self.deltas))
+        if then == "nothing":
+            return
+        self.flush()
+        if then == "deltas but one" and self.deltas:
+            del self.deltas[at % len(self.deltas)]
+        if then == "tickers, deltas":
+            self.deliver_tickers(len(self.tickers))
+        self.deliver_deltas(len(self.deltas), wrong=at if then == "wrong deltas" else None)
+        if then == "deltas, tickers":
+            self.deliver_tickers(len(self.tickers))
 
     def flush(self) -> None:
         delta = self.market.flush()
         if delta is not None:
             self.deltas.append(delta)
 
-    @rule(count=st.integers(1, 5))
-    def deliver_deltas(self, count: int) -> None:
-        for _ in range(min(count, len(self.deltas))):
+    @rule(count=st.integers(1, 5), wrong=st.none() | st.integers(0, 4))
+    def deliver_deltas(self, count: int, wrong: int | None) -> None:
+        """One of them may say another quantity than the market."""
+        for number in range(min(count, len(self.deltas))):
             delta = self.deltas.popleft()
-            self.delivered.append(delta)
+            if number == wrong and (delta.bids or delta.asks):
+                self.wrong_us = max(self.wrong_us or 0, delta.engine_us)
+                delta = replace(delta, bids=_other(delta.bids), asks=_other(delta.asks))
+            else:
+                self.delivered.append(delta)
             self.give(delta)
 
     @rule(count=st.integers(1, 5))
@@ -325,8 +367,13 @@ class BookMachine(RuleBasedStateMachine):
         self.excused_us.append(self.clock.mono_us)
         self.give(StreamRequested())
 
-    @rule(down_us=st.sampled_from([0, SECOND, 20 * SECOND]), delay_us=DELAYS_US)
-    def lose_link(self, down_us: int, delay_us: int) -> None:
+    @rule(down_us=st.sampled_from([0, SECOND, 20 * SECOND]), delay_us=DELAYS_US, again=st.booleans())
+    def lose_link(self, down_us: int, delay_us: int, *, again: bool) -> None:
+        """Or only ask for the same stream again, which changes nothing for the exchange."""
+        if again:
+            self.excused_us.append(self.clock.mono_us)
+            self.give(StreamRequested())
+            return
         self.in_force_us = None
         self.deltas.clear()
         self.tickers.clear()
@@ -336,19 +383,12 @@ class BookMachine(RuleBasedStateMachine):
         self.wait(down_us)
         self.subscribe(delay_us)
 
-    @rule()
-    def request_again(self) -> None:
-        self.excused_us.append(self.clock.mono_us)
-        self.give(StreamRequested())
-
     # Faults.
 
     @precondition(lambda self: self.deltas)
-    @rule(index=st.integers(0, 3), deliver=st.booleans())
-    def drop_delta(self, index: int, *, deliver: bool) -> None:
+    @rule(index=st.integers(0, 3))
+    def drop_delta(self, index: int) -> None:
         del self.deltas[index % len(self.deltas)]
-        if deliver:
-            self.deliver_deltas(len(self.deltas))
 
     @precondition(lambda self: self.tickers)
     @rule(index=st.integers(0, 3))
@@ -360,15 +400,6 @@ class BookMachine(RuleBasedStateMachine):
     def repeat_delta(self, index: int) -> None:
         self.give(self.delivered[index % len(self.delivered)])
 
-    @precondition(lambda self: self.deltas)
-    @rule(side=st.sampled_from(["bids", "asks"]), price=st.integers(8, 20), quantity=st.sampled_from([0, 1, 7]))
-    def deliver_wrong_delta(self, side: str, price: int, quantity: int) -> None:
-        right = self.deltas.popleft()
-        levels = dict(right.bids if side == "bids" else right.asks)
-        wrong = tuple((levels | {Decimal(price): Decimal(quantity)}).items())
-        self.wrong_us = max(self.wrong_us or 0, right.engine_us)
-        self.give(replace(right, bids=wrong) if side == "bids" else replace(right, asks=wrong))
-
     # Snapshots.
 
     @precondition(lambda self: self.asked)
@@ -376,9 +407,7 @@ class BookMachine(RuleBasedStateMachine):
     def answer(self, stale: int, *, newest: bool) -> None:
         """With the book as it is, which the frames on their way have yet to reach, or as it was."""
         index = len(self.asked) - 1 if newest else 0
-        moments = [engine_us for engine_us in self.market.states if engine_us >= self.market.epoch_us]
-        engine_us = moments[max(0, len(moments) - 1 - stale)]
-        self.give(self.market.snapshot(engine_us, self.asked[index].attempt, self.limit))
+        self.give(self.market.snapshot(self.asked[index].attempt, stale, self.limit))
         del self.asked[index]
 
     @precondition(lambda self: self.asked)
@@ -417,12 +446,13 @@ class BookMachine(RuleBasedStateMachine):
         begin_us, fetches = self.clock.mono_us, len(self.fetches_us)
         while not self.is_right():
             assert self.clock.mono_us - begin_us <= RECOVERY_US
-            if busy:
-                self.trade([changes], "stay")
+            if busy or self.market.started_over:
+                # That the ids have started over is told by a frame, and by nothing else.
+                self.trade([changes], "nothing", 0)
             self.flush()
             if tickers_first:
                 self.deliver_tickers(len(self.tickers))
-            self.deliver_deltas(len(self.deltas))
+            self.deliver_deltas(len(self.deltas), wrong=None)
             self.deliver_tickers(len(self.tickers))
             while self.asked:
                 self.answer(0, newest=False)
@@ -476,5 +506,138 @@ class BookMachine(RuleBasedStateMachine):
 
 TestBook = BookMachine.TestCase
 TestBook.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=500, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+@pytest.mark.soak
+def test_book_for_long() -> None:
+    long = settings(TestBook.settings, max_examples=30_000, stateful_step_count=100)
+    run_state_machine_as_test(BookMachine, settings=long)  # type: ignore[no-untyped-call]
+
+
+# A delta that says another quantity than the market, in a book that was right until then.
+
+
+def wronged(side: str, price: Decimal, quantity: Decimal, *, aggregated: bool) -> BookMachine:
+    """One event is on its way into a live book, and the next frame is wrong."""
+    machine = BookMachine()
+    machine.begin(aggregated=aggregated, limit=1000, live=True, delay_us=0)
+    machine.trade([[(side, price, quantity)]], "nothing", 0)
+    machine.flush()
+    assert machine.book.live
+    return machine
+
+
+QUANTITIES = st.sampled_from([0, 1, 2, 9]).map(Decimal)
+
+
+@settings(deadline=None)
+@given(
+    level=st.sampled_from([("bid", Decimal(13)), ("bid", Decimal(14)), ("ask", Decimal(14)), ("ask", Decimal(15))]),
+    quantity=QUANTITIES.filter(bool),
+    aggregated=st.booleans(),
+    ticker_first=st.booleans(),
+)
+def test_a_wrong_level_at_the_top_is_found_by_the_next_ticker(
+    level: tuple[str, Decimal], quantity: Decimal, *, aggregated: bool, ticker_first: bool
+) -> None:
+    machine = wronged(*level, quantity, aggregated=aggregated)
+    if ticker_first:
+        machine.deliver_tickers(1)
+    machine.deliver_deltas(1, wrong=0)
+    machine.deliver_tickers(1)
+    assert [(desync.diverged, desync.reason[:4]) for desync in machine.desyncs] == [(True, "best")]
+    machine.recover([], busy=False, tickers_first=False)
+
+
+@settings(deadline=None)
+@given(
+    level=st.tuples(st.just("bid"), st.integers(8, 14).map(Decimal))
+    | st.tuples(st.just("ask"), st.integers(14, 20).map(Decimal)),
+    quantity=QUANTITIES,
+    aggregated=st.booleans(),
+    busy=st.booleans(),
+)
+def test_a_wrong_level_anywhere_is_found_by_a_snapshot(
+    level: tuple[str, Decimal], quantity: Decimal, *, aggregated: bool, busy: bool
+) -> None:
+    machine = wronged(*level, quantity, aggregated=aggregated)
+    machine.tickers.clear()
+    machine.deliver_deltas(1, wrong=0)
+    machine.recover([], busy=busy, tickers_first=False)
+    assert [(desync.diverged, desync.reason[:4]) for desync in machine.desyncs] == [(True, f"{level[0]} ")]
+    assert machine.book.live
+
+
+@settings(deadline=None)
+@given(st.lists(CHANGES, max_size=30), st.booleans())
+def test_a_right_book_is_never_called_wrong(events: list[list[Change]], aggregated: bool) -> None:  # noqa: FBT001 - drawn
+    """With tickers and a check a second, and no fault."""
+    machine = BookMachine()
+    machine.begin(aggregated=aggregated, limit=1000, live=True, delay_us=0)
+    for changes in events:
+        machine.verify()
+        machine.trade([changes], "deltas, tickers", 0)
+        machine.answer(0, newest=True)
+        machine.wait(SECOND)
+    assert machine.desyncs == []
+    assert machine.run_verified == bool(events)
+
+
+# The machine laws, on inputs of no market.
+
+LEVEL_LISTS = st.lists(st.tuples(PRICES, QUANTITIES), max_size=3).map(tuple)
+IDS = st.integers(0, 12)
+INPUTS: st.SearchStrategy[SequencerInput] = st.one_of(
+    st.just(StreamRequested()),
+    st.just(StreamRequested()),
+    st.builds(StreamEnded, st.sampled_from(["the link is down", "unsubscribed"])),
+    st.just(Verify(STREAM)),
+    st.builds(
+        lambda first, more, bids, asks, late_us: Depth(
+            emitted_us=0,
+            symbol=SYMBOL,
+            engine_us=ENGINE_US + first + more + late_us,
+            first_update_id=first,
+            last_update_id=first + more,
+            bids=bids,
+            asks=asks,
+        ),
+        IDS,
+        st.sampled_from([0, 0, 0, 2]),
+        LEVEL_LISTS,
+        LEVEL_LISTS,
+        st.sampled_from([0, 0, 0, 2 * SECOND]),
+    ),
+    st.builds(
+        lambda update_id, price, quantity: BookTicker(
+            emitted_us=0,
+            symbol=SYMBOL,
+            engine_us=0,
+            update_id=update_id,
+            bid_price=price,
+            bid_quantity=None if price is None else quantity,
+            ask_price=None,
+            ask_quantity=None,
+        ),
+        IDS,
+        st.none() | PRICES,
+        QUANTITIES,
+    ),
+    st.builds(
+        SnapshotArrived,
+        attempt=st.integers(1, 6),
+        last_update_id=IDS,
+        engine_us=IDS.map(ENGINE_US.__add__),
+        bids=LEVEL_LISTS,
+        asks=LEVEL_LISTS | st.just(()),
+        limit=st.sampled_from([2, 1000]),
+    ),
+    st.builds(SnapshotFailed, attempt=st.integers(1, 6), reason=st.just("503")),
+)
+
+
+@pytest.mark.parametrize("audit", [True, False])
+def test_the_sequencer_keeps_the_machine_laws(*, audit: bool) -> None:
+    check_machine(lambda: BookSequencer(STREAM, SYMBOL, audit=audit), INPUTS, max_gap_us=20 * SECOND, max_examples=200)

@@ -428,6 +428,14 @@ def test_one_market_on_a_small_terminal() -> None:
     ]
 
 
+def test_markets_side_by_side_have_each_its_own_style() -> None:
+    panels = [a_panel("M0"), a_panel("M1", live=False)]
+    lines = screen(a_board(*panels), CALM, width=80, height=24, depth=10)[:-2]
+    assert {str(line.style) for line in lines} == {""}
+    styles = [{str(span.style) for span in line.spans if span.end > span.start} for line in lines[2:12]]
+    assert all(style == {"red", "dim"} for style in styles[:6])
+
+
 def test_a_stale_book_looks_stale() -> None:
     board = a_board(a_panel())
     error = RemoteProtocolError("x")
