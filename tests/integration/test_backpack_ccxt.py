@@ -83,7 +83,7 @@ def test_public_rest_is_understood(rest: Any) -> None:
     assert rate["markPrice"] > 0
     assert rest.fetch_open_interest(PERPETUAL)["openInterestValue"] > 0
     assert rest.fetch_funding_rate_history(PERPETUAL, limit=3)
-    assert rest.fetch_time() > 1_600_000_000_000
+    assert int(rest.publicGetApiV1Time()) > 1_600_000_000_000
     assert rest.fetch_status()["status"] == "ok"
 
 

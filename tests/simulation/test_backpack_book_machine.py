@@ -207,6 +207,8 @@ class BookMachine(RuleBasedStateMachine):
         """The update id of a snapshot that the live book is to be compared with."""
         self.run_last: int | None = None
         """How far the events of a live book have come; None when there is none."""
+        self.reached = 0
+        """How far the book has come since its stream was requested."""
         self.run_verified = False
         self.desyncs: list[BookDesynced] = []
         self.fetches_us: deque[int] = deque()
@@ -222,6 +224,8 @@ class BookMachine(RuleBasedStateMachine):
                 self.check_last = last if any(ask.attempt == attempt and not ask.urgent for ask in self.asked) else None
             case BookTicker(update_id=update_id):
                 self.tickers_seen.add(update_id)
+            case StreamRequested():
+                self.reached = 0
         outputs = self.sequencer.handle(fed, self.clock.now)
         for output in outputs:
             match output:
@@ -238,10 +242,13 @@ class BookMachine(RuleBasedStateMachine):
                     assert self.run_last is not None
                     assert last >= self.run_last
                     assert not diverged or self.wrong_us is not None, "a right book was called wrong"
+                    assert "overlap" not in reason
+                    assert "went back" not in reason or self.market.started_over
                     self.run_last, self.run_verified = None, False
                     self.desyncs.append(output)
                 case BookSynced():
                     assert self.run_last is None
+                    assert output.last >= self.reached or self.market.started_over
                     self.run_last, self.check_last = output.last, None
                     self.heal()
                     self.check_top(output)
@@ -411,11 +418,17 @@ class BookMachine(RuleBasedStateMachine):
         del self.asked[index]
 
     @precondition(lambda self: self.asked)
-    @rule(silently=st.booleans())
-    def fail(self, *, silently: bool) -> None:
-        attempt = self.asked.popleft().attempt
-        if not silently:
+    @rule(how=st.sampled_from(["told", "silent", "crossed"]))
+    def fail(self, how: str) -> None:
+        attempt = self.asked[0].attempt
+        if how == "told":
             self.give(SnapshotFailed(attempt=attempt, reason="503"))
+        elif how == "crossed":
+            crossed = self.market.snapshot(attempt, 0, self.limit)
+            self.give(
+                replace(crossed, asks=[*crossed.asks, (Decimal(1), Decimal(1))], bids=[*crossed.bids, (Decimal(2), Decimal(1))])
+            )
+        self.asked.popleft()
 
     @rule()
     def verify(self) -> None:
@@ -491,6 +504,12 @@ class BookMachine(RuleBasedStateMachine):
         assert self.sequencer.verified == self.run_verified
 
     @invariant()
+    def a_book_never_goes_back(self) -> None:
+        if self.run_last is not None:
+            assert self.run_last >= self.reached or self.market.started_over
+            self.reached = self.run_last
+
+    @invariant()
     def something_is_always_under_way(self) -> None:
         """With a link there is a timer: no book is ever forgotten."""
         assert (self.sequencer.deadline is not None) == (self.in_force_us is not None)
@@ -511,9 +530,10 @@ TestBook.settings = settings(
 
 
 @pytest.mark.soak
-def test_book_for_long() -> None:
-    long = settings(TestBook.settings, max_examples=30_000, stateful_step_count=100)
-    run_state_machine_as_test(BookMachine, settings=long)  # type: ignore[no-untyped-call]
+def test_book_for_long(pytestconfig: pytest.Config) -> None:
+    if "soak" not in pytestconfig.getoption("markexpr"):
+        pytest.skip("takes long: pytest -m soak")
+    run_state_machine_as_test(BookMachine, settings=settings(TestBook.settings, max_examples=20_000, stateful_step_count=100))
 
 
 # A delta that says another quantity than the market, in a book that was right until then.
