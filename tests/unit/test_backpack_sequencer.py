@@ -375,8 +375,9 @@ def test_a_first_frame_that_does_not_join_on_costs_another_snapshot() -> None:
     bench.give(snapshot(1, 5))
     reason = "the snapshot is too old: it ends at 5, the stream needs 6"
     assert bench.give(delta(7)) == [unavailable(reason, 200 * MS)]
+    assert bench.give(delta(8)) == []
     assert bench.fire() == [fetch(2)]
-    assert bench.give(snapshot(2, 6)) == [synced(7)]
+    assert bench.give(snapshot(2, 6)) == [synced(8)]
 
 
 def test_a_first_frame_that_does_not_join_on_while_another_snapshot_is_on_its_way() -> None:
@@ -644,6 +645,31 @@ def test_ids_may_start_over_with_the_link_before_there_was_a_book() -> None:
     bench.give(StreamRequested(), delta(1000), StreamEnded("the link is down"))
     assert bench.give(StreamRequested(), delta(3)) == [fetch(2)]
     assert bench.give(snapshot(2, 2)) == [synced(3)]
+
+
+def test_ids_may_start_over_with_the_link_while_a_book_is_fetched_anew() -> None:
+    bench = live(1000)
+    bench.give(ticker(1000, None))
+    assert bench.give(StreamEnded("the link is down"), StreamRequested()) == [fetch(3)]
+    bench.clock.advance(SECOND)
+    assert bench.give(snapshot(3, 5)) == [fetch(4)]
+    assert bench.give(snapshot(4, 5)) == [synced(5)]
+
+
+def test_a_held_snapshot_is_of_no_use_to_the_next_subscription() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), snapshot(1, 5))
+    assert bench.give(StreamEnded("the link is down"), StreamRequested()) == [fetch(2)]
+    assert bench.give(delta(6)) == []
+    assert bench.give(snapshot(2, 6)) == [synced(6)]
+
+
+def test_a_check_ends_with_its_subscription() -> None:
+    bench = live(10)
+    bench.fire()
+    assert bench.give(StreamRequested()) == [desynced(10, "requested anew"), fetch(3)]
+    assert bench.give(delta(12)) == []
+    assert bench.give(snapshot(3, 11)) == [synced(12)]
 
 
 def test_a_stream_that_is_requested_anew_begins_again() -> None:
