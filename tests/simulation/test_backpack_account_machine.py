@@ -337,7 +337,7 @@ def test_long_runs_with_many_disconnects() -> None:
         for _ in range(1_500):
             what = random.choices(
                 ["place", "fill", "cancel", "hear", "answer", "arrive", "timer", "connect", "disconnect"],
-                [6, 10, 2, 30, 12, 12, 6, 4, 0.4],
+                [6, 10, 2, 30, 12, 12, 1, 4, 0.4],
             )[0]
             world.step(what, random.randrange(30))
         world.settle()
