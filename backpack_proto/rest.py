@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, cast
 
 from msgspec import Struct
 
 from .decoding import decode
-from .endpoints import BATCH, ENDPOINTS, Checked, Endpoint, find_endpoint
+from .endpoints import ENDPOINTS, Checked, Endpoint, find_endpoint
 from .errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
 from .inputs import Arguments, Parameter
 from .outputs import HttpRequest
@@ -95,7 +95,7 @@ def parse_response(
 ) -> object:
     """Return the typed answer of a call, `endpoint.result`; None for an empty one, such as 202 and 204.
 
-    `parameters` are those of the call, for a snapshot repeats some of them; `retry_after_us` is the Retry-After header, if any;
+    `parameters` are those of the request, for a snapshot repeats some of them; `retry_after_us` is the Retry-After header, if any;
     `headers` hold the page counts of a history, which is a `Page` with or without them.
 
     Raises:
@@ -103,7 +103,7 @@ def parse_response(
         OutcomeUnknown: the call was to change something, and may have done so.
         RemoteProtocolError: the exchange accepted, but its answer cannot be read.
     """
-    checked = endpoint.check(parameters)
+    checked = cast("Checked", {name: value for name, value in parameters.items() if value is not None})
     if not 200 <= status < 300:
         refusal = _refusal(endpoint, status, body, retry_after_us)
         if not endpoint.idempotent and (status >= 500 or status == _REQUEST_TIMEOUT or refusal.code == _TIMEOUT_CODE):
