@@ -331,6 +331,7 @@ def test_whatever_is_lost_and_whenever_it_is_read_the_ledger_is_the_account(trac
 
 def test_long_runs_with_many_disconnects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backpack_proto.account.PAGE", 1_000)
+    syncs = 0
     for seed in range(4):
         random = Random(seed)
         world = World()
@@ -344,7 +345,8 @@ def test_long_runs_with_many_disconnects(monkeypatch: pytest.MonkeyPatch) -> Non
             world.step(what, random.randrange(30))
         world.settle()
         world.assert_the_same()
-        assert sum(isinstance(event, AccountSynced) for event in world.events) >= 3
+        syncs += sum(isinstance(event, AccountSynced) for event in world.events)
+    assert syncs > 2 * 4, "every ledger is synced at its beginning and at its end; some must be in between"
 
 
 def test_a_fill_that_the_stream_swallowed_is_found_by_the_next_one() -> None:
