@@ -87,6 +87,10 @@ class Call(Command, frozen=True, gc=False, kw_only=True):
     """A name of the endpoint table, an instruction, or a method and a path: whatever `endpoints.find_endpoint` knows."""
     parameters: Arguments = {}
 
+    def __repr__(self) -> str:
+        # Values stay out of logs, for some of them are secret.
+        return f"Call({self.call_id}, {self.endpoint}, {', '.join(self.parameters) or 'no parameters'})"
+
 
 class Connected(Fact, frozen=True, gc=False):
     """The websocket handshake is done; frames can be sent."""

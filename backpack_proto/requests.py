@@ -146,8 +146,11 @@ class Requests:
             case ResponseReceived():
                 return self._answered(given, now)
             case RequestFailed(request_id=request_id):
-                call = self._open.pop(request_id, None)
-                return [] if call is None else self._settle(call, _failure(call, given.reason, sent=given.sent), now)
+                call = self._open.get(request_id)
+                if call is None or call.state is not State.SENT:
+                    return []
+                del self._open[request_id]
+                return self._settle(call, _failure(call, given.reason, sent=given.sent), now)
             case TimerFired():
                 outputs = self._clocked(self._clock.handle(given, now), now)
                 return [*outputs, *self._granted(self._pacer.handle(given, now), now)]
