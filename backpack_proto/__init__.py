@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from .book import Book, Coverage
 from .clock import ClockStepped
-from .endpoints import ENDPOINTS, Endpoint
+from .endpoints import ENDPOINTS, Endpoint, find_endpoint
 from .errors import (
     ApiError,
     BackpackError,
     InvalidKey,
     InvalidStream,
     LocalProtocolError,
+    OutcomeUnknown,
     RemoteProtocolError,
     UnknownSymbol,
 )
@@ -116,6 +117,7 @@ from .payloads import (
     TriggerFailed,
     TriggerPlaced,
 )
+from .results import Page
 from .session import Session
 from .signing import Scheme, Signer
 from .streams import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, Stream, parse_channel, parse_stream, streams_for
@@ -187,8 +189,10 @@ __all__ = [
     "OrderFill",
     "OrderModified",
     "OrderUpdate",
+    "OutcomeUnknown",
     "Output",
     "PacerState",
+    "Page",
     "Parameter",
     "Payload",
     "PeerSilent",
@@ -239,6 +243,7 @@ __all__ = [
     "UnknownSymbol",
     "Unsubscribe",
     "Verify",
+    "find_endpoint",
     "parse_channel",
     "parse_stream",
     "streams_for",

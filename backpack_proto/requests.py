@@ -245,7 +245,7 @@ class Requests:
             self._pacer.handle(Cancel(request_id), now)
         outputs: list[RequestsOutput] = []
         for call in calls.values():
-            outputs += self._settle(call, _abandoned(call, f"{reason} before the answer came"), now)
+            outputs += self._settle(call, _abandoned(call, reason), now)
         return outputs
 
 
@@ -263,9 +263,11 @@ def _failure(call: _Open, reason: str, *, sent: bool) -> BackpackError:
 
 
 def _abandoned(call: _Open, reason: str) -> BackpackError:
-    if call.state is State.SENT and not call.endpoint.idempotent:
-        return outcome_unknown(call.endpoint, call.parameters, reason)
-    return LocalProtocolError(f"{call.endpoint.name}: {reason}")
+    if call.endpoint.idempotent:
+        return LocalProtocolError(f"{call.endpoint.name}: {reason} before the answer came")
+    if call.state is State.SENT:
+        return outcome_unknown(call.endpoint, call.parameters, f"{reason} before the answer came")
+    return LocalProtocolError(f"{call.endpoint.name} was not sent: {reason}")
 
 
 def _time_probe(now: Now) -> _Open:
