@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .clock import ClockProbeFailed, ClockSampled, ExchangeClock, MeasureClock, StartMeasuring
+from .clock import ClockProbeFailed, ClockSampled, ExchangeClock, MeasureClock, StartMeasuring, StopMeasuring
 from .endpoints import Checked, Endpoint, find_endpoint
 from .errors import ApiError, BackpackError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
 from .inputs import Arguments, RequestFailed, ResponseReceived, TimerFired
@@ -240,6 +240,7 @@ class Requests:
         return passed
 
     def _abandon(self, reason: str, now: Now) -> list[RequestsOutput]:
+        self._clock.handle(StopMeasuring(), now)
         calls, self._open = self._open, {}
         for request_id in calls:
             self._pacer.handle(Cancel(request_id), now)

@@ -372,9 +372,10 @@ class BookSequencer:
         verdict = self._tops.ticker_arrived(ticker, self.book.last, now.mono_us)
         since_us = self._tops.outrun_since_us
         if since_us is not None and now.mono_us - max(since_us, self._live_since_us) >= LAG_US:
-            return self._resync(
-                ticker, f"the depth stream is stuck at {self.book.last}, bookTicker is at {ticker.update_id}", now
-            )
+            # Whatever they were, the book that follows is not to be called stuck on account of the same tickers.
+            self._tops.reset()
+            reason = f"the depth stream is stuck at {self.book.last}, bookTicker is at {ticker.update_id}"
+            return self._resync(ticker, reason, now)
         return self._judge(ticker, verdict, now)
 
     def _judge(self, given: SequencerInput, verdict: Verdict | str, now: Now) -> Sequence[SequencerOutput]:

@@ -131,14 +131,14 @@ def _fact(event: Event) -> tuple[str, str] | None:
             return "top", f"{bid} / {ask}"
         case Ticker():
             label = "external" if isinstance(event, ExternalTicker) else "24h"
-            change = _percent(_ratio(event.last_price, event.first_price) - 1)
+            change = _percent(_ratio(event.last_price, event.first_price) - 1, ".2f")
             text = (
                 f"{plain(event.last_price)} {change} low {plain(event.low)} high {plain(event.high)} vol {plain(event.volume)}"
             )
             return label, text
         case MarkPrice():
             index = "" if event.index_price is None else f" index {plain(event.index_price)}"
-            funding = "" if event.funding_rate is None else f" funding {_percent(event.funding_rate, digits=4)}"
+            funding = "" if event.funding_rate is None else f" funding {_percent(event.funding_rate)}"
             return "mark", f"{plain(event.mark_price)}{index}{funding}"
         case OpenInterest():
             return "open interest", plain(event.open_interest)
@@ -158,5 +158,5 @@ def _ratio(value: Decimal, base: Decimal) -> Decimal:
     return value / base if base and sane(value) and sane(base) else Decimal(1)
 
 
-def _percent(fraction: Decimal, *, digits: int = 2) -> str:
-    return f"{fraction * 100:+.{digits}f} %" if sane(fraction) else "-"
+def _percent(fraction: Decimal, form: str = "f") -> str:
+    return f"{(fraction * 100).normalize():+{form}} %" if sane(fraction) else "-"

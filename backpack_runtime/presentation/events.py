@@ -24,6 +24,7 @@ _LEFT_OUT = ("delta",)
 """The levels of the book are what a reader of JSON needs; what changed among them is not repeated."""
 _TEXT_LEVELS = 3
 
+# What JSON does not know, errors and identifiers, is text.
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
@@ -57,7 +58,8 @@ def members(event: Event) -> dict[str, object]:
         if name in _LEVELS:
             found[name] = [[plain(price), plain(quantity)] for price, quantity in getattr(event, name)]
         elif name not in _LEFT_OUT:
-            found[name] = _value(getattr(event, name))
+            value = getattr(event, name)
+            found[name] = plain(value) if isinstance(value, Decimal) else value
     if kind is BookSynced:
         found |= {"first": None, "verified": False}
     return found
@@ -95,17 +97,6 @@ def time_of_day(unix_us: int, *, digits: int = 0) -> str:
 def printable(text: str) -> str:
     """Text on one line and without control characters: what the exchange sends must not move the cursor."""
     return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _value(value: object) -> object:
-    """A value as JSON has it."""
-    if isinstance(value, Decimal):
-        return plain(value)
-    if isinstance(value, str | BaseException):
-        return str(value)
-    if isinstance(value, tuple | list):
-        return [_value(item) for item in value]
-    return value
 
 
 def _levels(levels: Iterable[Level]) -> str:

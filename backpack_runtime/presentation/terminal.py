@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import NamedTuple
 
 from rich.text import Text
@@ -102,21 +102,21 @@ def _plain_line(board: Board, panel: Panel, counters: Counters) -> str:
 
 
 def _cell(panel: Panel, width: int, height: int, depth: int) -> list[Text]:
-    lines = [_title(panel, min(width, LADDER_WIDTH)), _state(panel)]
-    room = height - len(lines)
-    facts = [_fact(label, text) for label, text in sorted(panel.facts.items())][: max(room, 0)]
+    beside = panel.book is not None and panel.trades is not None and width >= 2 * CELL_WIDTH + len(SEPARATOR)
+    left = min((width - len(SEPARATOR)) // 2 if beside else width, LADDER_WIDTH)
+    lines = [_title(panel, left), _state(panel)]
+    room = max(height - len(lines), 0)
+    facts = [_fact(label, text) for label, text in sorted(panel.facts.items())][:room]
     if panel.book is None:
         lines += facts + _tape(panel, room - len(facts))
-    elif panel.trades is not None and width >= 2 * CELL_WIDTH + len(SEPARATOR):
-        left = min((width - len(SEPARATOR)) // 2, LADDER_WIDTH)
+    elif beside:
         ladder = _ladder(panel, panel.book, left, min((room - 1) // 2, depth))
         right = facts + _tape(panel, room - len(facts))
-        right += [Text()] * (room - len(right))
-        ladder += [Text()] * (room - len(ladder))
-        lines += [_side_by_side([_fit(one, left), two], "   ") for one, two in zip(ladder, right, strict=False)]
+        pairs = islice(zip_longest(ladder, right, fillvalue=Text()), room)
+        lines += [_side_by_side([_fit(one, left), two], "   ") for one, two in pairs]
     else:
         tape = min(TAPE_LINES, room // 3) if panel.trades is not None else 0
-        lines += _ladder(panel, panel.book, min(width, LADDER_WIDTH), min((room - len(facts) - tape - 1) // 2, depth))
+        lines += _ladder(panel, panel.book, left, min((room - len(facts) - tape - 1) // 2, depth))
         lines += facts
         lines += _tape(panel, height - len(lines))
     lines += [Text()] * (height - len(lines))

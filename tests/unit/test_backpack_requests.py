@@ -118,6 +118,14 @@ def test_abandoning_settles_what_was_sent_and_what_was_not(clock: FakeClock) -> 
     assert requests.handle(ResponseReceived(request_id=1, status=200, body=b"pong"), clock.now) == []
 
 
+def test_abandoning_ends_the_measuring_of_the_clock(clock: FakeClock) -> None:
+    requests = Requests(None)
+    requests.handle(MeasureTime(), clock.now)
+    assert requests.deadline is not None
+    assert requests.handle(Abandon("closed"), clock.now) == []
+    assert requests.deadline is None
+
+
 def test_the_exchange_s_clock_is_measured_on_demand(clock: FakeClock) -> None:
     requests = Requests(None)
     assert requests.exchange_unix_us(clock.now) == clock.now.unix_us

@@ -776,7 +776,19 @@ def test_a_book_that_tickers_have_outrun_is_stuck() -> None:
     assert bench.give(ticker(15)) == []
     bench.clock.advance(1)
     assert bench.give(ticker(16)) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 16"), fetch(2)]
-    assert bench.give(snapshot(2, 16)) == [synced(16), MATCHED, verified(16, "bookTicker")]
+    assert bench.give(snapshot(2, 16)) == [synced(16)]
+
+
+def test_tickers_that_the_stream_never_reaches_cost_one_snapshot() -> None:
+    bench = live(10, audit=False)
+    bench.give(ticker(1012), ticker(1013), ticker(1014))
+    bench.clock.advance(20 * SECOND)
+    assert bench.give(ticker(10))[1:] == [fetch(2)]
+    bench.give(snapshot(2, 10))
+    for last in range(11, 40):
+        bench.clock.advance(SECOND)
+        assert bench.give(given := delta(last)) == [changed(given, verified=last > 11)]
+        assert MATCHED in bench.give(ticker(last))
 
 
 def test_a_busy_ticker_does_not_hide_that_the_depth_stream_is_stuck() -> None:
