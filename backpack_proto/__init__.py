@@ -20,6 +20,8 @@ from .errors import (
     UnknownSymbol,
 )
 from .inputs import (
+    Argument,
+    Arguments,
     BytesReceived,
     Call,
     Close,
@@ -129,6 +131,8 @@ __all__ = [
     "KLINE_INTERVALS",
     "Action",
     "ApiError",
+    "Argument",
+    "Arguments",
     "BackpackError",
     "BalanceUpdate",
     "Book",

@@ -235,6 +235,18 @@ def test_a_batch_on_its_way_is_unknown_order_by_order(clock: FakeClock) -> None:
     assert settled.result.orders == (("SOL_USDC", 7), ("SOL_USDC", None))
 
 
+def test_what_is_in_line_has_no_answer_yet(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    while requests.budget(clock.now).standard_available:
+        requests.handle(ask("read"), clock.now)
+    assert requests.handle(place("me"), clock.now) == []
+    in_line = max(requests._open)
+    assert requests.handle(RequestFailed(request_id=in_line, reason="stray"), clock.now) == []
+    assert requests.handle(ResponseReceived(request_id=in_line, status=200, body=b"{}"), clock.now) == []
+    (request,) = sent(requests.handle(TimerFired(), clock.advance_to(requests.deadline)))
+    assert (request.request_id, request.request.method) == (in_line, "POST")
+
+
 def test_a_read_that_expired_is_signed_again_when_the_clock_is_known(clock: FakeClock) -> None:
     requests = Requests(SIGNER)
     (first,) = sent(requests.handle(ask("me", "balanceQuery"), clock.now))
