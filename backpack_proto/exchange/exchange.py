@@ -159,9 +159,7 @@ class Exchange:
             return [] if deadline is None or now.mono_us < deadline else self._advance(now)
         if isinstance(given, RequestReceived):
             outputs = self._advance(now)
-            outputs += self._gateway.handle(given, self._engine_us, now)
-            outputs += self._entry.fire(self._engine_us)
-            return outputs
+            return outputs + self._gateway.handle(given, self._engine_us, now)
         self._sockets.check(given)
         outputs = self._advance(now)
         outputs += self._sockets.handle(given, now)

@@ -143,6 +143,7 @@ class PrivateRoutes:
             body: list[Members] | Members = {} if method == "GET" else read_body(given.body)
             self._authentication.verify_request(given, instruction, _signed(text, body), engine_us)
             answer = handler(_Call(Query(path, text), body, engine_us))
+            self._frames += self._entry.fire(engine_us)
         except ApiError as error:
             return self._frames, refuse(given.request_id, error)
         if isinstance(answer, Respond):
