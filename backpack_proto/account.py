@@ -55,6 +55,7 @@ __all__ = [
     "Read",
     "ReadAccount",
     "ReadFailed",
+    "Reading",
 ]
 
 SETTLE_US = 1_000_000
@@ -278,7 +279,7 @@ class Account:
         raise TypeError(f"not an input of an account: {type(given).__name__}")
 
     def _request(self, given: AccountRequested, exchange_ms: int, now: Now) -> list[AccountOutput]:
-        outputs = self._stale("requested anew")
+        outputs: list[AccountOutput] = [AccountStale(reason="it is being read")]
         if self._since_ms is None:
             self._since_ms = self._baseline_ms = exchange_ms
         self._requested_ms = exchange_ms

@@ -19,6 +19,7 @@ __all__ = [
     "Connected",
     "Disconnected",
     "Fact",
+    "FollowAccount",
     "Given",
     "Open",
     "Parameter",
@@ -90,6 +91,10 @@ class Call(Command, frozen=True, gc=False, kw_only=True):
     def __repr__(self) -> str:
         # Values stay out of logs, for some of them are secret.
         return f"Call({self.call_id}, {self.endpoint}, {', '.join(self.parameters) or 'no parameters'})"
+
+
+class FollowAccount(Command, frozen=True, gc=False):
+    """Keep a ledger of the account: orders, fills, positions and balances, on this connection and on each that follows."""
 
 
 class Connected(Fact, frozen=True, gc=False):

@@ -27,7 +27,7 @@ CORE_LAYERS = (
     {"endpoints"},
     {"rest", "verification"},
     {"account", "clock", "connection", "heartbeat", "metrics", "pacing", "sequencer", "subscriptions"},
-    {"requests"},
+    {"reconciliation", "requests"},
     {"session"},
     {"exchange"},
     {"simulation", "testing"},
