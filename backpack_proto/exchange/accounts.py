@@ -178,6 +178,8 @@ class Account:
         """Every open order, triggers that wait included, by symbol and id, oldest first."""
         self.history: list[AccountOrder] = []
         """Every order that was ever accepted, oldest first."""
+        self.by_id: dict[str, list[AccountOrder]] = {}
+        """The same orders by the text of their id; several only if markets share it."""
         self.fills: list[AccountFill] = []
         """Every fill, oldest first."""
         self.funding: list[FundingPayment] = []
@@ -201,6 +203,12 @@ class Account:
     def open_orders(self) -> dict[int, OrderState]:
         """The open orders by id, triggers that wait included."""
         return {order.order_id: order.state for order in self.orders.values()}
+
+    def enlist(self, order: AccountOrder) -> None:
+        """Take in a new open order."""
+        self.orders[order.key] = order
+        self.history.append(order)
+        self.by_id.setdefault(str(order.order_id), []).append(order)
 
     def available(self, asset: str) -> int:
         """What can be spent, in units."""

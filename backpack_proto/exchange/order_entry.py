@@ -68,7 +68,7 @@ class OrderEntry:
         order.status = Status.TRIGGER_PENDING
         order.rising = request.trigger_price > reference_ticks(market, request.trigger_by)
         self._waiting.setdefault(market.symbol, []).append(order)
-        self._enlist(order)
+        self._account.enlist(order)
         return order, self._streams.order("triggerPlaced", order, engine_us)
 
     def find(self, symbol: str, order_id: int | None, client_id: int | None) -> AccountOrder | None:
@@ -146,10 +146,6 @@ class OrderEntry:
         frames = self._streams.position("positionAdjusted", market, held[1], engine_us)
         return frames + self._streams.balances(engine_us)
 
-    def _enlist(self, order: AccountOrder) -> None:
-        self._account.orders[order.key] = order
-        self._account.history.append(order)
-
     def _execute(self, market: Market, order: AccountOrder, engine_us: int) -> list[SendFrame]:
         """Fund an order and give it to the engine.
 
@@ -174,7 +170,7 @@ class OrderEntry:
             raise refusal("INVALID_ORDER", "Order would immediately match and take")
         order.lots, order.reserved, order.status = lots, reserve, Status.NEW
         if request.trigger_price is None:
-            self._enlist(order)
+            self._account.enlist(order)
         else:
             order.triggered_us = engine_us
         account.lock(order.spends, reserve)

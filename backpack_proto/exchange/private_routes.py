@@ -6,7 +6,9 @@ this exchange has none of, such as strategies or loans, is answered with an empt
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
@@ -206,7 +208,8 @@ class PrivateRoutes:
         return order_row(self._find(members))
 
     def _query_orders(self, call: _Call) -> Answer:
-        return [order_row(order) for order in self._account.orders.values() if self._wanted(call.query, order.request.listing)]
+        symbols = self._symbols(call.query)
+        return [order_row(order) for order in self._account.orders.values() if order.symbol in symbols]
 
     def _find(self, members: Members) -> AccountOrder:
         symbol, order_id, client_id = choose_order(members)
@@ -217,47 +220,46 @@ class PrivateRoutes:
         return order
 
     def _positions(self, call: _Call) -> Answer:
-        symbol = call.query.optional("symbol")
-        markets = [market for market, _ in self._account.open_positions.values() if self._wanted(call.query, market.listing)]
-        if symbol is not None and not markets:
+        symbols = self._symbols(call.query)
+        markets = [market for market, _ in self._account.open_positions.values() if market.symbol in symbols]
+        if call.query.optional("symbol") is not None and not markets:
             raise refusal("RESOURCE_NOT_FOUND", "Not Found", 404)
         return [position_row(self._account, market) for market in markets]
 
     def _order_history(self, call: _Call) -> Answer:
-        order_id = call.query.optional("orderId")
-        orders = [
-            order
-            for order in self._account.history
-            if self._wanted(call.query, order.request.listing) and order_id in {None, str(order.order_id)}
-        ]
-        rows, headers = page(call.query, orders)
+        order_id, symbols = call.query.optional("orderId"), self._symbols(call.query)
+        known = self._account.history if order_id is None else self._account.by_id.get(order_id, [])
+        rows, headers = page(call.query, [order for order in known if order.symbol in symbols])
         return _Page([order_history_row(order) for order in rows], headers)
 
     def _fill_history(self, call: _Call) -> Answer:
-        query = call.query
-        order_id = query.optional("orderId")
-        from_ms = query.integer("from", 0, minimum=0, maximum=10**17)
-        to_ms = query.integer("to", 10**17, minimum=0, maximum=10**17)
-        fills = [
+        query, fills = call.query, self._account.fills
+        order_id, symbols = query.optional("orderId"), self._symbols(query)
+        from_us = query.integer("from", 0, minimum=0, maximum=10**15) * 1000
+        until_us = (query.integer("to", 10**15, minimum=0, maximum=10**15) + 1) * 1000
+        first = bisect_left(fills, from_us, key=attrgetter("engine_us"))
+        wanted = [
             fill
-            for fill in self._account.fills
-            if self._wanted(query, self._listings[fill.symbol])
-            and order_id in {None, str(fill.order_id)}
-            and from_ms <= fill.engine_us // 1000 <= to_ms
+            for fill in fills[first : bisect_left(fills, until_us, key=attrgetter("engine_us"))]
+            if fill.symbol in symbols and order_id in {None, str(fill.order_id)}
         ]
-        rows, headers = page(query, fills)
+        rows, headers = page(query, wanted)
         return _Page([fill_row(fill) for fill in rows], headers)
 
     def _funding_history(self, call: _Call) -> Answer:
-        payments = [paid for paid in self._account.funding if self._wanted(call.query, self._listings[paid.symbol])]
-        rows, headers = page(call.query, payments)
+        symbols = self._symbols(call.query)
+        rows, headers = page(call.query, [payment for payment in self._account.funding if payment.symbol in symbols])
         return _Page([funding_row(payment) for payment in rows], headers)
 
-    def _wanted(self, query: Query, listing: Listing) -> bool:
-        """Whether a market is among those that a query asks for."""
+    def _symbols(self, query: Query) -> frozenset[str]:
+        """The markets that a query asks for."""
         kinds = [query.one_of("marketType", "MarketType", _KINDS, kind) for kind in query.all("marketType")]
         symbol = query.optional("symbol")
-        return symbol in {None, listing.symbol} and (not kinds or ("PERP" if listing.perpetual else "SPOT") in kinds)
+        return frozenset(
+            listing.symbol
+            for listing in self._listings.values()
+            if symbol in {None, listing.symbol} and (not kinds or ("PERP" if listing.perpetual else "SPOT") in kinds)
+        )
 
 
 def _paged(call: _Call, rows: list[dict[str, object]]) -> _Page:

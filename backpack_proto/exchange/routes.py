@@ -35,7 +35,6 @@ _ASSET_NAMES = {"SOL": "Solana", "BTC": "Bitcoin", "USDT": "Tether", "USDC": "US
 _EMPTY = (
     # No stock can be tokenised here; clients ask for the list together with the markets.
     "securities",
-    "borrowLend/apy",
     "borrowLend/markets",
     "borrowLend/markets/history",
     "collateral",
