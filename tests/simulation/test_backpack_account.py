@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from decimal import Decimal
 from random import Random
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from backpack_proto.exchange import LISTINGS, THROWAWAY_SECRET, Exchange
 from backpack_proto.exchange.faults import Fault
@@ -88,6 +90,27 @@ class Trader:
                 quantity=format(quantity, "f"),
                 timeInForce=self.random.choice(("GTC", "GTC", "GTC", "IOC")),
             )
+
+    def place_batch(self, count: int) -> None:
+        """Limit orders on one market, some of which trade at once, most of which rest."""
+        symbol = self.random.choice(SYMBOLS)
+        bids, asks, _ = self.exchange.levels(symbol)
+        orders: list[dict[str, Argument]] = []
+        for _ in range(count):
+            side = self.random.choice(("Bid", "Ask"))
+            touch = bids[0][0] if side == "Bid" else asks[0][0]
+            away = Decimal(self.random.randrange(-1, 300)) / 100
+            orders.append(
+                {
+                    "symbol": symbol,
+                    "side": side,
+                    "orderType": "Limit",
+                    "price": touch - away if side == "Bid" else touch + away,
+                    "quantity": Decimal(self.random.randrange(1, 100)) / 100,
+                }
+            )
+        self.calls += 1
+        self.simulation.give(Call(call_id=self.calls, endpoint="place_orders", parameters={"orders": orders}))
 
     def trade(self, actions: int, *, cut_every: int) -> None:
         for number in range(actions):
@@ -237,13 +260,115 @@ def test_calls_are_answered_with_typed_results() -> None:
     assert answers[3] == answers[0]
 
 
-@pytest.mark.soak
-def test_a_million_order_events_and_ten_thousand_disconnects() -> None:
-    """`BACKPACK_ACCOUNT_ACTIONS` says how many actions; each makes two order events or more on average."""
-    actions = int(os.environ.get("BACKPACK_ACCOUNT_ACTIONS", "500000"))
+class AccountMachine(RuleBasedStateMachine):
+    """Orders, fills and cancels on the simulated exchange, while the link breaks at arbitrary points."""
+
+    @initialize(seed=st.integers(0, 1_000))
+    def begin(self, seed: int) -> None:
+        self.trader = Trader(seed)
+        self.trader.settle()
+
+    @rule(count=st.integers(1, 20))
+    def place(self, count: int) -> None:
+        self.trader.place_batch(count)
+
+    @rule()
+    def act(self) -> None:
+        self.trader.act()
+
+    @rule(symbol=st.sampled_from(SYMBOLS))
+    def cancel_all(self, symbol: str) -> None:
+        self.trader.call("cancel_all_orders", symbol=symbol)
+
+    @rule(milliseconds=st.integers(0, 3_000))
+    def wait(self, milliseconds: int) -> None:
+        self.trader.simulation.run(milliseconds * 1_000)
+
+    @rule()
+    def cut(self) -> None:
+        self.trader.simulation.cut()
+
+    @rule(refusing=st.booleans())
+    def refuse(self, *, refusing: bool) -> None:
+        self.trader.simulation.refusing = refusing
+
+    @rule()
+    def fall_silent(self) -> None:
+        self.trader.simulation.mute = True
+
+    @rule()
+    def calm_down(self) -> None:
+        self._calm_down()
+
+    @rule(fault=st.sampled_from([*Fault, None]))
+    def fail_the_next_request(self, fault: Fault | None) -> None:
+        self.trader.exchange.faults.plan(fault)
+
+    @rule()
+    def reconcile(self) -> None:
+        self._calm_down()
+        self.trader.assert_the_same()
+
+    @invariant()
+    def no_fill_is_told_twice(self) -> None:
+        assert all(times == 1 for times in self.trader.told.values())
+
+    def teardown(self) -> None:
+        if hasattr(self, "trader"):
+            self._calm_down()
+            self.trader.assert_the_same()
+            assert self.trader.kinds["AccountDiverged"] == 0
+
+    def _calm_down(self) -> None:
+        self.trader.simulation.refusing = False
+        if self.trader.simulation.mute:
+            # What was swallowed while the exchange was mute is lost, and the link that lost it has to go.
+            self.trader.simulation.mute = False
+            self.trader.simulation.cut()
+
+
+TestAccount = AccountMachine.TestCase
+TestAccount.settings = settings(
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+def run_for_long(order_events: int, disconnects: int) -> None:
+    """Batches of orders near the touch and away from it, cancelled again, on a link that breaks all the time."""
     trader = Trader(99)
     trader.settle()
-    for _ in range(actions // 500):
-        trader.trade(500, cut_every=50)
-        trader.assert_the_same()
+    random = trader.random
+    while trader.kinds["OrderChanged"] < order_events or trader.disconnects < disconnects:
+        for _ in range(4):
+            trader.place_batch(20)
+            trader.simulation.run(random.randrange(5_000, 40_000))
+        trader.call("cancel_all_orders", symbol=random.choice(SYMBOLS))
+        # No faster than the request budget, or else the calls would queue up for ever.
+        trader.simulation.run(60 * SECOND, until=lambda: not trader.session.budget(trader.simulation.now).queued)
+        trader.simulation.run(random.randrange(0, 10_000))
+        if trader.disconnects * order_events < disconnects * trader.kinds["OrderChanged"]:
+            trader.disconnects += 1
+            trader.simulation.cut()
+            trader.simulation.run(random.randrange(0, 500_000))
+            if trader.disconnects % 2 == 0:
+                trader.settle()
+            if trader.disconnects % 25 == 0:
+                trader.assert_the_same()
+        trader.simulation.events.clear()
+        trader.simulation.requests.clear()
+    trader.assert_the_same()
     assert trader.kinds["AccountDiverged"] == 0
+    print(  # what a long run is for: how much it has seen
+        f"{trader.kinds['OrderChanged']} order events, {len(trader.told)} fills, {trader.disconnects} disconnects,"
+        f" {trader.kinds['AccountSynced']} reconciliations, fills lost 0, doubled 0"
+    )
+
+
+@pytest.mark.gate
+def test_a_hundred_thousand_order_events_and_a_thousand_disconnects() -> None:
+    run_for_long(100_000, 1_000)
+
+
+@pytest.mark.soak
+def test_a_million_order_events_and_ten_thousand_disconnects() -> None:
+    run_for_long(1_000_000, 10_000)

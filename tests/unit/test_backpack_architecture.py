@@ -34,8 +34,8 @@ CORE_LAYERS = (
     {"__init__"},
 )
 RUNTIME_LAYERS = (
-    {"addresses", "delivery", "frames", "outgoing", "tls", "transport", "recording"},
-    {"framing", "framing_server", "pump"},
+    {"addresses", "delivery", "frames", "outgoing", "tls", "transport", "recording", "key_sources"},
+    {"framing", "framing_server", "pump", "auth_check"},
     {"sandbox", "transports"},
     {"client"},
     {"presentation"},
