@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 from msgspec.structs import replace
 
+from backpack_proto.endpoints import Endpoint
 from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, OutcomeUnknown, UnknownSymbol
 from backpack_proto.exchange import Fault
 from backpack_proto.holdings import AccountStale, AccountSynced, BalanceChanged, Filled, OrderChanged, Origin, PositionChanged
+from backpack_proto.inputs import Arguments
 from backpack_proto.keys import Credentials
 from backpack_proto.outputs import StreamsRefused
 from backpack_proto.payloads import Event, OrderUpdate, PositionUpdate
+from backpack_proto.rest import parse_response
 from backpack_proto.results_orders import Order, OrderRefused
 from backpack_proto.signing import Signer
 from backpack_runtime.client import BackpackClient
@@ -252,8 +256,10 @@ async def test_a_call_that_a_bug_leaves_behind_is_unknown_if_it_changes_somethin
         except BackpackError as error:
             errors.append(error)
 
-    def bug(*_: object, **__: object) -> None:
-        raise ZeroDivisionError
+    def bug(endpoint: Endpoint, parameters: Arguments, **answer: Any) -> object:
+        if not endpoint.idempotent:
+            raise ZeroDivisionError
+        return parse_response(endpoint, parameters, **answer)
 
     with pytest.raises(ExceptionGroup) as caught:
         async with serve_sandbox(speed=0.2) as sandbox, anyio.create_task_group() as tasks, a_trader(sandbox) as client:
