@@ -46,6 +46,8 @@ class Credentials:
         public_key: str | None = None,
         passphrase: str | None = None,
     ) -> None:
+        # Tools that print the locals of a traceback ask for the repr of what could not be made as well.
+        self._api_key = ""
         opened = _open(private_key)
         problem = opened if isinstance(opened, str) else _mismatch(opened[1], api_key=api_key, public_key=public_key)
         if not problem and passphrase is not None and not _fits_header(passphrase):
