@@ -34,7 +34,7 @@ CORE_LAYERS = (
     {"__init__"},
 )
 RUNTIME_LAYERS = (
-    {"addresses", "delivery", "frames", "outgoing", "tls", "transport", "recording", "key_sources"},
+    {"addresses", "delivery", "frames", "outgoing", "tls", "transport", "recording", "key_sources", "rest_methods"},
     {"framing", "framing_server", "pump", "auth_check"},
     {"sandbox", "transports"},
     {"client"},
