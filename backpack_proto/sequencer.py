@@ -201,9 +201,8 @@ class BookSequencer:
                 self._forget()
                 self.state = TRANSITIONS.step(self.state, given, SyncState.IDLE)
                 return outputs
-            case Verify():
+            case _:  # Verify: the table knows no other input
                 return self._start_check(now)
-        raise TypeError(f"not an input of a sequencer: {type(given).__name__}")
 
     def _follow(self, delta: Depth, now: Now) -> Sequence[SequencerOutput]:
         """Steps 6 and 7: a live book takes what joins on, and nothing else."""

@@ -430,6 +430,21 @@ class BookMachine(RuleBasedStateMachine):
             )
         self.asked.popleft()
 
+    @rule(how=st.sampled_from(["told", "crossed", "stale", "gaps"]))
+    def have_a_bad_minute(self, how: str) -> None:
+        """Every answer is wrong in the same way and comes at once, or every frame that follows a right one is lost."""
+        end_us = self.clock.mono_us + 60 * SECOND
+        while self.clock.mono_us < end_us:
+            self.trade([[], [], []], "deltas but one" if how == "gaps" else "deltas", 0)
+            while self.asked and len(self.fetches_us) <= 2 * FETCHES_PER_MINUTE:
+                if how == "gaps":
+                    self.answer(0, newest=False)
+                elif how == "stale":
+                    self.answer(9, newest=False)
+                else:
+                    self.fail(how)
+            self.wait(100 * MS)
+
     @rule()
     def verify(self) -> None:
         self.excused_us.append(self.clock.mono_us)
@@ -467,7 +482,7 @@ class BookMachine(RuleBasedStateMachine):
                 self.deliver_tickers(len(self.tickers))
             self.deliver_deltas(len(self.deltas), wrong=None)
             self.deliver_tickers(len(self.tickers))
-            while self.asked:
+            while self.asked and len(self.fetches_us) - fetches <= RECOVERY_FETCHES:
                 self.answer(0, newest=False)
             if not self.is_right():
                 self.wait(SECOND)

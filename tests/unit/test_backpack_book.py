@@ -217,6 +217,7 @@ class Model:
         assert (book.best_bid, book.best_ask) == (next(iter(bids), None), next(iter(asks), None))
         assert book.crossed == bool(bids and asks and bids[0][0] >= asks[0][0])
         assert book.exhausted == ((not bids and self.lowest is not None) or (not asks and self.highest is not None))
+        assert book.sound == (not book.crossed and not book.exhausted)
         for price in PRICES:
             known = self.lowest is None or price >= self.lowest
             assert book.bid_quantity(price) == (self.bids.get(price, 0) if known else None)

@@ -12,6 +12,7 @@ from backpack_proto.inputs import Open, TimerFired, Verify
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
 from backpack_proto.payloads import BookTicker, Depth, Level
 from backpack_proto.sequencer import (
+    BUFFERED_FRAMES,
     BookSequencer,
     FetchSnapshot,
     SequencerInput,
@@ -267,6 +268,15 @@ def test_duplicates_among_the_kept_frames_are_passed_over() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5), delta(6), delta(6), delta(5), delta(7))
     assert bench.give(snapshot(1, 5)) == [synced(7)]
+
+
+def test_of_too_many_frames_the_newest_are_kept() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), *(delta(last) for last in range(1, BUFFERED_FRAMES + 2)))
+    reason = "the snapshot is too old: it ends at 0, the stream needs 1"
+    assert bench.give(snapshot(1, 0)) == [unavailable(reason, 200 * MS)]
+    bench.fire()
+    assert bench.give(snapshot(2, 1)) == [synced(BUFFERED_FRAMES + 1)]
 
 
 # Step 5: the first frame that joins on.
@@ -625,6 +635,13 @@ def test_nothing_of_one_subscription_is_of_use_to_the_next() -> None:
 def test_ids_may_start_over_with_the_link() -> None:
     bench = live(1000)
     bench.give(StreamEnded("the link is down"))
+    assert bench.give(StreamRequested(), delta(3)) == [fetch(2)]
+    assert bench.give(snapshot(2, 2)) == [synced(3)]
+
+
+def test_ids_may_start_over_with_the_link_before_there_was_a_book() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(1000), StreamEnded("the link is down"))
     assert bench.give(StreamRequested(), delta(3)) == [fetch(2)]
     assert bench.give(snapshot(2, 2)) == [synced(3)]
 
