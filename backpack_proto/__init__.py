@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from .account import Account
 from .book import Book, Coverage
 from .clock import ClockStepped
 from .endpoints import ENDPOINTS, Endpoint, find_endpoint
@@ -19,6 +20,20 @@ from .errors import (
     RemoteProtocolError,
     UnknownSymbol,
 )
+from .holdings import (
+    AccountDiverged,
+    AccountStale,
+    AccountSynced,
+    Balance,
+    BalanceChanged,
+    Fill,
+    Filled,
+    Order,
+    OrderChanged,
+    Origin,
+    Position,
+    PositionChanged,
+)
 from .inputs import (
     Argument,
     Arguments,
@@ -30,6 +45,7 @@ from .inputs import (
     ConnectFailed,
     Disconnected,
     Fact,
+    FollowAccount,
     Given,
     Open,
     Parameter,
@@ -129,11 +145,17 @@ __all__ = [
     "DEPTH_WINDOWS_MS",
     "ENDPOINTS",
     "KLINE_INTERVALS",
+    "Account",
+    "AccountDiverged",
+    "AccountStale",
+    "AccountSynced",
     "Action",
     "ApiError",
     "Argument",
     "Arguments",
     "BackpackError",
+    "Balance",
+    "BalanceChanged",
     "BalanceUpdate",
     "Book",
     "BookChanged",
@@ -165,6 +187,9 @@ __all__ = [
     "Event",
     "ExternalTicker",
     "Fact",
+    "Fill",
+    "Filled",
+    "FollowAccount",
     "FrameDropped",
     "Given",
     "Health",
@@ -187,12 +212,15 @@ __all__ = [
     "Open",
     "OpenInterest",
     "OpenSocket",
+    "Order",
     "OrderAccepted",
     "OrderCancelled",
+    "OrderChanged",
     "OrderExpired",
     "OrderFill",
     "OrderModified",
     "OrderUpdate",
+    "Origin",
     "OutcomeUnknown",
     "Output",
     "PacerState",
@@ -202,7 +230,9 @@ __all__ = [
     "PeerSilent",
     "PingReceived",
     "PongReceived",
+    "Position",
     "PositionAdjusted",
+    "PositionChanged",
     "PositionClosed",
     "PositionOpened",
     "PositionSnapshot",
