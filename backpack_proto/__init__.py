@@ -6,19 +6,37 @@
 
 from __future__ import annotations
 
+from .account import Account
 from .book import Book, Coverage
 from .clock import ClockStepped
-from .endpoints import ENDPOINTS, Endpoint
+from .endpoints import ENDPOINTS, Endpoint, find_endpoint
 from .errors import (
     ApiError,
     BackpackError,
     InvalidKey,
     InvalidStream,
     LocalProtocolError,
+    OutcomeUnknown,
     RemoteProtocolError,
     UnknownSymbol,
 )
+from .holdings import (
+    AccountDiverged,
+    AccountStale,
+    AccountSynced,
+    Balance,
+    BalanceChanged,
+    Fill,
+    Filled,
+    Order,
+    OrderChanged,
+    Origin,
+    Position,
+    PositionChanged,
+)
 from .inputs import (
+    Argument,
+    Arguments,
     BytesReceived,
     Call,
     Close,
@@ -27,6 +45,7 @@ from .inputs import (
     ConnectFailed,
     Disconnected,
     Fact,
+    FollowAccount,
     Given,
     Open,
     Parameter,
@@ -116,6 +135,7 @@ from .payloads import (
     TriggerFailed,
     TriggerPlaced,
 )
+from .results import Page
 from .session import Session
 from .signing import Scheme, Signer
 from .streams import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, Stream, parse_channel, parse_stream, streams_for
@@ -125,9 +145,17 @@ __all__ = [
     "DEPTH_WINDOWS_MS",
     "ENDPOINTS",
     "KLINE_INTERVALS",
+    "Account",
+    "AccountDiverged",
+    "AccountStale",
+    "AccountSynced",
     "Action",
     "ApiError",
+    "Argument",
+    "Arguments",
     "BackpackError",
+    "Balance",
+    "BalanceChanged",
     "BalanceUpdate",
     "Book",
     "BookChanged",
@@ -159,6 +187,9 @@ __all__ = [
     "Event",
     "ExternalTicker",
     "Fact",
+    "Fill",
+    "Filled",
+    "FollowAccount",
     "FrameDropped",
     "Given",
     "Health",
@@ -181,20 +212,27 @@ __all__ = [
     "Open",
     "OpenInterest",
     "OpenSocket",
+    "Order",
     "OrderAccepted",
     "OrderCancelled",
+    "OrderChanged",
     "OrderExpired",
     "OrderFill",
     "OrderModified",
     "OrderUpdate",
+    "Origin",
+    "OutcomeUnknown",
     "Output",
     "PacerState",
+    "Page",
     "Parameter",
     "Payload",
     "PeerSilent",
     "PingReceived",
     "PongReceived",
+    "Position",
     "PositionAdjusted",
+    "PositionChanged",
     "PositionClosed",
     "PositionOpened",
     "PositionSnapshot",
@@ -239,6 +277,7 @@ __all__ = [
     "UnknownSymbol",
     "Unsubscribe",
     "Verify",
+    "find_endpoint",
     "parse_channel",
     "parse_stream",
     "streams_for",

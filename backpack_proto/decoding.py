@@ -11,20 +11,37 @@ from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 import msgspec
 
 from .errors import RemoteProtocolError
 
-__all__ = ["DECIMAL_DIGITS", "decode", "sane", "unix_ms"]
+__all__ = ["DECIMAL_DIGITS", "UnixMs", "decode", "sane", "unix_ms"]
 
 T = TypeVar("T")
 
 DECIMAL_DIGITS: Final = 100
 """How far a digit may stand from the decimal point; the exchange's longest numbers have 28 digits (docs/protocol.md 6.4)."""
 
+_LONGEST_NUMBER = 19
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+if TYPE_CHECKING:
+    UnixMs: TypeAlias = int
+else:
+
+    class _WholeNumbers(type):
+        """Whole numbers are instances of its classes."""
+
+        def __instancecheck__(cls, value: object) -> bool:
+            return isinstance(value, int) and not isinstance(value, bool)
+
+    class UnixMs(metaclass=_WholeNumbers):
+        """Milliseconds since the epoch, an `int`; on the wire that number, or a time as text without a zone.
+
+        The same member is a number in a live order and text in a history (docs/protocol.md 6.3, 6.4).
+        """
 
 
 def decode(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
@@ -40,6 +57,7 @@ def decode(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
     except (
         ValueError,
         RecursionError,
+        RemoteProtocolError,
     ) as error:  # bytes that are no UTF-8 raise UnicodeDecodeError, deep nesting RecursionError
         raise RemoteProtocolError(f"{what}: {error}") from None
     if not _all_sane(value):
@@ -70,7 +88,17 @@ def unix_ms(text: str) -> int:
 @lru_cache(maxsize=256)
 def _decoder(type_: Hashable) -> msgspec.json.Decoder[Any]:
     # Not strict, for `lastUpdateId` and `trades` are numbers in strings (docs/protocol.md 5.1, 6.1).
-    return msgspec.json.Decoder(type_, strict=False)
+    return msgspec.json.Decoder(type_, strict=False, dec_hook=_convert)
+
+
+def _convert(type_: object, value: object) -> int:
+    if type_ is not UnixMs:
+        raise NotImplementedError(f"{type_} cannot be decoded")
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdigit() and len(value) < _LONGEST_NUMBER else unix_ms(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError("neither milliseconds nor a time")
 
 
 def _all_sane(value: object) -> bool:

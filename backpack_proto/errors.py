@@ -12,6 +12,7 @@ __all__ = [
     "InvalidKey",
     "InvalidStream",
     "LocalProtocolError",
+    "OutcomeUnknown",
     "RemoteProtocolError",
     "UnknownSymbol",
 ]
@@ -65,3 +66,37 @@ class ApiError(BackpackError):
 
     def __str__(self) -> str:
         return f"{self.endpoint} answered {self.status} {self.code or '(no code)'}: {self.message}"
+
+
+class OutcomeUnknown(BackpackError):
+    """A call that changes something went out, and nobody can say whether it had its effect: it must not be repeated blindly.
+
+    `endpoint` is the method and path, `reason` what happened instead of an answer. What the call named is what it can be looked up
+    by: `symbol`, `client_id` (the user's own id, None where none was given) and `order_id` (the exchange's id of what was to be
+    cancelled, accepted or changed). A batch has a (symbol, client id) pair per order in `orders`.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        reason: str,
+        symbol: str | None = None,
+        client_id: int | str | None = None,
+        order_id: int | str | None = None,
+        orders: tuple[tuple[str, int | None], ...] = (),
+    ) -> None:
+        super().__init__(endpoint, reason, symbol, client_id, order_id, orders)
+        self.endpoint = endpoint
+        self.reason = reason
+        self.symbol = symbol
+        self.client_id = client_id
+        self.order_id = order_id
+        self.orders = orders
+
+    def __str__(self) -> str:
+        named = {"symbol": self.symbol, "client id": self.client_id, "order id": self.order_id}
+        known = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+        if self.orders:
+            known = ", ".join(f"{symbol} client id {client_id}" for symbol, client_id in self.orders)
+        return f"{self.endpoint}{f' ({known})' if known else ''}: the outcome is unknown: {self.reason}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TypeAlias
 
 from msgspec import Struct
 
 __all__ = [
+    "Argument",
+    "Arguments",
     "BytesReceived",
     "Call",
     "Close",
@@ -16,6 +19,7 @@ __all__ = [
     "Connected",
     "Disconnected",
     "Fact",
+    "FollowAccount",
     "Given",
     "Open",
     "Parameter",
@@ -34,6 +38,12 @@ __all__ = [
 
 Parameter: TypeAlias = str | int | bool
 """A parameter of a REST call as the exchange signs it: decimals are strings, floats do not exist."""
+
+Argument: TypeAlias = Parameter | Decimal | None
+"""What a caller may give for a parameter: a `Decimal` is sent with all its digits, None is left out."""
+
+Arguments: TypeAlias = Mapping[str, Argument | Sequence[Mapping[str, Argument]]]
+"""The parameters of a call; a batch has its orders in one of them."""
 
 
 class Command(Struct, frozen=True, gc=False):
@@ -75,8 +85,16 @@ class Call(Command, frozen=True, gc=False, kw_only=True):
 
     call_id: int
     endpoint: str
-    """A name of the endpoint table in `rest`."""
-    parameters: Mapping[str, Parameter] = {}
+    """A name of the endpoint table, an instruction, or a method and a path: whatever `endpoints.find_endpoint` knows."""
+    parameters: Arguments = {}
+
+    def __repr__(self) -> str:
+        # Values stay out of logs, for some of them are secret.
+        return f"Call({self.call_id}, {self.endpoint}, {', '.join(self.parameters) or 'no parameters'})"
+
+
+class FollowAccount(Command, frozen=True, gc=False):
+    """Keep a ledger of the account: orders, fills, positions and balances, on this connection and on each that follows."""
 
 
 class Connected(Fact, frozen=True, gc=False):
@@ -136,6 +154,8 @@ class ResponseReceived(Fact, frozen=True, gc=False, kw_only=True):
     body: bytes
     retry_after_us: int | None = None
     """From the Retry-After header, should there be one."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Those with page counts are read (docs/protocol.md 6.4); others may be left out."""
 
 
 class RequestFailed(Fact, frozen=True, gc=False, kw_only=True):

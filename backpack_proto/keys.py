@@ -16,7 +16,7 @@ from nacl.signing import SigningKey, VerifyKey
 
 from .errors import InvalidKey
 
-__all__ = ["Credentials", "verify_signature"]
+__all__ = ["Credentials", "read_public_key", "verify_signature"]
 
 _KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
@@ -46,6 +46,8 @@ class Credentials:
         public_key: str | None = None,
         passphrase: str | None = None,
     ) -> None:
+        # Tools that print the locals of a traceback ask for the repr of what could not be made as well.
+        self._api_key = ""
         opened = _open(private_key)
         problem = opened if isinstance(opened, str) else _mismatch(opened[1], api_key=api_key, public_key=public_key)
         if not problem and passphrase is not None and not _fits_header(passphrase):
@@ -64,7 +66,14 @@ class Credentials:
         return self._api_key
 
     def sign(self, text: str | bytes) -> str:
-        """Return the signature of a text (UTF-8) in base64."""
+        """Return the signature of a text (UTF-8) in base64.
+
+        Raises:
+            TypeError: it is neither text nor bytes.
+        """
+        if not isinstance(text, str | bytes):
+            # PyNaCl would say so too, from frames that have the seed among their locals.
+            raise TypeError("what is signed is text or bytes")
         return b64encode(self._sign(text.encode() if isinstance(text, str) else text)).decode()
 
     def passphrase_header(self) -> tuple[tuple[str, str], ...]:
@@ -93,6 +102,12 @@ class Credentials:
         raise TypeError("credentials cannot be pickled")
 
 
+def read_public_key(text: str) -> str | None:
+    """Return a public key, given in hex or base64 of either alphabet, in base64 as `X-API-Key` carries it; None when it is none."""
+    raw = _read_key(text)
+    return None if raw is None or len(raw) != _KEY_BYTES else b64encode(raw).decode()
+
+
 def verify_signature(api_key: str, signature: str, text: str | bytes) -> bool:
     """Whether `signature` (base64) of `text` was made with the private key behind `api_key` (base64); False for any garbage."""
     key = _from_base64(api_key)
@@ -115,7 +130,15 @@ def _open(private_key: object) -> tuple[Callable[[bytes], bytes], bytes] | str:
     public = key.verify_key.encode()
     if raw[_KEY_BYTES:] not in (b"", public):
         return "the second half of the private key is not the public key of its first half"
-    return (lambda text: key.sign(text).signature), public
+
+    def sign(text: bytes) -> bytes:
+        try:
+            return key.sign(text).signature
+        except BaseException as error:  # noqa: BLE001 - raised again, without the frames that have the seed among their locals
+            failure = error.with_traceback(None)
+        raise failure
+
+    return sign, public
 
 
 def _mismatch(public: bytes, **keys: str | None) -> str:

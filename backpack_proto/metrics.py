@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
+from .holdings import AccountDiverged, AccountStale, AccountSynced
 from .inputs import Given, ResponseReceived
 from .machine import Now
 from .outputs import (
@@ -44,6 +45,9 @@ __all__ = [
 
 COUNTED_EVENTS = frozenset(
     {
+        AccountDiverged,
+        AccountStale,
+        AccountSynced,
         BookDesynced,
         BookSynced,
         BookUnavailable,
@@ -124,6 +128,7 @@ class MetricsSnapshot(Struct, frozen=True, gc=False, kw_only=True):
     orderbook_resyncs: int
     book_verifications: int
     book_divergences: int
+    account_divergences: int
     rate_limited: int
     """REST answers with status 429."""
     streams: Mapping[str, StreamMetrics]
@@ -142,6 +147,7 @@ class Metrics:
         self._links = 0
         self._link_fault: str | None = "the link was never up"
         self._stale_books: dict[str, str] = {}
+        self._stale_account: str | None = None
         self._silent: dict[str, None] = {}
         self._refused: dict[str, str] = {}
         self._recent: dict[str, int] = {}
@@ -182,6 +188,7 @@ class Metrics:
             orderbook_resyncs=count["orderbook_resyncs"],
             book_verifications=count["book_verifications"],
             book_divergences=count["book_divergences"],
+            account_divergences=count["account_divergences"],
             rate_limited=count["rate_limited"],
             streams={
                 stream: StreamMetrics(messages=messages, age_us=now.mono_us - last_us)
@@ -194,6 +201,8 @@ class Metrics:
     def health(self, now: Now) -> Health:
         """Say whether all is well at this moment, and if not, why."""
         reasons = [f"book {stream} is stale: {why}" for stream, why in self._stale_books.items()]
+        if self._stale_account is not None:
+            reasons.append(f"the account is stale: {self._stale_account}")
         reasons += [f"stream {stream} is silent" for stream in self._silent]
         reasons += [f"stream {stream} was refused: {why}" for stream, why in self._refused.items()]
         reasons += [reason for reason, when_us in self._recent.items() if now.mono_us - when_us < RECENT_US]
@@ -267,6 +276,18 @@ class Metrics:
                 self._recent[f"the exchange answered: {message}"] = now.mono_us
             case FrameDropped(reason=reason):
                 self._count_drop(reason, now)
+            case _:
+                self._count_account_event(event, now)
+
+    def _count_account_event(self, event: Event, now: Now) -> None:
+        match event:
+            case AccountSynced():
+                self._stale_account = None
+            case AccountStale(reason=reason):
+                self._stale_account = reason
+            case AccountDiverged():
+                self._counters["account_divergences"] += 1
+                self._recent["the account had diverged"] = now.mono_us
             case _:
                 pass
 

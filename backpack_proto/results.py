@@ -1,15 +1,18 @@
-"""What REST calls return, typed. Source of every field: docs/protocol.md sections 5.1 and 6.1.
+"""What REST calls about markets return, typed. Source of every field: docs/protocol.md sections 5.1 and 6.1.
 
-Names are the field's own, units are in names. Prices and quantities are `Decimal`, quantities in base units unless the name says
+The other results are in `results_reference` (what the exchange lists), `results_account` and `results_orders`. Names are the field's own, units are in names. Prices and quantities are `Decimal`, quantities in base units unless the name says
 quote. Rows share their subject with a stream payload, but not its members: `TickerRow` is a row of `/ticker`, `Ticker` a frame.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
+from typing import Generic, TypeVar
 
 from msgspec import Struct, field
 
+from .decoding import UnixMs
 from .payloads import Level
 
 __all__ = [
@@ -20,11 +23,41 @@ __all__ = [
     "KlineRow",
     "MarkPriceRow",
     "OpenInterestRow",
+    "Page",
     "ServerTime",
     "SystemStatus",
     "TickerRow",
     "TradeRow",
 ]
+
+Row = TypeVar("Row")
+
+
+class Page(Struct, Generic[Row], frozen=True, gc=False, kw_only=True):
+    """Some rows of a history, newest first unless asked for otherwise; iterating, `len` and an index are those of the rows.
+
+    The counts are None where the exchange did not say (docs/protocol.md 6.4).
+    """
+
+    rows: tuple[Row, ...]
+    total: int | None = None
+    """How many rows there are on all pages."""
+    page_count: int | None = None
+    page_number: int | None = None
+    page_size: int | None = None
+    """How many rows a full page has."""
+
+    def __iter__(self) -> Iterator[Row]:
+        """Iterate over the rows of this page."""
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        """How many rows this page has."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Row:
+        """The row at an index."""
+        return self.rows[index]
 
 
 class DepthSnapshot(Struct, frozen=True, gc=False, kw_only=True):
@@ -104,13 +137,13 @@ class OpenInterestRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel
     timestamp_ms: int = field(name="timestamp")
 
 
-class FundingRateRow(Struct, frozen=True, gc=False, kw_only=True):
+class FundingRateRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """The funding rate of one interval; the first row can be that of the interval that has not ended."""
 
     symbol: str
     funding_rate: Decimal
     """A fraction."""
-    interval_end_ms: int
+    interval_end_ms: UnixMs = field(name="intervalEndTimestamp")
 
 
 class SystemStatus(Struct, frozen=True, gc=False, kw_only=True):

@@ -13,6 +13,7 @@ from random import Random
 
 from msgspec import Struct
 
+from .account import Account, AccountEnded, AccountInput, AccountRequested, ReadAccount
 from .book import Book
 from .connection import Connection, ConnectionState, GiveUp
 from .connection import Heard as LinkHeard
@@ -26,6 +27,7 @@ from .inputs import (
     Connected,
     ConnectFailed,
     Disconnected,
+    FollowAccount,
     Given,
     Open,
     PingReceived,
@@ -42,9 +44,10 @@ from .inputs import (
 )
 from .machine import Now, Timers, earliest
 from .metrics import COUNTED_EVENTS, Health, Metrics, MetricsSnapshot, TopVerified, Unwatched
-from .outputs import CallAnswered, CallFailed, Drop, Event, LinkDown, Output
+from .outputs import CallAnswered, CallFailed, Drop, Event, LinkDown, Output, StreamsRefused
 from .pacing import PacerState
-from .payloads import BookTicker, Depth
+from .payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, PositionUpdate
+from .reconciliation import arguments_of, endpoint_of, reading_of
 from .requests import Abandon, Ask, MeasureTime, Requests, Settled
 from .rest import DepthSnapshot
 from .sequencer import (
@@ -68,6 +71,9 @@ SNAPSHOT_LIMIT = 1000
 """Levels a side that are asked for, always in so many words, for the sources disagree on the default (docs/protocol.md 5.1)."""
 SUSPICION_US = 5_000_000
 """How often, at the most, unreadable frames have all books checked."""
+
+ACCOUNT_STREAMS = tuple(channel.value for channel in (Channel.ORDER_UPDATE, Channel.POSITION_UPDATE, Channel.BALANCE_UPDATE))
+"""The streams that a ledger follows."""
 
 
 class _Snapshot(Struct, frozen=True, gc=False):
@@ -126,6 +132,7 @@ class Session:
         self._suspected_us = -SUSPICION_US
         self._requests = Requests(signer)
         self._metrics = Metrics()
+        self._account: Account | None = None
         self._sequencers: dict[str, BookSequencer] = {}
         self._by_symbol: dict[str, list[BookSequencer]] = {}
         self._book_timers: Timers[str] = Timers()
@@ -141,7 +148,19 @@ class Session:
             self._subscriptions.deadline,
             self._requests.deadline,
             self._book_timers.earliest,
+            self._account.deadline if self._account is not None else None,
         )
+
+    @property
+    def account(self) -> Account:
+        """The ledger of the account; `live` says whether it follows the exchange.
+
+        Raises:
+            LocalProtocolError: it is not followed.
+        """
+        if self._account is None:
+            raise LocalProtocolError("the account is not followed")
+        return self._account
 
     def budget(self, now: Now) -> PacerState:
         """What is left of the request budget at this moment."""
@@ -231,6 +250,8 @@ class Session:
             if isinstance(payload, BookTicker):
                 for sequencer in self._by_symbol.get(payload.symbol, ()):
                     outputs += self._sequence(sequencer, payload, now)
+            elif isinstance(payload, OrderUpdate | PositionUpdate | BalanceUpdate) and stream in ACCOUNT_STREAMS:
+                outputs += self._keep_account(payload, now)
         self._metrics.handle(frame, now)
         if stream in self._awaited:
             outputs = [*self._subscribed(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
@@ -279,6 +300,8 @@ class Session:
                 return self._close(given, now)
             case Subscribe():
                 return self._subscribe(given, now)
+            case FollowAccount():
+                return self._follow_account(now)
             case Unsubscribe(streams):
                 return self._unsubscribe(given, streams, now)
             case Verify(stream):
@@ -299,6 +322,7 @@ class Session:
         outputs += self._subscribed(self._subscriptions.handle(_TIMER_FIRED, now), now)
         for stream in self._book_timers.due(now.mono_us):
             outputs += self._sequence(self._sequencers[stream], _TIMER_FIRED, now)
+        outputs += self._keep_account(_TIMER_FIRED, now)
         outputs += self._settled(self._requests.handle(_TIMER_FIRED, now), now)
         return outputs
 
@@ -331,7 +355,7 @@ class Session:
         outputs: list[Output] = []
         for sequencer in self._sequencers.values():
             outputs += self._sequence(sequencer, StreamEnded(reason), now)
-        return outputs
+        return [*outputs, *self._keep_account(AccountEnded(reason), now)]
 
     def _watched(self, outputs: Sequence[Output | LinkDead], now: Now) -> list[Output]:
         passed: list[Output] = []
@@ -369,6 +393,22 @@ class Session:
         self._metrics.handle(Unwatched(tuple(known)), now)
         return outputs
 
+    def _follow_account(self, now: Now) -> list[Output]:
+        outputs = self._subscriptions.handle(Subscribe(ACCOUNT_STREAMS), now)
+        self._account = self._account or Account()
+        return self._subscribed(outputs, now)
+
+    def _keep_account(self, given: AccountInput, now: Now) -> list[Output]:
+        """Give the ledger something, and pass on what it says."""
+        outputs: list[Output] = []
+        for output in self._account.handle(given, now) if self._account is not None else ():
+            if isinstance(output, ReadAccount):
+                ask = Ask(asker=output, endpoint=endpoint_of(output), parameters=arguments_of(output), urgent=True)
+                outputs += self._settled(self._requests.handle(ask, now), now)
+            else:
+                outputs.append(output)
+        return outputs
+
     def _subscribed(self, outputs: Sequence[Output | Requested], now: Now) -> list[Output]:
         """Ask for a snapshot as soon as the stream is requested: a quiet market may send nothing for long."""
         passed: list[Output] = []
@@ -377,8 +417,13 @@ class Session:
                 for stream in output.streams:
                     if stream in self._sequencers:
                         passed += self._sequence(self._sequencers[stream], StreamRequested(), now)
+                if not set(ACCOUNT_STREAMS).isdisjoint(output.streams):
+                    requested = AccountRequested(self._requests.exchange_unix_us(now))
+                    passed += self._keep_account(requested, now)
             else:
                 passed.append(output)
+                if isinstance(output, StreamsRefused) and not set(ACCOUNT_STREAMS).isdisjoint(output.suspects):
+                    passed += self._keep_account(AccountEnded(f"the exchange refused it: {output.message}"), now)
         return passed
 
     def _sign_subscription(self, now: Now) -> tuple[str, str, str, str]:
@@ -398,6 +443,8 @@ class Session:
                 sequencer = self._sequencers.get(asker.stream)
                 if sequencer is not None:
                     passed += self._sequence(sequencer, _snapshot(asker, result), now)
+            elif isinstance(asker, ReadAccount):
+                passed += self._keep_account(reading_of(asker, result), now)
             elif isinstance(asker, Call):
                 passed.append(
                     CallFailed(call_id=asker.call_id, endpoint=asker.endpoint, error=result)

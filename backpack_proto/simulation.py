@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from msgspec import Struct
 
 from .exchange import (
+    AbandonRequest,
     CloseConnection,
     Exchange,
     ExchangeInput,
@@ -212,6 +213,9 @@ class Simulation:
                 if answer is None:
                     answer = RequestFailed(request_id=output.request_id, reason="no answer")
                 self._to_session(answer, connection=0)
+            case AbandonRequest(request_id=request_id):
+                del self._pending[request_id]
+                self._to_session(RequestFailed(request_id=request_id, reason="no answer"), connection=0)
             case _ if self.mute or output.connection != self._connection:
                 pass
             case SendFrame(data=data):

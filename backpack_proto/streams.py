@@ -100,10 +100,16 @@ def parse_channel(name: str) -> tuple[Stream, ...]:
     `book` is `depth` together with the `bookTicker` that verifies it; `book.200ms`, `trades`, `klines.1m` (or `candles.1m`),
     `mark_price`, `open_interest`, `liquidations`, `book_ticker`, `external_ticker` are read as well.
 
+    Channels of the account may say which symbol they are for: `order.SOL_USDC`, `position.SOL_USDC_PERP`, and `order.*`,
+    `position.*`, `balance.*` for all of them.
+
     Raises:
         InvalidStream: no such channel.
     """
     head, dot, tail = name.partition(".")
+    if head in _ACCOUNT_NAMES:
+        channel = _ACCOUNT_NAMES[head].value
+        return (_parse_form(channel if tail == _ALL else channel + dot + tail),)
     stream = _parse_form(_COMMON_NAMES.get(head, head) + dot + tail)
     if stream.symbol is not None:
         raise InvalidStream(f"channel {name!r} is no channel of the exchange")
@@ -113,7 +119,8 @@ def parse_channel(name: str) -> tuple[Stream, ...]:
 def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[str, ...]:
     """The stream names for every channel on every symbol (ids of the exchange), without repeats, in the order given.
 
-    Without symbols, a channel that can do without means all markets, or the whole account.
+    Without symbols, a channel that can do without means all markets, or the whole account. A channel that names a symbol itself, or
+    `*`, is one stream whatever the symbols are.
 
     Raises:
         InvalidStream: a channel does not exist.
@@ -122,7 +129,8 @@ def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[str, .
     names: dict[str, None] = {}
     for channel in channels:
         for form in parse_channel(channel):
-            if form.channel in _NEVER_WITH_SYMBOL or (not symbols and form.channel in _WITHOUT_SYMBOL):
+            complete = form.symbol is not None or channel.endswith(f".{_ALL}") or form.channel in _NEVER_WITH_SYMBOL
+            if complete or (not symbols and form.channel in _WITHOUT_SYMBOL):
                 names[form.name] = None
                 continue
             for symbol in symbols:
@@ -141,6 +149,8 @@ _COMMON_NAMES = {
     "liquidations": "liquidation",
     "external_ticker": "externalTicker",
 }
+_ACCOUNT_NAMES = {"order": Channel.ORDER_UPDATE, "position": Channel.POSITION_UPDATE, "balance": Channel.BALANCE_UPDATE}
+_ALL = "*"
 _WINDOWS = {f"{window}ms": window for window in DEPTH_WINDOWS_MS}
 
 

@@ -1,7 +1,9 @@
-"""The command `backpack-feed`: watch markets, serve the sandbox, replay recordings.
+"""The command `backpack-feed`: watch markets and an account, check its keys, serve the sandbox, replay recordings.
 
 This module loads nothing but the argument parser until it is clear what is to be done and signals are held back: an interrupt that
 comes while the libraries load ends the program as quietly as a later one.
+
+No complaint repeats what could be a key: it may have been given in the wrong place.
 
 Exit codes: 0 done, 1 it failed (or a replay dropped frames), 2 it was asked for something impossible, 130 Ctrl-C, 143 SIGTERM,
 141 whoever read the output has gone.
@@ -11,13 +13,19 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from .key_sources import Keys, Secret
 
 __all__ = ["main"]
 
@@ -25,6 +33,8 @@ FAILED = 1
 USAGE = 2
 SIGNALLED = 128
 """Plus the number of the signal."""
+LIKE_A_KEY = re.compile(r"[\w+/=%-]{32,}")
+"""Text that could be a key, or most of it."""
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -79,6 +89,61 @@ def _watch(parsed: argparse.Namespace) -> int:
     return watch(options, backend=parsed.backend)
 
 
+def _account(parsed: argparse.Namespace) -> int:
+    from .presentation.following import AccountOptions, follow  # noqa: PLC0415 - see the module's docstring
+
+    elsewhere = (parsed.rest_url, parsed.ws_url)
+    if parsed.sandbox and (any(elsewhere) or parsed.ca_file or parsed.key_file):
+        return _complain("--sandbox has an account of its own: no --rest-url, --ws-url, --ca-file or --key-file", USAGE)
+    if any(elsewhere) and not all(elsewhere):
+        return _complain("--rest-url and --ws-url belong together", USAGE)
+    if parsed.trade and not parsed.sandbox:
+        return _complain("--trade is for the --sandbox only", USAGE)
+    options = AccountOptions(
+        sandbox=parsed.sandbox,
+        rest_url=parsed.rest_url,
+        ws_url=parsed.ws_url,
+        ca_file=parsed.ca_file,
+        seconds=parsed.seconds,
+        as_json=parsed.json,
+        trade=parsed.trade,
+    )
+    return follow(options, None if parsed.sandbox else _keys(parsed), backend=parsed.backend)
+
+
+def _auth_check(parsed: argparse.Namespace) -> int:
+    from .auth_check import check_keys  # noqa: PLC0415 - see the module's docstring
+
+    report = check_keys(_keys(parsed))
+    print("\n".join(report.lines), flush=True)
+    return report.code
+
+
+def _keys(parsed: argparse.Namespace) -> Keys:
+    """The keys that the command is about; says on standard error what was careless about the way they were given."""
+    from getpass import getpass  # noqa: PLC0415 - see the module's docstring
+
+    from .key_sources import ENVIRONMENT, find_keys  # noqa: PLC0415 - see the module's docstring
+
+    asked = sys.stdin is not None and sys.stdin.isatty()
+    with _ended_by_signals():
+        keys = find_keys(
+            {name: getattr(parsed, name, None) for name in ENVIRONMENT},
+            key_file=parsed.key_file,
+            environment=os.environ,
+            prompt=(lambda: getpass("Private key (not shown): ")) if asked else None,
+        )
+    for warning in keys.warnings:
+        _complain(f"warning: {warning}", 0)
+    return keys
+
+
+def _secret(text: str) -> Secret:
+    from .key_sources import Secret  # noqa: PLC0415 - see the module's docstring
+
+    return Secret(text)
+
+
 def _sandbox(parsed: argparse.Namespace) -> int:
     from .presentation.serving import serve  # noqa: PLC0415 - see the module's docstring
 
@@ -88,11 +153,19 @@ def _sandbox(parsed: argparse.Namespace) -> int:
 def _replay(parsed: argparse.Namespace) -> int:
     from .presentation.replaying import replay  # noqa: PLC0415 - see the module's docstring
 
+    with _ended_by_signals():
+        return replay(parsed.file, as_json=parsed.json)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let signals end the program inside the block, at once; after it they are held back as before."""
     before = {number: signal.signal(number, _exit_on_signal) for number in STOPS}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     try:
-        return replay(parsed.file, as_json=parsed.json)
+        yield
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -116,11 +189,14 @@ class _Parser(argparse.ArgumentParser):
     """Complains in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message} (--help explains)\n")
+        self.exit(USAGE, f"{self.prog}: {LIKE_A_KEY.sub('<not shown>', message)} (--help explains)\n")
+
+
+_KEYS_COME_FROM = "Keys come from --key-file, from BACKPACK_API_KEY, BACKPACK_PUBLIC_KEY and BACKPACK_PRIVATE_KEY, or the private one from a prompt."
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="backpack-feed", description="Market data of Backpack Exchange, with verified order books.")
+    parser = _Parser(prog="backpack-feed", description="Backpack Exchange: verified order books, and accounts.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = _Parser(add_help=False)
     shared.add_argument("-v", "--verbose", action="count", default=0, help="log more to standard error; twice: everything")
@@ -153,6 +229,42 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--rest-url", metavar="URL", help="another REST API, such as that of `backpack-feed sandbox`")
     where.add_argument("--ws-url", metavar="URL", help="and its websocket")
     where.add_argument("--ca-file", type=Path, metavar="FILE", help="trust these authorities (PEM) instead of the system's")
+
+    account = commands.add_parser(
+        "account",
+        parents=[shared],
+        help="show an account as it changes",
+        description="Show balances, positions, open orders and fills as they change: tables on a terminal, lines elsewhere, or JSON."
+        f" {_KEYS_COME_FROM}",
+    )
+    account.set_defaults(run=_account)
+    account.add_argument(
+        "--backend", choices=("asyncio", "trio"), type=_backend, default="asyncio", help="event loop (default: asyncio)"
+    )
+    account.add_argument("--seconds", type=_positive, metavar="N", help="end after that time (default: at Ctrl-C)")
+    account.add_argument("--json", action="store_true", help="one JSON object an event and line, on standard output")
+    account.add_argument("--trade", action="store_true", help="with --sandbox: place orders, so that there is something to see")
+    account.add_argument("--key-file", type=Path, metavar="FILE", help="JSON, or lines of NAME=VALUE")
+    where = account.add_argument_group("which exchange", "Backpack itself, unless one of these is given.")
+    where.add_argument("--sandbox", action="store_true", help="a simulated exchange that is started along, and its account")
+    where.add_argument("--rest-url", metavar="URL", help="another REST API, such as that of `backpack-feed sandbox`")
+    where.add_argument("--ws-url", metavar="URL", help="and its websocket")
+    where.add_argument("--ca-file", type=Path, metavar="FILE", help="trust these authorities (PEM) instead of the system's")
+
+    check = commands.add_parser(
+        "auth-check",
+        parents=[shared],
+        help="check API keys, offline",
+        description="Check the format of API keys, whether they belong together, and sign samples. Sends nothing, and never shows the"
+        f" private key. {_KEYS_COME_FROM} The exit code is 2 when the keys cannot be used.",
+    )
+    check.set_defaults(run=_auth_check)
+    check.add_argument("--api-key", type=_secret, metavar="KEY", help="the public key, as the exchange calls it")
+    check.add_argument("--public-key", type=_secret, metavar="KEY", help="32 bytes in hex or base64")
+    check.add_argument(
+        "--private-key", type=_secret, metavar="KEY", help="32 or 64 bytes in hex or base64; arguments show in process lists"
+    )
+    check.add_argument("--key-file", type=Path, metavar="FILE", help="JSON, or lines of NAME=VALUE")
 
     sandbox = commands.add_parser(
         "sandbox",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
@@ -11,23 +11,30 @@ from typing import NamedTuple, Self
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
+from backpack_proto.account import Account
 from backpack_proto.book import Book
+from backpack_proto.endpoints import find_endpoint
 from backpack_proto.errors import BackpackError, LocalProtocolError
+from backpack_proto.exchange import THROWAWAY_SECRET
 from backpack_proto.heartbeat import PATIENCE_US, SILENCE_US
-from backpack_proto.inputs import Call, Close, Parameter, Subscribe, Unsubscribe, Verify
+from backpack_proto.inputs import Arguments, Call, Close, FollowAccount, Subscribe, Unsubscribe, Verify
+from backpack_proto.keys import Credentials
 from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed
 from backpack_proto.pacing import PacerState
 from backpack_proto.payloads import BookTicker, Event
-from backpack_proto.session import Session
+from backpack_proto.rest import outcome_unknown
+from backpack_proto.session import ACCOUNT_STREAMS, Session
 from backpack_proto.signing import Signer
-from backpack_proto.streams import Channel, parse_channel, streams_for
+from backpack_proto.streams import Channel, parse_channel, parse_stream, streams_for
 from backpack_proto.symbols import Markets
 
 from .addresses import REST_URL, WS_URL, Addresses
 from .delivery import Delivery, DeliverySnapshot, SlowConsumer
 from .pump import Pump
+from .rest_methods import RestMethods
 from .sandbox import serve_sandbox
 from .transport import system_now
 from .transports.anyio import AnyioTransport
@@ -57,8 +64,8 @@ class _Running(NamedTuple):
     finished: anyio.Event
 
 
-class BackpackClient:
-    """Market data of Backpack Exchange as an async context manager and an async iterator of typed events.
+class BackpackClient(RestMethods):
+    """Backpack Exchange as an async context manager and an async iterator of typed events.
 
         async with BackpackClient(["SOL_USDC"], channels=["book", "trades"], sandbox=True) as client:
             async for event in client:
@@ -78,6 +85,7 @@ class BackpackClient:
         ws_url: str = WS_URL,
         ca_file: str | Path | None = None,
         signer: Signer | None = None,
+        follow_account: bool = False,
         book_levels: int = 10,
         slow_consumer: SlowConsumer | str = SlowConsumer.BLOCK,
         buffer: int = 10_000,
@@ -95,7 +103,8 @@ class BackpackClient:
             rest_url: address of the REST API.
             ws_url: address of the websocket.
             ca_file: trust these authorities (PEM) instead of the system's.
-            signer: signs private subscriptions and calls.
+            signer: signs private subscriptions and calls; the sandbox has one of its own for who has none.
+            follow_account: keep the ledger of the account, `account`, and tell of all that changes in it.
             book_levels: how many levels a side the events of a book carry, at least 1.
             slow_consumer: what happens to market data that are not fetched in time.
             buffer: how many events may wait before that happens.
@@ -114,7 +123,11 @@ class BackpackClient:
         self._channels = tuple(channels)
         for channel in self._channels:
             parse_channel(channel)
-        self._sandboxed = sandbox
+        if sandbox and signer is None and (follow_account or any(_private(channel) for channel in self._channels)):
+            signer = Signer(Credentials(THROWAWAY_SECRET))
+        if follow_account and signer is None:
+            raise LocalProtocolError("an account is followed with credentials: give a signer")
+        self._follow_account = follow_account
         self._sandbox_seed = sandbox_seed
         self._addresses = None if sandbox else Addresses(rest_url, ws_url, ca_file=ca_file)
         self._compression = compression
@@ -167,6 +180,8 @@ class BackpackClient:
         self._running = _Running(tasks, transport, pump, delivery, anyio.Event())
         tasks.start_soon(self._run, self._running)
         await self.load_markets()
+        if self._follow_account:
+            await self._running.pump.give(FollowAccount())
         await self.subscribe(self._channels, self._symbols)
 
     async def _run(self, running: _Running) -> None:
@@ -223,7 +238,7 @@ class BackpackClient:
             LocalProtocolError: a private channel without a signer.
         """
         channels, ids = tuple(channels), self._ids(symbols)
-        await self._inside().pump.give(Subscribe(streams_for(channels, ids)))
+        await self._inside().pump.give(Subscribe(self._names(channels, ids)))
         for symbol in ids:
             if Channel.BOOK_TICKER in _explicit(channels):
                 self._verifying.discard(symbol)
@@ -234,11 +249,13 @@ class BackpackClient:
     async def unsubscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
         """Undo `subscribe`; what is still on its way is dropped."""
         channels, ids = tuple(channels), self._ids(symbols)
-        names = streams_for(channels, ids)
+        names = self._names(channels, ids)
         explicit = Channel.BOOK_TICKER in _explicit(channels)
         if explicit:
             self._tickers.difference_update(ids)
         kept = {f"{Channel.BOOK_TICKER.value}.{symbol}" for symbol in self._tickers}
+        if self._follow_account:
+            kept.update(ACCOUNT_STREAMS)
         await self._inside().pump.give(Unsubscribe(tuple(name for name in names if name not in kept)))
 
     async def verify(self, symbol: str) -> None:
@@ -248,31 +265,34 @@ class BackpackClient:
 
     async def load_markets(self) -> Markets:
         """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it."""
-        markets = await self.call("markets")
-        if not isinstance(markets, Markets):
-            raise TypeError("the markets endpoint gives Markets")
-        self._markets = markets
-        return markets
+        self._markets = await self.get_markets()
+        return self._markets
 
     @property
     def markets(self) -> Markets:
         """The markets as they were loaded last."""
         return self._markets
 
-    async def call(self, endpoint: str, parameters: Mapping[str, Parameter] | None = None) -> object:
-        """Call a REST endpoint by its name in `backpack_proto.rest.ENDPOINTS`, within the request budget.
+    async def call(self, endpoint: str, parameters: Arguments | None = None) -> object:
+        """Call a REST endpoint by its name, its instruction or its method and path, within the request budget.
+
+        The names are those of `backpack_proto.rest.ENDPOINTS`; symbols are ids of the exchange.
 
         Raises:
             LocalProtocolError: no such endpoint, or parameters that it does not take.
             ApiError: the exchange refused.
+            OutcomeUnknown: the call was to change something, and nobody can say whether it did; it is never sent twice.
             BackpackError: no answer came.
         """
         running = self._inside()
+        if running.finished.is_set():
+            raise LocalProtocolError("the client has been closed")
+        parameters = parameters or {}
         self._last_call_id += 1
         call_id = self._last_call_id
         answer = self._answers[call_id] = _Answer()
         try:
-            await running.pump.give(Call(call_id=call_id, endpoint=endpoint, parameters=parameters or {}))
+            await running.pump.give(Call(call_id=call_id, endpoint=endpoint, parameters=parameters))
             await answer.arrived.wait()
         finally:
             del self._answers[call_id]
@@ -280,7 +300,16 @@ class BackpackClient:
             return answer.event.result
         if isinstance(answer.event, CallFailed):
             raise answer.event.error
-        raise BackpackError(f"the session ended before {endpoint} was answered")
+        raise _interrupted(endpoint, parameters)
+
+    @property
+    def account(self) -> Account:
+        """The ledger of the account: always the same object; `live` says whether it follows the exchange.
+
+        Raises:
+            LocalProtocolError: it is not followed.
+        """
+        return self._session.account
 
     def book(self, symbol: str) -> Book:
         """The order book of a symbol: always the same object, always at the latest frame, `live` or stale.
@@ -334,12 +363,34 @@ class BackpackClient:
         return self._running
 
     def _ids(self, symbols: Iterable[str]) -> tuple[str, ...]:
-        return tuple(self._markets.resolve(symbol).symbol for symbol in symbols)
+        return tuple(self._id(symbol) for symbol in symbols)
+
+    def _id(self, symbol: str) -> str:
+        return self._markets.resolve(symbol).symbol
+
+    def _names(self, channels: Iterable[str], ids: Iterable[str]) -> tuple[str, ...]:
+        """Stream names; a symbol that stands in the name of a channel is resolved as well."""
+        streams = [parse_stream(name) for name in streams_for(channels, ids)]
+        return tuple(
+            stream.name if stream.symbol is None else replace(stream, symbol=self._id(stream.symbol)).name for stream in streams
+        )
 
 
 def _explicit(channels: Iterable[str]) -> set[Channel]:
     """The channels that were asked for by name, so not the one that comes along with `book`."""
     return {parse_channel(channel)[0].channel for channel in channels}
+
+
+def _private(channel: str) -> bool:
+    return any(stream.private for stream in parse_channel(channel))
+
+
+def _interrupted(endpoint: str, parameters: Arguments) -> BackpackError:
+    """What a call that the session left behind ends with; whether it had been sent went down with the session."""
+    row, reason = find_endpoint(endpoint), "the session ended before the answer came"
+    if row.idempotent:
+        return BackpackError(f"{row.name}: {reason}")
+    return outcome_unknown(row, row.check(parameters), reason)
 
 
 def _open_circle(error: BaseException) -> None:

@@ -19,6 +19,7 @@ from anyio.streams.tls import TLSStream
 from backpack_proto.exchange import (
     THROWAWAY_API_KEY,
     THROWAWAY_SECRET,
+    AbandonRequest,
     CloseConnection,
     Exchange,
     ExchangeInput,
@@ -169,8 +170,15 @@ class Sandbox:
             if self.mute:
                 continue
             if isinstance(output, Respond):
-                client = self._requests.pop(output.request_id)
+                client = self._requests.pop(output.request_id, None)
+                if client is None:
+                    continue  # it is gone, and did not wait for a delayed answer
                 client.write(client.framing.respond(output.status, output.content_type, output.body, output.headers))
+                continue
+            if isinstance(output, AbandonRequest):
+                abandoned = self._requests.pop(output.request_id, None)
+                if abandoned is not None:
+                    abandoned.scope.cancel()
                 continue
             receiver = self._clients.get(output.connection)
             if receiver is None or receiver.framing.closed:

@@ -7,7 +7,8 @@ decrypted at once, so a burst of small records costs one wake-up.
 from __future__ import annotations
 
 import ssl
-from typing import NoReturn, Self
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Self
 
 import anyio
 from anyio.abc import ByteStream
@@ -50,6 +51,11 @@ class TlsStream(ByteStream):
             else:
                 await self._flush()
                 return self
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """Those of the connection beneath, such as its socket."""
+        return self._stream.extra_attributes
 
     async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
         """All that can be decrypted, at least one byte; about `max_bytes` at the most.

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+from .account_orders import OrderState, Status
+from .accounts import DEFAULT_DEPOSITS, Account, AccountBalance, AccountFill, AccountPosition, Fees
 from .authentication import THROWAWAY_API_KEY, THROWAWAY_SECRET
 from .exchange import Exchange
+from .faults import Fault, Faults, RateLimits
 from .listings import LISTINGS, Listing
 from .matching import MatchingEngine
 from .messages import (
+    AbandonRequest,
     CloseConnection,
     ExchangeInput,
     ExchangeOutput,
@@ -25,20 +29,31 @@ from .messages import (
 from .orders import Change, Fill, Outcome, Refusal, RestingOrder, SelfTrade, Side, TimeInForce
 
 __all__ = [
+    "DEFAULT_DEPOSITS",
     "LISTINGS",
     "THROWAWAY_API_KEY",
     "THROWAWAY_SECRET",
+    "AbandonRequest",
+    "Account",
+    "AccountBalance",
+    "AccountFill",
+    "AccountPosition",
     "Change",
     "CloseConnection",
     "Exchange",
     "ExchangeInput",
     "ExchangeOutput",
+    "Fault",
+    "Faults",
+    "Fees",
     "Fill",
     "FrameReceived",
     "Listing",
     "MatchingEngine",
+    "OrderState",
     "Outcome",
     "PongReceived",
+    "RateLimits",
     "Refusal",
     "RequestReceived",
     "Respond",
@@ -49,5 +64,6 @@ __all__ = [
     "Side",
     "SocketClosed",
     "SocketOpened",
+    "Status",
     "TimeInForce",
 ]

@@ -4,18 +4,20 @@ Theory of operation. A fair price wanders and is pulled back to where it began, 
 runs. Around it the crowd adds, shrinks and cancels orders, mostly close to the touch; when the book lags behind the fair price,
 market orders lean to the side that brings it back. How many levels and orders a side has is regulated by the odds of adding
 against cancelling, so the book stays of one size for hours. Events come in spells: even, in bursts, and now and then a pause.
-The crowd cancels nothing that is not its own.
+The crowd cancels nothing that is not its own. An order of somebody else that rests near the touch attracts takers, so that it is
+filled within seconds on most occasions, in part or in full.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from math import ceil, floor
 from random import Random
 
 from msgspec import Struct
 
 from .matching import MatchingEngine
-from .orders import CROWD, Outcome, Side, TimeInForce
+from .orders import CROWD, Outcome, RestingOrder, Side, TimeInForce
 
 __all__ = ["FLOWS", "LIQUIDATIONS", "Activity", "Flow"]
 
@@ -61,6 +63,9 @@ _NEAR = 0.86
 _NEAR_LEVELS = 14.0
 """How many levels from the touch an order near to it lies, on average."""
 _DEEP_LEVELS = 260.0
+_ATTRACTIVE_LEVELS = 6
+"""How many levels from the touch an order may lie to be visited."""
+_VISIT = 0.4
 
 
 class Activity:
@@ -105,6 +110,25 @@ class Activity:
             return self._take()
         side = Side.BID if rng.random() < 0.5 else Side.ASK
         return self._add(side) if rng.random() < self._appetite(side) else self._withdraw(side)
+
+    def visit(self, order: RestingOrder) -> Outcome | None:
+        """Take from an order that rests near the touch, through whatever lies before it, or leave it alone this time."""
+        rng = self._rng
+        prices = self._engine.prices(order.side)
+        before = (
+            prices[bisect_right(prices, order.price) :]
+            if order.side is Side.BID
+            else prices[: bisect_left(prices, order.price)]
+        )
+        if len(before) >= _ATTRACTIVE_LEVELS or rng.random() >= _VISIT:
+            return None
+        lots = sum(self._engine.lots_at(order.side, price) for price in before)
+        for other in self._engine.orders_at(order.side, order.price):
+            if other.order_id == order.order_id:
+                break
+            lots += other.remaining
+        lots += order.remaining if rng.random() < 0.5 else rng.randrange(1, order.remaining + 1)
+        return self._engine.submit(order.side.other, lots, order.price, time_in_force=TimeInForce.IOC)
 
     def _appetite(self, side: Side) -> float:
         """The odds of adding: even for a side of the wanted size, less for a fuller one."""

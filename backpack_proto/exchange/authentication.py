@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from collections.abc import Sequence
+from typing import NoReturn
 
-from backpack_proto.errors import InvalidKey
+from backpack_proto.errors import ApiError, InvalidKey, LocalProtocolError
 from backpack_proto.keys import verify_signature
-from backpack_proto.signing import MAX_EXCHANGE_WINDOW_MS, signing_string
+from backpack_proto.signing import DEFAULT_WINDOW_MS, MAX_EXCHANGE_WINDOW_MS, Parameters, request_text, signing_string
+
+from .messages import RequestReceived
 
 __all__ = ["THROWAWAY_API_KEY", "THROWAWAY_SECRET", "Authentication"]
 
@@ -57,3 +61,58 @@ class Authentication:
             return False
         text = signing_string("subscribe", {}, timestamp_ms=timestamp_ms, window_ms=window_ms)
         return verify_signature(api_key, signed, text)
+
+    def verify_request(
+        self, given: RequestReceived, instruction: str, parameters: Parameters | Sequence[Parameters], now_us: int
+    ) -> None:
+        """Check the signature of a REST request, made in either scheme (docs/protocol.md 2.1 and 2.2).
+
+        Which scheme it is shows in what the signature fits: `instruction` counts in milliseconds, `request` in microseconds. A
+        request is good from its timestamp on for the length of its window; a timestamp ahead of the exchange by more than the
+        window counts as expired.
+
+        Raises:
+            ApiError: it is not signed, not by a key that exists, not rightly, or not lately.
+        """
+        headers = {name.lower(): value for name, value in given.headers}
+        api_key, signature = headers.get("x-api-key"), headers.get("x-signature")
+        timestamp, window = headers.get("x-timestamp", ""), headers.get("x-window", str(DEFAULT_WINDOW_MS))
+        if api_key is None:
+            _refuse("Invalid X-API-Key header")
+        if signature is None or not _is_signature(signature):
+            _refuse("Invalid X-Signature header")
+        if not _NUMBER.fullmatch(timestamp):
+            _refuse("Invalid X-Timestamp header")
+        if not _NUMBER.fullmatch(window) or not 1 <= int(window) <= MAX_EXCHANGE_WINDOW_MS:
+            _refuse("Invalid X-Window header")
+        if api_key not in self._api_keys:
+            raise ApiError(status=401, code="UNAUTHORIZED", message="Unauthorized", endpoint="")
+        stamp, window_ms = int(timestamp), int(window)
+        try:
+            text = signing_string(instruction, parameters, timestamp_ms=stamp, window_ms=window_ms)
+        except LocalProtocolError:  # half of a surrogate pair, or an empty batch: nobody can have signed that
+            text = ""
+        if text and verify_signature(api_key, signature, text):
+            signed_us = stamp * 1000
+        elif verify_signature(api_key, signature, _whole_request(given, stamp)):
+            signed_us = stamp
+        else:
+            _refuse("Invalid signature")
+        if abs(now_us // 1000 - signed_us // 1000) > window_ms:
+            _refuse("Request has expired")
+
+
+def _whole_request(given: RequestReceived, timestamp_us: int) -> bytes:
+    target = given.target.encode(errors="replace").decode()
+    return request_text(given.method, target, given.body, timestamp_us=timestamp_us)
+
+
+def _is_signature(text: str) -> bool:
+    try:
+        return len(b64decode(text, validate=True)) == 64
+    except ValueError:
+        return False
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ApiError(status=400, code="INVALID_CLIENT_REQUEST", message=message, endpoint="")

@@ -7,13 +7,14 @@ then. When the process was away for long, only the last second of what was misse
 
 Each market has random generators of its own, so what one market does depends on nothing but the seed and the time.
 
-Fills and resting orders carry owners. What happens to orders of an account would be told on the `account.*` streams; these can be
-subscribed to, and are silent as long as no account trades.
+Fills and resting orders carry owners. The crowd and the account meet in the same books; every change of a book passes `_tell`, which
+publishes it and settles what it did to the account, and triggers are looked at once that is done. Requests pass the gateway, which may
+be told to let them go wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
 from heapq import heappop, heappush
@@ -24,12 +25,18 @@ from backpack_proto.errors import LocalProtocolError, UnknownSymbol
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, earliest
 
+from .accounts import DEFAULT_DEPOSITS, Account, Fees
 from .audience import Audience, existing_streams
 from .authentication import THROWAWAY_API_KEY, Authentication
+from .faults import Faults, RateLimits
+from .gateway import Gateway
 from .listings import LISTINGS, Listing
-from .market import Market
+from .market import FUNDING_INTERVAL_US, Market
 from .messages import ExchangeInput, ExchangeOutput, RequestReceived, SendFrame
+from .order_entry import OrderEntry
 from .orders import Outcome, Side
+from .private_routes import PrivateRoutes
+from .private_streams import PrivateStreams
 from .publication import TURN_MS, Publication
 from .routes import Routes
 from .sockets import Sockets
@@ -41,6 +48,8 @@ Levels: TypeAlias = tuple[tuple[Decimal, Decimal], ...]
 MAX_SPEED = 1_000.0
 CATCH_UP_US = 1_000_000
 """How far back events that were missed still happen."""
+ACCOUNT_OWNER = 2
+"""Owner of the account's orders; the smaller numbers are the crowd's."""
 MOST_EVENTS = 2_000
 """Book events per input; markets that are due for more lose them."""
 
@@ -68,11 +77,11 @@ class Exchange:
 
     `unix_us` is where the made-up history ends, microseconds since the epoch, not later than the first input. `speed` multiplies how
     much happens to the books (0: nothing). `api_key` is the base64 public key of the one account that may subscribe to private
-    streams. `listings` are the markets that there are.
+    streams, and sign requests. It begins with `deposits` by asset, and pays `fees`. `listings` are the markets that there are.
 
     Raises:
         InvalidKey: `api_key` is not the base64 of 32 bytes.
-        LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`.
+        LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`, a deposit is no usable amount, or a fee is too fine.
     """
 
     def __init__(
@@ -83,6 +92,8 @@ class Exchange:
         speed: float = 1.0,
         api_key: str = THROWAWAY_API_KEY,
         listings: Iterable[Listing] = LISTINGS,
+        deposits: Mapping[str, Decimal] = DEFAULT_DEPOSITS,
+        fees: Fees = Fees(),  # noqa: B008 - cannot change
     ) -> None:
         if not 0.0 <= speed <= MAX_SPEED:
             raise LocalProtocolError(f"markets cannot move at speed {speed}")
@@ -98,11 +109,23 @@ class Exchange:
             symbol: Publication(market, audience, Random(f"{market.seed}:publication"))
             for symbol, market in self._markets.items()
         }
-        self._sockets = Sockets(audience, authentication, existing_streams(listings), Random(f"{seed}:sockets"))
-        self._routes = Routes(listings, self._markets)
+        self.account = Account(ACCOUNT_OWNER, deposits, fees)
+        """The account as it is: balances, positions, orders and fills."""
+        self.faults = Faults(Random(f"{seed}:faults"))
+        """What goes wrong with requests; nothing, unless told."""
+        self.limits = RateLimits()
+        """The request budget."""
+        self._streams = PrivateStreams(self.account, audience, Random(f"{seed}:streams"))
+        self._entry = OrderEntry(self.account, self._markets, self._streams, self._tell, Random(f"{seed}:positions"))
+        self._sockets = Sockets(audience, authentication, existing_streams(listings), Random(f"{seed}:sockets"), self._greet)
+        by_symbol = {listing.symbol: listing for listing in listings}
+        private = PrivateRoutes(self.account, self._entry, authentication, by_symbol, self._markets, unix_us)
+        self._gateway = Gateway(Routes(listings, self._markets), private, self.limits, self.faults)
         self._phases = Random(f"{seed}:phases")
         self._tasks: list[tuple[int, int, _Task, str]] = []
         self._scheduled = 0
+        self._funded_us: dict[str, int] = {}
+        """The end of the last funding interval that was looked at, by market."""
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -123,7 +146,7 @@ class Exchange:
     @property
     def deadline(self) -> int | None:
         """When the next thing happens by itself; None before the first input."""
-        return earliest(self._tasks[0][0] if self._tasks else None, self._sockets.deadline)
+        return earliest(self._tasks[0][0] if self._tasks else None, self._sockets.deadline, self._gateway.deadline)
 
     def handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
         """Take one input and return what is to be sent, in order; nothing that a client sends raises.
@@ -136,8 +159,7 @@ class Exchange:
             return [] if deadline is None or now.mono_us < deadline else self._advance(now)
         if isinstance(given, RequestReceived):
             outputs = self._advance(now)
-            outputs.append(self._routes.respond(given, self._engine_us))
-            return outputs
+            return outputs + self._gateway.handle(given, self._engine_us, now)
         self._sockets.check(given)
         outputs = self._advance(now)
         outputs += self._sockets.handle(given, now)
@@ -164,6 +186,7 @@ class Exchange:
                 periods = (now.mono_us - due_us) // task.period_us + 1
                 self._schedule(due_us + periods * task.period_us, task, symbol)
         self._engine_us = max(self._engine_us, now.unix_us)
+        outputs += self._gateway.due(now.mono_us)
         ping_us = self._sockets.deadline
         if ping_us is not None and ping_us <= now.mono_us:
             outputs += self._sockets.handle(TimerFired(), now)
@@ -187,16 +210,32 @@ class Exchange:
         market, publication = self._markets[symbol], self._publications[symbol]
         match task:
             case _Task.EVENT:
-                return self._tell(market, publication, market.activity.act())
+                return self._tell(market, market.activity.act()) + self._entry.fire(self._engine_us)
             case _Task.TURN:
                 return publication.turn(self._engine_us)
             case _Task.SECOND:
                 market.move_reference()
-                return publication.second(self._engine_us)
+                frames = publication.second(self._engine_us)
+                frames += self._entry.second(market, self._engine_us, self._funding_due(market))
+                for order in self._entry.resting(market) if self._speed else ():
+                    if order.order_id in market.engine.orders and (visited := market.activity.visit(order)) is not None:
+                        frames += self._tell(market, visited)
+                return frames + self._entry.fire(self._engine_us)
             case _Task.MINUTE:
                 return publication.minute(self._engine_us)
 
-    def _tell(self, market: Market, publication: Publication, outcome: Outcome) -> list[SendFrame]:
-        """Record and publish what happened to a book: everything that changes one passes here, accounts' orders too."""
+    def _funding_due(self, market: Market) -> int | None:
+        """When the funding interval of a market ended, if that has not been looked at yet."""
+        end_us = self._engine_us // FUNDING_INTERVAL_US * FUNDING_INTERVAL_US
+        seen_us = self._funded_us.setdefault(market.symbol, end_us)
+        self._funded_us[market.symbol] = end_us
+        return end_us if seen_us < end_us else None
+
+    def _tell(self, market: Market, outcome: Outcome) -> list[SendFrame]:
+        """Record, publish and settle what happened to a book: everything that changes one passes here."""
         market.record(outcome, self._engine_us)
-        return publication.book_event(outcome, self._engine_us)
+        frames = self._publications[market.symbol].book_event(outcome, self._engine_us)
+        return frames + self._entry.settle(market, outcome, self._engine_us)
+
+    def _greet(self, connection: int, stream: str) -> list[SendFrame]:
+        return self._streams.greeting(connection, stream, self._engine_us)

@@ -14,7 +14,7 @@ from .market import INDEX_DECIMALS, RATE_DECIMALS, Reference
 from .orders import Fill, Side
 from .tape import Candle
 
-__all__ = ["FrameWriter", "error_frame", "iso_time"]
+__all__ = ["FrameWriter", "error_frame", "iso_time", "iso_time_ms"]
 
 _MOST_CACHED_PRICES = 65_536
 
@@ -22,6 +22,11 @@ _MOST_CACHED_PRICES = 65_536
 def iso_time(second: int, separator: str = "T") -> str:
     """A second since the epoch as the exchange writes candle times: UTC without a zone, such as `2026-09-02T16:44:00`."""
     return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat(separator)
+
+
+def iso_time_ms(unix_ms: int) -> str:
+    """A millisecond since the epoch as the histories write it, such as `2026-09-01T17:54:04.094`."""
+    return f"{iso_time(unix_ms // 1000)}.{unix_ms % 1000:03}"
 
 
 def error_frame(code: int, message: str) -> bytes:

@@ -11,7 +11,7 @@ from .matching import MatchingEngine
 from .orders import Outcome, Side
 from .tape import Tape, TapedTrade
 
-__all__ = ["FUNDING_INTERVAL_US", "Market", "Reference"]
+__all__ = ["FUNDING_INTERVAL_US", "INDEX_DECIMALS", "RATE_DECIMALS", "Market", "Reference"]
 
 FUNDING_INTERVAL_US = 3_600_000_000
 """Perpetuals settle funding every hour (docs/protocol.md 6.2)."""

@@ -104,6 +104,11 @@ class MatchingEngine:
         """Every level of a side as (price, lots), best first."""
         return [(level.price, level.lots) for level in self._halves[side].best_first()]
 
+    def take_order_id(self) -> int:
+        """An id for an order that will be submitted later, or never."""
+        self._next_order_id += 1
+        return self._next_order_id - 1
+
     def submit(
         self,
         side: Side,
@@ -114,8 +119,11 @@ class MatchingEngine:
         post_only: bool = False,
         owner: int = CROWD,
         self_trade: SelfTrade = SelfTrade.REJECT_TAKER,
+        order_id: int | None = None,
     ) -> Outcome:
         """Take a limit order, or a market order when `price` is None; a market order never rests.
+
+        `order_id` is one that `take_order_id` gave; without it the order gets the next.
 
         Raises:
             LocalProtocolError: quantity or price is not positive, or a post-only order has no price or may not rest.
@@ -124,8 +132,8 @@ class MatchingEngine:
             raise LocalProtocolError(f"an order of {lots} lots at {price} ticks is no order")
         if post_only and (price is None or time_in_force is not TimeInForce.GTC):
             raise LocalProtocolError("a post-only order is a limit order that rests")
-        order_id = self._next_order_id
-        self._next_order_id += 1
+        if order_id is None:
+            order_id = self.take_order_id()
         against = self._halves[side.other]
         if post_only and _reaches(side, price, against.best()):
             return Outcome(update_id=None, order_id=order_id, given_up=lots, refusal=Refusal.WOULD_TAKE)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from backpack_proto.inputs import TimerFired
 
 __all__ = [
+    "AbandonRequest",
     "CloseConnection",
     "ExchangeInput",
     "ExchangeOutput",
@@ -97,5 +98,11 @@ class Respond(Struct, frozen=True, gc=False):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class AbandonRequest(Struct, frozen=True, gc=False):
+    """Answer a request never: drop its TCP connection without a word."""
+
+    request_id: int
+
+
 ExchangeInput: TypeAlias = SocketOpened | FrameReceived | PongReceived | SocketClosed | RequestReceived | TimerFired
-ExchangeOutput: TypeAlias = SendFrame | SendPing | CloseConnection | Respond
+ExchangeOutput: TypeAlias = SendFrame | SendPing | CloseConnection | Respond | AbandonRequest

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-import msgspec
-
 from backpack_proto.errors import ApiError
 from backpack_proto.streams import KLINE_INTERVALS
 
+from .answers import TEXT, Answer, refuse, respond
 from .frames import iso_time
 from .listings import Listing, market_object, stripped
 from .market import FUNDING_INTERVAL_US, INDEX_DECIMALS, RATE_DECIMALS, Market, Reference
@@ -25,9 +24,6 @@ from .tape import DAY_S, Candle, TapedTrade
 
 __all__ = ["Routes"]
 
-JSON = "application/json; charset=utf-8"
-TEXT = "text/plain; charset=utf-8"
-
 DEPTH_LIMITS = ("5", "10", "20", "50", "100", "500", "1000")
 MOST_LEVELS = 5_000
 """Levels per side when no limit is given."""
@@ -36,8 +32,20 @@ _MARKET_TYPES = ("SPOT", "PERP", "IPERP", "DATED", "PREDICTION", "RFQ")
 _FUNDING_ROWS = 90 * 24
 _ASSET_NAMES = {"SOL": "Solana", "BTC": "Bitcoin", "USDT": "Tether", "USDC": "USD Coin", "HNT": "Helium"}
 
-Answer = object
-"""What becomes JSON; bytes are sent as plain text, None is 204."""
+_EMPTY = (
+    # No stock can be tokenised here; clients ask for the list together with the markets.
+    "securities",
+    "borrowLend/markets",
+    "borrowLend/markets/history",
+    "collateral",
+    "market-sessions",
+    "prediction",
+    "prediction/tags",
+    "vaults",
+    "vaults/history",
+    "wallets",
+)
+"""What this exchange has none of."""
 
 
 class Routes:
@@ -62,8 +70,7 @@ class Routes:
             "/api/v1/ping": lambda _query, _us: b"pong",
             "/api/v1/time": lambda _query, us: str(us // 1000).encode(),
             "/api/v1/assets": self._assets,
-            # No stock can be tokenised here; clients ask for the list together with the markets.
-            "/api/v1/securities": lambda _query, _us: [],
+            **{f"/api/v1/{name}": lambda _query, _us: [] for name in _EMPTY},
         }
 
     def respond(self, given: RequestReceived, engine_us: int) -> Respond:
@@ -77,15 +84,8 @@ class Routes:
         try:
             answer = route(Query(path, text), engine_us)
         except ApiError as error:
-            if not error.code:
-                return Respond(given.request_id, error.status, TEXT, error.message.encode())
-            body = msgspec.json.encode({"code": error.code, "message": error.message})
-            return Respond(given.request_id, error.status, JSON, body)
-        if answer is None:
-            return Respond(given.request_id, 204, "", b"")
-        if isinstance(answer, bytes):
-            return Respond(given.request_id, 200, TEXT, answer)
-        return Respond(given.request_id, 200, JSON, msgspec.json.encode(answer))
+            return refuse(given.request_id, error)
+        return respond(given.request_id, answer)
 
     def _list_markets(self, query: Query, _engine_us: int) -> Answer:
         kinds = [query.one_of("marketType", "MarketType", _MARKET_TYPES, kind) for kind in query.all("marketType")]

@@ -12,6 +12,7 @@ then closed (docs/protocol.md 3.4). Only pongs count as answers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from random import Random
 from typing import TypeAlias
@@ -70,6 +71,10 @@ TRANSITIONS = Transitions[Liveness](
 """The life of a connection; frames do not change it."""
 
 
+def _silence(_connection: int, _stream: str) -> list[SendFrame]:
+    return []
+
+
 class _Connection(Struct, gc=False):
     liveness: Liveness = Liveness.ANSWERING
     unanswered_us: int = 0
@@ -90,15 +95,23 @@ _decode_request = msgspec.json.Decoder(_Request).decode
 class Sockets:
     """All connections of the simulated exchange; keeps `audience` up to date.
 
-    `streams` are the names that exist. What arrives of a connection that is unknown, or was ended from here, is passed over: it
+    `streams` are the names that exist. `greet` says what a connection is sent when it begins to listen to a stream. What arrives of a connection that is unknown, or was ended from here, is passed over: it
     was on its way.
     """
 
-    def __init__(self, audience: Audience, authentication: Authentication, streams: frozenset[str], rng: Random) -> None:
+    def __init__(
+        self,
+        audience: Audience,
+        authentication: Authentication,
+        streams: frozenset[str],
+        rng: Random,
+        greet: Callable[[int, str], list[SendFrame]] = _silence,
+    ) -> None:
         self._audience = audience
         self._authentication = authentication
         self._streams = streams
         self._rng = rng
+        self._greet = greet
         self._connections: dict[int, _Connection] = {}
         self._pings: Timers[int] = Timers()
 
@@ -167,6 +180,7 @@ class Sockets:
         except (ValueError, RecursionError):  # bytes that are no UTF-8, and nesting without end, have errors of their own
             return _refuse(connection, *PARSE_ERROR)
         error: tuple[int, str] | None = None
+        greetings: list[SocketOutput] = []
         if request.method == "SUBSCRIBE":
             signed: bool | None = None
             for name in request.params:
@@ -175,8 +189,9 @@ class Sockets:
                     if signed is None:
                         signed = self._authentication.verify_subscribe(request.signature, now.unix_us // 1000)
                     problem = None if signed else INVALID_SIGNATURE
-                if problem is None and name in self._streams:
+                if problem is None and name in self._streams and connection not in self._audience.of(name):
                     self._audience.subscribe(connection, name)
+                    greetings += self._greet(connection, name)
                 error = error or problem
         elif request.method == "UNSUBSCRIBE":
             for name in request.params:
@@ -184,7 +199,7 @@ class Sockets:
                 error = error or self._judge(name)
         else:
             error = PARSE_ERROR
-        return _refuse(connection, *error) if error else []
+        return [*greetings, *(_refuse(connection, *error) if error else [])]
 
     def _judge(self, name: str) -> tuple[int, str] | None:
         """What is wrong with a stream name; a good one that will be silent for ever is not wrong."""

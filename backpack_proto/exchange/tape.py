@@ -118,6 +118,11 @@ class Tape:
         self.running: dict[str, Candle] = {interval: self._begun(interval, now_s) for interval in KLINE_INTERVALS}
         """The candle of each interval that is not over yet."""
 
+    @property
+    def last_price(self) -> int | None:
+        """Ticks of the latest trade."""
+        return self._trades[-1].price if self._trades else None
+
     def record(self, trade: TapedTrade) -> None:
         """Take in a live trade."""
         self.roll(trade.engine_us // 1_000_000)

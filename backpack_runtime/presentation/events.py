@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import cache
 
 import msgspec
+from msgspec import Struct
 
 from backpack_proto.decoding import sane
 from backpack_proto.outputs import BookSynced
@@ -59,10 +60,19 @@ def members(event: Event) -> dict[str, object]:
             found[name] = [[plain(price), plain(quantity)] for price, quantity in getattr(event, name)]
         elif name not in _LEFT_OUT:
             value = getattr(event, name)
-            found[name] = plain(value) if isinstance(value, Decimal) else value
+            found[name] = _member(value)
+            if isinstance(value, Struct):
+                # What happened to an account is a value inside the event, and has the symbol.
+                found["symbol"] = getattr(value, "symbol", None)
     if kind is BookSynced:
         found |= {"first": None, "verified": False}
     return found
+
+
+def _member(value: object) -> object:
+    if isinstance(value, Struct):
+        return {name: _member(getattr(value, name)) for name in value.__struct_fields__}
+    return plain(value) if isinstance(value, Decimal) else value
 
 
 def json_lines(events: Iterable[Event]) -> bytes:

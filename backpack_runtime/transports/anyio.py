@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import ssl
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute, TaskGroup
 
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import (
@@ -46,6 +47,8 @@ __all__ = ["AnyioTransport"]
 READ_BYTES = 256 * 1024
 HTTP_CONNECTIONS = 8
 """How many REST requests are under way at the same time."""
+FRESH_SECONDS = 5.0
+"""A connection that was idle for longer carries reads only: should it have been closed, they can be sent again."""
 FLUSH_SECONDS = 1.0
 """How long a last Close frame may take to leave."""
 ABNORMAL_CLOSURE = 1006
@@ -67,6 +70,20 @@ class _HttpConnection:
     def __init__(self, stream: ByteStream) -> None:
         self.stream = stream
         self.framing = HttpFraming()
+        self._used_at = anyio.current_time()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it was used a moment ago, and has not been closed by the server since.
+
+        While no answer is due there is nothing to be read but the end, so a socket with something to read is as good as closed.
+        """
+        descriptor = int(self.stream.extra(SocketAttribute.raw_socket).fileno())
+        if descriptor < 0 or anyio.current_time() - self._used_at > FRESH_SECONDS:
+            return False
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return not poll.poll(0)
 
     async def exchange(self, request: HttpRequest, host: str) -> HttpResponse:
         """Send one request and read its answer."""
@@ -78,6 +95,7 @@ class _HttpConnection:
                 data = b""
             response = self.framing.receive(data)
             if response is not None:
+                self._used_at = anyio.current_time()
                 return response
 
 
@@ -180,6 +198,13 @@ class AnyioTransport:
             while self._idle:
                 await anyio.aclose_forcefully(self._idle.pop().stream)
 
+    async def _close_stale(self) -> None:
+        stale = [connection for connection in self._idle if not connection.fresh]
+        self._idle = [connection for connection in self._idle if connection not in stale]
+        with anyio.CancelScope(shield=True):
+            for connection in stale:
+                await anyio.aclose_forcefully(connection.stream)
+
     def _report(self, socket: _Socket, facts: Iterable[Fact]) -> None:
         # Cancellation takes effect at the next wait only, so a dropped socket may still have something to say.
         if socket is self._socket:
@@ -235,6 +260,10 @@ class AnyioTransport:
 
     async def _request(self, action: SendRequest, progress: _Progress) -> Fact:
         request = action.request
+        reading = request.method == "GET"
+        if not reading:
+            # What changes something is sent once, so it must not be lost to a connection that the server has given up.
+            await self._close_stale()
         while True:
             reused = bool(self._idle)
             try:
@@ -242,7 +271,7 @@ class AnyioTransport:
                     progress.sent = True
                     response = await connection.exchange(request, self._addresses.rest.authority)
             except (*BROKEN, RemoteProtocolError) as broken:
-                if reused and request.method == "GET":
+                if reused and reading:
                     # The server may close a kept connection under a request (docs/protocol.md 1.1): once more, on a fresh one.
                     await self._close_idle()
                     continue
@@ -252,6 +281,7 @@ class AnyioTransport:
                 status=response.status,
                 body=response.body,
                 retry_after_us=_retry_after_us(response),
+                headers=response.headers,
             )
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backpack_proto.decoding import DECIMAL_DIGITS, decode, sane, unix_ms
+from backpack_proto.decoding import DECIMAL_DIGITS, UnixMs, decode, sane, unix_ms
 from backpack_proto.errors import RemoteProtocolError
 
 
@@ -99,3 +99,31 @@ def test_every_time_is_read_exactly(moment: datetime) -> None:
 def test_text_that_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(RemoteProtocolError, match="is no time"):
         unix_ms(text)
+
+
+class Stamped(msgspec.Struct, frozen=True, kw_only=True):
+    at_ms: UnixMs
+    then_ms: UnixMs | None = None
+
+
+@pytest.mark.parametrize(
+    ("wire", "expected"),
+    [
+        (b"1795012345310", 1_795_012_345_310),
+        (b'"1795012345310"', 1_795_012_345_310),
+        (b'"2026-11-18T14:32:25.310"', 1_795_012_345_310),
+        (b'"2026-11-18 14:32:25.310999"', 1_795_012_345_310),
+        (b'"2026-11-18T14:32:25.310Z"', 1_795_012_345_310),
+        (b"0", 0),
+    ],
+)
+def test_a_time_is_milliseconds_in_whatever_form_it_comes(wire: bytes, expected: int) -> None:
+    stamped = decode(b'{"at_ms":' + wire + b',"then_ms":null}', Stamped, "row")
+    assert stamped == Stamped(at_ms=expected)
+    assert type(stamped.at_ms) is int
+
+
+@pytest.mark.parametrize("wire", [b"true", b"1.5", b"null", b'""', b'"soon"', b"[]", b'"9999999999999999999999"', b'"-5"'])
+def test_what_is_no_time_is_refused(wire: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match=r"^row: "):
+        decode(b'{"at_ms":' + wire + b"}", Stamped, "row")

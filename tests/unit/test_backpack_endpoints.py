@@ -1,18 +1,31 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backpack_proto.endpoints import DEPTH_LIMITS, ENDPOINTS, Endpoint, ParameterRule
+from backpack_proto.decoding import decode
+from backpack_proto.endpoints import (
+    BATCH_LIMIT,
+    DEPTH_LIMITS,
+    ENDPOINTS,
+    Endpoint,
+    Group,
+    ParameterRule,
+    find_endpoint,
+)
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Parameter
 from backpack_proto.results import DepthSnapshot, FundingRateRow, KlineRow, ServerTime
+from backpack_proto.signing import json_body
 from backpack_proto.symbols import Markets
 
 
@@ -38,7 +51,45 @@ PUBLIC = {
     "ping": "/api/v1/ping",
     "time": "/api/v1/time",
     "assets": "/api/v1/assets",
+    "collateral_parameters": "/api/v1/collateral",
+    "borrow_lend_markets": "/api/v1/borrowLend/markets",
+    "borrow_lend_markets_history": "/api/v1/borrowLend/markets/history",
+    "borrow_lend_apy": "/api/v1/borrowLend/apy",
+    "borrow_lend_liquidation_price": "/api/v1/borrowLend/position/liquidationPrice",
+    "prediction_events": "/api/v1/prediction",
+    "prediction_tags": "/api/v1/prediction/tags",
+    "market_sessions": "/api/v1/market-sessions",
+    "securities": "/api/v1/securities",
+    "vaults": "/api/v1/vaults",
+    "vaults_history": "/api/v1/vaults/history",
+    "wallets": "/api/v1/wallets",
 }
+DOCUMENTED = re.compile(r"\| (GET|POST|PATCH|DELETE) \| (/\S+) \| (\w+)[^|]* \| (?:req|opt|nd) \| ([^|]*) \|")
+
+
+def documented() -> list[tuple[str | Any, ...]]:
+    """Method, path, instruction and input of each row of docs/protocol.md 2.4."""
+    text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    section = text[text.index("### 2.4") : text.index("\n## 3.")]
+    return [row.group(1, 2, 3, 4) for row in map(DOCUMENTED.match, section.splitlines()) if row]
+
+
+def test_every_private_call_is_that_of_the_documents() -> None:
+    rows = documented()
+    assert len(rows) == 51
+    table = {(endpoint.method, endpoint.path): endpoint for endpoint in ENDPOINTS.values() if endpoint.instruction}
+    assert {(method, path): instruction for method, path, instruction, _ in rows} == {
+        key: endpoint.instruction for key, endpoint in table.items()
+    }
+    for method, path, _, taken in rows:
+        names = re.sub(r"\([^)]*\)|`|\[\]", "", taken.removeprefix("body: "))
+        if names.strip() in ("\u2013", "body", "an array of orders"):
+            continue
+        words = re.split(r", | xor | or ", names.strip())
+        rules = {rule.name: rule.required for rule in table[method, path].parameters}
+        assert {word.strip().removesuffix("*"): "*" in word for word in words} == rules, path
+        both = [word.split(mark) for word in names.split(",") for mark in (" xor ", " or ") if mark in word]
+        assert [group.names for group in table[method, path].groups] == [tuple(map(str.strip, pair)) for pair in both]
 
 
 def test_every_public_call_is_in_the_table_under_its_name() -> None:
@@ -61,8 +112,8 @@ def test_the_table_cannot_be_changed() -> None:
 RULES = {(endpoint.name, rule.name): rule for endpoint in ENDPOINTS.values() for rule in endpoint.parameters}
 
 
-def test_what_must_be_given() -> None:
-    assert {key for key, rule in RULES.items() if rule.required} == {
+def test_what_must_be_given_to_public_calls() -> None:
+    assert {key for key, rule in RULES.items() if rule.required and key[0] in PUBLIC} == {
         ("market", "symbol"),
         ("ticker", "symbol"),
         ("depth", "symbol"),
@@ -72,6 +123,9 @@ def test_what_must_be_given() -> None:
         ("trades", "symbol"),
         ("trades_history", "symbol"),
         ("funding_rates", "symbol"),
+        ("borrow_lend_markets_history", "interval"),
+        ("borrow_lend_liquidation_price", "borrow"),
+        ("vaults_history", "interval"),
     }
 
 
@@ -91,6 +145,29 @@ def test_what_must_be_given() -> None:
         ("funding_rates", "limit", [1, 10_000], [10_001]),
         ("markets", "marketType", ["SPOT", "SOMETHING_NEW"], ["", 1]),
         ("assets", "country", ["DE"], [1]),
+        ("place_order", "side", ["Bid", "Ask"], ["BUY", "bid", ""]),
+        ("place_order", "timeInForce", ["GTC", "IOC", "FOK"], ["GTX"]),
+        ("place_order", "selfTradePrevention", ["RejectTaker", "Allow"], ["", 1]),
+        ("place_order", "clientId", [0, 2**32 - 1], [-1, 2**32, "7", True, 7.0]),
+        ("place_order", "brokerId", [0, 2**16 - 1], [2**16]),
+        ("place_order", "postOnly", [True, False], [0, 1, "true", None]),
+        ("place_order", "price", ["141.20", "0", "100", Decimal("141.20")], [141.2, 141, "", "1e5", "-1", "+1", ".5", "5."]),
+        ("place_order", "price", [Decimal("1E-7")], [Decimal("NaN"), Decimal("Infinity"), Decimal(-1), Decimal("1E+999999")]),
+        (
+            "place_order",
+            "quantity",
+            ["1" * 100],
+            ["1" * 101, "1_000", "1,5", "\u0661", "0x1", "NaN", "Infinity", " 1", "1\n", True],
+        ),
+        ("place_order", "quantity", ["1"], ["80%"]),
+        ("place_order", "triggerQuantity", ["80%", "12.5", Decimal(3)], ["%", "80%%", "% 80", 80]),
+        ("order", "orderId", ["59669287267", 28], ["", -1, True, 1.0]),
+        ("open_rfqs", "rfqId", [2**64 - 1], [2**64, "1"]),
+        ("fill_history", "from", [0, 1795012345310], [1795012345310999, "1795012345310"]),
+        ("fill_history", "sortDirection", ["Asc", "Desc"], ["asc"]),
+        ("fill_history", "limit", [1, 1000], [0, 1001]),
+        ("withdraw", "clientId", ["payout-17"], [17, ""]),
+        ("withdraw", "blockchain", ["Solana", "AChainOfTomorrow"], [""]),
     ],
 )
 def test_values_are_held_to_the_shape_of_the_parameter(endpoint: str, parameter: str, good: list[Any], bad: list[Any]) -> None:
@@ -100,7 +177,7 @@ def test_values_are_held_to_the_shape_of_the_parameter(endpoint: str, parameter:
     for value in bad:
         with pytest.raises(LocalProtocolError) as caught:
             rule.check(value)
-        assert str(caught.value) == f"{parameter} is {rule.shape}"
+        assert str(caught.value).startswith(f"{parameter} is {rule.shape}; given: ")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +188,10 @@ def test_values_are_held_to_the_shape_of_the_parameter(endpoint: str, parameter:
         (ParameterRule(name="a", kind=int, minimum=1, maximum=9), "a whole number, from 1 to 9"),
         (RULES["klines", "startTime"], "seconds since the epoch, from 0 to 99999999999"),
         (RULES["depth", "limit"], "one of 5, 10, 20, 50, 100, 500, 1000"),
+        (ParameterRule(name="a", kind=Decimal), "a Decimal or text in plain digits"),
+        (ParameterRule(name="a", kind=Decimal, percent=True), "a Decimal or text in plain digits, or a percentage"),
+        (ParameterRule(name="a", choices=("b", "c"), grows=True), "text such as b, c"),
+        (ParameterRule(name="a", numeric=True), "text or a whole number"),
     ],
 )
 def test_a_shape_is_said_in_words(rule: ParameterRule, shape: str) -> None:
@@ -198,7 +279,9 @@ def test_candles_count_in_seconds() -> None:
 def test_funding_intervals_end_at_a_millisecond() -> None:
     body = b'[{"fundingRate":"-0.000012500","intervalEndTimestamp":"2026-09-23T04:00:00","symbol":"SOL_USDC_PERP"}]'
     row = FundingRateRow(symbol="SOL_USDC_PERP", funding_rate=Decimal("-0.0000125"), interval_end_ms=1790136000000)
-    assert read("funding_rates", body, {}) == (row,)
+    assert decode(body, ENDPOINTS["funding_rates"].result, "funding_rates") == (row,)
+    with pytest.raises(RemoteProtocolError):
+        decode(body.replace(b"2026-09-23T04:00:00", b"soon"), ENDPOINTS["funding_rates"].result, "funding_rates")
 
 
 def test_time_and_ping_are_plain_text() -> None:
@@ -227,10 +310,206 @@ def test_markets_become_markets() -> None:
         ("depth", b'{"asks":[["1","Infinity"]],"bids":[],"lastUpdateId":"1","timestamp":1}'),
         ("depth", b'{"asks":[],"bids":[],"lastUpdateId":"one","timestamp":1}'),
         ("klines", b'[{"start":"now","end":"2026-09-01 16:53:00","quoteVolume":"0","trades":"0","volume":"0"}]'),
-        ("funding_rates", b'[{"fundingRate":"0","intervalEndTimestamp":"soon","symbol":"X"}]'),
         ("markets", b"{}"),
     ],
 )
 def test_what_cannot_be_read_is_the_exchanges_error(name: str, body: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         read(name, body, {"symbol": "X"})
+
+
+@pytest.mark.parametrize(
+    ("given_name", "name"),
+    [
+        ("depth", "depth"),
+        ("GET /api/v1/depth", "depth"),
+        ("balanceQuery", "balances"),
+        ("DELETE /api/v1/orders", "cancel_all_orders"),
+        ("fillHistoryQueryAll", "fill_history"),
+        ("POST /api/v1/orders", "place_orders"),
+        ("withdraw", "withdraw"),
+    ],
+)
+def test_an_endpoint_has_three_names(given_name: str, name: str) -> None:
+    assert find_endpoint(given_name) is ENDPOINTS[name]
+
+
+def test_every_endpoint_is_found_by_its_route_and_by_its_instruction_if_that_is_its_own() -> None:
+    for endpoint in ENDPOINTS.values():
+        assert find_endpoint(endpoint.route) is endpoint
+        if endpoint.instruction not in (None, "orderExecute"):
+            assert find_endpoint(str(endpoint.instruction)) is endpoint
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("orderExecute", "orderExecute is the instruction of place_order, place_orders: say which"),
+        ("open_order", "there is no endpoint 'open_order'; there are open_orders, "),
+        ("/api/v1/nothing", "there is no endpoint '/api/v1/nothing'"),
+        ("", "there is no endpoint ''; there are markets, market, "),
+    ],
+)
+def test_a_name_that_means_nothing_or_too_much_is_refused(name: str, message: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        find_endpoint(name)
+    assert str(caught.value).startswith(message)
+
+
+def test_reads_are_idempotent_and_nothing_else() -> None:
+    assert all(endpoint.idempotent == (endpoint.method == "GET") for endpoint in ENDPOINTS.values())
+
+
+LIMIT = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Limit"}
+MARKET = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Market"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("place_order", {**LIMIT, "price": "1", "quantity": "1"}),
+        ("place_order", {**MARKET, "quantity": "1"}),
+        ("place_order", {**MARKET, "quoteQuantity": "1", "quantity": None}),
+        ("place_order", {**MARKET, "triggerPrice": "1", "triggerQuantity": "80%"}),
+        ("place_order", {**LIMIT, "price": "1", "quantity": "1", "triggerPrice": "1", "triggerQuantity": "1"}),
+        ("order", {"symbol": "SOL_USDC", "orderId": "1"}),
+        ("cancel_order", {"symbol": "SOL_USDC", "clientId": 0}),
+        ("submit_rfq", {"symbol": "SOL_USDC_RFQ", "side": "Bid", "quoteQuantity": "1"}),
+    ],
+)
+def test_parameters_that_go_together(name: str, parameters: Any) -> None:
+    assert ENDPOINTS[name].check(parameters) == {key: value for key, value in parameters.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("order", {"symbol": "S"}, "order takes exactly one of orderId, clientId; given: none"),
+        (
+            "cancel_order",
+            {"symbol": "S", "orderId": "1", "clientId": 1},
+            "cancel_order takes exactly one of orderId, clientId; given: orderId, clientId",
+        ),
+        (
+            "place_order",
+            {**MARKET, "quantity": "1", "quoteQuantity": "1"},
+            "place_order takes no more than 1 of quantity, quoteQuantity; given: quantity, quoteQuantity",
+        ),
+        (
+            "place_order",
+            {**LIMIT, "price": "1"},
+            "place_order needs at least 1 of quantity, quoteQuantity, triggerQuantity; given: none",
+        ),
+        (
+            "place_order",
+            {**MARKET, "quantity": "1", "triggerPrice": "1"},
+            "place_order takes triggerPrice, triggerQuantity all together or not at all; given: triggerPrice",
+        ),
+        ("place_order", {**LIMIT, "quantity": "1"}, "place_order needs price where orderType is Limit; given: none"),
+        (
+            "place_order",
+            {**LIMIT, "price": "1", "quoteQuantity": "1"},
+            "place_order takes no quoteQuantity where orderType is Limit; given: quoteQuantity",
+        ),
+        (
+            "submit_rfq",
+            {"symbol": "S", "side": "Bid", "quantity": "1", "executionMode": "Immediate"},
+            "submit_rfq needs price where executionMode is Immediate; given: none",
+        ),
+        ("strategy", {"symbol": "S"}, "strategy takes exactly one of strategyId, clientStrategyId; given: none"),
+        ("accept_quote", {"quoteId": "1"}, "accept_quote takes exactly one of rfqId, clientId; given: none"),
+        (
+            "place_order",
+            {**LIMIT, "price": 1.5, "quantity": "1"},
+            "place_order: price is a Decimal or text in plain digits; given: a float",
+        ),
+        (
+            "cancel_order",
+            {"symbol": "S", "clientId": 2**32},
+            "cancel_order: clientId is a whole number, from 0 to 4294967295; given: a whole number",
+        ),
+        ("cancel_order", {"clientId": 1}, "cancel_order needs symbol: text"),
+    ],
+)
+def test_parameters_that_do_not(name: str, parameters: Any, message: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        ENDPOINTS[name].check(parameters)
+    assert str(caught.value) == message
+
+
+def test_a_refusal_never_repeats_a_value() -> None:
+    for value in ("hunter2" * 5, b"hunter2", ["hunter2"], 7.25):
+        parameters: Any = {
+            "address": "a",
+            "blockchain": "Solana",
+            "quantity": value,
+            "symbol": "SOL",
+            "twoFactorToken": "hunter2",
+        }
+        with pytest.raises(LocalProtocolError) as caught:
+            ENDPOINTS["withdraw"].check(parameters)
+        assert "hunter2" not in str(caught.value)
+        assert "7.25" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({}, "place_orders takes orders, a sequence of orders, and nothing else"),
+        ({"orders": "Bid"}, "place_orders takes orders, a sequence of orders, and nothing else"),
+        ({"orders": {"symbol": "S"}}, "place_orders takes orders, a sequence of orders, and nothing else"),
+        ({"orders": [], "symbol": "S"}, "place_orders takes orders, a sequence of orders, and nothing else"),
+        ({"orders": []}, "place_orders takes 1 to 20 orders; given: 0"),
+        ({"orders": [MARKET] * 21}, "place_orders takes 1 to 20 orders; given: 21"),
+        ({"orders": ["S"]}, "place_orders: orders[0] is a mapping of parameters; given: text of 1 characters"),
+        (
+            {"orders": [{**MARKET, "quantity": "1"}, {**MARKET, "quantity": 1.0}]},
+            "place_orders: orders[1]: quantity is a Decimal or text in plain digits; given: a float",
+        ),
+        (
+            {"orders": [MARKET]},
+            "place_orders: orders[0] needs at least 1 of quantity, quoteQuantity, triggerQuantity; given: none",
+        ),
+    ],
+)
+def test_each_order_of_a_batch_is_checked(parameters: Any, message: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        ENDPOINTS["place_orders"].check(parameters)
+    assert str(caught.value) == message
+
+
+def test_a_batch_holds_as_many_as_is_safe() -> None:
+    orders = [{**MARKET, "quantity": Decimal(number + 1), "clientId": None} for number in range(BATCH_LIMIT)]
+    checked = ENDPOINTS["place_orders"].check({"orders": orders})
+    assert checked == {"orders": tuple({**MARKET, "quantity": str(number + 1)} for number in range(BATCH_LIMIT))}
+    assert ENDPOINTS["place_orders"].check(checked) == checked
+
+
+class Side(str, Enum):  # noqa: UP042 - its str() is not its value, and that is the point
+    BID = "Bid"
+
+
+def test_an_enumeration_is_sent_by_its_value() -> None:
+    checked = ENDPOINTS["place_order"].check({**MARKET, "side": Side.BID, "quantity": "1"})
+    assert json.loads(json_body(checked))["side"] == "Bid"  # type: ignore[arg-type]
+    assert type(checked["side"]) is str
+
+
+@given(st.decimals(min_value=0, allow_nan=False, allow_infinity=False, places=None).filter(lambda d: not d.is_signed()))
+def test_a_decimal_is_sent_with_all_its_digits_and_no_exponent(value: Decimal) -> None:
+    rule = RULES["place_order", "price"]
+    try:
+        wire = rule.check(value)
+    except LocalProtocolError:
+        assert not -100 < value.adjusted() < 100
+        return
+    assert isinstance(wire, str)
+    assert Decimal(wire) == value
+    assert re.fullmatch(r"[0-9]+(\.[0-9]+)?", wire)
+    if len(wire) <= 100:
+        assert rule.check(wire) == wire
+
+
+def test_a_group_says_its_rule() -> None:
+    assert Group(names=("a",), counts=(0,)).shape == "takes no a"
+    assert Group(names=("a", "b"), counts=(0, 1)).shape == "takes no more than 1 of a, b"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from typing import Any
+
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.clock import ClockStepped
-from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, RemoteProtocolError
+from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
 from backpack_proto.inputs import RequestFailed, ResponseReceived, TimerFired
+from backpack_proto.keys import Credentials, verify_signature
 from backpack_proto.metrics import Metrics
 from backpack_proto.outputs import LinkDown, LinkUp, SendRequest
-from backpack_proto.requests import Abandon, Ask, MeasureTime, Requests, RequestsOutput, Settled
-from backpack_proto.results import ServerTime
+from backpack_proto.requests import Abandon, Ask, MeasureTime, Requests, RequestsInput, RequestsOutput, Settled
+from backpack_proto.results import Page, ServerTime
+from backpack_proto.signing import Signer
 from backpack_proto.testing import FakeClock, check_machine
 
 
@@ -151,19 +157,235 @@ def test_a_time_that_the_user_asks_for_is_his_own(clock: FakeClock) -> None:
     assert requests.exchange_unix_us(clock.now) == clock.now.unix_us
 
 
-questions = st.builds(ask, st.integers(0, 3), st.sampled_from(["ping", "time", "nonsense"]), urgent=st.booleans())
+SIGNER = Signer(Credentials("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="))
+EXPIRED = b'{"code":"INVALID_CLIENT_REQUEST","message":"Request has expired"}'
+ORDER: dict[str, Any] = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Limit", "price": Decimal("1.50"), "quantity": "2"}
+PLACED = ORDER | {"clientId": 7}
+UNKNOWN: dict[str, Any] = {"endpoint": "POST /api/v1/order", "symbol": "SOL_USDC", "client_id": 7}
+
+
+def place(asker: object, **more: Any) -> Ask:
+    return Ask(asker=asker, endpoint="place_order", parameters=PLACED | more, urgent=True)
+
+
+def failed(request: SendRequest, *, was_sent: bool) -> RequestFailed:
+    return RequestFailed(request_id=request.request_id, reason="connection reset", sent=was_sent)
+
+
+def timestamp_ms(request: SendRequest) -> int:
+    return int(dict(request.request.headers)["X-Timestamp"])
+
+
+def test_an_order_that_went_out_and_had_no_answer_is_unknown(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (request,) = sent(requests.handle(place("me"), clock.now))
+    outputs = requests.handle(failed(request, was_sent=True), clock.now)
+    assert outputs == [Settled("me", OutcomeUnknown(reason="connection reset", **UNKNOWN))]
+    assert requests.deadline is None
+
+
+def test_an_order_that_never_went_out_has_failed(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (request,) = sent(requests.handle(place("me"), clock.now))
+    outputs = requests.handle(failed(request, was_sent=False), clock.now)
+    assert outputs == [Settled("me", BackpackError("place_order was not sent: connection reset"))]
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, b""), (502, b"<html>"), (504, b""), (200, b"<html>"), (200, b"")])
+def test_an_order_with_a_broken_answer_is_unknown(clock: FakeClock, status: int, body: bytes) -> None:
+    requests = Requests(SIGNER)
+    (request,) = sent(requests.handle(place("me"), clock.now))
+    (settled,) = requests.handle(answered(request, body, status), clock.now)
+    assert isinstance(settled, Settled)
+    assert isinstance(settled.result, OutcomeUnknown)
+    assert settled.result.client_id == 7
+
+
+def test_an_order_that_was_refused_is_refused(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (request,) = sent(requests.handle(place("me"), clock.now))
+    refusal = b'{"code":"INSUFFICIENT_FUNDS","message":"Insufficient funds"}'
+    (settled,) = requests.handle(answered(request, refusal, 400), clock.now)
+    assert isinstance(settled, Settled)
+    assert isinstance(settled.result, ApiError)
+
+
+def test_when_the_session_closes_only_orders_on_their_way_are_unknown(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    requests.handle(place("on its way"), clock.now)
+    while requests.budget(clock.now).standard_available:
+        requests.handle(ask("read"), clock.now)
+    requests.handle(place("in line"), clock.now)
+    outputs = requests.handle(Abandon("closed"), clock.now)
+    results = {output.asker: output.result for output in outputs if isinstance(output, Settled)}
+    assert results == {
+        "on its way": OutcomeUnknown(reason="closed before the answer came", **UNKNOWN),
+        "read": LocalProtocolError("ping: closed before the answer came"),
+        "in line": LocalProtocolError("place_order was not sent: closed"),
+    }
+
+
+def test_a_batch_on_its_way_is_unknown_order_by_order(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    batch = Ask(asker="me", endpoint="POST /api/v1/orders", parameters={"orders": [PLACED, ORDER]}, urgent=True)
+    (request,) = sent(requests.handle(batch, clock.now))
+    (settled,) = requests.handle(failed(request, was_sent=True), clock.now)
+    assert isinstance(settled, Settled)
+    assert isinstance(settled.result, OutcomeUnknown)
+    assert settled.result.orders == (("SOL_USDC", 7), ("SOL_USDC", None))
+
+
+def test_what_is_in_line_has_no_answer_yet(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    while requests.budget(clock.now).standard_available:
+        requests.handle(ask("read"), clock.now)
+    assert requests.handle(place("me"), clock.now) == []
+    in_line = max(requests._open)
+    assert requests.handle(RequestFailed(request_id=in_line, reason="stray"), clock.now) == []
+    assert requests.handle(ResponseReceived(request_id=in_line, status=200, body=b"{}"), clock.now) == []
+    (request,) = sent(requests.handle(TimerFired(), clock.advance_to(requests.deadline)))
+    assert (request.request_id, request.request.method) == (in_line, "POST")
+
+
+def test_a_read_that_expired_is_signed_again_when_the_clock_is_known(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (first,) = sent(requests.handle(ask("me", "balanceQuery"), clock.now))
+    ahead_ms = clock.now.unix_us // 1000 + 90_000
+    (probe,) = sent(requests.handle(answered(first, EXPIRED, 400), clock.advance(1_000)))
+    assert probe.request.target == "/api/v1/time"
+    assert requests.handle(TimerFired(), clock.advance(1_000)) == []
+    outputs = requests.handle(answered(probe, str(ahead_ms).encode()), clock.advance(1_000))
+    (again,) = sent(outputs)
+    assert outputs == [again]
+    assert again.request.target == first.request.target
+    assert again.request_id not in (first.request_id, probe.request_id)
+    assert abs(timestamp_ms(again) - timestamp_ms(first) - 90_000) < 10
+    string = f"instruction=balanceQuery&timestamp={timestamp_ms(again)}&window=5000"
+    assert verify_signature(SIGNER.api_key, dict(again.request.headers)["X-Signature"], string)
+    assert requests.handle(answered(again, b"{}"), clock.now) == [Settled("me", {})]
+    assert requests.handle(answered(first, b"{}"), clock.now) == []
+
+
+def test_it_is_signed_again_once_only(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (first,) = sent(requests.handle(ask("me", "balances"), clock.now))
+    (probe,) = sent(requests.handle(answered(first, EXPIRED, 400), clock.now))
+    (again,) = sent(requests.handle(answered(probe, str(clock.now.unix_us // 1000).encode()), clock.now))
+    (settled,) = requests.handle(answered(again, EXPIRED, 400), clock.now)
+    assert isinstance(settled, Settled)
+    assert isinstance(settled.result, ApiError)
+    assert settled.result.message == "Request has expired"
+
+
+@pytest.mark.parametrize("how", ["no answer", "refused", "unreadable", "abandoned"])
+def test_without_a_measured_clock_the_refusal_stands(clock: FakeClock, how: str) -> None:
+    requests = Requests(SIGNER)
+    (first,) = sent(requests.handle(ask("me", "balances"), clock.now))
+    (probe,) = sent(requests.handle(answered(first, EXPIRED, 400), clock.now))
+    facts: dict[str, RequestsInput] = {
+        "no answer": failed(probe, was_sent=True),
+        "refused": answered(probe, b"", 500),
+        "unreadable": answered(probe, b"noon"),
+        "abandoned": Abandon("closed"),
+    }
+    (settled,) = requests.handle(facts[how], clock.now)
+    assert isinstance(settled, Settled)
+    assert settled.asker == "me"
+    assert isinstance(settled.result, LocalProtocolError if how == "abandoned" else ApiError)
+
+
+def test_several_that_expired_share_one_measurement(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (one,) = sent(requests.handle(ask(1, "balances"), clock.now))
+    (two,) = sent(requests.handle(ask(2, "open_orders"), clock.now))
+    (probe,) = sent(requests.handle(answered(one, EXPIRED, 400), clock.now))
+    assert requests.handle(answered(two, EXPIRED, 400), clock.now) == []
+    again = sent(requests.handle(answered(probe, str(clock.now.unix_us // 1000).encode()), clock.now))
+    assert [request.request.target for request in again] == ["/api/v1/capital", "/api/v1/orders"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "parameters"),
+    [("place_order", PLACED), ("cancel_order", {"symbol": "S", "clientId": 1}), ("update_account", {"autoLend": True})],
+)
+def test_what_changes_something_is_never_sent_twice(clock: FakeClock, endpoint: str, parameters: dict[str, Any]) -> None:
+    requests = Requests(SIGNER)
+    (request,) = sent(requests.handle(Ask(asker="me", endpoint=endpoint, parameters=parameters, urgent=True), clock.now))
+    (settled,) = requests.handle(answered(request, EXPIRED, 400), clock.now)
+    assert isinstance(settled, Settled)
+    assert isinstance(settled.result, ApiError)
+
+
+def test_a_public_read_has_no_signature_to_expire(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (request,) = sent(requests.handle(ask("me"), clock.now))
+    (settled,) = requests.handle(answered(request, EXPIRED, 400), clock.now)
+    assert isinstance(settled, Settled)
+
+
+def test_parameters_are_those_at_the_time_of_asking(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    while requests.budget(clock.now).standard_available:
+        requests.handle(ask("read"), clock.now)
+    parameters = dict(PLACED)
+    assert requests.handle(Ask(asker="me", endpoint="place_order", parameters=parameters, urgent=True), clock.now) == []
+    parameters["price"] = 1.5
+    (request,) = sent(requests.handle(TimerFired(), clock.advance_to(requests.deadline)))
+    assert b'"price":"1.50"' in request.request.body
+
+
+def test_page_counts_come_with_the_headers(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (request,) = sent(requests.handle(ask("me", "fill_history"), clock.now))
+    answer = ResponseReceived(request_id=request.request_id, status=200, body=b"[]", headers=(("X-Total", "0"),))
+    assert requests.handle(answer, clock.now) == [Settled("me", Page(rows=(), total=0))]
+
+
+def test_a_question_shows_no_values() -> None:
+    shown = repr(place("me", twoFactorToken="hunter2"))
+    assert shown.startswith("Ask(place_order, symbol, ")
+    assert "hunter2" not in shown
+
+
+questions = st.builds(
+    ask, st.integers(0, 3), st.sampled_from(["ping", "time", "nonsense", "balances", "orderQueryAll"]), urgent=st.booleans()
+)
+orders = st.builds(place, st.integers(4, 7))
 answers = st.builds(
     lambda number, status, body: ResponseReceived(request_id=number, status=status, body=body),
     st.integers(1, 8),
-    st.sampled_from([200, 429, 500]),
-    st.sampled_from([b"pong", b"1700000000000", b"{"]),
+    st.sampled_from([200, 400, 429, 500]),
+    st.sampled_from([b"pong", b"1700000000000", b"{", b"{}", EXPIRED]),
 )
-failures = st.builds(lambda number: RequestFailed(request_id=number, reason="reset"), st.integers(1, 8))
+failures = st.builds(
+    lambda number, was_sent: RequestFailed(request_id=number, reason="reset", sent=was_sent), st.integers(1, 8), st.booleans()
+)
 others = st.sampled_from([TimerFired(), MeasureTime(), Abandon("closed")])
 
 
 def test_requests_keep_the_laws_of_machines() -> None:
-    check_machine(lambda: Requests(None), questions | answers | failures | others)
+    check_machine(lambda: Requests(SIGNER), questions | orders | answers | failures | others)
+
+
+@given(st.lists(st.tuples(questions | orders | answers | failures | others, st.integers(0, 2_000_000)), max_size=40))
+def test_every_question_is_settled_once_and_no_order_is_sent_twice(steps: list[tuple[Any, int]]) -> None:
+    clock, requests = FakeClock(), Requests(SIGNER)
+    asked: list[object] = []
+    outputs: list[RequestsOutput] = []
+    for number, (step, wait_us) in enumerate(steps):
+        current = step
+        if isinstance(step, Ask):
+            current = Ask(asker=number, endpoint=step.endpoint, parameters=step.parameters, urgent=step.urgent)
+        try:
+            outputs += requests.handle(current, clock.advance(wait_us))
+        except LocalProtocolError:
+            continue
+        if isinstance(step, Ask):
+            asked.append(number)
+    outputs += requests.handle(Abandon("closed"), clock.now)
+    assert sorted(output.asker for output in outputs if isinstance(output, Settled)) == asked  # type: ignore[type-var]
+    placed = [step for number, (step, _) in enumerate(steps) if number in asked and step.endpoint == "place_order"]
+    assert len([one for one in sent(outputs) if one.request.method == "POST"]) <= len(placed)
 
 
 def test_metrics_keep_the_laws_of_machines() -> None:

@@ -211,3 +211,40 @@ def test_every_stream_of_every_channel_can_be_read_back() -> None:
 
 def _channel_names() -> list[str]:
     return [*(channel.value for channel in Channel), *(f"kline.{interval}" for interval in KLINE_INTERVALS)]
+
+
+@pytest.mark.parametrize(
+    ("name", "channel"),
+    [("order", Channel.ORDER_UPDATE), ("position", Channel.POSITION_UPDATE), ("balance", Channel.BALANCE_UPDATE)],
+)
+def test_channels_of_the_account_have_short_names(name: str, channel: Channel) -> None:
+    assert parse_channel(f"{name}.*") == parse_channel(name) == (Stream(channel=channel),)
+    assert streams_for([f"{name}.*"], []) == streams_for([f"{name}.*"], SYMBOLS) == (channel.value,)
+    assert streams_for([name], []) == (channel.value,)
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+@pytest.mark.parametrize("name", ["order", "position"])
+def test_a_channel_of_the_account_may_name_its_symbol(name: str, symbol: str) -> None:
+    long = f"account.{name}Update.{symbol}"
+    assert parse_channel(f"{name}.{symbol}") == (parse_stream(long),)
+    assert streams_for([f"{name}.{symbol}"], []) == streams_for([f"{name}.{symbol}"], SYMBOLS) == (long,)
+
+
+def test_short_and_long_names_of_the_account_s_channels_are_one() -> None:
+    channels = ["order.*", "account.orderUpdate", "order.BTC_USDC", "book"]
+    assert streams_for(channels, []) == ("account.orderUpdate", "account.orderUpdate.BTC_USDC")
+    assert streams_for(channels, ["BTC_USDC"]) == (
+        "account.orderUpdate",
+        "account.orderUpdate.BTC_USDC",
+        "depth.BTC_USDC",
+        "bookTicker.BTC_USDC",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["balance.SOL_USDC", "order.", "position.SOL_USDC.", "orders.*", "book.*", "trade.*", "*", "account.*"]
+)
+def test_there_are_no_other_short_names(name: str) -> None:
+    with pytest.raises(InvalidStream):
+        parse_channel(name)

@@ -1,0 +1,425 @@
+"""The ledger against a model of an account whose updates are lost whenever the link is down, and whose readings come at any time."""
+
+from __future__ import annotations
+
+from collections import deque
+from decimal import Decimal
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from backpack_proto import account
+from backpack_proto.account import (
+    Account,
+    AccountEnded,
+    AccountInput,
+    AccountOutput,
+    AccountRequested,
+    BalancesRead,
+    FillsRead,
+    OpenOrdersRead,
+    OrderRead,
+    PositionsRead,
+    Read,
+    ReadAccount,
+    ReadFailed,
+)
+from backpack_proto.holdings import (
+    AccountDiverged,
+    AccountSynced,
+    Balance,
+    BalanceChanged,
+    Fill,
+    Filled,
+    Order,
+    OrderChanged,
+    Origin,
+    Position,
+)
+from backpack_proto.inputs import TimerFired
+from backpack_proto.machine import Now
+from backpack_proto.payloads import (
+    BalanceUpdate,
+    Event,
+    Identifier,
+    OrderAccepted,
+    OrderCancelled,
+    OrderFill,
+    OrderUpdate,
+    PositionAdjusted,
+    PositionUpdate,
+)
+from backpack_proto.testing import check_machine
+
+SYMBOL = "SOL_USDC_PERP"
+START = Now(5_000_000, 1_790_000_000_000_000)
+PAGE = 3
+ONE = Decimal(1)
+
+
+class Model:
+    """The exchange's side: what is true, what the streams say, and what REST answers."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+        self.fills: list[Fill] = []
+        self.usdc = Decimal(1000)
+        self.net = Decimal(0)
+        self.unix_us = START.unix_us
+        self.updates: deque[OrderUpdate | BalanceUpdate | PositionUpdate] = deque()
+        self.listening = False
+
+    def _tell(self, update: OrderUpdate | BalanceUpdate | PositionUpdate) -> None:
+        if self.listening:
+            self.updates.append(update)
+
+    def _tell_order(self, kind: type[OrderUpdate], order: Order, fill: Fill | None = None) -> None:
+        self._tell(
+            kind(
+                emitted_us=self.unix_us,
+                engine_us=self.unix_us,
+                symbol=SYMBOL,
+                order_id=Identifier(order.order_id),
+                side=order.side,
+                order_type="LIMIT",
+                time_in_force="GTC",
+                state=order.state,
+                executed_quantity=order.executed_quantity,
+                executed_quote_quantity=order.executed_quote_quantity,
+                self_trade_prevention="RejectTaker",
+                origin="USER",
+                quantity=order.quantity,
+                price=order.price,
+                trade_id=fill.trade_id if fill else None,
+                fill_quantity=fill.quantity if fill else None,
+                fill_price=fill.price if fill else None,
+                fee=fill.fee if fill else None,
+                fee_asset=fill.fee_asset if fill else None,
+                maker=fill.maker if fill else None,
+            )
+        )
+        balance = self.balance
+        self._tell(
+            BalanceUpdate(
+                emitted_us=self.unix_us,
+                engine_us=self.unix_us,
+                asset="USDC",
+                available=balance.available,
+                locked=balance.locked,
+                staked=balance.staked,
+            )
+        )
+
+    @property
+    def balance(self) -> Balance:
+        return Balance(asset="USDC", available=self.usdc, locked=Decimal(0), staked=Decimal(0))
+
+    @property
+    def position(self) -> Position:
+        return Position(symbol=SYMBOL, net_quantity=self.net, entry_price=ONE, break_even_price=ONE)
+
+    def place(self) -> None:
+        order = Order(
+            order_id=str(1000 + len(self.orders)),
+            symbol=SYMBOL,
+            side="Bid",
+            state="New",
+            executed_quantity=Decimal(0),
+            executed_quote_quantity=Decimal(0),
+            quantity=Decimal(3),
+            price=ONE,
+        )
+        self.orders[order.order_id] = order
+        self._tell_order(OrderAccepted, order)
+
+    def open(self) -> list[Order]:
+        return [order for order in self.orders.values() if order.open]
+
+    def fill(self, which: int) -> None:
+        if not self.open():
+            return
+        order = self.open()[which % len(self.open())]
+        executed = order.executed_quantity + 1
+        order = replace(
+            order,
+            executed_quantity=executed,
+            executed_quote_quantity=executed,
+            state="Filled" if executed == order.quantity else "PartiallyFilled",
+        )
+        self.orders[order.order_id] = order
+        self.usdc -= 1
+        self.net += 1
+        fill = Fill(
+            symbol=SYMBOL,
+            trade_id=7000 + len(self.fills),
+            order_id=order.order_id,
+            side="Bid",
+            price=ONE,
+            quantity=ONE,
+            fee=Decimal(0),
+            fee_asset="USDC",
+            maker=True,
+            unix_ms=self.unix_us // 1000,
+        )
+        self.fills.append(fill)
+        self._tell_order(OrderFill, order, fill)
+        self._tell(
+            PositionAdjusted(
+                emitted_us=self.unix_us,
+                engine_us=self.unix_us,
+                symbol=SYMBOL,
+                position_id=1,
+                net_quantity=self.net,
+                entry_price=ONE,
+                break_even_price=ONE,
+                mark_price=ONE,
+                net_exposure_quantity=self.net,
+                net_exposure_notional=self.net,
+                realized_pnl=Decimal(0),
+                unrealized_pnl=Decimal(0),
+                initial_margin_fraction=Decimal(0),
+                maintenance_margin_fraction=Decimal(0),
+            )
+        )
+
+    def cancel(self, which: int) -> None:
+        if self.open():
+            order = replace(self.open()[which % len(self.open())], state="Cancelled")
+            self.orders[order.order_id] = order
+            self._tell_order(OrderCancelled, order)
+
+    def answer(self, read: ReadAccount) -> AccountInput:
+        match read.what:
+            case Read.OPEN_ORDERS:
+                return OpenOrdersRead(read.attempt, tuple(self.open()))
+            case Read.POSITIONS:
+                return PositionsRead(read.attempt, (self.position,) if self.net else ())
+            case Read.BALANCES:
+                return BalancesRead(read.attempt, (self.balance,))
+            case Read.FILLS:
+                fills = [fill for fill in reversed(self.fills) if fill.unix_ms >= (read.since_ms or 0)]
+                return FillsRead(read.attempt, tuple(fills[read.offset : read.offset + account.PAGE]))
+            case Read.ORDER:
+                return OrderRead(read.attempt, self.orders.get(read.order_id or ""))
+
+
+class World:
+    """The model, the ledger, and everything that is on its way between them."""
+
+    def __init__(self) -> None:
+        self.model = Model()
+        self.account = Account()
+        self.now = START
+        self.reads: deque[ReadAccount] = deque()
+        self.answers: deque[AccountInput] = deque()
+        self.events: list[Event] = []
+        self.up = False
+
+    def pass_time(self, us: int) -> None:
+        self.now = Now(self.now.mono_us + us, self.now.unix_us + us)
+        self.model.unix_us = self.now.unix_us
+
+    def give(self, given: AccountInput) -> None:
+        for output in self.account.handle(given, self.now):
+            self._take(output)
+
+    def _take(self, output: AccountOutput) -> None:
+        if isinstance(output, ReadAccount):
+            self.reads.append(output)
+        else:
+            self.events.append(output)
+
+    def connect(self) -> None:
+        if not self.up:
+            self.up = self.model.listening = True
+            self.give(AccountRequested(self.now.unix_us))
+
+    def disconnect(self) -> None:
+        if self.up:
+            self.up = self.model.listening = False
+            self.model.updates.clear()
+            self.give(AccountEnded("the link is down"))
+
+    def step(self, what: str, number: int) -> None:
+        self.pass_time(number * 1_000)
+        match what:
+            case "place":
+                self.model.place()
+            case "fill":
+                self.model.fill(number)
+            case "cancel":
+                self.model.cancel(number)
+            case "hear" if self.model.updates:
+                self.give(self.model.updates.popleft())
+            case "answer" if self.reads:
+                self.answers.append(self.model.answer(self.reads.popleft()))
+            case "arrive" if self.answers:
+                self.give(self.answers.popleft())
+            case "fail" if self.reads:
+                self.give(ReadFailed(self.reads.popleft().attempt, "503"))
+            case "timer" if self.account.deadline is not None:
+                self.pass_time(max(self.account.deadline - self.now.mono_us, 0))
+                self.give(TimerFired())
+            case "connect":
+                self.connect()
+            case "disconnect":
+                self.disconnect()
+
+    def settle(self) -> None:
+        """Let everything arrive, and time pass until the ledger is live."""
+        self.connect()
+        for _ in range(400):
+            while self.model.updates or self.reads or self.answers:
+                for what in ("hear", "answer", "arrive"):
+                    self.step(what, 1)
+            if self.account.live:
+                return
+            self.step("timer", 0)
+        raise AssertionError("the ledger never became live")
+
+    def assert_the_same(self) -> None:
+        model, ledger = self.model, self.account
+        assert dict(ledger.open_orders) == {order.order_id: order for order in model.open()}
+        assert ledger.balances == {"USDC": model.balance}
+        assert {symbol: position.net_quantity for symbol, position in ledger.positions.items()} == (
+            {SYMBOL: model.net} if model.net else {}
+        )
+        told = [event.fill for event in self.events if isinstance(event, Filled)]
+        assert len({fill.key for fill in told}) == len(told), "a fill was told twice"
+        assert {fill.key for fill in told} == {fill.key for fill in model.fills}, "a fill was lost"
+        ends = {event.order.order_id: event.order for event in self.events if isinstance(event, OrderChanged)}
+        assert {order_id: order.state for order_id, order in ends.items()} == {
+            order_id: order.state for order_id, order in model.orders.items()
+        } or any(order_id not in ends for order_id in model.orders)
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fills come in many pages."""
+    monkeypatch.setattr("backpack_proto.account.PAGE", PAGE)
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                *("place", "fill", "fill", "cancel", "hear", "hear", "hear", "fail", "connect", "disconnect"),
+                *("answer", "arrive", "answer", "arrive", "timer", "timer"),
+            ]
+        ),
+        st.integers(0, 40),
+    ),
+    max_size=120,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps)
+def test_whatever_is_lost_and_whenever_it_is_read_the_ledger_is_the_account(trace: list[tuple[str, int]]) -> None:
+    world = World()
+    world.connect()
+    world.settle()
+    for what, number in trace:
+        world.step(what, number)
+    world.settle()
+    world.assert_the_same()
+    assert not [event for event in world.events if isinstance(event, AccountDiverged)]
+
+
+def test_long_runs_with_many_disconnects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backpack_proto.account.PAGE", 1_000)
+    syncs = 0
+    for seed in range(4):
+        random = Random(seed)
+        world = World()
+        world.connect()
+        world.settle()
+        for _ in range(1_500):
+            what = random.choices(
+                ["place", "fill", "cancel", "hear", "answer", "arrive", "timer", "connect", "disconnect"],
+                [6, 10, 2, 30, 12, 12, 3, 4, 0.4],
+            )[0]
+            world.step(what, random.randrange(30))
+        world.settle()
+        world.assert_the_same()
+        syncs += sum(isinstance(event, AccountSynced) for event in world.events)
+    assert syncs > 2 * 4, "every ledger is synced at its beginning and at its end; some must be in between"
+
+
+def test_a_fill_that_the_stream_swallowed_is_found_by_the_next_one() -> None:
+    world = World()
+    world.settle()
+    world.model.place()
+    world.settle()
+    world.step("fill", 0)
+    world.model.updates.clear()
+    world.step("fill", 0)
+    world.step("hear", 0)
+    assert [event for event in world.events if isinstance(event, AccountDiverged)]
+    world.settle()
+    world.assert_the_same()
+
+
+def test_a_cancel_that_the_stream_swallowed_is_found_by_the_check() -> None:
+    world = World()
+    world.settle()
+    world.model.place()
+    world.settle()
+    world.step("cancel", 0)
+    world.model.updates.clear()
+    for _ in range(6):
+        world.step("timer", 0)
+        world.settle()
+    diverged = [event for event in world.events if isinstance(event, AccountDiverged)]
+    assert len(diverged) == 1
+    assert "open order 1000" in diverged[0].what
+    world.assert_the_same()
+
+
+def test_fills_from_before_the_ledger_are_not_told() -> None:
+    world = World()
+    world.model.place()
+    world.model.fill(0)
+    world.pass_time(5_000_000)
+    world.settle()
+    assert not [event for event in world.events if isinstance(event, Filled)]
+    assert [event.order.executed_quantity for event in world.events if isinstance(event, OrderChanged)] == [ONE]
+
+
+def test_the_origin_is_told() -> None:
+    world = World()
+    world.settle()
+    world.model.place()
+    world.step("hear", 0)
+    world.disconnect()
+    world.pass_time(1_000)
+    world.model.fill(0)
+    world.settle()
+    orders = [(event.order.state, event.origin) for event in world.events if isinstance(event, OrderChanged)]
+    assert orders == [("New", Origin.STREAM), ("PartiallyFilled", Origin.RECONCILIATION)]
+    assert [event.origin for event in world.events if isinstance(event, Filled)] == [Origin.RECONCILIATION]
+    assert [event.origin for event in world.events if isinstance(event, BalanceChanged)][-1] is Origin.RECONCILIATION
+
+
+def test_the_ledger_keeps_the_laws_of_machines() -> None:
+    world = World()
+    world.model.listening = True
+    world.model.place()
+    world.model.fill(0)
+    world.model.cancel(0)
+    inputs: list[AccountInput] = [
+        *world.model.updates,
+        AccountRequested(START.unix_us),
+        AccountEnded("down"),
+        TimerFired(),
+        *(ReadFailed(attempt, "503") for attempt in range(1, 6)),
+        *(
+            world.model.answer(ReadAccount(attempt=attempt, what=what, order_id="1000"))
+            for attempt in range(1, 6)
+            for what in Read
+        ),
+    ]
+    check_machine(Account, st.sampled_from(inputs))

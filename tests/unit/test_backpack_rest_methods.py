@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from inspect import Parameter as Given
+from inspect import signature
+from typing import Any, get_type_hints
+
+import pytest
+from msgspec.structs import fields
+
+from backpack_proto.endpoints import ENDPOINTS
+from backpack_proto.errors import LocalProtocolError
+from backpack_proto.inputs import Arguments
+from backpack_proto.results import Page
+from backpack_runtime.rest_methods import NewOrder, RestMethods
+
+pytestmark = pytest.mark.anyio
+
+READS = (
+    "markets",
+    "depth",
+    "klines",
+    "trades",
+    "ticker",
+    "tickers",
+    "mark_prices",
+    "open_interest",
+    "funding_rates",
+    "time",
+    "balances",
+    "positions",
+    "open_orders",
+    "order",
+)
+
+
+class Scripted(RestMethods):
+    """Takes down what is called, and answers with the next of its pages."""
+
+    def __init__(self, *answers: object) -> None:
+        self.calls: list[tuple[str, Mapping[str, object]]] = []
+        self.answers = list(answers)
+
+    async def call(self, endpoint: str, parameters: Arguments | None = None) -> object:
+        self.calls.append((endpoint, ENDPOINTS[endpoint].check(parameters or {})))
+        return self.answers.pop(0) if self.answers else None
+
+    def _id(self, symbol: str) -> str:
+        return symbol.replace("-", "_")
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_read_returns_what_its_endpoint_does(name: str) -> None:
+    returned = get_type_hints(getattr(RestMethods, f"get_{name}"))["return"]
+    assert str(returned) == str(ENDPOINTS[name].result)
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_a_read_passes_all_that_it_is_given(name: str) -> None:
+    samples: dict[str, Any] = {
+        "symbol": "SOL-USDC",
+        "limit": 10,
+        "offset": 3,
+        "interval": "1d",
+        "start_s": 1,
+        "end_s": 2,
+        "price_type": "Mark",
+        "market_type": "PERP",
+        "order_id": "1",
+    }
+    client = Scripted()
+    method = getattr(client, f"get_{name}")
+    given = {key: samples[key] for key in signature(method).parameters if key != "client_id"}
+    await method(**given)
+    ((endpoint, passed),) = client.calls
+    assert endpoint == name
+    sent = {value.replace("-", "_") if isinstance(value, str) else value for value in given.values()}
+    assert set(passed.values()) == sent
+
+
+def test_an_order_has_the_parameters_of_its_endpoint() -> None:
+    names = {field.encode_name for field in fields(NewOrder)}
+    assert names == {rule.name for rule in ENDPOINTS["place_order"].parameters}
+    method = {name for name in signature(RestMethods.place_order).parameters if name != "self"}
+    assert method == {field.name for field in fields(NewOrder)}
+
+
+async def test_every_parameter_of_an_order_arrives_under_its_own_name() -> None:
+    client = Scripted()
+    optional = [name for name, given in signature(client.place_order).parameters.items() if given.kind is Given.KEYWORD_ONLY]
+    groups: list[dict[str, Any]] = [
+        {name: Decimal(number) for number, name in enumerate(optional, 1) if name.endswith("price") or name == "quantity"}
+        | {"trigger_quantity": "80%"},
+        {"quantity": "1", "price": "2", "client_id": 7, "time_in_force": "IOC", "broker_id": 3, "slippage_tolerance": "1.0"}
+        | {name: number % 2 == 0 for number, name in enumerate(optional) if name.startswith(("auto_", "post", "reduce"))}
+        | {name: name for name in optional if name.endswith(("_by", "_type", "_prevention"))},
+    ]
+    for given in groups:
+        await client.place_order("SOL-USDC", "Bid", "Limit", **given)
+        _, passed = client.calls[-1]
+        names = {field.encode_name: field.name for field in fields(NewOrder)}
+        back = {names[name]: value for name, value in passed.items()}
+        text = {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in given.items()}
+        assert back == {"symbol": "SOL_USDC", "side": "Bid", "order_type": "Limit"} | text
+    assert set().union(*groups) == set(optional) - {"quote_quantity"}
+
+
+async def test_an_impossible_order_is_refused_before_it_leaves() -> None:
+    client = Scripted()
+    with pytest.raises(LocalProtocolError, match="quantity"):
+        await client.place_order("SOL_USDC", "Bid", "Limit", quantity=0.1, price="1")  # type: ignore[arg-type]  # the point
+    with pytest.raises(LocalProtocolError, match="price"):
+        await client.place_order("SOL_USDC", "Bid", "Limit", quantity="1")
+    with pytest.raises(LocalProtocolError, match="clientId"):
+        await client.place_order("SOL_USDC", "Bid", "Market", quantity="1", client_id=2**32)
+    with pytest.raises(LocalProtocolError, match="exactly one"):
+        await client.cancel_order("SOL_USDC")
+    assert client.calls == []
+
+
+async def test_a_batch_and_cancels() -> None:
+    client = Scripted(None, None)
+    orders = [NewOrder(symbol="SOL-USDC", side="Ask", order_type="Market", quantity=Decimal("1.0"), client_id=5)]
+    await client.place_orders(orders)
+    await client.cancel_order("SOL-USDC", order_id=28)
+    assert await client.cancel_all_orders("SOL-USDC", order_type="ConditionalOrder") == ()
+    order = {"symbol": "SOL_USDC", "side": "Ask", "orderType": "Market", "quantity": "1.0", "clientId": 5}
+    assert client.calls == [
+        ("place_orders", {"orders": (order,)}),
+        ("cancel_order", {"symbol": "SOL_USDC", "orderId": 28}),
+        ("cancel_all_orders", {"symbol": "SOL_USDC", "orderType": "ConditionalOrder"}),
+    ]
+
+
+class _Row:
+    def __init__(self, order_id: str) -> None:
+        self.order_id = order_id
+
+
+def a_page(ids: str, total: int | None = None) -> Page[_Row]:
+    return Page(rows=tuple(_Row(one) for one in ids), total=total)
+
+
+@pytest.mark.parametrize(
+    ("pages", "offsets"),
+    [
+        ([a_page("")], [0]),
+        ([a_page("f")], [0]),
+        ([a_page("fe"), a_page("dc"), a_page("")], [0, 2, 4]),
+        ([a_page("fe", 4), a_page("dc", 4)], [0, 2]),
+        # Two newer rows have come meanwhile, so a whole page is known already.
+        ([a_page("fe", 4), a_page("fe", 6), a_page("dc", 6)], [0, 2, 4]),
+        ([a_page("fe"), a_page("ed"), a_page("c")], [0, 2, 4]),
+        # The exchange gives less than was asked for, though there is more.
+        ([a_page("f", 3), a_page("e", 3), a_page("d", 3)], [0, 1, 2]),
+        # Rows are gone that were counted.
+        ([a_page("fe", 4), a_page("", 4)], [0, 2]),
+    ],
+)
+async def test_a_history_is_read_to_its_end_and_no_row_comes_twice(pages: list[Page[_Row]], offsets: list[int]) -> None:
+    expected = list(dict.fromkeys(row.order_id for page in pages for row in page))
+    client = Scripted(*pages)
+    history = client.order_history("SOL-USDC", page_size=2, oldest_first=True)
+    assert [row.order_id async for row in history] == expected
+    assert [row async for row in history] == []
+    fixed = {"symbol": "SOL_USDC", "limit": 2, "sortDirection": "Asc"}
+    assert client.calls == [("order_history", {**fixed, "offset": offset}) for offset in offsets]
+
+
+async def test_a_history_can_be_left_in_the_middle_and_gone_on_with() -> None:
+    client = Scripted(a_page("fe"), a_page("d"))
+    history = client.order_history(page_size=2)
+    async for row in history:
+        assert row.order_id == "f"
+        break
+    assert len(client.calls) == 1
+    assert [row.order_id async for row in history] == ["e", "d"]
+
+
+async def test_fills_pass_on_their_filters() -> None:
+    client = Scripted(Page[object](rows=()))
+    fills = client.fills("SOL-USDC", order_id=5, from_ms=1, to_ms=2, fill_type="User", market_type="SPOT", page_size=9)
+    assert [row async for row in fills] == []
+    assert client.calls == [
+        (
+            "fill_history",
+            {
+                "symbol": "SOL_USDC",
+                "orderId": 5,
+                "from": 1,
+                "to": 2,
+                "fillType": "User",
+                "marketType": "SPOT",
+                "limit": 9,
+                "offset": 0,
+                "sortDirection": "Desc",
+            },
+        )
+    ]
