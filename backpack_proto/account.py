@@ -17,7 +17,7 @@ is told as `AccountDiverged`, and everything is read anew.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from enum import Enum, StrEnum, auto
+from enum import Enum, auto
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -42,21 +42,22 @@ from .holdings import (
 from .inputs import TimerFired
 from .machine import Now, Transitions
 from .payloads import BalanceUpdate, Event, OrderFill, OrderUpdate, PositionUpdate
+from .readings import (
+    PAGE,
+    AccountEnded,
+    AccountRequested,
+    BalancesRead,
+    FillsRead,
+    OpenOrdersRead,
+    OrderRead,
+    PositionsRead,
+    Read,
+    ReadAccount,
+    ReadFailed,
+    Reading,
+)
 
-__all__ = [
-    "Account",
-    "AccountEnded",
-    "AccountRequested",
-    "BalancesRead",
-    "FillsRead",
-    "OpenOrdersRead",
-    "OrderRead",
-    "PositionsRead",
-    "Read",
-    "ReadAccount",
-    "ReadFailed",
-    "Reading",
-]
+__all__ = ["Account", "AccountInput", "AccountOutput", "AccountState"]
 
 SETTLE_US = 1_000_000
 """How long after its request a subscription is taken to be in force."""
@@ -65,94 +66,11 @@ RETRY_CEILING_US = 30_000_000
 AUDIT_US = 60_000_000
 OVERLAP_MS = 60_000
 """How far before the last known fill the fills are read again: they may become visible out of order."""
-PAGE = 1000
-"""Fills in one reading at the most (docs/protocol.md 6.4)."""
 REMEMBERED_FILLS = 100_000
 REMEMBERED_ORDERS = 20_000
 ANSWER_US = 30_000_000
 """How long one reading may take, waiting for the request budget included."""
-
-
-class Read(StrEnum):
-    """What is read, in this order."""
-
-    OPEN_ORDERS = "open orders"
-    POSITIONS = "positions"
-    BALANCES = "balances"
-    FILLS = "fills"
-    ORDER = "an order's end"
-
-
-class AccountRequested(Struct, frozen=True, gc=False):
-    """The subscriptions of the private streams have just been sent."""
-
-    exchange_unix_us: int
-    """The exchange's time, as well as it is known."""
-
-
-class AccountEnded(Struct, frozen=True, gc=False):
-    """The link is gone, or the streams are not wanted any more."""
-
-    reason: str
-
-
-class OpenOrdersRead(Struct, frozen=True, gc=False):
-    """All open orders."""
-
-    attempt: int
-    orders: tuple[Order, ...]
-
-
-class PositionsRead(Struct, frozen=True, gc=False):
-    """All open positions."""
-
-    attempt: int
-    positions: tuple[Position, ...]
-
-
-class BalancesRead(Struct, frozen=True, gc=False):
-    """All balances that are not zero."""
-
-    attempt: int
-    balances: tuple[Balance, ...]
-
-
-class FillsRead(Struct, frozen=True, gc=False):
-    """One page of fills, newest first."""
-
-    attempt: int
-    fills: tuple[Fill, ...]
-
-
-class OrderRead(Struct, frozen=True, gc=False):
-    """How an order ended; None when the exchange does not know it."""
-
-    attempt: int
-    order: Order | None
-
-
-class ReadFailed(Struct, frozen=True, gc=False):
-    """A reading could not be had."""
-
-    attempt: int
-    reason: str
-
-
-class ReadAccount(Struct, frozen=True, gc=False, kw_only=True):
-    """Output: read something by REST; answer with the input of the same attempt."""
-
-    attempt: int
-    what: Read
-    since_ms: int | None = None
-    """Of fills: from when on, by the exchange's clock."""
-    offset: int = 0
-    """Of fills: how many newer ones to pass over."""
-    order_id: str | None = None
-    symbol: str | None = None
-
-
 Update: TypeAlias = OrderUpdate | PositionUpdate | BalanceUpdate
-Reading: TypeAlias = OpenOrdersRead | PositionsRead | BalancesRead | FillsRead | OrderRead
 AccountInput: TypeAlias = AccountRequested | AccountEnded | Update | Reading | ReadFailed | TimerFired
 AccountOutput: TypeAlias = Event | ReadAccount
 

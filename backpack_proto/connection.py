@@ -118,7 +118,7 @@ class Connection:
         probation_us: int = PROBATION_US,
         drain_timeout_us: int = DRAIN_TIMEOUT_US,
     ) -> None:
-        self._random = random
+        self._jitter = random
         self._backoff_base_us = backoff_base_us
         self._backoff_cap_us = backoff_cap_us
         self._connect_timeout_us = connect_timeout_us
@@ -221,7 +221,7 @@ class Connection:
         doublings = min(max(self._attempts - 1, 0), 32)
         ceiling_us = min(self._backoff_cap_us, self._backoff_base_us * 2**doublings)
         # Not 0: a timer that sets the next one must set it in the future.
-        retry_us = self._random.randint(1, ceiling_us)
+        retry_us = self._jitter.randint(1, ceiling_us)
         self._enter(ConnectionState.BACKING_OFF, given, now.mono_us + retry_us)
         return LinkDown(reason=reason, code=code, retry_us=retry_us)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from .account import (
+from .errors import BackpackError
+from .holdings import Balance, Fill, Order, Position
+from .inputs import Arguments
+from .readings import (
     PAGE,
     BalancesRead,
     FillsRead,
@@ -16,9 +19,6 @@ from .account import (
     ReadFailed,
     Reading,
 )
-from .errors import BackpackError
-from .holdings import Balance, Fill, Order, Position
-from .inputs import Arguments
 from .results import Page
 from .results_account import Balance as BalanceRow
 from .results_account import Position as PositionRow

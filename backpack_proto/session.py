@@ -13,7 +13,7 @@ from random import Random
 
 from msgspec import Struct
 
-from .account import Account, AccountEnded, AccountInput, AccountRequested, ReadAccount
+from .account import Account, AccountInput
 from .book import Book
 from .connection import Connection, ConnectionState, GiveUp
 from .connection import Heard as LinkHeard
@@ -47,6 +47,7 @@ from .metrics import COUNTED_EVENTS, Health, Metrics, MetricsSnapshot, TopVerifi
 from .outputs import CallAnswered, CallFailed, Drop, Event, LinkDown, Output, StreamsRefused
 from .pacing import PacerState
 from .payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, PositionUpdate
+from .readings import AccountEnded, AccountRequested, ReadAccount
 from .reconciliation import arguments_of, endpoint_of, reading_of
 from .requests import Abandon, Ask, MeasureTime, Requests, Settled
 from .rest import DepthSnapshot

@@ -41,6 +41,8 @@ from backpack_runtime.presentation.events import json_lines, text_line
 from backpack_runtime.recording import Replay
 from backpack_runtime.sandbox import serve_sandbox
 
+pytestmark = pytest.mark.gate
+
 ROOT = Path(__file__).parents[2]
 START = Now(mono_us=9_000_000, unix_us=1_790_000_000_000_000)
 SECOND = 1_000_000

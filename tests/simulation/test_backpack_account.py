@@ -327,7 +327,7 @@ class AccountMachine(RuleBasedStateMachine):
             self.trader.simulation.cut()
 
 
-TestAccount = AccountMachine.TestCase
+TestAccount = pytest.mark.gate(AccountMachine.TestCase)
 TestAccount.settings = settings(
     max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

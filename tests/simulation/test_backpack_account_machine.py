@@ -12,21 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from backpack_proto import account
-from backpack_proto.account import (
-    Account,
-    AccountEnded,
-    AccountInput,
-    AccountOutput,
-    AccountRequested,
-    BalancesRead,
-    FillsRead,
-    OpenOrdersRead,
-    OrderRead,
-    PositionsRead,
-    Read,
-    ReadAccount,
-    ReadFailed,
-)
+from backpack_proto.account import Account, AccountInput, AccountOutput
 from backpack_proto.holdings import (
     AccountDiverged,
     AccountSynced,
@@ -51,6 +37,18 @@ from backpack_proto.payloads import (
     OrderUpdate,
     PositionAdjusted,
     PositionUpdate,
+)
+from backpack_proto.readings import (
+    AccountEnded,
+    AccountRequested,
+    BalancesRead,
+    FillsRead,
+    OpenOrdersRead,
+    OrderRead,
+    PositionsRead,
+    Read,
+    ReadAccount,
+    ReadFailed,
 )
 from backpack_proto.testing import check_machine
 
@@ -201,7 +199,7 @@ class Model:
                 return BalancesRead(read.attempt, (self.balance,))
             case Read.FILLS:
                 fills = [fill for fill in reversed(self.fills) if fill.unix_ms >= (read.since_ms or 0)]
-                return FillsRead(read.attempt, tuple(fills[read.offset : read.offset + account.PAGE]))
+                return FillsRead(read.attempt, tuple(fills[read.offset : read.offset + vars(account)["PAGE"]]))
             case Read.ORDER:
                 return OrderRead(read.attempt, self.orders.get(read.order_id or ""))
 

@@ -545,9 +545,7 @@ TestBook.settings = settings(
 
 
 @pytest.mark.soak
-def test_book_for_long(pytestconfig: pytest.Config) -> None:
-    if "soak" not in pytestconfig.getoption("markexpr"):
-        pytest.skip("takes long: pytest -m soak")
+def test_book_for_long() -> None:
     run_state_machine_as_test(BookMachine, settings=settings(TestBook.settings, max_examples=20_000, stateful_step_count=100))
 
 

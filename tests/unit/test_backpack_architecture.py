@@ -22,7 +22,7 @@ CORE_LAYERS = (
     {"machine", "decoding", "streams"},
     {"payloads", "symbols", "inputs"},
     {"outputs", "keys", "results", "results_reference", "results_account", "results_orders", "endpoint_rules", "holdings"},
-    {"signing", "wire", "endpoint_parameters", "book"},
+    {"signing", "wire", "endpoint_parameters", "book", "readings"},
     {"endpoints_public", "endpoints_account", "endpoints_orders", "endpoints_history"},
     {"endpoints"},
     {"rest", "verification"},

@@ -830,6 +830,7 @@ def expected_totals(trader: Trader) -> dict[str, Decimal]:
     return totals
 
 
+@pytest.mark.gate
 @settings(max_examples=40, deadline=None)
 @given(STEPS, st.integers(0, 3))
 def test_balances_are_what_the_deposits_and_the_fills_make_them(steps: list[Any], seed: int) -> None:
@@ -887,6 +888,7 @@ class Replica:
                 self.balances[update.asset] = (update.available, update.locked)
 
 
+@pytest.mark.gate
 @settings(max_examples=40, deadline=None)
 @given(STEPS, STEPS, st.integers(0, 3))
 def test_streams_on_top_of_a_first_reading_equal_the_account(before: list[Any], after: list[Any], seed: int) -> None:
@@ -928,7 +930,8 @@ BODIES = st.binary(max_size=40) | st.dictionaries(
 ).map(lambda members: json.dumps(members).encode())
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.gate
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(INSTRUCTIONS)), BODIES, st.text(max_size=20), st.sampled_from(["signed", "unsigned"]))
 def test_nothing_that_a_client_sends_raises(route: tuple[str, str], body: bytes, query: str, signed: str) -> None:
     trader = ANYTHING
