@@ -382,13 +382,14 @@ class BookSequencer:
             return []
         if isinstance(verdict, str):
             return self._resync(given, verdict, now, diverged=True)
-        return [TopMatched(stream=self.stream), *self._confirm("bookTicker")]
+        last = given.update_id if isinstance(given, BookTicker) else self.book.last
+        return [TopMatched(stream=self.stream), *self._confirm("bookTicker", last)]
 
-    def _confirm(self, against: str) -> list[SequencerOutput]:
+    def _confirm(self, against: str, last: int) -> list[SequencerOutput]:
         if self.verified and against == "bookTicker":
             return []
         self.verified = True
-        return [BookVerified(stream=self.stream, symbol=self.symbol, last=self.book.last, against=against)]
+        return [BookVerified(stream=self.stream, symbol=self.symbol, last=last, against=against)]
 
     def _start_check(self, now: Now) -> Sequence[SequencerOutput]:
         """Ask for a snapshot to compare the live book with; one that reached back too far is asked for again."""
@@ -430,7 +431,7 @@ class BookSequencer:
         # The equal one was cut off around the touch of today, so it knows more of what is near.
         self.book.take_over(check.snapshot)
         self.book.live = True
-        return self._confirm("snapshot")
+        return self._confirm("snapshot", self.book.last)
 
     def _next_check_us(self, now: Now) -> int | None:
         return now.mono_us + AUDIT_US if self._audits else None

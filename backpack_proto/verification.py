@@ -95,7 +95,7 @@ def _compare(ticker: BookTicker, bid: Level | None, ask: Level | None) -> Verdic
         ("bid", bid, ticker.bid_price, ticker.bid_quantity),
         ("ask", ask, ticker.ask_price, ticker.ask_quantity),
     ):
-        there = None if price is None or quantity is None else (price, quantity)
+        there = (price, quantity) if price is not None and quantity else None
         if here != there:
             return f"best {name} at {ticker.update_id}: {_show(here)} here, {_show(there)} on bookTicker"
     return Verdict.EQUAL

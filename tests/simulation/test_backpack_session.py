@@ -400,7 +400,8 @@ def test_closing_ends_everything_and_fails_what_is_open() -> None:
 fault = st.sampled_from(["cut", "mute", "refuse", "lose", "corrupt", "calm", "requests fail", "requests get lost"])
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.gate
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(faults=st.lists(st.tuples(fault, st.integers(1, 20)), min_size=1, max_size=6), seed=st.integers(0, 50))
 def test_whatever_goes_wrong_what_is_live_is_right_and_all_is_live_in_the_end(faults: list[tuple[str, int]], seed: int) -> None:
     witness = Witness(seed=seed, speed=0.5)

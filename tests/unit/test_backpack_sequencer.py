@@ -743,6 +743,12 @@ def test_a_ticker_behind_the_frame_verifies_the_book_once() -> None:
     assert bench.sequencer.verified
 
 
+def test_a_verified_book_says_at_which_id_it_was_compared() -> None:
+    bench = live(10)
+    bench.give(delta(11), delta(12, bids=[(D(99), D(5))]))
+    assert bench.give(ticker(11)) == [MATCHED, verified(11, "bookTicker")]
+
+
 def test_a_ticker_ahead_of_the_frame_verifies_the_book_with_it() -> None:
     bench = live(10)
     assert bench.give(ticker(11)) == []

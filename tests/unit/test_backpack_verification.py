@@ -85,10 +85,11 @@ def test_a_difference_is_told_whichever_came_first(
         assert check.ticker_arrived(ticker(5, bid, ask), 5, 0) == difference
 
 
-def test_null_stands_for_an_empty_side() -> None:
+def test_null_stands_for_an_empty_side_and_so_does_a_quantity_of_zero() -> None:
     check = TopCheck()
     check.book_changed(book(5, None, None))
     assert check.ticker_arrived(ticker(5, None, None), 5, 0) is Verdict.EQUAL
+    assert check.ticker_arrived(ticker(5, (D(0), D(0)), (D(99), D("0.00"))), 5, 0) is Verdict.EQUAL
     assert check.ticker_arrived(ticker(5, BID, None), 5, 0) == "best bid at 5: none here, 2 at 99 on bookTicker"
 
 
