@@ -74,8 +74,10 @@ class SessionDriver:
         self._conn: Any = None
         self._link: Link | None = None
         self._open = False
+        self._plays = False
+        """Whether a recording is played back."""
         self._played_now: Now | None = None
-        """The time of a recording."""
+        """The time of the recording."""
         self._requests: set[asyncio.Task[None]] = set()
         self._pings: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Task[None] | None = None
@@ -93,7 +95,7 @@ class SessionDriver:
         if self._closed:
             return
         await self.disconnected(1006, "another connection took its place")
-        self._conn, self._link = conn, link
+        self._conn, self._link, self._plays = conn, link, link is None
         if link is not None:
             self._start_timer()
             await self._go_open()
@@ -102,7 +104,7 @@ class SessionDriver:
         """One text message was received, at that time in seconds since the epoch."""
         if self._link is not None:
             await self._take(TextReceived(data), receipt, data)
-        elif not self._closed:
+        elif self._plays and not self._closed:
             await self._play(receipt)
             await self._take(TextReceived(data), receipt, data)
             await self._answered()
@@ -146,7 +148,10 @@ class SessionDriver:
 
     def _let_go(self) -> None:
         self._open = False
-        self._conn = self._link = None
+        self._link = None
+        if not self._plays:
+            # A recording goes on, whatever is thought of it.
+            self._conn = None
         for task in self._pings:
             task.cancel()
 

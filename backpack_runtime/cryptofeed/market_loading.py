@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from cryptofeed.connection import RestEndpoint, Routes
+import msgspec
+from cryptofeed.connection import Connection, RestEndpoint, Routes
 from cryptofeed.feed import Feed
 from cryptofeed.symbols import Symbols
 
@@ -94,7 +96,11 @@ class MarketLoading(Feed):
         """
         feed = _loading.get()
         if feed is not None and feed._reaches_by_itself and not Symbols.populated(cls.id):  # noqa: SLF001 - one class
-            Symbols.set(cls.id, *cls._parse_symbol_data(fetch_markets(feed._addresses)))  # noqa: SLF001 - one class
+            text = fetch_markets(feed._addresses)  # noqa: SLF001 - one class
+            record = getattr(Connection.raw_data_callback, "sync_callback", None)
+            if record is not None:
+                record(text, time.time(), cls.id, endpoint=feed.rest_endpoints[0].route("instruments"))
+            Symbols.set(cls.id, *cls._parse_symbol_data(msgspec.json.decode(text)))
         mapping: dict[str, str] = super().symbol_mapping(refresh=refresh and feed is None, **options)
         return mapping
 

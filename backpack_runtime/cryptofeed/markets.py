@@ -52,15 +52,14 @@ def symbols_of(document: Any) -> tuple[dict[str, str], dict[str, Any]]:
     return names, info
 
 
-def fetch_markets(addresses: Addresses) -> Any:
+def fetch_markets(addresses: Addresses) -> str:
     """Fetch the list of markets, and block until it is there; may be called in any thread, with a running loop or without.
 
     Raises:
         BackpackRestError: no answer, or a refusal.
     """
     with ThreadPoolExecutor(max_workers=1) as thread:
-        body = thread.submit(anyio.run, _fetch, addresses).result()
-    return msgspec.json.decode(body)
+        return thread.submit(anyio.run, _fetch, addresses).result().decode()
 
 
 async def _fetch(addresses: Addresses) -> bytes:
