@@ -16,6 +16,7 @@ from cryptofeed.connection import WebsocketEndpoint
 from cryptofeed.defines import SPOT
 from cryptofeed.symbols import Symbols
 
+from backpack_proto.heartbeat import PATIENCE_US, SILENCE_US
 from backpack_proto.inputs import FollowAccount, Subscribe
 from backpack_proto.session import Session
 from backpack_runtime.addresses import WS_URL
@@ -74,6 +75,8 @@ class BackpackFeed(MarketLoading):
         timeout: float = -1,
         retries: int = -1,
         http_proxy: str | None = None,
+        silence_seconds: float = SILENCE_US / 1e6,
+        patience_seconds: float = PATIENCE_US / 1e6,
         **options: Any,
     ) -> None:
         """Take cryptofeed's own arguments, and its configuration or a `BackpackConfig`.
@@ -89,6 +92,8 @@ class BackpackFeed(MarketLoading):
                 quiet private stream is none that has failed.
             retries: attempts to connect that may fail in a row; -1: any number.
             http_proxy: for REST, where the configuration has no proxies.
+            silence_seconds: a connection on which nothing was heard for so long is asked by a ping whether it lives.
+            patience_seconds: it is given up when nothing was heard for so long after that.
             options: cryptofeed's other arguments.
 
         Raises:
@@ -127,7 +132,14 @@ class BackpackFeed(MarketLoading):
             self.callbacks.setdefault(channel, [])
         self._attempts = retries
         signer = settings.signer() if settings.enable_private_channels else None
-        self._session = Session(Random(), signer=signer, measure_clock=signer is not None, dials=False)  # noqa: S311 - jitter
+        self._session = Session(
+            Random(),  # noqa: S311 - jitter
+            signer=signer,
+            measure_clock=signer is not None,
+            dials=False,
+            silence_us=int(silence_seconds * 1e6),
+            patience_us=int(patience_seconds * 1e6),
+        )
         self._deliveries = Deliveries(
             callback=self.callback,
             book_callback=self.book_callback,
