@@ -37,7 +37,7 @@ RUNTIME_LAYERS = (
     {"addresses", "delivery", "frames", "outgoing", "tls", "transport", "recording", "key_sources", "rest_methods"},
     {"framing", "framing_server", "pump", "auth_check"},
     {"sandbox", "transports"},
-    {"client"},
+    {"client", "cryptofeed"},
     {"presentation"},
     {"cli", "__init__"},
 )
