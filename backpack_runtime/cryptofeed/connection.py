@@ -38,7 +38,9 @@ class WebsocketConnection(WSAsyncConn):
         self._attempts = attempts
         self._failed = 0
         self._dropped: BackpackWebsocketError | None = None
-        self._stopped = asyncio.Event()
+        self._opening: asyncio.Timeout | None = None
+        """Ends the attempts to connect when the feed is stopped."""
+        self._stopped = False
 
     def drop(self, error: BackpackWebsocketError) -> None:
         """End the connection at once; whoever reads gets this error."""
@@ -47,10 +49,23 @@ class WebsocketConnection(WSAsyncConn):
             self.conn.transport.abort()
 
     async def _open(self) -> None:
-        self._stopped.clear()
+        self._stopped = False
         self._dropped = None
+        try:
+            async with asyncio.timeout(None) as self._opening:
+                await self._connect()
+        except TimeoutError:
+            if not self._stopped:
+                raise
+        finally:
+            self._opening = None
+        if self._stopped:
+            await super().close()
+            raise ConnectionAbortedError("the feed was stopped")
+
+    async def _connect(self) -> None:
         while True:
-            await self._wait(self._driver.retry_seconds)
+            await asyncio.sleep(self._driver.retry_seconds)
             try:
                 await super()._open()
             except (OSError, WebSocketException, TimeoutError) as error:
@@ -68,16 +83,6 @@ class WebsocketConnection(WSAsyncConn):
             else:
                 self._failed = 0
                 return
-
-    async def _wait(self, seconds: float) -> None:
-        if not seconds:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopped.wait()
-        except TimeoutError:
-            return
-        raise ConnectionAbortedError("the feed was stopped")
 
     async def read(self) -> AsyncIterator[str | bytes]:
         """Every message; the end of the connection is an error, unless it is we who closed it.
@@ -101,8 +106,10 @@ class WebsocketConnection(WSAsyncConn):
         return self._dropped or BackpackWebsocketError(f"the exchange closed the connection: {code} {why}")
 
     async def close(self) -> None:
-        """Close, and end a wait for the next attempt."""
-        self._stopped.set()
+        """Close, or end an attempt to connect and the wait for one."""
+        self._stopped = True
+        if self._opening is not None and not self._opening.expired():
+            self._opening.reschedule(asyncio.get_running_loop().time())
         await super().close()
         await self._driver.disconnected(NORMAL_CLOSURE, CLOSED_BY_FEED)
 

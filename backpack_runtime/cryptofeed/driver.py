@@ -118,6 +118,8 @@ class SessionDriver:
 
     async def connect_failed(self, reason: str) -> None:
         """No connection could be made; `retry_seconds` says how long to wait."""
+        if self._closed:
+            return
         await self._begin()
         await self._take(ConnectFailed(reason))
 
