@@ -20,6 +20,9 @@ __all__ = ["CcxtConnection", "CcxtMessage"]
 WAITING = 1000
 """How many answers may wait for the callbacks; then ccxt's sources wait as well, and ccxt keeps what it keeps."""
 
+CLOSE_SECONDS = 2.0
+"""How long a websocket may take to close in an orderly way."""
+
 
 class CcxtMessage(NamedTuple):
     """What one answer of ccxt brought for one channel of one market."""
@@ -179,10 +182,19 @@ class CcxtConnection(AsyncConnection):
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._tasks.clear()
             try:
-                await exchange.close()
+                await _close(exchange)
             finally:
                 self._exchange = None
             LOG.info("%s: closed", self.id)
+
+
+async def _close(exchange: Any) -> None:
+    closing = asyncio.create_task(exchange.close())
+    await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+    if not closing.done() and exchange.session is not None:
+        # It waits for the other side's closing frame; one that hangs never sends it, and one that goes on talking makes it wait on.
+        await exchange.session.close()
+    await closing
 
 
 def _unified(exchange: Any, market_id: str) -> str:

@@ -137,7 +137,6 @@ def test_a_candle_that_was_open_before_a_reconnect_is_not_closed_by_guess() -> N
 
 def test_a_connection_comes_in_the_shape_of_its_cryptofeed() -> None:
     given, _ = feed(channels=[TRADES, L2_BOOK])
-    given.subscription = given.subscription or {"trade": list(NAMES.values()), "depth": list(NAMES.values())}
     ((connection, subscribe, handler, *others),) = given.connect()
     assert (subscribe, handler) == (given.subscribe, given.message_handler)
     assert len(others) == hasattr(Feed, "authenticate")
