@@ -37,12 +37,12 @@ class WebsocketConnection(WSAsyncConn):
         self._driver = driver
         self._attempts = attempts
         self._failed = 0
-        self._dropped: BackpackWebsocketError | None = None
+        self._dropped: Exception | None = None
         self._opening: asyncio.Timeout | None = None
         """Ends the attempts to connect when the feed is stopped."""
         self._stopped = False
 
-    def drop(self, error: BackpackWebsocketError) -> None:
+    def drop(self, error: Exception) -> None:
         """End the connection at once; whoever reads gets this error."""
         self._dropped = error
         if self.conn is not None:
@@ -89,6 +89,7 @@ class WebsocketConnection(WSAsyncConn):
 
         Raises:
             BackpackWebsocketError: it has ended, or was given up.
+            Exception: what it was dropped with.
         """
         socket = self.conn
         try:
@@ -99,7 +100,7 @@ class WebsocketConnection(WSAsyncConn):
         if self.conn is not None:
             raise await self._ended(socket)
 
-    async def _ended(self, socket: Any) -> BackpackWebsocketError:
+    async def _ended(self, socket: Any) -> Exception:
         code = socket.close_code or ABNORMAL_CLOSURE
         why = socket.close_reason or "the connection was lost"
         await self._driver.disconnected(code, why)

@@ -28,6 +28,8 @@ from backpack_proto.inputs import (
     Given,
     Open,
     PongReceived,
+    ReadingPaused,
+    ReadingResumed,
     RequestFailed,
     ResponseReceived,
     TextReceived,
@@ -57,7 +59,7 @@ LOST = (ConnectionClosed, FeedConnectionClosed, OSError)
 class Link(Protocol):
     """A websocket connection that can be dropped at once."""
 
-    def drop(self, error: BackpackWebsocketError) -> None:
+    def drop(self, error: Exception) -> None:
         """End it, and let its reader raise this."""
         ...
 
@@ -85,6 +87,9 @@ class SessionDriver:
         self._timer_us: int | None = None
         self._events: deque[tuple[Event, bytes | None, float]] = deque()
         self._delivering = asyncio.Lock()
+        self._reading = True
+        """Whether the reader waits for a frame, and not for the callbacks of one."""
+        self._paused = False
         self._begun = False
         self._closed = False
         self.retry_seconds = 0.0
@@ -103,7 +108,14 @@ class SessionDriver:
     async def frame(self, data: bytes, receipt: float) -> None:
         """One text message was received, at that time in seconds since the epoch."""
         if self._link is not None:
-            await self._take(TextReceived(data), receipt, data)
+            self._reading = False
+            try:
+                await self._take(TextReceived(data), receipt, data)
+            finally:
+                self._reading = True
+                if self._paused:
+                    self._paused = False
+                    await self._take(ReadingResumed())
         elif self._plays and not self._closed:
             await self._play(receipt)
             await self._take(TextReceived(data), receipt, data)
@@ -177,10 +189,24 @@ class SessionDriver:
             self._timer_us = deadline
             self._timer_changed.set()
         if self._events:
-            # Whoever brings events waits for their delivery: a slow callback slows down the reading.
-            async with self._delivering:
-                while self._events:
+            await self._deliver_events()
+
+    async def _deliver_events(self) -> None:
+        """Whoever brings events waits for their delivery, so a slow callback slows down the reading.
+
+        One that fails keeps nothing from the others: its error is raised behind the last event.
+        """
+        failures: list[Exception] = []
+        async with self._delivering:
+            while self._events:
+                try:
                     await self._deliver(*self._events.popleft())
+                except Exception as error:  # noqa: BLE001 - whatever a callback raises
+                    failures.append(error)
+        if failures:
+            if failures[1:]:
+                failures[0].add_note(f"{len(failures) - 1} more of the events that came together failed")
+            raise failures[0]
 
     async def _perform(self, action: object) -> None:
         conn = self._conn
@@ -209,12 +235,14 @@ class SessionDriver:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A task that fails takes the connection with it, so that cryptofeed reports and reconnects as for any error of a feed."""
-        if task.cancelled() or task.exception() is None:
+        """What a task raises its reader raises, so that cryptofeed reports it and reconnects as for any error of a feed."""
+        error = None if task.cancelled() else task.exception()
+        if not isinstance(error, Exception):
             return
-        LOG.error("BACKPACK: a task of the feed failed", exc_info=task.exception())
         if self._link is not None:
-            self._link.drop(BackpackWebsocketError("a task of the feed failed"))
+            self._link.drop(error)
+        else:
+            LOG.error("BACKPACK: a task of the feed failed", exc_info=error)
 
     async def _send(self, conn: Any, text: str, *, signed: bool) -> None:
         try:
@@ -277,6 +305,10 @@ class SessionDriver:
                 async with asyncio.timeout(seconds):
                     await self._timer_changed.wait()
             except TimeoutError:
+                if not self._reading and not self._paused:
+                    # Nothing is heard then, and that is no silence of the exchange's.
+                    self._paused = True
+                    await self._take(ReadingPaused())
                 await self._take(TimerFired())
 
     async def _play(self, receipt: float) -> None:

@@ -358,7 +358,7 @@ async def test_recorded_snapshot_and_deltas_give_the_book_without_a_network() ->
     async def follow(book: Any, _receipt: float) -> None:
         seen.append((book.sequence_number, book.book.bids.to_dict(), book.book.asks.to_dict(), book.delta))
 
-    feed = BackpackFeed(
+    feed: Any = BackpackFeed(
         symbols=["SOL-USDC"],
         channels=["l2_book", "ticker", "trades"],
         callbacks={**program.callbacks, "l2_book": follow},
