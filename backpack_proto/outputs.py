@@ -118,7 +118,7 @@ class LinkDown(Event, frozen=True, gc=False, kw_only=True):
     code: int | None
     """Close code of RFC 6455, None when there never was a connection."""
     retry_us: int
-    """How long until the next try."""
+    """How long until the next try; where somebody else makes the connections, how long it should wait."""
 
 
 class Closed(Event, frozen=True, gc=False, kw_only=True):

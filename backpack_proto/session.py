@@ -104,6 +104,7 @@ class Session:
         manage_books: bool = True,
         audit_books: bool = True,
         measure_clock: bool = False,
+        dials: bool = True,
         silence_us: int = SILENCE_US,
         patience_us: int = PATIENCE_US,
     ) -> None:
@@ -116,6 +117,7 @@ class Session:
             manage_books: turn `depth` streams into books; otherwise their deltas are events as they come.
             audit_books: compare live books with fresh REST snapshots from time to time.
             measure_clock: measure the exchange's clock, so that signatures are right when ours is not.
+            dials: open the connections; otherwise somebody else does, and `LinkDown.retry_us` tells it how long to wait.
             silence_us: probe a link on which nothing was heard for so long.
             patience_us: give it up when nothing was heard for so long after that.
         """
@@ -124,7 +126,7 @@ class Session:
         self._manage_books = manage_books
         self._audit_books = audit_books
         self._measure_clock = measure_clock
-        self._connection = Connection(random)
+        self._connection = Connection(random, dials=dials)
         self._heartbeat = Heartbeat(silence_us=silence_us, patience_us=patience_us)
         self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
         self._wanted = self._subscriptions.wanted

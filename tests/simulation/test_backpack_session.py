@@ -50,12 +50,16 @@ from backpack_proto.outputs import (
     CallAnswered,
     CallFailed,
     Closed,
+    DropSocket,
     Event,
     FrameDropped,
     LinkDown,
     LinkUp,
+    Output,
     PeerSilent,
     SendRequest,
+    SendText,
+    StreamLive,
     StreamsRefused,
 )
 from backpack_proto.payloads import BookTicker, Depth, Level, Trade
@@ -63,7 +67,7 @@ from backpack_proto.session import Session
 from backpack_proto.signing import Signer
 from backpack_proto.simulation import Simulation
 from backpack_proto.streams import streams_for
-from backpack_proto.testing import check_machine
+from backpack_proto.testing import FakeClock, check_machine
 
 START = Now(mono_us=77_000_000, unix_us=1_790_000_000_000_000)
 SYMBOLS = ("SOL_USDC", "AAPL.US_USDC_PERP")
@@ -585,10 +589,67 @@ given_inputs: st.SearchStrategy[Given] = st.one_of(
 )
 
 
-@pytest.mark.parametrize("private", [False, True])
-def test_the_session_keeps_the_laws_of_machines(*, private: bool) -> None:
+@pytest.mark.parametrize(("private", "dials"), [(False, True), (True, True), (False, False)])
+def test_the_session_keeps_the_laws_of_machines(*, private: bool, dials: bool) -> None:
     signer = Signer(Credentials(private_key="22" * 32)) if private else None
-    check_machine(lambda: Session(Random(5), signer=signer, measure_clock=True), given_inputs)
+    check_machine(lambda: Session(Random(5), signer=signer, measure_clock=True, dials=dials), given_inputs)
+
+
+def test_a_session_whose_connections_somebody_else_makes() -> None:
+    clock, stream = FakeClock(), "depth.SOL_USDC"
+    session = Session(Random(5), dials=False)
+
+    def give(*inputs: Given) -> list[Output]:
+        return [output for given in inputs for output in session.handle(given, clock.now)]
+
+    def connect(attempt: int, request_id: int) -> None:
+        up, subscribe, request = give(Connected())
+        assert up == LinkUp(attempt=attempt)
+        assert isinstance(subscribe, SendText)
+        assert msgspec.json.decode(subscribe.text) == {"method": "SUBSCRIBE", "params": [stream]}
+        assert isinstance(request, SendRequest)
+        assert (request.request_id, request.request.target) == (request_id, "/api/v1/depth?limit=1000&symbol=SOL_USDC")
+
+    def follow(request_id: int, last: int) -> None:
+        frame = f'{{"data":{{"E":1,"T":1,"U":{last},"a":[["9","2"]],"b":[],"e":"depth","s":"SOL_USDC","u":{last}}},"stream":"{stream}"}}'
+        body = f'{{"asks":[["9","1"]],"bids":[["8","1"]],"lastUpdateId":"{last - 1}","timestamp":1}}'
+        outputs = give(TextReceived(frame.encode()), ResponseReceived(request_id=request_id, status=200, body=body.encode()))
+        assert [type(output) for output in outputs] == [StreamLive, BookSynced, BookChanged]
+        assert session.book(stream).live
+
+    assert give(Open(), Subscribe((stream,))) == []
+    assert session.deadline is None
+    connect(attempt=1, request_id=1)
+    follow(request_id=1, last=6)
+
+    down, stale = give(Disconnected(1006, "reset"))
+    assert isinstance(down, LinkDown)
+    assert (down.reason, down.code) == ("reset", 1006)
+    assert 0 < down.retry_us <= SECOND
+    assert isinstance(stale, BookDesynced)
+    assert not session.book(stream).live
+    assert session.deadline is None
+
+    (failed,) = give(ConnectFailed("refused"))
+    assert isinstance(failed, LinkDown)
+    assert 0 < failed.retry_us <= 2 * SECOND
+    clock.advance(failed.retry_us)
+    assert give(TimerFired()) == []
+    connect(attempt=3, request_id=2)
+    follow(request_id=2, last=90)
+
+
+def test_a_silent_link_that_somebody_else_made_is_given_up_and_waited_for() -> None:
+    clock = FakeClock()
+    session = Session(Random(5), dials=False)
+    session.handle(Open(), clock.now)
+    session.handle(Connected(), clock.now)
+    outputs: list[Output] = []
+    while session.deadline is not None:
+        clock.advance_to(session.deadline)
+        outputs = [*session.handle(TimerFired(), clock.now)]
+    assert [type(output) for output in outputs] == [PeerSilent, DropSocket, LinkDown]
+    assert session.handle(Connected(), clock.now) == [LinkUp(attempt=2)]
 
 
 def test_tickers_are_events_too() -> None:
