@@ -110,9 +110,9 @@ def test_a_ticker_needs_both_sides() -> None:
 
 def test_a_candle_is_closed_once_the_next_one_has_begun() -> None:
     given, delivered = feed()
-    handle(given, candle(1, 10.0), candle(1, 11.0), candle(2, 12.0), candle(1, 9.0))
-    ((channel, closed, _),) = delivered
-    assert channel == CANDLES
+    handle(given, candle(1, 10.0), candle(1, 11.0), candle(2, 12.0), candle(1, 9.0), candle(3, 13.0))
+    (channel, closed, _), (_, following, _) = delivered
+    assert (channel, following.close) == (CANDLES, Decimal("12.0"))
     assert (closed.start, closed.stop, closed.interval, closed.closed) == (60.0, 120.0, "1m", True)
     assert (closed.close, closed.volume, closed.trades, closed.timestamp) == (Decimal("11.0"), Decimal("2.5"), None, None)
 
@@ -227,6 +227,7 @@ async def read_all(opened: CcxtConnection) -> tuple[list[Any], BaseException | N
             async with opened.connect():
                 async for message in opened.read():
                     news += message.news
+                    await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 - it is what the test is about
             return news, error
     return news, None
