@@ -33,6 +33,7 @@ from .wire import Frame
 
 __all__ = [
     "COUNTED_EVENTS",
+    "BookAwaited",
     "Counted",
     "Health",
     "Metrics",
@@ -70,6 +71,12 @@ RECENT_US = 60_000_000
 _LATENCY_BUCKETS = 64
 
 
+class BookAwaited(Struct, frozen=True, gc=False):
+    """A book was requested, and is not there before its snapshot is."""
+
+    stream: str
+
+
 class TopVerified(Struct, frozen=True, gc=False):
     """A book agreed with its bookTicker once more."""
 
@@ -82,7 +89,7 @@ class Unwatched(Struct, frozen=True, gc=False):
     streams: tuple[str, ...]
 
 
-Counted = Frame | Event | Given | TopVerified | Unwatched
+Counted = Frame | Event | Given | BookAwaited | TopVerified | Unwatched
 
 
 class Status(StrEnum):
@@ -163,6 +170,8 @@ class Metrics:
             self._count_frame(given, now)
         elif isinstance(given, Event):
             self._count_event(given, now)
+        elif isinstance(given, BookAwaited):
+            self._stale_books[given.stream] = "its snapshot is awaited"
         elif isinstance(given, TopVerified):
             self._counters["book_verifications"] += 1
         elif isinstance(given, Unwatched):

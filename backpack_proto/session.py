@@ -43,7 +43,7 @@ from .inputs import (
     Verify,
 )
 from .machine import Now, Timers, earliest
-from .metrics import COUNTED_EVENTS, Health, Metrics, MetricsSnapshot, TopVerified, Unwatched
+from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, TopVerified, Unwatched
 from .outputs import CallAnswered, CallFailed, Drop, Event, LinkDown, Output, StreamsRefused
 from .pacing import PacerState
 from .payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, PositionUpdate
@@ -419,6 +419,7 @@ class Session:
             if isinstance(output, Requested):
                 for stream in output.streams:
                     if stream in self._sequencers:
+                        self._metrics.handle(BookAwaited(stream), now)
                         passed += self._sequence(self._sequencers[stream], StreamRequested(), now)
                 if not set(ACCOUNT_STREAMS).isdisjoint(output.streams):
                     requested = AccountRequested(self._requests.exchange_unix_us(now))

@@ -201,8 +201,7 @@ async def test_a_connection_that_ends_is_replaced_by_one(
             program.sandbox.drop_connections()
         else:
             program.sandbox.inject(close_frame(code), raw=True)
-        await program.until(lambda: not program.feed.health().healthy)
-        assert "the link is down" in program.reasons
+        await program.until(lambda: "the link is down" in program.reasons)
         await program.until(lambda: program.counters["ws_reconnects"] == 1)
         await program.until_well("l2_book", "trades")
         assert program.watch.sockets == 2
@@ -259,8 +258,8 @@ async def test_a_mute_exchange_is_given_up(programs: Programs, caplog: pytest.Lo
         program.sandbox.mute = False
         await program.until(lambda: program.counters["ws_reconnects"] == 1)
         # That it fell silent counts against it for a minute.
-        books = dict.fromkeys((SPOT, PERPETUAL), 1 if from_birth else 2)
-        await program.until(lambda: program.reasons == "the exchange fell silent" and program.snapshots == books)
+        await program.until(lambda: program.reasons == "the exchange fell silent")
+        assert program.snapshots == dict.fromkeys((SPOT, PERPETUAL), 1 if from_birth else 2)
         assert program.watch.sockets == 2
         assert program.watch.snapshots.total() <= 4
         assert program.counters["ws_errors"] == 1
@@ -597,4 +596,4 @@ async def test_ctrl_c_ends_a_program_cleanly(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert set(out.split()) == {b"book", b"left"}
     assert err == b""
-    assert set(os.listdir(tmp_path)) <= {"cryptofeed"}, "the cache of later versions, and no log"
+    assert not [*tmp_path.glob("*.log*")]  # noqa: ASYNC240 - a folder with next to nothing in it

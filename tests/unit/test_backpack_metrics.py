@@ -8,7 +8,7 @@ import pytest
 
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import ResponseReceived
-from backpack_proto.metrics import RECENT_US, Counted, Metrics, Status, StreamMetrics, TopVerified, Unwatched
+from backpack_proto.metrics import RECENT_US, BookAwaited, Counted, Metrics, Status, StreamMetrics, TopVerified, Unwatched
 from backpack_proto.outputs import (
     BookDesynced,
     BookSynced,
@@ -105,6 +105,8 @@ REFUSED = StreamsRefused(
 LASTING: list[tuple[Counted, Counted, str]] = [
     (DOWN, UP, "the link is down: reset"),
     (Closed(), UP, "the session is closed"),
+    (BookAwaited(SOL), SYNCED, f"book {SOL} is stale: its snapshot is awaited"),
+    (BookAwaited(SOL), Unwatched((SOL,)), f"book {SOL} is stale: its snapshot is awaited"),
     (desynced(), SYNCED, f"book {SOL} is stale: gap"),
     (BookUnavailable(stream=SOL, symbol="SOL_USDC", reason="404", retry_us=1), SYNCED, f"book {SOL} is stale: 404"),
     (desynced(), Unwatched((SOL,)), f"book {SOL} is stale: gap"),
