@@ -48,6 +48,11 @@ class WebsocketConnection(WSAsyncConn):
         if self.conn is not None:
             self.conn.transport.abort()
 
+    def stop_recording(self) -> None:
+        """Let recorders of cryptofeed 2 see nothing of what comes from here on."""
+        if self.raw_data_callback is not None:
+            self.raw_data_callback: Any = _forget
+
     async def _open(self) -> None:
         self._stopped = False
         self._dropped = None
@@ -113,6 +118,10 @@ class WebsocketConnection(WSAsyncConn):
             self._opening.reschedule(asyncio.get_running_loop().time())
         await super().close()
         await self._driver.disconnected(NORMAL_CLOSURE, CLOSED_BY_FEED)
+
+
+async def _forget(*_values: Any, **_options: Any) -> None:
+    pass
 
 
 class HttpConnection(HTTPAsyncConn):

@@ -4,8 +4,10 @@ cryptofeed connects, reads and reconnects; every frame it reads becomes a fact, 
 connection and through cryptofeed's HTTP connection, so that its counters, recordings and proxies see them. Events are delivered in
 the session's order, one batch after the other, whichever task brought them.
 
-A recording that is played back has no clock of its own: there the time of the frames is the time, and answers of REST are waited
-for, so that the same recording gives the same events however fast it is played.
+A recording that is played back has no clock of its own: there time passes from frame to frame, and answers of REST are waited for,
+so that the same recording gives the same events however fast it is played. When a connection was opened no player tells, only when
+its first frame came: so the two are taken for one moment. Requests are made before that frame all the same, for players choose
+answers by the frames that they have given out.
 """
 
 from __future__ import annotations
@@ -76,10 +78,12 @@ class SessionDriver:
         self._conn: Any = None
         self._link: Link | None = None
         self._open = False
-        self._plays = False
+        self.plays = False
         """Whether a recording is played back."""
         self._played_now: Now | None = None
-        """The time of the recording."""
+        """The time in the recording."""
+        self._played_us: int | None = None
+        """When its latest frame was received, microseconds since the epoch; None before the first frame of a connection."""
         self._requests: set[asyncio.Task[None]] = set()
         self._pings: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Task[None] | None = None
@@ -100,10 +104,15 @@ class SessionDriver:
         if self._closed:
             return
         await self.disconnected(1006, "another connection took its place")
-        self._conn, self._link, self._plays = conn, link, link is None
+        self._conn, self._link, self.plays = conn, link, link is None
         if link is not None:
             self._start_timer()
             await self._go_open()
+            return
+        self._played_now = self._now()
+        self._played_us = None
+        await self._go_open()
+        await self._answered()
 
     async def frame(self, data: bytes, receipt: float) -> None:
         """One text message was received, at that time in seconds since the epoch."""
@@ -116,7 +125,7 @@ class SessionDriver:
                 if self._paused:
                     self._paused = False
                     await self._take(ReadingResumed())
-        elif self._plays and not self._closed:
+        elif self.plays and not self._closed:
             await self._play(receipt)
             await self._take(TextReceived(data), receipt, data)
             await self._answered()
@@ -163,7 +172,7 @@ class SessionDriver:
     def _let_go(self) -> None:
         self._open = False
         self._link = None
-        if not self._plays:
+        if not self.plays:
             # A recording goes on, whatever is thought of it.
             self._conn = None
         for task in self._pings:
@@ -246,7 +255,7 @@ class SessionDriver:
 
     async def _send(self, conn: Any, text: str, *, signed: bool) -> None:
         try:
-            if signed and getattr(conn, "raw_data_callback", None) is not None:
+            if signed and self._link is not None and conn.raw_data_callback is not None:
                 # What recorders see they keep word for word, and a signature is not for keeping.
                 await conn.conn.send(text)
                 conn.sent += 1
@@ -285,6 +294,9 @@ class SessionDriver:
             fact = ResponseReceived(request_id=request_id, status=200, body=text.encode())
         except aiohttp.ClientResponseError as refused:
             fact = ResponseReceived(request_id=request_id, status=refused.status, body=refused.message.encode())
+        except LookupError:
+            # That is how the player of cryptofeed 2 says so.
+            fact = RequestFailed(request_id=request_id, reason="the recording has no answer")
         except TimeoutError:
             fact = RequestFailed(request_id=request_id, reason=f"no answer within {action.timeout_us / 1e6:g} s")
         except (aiohttp.ClientError, FeedConnectionClosed, OSError) as error:
@@ -313,16 +325,19 @@ class SessionDriver:
 
     async def _play(self, receipt: float) -> None:
         """Move a recording's clock on to the next frame, through every deadline that lies before it."""
-        unix_us = int(receipt * 1e6)
         if not self._open:
-            self._played_now = Now(unix_us, unix_us)
             await self._go_open()
             await self._answered()
-        while (deadline := self._session.deadline) is not None and deadline <= unix_us:
-            self._played_now = Now(deadline, deadline)
+        received_us = int(receipt * 1e6)
+        now = self._now()
+        passed_us = 0 if self._played_us is None else max(received_us - self._played_us, 0)
+        self._played_us = received_us
+        until_us = now.mono_us + passed_us
+        while (deadline := self._session.deadline) is not None and deadline <= until_us:
+            self._played_now = Now(deadline, now.unix_us + deadline - now.mono_us)
             await self._take(TimerFired())
             await self._answered()
-        self._played_now = Now(unix_us, unix_us)
+        self._played_now = Now(until_us, now.unix_us + passed_us)
 
     async def _answered(self) -> None:
         """Wait for all answers that a recording has."""

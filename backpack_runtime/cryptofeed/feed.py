@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from cryptofeed.connection import WebsocketEndpoint
 from cryptofeed.defines import SPOT
 from cryptofeed.symbols import Symbols
+from msgspec.structs import replace
 
 from backpack_proto.heartbeat import PATIENCE_US, SILENCE_US
 from backpack_proto.inputs import FollowAccount, Subscribe
@@ -248,6 +249,12 @@ class BackpackFeed(MarketLoading):
         for callback in self.callbacks[book_type]:
             await callback(book, receipt_timestamp)
 
+    def stop(self) -> None:
+        """Stop, as cryptofeed 2 asks: what it reads after this it hands to nobody, and a recording must not hold it either."""
+        super().stop()
+        for handler in self.connection_handlers:
+            handler.conn.stop_recording()
+
     async def shutdown(self) -> Any:
         """Stop: no callback is called any more, and what the backends still hold is written."""
         await self._driver.aclose()
@@ -257,6 +264,9 @@ class BackpackFeed(MarketLoading):
     def metrics_snapshot(self) -> dict[str, Any]:
         """All counters; timestamps are seconds since the epoch, None for what has not happened."""
         counters = self._session.metrics(system_now())
+        if self._driver.plays:
+            # The clock of a recording says nothing of how late its frames were.
+            counters = replace(counters, latency_p50_us=None, latency_p99_us=None)
         return metrics_of(counters, self._deliveries.tallies, time.time(), self._symbol_of)
 
     def health(self, *, max_snapshot_age: float | None = None) -> BackpackHealthReport:
