@@ -4,64 +4,38 @@ from __future__ import annotations
 
 import select
 import ssl
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute
 
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.inputs import (
-    Connected,
-    ConnectFailed,
-    Disconnected,
-    Fact,
-    Given,
-    ReadingPaused,
-    ReadingResumed,
-    RequestFailed,
-    ResponseReceived,
-)
-from backpack_proto.machine import Now
-from backpack_proto.outputs import (
-    Action,
-    CloseSocket,
-    DropSocket,
-    HttpRequest,
-    OpenSocket,
-    SendPing,
-    SendPong,
-    SendRequest,
-    SendText,
-)
+from backpack_proto.inputs import Connected, ConnectFailed, Disconnected, Fact, RequestFailed
+from backpack_proto.outputs import HttpRequest, SendRequest
 from backpack_runtime.addresses import Address, Addresses
-from backpack_runtime.framing import HttpFraming, HttpResponse, WebsocketFraming
+from backpack_runtime.framing import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.outgoing import BROKEN, Outgoing
 from backpack_runtime.tls import TlsStream
-from backpack_runtime.transport import Inbox, system_now
+
+from .base import ABNORMAL_CLOSURE, FLUSH_SECONDS, FRESH_SECONDS, Progress, Socket, SocketTransport, answered
 
 __all__ = ["AnyioTransport"]
 
 READ_BYTES = 256 * 1024
-HTTP_CONNECTIONS = 8
-"""How many REST requests are under way at the same time."""
-FRESH_SECONDS = 5.0
-"""A connection that was idle for longer carries reads only: should it have been closed, they can be sent again."""
-FLUSH_SECONDS = 1.0
-"""How long a last Close frame may take to leave."""
-ABNORMAL_CLOSURE = 1006
 
 
-class _Socket:
-    """One websocket, from the attempt to connect to its end."""
-
+class _Socket(Socket):
     def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
+        super().__init__()
         self.framing: WebsocketFraming | None = None
         self.ended = False
         self.outgoing = Outgoing()
+
+    def send(self, action: Sendable) -> None:
+        # The link may have ended meanwhile; the fact that says so is on its way.
+        if self.framing is not None:
+            self.outgoing.write(self.framing.send(action))
 
 
 class _HttpConnection:
@@ -99,98 +73,16 @@ class _HttpConnection:
                 return response
 
 
-class _Progress:
-    """How far a request has come, for whoever has to tell what became of it."""
-
-    def __init__(self) -> None:
-        self.sent = False
-
-
-class AnyioTransport:
-    """The contract of `Transport` on anyio; an async context manager, for its tasks live inside it."""
+class AnyioTransport(SocketTransport[_Socket]):
+    """The contract of `Transport` on anyio."""
 
     def __init__(self, addresses: Addresses, *, compression: bool = False) -> None:
         """Nothing is connected yet; `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
-        self._addresses = addresses
-        self._compression = compression
-        self._inbox = Inbox()
-        self._stack = AsyncExitStack()
-        self._tasks: TaskGroup | None = None
-        self._socket: _Socket | None = None
-        self._readable = anyio.Event()
-        self._readable.set()
+        super().__init__(addresses, compression=compression)
         self._idle: list[_HttpConnection] = []
-        self._http_slots = anyio.Semaphore(HTTP_CONNECTIONS)
 
-    async def __aenter__(self) -> Self:
-        self._stack.push_async_callback(self._close_idle)
-        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        self._drop()
-        return bool(await self._stack.__aexit__(exc_type, exc, traceback))
-
-    def now(self) -> Now:
-        """This moment on both clocks of the machine."""
-        return system_now()
-
-    async def next(self, until: int | None) -> list[Given]:
-        """Wait for facts, or for the deadline."""
-        return await self._inbox.take(until, self.now())
-
-    def wake(self) -> None:
-        """Let `next` return."""
-        self._inbox.wake()
-
-    def pause_reading(self) -> None:
-        """Stop reading the websocket after the read that is under way."""
-        if self._readable.is_set():
-            self._readable = anyio.Event()
-            self._inbox.put([ReadingPaused()])
-
-    def resume_reading(self) -> None:
-        """Read on."""
-        if not self._readable.is_set():
-            self._readable.set()
-            self._inbox.put([ReadingResumed()])
-
-    async def aclose(self) -> None:
-        """Drop everything at once."""
-        self._drop()
-        await self._close_idle()
-
-    async def perform(self, action: Action) -> None:
-        """Begin an action."""
-        if self._tasks is None:
-            raise RuntimeError("the transport has not been entered")
-        match action:
-            case OpenSocket():
-                self._drop_socket()
-                self._socket = _Socket()
-                self._tasks.start_soon(self._run_socket, self._socket)
-            case DropSocket():
-                self._drop_socket()
-            case SendText() | SendPing() | SendPong() | CloseSocket():
-                # The link may have ended meanwhile; the fact that says so is on its way.
-                if self._socket is not None and self._socket.framing is not None:
-                    self._socket.outgoing.write(self._socket.framing.send(action))
-            case SendRequest():
-                self._tasks.start_soon(self._run_request, action)
-            case _:
-                raise TypeError(f"not an action of a transport: {type(action).__name__}")
-
-    def _drop(self) -> None:
-        self._drop_socket()
-        if self._tasks is not None:
-            self._tasks.cancel_scope.cancel()
-
-    def _drop_socket(self) -> None:
-        if self._socket is not None:
-            self._socket.scope.cancel()
-            self._socket = None
+    def _new_socket(self) -> _Socket:
+        return _Socket()
 
     async def _close_idle(self) -> None:
         # Shielded, or else a cancellation would end the loop with the first of them.
@@ -204,11 +96,6 @@ class AnyioTransport:
         with anyio.CancelScope(shield=True):
             for connection in stale:
                 await anyio.aclose_forcefully(connection.stream)
-
-    def _report(self, socket: _Socket, facts: Iterable[Fact]) -> None:
-        # Cancellation takes effect at the next wait only, so a dropped socket may still have something to say.
-        if socket is self._socket:
-            self._inbox.put(facts)
 
     async def _run_socket(self, socket: _Socket) -> None:
         address = self._addresses.ws
@@ -247,18 +134,7 @@ class AnyioTransport:
             if socket.ended:
                 return []
 
-    async def _run_request(self, action: SendRequest) -> None:
-        progress = _Progress()
-        fact: Fact | None = None
-        with anyio.move_on_after(action.timeout_us / 1e6):
-            async with self._http_slots:
-                fact = await self._request(action, progress)
-        if fact is None:
-            reason = f"no answer within {action.timeout_us / 1e6:g} s"
-            fact = RequestFailed(request_id=action.request_id, reason=reason, sent=progress.sent)
-        self._inbox.put([fact])
-
-    async def _request(self, action: SendRequest, progress: _Progress) -> Fact:
+    async def _request(self, action: SendRequest, progress: Progress) -> Fact:
         request = action.request
         reading = request.method == "GET"
         if not reading:
@@ -276,13 +152,7 @@ class AnyioTransport:
                     await self._close_idle()
                     continue
                 return RequestFailed(request_id=action.request_id, reason=_describe(broken), sent=progress.sent)
-            return ResponseReceived(
-                request_id=action.request_id,
-                status=response.status,
-                body=response.body,
-                retry_after_us=_retry_after_us(response),
-                headers=response.headers,
-            )
+            return answered(action.request_id, response)
 
     @asynccontextmanager
     async def _http_connection(self) -> AsyncGenerator[_HttpConnection]:
@@ -328,11 +198,3 @@ def _describe(broken: BaseException) -> str:
     if isinstance(broken, anyio.BrokenResourceError) and cause is not None:
         return _describe(cause)
     return f"{type(broken).__name__}: {broken}" if str(broken) else type(broken).__name__
-
-
-def _retry_after_us(response: HttpResponse) -> int | None:
-    """Retry-After in seconds; none was ever seen from the exchange (docs/protocol.md 1.3), a date is not read."""
-    for name, value in response.headers:
-        if name == "retry-after" and value.isascii() and value.isdigit():
-            return int(value) * 1_000_000
-    return None
