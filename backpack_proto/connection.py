@@ -168,7 +168,7 @@ class Connection:
                 self._enter(ConnectionState.OPEN, given)
                 self._opened_us, self._proven = now.mono_us, False
                 return [LinkUp(attempt=self._attempts)]
-            case ConnectFailed(reason):
+            case ConnectFailed(reason=reason):
                 return [self._back_off(given, now, reason, None)]
             case Disconnected(code, reason):
                 if self._state is ConnectionState.DRAINING:

@@ -105,6 +105,8 @@ class ConnectFailed(Fact, frozen=True, gc=False):
     """The connection could not be made: name, TCP, TLS, proxy or handshake; `reason` says which."""
 
     reason: str
+    proxy: str | None = None
+    """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
 
 
 class Disconnected(Fact, frozen=True, gc=False):
@@ -165,6 +167,8 @@ class RequestFailed(Fact, frozen=True, gc=False, kw_only=True):
     reason: str
     sent: bool = True
     """False only when it is certain that the exchange saw nothing of the request."""
+    proxy: str | None = None
+    """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
 
 
 class TimerFired(Fact, frozen=True, gc=False):
