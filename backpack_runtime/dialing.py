@@ -1,4 +1,4 @@
-"""Opens a TCP connection to a target, directly or through a proxy; whatever fails at the proxy names it.
+"""Opens a connection to a target through a proxy; whatever fails there names the proxy.
 
 SOCKS is spoken by python-socks. `CONNECT` is spoken here, through h11: the answer of a proxy may come in pieces, or over TLS.
 Nothing is looked up here for a proxy that looks up names itself, but the proxy's own name.
@@ -34,16 +34,13 @@ _SOCKS4_IDENTD = (0x5C, 0x5D)
 
 
 async def dial(
-    host: str, port: int, proxy: Proxy | None, timeout_seconds: float, *, proxy_tls: ssl.SSLContext | None = None
+    host: str, port: int, proxy: Proxy, timeout_seconds: float, *, proxy_tls: ssl.SSLContext | None = None
 ) -> ByteStream:
-    """Return a byte stream to a target; `timeout_seconds` bounds the way through a proxy, `proxy_tls` is for `https` ones.
+    """Return a byte stream to a target through a proxy; `proxy_tls` is for the way to an `https` proxy.
 
     Raises:
-        OSError: there is no proxy, and the target cannot be reached.
-        ProxyError: it failed at the proxy.
+        ProxyError: it failed at the proxy, or was not done within `timeout_seconds`.
     """
-    if proxy is None:
-        return await anyio.connect_tcp(host, port)
     opened: ByteStream | ProxyError = ProxyTimeout(proxy.endpoint, f"did not answer within {timeout_seconds:g} s")
     with anyio.move_on_after(timeout_seconds):
         if proxy.scheme in ("http", "https"):

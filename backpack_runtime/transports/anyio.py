@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -14,8 +13,11 @@ from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import Connected, ConnectFailed, Disconnected, Fact, RequestFailed
 from backpack_proto.outputs import HttpRequest, SendRequest
 from backpack_runtime.addresses import Address, Addresses
+from backpack_runtime.dialing import describe, dial
 from backpack_runtime.framing import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.outgoing import BROKEN, Outgoing
+from backpack_runtime.proxies import log_proxy_use
+from backpack_runtime.proxy import Proxy, ProxyError
 from backpack_runtime.tls import TlsStream
 
 from .base import ABNORMAL_CLOSURE, FLUSH_SECONDS, FRESH_SECONDS, Progress, Socket, SocketTransport, answered
@@ -99,9 +101,10 @@ class AnyioTransport(SocketTransport[_Socket]):
 
     async def _run_socket(self, socket: _Socket) -> None:
         address = self._addresses.ws
+        facts: list[Fact]
         with socket.scope:
             try:
-                async with _connect(address, self._addresses.ssl_context) as stream:
+                async with self._connect_websocket() as stream:
                     socket.framing = WebsocketFraming(address.authority, address.target, compression=self._compression)
                     await stream.send(socket.framing.open())
                     async with anyio.create_task_group() as tasks:
@@ -109,8 +112,10 @@ class AnyioTransport(SocketTransport[_Socket]):
                         facts = await self._read(stream, socket, socket.framing)
                         socket.outgoing.finish()
                         tasks.cancel_scope.deadline = anyio.current_time() + FLUSH_SECONDS
+            except ProxyError as failure:
+                facts = [ConnectFailed(str(failure), proxy=failure.proxy)]
             except BROKEN as broken:
-                facts = [ConnectFailed(_describe(broken))]
+                facts = [ConnectFailed(describe(broken))]
             if not socket.ended:
                 self._report(socket, facts)
 
@@ -124,7 +129,7 @@ class AnyioTransport(SocketTransport[_Socket]):
             except anyio.EndOfStream:
                 data = b""
             except BROKEN as broken:
-                reason = _describe(broken)
+                reason = describe(broken)
                 return [Disconnected(ABNORMAL_CLOSURE, reason) if connected else ConnectFailed(reason)]
             facts = framing.receive(data)
             connected = connected or any(isinstance(fact, Connected) for fact in facts)
@@ -143,22 +148,29 @@ class AnyioTransport(SocketTransport[_Socket]):
         while True:
             reused = bool(self._idle)
             try:
-                async with self._http_connection() as connection:
+                async with self._http_connection(progress) as connection:
                     progress.sent = True
                     response = await connection.exchange(request, self._addresses.rest.authority)
+            except ProxyError as failure:
+                return RequestFailed(request_id=action.request_id, reason=str(failure), sent=progress.sent, proxy=failure.proxy)
             except (*BROKEN, RemoteProtocolError) as broken:
                 if reused and reading:
                     # The server may close a kept connection under a request (docs/protocol.md 1.1): once more, on a fresh one.
                     await self._close_idle()
                     continue
-                return RequestFailed(request_id=action.request_id, reason=_describe(broken), sent=progress.sent)
+                return RequestFailed(request_id=action.request_id, reason=describe(broken), sent=progress.sent)
             return answered(action.request_id, response)
 
     @asynccontextmanager
-    async def _http_connection(self) -> AsyncGenerator[_HttpConnection]:
+    async def _http_connection(self, progress: Progress) -> AsyncGenerator[_HttpConnection]:
         """A kept connection or a fresh one, kept again if it can be; closed if anything went wrong."""
-        rest = self._addresses.rest
-        connection = self._idle.pop() if self._idle else _HttpConnection(await _open(rest, self._addresses.ssl_context))
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            progress.dialing = self._addresses.proxies.rest
+            stream = await self._dial(self._addresses.rest, progress.dialing, "http")
+            progress.dialing = None
+            connection = _HttpConnection(await self._encrypt(stream, self._addresses.rest))
         try:
             yield connection
         finally:
@@ -167,34 +179,30 @@ class AnyioTransport(SocketTransport[_Socket]):
             else:
                 await anyio.aclose_forcefully(connection.stream)
 
+    @asynccontextmanager
+    async def _connect_websocket(self) -> AsyncGenerator[ByteStream]:
+        address = self._addresses.ws
+        stream = await self._encrypt(await self._dial(address, self._addresses.proxies.websocket, "websocket"), address)
+        try:
+            yield stream
+        finally:
+            await anyio.aclose_forcefully(stream)
 
-@asynccontextmanager
-async def _connect(address: Address, ssl_context: ssl.SSLContext | None) -> AsyncGenerator[ByteStream]:
-    stream = await _open(address, ssl_context)
-    try:
-        yield stream
-    finally:
-        await anyio.aclose_forcefully(stream)
+    async def _dial(self, address: Address, proxy: Proxy | None, kind: str) -> ByteStream:
+        if proxy is None:
+            return await anyio.connect_tcp(address.host, address.port)
+        log_proxy_use(kind, proxy)
+        patience = self._addresses.proxies.patience(proxy)
+        return await dial(address.host, address.port, proxy, patience, proxy_tls=self._addresses.ssl_context)
 
-
-async def _open(address: Address, ssl_context: ssl.SSLContext | None) -> ByteStream:
-    stream = await anyio.connect_tcp(address.host, address.port)
-    if not address.encrypted:
-        return stream
-    if ssl_context is None:
-        raise RuntimeError("an encrypted address without a TLS context")
-    try:
-        return await TlsStream.connect(stream, ssl_context, address.host)
-    except BaseException:
-        await anyio.aclose_forcefully(stream)
-        raise
-
-
-def _describe(broken: BaseException) -> str:
-    """Say in one line what broke; anyio wraps the error of the system into its own."""
-    cause = broken.__cause__
-    if isinstance(broken, anyio.EndOfStream):
-        return "the connection was closed by the other side"
-    if isinstance(broken, anyio.BrokenResourceError) and cause is not None:
-        return _describe(cause)
-    return f"{type(broken).__name__}: {broken}" if str(broken) else type(broken).__name__
+    async def _encrypt(self, stream: ByteStream, address: Address) -> ByteStream:
+        """TLS with the exchange itself, whoever carries it."""
+        if not address.encrypted:
+            return stream
+        if self._addresses.ssl_context is None:
+            raise RuntimeError("an encrypted address without a TLS context")
+        try:
+            return await TlsStream.connect(stream, self._addresses.ssl_context, address.host)
+        except BaseException:
+            await anyio.aclose_forcefully(stream)
+            raise

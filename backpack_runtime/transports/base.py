@@ -10,8 +10,18 @@ from typing import Generic, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
-from backpack_proto.inputs import Fact, Given, ReadingPaused, ReadingResumed, RequestFailed, ResponseReceived
+from backpack_proto.inputs import (
+    ConnectFailed,
+    Disconnected,
+    Fact,
+    Given,
+    ReadingPaused,
+    ReadingResumed,
+    RequestFailed,
+    ResponseReceived,
+)
 from backpack_proto.machine import Now
 from backpack_proto.outputs import (
     Action,
@@ -25,6 +35,7 @@ from backpack_proto.outputs import (
 )
 from backpack_runtime.addresses import Addresses
 from backpack_runtime.framing import HttpResponse, Sendable
+from backpack_runtime.proxy import Proxy
 from backpack_runtime.transport import Inbox, system_now
 
 __all__ = [
@@ -67,6 +78,8 @@ class Progress:
 
     def __init__(self) -> None:
         self.sent = False
+        self.dialing: Proxy | None = None
+        """The proxy that is being asked for a connection."""
 
 
 SocketT = TypeVar("SocketT", bound=Socket)
@@ -175,7 +188,8 @@ class SocketTransport(ABC, Generic[SocketT]):
     def _report(self, socket: SocketT, facts: Iterable[Fact]) -> None:
         # Cancellation takes effect at the next wait only, so a dropped socket may still have something to say.
         if socket is self._socket:
-            self._inbox.put(facts)
+            proxy = self._addresses.proxies.websocket
+            self._inbox.put(facts if proxy is None else [_through(proxy, fact) for fact in facts])
 
     async def _run_request(self, action: SendRequest) -> None:
         progress = Progress()
@@ -184,9 +198,23 @@ class SocketTransport(ABC, Generic[SocketT]):
             async with self._http_slots:
                 fact = await self._request(action, progress)
         if fact is None:
-            reason = f"no answer within {action.timeout_us / 1e6:g} s"
-            fact = RequestFailed(request_id=action.request_id, reason=reason, sent=progress.sent)
-        self._inbox.put([fact])
+            silent, endpoint = "no answer", None
+            if progress.dialing is not None:
+                endpoint = progress.dialing.endpoint
+                silent = f"proxy {endpoint} did not answer"
+            reason = f"{silent} within {action.timeout_us / 1e6:g} s"
+            fact = RequestFailed(request_id=action.request_id, reason=reason, sent=progress.sent, proxy=endpoint)
+        proxy = self._addresses.proxies.rest
+        self._inbox.put([fact if proxy is None else _through(proxy, fact)])
+
+
+def _through(proxy: Proxy, fact: Fact) -> Fact:
+    """Have a connection that broke name the proxy that it went through: nobody can tell which of its two halves broke."""
+    if (isinstance(fact, ConnectFailed | RequestFailed) and fact.proxy is None) or (
+        isinstance(fact, Disconnected) and fact.code == ABNORMAL_CLOSURE
+    ):
+        return replace(fact, reason=f"{fact.reason} (through proxy {proxy.endpoint})")
+    return fact
 
 
 def answered(request_id: int, response: HttpResponse) -> ResponseReceived:
