@@ -29,6 +29,8 @@ __all__ = ["describe", "dial"]
 
 READ_BYTES = 16 * 1024
 _EXCERPT = 100
+_WANTS_CREDENTIALS = (HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, HTTPStatus.UNAUTHORIZED)
+"""Tinyproxy says 401; it is the proxy's own word, for no answer to `CONNECT` is the exchange's."""
 _SOCKS4_IDENTD = (0x5C, 0x5D)
 """The replies of SOCKS4 that are about the user."""
 
@@ -143,7 +145,7 @@ async def _encrypted(stream: ByteStream, proxy: Proxy, context: ssl.SSLContext |
         problem = describe(error)
     except anyio.EndOfStream:
         problem = "it closed the connection during the handshake"
-    raise ProxyRefused(proxy.endpoint, f"cannot be trusted, TLS failed: {problem}")
+    raise ProxyRefused(proxy.endpoint, f"cannot be used, TLS failed: {problem}")
 
 
 async def _connect(stream: ByteStream, authority: str, target: str, proxy: Proxy) -> ProxyError | None:
@@ -167,7 +169,7 @@ async def _connect(stream: ByteStream, authority: str, target: str, proxy: Proxy
     except h11.RemoteProtocolError:
         return ProxyRefused(proxy.endpoint, "does not speak HTTP")
     words = f"{answer.status_code} {answer.reason.decode(errors='replace')}".strip()[:_EXCERPT]
-    if answer.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+    if answer.status_code in _WANTS_CREDENTIALS:
         return ProxyAuthFailed(
             proxy.endpoint, f"{'wants credentials' if proxy.username is None else 'refused the credentials'}: {words}"
         )
