@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from backpack_proto.account import Account
 from backpack_proto.book import Book
+from backpack_proto.connection import CONNECT_TIMEOUT_US
 from backpack_proto.endpoints import find_endpoint
 from backpack_proto.errors import BackpackError, LocalProtocolError
 from backpack_proto.exchange import THROWAWAY_SECRET
@@ -31,8 +33,9 @@ from backpack_proto.signing import Signer
 from backpack_proto.streams import Channel, parse_channel, parse_stream, streams_for
 from backpack_proto.symbols import Markets
 
-from .addresses import REST_URL, WS_URL, Addresses
+from .addresses import REST_URL, WS_URL, Addresses, tls_version
 from .delivery import Delivery, DeliverySnapshot, SlowConsumer
+from .proxies import Proxies, ProxiesLike, resolve_proxies
 from .pump import Pump
 from .rest_methods import RestMethods
 from .sandbox import serve_sandbox
@@ -84,6 +87,8 @@ class BackpackClient(RestMethods):
         rest_url: str = REST_URL,
         ws_url: str = WS_URL,
         ca_file: str | Path | None = None,
+        minimum_tls: str | ssl.TLSVersion | None = None,
+        proxies: ProxiesLike = None,
         signer: Signer | None = None,
         follow_account: bool = False,
         book_levels: int = 10,
@@ -103,6 +108,9 @@ class BackpackClient(RestMethods):
             rest_url: address of the REST API.
             ws_url: address of the websocket.
             ca_file: trust these authorities (PEM) instead of the system's.
+            minimum_tls: `"1.3"` refuses the older `"1.2"`, which is the least that is ever spoken.
+            proxies: the way out: a URL such as `socks5h://user:password@host:1080`, `{"url": ...}`, or `{"http": ..., "websocket": ...}`;
+                for what is not given here the process's settings apply, but not to a `sandbox` (docs/proxies.md).
             signer: signs private subscriptions and calls; the sandbox has one of its own for who has none.
             follow_account: keep the ledger of the account, `account`, and tell of all that changes in it.
             book_levels: how many levels a side the events of a book carry, at least 1.
@@ -129,7 +137,16 @@ class BackpackClient(RestMethods):
             raise LocalProtocolError("an account is followed with credentials: give a signer")
         self._follow_account = follow_account
         self._sandbox_seed = sandbox_seed
-        self._addresses = None if sandbox else Addresses(rest_url, ws_url, ca_file=ca_file)
+        try:
+            # What holds for the process is about the way out, and the sandbox is on this machine.
+            self._proxies = Proxies.of(proxies) if sandbox else resolve_proxies(proxies)
+        finally:
+            # For tools that print the locals of every frame of a traceback.
+            del proxies
+        tls_version(minimum_tls)
+        self._addresses = (
+            None if sandbox else Addresses(rest_url, ws_url, ca_file=ca_file, minimum_tls=minimum_tls, proxies=self._proxies)
+        )
         self._compression = compression
         self._slow_consumer = SlowConsumer(slow_consumer)
         self._buffer = buffer
@@ -138,6 +155,7 @@ class BackpackClient(RestMethods):
             signer=signer,
             book_levels=book_levels,
             measure_clock=signer is not None,
+            connect_timeout_us=_connect_timeout_us(self._proxies),
             silence_us=silence_us,
             patience_us=patience_us,
         )
@@ -173,7 +191,7 @@ class BackpackClient(RestMethods):
         addresses = self._addresses
         if addresses is None:
             sandbox = await self._stack.enter_async_context(serve_sandbox(seed=self._sandbox_seed))
-            addresses = Addresses(sandbox.rest_url, sandbox.ws_url)
+            addresses = Addresses(sandbox.rest_url, sandbox.ws_url, proxies=self._proxies)
         transport = await self._stack.enter_async_context(AnyioTransport(addresses, compression=self._compression))
         delivery = Delivery(self._slow_consumer, self._buffer, pause=transport.pause_reading, resume=transport.resume_reading)
         pump = Pump(self._session, transport, self._deliver)
@@ -374,6 +392,12 @@ class BackpackClient(RestMethods):
         return tuple(
             stream.name if stream.symbol is None else replace(stream, symbol=self._id(stream.symbol)).name for stream in streams
         )
+
+
+def _connect_timeout_us(proxies: Proxies) -> int:
+    """How long a connection may take: the proxy's own time comes first, so that it is named when it is used up."""
+    proxy = proxies.websocket
+    return CONNECT_TIMEOUT_US + (0 if proxy is None else int(proxies.patience(proxy) * 1e6))
 
 
 def _explicit(channels: Iterable[str]) -> set[Channel]:
