@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from .errors import BackpackError
+
 __all__ = [
     "Argument",
     "Arguments",
@@ -107,6 +109,8 @@ class ConnectFailed(Fact, frozen=True, gc=False):
     reason: str
     proxy: str | None = None
     """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
+    error: BackpackError | None = None
+    """The same as a type, where there is one of its own."""
 
 
 class Disconnected(Fact, frozen=True, gc=False):
@@ -169,6 +173,8 @@ class RequestFailed(Fact, frozen=True, gc=False, kw_only=True):
     """False only when it is certain that the exchange saw nothing of the request."""
     proxy: str | None = None
     """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
+    error: BackpackError | None = None
+    """The same as a type, where there is one of its own."""
 
 
 class TimerFired(Fact, frozen=True, gc=False):

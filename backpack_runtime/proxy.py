@@ -40,7 +40,10 @@ class InvalidProxy(LocalProtocolError):
 
 
 class ProxyError(BackpackError):
-    """The way to the exchange failed at the proxy. `proxy` is its endpoint, such as `socks5://127.0.0.1:1080`."""
+    """The way to the exchange failed at the proxy, so nothing has reached the exchange.
+
+    `proxy` is its endpoint, such as `socks5://127.0.0.1:1080`, `reason` what it did.
+    """
 
     def __init__(self, proxy: str, reason: str) -> None:
         super().__init__(proxy, reason)

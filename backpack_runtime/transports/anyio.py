@@ -20,7 +20,7 @@ from backpack_runtime.proxies import log_proxy_use
 from backpack_runtime.proxy import Proxy, ProxyError
 from backpack_runtime.tls import TlsStream
 
-from .base import ABNORMAL_CLOSURE, FLUSH_SECONDS, FRESH_SECONDS, Progress, Socket, SocketTransport, answered
+from .base import ABNORMAL_CLOSURE, FLUSH_SECONDS, FRESH_SECONDS, Progress, Socket, SocketTransport, answered, not_sent
 
 __all__ = ["AnyioTransport"]
 
@@ -113,7 +113,7 @@ class AnyioTransport(SocketTransport[_Socket]):
                         socket.outgoing.finish()
                         tasks.cancel_scope.deadline = anyio.current_time() + FLUSH_SECONDS
             except ProxyError as failure:
-                facts = [ConnectFailed(str(failure), proxy=failure.proxy)]
+                facts = [ConnectFailed(str(failure), proxy=failure.proxy, error=failure.with_traceback(None))]
             except BROKEN as broken:
                 facts = [ConnectFailed(describe(broken))]
             if not socket.ended:
@@ -152,7 +152,7 @@ class AnyioTransport(SocketTransport[_Socket]):
                     progress.sent = True
                     response = await connection.exchange(request, self._addresses.rest.authority)
             except ProxyError as failure:
-                return RequestFailed(request_id=action.request_id, reason=str(failure), sent=progress.sent, proxy=failure.proxy)
+                return not_sent(action.request_id, failure)
             except (*BROKEN, RemoteProtocolError) as broken:
                 if reused and reading:
                     # The server may close a kept connection under a request (docs/protocol.md 1.1): once more, on a fresh one.

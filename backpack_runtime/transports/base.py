@@ -35,7 +35,7 @@ from backpack_proto.outputs import (
 )
 from backpack_runtime.addresses import Addresses
 from backpack_runtime.framing import HttpResponse, Sendable
-from backpack_runtime.proxy import Proxy
+from backpack_runtime.proxy import Proxy, ProxyError, ProxyTimeout
 from backpack_runtime.transport import Inbox, system_now
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Socket",
     "SocketTransport",
     "answered",
+    "not_sent",
 ]
 
 HTTP_CONNECTIONS = 8
@@ -198,12 +199,11 @@ class SocketTransport(ABC, Generic[SocketT]):
             async with self._http_slots:
                 fact = await self._request(action, progress)
         if fact is None:
-            silent, endpoint = "no answer", None
+            within = f"within {action.timeout_us / 1e6:g} s"
             if progress.dialing is not None:
-                endpoint = progress.dialing.endpoint
-                silent = f"proxy {endpoint} did not answer"
-            reason = f"{silent} within {action.timeout_us / 1e6:g} s"
-            fact = RequestFailed(request_id=action.request_id, reason=reason, sent=progress.sent, proxy=endpoint)
+                fact = not_sent(action.request_id, ProxyTimeout(progress.dialing.endpoint, f"did not answer {within}"))
+            else:
+                fact = RequestFailed(request_id=action.request_id, reason=f"no answer {within}", sent=progress.sent)
         proxy = self._addresses.proxies.rest
         self._inbox.put([fact if proxy is None else _through(proxy, fact)])
 
@@ -215,6 +215,13 @@ def _through(proxy: Proxy, fact: Fact) -> Fact:
     ):
         return replace(fact, reason=f"{fact.reason} (through proxy {proxy.endpoint})")
     return fact
+
+
+def not_sent(request_id: int, failure: ProxyError) -> RequestFailed:
+    """The fact that a request got no farther than the proxy."""
+    return RequestFailed(
+        request_id=request_id, reason=str(failure), sent=False, proxy=failure.proxy, error=failure.with_traceback(None)
+    )
 
 
 def answered(request_id: int, response: HttpResponse) -> ResponseReceived:
