@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
 
 import anyio
 import pytest
@@ -38,6 +39,7 @@ from backpack_runtime.addresses import Addresses
 from backpack_runtime.outgoing import BROKEN
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from backpack_runtime.transport import Transport
+from backpack_runtime.transports.aiohttp import AiohttpTransport
 from backpack_runtime.transports.anyio import AnyioTransport
 
 pytestmark = pytest.mark.anyio
@@ -50,14 +52,39 @@ def request(number: int, http: HttpRequest = PING, timeout_us: int = 10_000_000)
     return SendRequest(request_id=number, request=http, timeout_us=timeout_us)
 
 
+class Runtime(NamedTuple):
+    """What carries the contract, and the event loop that it does so on."""
+
+    backend: str
+    transport: type[AnyioTransport | AiohttpTransport]
+
+
+RUNTIMES = {
+    "asyncio": Runtime("asyncio", AnyioTransport),
+    "trio": Runtime("trio", AnyioTransport),
+    "aiohttp": Runtime("asyncio", AiohttpTransport),
+}
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    return RUNTIMES[str(request.param)]
+
+
+@pytest.fixture
+def anyio_backend(runtime: Runtime) -> str:
+    return runtime.backend
+
+
 @asynccontextmanager
-async def to_sandbox(sandbox: Sandbox) -> AsyncIterator[AnyioTransport]:
-    async with AnyioTransport(Addresses(sandbox.rest_url, sandbox.ws_url, ca_file=sandbox.ca_file)) as transport:
+async def to_sandbox(runtime: Runtime, sandbox: Sandbox, *, compression: bool = False) -> AsyncIterator[Transport]:
+    addresses = Addresses(sandbox.rest_url, sandbox.ws_url, ca_file=sandbox.ca_file)
+    async with runtime.transport(addresses, compression=compression) as transport:
         yield transport
 
 
 @asynccontextmanager
-async def to_server(serve: Callable[[ByteStream], object]) -> AsyncIterator[AnyioTransport]:
+async def to_server(runtime: Runtime, serve: Callable[[ByteStream], object]) -> AsyncIterator[Transport]:
     """A transport, and a server that does what a test wants."""
 
     async def handle(stream: ByteStream) -> None:
@@ -69,7 +96,7 @@ async def to_server(serve: Callable[[ByteStream], object]) -> AsyncIterator[Anyi
         assert isinstance(listener, TypedAttributeProvider)
         port = int(listener.extra(SocketAttribute.local_port))
         tasks.start_soon(listener.serve, handle)
-        async with AnyioTransport(Addresses(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")) as transport:
+        async with runtime.transport(Addresses(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")) as transport:
             yield transport
         tasks.cancel_scope.cancel()
 
@@ -83,8 +110,8 @@ async def facts_until(transport: Transport, kind: type[Given]) -> list[Given]:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_websocket_from_its_opening_to_its_closing(*, tls: bool) -> None:
-    async with serve_sandbox(tls=tls) as sandbox, to_sandbox(sandbox) as transport:
+async def test_a_websocket_from_its_opening_to_its_closing(runtime: Runtime, *, tls: bool) -> None:
+    async with serve_sandbox(tls=tls) as sandbox, to_sandbox(runtime, sandbox) as transport:
         await transport.perform(OpenSocket())
         assert (await facts_until(transport, Connected))[0] == Connected()
         await transport.perform(SendPing(b"life"))
@@ -99,8 +126,8 @@ async def test_a_websocket_from_its_opening_to_its_closing(*, tls: bool) -> None
         assert facts[-1].code == 1000
 
 
-async def test_nothing_is_heard_of_a_dropped_socket() -> None:
-    async with serve_sandbox(speed=20.0) as sandbox, to_sandbox(sandbox) as transport:
+async def test_nothing_is_heard_of_a_dropped_socket(runtime: Runtime) -> None:
+    async with serve_sandbox(speed=20.0) as sandbox, to_sandbox(runtime, sandbox) as transport:
         await transport.perform(OpenSocket())
         await facts_until(transport, Connected)
         await transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
@@ -113,27 +140,27 @@ async def test_nothing_is_heard_of_a_dropped_socket() -> None:
         assert [type(fact) for fact in await facts_until(transport, ResponseReceived)] == [ResponseReceived]
 
 
-async def test_opening_again_ends_the_socket_before() -> None:
-    async with serve_sandbox() as sandbox, to_sandbox(sandbox) as transport:
+async def test_opening_again_ends_the_socket_before(runtime: Runtime) -> None:
+    async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
         await transport.perform(OpenSocket())
         await transport.perform(OpenSocket())
         facts = await facts_until(transport, Connected)
         assert facts == [Connected()]
 
 
-async def test_a_refused_connection_says_so_once() -> None:
+async def test_a_refused_connection_says_so_once(runtime: Runtime) -> None:
     async def vanish(stream: ByteStream) -> None:
         await stream.receive()
 
-    async with to_server(vanish) as transport:
+    async with to_server(runtime, vanish) as transport:
         await transport.perform(OpenSocket())
         (fact,) = await facts_until(transport, ConnectFailed)
         assert isinstance(fact, ConnectFailed)
         assert "handshake" in fact.reason
 
 
-async def test_a_deadline_fires_and_a_wake_up_does_not() -> None:
-    async with serve_sandbox() as sandbox, to_sandbox(sandbox) as transport:
+async def test_a_deadline_fires_and_a_wake_up_does_not(runtime: Runtime) -> None:
+    async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
         with anyio.fail_after(PATIENCE_SECONDS):
             until = transport.now().mono_us + 20_000
             fired: list[Given] = []
@@ -145,8 +172,8 @@ async def test_a_deadline_fires_and_a_wake_up_does_not() -> None:
             assert await transport.next(None) == []
 
 
-async def test_a_timer_is_not_starved_by_a_busy_stream() -> None:
-    async with serve_sandbox(speed=50.0) as sandbox, to_sandbox(sandbox) as transport:
+async def test_a_timer_is_not_starved_by_a_busy_stream(runtime: Runtime) -> None:
+    async with serve_sandbox(speed=50.0) as sandbox, to_sandbox(runtime, sandbox) as transport:
         await transport.perform(OpenSocket())
         await facts_until(transport, Connected)
         await transport.perform(SendText(subscribe_text([f"depth.{symbol}" for symbol in sandbox.exchange.symbols])))
@@ -157,8 +184,8 @@ async def test_a_timer_is_not_starved_by_a_busy_stream() -> None:
                 pass
 
 
-async def test_pausing_stops_the_reading_and_resuming_goes_on() -> None:
-    async with serve_sandbox(speed=50.0) as sandbox, to_sandbox(sandbox) as transport:
+async def test_pausing_stops_the_reading_and_resuming_goes_on(runtime: Runtime) -> None:
+    async with serve_sandbox(speed=50.0) as sandbox, to_sandbox(runtime, sandbox) as transport:
         await transport.perform(OpenSocket())
         await facts_until(transport, Connected)
         await transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
@@ -177,8 +204,8 @@ async def test_pausing_stops_the_reading_and_resuming_goes_on() -> None:
         await facts_until(transport, TextReceived)
 
 
-async def test_requests_share_kept_connections() -> None:
-    async with serve_sandbox() as sandbox, to_sandbox(sandbox) as transport:
+async def test_requests_share_kept_connections(runtime: Runtime) -> None:
+    async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
         for number in range(1, 4):
             await transport.perform(request(number))
             (fact,) = await facts_until(transport, ResponseReceived)
@@ -188,7 +215,7 @@ async def test_requests_share_kept_connections() -> None:
         assert sandbox.connections == 1
 
 
-async def test_a_kept_connection_that_the_server_closed_costs_a_second_try() -> None:
+async def test_a_kept_connection_that_the_server_closed_costs_a_second_try(runtime: Runtime) -> None:
     served: list[bytes] = []
 
     async def serve(stream: ByteStream) -> None:
@@ -198,7 +225,7 @@ async def test_a_kept_connection_that_the_server_closed_costs_a_second_try() -> 
         if len(served) == 1:
             served.append(await stream.receive())
 
-    async with to_server(serve) as transport:
+    async with to_server(runtime, serve) as transport:
         await transport.perform(request(1))
         await facts_until(transport, ResponseReceived)
         await transport.perform(request(2))
@@ -208,7 +235,7 @@ async def test_a_kept_connection_that_the_server_closed_costs_a_second_try() -> 
         assert len(served) == 3
 
 
-async def test_what_is_not_idempotent_is_never_sent_twice() -> None:
+async def test_what_is_not_idempotent_is_never_sent_twice(runtime: Runtime) -> None:
     served: list[bytes] = []
 
     async def serve(stream: ByteStream) -> None:
@@ -217,7 +244,7 @@ async def test_what_is_not_idempotent_is_never_sent_twice() -> None:
             await stream.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\npong")
             served.append(await stream.receive())
 
-    async with to_server(serve) as transport:
+    async with to_server(runtime, serve) as transport:
         await transport.perform(request(1))
         await facts_until(transport, ResponseReceived)
         await transport.perform(request(2, HttpRequest(method="POST", target="/api/v1/order", body=b"{}")))
@@ -228,9 +255,11 @@ async def test_what_is_not_idempotent_is_never_sent_twice() -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_what_changes_something_is_not_lost_to_a_connection_that_the_server_has_closed(*, tls: bool) -> None:
+async def test_what_changes_something_is_not_lost_to_a_connection_that_the_server_has_closed(
+    runtime: Runtime, *, tls: bool
+) -> None:
     post = HttpRequest(method="POST", target="/api/v1/order", body=b"{}")
-    async with serve_sandbox(tls=tls) as sandbox, to_sandbox(sandbox) as transport:
+    async with serve_sandbox(tls=tls) as sandbox, to_sandbox(runtime, sandbox) as transport:
         await transport.perform(request(1, post))
         await facts_until(transport, ResponseReceived)
         await transport.perform(request(2, post))
@@ -243,32 +272,38 @@ async def test_what_changes_something_is_not_lost_to_a_connection_that_the_serve
         assert sandbox.connections == 2
 
 
-async def test_what_changes_something_takes_no_connection_that_was_idle_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backpack_runtime.transports.anyio.FRESH_SECONDS", 0.0)
-    async with serve_sandbox() as sandbox, to_sandbox(sandbox) as transport:
-        for number, http in enumerate([PING, PING, HttpRequest(method="POST", target="/api/v1/order", body=b"{}")], 1):
-            await transport.perform(request(number, http))
+async def test_what_changes_something_takes_no_connection_that_was_idle_for_long(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("anyio", "aiohttp_sessions"):
+        monkeypatch.setattr(f"backpack_runtime.transports.{module}.FRESH_SECONDS", 0.0)
+    async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
+        for number in (1, 2):
+            await transport.perform(request(number))
             await facts_until(transport, ResponseReceived)
-        assert sandbox.connections == 2
+        before = sandbox.connections
+        await transport.perform(request(3, HttpRequest(method="POST", target="/api/v1/order", body=b"{}")))
+        await facts_until(transport, ResponseReceived)
+        assert sandbox.connections == before + 1
 
 
-async def test_a_silent_server_costs_the_timeout_and_no_more() -> None:
+async def test_a_silent_server_costs_the_timeout_and_no_more(runtime: Runtime) -> None:
     async def listen(stream: ByteStream) -> None:
         while True:
             await stream.receive()
 
-    async with to_server(listen) as transport:
+    async with to_server(runtime, listen) as transport:
         await transport.perform(request(1, timeout_us=50_000))
         (fact,) = await facts_until(transport, RequestFailed)
         assert fact == RequestFailed(request_id=1, reason="no answer within 0.05 s", sent=True)
 
 
-async def test_a_server_that_is_not_there_was_sent_nothing() -> None:
+async def test_a_server_that_is_not_there_was_sent_nothing(runtime: Runtime) -> None:
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     assert isinstance(listener, TypedAttributeProvider)
     port = int(listener.extra(SocketAttribute.local_port))
     await listener.aclose()
-    async with AnyioTransport(Addresses(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")) as transport:
+    async with runtime.transport(Addresses(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")) as transport:
         await transport.perform(request(1))
         (fact,) = await facts_until(transport, RequestFailed)
         assert isinstance(fact, RequestFailed)
@@ -277,7 +312,7 @@ async def test_a_server_that_is_not_there_was_sent_nothing() -> None:
         assert isinstance((await facts_until(transport, ConnectFailed))[0], ConnectFailed)
 
 
-async def test_an_action_that_is_none_is_a_bug() -> None:
-    async with serve_sandbox() as sandbox, to_sandbox(sandbox) as transport:
+async def test_an_action_that_is_none_is_a_bug(runtime: Runtime) -> None:
+    async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
         with pytest.raises(TypeError, match="LinkUp"):
             await transport.perform(LinkUp(attempt=1))  # type: ignore[arg-type]  # that is the point
