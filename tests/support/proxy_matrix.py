@@ -21,7 +21,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from backpack_proto.errors import BackpackError
 from backpack_proto.outputs import BookChanged, LinkDown
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.proxies import Proxies, Proxy
+from backpack_runtime.proxies import Proxies, Proxy, ProxyAuthFailed
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from proxy_programs import PASSWORD, PROGRAMS, RunningProxy, missing, run_proxies
 
@@ -93,13 +93,18 @@ class Remote:
         self.rest_url = sandbox.rest_url.replace(DIRECT, host)
         self.ws_url = sandbox.ws_url.replace(DIRECT, host)
 
+    @property
+    def ca_file(self) -> Path:
+        """The authority behind it."""
+        assert self._sandbox.ca_file is not None
+        return self._sandbox.ca_file
+
     def trusting(self, proxy: RunningProxy, scheme: str) -> Path:
         """A file with the authorities behind the exchange and, where it has a certificate, the proxy."""
-        assert self._sandbox.ca_file is not None
         if scheme != "https":
-            return self._sandbox.ca_file
+            return self.ca_file
         both = self._folder / "both.pem"
-        both.write_bytes(self._sandbox.ca_file.read_bytes() + proxy.ca_file.read_bytes())
+        both.write_bytes(self.ca_file.read_bytes() + proxy.ca_file.read_bytes())
         return both
 
     @property
@@ -158,28 +163,30 @@ async def _check(cell: Cell, remote: Remote, proxy: RunningProxy) -> None:
         proxies=Proxies(rest=parsed) if cell.traffic == "REST" else Proxies(websocket=parsed),
     )
     through, direct = {proxy.program.outgoing}, {DIRECT}
-    reason = None
+    failure: BackpackError | None = None
     with anyio.fail_after(PATIENCE_SECONDS):
         try:
             async with client:
                 async for event in client:
                     if isinstance(event, LinkDown):
-                        reason = event.reason
+                        failure = event.error or BackpackError(event.reason)
                         break
                     if isinstance(event, BookChanged):
                         break
                 peers = remote.peers(since)
         except BackpackError as error:
-            reason, peers = str(error), remote.peers(since)
+            failure, peers = error, remote.peers(since)
     rest, websocket = peers
     if cell.expected == CARRIED:
-        assert reason is None, reason
+        assert failure is None, failure
         assert (rest, websocket) == ((through, direct) if cell.traffic == "REST" else (direct, through))
         assert client.metrics.proxy_failures == 0
     else:
-        assert reason is not None, "the proxy was to refuse"
-        assert f"proxy {cell.scheme.replace('5h', '5')}://{proxy.endpoint(cell.scheme)} refused the credentials" in reason
-        assert PASSWORDS[cell.access] not in reason
+        assert isinstance(failure, ProxyAuthFailed), failure
+        named = f"{cell.scheme.replace('5h', '5')}://{proxy.endpoint(cell.scheme)}"
+        assert failure.proxy == named
+        assert str(failure).startswith(f"proxy {named} refused the credentials")
+        assert str(PASSWORDS[cell.access]) not in str(failure)
         assert (rest if cell.traffic == "REST" else websocket) == set(), "it went around the proxy"
         assert client.metrics.proxy_failures > 0
 
