@@ -11,7 +11,20 @@ from collections.abc import Mapping
 import pytest
 
 from proxy_matrix import RUNTIMES
-from proxy_namespace import DIRECT, EXCHANGE, LIVE, LOCAL_DNS, PROGRAM, ROUTES, Run, Way, all_ways
+from proxy_namespace import (
+    CLOSED_PORT,
+    DEAD,
+    DIRECT,
+    EXCHANGE,
+    LIVE,
+    LOCAL_DNS,
+    PROGRAM,
+    PROXY_ADDRESS,
+    ROUTES,
+    Run,
+    Way,
+    all_ways,
+)
 from proxy_programs import missing
 
 NAMESPACES = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -45,6 +58,16 @@ def test_all_that_leaves_the_machine_goes_to_the_proxy(route: tuple[str, str], r
     assert run.outcome == LIVE
     assert run.proxied > 0
     assert run.lost == 0
+    assert run.direct == 0
+    assert run.lookups == []
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("route", DEAD, ids=", ".join)
+def test_a_proxy_that_is_not_there_is_no_reason_to_go_around_it(route: tuple[str, str], runtime: str, runs: Runs) -> None:
+    run = runs[Way(*route, runtime)]
+    assert f"proxy {route[1]}://{PROXY_ADDRESS}:{CLOSED_PORT} refused the connection" in run.outcome
+    assert run.proxied > 0
     assert run.direct == 0
     assert run.lookups == []
 

@@ -32,7 +32,20 @@ from backpack_runtime.sandbox import serve_sandbox
 from proxy_matrix import RUNTIMES
 from proxy_programs import PROGRAMS, RunningProxy, run_proxy
 
-__all__ = ["DIRECT", "EXCHANGE", "LIVE", "LOCAL_DNS", "PROGRAM", "ROUTES", "Run", "Way", "all_ways"]
+__all__ = [
+    "CLOSED_PORT",
+    "DEAD",
+    "DIRECT",
+    "EXCHANGE",
+    "LIVE",
+    "LOCAL_DNS",
+    "PROGRAM",
+    "PROXY_ADDRESS",
+    "ROUTES",
+    "Run",
+    "Way",
+    "all_ways",
+]
 
 PROGRAM = Path(__file__)
 
@@ -51,6 +64,7 @@ ETHERNET_BYTES = 14
 ETHERTYPES = {0x0800: 4, 0x86DD: 6}
 TCP, UDP = 6, 17
 DNS_PORT = 53
+CLOSED_PORT = 9
 A_RECORD = 1
 
 LIVE = "live"
@@ -67,6 +81,8 @@ ROUTES = [
     ("squid", "https"),
 ]
 LOCAL_DNS = ("microsocks", "socks5 with local DNS")
+DEAD = [("closed port", "socks5"), ("closed port", "http")]
+"""A proxy that is not there."""
 DIRECT = ("no proxy", "direct")
 
 
@@ -96,7 +112,7 @@ class Run(NamedTuple):
 
 def all_ways() -> list[Way]:
     """Every run, in order."""
-    return [Way(*route, runtime) for route in (*ROUTES, LOCAL_DNS, DIRECT) for runtime in RUNTIMES]
+    return [Way(*route, runtime) for route in (*ROUTES, LOCAL_DNS, *DEAD, DIRECT) for runtime in RUNTIMES]
 
 
 class Sentinel:
@@ -228,7 +244,7 @@ def be_the_world() -> None:
         assert sandbox.ca_file is not None
         ca_file = folder / "ca.pem"
         ca_file.write_bytes(sandbox.ca_file.read_bytes() + proxies["squid"].ca_file.read_bytes())
-        ports = {port for proxy in proxies.values() for port in (proxy.setup.port, proxy.setup.tls_port)}
+        ports = {port for proxy in proxies.values() for port in (proxy.setup.port, proxy.setup.tls_port)} | {CLOSED_PORT}
         for way in all_ways():
             counter.take(ports)
             sentinel.asked.clear()
@@ -246,7 +262,10 @@ def be_the_world() -> None:
 
 
 def _proxy_url(way: Way, proxies: dict[str, RunningProxy]) -> str | None:
-    return proxies[way.program].url(way.scheme.split()[0]) if way.program in proxies else None
+    scheme = way.scheme.split()[0]
+    if way[:2] in DEAD:
+        return f"{scheme}://{PROXY_ADDRESS}:{CLOSED_PORT}"
+    return proxies[way.program].url(scheme) if way.program in proxies else None
 
 
 def be_the_client() -> None:
