@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -39,8 +39,8 @@ from .proxies import Proxies, ProxiesLike, resolve_proxies
 from .pump import Pump
 from .rest_methods import RestMethods
 from .sandbox import serve_sandbox
-from .transport import system_now
-from .transports.anyio import AnyioTransport
+from .transport import Transport, system_now
+from .transports import transport_of
 
 __all__ = ["BackpackClient"]
 
@@ -61,7 +61,7 @@ class _Running(NamedTuple):
     """What there is only inside the block."""
 
     tasks: TaskGroup
-    transport: AnyioTransport
+    transport: Transport
     pump: Pump
     delivery: Delivery
     finished: anyio.Event
@@ -74,7 +74,7 @@ class BackpackClient(RestMethods):
             async for event in client:
                 ...
 
-    Runs on asyncio and on trio. Inside the block the connection is kept up; what happens to it is among the events.
+    Runs on asyncio and on trio, or on aiohttp. Inside the block the connection is kept up; what happens to it is among the events.
     """
 
     def __init__(
@@ -89,6 +89,8 @@ class BackpackClient(RestMethods):
         ca_file: str | Path | None = None,
         minimum_tls: str | ssl.TLSVersion | None = None,
         proxies: ProxiesLike = None,
+        runtime: str = "anyio",
+        transport: AbstractAsyncContextManager[Transport] | None = None,
         signer: Signer | None = None,
         follow_account: bool = False,
         book_levels: int = 10,
@@ -111,6 +113,8 @@ class BackpackClient(RestMethods):
             minimum_tls: `"1.3"` refuses the older `"1.2"`, which is the least that is ever spoken.
             proxies: the way out: a URL such as `socks5h://user:password@host:1080`, `{"url": ...}`, or `{"http": ..., "websocket": ...}`;
                 for what is not given here the process's settings apply, but not to a `sandbox` (docs/proxies.md).
+            runtime: what carries the bytes: `anyio` on asyncio or trio, or `aiohttp` on asyncio.
+            transport: drive this one instead of a runtime's sockets, such as a `MockTransport`.
             signer: signs private subscriptions and calls; the sandbox has one of its own for who has none.
             follow_account: keep the ledger of the account, `account`, and tell of all that changes in it.
             book_levels: how many levels a side the events of a book carry, at least 1.
@@ -127,6 +131,10 @@ class BackpackClient(RestMethods):
             raise LocalProtocolError("book_levels, buffer, silence_us and patience_us are at least 1")
         if slow_consumer not in list(SlowConsumer):
             raise LocalProtocolError(f"slow_consumer is one of {', '.join(SlowConsumer)}")
+        if transport is not None and sandbox:
+            raise LocalProtocolError("a sandbox is reached by a runtime: give no transport")
+        self._transport = transport
+        self._make_transport = transport_of(runtime)
         self._symbols = tuple(symbols)
         self._channels = tuple(channels)
         for channel in self._channels:
@@ -192,7 +200,8 @@ class BackpackClient(RestMethods):
         if addresses is None:
             sandbox = await self._stack.enter_async_context(serve_sandbox(seed=self._sandbox_seed))
             addresses = Addresses(sandbox.rest_url, sandbox.ws_url, proxies=self._proxies)
-        transport = await self._stack.enter_async_context(AnyioTransport(addresses, compression=self._compression))
+        own = self._transport or self._make_transport(addresses, compression=self._compression)
+        transport = await self._stack.enter_async_context(own)
         delivery = Delivery(self._slow_consumer, self._buffer, pause=transport.pause_reading, resume=transport.resume_reading)
         pump = Pump(self._session, transport, self._deliver)
         self._running = _Running(tasks, transport, pump, delivery, anyio.Event())
