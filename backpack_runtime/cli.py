@@ -86,6 +86,7 @@ def _watch(parsed: argparse.Namespace) -> int:
         ca_file=parsed.ca_file,
         minimum_tls=parsed.minimum_tls,
         proxies=_proxies(parsed),
+        runtime=parsed.runtime,
         seconds=parsed.seconds,
         as_json=parsed.json,
         depth=parsed.depth,
@@ -112,6 +113,7 @@ def _account(parsed: argparse.Namespace) -> int:
         ca_file=parsed.ca_file,
         minimum_tls=parsed.minimum_tls,
         proxies=_proxies(parsed),
+        runtime=parsed.runtime,
         seconds=parsed.seconds,
         as_json=parsed.json,
         trade=parsed.trade,
@@ -232,9 +234,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME,...",
         help="book, book.200ms, trades, ticker, book_ticker, klines.1m, mark_price, open_interest, liquidations (default: book,trades)",
     )
-    watch.add_argument(
-        "--backend", choices=("asyncio", "trio"), type=_backend, default="asyncio", help="event loop (default: asyncio)"
-    )
+    _add_loop(watch)
     watch.add_argument("--seconds", type=_positive, metavar="N", help="end after that time (default: at Ctrl-C)")
     watch.add_argument("--json", action="store_true", help="one JSON object an event and line, on standard output")
     watch.add_argument("--depth", type=_count, default=10, metavar="N", help="levels a side (default: 10)")
@@ -248,9 +248,7 @@ def _parser() -> argparse.ArgumentParser:
         f" {_KEYS_COME_FROM}",
     )
     account.set_defaults(run=_account)
-    account.add_argument(
-        "--backend", choices=("asyncio", "trio"), type=_backend, default="asyncio", help="event loop (default: asyncio)"
-    )
+    _add_loop(account)
     account.add_argument("--seconds", type=_positive, metavar="N", help="end after that time (default: at Ctrl-C)")
     account.add_argument("--json", action="store_true", help="one JSON object an event and line, on standard output")
     account.add_argument("--trade", action="store_true", help="with --sandbox: place orders, so that there is something to see")
@@ -295,6 +293,19 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("file", metavar="FILE", help="the recording; - is standard input")
     replay.add_argument("--json", action="store_true", help="one JSON object an event and line")
     return parser
+
+
+def _add_loop(parser: argparse.ArgumentParser) -> None:
+    """What runs the command."""
+    parser.add_argument(
+        "--backend", choices=("asyncio", "trio"), type=_backend, default="asyncio", help="event loop (default: asyncio)"
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=("anyio", "aiohttp"),
+        default="anyio",
+        help="what carries the bytes; aiohttp is for asyncio (default: anyio)",
+    )
 
 
 def _add_ways(parser: argparse.ArgumentParser, *, sandbox: str) -> None:

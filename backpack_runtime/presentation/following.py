@@ -49,6 +49,7 @@ class AccountOptions(NamedTuple):
     ca_file: Path | None
     minimum_tls: str | None
     proxies: Proxies
+    runtime: str
     seconds: float | None
     """None: until a signal comes."""
     as_json: bool
@@ -109,6 +110,7 @@ def _client(options: AccountOptions, credentials: Credentials) -> BackpackClient
             ca_file=options.ca_file,
             minimum_tls=options.minimum_tls,
             proxies=options.proxies,
+            runtime=options.runtime,
             signer=Signer(credentials),
             follow_account=True,
         )

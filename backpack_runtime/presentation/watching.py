@@ -47,6 +47,7 @@ class WatchOptions(NamedTuple):
     ca_file: Path | None
     minimum_tls: str | None
     proxies: Proxies
+    runtime: str
     seconds: float | None
     """None: until a signal comes."""
     as_json: bool
@@ -88,6 +89,7 @@ def _client(options: WatchOptions) -> BackpackClient:
             ca_file=options.ca_file,
             minimum_tls=options.minimum_tls,
             proxies=options.proxies,
+            runtime=options.runtime,
             book_levels=options.depth if options.as_json else 1,
             slow_consumer=SlowConsumer.BLOCK if options.as_json else SlowConsumer.DROP_OLDEST,
         )
