@@ -127,6 +127,12 @@ class BackpackClient(RestMethods):
         Raises:
             LocalProtocolError: an argument is impossible.
         """
+        try:
+            # What holds for the process is about the way out, and the sandbox is on this machine.
+            self._proxies = Proxies.of(proxies) if sandbox else resolve_proxies(proxies)
+        finally:
+            # For tools that print the locals of every frame of a traceback.
+            del proxies
         if min(book_levels, buffer, silence_us, patience_us) < 1:
             raise LocalProtocolError("book_levels, buffer, silence_us and patience_us are at least 1")
         if slow_consumer not in list(SlowConsumer):
@@ -145,12 +151,6 @@ class BackpackClient(RestMethods):
             raise LocalProtocolError("an account is followed with credentials: give a signer")
         self._follow_account = follow_account
         self._sandbox_seed = sandbox_seed
-        try:
-            # What holds for the process is about the way out, and the sandbox is on this machine.
-            self._proxies = Proxies.of(proxies) if sandbox else resolve_proxies(proxies)
-        finally:
-            # For tools that print the locals of every frame of a traceback.
-            del proxies
         tls_version(minimum_tls)
         self._addresses = (
             None if sandbox else Addresses(rest_url, ws_url, ca_file=ca_file, minimum_tls=minimum_tls, proxies=self._proxies)

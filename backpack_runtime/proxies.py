@@ -113,10 +113,10 @@ class ProxySettings:
     def __init__(
         self, *, enabled: bool = False, default: ProxiesLike = None, exchanges: Mapping[str, ProxiesLike] | None = None
     ) -> None:
+        # Tools that print the locals of a traceback ask for the repr of what could not be made as well.
+        self.enabled, self.default, self.exchanges = enabled, Proxies(), dict[str, Proxies]()
         try:
-            self.enabled = enabled
             self.default = _located("default", default)
-            self.exchanges: dict[str, Proxies] = {}
             for name in exchanges or {}:
                 self.exchanges[name.casefold()] = _located(f"exchanges.{name}", (exchanges or {})[name])
         finally:
@@ -279,6 +279,8 @@ def _read_one(value: object) -> Proxy | str | None:
     settings = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {"url": value})
     if settings.keys() - _ONE or "url" not in settings:
         return "a proxy is its url, with remote_dns and timeout_seconds where they are wanted"
+    if settings["url"] is None:
+        return None
     timeout = _as_timeout(settings.get("timeout_seconds"))
     if isinstance(timeout, str):
         return timeout
