@@ -31,6 +31,7 @@ from wsproto.utilities import RemoteProtocolError as WsprotoRemoteProtocolError
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import BytesReceived, Connected, ConnectFailed, Fact
 from backpack_proto.outputs import CloseSocket, HttpRequest, SendPing, SendPong, SendText
+from backpack_proto.rest import redirect_refused
 
 from .frames import MAX_MESSAGE_BYTES, Frames
 
@@ -197,12 +198,15 @@ class WebsocketFraming:
     def _fail(self, reason: str) -> list[Fact]:
         self._failed = True
         if self._rejection is not None:
-            reason = refusal(self._rejection.status_code, self._excerpt)
+            location = next((value for name, value in self._rejection.headers if name.lower() == b"location"), b"")
+            reason = refusal(self._rejection.status_code, self._excerpt, location.decode("latin-1"))
         return [ConnectFailed(reason)]
 
 
-def refusal(status: int, body: bytes | bytearray) -> str:
-    """What is said of an answer to the upgrade request that is none; `body` is its beginning."""
+def refusal(status: int, body: bytes | bytearray, location: str) -> str:
+    """What is said of an answer to the upgrade request that is none; `body` is its beginning, `location` where it redirects to."""
+    if 300 <= status < 400:
+        return f"websocket handshake was answered with status {status}, {redirect_refused(location)}"
     text = " ".join(bytes(body[:EXCERPT_BYTES]).decode(errors="replace").split())
     return f"websocket handshake was refused with status {status}: {text or '(no body)'}"
 

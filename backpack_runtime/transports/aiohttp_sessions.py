@@ -135,7 +135,7 @@ async def _shake_hands(request: aiohttp.ClientRequest, handler: aiohttp.ClientHa
         while len(excerpt) < EXCERPT_BYTES and (chunk := await response.content.readany()):
             excerpt += chunk
     response.close()
-    raise Failed(refusal(response.status, excerpt))
+    raise Failed(refusal(response.status, excerpt, response.headers.get("Location", "")))
 
 
 def exact_url(scheme: str, address: Address, target: str) -> URL:
