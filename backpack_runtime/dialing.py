@@ -9,10 +9,12 @@ Errors are raised where no other error is under way: those of the libraries hold
 from __future__ import annotations
 
 import ssl
+from abc import ABC, abstractmethod
 from base64 import b64encode
 from http import HTTPStatus
 from ipaddress import ip_address
 from socket import AF_INET, AF_UNSPEC, SOCK_STREAM, gaierror
+from typing import Generic, TypeVar
 
 import anyio
 import h11
@@ -25,30 +27,84 @@ from .outgoing import BROKEN
 from .proxy import Proxy, ProxyAuthFailed, ProxyError, ProxyRefused, ProxyTimeout, ProxyUnreachableTarget
 from .tls import TlsStream
 
-__all__ = ["describe", "dial"]
+__all__ = ["ANYIO_STREAMS", "Streams", "describe", "dial"]
 
 READ_BYTES = 16 * 1024
 _EXCERPT = 100
 _WANTS_CREDENTIALS = (HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, HTTPStatus.UNAUTHORIZED)
 """Tinyproxy says 401; it is the proxy's own word, for no answer to `CONNECT` is the exchange's."""
 _SOCKS4_IDENTD = (0x5C, 0x5D)
-"""The replies of SOCKS4 that are about the user."""
+"""The replies of SOCKS4 that The replies of SOCKS4 that are about the user."""
+
+StreamT = TypeVar("StreamT", bound=ByteStream)
+
+
+class Streams(ABC, Generic[StreamT]):
+    """How a runtime makes the connections of which the way through a proxy consists."""
+
+    @abstractmethod
+    async def connect(self, host: str, port: int) -> StreamT:
+        """Connect to a proxy.
+
+        Raises:
+            OSError: it cannot be reached.
+        """
+
+    @abstractmethod
+    async def encrypt(self, stream: StreamT, context: ssl.SSLContext, host: str) -> StreamT:
+        """Do a TLS handshake on a connection.
+
+        Raises:
+            ssl.SSLError, anyio.EndOfStream: it failed.
+        """
+
+    @abstractmethod
+    async def connect_by_socks(self, proxy: Proxy, kind: ProxyType, target: tuple[str, int], timeout_seconds: float) -> StreamT:
+        """Connect to a target through a proxy that speaks SOCKS, which gets the name as it is.
+
+        Raises:
+            python_socks.ProxyException, OSError: it failed.
+        """
+
+
+class _AnyioStreams(Streams[ByteStream]):
+    async def connect(self, host: str, port: int) -> ByteStream:
+        return await anyio.connect_tcp(host, port)
+
+    async def encrypt(self, stream: ByteStream, context: ssl.SSLContext, host: str) -> ByteStream:
+        return await TlsStream.connect(stream, context, host)
+
+    async def connect_by_socks(
+        self, proxy: Proxy, kind: ProxyType, target: tuple[str, int], timeout_seconds: float
+    ) -> ByteStream:
+        dialer = SocksDialer(kind, proxy.host, proxy.port, proxy.username, proxy.password, rdns=True)
+        connected = await dialer.connect(*target, timeout=timeout_seconds)
+        return connected.anyio_stream
+
+
+ANYIO_STREAMS = _AnyioStreams()
 
 
 async def dial(
-    host: str, port: int, proxy: Proxy, timeout_seconds: float, *, proxy_tls: ssl.SSLContext | None = None
-) -> ByteStream:
+    host: str,
+    port: int,
+    proxy: Proxy,
+    timeout_seconds: float,
+    *,
+    streams: Streams[StreamT],
+    proxy_tls: ssl.SSLContext | None = None,
+) -> StreamT:
     """Return a byte stream to a target through a proxy; `proxy_tls` is for the way to an `https` proxy.
 
     Raises:
         ProxyError: it failed at the proxy, or was not done within `timeout_seconds`.
     """
-    opened: ByteStream | ProxyError = ProxyTimeout(proxy.endpoint, f"did not answer within {timeout_seconds:g} s")
+    opened: StreamT | ProxyError = ProxyTimeout(proxy.endpoint, f"did not answer within {timeout_seconds:g} s")
     with anyio.move_on_after(timeout_seconds):
         if proxy.scheme in ("http", "https"):
-            opened = await _dial_http(host, port, proxy, proxy_tls)
+            opened = await _dial_http(host, port, proxy, streams, proxy_tls)
         else:
-            opened = await _dial_socks(host, port, proxy, timeout_seconds)
+            opened = await _dial_socks(host, port, proxy, streams, timeout_seconds)
     if isinstance(opened, ProxyError):
         raise opened
     return opened
@@ -66,7 +122,9 @@ def describe(broken: BaseException) -> str:
     return f"{type(broken).__name__}: {broken}" if str(broken) else type(broken).__name__
 
 
-async def _dial_socks(host: str, port: int, proxy: Proxy, timeout_seconds: float) -> ByteStream | ProxyError:
+async def _dial_socks(
+    host: str, port: int, proxy: Proxy, streams: Streams[StreamT], timeout_seconds: float
+) -> StreamT | ProxyError:
     target = f"{host}:{port}"
     if not proxy.remote_dns:
         address = await _look_up(host, port, only_ipv4=proxy.scheme == "socks4")
@@ -74,9 +132,8 @@ async def _dial_socks(host: str, port: int, proxy: Proxy, timeout_seconds: float
             return _unknown_here(proxy, host)
         host = address
     kind = ProxyType.SOCKS4 if proxy.scheme == "socks4" else ProxyType.SOCKS5
-    dialer = SocksDialer(kind, proxy.host, proxy.port, proxy.username, proxy.password, rdns=True)
     try:
-        connected = await dialer.connect(host, port, timeout=timeout_seconds)
+        return await streams.connect_by_socks(proxy, kind, (host, port), timeout_seconds)
     except ProxyConnectionError as error:
         return _unreachable(proxy, error.__cause__ or error)
     except ProxyTimeoutError:
@@ -90,7 +147,6 @@ async def _dial_socks(host: str, port: int, proxy: Proxy, timeout_seconds: float
         return ProxyUnreachableTarget(
             proxy.endpoint, f"could not reach {target}: the name, or the proxy's answer, is malformed"
         )
-    return connected.anyio_stream
 
 
 def _refusal(proxy: Proxy, target: str, words: str, code: int | None) -> ProxyError:
@@ -106,22 +162,23 @@ def _refusal(proxy: Proxy, target: str, words: str, code: int | None) -> ProxyEr
     return ProxyRefused(proxy.endpoint, f"broke off: {words}")
 
 
-async def _dial_http(host: str, port: int, proxy: Proxy, proxy_tls: ssl.SSLContext | None) -> ByteStream | ProxyError:
+async def _dial_http(
+    host: str, port: int, proxy: Proxy, streams: Streams[StreamT], proxy_tls: ssl.SSLContext | None
+) -> StreamT | ProxyError:
     target = f"{host}:{port}"
     if not proxy.remote_dns:
         address = await _look_up(host, port)
         if address is None:
             return _unknown_here(proxy, host)
         host = address
-    stream: ByteStream
     try:
-        stream = await anyio.connect_tcp(proxy.host, proxy.port)
+        stream = await streams.connect(proxy.host, proxy.port)
     except OSError as error:
         return _unreachable(proxy, error)
-    tunnel: ByteStream | ProxyError | None = None
+    tunnel: StreamT | ProxyError | None = None
     try:
         if proxy.scheme == "https":
-            stream = await _encrypted(stream, proxy, proxy_tls)
+            stream = await _encrypted(stream, proxy, streams, proxy_tls)
         failure = await _connect(stream, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", target, proxy)
         tunnel = stream if failure is None else failure
     except ProxyError as error:
@@ -136,11 +193,11 @@ async def _dial_http(host: str, port: int, proxy: Proxy, proxy_tls: ssl.SSLConte
     return tunnel
 
 
-async def _encrypted(stream: ByteStream, proxy: Proxy, context: ssl.SSLContext | None) -> ByteStream:
+async def _encrypted(stream: StreamT, proxy: Proxy, streams: Streams[StreamT], context: ssl.SSLContext | None) -> StreamT:
     if context is None:
         raise RuntimeError("an https proxy without a TLS context")
     try:
-        return await TlsStream.connect(stream, context, proxy.host)
+        return await streams.encrypt(stream, context, proxy.host)
     except ssl.SSLError as error:
         problem = describe(error)
     except anyio.EndOfStream:

@@ -30,6 +30,7 @@ from backpack_proto.outputs import CloseSocket, SendPing, SendRequest, SendText
 from backpack_runtime.addresses import Addresses
 from backpack_runtime.frames import MAX_MESSAGE_BYTES, is_close_code, is_utf8
 from backpack_runtime.framing import USER_AGENT, Sendable
+from backpack_runtime.proxy import ProxyError
 
 from .aiohttp_sessions import (
     Attempt,
@@ -41,7 +42,7 @@ from .aiohttp_sessions import (
     rest_session,
     websocket_session,
 )
-from .base import ABNORMAL_CLOSURE, FLUSH_SECONDS, Progress, Socket, SocketTransport, answered
+from .base import ABNORMAL_CLOSURE, FLUSH_SECONDS, Progress, Socket, SocketTransport, answered, not_sent
 
 try:
     import aiohttp
@@ -142,6 +143,10 @@ class AiohttpTransport(SocketTransport[_Socket]):
                 decode_text=False,
                 timeout=aiohttp.ClientWSTimeout(ws_close=FLUSH_SECONDS),
             )
+        except ProxyError as failure:
+            socket.ended = True
+            self._report(socket, [ConnectFailed(str(failure), proxy=failure.proxy, error=failure.with_traceback(None))])
+            return
         except (Failed, aiohttp.ClientError) as failed:
             socket.ended = True
             self._report(socket, [ConnectFailed(describe_handshake(failed))])
@@ -196,6 +201,8 @@ class AiohttpTransport(SocketTransport[_Socket]):
             attempt = Attempt(progress)
             try:
                 response = await exchange(self._session, self._addresses.rest, action.request, attempt)
+            except ProxyError as failure:
+                return not_sent(action.request_id, failure)
             except Failed as failed:
                 if attempt.reused and reading:
                     # The server may close a kept connection under a request (docs/protocol.md 1.1): once more.

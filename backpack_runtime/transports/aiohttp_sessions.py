@@ -6,7 +6,6 @@ no error and no redirect reach the code that would act on them.
 
 from __future__ import annotations
 
-import ssl
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,9 @@ from backpack_proto.errors import BackpackError, LocalProtocolError
 from backpack_proto.outputs import HttpRequest
 from backpack_runtime.addresses import Address, Addresses
 from backpack_runtime.framing import EXCERPT_BYTES, MAX_BODY_BYTES, HttpResponse, refusal, request_headers
+from backpack_runtime.proxy import Proxy
 
+from .aiohttp_proxies import PROGRESS, ProxiedConnector
 from .base import FLUSH_SECONDS, FRESH_SECONDS, HTTP_CONNECTIONS, Progress
 
 try:
@@ -45,13 +46,13 @@ class Attempt:
 
 def rest_session(addresses: Addresses) -> aiohttp.ClientSession:
     """A session for REST requests, which share a few connections."""
-    connector = _connector(addresses.ssl_context, limit=HTTP_CONNECTIONS, keepalive_timeout=FRESH_SECONDS)
+    connector = _connector(addresses, addresses.proxies.rest, "http", limit=HTTP_CONNECTIONS, keepalive_timeout=FRESH_SECONDS)
     return _session(connector, _once)
 
 
 def websocket_session(addresses: Addresses) -> aiohttp.ClientSession:
     """A session for one websocket."""
-    return _session(_connector(addresses.ssl_context, force_close=True), _shake_hands)
+    return _session(_connector(addresses, addresses.proxies.websocket, "websocket", force_close=True), _shake_hands)
 
 
 async def close(session: aiohttp.ClientSession) -> None:
@@ -65,11 +66,13 @@ async def exchange(session: aiohttp.ClientSession, address: Address, request: Ht
 
     Raises:
         Failed: no answer came.
+        ProxyError: the way to the exchange failed at the proxy.
         LocalProtocolError: the request is impossible.
     """
     url = exact_url("http", address, request.target)
     options: dict[str, Any] = {"headers": request_headers(request), "data": request.body or None, "trace_request_ctx": attempt}
     body = bytearray()
+    PROGRESS.set(attempt.progress)
     try:
         async with session.request(request.method, url, allow_redirects=False, **options) as response:
             async for chunk in response.content.iter_any():
@@ -84,8 +87,14 @@ async def exchange(session: aiohttp.ClientSession, address: Address, request: Ht
     return HttpResponse(status=response.status, headers=headers, body=bytes(body))
 
 
-def _connector(ssl_context: ssl.SSLContext | None, **options: Any) -> aiohttp.BaseConnector:
-    return aiohttp.TCPConnector(ssl=True if ssl_context is None else ssl_context, **options)
+def _connector(addresses: Addresses, proxy: Proxy | None, kind: str, **options: Any) -> aiohttp.BaseConnector:
+    context = addresses.ssl_context
+    # Without a context nothing is encrypted, but aiohttp asks for something.
+    options["ssl"] = True if context is None else context
+    if proxy is None:
+        return aiohttp.TCPConnector(**options)
+    patience = addresses.proxies.patience(proxy)
+    return ProxiedConnector(proxy, kind, patience_seconds=patience, ssl_context=context, **options)
 
 
 def _session(connector: aiohttp.BaseConnector, middleware: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:

@@ -13,7 +13,7 @@ from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import Connected, ConnectFailed, Disconnected, Fact, RequestFailed
 from backpack_proto.outputs import HttpRequest, SendRequest
 from backpack_runtime.addresses import Address, Addresses
-from backpack_runtime.dialing import describe, dial
+from backpack_runtime.dialing import ANYIO_STREAMS, describe, dial
 from backpack_runtime.framing import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.outgoing import BROKEN, Outgoing
 from backpack_runtime.proxies import log_proxy_use
@@ -193,7 +193,9 @@ class AnyioTransport(SocketTransport[_Socket]):
             return await anyio.connect_tcp(address.host, address.port)
         log_proxy_use(kind, proxy)
         patience = self._addresses.proxies.patience(proxy)
-        return await dial(address.host, address.port, proxy, patience, proxy_tls=self._addresses.ssl_context)
+        return await dial(
+            address.host, address.port, proxy, patience, proxy_tls=self._addresses.ssl_context, streams=ANYIO_STREAMS
+        )
 
     async def _encrypt(self, stream: ByteStream, address: Address) -> ByteStream:
         """TLS with the exchange itself, whoever carries it."""
