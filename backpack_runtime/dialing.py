@@ -34,7 +34,7 @@ _EXCERPT = 100
 _WANTS_CREDENTIALS = (HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, HTTPStatus.UNAUTHORIZED)
 """Tinyproxy says 401; it is the proxy's own word, for no answer to `CONNECT` is the exchange's."""
 _SOCKS4_IDENTD = (0x5C, 0x5D)
-"""The replies of SOCKS4 that The replies of SOCKS4 that are about the user."""
+"""The replies of SOCKS4 that are about the user."""
 
 StreamT = TypeVar("StreamT", bound=ByteStream)
 
@@ -55,7 +55,7 @@ class Streams(ABC, Generic[StreamT]):
         """Do a TLS handshake on a connection.
 
         Raises:
-            ssl.SSLError, anyio.EndOfStream: it failed.
+            ssl.SSLError, ConnectionError, anyio.EndOfStream: it failed.
         """
 
     @abstractmethod
@@ -63,7 +63,7 @@ class Streams(ABC, Generic[StreamT]):
         """Connect to a target through a proxy that speaks SOCKS, which gets the name as it is.
 
         Raises:
-            python_socks.ProxyException, OSError: it failed.
+            python_socks.ProxyException, OSError, EOFError: it failed.
         """
 
 
@@ -142,6 +142,9 @@ async def _dial_socks(
         return _refusal(proxy, target, str(error), error.error_code)
     except BROKEN as error:
         return ProxyRefused(proxy.endpoint, f"broke the connection: {describe(error)}")
+    except EOFError:
+        # What python-socks lets through on asyncio; elsewhere it is a refusal with these words.
+        return _refusal(proxy, target, "Connection closed unexpectedly", None)
     except ValueError:
         # What python-socks lets through: names that are impossible in DNS, and bytes that are no text.
         return ProxyUnreachableTarget(
@@ -200,7 +203,7 @@ async def _encrypted(stream: StreamT, proxy: Proxy, streams: Streams[StreamT], c
         return await streams.encrypt(stream, context, proxy.host)
     except ssl.SSLError as error:
         problem = describe(error)
-    except anyio.EndOfStream:
+    except (anyio.EndOfStream, ConnectionError):
         problem = "it closed the connection during the handshake"
     raise ProxyRefused(proxy.endpoint, f"cannot be used, TLS failed: {problem}")
 

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import pytest
@@ -39,6 +39,8 @@ from backpack_runtime.proxies import (
     ProxyUnreachableTarget,
 )
 from backpack_runtime.sandbox import serve_sandbox
+from backpack_runtime.transport import Transport
+from backpack_runtime.transports.aiohttp import AiohttpTransport
 from backpack_runtime.transports.anyio import AnyioTransport
 
 pytestmark = pytest.mark.anyio
@@ -48,6 +50,31 @@ NOWHERE = ("https://exchange.invalid", "wss://exchange.invalid")
 """A name that nobody can look up."""
 
 Serve = Callable[[ByteStream], Awaitable[None]]
+
+
+class Runtime(NamedTuple):
+    """What goes through the proxies, and the event loop that it does so on."""
+
+    name: str
+    backend: str
+    transport: type[AnyioTransport | AiohttpTransport]
+
+
+RUNTIMES = {
+    "asyncio": Runtime("anyio", "asyncio", AnyioTransport),
+    "trio": Runtime("anyio", "trio", AnyioTransport),
+    "aiohttp": Runtime("aiohttp", "asyncio", AiohttpTransport),
+}
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    return RUNTIMES[str(request.param)]
+
+
+@pytest.fixture
+def anyio_backend(runtime: Runtime) -> str:
+    return runtime.backend
 
 
 @asynccontextmanager
@@ -65,7 +92,7 @@ async def listening(serve: Serve) -> AsyncIterator[int]:
         tasks.cancel_scope.cancel()
 
 
-async def facts_until(transport: AnyioTransport, kind: type[Given]) -> list[Given]:
+async def facts_until(transport: Transport, kind: type[Given]) -> list[Given]:
     facts: list[Given] = []
     with anyio.fail_after(PATIENCE_SECONDS):
         while not any(isinstance(fact, kind) for fact in facts):
@@ -77,9 +104,9 @@ def ping(number: int = 1, timeout_us: int = 10_000_000) -> SendRequest:
     return SendRequest(request_id=number, request=HttpRequest(method="GET", target="/api/v1/ping"), timeout_us=timeout_us)
 
 
-async def failures(addresses: Addresses) -> tuple[ConnectFailed, RequestFailed]:
+async def failures(runtime: Runtime, addresses: Addresses) -> tuple[ConnectFailed, RequestFailed]:
     """What becomes of a websocket and of a request that cannot be."""
-    async with AnyioTransport(addresses) as transport:
+    async with runtime.transport(addresses) as transport:
         await transport.perform(OpenSocket())
         (connect,) = await facts_until(transport, ConnectFailed)
         await transport.perform(ping())
@@ -152,11 +179,11 @@ CARRIERS = {"http": carry_http, "socks5": carry_socks5, "socks4": carry_socks4}
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("scheme", CARRIERS)
-async def test_a_session_through_a_proxy_whose_answers_come_in_pieces(scheme: str, *, tls: bool) -> None:
+async def test_a_session_through_a_proxy_whose_answers_come_in_pieces(runtime: Runtime, scheme: str, *, tls: bool) -> None:
     async with serve_sandbox(tls=tls) as sandbox, listening(CARRIERS[scheme]) as port:
         proxies = Proxies.of(f"{scheme}://127.0.0.1:{port}")
         addresses = Addresses(sandbox.rest_url, sandbox.ws_url, ca_file=sandbox.ca_file, proxies=proxies)
-        async with AnyioTransport(addresses) as transport:
+        async with runtime.transport(addresses) as transport:
             await transport.perform(OpenSocket())
             await facts_until(transport, Connected)
             await transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
@@ -181,12 +208,14 @@ def encrypted(authority: trustme.CA, host: str, serve: Serve) -> Serve:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_session_through_a_proxy_over_tls(authority: trustme.CA, tmp_path: Path, *, tls: bool) -> None:
+async def test_a_session_through_a_proxy_over_tls(
+    runtime: Runtime, authority: trustme.CA, tmp_path: Path, *, tls: bool
+) -> None:
     async with serve_sandbox(tls=tls) as sandbox, listening(encrypted(authority, "127.0.0.1", carry_http)) as port:
         both = tmp_path / "both.pem"
         both.write_bytes(authority.cert_pem.bytes() + (b"" if sandbox.ca_file is None else sandbox.ca_file.read_bytes()))
         proxies = Proxies.of(f"https://127.0.0.1:{port}")
-        async with AnyioTransport(Addresses(sandbox.rest_url, sandbox.ws_url, ca_file=both, proxies=proxies)) as transport:
+        async with runtime.transport(Addresses(sandbox.rest_url, sandbox.ws_url, ca_file=both, proxies=proxies)) as transport:
             await transport.perform(OpenSocket())
             await facts_until(transport, Connected)
             for number in (1, 2):
@@ -195,7 +224,7 @@ async def test_a_session_through_a_proxy_over_tls(authority: trustme.CA, tmp_pat
             assert sandbox.connections == 2, "the second request shares the connection of the first"
 
 
-async def test_a_proxy_over_tls_has_to_be_trusted(authority: trustme.CA, tmp_path: Path) -> None:
+async def test_a_proxy_over_tls_has_to_be_trusted(runtime: Runtime, authority: trustme.CA, tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
 
@@ -210,7 +239,7 @@ async def test_a_proxy_over_tls_has_to_be_trusted(authority: trustme.CA, tmp_pat
     ]:
         async with listening(serve) as port:
             url = f"https://127.0.0.1:{port}"
-            for fact in await failures(Addresses(*NOWHERE, ca_file=trusted, proxies=Proxies.of(url))):
+            for fact in await failures(runtime, Addresses(*NOWHERE, ca_file=trusted, proxies=Proxies.of(url))):
                 assert isinstance(fact.error, ProxyRefused)
                 assert fact.reason.startswith(f"proxy {url} cannot be used, TLS failed: ")
                 assert words in fact.reason
@@ -274,7 +303,7 @@ SCRIPTS: list[Any] = [
 
 @pytest.mark.parametrize(("front", "script", "kind", "words"), SCRIPTS)
 async def test_what_a_proxy_refuses_is_told_with_its_name(
-    front: str, script: list[tuple[int, bytes]], kind: type[ProxyError], words: str
+    runtime: Runtime, front: str, script: list[tuple[int, bytes]], kind: type[ProxyError], words: str
 ) -> None:
     async def serve(stream: ByteStream) -> None:
         for size, answer in script:
@@ -285,7 +314,7 @@ async def test_what_a_proxy_refuses_is_told_with_its_name(
         proxies = Proxies.of(f"{front}127.0.0.1:{port}")
         assert proxies.rest is not None
         endpoint = proxies.rest.endpoint
-        for fact in await failures(Addresses(*NOWHERE, proxies=proxies)):
+        for fact in await failures(runtime, Addresses(*NOWHERE, proxies=proxies)):
             assert type(fact.error) is kind
             assert fact.proxy == endpoint
             assert fact.reason == str(fact.error)
@@ -303,7 +332,9 @@ async def test_what_a_proxy_refuses_is_told_with_its_name(
     ("scheme", "script"),
     [("http", []), ("https", []), ("socks4", []), ("socks5", []), ("socks5", GREETED), ("http", [(HEAD, b"HTTP/1.1 2")])],
 )
-async def test_a_proxy_that_is_silent_costs_its_time_and_no_more(scheme: str, script: list[tuple[int, bytes]]) -> None:
+async def test_a_proxy_that_is_silent_costs_its_time_and_no_more(
+    runtime: Runtime, scheme: str, script: list[tuple[int, bytes]]
+) -> None:
     async def serve(stream: ByteStream) -> None:
         for size, answer in script:
             await (read_head(stream) if size == HEAD else read(stream, size))
@@ -312,17 +343,17 @@ async def test_a_proxy_that_is_silent_costs_its_time_and_no_more(scheme: str, sc
 
     async with listening(serve) as port:
         proxies = Proxies.of({"url": f"{scheme}://127.0.0.1:{port}", "timeout_seconds": 0.1})
-        for fact in await failures(Addresses(*NOWHERE, proxies=proxies)):
+        for fact in await failures(runtime, Addresses(*NOWHERE, proxies=proxies)):
             assert fact.error == ProxyTimeout(f"{scheme}://127.0.0.1:{port}", "did not answer within 0.1 s")
 
 
-async def test_a_request_that_has_less_time_than_the_proxy_names_it_as_well() -> None:
+async def test_a_request_that_has_less_time_than_the_proxy_names_it_as_well(runtime: Runtime) -> None:
     async def serve(_: ByteStream) -> None:
         await anyio.sleep_forever()
 
     async with (
         listening(serve) as port,
-        AnyioTransport(Addresses(*NOWHERE, proxies=Proxies.of(f"socks5://127.0.0.1:{port}"))) as transport,
+        runtime.transport(Addresses(*NOWHERE, proxies=Proxies.of(f"socks5://127.0.0.1:{port}"))) as transport,
     ):
         await transport.perform(ping(timeout_us=100_000))
         (fact,) = await facts_until(transport, RequestFailed)
@@ -331,16 +362,16 @@ async def test_a_request_that_has_less_time_than_the_proxy_names_it_as_well() ->
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks4", "socks5"])
-async def test_a_proxy_that_is_not_there_refused(scheme: str) -> None:
+async def test_a_proxy_that_is_not_there_refused(runtime: Runtime, scheme: str) -> None:
     async with listening(carry_http) as port:
         pass
     url = f"{scheme}://127.0.0.1:{port}"
-    for fact in await failures(Addresses(*NOWHERE, proxies=Proxies.of(url))):
+    for fact in await failures(runtime, Addresses(*NOWHERE, proxies=Proxies.of(url))):
         assert fact.error == ProxyRefused(url, "refused the connection")
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-async def test_a_websocket_that_is_dropped_meanwhile_leaves_the_proxy(scheme: str) -> None:
+async def test_a_websocket_that_is_dropped_meanwhile_leaves_the_proxy(runtime: Runtime, scheme: str) -> None:
     come, gone = anyio.Event(), anyio.Event()
 
     async def serve(stream: ByteStream) -> None:
@@ -353,7 +384,7 @@ async def test_a_websocket_that_is_dropped_meanwhile_leaves_the_proxy(scheme: st
 
     async with (
         listening(serve) as port,
-        AnyioTransport(Addresses(*NOWHERE, proxies=Proxies.of(f"{scheme}://127.0.0.1:{port}"))) as transport,
+        runtime.transport(Addresses(*NOWHERE, proxies=Proxies.of(f"{scheme}://127.0.0.1:{port}"))) as transport,
     ):
         with anyio.fail_after(PATIENCE_SECONDS):
             await transport.perform(OpenSocket())
@@ -368,15 +399,20 @@ async def test_a_websocket_that_is_dropped_meanwhile_leaves_the_proxy(scheme: st
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names that this machine was asked for, of which `exchange.invalid` gets an answer."""
     names: list[str] = []
+    really = socket.getaddrinfo
 
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[Any]:
-        await anyio.lowlevel.checkpoint()
-        names.append(host)
-        if host != "exchange.invalid":
+    def getaddrinfo(host: Any, port: int, *rest: Any, **more: Any) -> list[Any]:
+        with suppress(socket.gaierror):
+            return list(really(host, port, flags=socket.AI_NUMERICHOST, type=socket.SOCK_STREAM))
+        name = host.decode() if isinstance(host, bytes) else str(host)
+        only_numeric = more.get("flags", rest[3] if len(rest) == 4 else 0) & socket.AI_NUMERICHOST
+        if not only_numeric:
+            names.append(name)
+        if only_numeric or name != "exchange.invalid":
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", port))]
 
-    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return names
 
 
@@ -394,7 +430,9 @@ LOCAL = {
 
 @pytest.mark.parametrize("remote_dns", [True, False])
 @pytest.mark.parametrize("scheme", REMOTE)
-async def test_who_looks_up_the_name_of_the_exchange(looked_up: list[str], scheme: str, *, remote_dns: bool) -> None:
+async def test_who_looks_up_the_name_of_the_exchange(
+    runtime: Runtime, looked_up: list[str], scheme: str, *, remote_dns: bool
+) -> None:
     seen = b""
 
     async def serve(stream: ByteStream) -> None:
@@ -407,27 +445,27 @@ async def test_who_looks_up_the_name_of_the_exchange(looked_up: list[str], schem
     expected = (REMOTE if remote_dns else LOCAL)[scheme]
     async with listening(serve) as port:
         await failures(
-            Addresses(*NOWHERE, proxies=Proxies.of({"url": f"{scheme}://127.0.0.1:{port}", "remote_dns": remote_dns}))
+            runtime, Addresses(*NOWHERE, proxies=Proxies.of({"url": f"{scheme}://127.0.0.1:{port}", "remote_dns": remote_dns}))
         )
     assert seen == expected
     assert looked_up == ([] if remote_dns else ["exchange.invalid"] * 2)
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-async def test_a_name_that_cannot_be_looked_up_here_is_told_so(looked_up: list[str], scheme: str) -> None:
+async def test_a_name_that_cannot_be_looked_up_here_is_told_so(runtime: Runtime, looked_up: list[str], scheme: str) -> None:
     addresses = Addresses(
         "https://unknown.invalid",
         "wss://unknown.invalid",
         proxies=Proxies.of({"url": f"{scheme}://127.0.0.1:1", "remote_dns": False}),
     )
-    for fact in await failures(addresses):
+    for fact in await failures(runtime, addresses):
         assert isinstance(fact.error, ProxyUnreachableTarget)
         assert "unknown.invalid cannot be looked up here" in fact.reason
     assert looked_up == ["unknown.invalid"] * 2
 
 
 @pytest.mark.parametrize("scheme", CARRIERS)
-async def test_a_connection_that_breaks_names_the_proxy_that_it_went_through(scheme: str) -> None:
+async def test_a_connection_that_breaks_names_the_proxy_that_it_went_through(runtime: Runtime, scheme: str) -> None:
     scopes: list[anyio.CancelScope] = []
 
     async def serve(stream: ByteStream) -> None:
@@ -437,7 +475,7 @@ async def test_a_connection_that_breaks_names_the_proxy_that_it_went_through(sch
 
     async with serve_sandbox() as sandbox, listening(serve) as port:
         proxies = Proxies.of(f"{scheme}://127.0.0.1:{port}")
-        async with AnyioTransport(Addresses(sandbox.rest_url, sandbox.ws_url, proxies=proxies)) as transport:
+        async with runtime.transport(Addresses(sandbox.rest_url, sandbox.ws_url, proxies=proxies)) as transport:
             await transport.perform(OpenSocket())
             await facts_until(transport, Connected)
             scopes[0].cancel()
@@ -455,12 +493,13 @@ async def test_a_connection_that_breaks_names_the_proxy_that_it_went_through(sch
 
 
 async def test_rest_and_websocket_take_a_way_each_and_the_log_names_it_once_a_connection(
+    runtime: Runtime,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="backpack_runtime.proxies")
     async with serve_sandbox() as sandbox, listening(carry_http) as http, listening(carry_socks5) as socks:
         proxies = Proxies.of({"http": f"http://user:canary@127.0.0.1:{http}", "websocket": f"socks5h://127.0.0.1:{socks}"})
-        async with AnyioTransport(Addresses(sandbox.rest_url, sandbox.ws_url, proxies=proxies)) as transport:
+        async with runtime.transport(Addresses(sandbox.rest_url, sandbox.ws_url, proxies=proxies)) as transport:
             await transport.perform(OpenSocket())
             await facts_until(transport, Connected)
             for number in (1, 2):
@@ -472,18 +511,18 @@ async def test_rest_and_websocket_take_a_way_each_and_the_log_names_it_once_a_co
     ]
 
 
-async def test_a_client_raises_the_typed_error_of_its_proxy() -> None:
+async def test_a_client_raises_the_typed_error_of_its_proxy(runtime: Runtime) -> None:
     async def refuse(stream: ByteStream) -> None:
         await read_head(stream)
         await stream.send(b"HTTP/1.1 407 No\r\n\r\n")
 
     async with listening(refuse) as port:
         with pytest.raises(ProxyAuthFailed, match=f"proxy http://127.0.0.1:{port} refused the credentials"):
-            async with BackpackClient(proxies=f"http://user:canary@127.0.0.1:{port}"):
+            async with BackpackClient(runtime=runtime.name, proxies=f"http://user:canary@127.0.0.1:{port}"):
                 pass
 
 
-async def test_a_client_goes_on_trying_and_counts_what_fails_at_the_proxy() -> None:
+async def test_a_client_goes_on_trying_and_counts_what_fails_at_the_proxy(runtime: Runtime) -> None:
     refusing = False
 
     async def serve(stream: ByteStream) -> None:
@@ -493,7 +532,12 @@ async def test_a_client_goes_on_trying_and_counts_what_fails_at_the_proxy() -> N
     async with serve_sandbox() as sandbox, listening(serve) as port:
         proxies = f"http://127.0.0.1:{port}"
         async with BackpackClient(
-            ["SOL_USDC"], channels=["trades"], rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, proxies=proxies
+            ["SOL_USDC"],
+            channels=["trades"],
+            rest_url=sandbox.rest_url,
+            ws_url=sandbox.ws_url,
+            proxies=proxies,
+            runtime=runtime.name,
         ) as client:
             with anyio.fail_after(PATIENCE_SECONDS):
                 refusing = True
@@ -514,7 +558,9 @@ async def _some(client: BackpackClient, kind: type[LinkDown], count: int) -> Asy
                 return
 
 
-async def test_the_client_s_own_sandbox_is_proxied_only_when_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_client_s_own_sandbox_is_proxied_only_when_that_is_said(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     used = 0
 
     async def serve(stream: ByteStream) -> None:
@@ -525,7 +571,7 @@ async def test_the_client_s_own_sandbox_is_proxied_only_when_that_is_said(monkey
     async with listening(serve) as port:
         monkeypatch.setenv("CRYPTOFEED_PROXY_ENABLED", "true")
         monkeypatch.setenv("CRYPTOFEED_PROXY_DEFAULT__HTTP__URL", f"http://127.0.0.1:{port}")
-        async with BackpackClient(sandbox=True):
+        async with BackpackClient(sandbox=True, runtime=runtime.name):
             assert used == 0
-        async with BackpackClient(sandbox=True, proxies=f"http://127.0.0.1:{port}"):
+        async with BackpackClient(sandbox=True, runtime=runtime.name, proxies=f"http://127.0.0.1:{port}"):
             assert used > 0
