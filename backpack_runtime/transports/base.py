@@ -185,6 +185,7 @@ class SocketTransport(ABC, Generic[SocketT]):
         if self._socket is not None:
             self._socket.scope.cancel()
             self._socket = None
+            self._inbox.forget_websocket()
 
     def _report(self, socket: SocketT, facts: Iterable[Fact]) -> None:
         # Cancellation takes effect at the next wait only, so a dropped socket may still have something to say.

@@ -77,7 +77,7 @@ client pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
 socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
 """
     )
-    command = [_found("danted"), "-f", str(config)]
+    command = [_found("danted"), "-f", str(config), "-p", str(setup.folder / "danted.pid")]
     if not setup.password:
         return command
     # Its users are those of the system. It gets a system of its own instead, in a namespace that nobody else sees.
