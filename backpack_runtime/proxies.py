@@ -143,7 +143,11 @@ class ProxySettings:
             enabled = _as_bool(settings.get("enabled", False))
             if enabled is None:
                 raise InvalidProxy(f"{ENVIRONMENT_PREFIX}ENABLED is neither true nor false")
-            return cls(enabled=enabled, default=settings.get("default"), exchanges=exchanges)
+            try:
+                return cls(enabled=enabled, default=settings.get("default"), exchanges=exchanges)
+            except InvalidProxy as invalid:
+                problem = str(invalid)
+            raise InvalidProxy(f"{ENVIRONMENT_PREFIX}*: {problem}")
         finally:
             settings = exchanges = environment = None  # type: ignore[assignment]
 
