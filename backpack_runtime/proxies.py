@@ -131,25 +131,13 @@ class ProxySettings:
             InvalidProxy: a variable is unknown or its value impossible.
         """
         try:
-            settings = _nested(os.environ if environment is None else environment)
-            if isinstance(settings, str):
-                raise InvalidProxy(f"{ENVIRONMENT_PREFIX}*: {settings}")
-            unknown = sorted(settings.keys() - {"enabled", "default", "exchanges"})
-            exchanges = settings.get("exchanges") or {}
-            if unknown or not isinstance(exchanges, Mapping):
-                raise InvalidProxy(
-                    f"{ENVIRONMENT_PREFIX}*: there are ENABLED, DEFAULT__... and EXCHANGES__<NAME>__..., and no others"
-                )
-            enabled = _as_bool(settings.get("enabled", False))
-            if enabled is None:
-                raise InvalidProxy(f"{ENVIRONMENT_PREFIX}ENABLED is neither true nor false")
-            try:
-                return cls(enabled=enabled, default=settings.get("default"), exchanges=exchanges)
-            except InvalidProxy as invalid:
-                problem = str(invalid)
-            raise InvalidProxy(f"{ENVIRONMENT_PREFIX}*: {problem}")
+            read = _read_environment(os.environ if environment is None else environment)
+            if isinstance(read, str):
+                raise InvalidProxy(f"{ENVIRONMENT_PREFIX}*: {read}")
+            return read
         finally:
-            settings = exchanges = environment = None  # type: ignore[assignment]
+            # For tools that print the locals of every frame of a traceback.
+            del environment
 
     def __repr__(self) -> str:
         return f"ProxySettings(enabled={self.enabled}, default={self.default}, exchanges={self.exchanges})"
@@ -314,6 +302,23 @@ def _as_bool(value: object) -> bool | None:
         return value
     text = value.strip().lower() if isinstance(value, str) else ""
     return True if text in _TRUE else False if text in _FALSE else None
+
+
+def _read_environment(environment: Mapping[str, str]) -> ProxySettings | str:
+    """The settings that variables describe, or what is wrong with them."""
+    settings = _nested(environment)
+    if isinstance(settings, str):
+        return settings
+    exchanges = settings.get("exchanges", {})
+    if settings.keys() - {"enabled", "default", "exchanges"} or not isinstance(exchanges, Mapping):
+        return "there are ENABLED, DEFAULT__... and EXCHANGES__<NAME>__..., and no others"
+    enabled = _as_bool(settings.get("enabled", False))
+    if enabled is None:
+        return "ENABLED is neither true nor false"
+    try:
+        return ProxySettings(enabled=enabled, default=settings.get("default"), exchanges=exchanges)
+    except InvalidProxy as invalid:
+        return str(invalid)
 
 
 def _nested(environment: Mapping[str, str]) -> dict[str, Any] | str:

@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.errors import LocalProtocolError
+from backpack_proto.inputs import Open
+from backpack_proto.machine import Now
 from backpack_runtime import proxies as module
 from backpack_runtime.addresses import Addresses
 from backpack_runtime.client import BackpackClient
@@ -373,6 +375,16 @@ def test_a_client_takes_the_environment_but_its_own_sandbox_does_not(monkeypatch
     assert endpoints(BackpackClient(proxies={"ws": TWO})._proxies) == (ONE, TWO)
     assert endpoints(BackpackClient(sandbox=True)._proxies) == (None, None)
     assert endpoints(BackpackClient(sandbox=True, proxies=TWO)._proxies) == (TWO, TWO)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "seconds"),
+    [(None, 15), ({"http": ONE}, 15), (ONE, 45), ({"ws": {"url": TWO, "timeout_seconds": 5}, "timeout_seconds": 50}, 20)],
+)
+def test_a_session_gives_up_only_after_the_proxy_has_used_up_its_time(proxies: Any, seconds: int) -> None:
+    session = BackpackClient(proxies=proxies)._session
+    session.handle(Open(), Now(0, 0))
+    assert session.deadline == seconds * 1_000_000
 
 
 def test_a_client_refuses_a_bad_proxy_before_it_connects() -> None:
