@@ -185,7 +185,7 @@ async def _dial_http(
         failure = await _connect(stream, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", target, proxy)
         tunnel = stream if failure is None else failure
     except ProxyError as error:
-        tunnel = error.with_traceback(None)
+        tunnel = error
     except anyio.EndOfStream:
         tunnel = ProxyRefused(proxy.endpoint, "closed the connection before it had answered")
     except BROKEN as error:

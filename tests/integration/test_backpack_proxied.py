@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import traceback
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -29,9 +31,11 @@ from backpack_proto.outputs import DropSocket, HttpRequest, LinkDown, OpenSocket
 from backpack_proto.wire import subscribe_text
 from backpack_runtime.addresses import Addresses
 from backpack_runtime.client import BackpackClient
+from backpack_runtime.dialing import ANYIO_STREAMS, dial
 from backpack_runtime.outgoing import BROKEN
 from backpack_runtime.proxies import (
     Proxies,
+    Proxy,
     ProxyAuthFailed,
     ProxyError,
     ProxyRefused,
@@ -509,6 +513,42 @@ async def test_rest_and_websocket_take_a_way_each_and_the_log_names_it_once_a_co
         f"proxy: transport=websocket exchange=backpack scheme=socks5 endpoint=127.0.0.1:{socks}",
         f"proxy: transport=http exchange=backpack scheme=http endpoint=127.0.0.1:{http}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "script"),
+    [
+        ("http", [(HEAD, b"HTTP/1.1 407 No\r\n\r\n")]),
+        ("http", [(HEAD, b"HTTP/1.1 20")]),
+        ("http", [(HEAD, b"SSH\r\n\r\n")]),
+        ("socks5", [*OFFERED_PASSWORD, (13, b"\x01\x01")]),
+        ("socks5", [*OFFERED_PASSWORD, (13, b"")]),
+        ("socks5", [(4, b"\xff\xff")]),
+    ],
+)
+async def test_no_failure_has_a_password_in_the_locals_of_its_frames(
+    runtime: Runtime, scheme: str, script: list[tuple[int, bytes]]
+) -> None:
+    async def serve(stream: ByteStream) -> None:
+        for size, answer in script:
+            await (read_head(stream) if size == HEAD else read(stream, size))
+            await stream.send(answer)
+
+    told: list[traceback.TracebackException] = []
+    async with listening(serve) as port:
+        proxy = Proxy.parse(f"{scheme}://user:canary@127.0.0.1:{port}")
+        try:
+            await dial("exchange.invalid", 443, proxy, 5, streams=ANYIO_STREAMS)
+        except ProxyError as error:
+            told.append(traceback.TracebackException.from_exception(error, capture_locals=True))
+        for fact in await failures(runtime, Addresses(*NOWHERE, proxies=Proxies(proxy, proxy))):
+            assert fact.error is not None
+            told.append(traceback.TracebackException.from_exception(fact.error, capture_locals=True))
+    text = "".join(line for one in told for line in one.format())
+    assert len(told) == 3
+    assert text.count(f"127.0.0.1:{port}") >= 3
+    for needle in ("canary", b64encode(b"user:canary").decode()):
+        assert needle not in text
 
 
 async def test_a_client_raises_the_typed_error_of_its_proxy(runtime: Runtime) -> None:
