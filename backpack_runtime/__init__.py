@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from .pump import Pump
     from .sandbox import Sandbox, serve_sandbox
     from .transport import Transport
+    from .transports.mock import MockTransport
 
 __all__ = [
     "BackpackClient",
     "DeliverySnapshot",
     "InvalidProxy",
+    "MockTransport",
     "Proxies",
     "Proxy",
     "ProxyError",
@@ -38,6 +40,7 @@ _HOMES = {
     "BackpackClient": ".client",
     "DeliverySnapshot": ".delivery",
     "InvalidProxy": ".proxy",
+    "MockTransport": ".transports.mock",
     "Proxies": ".proxies",
     "Proxy": ".proxy",
     "ProxyError": ".proxy",
