@@ -37,7 +37,7 @@ class Transport(Protocol):
 
     Facts are handed over in batches, one for each socket read, in the order of the wire. After `DropSocket` nothing is heard
     of that socket; after `OpenSocket` comes `Connected` and later one `Disconnected`, or one `ConnectFailed`; every
-    `SendRequest` is answered once.
+    `SendRequest` is answered once. A transport is an async context manager as well.
     """
 
     def now(self) -> Now:

@@ -2,7 +2,8 @@
 
 Every websocket has a session and a connector of its own, whose end is its end. Pings and Close frames come as messages, for the core
 answers the ones and this module the others. Messages are taken one by one, but `receive` waits only when aiohttp has none left, so
-all that one read of the socket brought reaches the pump in one batch.
+all that one read of the socket brought reaches the pump in one batch. aiohttp tells of no bytes that do not complete a message, so there
+is no `BytesReceived`: of a message that takes longer than the link may be silent, nothing is heard.
 """
 
 from __future__ import annotations

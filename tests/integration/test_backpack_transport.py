@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import anyio
 import pytest
 from anyio import TypedAttributeProvider
 from anyio.abc import ByteStream, SocketAttribute
 
+from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import (
     Connected,
     ConnectFailed,
@@ -30,7 +34,9 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.wire import subscribe_text
 from backpack_runtime.addresses import Addresses
+from backpack_runtime.client import BackpackClient
 from backpack_runtime.sandbox import serve_sandbox
+from backpack_runtime.transports.aiohttp import AiohttpTransport
 from transports import MOCKS, PATIENCE_SECONDS, SOCKETS, Runtime, ToExchange, facts_until, request, to_sandbox, to_server
 
 pytestmark = pytest.mark.anyio
@@ -182,3 +188,41 @@ async def test_an_action_that_is_none_is_a_bug(exchange: ToExchange) -> None:
     async with exchange.connect() as transport:
         with pytest.raises(TypeError, match="LinkUp"):
             await transport.perform(LinkUp(attempt=1))  # type: ignore[arg-type]  # that is the point
+
+
+WITHOUT_AIOHTTP = """
+import sys
+sys.modules["aiohttp"] = None
+from backpack_runtime import BackpackClient
+try:
+    BackpackClient(runtime="aiohttp")
+except Exception as error:
+    print(type(error).__name__, error)
+try:
+    import backpack_runtime.transports.aiohttp
+except ImportError as error:
+    print(error)
+BackpackClient(runtime="anyio")
+"""
+
+
+def test_aiohttp_is_an_extra_and_says_so_when_it_is_missing() -> None:
+    output = subprocess.run(
+        [sys.executable, "-c", WITHOUT_AIOHTTP], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+    needed = 'the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"'
+    assert output.splitlines() == [f"LocalProtocolError {needed}", needed]
+
+
+def test_aiohttp_does_not_run_on_trio() -> None:
+    async def enter() -> None:
+        async with AiohttpTransport(Addresses()):
+            pass
+
+    with pytest.raises(LocalProtocolError, match="asyncio only"):
+        anyio.run(enter, backend="trio")
+
+
+def test_there_are_no_other_runtimes() -> None:
+    with pytest.raises(LocalProtocolError, match="anyio, aiohttp"):
+        BackpackClient(runtime="curio")

@@ -54,7 +54,9 @@ IMPURE = {
     "logging",
     "subprocess",
     "aiohttp",
+    "aiohttp_socks",
     "h11",
+    "python_socks",
     "wsproto",
 }
 
