@@ -231,6 +231,7 @@ class MockTransport:
     def _end(self) -> None:
         self._state = _State.CLOSED
         self._held.clear()
+        self._inbox.forget_websocket()
 
     def _time_out(self) -> list[Fact]:
         """The ends of the requests whose time is over."""

@@ -99,6 +99,10 @@ async def test_after_a_drop_and_after_an_end_nothing_goes_out() -> None:
     assert transport.performed == [OpenSocket(), DropSocket()]
     with pytest.raises(LocalProtocolError):
         transport.feed(TextReceived(b""))
+    await transport.perform(REQUEST)
+    assert [type(fact) for fact in await transport.next(None)] == [RequestFailed], (
+        "what nobody has fetched goes with the socket"
+    )
 
 
 async def test_text_behind_a_close_is_refused_and_other_frames_vanish() -> None:
