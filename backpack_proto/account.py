@@ -66,6 +66,9 @@ RETRY_CEILING_US = 30_000_000
 AUDIT_US = 60_000_000
 OVERLAP_MS = 60_000
 """How far before the last known fill the fills are read again: they may become visible out of order."""
+GRAIN_MS = 600_000
+"""Fills are read from a whole multiple of this on: a little more, so that the same ten minutes give the same request, which is what
+finds the answer in a recording."""
 REMEMBERED_FILLS = 100_000
 REMEMBERED_ORDERS = 20_000
 ANSWER_US = 30_000_000
@@ -244,7 +247,7 @@ class Account:
         self._awaiting = True
         self._timer_us = now.mono_us + ANSWER_US
         if what is Read.FILLS:
-            since_ms = (self._since_ms or 0) - OVERLAP_MS
+            since_ms = ((self._since_ms or 0) - OVERLAP_MS) // GRAIN_MS * GRAIN_MS
             return ReadAccount(attempt=self._attempt, what=what, since_ms=since_ms, offset=self._readings.fills_offset)
         if order is not None:
             return ReadAccount(attempt=self._attempt, what=what, order_id=order.order_id, symbol=order.symbol)

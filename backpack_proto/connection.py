@@ -11,6 +11,9 @@ least PROBATION_US after it opened: an exchange that accepts and then drops is b
 After `DropSocket` nothing more is heard of that socket, so a late `Connected` or `Disconnected` is an error of the runtime and is
 refused. `Open` while a link is wanted and `Close` while none is are harmless; `Open` while DRAINING is refused, for it would have
 to overtake `Closed`.
+
+Where somebody else makes the connections, `dials=False`, the machine asks for none and sets no timer for one: it stays CONNECTING
+until it hears how an attempt went, and each `LinkDown` says how long that somebody should wait.
 """
 
 from __future__ import annotations
@@ -83,11 +86,14 @@ TRANSITIONS = Transitions(
         (_S.CONNECTING, Close, _S.CLOSED),
         (_S.CONNECTING, Connected, _S.OPEN),
         (_S.CONNECTING, ConnectFailed, _S.BACKING_OFF),
+        (_S.CONNECTING, ConnectFailed, _S.CONNECTING),
         (_S.CONNECTING, TimerFired, _S.BACKING_OFF),
         (_S.OPEN, Open, _S.OPEN),
         (_S.OPEN, Close, _S.DRAINING),
         (_S.OPEN, Disconnected, _S.BACKING_OFF),
+        (_S.OPEN, Disconnected, _S.CONNECTING),
         (_S.OPEN, GiveUp, _S.BACKING_OFF),
+        (_S.OPEN, GiveUp, _S.CONNECTING),
         (_S.OPEN, Heard, _S.OPEN),
         (_S.BACKING_OFF, Open, _S.BACKING_OFF),
         (_S.BACKING_OFF, Close, _S.CLOSED),
@@ -106,13 +112,15 @@ TRANSITIONS = Transitions(
 class Connection:
     """Keeps one websocket open from `Open` to `Close`.
 
-    `random` draws the backoff delays and nothing else; seeded alike, two connections act alike. All durations are in microseconds.
+    `random` draws the backoff delays and nothing else; seeded alike, two connections act alike. `dials` is false where somebody else
+    makes the connections. All durations are in microseconds.
     """
 
     def __init__(
         self,
         random: Random,
         *,
+        dials: bool = True,
         backoff_base_us: int = BACKOFF_BASE_US,
         backoff_cap_us: int = BACKOFF_CAP_US,
         connect_timeout_us: int = CONNECT_TIMEOUT_US,
@@ -120,6 +128,7 @@ class Connection:
         drain_timeout_us: int = DRAIN_TIMEOUT_US,
     ) -> None:
         self._jitter = random
+        self._dials = dials
         self._backoff_base_us = backoff_base_us
         self._backoff_cap_us = backoff_cap_us
         self._connect_timeout_us = connect_timeout_us
@@ -190,7 +199,7 @@ class Connection:
         if self._state not in (ConnectionState.IDLE, ConnectionState.CLOSED):
             return []
         self._attempts = 0
-        return [self._connect(given, now)]
+        return self._connect(given, now)
 
     def _close(self, given: Close, now: Now) -> list[Output]:
         match self._state:
@@ -206,16 +215,16 @@ class Connection:
 
     def _fire(self, given: TimerFired, now: Now) -> list[Output]:
         if self._state is ConnectionState.BACKING_OFF:
-            return [self._connect(given, now)]
+            return self._connect(given, now)
         if self._state is ConnectionState.DRAINING:
             return [DropSocket(), self._end(given)]
         reason = f"no connection within {self._connect_timeout_us / 1_000_000:g} s"
         return [DropSocket(), self._back_off(given, now, reason, None)]
 
-    def _connect(self, given: ConnectionInput, now: Now) -> OpenSocket:
+    def _connect(self, given: ConnectionInput, now: Now) -> list[Output]:
         self._attempts += 1
-        self._enter(ConnectionState.CONNECTING, given, now.mono_us + self._connect_timeout_us)
-        return OpenSocket()
+        self._enter(ConnectionState.CONNECTING, given, now.mono_us + self._connect_timeout_us if self._dials else None)
+        return [OpenSocket()] if self._dials else []
 
     def _back_off(
         self, given: ConnectionInput, now: Now, reason: str, code: int | None, error: BackpackError | None = None
@@ -225,7 +234,10 @@ class Connection:
         ceiling_us = min(self._backoff_cap_us, self._backoff_base_us * 2**doublings)
         # Not 0: a timer that sets the next one must set it in the future.
         retry_us = self._jitter.randint(1, ceiling_us)
-        self._enter(ConnectionState.BACKING_OFF, given, now.mono_us + retry_us)
+        if self._dials:
+            self._enter(ConnectionState.BACKING_OFF, given, now.mono_us + retry_us)
+        else:
+            self._connect(given, now)
         return LinkDown(reason=reason, code=code, retry_us=retry_us, error=error)
 
     def _end(self, given: ConnectionInput) -> Closed:

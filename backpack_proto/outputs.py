@@ -118,7 +118,7 @@ class LinkDown(Event, frozen=True, gc=False, kw_only=True):
     code: int | None
     """Close code of RFC 6455, None when there never was a connection."""
     retry_us: int
-    """How long until the next try."""
+    """How long until the next try; where somebody else makes the connections, how long it should wait."""
     error: BackpackError | None = None
     """The reason as a type, where the runtime has one of its own: a proxy that failed, above all."""
 
@@ -187,14 +187,19 @@ class FrameDropped(Event, frozen=True, gc=False, kw_only=True):
 
 
 class BookSynced(Event, frozen=True, gc=False, kw_only=True):
-    """A book is live: snapshot and stream join without a hole."""
+    """A book is live: snapshot and stream join without a hole.
+
+    It is told as the snapshot had it; what the stream has changed since follows as `BookChanged`, so that whoever applies the deltas
+    of those has the book at every update id, as far as the levels of the snapshot reach (docs/protocol.md 5.1).
+    """
 
     stream: str
     symbol: str
     last: int
+    """The update id of the snapshot, which may lie behind the last one of the run before."""
     engine_us: int
     bids: tuple[Level, ...]
-    """Best first, as many as the session was asked to hand out."""
+    """Every level that is known, best first."""
     asks: tuple[Level, ...]
 
 

@@ -2,7 +2,8 @@
 
 Theory of operation; the steps are those of docs/protocol.md 5.2. A stream is IDLE until it is requested. Then it is SYNCING:
 frames are kept while a snapshot is fetched, which is asked for at once, for a quiet market may send no frame for half a minute.
-The snapshot is the book's beginning, and every kept frame must join on to it.
+The snapshot is the book's beginning, and every kept frame must join on to it; it and each of them is told, as if they had come
+in order.
 
 No frame yet says nothing about the subscription: it is never acknowledged, so a change may have fallen between the snapshot and
 the subscription's start. Such a snapshot is held, SETTLING, until the first frame joins on to it, or until one that was asked
@@ -227,14 +228,13 @@ class BookSequencer:
         if self._check is not None:
             self._check.delta_applied(delta)
         if verdict is Verdict.OPEN and self._check is None:
-            return (self._changed(delta, last + 1),)
+            return (self._changed(book, delta, last + 1),)
         confirmed = self._judge(delta, verdict, now)
         if self.state is not SyncState.LIVE:
             return confirmed
-        return [self._changed(delta, last + 1), *confirmed, *self._finish_check(delta, now)]
+        return [self._changed(book, delta, last + 1), *confirmed, *self._finish_check(delta, now)]
 
-    def _changed(self, delta: Depth, first: int) -> BookChanged:
-        book = self.book
+    def _changed(self, book: Book, delta: Depth, first: int) -> BookChanged:
         return BookChanged(
             stream=self.stream,
             symbol=self.symbol,
@@ -304,14 +304,31 @@ class BookSequencer:
             reason = f"the snapshot is too old: it ends at {snapshot.last}, the stream needs {needed}"
             return self._without_snapshot(reason, now, retry_us=TOO_OLD_RETRY_US)
         self._may_straddle = not buffer
+        told: list[SequencerOutput] = [self._synced(snapshot)]
+        sound = snapshot.sound
         for delta in buffer:
+            first = snapshot.last + 1
             snapshot.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
+            sound = sound and snapshot.sound
+            told.append(self._changed(snapshot, delta, first))
         buffer.clear()
         self._held = None
-        if not snapshot.sound:
+        if not sound:
+            # Those frames are spent, so only a snapshot that contains them can be a beginning.
+            self._floor = snapshot.last
             self.state = TRANSITIONS.step(self.state, given, SyncState.SYNCING)
             return self._without_snapshot("the snapshot does not fit the stream: the book is crossed or used up", now)
-        return self._go_live(snapshot, given, now)
+        return [*told, *self._go_live(snapshot, given, now)]
+
+    def _synced(self, snapshot: Book) -> BookSynced:
+        return BookSynced(
+            stream=self.stream,
+            symbol=self.symbol,
+            last=snapshot.last,
+            engine_us=snapshot.engine_us,
+            bids=snapshot.bids(),
+            asks=snapshot.asks(),
+        )
 
     def _go_live(self, snapshot: Book, given: SnapshotArrived | Depth, now: Now) -> Sequence[SequencerOutput]:
         self.book.take_over(snapshot)
@@ -321,15 +338,7 @@ class BookSequencer:
         self._asked_us = None
         self._live_since_us = now.mono_us
         self._timer_us = now.mono_us + FIRST_AUDIT_US if self._audits else None
-        synced = BookSynced(
-            stream=self.stream,
-            symbol=self.symbol,
-            last=book.last,
-            engine_us=book.engine_us,
-            bids=book.bids(self._levels),
-            asks=book.asks(self._levels),
-        )
-        return [synced, *self._judge(given, self._tops.restart(book), now)]
+        return self._judge(given, self._tops.restart(book), now)
 
     def _without_snapshot(self, reason: str, now: Now, *, retry_us: int = RETRY_US) -> Sequence[SequencerOutput]:
         if self._check is not None:

@@ -67,21 +67,28 @@ class Scheme(StrEnum):
 class Signer:
     """Signs REST requests and private subscriptions with one set of credentials, in one scheme.
 
-    `window_ms` is how long a signature is good for, 1 to `MAX_WINDOW_MS`.
+    `window_ms` is how long a signature is good for, 1 to `MAX_WINDOW_MS`. `api_key` is what `X-API-Key` carries in the `request`
+    scheme, for whoever has another one than the public key; all else that is signed names the public key.
 
     Raises:
         LocalProtocolError: the window is out of range, or there is no such scheme.
     """
 
-    __slots__ = ("_credentials", "_scheme", "_window_ms")
+    __slots__ = ("_credentials", "_request_api_key", "_scheme", "_window_ms")
 
     def __init__(
-        self, credentials: Credentials, *, scheme: str = Scheme.INSTRUCTION, window_ms: int = DEFAULT_WINDOW_MS
+        self,
+        credentials: Credentials,
+        *,
+        scheme: str = Scheme.INSTRUCTION,
+        window_ms: int = DEFAULT_WINDOW_MS,
+        api_key: str | None = None,
     ) -> None:
         _check_window(window_ms, MAX_WINDOW_MS)
         if scheme not in list(Scheme):
             raise LocalProtocolError(f"scheme is one of {', '.join(Scheme)}")
         self._credentials = credentials
+        self._request_api_key = credentials.api_key if api_key is None else api_key
         self._scheme = Scheme(scheme)
         self._window_ms = window_ms
 
@@ -113,7 +120,9 @@ class Signer:
         """
         if self._scheme is Scheme.REQUEST:
             text = request_text(request.method, request.target, request.body, timestamp_us=unix_us)
-            signed = signed_headers(self._credentials, text, timestamp=unix_us, window_ms=self._window_ms)
+            signed = signed_headers(
+                self._credentials, text, timestamp=unix_us, window_ms=self._window_ms, api_key=self._request_api_key
+            )
             return signed + self._credentials.passphrase_header()
         timestamp_ms = unix_us // 1000
         string = signing_string(instruction, parameters, timestamp_ms=timestamp_ms, window_ms=self._window_ms)
@@ -209,12 +218,17 @@ def request_text(method: str, path: str, body: bytes, *, timestamp_us: int) -> b
     return f"{timestamp_us}{method.upper()}{path}".encode() + body
 
 
-def signed_headers(credentials: Credentials, text: str | bytes, *, timestamp: int, window_ms: int) -> Headers:
-    """Return the four headers of a signed request; `timestamp` is in the scheme's unit, the same that stands in `text`."""
+def signed_headers(
+    credentials: Credentials, text: str | bytes, *, timestamp: int, window_ms: int, api_key: str | None = None
+) -> Headers:
+    """Return the four headers of a signed request; `timestamp` is in the scheme's unit, the same that stands in `text`.
+
+    `api_key` is the public key unless another one is given.
+    """
     return (
         ("X-Timestamp", str(timestamp)),
         ("X-Window", str(window_ms)),
-        ("X-API-Key", credentials.api_key),
+        ("X-API-Key", credentials.api_key if api_key is None else api_key),
         ("X-Signature", credentials.sign(text)),
     )
 

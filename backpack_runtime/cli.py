@@ -173,6 +173,22 @@ def _replay(parsed: argparse.Namespace) -> int:
         return replay(parsed.file, as_json=parsed.json)
 
 
+def _parity(parsed: argparse.Namespace) -> int:
+    from .presentation.shadowing import ParityOptions, compare_feeds  # noqa: PLC0415 - see the module's docstring
+
+    if parsed.sandbox and (parsed.sandbox_url or parsed.ca_file):
+        return _complain("--sandbox starts an exchange of its own: no --sandbox-url or --ca-file", USAGE)
+    options = ParityOptions(
+        symbols=tuple(parsed.symbols),
+        sandbox=parsed.sandbox,
+        sandbox_url=parsed.sandbox_url,
+        ca_file=parsed.ca_file,
+        seconds=parsed.seconds,
+        as_json=parsed.json,
+    )
+    return compare_feeds(options)
+
+
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """Let signals end the program inside the block, at once; after it they are held back as before."""
@@ -292,6 +308,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.set_defaults(run=_replay)
     replay.add_argument("file", metavar="FILE", help="the recording; - is standard input")
     replay.add_argument("--json", action="store_true", help="one JSON object an event and line")
+    _add_parity(commands, shared)
     return parser
 
 
@@ -335,6 +352,28 @@ def _proxy(text: str) -> Proxy:
         return Proxy.parse(text)
     except InvalidProxy as invalid:
         raise argparse.ArgumentTypeError(str(invalid)) from None
+
+
+def _add_parity(commands: argparse._SubParsersAction[_Parser], shared: _Parser) -> None:
+    parity = commands.add_parser(
+        "parity",
+        parents=[shared],
+        help="compare the native feed with the one by ccxt",
+        description="Run cryptofeed's two Backpack feeds side by side on the same exchange, and compare trades, tops of books and latency."
+        " Needs the extras cryptofeed and ccxt. The exit code is 1 when the feeds differ.",
+    )
+    parity.set_defaults(run=_parity)
+    parity.add_argument(
+        "symbols", nargs="*", metavar="SYMBOL", default=["SOL-USDC"], help="normalised, such as SOL-USDC (the default)"
+    )
+    parity.add_argument("--seconds", type=_positive, default=30.0, metavar="N", help="for how long (default: 30)")
+    parity.add_argument("--json", action="store_true", help="one JSON object in the place of the table")
+    where = parity.add_argument_group("which exchange", "Backpack itself, unless one of these is given.")
+    where.add_argument("--sandbox", action="store_true", help="a simulated exchange that is started along")
+    where.add_argument(
+        "--sandbox-url", metavar="URL", help="one that is running: the REST address that `backpack-feed sandbox` prints"
+    )
+    where.add_argument("--ca-file", type=Path, metavar="FILE", help="trust these authorities (PEM) instead of the system's")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ class BackpackClient(RestMethods):
             transport: drive this one instead of a runtime's sockets, such as a `MockTransport`.
             signer: signs private subscriptions and calls; the sandbox has one of its own for who has none.
             follow_account: keep the ledger of the account, `account`, and tell of all that changes in it.
-            book_levels: how many levels a side the events of a book carry, at least 1.
+            book_levels: how many levels a side `BookChanged` carries, at least 1; `BookSynced` has all.
             slow_consumer: what happens to market data that are not fetched in time.
             buffer: how many events may wait before that happens.
             compression: offer permessage-deflate: a fifth of the bytes for several times the work.

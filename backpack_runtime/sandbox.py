@@ -218,13 +218,17 @@ async def serve_sandbox(
                 if ssl_context is None:
                     await sandbox.serve(stream)
                     return
+                encrypted: TLSStream | None = None
                 try:
                     encrypted = await TLSStream.wrap(
                         stream, server_side=True, ssl_context=ssl_context, standard_compatible=False
                     )
                 except BROKEN:
-                    await anyio.aclose_forcefully(stream)
                     return
+                finally:
+                    # The end of the sandbox may come before that of the handshake.
+                    if encrypted is None:
+                        await anyio.aclose_forcefully(stream)
                 await sandbox.serve(encrypted)
 
             async with anyio.create_task_group() as tasks:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import anyio
+from msgspec.structs import replace
 from rich.console import Console, Group
 from rich.live import Live
 
 from backpack_proto.errors import BackpackError, LocalProtocolError
+from backpack_proto.outputs import BookSynced
 from backpack_proto.payloads import Event
 from backpack_proto.streams import Channel, parse_channel
 from backpack_runtime.addresses import REST_URL, WS_URL
@@ -99,7 +101,7 @@ def _client(options: WatchOptions) -> BackpackClient:
 
 async def _show(client: BackpackClient, options: WatchOptions) -> None:
     if options.as_json:
-        await _show_json(client)
+        await _show_json(client, options.depth)
         return
     console = Console()
     board = _board(client, options)
@@ -109,10 +111,13 @@ async def _show(client: BackpackClient, options: WatchOptions) -> None:
         await _show_lines(client, board)
 
 
-async def _show_json(client: BackpackClient) -> None:
+async def _show_json(client: BackpackClient, depth: int) -> None:
     output = Output()
     batch: list[Event] = []
     async for event in client:
+        if isinstance(event, BookSynced):
+            # It has every level, of use only to who has the deltas of the changes, too.
+            event = replace(event, bids=event.bids[:depth], asks=event.asks[:depth])  # noqa: PLW2901 - the same, cut off
         batch.append(event)
         if len(batch) >= BATCH_EVENTS or not client.delivery.waiting:
             await output.send(json_lines(batch))

@@ -28,16 +28,18 @@ class Socket(Enum):
 
 
 class BackoffMachine(RuleBasedStateMachine):
-    @initialize(seed=st.integers(0, 2**32))
-    def start(self, seed: int) -> None:
+    @initialize(seed=st.integers(0, 2**32), dials=st.booleans())
+    def start(self, seed: int, *, dials: bool) -> None:
         self.clock = FakeClock()
-        self.connection = Connection(Random(seed))
+        self.dials = dials
+        """Otherwise somebody else makes the connections, when it likes."""
+        self.connection = Connection(Random(seed), dials=dials)
         self.socket = Socket.NONE
         self.running = False
         """Between `Open` and `Closed`."""
         self.closing = False
         self.attempts = 0
-        """Sockets opened since the link last proved itself."""
+        """Sockets opened since the link last proved itself; where somebody else opens them, the one that is awaited counts."""
         self.opened_us = 0
         self.proven = False
         self.next_attempt_us: int | None = None
@@ -49,6 +51,7 @@ class BackoffMachine(RuleBasedStateMachine):
         for out in self.connection.handle(given, self.clock.now):
             match out:
                 case OpenSocket():
+                    assert self.dials
                     assert self.socket is Socket.NONE, "one socket at a time"
                     assert self.running
                     assert not self.closing
@@ -61,7 +64,7 @@ class BackoffMachine(RuleBasedStateMachine):
                     assert self.socket is Socket.OPEN
                     self.socket, self.socket_since_us = Socket.CLOSING, now_us
                 case DropSocket():
-                    assert self.socket is not Socket.NONE
+                    assert self.socket is not Socket.NONE or (not self.dials and self.closing)
                     self.socket = Socket.NONE
                 case LinkUp(attempt=attempt):
                     assert attempt == self.attempts
@@ -69,7 +72,10 @@ class BackoffMachine(RuleBasedStateMachine):
                     assert self.socket is Socket.NONE
                     ceiling_us = min(30 * SECOND, SECOND * 2 ** max(self.attempts - 1, 0))
                     assert 0 < retry_us <= ceiling_us
-                    self.next_attempt_us = now_us + retry_us
+                    if self.dials:
+                        self.next_attempt_us = now_us + retry_us
+                    else:
+                        self.attempts += 1
                 case Closed():
                     assert self.running
                     assert self.closing
@@ -81,8 +87,13 @@ class BackoffMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.running)
     @rule()
     def open(self) -> None:
-        self.running, self.closing, self.attempts = True, False, 0
+        self.running, self.closing, self.attempts = True, False, 0 if self.dials else 1
         self.give(Open())
+
+    @precondition(lambda self: not self.dials and self.running and not self.closing and self.socket is Socket.NONE)
+    @rule()
+    def somebody_dials(self) -> None:
+        self.socket, self.socket_since_us = Socket.OPENING, self.clock.mono_us
 
     @precondition(lambda self: self.running and not self.closing)
     @rule(times=st.sampled_from([0] * 18 + [1, 2]))
@@ -141,8 +152,10 @@ class BackoffMachine(RuleBasedStateMachine):
     @invariant()
     def something_always_goes_on_until_closed(self) -> None:
         """A link that is wanted is open, being opened, or waited for."""
-        if self.running and not self.closing:
+        if self.running and not self.closing and self.dials:
             assert (self.socket is not Socket.NONE) != (self.next_attempt_us is not None)
+        if not self.dials:
+            assert (self.connection.deadline is not None) == (self.socket is Socket.CLOSING)
         if not self.running:
             assert self.socket is Socket.NONE
             assert self.connection.deadline is None
@@ -150,7 +163,7 @@ class BackoffMachine(RuleBasedStateMachine):
     @invariant()
     def no_attempt_and_no_closing_lasts_for_ever(self) -> None:
         age_us = self.clock.mono_us - self.socket_since_us
-        if self.socket is Socket.OPENING:
+        if self.socket is Socket.OPENING and self.dials:
             assert age_us < 15 * SECOND
         if self.socket is Socket.CLOSING:
             assert age_us < 5 * SECOND

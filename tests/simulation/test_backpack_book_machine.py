@@ -1,7 +1,8 @@
 """A book against a model of its market, over a link that drops, repeats and delays, with snapshots that are late, stale or missing.
 
 Every state that the market ever had is kept under its engine time, which no two updates share. So whatever the sequencer calls live
-can be held against the very state that it claims to be, wherever the market has gone since.
+can be held against the very state that it claims to be, wherever the market has gone since. So can what a user has who applies the events
+and never looks at the book.
 """
 
 from __future__ import annotations
@@ -181,6 +182,35 @@ def _other(levels: tuple[Level, ...]) -> tuple[Level, ...]:
 DELAYS_US = st.sampled_from([0, 1, 300 * MS, SETTLE_US])
 
 
+class Mirror:
+    """The book of a user who has `BookSynced` and the deltas of `BookChanged`, and nothing else."""
+
+    def __init__(self, synced: BookSynced, limit: int) -> None:
+        self.bids, self.asks = dict(synced.bids), dict(synced.asks)
+        self.floor = synced.bids[-1][0] if len(synced.bids) >= limit else None
+        self.ceiling = synced.asks[-1][0] if len(synced.asks) >= limit else None
+        """Beyond a snapshot that is cut off there are levels that nobody told of."""
+
+    def apply(self, delta: Depth) -> None:
+        for side, levels in ((self.bids, delta.bids), (self.asks, delta.asks)):
+            for price, quantity in levels:
+                if quantity:
+                    side[price] = quantity
+                else:
+                    side.pop(price, None)
+
+    def known(self, bids: Side, asks: Side) -> tuple[Side, Side]:
+        """What of a book lies where this one can know it."""
+        return (
+            {price: quantity for price, quantity in bids.items() if self.floor is None or price >= self.floor},
+            {price: quantity for price, quantity in asks.items() if self.ceiling is None or price <= self.ceiling},
+        )
+
+    def shows(self, bids: Side, asks: Side) -> bool:
+        """Whether it is this book, as far as it can know it."""
+        return self.known(self.bids, self.asks) == self.known(bids, asks)
+
+
 class BookMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -200,6 +230,11 @@ class BookMachine(RuleBasedStateMachine):
         """Without an answer so far."""
         self.wrong_us: int | None = None
         """Engine time of the newest wrong delta that the book may hold; None when it can hold none."""
+        self.mirror: Mirror | None = None
+        self.mirror_wrong_us: int | None = None
+        """As `wrong_us`, of the mirror; only a new run makes it right, for a check says nothing of levels that the book has not."""
+        self.kept: list[Depth] = []
+        """What has come since the book was last live or requested, which may be told once it is."""
         self.snapshot_us = 0
         """Engine time of the newest snapshot that was delivered."""
         self.tickers_seen: set[int] = set()
@@ -226,7 +261,14 @@ class BookMachine(RuleBasedStateMachine):
                 self.tickers_seen.add(update_id)
             case StreamRequested():
                 self.reached = 0
+                self.kept.clear()
+            case Depth():
+                self.kept.append(fed)
         outputs = self.sequencer.handle(fed, self.clock.now)
+        joined = any(isinstance(output, BookSynced) for output in outputs)
+        told = [output.last for output in outputs if isinstance(output, BookSynced | BookChanged)]
+        # A snapshot may lie behind what was told before; what makes up for it is told along with it.
+        assert not told or told[-1] >= self.reached or self.market.started_over
         for output in outputs:
             match output:
                 case FetchSnapshot(urgent=urgent):
@@ -244,22 +286,15 @@ class BookMachine(RuleBasedStateMachine):
                     assert not diverged or self.wrong_us is not None, "a right book was called wrong"
                     assert "overlap" not in reason
                     assert "went back" not in reason or self.market.started_over
-                    self.run_last, self.run_verified = None, False
+                    self.run_last, self.run_verified, self.mirror = None, False, None
                     self.desyncs.append(output)
                 case BookSynced():
-                    assert self.run_last is None
-                    assert output.last >= self.reached or self.market.started_over
-                    self.run_last, self.check_last = output.last, None
-                    self.heal()
-                    self.check_top(output)
+                    self.check_synced(output)
                 case BookChanged():
-                    assert self.run_last is not None
-                    assert (output.first, output.delta) == (self.run_last + 1, fed)
-                    assert output.first <= output.last
+                    assert output.delta in self.kept if joined else output.delta == fed
                     matched = any(isinstance(other, TopMatched) for other in outputs)
-                    assert output.verified == (self.run_verified or matched)
-                    self.run_last = output.last
-                    self.check_top(output)
+                    assert output.verified == (not joined and (self.run_verified or matched))
+                    self.check_changed(output)
                 case TopMatched():
                     event("top matched")
                     assert (fed.update_id if isinstance(fed, BookTicker) else self.run_last) in self.tickers_seen
@@ -267,6 +302,8 @@ class BookMachine(RuleBasedStateMachine):
                     self.check_verified(output)
                 case _:
                     raise AssertionError(output)
+        if self.book.live:
+            self.kept.clear()
 
     def check_verified(self, output: BookVerified) -> None:
         """There was something to compare with."""
@@ -289,7 +326,30 @@ class BookMachine(RuleBasedStateMachine):
         if self.wrong_us is not None and self.snapshot_us >= self.wrong_us:
             self.wrong_us = None
 
-    def check_top(self, output: BookSynced | BookChanged) -> None:
+    def check_synced(self, output: BookSynced) -> None:
+        """It is the snapshot, all of it, and a snapshot is never wrong here."""
+        assert self.run_last is None
+        self.run_last, self.check_last = output.last, None
+        self.mirror = Mirror(output, self.limit)
+        self.heal()
+        if self.mirror_wrong_us is not None and output.engine_us >= self.mirror_wrong_us:
+            self.mirror_wrong_us = None
+        last, bids, asks = self.market.states[output.engine_us]
+        assert output.last == last
+        assert output.bids == tuple(sorted(bids.items(), reverse=True)[: self.limit])
+        assert output.asks == tuple(sorted(asks.items())[: self.limit])
+
+    def check_changed(self, output: BookChanged) -> None:
+        """It follows what was told before, and whoever applies it has the true book, as the one who only looks at the best levels."""
+        assert self.run_last is not None
+        assert self.mirror is not None
+        assert output.first == self.run_last + 1
+        assert output.first <= output.last == output.delta.last_update_id
+        self.run_last = output.last
+        self.mirror.apply(output.delta)
+        if self.mirror_wrong_us is None:
+            _, bids, asks = self.market.states[output.engine_us]
+            assert self.mirror.shows(bids, asks)
         assert len(output.bids) <= LEVELS
         assert len(output.asks) <= LEVELS
         assert not (output.bids and output.asks) or output.bids[0][0] < output.asks[0][0]
@@ -352,6 +412,7 @@ class BookMachine(RuleBasedStateMachine):
             delta = self.deltas.popleft()
             if number == wrong and (delta.bids or delta.asks):
                 self.wrong_us = max(self.wrong_us or 0, delta.engine_us)
+                self.mirror_wrong_us = max(self.mirror_wrong_us or 0, delta.engine_us)
                 delta = replace(delta, bids=_other(delta.bids), asks=_other(delta.asks))
             else:
                 self.delivered.append(delta)
@@ -520,6 +581,20 @@ class BookMachine(RuleBasedStateMachine):
         assert self.book.live == (self.run_last is not None)
         assert not self.book.live or self.book.last == self.run_last
         assert self.sequencer.verified == self.run_verified
+
+    @invariant()
+    def the_events_alone_make_the_book(self) -> None:
+        if self.mirror is None:
+            assert not self.book.live
+        elif self.mirror_wrong_us is None and self.wrong_us is None:
+            bids, asks = dict(self.book.bids()), dict(self.book.asks())
+            floor, ceiling = self.book.coverage.lowest_bid, self.book.coverage.highest_ask
+            known_bids, known_asks = self.mirror.known(self.mirror.bids, self.mirror.asks)
+            mine_bids, mine_asks = self.mirror.known(bids, asks)
+            assert mine_bids == {price: quantity for price, quantity in known_bids.items() if floor is None or price >= floor}
+            assert mine_asks == {
+                price: quantity for price, quantity in known_asks.items() if ceiling is None or price <= ceiling
+            }
 
     @invariant()
     def a_book_never_goes_back(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from random import Random
 from typing import TypeAlias
+from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
@@ -49,20 +50,24 @@ from backpack_proto.outputs import (
     CallAnswered,
     CallFailed,
     Closed,
+    DropSocket,
     Event,
     FrameDropped,
     LinkDown,
     LinkUp,
+    Output,
     PeerSilent,
     SendRequest,
+    SendText,
+    StreamLive,
     StreamsRefused,
 )
-from backpack_proto.payloads import BookTicker, Level, Trade
+from backpack_proto.payloads import BookTicker, Depth, Level, Trade
 from backpack_proto.session import Session
 from backpack_proto.signing import Signer
 from backpack_proto.simulation import Simulation
 from backpack_proto.streams import streams_for
-from backpack_proto.testing import check_machine
+from backpack_proto.testing import FakeClock, check_machine
 
 START = Now(mono_us=77_000_000, unix_us=1_790_000_000_000_000)
 SYMBOLS = ("SOL_USDC", "AAPL.US_USDC_PERP")
@@ -72,8 +77,28 @@ LEVELS = 5
 Levels: TypeAlias = tuple[Level, ...]
 
 
+class Mirror:
+    """The book of a user who has `BookSynced` and the deltas of `BookChanged`, and nothing else."""
+
+    def __init__(self, synced: BookSynced) -> None:
+        self.bids, self.asks = dict(synced.bids), dict(synced.asks)
+
+    def apply(self, delta: Depth) -> None:
+        for side, changes in ((self.bids, delta.bids), (self.asks, delta.asks)):
+            side.update(changes)
+            for price, quantity in changes:
+                if not quantity:
+                    del side[price]
+
+    def shows(self, bids: Levels, asks: Levels) -> bool:
+        return (self.bids, self.asks) == (dict(bids), dict(asks))
+
+
 class Witness:
-    """A simulation with a witness who compares each book that is handed out with the exchange's own at that update id."""
+    """A simulation with a witness who compares each book that is handed out with the exchange's own at that update id.
+
+    So does a user who makes a book of the events alone; no market here has more levels than a snapshot, so that book is whole.
+    """
 
     def __init__(
         self,
@@ -89,10 +114,13 @@ class Witness:
         self.session = session or Session(Random(seed), book_levels=LEVELS)
         self.simulation = Simulation(self.session, self.exchange, START)
         self.simulation.tamper = self._note
+        self.simulation.answer = self._note_snapshot
         self.simulation.on_event = self._compare
         self.truth: dict[tuple[str, int], tuple[Levels, Levels]] = {}
         self.last: dict[str, int] = {}
+        self.mirrors: dict[str, Mirror] = {}
         self.compared = 0
+        self.snapshots_compared = 0
         self.symbols = tuple(symbols)
         self.losing = Random(0)
         self.loss = 0.0
@@ -104,20 +132,35 @@ class Witness:
             bids, asks, update_id = self.exchange.levels(data["s"])
             # An input may move the market several times; only the last of these books can be seen from outside.
             if update_id == data["u"]:
-                self.truth[data["s"], update_id] = (bids[:LEVELS], asks[:LEVELS])
+                self.truth[data["s"], update_id] = (bids, asks)
         return [] if self.losing.random() < self.loss else [frame]
+
+    def _note_snapshot(self, request: SendRequest, response: ResponseReceived) -> Fact:
+        symbol = _depth_symbol(request)
+        if symbol is not None and response.status == 200:
+            bids, asks, update_id = self.exchange.levels(symbol)
+            self.truth[symbol, update_id] = (bids, asks)
+        return response
 
     def _compare(self, event: Event) -> None:
         if isinstance(event, BookSynced):
             self.last[event.stream] = event.last
+            self.mirrors[event.stream] = Mirror(event)
+            if (event.symbol, event.last) in self.truth:
+                assert (event.bids, event.asks) == self.truth.pop((event.symbol, event.last))
+                self.snapshots_compared += 1
         elif isinstance(event, BookDesynced):
-            self.last.pop(event.stream)
+            del self.last[event.stream], self.mirrors[event.stream]
         elif isinstance(event, BookChanged):
             assert event.first == self.last[event.stream] + 1
             self.last[event.stream] = event.last
             assert not (event.bids and event.asks) or event.bids[0][0] < event.asks[0][0]
+            mirror = self.mirrors[event.stream]
+            mirror.apply(event.delta)
             if (event.symbol, event.last) in self.truth:
-                assert (event.bids, event.asks) == self.truth[event.symbol, event.last]
+                bids, asks = self.truth.pop((event.symbol, event.last))
+                assert (event.bids, event.asks) == (bids[:LEVELS], asks[:LEVELS])
+                assert mirror.shows(bids, asks)
                 self.compared += 1
 
     def all_live(self) -> bool:
@@ -146,17 +189,54 @@ class Witness:
                 }
 
 
+def _depth_symbol(request: SendRequest) -> str | None:
+    path, _, query = request.request.target.partition("?")
+    return dict(parse_qsl(query)).get("symbol") if path == "/api/v1/depth" else None
+
+
 def test_books_follow_the_exchange_and_are_verified() -> None:
     witness = Witness(("book", "trades"))
     assert witness.settle(5)
     witness.simulation.run(60 * SECOND)
     witness.assert_books_are_the_exchange_s()
     assert witness.compared > 1_000
+    assert witness.snapshots_compared == len(SYMBOLS)
     assert witness.events(BookDesynced, FrameDropped, LinkDown) == []
     against = {(event.symbol, event.against) for event in witness.events(BookVerified) if isinstance(event, BookVerified)}
     assert against == {(symbol, way) for symbol in SYMBOLS for way in ("bookTicker", "snapshot")}
     assert witness.session.health(witness.simulation.now).status is Status.HEALTHY
     assert all(isinstance(event.price, Decimal) for event in witness.events(Trade) if isinstance(event, Trade))
+
+
+@pytest.mark.parametrize("channel", ["book", "book.200ms"])
+def test_frames_that_came_before_the_snapshot_are_told_behind_it(channel: str) -> None:
+    """The first answer is held back: it comes when it is asked for again, and all frames of that second lie behind it."""
+    witness = Witness((channel,))
+    late: dict[str, bytes] = {}
+
+    def delay(request: SendRequest, response: ResponseReceived) -> Fact:
+        symbol = _depth_symbol(request)
+        if symbol is None:
+            return response
+        body = late.setdefault(symbol, response.body)
+        if body is response.body:
+            witness._note_snapshot(request, response)
+            return RequestFailed(request_id=request.request_id, reason="no answer")
+        return ResponseReceived(request_id=request.request_id, status=200, body=body)
+
+    witness.simulation.answer = delay
+    assert witness.settle(5)
+    events = witness.events(BookSynced, BookChanged)
+    for symbol in SYMBOLS:
+        synced, *kept = [event for event in events if isinstance(event, BookSynced | BookChanged) and event.symbol == symbol]
+        assert isinstance(synced, BookSynced)
+        assert synced.last == int(msgspec.json.decode(late[symbol])["lastUpdateId"])
+        assert len(kept) > 2
+        book = witness.session.book(symbol)
+        assert kept[-1].last == book.last
+        assert witness.mirrors[synced.stream].shows(book.bids(), book.asks())
+    assert witness.snapshots_compared == len(SYMBOLS)
+    assert witness.compared > 4
 
 
 @pytest.mark.parametrize("window", ["200ms", "600ms", "1000ms"])
@@ -509,10 +589,67 @@ given_inputs: st.SearchStrategy[Given] = st.one_of(
 )
 
 
-@pytest.mark.parametrize("private", [False, True])
-def test_the_session_keeps_the_laws_of_machines(*, private: bool) -> None:
+@pytest.mark.parametrize(("private", "dials"), [(False, True), (True, True), (False, False)])
+def test_the_session_keeps_the_laws_of_machines(*, private: bool, dials: bool) -> None:
     signer = Signer(Credentials(private_key="22" * 32)) if private else None
-    check_machine(lambda: Session(Random(5), signer=signer, measure_clock=True), given_inputs)
+    check_machine(lambda: Session(Random(5), signer=signer, measure_clock=True, dials=dials), given_inputs)
+
+
+def test_a_session_whose_connections_somebody_else_makes() -> None:
+    clock, stream = FakeClock(), "depth.SOL_USDC"
+    session = Session(Random(5), dials=False)
+
+    def give(*inputs: Given) -> list[Output]:
+        return [output for given in inputs for output in session.handle(given, clock.now)]
+
+    def connect(attempt: int, request_id: int) -> None:
+        up, subscribe, request = give(Connected())
+        assert up == LinkUp(attempt=attempt)
+        assert isinstance(subscribe, SendText)
+        assert msgspec.json.decode(subscribe.text) == {"method": "SUBSCRIBE", "params": [stream]}
+        assert isinstance(request, SendRequest)
+        assert (request.request_id, request.request.target) == (request_id, "/api/v1/depth?limit=1000&symbol=SOL_USDC")
+
+    def follow(request_id: int, last: int) -> None:
+        frame = f'{{"data":{{"E":1,"T":1,"U":{last},"a":[["9","2"]],"b":[],"e":"depth","s":"SOL_USDC","u":{last}}},"stream":"{stream}"}}'
+        body = f'{{"asks":[["9","1"]],"bids":[["8","1"]],"lastUpdateId":"{last - 1}","timestamp":1}}'
+        outputs = give(TextReceived(frame.encode()), ResponseReceived(request_id=request_id, status=200, body=body.encode()))
+        assert [type(output) for output in outputs] == [StreamLive, BookSynced, BookChanged]
+        assert session.book(stream).live
+
+    assert give(Open(), Subscribe((stream,))) == []
+    assert session.deadline is None
+    connect(attempt=1, request_id=1)
+    follow(request_id=1, last=6)
+
+    down, stale = give(Disconnected(1006, "reset"))
+    assert isinstance(down, LinkDown)
+    assert (down.reason, down.code) == ("reset", 1006)
+    assert 0 < down.retry_us <= SECOND
+    assert isinstance(stale, BookDesynced)
+    assert not session.book(stream).live
+    assert session.deadline is None
+
+    (failed,) = give(ConnectFailed("refused"))
+    assert isinstance(failed, LinkDown)
+    assert 0 < failed.retry_us <= 2 * SECOND
+    clock.advance(failed.retry_us)
+    assert give(TimerFired()) == []
+    connect(attempt=3, request_id=2)
+    follow(request_id=2, last=90)
+
+
+def test_a_silent_link_that_somebody_else_made_is_given_up_and_waited_for() -> None:
+    clock = FakeClock()
+    session = Session(Random(5), dials=False)
+    session.handle(Open(), clock.now)
+    session.handle(Connected(), clock.now)
+    outputs: list[Output] = []
+    while session.deadline is not None:
+        clock.advance_to(session.deadline)
+        outputs = [*session.handle(TimerFired(), clock.now)]
+    assert [type(output) for output in outputs] == [PeerSilent, DropSocket, LinkDown]
+    assert session.handle(Connected(), clock.now) == [LinkUp(attempt=2)]
 
 
 def test_tickers_are_events_too() -> None:

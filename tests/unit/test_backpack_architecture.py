@@ -38,7 +38,7 @@ RUNTIME_LAYERS = (
     {"proxies"},
     {"addresses", "dialing", "framing", "framing_server", "pump", "auth_check"},
     {"sandbox", "transports"},
-    {"client"},
+    {"client", "cryptofeed"},
     {"presentation"},
     {"cli", "__init__"},
 )

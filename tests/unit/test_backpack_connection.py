@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Protocol
 
 import pytest
 from hypothesis import strategies as st
@@ -37,9 +38,9 @@ class Longest(Random):
 class Driven:
     """A connection and its clock; what changes is read by methods, for mypy takes a property to stay as it was."""
 
-    def __init__(self, random: Random | None = None) -> None:
+    def __init__(self, random: Random | None = None, *, dials: bool = True) -> None:
         self.clock = FakeClock()
-        self.connection = Connection(random or Longest())
+        self.connection = Connection(random or Longest(), dials=dials)
 
     def give(self, given: ConnectionInput, after_us: int = 0) -> list[Output]:
         return self.connection.handle(given, self.clock.advance(after_us))
@@ -61,41 +62,47 @@ class Driven:
         return self.connection.state
 
 
-def idle() -> Driven:
-    return Driven()
+def idle(*, dials: bool = True) -> Driven:
+    return Driven(dials=dials)
 
 
-def connecting() -> Driven:
-    driven = idle()
+def connecting(*, dials: bool = True) -> Driven:
+    driven = idle(dials=dials)
     driven.give(Open())
     return driven
 
 
-def opened() -> Driven:
-    driven = connecting()
+def opened(*, dials: bool = True) -> Driven:
+    driven = connecting(dials=dials)
     driven.give(Connected())
     return driven
 
 
-def backing_off() -> Driven:
-    driven = opened()
+def backing_off(*, dials: bool = True) -> Driven:
+    driven = opened(dials=dials)
     driven.give(Disconnected(1006, ""))
     return driven
 
 
-def draining() -> Driven:
-    driven = opened()
+def draining(*, dials: bool = True) -> Driven:
+    driven = opened(dials=dials)
     driven.give(Close())
     return driven
 
 
-def closed() -> Driven:
-    driven = draining()
+def closed(*, dials: bool = True) -> Driven:
+    driven = draining(dials=dials)
     driven.give(Disconnected(1000, ""))
     return driven
 
 
-IN_STATE: dict[ConnectionState, Callable[[], Driven]] = {
+class Make(Protocol):
+    """Makes a connection in some state."""
+
+    def __call__(self, *, dials: bool = True) -> Driven: ...
+
+
+IN_STATE: dict[ConnectionState, Make] = {
     ConnectionState.IDLE: idle,
     ConnectionState.CONNECTING: connecting,
     ConnectionState.OPEN: opened,
@@ -105,22 +112,35 @@ IN_STATE: dict[ConnectionState, Callable[[], Driven]] = {
 }
 
 
-def test_laws() -> None:
-    check_machine(lambda: Connection(Random(7)), INPUTS, max_gap_us=40 * SECOND)
+@pytest.mark.parametrize("dials", [True, False])
+def test_laws(*, dials: bool) -> None:
+    check_machine(lambda: Connection(Random(7), dials=dials), INPUTS, max_gap_us=40 * SECOND)
 
 
 def test_every_state_can_be_reached() -> None:
     assert {state: make().state() for state, make in IN_STATE.items()} == {state: state for state in ConnectionState}
 
 
-@pytest.mark.parametrize("state", ConnectionState)
+@pytest.mark.parametrize(
+    ("state", "dials"),
+    [
+        (state, dials)
+        for state in ConnectionState
+        for dials in (True, False)
+        if dials or state is not ConnectionState.BACKING_OFF
+    ],
+)
 @pytest.mark.parametrize("given", ONE_OF_EACH, ids=lambda given: type(given).__name__)
-def test_every_step_is_in_the_table_or_refused(state: ConnectionState, given: ConnectionInput) -> None:
-    driven = IN_STATE[state]()
+def test_every_step_is_in_the_table_or_refused(state: ConnectionState, given: ConnectionInput, *, dials: bool) -> None:
+    driven = IN_STATE[state](dials=dials)
     allowed = {after for before, kind, after in TRANSITIONS.edges if (before, kind) == (state, type(given))}
+    if len(allowed) > 1:
+        # What follows a failure is all that depends on who makes the connections.
+        assert allowed == {ConnectionState.BACKING_OFF, ConnectionState.CONNECTING}
+        allowed = {ConnectionState.BACKING_OFF if dials else ConnectionState.CONNECTING}
     if allowed:
         driven.give(given)
-        assert driven.state() in allowed
+        assert {driven.state()} == allowed
     else:
         before = freeze(driven.connection)
         with pytest.raises(LocalProtocolError, match=f"{type(given).__name__} is impossible in ConnectionState.{state.name}"):
@@ -327,6 +347,105 @@ def test_open_after_closed_starts_anew() -> None:
     assert driven.give(Connected()) == [LinkUp(attempt=1)]
     driven.give(Disconnected(1006, ""))
     assert driven.wait_us() == SECOND
+
+
+# Somebody else makes the connections.
+
+
+@pytest.mark.parametrize("make", [connecting, opened, backing_off, draining, closed])
+def test_somebody_else_is_never_told_to_connect(make: Make) -> None:
+    driven = make(dials=False)
+    outputs = [output for given in ONE_OF_EACH for output in take(driven, given)]
+    outputs += [output for given in ONE_OF_EACH for output in take(driven, given)]
+    assert not any(isinstance(output, OpenSocket) for output in outputs)
+    assert driven.state() is not ConnectionState.BACKING_OFF
+
+
+def take(driven: Driven, given: ConnectionInput) -> list[Output]:
+    """What follows, which is nothing where it is refused."""
+    try:
+        return driven.give(given)
+    except LocalProtocolError:
+        return []
+
+
+def test_a_link_that_somebody_else_makes_is_waited_for_without_a_timer() -> None:
+    driven = idle(dials=False)
+    assert driven.give(Open()) == []
+    assert (driven.state(), driven.wait_us()) == (ConnectionState.CONNECTING, None)
+    assert driven.give(TimerFired(), after_us=3600 * SECOND) == []
+    assert driven.give(Connected()) == [LinkUp(attempt=1)]
+    assert (driven.state(), driven.wait_us()) == (ConnectionState.OPEN, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (Disconnected(1012, "restart"), [LinkDown(reason="restart", code=1012, retry_us=SECOND)]),
+        (GiveUp("silent"), [DropSocket(), LinkDown(reason="silent", code=1006, retry_us=SECOND)]),
+    ],
+)
+def test_a_link_that_somebody_else_made_and_that_is_gone_is_waited_for_again(
+    given: ConnectionInput, told: list[Output]
+) -> None:
+    driven = opened(dials=False)
+    assert driven.give(given) == told
+    assert (driven.state(), driven.wait_us()) == (ConnectionState.CONNECTING, None)
+    assert not driven.is_open()
+    # The advice is no rule: it may come back sooner or later.
+    assert driven.give(Connected()) == [LinkUp(attempt=2)]
+
+
+def test_somebody_else_is_advised_to_wait_longer_and_longer() -> None:
+    driven = connecting(dials=False)
+    downs = [output for _ in range(8) for output in driven.give(ConnectFailed("refused"))]
+    assert downs == [
+        LinkDown(reason="refused", code=None, retry_us=seconds * SECOND) for seconds in (1, 2, 4, 8, 16, 30, 30, 30)
+    ]
+    assert driven.wait_us() is None
+    assert driven.give(Connected()) == [LinkUp(attempt=9)]
+
+
+def test_the_advice_is_drawn_from_the_whole_range() -> None:
+    driven = Driven(Random(1), dials=False)
+    driven.give(Open())
+    downs = [output for _ in range(300) for output in driven.give(ConnectFailed(""))]
+    advice = [down.retry_us for down in downs if isinstance(down, LinkDown)]
+    assert len(advice) == 300
+    assert min(advice) >= 1
+    assert max(advice) <= 30 * SECOND
+    assert min(advice[5:]) < 1 * SECOND
+    assert max(advice[5:]) > 29 * SECOND
+
+
+def test_the_advice_is_what_a_connection_that_dials_would_wait() -> None:
+    dialling, advising = Driven(Random(5)), Driven(Random(5), dials=False)
+    for driven in (dialling, advising):
+        driven.give(Open())
+    for given in (ConnectFailed(""), Connected(), Disconnected(1006, ""), Connected(), GiveUp(""), ConnectFailed("")):
+        if dialling.state() is ConnectionState.BACKING_OFF:
+            dialling.fire()
+        assert advising.give(given) == dialling.give(given)
+
+
+@pytest.mark.parametrize(("heard_after_us", "again_us"), [(10 * SECOND - 1, 4 * SECOND), (10 * SECOND, SECOND)])
+def test_a_link_that_somebody_else_made_proves_itself_as_any_other(heard_after_us: int, again_us: int) -> None:
+    driven = connecting(dials=False)
+    driven.give(ConnectFailed(""))
+    driven.give(ConnectFailed(""))
+    driven.give(Connected())
+    driven.give(Heard(), after_us=heard_after_us)
+    assert driven.give(Disconnected(1006, "")) == [LinkDown(reason="", code=1006, retry_us=again_us)]
+
+
+def test_closing_a_link_that_somebody_else_made() -> None:
+    driven = opened(dials=False)
+    assert driven.give(Close()) == [CloseSocket(1000, "")]
+    assert driven.wait_us() == 5 * SECOND
+    assert driven.give(Disconnected(1000, "")) == [Closed()]
+    assert connecting(dials=False).give(Close()) == [DropSocket(), Closed()]
+    assert driven.give(Open()) == []
+    assert driven.give(Connected()) == [LinkUp(attempt=1)]
 
 
 def test_all_durations_can_be_chosen() -> None:

@@ -87,8 +87,8 @@ def fetch(attempt: int, *, urgent: bool = True) -> FetchSnapshot:
     return FetchSnapshot(stream=STREAM, symbol=SYMBOL, attempt=attempt, urgent=urgent)
 
 
-def synced(last: int, *, bids: tuple[Level, ...] = TOP, asks: tuple[Level, ...] = ASKS) -> BookSynced:
-    return BookSynced(stream=STREAM, symbol=SYMBOL, last=last, engine_us=ENGINE_US + last, bids=bids, asks=asks)
+def synced(last: int, *, bids: tuple[Level, ...] = TOP, asks: tuple[Level, ...] = ASKS, engine_us: int = 0) -> BookSynced:
+    return BookSynced(stream=STREAM, symbol=SYMBOL, last=last, engine_us=engine_us or ENGINE_US + last, bids=bids, asks=asks)
 
 
 def changed(
@@ -209,10 +209,27 @@ def test_frames_that_the_snapshot_holds_are_dropped() -> None:
 
 def test_frames_behind_the_snapshot_are_applied() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(5, bids=[TEN]), delta(6, bids=[(D(98), D(0))]), delta(7, asks=[(D(100), D(5))]))
+    sixth, seventh = delta(6, bids=[(D(98), D(0))]), delta(7, asks=[(D(100), D(5))])
+    bench.give(StreamRequested(), delta(5, bids=[TEN]), sixth, seventh)
     bids, asks = ((D(99), D(2)),), ((D(100), D(5)), *ASKS)
-    assert bench.give(snapshot(1, 5)) == [synced(7, bids=bids, asks=asks[:2])]
+    assert bench.give(snapshot(1, 5)) == [
+        synced(5),
+        changed(sixth, bids=bids),
+        changed(seventh, bids=bids, asks=asks[:2]),
+    ]
     assert bench.status() == (True, 7, bids, asks)
+
+
+def test_a_ticker_that_a_kept_frame_reaches_verifies_the_book_behind_it() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), ticker(7), kept := delta(6), last := delta(7))
+    assert bench.give(snapshot(1, 5)) == [synced(5), changed(kept), changed(last), MATCHED, verified(7, "bookTicker")]
+
+
+def test_a_book_that_is_synced_anew_is_not_verified_by_what_was_before() -> None:
+    bench = live(10)
+    bench.give(ticker(10), delta(12), delta(13))
+    assert bench.give(snapshot(2, 11)) == [synced(11), changed(delta(12)), changed(delta(13))]
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -222,11 +239,11 @@ def test_levels_of_a_snapshot_come_in_any_order(order: int) -> None:
     assert bench.give(snapshot(1, 5, bids=BIDS[::order], asks=ASKS[::order])) == [synced(5)]
 
 
-def test_a_book_hands_out_as_many_levels_as_asked_for() -> None:
+def test_a_book_tells_all_levels_once_and_then_hands_out_as_many_as_asked_for() -> None:
     bench = Bench(levels=1)
-    bench.give(StreamRequested(), delta(5))
-    assert bench.give(snapshot(1, 5)) == [synced(5, bids=TOP[:1], asks=ASKS[:1])]
-    assert bench.give(given := delta(6)) == [changed(given, bids=TOP[:1], asks=ASKS[:1])]
+    bench.give(StreamRequested(), kept := delta(6))
+    assert bench.give(snapshot(1, 5)) == [synced(5), changed(kept, bids=TOP[:1], asks=ASKS[:1])]
+    assert bench.give(given := delta(7)) == [changed(given, bids=TOP[:1], asks=ASKS[:1])]
 
 
 # Step 4: a snapshot that ends before the frames begin.
@@ -240,7 +257,7 @@ def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
     assert bench.wait_us == 200 * MS
     assert bench.give(delta(8)) == []
     assert bench.fire() == [fetch(2)]
-    assert bench.give(snapshot(2, 6)) == [synced(8)]
+    assert bench.give(snapshot(2, 6)) == [synced(6), changed(delta(7)), changed(delta(8))]
 
 
 def test_snapshots_that_stay_too_old_are_asked_for_less_and_less() -> None:
@@ -261,13 +278,13 @@ def test_a_hole_among_the_kept_frames_counts_as_their_beginning() -> None:
     reason = "the snapshot is too old: it ends at 5, the stream needs 8"
     assert bench.give(snapshot(1, 5)) == [unavailable(reason, 200 * MS)]
     bench.fire()
-    assert bench.give(snapshot(2, 8)) == [synced(10)]
+    assert bench.give(snapshot(2, 8)) == [synced(8), changed(delta(9)), changed(delta(10))]
 
 
 def test_duplicates_among_the_kept_frames_are_passed_over() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5), delta(6), delta(6), delta(5), delta(7))
-    assert bench.give(snapshot(1, 5)) == [synced(7)]
+    assert bench.give(snapshot(1, 5)) == [synced(5), changed(delta(6)), changed(delta(7))]
 
 
 def test_of_too_many_frames_the_newest_are_kept() -> None:
@@ -276,7 +293,7 @@ def test_of_too_many_frames_the_newest_are_kept() -> None:
     reason = "the snapshot is too old: it ends at 0, the stream needs 1"
     assert bench.give(snapshot(1, 0)) == [unavailable(reason, 200 * MS)]
     bench.fire()
-    assert bench.give(snapshot(2, 1)) == [synced(BUFFERED_FRAMES + 1)]
+    assert bench.give(snapshot(2, 1)) == [synced(1), *(changed(delta(last)) for last in range(2, BUFFERED_FRAMES + 2))]
 
 
 # Step 5: the first frame that joins on.
@@ -284,16 +301,19 @@ def test_of_too_many_frames_the_newest_are_kept() -> None:
 
 def test_a_kept_frame_may_straddle_the_snapshot() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(3, 4), delta(5, 9, bids=[(D(98), D(7))]))
-    assert bench.give(snapshot(1, 7)) == [synced(9, bids=((D(99), D(2)), (D(98), D(7))))]
+    bench.give(StreamRequested(), delta(3, 4), kept := delta(5, 9, bids=[(D(98), D(7))]))
+    assert bench.give(snapshot(1, 7)) == [synced(7), changed(kept, first=8, bids=((D(99), D(2)), (D(98), D(7))))]
 
 
 @pytest.mark.parametrize(("last", "joins"), [(4, False), (5, True), (8, True), (9, True), (10, True)])
 def test_where_a_snapshot_may_end_for_a_frame_to_join_on(last: int, *, joins: bool) -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(6, 9))
+    bench.give(StreamRequested(), kept := delta(6, 9))
     outputs = bench.give(snapshot(1, last))
-    assert [type(output) for output in outputs] == [BookSynced if joins else BookUnavailable]
+    if joins:
+        assert outputs == [synced(last), *([changed(kept, first=last + 1)] if last < 9 else [])]
+    else:
+        assert [type(output) for output in outputs] == [BookUnavailable]
     assert bench.book.last == (max(last, 9) if joins else 0)
 
 
@@ -358,7 +378,7 @@ def test_the_first_frame_joins_on_to_the_snapshot_that_is_held(first: int) -> No
     bench = Bench()
     bench.give(StreamRequested())
     assert bench.give(snapshot(1, 5)) == []
-    assert bench.give(delta(first, 6)) == [synced(6)]
+    assert bench.give(given := delta(first, 6)) == [synced(5), changed(given, first=6)]
 
 
 def test_a_first_frame_that_the_held_snapshot_holds_proves_the_subscription() -> None:
@@ -377,7 +397,7 @@ def test_a_first_frame_that_does_not_join_on_costs_another_snapshot() -> None:
     assert bench.give(delta(7)) == [unavailable(reason, 200 * MS)]
     assert bench.give(delta(8)) == []
     assert bench.fire() == [fetch(2)]
-    assert bench.give(snapshot(2, 6)) == [synced(8)]
+    assert bench.give(snapshot(2, 6)) == [synced(6), changed(delta(7)), changed(delta(8))]
 
 
 def test_a_first_frame_that_does_not_join_on_while_another_snapshot_is_on_its_way() -> None:
@@ -386,7 +406,7 @@ def test_a_first_frame_that_does_not_join_on_while_another_snapshot_is_on_its_wa
     bench.give(snapshot(1, 5))
     assert bench.fire() == [fetch(2)]
     assert bench.give(delta(7)) == []
-    assert bench.give(snapshot(2, 6)) == [synced(7)]
+    assert bench.give(snapshot(2, 6)) == [synced(6), changed(delta(7))]
 
 
 def test_the_first_frame_joins_on_while_another_snapshot_is_on_its_way() -> None:
@@ -394,7 +414,7 @@ def test_the_first_frame_joins_on_while_another_snapshot_is_on_its_way() -> None
     bench.give(StreamRequested())
     bench.give(snapshot(1, 5))
     bench.fire()
-    assert bench.give(delta(6)) == [synced(6)]
+    assert bench.give(delta(6)) == [synced(5), changed(delta(6))]
     assert bench.give(snapshot(2, 6)) == []
 
 
@@ -404,7 +424,7 @@ def test_when_the_second_snapshot_fails_the_held_one_still_waits_for_a_frame() -
     bench.give(snapshot(1, 5))
     bench.fire()
     assert bench.give(SnapshotFailed(attempt=2, reason="503")) == [unavailable("503", SECOND)]
-    assert bench.give(delta(6)) == [synced(6)]
+    assert bench.give(delta(6)) == [synced(5), changed(delta(6))]
     assert bench.wait_us == 10 * SECOND
 
 
@@ -455,7 +475,7 @@ def test_a_gap_costs_a_snapshot(given: Depth) -> None:
     assert bench.give(given) == [desynced(10, f"gap: expected 11, got {given.first_update_id}"), fetch(2)]
     assert bench.status() == (False, 10, TOP, ASKS)
     assert bench.wait_us == 15 * SECOND
-    assert bench.give(snapshot(2, given.first_update_id - 1)) == [synced(given.last_update_id)]
+    assert bench.give(snapshot(2, given.first_update_id - 1)) == [synced(given.first_update_id - 1), changed(given)]
     assert bench.sequencer.book is bench.book
 
 
@@ -484,7 +504,7 @@ def test_an_old_frame_while_a_snapshot_is_fetched_anew_says_nothing() -> None:
     bench.give(ticker(10, None))
     assert bench.give(delta(9), delta(10)) == []
     assert bench.give(delta(11)) == []
-    assert bench.give(snapshot(2, 10)) == [synced(11)]
+    assert bench.give(snapshot(2, 10)) == [synced(10), changed(delta(11))]
 
 
 # Step 6 when the ids start over.
@@ -498,10 +518,9 @@ def test_ids_that_go_back_at_once_are_old_frames() -> None:
 def test_ids_that_go_back_later_have_started_over() -> None:
     bench = live(1000)
     later = ENGINE_US + 1001 + SECOND
-    assert bench.give(delta(5, engine_us=later)) == [desynced(1000, "update ids went back to 5"), fetch(2)]
-    assert bench.give(snapshot(2, 4, engine_us=later)) == [
-        BookSynced(stream=STREAM, symbol=SYMBOL, last=5, engine_us=later, bids=TOP, asks=ASKS)
-    ]
+    given = delta(5, engine_us=later)
+    assert bench.give(given) == [desynced(1000, "update ids went back to 5"), fetch(2)]
+    assert bench.give(snapshot(2, 4, engine_us=later)) == [synced(4, engine_us=later), changed(given)]
 
 
 def test_a_snapshot_of_the_old_ids_does_not_outlive_the_next_frame() -> None:
@@ -515,10 +534,9 @@ def test_a_snapshot_of_the_old_ids_does_not_outlive_the_next_frame() -> None:
 def test_ids_may_start_over_while_a_snapshot_is_fetched() -> None:
     bench = Bench()
     later = ENGINE_US + 1001 + SECOND
-    bench.give(StreamRequested(), delta(1000), delta(4, engine_us=later), delta(5, engine_us=later))
-    assert bench.give(snapshot(1, 3, engine_us=later)) == [
-        BookSynced(stream=STREAM, symbol=SYMBOL, last=5, engine_us=later, bids=TOP, asks=ASKS)
-    ]
+    kept = [delta(4, engine_us=later), delta(5, engine_us=later)]
+    bench.give(StreamRequested(), delta(1000), *kept)
+    assert bench.give(snapshot(1, 3, engine_us=later)) == [synced(3, engine_us=later), *map(changed, kept)]
 
 
 def test_ids_may_start_over_while_a_book_is_fetched_anew() -> None:
@@ -565,14 +583,17 @@ def test_a_crossed_or_locked_book_is_never_handed_out(bid: Decimal) -> None:
     assert not bench.book.live
     # The snapshot may end before the delta, and may hold it.
     assert bench.give(snapshot(2, 11, bids=[*BIDS, (bid, D(1))], asks=ASKS[1:])) == [
-        synced(11, bids=((bid, D(1)), TOP[0]), asks=ASKS[1:])
+        synced(11, bids=((bid, D(1)), *TOP), asks=ASKS[1:])
     ]
 
 
 def test_a_delta_that_crossed_the_book_is_applied_to_the_snapshot_before_it() -> None:
     bench = live(10)
-    bench.give(delta(11, bids=[(D("101.5"), D(1))]))
-    assert bench.give(snapshot(2, 10, asks=ASKS[1:])) == [synced(11, bids=((D("101.5"), D(1)), TOP[0]), asks=ASKS[1:])]
+    bench.give(given := delta(11, bids=[(D("101.5"), D(1))]))
+    assert bench.give(snapshot(2, 10, asks=ASKS[1:])) == [
+        synced(10, asks=ASKS[1:]),
+        changed(given, bids=((D("101.5"), D(1)), TOP[0]), asks=ASKS[1:]),
+    ]
 
 
 def test_a_crossed_snapshot_is_none() -> None:
@@ -614,6 +635,38 @@ def test_a_market_without_orders_has_a_live_book() -> None:
     assert bench.give(ticker(5, None, None)) == [MATCHED, verified(5, "bookTicker")]
 
 
+@pytest.mark.parametrize(
+    ("sixth", "seventh"),
+    [
+        (delta(6, bids=[(D(101), D(1))]), delta(7, bids=[(D(101), D(0))])),
+        (delta(6, asks=[(D(99), D(1))]), delta(7, asks=[(D(99), D(0))])),
+        (delta(6, asks=[(D(101), D(0)), (D(102), D(0))]), delta(7, asks=[(D(102), D(1))])),
+    ],
+)
+def test_a_snapshot_that_frames_cross_or_use_up_on_the_way_is_none(sixth: Depth, seventh: Depth) -> None:
+    """Each of them would be told, so it is not enough that the last one is sound."""
+    bench = Bench()
+    bench.give(StreamRequested(), sixth, seventh)
+    reason = "the snapshot does not fit the stream: the book is crossed or used up"
+    assert bench.give(snapshot(1, 5, limit=2)) == [unavailable(reason, SECOND)]
+    assert bench.status() == (False, 0, (), ())
+    bench.fire()
+    assert bench.give(snapshot(2, 7)) == [synced(7)]
+
+
+def test_frames_that_were_spent_on_a_bad_snapshot_must_be_in_the_next_one() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(6, bids=[(D(101), D(1))]), delta(7))
+    bench.give(snapshot(1, 5))
+    bench.fire()
+    reason = "the snapshot is too old: it ends at 6, the stream needs 7"
+    (refused,) = bench.give(snapshot(2, 6))
+    assert isinstance(refused, BookUnavailable)
+    assert refused.reason == reason
+    bench.fire()
+    assert bench.give(snapshot(3, 7)) == [synced(7)]
+
+
 # Step 8: everything begins again.
 
 
@@ -630,21 +683,21 @@ def test_nothing_of_one_subscription_is_of_use_to_the_next() -> None:
     assert bench.give(StreamEnded("the link is down"), StreamRequested()) == [fetch(2)]
     assert bench.give(snapshot(1, 6)) == []
     assert bench.give(delta(9)) == []
-    assert bench.give(snapshot(2, 8)) == [synced(9)]
+    assert bench.give(snapshot(2, 8)) == [synced(8), changed(delta(9))]
 
 
 def test_ids_may_start_over_with_the_link() -> None:
     bench = live(1000)
     bench.give(StreamEnded("the link is down"))
     assert bench.give(StreamRequested(), delta(3)) == [fetch(2)]
-    assert bench.give(snapshot(2, 2)) == [synced(3)]
+    assert bench.give(snapshot(2, 2)) == [synced(2), changed(delta(3))]
 
 
 def test_ids_may_start_over_with_the_link_before_there_was_a_book() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(1000), StreamEnded("the link is down"))
     assert bench.give(StreamRequested(), delta(3)) == [fetch(2)]
-    assert bench.give(snapshot(2, 2)) == [synced(3)]
+    assert bench.give(snapshot(2, 2)) == [synced(2), changed(delta(3))]
 
 
 def test_ids_may_start_over_with_the_link_while_a_book_is_fetched_anew() -> None:
@@ -669,7 +722,7 @@ def test_a_check_ends_with_its_subscription() -> None:
     bench.fire()
     assert bench.give(StreamRequested()) == [desynced(10, "requested anew"), fetch(3)]
     assert bench.give(delta(12)) == []
-    assert bench.give(snapshot(3, 11)) == [synced(12)]
+    assert bench.give(snapshot(3, 11)) == [synced(11), changed(delta(12))]
 
 
 def test_a_stream_that_is_requested_anew_begins_again() -> None:
@@ -804,8 +857,9 @@ def test_a_first_frame_whose_book_differs_from_a_waiting_ticker_is_kept() -> Non
     bench.give(StreamRequested(), ticker(6, (D(99), D(7))))
     bench.give(snapshot(1, 5))
     reason = "best bid at 6: 2 at 99 here, 7 at 99 on bookTicker"
-    assert bench.give(delta(6)) == [synced(6), desynced(6, reason, diverged=True), fetch(2)]
-    assert bench.give(snapshot(2, 5, bids=[(D(99), D(7))])) == [synced(6, bids=((D(99), D(7)),))]
+    assert bench.give(delta(6)) == [synced(5), changed(delta(6)), desynced(6, reason, diverged=True), fetch(2)]
+    bids = ((D(99), D(7)),)
+    assert bench.give(snapshot(2, 5, bids=bids)) == [synced(5, bids=bids), changed(delta(6), bids=bids)]
 
 
 def test_tickers_of_one_run_are_no_word_on_the_next() -> None:
@@ -941,7 +995,7 @@ def test_a_check_whose_snapshot_is_ahead_may_find_a_difference() -> None:
         desynced(11, "bid 98: 1 here, 0 there", diverged=True),
         fetch(3),
     ]
-    assert bench.give(snapshot(3, 10)) == [synced(11)]
+    assert bench.give(snapshot(3, 10)) == [synced(10), changed(delta(11))]
 
 
 def test_a_snapshot_that_the_stream_does_not_reach_tells_that_it_is_stuck() -> None:

@@ -123,6 +123,15 @@ def test_the_request_scheme_signs_microseconds_method_target_and_body() -> None:
     )
 
 
+def test_an_api_key_of_another_name_is_for_requests_of_the_request_scheme_only() -> None:
+    request = HttpRequest(method="GET", target="/api/v1/capital")
+    for scheme, api_key in (("request", "my-api-key"), ("instruction", CREDENTIALS.api_key)):
+        signer = Signer(CREDENTIALS, scheme=scheme, api_key="my-api-key")
+        headers = dict(signer.headers(request, instruction="balanceQuery", parameters={}, unix_us=NOW_US))
+        assert headers["X-API-Key"] == api_key
+        assert signer.api_key == signer.subscribe_signature(NOW_US)[0] == CREDENTIALS.api_key
+
+
 def test_the_instruction_scheme_sends_no_passphrase() -> None:
     signer = Signer(Credentials(SECRET, passphrase="open sesame"))
     request = HttpRequest(method="GET", target="/api/v1/capital")

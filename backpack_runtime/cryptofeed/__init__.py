@@ -1,0 +1,44 @@
+"""Backpack Exchange for cryptofeed: `BackpackFeed` and all that belongs to it.
+
+Importing this package registers it, so that `FeedHandler.add_feed("BACKPACK", ...)` works: with `CRYPTOFEED_BACKPACK_NATIVE=true` in
+the environment it is `BackpackFeed` that is registered, otherwise `CcxtBackpackFeed`. The same names are in
+`cryptofeed.exchanges.backpack`.
+"""
+
+try:
+    # Not `import cryptofeed`: our own module in its directory makes an empty package of that name where it is not installed.
+    import pydantic as _pydantic  # noqa: F401 - the other half of the extra
+    from cryptofeed.exchanges import EXCHANGE_MAP as _EXCHANGE_MAP  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f'{__name__} needs cryptofeed and pydantic ({error}): pip install "backpack-feed[cryptofeed]"', name=error.name
+    ) from error
+
+from .auth import BackpackAuthHelper
+from .ccxt_feed import CcxtBackpackFeed
+from .config import BackpackAuthSettings, BackpackConfig
+from .errors import BackpackAuthError, BackpackRestError, BackpackWebsocketError
+from .feed import BackpackFeed
+from .health import BackpackHealthReport
+from .records import Balance, Fill, OrderInfo, Position
+from .registration import is_backpack_native_enabled, register
+
+__all__ = [
+    "BackpackAuthError",
+    "BackpackAuthHelper",
+    "BackpackAuthSettings",
+    "BackpackConfig",
+    "BackpackFeed",
+    "BackpackHealthReport",
+    "BackpackRestError",
+    "BackpackWebsocketError",
+    "Balance",
+    "CcxtBackpackFeed",
+    "Fill",
+    "OrderInfo",
+    "Position",
+    "is_backpack_native_enabled",
+    "register",
+]
+
+register()

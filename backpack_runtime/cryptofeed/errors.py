@@ -1,0 +1,19 @@
+"""What goes wrong in a feed, beyond what the core has words for."""
+
+from __future__ import annotations
+
+from backpack_proto.errors import BackpackError
+
+__all__ = ["BackpackAuthError", "BackpackRestError", "BackpackWebsocketError"]
+
+
+class BackpackAuthError(BackpackError):
+    """There are no credentials, or what they shall sign cannot be signed."""
+
+
+class BackpackRestError(BackpackError):
+    """The market list or a snapshot could not be had."""
+
+
+class BackpackWebsocketError(BackpackError, ConnectionResetError):
+    """A connection is given up because nothing answers on it; cryptofeed takes it for what it is, and connects again."""

@@ -1,0 +1,182 @@
+"""Two feeds side by side on the same exchange, and where they differ: the shadow step of a migration.
+
+Trades are compared by their ids, within the time in which both feeds were delivering; tops of books at equal update ids, for ccxt
+skips most of them. Latency is from the exchange's clock to the callback, so it holds the difference of the two clocks, which is the
+same for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from statistics import quantiles
+from typing import Any
+
+from cryptofeed import FeedHandler
+from cryptofeed.defines import L2_BOOK, TRADES
+from cryptofeed.exceptions import UnsupportedSymbol
+
+from backpack_proto.errors import LocalProtocolError
+
+from .ccxt_feed import CcxtBackpackFeed
+from .feed import BackpackFeed
+
+__all__ = ["FeedRecord", "Parity", "compare", "run_feeds", "watch_both"]
+
+Top = tuple[tuple[Decimal, Decimal] | None, tuple[Decimal, Decimal] | None]
+"""Best bid and best ask, price and quantity."""
+
+
+Trade = tuple[float, Decimal, Decimal, str]
+"""Time in seconds since the epoch, price, amount, side."""
+
+
+@dataclass
+class FeedRecord:
+    """What one feed delivered."""
+
+    trades: dict[tuple[str, str], Trade] = field(default_factory=dict)
+    """By symbol and id."""
+    tops: dict[tuple[str, int], Top] = field(default_factory=dict)
+    """By symbol and update id."""
+    trade_latencies: list[float] = field(default_factory=list)
+    book_latencies: list[float] = field(default_factory=list)
+
+    async def on_trade(self, trade: Any, receipt: float) -> None:
+        """Take a trade."""
+        self.trades[trade.symbol, trade.id] = (trade.timestamp, trade.price, trade.amount, trade.side)
+        self.trade_latencies.append(receipt - trade.timestamp)
+
+    async def on_book(self, book: Any, receipt: float) -> None:
+        """Take a book."""
+        if book.sequence_number is not None:
+            bids, asks = book.book.bids, book.book.asks
+            self.tops[book.symbol, book.sequence_number] = (
+                bids.index(0) if len(bids) else None,
+                asks.index(0) if len(asks) else None,
+            )
+        if book.timestamp is not None:
+            self.book_latencies.append(receipt - book.timestamp)
+
+    @property
+    def callbacks(self) -> dict[str, Callable[[Any, float], Awaitable[None]]]:
+        """For a feed."""
+        return {TRADES: self.on_trade, L2_BOOK: self.on_book}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How two records compare; latencies are milliseconds, None where there were too few."""
+
+    trades_matched: int
+    trades_different: int
+    """The same id with another price, amount or side."""
+    trades_only_native: int
+    trades_only_ccxt: int
+    tops_compared: int
+    tops_different: int
+    native_books: int
+    ccxt_books: int
+    latencies_ms: Mapping[str, tuple[float, float] | None]
+    """Median and 99th percentile, of trades and books of each feed."""
+
+    @property
+    def agree(self) -> bool:
+        """Both feeds delivered, and no difference was found."""
+        differences = self.trades_different + self.trades_only_native + self.trades_only_ccxt + self.tops_different
+        return differences == 0 and self.trades_matched > 0 and self.tops_compared > 0
+
+
+def compare(native: FeedRecord, ccxt: FeedRecord) -> Parity:
+    """Compare what two feeds of the same markets delivered."""
+    common = {symbol: _common_time(native, ccxt, symbol) for symbol, _ in native.trades.keys() | ccxt.trades.keys()}
+    mine, theirs = (_within(record, common) for record in (native, ccxt))
+    both = mine.keys() & theirs.keys()
+    # ccxt has whole milliseconds, so the times are not compared.
+    different = sum(mine[key][1:] != theirs[key][1:] for key in both)
+    tops = native.tops.keys() & ccxt.tops.keys()
+    return Parity(
+        trades_matched=len(both) - different,
+        trades_different=different,
+        trades_only_native=len(mine.keys() - both),
+        trades_only_ccxt=len(theirs.keys() - both),
+        tops_compared=len(tops),
+        tops_different=sum(native.tops[key] != ccxt.tops[key] for key in tops),
+        native_books=len(native.tops),
+        ccxt_books=len(ccxt.tops),
+        latencies_ms={
+            "native trades": _percentiles(native.trade_latencies),
+            "ccxt trades": _percentiles(ccxt.trade_latencies),
+            "native books": _percentiles(native.book_latencies),
+            "ccxt books": _percentiles(ccxt.book_latencies),
+        },
+    )
+
+
+def _within(record: FeedRecord, common: Mapping[str, tuple[float, float]]) -> dict[tuple[str, str], Trade]:
+    return {key: trade for key, trade in record.trades.items() if common[key[0]][0] <= trade[0] <= common[key[0]][1]}
+
+
+def _common_time(native: FeedRecord, ccxt: FeedRecord, symbol: str) -> tuple[float, float]:
+    """From the later first trade to the earlier last one; a millisecond less at both ends, for ccxt cuts off the microseconds."""
+    times = [[trade[0] for (name, _), trade in record.trades.items() if name == symbol] for record in (native, ccxt)]
+    if not all(times):
+        return (0.0, float("inf"))
+    return (max(min(one) for one in times) + 0.001, min(max(one) for one in times) - 0.001)
+
+
+def _percentiles(seconds: Sequence[float]) -> tuple[float, float] | None:
+    if len(seconds) < 2:
+        return None
+    cuts = quantiles(seconds, n=100)
+    return (cuts[49] * 1e3, cuts[98] * 1e3)
+
+
+async def watch_both(config: Any, symbols: Sequence[str], seconds: float) -> Parity:
+    """Run both feeds for so long, in this process and on the same exchange, and compare what they delivered.
+
+    Raises:
+        ImportError: ccxt is not installed.
+        LocalProtocolError: a symbol is none of the exchange's, or the configuration is impossible.
+        BackpackError: the markets could not be had.
+    """
+    native, ccxt = FeedRecord(), FeedRecord()
+    common: dict[str, Any] = {"symbols": list(symbols), "channels": [TRADES, L2_BOOK]}
+    refused: list[Exception] = []
+    try:
+        feeds = [
+            BackpackFeed(config, callbacks=native.callbacks, **common),
+            CcxtBackpackFeed(config, callbacks=ccxt.callbacks, snapshot_interval=0, **common),
+        ]
+        await run_feeds(feeds, seconds)
+    except* (UnsupportedSymbol, ValueError) as group:
+        # cryptofeed 2 raises them in the constructor, cryptofeed 3 in a group when it runs the feed.
+        refused += _leaves(group)
+    if refused:
+        raise LocalProtocolError(str(refused[0]))
+    return compare(native, ccxt)
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    found: list[Exception] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+async def run_feeds(feeds: Sequence[Any], seconds: float) -> None:
+    """Run feeds in the running loop for so long, in whichever way this version of cryptofeed runs them."""
+    handler = FeedHandler(config={"uvloop": False, "log": {"disabled": True, "filename": "", "level": "WARNING"}})
+    for feed in feeds:
+        handler.add_feed(feed)
+    if hasattr(handler, "run_async"):
+        asyncio.get_running_loop().call_later(seconds, handler.request_stop)
+        await handler.run_async(install_signal_handlers=False)
+        return
+    handler.run(start_loop=False, install_signal_handlers=False)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        await handler.stop_async()

@@ -1,0 +1,600 @@
+"""What goes wrong between BackpackFeed and the exchange, on real sockets; how often it connects and asks is bounded every time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import sys
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+
+from cryptofeed import FeedHandler
+from cryptofeed.symbols import Symbols
+
+from backpack_proto.exchange import THROWAWAY_SECRET, CloseConnection, Fault, RequestReceived, SendFrame, SocketOpened
+from backpack_proto.keys import Credentials
+from backpack_proto.signing import Signer
+from backpack_runtime.client import BackpackClient
+from backpack_runtime.cryptofeed import BackpackFeed, market_loading
+from backpack_runtime.cryptofeed import feed as feed_module
+from backpack_runtime.sandbox import Sandbox, serve_sandbox
+
+pytestmark = pytest.mark.anyio
+
+Running = Callable[[Any], AbstractAsyncContextManager[None]]
+
+PATIENCE_SECONDS = 12.0
+SPOT = "SOL-USDC"
+PERPETUAL = "AAPL.US-USDC-PERP"
+LOGGER = "backpack_runtime.cryptofeed"
+HANDLER = {"uvloop": False, "log": {"disabled": True, "filename": "", "level": "WARNING"}}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """As cryptofeed wants it."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """cryptofeed's registries are those of the process; its files go to where they harm nobody."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(market_loading, "_origin", [])
+    caplog.set_level(logging.INFO, LOGGER)
+    yield
+    Symbols.data.pop("BACKPACK", None)
+
+
+class Watch:
+    """Sees what a sandbox is asked, and meddles with what it says."""
+
+    def __init__(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sockets = 0
+        """How many websockets were ever opened."""
+        self.asked: Counter[str] = Counter()
+        """REST requests by path."""
+        self.snapshots: Counter[str] = Counter()
+        """Requests for the depth, by symbol."""
+        self.when_opened: Callable[[], object] = bool
+        self.loses: Callable[[bytes], bool] = lambda _data: False
+        """Whether a frame is lost on its way."""
+        self.slams = False
+        """Close each new websocket at once, politely."""
+        self._handle = sandbox.exchange.handle
+        monkeypatch.setattr(sandbox.exchange, "handle", self._watched)
+
+    def _watched(self, given: Any, now: Any) -> list[Any]:
+        outputs: list[Any] = []
+        if isinstance(given, SocketOpened):
+            self.sockets += 1
+            self.when_opened()
+            if self.slams:
+                outputs = [CloseConnection(given.connection, 1000)]
+        elif isinstance(given, RequestReceived):
+            path, _, query = given.target.partition("?")
+            self.asked[path] += 1
+            if path == "/api/v1/depth":
+                self.snapshots[re.findall("symbol=([^&]*)", query)[0]] += 1
+        outputs += self._handle(given, now)
+        return [output for output in outputs if not (isinstance(output, SendFrame) and self.loses(output.data))]
+
+
+class Program:
+    """A feed that runs, what it delivered, and the exchange it speaks with."""
+
+    def __init__(self, sandbox: Sandbox, watch: Watch) -> None:
+        self.sandbox = sandbox
+        self.watch = watch
+        self.got: dict[str, list[Any]] = defaultdict(list)
+        self.snapshots: Counter[str] = Counter()
+        """Books that were delivered anew, by symbol."""
+        self.feed: Any = None
+
+    def callback(self, channel: str) -> Callable[[Any, float], Any]:
+        async def take(found: Any, _receipt: float) -> None:
+            self.got[channel].append(found)
+            if channel == "l2_book" and found.delta is None:
+                self.snapshots[found.symbol] += 1
+
+        return take
+
+    @property
+    def counters(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.feed.metrics_snapshot()
+        return found
+
+    @property
+    def reasons(self) -> str:
+        return "; ".join(self.feed.health().reasons)
+
+    async def until(self, reached: Callable[[], object]) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not reached():  # noqa: ASYNC110 - nothing tells of it
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"it did not come to pass: {self.feed.health()}") from None
+
+    async def until_well(self, *channels: str) -> None:
+        """Wait until all is well, and every channel has delivered once more."""
+        await self.until(lambda: self.feed.health().healthy)
+        before = {channel: len(self.got[channel]) for channel in channels}
+        await self.until(lambda: all(len(self.got[channel]) > count for channel, count in before.items()))
+
+
+async def in_a_thread(make: Callable[[], Any]) -> Any:
+    """Earlier versions of cryptofeed load the markets, and block, where a feed is made; the sandbox answers in this thread."""
+    return await asyncio.to_thread(make)
+
+
+class Programs:
+    """Starts feeds, and exchanges for them."""
+
+    def __init__(self, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._running = running
+        self._monkeypatch = monkeypatch
+
+    @asynccontextmanager
+    async def __call__(
+        self,
+        channels: Sequence[str] = ("l2_book", "trades"),
+        symbols: Sequence[str] = (SPOT, PERPETUAL),
+        *,
+        callbacks: dict[str, Any] | None = None,
+        secret: str | None = None,
+        before: Callable[[Program], object] = bool,
+        speed: float = 1.0,
+        **options: Any,
+    ) -> AsyncIterator[Program]:
+        async with serve_sandbox(tls=True, speed=speed) as sandbox:
+            program = Program(sandbox, Watch(sandbox, self._monkeypatch))
+            settings: dict[str, Any] = {"use_sandbox": True, "sandbox_url": sandbox.rest_url, "ca_file": sandbox.ca_file}
+            if secret is not None:
+                key = Credentials(secret).api_key
+                auth = {"api_key": key, "public_key": key, "private_key": secret}
+                settings |= {"enable_private_channels": True, "auth": auth}
+            wanted: dict[str, Any] = {
+                "symbols": list(symbols),
+                "channels": list(channels),
+                "callbacks": {channel: program.callback(channel) for channel in channels} | (callbacks or {}),
+            }
+            program.feed = await in_a_thread(lambda: BackpackFeed(config=settings, **wanted, **options))
+            handler = FeedHandler(config=HANDLER)
+            handler.add_feed(program.feed)
+            before(program)
+            async with self._running(handler):
+                yield program
+
+
+@pytest.fixture
+def programs(running: Running, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    return Programs(running, monkeypatch)
+
+
+def lines(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
+    """What the feed's logger said with this in it."""
+    return [record.getMessage() for record in caplog.records if record.name == LOGGER and part in record.getMessage()]
+
+
+def close_frame(code: int) -> bytes:
+    return b"\x88\x02" + code.to_bytes(2, "big")
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1006])
+async def test_a_connection_that_ends_is_replaced_by_one(
+    programs: Programs, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    async with programs() as program:
+        await program.until_well("l2_book", "trades")
+        if code == 1006:
+            program.sandbox.drop_connections()
+        else:
+            program.sandbox.inject(close_frame(code), raw=True)
+        await program.until(lambda: not program.feed.health().healthy)
+        assert "the link is down" in program.reasons
+        await program.until(lambda: program.counters["ws_reconnects"] == 1)
+        await program.until_well("l2_book", "trades")
+        assert program.watch.sockets == 2
+        assert program.watch.snapshots == {"SOL_USDC": 2, "AAPL.US_USDC_PERP": 2}
+        assert program.snapshots == {SPOT: 2, PERPETUAL: 2}
+    down = next(line for line in lines(caplog, "the connection is down") if f"code {code}" in line)
+    assert "to be back in" in down
+    assert len(lines(caplog, f"resynced l2_book of {SPOT}")) == 1
+    assert len(lines(caplog, "BACKPACK: connected")) == 2
+    assert len(lines(caplog, f"subscribing to trades of {SPOT}, {PERPETUAL}")) == 2
+
+
+async def test_an_exchange_that_closes_politely_at_once_is_not_overrun(programs: Programs) -> None:
+    def slam(program: Program) -> None:
+        program.watch.slams = True
+
+    async with programs(before=slam) as program:
+        await asyncio.sleep(3)
+        assert 2 <= program.watch.sockets <= 5
+        assert sum(program.watch.snapshots.values()) <= 2 * program.watch.sockets
+        assert not program.feed.health().healthy
+        program.watch.slams = False
+        await program.until_well("l2_book", "trades")
+
+
+async def test_an_exchange_that_refuses_connections_is_found_again(programs: Programs) -> None:
+    async with programs() as program:
+        await program.until_well("l2_book")
+        before = program.sandbox.connections
+        program.sandbox.refusing = True
+        program.sandbox.drop_connections()
+        await program.until(lambda: program.counters["ws_errors"] >= 3)
+        assert program.sandbox.connections - before <= 8
+        program.sandbox.refusing = False
+        await program.until_well("l2_book", "trades")
+        assert program.watch.sockets == 2
+
+
+@pytest.mark.parametrize("from_birth", [True, False], ids=["from birth", "later"])
+async def test_a_mute_exchange_is_given_up(programs: Programs, caplog: pytest.LogCaptureFixture, *, from_birth: bool) -> None:
+    def gag(program: Program) -> None:
+        if from_birth:
+            program.watch.when_opened = lambda: setattr(program.sandbox, "mute", True)
+
+    async with programs(before=gag, silence_seconds=0.4, patience_seconds=0.4) as program:
+        if not from_birth:
+            await program.until_well("l2_book")
+            program.sandbox.mute = True
+        await program.until(lambda: program.counters["ws_errors"] > 0)
+        assert not program.feed.health().healthy
+        assert "the link is down: nothing heard for" in program.reasons
+        assert program.watch.sockets == 1
+        program.watch.when_opened = bool
+        program.sandbox.mute = False
+        await program.until(lambda: program.counters["ws_reconnects"] == 1)
+        # That it fell silent counts against it for a minute.
+        books = dict.fromkeys((SPOT, PERPETUAL), 1 if from_birth else 2)
+        await program.until(lambda: program.reasons == "the exchange fell silent" and program.snapshots == books)
+        assert program.watch.sockets == 2
+        assert program.watch.snapshots.total() <= 4
+        assert program.counters["ws_errors"] == 1
+    assert len(lines(caplog, "nothing heard for")) == 2
+
+
+async def test_a_wrong_key_costs_the_private_channels_and_nothing_else(
+    programs: Programs, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = bytes(range(1, 33)).hex()
+    async with programs(["l2_book", "trades", "order_info", "fills"], secret=wrong) as program:
+        await program.until(lambda: program.counters["auth_failures"])
+        await program.until(lambda: program.got["trades"] and set(program.snapshots) == {SPOT, PERPETUAL})
+        await asyncio.sleep(1)
+        assert program.counters["auth_failures"] == 1
+        assert "account.orderUpdate was refused: Invalid signature" in program.reasons
+        assert not program.feed.health().healthy
+        assert program.watch.sockets == 1
+        assert program.watch.snapshots.total() == 2
+        assert all(count <= 3 for path, count in program.watch.asked.items()), program.watch.asked
+        assert not program.got["order_info"]
+    (refused,) = lines(caplog, "the exchange refused (4003")
+    assert "account.orderUpdate" in refused
+
+
+async def test_a_gap_costs_one_book_and_no_connection(programs: Programs, caplog: pytest.LogCaptureFixture) -> None:
+    lost: list[bytes] = []
+
+    def lose(data: bytes) -> bool:
+        if lost or b'"depth.SOL_USDC"' not in data:
+            return False
+        lost.append(data)
+        return True
+
+    async with programs() as program:
+        await program.until_well("l2_book")
+        program.watch.loses = lose
+        await program.until(lambda: program.snapshots[SPOT] == 2)
+        await program.until_well("l2_book", "trades")
+        assert program.watch.sockets == 1
+        assert program.watch.snapshots == {"SOL_USDC": 2, "AAPL.US_USDC_PERP": 1}
+        assert program.snapshots == {SPOT: 2, PERPETUAL: 1}
+        assert program.counters["orderbook_resyncs"] == 1
+        assert program.counters["book_divergences"] == 0
+        assert program.counters["ws_reconnects"] == 0
+    (stale,) = lines(caplog, f"l2_book of {SPOT} is stale")
+    assert "gap: expected" in stale
+    ids = [book.sequence_number for book in program.got["l2_book"] if book.symbol == SPOT]
+    assert ids == sorted(ids)
+
+
+async def test_snapshots_that_fail_are_asked_for_with_growing_pauses(
+    programs: Programs, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(program: Program) -> None:
+        program.sandbox.exchange.faults.only = ("GET /api/v1/depth",)
+        program.sandbox.exchange.faults.rates = {Fault.ERROR_BEFORE: 0.5, Fault.LOSE_REPLY: 0.5}
+
+    async with programs(before=fail) as program:
+        await program.until(lambda: len(program.got["trades"]) >= 3 and program.watch.snapshots["SOL_USDC"] >= 2)
+        assert not program.got["l2_book"]
+        assert "book depth.SOL_USDC is stale" in program.reasons
+        assert not program.feed.health().healthy
+        program.sandbox.exchange.faults.rates = {}
+        await program.until_well("l2_book", "trades")
+        assert program.watch.sockets == 1
+        assert max(program.watch.snapshots.values()) <= 5
+        assert program.snapshots == {SPOT: 1, PERPETUAL: 1}
+        assert program.counters["ws_errors"] == 0
+    assert 2 <= len(lines(caplog, "no snapshot for l2_book of")) <= 5
+
+
+async def test_a_late_snapshot_loses_nothing_and_a_hanging_one_holds_up_nothing(programs: Programs) -> None:
+    def delay(program: Program) -> None:
+        faults = program.sandbox.exchange.faults
+        faults.only = ("GET /api/v1/depth",)
+        faults.rates = {Fault.DELAY: 1.0}
+        faults.delay_us = 1_000_000
+
+    async with programs(before=delay) as program:
+        await program.until(lambda: len(program.snapshots) == 2)
+        assert program.watch.snapshots == {"SOL_USDC": 1, "AAPL.US_USDC_PERP": 1}
+        books = [book for book in program.got["l2_book"] if book.symbol == SPOT]
+        assert books
+        # From here on no answer comes at all, and the feed has to stop in time nevertheless.
+        program.sandbox.exchange.faults.delay_us = 60_000_000
+        lost = iter([True])
+        program.watch.loses = lambda data: b'"depth.SOL_USDC"' in data and next(lost, False)
+        await program.until(lambda: program.watch.snapshots["SOL_USDC"] == 2)
+        trades = len(program.got["trades"])
+        await program.until(lambda: len(program.got["trades"]) > trades + 1)
+        assert "depth.SOL_USDC is stale" in program.reasons
+        assert program.watch.snapshots["SOL_USDC"] == 2
+        assert program.watch.sockets == 1
+
+
+async def test_a_market_that_disappears_leaves_the_others_alone(programs: Programs) -> None:
+    async with programs() as program:
+        await program.until_well("l2_book")
+        listings = program.sandbox.exchange._gateway._routes._listings
+        del listings["AAPL.US_USDC_PERP"]
+        program.watch.loses = lambda data: b"AAPL.US_USDC_PERP" in data
+        program.sandbox.drop_connections()
+        await program.until(lambda: program.snapshots[SPOT] == 2 and program.watch.snapshots["AAPL.US_USDC_PERP"] >= 3)
+        assert program.watch.sockets == 2
+        assert program.watch.snapshots["AAPL.US_USDC_PERP"] <= 4
+        assert program.watch.snapshots["SOL_USDC"] == 2
+        assert "book depth.AAPL.US_USDC_PERP is stale" in program.reasons
+        assert "SOL_USDC" not in program.reasons
+        trades = len(program.got["trades"])
+        await program.until(lambda: len(program.got["trades"]) > trades)
+
+
+async def test_a_market_that_is_not_listed_is_named(running: Running) -> None:
+    async with serve_sandbox(tls=True) as sandbox:
+        settings = {"use_sandbox": True, "sandbox_url": sandbox.rest_url, "ca_file": sandbox.ca_file}
+
+        async def program() -> None:
+            feed = await in_a_thread(lambda: BackpackFeed(config=settings, symbols=["GONE-USDC"], channels=["trades"]))
+            handler = FeedHandler(config=HANDLER)
+            handler.add_feed(feed)
+            async with running(handler):
+                await asyncio.sleep(1)
+
+        with pytest.raises(Exception, match=r"GONE-USDC|TaskGroup") as caught:
+            await program()
+        assert "GONE-USDC" in "".join(map(str, _leaves(caught.value)))
+        assert sandbox.connections <= 2
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+GARBAGE = [
+    b"not json",
+    b"[]",
+    b"{}",
+    b"42",
+    b'{"stream":"nope.SOL_USDC","data":{"e":"nope"}}',
+    b'{"stream":"trade.BTC_USDC","data":{"e":"trade","s":"BTC_USDC"}}',
+    b'{"stream":"trade.SOL_USDC","data":{"e":"trade","s":"SOL_USDC","p":"NaN"}}',
+    b'{"stream":"depth.SOL_USDC","data":null}',
+    b"[" * 50_000,
+    b'{"id":1,"error":{"code":9999,"message":"a strange one"}}',
+]
+
+
+async def test_garbage_is_counted_and_said_a_few_times(programs: Programs, caplog: pytest.LogCaptureFixture) -> None:
+    async with programs() as program:
+        await program.until_well("l2_book")
+        for _ in range(20):
+            for data in GARBAGE:
+                program.sandbox.inject(data)
+        await program.until(lambda: program.counters["dropped_messages"] >= 150)
+        trades, books = len(program.got["trades"]), len(program.got["l2_book"])
+        await program.until(lambda: len(program.got["trades"]) > trades and len(program.got["l2_book"]) > books)
+        assert program.watch.sockets == 1
+        assert program.counters["ws_reconnects"] == 0
+        assert program.counters["parser_errors"] > 0
+        assert "frames were dropped" in program.reasons
+        # A frame that cannot be read may have been a book's change, so both are compared, once for all of it.
+        assert max(program.watch.snapshots.values()) <= 3
+        assert program.counters["book_divergences"] == 0
+    dropped = lines(caplog, "dropped payload")
+    assert 1 <= len(dropped) <= 5
+    assert len(lines(caplog, "")) < 60
+
+
+@pytest.mark.parametrize("fails", ["once", "always"])
+async def test_a_callback_that_raises_costs_a_connection_each_time_and_no_more(
+    programs: Programs, caplog: pytest.LogCaptureFixture, fails: str
+) -> None:
+    told: list[Any] = []
+
+    async def raises(book: Any, _receipt: float) -> None:
+        told.append(book)
+        if fails == "always" or len(told) == 10:
+            raise ZeroDivisionError("a mistake of the user's")
+
+    async with programs(callbacks={"l2_book": raises}) as program:
+        if fails == "once":
+            await program.until(lambda: program.counters["ws_reconnects"] == 1)
+            await program.until_well("trades")
+            await program.until(lambda: len(told) > 30)
+            assert program.watch.sockets == 2
+            assert "ZeroDivisionError" in caplog.text
+            assert program.watch.snapshots.total() == 4
+            return
+        await asyncio.sleep(3)
+        assert 2 <= program.watch.sockets <= 5
+        assert program.watch.snapshots.total() <= 2 * program.watch.sockets
+        assert len(program.feed._driver._events) < 100
+
+
+async def test_a_callback_that_takes_its_time_is_waited_for(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads meanwhile, so nothing is heard: that is no silence of the exchange's."""
+    monkeypatch.setitem(feed_module.WEBSOCKET_OPTIONS, "max_queue", 4)
+    slept: list[float] = []
+
+    async def sleeps(_trade: Any, _receipt: float) -> None:
+        if not slept:
+            slept.append(2)
+            await asyncio.sleep(2)
+
+    async with programs(callbacks={"trades": sleeps}, silence_seconds=0.4, patience_seconds=0.4) as program:
+        await program.until(lambda: slept)
+        await asyncio.sleep(2.2)
+        await program.until_well("l2_book")
+        assert program.watch.sockets == 1
+        assert program.counters["ws_errors"] == 0
+        assert program.counters["orderbook_resyncs"] == 0
+
+
+async def test_a_slow_callback_is_caught_up_with_in_bounded_memory(programs: Programs) -> None:
+    most = 0
+    slow = True
+
+    async def follows(_book: Any, _receipt: float) -> None:
+        nonlocal most
+        most = max(most, len(program.feed._driver._events))
+        if slow:
+            await asyncio.sleep(0.02)
+
+    async with programs(["l2_book"], [SPOT], callbacks={"l2_book": follows}, speed=20.0) as program:
+        await asyncio.sleep(3)
+        slow = False
+        program.sandbox.exchange._speed = 1e-6
+        mirror = next(iter(program.feed._deliveries.books.values()))
+
+        def caught_up() -> bool:
+            return bool(mirror.last == program.sandbox.exchange.levels("SOL_USDC")[2])
+
+        await program.until(caught_up)
+        bids, asks, _ = program.sandbox.exchange.levels("SOL_USDC")
+        assert mirror.book.book.bids.to_dict() == dict(bids)
+        assert mirror.book.book.asks.to_dict() == dict(asks)
+        assert program.watch.sockets == 1
+        assert program.watch.snapshots == {"SOL_USDC": 1}
+        assert program.counters["orderbook_resyncs"] == 0
+    # What waits, waits in the socket; a batch of the session's is what one frame or one answer brings.
+    assert most < 200
+
+
+async def test_a_quiet_private_feed_is_left_alone(programs: Programs) -> None:
+    async with programs(
+        ["order_info", "fills", "positions", "balances"],
+        [],
+        secret=THROWAWAY_SECRET,
+        silence_seconds=0.3,
+        patience_seconds=0.3,
+    ) as program:
+        await program.until(lambda: program.got["balances"])
+        await asyncio.sleep(2)
+        assert program.watch.sockets == 1
+        assert program.counters["ws_errors"] == program.counters["ws_reconnects"] == 0
+        sandbox = program.sandbox
+        async with BackpackClient(
+            (),
+            channels=(),
+            rest_url=sandbox.rest_url,
+            ws_url=sandbox.ws_url,
+            ca_file=sandbox.ca_file,
+            signer=Signer(Credentials(sandbox.secret)),
+        ) as trader:
+            await trader.place_order("SOL-USDC", "Bid", "Market", quantity="0.50")
+            await program.until(lambda: program.got["order_info"] and program.got["fills"])
+        assert program.watch.sockets == 2, "the feed's, and the trader's"
+        await program.until(lambda: program.feed.health().healthy)
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["backing off", "connecting"])
+async def test_a_feed_without_a_connection_stops_at_once(programs: Programs, *, hangs: bool) -> None:
+    async with programs() as program:
+        await program.until_well("l2_book")
+        if hangs:
+            program.sandbox.mute = True
+        else:
+            program.sandbox.refusing = True
+        program.sandbox.drop_connections()
+        before = program.sandbox.connections
+        await program.until(lambda: program.counters["ws_errors"] >= (1 if hangs else 3))
+        if hangs:
+            await program.until(lambda: program.sandbox.connections > before)
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began < 2.5
+
+
+PROGRAM = """
+import asyncio
+from cryptofeed import FeedHandler
+from backpack_runtime.cryptofeed import BackpackFeed
+
+async def book(found, receipt):
+    print("book", flush=True)
+
+def main():
+    handler = FeedHandler(config={"uvloop": False, "log": {"disabled": True, "filename": "", "level": "INFO"}})
+    handler.add_feed(
+        BackpackFeed(
+            config={"use_sandbox": True}, symbols=["SOL-USDC"], channels=["l2_book"], callbacks={"l2_book": book}
+        )
+    )
+    handler.run()
+    print("left", flush=True)
+
+main()
+"""
+
+
+async def test_ctrl_c_ends_a_program_cleanly(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            assert await process.stdout.readline() == b"book\n"
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(5):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0
+    assert set(out.split()) == {b"book", b"left"}
+    assert err == b""
+    assert set(os.listdir(tmp_path)) <= {"cryptofeed"}, "the cache of later versions, and no log"
