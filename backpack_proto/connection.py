@@ -24,6 +24,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from .errors import BackpackError
 from .inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
 from .machine import Now, Transitions
 from .outputs import Closed, CloseSocket, DropSocket, LinkDown, LinkUp, OpenSocket, Output
@@ -177,8 +178,8 @@ class Connection:
                 self._enter(ConnectionState.OPEN, given)
                 self._opened_us, self._proven = now.mono_us, False
                 return [LinkUp(attempt=self._attempts)]
-            case ConnectFailed(reason):
-                return [self._back_off(given, now, reason, None)]
+            case ConnectFailed(reason=reason, error=error):
+                return [self._back_off(given, now, reason, None, error)]
             case Disconnected(code, reason):
                 if self._state is ConnectionState.DRAINING:
                     return [self._end(given)]
@@ -225,7 +226,9 @@ class Connection:
         self._enter(ConnectionState.CONNECTING, given, now.mono_us + self._connect_timeout_us if self._dials else None)
         return [OpenSocket()] if self._dials else []
 
-    def _back_off(self, given: ConnectionInput, now: Now, reason: str, code: int | None) -> LinkDown:
+    def _back_off(
+        self, given: ConnectionInput, now: Now, reason: str, code: int | None, error: BackpackError | None = None
+    ) -> LinkDown:
         # The exponent is bounded for the sake of speed alone; the cap has long taken over by then.
         doublings = min(max(self._attempts - 1, 0), 32)
         ceiling_us = min(self._backoff_cap_us, self._backoff_base_us * 2**doublings)
@@ -235,7 +238,7 @@ class Connection:
             self._enter(ConnectionState.BACKING_OFF, given, now.mono_us + retry_us)
         else:
             self._connect(given, now)
-        return LinkDown(reason=reason, code=code, retry_us=retry_us)
+        return LinkDown(reason=reason, code=code, retry_us=retry_us, error=error)
 
     def _end(self, given: ConnectionInput) -> Closed:
         self._enter(ConnectionState.CLOSED, given)

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from .errors import BackpackError
+
 __all__ = [
     "Argument",
     "Arguments",
@@ -105,6 +107,10 @@ class ConnectFailed(Fact, frozen=True, gc=False):
     """The connection could not be made: name, TCP, TLS, proxy or handshake; `reason` says which."""
 
     reason: str
+    proxy: str | None = None
+    """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
+    error: BackpackError | None = None
+    """The same as a type, where there is one of its own."""
 
 
 class Disconnected(Fact, frozen=True, gc=False):
@@ -165,6 +171,10 @@ class RequestFailed(Fact, frozen=True, gc=False, kw_only=True):
     reason: str
     sent: bool = True
     """False only when it is certain that the exchange saw nothing of the request."""
+    proxy: str | None = None
+    """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
+    error: BackpackError | None = None
+    """The same as a type, where there is one of its own."""
 
 
 class TimerFired(Fact, frozen=True, gc=False):

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from msgspec import Struct
 
 from .holdings import AccountDiverged, AccountStale, AccountSynced
-from .inputs import Given, ResponseReceived
+from .inputs import ConnectFailed, Given, RequestFailed, ResponseReceived
 from .machine import Now
 from .outputs import (
     BookDesynced,
@@ -138,6 +138,8 @@ class MetricsSnapshot(Struct, frozen=True, gc=False, kw_only=True):
     account_divergences: int
     rate_limited: int
     """REST answers with status 429."""
+    proxy_failures: int
+    """Connections of either kind that failed at their proxy."""
     streams: Mapping[str, StreamMetrics]
     latency_p50_us: int | None
     """From the matching engine's time to receipt, by the local clock; an upper bound, a power of two. None without data."""
@@ -182,6 +184,9 @@ class Metrics:
         elif isinstance(given, ResponseReceived) and given.status == HTTPStatus.TOO_MANY_REQUESTS:
             self._counters["rate_limited"] += 1
             self._recent["REST requests were refused as too many"] = now.mono_us
+        elif isinstance(given, ConnectFailed | RequestFailed) and given.proxy is not None:
+            self._counters["proxy_failures"] += 1
+            self._recent[f"the way through proxy {given.proxy} failed"] = now.mono_us
         return ()
 
     def snapshot(self, now: Now) -> MetricsSnapshot:
@@ -199,6 +204,7 @@ class Metrics:
             book_divergences=count["book_divergences"],
             account_divergences=count["account_divergences"],
             rate_limited=count["rate_limited"],
+            proxy_failures=count["proxy_failures"],
             streams={
                 stream: StreamMetrics(messages=messages, age_us=now.mono_us - last_us)
                 for stream, (messages, last_us) in self._streams.items()

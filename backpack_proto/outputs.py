@@ -119,6 +119,8 @@ class LinkDown(Event, frozen=True, gc=False, kw_only=True):
     """Close code of RFC 6455, None when there never was a connection."""
     retry_us: int
     """How long until the next try; where somebody else makes the connections, how long it should wait."""
+    error: BackpackError | None = None
+    """The reason as a type, where the runtime has one of its own: a proxy that failed, above all."""
 
 
 class Closed(Event, frozen=True, gc=False, kw_only=True):

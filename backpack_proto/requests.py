@@ -150,7 +150,7 @@ class Requests:
                 if call is None or call.state is not State.SENT:
                     return []
                 del self._open[request_id]
-                return self._settle(call, _failure(call, given.reason, sent=given.sent), now)
+                return self._settle(call, _failure(call, given), now)
             case TimerFired():
                 outputs = self._clocked(self._clock.handle(given, now), now)
                 return [*outputs, *self._granted(self._pacer.handle(given, now), now)]
@@ -255,12 +255,13 @@ def _may_be_signed_again(call: _Open, error: ApiError) -> bool:
     return signed and call.endpoint.idempotent and call.stale is None and refused_as_expired(error)
 
 
-def _failure(call: _Open, reason: str, *, sent: bool) -> BackpackError:
-    if call.endpoint.idempotent:
-        return BackpackError(f"{call.endpoint.name}: {reason}")
-    if sent:
-        return outcome_unknown(call.endpoint, call.parameters, reason)
-    return BackpackError(f"{call.endpoint.name} was not sent: {reason}")
+def _failure(call: _Open, failed: RequestFailed) -> BackpackError:
+    if failed.sent and not call.endpoint.idempotent:
+        return outcome_unknown(call.endpoint, call.parameters, failed.reason)
+    if failed.error is not None:
+        return failed.error
+    missing = "" if call.endpoint.idempotent else " was not sent"
+    return BackpackError(f"{call.endpoint.name}{missing}: {failed.reason}")
 
 
 def _abandoned(call: _Open, reason: str) -> BackpackError:

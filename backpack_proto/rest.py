@@ -8,6 +8,7 @@ broke down, or answered something that cannot be read. It may have had its effec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, cast
@@ -32,6 +33,7 @@ __all__ = [
     "find_endpoint",
     "outcome_unknown",
     "parse_response",
+    "redirect_refused",
     "refused_as_expired",
     "refused_authentication",
 ]
@@ -42,6 +44,8 @@ RETRY_US: Final = 1_000_000
 _NOTHING: Arguments = MappingProxyType({})
 _JSON = (("Content-Type", "application/json; charset=utf-8"),)
 _EXCERPT = 200
+_ORIGIN = re.compile(r"(https?|wss?)://(?:[^/?#@\s]*@)?([\w.:\[\]-]{1,255})", re.ASCII | re.IGNORECASE)
+"""Scheme and authority of an absolute URL."""
 _TIMEOUT_CODE = "TIMEOUT"
 _REQUEST_TIMEOUT = 408
 _CLIENT_IDS = ("clientId", "clientStrategyId")
@@ -105,7 +109,7 @@ def parse_response(
     """
     checked = cast("Checked", {name: value for name, value in parameters.items() if value is not None})
     if not 200 <= status < 300:
-        refusal = _refusal(endpoint, status, body, retry_after_us)
+        refusal = _refusal(endpoint, status, body, retry_after_us, headers)
         if not endpoint.idempotent and (status >= 500 or status == _REQUEST_TIMEOUT or refusal.code == _TIMEOUT_CODE):
             raise outcome_unknown(endpoint, checked, f"answered {status} {refusal.code} {refusal.message}".rstrip())
         raise refusal
@@ -134,6 +138,12 @@ def outcome_unknown(endpoint: Endpoint, parameters: Checked, reason: str) -> Out
         client_id=next((content[name] for name in _CLIENT_IDS if name in content), None),
         order_id=next((content[name] for name in _ORDER_IDS if name in content), None),
     )
+
+
+def redirect_refused(location: str) -> str:
+    """What is said of a redirect, which is never followed: a signed request is for the host that it was addressed to."""
+    origin = _ORIGIN.match(location)
+    return f"a redirect to {'another path' if origin is None else f'{origin[1]}://{origin[2]}'}, which is not followed"
 
 
 def refused_authentication(error: ApiError) -> bool:
@@ -176,7 +186,10 @@ def _page(rows: object, headers: Headers) -> Page[object]:
     )
 
 
-def _refusal(endpoint: Endpoint, status: int, body: bytes, retry_after_us: int | None) -> ApiError:
+def _refusal(endpoint: Endpoint, status: int, body: bytes, retry_after_us: int | None, headers: Headers) -> ApiError:
+    if 300 <= status < 400:
+        message = redirect_refused(next((value for name, value in headers if name.casefold() == "location"), ""))
+        return ApiError(status=status, code="", message=message, endpoint=endpoint.route)
     try:
         error = decode(body, _ErrorBody, "error")
     except RemoteProtocolError:

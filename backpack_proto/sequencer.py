@@ -314,6 +314,8 @@ class BookSequencer:
         buffer.clear()
         self._held = None
         if not sound:
+            # Those frames are spent, so only a snapshot that contains them can be a beginning.
+            self._floor = snapshot.last
             self.state = TRANSITIONS.step(self.state, given, SyncState.SYNCING)
             return self._without_snapshot("the snapshot does not fit the stream: the book is crossed or used up", now)
         return [*told, *self._go_live(snapshot, given, now)]

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from .account import Account, AccountInput
 from .book import Book
-from .connection import Connection, ConnectionState, GiveUp
+from .connection import CONNECT_TIMEOUT_US, Connection, ConnectionState, GiveUp
 from .connection import Heard as LinkHeard
 from .errors import BackpackError, LocalProtocolError
 from .heartbeat import PATIENCE_US, SILENCE_US, Heard, Heartbeat, LinkDead
@@ -105,6 +105,7 @@ class Session:
         audit_books: bool = True,
         measure_clock: bool = False,
         dials: bool = True,
+        connect_timeout_us: int = CONNECT_TIMEOUT_US,
         silence_us: int = SILENCE_US,
         patience_us: int = PATIENCE_US,
     ) -> None:
@@ -118,6 +119,7 @@ class Session:
             audit_books: compare live books with fresh REST snapshots from time to time.
             measure_clock: measure the exchange's clock, so that signatures are right when ours is not.
             dials: open the connections; otherwise somebody else does, and `LinkDown.retry_us` tells it how long to wait.
+            connect_timeout_us: how long a link may take to open.
             silence_us: probe a link on which nothing was heard for so long.
             patience_us: give it up when nothing was heard for so long after that.
         """
@@ -126,7 +128,7 @@ class Session:
         self._manage_books = manage_books
         self._audit_books = audit_books
         self._measure_clock = measure_clock
-        self._connection = Connection(random, dials=dials)
+        self._connection = Connection(random, dials=dials, connect_timeout_us=connect_timeout_us)
         self._heartbeat = Heartbeat(silence_us=silence_us, patience_us=patience_us)
         self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
         self._wanted = self._subscriptions.wanted

@@ -11,19 +11,46 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .client import BackpackClient
     from .delivery import DeliverySnapshot, SlowConsumer
+    from .proxies import Proxies, ProxySettings, get_proxy_injector, init_proxy_system
+    from .proxy import InvalidProxy, Proxy, ProxyError
     from .pump import Pump
     from .sandbox import Sandbox, serve_sandbox
     from .transport import Transport
+    from .transports.mock import MockTransport
 
-__all__ = ["BackpackClient", "DeliverySnapshot", "Pump", "Sandbox", "SlowConsumer", "Transport", "serve_sandbox"]
+__all__ = [
+    "BackpackClient",
+    "DeliverySnapshot",
+    "InvalidProxy",
+    "MockTransport",
+    "Proxies",
+    "Proxy",
+    "ProxyError",
+    "ProxySettings",
+    "Pump",
+    "Sandbox",
+    "SlowConsumer",
+    "Transport",
+    "get_proxy_injector",
+    "init_proxy_system",
+    "serve_sandbox",
+]
 
 _HOMES = {
     "BackpackClient": ".client",
     "DeliverySnapshot": ".delivery",
+    "InvalidProxy": ".proxy",
+    "MockTransport": ".transports.mock",
+    "Proxies": ".proxies",
+    "Proxy": ".proxy",
+    "ProxyError": ".proxy",
+    "ProxySettings": ".proxies",
     "Pump": ".pump",
     "Sandbox": ".sandbox",
     "SlowConsumer": ".delivery",
     "Transport": ".transport",
+    "get_proxy_injector": ".proxies",
+    "init_proxy_system": ".proxies",
     "serve_sandbox": ".sandbox",
 }
 

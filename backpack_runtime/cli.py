@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from .key_sources import Keys, Secret
+    from .proxies import Proxies
+    from .proxy import Proxy
 
 __all__ = ["main"]
 
@@ -33,8 +35,8 @@ FAILED = 1
 USAGE = 2
 SIGNALLED = 128
 """Plus the number of the signal."""
-LIKE_A_KEY = re.compile(r"[\w+/=%-]{32,}")
-"""Text that could be a key, or most of it."""
+LIKE_A_KEY = re.compile(r"[\w+/=%-]{32,}|(?<=://)\S+(?=@)")
+"""Text that could be a key, or most of it; and user and password of a URL."""
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -71,8 +73,8 @@ def _watch(parsed: argparse.Namespace) -> int:
     from .presentation.watching import WatchOptions, watch  # noqa: PLC0415 - see the module's docstring
 
     elsewhere = (parsed.rest_url, parsed.ws_url)
-    if parsed.sandbox and (any(elsewhere) or parsed.ca_file):
-        return _complain("--sandbox starts an exchange of its own: no --rest-url, --ws-url or --ca-file", USAGE)
+    if parsed.sandbox and (any(elsewhere) or parsed.ca_file or parsed.minimum_tls):
+        return _complain("--sandbox starts an exchange of its own: no --rest-url, --ws-url, --ca-file or --minimum-tls", USAGE)
     if any(elsewhere) and not all(elsewhere):
         return _complain("--rest-url and --ws-url belong together", USAGE)
     options = WatchOptions(
@@ -82,6 +84,9 @@ def _watch(parsed: argparse.Namespace) -> int:
         rest_url=parsed.rest_url,
         ws_url=parsed.ws_url,
         ca_file=parsed.ca_file,
+        minimum_tls=parsed.minimum_tls,
+        proxies=_proxies(parsed),
+        runtime=parsed.runtime,
         seconds=parsed.seconds,
         as_json=parsed.json,
         depth=parsed.depth,
@@ -93,8 +98,10 @@ def _account(parsed: argparse.Namespace) -> int:
     from .presentation.following import AccountOptions, follow  # noqa: PLC0415 - see the module's docstring
 
     elsewhere = (parsed.rest_url, parsed.ws_url)
-    if parsed.sandbox and (any(elsewhere) or parsed.ca_file or parsed.key_file):
-        return _complain("--sandbox has an account of its own: no --rest-url, --ws-url, --ca-file or --key-file", USAGE)
+    if parsed.sandbox and (any(elsewhere) or parsed.ca_file or parsed.minimum_tls or parsed.key_file):
+        return _complain(
+            "--sandbox has an account of its own: no --rest-url, --ws-url, --ca-file, --minimum-tls or --key-file", USAGE
+        )
     if any(elsewhere) and not all(elsewhere):
         return _complain("--rest-url and --ws-url belong together", USAGE)
     if parsed.trade and not parsed.sandbox:
@@ -104,6 +111,9 @@ def _account(parsed: argparse.Namespace) -> int:
         rest_url=parsed.rest_url,
         ws_url=parsed.ws_url,
         ca_file=parsed.ca_file,
+        minimum_tls=parsed.minimum_tls,
+        proxies=_proxies(parsed),
+        runtime=parsed.runtime,
         seconds=parsed.seconds,
         as_json=parsed.json,
         trade=parsed.trade,
@@ -136,6 +146,12 @@ def _keys(parsed: argparse.Namespace) -> Keys:
     for warning in keys.warnings:
         _complain(f"warning: {warning}", 0)
     return keys
+
+
+def _proxies(parsed: argparse.Namespace) -> Proxies:
+    from .proxies import Proxies  # noqa: PLC0415 - see the module's docstring
+
+    return Proxies(rest=parsed.rest_proxy or parsed.proxy, websocket=parsed.ws_proxy or parsed.proxy)
 
 
 def _secret(text: str) -> Secret:
@@ -198,7 +214,7 @@ def _complain(error: object, code: int) -> int:
 
 def _set_up_logging(verbose: int) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("backpack_feed").setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
+    logging.getLogger("backpack_runtime").setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -234,17 +250,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME,...",
         help="book, book.200ms, trades, ticker, book_ticker, klines.1m, mark_price, open_interest, liquidations (default: book,trades)",
     )
-    watch.add_argument(
-        "--backend", choices=("asyncio", "trio"), type=_backend, default="asyncio", help="event loop (default: asyncio)"
-    )
+    _add_loop(watch)
     watch.add_argument("--seconds", type=_positive, metavar="N", help="end after that time (default: at Ctrl-C)")
     watch.add_argument("--json", action="store_true", help="one JSON object an event and line, on standard output")
     watch.add_argument("--depth", type=_count, default=10, metavar="N", help="levels a side (default: 10)")
-    where = watch.add_argument_group("which exchange", "Backpack itself, unless one of these is given.")
-    where.add_argument("--sandbox", action="store_true", help="a simulated exchange that is started along")
-    where.add_argument("--rest-url", metavar="URL", help="another REST API, such as that of `backpack-feed sandbox`")
-    where.add_argument("--ws-url", metavar="URL", help="and its websocket")
-    where.add_argument("--ca-file", type=Path, metavar="FILE", help="trust these authorities (PEM) instead of the system's")
+    _add_ways(watch, sandbox="a simulated exchange that is started along")
 
     account = commands.add_parser(
         "account",
@@ -254,18 +264,12 @@ def _parser() -> argparse.ArgumentParser:
         f" {_KEYS_COME_FROM}",
     )
     account.set_defaults(run=_account)
-    account.add_argument(
-        "--backend", choices=("asyncio", "trio"), type=_backend, default="asyncio", help="event loop (default: asyncio)"
-    )
+    _add_loop(account)
     account.add_argument("--seconds", type=_positive, metavar="N", help="end after that time (default: at Ctrl-C)")
     account.add_argument("--json", action="store_true", help="one JSON object an event and line, on standard output")
     account.add_argument("--trade", action="store_true", help="with --sandbox: place orders, so that there is something to see")
     account.add_argument("--key-file", type=Path, metavar="FILE", help="JSON, or lines of NAME=VALUE")
-    where = account.add_argument_group("which exchange", "Backpack itself, unless one of these is given.")
-    where.add_argument("--sandbox", action="store_true", help="a simulated exchange that is started along, and its account")
-    where.add_argument("--rest-url", metavar="URL", help="another REST API, such as that of `backpack-feed sandbox`")
-    where.add_argument("--ws-url", metavar="URL", help="and its websocket")
-    where.add_argument("--ca-file", type=Path, metavar="FILE", help="trust these authorities (PEM) instead of the system's")
+    _add_ways(account, sandbox="a simulated exchange that is started along, and its account")
 
     check = commands.add_parser(
         "auth-check",
@@ -306,6 +310,48 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="one JSON object an event and line")
     _add_parity(commands, shared)
     return parser
+
+
+def _add_loop(parser: argparse.ArgumentParser) -> None:
+    """What runs the command."""
+    parser.add_argument(
+        "--backend", choices=("asyncio", "trio"), type=_backend, default="asyncio", help="event loop (default: asyncio)"
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=("anyio", "aiohttp"),
+        default="anyio",
+        help="what carries the bytes; aiohttp is for asyncio (default: anyio)",
+    )
+
+
+def _add_ways(parser: argparse.ArgumentParser, *, sandbox: str) -> None:
+    """What every command takes that connects to an exchange."""
+    where = parser.add_argument_group("which exchange", "Backpack itself, unless one of these is given.")
+    where.add_argument("--sandbox", action="store_true", help=sandbox)
+    where.add_argument("--rest-url", metavar="URL", help="another REST API, such as that of `backpack-feed sandbox`")
+    where.add_argument("--ws-url", metavar="URL", help="and its websocket")
+    where.add_argument("--ca-file", type=Path, metavar="FILE", help="trust these authorities (PEM) instead of the system's")
+    where.add_argument(
+        "--minimum-tls", choices=("1.2", "1.3"), metavar="VERSION", help="refuse anything older; 1.2 (the default) or 1.3"
+    )
+    way = parser.add_argument_group(
+        "by which way",
+        "Directly, unless one of these or the environment (CRYPTOFEED_PROXY_...) names a proxy: http, https, socks4, socks5 or socks5h,"
+        " as SCHEME://[USER:PASSWORD@]HOST:PORT. Arguments show in process lists; the environment does not.",
+    )
+    way.add_argument("--proxy", type=_proxy, metavar="URL", help="for REST and websocket")
+    way.add_argument("--rest-proxy", type=_proxy, metavar="URL", help="for REST")
+    way.add_argument("--ws-proxy", type=_proxy, metavar="URL", help="for the websocket")
+
+
+def _proxy(text: str) -> Proxy:
+    from .proxy import InvalidProxy, Proxy  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        return Proxy.parse(text)
+    except InvalidProxy as invalid:
+        raise argparse.ArgumentTypeError(str(invalid)) from None
 
 
 def _add_parity(commands: argparse._SubParsersAction[_Parser], shared: _Parser) -> None:

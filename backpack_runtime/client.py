@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from backpack_proto.account import Account
 from backpack_proto.book import Book
+from backpack_proto.connection import CONNECT_TIMEOUT_US
 from backpack_proto.endpoints import find_endpoint
 from backpack_proto.errors import BackpackError, LocalProtocolError
 from backpack_proto.exchange import THROWAWAY_SECRET
@@ -31,13 +33,14 @@ from backpack_proto.signing import Signer
 from backpack_proto.streams import Channel, parse_channel, parse_stream, streams_for
 from backpack_proto.symbols import Markets
 
-from .addresses import REST_URL, WS_URL, Addresses
+from .addresses import REST_URL, WS_URL, Addresses, tls_version
 from .delivery import Delivery, DeliverySnapshot, SlowConsumer
+from .proxies import Proxies, ProxiesLike, resolve_proxies
 from .pump import Pump
 from .rest_methods import RestMethods
 from .sandbox import serve_sandbox
-from .transport import system_now
-from .transports.anyio import AnyioTransport
+from .transport import Transport, system_now
+from .transports import transport_of
 
 __all__ = ["BackpackClient"]
 
@@ -58,7 +61,7 @@ class _Running(NamedTuple):
     """What there is only inside the block."""
 
     tasks: TaskGroup
-    transport: AnyioTransport
+    transport: Transport
     pump: Pump
     delivery: Delivery
     finished: anyio.Event
@@ -71,7 +74,7 @@ class BackpackClient(RestMethods):
             async for event in client:
                 ...
 
-    Runs on asyncio and on trio. Inside the block the connection is kept up; what happens to it is among the events.
+    Runs on asyncio and on trio, or on aiohttp. Inside the block the connection is kept up; what happens to it is among the events.
     """
 
     def __init__(
@@ -84,6 +87,10 @@ class BackpackClient(RestMethods):
         rest_url: str = REST_URL,
         ws_url: str = WS_URL,
         ca_file: str | Path | None = None,
+        minimum_tls: str | ssl.TLSVersion | None = None,
+        proxies: ProxiesLike = None,
+        runtime: str = "anyio",
+        transport: AbstractAsyncContextManager[Transport] | None = None,
         signer: Signer | None = None,
         follow_account: bool = False,
         book_levels: int = 10,
@@ -103,6 +110,11 @@ class BackpackClient(RestMethods):
             rest_url: address of the REST API.
             ws_url: address of the websocket.
             ca_file: trust these authorities (PEM) instead of the system's.
+            minimum_tls: `"1.3"` refuses the older `"1.2"`, which is the least that is ever spoken.
+            proxies: the way out: a URL such as `socks5h://user:password@host:1080`, `{"url": ...}`, or `{"http": ..., "websocket": ...}`;
+                for what is not given here the process's settings apply, but not to a `sandbox` (docs/proxies.md).
+            runtime: what carries the bytes: `anyio` on asyncio or trio, or `aiohttp` on asyncio.
+            transport: drive this one instead of a runtime's sockets, such as a `MockTransport`.
             signer: signs private subscriptions and calls; the sandbox has one of its own for who has none.
             follow_account: keep the ledger of the account, `account`, and tell of all that changes in it.
             book_levels: how many levels a side `BookChanged` carries, at least 1; `BookSynced` has all.
@@ -115,10 +127,20 @@ class BackpackClient(RestMethods):
         Raises:
             LocalProtocolError: an argument is impossible.
         """
+        try:
+            # What holds for the process is about the way out, and the sandbox is on this machine.
+            self._proxies = Proxies.of(proxies) if sandbox else resolve_proxies(proxies)
+        finally:
+            # For tools that print the locals of every frame of a traceback.
+            del proxies
         if min(book_levels, buffer, silence_us, patience_us) < 1:
             raise LocalProtocolError("book_levels, buffer, silence_us and patience_us are at least 1")
         if slow_consumer not in list(SlowConsumer):
             raise LocalProtocolError(f"slow_consumer is one of {', '.join(SlowConsumer)}")
+        if transport is not None and sandbox:
+            raise LocalProtocolError("a sandbox is reached by a runtime: give no transport")
+        self._transport = transport
+        self._make_transport = transport_of(runtime)
         self._symbols = tuple(symbols)
         self._channels = tuple(channels)
         for channel in self._channels:
@@ -129,7 +151,10 @@ class BackpackClient(RestMethods):
             raise LocalProtocolError("an account is followed with credentials: give a signer")
         self._follow_account = follow_account
         self._sandbox_seed = sandbox_seed
-        self._addresses = None if sandbox else Addresses(rest_url, ws_url, ca_file=ca_file)
+        tls_version(minimum_tls)
+        self._addresses = (
+            None if sandbox else Addresses(rest_url, ws_url, ca_file=ca_file, minimum_tls=minimum_tls, proxies=self._proxies)
+        )
         self._compression = compression
         self._slow_consumer = SlowConsumer(slow_consumer)
         self._buffer = buffer
@@ -138,6 +163,7 @@ class BackpackClient(RestMethods):
             signer=signer,
             book_levels=book_levels,
             measure_clock=signer is not None,
+            connect_timeout_us=_connect_timeout_us(self._proxies),
             silence_us=silence_us,
             patience_us=patience_us,
         )
@@ -173,8 +199,9 @@ class BackpackClient(RestMethods):
         addresses = self._addresses
         if addresses is None:
             sandbox = await self._stack.enter_async_context(serve_sandbox(seed=self._sandbox_seed))
-            addresses = Addresses(sandbox.rest_url, sandbox.ws_url)
-        transport = await self._stack.enter_async_context(AnyioTransport(addresses, compression=self._compression))
+            addresses = Addresses(sandbox.rest_url, sandbox.ws_url, proxies=self._proxies)
+        own = self._transport or self._make_transport(addresses, compression=self._compression)
+        transport = await self._stack.enter_async_context(own)
         delivery = Delivery(self._slow_consumer, self._buffer, pause=transport.pause_reading, resume=transport.resume_reading)
         pump = Pump(self._session, transport, self._deliver)
         self._running = _Running(tasks, transport, pump, delivery, anyio.Event())
@@ -374,6 +401,12 @@ class BackpackClient(RestMethods):
         return tuple(
             stream.name if stream.symbol is None else replace(stream, symbol=self._id(stream.symbol)).name for stream in streams
         )
+
+
+def _connect_timeout_us(proxies: Proxies) -> int:
+    """How long a connection may take: the proxy's own time comes first, so that it is named when it is used up."""
+    proxy = proxies.websocket
+    return CONNECT_TIMEOUT_US + (0 if proxy is None else int(proxies.patience(proxy) * 1e6))
 
 
 def _explicit(channels: Iterable[str]) -> set[Channel]:

@@ -23,7 +23,7 @@ from wsproto.frame_protocol import LOCAL_ONLY_CLOSE_REASONS, CloseReason
 
 from backpack_proto.inputs import Disconnected, Fact, PingReceived, PongReceived, TextReceived
 
-__all__ = ["MAX_MESSAGE_BYTES", "Frames"]
+__all__ = ["MAX_MESSAGE_BYTES", "Frames", "is_close_code", "is_utf8"]
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
@@ -114,7 +114,7 @@ class Frames:
         """
         if self._ended or self.closing:
             return b""
-        if isinstance(event, CloseConnection) and not _is_close_code(event.code):
+        if isinstance(event, CloseConnection) and not is_close_code(event.code):
             raise ValueError(f"close code {event.code} is none that can be sent (RFC 6455 section 7.4)")
         return self._control.send(event)
 
@@ -145,7 +145,7 @@ class Frames:
             if stop > end or length > longest:
                 break
             payload = data[start:stop]
-            if not payload.isascii() and not _is_utf8(payload):
+            if not payload.isascii() and not is_utf8(payload):
                 break
             add(TextReceived(payload))
             pos = stop
@@ -230,7 +230,8 @@ class Frames:
         facts.append(Disconnected(int(code), reason))
 
 
-def _is_utf8(payload: bytes) -> bool:
+def is_utf8(payload: bytes) -> bool:
+    """Whether it is text, as a text message has to be."""
     try:
         payload.decode()
     except UnicodeDecodeError:
@@ -238,5 +239,6 @@ def _is_utf8(payload: bytes) -> bool:
     return True
 
 
-def _is_close_code(code: int) -> bool:
+def is_close_code(code: int) -> bool:
+    """Whether a Close frame may have it (RFC 6455 section 7.4)."""
     return 1000 <= code <= 4999 and code not in LOCAL_ONLY_CLOSE_REASONS

@@ -31,10 +31,21 @@ from wsproto.utilities import RemoteProtocolError as WsprotoRemoteProtocolError
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import BytesReceived, Connected, ConnectFailed, Fact
 from backpack_proto.outputs import CloseSocket, HttpRequest, SendPing, SendPong, SendText
+from backpack_proto.rest import redirect_refused
 
 from .frames import MAX_MESSAGE_BYTES, Frames
 
-__all__ = ["HttpFraming", "HttpResponse", "Sendable", "WebsocketFraming"]
+__all__ = [
+    "EXCERPT_BYTES",
+    "MAX_BODY_BYTES",
+    "USER_AGENT",
+    "HttpFraming",
+    "HttpResponse",
+    "Sendable",
+    "WebsocketFraming",
+    "refusal",
+    "request_headers",
+]
 
 USER_AGENT = "backpack-feed"
 MAX_HEAD_BYTES = 16 * 1024
@@ -187,9 +198,17 @@ class WebsocketFraming:
     def _fail(self, reason: str) -> list[Fact]:
         self._failed = True
         if self._rejection is not None:
-            text = " ".join(bytes(self._excerpt[:EXCERPT_BYTES]).decode(errors="replace").split())
-            reason = f"websocket handshake was refused with status {self._rejection.status_code}: {text or '(no body)'}"
+            location = next((value for name, value in self._rejection.headers if name.lower() == b"location"), b"")
+            reason = refusal(self._rejection.status_code, self._excerpt, location.decode("latin-1"))
         return [ConnectFailed(reason)]
+
+
+def refusal(status: int, body: bytes | bytearray, location: str) -> str:
+    """What is said of an answer to the upgrade request that is none; `body` is its beginning, `location` where it redirects to."""
+    if 300 <= status < 400:
+        return f"websocket handshake was answered with status {status}, {redirect_refused(location)}"
+    text = " ".join(bytes(body[:EXCERPT_BYTES]).decode(errors="replace").split())
+    return f"websocket handshake was refused with status {status}: {text or '(no body)'}"
 
 
 def _event(action: Sendable) -> Event:
@@ -207,6 +226,20 @@ def _with_defaults(headers: Iterable[tuple[str, str]], *defaults: tuple[str, str
     given = list(headers)
     names = {name.lower() for name, _ in given}
     return [*((name, value) for name, value in defaults if name.lower() not in names), *given]
+
+
+def request_headers(request: HttpRequest) -> list[tuple[str, str]]:
+    """The headers of a REST request, but for those that are the connection's own.
+
+    Raises:
+        LocalProtocolError: the request has one of those.
+    """
+    if FRAMING_HEADERS & {name.lower() for name, _ in request.headers}:
+        raise LocalProtocolError(f"{request!r} has a header that is the connection's own")
+    defaults = [("Accept", "application/json"), ("User-Agent", USER_AGENT)]
+    if request.body:
+        defaults.append(("Content-Type", "application/json; charset=utf-8"))
+    return _with_defaults(request.headers, *defaults)
 
 
 class HttpResponse(Struct, frozen=True, gc=False, kw_only=True):
@@ -247,15 +280,11 @@ class HttpFraming:
         """
         if not self.reusable:
             raise LocalProtocolError("the HTTP connection is busy, or at its end")
-        defaults = [("Host", host), ("Accept", "application/json"), ("User-Agent", USER_AGENT)]
-        if request.body:
-            defaults.append(("Content-Type", "application/json; charset=utf-8"))
+        headers = [("Host", host), *request_headers(request)]
         if request.body or request.method in {"POST", "PUT", "PATCH"}:
-            defaults.append(("Content-Length", str(len(request.body))))
-        if FRAMING_HEADERS & {name.lower() for name, _ in request.headers}:
-            raise LocalProtocolError(f"{request!r} has a header that is the connection's own")
+            headers.append(("Content-Length", str(len(request.body))))
         try:
-            head = h11.Request(method=request.method, target=request.target, headers=_with_defaults(request.headers, *defaults))
+            head = h11.Request(method=request.method, target=request.target, headers=headers)
         except (ValueError, h11.LocalProtocolError):
             # h11's own words would show the value of a header, which may be a secret.
             raise LocalProtocolError(f"{request!r} is impossible in HTTP/1.1") from None

@@ -8,11 +8,23 @@ from typing import Protocol
 
 import anyio
 
-from backpack_proto.inputs import Given, TimerFired
+from backpack_proto.inputs import (
+    BytesReceived,
+    Connected,
+    ConnectFailed,
+    Disconnected,
+    Given,
+    PingReceived,
+    PongReceived,
+    TextReceived,
+    TimerFired,
+)
 from backpack_proto.machine import Now
 from backpack_proto.outputs import Action
 
 __all__ = ["Inbox", "Transport", "system_now"]
+
+_OF_A_WEBSOCKET = (Connected, ConnectFailed, Disconnected, TextReceived, BytesReceived, PingReceived, PongReceived)
 
 
 def system_now() -> Now:
@@ -25,7 +37,7 @@ class Transport(Protocol):
 
     Facts are handed over in batches, one for each socket read, in the order of the wire. After `DropSocket` nothing is heard
     of that socket; after `OpenSocket` comes `Connected` and later one `Disconnected`, or one `ConnectFailed`; every
-    `SendRequest` is answered once.
+    `SendRequest` is answered once. A transport is an async context manager as well.
     """
 
     def now(self) -> Now:
@@ -68,6 +80,10 @@ class Inbox:
         """Add facts; the taker wakes up."""
         self._facts.extend(facts)
         self._arrived.set()
+
+    def forget_websocket(self) -> None:
+        """Take back what waits of a websocket that is being dropped: nothing may be heard of it afterwards, not even its end."""
+        self._facts = [fact for fact in self._facts if not isinstance(fact, _OF_A_WEBSOCKET)]
 
     def wake(self) -> None:
         """Let the taker return, with nothing if need be."""

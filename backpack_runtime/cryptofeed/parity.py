@@ -143,7 +143,7 @@ async def watch_both(config: Any, symbols: Sequence[str], seconds: float) -> Par
         BackpackError: the markets could not be had.
     """
     native, ccxt = FeedRecord(), FeedRecord()
-    common = {"symbols": list(symbols), "channels": [TRADES, L2_BOOK]}
+    common: dict[str, Any] = {"symbols": list(symbols), "channels": [TRADES, L2_BOOK]}
     refused: list[Exception] = []
     try:
         feeds = [

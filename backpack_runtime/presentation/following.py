@@ -24,6 +24,7 @@ from backpack_proto.signing import Signer
 from backpack_runtime.addresses import REST_URL, WS_URL
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.key_sources import Keys
+from backpack_runtime.proxies import Proxies
 from backpack_runtime.transport import system_now
 
 from .events import json_lines
@@ -46,6 +47,9 @@ class AccountOptions(NamedTuple):
     rest_url: str | None
     ws_url: str | None
     ca_file: Path | None
+    minimum_tls: str | None
+    proxies: Proxies
+    runtime: str
     seconds: float | None
     """None: until a signal comes."""
     as_json: bool
@@ -104,6 +108,9 @@ def _client(options: AccountOptions, credentials: Credentials) -> BackpackClient
             rest_url=options.rest_url or REST_URL,
             ws_url=options.ws_url or WS_URL,
             ca_file=options.ca_file,
+            minimum_tls=options.minimum_tls,
+            proxies=options.proxies,
+            runtime=options.runtime,
             signer=Signer(credentials),
             follow_account=True,
         )

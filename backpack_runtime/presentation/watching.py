@@ -22,6 +22,7 @@ from backpack_proto.streams import Channel, parse_channel
 from backpack_runtime.addresses import REST_URL, WS_URL
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.delivery import SlowConsumer
+from backpack_runtime.proxies import Proxies
 from backpack_runtime.transport import system_now
 
 from .board import TRADES_KEPT, Board, Panel, Rate
@@ -46,6 +47,9 @@ class WatchOptions(NamedTuple):
     rest_url: str | None
     ws_url: str | None
     ca_file: Path | None
+    minimum_tls: str | None
+    proxies: Proxies
+    runtime: str
     seconds: float | None
     """None: until a signal comes."""
     as_json: bool
@@ -85,6 +89,9 @@ def _client(options: WatchOptions) -> BackpackClient:
             rest_url=options.rest_url or REST_URL,
             ws_url=options.ws_url or WS_URL,
             ca_file=options.ca_file,
+            minimum_tls=options.minimum_tls,
+            proxies=options.proxies,
+            runtime=options.runtime,
             book_levels=options.depth if options.as_json else 1,
             slow_consumer=SlowConsumer.BLOCK if options.as_json else SlowConsumer.DROP_OLDEST,
         )

@@ -3,65 +3,41 @@
 from __future__ import annotations
 
 import select
-import ssl
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute
 
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.inputs import (
-    Connected,
-    ConnectFailed,
-    Disconnected,
-    Fact,
-    Given,
-    ReadingPaused,
-    ReadingResumed,
-    RequestFailed,
-    ResponseReceived,
-)
-from backpack_proto.machine import Now
-from backpack_proto.outputs import (
-    Action,
-    CloseSocket,
-    DropSocket,
-    HttpRequest,
-    OpenSocket,
-    SendPing,
-    SendPong,
-    SendRequest,
-    SendText,
-)
+from backpack_proto.inputs import Connected, ConnectFailed, Disconnected, Fact, RequestFailed
+from backpack_proto.outputs import HttpRequest, SendRequest
 from backpack_runtime.addresses import Address, Addresses
-from backpack_runtime.framing import HttpFraming, HttpResponse, WebsocketFraming
+from backpack_runtime.dialing import ANYIO_STREAMS, describe, dial
+from backpack_runtime.framing import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.outgoing import BROKEN, Outgoing
+from backpack_runtime.proxies import log_proxy_use
+from backpack_runtime.proxy import Proxy, ProxyError
 from backpack_runtime.tls import TlsStream
-from backpack_runtime.transport import Inbox, system_now
+
+from .base import ABNORMAL_CLOSURE, FLUSH_SECONDS, FRESH_SECONDS, Progress, Socket, SocketTransport, answered, not_sent
 
 __all__ = ["AnyioTransport"]
 
 READ_BYTES = 256 * 1024
-HTTP_CONNECTIONS = 8
-"""How many REST requests are under way at the same time."""
-FRESH_SECONDS = 5.0
-"""A connection that was idle for longer carries reads only: should it have been closed, they can be sent again."""
-FLUSH_SECONDS = 1.0
-"""How long a last Close frame may take to leave."""
-ABNORMAL_CLOSURE = 1006
 
 
-class _Socket:
-    """One websocket, from the attempt to connect to its end."""
-
+class _Socket(Socket):
     def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
+        super().__init__()
         self.framing: WebsocketFraming | None = None
         self.ended = False
         self.outgoing = Outgoing()
+
+    def send(self, action: Sendable) -> None:
+        # The link may have ended meanwhile; the fact that says so is on its way.
+        if self.framing is not None:
+            self.outgoing.write(self.framing.send(action))
 
 
 class _HttpConnection:
@@ -99,98 +75,16 @@ class _HttpConnection:
                 return response
 
 
-class _Progress:
-    """How far a request has come, for whoever has to tell what became of it."""
-
-    def __init__(self) -> None:
-        self.sent = False
-
-
-class AnyioTransport:
-    """The contract of `Transport` on anyio; an async context manager, for its tasks live inside it."""
+class AnyioTransport(SocketTransport[_Socket]):
+    """The contract of `Transport` on anyio."""
 
     def __init__(self, addresses: Addresses, *, compression: bool = False) -> None:
         """Nothing is connected yet; `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
-        self._addresses = addresses
-        self._compression = compression
-        self._inbox = Inbox()
-        self._stack = AsyncExitStack()
-        self._tasks: TaskGroup | None = None
-        self._socket: _Socket | None = None
-        self._readable = anyio.Event()
-        self._readable.set()
+        super().__init__(addresses, compression=compression)
         self._idle: list[_HttpConnection] = []
-        self._http_slots = anyio.Semaphore(HTTP_CONNECTIONS)
 
-    async def __aenter__(self) -> Self:
-        self._stack.push_async_callback(self._close_idle)
-        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        self._drop()
-        return bool(await self._stack.__aexit__(exc_type, exc, traceback))
-
-    def now(self) -> Now:
-        """This moment on both clocks of the machine."""
-        return system_now()
-
-    async def next(self, until: int | None) -> list[Given]:
-        """Wait for facts, or for the deadline."""
-        return await self._inbox.take(until, self.now())
-
-    def wake(self) -> None:
-        """Let `next` return."""
-        self._inbox.wake()
-
-    def pause_reading(self) -> None:
-        """Stop reading the websocket after the read that is under way."""
-        if self._readable.is_set():
-            self._readable = anyio.Event()
-            self._inbox.put([ReadingPaused()])
-
-    def resume_reading(self) -> None:
-        """Read on."""
-        if not self._readable.is_set():
-            self._readable.set()
-            self._inbox.put([ReadingResumed()])
-
-    async def aclose(self) -> None:
-        """Drop everything at once."""
-        self._drop()
-        await self._close_idle()
-
-    async def perform(self, action: Action) -> None:
-        """Begin an action."""
-        if self._tasks is None:
-            raise RuntimeError("the transport has not been entered")
-        match action:
-            case OpenSocket():
-                self._drop_socket()
-                self._socket = _Socket()
-                self._tasks.start_soon(self._run_socket, self._socket)
-            case DropSocket():
-                self._drop_socket()
-            case SendText() | SendPing() | SendPong() | CloseSocket():
-                # The link may have ended meanwhile; the fact that says so is on its way.
-                if self._socket is not None and self._socket.framing is not None:
-                    self._socket.outgoing.write(self._socket.framing.send(action))
-            case SendRequest():
-                self._tasks.start_soon(self._run_request, action)
-            case _:
-                raise TypeError(f"not an action of a transport: {type(action).__name__}")
-
-    def _drop(self) -> None:
-        self._drop_socket()
-        if self._tasks is not None:
-            self._tasks.cancel_scope.cancel()
-
-    def _drop_socket(self) -> None:
-        if self._socket is not None:
-            self._socket.scope.cancel()
-            self._socket = None
+    def _new_socket(self) -> _Socket:
+        return _Socket()
 
     async def _close_idle(self) -> None:
         # Shielded, or else a cancellation would end the loop with the first of them.
@@ -205,16 +99,12 @@ class AnyioTransport:
             for connection in stale:
                 await anyio.aclose_forcefully(connection.stream)
 
-    def _report(self, socket: _Socket, facts: Iterable[Fact]) -> None:
-        # Cancellation takes effect at the next wait only, so a dropped socket may still have something to say.
-        if socket is self._socket:
-            self._inbox.put(facts)
-
     async def _run_socket(self, socket: _Socket) -> None:
         address = self._addresses.ws
+        facts: list[Fact]
         with socket.scope:
             try:
-                async with _connect(address, self._addresses.ssl_context) as stream:
+                async with self._connect_websocket() as stream:
                     socket.framing = WebsocketFraming(address.authority, address.target, compression=self._compression)
                     await stream.send(socket.framing.open())
                     async with anyio.create_task_group() as tasks:
@@ -222,8 +112,10 @@ class AnyioTransport:
                         facts = await self._read(stream, socket, socket.framing)
                         socket.outgoing.finish()
                         tasks.cancel_scope.deadline = anyio.current_time() + FLUSH_SECONDS
+            except ProxyError as failure:
+                facts = [ConnectFailed(str(failure), proxy=failure.proxy, error=failure.with_traceback(None))]
             except BROKEN as broken:
-                facts = [ConnectFailed(_describe(broken))]
+                facts = [ConnectFailed(describe(broken))]
             if not socket.ended:
                 self._report(socket, facts)
 
@@ -237,7 +129,7 @@ class AnyioTransport:
             except anyio.EndOfStream:
                 data = b""
             except BROKEN as broken:
-                reason = _describe(broken)
+                reason = describe(broken)
                 return [Disconnected(ABNORMAL_CLOSURE, reason) if connected else ConnectFailed(reason)]
             facts = framing.receive(data)
             connected = connected or any(isinstance(fact, Connected) for fact in facts)
@@ -247,18 +139,7 @@ class AnyioTransport:
             if socket.ended:
                 return []
 
-    async def _run_request(self, action: SendRequest) -> None:
-        progress = _Progress()
-        fact: Fact | None = None
-        with anyio.move_on_after(action.timeout_us / 1e6):
-            async with self._http_slots:
-                fact = await self._request(action, progress)
-        if fact is None:
-            reason = f"no answer within {action.timeout_us / 1e6:g} s"
-            fact = RequestFailed(request_id=action.request_id, reason=reason, sent=progress.sent)
-        self._inbox.put([fact])
-
-    async def _request(self, action: SendRequest, progress: _Progress) -> Fact:
+    async def _request(self, action: SendRequest, progress: Progress) -> Fact:
         request = action.request
         reading = request.method == "GET"
         if not reading:
@@ -267,28 +148,29 @@ class AnyioTransport:
         while True:
             reused = bool(self._idle)
             try:
-                async with self._http_connection() as connection:
+                async with self._http_connection(progress) as connection:
                     progress.sent = True
                     response = await connection.exchange(request, self._addresses.rest.authority)
+            except ProxyError as failure:
+                return not_sent(action.request_id, failure)
             except (*BROKEN, RemoteProtocolError) as broken:
                 if reused and reading:
                     # The server may close a kept connection under a request (docs/protocol.md 1.1): once more, on a fresh one.
                     await self._close_idle()
                     continue
-                return RequestFailed(request_id=action.request_id, reason=_describe(broken), sent=progress.sent)
-            return ResponseReceived(
-                request_id=action.request_id,
-                status=response.status,
-                body=response.body,
-                retry_after_us=_retry_after_us(response),
-                headers=response.headers,
-            )
+                return RequestFailed(request_id=action.request_id, reason=describe(broken), sent=progress.sent)
+            return answered(action.request_id, response)
 
     @asynccontextmanager
-    async def _http_connection(self) -> AsyncGenerator[_HttpConnection]:
+    async def _http_connection(self, progress: Progress) -> AsyncGenerator[_HttpConnection]:
         """A kept connection or a fresh one, kept again if it can be; closed if anything went wrong."""
-        rest = self._addresses.rest
-        connection = self._idle.pop() if self._idle else _HttpConnection(await _open(rest, self._addresses.ssl_context))
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            progress.dialing = self._addresses.proxies.rest
+            stream = await self._dial(self._addresses.rest, progress.dialing, "http")
+            progress.dialing = None
+            connection = _HttpConnection(await self._encrypt(stream, self._addresses.rest))
         try:
             yield connection
         finally:
@@ -297,42 +179,32 @@ class AnyioTransport:
             else:
                 await anyio.aclose_forcefully(connection.stream)
 
+    @asynccontextmanager
+    async def _connect_websocket(self) -> AsyncGenerator[ByteStream]:
+        address = self._addresses.ws
+        stream = await self._encrypt(await self._dial(address, self._addresses.proxies.websocket, "websocket"), address)
+        try:
+            yield stream
+        finally:
+            await anyio.aclose_forcefully(stream)
 
-@asynccontextmanager
-async def _connect(address: Address, ssl_context: ssl.SSLContext | None) -> AsyncGenerator[ByteStream]:
-    stream = await _open(address, ssl_context)
-    try:
-        yield stream
-    finally:
-        await anyio.aclose_forcefully(stream)
+    async def _dial(self, address: Address, proxy: Proxy | None, kind: str) -> ByteStream:
+        if proxy is None:
+            return await anyio.connect_tcp(address.host, address.port)
+        log_proxy_use(kind, proxy)
+        patience = self._addresses.proxies.patience(proxy)
+        return await dial(
+            address.host, address.port, proxy, patience, proxy_tls=self._addresses.ssl_context, streams=ANYIO_STREAMS
+        )
 
-
-async def _open(address: Address, ssl_context: ssl.SSLContext | None) -> ByteStream:
-    stream = await anyio.connect_tcp(address.host, address.port)
-    if not address.encrypted:
-        return stream
-    if ssl_context is None:
-        raise RuntimeError("an encrypted address without a TLS context")
-    try:
-        return await TlsStream.connect(stream, ssl_context, address.host)
-    except BaseException:
-        await anyio.aclose_forcefully(stream)
-        raise
-
-
-def _describe(broken: BaseException) -> str:
-    """Say in one line what broke; anyio wraps the error of the system into its own."""
-    cause = broken.__cause__
-    if isinstance(broken, anyio.EndOfStream):
-        return "the connection was closed by the other side"
-    if isinstance(broken, anyio.BrokenResourceError) and cause is not None:
-        return _describe(cause)
-    return f"{type(broken).__name__}: {broken}" if str(broken) else type(broken).__name__
-
-
-def _retry_after_us(response: HttpResponse) -> int | None:
-    """Retry-After in seconds; none was ever seen from the exchange (docs/protocol.md 1.3), a date is not read."""
-    for name, value in response.headers:
-        if name == "retry-after" and value.isascii() and value.isdigit():
-            return int(value) * 1_000_000
-    return None
+    async def _encrypt(self, stream: ByteStream, address: Address) -> ByteStream:
+        """TLS with the exchange itself, whoever carries it."""
+        if not address.encrypted:
+            return stream
+        if self._addresses.ssl_context is None:
+            raise RuntimeError("an encrypted address without a TLS context")
+        try:
+            return await TlsStream.connect(stream, self._addresses.ssl_context, address.host)
+        except BaseException:
+            await anyio.aclose_forcefully(stream)
+            raise

@@ -155,13 +155,22 @@ def test_watch_as_json_until_ctrl_c(exchange: list[str], backend: str) -> None:
     assert last.keys() == {"SOL_USDC", "BTC_USDC"}
 
 
-@both_backends
-def test_watch_ends_when_its_time_is_over(backend: str) -> None:
-    with running("watch", "--sandbox", "--json", "--seconds", "0.5", "--backend", backend) as program:
+@pytest.mark.parametrize(
+    "way", [("--backend", "asyncio"), ("--backend", "trio"), ("--runtime", "aiohttp")], ids=lambda way: way[1]
+)
+def test_watch_ends_when_its_time_is_over(way: tuple[str, str]) -> None:
+    with running("watch", "--sandbox", "--json", "--seconds", "0.5", *way) as program:
         assert program.end() == 0
         assert program.errors == ""
         output = program.read_until(lambda output: b'"book_synced"' in output)
     assert events_of(output)
+
+
+@pytest.mark.parametrize("command", ["watch", "account"])
+def test_aiohttp_does_not_run_on_trio(command: str) -> None:
+    with running(command, "--sandbox", "--runtime", "aiohttp", "--backend", "trio") as program:
+        assert program.end() == 2
+        assert program.errors == "backpack-feed: aiohttp runs on asyncio only; on trio there is the anyio runtime\n"
 
 
 @both_backends

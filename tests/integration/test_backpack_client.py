@@ -29,6 +29,25 @@ from backpack_runtime.sandbox import Sandbox, serve_sandbox
 pytestmark = pytest.mark.anyio
 
 PATIENCE_SECONDS = 20
+
+in_every_runtime = pytest.mark.parametrize("runtime", ["asyncio", "trio", "aiohttp"], indirect=True)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    """What the client runs on: the anyio runtime on one of its event loops, or aiohttp."""
+    return str(request.param)
+
+
+@pytest.fixture
+def anyio_backend(runtime: str) -> str:
+    return "asyncio" if runtime == "aiohttp" else runtime
+
+
+def runtime_of(test: str) -> str:
+    return "aiohttp" if test == "aiohttp" else "anyio"
+
+
 DOTTED = "AAPL.US_USDC_PERP"
 
 
@@ -80,9 +99,13 @@ def assert_in_sequence(events: list[Event]) -> int:
     return changes
 
 
+@in_every_runtime
 @pytest.mark.parametrize("tls", [False, True])
-async def test_books_and_trades_arrive_in_order_and_verified(*, tls: bool) -> None:
-    async with serve_sandbox(tls=tls) as sandbox, a_client(sandbox, "SOL_USDC", "BTC-USDC-PERP", DOTTED) as client:
+async def test_books_and_trades_arrive_in_order_and_verified(runtime: str, *, tls: bool) -> None:
+    async with (
+        serve_sandbox(tls=tls) as sandbox,
+        a_client(sandbox, "SOL_USDC", "BTC-USDC-PERP", DOTTED, runtime=runtime_of(runtime)) as client,
+    ):
         verified: set[str] = set()
 
         def enough(event: Event) -> bool:
@@ -113,9 +136,13 @@ async def test_a_delivered_book_is_the_exchange_s_own() -> None:
         raise AssertionError("the book was never up to date")
 
 
+@in_every_runtime
 @pytest.mark.parametrize("compression", [False, True])
-async def test_a_killed_server_is_found_again(*, compression: bool) -> None:
-    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC", compression=compression) as client:
+async def test_a_killed_server_is_found_again(runtime: str, *, compression: bool) -> None:
+    async with (
+        serve_sandbox() as sandbox,
+        a_client(sandbox, "SOL_USDC", compression=compression, runtime=runtime_of(runtime)) as client,
+    ):
         await until(client, a(BookChanged))
         sandbox.drop_connections()
         events = await until(client, a(LinkDown))
@@ -144,10 +171,11 @@ async def test_a_server_that_accepts_and_closes_at_once_is_not_hammered() -> Non
         await until(client, a(BookSynced))
 
 
-async def test_a_mute_server_is_given_up_and_found_again() -> None:
+@in_every_runtime
+async def test_a_mute_server_is_given_up_and_found_again(runtime: str) -> None:
     async with (
         serve_sandbox() as sandbox,
-        a_client(sandbox, "SOL_USDC", silence_us=300_000, patience_us=300_000) as client,
+        a_client(sandbox, "SOL_USDC", silence_us=300_000, patience_us=300_000, runtime=runtime_of(runtime)) as client,
     ):
         await until(client, a(BookChanged))
         sandbox.mute = True
@@ -172,8 +200,9 @@ async def test_garbage_is_reported_and_the_book_stays_right() -> None:
         assert client.metrics.parser_errors == 1
 
 
-async def test_a_broken_websocket_frame_costs_the_link_only() -> None:
-    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC") as client:
+@in_every_runtime
+async def test_a_broken_websocket_frame_costs_the_link_only(runtime: str) -> None:
+    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC", runtime=runtime_of(runtime)) as client:
         await until(client, a(BookChanged))
         sandbox.inject(b"\xff\xff\xff\xff\xff\xff", raw=True)
         down = (await until(client, a(LinkDown)))[-1]
@@ -182,8 +211,9 @@ async def test_a_broken_websocket_frame_costs_the_link_only() -> None:
         await until(client, a(BookSynced))
 
 
-async def test_closing_in_order_ends_the_iteration() -> None:
-    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC") as client:
+@in_every_runtime
+async def test_closing_in_order_ends_the_iteration(runtime: str) -> None:
+    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC", runtime=runtime_of(runtime)) as client:
         await until(client, a(BookChanged))
         with anyio.fail_after(PATIENCE_SECONDS):
             await client.aclose()
@@ -209,25 +239,30 @@ async def test_what_is_wrong_is_said_before_anything_is_subscribed() -> None:
                 await client.call("nonsense")
 
 
-async def test_an_exchange_that_cannot_be_reached_is_an_error() -> None:
+@in_every_runtime
+async def test_an_exchange_that_cannot_be_reached_is_an_error(runtime: str) -> None:
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = port_of(listener)
     await listener.aclose()
     with pytest.raises(BackpackError, match="markets"):
-        async with BackpackClient(["SOL_USDC"], rest_url=f"http://127.0.0.1:{port}", ws_url=f"ws://127.0.0.1:{port}"):
+        async with BackpackClient(
+            ["SOL_USDC"], rest_url=f"http://127.0.0.1:{port}", ws_url=f"ws://127.0.0.1:{port}", runtime=runtime_of(runtime)
+        ):
             pass
 
 
-async def test_an_untrusted_certificate_is_refused() -> None:
+@in_every_runtime
+async def test_an_untrusted_certificate_is_refused(runtime: str) -> None:
     async with serve_sandbox(tls=True) as sandbox:
         with pytest.raises(BackpackError, match="certificate verify failed"):
-            async with a_client(sandbox, "SOL_USDC", ca_file=None):
+            async with a_client(sandbox, "SOL_USDC", ca_file=None, runtime=runtime_of(runtime)):
                 pass
 
 
-async def test_an_error_of_the_user_s_own_comes_out_as_it_is() -> None:
+@in_every_runtime
+async def test_an_error_of_the_user_s_own_comes_out_as_it_is(runtime: str) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with BackpackClient(["SOL_USDC"], sandbox=True) as client:
+        async with BackpackClient(["SOL_USDC"], sandbox=True, runtime=runtime_of(runtime)) as client:
             async for _ in client:
                 raise ZeroDivisionError
 
@@ -247,8 +282,12 @@ async def test_a_bug_of_ours_is_not_taken_for_network_trouble(monkeypatch: pytes
         assert caught.group_contains(ZeroDivisionError)
 
 
-async def test_subscribing_more_and_less_on_a_living_connection() -> None:
-    async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC", channels=["book"]) as client:
+@in_every_runtime
+async def test_subscribing_more_and_less_on_a_living_connection(runtime: str) -> None:
+    async with (
+        serve_sandbox() as sandbox,
+        a_client(sandbox, "SOL_USDC", channels=["book"], runtime=runtime_of(runtime)) as client,
+    ):
         await until(client, a(BookVerified))
         await client.subscribe(["ticker", "klines.1m", "book_ticker"], ["SOL-USDC", DOTTED])
         for kind in (Ticker, Kline, BookTicker):
@@ -291,7 +330,8 @@ async def test_the_client_s_own_sandbox_needs_nothing_else() -> None:
         assert len(client.markets) == 8
 
 
-async def test_redirects_of_the_handshake_are_a_failure_with_the_status() -> None:
+@in_every_runtime
+async def test_redirects_of_the_handshake_are_a_failure_with_the_status(runtime: str) -> None:
     async def redirect(stream: ByteStream) -> None:
         async with stream:
             request = await stream.receive()
@@ -305,7 +345,9 @@ async def test_redirects_of_the_handshake_are_a_failure_with_the_status() -> Non
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         port = port_of(listener)
         tasks.start_soon(listener.serve, redirect)
-        async with BackpackClient(rest_url=f"http://127.0.0.1:{port}", ws_url=f"ws://127.0.0.1:{port}") as client:
+        async with BackpackClient(
+            rest_url=f"http://127.0.0.1:{port}", ws_url=f"ws://127.0.0.1:{port}", runtime=runtime_of(runtime)
+        ) as client:
             down = (await until(client, a(LinkDown)))[-1]
             assert isinstance(down, LinkDown)
             assert "302" in down.reason

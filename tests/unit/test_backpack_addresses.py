@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,25 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
 def test_a_missing_authority_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Addresses(ca_file=tmp_path / "missing.pem")
+
+
+@pytest.mark.parametrize(
+    ("minimum", "version"),
+    [
+        (None, ssl.TLSVersion.TLSv1_2),
+        ("1.2", ssl.TLSVersion.TLSv1_2),
+        ("1.3", ssl.TLSVersion.TLSv1_3),
+        (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3),
+    ],
+)
+def test_the_oldest_tls_that_is_spoken(minimum: str | ssl.TLSVersion | None, version: ssl.TLSVersion) -> None:
+    context = Addresses(minimum_tls=minimum).ssl_context
+    assert context is not None
+    assert context.minimum_version is version
+    assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize("minimum", ["1.1", "", "TLSv1.3", ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.MINIMUM_SUPPORTED])
+def test_older_tls_cannot_be_asked_for(minimum: str | ssl.TLSVersion) -> None:
+    with pytest.raises(LocalProtocolError, match=r"1\.2, 1\.3"):
+        Addresses("http://127.0.0.1:1", "ws://127.0.0.1:1", minimum_tls=minimum)

@@ -34,8 +34,9 @@ CORE_LAYERS = (
     {"__init__"},
 )
 RUNTIME_LAYERS = (
-    {"addresses", "delivery", "frames", "outgoing", "tls", "transport", "recording", "key_sources", "rest_methods"},
-    {"framing", "framing_server", "pump", "auth_check"},
+    {"delivery", "frames", "outgoing", "proxy", "tls", "transport", "recording", "key_sources", "rest_methods"},
+    {"proxies"},
+    {"addresses", "dialing", "framing", "framing_server", "pump", "auth_check"},
     {"sandbox", "transports"},
     {"client", "cryptofeed"},
     {"presentation"},
@@ -53,7 +54,9 @@ IMPURE = {
     "logging",
     "subprocess",
     "aiohttp",
+    "aiohttp_socks",
     "h11",
+    "python_socks",
     "wsproto",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
@@ -329,6 +330,15 @@ def test_replay_as_json_says_by_its_exit_code_that_frames_were_dropped(
         (["watch", "--seconds", "soon"], "'soon' is no positive number"),
         (["watch", "--channels", "book,"], "channel names"),
         (["watch", "--backend", "curio"], "curio"),
+        (["watch", "--proxy", "socks5://user:canary@proxy.example"], "argument --proxy: the proxy URL has no port"),
+        (
+            ["account", "--ws-proxy", "ftp://user:canary@h:1"],
+            "argument --ws-proxy: the scheme of the proxy URL is none of http",
+        ),
+        (["watch", "--rest-proxy", "http://user:can ary@h:1"], "argument --rest-proxy: the proxy URL holds a space"),
+        (["watch", "--prox", "socks5://user:canary@h", "--poxy=http://user:canary@h:1"], "argument --prox"),
+        (["watch", "--poxy=http://user:canary@h:1"], "--poxy=http://<not shown>@h:1"),
+        (["watch", "--minimum-tls", "1.1"], "1.1"),
         (["sandbox", "--port", "65536"], "'65536' is no port"),
         (["sandbox", "--speed", "inf"], "'inf' is no positive number"),
         (["replay"], "FILE"),
@@ -343,11 +353,13 @@ def test_impossible_arguments_cost_one_line(arguments: list[str], complaint: str
     assert err.startswith("backpack-feed")
     assert err.count("\n") == 1
     assert complaint in err
+    assert "canary" not in err
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (["watch", "--sandbox", "--minimum-tls", "1.3"], "--sandbox"),
         (["watch", "--channels", "gossip"], "'gossip' is no stream of the exchange"),
         (["watch", "--sandbox", "--rest-url", "http://localhost"], "--sandbox"),
         (["watch", "--sandbox", "--ca-file", "x"], "--sandbox"),
@@ -617,3 +629,24 @@ async def test_a_writer_can_be_cancelled() -> None:
         tasks.cancel_scope.cancel()
     os.close(reading)
     os.close(writing)
+
+
+def test_an_impossible_environment_costs_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CRYPTOFEED_PROXY_DEFAULT__HTTP__URL", "socks5://user:canary@proxy.example")
+    assert main(["watch"]) == 2
+    assert capsys.readouterr().err == (
+        "backpack-feed: CRYPTOFEED_PROXY_*: default: http: the proxy URL has no port: a proxy URL is scheme://[user:password@]host:port\n"
+    )
+
+
+@pytest.mark.parametrize("command", [["watch", "SOL_USDC"], ["account"]])
+def test_a_proxy_that_refuses_ends_the_command_with_its_name(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BACKPACK_PRIVATE_KEY", "1" * 64)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert main([*command, "--proxy", "http://127.0.0.1:1", "--rest-proxy", f"http://user:canary@127.0.0.1:{port}"]) == 1
+    err = capsys.readouterr().err
+    assert f"proxy http://127.0.0.1:{port} refused the connection" in err
+    assert "canary" not in err

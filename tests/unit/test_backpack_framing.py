@@ -176,14 +176,23 @@ def test_of_a_long_refusal_only_an_excerpt_is_read(cut: Cut) -> None:
     assert give(framing, cut(answer)) == [ConnectFailed("websocket handshake was refused with status 403: " + "x" * 200)]
 
 
-@pytest.mark.parametrize(
-    "head", [b"HTTP/1.1 301 Moved\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"]
-)
-def test_a_refusal_without_a_body(head: bytes) -> None:
+def test_a_refusal_without_a_body() -> None:
     framing = WebsocketFraming("h")
     framing.open()
-    status = head[9:12].decode()
-    assert framing.receive(head) == [ConnectFailed(f"websocket handshake was refused with status {status}: (no body)")]
+    refused = ConnectFailed("websocket handshake was refused with status 100: (no body)")
+    assert framing.receive(b"HTTP/1.1 100 Continue\r\n\r\n") == [refused]
+
+
+@pytest.mark.parametrize(
+    ("location", "where"),
+    [(b"/", "another path"), (b"wss://h/", "wss://h"), (b"https://elsewhere.example:8443/x", "https://elsewhere.example:8443")],
+)
+def test_a_redirect_says_where_to(location: bytes, where: str) -> None:
+    framing = WebsocketFraming("h")
+    framing.open()
+    reason = f"websocket handshake was answered with status 301, a redirect to {where}, which is not followed"
+    head = b"HTTP/1.1 301 Moved\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n"
+    assert framing.receive(head) == [ConnectFailed(reason)]
 
 
 def test_a_refusal_whose_body_ends_with_the_connection() -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.inputs import ResponseReceived
+from backpack_proto.inputs import ConnectFailed, RequestFailed, ResponseReceived
 from backpack_proto.metrics import RECENT_US, BookAwaited, Counted, Metrics, Status, StreamMetrics, TopVerified, Unwatched
 from backpack_proto.outputs import (
     BookDesynced,
@@ -186,3 +186,13 @@ def test_latency_is_measured_from_engine_to_receipt_and_never_negative(clock: Fa
 
 def test_metrics_want_no_timer() -> None:
     assert Metrics().deadline is None
+
+
+def test_what_fails_at_a_proxy_is_counted_and_against_health(metrics: Metrics, clock: FakeClock) -> None:
+    metrics.handle(ConnectFailed("refused"), clock.now)
+    metrics.handle(RequestFailed(request_id=1, reason="no answer"), clock.now)
+    assert metrics.snapshot(clock.now).proxy_failures == 0
+    metrics.handle(ConnectFailed("refused", proxy="socks5://h:1"), clock.now)
+    metrics.handle(RequestFailed(request_id=2, reason="refused", sent=False, proxy="socks5://h:1"), clock.now)
+    assert metrics.snapshot(clock.now).proxy_failures == 2
+    assert "the way through proxy socks5://h:1 failed" in metrics.health(clock.now).reasons

@@ -204,7 +204,7 @@ def refusal(status: int, body: bytes, *, endpoint: Endpoint = DEPTH, retry_after
         (502, b"<html>\xff</html>\n", "", "<html>\ufffd</html>"),
         (500, b"", "", ""),
         (403, b'["code"]', "", '["code"]'),
-        (301, b"moved", "", "moved"),
+        (301, b"moved", "", "a redirect to another path, which is not followed"),
     ],
 )
 def test_a_refusal_says_what_the_exchange_said(status: int, body: bytes, code: str, message: str) -> None:
@@ -350,3 +350,27 @@ def test_any_response_is_an_answer_or_one_of_three_errors(name: str, status: int
         assert not 300 <= status < 400
     else:
         assert 200 <= status < 300
+
+
+@pytest.mark.parametrize(
+    ("location", "where"),
+    [
+        ("https://elsewhere.example/api/v1/ping?x=1", "https://elsewhere.example,"),
+        ("http://user:hunter2@elsewhere.example:8080/", "http://elsewhere.example:8080,"),
+        ("/api/v2/ping", "another path,"),
+        ("", "another path,"),
+    ],
+)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_refused_whatever_it_leads_to(status: int, location: str, where: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        parse_response(find_endpoint("ping"), {}, status=status, body=b"moved", headers=(("location", location),))
+    assert refused.value.message == f"a redirect to {where} which is not followed"
+    assert refused.value.retry_after_us is None
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_redirected_order_was_refused() -> None:
+    order = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Market", "quantity": "1"}
+    with pytest.raises(ApiError, match="not followed"):
+        parse_response(find_endpoint("POST /api/v1/order"), order, status=307, body=b"")

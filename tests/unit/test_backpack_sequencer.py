@@ -654,6 +654,19 @@ def test_a_snapshot_that_frames_cross_or_use_up_on_the_way_is_none(sixth: Depth,
     assert bench.give(snapshot(2, 7)) == [synced(7)]
 
 
+def test_frames_that_were_spent_on_a_bad_snapshot_must_be_in_the_next_one() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(6, bids=[(D(101), D(1))]), delta(7))
+    bench.give(snapshot(1, 5))
+    bench.fire()
+    reason = "the snapshot is too old: it ends at 6, the stream needs 7"
+    (refused,) = bench.give(snapshot(2, 6))
+    assert isinstance(refused, BookUnavailable)
+    assert refused.reason == reason
+    bench.fire()
+    assert bench.give(snapshot(3, 7)) == [synced(7)]
+
+
 # Step 8: everything begins again.
 
 

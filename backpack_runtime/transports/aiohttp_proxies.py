@@ -1,0 +1,121 @@
+"""Connections of aiohttp through proxies: aiohttp-socks' connector, which fails like the dialer of the other runtimes."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextvars import ContextVar
+from typing import Any, NoReturn, cast
+
+import anyio
+from anyio.abc import ByteStream
+from python_socks import ProxyType
+from python_socks.async_.asyncio.v2 import Proxy as SocksDialer
+
+from backpack_runtime.dialing import Streams, dial
+from backpack_runtime.proxies import log_proxy_use
+from backpack_runtime.proxy import Proxy
+
+from .base import Progress
+
+try:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp_socks import ProxyConnector
+except ImportError as missing:
+    raise ImportError('the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"') from missing
+
+__all__ = ["PROGRESS", "ProxiedConnector"]
+
+READ_BYTES = 64 * 1024
+
+PROGRESS: ContextVar[Progress | None] = ContextVar("PROGRESS", default=None)
+"""Of the request for which a connection is made, in whose task that happens."""
+
+
+class _Stream(ByteStream):
+    """A reader and a writer of asyncio as one stream."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
+        data = await self._reader.read(max_bytes)
+        if not data:
+            raise anyio.EndOfStream
+        return data
+
+    async def send(self, item: bytes) -> None:
+        self.writer.write(item)
+        await self.writer.drain()
+
+    async def send_eof(self) -> NoReturn:
+        raise NotImplementedError("nobody asks a proxy with half a connection")
+
+    async def aclose(self) -> None:
+        self.writer.transport.abort()
+
+
+class _AsyncioStreams(Streams[_Stream]):
+    async def connect(self, host: str, port: int) -> _Stream:
+        return _Stream(*await asyncio.open_connection(host, port))
+
+    async def encrypt(self, stream: _Stream, context: ssl.SSLContext, host: str) -> _Stream:
+        await stream.writer.start_tls(context, server_hostname=host)
+        return stream
+
+    async def connect_by_socks(self, proxy: Proxy, kind: ProxyType, target: tuple[str, int], timeout_seconds: float) -> _Stream:
+        dialer = SocksDialer(kind, proxy.host, proxy.port, proxy.username, proxy.password, rdns=True)
+        connected = await dialer.connect(*target, timeout=timeout_seconds)
+        return _Stream(connected.reader, connected.writer)
+
+
+_STREAMS = _AsyncioStreams()
+
+
+class _ResponseHandler(ResponseHandler):
+    """Keeps the writer, which would close the connection when it is collected."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self._writer = writer
+
+
+class ProxiedConnector(ProxyConnector):
+    """Connects through `proxy`, which has `patience_seconds`; `kind` is for the log.
+
+    Whatever fails at the proxy raises a `ProxyError`, and what fails behind it raises what it raises without a proxy.
+    """
+
+    def __init__(
+        self, proxy: Proxy, kind: str, *, patience_seconds: float, ssl_context: ssl.SSLContext | None, **options: Any
+    ) -> None:
+        super().__init__(proxy.host, proxy.port, **options)
+        self._proxy = proxy
+        self._kind = kind
+        self._patience_seconds = patience_seconds
+        self._tls = ssl_context
+
+    async def _connect_via_proxy(
+        self,
+        host: str,
+        port: int,
+        ssl: ssl.SSLContext | None = None,
+        timeout: float | None = None,  # noqa: ARG002, ASYNC109 - aiohttp-socks calls it so; the proxy has its own patience
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        log_proxy_use(self._kind, self._proxy)
+        progress = PROGRESS.get() or Progress()
+        progress.dialing = self._proxy
+        stream = await dial(host, port, self._proxy, self._patience_seconds, streams=_STREAMS, proxy_tls=self._tls)
+        progress.dialing = None
+        if ssl is not None:
+            try:
+                await _STREAMS.encrypt(stream, ssl, host)
+            except BaseException:
+                await stream.aclose()
+                raise
+        transport = cast("asyncio.Transport", stream.writer.transport)
+        handler = _ResponseHandler(stream.writer)
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        return transport, handler

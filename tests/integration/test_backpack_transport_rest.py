@@ -1,0 +1,253 @@
+"""The contract of every transport for requests: what is sent, how often, and what becomes of it."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from anyio.abc import ByteStream
+
+from backpack_proto.inputs import RequestFailed, ResponseReceived
+from backpack_proto.outputs import HttpRequest
+from backpack_runtime.sandbox import serve_sandbox
+from backpack_runtime.transport import Transport
+from transports import PING, SOCKETS, Runtime, facts_until, read_head, request, to_sandbox, to_server
+
+pytestmark = pytest.mark.anyio
+
+PONG = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\npong"
+POST = HttpRequest(method="POST", target="/api/v1/order", body=b"{}")
+CHANGING = [POST, *(HttpRequest(method=method, target="/api/v1/order", body=b"{}") for method in ("DELETE", "PUT", "PATCH"))]
+
+
+@pytest.fixture(params=SOCKETS)
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    """A test runs in every runtime that has sockets."""
+    return SOCKETS[str(request.param)]
+
+
+@pytest.fixture
+def anyio_backend(runtime: Runtime) -> str:
+    return runtime.backend
+
+
+async def answer_of(transport: Transport, number: int, http: HttpRequest = PING) -> ResponseReceived:
+    await transport.perform(request(number, http))
+    (fact,) = await facts_until(transport, ResponseReceived)
+    assert isinstance(fact, ResponseReceived)
+    assert fact.request_id == number
+    return fact
+
+
+async def failure_of(transport: Transport, number: int, http: HttpRequest = PING) -> RequestFailed:
+    await transport.perform(request(number, http))
+    (fact,) = await facts_until(transport, RequestFailed)
+    assert isinstance(fact, RequestFailed)
+    assert fact.request_id == number
+    return fact
+
+
+async def test_requests_share_kept_connections(runtime: Runtime) -> None:
+    async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
+        for number in range(1, 4):
+            await transport.perform(request(number))
+            (fact,) = await facts_until(transport, ResponseReceived)
+            assert isinstance(fact, ResponseReceived)
+            assert (fact.request_id, fact.status, fact.body) == (number, 200, b"pong")
+            assert dict(fact.headers)["content-length"] == "4"
+        assert sandbox.connections == 1
+
+
+async def test_a_kept_connection_that_the_server_closed_costs_a_second_try(runtime: Runtime) -> None:
+    served: list[bytes] = []
+
+    async def serve(stream: ByteStream) -> None:
+        """Keep the connection once, and close it under the second request."""
+        served.append(await stream.receive())
+        await stream.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\npong")
+        if len(served) == 1:
+            served.append(await stream.receive())
+
+    async with to_server(runtime, serve) as transport:
+        await transport.perform(request(1))
+        await facts_until(transport, ResponseReceived)
+        await transport.perform(request(2))
+        (fact,) = await facts_until(transport, ResponseReceived)
+        assert isinstance(fact, ResponseReceived)
+        assert (fact.request_id, fact.status, fact.body) == (2, 200, b"pong")
+        assert len(served) == 3
+
+
+@pytest.mark.parametrize("http", CHANGING, ids=lambda http: http.method)
+async def test_what_changes_something_is_never_sent_twice(runtime: Runtime, http: HttpRequest) -> None:
+    served: list[bytes] = []
+
+    async def serve(stream: ByteStream) -> None:
+        served.append(await stream.receive())
+        if len(served) == 1:
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\npong")
+            served.append(await stream.receive())
+
+    async with to_server(runtime, serve) as transport:
+        await transport.perform(request(1))
+        await facts_until(transport, ResponseReceived)
+        assert (await failure_of(transport, 2, http)).sent
+        assert len(served) == 2
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_what_changes_something_is_not_lost_to_a_connection_that_the_server_has_closed(
+    runtime: Runtime, *, tls: bool
+) -> None:
+    async with serve_sandbox(tls=tls) as sandbox, to_sandbox(runtime, sandbox) as transport:
+        await transport.perform(request(1, POST))
+        await facts_until(transport, ResponseReceived)
+        await transport.perform(request(2, POST))
+        await facts_until(transport, ResponseReceived)
+        assert sandbox.connections == 1
+        sandbox.drop_connections()
+        await anyio.sleep(0.05)
+        await transport.perform(request(3, POST))
+        await facts_until(transport, ResponseReceived)
+        assert sandbox.connections == 2
+
+
+async def test_what_changes_something_takes_no_connection_that_was_idle_for_long(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("anyio", "aiohttp_sessions"):
+        monkeypatch.setattr(f"backpack_runtime.transports.{module}.FRESH_SECONDS", 0.0)
+    async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
+        for number in (1, 2):
+            await transport.perform(request(number))
+            await facts_until(transport, ResponseReceived)
+        before = sandbox.connections
+        await transport.perform(request(3, HttpRequest(method="POST", target="/api/v1/order", body=b"{}")))
+        await facts_until(transport, ResponseReceived)
+        assert sandbox.connections == before + 1
+
+
+@pytest.mark.parametrize("http", [PING, *CHANGING], ids=lambda http: http.method)
+async def test_what_a_fresh_connection_lost_is_not_sent_again(runtime: Runtime, http: HttpRequest) -> None:
+    served: list[bytes] = []
+
+    async def serve(stream: ByteStream) -> None:
+        served.append(await read_head(stream))
+
+    async with to_server(runtime, serve) as transport:
+        failure = await failure_of(transport, 1, http)
+        assert failure.sent
+        assert "closed" in failure.reason
+        assert len(served) == 1
+
+
+@pytest.mark.parametrize(
+    "http",
+    [
+        HttpRequest(
+            method="GET", target="/api/v1/x?symbol=A%2FB&b=c%20d+e&empty=&q=%c3%a4", headers=(("X-Signature", "a+b/c=="),)
+        ),
+        HttpRequest(
+            method="POST", target="/api/v1/order", headers=(("X-API-Key", "k"), ("X-Window", "5000")), body=b'{"a": "b"}'
+        ),
+        HttpRequest(method="POST", target="/api/v1/empty"),
+        HttpRequest(method="DELETE", target="/api/v1/order?%41=%2B", body=b"{}"),
+    ],
+    ids=["GET", "POST", "POST without a body", "DELETE"],
+)
+async def test_a_request_arrives_as_it_was_signed(runtime: Runtime, http: HttpRequest) -> None:
+    heads: list[str] = []
+
+    async def serve(stream: ByteStream) -> None:
+        while True:
+            head, _, body = (await read_head(stream)).partition(b"\r\n\r\n")
+            while len(body) < len(http.body):
+                body += await stream.receive()
+            assert body == http.body
+            heads.append(head.decode())
+            await stream.send(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n")
+
+    async with to_server(runtime, serve) as transport:
+        for number in (1, 2):
+            await answer_of(transport, number, http)
+    for head in heads:
+        line, *lines = head.split("\r\n")
+        assert line == f"{http.method} {http.target} HTTP/1.1"
+        headers = {name.lower(): value for name, value in (text.split(": ", 1) for text in lines)}
+        assert len(headers) == len(lines), "no header comes twice"
+        assert headers.pop("host").startswith("127.0.0.1:")
+        expected = {"accept": "application/json", "user-agent": "backpack-feed"}
+        expected |= {name.lower(): value for name, value in http.headers}
+        if http.body:
+            expected["content-type"] = "application/json; charset=utf-8"
+        if http.method != "GET":
+            expected["content-length"] = str(len(http.body))
+        assert headers == expected, "no cookies, no compression, nothing of a library's own"
+
+
+async def test_redirects_are_answers(runtime: Runtime) -> None:
+    heads: list[bytes] = []
+
+    async def serve(stream: ByteStream) -> None:
+        heads.append(await read_head(stream))
+        await stream.send(b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /elsewhere\r\nContent-Length: 2\r\n\r\ngo")
+
+    async with to_server(runtime, serve) as transport:
+        answer = await answer_of(transport, 1, POST)
+        assert (answer.status, answer.body, dict(answer.headers)["location"]) == (307, b"go", "/elsewhere")
+        assert len(heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("response", "body", "retry_after_us"),
+    [
+        (b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nno", b"no", 7_000_000),
+        (b"HTTP/1.1 429 Slow\r\nRetry-After: Sun, 22 Nov 2026 19:00:00 GMT\r\nContent-Length: 0\r\n\r\n", b"", None),
+        (b"HTTP/1.1 429 Slow\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n", b"abcde", None),
+        (b"HTTP/1.1 429 Slow\r\nConnection: close\r\n\r\nuntil the end", b"until the end", None),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 429 Slow\r\nContent-Length: 1\r\n\r\nx", b"x", None),
+        (b"HTTP/1.1 429 Slow\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nwhat", b"what", None),
+    ],
+)
+async def test_answers_of_every_form_are_whole(
+    runtime: Runtime, response: bytes, body: bytes, retry_after_us: int | None
+) -> None:
+    async def serve(stream: ByteStream) -> None:
+        await read_head(stream)
+        for byte in response:
+            await stream.send(bytes([byte]))
+
+    async with to_server(runtime, serve) as transport:
+        answer = await answer_of(transport, 1)
+        assert (answer.status, answer.body, answer.retry_after_us) == (429, body, retry_after_us)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf",
+        b"HTTP/1.1 200 O",
+        b"\x16\x03\x01 garbage\r\n\r\n",
+    ],
+)
+async def test_an_answer_that_is_none_is_a_failure_of_something_sent(runtime: Runtime, response: bytes) -> None:
+    async def serve(stream: ByteStream) -> None:
+        await read_head(stream)
+        await stream.send(response)
+
+    async with to_server(runtime, serve) as transport:
+        failure = await failure_of(transport, 1)
+        assert failure.sent
+        assert failure.reason
+
+
+async def test_more_requests_than_connections_wait_for_their_turn(runtime: Runtime) -> None:
+    async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
+        for number in range(1, 31):
+            await transport.perform(request(number))
+        answered: set[int] = set()
+        with anyio.fail_after(10):
+            while len(answered) < 30:
+                answered |= {fact.request_id for fact in await transport.next(None) if isinstance(fact, ResponseReceived)}
+        assert sandbox.connections <= 8
