@@ -421,3 +421,28 @@ def test_the_ledger_keeps_the_laws_of_machines() -> None:
         ),
     ]
     check_machine(Account, st.sampled_from(inputs))
+
+
+def first_request_for_fills(exchange_unix_us: int) -> int | None:
+    ledger, now = Account(), START
+    ledger.handle(AccountRequested(exchange_unix_us), now)
+    now = Now(ledger.deadline or 0, now.unix_us)
+    outputs = [
+        *ledger.handle(TimerFired(), now),
+        *ledger.handle(OpenOrdersRead(attempt=1, orders=()), now),
+        *ledger.handle(PositionsRead(attempt=2, positions=()), now),
+        *ledger.handle(BalancesRead(attempt=3, balances=()), now),
+    ]
+    (fills,) = [read for read in outputs if isinstance(read, ReadAccount) and read.what is Read.FILLS]
+    return fills.since_ms
+
+
+def test_fills_are_asked_for_from_a_whole_ten_minutes_on_and_a_minute_early() -> None:
+    ten_minutes_ms = 600_000
+    start_ms = 1_790_000_400_000 // ten_minutes_ms * ten_minutes_ms
+    for asked_ms, since_ms in (
+        (start_ms + account.OVERLAP_MS, start_ms),
+        (start_ms + account.OVERLAP_MS + ten_minutes_ms - 1, start_ms),
+        (start_ms + account.OVERLAP_MS - 1, start_ms - ten_minutes_ms),
+    ):
+        assert first_request_for_fills(asked_ms * 1000) == since_ms

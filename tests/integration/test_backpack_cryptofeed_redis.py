@@ -1,0 +1,212 @@
+"""Everything that a callback is told arrives in Redis, through cryptofeed's own backends and ones of their kind, though Redis be slow."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("redis", reason="the client of Redis is not installed")
+
+import redis
+from cryptofeed import FeedHandler
+from cryptofeed.backends.backend import BackendCallback
+from cryptofeed.backends.redis import BookStream, RedisStreamCallback, TradeStream
+from cryptofeed.symbols import Symbols
+
+from backpack_proto.exchange import THROWAWAY_API_KEY, THROWAWAY_SECRET
+from backpack_proto.keys import Credentials
+from backpack_proto.signing import Signer
+from backpack_runtime.client import BackpackClient
+from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed
+from backpack_runtime.cryptofeed.local_sandbox import LocalSandbox
+
+SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]
+PATIENCE_SECONDS = 20
+SERVER = shutil.which("redis-server")
+QUIET = {"uvloop": False, "log": {"disabled": True, "filename": "unused.log", "level": "WARNING"}}
+
+pytestmark = [
+    pytest.mark.skipif(SERVER is None, reason="redis-server is not installed"),
+    # Of the writers of cryptofeed 2.
+    pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning"),
+]
+
+
+class OrderInfoStream(RedisStreamCallback, BackendCallback):  # type: ignore[misc]  # they have no types
+    default_key = "order_info"
+
+
+class FillsStream(RedisStreamCallback, BackendCallback):  # type: ignore[misc]  # they have no types
+    default_key = "fills"
+
+
+class PositionsStream(RedisStreamCallback, BackendCallback):  # type: ignore[misc]  # they have no types
+    default_key = "positions"
+
+
+class BalancesStream(RedisStreamCallback, BackendCallback):  # type: ignore[misc]  # they have no types
+    default_key = "balances"
+
+
+BACKENDS = {
+    "trades": TradeStream,
+    "l2_book": BookStream,
+    "order_info": OrderInfoStream,
+    "fills": FillsStream,
+    "positions": PositionsStream,
+    "balances": BalancesStream,
+}
+
+
+class Witness:
+    """Callbacks that count what the backends beside them are told, under the same keys."""
+
+    def __init__(self) -> None:
+        self.rows: Counter[str] = Counter()
+        self.channels: Counter[str] = Counter()
+        self.changed = asyncio.Event()
+
+    def of(self, channel: str) -> Callable[[Any, float], Awaitable[None]]:
+        key = BACKENDS[channel].default_key
+
+        async def take(found: Any, _receipt: float) -> None:
+            self.rows[f"{key}-{found.exchange}-{found.symbol}"] += 1
+            self.channels[channel] += 1
+            self.changed.set()
+
+        return take
+
+    async def until(self, reached: Callable[[Counter[str]], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not reached(self.channels):
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[LocalSandbox]:
+    served = LocalSandbox()
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A server of this test's own, which keeps nothing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Symbols.data.pop("BACKPACK", None)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(tmp_path)]
+    with subprocess.Popen([str(SERVER), *options], stdout=subprocess.DEVNULL) as server:
+        try:
+            with redis.Redis(port=port, decode_responses=True) as client:
+                _wait_for(client)
+                yield client
+        finally:
+            server.terminate()
+
+
+def _wait_for(client: Any) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            client.ping()
+        except redis.ConnectionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+async def run_while(handler: Any, work: Callable[[], Awaitable[None]]) -> None:
+    """Run a handler of either kind as long as the work takes."""
+    if not hasattr(handler, "run_async"):
+        handler.run(start_loop=False, install_signal_handlers=False)
+        try:
+            await work()
+        finally:
+            await handler.stop_async()
+            # It waits neither for its tasks nor for the end of TLS.
+            if others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others, timeout=5)
+            await asyncio.sleep(0.1)
+        return
+    running = asyncio.create_task(handler.run_async(install_signal_handlers=False))
+    try:
+        await work()
+    finally:
+        handler.request_stop()
+        await running
+
+
+async def trade(sandbox: LocalSandbox, witness: Witness) -> None:
+    """Place, fill and cancel orders while the feed follows the account, and have some of every channel."""
+    arguments: dict[str, Any] = {"rest_url": sandbox.rest_url, "ws_url": sandbox.ws_url, "ca_file": sandbox.ca_file}
+    await witness.until(lambda counts: counts["balances"] > 0 and counts["l2_book"] > 0)
+    signer = Signer(Credentials(THROWAWAY_SECRET))
+    async with BackpackClient((), channels=(), signer=signer, **arguments) as client:
+        depth = await client.get_depth("SOL-USDC")
+        low = (depth.bids[-1][0] * Decimal("0.95")).quantize(Decimal("0.1"))
+        resting = await client.place_order("SOL-USDC", "Bid", "Limit", price=low, quantity="1.50")
+        await client.place_order("SOL-USDC", "Bid", "Market", quantity="0.50")
+        await client.place_order("BTC-USDC-PERP", "Bid", "Market", quantity="0.01")
+        await client.cancel_order("SOL-USDC", order_id=resting.order_id)
+        await client.place_order("BTC-USDC-PERP", "Ask", "Market", quantity="0.01")
+    await witness.until(lambda counts: all(counts[channel] > 1 for channel in BACKENDS) and counts["l2_book"] > 200)
+
+
+@pytest.mark.parametrize("pause_ms", [0, 1500], ids=["quick", "slow"])
+def test_nothing_is_lost_on_the_way_into_redis(sandbox: LocalSandbox, database: Any, pause_ms: int) -> None:
+    port = database.connection_pool.connection_kwargs["port"]
+    witness = Witness()
+    config = BackpackConfig(
+        use_sandbox=True,
+        sandbox_url=sandbox.rest_url,
+        ca_file=sandbox.ca_file,
+        enable_private_channels=True,
+        auth={"api_key": THROWAWAY_API_KEY, "public_key": THROWAWAY_API_KEY, "private_key": THROWAWAY_SECRET},
+    )
+
+    async def run() -> None:
+        feed = BackpackFeed(
+            config,
+            symbols=SYMBOLS,
+            channels=list(BACKENDS),
+            callbacks={channel: [witness.of(channel), backend(port=port)] for channel, backend in BACKENDS.items()},
+        )
+        handler = FeedHandler(config=QUIET)
+        handler.add_feed(feed)
+
+        async def work() -> None:
+            await trade(sandbox, witness)
+            if pause_ms:
+                # It takes in what it is sent, and answers nothing until then.
+                database.client_pause(pause_ms)
+                before = witness.channels["l2_book"]
+                await witness.until(lambda counts: counts["l2_book"] > before + 50)
+
+        await run_while(handler, work)
+
+    asyncio.run(run())
+    assert {key: database.xlen(key) for key in database.scan_iter("*")} == dict(witness.rows)
+    (bought,) = [row for _, row in database.xrange("fills-BACKPACK-SOL-USDC") if row["side"] == "buy"][:1]
+    assert (bought["exchange"], bought["symbol"], bought["liquidity"]) == ("BACKPACK", "SOL-USDC", "taker")
+    (accepted, *_) = [row for _, row in database.xrange("order_info-BACKPACK-SOL-USDC") if row["status"] == "open"]
+    assert (accepted["type"], accepted["amount"]) == ("limit", "1.5")
+    snapshot, delta, *_ = [row for _, row in database.xrange("book-BACKPACK-SOL-USDC")]
+    assert "book" in snapshot
+    assert "delta" in delta
