@@ -16,6 +16,7 @@ from cryptofeed.types import Candle, Funding, Index, L1Book, Liquidation, OpenIn
 from backpack_proto import holdings, payloads
 from backpack_proto.errors import RemoteProtocolError
 
+from .channels import CANDLE_INTERVALS
 from .records import Balance, Fill, OrderInfo, Position
 
 __all__ = [
@@ -98,7 +99,7 @@ def candle(given: payloads.Kline, symbol: str, raw: Raw) -> Candle | None:
         symbol,
         _seconds(given.start),
         _seconds(given.end),
-        given.interval,
+        CANDLE_INTERVALS.get(given.interval, given.interval),
         given.trade_count,
         given.open,
         given.close,

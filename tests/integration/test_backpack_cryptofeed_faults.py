@@ -219,8 +219,8 @@ async def test_an_exchange_that_closes_politely_at_once_is_not_overrun(programs:
         program.watch.slams = True
 
     async with programs(before=slam) as program:
-        await asyncio.sleep(3)
-        assert 2 <= program.watch.sockets <= 5
+        await asyncio.sleep(2.5)
+        assert 2 <= program.watch.sockets <= 4
         assert sum(program.watch.snapshots.values()) <= 2 * program.watch.sockets
         assert not program.feed.health().healthy
         program.watch.slams = False
@@ -594,6 +594,7 @@ async def test_ctrl_c_ends_a_program_cleanly(tmp_path: Path) -> None:
             process.kill()
             await process.wait()
     assert process.returncode == 0
-    assert set(out.split()) == {b"book", b"left"}
+    assert out.split()[-1] == b"left"
+    assert set(out.split()) <= {b"book", b"left"}
     assert err == b""
     assert not [*tmp_path.glob("*.log*")]  # noqa: ASYNC240 - a folder with next to nothing in it

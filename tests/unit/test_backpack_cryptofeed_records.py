@@ -1,0 +1,380 @@
+"""What callbacks are given: every channel's objects, made of recorded frames and compared as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+
+from backpack_proto import holdings
+from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.payloads import BalanceUpdate, Event, Kline, OrderFill
+from backpack_proto.wire import Frame, decode
+from backpack_runtime.cryptofeed import Balance, Fill, OrderInfo, Position, conversion
+
+FRAMES = (Path(__file__).parent.parent / "fixtures" / "backpack" / "frames.jsonl").read_bytes().splitlines()
+SOL = "SOL-USDC"
+Make = Callable[[Any, str, dict[str, Any]], Any]
+
+
+def payload(stream: str, kind: str) -> tuple[Event, dict[str, Any]]:
+    """A recorded payload, decoded and as plain values."""
+    (found, *_) = (line for line in FRAMES if f'"e":"{kind}"'.encode() in line and f'"stream":"{stream}"'.encode() in line)
+    frame = decode(found)
+    assert isinstance(frame, Frame)
+    assert frame.payload is not None
+    return frame.payload, json.loads(found)["data"]
+
+
+ORDERS = "account.orderUpdate"
+POSITIONS = "account.positionUpdate"
+CASES: list[tuple[str, str, Make, dict[str, Any]]] = [
+    (
+        "trade.SOL_USDC",
+        "trade",
+        conversion.trade,
+        {
+            "side": "sell",
+            "amount": Decimal("0.35"),
+            "price": Decimal("143.29"),
+            "id": "41399812",
+            "type": None,
+            "timestamp": 1795012402.744398,
+        },
+    ),
+    (
+        "bookTicker.SOL_USDC",
+        "bookTicker",
+        conversion.ticker,
+        {"bid": Decimal("143.29"), "ask": Decimal("143.31"), "timestamp": 1795012401.309655},
+    ),
+    (
+        "bookTicker.SOL_USDC",
+        "bookTicker",
+        conversion.l1_book,
+        {
+            "bid_price": Decimal("143.29"),
+            "bid_size": Decimal("7.50"),
+            "ask_price": Decimal("143.31"),
+            "ask_size": Decimal("18.25"),
+            "timestamp": 1795012401.309655,
+        },
+    ),
+    (
+        "kline.1m.SOL_USDC",
+        "kline",
+        conversion.candle,
+        {
+            "start": 1795012380.0,
+            "stop": 1795012440.0,
+            "interval": "1m",
+            "trades": 4,
+            "open": Decimal("143.26"),
+            "close": Decimal("143.28"),
+            "high": Decimal("143.310000000"),
+            "low": Decimal("143.25"),
+            "volume": Decimal("27.83"),
+            "closed": False,
+            "timestamp": 1795012402.020731,
+        },
+    ),
+    (
+        "markPrice.SOL_USDC_PERP",
+        "markPrice",
+        conversion.funding,
+        {
+            "mark_price": Decimal("143.27"),
+            "rate": Decimal("-0.0000083"),
+            "next_funding_time": 1795014000.0,
+            "predicted_rate": None,
+            "timestamp": 1795012403.42198,
+        },
+    ),
+    ("markPrice.SOL_USDC_PERP", "markPrice", conversion.index, {"price": Decimal("143.26114"), "timestamp": 1795012403.42198}),
+    (
+        "openInterest.SOL_USDC_PERP",
+        "openInterest",
+        conversion.open_interest,
+        {"open_interest": Decimal("48211.7"), "timestamp": 1795012440.001944},
+    ),
+    (
+        "liquidation",
+        "liquidation",
+        conversion.liquidation,
+        {
+            "side": "sell",
+            "quantity": Decimal(35),
+            "price": Decimal("142.1"),
+            "id": None,
+            "status": "filled",
+            "timestamp": 1795012441.65429,
+        },
+    ),
+    (
+        ORDERS,
+        "orderAccepted",
+        conversion.order_info,
+        {
+            "timestamp": 1795012450.06299,
+            "id": "61200460115",
+            "side": "buy",
+            "status": "open",
+            "type": "limit",
+            "price": Decimal("141.50"),
+            "amount": Decimal(15),
+            "remaining": Decimal(15),
+            "client_order_id": "4294967295",
+            "account": None,
+        },
+    ),
+    (
+        f"{ORDERS}.ETH_USDC",
+        "orderFill",
+        conversion.order_info,
+        {
+            "timestamp": 1795012452.174711,
+            "id": "6120046020",
+            "side": "buy",
+            "status": "filled",
+            "type": "market",
+            "price": None,
+            "amount": Decimal("0.0020"),
+            "remaining": Decimal(0),
+            "client_order_id": None,
+            "account": None,
+        },
+    ),
+    (
+        f"{ORDERS}.ETH_USDC",
+        "orderFill",
+        conversion.fill,
+        {
+            "timestamp": 1795012452.174711,
+            "side": "buy",
+            "amount": Decimal("0.0020"),
+            "price": Decimal("3104.12"),
+            "fee": Decimal("0.000002"),
+            "fee_currency": "ETH",
+            "id": "3104477",
+            "order_id": "6120046020",
+            "type": "market",
+            "liquidity": "taker",
+            "account": None,
+        },
+    ),
+    (
+        POSITIONS,
+        "positionOpened",
+        conversion.position,
+        {
+            "timestamp": 1795012460.182042,
+            "position": Decimal("0.0050"),
+            "entry_price": Decimal("3098.40"),
+            "side": "long",
+            "unrealised_pnl": Decimal("0.02855"),
+        },
+    ),
+    (
+        POSITIONS,
+        "positionClosed",
+        conversion.position,
+        {
+            "timestamp": 1795012463.18204,
+            "position": Decimal(0),
+            "entry_price": Decimal("3098.40"),
+            "side": None,
+            "unrealised_pnl": Decimal(0),
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("stream", "kind", "make", "expected"), CASES, ids=lambda value: getattr(value, "__name__", None))
+def test_a_recorded_payload_becomes_the_object_of_its_channel(
+    stream: str, kind: str, make: Make, expected: dict[str, Any]
+) -> None:
+    known, raw = payload(stream, kind)
+    found = make(known, SOL, raw)
+    assert found.to_dict() == {"exchange": "BACKPACK", "symbol": SOL} | expected
+    assert found.raw == raw
+    assert type(found.timestamp) is float
+
+
+def test_a_balance_is_filed_under_its_asset() -> None:
+    known, raw = payload("account.balanceUpdate", "balanceUpdate")
+    assert isinstance(known, BalanceUpdate)
+    assert conversion.balance_update(known, raw) == Balance(
+        exchange="BACKPACK",
+        symbol="USDC",
+        currency="USDC",
+        balance=Decimal(250),
+        reserved=Decimal(75),
+        timestamp=1795012464.062993,
+        raw=raw,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("orderAccepted", "open"),
+        ("orderCancelled", "cancelled"),
+        ("orderExpired", "expired"),
+        ("orderModified", "open"),
+        ("triggerPlaced", "pending"),
+        ("triggerFailed", "failed"),
+    ],
+)
+def test_states_of_orders_have_cryptofeed_s_names(kind: str, status: str) -> None:
+    known, raw = payload(ORDERS, kind)
+    assert conversion.order_info(known, SOL, raw).status == status  # type: ignore[arg-type]  # of that kind
+
+
+@pytest.mark.parametrize(
+    ("stream", "kind", "make"),
+    [
+        ("bookTicker.AAPL.US_USDC_PERP", "bookTicker", conversion.ticker),
+        ("bookTicker.AAPL.US_USDC_PERP", "bookTicker", conversion.l1_book),
+        ("kline.1month.AAPL.US_USDC_PERP", "kline", conversion.candle),
+        ("markPrice.FDVEXTD1B_USDC_PREDICTION", "markPrice", conversion.funding),
+        ("markPrice.FDVEXTD1B_USDC_PREDICTION", "markPrice", conversion.index),
+    ],
+)
+def test_what_cryptofeed_has_no_way_to_say_is_no_object(stream: str, kind: str, make: Make) -> None:
+    known, raw = payload(stream, kind)
+    assert make(known, SOL, raw) is None
+
+
+def test_a_fill_without_its_members_is_no_object() -> None:
+    known, raw = payload(f"{ORDERS}.ETH_USDC", "orderFill")
+    assert isinstance(known, OrderFill)
+    assert conversion.fill(msgspec.structs.replace(known, trade_id=None), SOL, raw) is None
+
+
+def a_candle(**changes: Any) -> Kline:
+    known, _ = payload("kline.1m.SOL_USDC", "kline")
+    assert isinstance(known, Kline)
+    return msgspec.structs.replace(known, **changes)
+
+
+def test_a_candle_has_cryptofeed_s_name_of_its_interval() -> None:
+    monthly = conversion.candle(a_candle(interval="1month", start="2026-11-01T00:00:00", end="2026-12-01T00:00:00"), SOL, {})
+    assert monthly is not None
+    assert (monthly.interval, monthly.start, monthly.stop) == ("1M", 1793491200.0, 1796083200.0)
+
+
+@pytest.mark.parametrize("text", ["", "2026-11-18", "2026-11-18T14:33:00Z", "x" * 100])
+def test_a_candle_whose_time_cannot_be_read_is_an_error_that_shows_little_of_it(text: str) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        conversion.candle(a_candle(start=text), SOL, {})
+    assert len(str(caught.value)) < 100
+
+
+def test_what_rest_tells_is_told_alike() -> None:
+    filled = holdings.Fill(
+        symbol="SOL_USDC",
+        trade_id=5,
+        order_id="7",
+        side="Ask",
+        price=Decimal("99.1"),
+        quantity=Decimal(2),
+        fee=Decimal("0.1"),
+        fee_asset="",
+        maker=True,
+        unix_ms=1_795_012_452_174,
+    )
+    assert conversion.reconciled_fill(filled, SOL) == Fill(
+        exchange="BACKPACK",
+        symbol=SOL,
+        side="sell",
+        amount=Decimal(2),
+        price=Decimal("99.1"),
+        fee=Decimal("0.1"),
+        fee_currency=None,
+        id="5",
+        order_id="7",
+        type=None,
+        liquidity="maker",
+        timestamp=1795012452.174,
+        raw={},
+    )
+    held = holdings.Position(symbol="S", net_quantity=Decimal(-2), entry_price=Decimal(9), break_even_price=Decimal(8))
+    assert conversion.reconciled_position(held, SOL, 3.0) == Position(
+        exchange="BACKPACK",
+        symbol=SOL,
+        position=Decimal(-2),
+        entry_price=Decimal(9),
+        side="short",
+        unrealised_pnl=None,
+        timestamp=3.0,
+    )
+    balance = holdings.Balance(asset="SOL", available=Decimal(1), locked=Decimal(2), staked=Decimal(3))
+    assert conversion.balance(balance, 3.0).to_dict(numeric_type=str) == {
+        "exchange": "BACKPACK",
+        "symbol": "SOL",
+        "timestamp": 3.0,
+        "currency": "SOL",
+        "balance": "1",
+        "reserved": "2",
+    }
+
+
+AN_ORDER = OrderInfo(
+    exchange="BACKPACK",
+    symbol=SOL,
+    id="1",
+    side="buy",
+    status="open",
+    type=None,
+    price=None,
+    amount=Decimal("0.10"),
+    remaining=None,
+    timestamp=2.5,
+    raw={"q": "0.10"},
+)
+
+
+def test_a_record_becomes_a_dict_as_backends_ask_for_it() -> None:
+    assert AN_ORDER.to_dict()["amount"] == Decimal("0.10")
+    assert AN_ORDER.to_dict(numeric_type=float) == {
+        "exchange": "BACKPACK",
+        "symbol": SOL,
+        "timestamp": 2.5,
+        "id": "1",
+        "side": "buy",
+        "status": "open",
+        "type": None,
+        "price": None,
+        "amount": 0.1,
+        "remaining": None,
+        "client_order_id": None,
+        "account": None,
+    }
+    nulls = AN_ORDER.to_dict(numeric_type=str, none_to="null")
+    assert (nulls["price"], nulls["type"], nulls["amount"]) == ("null", "null", "0.10")
+    assert AN_ORDER.to_dict(none_to=None) == AN_ORDER.to_dict()
+
+
+def test_a_record_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        AN_ORDER.status = "filled"  # type: ignore[misc]  # that is the point
+
+
+@given(
+    amount=st.none() | st.decimals(allow_nan=False, allow_infinity=False, places=12),
+    price=st.none() | st.decimals(allow_nan=False, allow_infinity=False, places=12),
+)
+def test_any_record_is_json_for_a_backend_and_exact_as_text(amount: Decimal | None, price: Decimal | None) -> None:
+    order = msgspec.structs.replace(AN_ORDER, amount=amount, price=price)
+    assert json.loads(json.dumps(order.to_dict(numeric_type=float, none_to=None)))["symbol"] == SOL
+    text = order.to_dict(numeric_type=str)
+    assert [None if text[name] is None else Decimal(text[name]) for name in ("amount", "price")] == [amount, price]
