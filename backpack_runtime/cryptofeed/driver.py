@@ -254,6 +254,9 @@ class SessionDriver:
             LOG.error("BACKPACK: a task of the feed failed", exc_info=error)
 
     async def _send(self, conn: Any, text: str, *, signed: bool) -> None:
+        if conn is None:
+            # It ended while what stands before this was being sent.
+            return
         try:
             if signed and self._link is not None and conn.raw_data_callback is not None:
                 # What recorders see they keep word for word, and a signature is not for keeping.

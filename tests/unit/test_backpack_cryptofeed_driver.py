@@ -1,0 +1,471 @@
+"""The driver with a scripted session: what becomes of facts and actions, in which order events are delivered, and when no more."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+
+import aiohttp
+from cryptofeed.exceptions import ConnectionClosed
+
+from backpack_proto.inputs import (
+    Close,
+    Connected,
+    ConnectFailed,
+    Disconnected,
+    Open,
+    PongReceived,
+    ReadingPaused,
+    ReadingResumed,
+    RequestFailed,
+    ResponseReceived,
+    TextReceived,
+    TimerFired,
+)
+from backpack_proto.machine import Now
+from backpack_proto.outputs import (
+    DropSocket,
+    HttpRequest,
+    LinkDown,
+    OpenSocket,
+    SendPing,
+    SendPong,
+    SendRequest,
+    SendText,
+    StreamLive,
+)
+from backpack_proto.payloads import Event
+from backpack_runtime.cryptofeed import BackpackWebsocketError
+from backpack_runtime.cryptofeed.driver import SessionDriver
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = SendRequest(
+    request_id=7, request=HttpRequest(method="GET", target="/api/v1/depth", headers=(("a", "b"),)), timeout_us=50_000
+)
+DOWN = LinkDown(reason="given up", code=1006, retry_us=1_500_000)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """As cryptofeed wants it."""
+    return "asyncio"
+
+
+class Script:
+    """A session that answers as it is told, and notes what it is given."""
+
+    def __init__(self) -> None:
+        self.given: list[Any] = []
+        self.answer: Callable[[Any], Sequence[Any]] = lambda _given: ()
+        self.deadline: int | None = None
+        self.moments: list[Now] = []
+
+    def handle(self, given: Any, now: Now) -> Sequence[Any]:
+        self.given.append(given)
+        self.moments.append(now)
+        if isinstance(given, TimerFired):
+            self.deadline = None
+        return self.answer(given)
+
+
+class Socket:
+    """The websocket below cryptofeed's connection."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.answered = asyncio.get_running_loop().create_future()
+        self.answered.set_result(0.1)
+
+    async def send(self, text: str) -> None:
+        self.sent.append(text)
+
+    async def ping(self, payload: bytes) -> Any:
+        self.sent.append(payload)
+        return self.answered
+
+    async def pong(self, payload: bytes) -> None:
+        self.sent.append(b"pong " + payload)
+
+
+class Conn:
+    """cryptofeed's connection; what it writes is recorded."""
+
+    def __init__(self) -> None:
+        self.conn = Socket()
+        self.written: list[str] = []
+        self.sent = 0
+        self.raw_data_callback: object = None
+        self.fails: Exception | None = None
+
+    async def write(self, text: str) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.written.append(text)
+
+
+class Http:
+    """cryptofeed's HTTP connection."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.answer: Any = "{}"
+
+    async def read(self, address: str, header: object = None) -> str:
+        self.asked.append((address, header))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if self.answer is None:
+            await asyncio.sleep(3600)
+        return str(self.answer)
+
+
+class Setting:
+    """A driver and all that it speaks with."""
+
+    def __init__(self) -> None:
+        self.session = Script()
+        self.conn = Conn()
+        self.http = Http()
+        self.delivered: list[Event] = []
+        self.details: list[tuple[bytes | None, float]] = []
+        self.delivering: Callable[[Event], Any] | None = None
+        self.dropped: list[Exception] = []
+        session: Any = self.session
+        self.driver = SessionDriver(session, self._deliver, "https://rest", lambda: self.http)
+
+    async def _deliver(self, event: Event, data: bytes | None, receipt: float) -> None:
+        if self.delivering is not None:
+            await self.delivering(event)
+        self.delivered.append(event)
+        self.details.append((data, receipt))
+
+    def drop(self, error: Exception) -> None:
+        self.dropped.append(error)
+
+    async def connect(self) -> None:
+        await self.driver.connected(self.conn, self)
+        self.session.given.clear()
+
+    def names(self) -> list[str]:
+        return [event.stream for event in self.delivered if isinstance(event, StreamLive)]
+
+
+@pytest.fixture
+async def setting() -> Setting:
+    return Setting()
+
+
+def told(*names: str) -> list[Event]:
+    return [StreamLive(stream=name) for name in names]
+
+
+async def until(reached: Callable[[], object]) -> None:
+    async with asyncio.timeout(2):
+        while not reached():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+
+
+async def test_a_session_is_opened_once_and_told_of_each_connection(setting: Setting) -> None:
+    driver = setting.driver
+    await driver.connect_failed(ConnectionRefusedError("nobody"))
+    await driver.connected(setting.conn, setting)
+    await driver.disconnected(1006, "lost")
+    await driver.disconnected(1006, "lost again")
+    await driver.connected(setting.conn, setting)
+    await driver.aclose()
+    assert setting.session.given == [
+        Open(),
+        ConnectFailed("ConnectionRefusedError: nobody"),
+        Connected(),
+        Disconnected(1006, "lost"),
+        Connected(),
+        Disconnected(1000, "closed by the feed"),
+        Close(),
+    ]
+
+
+async def test_a_frame_is_a_fact_and_its_events_carry_it(setting: Setting) -> None:
+    await setting.connect()
+    setting.session.answer = lambda _given: told("a", "b")
+    await setting.driver.frame(b"frame", 12.5)
+    assert setting.session.given == [TextReceived(b"frame")]
+    assert setting.names() == ["a", "b"]
+    assert setting.details == [(b"frame", 12.5)] * 2
+    await setting.driver.aclose()
+
+
+async def test_events_are_delivered_in_the_session_s_order_whoever_brings_them(setting: Setting) -> None:
+    count = 0
+
+    def number(given: Any) -> list[Any]:
+        nonlocal count
+        outputs: list[Any] = []
+        for _ in range(3):
+            count += 1
+            outputs += told(str(count))
+        if isinstance(given, TimerFired):
+            setting.session.deadline = time.monotonic_ns() // 1000 + 300
+        elif isinstance(given, TextReceived) and count % 2:
+            outputs.append(REQUEST)
+        return outputs
+
+    async def slowly(event: Event) -> None:
+        # Now and then something else may run.
+        if isinstance(event, StreamLive) and int(event.stream) % 5 == 0:
+            await asyncio.sleep(0.0007)
+
+    await setting.connect()
+    setting.session.answer, setting.delivering = number, slowly
+    setting.session.deadline = time.monotonic_ns() // 1000
+    for _ in range(60):
+        await setting.driver.frame(b"", 0.0)
+        await asyncio.sleep(0)
+    await until(lambda: len(setting.delivered) == count)
+    kinds = {type(given) for given in setting.session.given}
+    assert kinds >= {TextReceived, TimerFired, ResponseReceived}
+    assert setting.names() == [str(number + 1) for number in range(count)]
+    await setting.driver.aclose()
+
+
+async def test_the_reader_waits_for_the_callbacks(setting: Setting) -> None:
+    let = asyncio.Event()
+
+    async def held(_event: Event) -> None:
+        await let.wait()
+
+    await setting.connect()
+    setting.session.answer, setting.delivering = lambda _given: told("a"), held
+    reading = asyncio.create_task(setting.driver.frame(b"", 0.0))
+    await asyncio.sleep(0.01)
+    assert not reading.done()
+    let.set()
+    await reading
+    assert setting.names() == ["a"]
+    await setting.driver.aclose()
+
+
+async def test_while_callbacks_hold_up_the_reader_silence_says_nothing(setting: Setting) -> None:
+    let = asyncio.Event()
+
+    async def held(_event: Event) -> None:
+        await let.wait()
+
+    await setting.connect()
+    setting.session.answer = lambda given: told("a") if isinstance(given, TextReceived) else ()
+    setting.delivering = held
+    setting.session.deadline = time.monotonic_ns() // 1000 + 2_000
+    reading = asyncio.create_task(setting.driver.frame(b"", 0.0))
+    await until(lambda: len(setting.session.given) == 3)
+    let.set()
+    await reading
+    assert setting.session.given == [TextReceived(b""), ReadingPaused(), TimerFired(), ReadingResumed()]
+    await setting.driver.aclose()
+
+
+async def test_a_callback_that_fails_keeps_nothing_from_the_others(setting: Setting) -> None:
+    async def fails(event: Event) -> None:
+        if event in told("a", "c"):
+            raise ZeroDivisionError(str(event))
+
+    await setting.connect()
+    setting.session.answer, setting.delivering = lambda _given: told("a", "b", "c", "d"), fails
+    with pytest.raises(ZeroDivisionError, match="'a'") as caught:
+        await setting.driver.frame(b"", 0.0)
+    assert setting.names() == ["b", "d"]
+    assert caught.value.__notes__ == ["1 more of the events that came together failed"]
+    setting.session.answer = lambda _given: told("e")
+    await setting.driver.frame(b"", 0.0)
+    assert setting.names() == ["b", "d", "e"]
+    await setting.driver.aclose()
+
+
+async def test_what_fails_outside_the_reader_is_the_reader_s_error(setting: Setting) -> None:
+    mistake = ZeroDivisionError("a mistake of the user's")
+
+    async def fails(_event: Event) -> None:
+        raise mistake
+
+    await setting.connect()
+    setting.delivering = fails
+    setting.session.answer = lambda given: [REQUEST] if isinstance(given, TextReceived) else told("a")
+    await setting.driver.frame(b"", 0.0)
+    await until(lambda: setting.dropped)
+    assert setting.dropped == [mistake]
+    setting.session.answer = lambda _given: ()
+    await setting.driver.aclose()
+
+
+async def test_a_task_that_fails_without_a_connection_is_logged(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    await setting.connect()
+    setting.http.answer = ZeroDivisionError("a mistake")
+    setting.session.answer = lambda given: [REQUEST] if isinstance(given, TextReceived) else ()
+    await setting.driver.frame(b"", 0.0)
+    await setting.driver.disconnected(1006, "lost")
+    await until(lambda: "a mistake" in caplog.text)
+    assert setting.dropped == []
+    await setting.driver.aclose()
+
+
+async def test_nothing_is_delivered_after_the_end(setting: Setting) -> None:
+    await setting.connect()
+    setting.http.answer = None
+    setting.session.answer = lambda given: [REQUEST] if isinstance(given, TextReceived) else told("late")
+    setting.session.deadline = time.monotonic_ns() // 1000 + 20_000
+    await setting.driver.frame(b"", 0.0)
+    await asyncio.sleep(0)
+    await setting.driver.aclose()
+    delivered = len(setting.delivered)
+    given = len(setting.session.given)
+    await setting.driver.frame(b"more", 0.0)
+    await setting.driver.connected(setting.conn, setting)
+    await setting.driver.connect_failed(ConnectionRefusedError("nobody"))
+    await setting.driver.disconnected(1006, "lost")
+    await asyncio.sleep(0.05)
+    assert len(setting.delivered) == delivered
+    assert len(setting.session.given) == given
+    assert setting.session.given[-1] == Close()
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+async def test_a_signature_passes_no_recorder(setting: Setting, *, recorded: bool) -> None:
+    setting.conn.raw_data_callback = object() if recorded else None
+    await setting.connect()
+    texts = [SendText("public"), SendText("secret", signed=True)]
+    setting.session.answer = lambda given: texts if isinstance(given, TextReceived) else ()
+    await setting.driver.frame(b"", 0.0)
+    assert setting.conn.written == (["public"] if recorded else ["public", "secret"])
+    assert setting.conn.conn.sent == (["secret"] if recorded else [])
+    assert setting.conn.sent == int(recorded)
+    await setting.driver.aclose()
+
+
+@pytest.mark.parametrize("lost", [ConnectionClosed(), ConnectionResetError("gone")], ids=["cryptofeed's", "the system's"])
+async def test_that_the_connection_has_ended_is_for_its_reader_to_say(setting: Setting, lost: Exception) -> None:
+    await setting.connect()
+    setting.conn.fails = lost
+    setting.session.answer = lambda given: [SendText("text"), *told("a")] if isinstance(given, TextReceived) else ()
+    await setting.driver.frame(b"", 0.0)
+    assert setting.names() == ["a"]
+    await setting.driver.aclose()
+
+
+async def test_what_is_left_to_send_on_a_connection_that_has_ended_is_not_sent(setting: Setting) -> None:
+    class Ending(Conn):
+        async def write(self, text: str) -> None:
+            await super().write(text)
+            await setting.driver.disconnected(1006, "lost")
+
+    setting.conn = Ending()
+    await setting.connect()
+    texts = [SendText("one"), SendText("two", signed=True)]
+    setting.session.answer = lambda given: texts if isinstance(given, TextReceived) else ()
+    await setting.driver.frame(b"", 0.0)
+    assert setting.conn.written == ["one"]
+    await setting.driver.aclose()
+
+
+async def test_pings_go_out_and_their_pongs_come_back(setting: Setting) -> None:
+    await setting.connect()
+    setting.session.answer = lambda given: [SendPong(b"4"), SendPing(b"5")] if isinstance(given, TextReceived) else ()
+    await setting.driver.frame(b"", 0.0)
+    await until(lambda: PongReceived(b"5") in setting.session.given)
+    assert setting.conn.conn.sent == [b"pong 4", b"5"]
+    await setting.driver.aclose()
+
+
+async def test_a_ping_without_a_pong_ends_with_its_connection(setting: Setting) -> None:
+    setting.conn.conn.answered = asyncio.get_running_loop().create_future()
+    await setting.connect()
+    setting.session.answer = lambda given: [SendPing(b"5")] if isinstance(given, TextReceived) else ()
+    await setting.driver.frame(b"", 0.0)
+    await asyncio.sleep(0)
+    await setting.driver.disconnected(1006, "lost")
+    await asyncio.sleep(0)
+    assert setting.conn.conn.answered.cancelled()
+    assert PongReceived(b"5") not in setting.session.given
+    await setting.driver.aclose()
+
+
+async def test_a_link_that_is_given_up_is_dropped_with_the_reason(setting: Setting) -> None:
+    await setting.connect()
+    setting.session.answer = lambda given: [DropSocket(), DOWN] if isinstance(given, TextReceived) else ()
+    await setting.driver.frame(b"", 0.0)
+    (error,) = setting.dropped
+    assert isinstance(error, BackpackWebsocketError)
+    assert isinstance(error, ConnectionResetError), "as which cryptofeed takes it for a fault of the connection"
+    assert str(error) == "given up"
+    assert setting.delivered == [DOWN]
+    assert setting.driver.retry_seconds == 1.5
+    await setting.driver.disconnected(1006, "its reader's word for it")
+    assert Disconnected(1006, "its reader's word for it") not in setting.session.given
+    await setting.driver.aclose()
+
+
+def refused(status: int) -> aiohttp.ClientResponseError:
+    info: Any = None
+    return aiohttp.ClientResponseError(info, (), status=status, message="Service Unavailable")
+
+
+@pytest.mark.parametrize(
+    ("answer", "fact"),
+    [
+        ('{"a":1}', ResponseReceived(request_id=7, status=200, body=b'{"a":1}')),
+        (refused(503), ResponseReceived(request_id=7, status=503, body=b"Service Unavailable")),
+        (None, RequestFailed(request_id=7, reason="no answer within 0.05 s")),
+        (aiohttp.ServerDisconnectedError("gone"), RequestFailed(request_id=7, reason="ServerDisconnectedError: gone")),
+        (ConnectionRefusedError("nobody"), RequestFailed(request_id=7, reason="ConnectionRefusedError: nobody")),
+    ],
+    ids=["answered", "refused", "late", "cut", "unreachable"],
+)
+async def test_a_request_ends_in_exactly_one_fact(setting: Setting, answer: Any, fact: object) -> None:
+    await setting.connect()
+    setting.http.answer = answer
+    setting.session.answer = lambda given: [REQUEST] if isinstance(given, TextReceived) else ()
+    await setting.driver.frame(b"", 0.0)
+    await until(lambda: len(setting.session.given) == 2)
+    assert setting.session.given[1] == fact
+    assert setting.http.asked == [("https://rest/api/v1/depth", {"a": "b"})]
+    await setting.driver.aclose()
+
+
+async def test_nobody_but_cryptofeed_connects(setting: Setting) -> None:
+    await setting.connect()
+    setting.session.answer = lambda _given: [OpenSocket()]
+    with pytest.raises(TypeError, match="OpenSocket"):
+        await setting.driver.frame(b"", 0.0)
+    setting.session.answer = lambda _given: ()
+    await setting.driver.aclose()
+
+
+async def test_a_recording_has_the_time_of_its_frames(setting: Setting) -> None:
+    fired: list[int] = []
+
+    def answer(given: Any) -> Sequence[Any]:
+        if isinstance(given, TimerFired):
+            fired.append(setting.session.moments[-1].mono_us)
+        return [REQUEST] if isinstance(given, TextReceived) else ()
+
+    await setting.driver.connected(setting.conn, None)
+    setting.session.answer = answer
+    await setting.driver.frame(b"first", 1_000.0)
+    first = setting.session.moments[-1].unix_us
+    setting.session.deadline = setting.session.moments[-1].mono_us + 30_000_000
+    wanted = setting.session.deadline
+    await setting.driver.frame(b"second", 1_060.0)
+    assert fired == [wanted], "what was due in between has happened, in its own time"
+    assert setting.session.moments[-1].unix_us - first == 60_000_000
+    assert [type(given) for given in setting.session.given[2:]] == [
+        TextReceived,
+        ResponseReceived,
+        TimerFired,
+        TextReceived,
+        ResponseReceived,
+    ]
+    await setting.driver.aclose()
