@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
+from urllib.parse import quote
 
 from cryptofeed.connection import WebsocketEndpoint
 from cryptofeed.defines import CANDLES, L2_BOOK, TICKER, TRADES
@@ -27,6 +28,8 @@ from cryptofeed.types import Candle, OrderBook, Ticker, Trade
 
 from backpack_proto.streams import Channel
 from backpack_runtime.addresses import WS_URL
+from backpack_runtime.proxies import Proxies
+from backpack_runtime.proxy import Proxy
 
 from .ccxt_connection import CcxtConnection, CcxtMessage
 from .ccxt_sources import INTERVALS, BookTaken, CandleSeen, QuoteTaken, Wish
@@ -36,8 +39,6 @@ from .market_loading import MarketLoading
 from .shutdown import flush_backends
 
 __all__ = ["CcxtBackpackFeed"]
-
-_PROXY_SCHEMES: Final = ("http", "https", "socks4", "socks5", "socks5h")
 
 
 class CcxtBackpackFeed(MarketLoading):
@@ -87,13 +88,13 @@ class CcxtBackpackFeed(MarketLoading):
             raise ValueError("snapshot_interval is at least 0, and stall_seconds more than that")
         settings, feed_config = read_config(config)
         self._ccxt_class = _ccxt_class(rest_only=rest_only)
-        self._ccxt_proxies = _ccxt_proxies(settings.proxies, http_proxy)
         self.snapshot_interval = snapshot_interval
         self.rest_only = rest_only
         self.stall_seconds = stall_seconds
         super().__init__(
             settings, config=feed_config, candle_interval=candle_interval, timeout=timeout, http_proxy=http_proxy, **options
         )
+        self._ccxt_proxies = _ccxt_proxies(self._addresses.proxies, http_proxy)
         self.websocket_endpoints = (WebsocketEndpoint(self.ws_url),)
         self._candles: dict[str, CandleSeen] = {}
 
@@ -220,34 +221,25 @@ def _ccxt_class(*, rest_only: bool) -> Callable[[dict[str, Any]], Any]:
     return chosen
 
 
-def _ccxt_proxies(proxies: Any, http_proxy: str | None) -> dict[str, str]:
-    """The proxies of `BackpackConfig.proxies` under ccxt's names.
-
-    Raises:
-        ValueError: ccxt has nothing that does the same.
-    """
-    if proxies is None:
-        rest, websocket = http_proxy, None
-    elif isinstance(proxies, Mapping) and "url" not in proxies:
-        rest, websocket = (
-            next((_url(proxies[name]) for name in names if proxies.get(name)), None)
-            for names in (("http", "rest"), ("websocket", "ws"))
-        )
-    else:
-        rest = websocket = _url(proxies)
+def _ccxt_proxies(proxies: Proxies, http_proxy: str | None) -> dict[str, str]:
+    """Proxies under ccxt's names."""
     found: dict[str, str] = {}
-    for url, encrypted, socks in ((rest, "httpsProxy", "socksProxy"), (websocket, "wssProxy", "wsSocksProxy")):
-        if url is not None:
-            found[socks if url.startswith("socks") else encrypted] = url
+    if proxies.rest is None and http_proxy is not None:
+        found["httpsProxy"] = http_proxy
+    for proxy, encrypted, socks in (
+        (proxies.rest, "httpsProxy", "socksProxy"),
+        (proxies.websocket, "wssProxy", "wsSocksProxy"),
+    ):
+        if proxy is not None:
+            found[socks if proxy.scheme.startswith("socks") else encrypted] = _url(proxy)
     return found
 
 
-def _url(proxy: Any) -> str:
-    settings = {"url": proxy} if isinstance(proxy, str) else dict(proxy)
-    url = settings.pop("url", None)
-    if settings or not isinstance(url, str) or url.partition("://")[0] not in _PROXY_SCHEMES:
-        raise ValueError(f"CcxtBackpackFeed takes proxies as URLs ({', '.join(_PROXY_SCHEMES)}) without further settings")
-    return url
+def _url(proxy: Proxy) -> str:
+    """The URL that ccxt wants, credentials included."""
+    scheme = "socks5h" if proxy.scheme == "socks5" and proxy.remote_dns else proxy.scheme
+    parts = [quote(text, safe="") for text in (proxy.username, proxy.password) if text is not None]
+    return f"{scheme}://{':'.join(parts)}{'@' if parts else ''}{proxy.authority}"
 
 
 def _decimal(number: float) -> Decimal:

@@ -6,7 +6,6 @@ No repr, dump, pickle or error of it shows a private key or a passphrase, and ne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, final
 
@@ -32,12 +31,12 @@ from backpack_proto.keys import Credentials, read_public_key
 from backpack_proto.signing import DEFAULT_WINDOW_MS, MAX_WINDOW_MS, Scheme, Signer
 from backpack_runtime.addresses import REST_URL, WS_URL, Address
 from backpack_runtime.key_sources import Secret
+from backpack_runtime.proxies import InvalidProxy, Proxies, ProxiesLike
 
 __all__ = ["BackpackAuthSettings", "BackpackConfig"]
 
 _HIDDEN = "**********"
 _MAX_FIELD_NAME = 40
-_PROXY_SETTINGS = {"url", "remote_dns", "timeout_seconds", "http", "rest", "websocket", "ws"}
 
 
 def _read_secret(value: object) -> Secret:
@@ -51,13 +50,11 @@ def _read_secret(value: object) -> Secret:
     return Secret(value)
 
 
-def _read_proxies(value: object) -> object:
-    """Proxies as they were given, held to their shape."""
-    if value is None or isinstance(value, str):
-        return value
-    if not isinstance(value, Mapping) or not value or value.keys() - _PROXY_SETTINGS:
-        raise ValueError('proxies are a URL, {"url": ...} or {"http": ..., "websocket": ...}')
-    return deepcopy(dict(value))
+def _read_proxies(value: Any) -> Proxies | None:
+    try:
+        return None if value is None else Proxies.of(value)
+    except InvalidProxy as error:
+        raise ValueError(str(error)) from None
 
 
 def _hide(value: object) -> str | None:
@@ -247,7 +244,7 @@ class BackpackConfig(_Settings):
             *,
             enable_private_channels: bool = False,
             auth: BackpackAuthSettings | Mapping[str, Any] | None = None,
-            proxies: str | Mapping[str, Any] | None = None,
+            proxies: ProxiesLike = None,
             window_ms: int = DEFAULT_WINDOW_MS,
             use_sandbox: bool = False,
             signing: Scheme | str = Scheme.INSTRUCTION,

@@ -10,14 +10,20 @@ import aiohttp
 from cryptofeed.connection import HTTPAsyncConn, WSAsyncConn
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
+from backpack_runtime.addresses import Addresses
+from backpack_runtime.proxy import ProxyError
+from backpack_runtime.transports.aiohttp_sessions import make_connector
+
 from .driver import CLOSED_BY_FEED, SessionDriver
 from .errors import BackpackWebsocketError
 from .logs import LOG
+from .tunnel import Tunnel
 
 __all__ = ["HttpConnection", "WebsocketConnection"]
 
 ABNORMAL_CLOSURE = 1006
 NORMAL_CLOSURE = 1000
+REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
 class WebsocketConnection(WSAsyncConn):
@@ -28,13 +34,17 @@ class WebsocketConnection(WSAsyncConn):
     """
 
     def __init__(
-        self, address: str, conn_id: str, driver: SessionDriver, *, attempts: int, plain: bool, **options: Any
+        self, address: str, conn_id: str, driver: SessionDriver, addresses: Addresses, *, attempts: int, **options: Any
     ) -> None:
-        """`attempts` may fail in a row, -1 for any number; `plain` is for a sandbox without TLS, which cryptofeed's own class refuses."""
+        """`attempts` may fail in a row, -1 for any number; `addresses` tell the way, which may be through a proxy."""
         super().__init__(address, conn_id, **options)
-        if plain:
+        if not addresses.ws.encrypted:
+            # A sandbox without TLS, which cryptofeed's own class refuses.
             self.address = "ws" + address.removeprefix("wss")
         self._driver = driver
+        self._addresses = addresses
+        self._options: dict[str, Any] = self.ws_kwargs
+        self._tunnel: Tunnel | None = None
         self._attempts = attempts
         self._failed = 0
         self._dropped: Exception | None = None
@@ -72,9 +82,11 @@ class WebsocketConnection(WSAsyncConn):
         while True:
             await asyncio.sleep(self._driver.retry_seconds)
             try:
+                self.ws_kwargs = self._options | await self._way()
                 await super()._open()
-            except (OSError, WebSocketException, TimeoutError) as error:
-                await self._driver.connect_failed(f"{type(error).__name__}: {error}")
+            except (OSError, WebSocketException, TimeoutError, ProxyError) as error:
+                await self._close_tunnel()
+                await self._driver.connect_failed(error)
                 self._failed += 1
                 if 0 <= self._attempts < self._failed:
                     raise
@@ -88,6 +100,23 @@ class WebsocketConnection(WSAsyncConn):
             else:
                 self._failed = 0
                 return
+
+    async def _way(self) -> dict[str, Any]:
+        """How the websockets library gets there: it follows no redirect to another host when it is told where to connect.
+
+        Raises:
+            ProxyError: there is no way through the proxy.
+        """
+        proxy = self._addresses.proxies.websocket
+        if proxy is None:
+            return {"host": self._addresses.ws.host, "port": self._addresses.ws.port, "proxy": None}
+        self._tunnel = await Tunnel.open(self._addresses, proxy)
+        return {"sock": self._tunnel.socket, "proxy": None}
+
+    async def _close_tunnel(self) -> None:
+        if self._tunnel is not None:
+            tunnel, self._tunnel = self._tunnel, None
+            await tunnel.close()
 
     async def read(self) -> AsyncIterator[str | bytes]:
         """Every message; the end of the connection is an error, unless it is we who closed it.
@@ -108,6 +137,9 @@ class WebsocketConnection(WSAsyncConn):
     async def _ended(self, socket: Any) -> Exception:
         code = socket.close_code or ABNORMAL_CLOSURE
         why = socket.close_reason or "the connection was lost"
+        proxy = self._addresses.proxies.websocket
+        if proxy is not None and code == ABNORMAL_CLOSURE:
+            why = f"{why} (through proxy {proxy.endpoint})"
         await self._driver.disconnected(code, why)
         return self._dropped or BackpackWebsocketError(f"the exchange closed the connection: {code} {why}")
 
@@ -117,6 +149,7 @@ class WebsocketConnection(WSAsyncConn):
         if self._opening is not None and not self._opening.expired():
             self._opening.reschedule(asyncio.get_running_loop().time())
         await super().close()
+        await self._close_tunnel()
         await self._driver.disconnected(NORMAL_CLOSURE, CLOSED_BY_FEED)
 
 
@@ -125,14 +158,28 @@ async def _forget(*_values: Any, **_options: Any) -> None:
 
 
 class HttpConnection(HTTPAsyncConn):
-    """cryptofeed's HTTP connection over a connector of ours: with another trust store, or through a proxy that is no HTTP proxy."""
+    """cryptofeed's HTTP connection with the trust store and the proxy of `addresses`; it follows no redirects."""
 
-    def __init__(self, conn_id: str, make_connector: Any, proxy: str | None = None) -> None:
-        super().__init__(conn_id, proxy)
-        self._make_connector = make_connector
+    def __init__(self, conn_id: str, addresses: Addresses, http_proxy: str | None = None) -> None:
+        """`http_proxy` is cryptofeed's own setting, which counts where `addresses` have no proxy."""
+        proxy = addresses.proxies.rest
+        super().__init__(conn_id, http_proxy if proxy is None else None)
+        self._addresses = addresses
 
     async def _open(self) -> None:
         await super()._open()
         bare: aiohttp.ClientSession = self.conn
-        self.conn: aiohttp.ClientSession = aiohttp.ClientSession(connector=self._make_connector())
+        connector = make_connector(self._addresses, self._addresses.proxies.rest, "http")
+        self.conn: aiohttp.ClientSession = aiohttp.ClientSession(connector=connector, middlewares=(_stay,))
         await bare.close()
+
+
+async def _stay(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Go where a request was meant to go, and nowhere else: its headers may hold a signature."""
+    response = await handler(request)
+    if response.status in REDIRECTS:
+        where = response.headers.get("Location", "")
+        response.close()
+        message = f"a redirect to {where[:200]!r} is not followed"
+        raise aiohttp.TooManyRedirects(response.request_info, (response,), status=response.status, message=message)
+    return response

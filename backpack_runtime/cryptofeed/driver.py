@@ -27,6 +27,7 @@ from backpack_proto.inputs import (
     Connected,
     ConnectFailed,
     Disconnected,
+    Fact,
     Given,
     Open,
     PongReceived,
@@ -41,7 +42,9 @@ from backpack_proto.machine import Now
 from backpack_proto.outputs import DropSocket, LinkDown, SendPing, SendPong, SendRequest, SendText
 from backpack_proto.payloads import Event
 from backpack_proto.session import Session
+from backpack_runtime.proxy import ProxyError
 from backpack_runtime.transport import system_now
+from backpack_runtime.transports.base import not_sent
 
 from .errors import BackpackWebsocketError
 from .logs import LOG
@@ -137,12 +140,15 @@ class SessionDriver:
         self._let_go()
         await self._take(Disconnected(code, reason))
 
-    async def connect_failed(self, reason: str) -> None:
+    async def connect_failed(self, error: Exception) -> None:
         """No connection could be made; `retry_seconds` says how long to wait."""
         if self._closed:
             return
         await self._begin()
-        await self._take(ConnectFailed(reason))
+        if isinstance(error, ProxyError):
+            await self._take(ConnectFailed(str(error), proxy=error.proxy, error=error.with_traceback(None)))
+        else:
+            await self._take(ConnectFailed(f"{type(error).__name__}: {error}"))
 
     async def give(self, given: Given) -> None:
         """Give the session a command."""
@@ -290,7 +296,7 @@ class SessionDriver:
         request = action.request
         request_id = action.request_id
         url = self._rest_url + request.target
-        fact: ResponseReceived | RequestFailed
+        fact: Fact
         try:
             async with asyncio.timeout(action.timeout_us / 1e6):
                 text = await self._http().read(url, header=dict(request.headers))
@@ -300,9 +306,11 @@ class SessionDriver:
         except LookupError:
             # That is how the player of cryptofeed 2 says so.
             fact = RequestFailed(request_id=request_id, reason="the recording has no answer")
+        except ProxyError as failure:
+            fact = not_sent(request_id, failure)
         except TimeoutError:
             fact = RequestFailed(request_id=request_id, reason=f"no answer within {action.timeout_us / 1e6:g} s")
-        except (aiohttp.ClientError, FeedConnectionClosed, OSError) as error:
+        except (aiohttp.ClientError, FeedConnectionClosed, OSError, UnicodeDecodeError) as error:
             fact = RequestFailed(request_id=request_id, reason=f"{type(error).__name__}: {error}")
         await self._take(fact)
 

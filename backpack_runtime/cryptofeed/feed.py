@@ -177,8 +177,8 @@ class BackpackFeed(MarketLoading):
                 conn.address,
                 self.id,
                 self._driver,
+                self._addresses,
                 attempts=self._attempts,
-                plain=not self._addresses.ws.encrypted,
                 subscription=conn.subscription,
                 **conn.ws_kwargs,
             )

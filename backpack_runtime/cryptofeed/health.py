@@ -34,6 +34,7 @@ def metrics_of(counters: MetricsSnapshot, tallies: Tallies, now: float, symbol_o
         "auth_failures": counters.auth_failures,
         "dropped_messages": counters.dropped_messages + tallies.undelivered,
         "parser_errors": counters.parser_errors + tallies.undelivered,
+        "proxy_failures": counters.proxy_failures,
         "orderbook_resyncs": counters.orderbook_resyncs,
         "book_verifications": counters.book_verifications,
         "book_divergences": counters.book_divergences,

@@ -9,13 +9,13 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 from cryptofeed.connection import Connection, RestEndpoint, Routes
 from cryptofeed.feed import Feed
 from cryptofeed.symbols import Symbols
 
 from backpack_runtime.addresses import REST_URL, Addresses
+from backpack_runtime.proxies import Proxies, resolve_proxies
 
 from .config import BackpackConfig
 from .connection import HttpConnection
@@ -56,10 +56,7 @@ class MarketLoading(Feed):
             Symbols.data.pop(self.id, None)
         with self._loads():
             super().__init__(http_proxy=http_proxy, **options)
-        self.http_conn = HttpConnection(self.id, self._connector, http_proxy)
-
-    def _connector(self) -> aiohttp.BaseConnector:
-        return aiohttp.TCPConnector(ssl=self._addresses.ssl_context or True)
+        self.http_conn = HttpConnection(self.id, self._addresses, http_proxy)
 
     @contextmanager
     def _loads(self) -> Iterator[None]:
@@ -104,11 +101,19 @@ class MarketLoading(Feed):
         mapping: dict[str, str] = super().symbol_mapping(refresh=refresh and feed is None, **options)
         return mapping
 
+    @staticmethod
+    def _symbol_cache_path(exchange_id: str) -> str:
+        """Where cryptofeed 3 keeps the markets: those of a sandbox by another name than those of the exchange."""
+        feed = _loading.get()
+        if feed is not None and feed.settings.use_sandbox:
+            exchange_id = f"{exchange_id}@{feed._addresses.rest.authority}"  # noqa: SLF001 - one class
+        return str(Feed._symbol_cache_path(exchange_id))  # noqa: SLF001 - a hook of cryptofeed's
+
     @property
     def _reaches_by_itself(self) -> bool:
         """Whether there is a proxy or an authority on the way that cryptofeed 2 would know nothing of; its own way can be played back."""
         settings = self.settings
-        return settings.ca_file is not None or settings.rest_url is None
+        return settings.ca_file is not None or settings.rest_url is None or self._addresses.proxies.rest is not None
 
     @classmethod
     def _parse_symbol_data(cls, data: Any) -> tuple[dict[str, str], dict[str, Any]]:
@@ -118,7 +123,10 @@ class MarketLoading(Feed):
 def _find_addresses(settings: BackpackConfig) -> tuple[Addresses, Path | None]:
     """Where the exchange is, and the authority that is trusted instead of the system's."""
     rest_url, ws_url, ca_file = settings.rest_url, settings.ws_url, settings.ca_file
+    proxies = resolve_proxies(settings.proxies)
     if rest_url is None or ws_url is None:
         sandbox = local_sandbox()
         rest_url, ws_url, ca_file = sandbox.rest_url, sandbox.ws_url, sandbox.ca_file
-    return Addresses(rest_url, ws_url, ca_file=ca_file), ca_file
+        # It is on this machine, so what holds for the process does not apply to it.
+        proxies = Proxies.of(settings.proxies)
+    return Addresses(rest_url, ws_url, ca_file=ca_file, proxies=proxies), ca_file

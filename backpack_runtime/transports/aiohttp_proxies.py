@@ -24,7 +24,7 @@ try:
 except ImportError as missing:
     raise ImportError('the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"') from missing
 
-__all__ = ["PROGRESS", "ProxiedConnector"]
+__all__ = ["ASYNCIO_STREAMS", "PROGRESS", "AsyncioStream", "ProxiedConnector"]
 
 READ_BYTES = 64 * 1024
 
@@ -32,7 +32,7 @@ PROGRESS: ContextVar[Progress | None] = ContextVar("PROGRESS", default=None)
 """Of the request for which a connection is made, in whose task that happens."""
 
 
-class _Stream(ByteStream):
+class AsyncioStream(ByteStream):
     """A reader and a writer of asyncio as one stream."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,37 +40,47 @@ class _Stream(ByteStream):
         self.writer = writer
 
     async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
+        """All that is there, at least one byte.
+
+        Raises:
+            anyio.EndOfStream: the other side ended the connection.
+        """
         data = await self._reader.read(max_bytes)
         if not data:
             raise anyio.EndOfStream
         return data
 
     async def send(self, item: bytes) -> None:
+        """Send everything."""
         self.writer.write(item)
         await self.writer.drain()
 
     async def send_eof(self) -> NoReturn:
+        """Refuse: TLS cannot close one direction alone."""
         raise NotImplementedError("nobody asks a proxy with half a connection")
 
     async def aclose(self) -> None:
+        """Close the connection at once."""
         self.writer.transport.abort()
 
 
-class _AsyncioStreams(Streams[_Stream]):
-    async def connect(self, host: str, port: int) -> _Stream:
-        return _Stream(*await asyncio.open_connection(host, port))
+class _AsyncioStreams(Streams[AsyncioStream]):
+    async def connect(self, host: str, port: int) -> AsyncioStream:
+        return AsyncioStream(*await asyncio.open_connection(host, port))
 
-    async def encrypt(self, stream: _Stream, context: ssl.SSLContext, host: str) -> _Stream:
+    async def encrypt(self, stream: AsyncioStream, context: ssl.SSLContext, host: str) -> AsyncioStream:
         await stream.writer.start_tls(context, server_hostname=host)
         return stream
 
-    async def connect_by_socks(self, proxy: Proxy, kind: ProxyType, target: tuple[str, int], timeout_seconds: float) -> _Stream:
+    async def connect_by_socks(
+        self, proxy: Proxy, kind: ProxyType, target: tuple[str, int], timeout_seconds: float
+    ) -> AsyncioStream:
         dialer = SocksDialer(kind, proxy.host, proxy.port, proxy.username, proxy.password, rdns=True)
         connected = await dialer.connect(*target, timeout=timeout_seconds)
-        return _Stream(connected.reader, connected.writer)
+        return AsyncioStream(connected.reader, connected.writer)
 
 
-_STREAMS = _AsyncioStreams()
+ASYNCIO_STREAMS = _AsyncioStreams()
 
 
 class _ResponseHandler(ResponseHandler):
@@ -106,11 +116,11 @@ class ProxiedConnector(ProxyConnector):
         log_proxy_use(self._kind, self._proxy)
         progress = PROGRESS.get() or Progress()
         progress.dialing = self._proxy
-        stream = await dial(host, port, self._proxy, self._patience_seconds, streams=_STREAMS, proxy_tls=self._tls)
+        stream = await dial(host, port, self._proxy, self._patience_seconds, streams=ASYNCIO_STREAMS, proxy_tls=self._tls)
         progress.dialing = None
         if ssl is not None:
             try:
-                await _STREAMS.encrypt(stream, ssl, host)
+                await ASYNCIO_STREAMS.encrypt(stream, ssl, host)
             except BaseException:
                 await stream.aclose()
                 raise

@@ -27,7 +27,17 @@ try:
 except ImportError as missing:
     raise ImportError('the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"') from missing
 
-__all__ = ["Attempt", "Failed", "close", "describe_handshake", "exact_url", "exchange", "rest_session", "websocket_session"]
+__all__ = [
+    "Attempt",
+    "Failed",
+    "close",
+    "describe_handshake",
+    "exact_url",
+    "exchange",
+    "make_connector",
+    "rest_session",
+    "websocket_session",
+]
 
 AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -46,13 +56,15 @@ class Attempt:
 
 def rest_session(addresses: Addresses) -> aiohttp.ClientSession:
     """A session for REST requests, which share a few connections."""
-    connector = _connector(addresses, addresses.proxies.rest, "http", limit=HTTP_CONNECTIONS, keepalive_timeout=FRESH_SECONDS)
+    connector = make_connector(
+        addresses, addresses.proxies.rest, "http", limit=HTTP_CONNECTIONS, keepalive_timeout=FRESH_SECONDS
+    )
     return _session(connector, _once)
 
 
 def websocket_session(addresses: Addresses) -> aiohttp.ClientSession:
     """A session for one websocket."""
-    return _session(_connector(addresses, addresses.proxies.websocket, "websocket", force_close=True), _shake_hands)
+    return _session(make_connector(addresses, addresses.proxies.websocket, "websocket", force_close=True), _shake_hands)
 
 
 async def close(session: aiohttp.ClientSession) -> None:
@@ -87,7 +99,8 @@ async def exchange(session: aiohttp.ClientSession, address: Address, request: Ht
     return HttpResponse(status=response.status, headers=headers, body=bytes(body))
 
 
-def _connector(addresses: Addresses, proxy: Proxy | None, kind: str, **options: Any) -> aiohttp.BaseConnector:
+def make_connector(addresses: Addresses, proxy: Proxy | None, kind: str, **options: Any) -> aiohttp.BaseConnector:
+    """What makes connections, directly or through a proxy; `kind` is `http` or `websocket`, for the log."""
     context = addresses.ssl_context
     # Without a context nothing is encrypted, but aiohttp asks for something.
     options["ssl"] = True if context is None else context

@@ -24,6 +24,7 @@ from backpack_proto.signing import Scheme
 from backpack_runtime.addresses import REST_URL, WS_URL
 from backpack_runtime.cryptofeed.config import BackpackAuthSettings, BackpackConfig
 from backpack_runtime.cryptofeed.config_sources import read_config
+from backpack_runtime.proxies import Proxies
 
 SEED = bytes(range(32))
 PUBLIC = SigningKey(SEED).verify_key.encode()
@@ -163,10 +164,10 @@ def test_an_api_key_of_another_name_is_for_the_request_scheme() -> None:
         ({"signing": "hmac"}, "signing: Input should be 'instruction' or 'request'"),
         ({"sandbox_url": "https://localhost:1"}, ": sandbox_url requires use_sandbox=True"),
         ({"ca_file": "/there/is/none"}, "ca_file: Path does not point to a file"),
-        ({"proxies": 8080}, 'proxies: proxies are a URL, {"url": ...} or {"http": ..., "websocket": ...}'),
+        ({"proxies": 8080}, "proxies: a proxy URL is text"),
         (
             {"proxies": {"hppt": "http://localhost:1"}},
-            'proxies: proxies are a URL, {"url": ...} or {"http": ..., "websocket": ...}',
+            "proxies: proxies are a url, with remote_dns and timeout_seconds, or http and websocket of such, with timeout_seconds",
         ),
         ({"native_enabled": True}, "native_enabled: Extra inputs are not permitted"),
     ],
@@ -209,7 +210,7 @@ def test_a_config_cannot_be_changed() -> None:
     given: dict[str, Any] = {"http": {"url": "http://localhost:1"}}
     behind_a_proxy = BackpackConfig(proxies=given)
     given["http"]["url"] = "http://elsewhere:1"
-    assert behind_a_proxy.proxies == {"http": {"url": "http://localhost:1"}}
+    assert behind_a_proxy.proxies == Proxies.of({"http": {"url": "http://localhost:1"}})
 
 
 def test_coerce_takes_a_config_a_mapping_and_nothing() -> None:

@@ -170,8 +170,8 @@ def test_proxies_have_ccxts_names() -> None:
     assert names({"ws": {"url": "http://p:1"}}) == {"wssProxy": "http://p:1"}
     assert names(None, http_proxy="http://q:2") == {"httpsProxy": "http://q:2"}
     assert names(None) == {}
-    with pytest.raises(ValueError, match="without further settings"):
-        names({"url": "socks5://p:1", "remote_dns": True})
+    assert names({"url": "socks5://me:p%40ss@p:1", "timeout_seconds": 5})["socksProxy"] == "socks5h://me:p%40ss@p:1"
+    assert names({"url": "socks5://p:1", "remote_dns": False})["wsSocksProxy"] == "socks5://p:1"
 
 
 def test_without_ccxt_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
