@@ -1,0 +1,397 @@
+"""Which event calls which callback, with what, and what is logged of the rest."""
+
+from __future__ import annotations
+
+import json
+import logging
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+
+from backpack_proto.book import Book
+from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.holdings import (
+    Balance,
+    BalanceChanged,
+    Fill,
+    Filled,
+    Order,
+    OrderChanged,
+    Origin,
+    Position,
+    PositionChanged,
+)
+from backpack_proto.outputs import (
+    BookChanged,
+    BookDesynced,
+    BookSynced,
+    BookUnavailable,
+    BookVerified,
+    Drop,
+    FrameDropped,
+    LinkDown,
+    LinkUp,
+    PeerSilent,
+    StreamLive,
+    StreamsRefused,
+)
+from backpack_proto.payloads import Depth, Event, Kline, Level
+from backpack_proto.session import SNAPSHOT_LIMIT
+from backpack_proto.wire import Frame, decode
+from backpack_runtime.cryptofeed.deliveries import Deliveries
+
+pytestmark = pytest.mark.anyio
+
+FRAMES = (Path(__file__).parent.parent / "fixtures" / "backpack" / "frames.jsonl").read_bytes().splitlines()
+STREAM = "depth.SOL_USDC"
+NAMES = {"SOL_USDC": "SOL-USDC", "SOL_USDC_PERP": "SOL-USDC-PERP", "ETH_USDC": "ETH-USDC"}
+ERROR = RemoteProtocolError("wrong")
+LOGGER = "backpack_runtime.cryptofeed"
+PUBLIC = ("trades", "l2_book", "l1_book", "ticker", "candles", "funding", "index", "open_interest", "liquidations")
+PRIVATE = ("order_info", "fills", "positions", "balances")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """As cryptofeed wants it."""
+    return "asyncio"
+
+
+class Setting:
+    """Deliveries, and what they delivered."""
+
+    def __init__(self, **options: Any) -> None:
+        self.calls: list[tuple[str, Any, float]] = []
+        self.books: list[tuple[int, dict[str, Any]]] = []
+        self.book = Book("SOL_USDC")
+        self.deliveries = Deliveries(
+            callback=self._call,
+            book_callback=self._call_book,
+            symbol_of=lambda symbol: NAMES.get(symbol, symbol),
+            book_of=lambda _stream: self.book,
+            **{"max_depth": 0, "candle_closed_only": False, **options},
+        )
+
+    async def _call(self, channel: str, found: Any, receipt: float) -> None:
+        self.calls.append((channel, found, receipt))
+
+    async def _call_book(self, channel: str, book: Any, receipt: float, **details: Any) -> None:
+        assert channel == "l2_book"
+        sides = book.book.bids.to_dict(), book.book.asks.to_dict()
+        self.books.append((details["sequence_number"], details | {"bids": sides[0], "asks": sides[1], "receipt": receipt}))
+
+    def want(self, *channels: str, symbols: frozenset[str] | None = None) -> None:
+        self.deliveries.want(dict.fromkeys(channels, symbols))
+
+    async def give(self, *events: Event, data: bytes | None = None, receipt: float = 9.0) -> None:
+        for event in events:
+            await self.deliveries.deliver(event, data, receipt)
+
+    async def give_recorded(self, kind: str, stream: str = "") -> dict[str, Any]:
+        """Give the first recorded payload of a kind; returns it as it came."""
+        data = next(line for line in FRAMES if f'"e":"{kind}"'.encode() in line and f'"stream":"{stream}'.encode() in line)
+        frame = decode(data)
+        assert isinstance(frame, Frame)
+        assert frame.payload is not None
+        await self.give(frame.payload, data=data)
+        raw: dict[str, Any] = json.loads(data)["data"]
+        return raw
+
+    @property
+    def channels(self) -> list[str]:
+        return [channel for channel, _, _ in self.calls]
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels"),
+    [
+        ("trade", ["trades"]),
+        ("bookTicker", ["ticker", "l1_book"]),
+        ("kline", ["candles"]),
+        ("markPrice", ["funding", "index"]),
+        ("openInterest", ["open_interest"]),
+        ("liquidation", ["liquidations"]),
+        ("orderAccepted", ["order_info"]),
+        ("orderFill", ["order_info", "fills"]),
+        ("positionOpened", ["positions"]),
+        ("balanceUpdate", ["balances"]),
+    ],
+)
+async def test_a_payload_calls_its_channels_with_the_frame_as_it_came(kind: str, channels: list[str]) -> None:
+    setting = Setting()
+    setting.want(*PUBLIC, *PRIVATE)
+    raw = await setting.give_recorded(kind)
+    assert setting.channels == channels
+    symbol = str(raw.get("s") or raw["a"])
+    for _, found, receipt in setting.calls:
+        assert found.raw == raw
+        assert receipt == 9.0
+        assert found.symbol == NAMES.get(symbol, symbol)
+
+
+async def test_only_what_was_subscribed_is_delivered() -> None:
+    setting = Setting()
+    setting.want("l1_book", symbols=frozenset({"SOL_USDC"}))
+    await setting.give_recorded("bookTicker", "bookTicker.SOL_USDC")
+    await setting.give_recorded("bookTicker", "bookTicker.AAPL")
+    await setting.give_recorded("trade")
+    await setting.give_recorded("orderFill")
+    assert setting.channels == ["l1_book"]
+    tallies = setting.deliveries.tallies
+    assert tallies.last_trade == tallies.last_ticker == tallies.last_message == 9.0
+    assert tallies.order_updates == 1
+
+
+async def test_private_channels_without_symbols_are_for_all_and_with_symbols_for_those() -> None:
+    setting = Setting()
+    setting.deliveries.want({"fills": None, "order_info": frozenset({"SOL_USDC"})})
+    await setting.give_recorded("orderFill")
+    await setting.give_recorded("orderAccepted")
+    assert setting.channels == ["fills", "order_info"]
+
+
+async def test_candles_that_are_not_closed_can_be_left_out() -> None:
+    setting = Setting(candle_closed_only=True)
+    setting.want("candles")
+    await setting.give_recorded("kline", "kline.1m")
+    assert setting.calls == []
+    assert setting.deliveries.tallies.candle_updates == 1
+    frame = decode(next(line for line in FRAMES if b'"kline.1m.' in line))
+    assert isinstance(frame, Frame)
+    assert isinstance(frame.payload, Kline)
+    await setting.give(msgspec.structs.replace(frame.payload, closed=True))
+    assert setting.channels == ["candles"]
+
+
+async def test_a_candle_that_cannot_be_read_is_counted_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    setting = Setting()
+    setting.want("candles")
+    frame = decode(next(line for line in FRAMES if b'"kline.1m.' in line))
+    assert isinstance(frame, Frame)
+    assert isinstance(frame.payload, Kline)
+    for _ in range(50):
+        await setting.give(msgspec.structs.replace(frame.payload, start="soon"))
+    assert setting.calls == []
+    assert setting.deliveries.tallies.undelivered == 50
+    assert 1 <= len(caplog.records) <= 5, "not a line for each"
+    assert "candle of SOL_USDC" in caplog.text
+
+
+def a_fill(trade_id: int = 3104477, order_id: str = "6120046020") -> Fill:
+    return Fill(
+        symbol="ETH_USDC",
+        trade_id=trade_id,
+        order_id=order_id,
+        side="Bid",
+        price=Decimal("3104.12"),
+        quantity=Decimal("0.002"),
+        fee=Decimal(0),
+        fee_asset="ETH",
+        maker=False,
+        unix_ms=1,
+    )
+
+
+async def test_a_fill_is_told_once_whoever_tells_it_first() -> None:
+    setting = Setting()
+    setting.want("fills")
+    await setting.give_recorded("orderFill")
+    await setting.give(Filled(fill=a_fill(), origin=Origin.RECONCILIATION))
+    await setting.give_recorded("orderFill")
+    assert [fill.id for _, fill, _ in setting.calls] == ["3104477"]
+    # A trade with oneself belongs to two orders.
+    await setting.give(Filled(fill=a_fill(order_id="1"), origin=Origin.RECONCILIATION))
+    await setting.give(Filled(fill=a_fill(trade_id=9), origin=Origin.RECONCILIATION))
+    await setting.give(Filled(fill=a_fill(trade_id=9), origin=Origin.RECONCILIATION))
+    assert [(fill.id, fill.order_id) for _, fill, _ in setting.calls[1:]] == [("3104477", "1"), ("9", "6120046020")]
+
+
+def ledger_events(origin: Origin) -> list[Event]:
+    order = Order(
+        order_id="5",
+        symbol="SOL_USDC",
+        side="Ask",
+        state="Cancelled",
+        executed_quantity=Decimal(1),
+        executed_quote_quantity=Decimal(99),
+        quantity=Decimal(3),
+    )
+    position = Position(symbol="SOL_USDC_PERP", net_quantity=Decimal(0), entry_price=Decimal(9), break_even_price=Decimal(8))
+    balance = Balance(asset="SOL", available=Decimal(1), locked=Decimal(2), staked=Decimal(0))
+    return [
+        OrderChanged(order=order, origin=origin),
+        PositionChanged(position=position, origin=origin),
+        BalanceChanged(balance=balance, origin=origin),
+    ]
+
+
+async def test_the_ledger_tells_what_only_rest_knew_and_repeats_no_stream() -> None:
+    setting = Setting()
+    setting.want(*PRIVATE)
+    await setting.give(*ledger_events(Origin.STREAM))
+    assert setting.calls == []
+    await setting.give(*ledger_events(Origin.RECONCILIATION))
+    assert setting.channels == ["order_info", "positions", "balances"]
+    order, position, balance = (found for _, found, _ in setting.calls)
+    assert (order.symbol, order.status, order.remaining, order.type, order.timestamp) == (
+        "SOL-USDC",
+        "cancelled",
+        Decimal(2),
+        None,
+        9.0,
+    )
+    assert (position.symbol, position.side, position.unrealised_pnl) == ("SOL-USDC-PERP", None, None)
+    assert (balance.currency, balance.balance, balance.reserved) == ("SOL", Decimal(1), Decimal(2))
+
+
+BIDS: tuple[Level, ...] = ((Decimal("99.1"), Decimal(5)), (Decimal("99.0"), Decimal(7)))
+ASKS: tuple[Level, ...] = ((Decimal("99.2"), Decimal(1)),)
+SYNCED = BookSynced(stream=STREAM, symbol="SOL_USDC", last=10, engine_us=2_000_000, bids=BIDS, asks=ASKS)
+
+
+def changed(last: int, bids: tuple[Level, ...] = (), asks: tuple[Level, ...] = ()) -> BookChanged:
+    delta = Depth(
+        symbol="SOL_USDC",
+        engine_us=3_000_000,
+        emitted_us=3_000_100,
+        first_update_id=last,
+        last_update_id=last,
+        bids=bids,
+        asks=asks,
+    )
+    return BookChanged(
+        stream=STREAM,
+        symbol="SOL_USDC",
+        first=last,
+        last=last,
+        engine_us=3_000_000,
+        bids=(),
+        asks=(),
+        verified=True,
+        delta=delta,
+    )
+
+
+async def test_a_book_is_handed_on_whole_and_then_with_each_change() -> None:
+    setting = Setting()
+    gone = (Decimal("99.0"), Decimal(0))
+    never_there = (Decimal("98.0"), Decimal(0))
+    fresh = (Decimal("99.3"), Decimal(4))
+    data = b'{"stream":"depth.SOL_USDC","data":{"e":"depth","u":11}}'
+    await setting.give(SYNCED)
+    await setting.give(changed(11, (gone, never_there), (fresh,)), data=data)
+    await setting.give(changed(12), data=data)
+    (first, whole), (second, change), (third, nothing) = setting.books
+    assert (first, second, third) == (10, 11, 12)
+    assert whole == {
+        "timestamp": 2.0,
+        "sequence_number": 10,
+        "bids": dict(BIDS),
+        "asks": dict(ASKS),
+        "receipt": 9.0,
+    }
+    assert change["delta"] == {"bid": [gone], "ask": [fresh]}, "what was not there need not be deleted"
+    assert change["raw"] == {"e": "depth", "u": 11}
+    assert (change["bids"], change["asks"]) == ({Decimal("99.1"): Decimal(5)}, dict([*ASKS, fresh]))
+    assert change["timestamp"] == 3.0
+    assert nothing["raw"] == {}, "a frame that was kept came with another one"
+    assert nothing["delta"] == {"bid": [], "ask": []}
+    tallies = setting.deliveries.tallies
+    assert (tallies.last_sequence, tallies.snapshots) == (12, {STREAM: 9.0})
+
+
+async def test_beyond_what_a_snapshot_knows_nothing_is_told() -> None:
+    setting = Setting()
+    bids = tuple((Decimal(1000 - number), Decimal(1)) for number in range(SNAPSHOT_LIMIT))
+    await setting.give(msgspec.structs.replace(SYNCED, bids=bids, asks=((Decimal(1001), Decimal(1)),)))
+    await setting.give(changed(11, ((Decimal("0.5"), Decimal(1)), (Decimal(1), Decimal(2))), ((Decimal(9999), Decimal(1)),)))
+    _, change = setting.books[1]
+    assert change["delta"] == {"bid": [(Decimal(1), Decimal(2))], "ask": [(Decimal(9999), Decimal(1))]}
+    # The check against a fresh one knows more of what is near, so the book is handed on anew.
+    setting.book = Book("SOL_USDC", bids=BIDS, asks=ASKS, last=11, engine_us=4_000_000, limit=SNAPSHOT_LIMIT)
+    await setting.give(BookVerified(stream=STREAM, symbol="SOL_USDC", last=11, against="bookTicker"))
+    assert len(setting.books) == 2
+    await setting.give(BookVerified(stream=STREAM, symbol="SOL_USDC", last=11, against="snapshot"), receipt=10.0)
+    at, anew = setting.books[2]
+    assert (at, anew["bids"], anew["asks"], anew["timestamp"]) == (11, dict(BIDS), dict(ASKS), 4.0)
+    assert "delta" not in anew
+
+
+async def test_a_complete_book_is_not_handed_on_again_when_it_is_verified() -> None:
+    setting = Setting()
+    setting.book = Book("SOL_USDC", bids=BIDS, asks=ASKS, last=10, engine_us=4_000_000, limit=SNAPSHOT_LIMIT)
+    await setting.give(SYNCED)
+    await setting.give(BookVerified(stream=STREAM, symbol="SOL_USDC", last=10, against="snapshot"), receipt=10.0)
+    assert len(setting.books) == 1
+    assert setting.deliveries.tallies.snapshots == {STREAM: 10.0}
+
+
+async def test_max_depth_is_cryptofeed_s() -> None:
+    setting = Setting(max_depth=1)
+    await setting.give(SYNCED)
+    assert setting.books[0][1]["bids"] == {Decimal("99.1"): Decimal(5)}
+
+
+DESYNCED = BookDesynced(stream=STREAM, symbol="SOL_USDC", last=10, reason="gap", diverged=False, error=ERROR)
+DOWN = LinkDown(reason="lost", code=1006, retry_us=1_500_000)
+
+
+async def test_lines_name_the_channel_and_the_symbol(caplog: pytest.LogCaptureFixture) -> None:
+    setting = Setting()
+    caplog.set_level(logging.INFO, LOGGER)
+    await setting.give(LinkUp(attempt=1), SYNCED, DESYNCED, SYNCED)
+    await setting.give(BookUnavailable(stream=STREAM, symbol="SOL_USDC", reason="404", retry_us=1_000_000))
+    await setting.give(DOWN, DESYNCED, PeerSilent(silent_us=25_000_000), StreamLive(stream=STREAM))
+    await setting.give(
+        StreamsRefused(
+            error=ERROR, code=4003, message="Invalid signature", suspects=("account.orderUpdate",), authentication=True
+        )
+    )
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "BACKPACK: connected"),
+        ("WARNING", "BACKPACK: l2_book of SOL-USDC is stale: gap; it is fetched anew"),
+        ("INFO", "BACKPACK: resynced l2_book of SOL-USDC at 10"),
+        ("WARNING", "BACKPACK: no snapshot for l2_book of SOL-USDC: 404; asked for again after 1.0 s"),
+        ("WARNING", "BACKPACK: the connection is down (lost, code 1006), to be back in 1.5 s"),
+        ("WARNING", "BACKPACK: nothing heard for 25 s, not even an answer to a ping"),
+        ("ERROR", "BACKPACK: the exchange refused (4003 Invalid signature), one or all of: account.orderUpdate"),
+    ]
+    assert {record.name for record in caplog.records} == {LOGGER}
+    assert setting.deliveries.books == {}
+
+
+async def test_what_was_dropped_is_said_a_few_times_and_what_was_kept_back_is_counted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting()
+    now = 1_000.0
+    monkeypatch.setattr("backpack_runtime.cryptofeed.logs.time.monotonic", lambda: now)
+    dropped = FrameDropped(reason=Drop.NOT_JSON, error=ERROR, excerpt="garbage")
+    await setting.give(*[dropped] * 100)
+    assert len(caplog.records) == 5
+    assert "dropped payload (not JSON, stream None): garbage" in caplog.text
+    now += 60.0
+    await setting.give(dropped)
+    assert len(caplog.records) == 7
+    assert "95 warnings of this kind were left out" in caplog.text
+
+
+async def test_each_message_is_logged_where_that_is_asked_for_only(caplog: pytest.LogCaptureFixture) -> None:
+    setting = Setting()
+    setting.want("trades")
+    caplog.set_level(logging.INFO, LOGGER)
+    await setting.give_recorded("trade")
+    await setting.give(SYNCED, changed(11))
+    assert caplog.records == []
+    caplog.set_level(logging.DEBUG, LOGGER)
+    await setting.give_recorded("trade")
+    await setting.give(changed(12))
+    trade, book = (record.getMessage() for record in caplog.records)
+    assert "trades" in trade
+    assert "SOL-USDC" in trade
+    assert book == "BACKPACK: l2_book SOL-USDC 12..12"
