@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+HAS_CRYPTOFEED = find_spec("cryptofeed.feed") is not None if find_spec("cryptofeed") else False
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [
-    pytest.param(block, id=f"{path.name}-{number}")
+    (f"{path.name}-{number}", block)
     for path in DOCUMENTS
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
 ]
+FOR_CRYPTOFEED = [pytest.param(block, id=name) for name, block in BLOCKS if "cryptofeed" in block]
+OTHERS = [pytest.param(block, id=name) for name, block in BLOCKS if "cryptofeed" not in block]
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", OTHERS)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_every_example_runs_to_its_end_and_prints_something(block: str, backend: str) -> None:
     program = block.replace("anyio.run(main)", f'anyio.run(main, backend="{backend}")')
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.skipif(not HAS_CRYPTOFEED, reason="cryptofeed is not installed")
+@pytest.mark.parametrize("block", FOR_CRYPTOFEED)
+def test_every_example_for_cryptofeed_runs_to_its_end_and_prints_something(block: str, tmp_path: Path) -> None:
+    """Warnings are let pass: cryptofeed has some of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", block],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
