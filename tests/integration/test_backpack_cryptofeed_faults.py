@@ -233,8 +233,8 @@ async def test_an_exchange_that_refuses_connections_is_found_again(programs: Pro
         before = program.sandbox.connections
         program.sandbox.refusing = True
         program.sandbox.drop_connections()
-        await program.until(lambda: program.counters["ws_errors"] >= 3)
-        assert program.sandbox.connections - before <= 8
+        await program.until(lambda: program.counters["ws_errors"] >= 2)
+        assert program.sandbox.connections - before <= 6
         program.sandbox.refusing = False
         await program.until_well("l2_book", "trades")
         assert program.watch.sockets == 2
@@ -487,7 +487,7 @@ async def test_a_slow_callback_is_caught_up_with_in_bounded_memory(programs: Pro
             await asyncio.sleep(0.02)
 
     async with programs(["l2_book"], [SPOT], callbacks={"l2_book": follows}, speed=20.0) as program:
-        await asyncio.sleep(3)
+        await asyncio.sleep(2)
         slow = False
         program.sandbox.exchange._speed = 1e-6
         mirror = next(iter(program.feed._deliveries.books.values()))
@@ -543,7 +543,7 @@ async def test_a_feed_without_a_connection_stops_at_once(programs: Programs, *, 
             program.sandbox.refusing = True
         program.sandbox.drop_connections()
         before = program.sandbox.connections
-        await program.until(lambda: program.counters["ws_errors"] >= (1 if hangs else 3))
+        await program.until(lambda: program.counters["ws_errors"] >= (1 if hangs else 2))
         if hangs:
             await program.until(lambda: program.sandbox.connections > before)
         began = asyncio.get_running_loop().time()
