@@ -54,6 +54,8 @@ __all__ = ["CLOSED_BY_FEED", "Link", "SessionDriver"]
 Deliver = Callable[[Event, bytes | None, float], Awaitable[None]]
 """Takes an event, the frame that it was read from, if it was, and when that was received, in seconds since the epoch."""
 
+MOMENT_SECONDS = 0.001
+"""Frames that are received within this share one moment: in a burst the clock is read, and the link found alive, once for many."""
 CLOSED_BY_FEED = "closed by the feed"
 """Why a connection ended that was to end."""
 
@@ -92,6 +94,12 @@ class SessionDriver:
         self._timer: asyncio.Task[None] | None = None
         self._timer_changed = asyncio.Event()
         self._timer_us: int | None = None
+        """What the timer waits for."""
+        self._looks = False
+        """Whether the session's deadline is looked at in the next turn of the loop."""
+        self._moment = Now(0, 0)
+        self._moment_began = 0.0
+        """When its first frame was received, seconds since the epoch; 0 when another fact has come since."""
         self._events: deque[tuple[Event, bytes | None, float]] = deque()
         self._delivering = asyncio.Lock()
         self._reading = True
@@ -187,9 +195,20 @@ class SessionDriver:
     def _now(self) -> Now:
         return self._played_now or system_now()
 
+    def _now_of_frame(self, receipt: float) -> Now:
+        if self._played_now is not None:
+            return self._played_now
+        if not 0 <= receipt - self._moment_began < MOMENT_SECONDS:
+            self._moment, self._moment_began = system_now(), receipt
+        return self._moment
+
     async def _take(self, given: Given, receipt: float | None = None, data: bytes | None = None) -> None:
-        receipt = time.time() if receipt is None else receipt
-        outputs = self._session.handle(given, self._now())
+        if receipt is None:
+            receipt, now = time.time(), self._now()
+            self._moment_began = 0.0
+        else:
+            now = self._now_of_frame(receipt)
+        outputs = self._session.handle(given, now)
         for output in outputs:
             if isinstance(output, Event):
                 self._events.append((output, data, receipt))
@@ -199,12 +218,16 @@ class SessionDriver:
                 self._drop(next(other.reason for other in outputs if isinstance(other, LinkDown)))
             else:
                 await self._perform(output)
-        deadline = self._session.deadline
-        if deadline != self._timer_us:
-            self._timer_us = deadline
-            self._timer_changed.set()
+        if not self._looks:
+            self._looks = True
+            asyncio.get_running_loop().call_soon(self._look_at_deadline)
         if self._events:
             await self._deliver_events()
+
+    def _look_at_deadline(self) -> None:
+        self._looks = False
+        if self._session.deadline != self._timer_us:
+            self._timer_changed.set()
 
     async def _deliver_events(self) -> None:
         """Whoever brings events waits for their delivery, so a slow callback slows down the reading.
@@ -321,7 +344,7 @@ class SessionDriver:
 
     async def _run_timer(self) -> None:
         while True:
-            deadline = self._timer_us
+            deadline = self._timer_us = self._session.deadline
             self._timer_changed.clear()
             seconds = None if deadline is None else max(deadline - self._now().mono_us, 0) / 1e6
             try:
