@@ -207,8 +207,9 @@ async def test_a_connection_that_ends_is_replaced_by_one(
         assert program.watch.sockets == 2
         assert program.watch.snapshots == {"SOL_USDC": 2, "AAPL.US_USDC_PERP": 2}
         assert program.snapshots == {SPOT: 2, PERPETUAL: 2}
-    down = next(line for line in lines(caplog, "the connection is down") if f"code {code}" in line)
-    assert "to be back in" in down
+    down = [line for line in lines(caplog, "the connection is down") if "closed by the feed" not in line]
+    assert len(down) == 1
+    assert f"code {code}), to be back in" in down[0]
     assert len(lines(caplog, f"resynced l2_book of {SPOT}")) == 1
     assert len(lines(caplog, "BACKPACK: connected")) == 2
     assert len(lines(caplog, f"subscribing to trades of {SPOT}, {PERPETUAL}")) == 2
@@ -233,8 +234,9 @@ async def test_an_exchange_that_refuses_connections_is_found_again(programs: Pro
         before = program.sandbox.connections
         program.sandbox.refusing = True
         program.sandbox.drop_connections()
-        await program.until(lambda: program.counters["ws_errors"] >= 2)
-        assert program.sandbox.connections - before <= 6
+        await asyncio.sleep(2)
+        assert 1 <= program.sandbox.connections - before <= 8
+        assert program.counters["ws_errors"] >= 2
         program.sandbox.refusing = False
         await program.until_well("l2_book", "trades")
         assert program.watch.sockets == 2
