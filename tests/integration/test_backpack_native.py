@@ -19,6 +19,8 @@ from cryptofeed import FeedHandler
 from cryptofeed.exchanges import EXCHANGE_MAP
 from cryptofeed.symbols import Symbols
 
+from backpack_proto.exchange import Outcome, Side
+from backpack_proto.exchange.listings import to_decimal
 from backpack_proto.keys import Credentials
 from backpack_proto.signing import Signer
 from backpack_runtime.client import BackpackClient
@@ -236,20 +238,37 @@ class Transcript:
         self.books: dict[tuple[str, int], tuple[Levels, Levels]] = {}
         self._exchange = sandbox.exchange
         for name, symbol in symbols.items():
+            bids, asks, update_id = self._exchange.levels(symbol)
+            self.books[name, update_id] = dict(bids), dict(asks)
             publication = self._exchange._publications[symbol]
-            self._note(name, symbol)
-            monkeypatch.setattr(publication, "book_event", self._noting(name, symbol, publication.book_event))
+            noting = self._noting(name, symbol, update_id, publication.book_event)
+            monkeypatch.setattr(publication, "book_event", noting)
 
-    def _noting(self, name: str, symbol: str, tell: Callable[..., Any]) -> Callable[..., Any]:
-        def told(*given: Any) -> Any:
-            self._note(name, symbol)
-            return tell(*given)
+    def _noting(self, name: str, symbol: str, last: int, tell: Callable[..., Any]) -> Callable[..., Any]:
+        listing = self._exchange._markets[symbol].listing
+
+        def told(outcome: Outcome, engine_us: int) -> Any:
+            nonlocal last
+            if outcome.update_id is not None:
+                bids, asks = (dict(side) for side in self.books[name, last])
+                for change in outcome.changes:
+                    side = bids if change.side is Side.BID else asks
+                    price = to_decimal(change.price, listing.price_decimals)
+                    if change.lots:
+                        side[price] = to_decimal(change.lots, listing.quantity_decimals)
+                    else:
+                        side.pop(price, None)
+                last = outcome.update_id
+                self.books[name, last] = bids, asks
+                if last % 20 == 0:
+                    assert self._exchange.levels(symbol) == (
+                        tuple(sorted(bids.items(), reverse=True)),
+                        tuple(sorted(asks.items())),
+                        last,
+                    )
+            return tell(outcome, engine_us)
 
         return told
-
-    def _note(self, name: str, symbol: str) -> None:
-        bids, asks, update_id = self._exchange.levels(symbol)
-        self.books[name, update_id] = dict(bids), dict(asks)
 
 
 class Follower:
