@@ -6,8 +6,8 @@ the session's order, one batch after the other, whichever task brought them.
 
 A recording that is played back has no clock of its own: there time passes from frame to frame, and answers of REST are waited for,
 so that the same recording gives the same events however fast it is played. When a connection was opened no player tells, only when
-its first frame came: so the two are taken for one moment. Requests are made before that frame all the same, for players choose
-answers by the frames that they have given out.
+its first frame came: OPENED_US before that, it is supposed. What is requested as soon as it is open is requested before that frame,
+for players choose answers by the frames that they have given out.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ Deliver = Callable[[Event, bytes | None, float], Awaitable[None]]
 
 MOMENT_SECONDS = 0.001
 """Frames that are received within this share one moment: in a burst the clock is read, and the link found alive, once for many."""
+OPENED_US = 100_000
+"""How long before its first frame a recorded connection is taken to have been opened. What is asked for a little too early gets the
+answer that was recorded next, the right one, and what is asked for too late gets the one after it; but much too early, a quiet book
+would be taken for one whose stream is not there yet."""
 CLOSED_BY_FEED = "closed by the feed"
 """Why a connection ended that was to end."""
 
@@ -364,7 +368,7 @@ class SessionDriver:
             await self._answered()
         received_us = int(receipt * 1e6)
         now = self._now()
-        passed_us = 0 if self._played_us is None else max(received_us - self._played_us, 0)
+        passed_us = OPENED_US if self._played_us is None else max(received_us - self._played_us, 0)
         self._played_us = received_us
         until_us = now.mono_us + passed_us
         while (deadline := self._session.deadline) is not None and deadline <= until_us:
