@@ -25,6 +25,9 @@ from .feed import BackpackFeed
 
 __all__ = ["FeedRecord", "Parity", "compare", "run_feeds", "watch_both"]
 
+SETTLING_SECONDS = 1.0
+"""How much later than a book's the first trade of a feed may be without anything being wrong."""
+
 Top = tuple[tuple[Decimal, Decimal] | None, tuple[Decimal, Decimal] | None]
 """Best bid and best ask, price and quantity."""
 
@@ -41,6 +44,8 @@ class FeedRecord:
     """By symbol and id."""
     tops: dict[tuple[str, int], Top] = field(default_factory=dict)
     """By symbol and update id."""
+    book_times: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By symbol: when its first and its latest book were made."""
     trade_latencies: list[float] = field(default_factory=list)
     book_latencies: list[float] = field(default_factory=list)
 
@@ -58,6 +63,8 @@ class FeedRecord:
                 asks.index(0) if len(asks) else None,
             )
         if book.timestamp is not None:
+            first, _ = self.book_times.get(book.symbol, (book.timestamp, 0.0))
+            self.book_times[book.symbol] = (first, book.timestamp)
             self.book_latencies.append(receipt - book.timestamp)
 
     @property
@@ -122,9 +129,14 @@ def _within(record: FeedRecord, common: Mapping[str, tuple[float, float]]) -> di
 def _common_time(native: FeedRecord, ccxt: FeedRecord, symbol: str) -> tuple[float, float]:
     """From the later first trade to the earlier last one; a millisecond less at both ends, for ccxt cuts off the microseconds."""
     times = [[trade[0] for (name, _), trade in record.trades.items() if name == symbol] for record in (native, ccxt)]
+    margin = 0.001
+    if not all(times):
+        # One feed has seen no trade at all; its books tell when it was there, and trades may have come a little later.
+        times = [list(record.book_times.get(symbol, ())) for record in (native, ccxt)]
+        margin = SETTLING_SECONDS
     if not all(times):
         return (0.0, float("inf"))
-    return (max(min(one) for one in times) + 0.001, min(max(one) for one in times) - 0.001)
+    return (max(min(one) for one in times) + margin, min(max(one) for one in times) - margin)
 
 
 def _percentiles(seconds: Sequence[float]) -> tuple[float, float] | None:

@@ -66,6 +66,17 @@ def test_each_symbol_has_its_own_common_time() -> None:
     assert compare(native, ccxt).agree
 
 
+def test_a_symbol_of_which_one_feed_saw_no_trade_is_compared_while_both_had_its_book() -> None:
+    native, ccxt = record(*range(50)), record(*range(50))
+    native.trades |= record(40, symbol="BTC-USDC-PERP").trades
+    for one, first in ((native, 0), (ccxt, 35)):
+        one.book_times["BTC-USDC-PERP"] = (START + first / 10, START + 5)
+    assert compare(native, ccxt).agree
+    ccxt.book_times["BTC-USDC-PERP"] = (START + 1, START + 6)
+    native.book_times["BTC-USDC-PERP"] = (START, START + 6)
+    assert compare(native, ccxt).trades_only_native == 1
+
+
 def test_another_price_or_another_top_is_a_difference() -> None:
     parity = compare(record(*range(50)), record(*range(50), price="99.2"))
     assert (parity.trades_different, parity.tops_different, parity.agree) == (48, 50, False)
