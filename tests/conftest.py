@@ -15,9 +15,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where NOTHING_SKIPPED is set, as in continuous integration, a test that skips itself has failed."""
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where REQUIRED_TESTS is set, as in continuous integration, a required test that skips itself has failed."""
     report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("NOTHING_SKIPPED"):
+    if report.skipped and item.get_closest_marker("required") and os.environ.get("REQUIRED_TESTS"):
         report.outcome = "failed"
     return report

@@ -1,13 +1,15 @@
-"""Connections of aiohttp through proxies: aiohttp-socks' connector, which fails like the dialer of the other runtimes."""
+"""Connections of aiohttp, directly and through proxies: aiohttp-socks' connector, which fails like the dialer of the other runtimes."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from contextvars import ContextVar
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeAlias, cast
+from weakref import WeakSet
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import ByteStream
 from python_socks import ProxyType
 from python_socks.async_.asyncio.v2 import Proxy as SocksDialer
@@ -19,12 +21,13 @@ from backpack_runtime.proxy import Proxy
 from .base import Progress
 
 try:
+    from aiohttp import TCPConnector
     from aiohttp.client_proto import ResponseHandler
     from aiohttp_socks import ProxyConnector
 except ImportError as missing:
     raise ImportError('the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"') from missing
 
-__all__ = ["ASYNCIO_STREAMS", "PROGRESS", "AsyncioStream", "ProxiedConnector"]
+__all__ = ["ASYNCIO_STREAMS", "PROGRESS", "AsyncioStream", "Connector", "DirectConnector", "ProxiedConnector"]
 
 READ_BYTES = 64 * 1024
 
@@ -91,6 +94,49 @@ class _ResponseHandler(ResponseHandler):
         self._writer = writer
 
 
+class Opened:
+    """The connections that a connector has opened, without their TLS: aiohttp forgets those that it gives up half made."""
+
+    def __init__(self) -> None:
+        self._transports: WeakSet[asyncio.Transport] = WeakSet()
+
+    def add(self, transport: asyncio.Transport) -> None:
+        """Remember one for as long as it lives."""
+        self._transports.add(transport)
+
+    async def abort(self) -> None:
+        """End those that are still there, at once."""
+        for transport in list(self._transports):
+            transport.abort()
+        # That takes effect in the next round of the loop, which may be its last.
+        with anyio.CancelScope(shield=True):
+            await anyio.lowlevel.checkpoint()
+
+
+class DirectConnector(TCPConnector):
+    """Encrypts a connection once it is made: asyncio leaves one open for good that is given up while it does both at a time."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.opened = Opened()
+
+    async def _wrap_create_connection(self, *args: Any, **options: Any) -> tuple[asyncio.Transport, ResponseHandler]:
+        context, host = options.pop("ssl", None), options.pop("server_hostname", None)
+        transport, handler = await super()._wrap_create_connection(*args, **options)
+        self.opened.add(transport)
+        if not context:
+            return transport, handler
+        try:
+            encrypted = await self._loop.start_tls(transport, handler, context, server_hostname=host)
+        except BaseException:
+            transport.abort()
+            raise
+        if encrypted is None:
+            raise ConnectionResetError("the connection was closed during the handshake")
+        handler.connection_made(encrypted)
+        return encrypted, handler
+
+
 class ProxiedConnector(ProxyConnector):
     """Connects through `proxy`, which has `patience_seconds`; `kind` is for the log.
 
@@ -105,6 +151,7 @@ class ProxiedConnector(ProxyConnector):
         self._kind = kind
         self._patience_seconds = patience_seconds
         self._tls = ssl_context
+        self.opened = Opened()
 
     async def _connect_via_proxy(
         self,
@@ -118,6 +165,7 @@ class ProxiedConnector(ProxyConnector):
         progress.dialing = self._proxy
         stream = await dial(host, port, self._proxy, self._patience_seconds, streams=ASYNCIO_STREAMS, proxy_tls=self._tls)
         progress.dialing = None
+        self.opened.add(cast("asyncio.Transport", stream.writer.transport))
         if ssl is not None:
             try:
                 await ASYNCIO_STREAMS.encrypt(stream, ssl, host)
@@ -129,3 +177,6 @@ class ProxiedConnector(ProxyConnector):
         transport.set_protocol(handler)
         handler.connection_made(transport)
         return transport, handler
+
+
+Connector: TypeAlias = DirectConnector | ProxiedConnector

@@ -18,7 +18,7 @@ from backpack_runtime.addresses import Address, Addresses
 from backpack_runtime.framing import EXCERPT_BYTES, MAX_BODY_BYTES, HttpResponse, refusal, request_headers
 from backpack_runtime.proxy import Proxy
 
-from .aiohttp_proxies import PROGRESS, ProxiedConnector
+from .aiohttp_proxies import PROGRESS, Connector, DirectConnector, ProxiedConnector
 from .base import FLUSH_SECONDS, FRESH_SECONDS, HTTP_CONNECTIONS, Progress
 
 try:
@@ -68,9 +68,12 @@ def websocket_session(addresses: Addresses) -> aiohttp.ClientSession:
 
 
 async def close(session: aiohttp.ClientSession) -> None:
-    """Close a session with all its connections; those that cannot send what they still have are left to the loop after a while."""
+    """Close a session with all its connections; what they cannot send in a while is lost."""
+    connector = session.connector
     with anyio.move_on_after(FLUSH_SECONDS, shield=True):
         await session.close()
+    if isinstance(connector, Connector):
+        await connector.opened.abort()
 
 
 async def exchange(session: aiohttp.ClientSession, address: Address, request: HttpRequest, attempt: Attempt) -> HttpResponse:
@@ -99,13 +102,13 @@ async def exchange(session: aiohttp.ClientSession, address: Address, request: Ht
     return HttpResponse(status=response.status, headers=headers, body=bytes(body))
 
 
-def make_connector(addresses: Addresses, proxy: Proxy | None, kind: str, **options: Any) -> aiohttp.BaseConnector:
+def make_connector(addresses: Addresses, proxy: Proxy | None, kind: str, **options: Any) -> Connector:
     """What makes connections, directly or through a proxy; `kind` is `http` or `websocket`, for the log."""
     context = addresses.ssl_context
     # Without a context nothing is encrypted, but aiohttp asks for something.
     options["ssl"] = True if context is None else context
     if proxy is None:
-        return aiohttp.TCPConnector(**options)
+        return DirectConnector(**options)
     patience = addresses.proxies.patience(proxy)
     return ProxiedConnector(proxy, kind, patience_seconds=patience, ssl_context=context, **options)
 

@@ -1,8 +1,10 @@
-"""What waits to be heard of a websocket when it is dropped: the session must not be told of an end that it has decided itself."""
+"""A websocket that is dropped at an awkward moment: nothing is heard of it any more, and nothing is left of it."""
 
 from __future__ import annotations
 
+import gc
 import socket
+import warnings
 
 import anyio
 import pytest
@@ -13,9 +15,12 @@ from backpack_runtime.addresses import Addresses
 from backpack_runtime.transport import Inbox
 from backpack_runtime.transports.aiohttp import AiohttpTransport
 from backpack_runtime.transports.anyio import AnyioTransport
-from proxy_matrix import RUNTIMES
+from proxy_matrix import RUNTIMES, serve_elsewhere
 
 PATIENCE_SECONDS = 15
+MOMENTS = 40
+MOMENT_SECONDS = 0.0003
+"""All of them together are about as long as a handshake takes."""
 
 
 def closed_port() -> int:
@@ -47,3 +52,23 @@ async def fail_then_drop(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_failure_that_nobody_has_fetched_goes_with_the_socket(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, backend = RUNTIMES[runtime]
     anyio.run(fail_then_drop, name, monkeypatch, backend=backend)
+
+
+async def open_for_a_moment(runtime: str, addresses: Addresses, moments: int) -> None:
+    kind = AiohttpTransport if runtime == "aiohttp" else AnyioTransport
+    async with kind(addresses) as transport:
+        await transport.perform(OpenSocket())
+        for _ in range(moments):
+            await anyio.sleep(MOMENT_SECONDS)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_no_connection_stays_open_that_was_given_up_half_made(runtime: str) -> None:
+    name, backend = RUNTIMES[runtime]
+    with serve_elsewhere(speed=1.0) as remote, warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always", ResourceWarning)
+        addresses = Addresses(remote.rest_url, remote.ws_url, ca_file=remote.ca_file)
+        for moments in range(MOMENTS):
+            anyio.run(open_for_a_moment, name, addresses, moments, backend=backend)
+        gc.collect()
+        assert [str(warning.message) for warning in left] == []

@@ -15,6 +15,8 @@ from backpack_runtime.proxies import ProxyRefused
 from proxy_matrix import RUNTIMES, Remote, serve_elsewhere
 from proxy_programs import PROGRAMS, RunningProxy, missing, run_proxy
 
+pytestmark = pytest.mark.required
+
 PATIENCE_SECONDS = 30
 SYMBOL = "SOL_USDC"
 SCHEMES = {"dante": "socks5", "microsocks": "socks5", "squid": "http", "tinyproxy": "http"}

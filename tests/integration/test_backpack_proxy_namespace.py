@@ -27,6 +27,8 @@ from proxy_namespace import (
 )
 from proxy_programs import missing
 
+pytestmark = pytest.mark.required
+
 NAMESPACES = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 TIMEOUT_SECONDS = 120
 

@@ -10,6 +10,8 @@ import proxy_matrix
 from proxy_matrix import CELLS, DOCUMENT, PROXIES, Cell, Remote
 from proxy_programs import PROGRAMS, RunningProxy, missing, run_proxies
 
+pytestmark = pytest.mark.required
+
 
 @pytest.fixture(scope="module")
 def proxies() -> Iterator[Mapping[tuple[str, bool], RunningProxy]]:

@@ -20,6 +20,8 @@ from proxy_matrix import RUNTIMES, TRAFFIC
 from proxy_programs import PROGRAMS, RunningProxy, missing, run_proxy
 from tls_servers import FAULTS, GOOD, HOST, FaultyServer, serve_faults
 
+pytestmark = pytest.mark.required
+
 PATIENCE_SECONDS = 15
 ROUTES = {"direct": None, "http": "tinyproxy", "socks5": "microsocks"}
 """How the exchange is reached, and which program that takes."""
