@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from backpack_runtime.addresses import Addresses
 from backpack_runtime.proxy import ProxyError
+from backpack_runtime.transports.aiohttp_proxies import Connector
 from backpack_runtime.transports.aiohttp_sessions import make_connector
 
 from .driver import CLOSED_BY_FEED, SessionDriver
@@ -45,6 +46,7 @@ class WebsocketConnection(WSAsyncConn):
         self._addresses = addresses
         self._options: dict[str, Any] = self.ws_kwargs
         self._tunnel: Tunnel | None = None
+        self._closing = asyncio.Lock()
         self._attempts = attempts
         self._failed = 0
         self._dropped: Exception | None = None
@@ -148,8 +150,10 @@ class WebsocketConnection(WSAsyncConn):
         self._stopped = True
         if self._opening is not None and not self._opening.expired():
             self._opening.reschedule(asyncio.get_running_loop().time())
-        await super().close()
-        await self._close_tunnel()
+        # Whoever stops the feed and whoever reads both close, and both wait: the loop may end with the one that stops it.
+        async with self._closing:
+            await super().close()
+            await self._close_tunnel()
         await self._driver.disconnected(NORMAL_CLOSURE, CLOSED_BY_FEED)
 
 
@@ -165,13 +169,20 @@ class HttpConnection(HTTPAsyncConn):
         proxy = addresses.proxies.rest
         super().__init__(conn_id, http_proxy if proxy is None else None)
         self._addresses = addresses
+        self._connector: Connector | None = None
 
     async def _open(self) -> None:
         await super()._open()
         bare: aiohttp.ClientSession = self.conn
-        connector = make_connector(self._addresses, self._addresses.proxies.rest, "http")
-        self.conn: aiohttp.ClientSession = aiohttp.ClientSession(connector=connector, middlewares=(_stay,))
+        self._connector = make_connector(self._addresses, self._addresses.proxies.rest, "http")
+        self.conn: aiohttp.ClientSession = aiohttp.ClientSession(connector=self._connector, middlewares=(_stay,))
         await bare.close()
+
+    async def close(self) -> None:
+        """Close, with what aiohttp would leave to the loop, which may be about to end."""
+        await super().close()
+        if self._connector is not None:
+            await self._connector.opened.abort()
 
 
 async def _stay(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

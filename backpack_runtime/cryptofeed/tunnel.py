@@ -43,12 +43,11 @@ class Tunnel:
         return cls(near, far, theirs)
 
     async def close(self) -> None:
-        """Close both ends; harmless when they are."""
+        """End it: whoever has `socket` reads its end, and closes it; harmless when it has ended."""
         for task in self._tasks:
             task.cancel()
         for stream in (self._near, self._far):
             await stream.aclose()
-        self.socket.close()
 
 
 async def _copy(source: AsyncioStream, sink: AsyncioStream) -> None:

@@ -38,7 +38,7 @@ from backpack_proto.machine import Now
 from backpack_proto.signing import Signer
 from backpack_proto.wire import subscribe_text
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed, register
+from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed, market_loading, register
 from backpack_runtime.cryptofeed.local_sandbox import LocalSandbox
 
 SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]
@@ -109,6 +109,7 @@ def sandbox() -> Iterator[LocalSandbox]:
 def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing that cryptofeed keeps for the whole process outlives a test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(market_loading, "_origin", [])
     register(native=True)
     Symbols.data.pop("BACKPACK", None)
     yield
