@@ -16,12 +16,13 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from backpack_proto.exchange import THROWAWAY_API_KEY, THROWAWAY_SECRET
+from proxy_programs import PROGRAMS, missing, run_proxy
 
 ROOT = Path(__file__).parents[2]
 SHIM = "cryptofeed/exchanges/backpack.py"
@@ -40,6 +41,45 @@ config = BackpackConfig(
     use_sandbox=False,
 )
 print(package.__file__, shim.__file__, sep="\\n")
+"""
+
+# As it is printed where this feed was asked for.
+SPECIFIED = """
+from cryptofeed.exchanges.backpack import BackpackConfig, BackpackFeed
+
+config = BackpackConfig(
+    enable_private_channels=True,
+    auth={
+        "api_key": "your-api-key",
+        "public_key": "<32-byte hex or base64>",
+        "private_key": "<32-byte hex or base64>",
+    },
+    proxies={"url": "socks5://proxy.example:1080"},
+    window_ms=5000,
+    use_sandbox=False,
+)
+
+feed = BackpackFeed(
+    config=config,
+    symbols=["BTC-USDT"],
+    channels=["trades", "l2_book"],
+)
+"""
+AND_RUN = """
+import signal
+from cryptofeed import FeedHandler
+
+async def on_trade(trade, receipt_timestamp):
+    if not told:
+        told.append(trade)
+        signal.raise_signal(signal.SIGINT)
+
+told = []
+feed.callbacks["trades"] = [on_trade]
+handler = FeedHandler(config={"uvloop": False, "log": {"disabled": True}})
+handler.add_feed(feed)
+handler.run()
+print(told[0].symbol, feed.health().metrics["proxy_failures"])
 """
 
 for _module in ("hatchling", "editables", "pip"):
@@ -86,8 +126,8 @@ class Environment:
         ended = self.pip("install", "--no-deps", "--no-index", *what)
         assert ended.returncode == 0, ended.stderr
 
-    def run(self, program: str) -> subprocess.CompletedProcess[str]:
-        return run(str(self.python), "-c", program, cwd=self.folder)
+    def run(self, program: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return run(str(self.python), "-c", program, cwd=self.folder, variables=variables)
 
     def cryptofeed_files(self) -> dict[str, str]:
         """What is in cryptofeed's directory, but for what Python makes of it."""
@@ -98,8 +138,9 @@ class Environment:
         }
 
 
-def run(*command: str, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run(*command: str, cwd: Path | None = None, timeout: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CRYPTOFEED_", "COV_"))}
+    outside |= variables or {}
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=outside)
 
 
@@ -158,6 +199,30 @@ def test_the_documented_line_is_the_first_of_a_program(wheel: Path, make_environ
     ended = environment.run("from cryptofeed.exchanges import EXCHANGE_MAP; print('BACKPACK' in EXCHANGE_MAP)")
     assert ended.stdout.split() == ["False"], ended.stderr
     assert f"No module named '{IMPORT_LINE.split()[1]}'" in environment.run(IMPORT_LINE).stderr
+
+
+@needs_cryptofeed
+@pytest.mark.required
+@pytest.mark.skipif(bool(missing("microsocks")), reason="microsocks is not installed")
+def test_the_specified_program_runs(wheel: Path, make_environment: Callable[..., Environment], tmp_path: Path) -> None:
+    """With the sandbox, its keys, one of its markets (the exchange has none in USDT) and a proxy that is there."""
+    environment = make_environment(cryptofeed=True)
+    environment.install(str(wheel))
+    with run_proxy(PROGRAMS["microsocks"]) as proxy:
+        program = SPECIFIED
+        for printed, meant in (
+            ("your-api-key", THROWAWAY_API_KEY),
+            ('"public_key": "<32-byte hex or base64>"', f'"public_key": "{THROWAWAY_API_KEY}"'),
+            ('"private_key": "<32-byte hex or base64>"', f'"private_key": "{THROWAWAY_SECRET}"'),
+            ("socks5://proxy.example:1080", proxy.url("socks5")),
+            ("use_sandbox=False", "use_sandbox=True"),
+            ("BTC-USDT", "SOL-USDC"),
+        ):
+            assert program.count(printed) == 1
+            program = program.replace(printed, meant)
+        ended = environment.run(program + AND_RUN, XDG_CACHE_HOME=str(tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ["SOL-USDC", "0"]
 
 
 @needs_cryptofeed
