@@ -138,7 +138,9 @@ class Environment:
         }
 
 
-def run(*command: str, cwd: Path | None = None, timeout: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str, cwd: Path | None = None, timeout: float = 120, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CRYPTOFEED_", "COV_"))}
     outside |= variables or {}
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=outside)
