@@ -26,6 +26,7 @@ from backpack_proto.errors import InvalidKey
 from backpack_proto.keys import Credentials, read_public_key
 
 from .config import BackpackConfig
+from .logs import LOG
 
 __all__ = ["read_config"]
 
@@ -73,9 +74,9 @@ def _cryptofeed_fields(config: object) -> dict[str, Any]:
     """What cryptofeed makes of a configuration; in all of its versions a mapping that it has made stays as it is."""
     try:
         if isinstance(config, str | PathLike):
-            # cryptofeed would go on with its defaults.
+            # cryptofeed goes on without a word; its player gives a path that need not be there.
             if not Path(fspath(config)).is_file():
-                raise ValueError("config is the path of a file that does not exist")
+                LOG.warning("BACKPACK: the configuration file %s does not exist, the defaults hold", fspath(config))
             config = fspath(config)
         elif isinstance(config, Mapping):
             if problem := _misplaced(config):

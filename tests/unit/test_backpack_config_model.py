@@ -351,7 +351,9 @@ class TestReadConfig:
             assert auth is not None
             assert (auth.api_key, auth.public_key) == (api_key, PUBLIC_KEY)
 
-    def test_a_path_is_that_of_a_yaml_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_path_is_that_of_a_yaml_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         file = tmp_path / "config.yaml"
         file.write_text(f"log:\n  disabled: true\nbackpack:\n  key_id: {PUBLIC.hex()}\n  key_secret: {PRIVATE_KEY}\n")
         assert read_config(str(file))[0] == read_config(file)[0] == self.private
@@ -362,8 +364,8 @@ class TestReadConfig:
         own, others = read_config(BackpackConfig())
         assert own == BackpackConfig(), "what a program says counts, not what the environment says"
         assert is_silent(repr(others))
-        with pytest.raises(ValueError, match="does not exist"):
-            read_config(str(tmp_path / "none.yaml"))
+        assert read_config(str(tmp_path / "none.yaml"))[0] == BackpackConfig()
+        assert "none.yaml does not exist, the defaults hold" in caplog.text
 
     @pytest.mark.parametrize(
         ("config", "said"),
