@@ -40,6 +40,7 @@ from backpack_proto.wire import subscribe_text
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed, market_loading, register
 from backpack_runtime.cryptofeed.local_sandbox import LocalSandbox
+from cryptofeed_programs import running
 
 SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]
 PUBLIC = ["trades", "l2_book", "ticker", "l1_book", "candles", "funding", "index"]
@@ -128,23 +129,8 @@ def settings(sandbox: LocalSandbox, *, trusted: bool = True) -> BackpackConfig:
 
 async def run_while(handler: Any, work: Callable[[], Awaitable[None]]) -> None:
     """Run a handler of either kind as long as the work takes."""
-    if not hasattr(handler, "run_async"):
-        handler.run(start_loop=False, install_signal_handlers=False)
-        try:
-            await work()
-        finally:
-            await handler.stop_async()
-            # It waits neither for its tasks nor for the end of TLS.
-            if others := asyncio.all_tasks() - {asyncio.current_task()}:
-                await asyncio.wait(others, timeout=2)
-            await asyncio.sleep(0.1)
-        return
-    running = asyncio.create_task(handler.run_async(install_signal_handlers=False))
-    try:
+    async with running(handler, stop_seconds=PATIENCE_SECONDS):
         await work()
-    finally:
-        handler.request_stop()
-        await running
 
 
 async def trade(sandbox: LocalSandbox, witness: Witness) -> None:

@@ -30,6 +30,7 @@ from backpack_proto.signing import Signer
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed
 from backpack_runtime.cryptofeed.local_sandbox import LocalSandbox
+from cryptofeed_programs import running
 
 SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]
 PATIENCE_SECONDS = 20
@@ -134,23 +135,8 @@ def _wait_for(client: Any) -> None:
 
 async def run_while(handler: Any, work: Callable[[], Awaitable[None]]) -> None:
     """Run a handler of either kind as long as the work takes."""
-    if not hasattr(handler, "run_async"):
-        handler.run(start_loop=False, install_signal_handlers=False)
-        try:
-            await work()
-        finally:
-            await handler.stop_async()
-            # It waits neither for its tasks nor for the end of TLS.
-            if others := asyncio.all_tasks() - {asyncio.current_task()}:
-                await asyncio.wait(others, timeout=5)
-            await asyncio.sleep(0.1)
-        return
-    running = asyncio.create_task(handler.run_async(install_signal_handlers=False))
-    try:
+    async with running(handler, stop_seconds=PATIENCE_SECONDS):
         await work()
-    finally:
-        handler.request_stop()
-        await running
 
 
 async def trade(sandbox: LocalSandbox, witness: Witness) -> None:
