@@ -76,7 +76,8 @@ def follow(options: AccountOptions, keys: Keys | None, *, backend: str) -> int:
             except LocalProtocolError:
                 raise
             except BackpackError as error:
-                raise BackpackError(f"{options.rest_url or REST_URL} cannot be used: {error}") from None
+                exchange = "the sandbox" if options.sandbox else options.rest_url or REST_URL
+                raise BackpackError(f"{exchange} cannot be used: {error}") from None
             tasks = await stack.enter_async_context(anyio.create_task_group())
             if options.trade:
                 tasks.start_soon(_trade, client)

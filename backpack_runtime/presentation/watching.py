@@ -73,7 +73,8 @@ def watch(options: WatchOptions, *, backend: str) -> int:
             except LocalProtocolError:
                 raise
             except BackpackError as error:
-                raise BackpackError(f"{options.rest_url or REST_URL} cannot be used: {error}") from None
+                exchange = "the sandbox" if options.sandbox else options.rest_url or REST_URL
+                raise BackpackError(f"{exchange} cannot be used: {error}") from None
             with anyio.move_on_after(options.seconds):
                 await _show(client, options)
 
