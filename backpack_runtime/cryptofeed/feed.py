@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 from cryptofeed.connection import WebsocketEndpoint
 from cryptofeed.defines import SPOT
-from cryptofeed.symbols import Symbols
 from msgspec.structs import replace
 
 from backpack_proto.heartbeat import PATIENCE_US, SILENCE_US
@@ -104,11 +103,12 @@ class BackpackFeed(MarketLoading):
         settings, feed_config = read_config(config)
         if symbols is not None or channels is not None:
             symbols, channels = list(symbols or ()), [standard_channel(channel) for channel in channels or ()]
-            if not symbols and channels:
+            if not symbols and channels and subscription is None:
                 subscription, symbols, channels = {channel: [] for channel in channels}, None, None
         elif subscription is not None:
             subscription = {standard_channel(channel): list(names) for channel, names in subscription.items()}
         _check_channels(settings, subscription or channels or ())
+        _check_symbols(symbols, channels, subscription)
         super().__init__(
             settings,
             config=feed_config,
@@ -190,13 +190,15 @@ class BackpackFeed(MarketLoading):
         if self._wanted is None:
             self._wanted = {channel: list(symbols) for channel, symbols in connection.subscription.items()}
             await self._want(self._wanted)
-        for channel, symbols in self._wanted.items():
-            names = ", ".join(self._symbol_of(symbol) for symbol in symbols) or "all symbols"
-            LOG.info("BACKPACK: subscribing to %s of %s", self.exchange_channel_to_std(channel), names)
+        for name, symbols in self._wanted.items():
+            channel = self.exchange_channel_to_std(name)
+            if symbols or channel in PRIVATE_CHANNELS:
+                names = ", ".join(self._symbol_of(symbol) for symbol in symbols) or "all symbols"
+                LOG.info("BACKPACK: subscribing to %s of %s", channel, names)
         await self._driver.connected(connection, connection if isinstance(connection, WebsocketConnection) else None)
 
     def _is_spot(self, symbol: str) -> bool:
-        return bool(Symbols.get(self.id)[1]["instrument_type"].get(self._symbol_of(symbol)) == SPOT)
+        return bool(self._instrument_types.get(self._symbol_of(symbol)) == SPOT)
 
     async def _want(self, subscription: dict[str, list[str]]) -> None:
         channels: dict[str, frozenset[str] | None] = {}
@@ -281,6 +283,17 @@ def _check_channels(settings: BackpackConfig, channels: Iterable[str]) -> None:
     private = sorted(PRIVATE_CHANNELS.intersection(channels))
     if private and not settings.enable_private_channels:
         raise BackpackAuthError(f"{', '.join(private)} needs enable_private_channels=True and auth credentials")
+
+
+def _check_symbols(
+    symbols: list[Any] | None, channels: list[str] | None, subscription: Mapping[str, Iterable[Any]] | None
+) -> None:
+    """Earlier versions of cryptofeed would subscribe nothing, without a word."""
+    if symbols and not channels:
+        raise ValueError("symbols need channels")
+    without = [channel for channel, names in (subscription or {}).items() if not names and channel not in PRIVATE_CHANNELS]
+    if without:
+        raise ValueError(f"{', '.join(without)} needs symbols")
 
 
 def _prepared(callbacks: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -52,14 +52,16 @@ class MarketLoading(Feed):
         self.rest_url = f"http{'s' if rest.encrypted else ''}://{rest.authority}{rest.target}"
         self.ws_url = f"ws{'s' if ws.encrypted else ''}://{ws.authority}{ws.target}"
         self.rest_endpoints = (RestEndpoint(self.rest_url, routes=Routes(instruments=MARKETS_PATH)),)
-        if _origin not in ([], [self.rest_url]):
-            Symbols.data.pop(self.id, None)
+        self._instrument_types: Mapping[str, str] = {}
         with self._loads():
             super().__init__(http_proxy=http_proxy, **options)
         self.http_conn = HttpConnection(self.id, self._addresses, http_proxy)
 
     @contextmanager
     def _loads(self) -> Iterator[None]:
+        """Have what cryptofeed knows of the markets be of this feed's exchange, inside the block and for this feed behind it."""
+        if _origin not in ([], [self.rest_url]):
+            Symbols.data.pop(self.id, None)
         token = _loading.set(self)
         try:
             yield
@@ -67,6 +69,7 @@ class MarketLoading(Feed):
             _loading.reset(token)
         if Symbols.populated(self.id):
             _origin[:] = [self.rest_url]
+            self._instrument_types = Symbols.get(self.id)[1].get("instrument_type", {})
 
     async def _setup(self) -> None:
         """Load the markets: cryptofeed 3 does so when it runs the feed."""

@@ -1,0 +1,95 @@
+"""What a feed is made with, and whose markets it knows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+
+from cryptofeed.exceptions import UnsupportedSymbol
+from cryptofeed.feed import Feed
+from cryptofeed.symbols import Symbols
+
+from backpack_proto.exchange import Exchange, RequestReceived, Respond
+from backpack_proto.machine import Now
+from backpack_runtime.cryptofeed import BackpackFeed, market_loading
+
+NOW = Now(1_000_000, 1_790_000_000_000_000)
+HERE, THERE = "http://127.0.0.1:1", "http://127.0.0.1:2"
+
+
+def markets() -> list[Any]:
+    outputs = Exchange(seed=1, unix_us=NOW.unix_us).handle(RequestReceived(1, "GET", "/api/v1/markets"), NOW)
+    found: list[Any] = json.loads(next(output.body for output in outputs if isinstance(output, Respond)))
+    return found
+
+
+def markets_of(address: str) -> list[Any]:
+    """One exchange lists all there is, the other nothing but SOL."""
+    return [market for market in markets() if address.startswith(HERE) or market["baseSymbol"] == "SOL"]
+
+
+class Answers:
+    """Answers for both exchanges, to those who wait for them and to those who block."""
+
+    def read(self, address: str, *, json: bool = False, **_options: Any) -> Any:
+        return markets_of(address) if json else self._later(address)
+
+    async def _later(self, address: str) -> str:
+        return json.dumps(markets_of(address))
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(market_loading, "_origin", [])
+    monkeypatch.setattr(BackpackFeed, "http_sync", Answers(), raising=False)
+    Symbols.data.pop("BACKPACK", None)
+    yield
+    Symbols.data.pop("BACKPACK", None)
+
+
+def feed_of(url: str, symbol: str) -> Any:
+    feed: Any = BackpackFeed({"use_sandbox": True, "sandbox_url": url}, symbols=[symbol], channels=["trades"])
+    feed.http_conn = Answers()
+    return feed
+
+
+def loaded(feed: Any) -> Any:
+    if hasattr(Feed, "_setup"):
+        asyncio.run(feed._setup())
+    return feed
+
+
+def test_two_exchanges_in_one_process_keep_their_markets_apart() -> None:
+    first, second = feed_of(HERE, "BTC-USDC-PERP"), feed_of(THERE, "SOL-USDC")
+    assert "BTC-USDC-PERP" in loaded(first).normalized_symbol_mapping
+    assert set(loaded(second).normalized_symbol_mapping) == {"SOL-USDC", "SOL-USDC-PERP"}
+    assert not first._is_spot("BTC_USDC_PERP")
+    assert first._is_spot("BTC_USDC")
+    assert second._is_spot("SOL_USDC")
+    with pytest.raises(UnsupportedSymbol):
+        loaded(feed_of(THERE, "BTC-USDC-PERP"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"channels": ["trades"]}, "trades needs symbols"),
+        ({"subscription": {"l2_book": [], "trades": ["SOL-USDC"]}}, "l2_book needs symbols"),
+        ({"symbols": ["SOL-USDC"]}, "symbols need channels"),
+        ({"channels": ["trades"], "subscription": {"trades": ["SOL-USDC"]}}, "not both"),
+    ],
+)
+def test_what_would_subscribe_nothing_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        BackpackFeed({"use_sandbox": True, "sandbox_url": HERE}, **options)
