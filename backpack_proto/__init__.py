@@ -1,26 +1,13 @@
 """Backpack Exchange as pure state machines: no socket, no clock, no thread.
 
 `Session` takes commands and facts and returns events and actions; a runtime does the actions. The simulated exchange is in
-`backpack_proto.exchange`, its join with a session in `backpack_proto.simulation`, the laws of machines in `backpack_proto.testing`.
+`backpack_proto.exchange`, its join with a session in `backpack_proto.testing.simulation`, the laws of machines in `backpack_proto.testing.laws`.
 """
 
 from __future__ import annotations
 
-from .account import Account
-from .book import Book, Coverage
-from .clock import ClockStepped
-from .endpoints import ENDPOINTS, Endpoint, find_endpoint
-from .errors import (
-    ApiError,
-    BackpackError,
-    InvalidKey,
-    InvalidStream,
-    LocalProtocolError,
-    OutcomeUnknown,
-    RemoteProtocolError,
-    UnknownSymbol,
-)
-from .holdings import (
+from .account.ledger import Account
+from .account.values import (
     AccountDiverged,
     AccountStale,
     AccountSynced,
@@ -33,6 +20,19 @@ from .holdings import (
     Origin,
     Position,
     PositionChanged,
+)
+from .auth.keys import Credentials
+from .auth.signing import Scheme, Signer
+from .book.levels import Book, Coverage
+from .errors import (
+    ApiError,
+    BackpackError,
+    InvalidKey,
+    InvalidStream,
+    LocalProtocolError,
+    OutcomeUnknown,
+    RemoteProtocolError,
+    UnknownSymbol,
 )
 from .inputs import (
     Argument,
@@ -61,7 +61,6 @@ from .inputs import (
     Unsubscribe,
     Verify,
 )
-from .keys import Credentials
 from .machine import Machine, Now
 from .metrics import Health, MetricsSnapshot, Status, StreamMetrics
 from .outputs import (
@@ -75,13 +74,13 @@ from .outputs import (
     CallFailed,
     Closed,
     CloseSocket,
+    ConnectionDown,
+    ConnectionUp,
     Drop,
     DropSocket,
     ErrorReceived,
     FrameDropped,
     HttpRequest,
-    LinkDown,
-    LinkUp,
     OpenSocket,
     Output,
     PeerSilent,
@@ -93,8 +92,14 @@ from .outputs import (
     StreamSilent,
     StreamsRefused,
 )
-from .pacing import PacerState
-from .payloads import (
+from .rest.endpoints.table import ENDPOINTS, Endpoint, find_endpoint
+from .rest.exchange_clock import ClockStepped
+from .rest.markets import Market, Markets
+from .rest.pacing import PacerState
+from .rest.results.market_data import Page
+from .session import Session
+from .streams.names import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, Stream, parse_channel, parse_stream, streams_for
+from .streams.payloads import (
     BalanceUpdate,
     BookTicker,
     Depth,
@@ -135,11 +140,6 @@ from .payloads import (
     TriggerFailed,
     TriggerPlaced,
 )
-from .results import Page
-from .session import Session
-from .signing import Scheme, Signer
-from .streams import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, Stream, parse_channel, parse_stream, streams_for
-from .symbols import Market, Markets
 
 __all__ = [
     "DEPTH_WINDOWS_MS",
@@ -176,6 +176,8 @@ __all__ = [
     "Command",
     "ConnectFailed",
     "Connected",
+    "ConnectionDown",
+    "ConnectionUp",
     "Coverage",
     "Credentials",
     "Depth",
@@ -199,8 +201,6 @@ __all__ = [
     "InvalidStream",
     "Kline",
     "Level",
-    "LinkDown",
-    "LinkUp",
     "Liquidation",
     "LocalProtocolError",
     "Machine",

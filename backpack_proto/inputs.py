@@ -127,7 +127,7 @@ class TextReceived(Fact, frozen=True, gc=False):
 
 
 class BytesReceived(Fact, frozen=True, gc=False):
-    """Bytes came that do not complete a message: the link is alive nevertheless."""
+    """Bytes came that do not complete a message: the connection is alive nevertheless."""
 
     count: int
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
-from .holdings import AccountDiverged, AccountStale, AccountSynced
+from .account.values import AccountDiverged, AccountStale, AccountSynced
 from .inputs import ConnectFailed, Given, RequestFailed, ResponseReceived
 from .machine import Now
 from .outputs import (
@@ -18,18 +18,18 @@ from .outputs import (
     BookUnavailable,
     BookVerified,
     Closed,
+    ConnectionDown,
+    ConnectionUp,
     Drop,
     ErrorReceived,
     FrameDropped,
-    LinkDown,
-    LinkUp,
     PeerSilent,
     StreamLive,
     StreamSilent,
     StreamsRefused,
 )
-from .payloads import Event
-from .wire import Frame
+from .streams.frames import Frame
+from .streams.payloads import Event
 
 __all__ = [
     "COUNTED_EVENTS",
@@ -55,8 +55,8 @@ COUNTED_EVENTS = frozenset(
         Closed,
         ErrorReceived,
         FrameDropped,
-        LinkDown,
-        LinkUp,
+        ConnectionDown,
+        ConnectionUp,
         PeerSilent,
         StreamLive,
         StreamSilent,
@@ -154,7 +154,7 @@ class Metrics:
         self._streams: dict[str, list[int]] = {}
         self._latencies = [0] * _LATENCY_BUCKETS
         self._links = 0
-        self._link_fault: str | None = "the link was never up"
+        self._link_fault: str | None = "the connection was never up"
         self._stale_books: dict[str, str] = {}
         self._stale_account: str | None = None
         self._silent: dict[str, None] = {}
@@ -251,13 +251,13 @@ class Metrics:
     def _count_event(self, event: Event, now: Now) -> None:
         count = self._counters
         match event:
-            case LinkUp():
+            case ConnectionUp():
                 self._links += 1
                 self._link_fault = None
                 self._refused.clear()
-            case LinkDown(reason=reason):
+            case ConnectionDown(reason=reason):
                 count["ws_errors"] += 1
-                self._link_fault = f"the link is down: {reason}"
+                self._link_fault = f"the connection is down: {reason}"
                 self._silent.clear()
             case Closed():
                 self._link_fault = "the session is closed"
@@ -310,7 +310,7 @@ class Metrics:
         count = self._counters
         count["dropped_messages"] += 1
         count["frames_without_stream"] += 1
-        if reason not in (Drop.NOT_SUBSCRIBED, Drop.LINK_CLOSED):
+        if reason not in (Drop.NOT_SUBSCRIBED, Drop.NOT_CONNECTED):
             count["parser_errors"] += 1
-        if reason is not Drop.LINK_CLOSED:
+        if reason is not Drop.NOT_CONNECTED:
             self._recent[f"frames were dropped: {reason.value}"] = now.mono_us

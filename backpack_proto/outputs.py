@@ -8,7 +8,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from .errors import BackpackError, RemoteProtocolError
-from .payloads import Depth, Event, Level
+from .streams.payloads import Depth, Event, Level
 
 __all__ = [
     "Action",
@@ -21,13 +21,13 @@ __all__ = [
     "CallFailed",
     "CloseSocket",
     "Closed",
+    "ConnectionDown",
+    "ConnectionUp",
     "DropSocket",
     "ErrorReceived",
     "Event",
     "FrameDropped",
     "HttpRequest",
-    "LinkDown",
-    "LinkUp",
     "OpenSocket",
     "Output",
     "PeerSilent",
@@ -104,14 +104,14 @@ class SendRequest(Action, frozen=True, gc=False, kw_only=True):
     timeout_us: int
 
 
-class LinkUp(Event, frozen=True, gc=False, kw_only=True):
+class ConnectionUp(Event, frozen=True, gc=False, kw_only=True):
     """The websocket is open; streams are being requested."""
 
     attempt: int
-    """1 for the first try since the link last proved itself."""
+    """1 for the first try since the connection last proved itself."""
 
 
-class LinkDown(Event, frozen=True, gc=False, kw_only=True):
+class ConnectionDown(Event, frozen=True, gc=False, kw_only=True):
     """The websocket is gone or could not be opened; every book is stale until it is back."""
 
     reason: str
@@ -128,7 +128,7 @@ class Closed(Event, frozen=True, gc=False, kw_only=True):
 
 
 class PeerSilent(Event, frozen=True, gc=False, kw_only=True):
-    """Nothing was heard, not even an answer to a ping; the link is given up."""
+    """Nothing was heard, not even an answer to a ping; the connection is given up."""
 
     silent_us: int
 
@@ -173,7 +173,7 @@ class Drop(StrEnum):
     UNKNOWN_EVENT = "unknown event type"
     MALFORMED = "malformed payload"
     NOT_SUBSCRIBED = "stream is not subscribed"
-    LINK_CLOSED = "link is not open"
+    NOT_CONNECTED = "connection is not open"
 
 
 class FrameDropped(Event, frozen=True, gc=False, kw_only=True):

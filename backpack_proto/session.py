@@ -2,7 +2,7 @@
 
         Command, Fact ──> Session ──> Event (for the user), Action (for the runtime)
 
-Connection, heartbeat and subscriptions share the link; each depth stream has a sequencer of its own; REST requests, whether for
+Connection, heartbeat and subscriptions share the connection; each depth stream has a sequencer of its own; REST requests, whether for
 snapshots, the clock or the user's calls, share one budget.
 """
 
@@ -13,13 +13,27 @@ from random import Random
 
 from msgspec import Struct
 
-from .account import Account, AccountInput
-from .book import Book
-from .connection import CONNECT_TIMEOUT_US, Connection, ConnectionState, GiveUp
-from .connection import Heard as LinkHeard
+from .account.ledger import Account, AccountInput
+from .account.readings import AccountEnded, AccountRequested, ReadAccount
+from .account.reconciliation import arguments_of, endpoint_of, reading_of
+from .auth.signing import Signer
+from .book.levels import Book
+from .book.sequencer import (
+    BookSequencer,
+    FetchSnapshot,
+    SequencerInput,
+    SnapshotArrived,
+    SnapshotFailed,
+    StreamEnded,
+    StreamRequested,
+)
+from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState, GiveUp
+from .connection.connection import Heard as LinkHeard
+from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heard, Heartbeat, LinkDead
+from .connection.heartbeat import LinkLost as HeartbeatLost
+from .connection.subscriptions import DataSeen, Requested, Subscriptions
+from .connection.subscriptions import LinkLost as SubscriptionsLost
 from .errors import BackpackError, LocalProtocolError
-from .heartbeat import PATIENCE_US, SILENCE_US, Heard, Heartbeat, LinkDead
-from .heartbeat import LinkLost as HeartbeatLost
 from .inputs import (
     BytesReceived,
     Call,
@@ -44,27 +58,13 @@ from .inputs import (
 )
 from .machine import Now, Timers, earliest
 from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, TopVerified, Unwatched
-from .outputs import CallAnswered, CallFailed, Drop, Event, LinkDown, Output, StreamsRefused
-from .pacing import PacerState
-from .payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, PositionUpdate
-from .readings import AccountEnded, AccountRequested, ReadAccount
-from .reconciliation import arguments_of, endpoint_of, reading_of
-from .requests import Abandon, Ask, MeasureTime, Requests, Settled
-from .rest import DepthSnapshot
-from .sequencer import (
-    BookSequencer,
-    FetchSnapshot,
-    SequencerInput,
-    SnapshotArrived,
-    SnapshotFailed,
-    StreamEnded,
-    StreamRequested,
-)
-from .signing import Signer
-from .streams import Channel, parse_stream
-from .subscriptions import DataSeen, Requested, Subscriptions
-from .subscriptions import LinkLost as SubscriptionsLost
-from .wire import ErrorFrame, Frame, decode, dropped
+from .outputs import CallAnswered, CallFailed, ConnectionDown, Drop, Event, Output, StreamsRefused
+from .rest.codec import DepthSnapshot
+from .rest.pacing import PacerState
+from .rest.requests import Abandon, Ask, MeasureTime, Requests, Settled
+from .streams.frames import ErrorFrame, Frame, decode, dropped
+from .streams.names import Channel, parse_stream
+from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, PositionUpdate
 
 __all__ = ["Session"]
 
@@ -107,7 +107,7 @@ class Session:
         dials: bool = True,
         connect_timeout_us: int = CONNECT_TIMEOUT_US,
         silence_us: int = SILENCE_US,
-        patience_us: int = PATIENCE_US,
+        ping_timeout_us: int = PING_TIMEOUT_US,
     ) -> None:
         """Make a session that wants nothing yet.
 
@@ -118,10 +118,10 @@ class Session:
             manage_books: turn `depth` streams into books; otherwise their deltas are events as they come.
             audit_books: compare live books with fresh REST snapshots from time to time.
             measure_clock: measure the exchange's clock, so that signatures are right when ours is not.
-            dials: open the connections; otherwise somebody else does, and `LinkDown.retry_us` tells it how long to wait.
-            connect_timeout_us: how long a link may take to open.
-            silence_us: probe a link on which nothing was heard for so long.
-            patience_us: give it up when nothing was heard for so long after that.
+            dials: open the connections; otherwise somebody else does, and `ConnectionDown.retry_us` tells it how long to wait.
+            connect_timeout_us: how long a connection may take to open.
+            silence_us: probe a connection on which nothing was heard for so long.
+            ping_timeout_us: give it up when nothing was heard for so long after that.
         """
         self._signer = signer
         self._book_levels = book_levels
@@ -129,7 +129,7 @@ class Session:
         self._audit_books = audit_books
         self._measure_clock = measure_clock
         self._connection = Connection(random, dials=dials, connect_timeout_us=connect_timeout_us)
-        self._heartbeat = Heartbeat(silence_us=silence_us, patience_us=patience_us)
+        self._heartbeat = Heartbeat(silence_us=silence_us, ping_timeout_us=ping_timeout_us)
         self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
         self._wanted = self._subscriptions.wanted
         self._awaited = self._subscriptions.awaited
@@ -142,7 +142,7 @@ class Session:
         self._by_symbol: dict[str, list[BookSequencer]] = {}
         self._book_timers: Timers[str] = Timers()
         self._left: set[str] = set()
-        """Streams that were unsubscribed on this link; what is still on its way is dropped without a word."""
+        """Streams that were unsubscribed on this connection; what is still on its way is dropped without a word."""
 
     @property
     def deadline(self) -> int | None:
@@ -211,9 +211,9 @@ class Session:
             # What is still on its way when the application has closed the session is of no interest to it.
             if self._connection.state is ConnectionState.DRAINING:
                 return ()
-            return (dropped(Drop.LINK_CLOSED, "a frame without a link", data=data),)
+            return (dropped(Drop.NOT_CONNECTED, "a frame without a connection", data=data),)
         if now.mono_us != self._heard_us:
-            # All frames of one read share its moment, and one of them proves the link as well as all.
+            # All frames of one read share its moment, and one of them proves the connection as well as all.
             self._heard_us = now.mono_us
             self._heartbeat.handle(_HEARD, now)
             if self._connection.on_probation:
@@ -338,7 +338,7 @@ class Session:
         return outputs
 
     def _close(self, given: Close, now: Now) -> list[Output]:
-        """The link ends for all but the connection, which sees it closed in order."""
+        """The connection ends for all but the connection, which sees it closed in order."""
         outputs = self._lose_link("closed by the application", now) if self._connection.is_open else []
         outputs += self._settled(self._requests.handle(Abandon("the session was closed"), now), now)
         return [*outputs, *self._connection.handle(given, now)]
@@ -349,9 +349,9 @@ class Session:
         return [*outputs, *self._subscribed(self._subscriptions.handle(given, now), now)]
 
     def _linked(self, outputs: Sequence[Output], now: Now) -> list[Output]:
-        """Tell everybody when the connection says that the link is gone."""
-        down = next((output for output in outputs if isinstance(output, LinkDown)), None)
-        return [*outputs, *(self._lose_link(f"the link is down: {down.reason}", now) if down is not None else ())]
+        """Tell everybody when the connection says that the connection is gone."""
+        down = next((output for output in outputs if isinstance(output, ConnectionDown)), None)
+        return [*outputs, *(self._lose_link(f"the connection is down: {down.reason}", now) if down is not None else ())]
 
     def _lose_link(self, reason: str, now: Now) -> list[Output]:
         self._heartbeat.handle(HeartbeatLost(), now)

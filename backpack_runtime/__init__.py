@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .client import BackpackClient
     from .delivery import DeliverySnapshot, SlowConsumer
-    from .proxies import Proxies, ProxySettings, get_proxy_injector, init_proxy_system
-    from .proxy import InvalidProxy, Proxy, ProxyError
+    from .network.proxy import InvalidProxy, Proxy, ProxyError
+    from .network.proxy_settings import Proxies, ProxySettings, get_proxy_injector, init_proxy_system
     from .pump import Pump
     from .sandbox import Sandbox, serve_sandbox
     from .transport import Transport
@@ -39,18 +39,18 @@ __all__ = [
 _HOMES = {
     "BackpackClient": ".client",
     "DeliverySnapshot": ".delivery",
-    "InvalidProxy": ".proxy",
+    "InvalidProxy": ".network.proxy",
     "MockTransport": ".transports.mock",
-    "Proxies": ".proxies",
-    "Proxy": ".proxy",
-    "ProxyError": ".proxy",
-    "ProxySettings": ".proxies",
+    "Proxies": ".network.proxy_settings",
+    "Proxy": ".network.proxy",
+    "ProxyError": ".network.proxy",
+    "ProxySettings": ".network.proxy_settings",
     "Pump": ".pump",
     "Sandbox": ".sandbox",
     "SlowConsumer": ".delivery",
     "Transport": ".transport",
-    "get_proxy_injector": ".proxies",
-    "init_proxy_system": ".proxies",
+    "get_proxy_injector": ".network.proxy_settings",
+    "init_proxy_system": ".network.proxy_settings",
     "serve_sandbox": ".sandbox",
 }
 

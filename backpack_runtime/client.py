@@ -14,28 +14,28 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
-from backpack_proto.account import Account
-from backpack_proto.book import Book
-from backpack_proto.connection import CONNECT_TIMEOUT_US
-from backpack_proto.endpoints import find_endpoint
+from backpack_proto.account.ledger import Account
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
+from backpack_proto.book.levels import Book
+from backpack_proto.connection.connection import CONNECT_TIMEOUT_US
+from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.errors import BackpackError, LocalProtocolError
 from backpack_proto.exchange import THROWAWAY_SECRET
-from backpack_proto.heartbeat import PATIENCE_US, SILENCE_US
 from backpack_proto.inputs import Arguments, Call, Close, FollowAccount, Subscribe, Unsubscribe, Verify
-from backpack_proto.keys import Credentials
 from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed
-from backpack_proto.pacing import PacerState
-from backpack_proto.payloads import BookTicker, Event
-from backpack_proto.rest import outcome_unknown
+from backpack_proto.rest.codec import outcome_unknown
+from backpack_proto.rest.endpoints.table import find_endpoint
+from backpack_proto.rest.markets import Markets
+from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import ACCOUNT_STREAMS, Session
-from backpack_proto.signing import Signer
-from backpack_proto.streams import Channel, parse_channel, parse_stream, streams_for
-from backpack_proto.symbols import Markets
+from backpack_proto.streams.names import Channel, parse_channel, parse_stream, streams_for
+from backpack_proto.streams.payloads import BookTicker, Event
 
-from .addresses import REST_URL, WS_URL, Addresses, tls_version
 from .delivery import Delivery, DeliverySnapshot, SlowConsumer
-from .proxies import Proxies, ProxiesLike, resolve_proxies
+from .network.addresses import REST_URL, WS_URL, Addresses, tls_version
+from .network.proxy_settings import Proxies, ProxiesLike, resolve_proxies
 from .pump import Pump
 from .rest_methods import RestMethods
 from .sandbox import serve_sandbox
@@ -98,7 +98,7 @@ class BackpackClient(RestMethods):
         buffer: int = 10_000,
         compression: bool = False,
         silence_us: int = SILENCE_US,
-        patience_us: int = PATIENCE_US,
+        ping_timeout_us: int = PING_TIMEOUT_US,
     ) -> None:
         """Nothing is connected before the block is entered.
 
@@ -122,7 +122,7 @@ class BackpackClient(RestMethods):
             buffer: how many events may wait before that happens.
             compression: offer permessage-deflate: a fifth of the bytes for several times the work.
             silence_us: probe a connection on which nothing was heard for so long, microseconds.
-            patience_us: give it up when nothing was heard for so long after that, microseconds.
+            ping_timeout_us: give it up when nothing was heard for so long after that, microseconds.
 
         Raises:
             LocalProtocolError: an argument is impossible.
@@ -133,8 +133,8 @@ class BackpackClient(RestMethods):
         finally:
             # For tools that print the locals of every frame of a traceback.
             del proxies
-        if min(book_levels, buffer, silence_us, patience_us) < 1:
-            raise LocalProtocolError("book_levels, buffer, silence_us and patience_us are at least 1")
+        if min(book_levels, buffer, silence_us, ping_timeout_us) < 1:
+            raise LocalProtocolError("book_levels, buffer, silence_us and ping_timeout_us are at least 1")
         if slow_consumer not in list(SlowConsumer):
             raise LocalProtocolError(f"slow_consumer is one of {', '.join(SlowConsumer)}")
         if transport is not None and sandbox:
@@ -165,7 +165,7 @@ class BackpackClient(RestMethods):
             measure_clock=signer is not None,
             connect_timeout_us=_connect_timeout_us(self._proxies),
             silence_us=silence_us,
-            patience_us=patience_us,
+            ping_timeout_us=ping_timeout_us,
         )
         self._verifying: set[str] = set()
         """Symbols whose `bookTicker` is subscribed to verify their book and for nothing else."""
@@ -249,7 +249,7 @@ class BackpackClient(RestMethods):
         delivery = self._inside().delivery
         self._fetched += 1
         if self._fetched % EVENTS_PER_TURN == 0:
-            # A consumer that never waits must not keep the link from being looked after.
+            # A consumer that never waits must not keep the connection from being looked after.
             await anyio.lowlevel.checkpoint()
         event = delivery.take_nowait() or await delivery.take()
         if event is None:
@@ -303,7 +303,7 @@ class BackpackClient(RestMethods):
     async def call(self, endpoint: str, parameters: Arguments | None = None) -> object:
         """Call a REST endpoint by its name, its instruction or its method and path, within the request budget.
 
-        The names are those of `backpack_proto.rest.ENDPOINTS`; symbols are ids of the exchange.
+        The names are those of `backpack_proto.rest.codec.ENDPOINTS`; symbols are ids of the exchange.
 
         Raises:
             LocalProtocolError: no such endpoint, or parameters that it does not take.
@@ -406,7 +406,7 @@ class BackpackClient(RestMethods):
 def _connect_timeout_us(proxies: Proxies) -> int:
     """How long a connection may take: the proxy's own time comes first, so that it is named when it is used up."""
     proxy = proxies.websocket
-    return CONNECT_TIMEOUT_US + (0 if proxy is None else int(proxies.patience(proxy) * 1e6))
+    return CONNECT_TIMEOUT_US + (0 if proxy is None else int(proxies.timeout_of(proxy) * 1e6))
 
 
 def _explicit(channels: Iterable[str]) -> set[Channel]:

@@ -1,7 +1,7 @@
 """What waits between the session and a consumer that may be slow: bounded, and open about what is lost.
 
 What the consumer does not fetch in time is dealt with by the policy that the user chose. Only market data are ever merged or dropped;
-what tells of the link, of the books' state or of the account is always delivered.
+what tells of the connection, of the books' state or of the account is always delivered.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced
-from backpack_proto.payloads import (
+from backpack_proto.streams.payloads import (
     BookTicker,
     Depth,
     Event,

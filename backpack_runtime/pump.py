@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from backpack_proto.inputs import Given, Open
 from backpack_proto.outputs import Closed
-from backpack_proto.payloads import Event
 from backpack_proto.session import Session
+from backpack_proto.streams.payloads import Event
 
 from .transport import Transport
 
@@ -24,7 +24,7 @@ class Pump:
         self._closed = False
 
     async def run(self) -> None:
-        """Open the link and keep the session going until it has been closed."""
+        """Open the connection and keep the session going until it has been closed."""
         await self.give(Open())
         while not self._closed:
             batch = await self._transport.next(self._session.deadline)

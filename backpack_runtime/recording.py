@@ -12,15 +12,15 @@ from random import Random
 import msgspec
 from msgspec import Raw, Struct, field
 
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import InvalidStream
 from backpack_proto.exchange import THROWAWAY_SECRET
 from backpack_proto.inputs import Connected, Open, Subscribe, TextReceived
-from backpack_proto.keys import Credentials
 from backpack_proto.machine import Now
-from backpack_proto.payloads import Event
 from backpack_proto.session import Session
-from backpack_proto.signing import Signer
-from backpack_proto.streams import parse_stream
+from backpack_proto.streams.names import parse_stream
+from backpack_proto.streams.payloads import Event
 
 __all__ = ["Replay", "frames"]
 

@@ -16,7 +16,9 @@ from msgspec.structs import fields, replace
 
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import Argument, Arguments
-from backpack_proto.results import (
+from backpack_proto.rest.markets import Markets
+from backpack_proto.rest.results.account import Balance, Position
+from backpack_proto.rest.results.market_data import (
     DepthSnapshot,
     FundingRateRow,
     KlineRow,
@@ -27,9 +29,7 @@ from backpack_proto.results import (
     TickerRow,
     TradeRow,
 )
-from backpack_proto.results_account import Balance, Position
-from backpack_proto.results_orders import Fill, Order, OrderRefused
-from backpack_proto.symbols import Markets
+from backpack_proto.rest.results.orders import Fill, Order, OrderRefused
 
 __all__ = ["Amount", "NewOrder", "OrderType", "Pages", "RestMethods", "Side", "TimeInForce"]
 

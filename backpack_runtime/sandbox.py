@@ -35,8 +35,8 @@ from backpack_proto.exchange import (
 from backpack_proto.inputs import PongReceived as PongSeen
 from backpack_proto.inputs import TimerFired
 
-from . import framing_server as wire
-from .outgoing import BROKEN, Outgoing
+from .framing import server as wire
+from .network.send_queue import BROKEN, Outgoing
 from .transport import system_now
 
 __all__ = ["Sandbox", "serve_sandbox"]

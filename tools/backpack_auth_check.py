@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from backpack_runtime.cli import main
+from backpack_runtime.cli.parser import main
 
 if __name__ == "__main__":
     sys.exit(main(["auth-check", *sys.argv[1:]]))

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from .account_orders import OrderState, Status
-from .accounts import DEFAULT_DEPOSITS, Account, AccountBalance, AccountFill, AccountPosition, Fees
-from .authentication import THROWAWAY_API_KEY, THROWAWAY_SECRET
+from .account.accounts import DEFAULT_DEPOSITS, Account, AccountBalance, AccountFill, AccountPosition, Fees
+from .account.orders import OrderState, Status
 from .exchange import Exchange
 from .faults import Fault, Faults, RateLimits
-from .listings import LISTINGS, Listing
-from .matching import MatchingEngine
+from .market.listings import LISTINGS, Listing
+from .market.matching import MatchingEngine
+from .market.orders import Change, Fill, Outcome, Refusal, RestingOrder, SelfTrade, Side, TimeInForce
 from .messages import (
     AbandonRequest,
     CloseConnection,
@@ -26,7 +26,7 @@ from .messages import (
     SocketClosed,
     SocketOpened,
 )
-from .orders import Change, Fill, Outcome, Refusal, RestingOrder, SelfTrade, Side, TimeInForce
+from .rest.authentication import THROWAWAY_API_KEY, THROWAWAY_SECRET
 
 __all__ = [
     "DEFAULT_DEPOSITS",

@@ -25,21 +25,21 @@ from backpack_proto.errors import LocalProtocolError, UnknownSymbol
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, earliest
 
-from .accounts import DEFAULT_DEPOSITS, Account, Fees
-from .audience import Audience, existing_streams
-from .authentication import THROWAWAY_API_KEY, Authentication
+from .account.accounts import DEFAULT_DEPOSITS, Account, Fees
+from .account.order_entry import OrderEntry
 from .faults import Faults, RateLimits
-from .gateway import Gateway
-from .listings import LISTINGS, Listing
-from .market import FUNDING_INTERVAL_US, Market
+from .market.listings import LISTINGS, Listing
+from .market.market import FUNDING_INTERVAL_US, Market
+from .market.orders import Outcome, Side
 from .messages import ExchangeInput, ExchangeOutput, RequestReceived, SendFrame
-from .order_entry import OrderEntry
-from .orders import Outcome, Side
-from .private_routes import PrivateRoutes
-from .private_streams import PrivateStreams
-from .publication import TURN_MS, Publication
-from .routes import Routes
-from .sockets import Sockets
+from .rest.authentication import THROWAWAY_API_KEY, Authentication
+from .rest.gateway import Gateway
+from .rest.private_routes import PrivateRoutes
+from .rest.public_routes import Routes
+from .stream.audience import Audience, existing_streams
+from .stream.private_streams import PrivateStreams
+from .stream.publication import TURN_MS, Publication
+from .stream.sockets import Sockets
 
 __all__ = ["Exchange"]
 

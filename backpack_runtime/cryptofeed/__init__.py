@@ -15,12 +15,12 @@ except ImportError as error:
     ) from error
 
 from .auth import BackpackAuthHelper
-from .ccxt_feed import CcxtBackpackFeed
-from .config import BackpackAuthSettings, BackpackConfig
+from .ccxt.feed import CcxtBackpackFeed
+from .config.model import BackpackAuthSettings, BackpackConfig
 from .errors import BackpackAuthError, BackpackRestError, BackpackWebsocketError
-from .feed import BackpackFeed
 from .health import BackpackHealthReport
-from .records import Balance, Fill, OrderInfo, Position
+from .native.feed import BackpackFeed
+from .native.records import Balance, Fill, OrderInfo, Position
 from .registration import is_backpack_native_enabled, register
 
 __all__ = [

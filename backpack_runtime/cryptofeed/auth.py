@@ -9,12 +9,12 @@ from decimal import Decimal
 from typing import Any, NoReturn, cast, final
 from urllib.parse import parse_qsl
 
-from backpack_proto.endpoints import find_endpoint
+from backpack_proto.auth.signing import Parameters, Scheme
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.outputs import HttpRequest
-from backpack_proto.signing import Parameters, Scheme
+from backpack_proto.rest.endpoints.table import find_endpoint
 
-from .config import BackpackConfig
+from .config.model import BackpackConfig
 from .errors import BackpackAuthError
 
 __all__ = ["BackpackAuthHelper"]

@@ -21,7 +21,7 @@ from cryptofeed.defines import (
     TRADES,
 )
 
-from backpack_proto.streams import KLINE_INTERVALS, Channel
+from backpack_proto.streams.names import KLINE_INTERVALS, Channel
 
 __all__ = [
     "BALANCES",

@@ -8,7 +8,7 @@ from typing import Any
 
 from backpack_proto.metrics import Health, MetricsSnapshot
 
-from .deliveries import Tallies
+from .native.deliveries import Tallies
 
 __all__ = ["BackpackHealthReport", "metrics_of", "report_of"]
 

@@ -20,8 +20,8 @@ from cryptofeed.exceptions import UnsupportedSymbol
 
 from backpack_proto.errors import LocalProtocolError
 
-from .ccxt_feed import CcxtBackpackFeed
-from .feed import BackpackFeed
+from .ccxt.feed import CcxtBackpackFeed
+from .native.feed import BackpackFeed
 
 __all__ = ["FeedRecord", "Parity", "compare", "run_feeds", "watch_both"]
 

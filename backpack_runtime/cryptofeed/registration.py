@@ -8,9 +8,9 @@ from typing import Any
 from cryptofeed import defines
 from cryptofeed.exchanges import EXCHANGE_MAP
 
-from .ccxt_feed import CcxtBackpackFeed
-from .feed import BackpackFeed
+from .ccxt.feed import CcxtBackpackFeed
 from .logs import LOG
+from .native.feed import BackpackFeed
 
 __all__ = ["EXCHANGE_ID", "NATIVE_VARIABLE", "is_backpack_native_enabled", "register"]
 

@@ -26,7 +26,7 @@ def transport_of(runtime: str) -> type[SocketTransport[Any]]:
         return AnyioTransport
     if runtime == "aiohttp":
         try:
-            from .aiohttp import AiohttpTransport  # noqa: PLC0415 - an extra, which need not be installed
+            from .aiohttp.transport import AiohttpTransport  # noqa: PLC0415 - an extra, which need not be installed
         except ImportError as missing:
             raise LocalProtocolError(str(missing)) from None
         return AiohttpTransport

@@ -12,13 +12,13 @@ from anyio.abc import ByteStream, SocketAttribute
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import Connected, ConnectFailed, Disconnected, Fact, RequestFailed
 from backpack_proto.outputs import HttpRequest, SendRequest
-from backpack_runtime.addresses import Address, Addresses
-from backpack_runtime.dialing import ANYIO_STREAMS, describe, dial
-from backpack_runtime.framing import HttpFraming, HttpResponse, Sendable, WebsocketFraming
-from backpack_runtime.outgoing import BROKEN, Outgoing
-from backpack_runtime.proxies import log_proxy_use
-from backpack_runtime.proxy import Proxy, ProxyError
-from backpack_runtime.tls import TlsStream
+from backpack_runtime.framing.client import HttpFraming, HttpResponse, Sendable, WebsocketFraming
+from backpack_runtime.network.addresses import Address, Addresses
+from backpack_runtime.network.dialing import ANYIO_STREAMS, describe, dial
+from backpack_runtime.network.proxy import Proxy, ProxyError
+from backpack_runtime.network.proxy_settings import log_proxy_use
+from backpack_runtime.network.send_queue import BROKEN, Outgoing
+from backpack_runtime.network.tls import TlsStream
 
 from .base import ABNORMAL_CLOSURE, FLUSH_SECONDS, FRESH_SECONDS, Progress, Socket, SocketTransport, answered, not_sent
 
@@ -35,7 +35,7 @@ class _Socket(Socket):
         self.outgoing = Outgoing()
 
     def send(self, action: Sendable) -> None:
-        # The link may have ended meanwhile; the fact that says so is on its way.
+        # The connection may have ended meanwhile; the fact that says so is on its way.
         if self.framing is not None:
             self.outgoing.write(self.framing.send(action))
 
@@ -192,7 +192,7 @@ class AnyioTransport(SocketTransport[_Socket]):
         if proxy is None:
             return await anyio.connect_tcp(address.host, address.port)
         log_proxy_use(kind, proxy)
-        patience = self._addresses.proxies.patience(proxy)
+        patience = self._addresses.proxies.timeout_of(proxy)
         return await dial(
             address.host, address.port, proxy, patience, proxy_tls=self._addresses.ssl_context, streams=ANYIO_STREAMS
         )

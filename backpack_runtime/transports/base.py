@@ -33,9 +33,9 @@ from backpack_proto.outputs import (
     SendRequest,
     SendText,
 )
-from backpack_runtime.addresses import Addresses
-from backpack_runtime.framing import HttpResponse, Sendable
-from backpack_runtime.proxy import Proxy, ProxyError, ProxyTimeout
+from backpack_runtime.framing.client import HttpResponse, Sendable
+from backpack_runtime.network.addresses import Addresses
+from backpack_runtime.network.proxy import Proxy, ProxyError, ProxyTimeout
 from backpack_runtime.transport import Inbox, system_now
 
 __all__ = [

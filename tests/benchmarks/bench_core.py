@@ -19,14 +19,14 @@ from statistics import median
 from time import process_time_ns
 from typing import Any
 
+from backpack_proto.book.sequencer import BookSequencer, SnapshotArrived, StreamRequested
 from backpack_proto.exchange import Exchange, FrameReceived, RequestReceived, Respond, SendFrame, SocketOpened
 from backpack_proto.inputs import Connected, Open, ResponseReceived, Subscribe, TextReceived, TimerFired
 from backpack_proto.machine import Now
 from backpack_proto.outputs import BookChanged, SendRequest
-from backpack_proto.payloads import Depth
-from backpack_proto.sequencer import BookSequencer, SnapshotArrived, StreamRequested
 from backpack_proto.session import Session
-from backpack_proto.wire import Frame, decode, subscribe_text
+from backpack_proto.streams.frames import Frame, decode, subscribe_text
+from backpack_proto.streams.payloads import Depth
 
 SYMBOL = "SOL_USDC"
 STREAM = f"depth.{SYMBOL}"

@@ -31,7 +31,7 @@ from typing import Any
 from backpack_proto.exchange import Exchange, FrameReceived, RequestReceived, Respond, SendFrame, SocketOpened
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
-from backpack_proto.wire import subscribe_text
+from backpack_proto.streams.frames import subscribe_text
 
 SYMBOL = "SOL_USDC"
 NAME = "SOL-USDC"

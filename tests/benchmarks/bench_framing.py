@@ -17,8 +17,8 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
 from backpack_proto.inputs import TextReceived
-from backpack_runtime.framing import WebsocketFraming
-from backpack_runtime.framing_server import ServerFraming
+from backpack_runtime.framing.client import WebsocketFraming
+from backpack_runtime.framing.server import ServerFraming
 
 READ_BYTES = 64 * 1024
 

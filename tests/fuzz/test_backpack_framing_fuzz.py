@@ -31,8 +31,8 @@ from backpack_proto.inputs import (
     TextReceived,
 )
 from backpack_proto.outputs import CloseSocket, HttpRequest, SendPing, SendPong, SendText
-from backpack_runtime.framing import HttpFraming, HttpResponse, Sendable, WebsocketFraming
-from backpack_runtime.framing_server import (
+from backpack_runtime.framing.client import HttpFraming, HttpResponse, Sendable, WebsocketFraming
+from backpack_runtime.framing.server import (
     MessageReceived,
     PeerClosed,
     RequestReceived,

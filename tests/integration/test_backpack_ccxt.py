@@ -28,7 +28,7 @@ PERPETUAL = "BTC/USDC:USDC"
 def sandbox() -> Iterator[dict[str, Any]]:
     """A sandbox in a process of its own; plain, for ccxt has no way to trust another authority for websockets alone."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "backpack_runtime.cli", "sandbox", "--seed", "5", "--speed", "3"],
+        [sys.executable, "-m", "backpack_runtime.cli.parser", "sandbox", "--seed", "5", "--speed", "3"],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},

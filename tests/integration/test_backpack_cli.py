@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 PATIENCE_SECONDS = 20
-COMMAND = (sys.executable, "-W", "error", "-m", "backpack_runtime.cli")
+COMMAND = (sys.executable, "-W", "error", "-m", "backpack_runtime.cli.parser")
 FRAME = b'{"data":{"e":"depth","E":5,"T":4,"s":"SOL_USDC","U":1,"u":2,"b":[["1","2"]],"a":[]},"stream":"depth.SOL_USDC"}\n'
 
 both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -143,7 +143,7 @@ def test_watch_as_json_until_ctrl_c(exchange: list[str], backend: str) -> None:
         assert program.errors == ""
     events = events_of(program.output)
     assert all(list(event)[:3] == ["event", "symbol", "engine_us"] for event in events)
-    assert events[0]["event"] == "link_up"
+    assert events[0]["event"] == "connection_up"
     last: dict[str, int] = {}
     for event in events:
         if event["event"] in {"book_synced", "book_changed"}:
@@ -229,7 +229,7 @@ def test_the_view_on_a_terminal_goes_stale_with_the_exchange_and_leaves_no_trace
 def test_tls_by_a_throwaway_authority() -> None:
     with a_sandbox("--tls") as (_, where):
         with running("watch", *where, "--json") as program:
-            assert program.line()["event"] == "link_up"
+            assert program.line()["event"] == "connection_up"
         with running("watch", *where[:-2]) as program:
             assert program.end() == 1
             assert program.errors.startswith(f"backpack-feed: {where[1]} cannot be used: ")
@@ -251,7 +251,7 @@ def test_an_exchange_that_is_not_there_costs_one_line() -> None:
 
 
 def test_trio_is_asked_for_and_not_there() -> None:
-    without = "import sys; sys.modules['trio'] = None; from backpack_runtime.cli import main; sys.exit(main())"
+    without = "import sys; sys.modules['trio'] = None; from backpack_runtime.cli.parser import main; sys.exit(main())"
     with running("watch", "--backend", "trio", prefix=(sys.executable, "-c", without)) as program:
         assert program.end() == 2
         assert "trio is not installed" in program.errors
@@ -269,10 +269,10 @@ def test_an_address_that_is_taken_costs_one_line() -> None:
 
 
 def test_a_full_disk_and_no_output_at_all() -> None:
-    with running(prefix=("sh", "-c", f'"{sys.executable}" -m backpack_runtime.cli sandbox > /dev/full')) as program:
+    with running(prefix=("sh", "-c", f'"{sys.executable}" -m backpack_runtime.cli.parser sandbox > /dev/full')) as program:
         assert program.end() == 1
         assert program.errors == "backpack-feed: [Errno 28] No space left on device\n"
-    with running(prefix=("sh", "-c", f'"{sys.executable}" -m backpack_runtime.cli sandbox >&-')) as program:
+    with running(prefix=("sh", "-c", f'"{sys.executable}" -m backpack_runtime.cli.parser sandbox >&-')) as program:
         assert program.end() == 1
         assert program.errors == "backpack-feed: there is no standard output\n"
 

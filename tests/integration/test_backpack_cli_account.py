@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = (sys.executable, "-W", "error", "-m", "backpack_runtime.cli", "account")
+COMMAND = (sys.executable, "-W", "error", "-m", "backpack_runtime.cli.parser", "account")
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 30
 

@@ -18,11 +18,11 @@ from backpack_proto.outputs import (
     BookDesynced,
     BookSynced,
     BookVerified,
+    ConnectionDown,
     FrameDropped,
-    LinkDown,
     PeerSilent,
 )
-from backpack_proto.payloads import BookTicker, Event, Kline, Ticker, Trade
+from backpack_proto.streams.payloads import BookTicker, Event, Kline, Ticker, Trade
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 
@@ -145,7 +145,7 @@ async def test_a_killed_server_is_found_again(runtime: str, *, compression: bool
     ):
         await until(client, a(BookChanged))
         sandbox.drop_connections()
-        events = await until(client, a(LinkDown))
+        events = await until(client, a(ConnectionDown))
         assert any(isinstance(event, BookDesynced) for event in events) or not client.book("SOL_USDC").live
         assert status_of(client) is Status.DOWN
         await until(client, a(BookSynced))
@@ -164,7 +164,7 @@ async def test_a_server_that_accepts_and_closes_at_once_is_not_hammered() -> Non
         downs = 0
         with anyio.move_on_after(3):
             async for event in client:
-                downs += isinstance(event, LinkDown)
+                downs += isinstance(event, ConnectionDown)
         assert 1 <= downs <= 12
         assert sandbox.connections - before <= 40
         sandbox.refusing = False
@@ -175,11 +175,11 @@ async def test_a_server_that_accepts_and_closes_at_once_is_not_hammered() -> Non
 async def test_a_mute_server_is_given_up_and_found_again(runtime: str) -> None:
     async with (
         serve_sandbox() as sandbox,
-        a_client(sandbox, "SOL_USDC", silence_us=300_000, patience_us=300_000, runtime=runtime_of(runtime)) as client,
+        a_client(sandbox, "SOL_USDC", silence_us=300_000, ping_timeout_us=300_000, runtime=runtime_of(runtime)) as client,
     ):
         await until(client, a(BookChanged))
         sandbox.mute = True
-        events = await until(client, a(LinkDown))
+        events = await until(client, a(ConnectionDown))
         assert any(isinstance(event, PeerSilent) for event in events)
         assert not client.book("SOL_USDC").live
         sandbox.mute = False
@@ -201,12 +201,12 @@ async def test_garbage_is_reported_and_the_book_stays_right() -> None:
 
 
 @in_every_runtime
-async def test_a_broken_websocket_frame_costs_the_link_only(runtime: str) -> None:
+async def test_a_broken_websocket_frame_costs_the_connection_only(runtime: str) -> None:
     async with serve_sandbox() as sandbox, a_client(sandbox, "SOL_USDC", runtime=runtime_of(runtime)) as client:
         await until(client, a(BookChanged))
         sandbox.inject(b"\xff\xff\xff\xff\xff\xff", raw=True)
-        down = (await until(client, a(LinkDown)))[-1]
-        assert isinstance(down, LinkDown)
+        down = (await until(client, a(ConnectionDown)))[-1]
+        assert isinstance(down, ConnectionDown)
         assert down.code == 1002
         await until(client, a(BookSynced))
 
@@ -348,8 +348,8 @@ async def test_redirects_of_the_handshake_are_a_failure_with_the_status(runtime:
         async with BackpackClient(
             rest_url=f"http://127.0.0.1:{port}", ws_url=f"ws://127.0.0.1:{port}", runtime=runtime_of(runtime)
         ) as client:
-            down = (await until(client, a(LinkDown)))[-1]
-            assert isinstance(down, LinkDown)
+            down = (await until(client, a(ConnectionDown)))[-1]
+            assert isinstance(down, ConnectionDown)
             assert "302" in down.reason
             assert down.code is None
         tasks.cancel_scope.cancel()

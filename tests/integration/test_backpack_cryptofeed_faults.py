@@ -21,12 +21,13 @@ pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
 from cryptofeed import FeedHandler
 from cryptofeed.symbols import Symbols
 
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import THROWAWAY_SECRET, CloseConnection, Fault, RequestReceived, SendFrame, SocketOpened
-from backpack_proto.keys import Credentials
-from backpack_proto.signing import Signer
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.cryptofeed import BackpackFeed, market_loading
-from backpack_runtime.cryptofeed import feed as feed_module
+from backpack_runtime.cryptofeed import BackpackFeed
+from backpack_runtime.cryptofeed.markets import loading as market_loading
+from backpack_runtime.cryptofeed.native import feed as feed_module
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 
 pytestmark = pytest.mark.anyio
@@ -201,7 +202,7 @@ async def test_a_connection_that_ends_is_replaced_by_one(
             program.sandbox.drop_connections()
         else:
             program.sandbox.inject(close_frame(code), raw=True)
-        await program.until(lambda: "the link is down" in program.reasons)
+        await program.until(lambda: "the connection is down" in program.reasons)
         await program.until(lambda: program.counters["ws_reconnects"] == 1)
         await program.until_well("l2_book", "trades")
         assert program.watch.sockets == 2
@@ -248,13 +249,13 @@ async def test_a_mute_exchange_is_given_up(programs: Programs, caplog: pytest.Lo
         if from_birth:
             program.watch.when_opened = lambda: setattr(program.sandbox, "mute", True)
 
-    async with programs(before=gag, silence_seconds=0.4, patience_seconds=0.4) as program:
+    async with programs(before=gag, silence_seconds=0.4, ping_timeout_seconds=0.4) as program:
         if not from_birth:
             await program.until_well("l2_book")
             program.sandbox.mute = True
         await program.until(lambda: program.counters["ws_errors"] > 0)
         assert not program.feed.health().healthy
-        assert "the link is down: nothing heard for" in program.reasons
+        assert "the connection is down: nothing heard for" in program.reasons
         assert program.watch.sockets == 1
         program.watch.when_opened = bool
         program.sandbox.mute = False
@@ -469,7 +470,7 @@ async def test_a_callback_that_takes_its_time_is_waited_for(programs: Programs, 
             slept.append(2)
             await asyncio.sleep(2)
 
-    async with programs(callbacks={"trades": sleeps}, silence_seconds=0.4, patience_seconds=0.4) as program:
+    async with programs(callbacks={"trades": sleeps}, silence_seconds=0.4, ping_timeout_seconds=0.4) as program:
         await program.until(lambda: slept)
         await asyncio.sleep(2.2)
         await program.until_well("l2_book")
@@ -514,7 +515,7 @@ async def test_a_quiet_private_feed_is_left_alone(programs: Programs) -> None:
         [],
         secret=THROWAWAY_SECRET,
         silence_seconds=0.3,
-        patience_seconds=0.3,
+        ping_timeout_seconds=0.3,
     ) as program:
         await program.until(lambda: program.got["balances"])
         await asyncio.sleep(2)

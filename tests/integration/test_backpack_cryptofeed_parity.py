@@ -16,7 +16,7 @@ pytest.importorskip("ccxt", reason="ccxt is not installed")
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "backpack_runtime.cli", "parity", *arguments],
+        [sys.executable, "-m", "backpack_runtime.cli.parser", "parity", *arguments],
         env={**os.environ, "XDG_CACHE_HOME": str(folder), "COLUMNS": "100"},
         cwd=folder,
         capture_output=True,

@@ -18,7 +18,8 @@ pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
 from cryptofeed import FeedHandler
 from cryptofeed.symbols import Symbols
 
-from backpack_runtime.cryptofeed import BackpackFeed, market_loading
+from backpack_runtime.cryptofeed import BackpackFeed
+from backpack_runtime.cryptofeed.markets import loading as market_loading
 from proxy_matrix import Remote, serve_elsewhere
 from proxy_programs import PASSWORD, PROGRAMS, RunningProxy, missing, run_proxy
 

@@ -22,6 +22,8 @@ from cryptofeed.connection import Connection
 from cryptofeed.feed import Feed
 from cryptofeed.symbols import Symbols
 
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import (
     THROWAWAY_API_KEY,
     THROWAWAY_SECRET,
@@ -33,13 +35,12 @@ from backpack_proto.exchange import (
     SocketOpened,
 )
 from backpack_proto.inputs import TimerFired
-from backpack_proto.keys import Credentials
 from backpack_proto.machine import Now
-from backpack_proto.signing import Signer
-from backpack_proto.wire import subscribe_text
+from backpack_proto.streams.frames import subscribe_text
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed, market_loading, register
+from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed, register
 from backpack_runtime.cryptofeed.local_sandbox import LocalSandbox
+from backpack_runtime.cryptofeed.markets import loading as market_loading
 from cryptofeed_programs import running
 
 SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]

@@ -24,9 +24,9 @@ from cryptofeed.backends.backend import BackendCallback
 from cryptofeed.backends.redis import BookStream, RedisStreamCallback, TradeStream
 from cryptofeed.symbols import Symbols
 
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import THROWAWAY_API_KEY, THROWAWAY_SECRET
-from backpack_proto.keys import Credentials
-from backpack_proto.signing import Signer
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed
 from backpack_runtime.cryptofeed.local_sandbox import LocalSandbox

@@ -51,7 +51,7 @@ def test_every_example_for_cryptofeed_runs_to_its_end_and_prints_something(block
     assert done.stdout.strip()
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def test_connections_between_documents_lead_somewhere() -> None:
     missing = [
         f"{path.name}: {target}"
         for path in DOCUMENTS

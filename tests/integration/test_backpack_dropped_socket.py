@@ -11,9 +11,9 @@ import pytest
 
 from backpack_proto.inputs import ConnectFailed, ReadingPaused
 from backpack_proto.outputs import DropSocket, OpenSocket
-from backpack_runtime.addresses import Addresses
+from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.transport import Inbox
-from backpack_runtime.transports.aiohttp import AiohttpTransport
+from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
 from backpack_runtime.transports.anyio import AnyioTransport
 from proxy_matrix import RUNTIMES, serve_elsewhere
 

@@ -19,13 +19,14 @@ from cryptofeed import FeedHandler
 from cryptofeed.exchanges import EXCHANGE_MAP
 from cryptofeed.symbols import Symbols
 
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import Outcome, Side
-from backpack_proto.exchange.listings import to_decimal
-from backpack_proto.keys import Credentials
-from backpack_proto.signing import Signer
+from backpack_proto.exchange.market.listings import to_decimal
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed, market_loading, register
-from backpack_runtime.cryptofeed.markets import symbols_of
+from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed, register
+from backpack_runtime.cryptofeed.markets import loading as market_loading
+from backpack_runtime.cryptofeed.markets.symbols import symbols_of
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 
 pytestmark = pytest.mark.anyio

@@ -12,17 +12,25 @@ import anyio.lowlevel
 import pytest
 from msgspec.structs import replace
 
-from backpack_proto.endpoints import Endpoint
+from backpack_proto.account.values import (
+    AccountStale,
+    AccountSynced,
+    BalanceChanged,
+    Filled,
+    OrderChanged,
+    Origin,
+    PositionChanged,
+)
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, OutcomeUnknown, UnknownSymbol
 from backpack_proto.exchange import Fault
-from backpack_proto.holdings import AccountStale, AccountSynced, BalanceChanged, Filled, OrderChanged, Origin, PositionChanged
 from backpack_proto.inputs import Arguments
-from backpack_proto.keys import Credentials
 from backpack_proto.outputs import StreamsRefused
-from backpack_proto.payloads import Event, OrderUpdate, PositionUpdate
-from backpack_proto.rest import parse_response
-from backpack_proto.results_orders import Order, OrderRefused
-from backpack_proto.signing import Signer
+from backpack_proto.rest.codec import parse_response
+from backpack_proto.rest.endpoints.table import Endpoint
+from backpack_proto.rest.results.orders import Order, OrderRefused
+from backpack_proto.streams.payloads import Event, OrderUpdate, PositionUpdate
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.rest_methods import NewOrder
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
@@ -263,7 +271,7 @@ async def test_a_call_that_a_bug_leaves_behind_is_unknown_if_it_changes_somethin
 
     with pytest.raises(ExceptionGroup) as caught:
         async with serve_sandbox(speed=0.2) as sandbox, anyio.create_task_group() as tasks, a_trader(sandbox) as client:
-            monkeypatch.setattr("backpack_proto.requests.parse_response", bug)
+            monkeypatch.setattr("backpack_proto.rest.requests.parse_response", bug)
             tasks.start_soon(place, client)
             async for _ in client:
                 pass

@@ -27,13 +27,12 @@ from backpack_proto.inputs import (
     ResponseReceived,
     TextReceived,
 )
-from backpack_proto.outputs import DropSocket, HttpRequest, LinkDown, OpenSocket, SendRequest, SendText
-from backpack_proto.wire import subscribe_text
-from backpack_runtime.addresses import Addresses
+from backpack_proto.outputs import ConnectionDown, DropSocket, HttpRequest, OpenSocket, SendRequest, SendText
+from backpack_proto.streams.frames import subscribe_text
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.dialing import ANYIO_STREAMS, dial
-from backpack_runtime.outgoing import BROKEN
-from backpack_runtime.proxies import (
+from backpack_runtime.network.addresses import Addresses
+from backpack_runtime.network.dialing import ANYIO_STREAMS, dial
+from backpack_runtime.network.proxy_settings import (
     Proxies,
     Proxy,
     ProxyAuthFailed,
@@ -42,9 +41,10 @@ from backpack_runtime.proxies import (
     ProxyTimeout,
     ProxyUnreachableTarget,
 )
+from backpack_runtime.network.send_queue import BROKEN
 from backpack_runtime.sandbox import serve_sandbox
 from backpack_runtime.transport import Transport
-from backpack_runtime.transports.aiohttp import AiohttpTransport
+from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
 from backpack_runtime.transports.anyio import AnyioTransport
 
 pytestmark = pytest.mark.anyio
@@ -500,7 +500,7 @@ async def test_rest_and_websocket_take_a_way_each_and_the_log_names_it_once_a_co
     runtime: Runtime,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, logger="backpack_runtime.proxies")
+    caplog.set_level(logging.INFO, logger="backpack_runtime.network.proxy_settings")
     async with serve_sandbox() as sandbox, listening(carry_http) as http, listening(carry_socks5) as socks:
         proxies = Proxies.of({"http": f"http://user:canary@127.0.0.1:{http}", "websocket": f"socks5h://127.0.0.1:{socks}"})
         async with runtime.transport(Addresses(sandbox.rest_url, sandbox.ws_url, proxies=proxies)) as transport:
@@ -582,14 +582,14 @@ async def test_a_client_goes_on_trying_and_counts_what_fails_at_the_proxy(runtim
             with anyio.fail_after(PATIENCE_SECONDS):
                 refusing = True
                 sandbox.drop_connections()
-                downs = [event async for event in _some(client, LinkDown, 2)]
-            assert isinstance(downs[1], LinkDown)
+                downs = [event async for event in _some(client, ConnectionDown, 2)]
+            assert isinstance(downs[1], ConnectionDown)
             assert isinstance(downs[1].error, ProxyRefused)
             assert client.metrics.proxy_failures >= 1
             assert any(f"proxy http://127.0.0.1:{port} " in reason for reason in client.health.reasons)
 
 
-async def _some(client: BackpackClient, kind: type[LinkDown], count: int) -> AsyncIterator[LinkDown]:
+async def _some(client: BackpackClient, kind: type[ConnectionDown], count: int) -> AsyncIterator[ConnectionDown]:
     async for event in client:
         if isinstance(event, kind):
             yield event

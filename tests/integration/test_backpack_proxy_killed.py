@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from backpack_proto.metrics import Status
-from backpack_proto.outputs import BookChanged, BookSynced, BookVerified, LinkDown, LinkUp
-from backpack_proto.payloads import Event
+from backpack_proto.outputs import BookChanged, BookSynced, BookVerified, ConnectionDown, ConnectionUp
+from backpack_proto.streams.payloads import Event
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.proxies import ProxyRefused
+from backpack_runtime.network.proxy_settings import ProxyRefused
 from proxy_matrix import RUNTIMES, Remote, serve_elsewhere
 from proxy_programs import PROGRAMS, RunningProxy, missing, run_proxy
 
@@ -67,20 +67,20 @@ async def session(runtime: str, proxy: RunningProxy, remote: Remote) -> None:
         await until(client, a(BookVerified))
 
         proxy.kill()
-        lost = await until(client, a(LinkDown))
-        assert isinstance(lost, LinkDown)
+        lost = await until(client, a(ConnectionDown))
+        assert isinstance(lost, ConnectionDown)
         assert f"proxy {url}" in lost.reason
         assert lost.retry_us > 0
         assert not client.book(SYMBOL).live
         assert client.health.status is Status.DOWN
-        refused = await until(client, a(LinkDown))
-        assert isinstance(refused, LinkDown)
+        refused = await until(client, a(ConnectionDown))
+        assert isinstance(refused, ConnectionDown)
         assert refused.error == ProxyRefused(url, "refused the connection")
         assert refused.retry_us > 0
         assert client.metrics.proxy_failures > 0
 
         proxy.start()
-        await until(client, a(LinkUp))
+        await until(client, a(ConnectionUp))
         await until(client, a(BookSynced))
         await until(client, a(BookVerified))
         assert client.metrics.ws_reconnects == 1
@@ -103,6 +103,6 @@ async def up_to_date(client: BackpackClient, remote: Remote) -> None:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("proxy", PROXIES, indirect=True)
-def test_a_killed_proxy_costs_the_link_and_no_more(proxy: RunningProxy, runtime: str, remote: Remote) -> None:
+def test_a_killed_proxy_costs_the_connection_and_no_more(proxy: RunningProxy, runtime: str, remote: Remote) -> None:
     name, backend = RUNTIMES[runtime]
     anyio.run(session, name, proxy, remote, backend=backend)

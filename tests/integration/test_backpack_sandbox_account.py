@@ -6,9 +6,9 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import signed_headers, signing_string
 from backpack_proto.exchange import Fault
-from backpack_proto.keys import Credentials
-from backpack_proto.signing import signed_headers, signing_string
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from backpack_runtime.transport import system_now
 

@@ -24,20 +24,20 @@ import pytest
 from nacl import bindings
 from nacl.signing import SigningKey
 
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Scheme, Signer
 from backpack_proto.errors import BackpackError
 from backpack_proto.exchange import LISTINGS, Exchange
 from backpack_proto.inputs import Argument, Call, FollowAccount, Given, Open, Subscribe
-from backpack_proto.keys import Credentials
 from backpack_proto.machine import Now
 from backpack_proto.outputs import HttpRequest, Output, SendRequest, SendText
 from backpack_proto.session import Session
-from backpack_proto.signing import Scheme, Signer
-from backpack_proto.simulation import Simulation
-from backpack_proto.testing import freeze
-from backpack_runtime.cli import main
+from backpack_proto.testing.laws import freeze
+from backpack_proto.testing.simulation import Simulation
+from backpack_runtime.cli.events import json_lines, text_line
+from backpack_runtime.cli.parser import main
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.key_sources import ENVIRONMENT
-from backpack_runtime.presentation.events import json_lines, text_line
 from backpack_runtime.recording import Replay
 from backpack_runtime.sandbox import serve_sandbox
 
@@ -381,7 +381,17 @@ async def test_the_real_client_and_the_command_line(seen: Seen, monkeypatch: pyt
         seen.add("events", repr(events))
         seen.add("events as JSON", json_lines(events))
         recording += [json_lines([event]) for event in events]
-        command = [sys.executable, "-m", "backpack_runtime.cli", "account", "-vv", "--seconds", "4", "--backend", anyio_backend]
+        command = [
+            sys.executable,
+            "-m",
+            "backpack_runtime.cli.parser",
+            "account",
+            "-vv",
+            "--seconds",
+            "4",
+            "--backend",
+            anyio_backend,
+        ]
         urls = ["--rest-url", sandbox.rest_url, "--ws-url", sandbox.ws_url]
         for mode in ([], ["--json"]):
             environment = os.environ | {"BACKPACK_PRIVATE_KEY": PRIVATE_KEY, "BACKPACK_API_KEY": PUBLIC_KEY}

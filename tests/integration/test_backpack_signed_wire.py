@@ -13,13 +13,13 @@ import pytest
 from anyio import TypedAttributeProvider
 from anyio.abc import ByteStream, SocketAttribute
 
+from backpack_proto.auth.keys import Credentials, verify_signature
+from backpack_proto.auth.signing import MAX_WINDOW_MS, Signer
 from backpack_proto.inputs import ResponseReceived
-from backpack_proto.keys import Credentials, verify_signature
 from backpack_proto.machine import Now
 from backpack_proto.outputs import SendRequest
-from backpack_proto.requests import Ask, Requests
-from backpack_proto.signing import MAX_WINDOW_MS, Signer
-from backpack_runtime.addresses import Addresses
+from backpack_proto.rest.requests import Ask, Requests
+from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.transports.anyio import AnyioTransport
 
 pytestmark = pytest.mark.anyio

@@ -12,9 +12,9 @@ import pytest
 
 from backpack_proto.inputs import ConnectFailed, Fact, Given, RequestFailed
 from backpack_proto.outputs import HttpRequest, OpenSocket, SendRequest
-from backpack_runtime.addresses import Addresses
-from backpack_runtime.proxies import Proxies
-from backpack_runtime.transports.aiohttp import AiohttpTransport
+from backpack_runtime.network.addresses import Addresses
+from backpack_runtime.network.proxy_settings import Proxies
+from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
 from backpack_runtime.transports.anyio import AnyioTransport
 from proxy_matrix import RUNTIMES, TRAFFIC
 from proxy_programs import PROGRAMS, RunningProxy, missing, run_proxy

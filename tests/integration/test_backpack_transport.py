@@ -26,17 +26,17 @@ from backpack_proto.inputs import (
 )
 from backpack_proto.outputs import (
     CloseSocket,
+    ConnectionUp,
     DropSocket,
-    LinkUp,
     OpenSocket,
     SendPing,
     SendText,
 )
-from backpack_proto.wire import subscribe_text
-from backpack_runtime.addresses import Addresses
+from backpack_proto.streams.frames import subscribe_text
 from backpack_runtime.client import BackpackClient
+from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.sandbox import serve_sandbox
-from backpack_runtime.transports.aiohttp import AiohttpTransport
+from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
 from transports import MOCKS, PATIENCE_SECONDS, SOCKETS, Runtime, ToExchange, facts_until, request, to_sandbox, to_server
 
 pytestmark = pytest.mark.anyio
@@ -183,8 +183,8 @@ async def test_a_server_that_is_not_there_was_sent_nothing(runtime: Runtime) -> 
 
 async def test_an_action_that_is_none_is_a_bug(exchange: ToExchange) -> None:
     async with exchange.connect() as transport:
-        with pytest.raises(TypeError, match="LinkUp"):
-            await transport.perform(LinkUp(attempt=1))  # type: ignore[arg-type]  # that is the point
+        with pytest.raises(TypeError, match="ConnectionUp"):
+            await transport.perform(ConnectionUp(attempt=1))  # type: ignore[arg-type]  # that is the point
 
 
 WITHOUT_AIOHTTP = """
@@ -196,7 +196,7 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 try:
-    import backpack_runtime.transports.aiohttp
+    import backpack_runtime.transports.aiohttp.transport
 except ImportError as error:
     print(error)
 BackpackClient(runtime="anyio")

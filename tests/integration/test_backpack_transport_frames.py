@@ -19,7 +19,7 @@ from backpack_proto.inputs import (
     TextReceived,
 )
 from backpack_proto.outputs import CloseSocket, DropSocket, OpenSocket, SendPing, SendPong, SendText
-from backpack_runtime.frames import MAX_MESSAGE_BYTES
+from backpack_runtime.framing.frames import MAX_MESSAGE_BYTES
 from backpack_runtime.transport import Transport
 from transports import (
     PATIENCE_SECONDS,

@@ -11,9 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from backpack_proto.exchange import LISTINGS, THROWAWAY_SECRET, Exchange
-from backpack_proto.exchange.faults import Fault
-from backpack_proto.holdings import (
+from backpack_proto.account.values import (
     AccountDiverged,
     AccountStale,
     AccountSynced,
@@ -22,14 +20,16 @@ from backpack_proto.holdings import (
     Origin,
     PositionChanged,
 )
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
+from backpack_proto.exchange import LISTINGS, THROWAWAY_SECRET, Exchange
+from backpack_proto.exchange.faults import Fault
 from backpack_proto.inputs import Argument, Call, FollowAccount, Open
-from backpack_proto.keys import Credentials
 from backpack_proto.machine import Now
-from backpack_proto.outputs import CallAnswered, CallFailed, LinkUp, StreamsRefused
-from backpack_proto.payloads import Event
+from backpack_proto.outputs import CallAnswered, CallFailed, ConnectionUp, StreamsRefused
 from backpack_proto.session import Session
-from backpack_proto.signing import Signer
-from backpack_proto.simulation import Simulation
+from backpack_proto.streams.payloads import Event
+from backpack_proto.testing.simulation import Simulation
 
 START = Now(mono_us=9_000_000, unix_us=1_790_000_000_000_000)
 SECOND = 1_000_000
@@ -37,7 +37,7 @@ SYMBOLS = ("SOL_USDC", "SOL_USDC_PERP")
 
 
 class Trader:
-    """A session that follows its account while it trades, on a link that breaks."""
+    """A session that follows its account while it trades, on a connection that breaks."""
 
     def __init__(self, seed: int, *, secret: str = THROWAWAY_SECRET) -> None:
         listings = [listing for listing in LISTINGS if listing.symbol in SYMBOLS]
@@ -152,7 +152,7 @@ class Trader:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_ledger_is_the_account_though_the_link_breaks_again_and_again(seed: int) -> None:
+def test_the_ledger_is_the_account_though_the_connection_breaks_again_and_again(seed: int) -> None:
     trader = Trader(seed)
     trader.settle()
     for _ in range(6):
@@ -164,7 +164,7 @@ def test_the_ledger_is_the_account_though_the_link_breaks_again_and_again(seed: 
     assert trader.kinds["AccountSynced"] > 6
 
 
-def test_fills_that_happened_while_the_link_was_down_are_told_once_it_is_back() -> None:
+def test_fills_that_happened_while_the_connection_was_down_are_told_once_it_is_back() -> None:
     trader = Trader(7)
     trader.settle()
     bids, _, _ = trader.exchange.levels("SOL_USDC")
@@ -241,7 +241,7 @@ def test_a_quiet_account_stays_live_through_its_checks() -> None:
     assert trader.session.account.live
     assert trader.events(AccountDiverged) == []
     assert len(trader.events(AccountSynced)) == 1
-    assert len(trader.events(LinkUp)) == 1
+    assert len(trader.events(ConnectionUp)) == 1
     assert all(event.reason == "it is being read" for event in trader.events(AccountStale) if isinstance(event, AccountStale))
 
 
@@ -261,7 +261,7 @@ def test_calls_are_answered_with_typed_results() -> None:
 
 
 class AccountMachine(RuleBasedStateMachine):
-    """Orders, fills and cancels on the simulated exchange, while the link breaks at arbitrary points."""
+    """Orders, fills and cancels on the simulated exchange, while the connection breaks at arbitrary points."""
 
     @initialize(seed=st.integers(0, 1_000))
     def begin(self, seed: int) -> None:
@@ -322,7 +322,7 @@ class AccountMachine(RuleBasedStateMachine):
     def _calm_down(self) -> None:
         self.trader.simulation.refusing = False
         if self.trader.simulation.mute:
-            # What was swallowed while the exchange was mute is lost, and the link that lost it has to go.
+            # What was swallowed while the exchange was mute is lost, and the connection that lost it has to go.
             self.trader.simulation.mute = False
             self.trader.simulation.cut()
 
@@ -334,7 +334,7 @@ TestAccount.settings = settings(
 
 
 def run_for_long(order_events: int, disconnects: int) -> None:
-    """Batches of orders near the touch and away from it, cancelled again, on a link that breaks all the time."""
+    """Batches of orders near the touch and away from it, cancelled again, on a connection that breaks all the time."""
     trader = Trader(99)
     trader.settle()
     random = trader.random

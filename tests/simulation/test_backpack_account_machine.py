@@ -1,4 +1,4 @@
-"""The ledger against a model of an account whose updates are lost whenever the link is down, and whose readings come at any time."""
+"""The ledger against a model of an account whose updates are lost whenever the connection is down, and whose readings come at any time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from backpack_proto import account
-from backpack_proto.account import Account, AccountInput, AccountOutput
-from backpack_proto.holdings import (
+from backpack_proto.account import ledger as account
+from backpack_proto.account.ledger import Account, AccountInput, AccountOutput
+from backpack_proto.account.readings import (
+    AccountEnded,
+    AccountRequested,
+    BalancesRead,
+    FillsRead,
+    OpenOrdersRead,
+    OrderRead,
+    PositionsRead,
+    Read,
+    ReadAccount,
+    ReadFailed,
+)
+from backpack_proto.account.values import (
     AccountDiverged,
     AccountSynced,
     Balance,
@@ -27,7 +39,7 @@ from backpack_proto.holdings import (
 )
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
-from backpack_proto.payloads import (
+from backpack_proto.streams.payloads import (
     BalanceUpdate,
     Event,
     Identifier,
@@ -38,19 +50,7 @@ from backpack_proto.payloads import (
     PositionAdjusted,
     PositionUpdate,
 )
-from backpack_proto.readings import (
-    AccountEnded,
-    AccountRequested,
-    BalancesRead,
-    FillsRead,
-    OpenOrdersRead,
-    OrderRead,
-    PositionsRead,
-    Read,
-    ReadAccount,
-    ReadFailed,
-)
-from backpack_proto.testing import check_machine
+from backpack_proto.testing.laws import check_machine
 
 SYMBOL = "SOL_USDC_PERP"
 START = Now(5_000_000, 1_790_000_000_000_000)
@@ -239,7 +239,7 @@ class World:
         if self.up:
             self.up = self.model.listening = False
             self.model.updates.clear()
-            self.give(AccountEnded("the link is down"))
+            self.give(AccountEnded("the connection is down"))
 
     def step(self, what: str, number: int) -> None:
         self.pass_time(number * 1_000)
@@ -297,7 +297,7 @@ class World:
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fills come in many pages."""
-    monkeypatch.setattr("backpack_proto.account.PAGE", PAGE)
+    monkeypatch.setattr("backpack_proto.account.ledger.PAGE", PAGE)
 
 
 steps = st.lists(
@@ -328,7 +328,7 @@ def test_whatever_is_lost_and_whenever_it_is_read_the_ledger_is_the_account(trac
 
 
 def test_long_runs_with_many_disconnects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backpack_proto.account.PAGE", 1_000)
+    monkeypatch.setattr("backpack_proto.account.ledger.PAGE", 1_000)
     syncs = 0
     for seed in range(4):
         random = Random(seed)

@@ -9,10 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.connection import Connection, ConnectionInput, GiveUp, Heard
+from backpack_proto.connection.connection import Connection, ConnectionInput, GiveUp, Heard
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
-from backpack_proto.outputs import Closed, CloseSocket, DropSocket, LinkDown, LinkUp, OpenSocket
-from backpack_proto.testing import FakeClock
+from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket
+from backpack_proto.testing.laws import FakeClock
 
 SECOND = 1_000_000
 PROBATION_US = 10 * SECOND
@@ -39,7 +39,7 @@ class BackoffMachine(RuleBasedStateMachine):
         """Between `Open` and `Closed`."""
         self.closing = False
         self.attempts = 0
-        """Sockets opened since the link last proved itself; where somebody else opens them, the one that is awaited counts."""
+        """Sockets opened since the connection last proved itself; where somebody else opens them, the one that is awaited counts."""
         self.opened_us = 0
         self.proven = False
         self.next_attempt_us: int | None = None
@@ -66,9 +66,9 @@ class BackoffMachine(RuleBasedStateMachine):
                 case DropSocket():
                     assert self.socket is not Socket.NONE or (not self.dials and self.closing)
                     self.socket = Socket.NONE
-                case LinkUp(attempt=attempt):
+                case ConnectionUp(attempt=attempt):
                     assert attempt == self.attempts
-                case LinkDown(retry_us=retry_us):
+                case ConnectionDown(retry_us=retry_us):
                     assert self.socket is Socket.NONE
                     ceiling_us = min(30 * SECOND, SECOND * 2 ** max(self.attempts - 1, 0))
                     assert 0 < retry_us <= ceiling_us
@@ -151,7 +151,7 @@ class BackoffMachine(RuleBasedStateMachine):
 
     @invariant()
     def something_always_goes_on_until_closed(self) -> None:
-        """A link that is wanted is open, being opened, or waited for."""
+        """A connection that is wanted is open, being opened, or waited for."""
         if self.running and not self.closing and self.dials:
             assert (self.socket is not Socket.NONE) != (self.next_attempt_us is not None)
         if not self.dials:

@@ -1,4 +1,4 @@
-"""A book against a model of its market, over a link that drops, repeats and delays, with snapshots that are late, stale or missing.
+"""A book against a model of its market, over a connection that drops, repeats and delays, with snapshots that are late, stale or missing.
 
 Every state that the market ever had is kept under its engine time, which no two updates share. So whatever the sequencer calls live
 can be held against the very state that it claims to be, wherever the market has gone since. So can what a user has who applies the events
@@ -25,10 +25,7 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
-from backpack_proto.inputs import TimerFired, Verify
-from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
-from backpack_proto.payloads import BookTicker, Depth, Level
-from backpack_proto.sequencer import (
+from backpack_proto.book.sequencer import (
     BookSequencer,
     FetchSnapshot,
     SequencerInput,
@@ -38,7 +35,10 @@ from backpack_proto.sequencer import (
     StreamRequested,
     TopMatched,
 )
-from backpack_proto.testing import FakeClock, check_machine
+from backpack_proto.inputs import TimerFired, Verify
+from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
+from backpack_proto.streams.payloads import BookTicker, Depth, Level
+from backpack_proto.testing.laws import FakeClock, check_machine
 
 STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
 MS, SECOND = 1_000, 1_000_000
@@ -221,7 +221,7 @@ class BookMachine(RuleBasedStateMachine):
         self.aggregated = False
         self.limit = 1000
         self.in_force_us: int | None = None
-        """When the subscription takes effect; None without a link."""
+        """When the subscription takes effect; None without a connection."""
         self.deltas: deque[Depth] = deque()
         """On their way."""
         self.tickers: deque[BookTicker] = deque()
@@ -430,7 +430,7 @@ class BookMachine(RuleBasedStateMachine):
         self.market.start_over(self.clock.mono_us)
         self.delivered.clear()
 
-    # The link.
+    # The connection.
 
     def subscribe(self, delay_us: int) -> None:
         self.in_force_us = self.clock.mono_us + delay_us
@@ -450,7 +450,7 @@ class BookMachine(RuleBasedStateMachine):
         self.tickers.clear()
         self.delivered.clear()
         self.market.forget()
-        self.give(StreamEnded("the link is down"))
+        self.give(StreamEnded("the connection is down"))
         self.wait(down_us)
         self.subscribe(delay_us)
 
@@ -604,7 +604,7 @@ class BookMachine(RuleBasedStateMachine):
 
     @invariant()
     def something_is_always_under_way(self) -> None:
-        """With a link there is a timer: no book is ever forgotten."""
+        """With a connection there is a timer: no book is ever forgotten."""
         assert (self.sequencer.deadline is not None) == (self.in_force_us is not None)
 
     @invariant()
@@ -703,7 +703,7 @@ IDS = st.integers(0, 12)
 INPUTS: st.SearchStrategy[SequencerInput] = st.one_of(
     st.just(StreamRequested()),
     st.just(StreamRequested()),
-    st.builds(StreamEnded, st.sampled_from(["the link is down", "unsubscribed"])),
+    st.builds(StreamEnded, st.sampled_from(["the connection is down", "unsubscribed"])),
     st.just(Verify(STREAM)),
     st.builds(
         lambda first, more, bids, asks, late_us: Depth(

@@ -6,14 +6,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.heartbeat import Heard, Heartbeat, HeartbeatInput, LinkDead, LinkLost
+from backpack_proto.connection.heartbeat import Heard, Heartbeat, HeartbeatInput, LinkDead, LinkLost
 from backpack_proto.inputs import Connected, PingReceived, PongReceived, ReadingPaused, ReadingResumed, TimerFired
 from backpack_proto.outputs import PeerSilent, SendPing, SendPong
-from backpack_proto.testing import FakeClock
+from backpack_proto.testing.laws import FakeClock
 
 SECOND = 1_000_000
 SILENCE_US = 15 * SECOND
-PATIENCE_US = 10 * SECOND
+PING_TIMEOUT_US = 10 * SECOND
 PAUSED_PONG_US = 30 * SECOND
 EXCHANGE_PING_US = 60 * SECOND
 
@@ -66,7 +66,7 @@ class HeartbeatMachine(RuleBasedStateMachine):
                     assert self.reading
                     assert not self.alive, "an exchange that answers is not given up"
                     assert silent_us == self.clock.mono_us - self.heard_us
-                    assert silent_us >= SILENCE_US + PATIENCE_US
+                    assert silent_us >= SILENCE_US + PING_TIMEOUT_US
                 case LinkDead():
                     self.end()
                 case _:
@@ -84,12 +84,12 @@ class HeartbeatMachine(RuleBasedStateMachine):
         self.heard_us = self.clock.mono_us
         self.give(given)
 
-    @initialize(latency_us=st.integers(0, PATIENCE_US - 1))
+    @initialize(latency_us=st.integers(0, PING_TIMEOUT_US - 1))
     def start(self, latency_us: int) -> None:
         self.connect(latency_us)
 
     @precondition(lambda self: not self.connected)
-    @rule(latency_us=st.integers(0, PATIENCE_US - 1))
+    @rule(latency_us=st.integers(0, PING_TIMEOUT_US - 1))
     def connect(self, latency_us: int) -> None:
         self.connected = self.alive = True
         self.latency_us = latency_us
@@ -136,7 +136,7 @@ class HeartbeatMachine(RuleBasedStateMachine):
         for given in unread:
             self.give(given)
 
-    @rule(us=st.integers(0, 200 * SECOND) | st.sampled_from([0, SECOND, SILENCE_US, PATIENCE_US, PAUSED_PONG_US]))
+    @rule(us=st.integers(0, 200 * SECOND) | st.sampled_from([0, SECOND, SILENCE_US, PING_TIMEOUT_US, PAUSED_PONG_US]))
     def time_passes(self, us: int) -> None:
         self.wait(us)
 
@@ -174,7 +174,7 @@ class HeartbeatMachine(RuleBasedStateMachine):
     @invariant()
     def a_dead_link_is_given_up_in_time(self) -> None:
         if self.connected and self.reading:
-            assert self.clock.mono_us - self.heard_us < SILENCE_US + PATIENCE_US
+            assert self.clock.mono_us - self.heard_us < SILENCE_US + PING_TIMEOUT_US
 
     @invariant()
     def pongs_go_out_while_nothing_is_read(self) -> None:

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import LISTINGS, Exchange
 from backpack_proto.inputs import (
     BytesReceived,
@@ -38,7 +40,6 @@ from backpack_proto.inputs import (
     Unsubscribe,
     Verify,
 )
-from backpack_proto.keys import Credentials
 from backpack_proto.machine import Now
 from backpack_proto.metrics import Status
 from backpack_proto.outputs import (
@@ -50,11 +51,11 @@ from backpack_proto.outputs import (
     CallAnswered,
     CallFailed,
     Closed,
+    ConnectionDown,
+    ConnectionUp,
     DropSocket,
     Event,
     FrameDropped,
-    LinkDown,
-    LinkUp,
     Output,
     PeerSilent,
     SendRequest,
@@ -62,12 +63,11 @@ from backpack_proto.outputs import (
     StreamLive,
     StreamsRefused,
 )
-from backpack_proto.payloads import BookTicker, Depth, Level, Trade
 from backpack_proto.session import Session
-from backpack_proto.signing import Signer
-from backpack_proto.simulation import Simulation
-from backpack_proto.streams import streams_for
-from backpack_proto.testing import FakeClock, check_machine
+from backpack_proto.streams.names import streams_for
+from backpack_proto.streams.payloads import BookTicker, Depth, Level, Trade
+from backpack_proto.testing.laws import FakeClock, check_machine
+from backpack_proto.testing.simulation import Simulation
 
 START = Now(mono_us=77_000_000, unix_us=1_790_000_000_000_000)
 SYMBOLS = ("SOL_USDC", "AAPL.US_USDC_PERP")
@@ -201,7 +201,7 @@ def test_books_follow_the_exchange_and_are_verified() -> None:
     witness.assert_books_are_the_exchange_s()
     assert witness.compared > 1_000
     assert witness.snapshots_compared == len(SYMBOLS)
-    assert witness.events(BookDesynced, FrameDropped, LinkDown) == []
+    assert witness.events(BookDesynced, FrameDropped, ConnectionDown) == []
     against = {(event.symbol, event.against) for event in witness.events(BookVerified) if isinstance(event, BookVerified)}
     assert against == {(symbol, way) for symbol in SYMBOLS for way in ("bookTicker", "snapshot")}
     assert witness.session.health(witness.simulation.now).status is Status.HEALTHY
@@ -249,7 +249,7 @@ def test_aggregated_depth_makes_the_same_books(window: str) -> None:
     assert all(witness.session.book(symbol).live for symbol in SYMBOLS)
 
 
-def test_a_cut_link_comes_back_with_right_books() -> None:
+def test_a_cut_connection_comes_back_with_right_books() -> None:
     witness = Witness()
     assert witness.settle(5)
     witness.simulation.cut()
@@ -259,7 +259,7 @@ def test_a_cut_link_comes_back_with_right_books() -> None:
     assert witness.settle()
     witness.simulation.run(10 * SECOND)
     witness.assert_books_are_the_exchange_s()
-    assert len(witness.events(LinkUp)) == 2
+    assert len(witness.events(ConnectionUp)) == 2
     metrics = witness.session.metrics(witness.simulation.now)
     assert metrics.ws_reconnects == 1
     assert metrics.orderbook_resyncs == len(SYMBOLS)
@@ -271,7 +271,7 @@ def test_a_refusing_exchange_is_asked_less_and_less() -> None:
     witness.simulation.run(SECOND)
     witness.simulation.cut()
     witness.simulation.run(600 * SECOND)
-    downs = [event for event in witness.events(LinkDown) if isinstance(event, LinkDown)]
+    downs = [event for event in witness.events(ConnectionDown) if isinstance(event, ConnectionDown)]
     assert all(down.retry_us <= 30 * SECOND for down in downs)
     # Ceilings of 1, 2, 4, 8, 16 and then 30 s, half of which is waited on average.
     assert 20 < len(downs) < 90
@@ -283,7 +283,7 @@ def test_a_refusing_exchange_is_asked_less_and_less() -> None:
 def test_an_exchange_that_accepts_and_closes_at_once_is_backed_off_from() -> None:
     witness = Witness(speed=0.0)
     for _ in range(12):
-        witness.simulation.run(60 * SECOND, until=lambda: bool(witness.events(LinkUp)))
+        witness.simulation.run(60 * SECOND, until=lambda: bool(witness.events(ConnectionUp)))
         witness.simulation.events.clear()
         witness.simulation.cut()
     downs = witness.simulation.now.mono_us - START.mono_us
@@ -299,7 +299,7 @@ def test_a_mute_exchange_is_given_up_and_found_again() -> None:
     assert not witness.all_live()
     witness.simulation.mute = False
     assert witness.settle()
-    assert len(witness.events(LinkUp)) == 2
+    assert len(witness.events(ConnectionUp)) == 2
 
 
 def test_lost_frames_cost_one_book_and_are_noticed() -> None:
@@ -312,7 +312,7 @@ def test_lost_frames_cost_one_book_and_are_noticed() -> None:
     witness.simulation.run(5 * SECOND)
     witness.assert_books_are_the_exchange_s()
     assert witness.events(BookDesynced)
-    assert len(witness.events(LinkUp)) == 1, "a gap never costs the connection"
+    assert len(witness.events(ConnectionUp)) == 1, "a gap never costs the connection"
     assert len(witness.simulation.requests) < 120
 
 
@@ -524,8 +524,8 @@ from backpack_proto.exchange import Exchange
 from backpack_proto.inputs import Open, Subscribe
 from backpack_proto.machine import Now
 from backpack_proto.session import Session
-from backpack_proto.simulation import Simulation
-from backpack_proto.streams import streams_for
+from backpack_proto.testing.simulation import Simulation
+from backpack_proto.streams.names import streams_for
 import hashlib
 simulation = Simulation(Session(Random(4), book_levels=3), Exchange(seed=4, unix_us=10**15), Now(5, 10**15))
 simulation.give(Open(), Subscribe(streams_for(["book", "trades", "ticker"], ["SOL_USDC", "BTC_USDC", "kPEPE_USDC_PERP"])))
@@ -604,7 +604,7 @@ def test_a_session_whose_connections_somebody_else_makes() -> None:
 
     def connect(attempt: int, request_id: int) -> None:
         up, subscribe, request = give(Connected())
-        assert up == LinkUp(attempt=attempt)
+        assert up == ConnectionUp(attempt=attempt)
         assert isinstance(subscribe, SendText)
         assert msgspec.json.decode(subscribe.text) == {"method": "SUBSCRIBE", "params": [stream]}
         assert isinstance(request, SendRequest)
@@ -623,7 +623,7 @@ def test_a_session_whose_connections_somebody_else_makes() -> None:
     follow(request_id=1, last=6)
 
     down, stale = give(Disconnected(1006, "reset"))
-    assert isinstance(down, LinkDown)
+    assert isinstance(down, ConnectionDown)
     assert (down.reason, down.code) == ("reset", 1006)
     assert 0 < down.retry_us <= SECOND
     assert isinstance(stale, BookDesynced)
@@ -631,7 +631,7 @@ def test_a_session_whose_connections_somebody_else_makes() -> None:
     assert session.deadline is None
 
     (failed,) = give(ConnectFailed("refused"))
-    assert isinstance(failed, LinkDown)
+    assert isinstance(failed, ConnectionDown)
     assert 0 < failed.retry_us <= 2 * SECOND
     clock.advance(failed.retry_us)
     assert give(TimerFired()) == []
@@ -639,7 +639,7 @@ def test_a_session_whose_connections_somebody_else_makes() -> None:
     follow(request_id=2, last=90)
 
 
-def test_a_silent_link_that_somebody_else_made_is_given_up_and_waited_for() -> None:
+def test_a_silent_connection_that_somebody_else_made_is_given_up_and_waited_for() -> None:
     clock = FakeClock()
     session = Session(Random(5), dials=False)
     session.handle(Open(), clock.now)
@@ -648,8 +648,8 @@ def test_a_silent_link_that_somebody_else_made_is_given_up_and_waited_for() -> N
     while session.deadline is not None:
         clock.advance_to(session.deadline)
         outputs = [*session.handle(TimerFired(), clock.now)]
-    assert [type(output) for output in outputs] == [PeerSilent, DropSocket, LinkDown]
-    assert session.handle(Connected(), clock.now) == [LinkUp(attempt=2)]
+    assert [type(output) for output in outputs] == [PeerSilent, DropSocket, ConnectionDown]
+    assert session.handle(Connected(), clock.now) == [ConnectionUp(attempt=2)]
 
 
 def test_tickers_are_events_too() -> None:

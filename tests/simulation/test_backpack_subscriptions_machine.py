@@ -8,12 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
-from backpack_proto.machine import Now
-from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
-from backpack_proto.streams import Channel, parse_stream
-from backpack_proto.subscriptions import (
-    PATIENCE_US,
+from backpack_proto.connection.subscriptions import (
+    FIRST_DATA_TIMEOUT_US,
     DataSeen,
     LinkLost,
     Requested,
@@ -21,8 +17,12 @@ from backpack_proto.subscriptions import (
     Subscriptions,
     SubscriptionsInput,
 )
-from backpack_proto.testing import FakeClock
-from backpack_proto.wire import ErrorFrame
+from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
+from backpack_proto.machine import Now
+from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
+from backpack_proto.streams.frames import ErrorFrame
+from backpack_proto.streams.names import Channel, parse_stream
+from backpack_proto.testing.laws import FakeClock
 
 SECOND = 1_000_000
 CANARY_SILENCE_US = 10 * SECOND
@@ -129,7 +129,7 @@ class SubscriptionsMachine(RuleBasedStateMachine):
     def limit_us(self, name: str) -> float:
         if name in self.live:
             return CANARY_SILENCE_US if is_canary(name) else float("inf")
-        return PATIENCE_US.get(parse_stream(name).channel, float("inf"))
+        return FIRST_DATA_TIMEOUT_US.get(parse_stream(name).channel, float("inf"))
 
     def suspects_of(self, code: int) -> set[str]:
         now_us = self.clock.mono_us

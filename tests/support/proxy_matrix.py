@@ -19,9 +19,9 @@ from anyio.abc import SocketAttribute
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from backpack_proto.errors import BackpackError
-from backpack_proto.outputs import BookChanged, LinkDown
+from backpack_proto.outputs import BookChanged, ConnectionDown
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.proxies import Proxies, Proxy, ProxyAuthFailed
+from backpack_runtime.network.proxy_settings import Proxies, Proxy, ProxyAuthFailed
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from proxy_programs import PASSWORD, PROGRAMS, RunningProxy, missing, run_proxies
 
@@ -177,7 +177,7 @@ async def _check(cell: Cell, remote: Remote, proxy: RunningProxy) -> None:
         try:
             async with client:
                 async for event in client:
-                    if isinstance(event, LinkDown):
+                    if isinstance(event, ConnectionDown):
                         failure = event.error or BackpackError(event.reason)
                         break
                     if isinstance(event, BookChanged):

@@ -25,9 +25,9 @@ import anyio
 from anyio.from_thread import start_blocking_portal
 
 from backpack_proto.errors import BackpackError
-from backpack_proto.outputs import BookChanged, LinkDown
+from backpack_proto.outputs import BookChanged, ConnectionDown
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.proxies import Proxies, Proxy
+from backpack_runtime.network.proxy_settings import Proxies, Proxy
 from backpack_runtime.sandbox import serve_sandbox
 from proxy_matrix import RUNTIMES
 from proxy_programs import PROGRAMS, RunningProxy, run_proxy
@@ -320,7 +320,7 @@ async def _reach(client: BackpackClient, seconds: float) -> str:
                 async for event in client:
                     if isinstance(event, BookChanged):
                         return LIVE
-                    if isinstance(event, LinkDown):
+                    if isinstance(event, ConnectionDown):
                         return event.reason
         except BackpackError as error:
             return str(error)

@@ -16,11 +16,11 @@ from anyio.abc import ByteStream, SocketAttribute
 
 from backpack_proto.inputs import Fact, Given, TextReceived
 from backpack_proto.outputs import Action, CloseSocket, DropSocket, HttpRequest, OpenSocket, SendRequest, SendText
-from backpack_runtime.addresses import Addresses
-from backpack_runtime.outgoing import BROKEN
+from backpack_runtime.network.addresses import Addresses
+from backpack_runtime.network.send_queue import BROKEN
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from backpack_runtime.transport import Transport
-from backpack_runtime.transports.aiohttp import AiohttpTransport
+from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
 from backpack_runtime.transports.anyio import AnyioTransport
 from backpack_runtime.transports.mock import MockTransport, oblige, respond
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backpack_proto.errors import LocalProtocolError
-from backpack_runtime.addresses import Address, Addresses
+from backpack_runtime.network.addresses import Address, Addresses
 
 
 def test_the_real_exchange_is_the_default() -> None:

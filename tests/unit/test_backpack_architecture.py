@@ -131,7 +131,7 @@ from backpack_proto.exchange import Exchange
 from backpack_proto.inputs import Open, Subscribe
 from backpack_proto.machine import Now
 from backpack_proto.session import Session
-from backpack_proto.simulation import Simulation
+from backpack_proto.testing.simulation import Simulation
 session = Session(Random(1), measure_clock=True)
 simulation = Simulation(session, Exchange(seed=1, unix_us=1_700_000_000_000_000), Now(1_000, 1_700_000_000_000_000))
 simulation.give(Open(), Subscribe(("depth.SOL_USDC", "bookTicker.SOL_USDC")))

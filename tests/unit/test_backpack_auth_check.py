@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from nacl.signing import SigningKey
 
+from backpack_proto.auth.keys import verify_signature
 from backpack_proto.errors import LocalProtocolError
-from backpack_proto.keys import verify_signature
-from backpack_runtime.auth_check import Report, check_keys
-from backpack_runtime.cli import main
+from backpack_runtime.cli.auth_check import Report, check_keys
+from backpack_runtime.cli.parser import main
 from backpack_runtime.key_sources import ENVIRONMENT, Keys, Secret, find_keys
 
 SEED = bytes(range(200, 232))

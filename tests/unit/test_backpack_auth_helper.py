@@ -13,13 +13,13 @@ pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
 
 from nacl.signing import SigningKey, VerifyKey
 
-from backpack_proto.endpoints import ENDPOINTS
+from backpack_proto.auth.keys import verify_signature
+from backpack_proto.auth.signing import MAX_WINDOW_MS, request_text
 from backpack_proto.errors import BackpackError
-from backpack_proto.keys import verify_signature
-from backpack_proto.rest import build_request
-from backpack_proto.signing import MAX_WINDOW_MS, request_text
+from backpack_proto.rest.codec import build_request
+from backpack_proto.rest.endpoints.table import ENDPOINTS
 from backpack_runtime.cryptofeed.auth import BackpackAuthHelper
-from backpack_runtime.cryptofeed.config import BackpackConfig
+from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.errors import BackpackAuthError, BackpackRestError, BackpackWebsocketError
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "backpack"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backpack_proto.book import Book, Coverage
-from backpack_proto.payloads import Level
+from backpack_proto.book.levels import Book, Coverage
+from backpack_proto.streams.payloads import Level
 
 D = Decimal
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from backpack_proto.book import Book
+from backpack_proto.book.levels import Book
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.outputs import (
     BookChanged,
@@ -24,15 +24,15 @@ from backpack_proto.outputs import (
     BookSynced,
     BookUnavailable,
     BookVerified,
+    ConnectionDown,
+    ConnectionUp,
     Drop,
     ErrorReceived,
     FrameDropped,
-    LinkDown,
-    LinkUp,
     StreamLive,
     StreamsRefused,
 )
-from backpack_proto.payloads import (
+from backpack_proto.streams.payloads import (
     BookTicker,
     Depth,
     Event,
@@ -45,11 +45,11 @@ from backpack_proto.payloads import (
     Ticker,
     Trade,
 )
-from backpack_runtime.cli import main
-from backpack_runtime.presentation.board import Board, Panel, Rate
-from backpack_runtime.presentation.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
-from backpack_runtime.presentation.output import Output
-from backpack_runtime.presentation.terminal import Counters, number, plain_lines, screen
+from backpack_runtime.cli.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
+from backpack_runtime.cli.output import Output
+from backpack_runtime.cli.parser import main
+from backpack_runtime.cli.views.board import Board, Panel, Rate
+from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
 from backpack_runtime.recording import Replay, frames
 
 D = Decimal
@@ -404,7 +404,7 @@ def a_panel(symbol: str = "SOL_USDC", *, live: bool = True, depth: int = 12, tra
 
 def a_board(*panels: Panel) -> Board:
     board = Board(panels)
-    board.take(LinkUp(attempt=1))
+    board.take(ConnectionUp(attempt=1))
     return board
 
 
@@ -493,7 +493,7 @@ def test_a_lost_link_and_other_troubles_are_said() -> None:
     lines = picture(board, 80, 24, counters=troubled)
     assert "3 dropped" in lines[-2]
     assert lines[-1].rstrip() == "stream x is silent (and 1 more)"
-    board.take(LinkDown(reason="gone\x1b[2J", code=1006, retry_us=1))
+    board.take(ConnectionDown(reason="gone\x1b[2J", code=1006, retry_us=1))
     lines = picture(board, 80, 24, counters=troubled)
     assert lines[-2].startswith("● link down")
     assert lines[-1].rstrip() == "gone [2J"

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backpack_proto.clock import (
+from backpack_proto.errors import LocalProtocolError
+from backpack_proto.inputs import TimerFired
+from backpack_proto.machine import Now
+from backpack_proto.rest.exchange_clock import (
     DRIFT_PPM,
     KEPT,
     REFRESH_US,
@@ -22,10 +25,7 @@ from backpack_proto.clock import (
     State,
     StopMeasuring,
 )
-from backpack_proto.errors import LocalProtocolError
-from backpack_proto.inputs import TimerFired
-from backpack_proto.machine import Now
-from backpack_proto.testing import check_machine, freeze
+from backpack_proto.testing.laws import check_machine, freeze
 
 EPOCH_US = 1_788_285_151_083_000
 SECOND_US = 1_000_000

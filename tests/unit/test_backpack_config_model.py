@@ -19,12 +19,12 @@ from cryptofeed.config import Config
 from nacl.signing import SigningKey
 from pydantic import SecretStr, ValidationError
 
-from backpack_proto.keys import verify_signature
-from backpack_proto.signing import Scheme
-from backpack_runtime.addresses import REST_URL, WS_URL
-from backpack_runtime.cryptofeed.config import BackpackAuthSettings, BackpackConfig
-from backpack_runtime.cryptofeed.config_sources import read_config
-from backpack_runtime.proxies import Proxies
+from backpack_proto.auth.keys import verify_signature
+from backpack_proto.auth.signing import Scheme
+from backpack_runtime.cryptofeed.config.model import BackpackAuthSettings, BackpackConfig
+from backpack_runtime.cryptofeed.config.sources import read_config
+from backpack_runtime.network.addresses import REST_URL, WS_URL
+from backpack_runtime.network.proxy_settings import Proxies
 
 SEED = bytes(range(32))
 PUBLIC = SigningKey(SEED).verify_key.encode()

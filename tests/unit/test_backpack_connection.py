@@ -7,11 +7,11 @@ from typing import Protocol
 import pytest
 from hypothesis import strategies as st
 
-from backpack_proto.connection import TRANSITIONS, Connection, ConnectionInput, ConnectionState, GiveUp, Heard
+from backpack_proto.connection.connection import TRANSITIONS, Connection, ConnectionInput, ConnectionState, GiveUp, Heard
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
-from backpack_proto.outputs import Closed, CloseSocket, DropSocket, LinkDown, LinkUp, OpenSocket, Output
-from backpack_proto.testing import FakeClock, check_machine, freeze
+from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket, Output
+from backpack_proto.testing.laws import FakeClock, check_machine, freeze
 
 SECOND = 1_000_000
 
@@ -154,7 +154,7 @@ def test_open_connects() -> None:
     assert driven.give(Open()) == [OpenSocket()]
     assert driven.wait_us() == 15 * SECOND
     assert not driven.is_open()
-    assert driven.give(Connected()) == [LinkUp(attempt=1)]
+    assert driven.give(Connected()) == [ConnectionUp(attempt=1)]
     assert driven.is_open()
     assert driven.wait_us() is None
 
@@ -169,28 +169,28 @@ def test_open_again_changes_nothing(make: Callable[[], Driven]) -> None:
 
 def test_a_failed_attempt_is_repeated_after_the_backoff() -> None:
     driven = connecting()
-    assert driven.give(ConnectFailed("TLS: expired")) == [LinkDown(reason="TLS: expired", code=None, retry_us=SECOND)]
+    assert driven.give(ConnectFailed("TLS: expired")) == [ConnectionDown(reason="TLS: expired", code=None, retry_us=SECOND)]
     assert driven.wait_us() == SECOND
     assert driven.fire() == [OpenSocket()]
-    assert driven.give(Connected()) == [LinkUp(attempt=2)]
+    assert driven.give(Connected()) == [ConnectionUp(attempt=2)]
 
 
 def test_an_attempt_that_takes_too_long_is_dropped() -> None:
     driven = connecting()
-    assert driven.fire() == [DropSocket(), LinkDown(reason="no connection within 15 s", code=None, retry_us=SECOND)]
+    assert driven.fire() == [DropSocket(), ConnectionDown(reason="no connection within 15 s", code=None, retry_us=SECOND)]
     assert driven.state() is ConnectionState.BACKING_OFF
 
 
-def test_a_lost_link_is_opened_again() -> None:
+def test_a_lost_connection_is_opened_again() -> None:
     driven = opened()
-    assert driven.give(Disconnected(1012, "restart")) == [LinkDown(reason="restart", code=1012, retry_us=SECOND)]
+    assert driven.give(Disconnected(1012, "restart")) == [ConnectionDown(reason="restart", code=1012, retry_us=SECOND)]
     assert not driven.is_open()
     assert driven.fire() == [OpenSocket()]
 
 
-def test_a_link_that_is_given_up_is_dropped_without_waiting_for_its_end() -> None:
+def test_a_connection_that_is_given_up_is_dropped_without_waiting_for_its_end() -> None:
     driven = opened()
-    assert driven.give(GiveUp("silent")) == [DropSocket(), LinkDown(reason="silent", code=1006, retry_us=SECOND)]
+    assert driven.give(GiveUp("silent")) == [DropSocket(), ConnectionDown(reason="silent", code=1006, retry_us=SECOND)]
     assert driven.fire() == [OpenSocket()]
 
 
@@ -254,16 +254,16 @@ def flap(driven: Driven, *, heard_after_us: int | None) -> tuple[list[Output], i
 
 
 @pytest.mark.parametrize("heard_after_us", [None, 0, 10 * SECOND - 1])
-def test_a_link_that_opens_and_breaks_is_backed_off_from(heard_after_us: int | None) -> None:
+def test_a_connection_that_opens_and_breaks_is_backed_off_from(heard_after_us: int | None) -> None:
     driven = connecting()
     assert [flap(driven, heard_after_us=heard_after_us) for _ in range(3)] == [
-        ([LinkUp(attempt=1)], SECOND),
-        ([LinkUp(attempt=2)], 2 * SECOND),
-        ([LinkUp(attempt=3)], 4 * SECOND),
+        ([ConnectionUp(attempt=1)], SECOND),
+        ([ConnectionUp(attempt=2)], 2 * SECOND),
+        ([ConnectionUp(attempt=3)], 4 * SECOND),
     ]
 
 
-def test_age_alone_does_not_prove_a_link() -> None:
+def test_age_alone_does_not_prove_a_connection() -> None:
     driven = connecting()
     driven.give(ConnectFailed(""))
     driven.fire()
@@ -272,16 +272,16 @@ def test_age_alone_does_not_prove_a_link() -> None:
     assert driven.wait_us() == 2 * SECOND
 
 
-def test_data_ten_seconds_after_opening_prove_the_link() -> None:
+def test_data_ten_seconds_after_opening_prove_the_connection() -> None:
     driven = connecting()
     for _ in range(4):
         flap(driven, heard_after_us=None)
-    assert flap(driven, heard_after_us=10 * SECOND) == ([LinkUp(attempt=5)], SECOND)
-    assert flap(driven, heard_after_us=None) == ([LinkUp(attempt=1)], SECOND)
-    assert flap(driven, heard_after_us=None) == ([LinkUp(attempt=2)], 2 * SECOND)
+    assert flap(driven, heard_after_us=10 * SECOND) == ([ConnectionUp(attempt=5)], SECOND)
+    assert flap(driven, heard_after_us=None) == ([ConnectionUp(attempt=1)], SECOND)
+    assert flap(driven, heard_after_us=None) == ([ConnectionUp(attempt=2)], 2 * SECOND)
 
 
-def test_probation_ends_with_proof_and_begins_with_each_link() -> None:
+def test_probation_ends_with_proof_and_begins_with_each_connection() -> None:
     driven = connecting()
     assert not driven.on_probation()
     driven.give(Connected())
@@ -313,7 +313,7 @@ def test_draining_ends_by_itself() -> None:
     assert driven.state() is ConnectionState.CLOSED
 
 
-def test_a_link_that_dies_while_draining_is_closed() -> None:
+def test_a_connection_that_dies_while_draining_is_closed() -> None:
     assert draining().give(GiveUp("silent")) == [DropSocket(), Closed()]
 
 
@@ -344,7 +344,7 @@ def test_open_after_closed_starts_anew() -> None:
         flap(driven, heard_after_us=None)
     driven.give(Close())
     assert driven.give(Open()) == [OpenSocket()]
-    assert driven.give(Connected()) == [LinkUp(attempt=1)]
+    assert driven.give(Connected()) == [ConnectionUp(attempt=1)]
     driven.give(Disconnected(1006, ""))
     assert driven.wait_us() == SECOND
 
@@ -369,23 +369,23 @@ def take(driven: Driven, given: ConnectionInput) -> list[Output]:
         return []
 
 
-def test_a_link_that_somebody_else_makes_is_waited_for_without_a_timer() -> None:
+def test_a_connection_that_somebody_else_makes_is_waited_for_without_a_timer() -> None:
     driven = idle(dials=False)
     assert driven.give(Open()) == []
     assert (driven.state(), driven.wait_us()) == (ConnectionState.CONNECTING, None)
     assert driven.give(TimerFired(), after_us=3600 * SECOND) == []
-    assert driven.give(Connected()) == [LinkUp(attempt=1)]
+    assert driven.give(Connected()) == [ConnectionUp(attempt=1)]
     assert (driven.state(), driven.wait_us()) == (ConnectionState.OPEN, None)
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (Disconnected(1012, "restart"), [LinkDown(reason="restart", code=1012, retry_us=SECOND)]),
-        (GiveUp("silent"), [DropSocket(), LinkDown(reason="silent", code=1006, retry_us=SECOND)]),
+        (Disconnected(1012, "restart"), [ConnectionDown(reason="restart", code=1012, retry_us=SECOND)]),
+        (GiveUp("silent"), [DropSocket(), ConnectionDown(reason="silent", code=1006, retry_us=SECOND)]),
     ],
 )
-def test_a_link_that_somebody_else_made_and_that_is_gone_is_waited_for_again(
+def test_a_connection_that_somebody_else_made_and_that_is_gone_is_waited_for_again(
     given: ConnectionInput, told: list[Output]
 ) -> None:
     driven = opened(dials=False)
@@ -393,24 +393,24 @@ def test_a_link_that_somebody_else_made_and_that_is_gone_is_waited_for_again(
     assert (driven.state(), driven.wait_us()) == (ConnectionState.CONNECTING, None)
     assert not driven.is_open()
     # The advice is no rule: it may come back sooner or later.
-    assert driven.give(Connected()) == [LinkUp(attempt=2)]
+    assert driven.give(Connected()) == [ConnectionUp(attempt=2)]
 
 
 def test_somebody_else_is_advised_to_wait_longer_and_longer() -> None:
     driven = connecting(dials=False)
     downs = [output for _ in range(8) for output in driven.give(ConnectFailed("refused"))]
     assert downs == [
-        LinkDown(reason="refused", code=None, retry_us=seconds * SECOND) for seconds in (1, 2, 4, 8, 16, 30, 30, 30)
+        ConnectionDown(reason="refused", code=None, retry_us=seconds * SECOND) for seconds in (1, 2, 4, 8, 16, 30, 30, 30)
     ]
     assert driven.wait_us() is None
-    assert driven.give(Connected()) == [LinkUp(attempt=9)]
+    assert driven.give(Connected()) == [ConnectionUp(attempt=9)]
 
 
 def test_the_advice_is_drawn_from_the_whole_range() -> None:
     driven = Driven(Random(1), dials=False)
     driven.give(Open())
     downs = [output for _ in range(300) for output in driven.give(ConnectFailed(""))]
-    advice = [down.retry_us for down in downs if isinstance(down, LinkDown)]
+    advice = [down.retry_us for down in downs if isinstance(down, ConnectionDown)]
     assert len(advice) == 300
     assert min(advice) >= 1
     assert max(advice) <= 30 * SECOND
@@ -429,23 +429,23 @@ def test_the_advice_is_what_a_connection_that_dials_would_wait() -> None:
 
 
 @pytest.mark.parametrize(("heard_after_us", "again_us"), [(10 * SECOND - 1, 4 * SECOND), (10 * SECOND, SECOND)])
-def test_a_link_that_somebody_else_made_proves_itself_as_any_other(heard_after_us: int, again_us: int) -> None:
+def test_a_connection_that_somebody_else_made_proves_itself_as_any_other(heard_after_us: int, again_us: int) -> None:
     driven = connecting(dials=False)
     driven.give(ConnectFailed(""))
     driven.give(ConnectFailed(""))
     driven.give(Connected())
     driven.give(Heard(), after_us=heard_after_us)
-    assert driven.give(Disconnected(1006, "")) == [LinkDown(reason="", code=1006, retry_us=again_us)]
+    assert driven.give(Disconnected(1006, "")) == [ConnectionDown(reason="", code=1006, retry_us=again_us)]
 
 
-def test_closing_a_link_that_somebody_else_made() -> None:
+def test_closing_a_connection_that_somebody_else_made() -> None:
     driven = opened(dials=False)
     assert driven.give(Close()) == [CloseSocket(1000, "")]
     assert driven.wait_us() == 5 * SECOND
     assert driven.give(Disconnected(1000, "")) == [Closed()]
     assert connecting(dials=False).give(Close()) == [DropSocket(), Closed()]
     assert driven.give(Open()) == []
-    assert driven.give(Connected()) == [LinkUp(attempt=1)]
+    assert driven.give(Connected()) == [ConnectionUp(attempt=1)]
 
 
 def test_all_durations_can_be_chosen() -> None:

@@ -17,11 +17,9 @@ from cryptofeed.exceptions import UnsupportedDataFeed, UnsupportedSymbol
 from cryptofeed.feed import Feed
 from cryptofeed.symbols import Symbols
 
-from backpack_runtime.addresses import REST_URL
-from backpack_runtime.cryptofeed import market_loading
-from backpack_runtime.cryptofeed.ccxt_connection import CcxtConnection, CcxtMessage
-from backpack_runtime.cryptofeed.ccxt_feed import CcxtBackpackFeed
-from backpack_runtime.cryptofeed.ccxt_sources import (
+from backpack_runtime.cryptofeed.ccxt.connection import CcxtConnection, CcxtMessage
+from backpack_runtime.cryptofeed.ccxt.feed import CcxtBackpackFeed
+from backpack_runtime.cryptofeed.ccxt.sources import (
     INTERVALS,
     POLLED,
     WATCHED,
@@ -31,6 +29,8 @@ from backpack_runtime.cryptofeed.ccxt_sources import (
     Wish,
 )
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError
+from backpack_runtime.cryptofeed.markets import loading as market_loading
+from backpack_runtime.network.addresses import REST_URL
 
 NAMES = {"SOL-USDC": "SOL_USDC", "BTC-USDC-PERP": "BTC_USDC_PERP"}
 RECEIPT = 1_700_000_000.5
@@ -214,9 +214,7 @@ class Exchange:
 def connection(
     exchange: Exchange, *, patience: float = 60, channel: str = "trade", market_id: str = "SOL_USDC"
 ) -> CcxtConnection:
-    return CcxtConnection(
-        "BACKPACK", lambda: exchange, {channel: [market_id]}, WISH, rest_only=False, patience_seconds=patience
-    )
+    return CcxtConnection("BACKPACK", lambda: exchange, {channel: [market_id]}, WISH, rest_only=False, timeout_seconds=patience)
 
 
 async def read_all(opened: CcxtConnection) -> tuple[list[Any], BaseException | None]:

@@ -13,9 +13,7 @@ import pytest
 
 pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
 
-from backpack_proto.book import Book
-from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.holdings import (
+from backpack_proto.account.values import (
     Balance,
     BalanceChanged,
     Fill,
@@ -26,24 +24,26 @@ from backpack_proto.holdings import (
     Position,
     PositionChanged,
 )
+from backpack_proto.book.levels import Book
+from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.outputs import (
     BookChanged,
     BookDesynced,
     BookSynced,
     BookUnavailable,
     BookVerified,
+    ConnectionDown,
+    ConnectionUp,
     Drop,
     FrameDropped,
-    LinkDown,
-    LinkUp,
     PeerSilent,
     StreamLive,
     StreamsRefused,
 )
-from backpack_proto.payloads import Depth, Event, Kline, Level
 from backpack_proto.session import SNAPSHOT_LIMIT
-from backpack_proto.wire import Frame, decode
-from backpack_runtime.cryptofeed.deliveries import Deliveries
+from backpack_proto.streams.frames import Frame, decode
+from backpack_proto.streams.payloads import Depth, Event, Kline, Level
+from backpack_runtime.cryptofeed.native.deliveries import Deliveries
 
 pytestmark = pytest.mark.anyio
 
@@ -338,13 +338,13 @@ async def test_max_depth_is_cryptofeed_s() -> None:
 
 
 DESYNCED = BookDesynced(stream=STREAM, symbol="SOL_USDC", last=10, reason="gap", diverged=False, error=ERROR)
-DOWN = LinkDown(reason="lost", code=1006, retry_us=1_500_000)
+DOWN = ConnectionDown(reason="lost", code=1006, retry_us=1_500_000)
 
 
 async def test_lines_name_the_channel_and_the_symbol(caplog: pytest.LogCaptureFixture) -> None:
     setting = Setting()
     caplog.set_level(logging.INFO, LOGGER)
-    await setting.give(LinkUp(attempt=1), SYNCED, DESYNCED, SYNCED)
+    await setting.give(ConnectionUp(attempt=1), SYNCED, DESYNCED, SYNCED)
     await setting.give(BookUnavailable(stream=STREAM, symbol="SOL_USDC", reason="404", retry_us=1_000_000))
     await setting.give(DOWN, DESYNCED, PeerSilent(silent_us=25_000_000), StreamLive(stream=STREAM))
     await setting.give(

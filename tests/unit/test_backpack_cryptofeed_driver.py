@@ -30,9 +30,9 @@ from backpack_proto.inputs import (
 )
 from backpack_proto.machine import Now
 from backpack_proto.outputs import (
+    ConnectionDown,
     DropSocket,
     HttpRequest,
-    LinkDown,
     OpenSocket,
     SendPing,
     SendPong,
@@ -40,16 +40,16 @@ from backpack_proto.outputs import (
     SendText,
     StreamLive,
 )
-from backpack_proto.payloads import Event
+from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed import BackpackWebsocketError
-from backpack_runtime.cryptofeed.driver import SessionDriver
+from backpack_runtime.cryptofeed.native.driver import SessionDriver
 
 pytestmark = pytest.mark.anyio
 
 REQUEST = SendRequest(
     request_id=7, request=HttpRequest(method="GET", target="/api/v1/depth", headers=(("a", "b"),)), timeout_us=50_000
 )
-DOWN = LinkDown(reason="given up", code=1006, retry_us=1_500_000)
+DOWN = ConnectionDown(reason="given up", code=1006, retry_us=1_500_000)
 
 
 @pytest.fixture
@@ -393,7 +393,7 @@ async def test_a_ping_without_a_pong_ends_with_its_connection(setting: Setting) 
     await setting.driver.aclose()
 
 
-async def test_a_link_that_is_given_up_is_dropped_with_the_reason(setting: Setting) -> None:
+async def test_a_connection_that_is_given_up_is_dropped_with_the_reason(setting: Setting) -> None:
     await setting.connect()
     setting.session.answer = lambda given: [DropSocket(), DOWN] if isinstance(given, TextReceived) else ()
     await setting.driver.frame(b"", 0.0)

@@ -18,7 +18,8 @@ from cryptofeed.symbols import Symbols
 
 from backpack_proto.exchange import Exchange, RequestReceived, Respond
 from backpack_proto.machine import Now
-from backpack_runtime.cryptofeed import BackpackFeed, market_loading
+from backpack_runtime.cryptofeed import BackpackFeed
+from backpack_runtime.cryptofeed.markets import loading as market_loading
 
 NOW = Now(1_000_000, 1_790_000_000_000_000)
 HERE, THERE = "http://127.0.0.1:1", "http://127.0.0.1:2"

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
 
-from backpack_proto import holdings
+from backpack_proto.account import values as holdings
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.payloads import BalanceUpdate, Event, Kline, OrderFill
-from backpack_proto.wire import Frame, decode
-from backpack_runtime.cryptofeed import Balance, Fill, OrderInfo, Position, conversion
+from backpack_proto.streams.frames import Frame, decode
+from backpack_proto.streams.payloads import BalanceUpdate, Event, Kline, OrderFill
+from backpack_runtime.cryptofeed import Balance, Fill, OrderInfo, Position
+from backpack_runtime.cryptofeed.native import conversion
 
 FRAMES = (Path(__file__).parent.parent / "fixtures" / "backpack" / "frames.jsonl").read_bytes().splitlines()
 SOL = "SOL-USDC"

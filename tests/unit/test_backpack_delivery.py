@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, LinkDown
-from backpack_proto.payloads import Depth, Event, Level, OpenInterest
+from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, ConnectionDown
+from backpack_proto.streams.payloads import Depth, Event, Level, OpenInterest
 from backpack_runtime.delivery import Delivery, SlowConsumer
 
 SOL = "depth.SOL_USDC"
@@ -34,7 +34,7 @@ def interest(number: int) -> OpenInterest:
     return OpenInterest(emitted_us=number, symbol="SOL_USDC_PERP", open_interest=Decimal(number))
 
 
-DOWN = LinkDown(reason="reset", code=1006, retry_us=1)
+DOWN = ConnectionDown(reason="reset", code=1006, retry_us=1)
 DESYNCED = BookDesynced(stream=SOL, symbol="SOL_USDC", last=3, reason="gap", diverged=False, error=RemoteProtocolError("gap"))
 SYNCED = BookSynced(stream=SOL, symbol="SOL_USDC", last=9, engine_us=9, bids=(), asks=())
 

@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backpack_proto.auth.signing import json_body
 from backpack_proto.decoding import decode
-from backpack_proto.endpoints import (
+from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
+from backpack_proto.inputs import Parameter
+from backpack_proto.rest.endpoints.table import (
     BATCH_LIMIT,
     DEPTH_LIMITS,
     ENDPOINTS,
@@ -22,11 +25,8 @@ from backpack_proto.endpoints import (
     ParameterRule,
     find_endpoint,
 )
-from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
-from backpack_proto.inputs import Parameter
-from backpack_proto.results import DepthSnapshot, FundingRateRow, KlineRow, ServerTime
-from backpack_proto.signing import json_body
-from backpack_proto.symbols import Markets
+from backpack_proto.rest.markets import Markets
+from backpack_proto.rest.results.market_data import DepthSnapshot, FundingRateRow, KlineRow, ServerTime
 
 
 def read(name: str, body: bytes, parameters: Mapping[str, Parameter]) -> Any:

@@ -14,14 +14,14 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from backpack_proto.endpoints import ENDPOINTS, Endpoint
+from backpack_proto.auth.keys import Credentials, verify_signature
+from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import OutcomeUnknown, RemoteProtocolError
-from backpack_proto.keys import Credentials, verify_signature
-from backpack_proto.rest import build_request, parse_response
-from backpack_proto.results import DepthSnapshot, KlineRow, Page, ServerTime
-from backpack_proto.results_orders import Order, OrderRefused
-from backpack_proto.signing import Signer
-from backpack_proto.symbols import Markets
+from backpack_proto.rest.codec import build_request, parse_response
+from backpack_proto.rest.endpoints.table import ENDPOINTS, Endpoint
+from backpack_proto.rest.markets import Markets
+from backpack_proto.rest.results.market_data import DepthSnapshot, KlineRow, Page, ServerTime
+from backpack_proto.rest.results.orders import Order, OrderRefused
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "backpack"
 EXAMPLES: dict[str, dict[str, Any]] = json.loads((FIXTURES / "rest.json").read_text())

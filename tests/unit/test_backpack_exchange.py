@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backpack_proto.exchange
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import InvalidKey, LocalProtocolError, UnknownSymbol
 from backpack_proto.exchange import (
     LISTINGS,
@@ -33,15 +35,13 @@ from backpack_proto.exchange import (
     SocketClosed,
     SocketOpened,
 )
-from backpack_proto.exchange.activity import FLOWS
-from backpack_proto.exchange.audience import Audience, existing_streams
-from backpack_proto.exchange.authentication import Authentication
-from backpack_proto.exchange.sockets import Sockets
+from backpack_proto.exchange.market.activity import FLOWS
+from backpack_proto.exchange.rest.authentication import Authentication
+from backpack_proto.exchange.stream.audience import Audience, existing_streams
+from backpack_proto.exchange.stream.sockets import Sockets
 from backpack_proto.inputs import TimerFired
-from backpack_proto.keys import Credentials
 from backpack_proto.machine import Now
-from backpack_proto.signing import Signer
-from backpack_proto.testing import FakeClock, check_machine
+from backpack_proto.testing.laws import FakeClock, check_machine
 
 PARSE_ERROR = b'{"id":null,"error":{"code":4002,"message":"Parse error"}}'
 INVALID_SIGNATURE = b'{"id":null,"error":{"code":4003,"message":"Invalid signature"}}'

@@ -11,6 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import (
+    Headers,
+    Signer,
+    json_body,
+    query_string,
+    request_text,
+    signed_headers,
+    signing_string,
+)
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.exchange import (
     THROWAWAY_SECRET,
@@ -27,27 +37,17 @@ from backpack_proto.exchange import (
     SocketOpened,
     Status,
 )
-from backpack_proto.exchange.accounts import Position
+from backpack_proto.exchange.account.accounts import Position
 from backpack_proto.inputs import TimerFired
-from backpack_proto.keys import Credentials
-from backpack_proto.payloads import (
+from backpack_proto.streams.frames import Frame, decode
+from backpack_proto.streams.payloads import (
     BalanceUpdate,
     OrderFill,
     OrderUpdate,
     PositionClosed,
     PositionUpdate,
 )
-from backpack_proto.signing import (
-    Headers,
-    Signer,
-    json_body,
-    query_string,
-    request_text,
-    signed_headers,
-    signing_string,
-)
-from backpack_proto.testing import FakeClock
-from backpack_proto.wire import Frame, decode
+from backpack_proto.testing.laws import FakeClock
 
 CREDENTIALS = Credentials(THROWAWAY_SECRET)
 STREAMS = ("account.orderUpdate", "account.positionUpdate", "account.balanceUpdate")

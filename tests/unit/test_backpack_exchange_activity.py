@@ -8,11 +8,11 @@ from random import Random
 import pytest
 
 from backpack_proto.exchange import LISTINGS, MatchingEngine, Outcome, SendFrame, Side, TimeInForce
-from backpack_proto.exchange.activity import FLOWS, LIQUIDATIONS, LONGEST_PAUSE_US, Activity
-from backpack_proto.exchange.audience import Audience
-from backpack_proto.exchange.frames import FrameWriter
-from backpack_proto.exchange.market import Market
-from backpack_proto.exchange.publication import Publication
+from backpack_proto.exchange.market.activity import FLOWS, LIQUIDATIONS, LONGEST_PAUSE_US, Activity
+from backpack_proto.exchange.market.market import Market
+from backpack_proto.exchange.stream.audience import Audience
+from backpack_proto.exchange.stream.frames import FrameWriter
+from backpack_proto.exchange.stream.publication import Publication
 
 BID, ASK = Side.BID, Side.ASK
 LISTING = {listing.symbol: listing for listing in LISTINGS}

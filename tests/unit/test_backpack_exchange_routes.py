@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from backpack_proto.exchange import LISTINGS, Exchange, RequestReceived, Respond
 from backpack_proto.inputs import TimerFired
-from backpack_proto.streams import KLINE_INTERVALS
-from backpack_proto.testing import FakeClock
+from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.testing.laws import FakeClock
 
 JSON = "application/json; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"

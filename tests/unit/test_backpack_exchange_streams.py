@@ -25,9 +25,9 @@ from backpack_proto.exchange import (
     SocketOpened,
 )
 from backpack_proto.inputs import TimerFired
-from backpack_proto.payloads import BookTicker, Depth, Identifier, Kline, Payload, Ticker, Trade
-from backpack_proto.streams import KLINE_INTERVALS
-from backpack_proto.testing import FakeClock
+from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.streams.payloads import BookTicker, Depth, Identifier, Kline, Payload, Ticker, Trade
+from backpack_proto.testing.laws import FakeClock
 
 SYMBOLS = (
     "SOL_USDC",

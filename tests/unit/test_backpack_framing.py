@@ -25,7 +25,7 @@ from backpack_proto.inputs import (
     TextReceived,
 )
 from backpack_proto.outputs import CloseSocket, HttpRequest, SendPing, SendPong, SendText
-from backpack_runtime.framing import HttpFraming, HttpResponse, WebsocketFraming
+from backpack_runtime.framing.client import HttpFraming, HttpResponse, WebsocketFraming
 
 Cut = Callable[[bytes], list[bytes]]
 
@@ -303,7 +303,7 @@ def test_a_payload_that_looks_like_a_frame_is_a_payload(cut: Cut) -> None:
     assert facts == [PingReceived(inner), TextReceived(inner * 20), PongReceived(inner), TextReceived(b"end")]
 
 
-def test_a_read_that_completes_nothing_still_shows_that_the_link_is_alive() -> None:
+def test_a_read_that_completes_nothing_still_shows_that_the_connection_is_alive() -> None:
     framing = connected()
     assert framing.receive(b"\x81") == [BytesReceived(1)]
     assert framing.receive(b"\x03ab") == [BytesReceived(3)]

@@ -12,8 +12,8 @@ from wsproto.extensions import PerMessageDeflate
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import Connected, Disconnected, PingReceived, PongReceived, TextReceived
 from backpack_proto.outputs import CloseSocket, HttpRequest, SendPing, SendPong, SendText
-from backpack_runtime.framing import HttpFraming, HttpResponse, WebsocketFraming
-from backpack_runtime.framing_server import (
+from backpack_runtime.framing.client import HttpFraming, HttpResponse, WebsocketFraming
+from backpack_runtime.framing.server import (
     MessageReceived,
     PeerClosed,
     RequestReceived,

@@ -5,11 +5,19 @@ from collections.abc import Callable
 import pytest
 from hypothesis import strategies as st
 
+from backpack_proto.connection.heartbeat import (
+    TRANSITIONS,
+    Heard,
+    Heartbeat,
+    HeartbeatInput,
+    HeartbeatState,
+    LinkDead,
+    LinkLost,
+)
 from backpack_proto.errors import LocalProtocolError
-from backpack_proto.heartbeat import TRANSITIONS, Heard, Heartbeat, HeartbeatInput, HeartbeatState, LinkDead, LinkLost
 from backpack_proto.inputs import Connected, PingReceived, PongReceived, ReadingPaused, ReadingResumed, TimerFired
 from backpack_proto.outputs import Output, PeerSilent, SendPing, SendPong
-from backpack_proto.testing import FakeClock, check_machine, freeze
+from backpack_proto.testing.laws import FakeClock, check_machine, freeze
 
 SECOND = 1_000_000
 
@@ -103,7 +111,7 @@ def test_every_step_is_in_the_table_or_refused(state: HeartbeatState, given: Hea
         assert freeze(driven.heartbeat) == before
 
 
-def test_without_a_link_there_is_no_timer() -> None:
+def test_without_a_connection_there_is_no_timer() -> None:
     driven = idle()
     assert driven.wait_us() is None
     assert driven.give(Connected()) == []
@@ -137,7 +145,7 @@ def test_anything_heard_moves_the_silence_but_the_timer_only_when_it_fires(given
 
 
 @pytest.mark.parametrize("given", [Heard(), PingReceived(b""), PongReceived(b"1"), PongReceived(b"none of ours")])
-def test_anything_heard_after_the_ping_proves_the_link(given: HeartbeatInput) -> None:
+def test_anything_heard_after_the_ping_proves_the_connection(given: HeartbeatInput) -> None:
     driven = probing()
     driven.give(given, after_us=3 * SECOND)
     assert driven.fire() == []
@@ -198,7 +206,7 @@ def test_only_the_first_answer_to_the_latest_ping_measures() -> None:
     assert driven.round_trip_us() == 2
 
 
-def test_a_new_link_has_no_round_trip_and_takes_no_answer_to_an_old_ping() -> None:
+def test_a_new_connection_has_no_round_trip_and_takes_no_answer_to_an_old_ping() -> None:
     driven = probing()
     driven.give(PongReceived(b"1"), after_us=5)
     driven.give(LinkLost())
@@ -212,7 +220,7 @@ def test_a_new_link_has_no_round_trip_and_takes_no_answer_to_an_old_ping() -> No
     assert driven.round_trip_us() is None
 
 
-def test_while_nothing_is_read_pongs_keep_the_link() -> None:
+def test_while_nothing_is_read_pongs_keep_the_connection() -> None:
     driven = watching()
     assert driven.give(ReadingPaused(), after_us=7 * SECOND) == []
     for _ in range(4):
@@ -249,7 +257,7 @@ def test_pausing_or_resuming_twice_changes_nothing(make: Callable[[], Driven], g
     assert freeze(driven.heartbeat) == before
 
 
-def test_a_link_that_opens_while_nothing_is_read_starts_paused() -> None:
+def test_a_connection_that_opens_while_nothing_is_read_starts_paused() -> None:
     driven = paused()
     driven.give(LinkLost())
     driven.give(Connected())
@@ -268,7 +276,7 @@ def test_a_link_that_opens_while_nothing_is_read_starts_paused() -> None:
 
 def test_all_durations_can_be_chosen() -> None:
     clock = FakeClock()
-    heartbeat = Heartbeat(silence_us=3, patience_us=5, paused_pong_us=7)
+    heartbeat = Heartbeat(silence_us=3, ping_timeout_us=5, paused_pong_us=7)
     heartbeat.handle(Connected(), clock.now)
     assert heartbeat.handle(TimerFired(), clock.advance(3)) == [SendPing(b"1")]
     assert heartbeat.deadline == clock.mono_us + 5

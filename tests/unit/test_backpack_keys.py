@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
+from backpack_proto.auth.keys import Credentials, verify_signature
 from backpack_proto.errors import InvalidKey
-from backpack_proto.keys import Credentials, verify_signature
 
 # The sample of docs/protocol.md 2.1.
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

@@ -10,9 +10,7 @@ from random import Random
 import pytest
 from rich.console import Console, Group
 
-from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.exchange import LISTINGS, THROWAWAY_SECRET, Exchange
-from backpack_proto.holdings import (
+from backpack_proto.account.values import (
     AccountDiverged,
     AccountStale,
     AccountSynced,
@@ -26,16 +24,18 @@ from backpack_proto.holdings import (
     Position,
     PositionChanged,
 )
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
+from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.exchange import LISTINGS, THROWAWAY_SECRET, Exchange
 from backpack_proto.inputs import Call, FollowAccount, Open
-from backpack_proto.keys import Credentials
 from backpack_proto.machine import Now
-from backpack_proto.outputs import LinkDown
-from backpack_proto.payloads import Event
+from backpack_proto.outputs import ConnectionDown
 from backpack_proto.session import Session
-from backpack_proto.signing import Signer
-from backpack_proto.simulation import Simulation
-from backpack_runtime.presentation.events import json_lines
-from backpack_runtime.presentation.ledger import event_line, tables
+from backpack_proto.streams.payloads import Event
+from backpack_proto.testing.simulation import Simulation
+from backpack_runtime.cli.events import json_lines
+from backpack_runtime.cli.views.account import event_line, tables
 
 D = Decimal
 UNIX_US = 1_800_000_061_000_000  # 08:01:01 UTC
@@ -93,9 +93,9 @@ FAULT = RemoteProtocolError("x")
             "08:01:01 balance  USDC 1000000 available, 200 locked (stream)",
         ),
         (AccountSynced(orders=2, fills=1), "08:01:01 live     2 open orders, 1 fills told by reconciliation"),
-        (AccountStale(reason="the link\n is down"), "08:01:01 stale    the link  is down"),
+        (AccountStale(reason="the connection\n is down"), "08:01:01 stale    the connection  is down"),
         (AccountDiverged(what="order 1", error=FAULT), "08:01:01 diverged order 1"),
-        (LinkDown(reason="gone", code=None, retry_us=5), "08:01:01 link_down - reason=gone retry_us=5"),
+        (ConnectionDown(reason="gone", code=None, retry_us=5), "08:01:01 connection_down - reason=gone retry_us=5"),
     ],
 )
 def test_an_event_is_one_line(event: Event, line: str) -> None:
@@ -133,7 +133,7 @@ def test_the_tables_show_what_the_account_holds() -> None:
     for number, order in enumerate((resting, short)):
         simulation.give(Call(call_id=number, endpoint="place_order", parameters=order))
     simulation.run(5 * SECOND)
-    picture = drawn(session, [FILL], "the link [bold]is down\x1b")
+    picture = drawn(session, [FILL], "the connection [bold]is down\x1b")
     assert "● live" in picture
     assert "Open orders (1)" in picture
     lines = [line.split() for line in picture.splitlines()]
@@ -141,4 +141,4 @@ def test_the_tables_show_what_the_account_holds() -> None:
     assert ["08:00:00", "SOL_USDC", "Bid", "100", "1.50", "0.003", "SOL"] in lines
     assert any(line[:2] == ["SOL_USDC_PERP", "-0.70"] for line in lines if line)
     assert any(line[:1] == ["USDC"] and "61.7" in line[2] for line in lines if line)
-    assert "the link [bold]is down " in picture
+    assert "the connection [bold]is down " in picture

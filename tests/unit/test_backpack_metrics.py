@@ -15,24 +15,24 @@ from backpack_proto.outputs import (
     BookUnavailable,
     BookVerified,
     Closed,
+    ConnectionDown,
+    ConnectionUp,
     Drop,
     ErrorReceived,
     FrameDropped,
-    LinkDown,
-    LinkUp,
     PeerSilent,
     StreamLive,
     StreamSilent,
     StreamsRefused,
 )
-from backpack_proto.payloads import OpenInterest, Trade
-from backpack_proto.testing import FakeClock
-from backpack_proto.wire import Frame
+from backpack_proto.streams.frames import Frame
+from backpack_proto.streams.payloads import OpenInterest, Trade
+from backpack_proto.testing.laws import FakeClock
 
 SOL = "depth.SOL_USDC"
 ERROR = RemoteProtocolError("whatever")
-UP = LinkUp(attempt=1)
-DOWN = LinkDown(reason="reset", code=1006, retry_us=1)
+UP = ConnectionUp(attempt=1)
+DOWN = ConnectionDown(reason="reset", code=1006, retry_us=1)
 SYNCED = BookSynced(stream=SOL, symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=())
 
 
@@ -64,7 +64,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def metrics(clock: FakeClock) -> Metrics:
-    """Healthy: the link is up and data have come."""
+    """Healthy: the connection is up and data have come."""
     metrics = Metrics()
     metrics.handle(UP, clock.now)
     metrics.handle(trade(clock.now.unix_us), clock.now)
@@ -75,7 +75,7 @@ def metrics(clock: FakeClock) -> Metrics:
 def test_a_session_that_never_got_data_is_not_healthy(clock: FakeClock) -> None:
     metrics = Metrics()
     assert metrics.health(clock.now).status is Status.DOWN
-    assert metrics.health(clock.now).reasons == ("the link was never up",)
+    assert metrics.health(clock.now).reasons == ("the connection was never up",)
     metrics.handle(UP, clock.now)
     assert metrics.health(clock.now).status is Status.DEGRADED
     assert metrics.health(clock.now).reasons == ("no data has come yet",)
@@ -103,7 +103,7 @@ REFUSED = StreamsRefused(
     error=ERROR, code=4003, message="Invalid signature", suspects=("account.orderUpdate",), authentication=True
 )
 LASTING: list[tuple[Counted, Counted, str]] = [
-    (DOWN, UP, "the link is down: reset"),
+    (DOWN, UP, "the connection is down: reset"),
     (Closed(), UP, "the session is closed"),
     (BookAwaited(SOL), SYNCED, f"book {SOL} is stale: its snapshot is awaited"),
     (BookAwaited(SOL), Unwatched((SOL,)), f"book {SOL} is stale: its snapshot is awaited"),

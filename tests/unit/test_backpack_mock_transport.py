@@ -25,17 +25,17 @@ from backpack_proto.inputs import (
 from backpack_proto.outputs import (
     Action,
     CloseSocket,
+    ConnectionDown,
+    ConnectionUp,
     DropSocket,
     HttpRequest,
-    LinkDown,
-    LinkUp,
     OpenSocket,
     SendPing,
     SendPong,
     SendRequest,
     SendText,
 )
-from backpack_proto.payloads import Trade
+from backpack_proto.streams.payloads import Trade
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.transports.mock import MockTransport, oblige, respond
 
@@ -184,7 +184,13 @@ async def test_a_client_is_driven_by_a_script() -> None:
                     transport.feed(Disconnected(1006, "lost"))
                 elif isinstance(event, Trade):
                     break
-    assert [kind for kind in seen if kind in {LinkUp, LinkDown, Trade}] == [LinkUp, Trade, LinkDown, LinkUp, Trade]
+    assert [kind for kind in seen if kind in {ConnectionUp, ConnectionDown, Trade}] == [
+        ConnectionUp,
+        Trade,
+        ConnectionDown,
+        ConnectionUp,
+        Trade,
+    ]
     texts = [action for action in transport.performed if isinstance(action, SendText)]
     assert len(texts) == 2, "what was subscribed is subscribed again"
     assert transport.performed.count(OpenSocket()) == 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
-from backpack_proto.pacing import (
+from backpack_proto.rest.pacing import (
     HISTORICAL,
     MAX_PAUSE_US,
     PAUSE_US,
@@ -23,7 +23,7 @@ from backpack_proto.pacing import (
     Refused,
     Succeeded,
 )
-from backpack_proto.testing import check_machine, freeze
+from backpack_proto.testing.laws import check_machine, freeze
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US

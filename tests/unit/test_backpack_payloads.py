@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backpack_proto.outputs import Drop, FrameDropped
-from backpack_proto.payloads import (
+from backpack_proto.streams.frames import Frame, decode
+from backpack_proto.streams.payloads import (
     BalanceUpdate,
     BookTicker,
     Depth,
@@ -51,7 +52,6 @@ from backpack_proto.payloads import (
     TriggerFailed,
     TriggerPlaced,
 )
-from backpack_proto.wire import Frame, decode
 
 D = Decimal
 FRAMES = (Path(__file__).parents[1] / "fixtures/backpack/frames.jsonl").read_bytes().splitlines()

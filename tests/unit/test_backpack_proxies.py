@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import Open
 from backpack_proto.machine import Now
-from backpack_runtime import proxies as module
-from backpack_runtime.addresses import Addresses
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.proxies import (
+from backpack_runtime.network import proxy_settings as module
+from backpack_runtime.network.addresses import Addresses
+from backpack_runtime.network.proxy_settings import (
     InvalidProxy,
     Proxies,
     Proxy,
@@ -235,7 +235,7 @@ def test_a_proxy_may_have_a_patience_of_its_own() -> None:
     proxies = Proxies.of({"http": {"url": ONE, "timeout_seconds": 2}, "websocket": TWO, "timeout_seconds": 9})
     assert proxies.rest is not None
     assert proxies.websocket is not None
-    assert [proxies.patience(proxy) for proxy in (proxies.rest, proxies.websocket)] == [2.0, 9.0]
+    assert [proxies.timeout_of(proxy) for proxy in (proxies.rest, proxies.websocket)] == [2.0, 9.0]
     assert Proxies.of(ONE).timeout_seconds == 30.0
 
 
@@ -282,7 +282,7 @@ def test_each_setting_brings_its_own_patience() -> None:
     found = ProxyInjector(settings).proxies()
     assert found.rest is not None
     assert found.websocket is not None
-    assert (found.patience(found.rest), found.patience(found.websocket)) == (3.0, 2.0)
+    assert (found.timeout_of(found.rest), found.timeout_of(found.websocket)) == (3.0, 2.0)
 
 
 def test_the_environment_in_the_shape_of_the_ecosystem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +300,7 @@ def test_the_environment_in_the_shape_of_the_ecosystem(monkeypatch: pytest.Monke
     assert endpoints(found) == (THREE, FOUR)
     assert found.rest is not None
     assert found.websocket is not None
-    assert (found.patience(found.rest), found.patience(found.websocket)) == (7.0, 2.5)
+    assert (found.timeout_of(found.rest), found.timeout_of(found.websocket)) == (7.0, 2.5)
     assert endpoints(resolve_proxies(exchange="binance")) == (ONE, TWO)
     assert endpoints(resolve_proxies({"ws": ONE})) == (THREE, ONE)
     assert endpoints(init_proxy_system().proxies()) == (THREE, FOUR)
@@ -399,7 +399,7 @@ def test_an_https_proxy_needs_tls_even_to_a_plain_exchange() -> None:
 
 
 def test_the_log_names_scheme_host_and_port_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="backpack_runtime.proxies"):
+    with caplog.at_level(logging.INFO, logger="backpack_runtime.network.proxy_settings"):
         log_proxy_use("websocket", Proxy.parse(URL))
     assert caplog.messages == ["proxy: transport=websocket exchange=backpack scheme=socks5 endpoint=proxy.example:1080"]
     assert not leaks(repr(vars(caplog.records[0])))

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backpack_proto.clock import ClockStepped
+from backpack_proto.auth.keys import Credentials, verify_signature
+from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
 from backpack_proto.inputs import RequestFailed, ResponseReceived, TimerFired
-from backpack_proto.keys import Credentials, verify_signature
 from backpack_proto.metrics import Metrics
-from backpack_proto.outputs import LinkDown, LinkUp, SendRequest
-from backpack_proto.requests import Abandon, Ask, MeasureTime, Requests, RequestsInput, RequestsOutput, Settled
-from backpack_proto.results import Page, ServerTime
-from backpack_proto.signing import Signer
-from backpack_proto.testing import FakeClock, check_machine
+from backpack_proto.outputs import ConnectionDown, ConnectionUp, SendRequest
+from backpack_proto.rest.exchange_clock import ClockStepped
+from backpack_proto.rest.requests import Abandon, Ask, MeasureTime, Requests, RequestsInput, RequestsOutput, Settled
+from backpack_proto.rest.results.market_data import Page, ServerTime
+from backpack_proto.testing.laws import FakeClock, check_machine
 
 
 def ask(asker: object, endpoint: str = "ping", *, urgent: bool = True, **parameters: str | int) -> Ask:
@@ -389,5 +389,5 @@ def test_every_question_is_settled_once_and_no_order_is_sent_twice(steps: list[t
 
 
 def test_metrics_keep_the_laws_of_machines() -> None:
-    events = st.sampled_from([LinkUp(attempt=1), LinkDown(reason="reset", code=None, retry_us=1), TimerFired()])
+    events = st.sampled_from([ConnectionUp(attempt=1), ConnectionDown(reason="reset", code=None, retry_us=1), TimerFired()])
     check_machine(Metrics, events | answers)

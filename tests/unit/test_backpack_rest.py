@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backpack_proto.endpoints import ENDPOINTS, Endpoint, ParameterRule
+from backpack_proto.auth.keys import Credentials, verify_signature
+from backpack_proto.auth.signing import MAX_WINDOW_MS, Signer, request_text
 from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
-from backpack_proto.keys import Credentials, verify_signature
 from backpack_proto.outputs import HttpRequest
-from backpack_proto.rest import (
+from backpack_proto.rest.codec import (
     RETRY_US,
     DepthSnapshot,
     build_request,
@@ -23,8 +23,8 @@ from backpack_proto.rest import (
     parse_response,
     refused_authentication,
 )
-from backpack_proto.results import SystemStatus, TickerRow
-from backpack_proto.signing import MAX_WINDOW_MS, Signer, request_text
+from backpack_proto.rest.endpoints.table import ENDPOINTS, Endpoint, ParameterRule
+from backpack_proto.rest.results.market_data import SystemStatus, TickerRow
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "fixtures" / "backpack" / "signing_vectors.json").read_text()

@@ -9,10 +9,10 @@ from typing import Any, get_type_hints
 import pytest
 from msgspec.structs import fields
 
-from backpack_proto.endpoints import ENDPOINTS
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import Arguments
-from backpack_proto.results import Page
+from backpack_proto.rest.endpoints.table import ENDPOINTS
+from backpack_proto.rest.results.market_data import Page
 from backpack_runtime.rest_methods import NewOrder, RestMethods
 
 pytestmark = pytest.mark.anyio

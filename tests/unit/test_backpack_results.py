@@ -8,7 +8,7 @@ import pytest
 
 from backpack_proto.decoding import decode
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.results import (
+from backpack_proto.rest.results.market_data import (
     Asset,
     AssetToken,
     DepthSnapshot,

@@ -7,11 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
-from backpack_proto.inputs import Open, TimerFired, Verify
-from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
-from backpack_proto.payloads import BookTicker, Depth, Level
-from backpack_proto.sequencer import (
+from backpack_proto.book.sequencer import (
     BUFFERED_FRAMES,
     BookSequencer,
     FetchSnapshot,
@@ -23,8 +19,12 @@ from backpack_proto.sequencer import (
     StreamRequested,
     TopMatched,
 )
-from backpack_proto.testing import FakeClock
-from backpack_proto.verification import SnapshotCheck
+from backpack_proto.book.verification import SnapshotCheck
+from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
+from backpack_proto.inputs import Open, TimerFired, Verify
+from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
+from backpack_proto.streams.payloads import BookTicker, Depth, Level
+from backpack_proto.testing.laws import FakeClock
 
 D = Decimal
 STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
@@ -672,7 +672,7 @@ def test_frames_that_were_spent_on_a_bad_snapshot_must_be_in_the_next_one() -> N
 
 def test_the_end_of_the_stream_leaves_a_stale_book() -> None:
     bench = live(10)
-    assert bench.give(StreamEnded("the link is down")) == [desynced(10, "the link is down")]
+    assert bench.give(StreamEnded("the connection is down")) == [desynced(10, "the connection is down")]
     assert (bench.status(), bench.sequencer.deadline) == ((False, 10, TOP, ASKS), None)
     assert bench.give(delta(11), ticker(11), snapshot(2, 11), TimerFired(), StreamEnded("again")) == []
 
@@ -680,30 +680,30 @@ def test_the_end_of_the_stream_leaves_a_stale_book() -> None:
 def test_nothing_of_one_subscription_is_of_use_to_the_next() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5), delta(6), ticker(9, (D(50), D(1))))
-    assert bench.give(StreamEnded("the link is down"), StreamRequested()) == [fetch(2)]
+    assert bench.give(StreamEnded("the connection is down"), StreamRequested()) == [fetch(2)]
     assert bench.give(snapshot(1, 6)) == []
     assert bench.give(delta(9)) == []
     assert bench.give(snapshot(2, 8)) == [synced(8), changed(delta(9))]
 
 
-def test_ids_may_start_over_with_the_link() -> None:
+def test_ids_may_start_over_with_the_connection() -> None:
     bench = live(1000)
-    bench.give(StreamEnded("the link is down"))
+    bench.give(StreamEnded("the connection is down"))
     assert bench.give(StreamRequested(), delta(3)) == [fetch(2)]
     assert bench.give(snapshot(2, 2)) == [synced(2), changed(delta(3))]
 
 
-def test_ids_may_start_over_with_the_link_before_there_was_a_book() -> None:
+def test_ids_may_start_over_with_the_connection_before_there_was_a_book() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(1000), StreamEnded("the link is down"))
+    bench.give(StreamRequested(), delta(1000), StreamEnded("the connection is down"))
     assert bench.give(StreamRequested(), delta(3)) == [fetch(2)]
     assert bench.give(snapshot(2, 2)) == [synced(2), changed(delta(3))]
 
 
-def test_ids_may_start_over_with_the_link_while_a_book_is_fetched_anew() -> None:
+def test_ids_may_start_over_with_the_connection_while_a_book_is_fetched_anew() -> None:
     bench = live(1000)
     bench.give(ticker(1000, None))
-    assert bench.give(StreamEnded("the link is down"), StreamRequested()) == [fetch(3)]
+    assert bench.give(StreamEnded("the connection is down"), StreamRequested()) == [fetch(3)]
     bench.clock.advance(SECOND)
     assert bench.give(snapshot(3, 5)) == [fetch(4)]
     assert bench.give(snapshot(4, 5)) == [synced(5)]
@@ -712,7 +712,7 @@ def test_ids_may_start_over_with_the_link_while_a_book_is_fetched_anew() -> None
 def test_a_held_snapshot_is_of_no_use_to_the_next_subscription() -> None:
     bench = Bench()
     bench.give(StreamRequested(), snapshot(1, 5))
-    assert bench.give(StreamEnded("the link is down"), StreamRequested()) == [fetch(2)]
+    assert bench.give(StreamEnded("the connection is down"), StreamRequested()) == [fetch(2)]
     assert bench.give(delta(6)) == []
     assert bench.give(snapshot(2, 6)) == [synced(6)]
 
@@ -1059,7 +1059,7 @@ def test_a_gap_ends_a_check() -> None:
 def test_the_end_of_the_stream_ends_a_check() -> None:
     bench = checking()
     bench.give(snapshot(2, 12))
-    assert bench.give(StreamEnded("the link is down")) == [desynced(10, "the link is down")]
+    assert bench.give(StreamEnded("the connection is down")) == [desynced(10, "the connection is down")]
     assert bench.sequencer.deadline is None
 
 

@@ -12,11 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backpack_proto.decoding import sane
-from backpack_proto.errors import LocalProtocolError
-from backpack_proto.keys import Credentials, verify_signature
-from backpack_proto.outputs import HttpRequest
-from backpack_proto.signing import (
+from backpack_proto.auth.keys import Credentials, verify_signature
+from backpack_proto.auth.signing import (
     DEFAULT_WINDOW_MS,
     MAX_EXCHANGE_WINDOW_MS,
     MAX_WINDOW_MS,
@@ -29,6 +26,9 @@ from backpack_proto.signing import (
     signed_headers,
     signing_string,
 )
+from backpack_proto.decoding import sane
+from backpack_proto.errors import LocalProtocolError
+from backpack_proto.outputs import HttpRequest
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "fixtures" / "backpack" / "signing_vectors.json").read_text()

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backpack_proto.errors import InvalidStream
-from backpack_proto.streams import (
+from backpack_proto.streams.names import (
     DEPTH_WINDOWS_MS,
     KLINE_INTERVALS,
     Channel,

@@ -6,13 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from backpack_proto.errors import InvalidStream, LocalProtocolError, RemoteProtocolError
-from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
-from backpack_proto.machine import Now
-from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
-from backpack_proto.streams import Channel
-from backpack_proto.subscriptions import (
-    PATIENCE_US,
+from backpack_proto.connection.subscriptions import (
+    FIRST_DATA_TIMEOUT_US,
     STREAM_TRANSITIONS,
     DataSeen,
     LinkLost,
@@ -22,8 +17,13 @@ from backpack_proto.subscriptions import (
     SubscriptionsInput,
     SubscriptionsOutput,
 )
-from backpack_proto.testing import FakeClock, check_machine, freeze
-from backpack_proto.wire import ErrorFrame
+from backpack_proto.errors import InvalidStream, LocalProtocolError, RemoteProtocolError
+from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
+from backpack_proto.machine import Now
+from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
+from backpack_proto.streams.frames import ErrorFrame
+from backpack_proto.streams.names import Channel
+from backpack_proto.testing.laws import FakeClock, check_machine, freeze
 
 SECOND = 1_000_000
 
@@ -105,7 +105,7 @@ def test_laws() -> None:
     check_machine(lambda: Subscriptions(None), inputs, max_examples=50)
 
 
-def test_without_a_link_streams_are_only_wanted() -> None:
+def test_without_a_connection_streams_are_only_wanted() -> None:
     driven = Driven()
     assert driven.subscribe(DEPTH, ORDERS) == []
     assert driven.subscriptions.states == {DEPTH: StreamState.WANTED, ORDERS: StreamState.WANTED}
@@ -116,7 +116,7 @@ def test_without_a_link_streams_are_only_wanted() -> None:
     assert [*driven.subscriptions.wanted] == [ORDERS]
 
 
-def test_a_link_has_everything_requested_in_the_order_wanted() -> None:
+def test_a_connection_has_everything_requested_in_the_order_wanted() -> None:
     driven = Driven(TRADE, ORDERS)
     driven.subscribe(DEPTH, POSITIONS)
     key, signature, timestamp, window = driven.signature()
@@ -133,11 +133,11 @@ def test_a_link_has_everything_requested_in_the_order_wanted() -> None:
     assert [*driven.subscriptions.awaited] == [TRADE, ORDERS, DEPTH, POSITIONS]
 
 
-def test_a_link_without_wanted_streams_needs_no_frame() -> None:
+def test_a_connection_without_wanted_streams_needs_no_frame() -> None:
     assert Driven().give(Connected()) == []
 
 
-def test_on_a_link_a_stream_is_requested_at_once() -> None:
+def test_on_a_connection_a_stream_is_requested_at_once() -> None:
     driven = up()
     assert driven.subscribe(DEPTH) == [
         SendText('{"method":"SUBSCRIBE","params":["depth.SOL_USDC"]}'),
@@ -190,7 +190,7 @@ def test_unsubscribing_ends_it_on_the_wire_unsigned() -> None:
     assert driven.give(Unsubscribe((DEPTH,))) == []
 
 
-def test_an_unsubscribed_stream_is_not_requested_on_the_next_link() -> None:
+def test_an_unsubscribed_stream_is_not_requested_on_the_next_connection() -> None:
     driven = up(DEPTH, TRADE)
     driven.give(Unsubscribe((DEPTH,)))
     driven.give(LinkLost())
@@ -235,12 +235,12 @@ def test_a_signer_that_fails_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize("given", [DataSeen(DEPTH), ErrorFrame(4006, "Invalid stream")])
-def test_without_a_link_nothing_can_come(given: SubscriptionsInput) -> None:
+def test_without_a_connection_nothing_can_come(given: SubscriptionsInput) -> None:
     with pytest.raises(LocalProtocolError, match=r"is impossible in LinkState\.DOWN"):
         Driven(DEPTH).give(given)
 
 
-def test_a_link_cannot_open_twice() -> None:
+def test_a_connection_cannot_open_twice() -> None:
     with pytest.raises(LocalProtocolError, match=r"Connected is impossible in LinkState\.UP"):
         up().give(Connected())
 
@@ -275,7 +275,7 @@ def test_the_views_follow_the_machine() -> None:
     assert DEPTH in awaited
 
 
-def test_the_end_of_the_link_makes_everything_wanted_again() -> None:
+def test_the_end_of_the_connection_makes_everything_wanted_again() -> None:
     driven = up(*NAMES)
     driven.give(DataSeen(DEPTH))
     driven.give(ErrorFrame(4003, "Invalid signature"))
@@ -289,7 +289,7 @@ def test_the_end_of_the_link_makes_everything_wanted_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "patience_us"),
+    ("name", "ping_timeout_us"),
     [
         (TICKER, 5 * SECOND),
         (MARK_PRICE, 5 * SECOND),
@@ -301,10 +301,10 @@ def test_the_end_of_the_link_makes_everything_wanted_again() -> None:
         (OPEN_INTEREST, 130 * SECOND),
     ],
 )
-def test_a_stream_that_sends_nothing_is_noticed_once(name: str, patience_us: int) -> None:
+def test_a_stream_that_sends_nothing_is_noticed_once(name: str, ping_timeout_us: int) -> None:
     driven = up(name)
-    assert driven.wait_us() == patience_us
-    assert driven.fire() == [StreamSilent(stream=name, silent_us=patience_us)]
+    assert driven.wait_us() == ping_timeout_us
+    assert driven.fire() == [StreamSilent(stream=name, silent_us=ping_timeout_us)]
     assert driven.state(name) is StreamState.REQUESTED
     assert driven.wait_us() is None
     assert driven.give(DataSeen(name), after_us=SECOND) == [StreamLive(stream=name)]
@@ -312,7 +312,7 @@ def test_a_stream_that_sends_nothing_is_noticed_once(name: str, patience_us: int
 
 
 def test_patience_is_known_for_every_channel_but_those_that_send_on_events_only() -> None:
-    assert set(Channel) - set(PATIENCE_US) == {
+    assert set(Channel) - set(FIRST_DATA_TIMEOUT_US) == {
         Channel.LIQUIDATION,
         Channel.ORDER_UPDATE,
         Channel.POSITION_UPDATE,
@@ -447,7 +447,7 @@ def test_a_second_error_on_the_same_request_has_the_same_suspects() -> None:
     assert driven.give(ErrorFrame(4003, "message"), after_us=1) == [refused(4003, ORDERS, POSITIONS)]
 
 
-def test_a_refused_stream_is_requested_again_only_on_the_next_link_and_signed_anew() -> None:
+def test_a_refused_stream_is_requested_again_only_on_the_next_connection_and_signed_anew() -> None:
     driven = up(ORDERS)
     driven.give(ErrorFrame(4003, "message"))
     assert driven.subscribe(ORDERS) == []

@@ -16,7 +16,7 @@ from msgspec import Struct
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Close, Connected, Open, TimerFired
 from backpack_proto.machine import Now
-from backpack_proto.testing import FakeClock, Law, LawBroken, check_machine, freeze
+from backpack_proto.testing.laws import FakeClock, Law, LawBroken, check_machine, freeze
 
 INPUTS = st.sampled_from([Open(), Close(), Connected()])
 

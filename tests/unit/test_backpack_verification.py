@@ -4,9 +4,9 @@ from decimal import Decimal
 
 import pytest
 
-from backpack_proto.book import Book
-from backpack_proto.payloads import BookTicker, Depth, Level
-from backpack_proto.verification import SnapshotCheck, TopCheck, Verdict
+from backpack_proto.book.levels import Book
+from backpack_proto.book.verification import SnapshotCheck, TopCheck, Verdict
+from backpack_proto.streams.payloads import BookTicker, Depth, Level
 
 D = Decimal
 BID, ASK = (D(99), D(2)), (D(101), D(3))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.outputs import Drop, FrameDropped
-from backpack_proto.payloads import Kline, PositionSnapshot
-from backpack_proto.streams import KLINE_INTERVALS
-from backpack_proto.wire import ErrorFrame, Frame, decode, dropped, subscribe_text, unsubscribe_text
+from backpack_proto.streams.frames import ErrorFrame, Frame, decode, dropped, subscribe_text, unsubscribe_text
+from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.streams.payloads import Kline, PositionSnapshot
 
 FRAMES = (Path(__file__).parents[1] / "fixtures/backpack/frames.jsonl").read_bytes().splitlines()
 DEPTH = (
@@ -307,7 +307,7 @@ def check_decodes(data: bytes) -> None:
     if isinstance(decoded, FrameDropped):
         assert isinstance(decoded.error, RemoteProtocolError)
         assert len(decoded.excerpt) <= 200
-        assert decoded.reason not in {Drop.NOT_SUBSCRIBED, Drop.LINK_CLOSED}
+        assert decoded.reason not in {Drop.NOT_SUBSCRIBED, Drop.NOT_CONNECTED}
     elif isinstance(decoded, ErrorFrame):
         assert type(decoded.code) is int
     else:

@@ -1,0 +1,472 @@
+"""The ledger of an account: open orders, fills, positions and balances that survive reconnects without a hole.
+
+Theory of operation. The private streams tell changes and, but for positions, never a beginning (docs/protocol.md 4.10 to 4.12). So
+whenever they are requested the ledger is SYNCING: updates are kept while open orders, positions, balances and the fills since the
+last known one are read by REST, in that order, for what a later reading tells must not be older than what an earlier one did.
+Nothing is read before SETTLE_US have passed, for a subscription is never acknowledged. The readings are merged, the kept
+updates are applied on top, and the ledger is LIVE.
+
+Why the result is right: fills are a set by trade id, executed quantities and ends of orders only ever grow, and balances and positions
+are absolute. An update that a reading already contained changes nothing or is followed by the one that the reading was ahead by.
+An open order that a reading lacks, and no kept update mentions, ended while nobody listened: how, its history says.
+
+LIVE, every AUDIT_US all is read again and compared, leaving out what moved meanwhile. A contradiction, there or within the streams,
+is told as `AccountDiverged`, and everything is read anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum, auto
+from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.inputs import TimerFired
+from backpack_proto.machine import Now, Transitions
+from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderFill, OrderUpdate, PositionUpdate
+
+from .readings import (
+    PAGE,
+    AccountEnded,
+    AccountRequested,
+    BalancesRead,
+    FillsRead,
+    OpenOrdersRead,
+    OrderRead,
+    PositionsRead,
+    Read,
+    ReadAccount,
+    ReadFailed,
+    Reading,
+)
+from .values import (
+    ZERO,
+    AccountDiverged,
+    AccountStale,
+    AccountSynced,
+    Balance,
+    BalanceChanged,
+    Fill,
+    Filled,
+    Order,
+    OrderChanged,
+    Origin,
+    Position,
+    PositionChanged,
+)
+
+__all__ = ["Account", "AccountInput", "AccountOutput", "AccountState"]
+
+SETTLE_US = 1_000_000
+"""How long after its request a subscription is taken to be in force."""
+RETRY_US = 1_000_000
+RETRY_CEILING_US = 30_000_000
+AUDIT_US = 60_000_000
+OVERLAP_MS = 60_000
+"""How far before the last known fill the fills are read again: they may become visible out of order."""
+GRAIN_MS = 600_000
+"""Fills are read from a whole multiple of this on: a little more, so that the same ten minutes give the same request, which is what
+finds the answer in a recording."""
+REMEMBERED_FILLS = 100_000
+REMEMBERED_ORDERS = 20_000
+ANSWER_US = 30_000_000
+"""How long one reading may take, waiting for the request budget included."""
+Update: TypeAlias = OrderUpdate | PositionUpdate | BalanceUpdate
+AccountInput: TypeAlias = AccountRequested | AccountEnded | Update | Reading | ReadFailed | TimerFired
+AccountOutput: TypeAlias = Event | ReadAccount
+
+GRACE_US = 2_000_000
+"""How long a check waits for updates that were on their way when it read."""
+
+
+class AccountState(Enum):
+    """How far the ledger is to be trusted."""
+
+    IDLE = auto()
+    """The streams are not there."""
+    SETTLING = auto()
+    READING = auto()
+    LIVE = auto()
+
+
+class _Contradiction(Struct, frozen=True, gc=False):
+    """The two sources do not agree, whichever input showed it."""
+
+
+_S = AccountState
+_UPDATES = (OrderUpdate, PositionUpdate, BalanceUpdate)
+_READINGS = (OpenOrdersRead, PositionsRead, BalancesRead, FillsRead, OrderRead)
+TRANSITIONS = Transitions(
+    [
+        *((state, AccountRequested, _S.SETTLING) for state in AccountState),
+        *((state, AccountEnded, _S.IDLE) for state in AccountState),
+        *((state, reading, state) for state in AccountState for reading in (*_READINGS, ReadFailed)),
+        (_S.SETTLING, TimerFired, _S.READING),
+        (_S.READING, TimerFired, _S.READING),
+        (_S.LIVE, TimerFired, _S.LIVE),
+        (_S.IDLE, TimerFired, _S.IDLE),
+        *((_S.READING, reading, _S.LIVE) for reading in _READINGS),
+        (_S.LIVE, _Contradiction, _S.READING),
+    ]
+)
+
+
+class _Readings:
+    """What one round of reading has brought so far."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+        self.positions: dict[str, Position] = {}
+        self.balances: dict[str, Balance] = {}
+        self.fills: dict[tuple[str, int, str], Fill] = {}
+        self.fills_offset = 0
+        self.vanished: list[Order] = []
+        self.complete = False
+
+
+class Account:
+    """One account's ledger; a machine. Takes `AccountInput`, gives events and `ReadAccount`."""
+
+    def __init__(self) -> None:
+        self.state = AccountState.IDLE
+        self._orders: dict[str, Order] = {}
+        self._positions: dict[str, Position] = {}
+        self._balances: dict[str, Balance] = {}
+        self._fills: dict[tuple[str, int, str], None] = {}
+        self._since_ms: int | None = None
+        """All fills from before are known, or are none of this ledger's."""
+        self._baseline_ms = 0
+        """Fills from before belong to the time before this ledger, and are not told."""
+        self._requested_ms = 0
+        self._synced_us = 0
+        self._kept: list[Update] = []
+        self._readings = _Readings()
+        self._touched: set[str] = set()
+        """What the streams told of while a check was reading."""
+        self._attempt = 0
+        self._awaiting = False
+        self._timer_us: int | None = None
+        self._failures = 0
+
+    @property
+    def deadline(self) -> int | None:
+        """Of settling, of a reading, of the next try or the next check."""
+        return self._timer_us
+
+    @property
+    def live(self) -> bool:
+        """Whether the ledger follows the exchange; otherwise it is what was known last."""
+        return self.state is AccountState.LIVE
+
+    @property
+    def open_orders(self) -> Mapping[str, Order]:
+        """By order id."""
+        return {order_id: order for order_id, order in self._orders.items() if order.open}
+
+    @property
+    def positions(self) -> Mapping[str, Position]:
+        """By symbol; those that are open."""
+        return {symbol: position for symbol, position in self._positions.items() if position.net_quantity}
+
+    @property
+    def balances(self) -> Mapping[str, Balance]:
+        """By asset."""
+        return dict(self._balances)
+
+    def handle(self, given: AccountInput, now: Now) -> Sequence[AccountOutput]:
+        """Take an update, a reading or a timer; return what changed, and what to read.
+
+        Raises:
+            LocalProtocolError: an input of another kind.
+        """
+        if isinstance(given, _UPDATES):
+            return self._update(given, now)
+        TRANSITIONS.check(self.state, given)
+        match given:
+            case AccountRequested(exchange_unix_us):
+                return self._request(given, exchange_unix_us // 1000, now)
+            case AccountEnded(reason):
+                outputs = self._stale(reason)
+                self._enter(AccountState.IDLE, given, None)
+                return outputs
+            case TimerFired():
+                return self._timer_fired(given, now)
+            case ReadFailed(attempt, reason):
+                return self._read_failed(reason, now) if self._expected(attempt) else []
+            case OpenOrdersRead() | PositionsRead() | BalancesRead() | FillsRead() | OrderRead():
+                return self._read(given, now) if self._expected(given.attempt) else []
+        raise TypeError(f"not an input of an account: {type(given).__name__}")
+
+    def _request(self, given: AccountRequested, exchange_ms: int, now: Now) -> list[AccountOutput]:
+        outputs: list[AccountOutput] = [AccountStale(reason="it is being read")]
+        if self._since_ms is None:
+            self._since_ms = self._baseline_ms = exchange_ms
+        self._requested_ms = exchange_ms
+        self._kept.clear()
+        self._failures = 0
+        self._enter(AccountState.SETTLING, given, now.mono_us + SETTLE_US)
+        return outputs
+
+    def _stale(self, reason: str) -> list[AccountOutput]:
+        return [AccountStale(reason=reason)] if self.live else []
+
+    def _enter(self, state: AccountState, given: AccountInput | _Contradiction, timer_us: int | None) -> None:
+        self.state = TRANSITIONS.step(self.state, given, state)
+        self._awaiting = False
+        self._timer_us = timer_us
+
+    def _expected(self, attempt: int) -> bool:
+        """Whether an answer is the one that is waited for; late ones of rounds that were given up are not."""
+        if not self._awaiting or attempt != self._attempt:
+            return False
+        self._awaiting = False
+        return True
+
+    def _timer_fired(self, given: TimerFired, now: Now) -> Sequence[AccountOutput]:
+        if self._timer_us is None or now.mono_us < self._timer_us:
+            return []
+        if self._awaiting:
+            self._awaiting = False
+            return self._read_failed("no answer in time", now)
+        if self.state is not AccountState.LIVE:
+            self._enter(AccountState.READING, given, None)
+        elif self._readings.complete:
+            return self._compare(now)
+        return self._begin(now)
+
+    def _begin(self, now: Now) -> list[AccountOutput]:
+        """Start a round of readings."""
+        self._readings = _Readings()
+        self._touched.clear()
+        return [self._ask(now, Read.OPEN_ORDERS)]
+
+    def _ask(self, now: Now, what: Read, order: Order | None = None) -> ReadAccount:
+        self._attempt += 1
+        self._awaiting = True
+        self._timer_us = now.mono_us + ANSWER_US
+        if what is Read.FILLS:
+            since_ms = ((self._since_ms or 0) - OVERLAP_MS) // GRAIN_MS * GRAIN_MS
+            return ReadAccount(attempt=self._attempt, what=what, since_ms=since_ms, offset=self._readings.fills_offset)
+        if order is not None:
+            return ReadAccount(attempt=self._attempt, what=what, order_id=order.order_id, symbol=order.symbol)
+        return ReadAccount(attempt=self._attempt, what=what)
+
+    def _read_failed(self, reason: str, now: Now) -> list[AccountOutput]:
+        if self.live:
+            self._readings = _Readings()
+            self._timer_us = now.mono_us + AUDIT_US
+            return []
+        self._failures += 1
+        retry_us = min(RETRY_US * 2 ** min(self._failures - 1, 10), RETRY_CEILING_US)
+        self._timer_us = now.mono_us + retry_us
+        return [AccountStale(reason=f"{reason}; read again in {retry_us / 1_000_000:g} s")]
+
+    def _read(self, given: Reading, now: Now) -> Sequence[AccountOutput]:
+        readings = self._readings
+        match given:
+            case OpenOrdersRead(orders=orders):
+                readings.orders = {order.order_id: order for order in orders}
+                return [self._ask(now, Read.POSITIONS)]
+            case PositionsRead(positions=positions):
+                readings.positions = {position.symbol: position for position in positions}
+                return [self._ask(now, Read.BALANCES)]
+            case BalancesRead(balances=balances):
+                readings.balances = {balance.asset: balance for balance in balances}
+                return [self._ask(now, Read.FILLS)]
+            case FillsRead(fills=fills):
+                # A fill that comes meanwhile moves the others to later pages, so a page may repeat some and misses none.
+                readings.fills |= {fill.key: fill for fill in fills}
+                if len(fills) >= PAGE:
+                    readings.fills_offset += len(fills)
+                    return [self._ask(now, Read.FILLS)]
+                readings.vanished = [] if self.live else self._vanished()
+            case OrderRead(order=order):
+                gone = readings.vanished.pop(0)
+                readings.orders[gone.order_id] = order or replace(gone, state="Unknown")
+        if readings.vanished:
+            return [self._ask(now, Read.ORDER, readings.vanished[0])]
+        readings.complete = True
+        if self.live:
+            self._timer_us = now.mono_us + GRACE_US
+            return []
+        return self._merge(given, now)
+
+    def _vanished(self) -> list[Order]:
+        mentioned = {str(update.order_id) for update in self._kept if isinstance(update, OrderUpdate)}
+        return [
+            order
+            for order_id, order in self._orders.items()
+            if order.open and order_id not in self._readings.orders and order_id not in mentioned
+        ]
+
+    def _merge(self, given: Reading, now: Now) -> list[AccountOutput]:
+        """Take the readings over, and put on top what the streams told meanwhile."""
+        readings = self._readings
+        outputs: list[AccountOutput] = []
+        for fill in sorted(readings.fills.values(), key=lambda fill: (fill.unix_ms, fill.trade_id)):
+            outputs += self._put_fill(fill, Origin.RECONCILIATION)
+        fills = len(outputs)
+        for order in readings.orders.values():
+            outputs += self._put_order(order, Origin.RECONCILIATION)
+        for symbol in sorted(self._positions.keys() - readings.positions.keys()):
+            outputs += self._put_position(replace(self._positions[symbol], net_quantity=ZERO), Origin.RECONCILIATION)
+        for position in readings.positions.values():
+            outputs += self._put_position(position, Origin.RECONCILIATION)
+        for asset in sorted(self._balances.keys() - readings.balances.keys()):
+            outputs += self._put_balance(Balance(asset=asset, available=ZERO, locked=ZERO, staked=ZERO), Origin.RECONCILIATION)
+        for balance in readings.balances.values():
+            outputs += self._put_balance(balance, Origin.RECONCILIATION)
+        kept, self._kept = self._kept, []
+        for update in kept:
+            outputs += self._apply(update)
+        self._readings = _Readings()
+        self._since_ms = max(self._since_ms or 0, self._requested_ms)
+        self._failures = 0
+        self._synced_us = now.mono_us
+        self._enter(AccountState.LIVE, given, now.mono_us + AUDIT_US)
+        return [*outputs, AccountSynced(orders=len(self.open_orders), fills=fills)]
+
+    def _update(self, update: Update, now: Now) -> Sequence[AccountOutput]:
+        if self.state is AccountState.IDLE:
+            return []
+        if not self.live:
+            self._kept.append(update)
+            return []
+        self._touched.update(_touches(update))
+        fault = self._contradiction(update, now)
+        outputs = self._apply(update)
+        return outputs if fault is None else [*outputs, *self._diverge(fault, now)]
+
+    def _contradiction(self, update: Update, now: Now) -> str | None:
+        """What an update says that cannot follow from what is known."""
+        if not isinstance(update, OrderUpdate):
+            return None
+        known = self._orders.get(str(update.order_id))
+        executed = known.executed_quantity if known is not None else ZERO
+        if isinstance(update, OrderFill):
+            fill = Fill.of(update)
+            if fill is None:
+                return f"a fill of order {update.order_id} without trade id, quantity or price"
+            if fill.key in self._fills:
+                return None
+            executed += fill.quantity
+        behind = update.executed_quantity < executed and now.mono_us < self._synced_us + GRACE_US
+        # Right after a reading an update may still be on its way that the reading had contained.
+        if update.executed_quantity != executed and not behind:
+            return f"order {update.order_id} executed {update.executed_quantity}, its fills make {executed}"
+        return None
+
+    def _apply(self, update: Update) -> list[AccountOutput]:
+        match update:
+            case PositionUpdate():
+                return self._put_position(Position.of(update), Origin.STREAM)
+            case BalanceUpdate():
+                return self._put_balance(Balance.of(update), Origin.STREAM)
+        fill = Fill.of(update) if isinstance(update, OrderFill) else None
+        outputs = self._put_fill(fill, Origin.STREAM) if fill is not None else []
+        return [*outputs, *self._put_order(Order.of(update), Origin.STREAM)]
+
+    def _put_fill(self, fill: Fill, origin: Origin) -> list[AccountOutput]:
+        if fill.key in self._fills:
+            return []
+        self._fills[fill.key] = None
+        if len(self._fills) > REMEMBERED_FILLS:
+            del self._fills[next(iter(self._fills))]
+        if fill.unix_ms < self._baseline_ms:
+            return []
+        self._since_ms = max(self._since_ms or 0, fill.unix_ms)
+        return [Filled(fill=fill, origin=origin)]
+
+    def _put_order(self, order: Order, origin: Origin) -> list[AccountOutput]:
+        known = self._orders.get(order.order_id)
+        if known is None:
+            self._orders[order.order_id] = order
+            self._forget_orders()
+            return [OrderChanged(order=order, origin=origin)]
+        # What has ended stays so, and what was executed stays executed: the other source is behind.
+        if (order.open and not known.open) or order.executed_quantity < known.executed_quantity:
+            return []
+        order = _completed(order, known)
+        if order == known:
+            return []
+        self._orders[order.order_id] = order
+        return [OrderChanged(order=order, origin=origin)]
+
+    def _forget_orders(self) -> None:
+        if len(self._orders) <= REMEMBERED_ORDERS:
+            return
+        ended = [order_id for order_id, order in self._orders.items() if not order.open]
+        for order_id in ended[: REMEMBERED_ORDERS // 2]:
+            del self._orders[order_id]
+
+    def _put_position(self, position: Position, origin: Origin) -> list[AccountOutput]:
+        known = self._positions.get(position.symbol)
+        if position == known or (known is None and not position.net_quantity):
+            return []
+        self._positions[position.symbol] = position
+        return [PositionChanged(position=position, origin=origin)]
+
+    def _put_balance(self, balance: Balance, origin: Origin) -> list[AccountOutput]:
+        if balance == self._balances.get(balance.asset):
+            return []
+        self._balances[balance.asset] = balance
+        return [BalanceChanged(balance=balance, origin=origin)]
+
+    def _compare(self, now: Now) -> list[AccountOutput]:
+        """Hold a live ledger against what was read, but for what moved since."""
+        difference = next(self._differences(), None)
+        self._readings = _Readings()
+        self._timer_us = now.mono_us + AUDIT_US
+        return [] if difference is None else self._diverge(difference, now)
+
+    def _differences(self) -> Iterator[str]:
+        readings, touched = self._readings, self._touched
+        mine, theirs = self.open_orders, readings.orders
+        for order_id in sorted({*mine, *theirs} - touched):
+            here = mine[order_id].executed_quantity if order_id in mine else None
+            there = theirs[order_id].executed_quantity if order_id in theirs else None
+            if here != there:
+                yield f"open order {order_id}: executed {here} here, {there} by REST"
+        for symbol in sorted({*self.positions, *readings.positions} - touched):
+            held = self.positions[symbol].net_quantity if symbol in self.positions else ZERO
+            said = readings.positions[symbol].net_quantity if symbol in readings.positions else ZERO
+            if held != said:
+                yield f"position {symbol}: {held} here, {said} by REST"
+        for asset in sorted({*self._balances, *readings.balances} - touched):
+            nothing = Balance(asset=asset, available=ZERO, locked=ZERO, staked=ZERO)
+            if self._balances.get(asset, nothing) != readings.balances.get(asset, nothing):
+                yield f"balance of {asset}: {self._balances.get(asset)} here, {readings.balances.get(asset)} by REST"
+        for key, fill in readings.fills.items():
+            if key not in self._fills and fill.unix_ms >= self._baseline_ms and fill.order_id not in touched:
+                yield f"trade {fill.trade_id} of order {fill.order_id} was never told by the stream"
+
+    def _diverge(self, what: str, now: Now) -> list[AccountOutput]:
+        self._kept.clear()
+        self._enter(AccountState.READING, _Contradiction(), None)
+        event = AccountDiverged(what=what, error=RemoteProtocolError(what))
+        return [event, AccountStale(reason=what), *self._begin(now)]
+
+
+def _touches(update: Update) -> tuple[str, ...]:
+    match update:
+        case OrderUpdate():
+            return (str(update.order_id),)
+        case PositionUpdate():
+            return (update.symbol,)
+        case BalanceUpdate():
+            return (update.asset,)
+    raise TypeError(f"not an update: {type(update).__name__}")
+
+
+def _completed(order: Order, known: Order) -> Order:
+    """What one source leaves out, the other one has told."""
+    return replace(
+        order,
+        executed_quote_quantity=max(order.executed_quote_quantity, known.executed_quote_quantity),
+        quantity=known.quantity if order.quantity is None else order.quantity,
+        price=known.price if order.price is None else order.price,
+        client_id=known.client_id if order.client_id is None else order.client_id,
+    )

@@ -1,0 +1,185 @@
+"""Key material of one account: the only module that sees it.
+
+Secrets sit in closures, not in attributes, because `str()` of PyNaCl's own key object is the raw seed. Errors are made where no
+local variable and no chained exception holds any of it (docs/protocol.md 2.1).
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from typing import Any, NoReturn, Self, final
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+from backpack_proto.errors import InvalidKey
+
+__all__ = ["Credentials", "read_public_key", "verify_signature"]
+
+_KEY_BYTES = 32
+_SIGNATURE_BYTES = 64
+_HEX = re.compile(r"[0-9A-Fa-f]+")
+
+
+@final
+class Credentials:
+    """The keys of one account: it signs, and never shows what it signs with.
+
+    `private_key` is the 32-byte Ed25519 seed, or the 64 bytes of seed and public key; `public_key` and `api_key` are optional and
+    must belong to it (the exchange's API key is the public key). Each is hex, or base64 of either alphabet with or without its
+    padding; white space around it is ignored. `passphrase` is sent by the `request` scheme only. Source: docs/protocol.md 2.1.
+
+    Raises:
+        InvalidKey: a key is malformed or does not belong to the private key, or a header cannot carry the passphrase; neither the
+            text nor the frames of this module in the traceback hold any of them.
+    """
+
+    __slots__ = ("_api_key", "_passphrase", "_sign")
+
+    def __init__(
+        self,
+        private_key: str,
+        *,
+        api_key: str | None = None,
+        public_key: str | None = None,
+        passphrase: str | None = None,
+    ) -> None:
+        # Tools that print the locals of a traceback ask for the repr of what could not be made as well.
+        self._api_key = ""
+        opened = _open(private_key)
+        problem = opened if isinstance(opened, str) else _mismatch(opened[1], api_key=api_key, public_key=public_key)
+        if not problem and passphrase is not None and not _fits_header(passphrase):
+            problem = "the passphrase is not printable ASCII text"
+        if problem or isinstance(opened, str):
+            # For tools that print the locals of every frame of a traceback.
+            del private_key, api_key, public_key, passphrase
+            raise InvalidKey(problem)
+        self._sign, public = opened
+        self._passphrase: Callable[[], str | None] = lambda: passphrase
+        self._api_key = b64encode(public).decode()
+
+    @property
+    def api_key(self) -> str:
+        """The public key in base64, as `X-API-Key` carries it."""
+        return self._api_key
+
+    def sign(self, text: str | bytes) -> str:
+        """Return the signature of a text (UTF-8) in base64.
+
+        Raises:
+            TypeError: it is neither text nor bytes.
+        """
+        if not isinstance(text, str | bytes):
+            # PyNaCl would say so too, from frames that have the seed among their locals.
+            raise TypeError("what is signed is text or bytes")
+        return b64encode(self._sign(text.encode() if isinstance(text, str) else text)).decode()
+
+    def passphrase_header(self) -> tuple[tuple[str, str], ...]:
+        """Return the `X-Passphrase` header, or nothing when there is no passphrase."""
+        passphrase = self._passphrase()
+        return () if passphrase is None else (("X-Passphrase", passphrase),)
+
+    def __repr__(self) -> str:
+        """Show the beginning of the public key only."""
+        return f"Credentials({self._api_key[:8]}...)"
+
+    def __copy__(self) -> Self:
+        """Return itself: there is nothing in it that could change."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: secrets are not multiplied."""
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse to be pickled.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("credentials cannot be pickled")
+
+
+def read_public_key(text: str) -> str | None:
+    """Return a public key, given in hex or base64 of either alphabet, in base64 as `X-API-Key` carries it; None when it is none."""
+    raw = _read_key(text)
+    return None if raw is None or len(raw) != _KEY_BYTES else b64encode(raw).decode()
+
+
+def verify_signature(api_key: str, signature: str, text: str | bytes) -> bool:
+    """Whether `signature` (base64) of `text` was made with the private key behind `api_key` (base64); False for any garbage."""
+    key = _from_base64(api_key)
+    signed = _from_base64(signature)
+    if key is None or signed is None or len(key) != _KEY_BYTES or len(signed) != _SIGNATURE_BYTES:
+        return False
+    try:
+        VerifyKey(key).verify(text.encode(errors="surrogatepass") if isinstance(text, str) else text, signed)
+    except BadSignatureError:
+        return False
+    return True
+
+
+def _open(private_key: object) -> tuple[Callable[[bytes], bytes], bytes] | str:
+    """A function that signs with a private key, and its public key; or what is wrong with it."""
+    raw = _read_key(private_key)
+    if raw is None or len(raw) not in (_KEY_BYTES, 2 * _KEY_BYTES):
+        return "the private key is not 32 or 64 bytes in hex or base64"
+    key = SigningKey(raw[:_KEY_BYTES])
+    public = key.verify_key.encode()
+    if raw[_KEY_BYTES:] not in (b"", public):
+        return "the second half of the private key is not the public key of its first half"
+
+    def sign(text: bytes) -> bytes:
+        try:
+            return key.sign(text).signature
+        except BaseException as error:  # noqa: BLE001 - raised again, without the frames that have the seed among their locals
+            failure = error.with_traceback(None)
+        raise failure
+
+    return sign, public
+
+
+def _mismatch(public: bytes, **keys: str | None) -> str:
+    """What is wrong with the keys that should be the public one; empty when nothing is."""
+    for name, text in keys.items():
+        raw = None if text is None else _read_key(text)
+        if text is not None and (raw is None or len(raw) != _KEY_BYTES):
+            return f"{name} is not 32 bytes in hex or base64"
+        if text is not None and raw != public:
+            return f"{name} does not belong to the private key"
+    return ""
+
+
+def _fits_header(text: object) -> bool:
+    return isinstance(text, str) and text.isascii() and text.isprintable() and text == text.strip() and bool(text)
+
+
+def _read_key(text: object) -> bytes | None:
+    """Key material from hex or base64, None when it is neither.
+
+    The two cannot be mixed up: hex of 32 or 64 bytes would be base64 of 48 or 96.
+    """
+    if not isinstance(text, str):
+        return None
+    text = text.strip()
+    if len(text) in (4 * _KEY_BYTES, 2 * _KEY_BYTES) and _HEX.fullmatch(text):
+        return bytes.fromhex(text)
+    if "-" in text or "_" in text:
+        if "+" in text or "/" in text:
+            return None
+        text = text.replace("-", "+").replace("_", "/")
+    return _from_base64(text if text.endswith("=") else text + "=" * (-len(text) % 4))
+
+
+def _from_base64(text: object) -> bytes | None:
+    """Bytes from standard base64 in its only canonical form, None for everything else."""
+    if not isinstance(text, str):
+        return None
+    try:
+        raw = b64decode(text, validate=True)
+    except ValueError:
+        return None
+    # The last character may hold bits that decoding ignores: a typing error that would go unseen.
+    return raw if b64encode(raw).decode() == text else None

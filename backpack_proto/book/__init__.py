@@ -1,0 +1,1 @@
+"""Order books: levels, sequencing, verification."""

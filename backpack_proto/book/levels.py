@@ -1,0 +1,200 @@
+"""The price levels of one market, and how far from the touch they are known.
+
+Theory. Each side is a dictionary of price to quantity, beside a sorted list of its prices: the best price is at the end of one
+list and at the start of the other, so reading the top costs nothing. A level that goes keeps its place with a quantity of zero
+until it reaches the edge or is swept out, for most prices come back soon. Keys are `Decimal`, never text: REST strips the zeros
+that the websocket pads (docs/protocol.md 5.1).
+
+A snapshot is cut off at its limit, so what lies beyond its last level is unknown and stays so: deltas tell of changed levels only.
+`Coverage` says where that is, levels beyond it are not kept, and a side whose known part is used up is `exhausted`.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from itertools import islice
+
+from msgspec import Struct
+
+from backpack_proto.streams.payloads import Level
+
+__all__ = ["Book", "Coverage"]
+
+ZERO = Decimal(0)
+_SWEEP_SLACK = 256
+
+
+class Coverage(Struct, frozen=True, gc=False):
+    """The range of prices inside which every level is known; None means that the whole side is."""
+
+    lowest_bid: Decimal | None = None
+    highest_ask: Decimal | None = None
+
+
+class Book:
+    """The order book of one market at one update id.
+
+    Readable at any time; `live` says whether it may be trusted. Only the session that owns it changes it.
+    """
+
+    __slots__ = ("_ask_prices", "_asks", "_bid_prices", "_bids", "_sweep_at", "coverage", "engine_us", "last", "live", "symbol")
+
+    def __init__(
+        self,
+        symbol: str,
+        *,
+        bids: Iterable[Level] = (),
+        asks: Iterable[Level] = (),
+        last: int = 0,
+        engine_us: int = 0,
+        limit: int | None = None,
+    ) -> None:
+        """Make a book of a snapshot; a side that fills `limit` goes on beyond it, unseen."""
+        self.symbol = symbol
+        self.last = last
+        """The last update id that is in the book."""
+        self.engine_us = engine_us
+        """When the matching engine made that update, in microseconds since the epoch."""
+        self.live = False
+        """Whether the book follows the exchange without a hole; a book that does not is stale."""
+        self._bids = {price: quantity for price, quantity in bids if quantity}
+        self._asks = {price: quantity for price, quantity in asks if quantity}
+        self._bid_prices = sorted(self._bids)
+        self._ask_prices = sorted(self._asks)
+        self._sweep_at = 2 * (len(self._bids) + len(self._asks)) + _SWEEP_SLACK
+        self.coverage = Coverage(
+            lowest_bid=self._bid_prices[0] if limit is not None and len(self._bid_prices) >= limit else None,
+            highest_ask=self._ask_prices[-1] if limit is not None and len(self._ask_prices) >= limit else None,
+        )
+
+    def __repr__(self) -> str:
+        state = "live" if self.live else "stale"
+        return f"<Book {self.symbol} {state} at {self.last}: {self.best_bid} / {self.best_ask}>"
+
+    @property
+    def best_bid(self) -> Level | None:
+        """The highest bid that is known, or None."""
+        prices = self._bid_prices
+        return (prices[-1], self._bids[prices[-1]]) if prices else None
+
+    @property
+    def best_ask(self) -> Level | None:
+        """The lowest ask that is known, or None."""
+        prices = self._ask_prices
+        return (prices[0], self._asks[prices[0]]) if prices else None
+
+    def bids(self, count: int | None = None) -> tuple[Level, ...]:
+        """The best bids, best first; fewer than asked for where the known part ends (see `coverage`)."""
+        if count == 1:
+            best = self.best_bid
+            return (best,) if best else ()
+        return tuple(islice(_present(reversed(self._bid_prices), self._bids), count))
+
+    def asks(self, count: int | None = None) -> tuple[Level, ...]:
+        """The best asks, best first; fewer than asked for where the known part ends (see `coverage`)."""
+        if count == 1:
+            best = self.best_ask
+            return (best,) if best else ()
+        return tuple(islice(_present(self._ask_prices, self._asks), count))
+
+    def bid_quantity(self, price: Decimal) -> Decimal | None:
+        """What is bid at a price; zero where there is nothing, None where that is unknown."""
+        floor = self.coverage.lowest_bid
+        return None if floor is not None and price < floor else self._bids.get(price, ZERO)
+
+    def ask_quantity(self, price: Decimal) -> Decimal | None:
+        """What is asked at a price; zero where there is nothing, None where that is unknown."""
+        ceiling = self.coverage.highest_ask
+        return None if ceiling is not None and price > ceiling else self._asks.get(price, ZERO)
+
+    @property
+    def crossed(self) -> bool:
+        """The best bid is not below the best ask: such a book is wrong."""
+        bids, asks = self._bid_prices, self._ask_prices
+        return bool(bids and asks) and bids[-1] >= asks[0]
+
+    @property
+    def exhausted(self) -> bool:
+        """A side's known levels are used up, so its best price is unknown."""
+        return (not self._bid_prices and self.coverage.lowest_bid is not None) or (
+            not self._ask_prices and self.coverage.highest_ask is not None
+        )
+
+    @property
+    def sound(self) -> bool:
+        """Neither `crossed` nor `exhausted`."""
+        bids, asks = self._bid_prices, self._ask_prices
+        return bids[-1] < asks[0] if bids and asks else not self.exhausted
+
+    def apply(self, bids: Iterable[Level], asks: Iterable[Level], *, last: int, engine_us: int) -> None:
+        """Take in changed levels, absolute quantities of which zero deletes (docs/protocol.md 5.2 step 7)."""
+        if bids:
+            side, prices = self._bids, self._bid_prices
+            before = len(side)
+            side.update(bids)
+            if grown := len(side) - before:
+                floor = self.coverage.lowest_bid
+                for price in list(islice(reversed(side), grown)):
+                    if floor is not None and price < floor:
+                        del side[price]
+                    else:
+                        insort(prices, price)
+            while prices and not side[prices[-1]]:
+                del side[prices.pop()]
+        if asks:
+            side, prices = self._asks, self._ask_prices
+            before = len(side)
+            side.update(asks)
+            if grown := len(side) - before:
+                ceiling = self.coverage.highest_ask
+                for price in list(islice(reversed(side), grown)):
+                    if ceiling is not None and price > ceiling:
+                        del side[price]
+                    else:
+                        insort(prices, price)
+            while prices and not side[prices[0]]:
+                del side[prices[0]]
+                del prices[0]
+        self.last = last
+        self.engine_us = engine_us
+        if len(self._bids) + len(self._asks) > self._sweep_at:
+            self._sweep()
+
+    def take_over(self, other: Book) -> None:
+        """Become the other book, which must not be used any more: whoever holds this one goes on holding the right one."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
+
+    def differs_from(self, other: Book) -> str | None:
+        """Say where two books at the same update id differ inside what both of them know; None when nowhere."""
+        floors = [book.coverage.lowest_bid for book in (self, other) if book.coverage.lowest_bid is not None]
+        ceilings = [book.coverage.highest_ask for book in (self, other) if book.coverage.highest_ask is not None]
+        floor, ceiling = max(floors, default=None), min(ceilings, default=None)
+        mine_bids, their_bids = (_at_least(book.bids(), floor) for book in (self, other))
+        mine_asks, their_asks = (_at_most(book.asks(), ceiling) for book in (self, other))
+        for name, mine, theirs in (("bid", mine_bids, their_bids), ("ask", mine_asks, their_asks)):
+            if mine != theirs:
+                price = next(price for price in (*mine, *theirs) if mine.get(price) != theirs.get(price))
+                return f"{name} {price}: {mine.get(price, ZERO)} here, {theirs.get(price, ZERO)} there"
+        return None
+
+    def _sweep(self) -> None:
+        for side, prices in ((self._bids, self._bid_prices), (self._asks, self._ask_prices)):
+            prices[:] = [price for price in prices if side[price]]
+            for price in [price for price, quantity in side.items() if not quantity]:
+                del side[price]
+        self._sweep_at = 2 * (len(self._bids) + len(self._asks)) + _SWEEP_SLACK
+
+
+def _present(prices: Iterable[Decimal], side: dict[Decimal, Decimal]) -> Iterator[Level]:
+    return ((price, quantity) for price in prices if (quantity := side[price]))
+
+
+def _at_least(levels: Iterable[Level], floor: Decimal | None) -> dict[Decimal, Decimal]:
+    return {price: quantity for price, quantity in levels if floor is None or price >= floor}
+
+
+def _at_most(levels: Iterable[Level], ceiling: Decimal | None) -> dict[Decimal, Decimal]:
+    return {price: quantity for price, quantity in levels if ceiling is None or price <= ceiling}

@@ -1,0 +1,1 @@
+"""One websocket connection: opening and backing off, heartbeat, subscriptions."""

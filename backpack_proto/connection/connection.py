@@ -1,0 +1,249 @@
+"""The websocket's life: connect, stay connected, back off, close in order.
+
+Theory of operation. `Open` says that a connection is wanted; from then on the machine opens sockets until `Close`. An attempt that fails
+or times out, and a connection that breaks or is given up, lead to BACKING_OFF; its timer leads to the next attempt. `Close` ends an open
+connection by the closing handshake, DRAINING, and anything else at once. `Closed` tells that it is over; `Open` starts anew.
+
+Two numbers decide how long to back off. Full jitter: each delay is drawn from the whole range up to the ceiling, so that clients
+that were cut off together do not come back together. And the ceiling falls back only when the connection has proven itself by data at
+least PROBATION_US after it opened: an exchange that accepts and then drops is backed off from like one that refuses.
+
+After `DropSocket` nothing more is heard of that socket, so a late `Connected` or `Disconnected` is an error of the runtime and is
+refused. `Open` while a connection is wanted and `Close` while none is are harmless; `Open` while DRAINING is refused, for it would have
+to overtake `Closed`.
+
+Where somebody else makes the connections, `dials=False`, the machine asks for none and sets no timer for one: it stays CONNECTING
+until it hears how an attempt went, and each `ConnectionDown` says how long that somebody should wait.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from random import Random
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from backpack_proto.errors import BackpackError
+from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
+from backpack_proto.machine import Now, Transitions
+from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket, Output
+
+__all__ = ["TRANSITIONS", "Connection", "ConnectionInput", "ConnectionState", "GiveUp", "Heard"]
+
+BACKOFF_BASE_US = 1_000_000
+"""Ceiling of the first delay; each further one doubles it."""
+
+BACKOFF_CAP_US = 30_000_000
+"""The ceiling's own limit."""
+
+CONNECT_TIMEOUT_US = 15_000_000
+"""How long name, TCP, TLS, proxy and handshake may take together."""
+
+PROBATION_US = 10_000_000
+"""Data heard this long after the connection opened prove it."""
+
+DRAIN_TIMEOUT_US = 5_000_000
+"""How long the exchange may take to answer our Close frame; it grants itself 30 s of grace (docs/protocol.md 3.4)."""
+
+_NORMAL_CLOSURE = 1000
+_ABNORMAL_CLOSURE = 1006
+
+
+class ConnectionState(Enum):
+    """Where the connection is."""
+
+    IDLE = auto()
+    """Never opened."""
+    CONNECTING = auto()
+    OPEN = auto()
+    BACKING_OFF = auto()
+    """Waiting for the next attempt."""
+    DRAINING = auto()
+    """Our Close frame is sent, the exchange's is awaited."""
+    CLOSED = auto()
+
+
+class GiveUp(Struct, frozen=True, gc=False):
+    """The heartbeat says that the connection is dead, though no end of it was heard."""
+
+    reason: str
+
+
+class Heard(Struct, frozen=True, gc=False):
+    """Data were received; needed only while `Connection.on_probation`."""
+
+
+ConnectionInput: TypeAlias = Open | Close | Connected | ConnectFailed | Disconnected | GiveUp | Heard | TimerFired
+
+_S = ConnectionState
+
+TRANSITIONS = Transitions(
+    [
+        (_S.IDLE, Open, _S.CONNECTING),
+        (_S.IDLE, Close, _S.CLOSED),
+        (_S.CONNECTING, Open, _S.CONNECTING),
+        (_S.CONNECTING, Close, _S.CLOSED),
+        (_S.CONNECTING, Connected, _S.OPEN),
+        (_S.CONNECTING, ConnectFailed, _S.BACKING_OFF),
+        (_S.CONNECTING, ConnectFailed, _S.CONNECTING),
+        (_S.CONNECTING, TimerFired, _S.BACKING_OFF),
+        (_S.OPEN, Open, _S.OPEN),
+        (_S.OPEN, Close, _S.DRAINING),
+        (_S.OPEN, Disconnected, _S.BACKING_OFF),
+        (_S.OPEN, Disconnected, _S.CONNECTING),
+        (_S.OPEN, GiveUp, _S.BACKING_OFF),
+        (_S.OPEN, GiveUp, _S.CONNECTING),
+        (_S.OPEN, Heard, _S.OPEN),
+        (_S.BACKING_OFF, Open, _S.BACKING_OFF),
+        (_S.BACKING_OFF, Close, _S.CLOSED),
+        (_S.BACKING_OFF, TimerFired, _S.CONNECTING),
+        (_S.DRAINING, Close, _S.DRAINING),
+        (_S.DRAINING, Disconnected, _S.CLOSED),
+        (_S.DRAINING, GiveUp, _S.CLOSED),
+        (_S.DRAINING, Heard, _S.DRAINING),
+        (_S.DRAINING, TimerFired, _S.CLOSED),
+        (_S.CLOSED, Open, _S.CONNECTING),
+        (_S.CLOSED, Close, _S.CLOSED),
+    ]
+)
+
+
+class Connection:
+    """Keeps one websocket open from `Open` to `Close`.
+
+    `random` draws the backoff delays and nothing else; seeded alike, two connections act alike. `dials` is false where somebody else
+    makes the connections. All durations are in microseconds.
+    """
+
+    def __init__(
+        self,
+        random: Random,
+        *,
+        dials: bool = True,
+        backoff_base_us: int = BACKOFF_BASE_US,
+        backoff_cap_us: int = BACKOFF_CAP_US,
+        connect_timeout_us: int = CONNECT_TIMEOUT_US,
+        probation_us: int = PROBATION_US,
+        drain_timeout_us: int = DRAIN_TIMEOUT_US,
+    ) -> None:
+        self._jitter = random
+        self._dials = dials
+        self._backoff_base_us = backoff_base_us
+        self._backoff_cap_us = backoff_cap_us
+        self._connect_timeout_us = connect_timeout_us
+        self._probation_us = probation_us
+        self._drain_timeout_us = drain_timeout_us
+        self._state = ConnectionState.IDLE
+        self._deadline: int | None = None
+        self._attempts = 0
+        self._opened_us = 0
+        self._proven = False
+
+    @property
+    def deadline(self) -> int | None:
+        """When the attempt, the backoff or the draining ends, on `Now.mono_us`; None in the other states."""
+        return self._deadline
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where the connection is."""
+        return self._state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether frames can be sent."""
+        return self._state is ConnectionState.OPEN
+
+    @property
+    def on_probation(self) -> bool:
+        """Whether the connection is open and has not proven itself, so that `Heard` still matters."""
+        return self._state is ConnectionState.OPEN and not self._proven
+
+    def handle(self, given: ConnectionInput, now: Now) -> list[Output]:
+        """Take one input and return what follows: `OpenSocket`, `CloseSocket`, `DropSocket`, `ConnectionUp`, `ConnectionDown`, `Closed`.
+
+        Raises:
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
+        """
+        if isinstance(given, TimerFired) and (self._deadline is None or now.mono_us < self._deadline):
+            return []
+        TRANSITIONS.check(self._state, given)
+        match given:
+            case Open():
+                return self._open(given, now)
+            case Close():
+                return self._close(given, now)
+            case Connected():
+                self._enter(ConnectionState.OPEN, given)
+                self._opened_us, self._proven = now.mono_us, False
+                return [ConnectionUp(attempt=self._attempts)]
+            case ConnectFailed(reason=reason, error=error):
+                return [self._back_off(given, now, reason, None, error)]
+            case Disconnected(code, reason):
+                if self._state is ConnectionState.DRAINING:
+                    return [self._end(given)]
+                return [self._back_off(given, now, reason, code)]
+            case GiveUp(reason):
+                if self._state is ConnectionState.DRAINING:
+                    return [DropSocket(), self._end(given)]
+                return [DropSocket(), self._back_off(given, now, reason, _ABNORMAL_CLOSURE)]
+            case Heard():
+                if self.on_probation and now.mono_us - self._opened_us >= self._probation_us:
+                    self._proven, self._attempts = True, 0
+                return []
+            case TimerFired():
+                return self._fire(given, now)
+
+    def _open(self, given: Open, now: Now) -> list[Output]:
+        if self._state not in (ConnectionState.IDLE, ConnectionState.CLOSED):
+            return []
+        self._attempts = 0
+        return self._connect(given, now)
+
+    def _close(self, given: Close, now: Now) -> list[Output]:
+        match self._state:
+            case ConnectionState.OPEN:
+                self._enter(ConnectionState.DRAINING, given, now.mono_us + self._drain_timeout_us)
+                return [CloseSocket(_NORMAL_CLOSURE, "")]
+            case ConnectionState.CONNECTING:
+                return [DropSocket(), self._end(given)]
+            case ConnectionState.IDLE | ConnectionState.BACKING_OFF:
+                return [self._end(given)]
+            case ConnectionState.DRAINING | ConnectionState.CLOSED:
+                return []
+
+    def _fire(self, given: TimerFired, now: Now) -> list[Output]:
+        if self._state is ConnectionState.BACKING_OFF:
+            return self._connect(given, now)
+        if self._state is ConnectionState.DRAINING:
+            return [DropSocket(), self._end(given)]
+        reason = f"no connection within {self._connect_timeout_us / 1_000_000:g} s"
+        return [DropSocket(), self._back_off(given, now, reason, None)]
+
+    def _connect(self, given: ConnectionInput, now: Now) -> list[Output]:
+        self._attempts += 1
+        self._enter(ConnectionState.CONNECTING, given, now.mono_us + self._connect_timeout_us if self._dials else None)
+        return [OpenSocket()] if self._dials else []
+
+    def _back_off(
+        self, given: ConnectionInput, now: Now, reason: str, code: int | None, error: BackpackError | None = None
+    ) -> ConnectionDown:
+        # The exponent is bounded for the sake of speed alone; the cap has long taken over by then.
+        doublings = min(max(self._attempts - 1, 0), 32)
+        ceiling_us = min(self._backoff_cap_us, self._backoff_base_us * 2**doublings)
+        # Not 0: a timer that sets the next one must set it in the future.
+        retry_us = self._jitter.randint(1, ceiling_us)
+        if self._dials:
+            self._enter(ConnectionState.BACKING_OFF, given, now.mono_us + retry_us)
+        else:
+            self._connect(given, now)
+        return ConnectionDown(reason=reason, code=code, retry_us=retry_us, error=error)
+
+    def _end(self, given: ConnectionInput) -> Closed:
+        self._enter(ConnectionState.CLOSED, given)
+        return Closed()
+
+    def _enter(self, state: ConnectionState, given: ConnectionInput, deadline: int | None = None) -> None:
+        self._state = TRANSITIONS.step(self._state, given, state)
+        self._deadline = deadline

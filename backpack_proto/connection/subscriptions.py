@@ -1,0 +1,369 @@
+"""What is wanted, what was asked for, and what really comes, stream by stream.
+
+Theory of operation. A stream is wanted from `Subscribe` to `Unsubscribe`, over any number of connections. While there is no connection it is
+WANTED; when there is one it has been REQUESTED on it, by a frame signed at the moment of sending if it is private. The exchange
+never acknowledges (docs/protocol.md 3.2), so only data make it LIVE. The end of the connection makes everything WANTED again.
+
+Silence. A REQUESTED stream that sends nothing within its channel's patience gives one `StreamSilent`, a notice: an unknown market
+looks like a quiet one. `ticker` and `markPrice` come every second whatever happens (docs/protocol.md 3.4); these canaries are
+watched for as long as they live. Data after a silence give `StreamLive` again.
+
+Refusals. An error frame does not name its request, so the suspects are the streams that were requested less than SUSPICION_US ago
+and have sent nothing. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
+only private ones are pending, any other code all of them. Suspects become REFUSED. That is suspicion, not proof: data make such a
+stream LIVE like any other, its patience runs on, and the next connection requests it anew.
+
+`DataSeen` is needed only for the names in `awaited`, so data of all other streams cost this machine nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum, auto
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
+from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
+from backpack_proto.machine import Now, Timers, Transitions
+from backpack_proto.outputs import ErrorReceived, Output, SendText, StreamLive, StreamSilent, StreamsRefused
+from backpack_proto.streams.frames import ErrorFrame, subscribe_text, unsubscribe_text
+from backpack_proto.streams.names import Channel, Stream, parse_stream
+
+__all__ = [
+    "FIRST_DATA_TIMEOUT_US",
+    "LINK_TRANSITIONS",
+    "STREAM_TRANSITIONS",
+    "DataSeen",
+    "LinkLost",
+    "LinkState",
+    "Requested",
+    "Sign",
+    "StreamState",
+    "Subscriptions",
+    "SubscriptionsInput",
+]
+
+Sign: TypeAlias = Callable[[Now], tuple[str, str, str, str]]
+"""Signs a SUBSCRIBE: key, signature, timestamp and window, as text (docs/protocol.md 3.1)."""
+
+STREAMS_PER_FRAME = 50
+"""More names go into further frames. No limit is published, and 91 names in one frame were taken (docs/protocol.md 1.3)."""
+
+SUSPICION_US = 10_000_000
+"""An error frame is not blamed on a request that is this old."""
+
+CANARY_SILENCE_US = 10_000_000
+"""A stream that comes every second and has not come for so long is silent."""
+
+CANARIES: Final = frozenset({Channel.TICKER, Channel.MARK_PRICE})
+"""Channels that send every second, changed or not."""
+
+FIRST_DATA_TIMEOUT_US: Mapping[Channel, int] = MappingProxyType(
+    {
+        Channel.TICKER: 5_000_000,
+        Channel.MARK_PRICE: 5_000_000,
+        Channel.KLINE: 60_000_000,
+        Channel.BOOK_TICKER: 60_000_000,
+        Channel.DEPTH: 60_000_000,
+        Channel.TRADE: 60_000_000,
+        Channel.EXTERNAL_TICKER: 60_000_000,
+        Channel.OPEN_INTEREST: 130_000_000,
+    }
+)
+"""How long a requested stream may take to send its first data; channels that are not here may take for ever."""
+
+
+class _Code(IntEnum):
+    """Error codes that say which kind of request was refused (docs/protocol.md 3.2)."""
+
+    INVALID_SIGNATURE = 4003
+    INVALID_STREAM = 4006
+    INVALID_DEPTH_WINDOW = 4008
+
+
+class StreamState(Enum):
+    """How far a wanted stream has come on the current connection."""
+
+    WANTED = auto()
+    """There is no connection to request it on."""
+    REQUESTED = auto()
+    LIVE = auto()
+    """It has sent data."""
+    REFUSED = auto()
+    """It is a suspect of an error frame and has sent nothing."""
+
+
+class LinkState(Enum):
+    """Whether frames can be sent."""
+
+    DOWN = auto()
+    UP = auto()
+
+
+class LinkLost(Struct, frozen=True, gc=False):
+    """The connection is gone, and with it every subscription."""
+
+
+class DataSeen(Struct, frozen=True, gc=False):
+    """Data came on a stream; needed only if the stream is in `Subscriptions.awaited`."""
+
+    stream: str
+
+
+class Requested(Struct, frozen=True, gc=False):
+    """Output: these streams have just been requested, so snapshots may be asked for."""
+
+    streams: tuple[str, ...]
+
+
+SubscriptionsInput: TypeAlias = Subscribe | Unsubscribe | Connected | LinkLost | DataSeen | ErrorFrame | TimerFired
+SubscriptionsOutput: TypeAlias = Output | Requested
+
+_L = LinkState
+
+LINK_TRANSITIONS = Transitions(
+    [
+        (_L.DOWN, Subscribe, _L.DOWN),
+        (_L.DOWN, Unsubscribe, _L.DOWN),
+        (_L.DOWN, Connected, _L.UP),
+        (_L.DOWN, LinkLost, _L.DOWN),
+        (_L.UP, Subscribe, _L.UP),
+        (_L.UP, Unsubscribe, _L.UP),
+        (_L.UP, DataSeen, _L.UP),
+        (_L.UP, ErrorFrame, _L.UP),
+        (_L.UP, TimerFired, _L.UP),
+        (_L.UP, LinkLost, _L.DOWN),
+    ]
+)
+
+_S = StreamState
+
+STREAM_TRANSITIONS = Transitions(
+    [
+        (_S.WANTED, Subscribe, _S.REQUESTED),
+        (_S.WANTED, Connected, _S.REQUESTED),
+        (_S.WANTED, LinkLost, _S.WANTED),
+        (_S.REQUESTED, DataSeen, _S.LIVE),
+        (_S.REQUESTED, ErrorFrame, _S.REFUSED),
+        (_S.REQUESTED, LinkLost, _S.WANTED),
+        (_S.LIVE, DataSeen, _S.LIVE),
+        (_S.LIVE, LinkLost, _S.WANTED),
+        (_S.REFUSED, DataSeen, _S.LIVE),
+        (_S.REFUSED, ErrorFrame, _S.REFUSED),
+        (_S.REFUSED, LinkLost, _S.WANTED),
+    ]
+)
+
+
+@dataclass(slots=True)
+class _Subscription:
+    """One wanted stream."""
+
+    stream: Stream
+    state: StreamState = StreamState.WANTED
+    since_us: int = 0
+    """When it was requested, or, of a live canary, last heard."""
+    silent: bool = False
+    """A `StreamSilent` was told, and nothing has come since."""
+
+    def become(self, state: StreamState, given: SubscriptionsInput) -> None:
+        self.state = STREAM_TRANSITIONS.step(self.state, given, state)
+
+
+class Subscriptions:
+    """Turns wanted streams into requests, connection after connection, and says which of them live.
+
+    `sign` is called at each signing, with the moment of sending; None means that there are no credentials, so that private
+    streams are impossible.
+    """
+
+    def __init__(self, sign: Sign | None) -> None:
+        self._sign = sign
+        self._link = LinkState.DOWN
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._awaited: dict[str, None] = {}
+        self._timers: Timers[str] = Timers()
+
+    @property
+    def deadline(self) -> int | None:
+        """When the first stream runs out of patience, on `Now.mono_us`; None when none can."""
+        return self._timers.earliest
+
+    @property
+    def wanted(self) -> KeysView[str]:
+        """The wanted streams in the order they were wanted; a live view, for membership tests as well."""
+        return self._subscriptions.keys()
+
+    @property
+    def states(self) -> Mapping[str, StreamState]:
+        """The state of each wanted stream, in the order they were wanted; a copy."""
+        return {name: subscription.state for name, subscription in self._subscriptions.items()}
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """The streams that a `StreamSilent` was told of on this connection and that have sent nothing since, in the order wanted."""
+        return tuple(name for name, subscription in self._subscriptions.items() if subscription.silent)
+
+    @property
+    def awaited(self) -> KeysView[str]:
+        """The streams whose data have to be told by `DataSeen`: those not live yet, and the canaries; a live view."""
+        return self._awaited.keys()
+
+    def handle(self, given: SubscriptionsInput, now: Now) -> list[SubscriptionsOutput]:
+        """Take one input and return what follows.
+
+        That is `SendText` and, behind them, `Requested`; `StreamLive`, `StreamSilent`, `StreamsRefused`, `ErrorReceived`.
+
+        Raises:
+            InvalidStream: a name is no stream of the exchange; nothing has changed.
+            LocalProtocolError: a private stream without credentials, or an input that is impossible in this state
+                (`LINK_TRANSITIONS`); nothing has changed.
+        """
+        if isinstance(given, TimerFired):
+            return self._fire(now)
+        LINK_TRANSITIONS.check(self._link, given)
+        match given:
+            case DataSeen(name):
+                return self._see(name, given, now)
+            case Subscribe(names):
+                return self._subscribe(names, given, now)
+            case Unsubscribe(names):
+                return self._unsubscribe(names)
+            case Connected():
+                outputs = self._request(self._subscriptions, given, now)
+                self._link = LINK_TRANSITIONS.step(self._link, given, LinkState.UP)
+                return outputs
+            case LinkLost():
+                self._lose(given)
+                return []
+            case ErrorFrame():
+                return self._refuse(given, now)
+
+    def _subscribe(self, names: Iterable[str], given: Subscribe, now: Now) -> list[SubscriptionsOutput]:
+        streams = {name: parse_stream(name) for name in names}
+        if self._sign is None and any(stream.private for stream in streams.values()):
+            private = [name for name, stream in streams.items() if stream.private]
+            raise LocalProtocolError(f"{', '.join(private)}: private streams need credentials")
+        fresh = {name: _Subscription(stream) for name, stream in streams.items() if name not in self._subscriptions}
+        outputs = self._request(fresh, given, now) if self._link is LinkState.UP else []
+        self._subscriptions.update(fresh)
+        return outputs
+
+    def _unsubscribe(self, names: Iterable[str]) -> list[SubscriptionsOutput]:
+        streams = {name: parse_stream(name) for name in names}
+        gone = {name: stream for name, stream in streams.items() if self._subscriptions.pop(name, None)}
+        for name in gone:
+            self._awaited.pop(name, None)
+            self._timers.set(name, None)
+        if self._link is LinkState.DOWN:
+            return []
+        public, private = _by_privacy(gone)
+        return [SendText(unsubscribe_text(frame)) for frame in (*_frames(public), *_frames(private))]
+
+    def _request(
+        self, subscriptions: Mapping[str, _Subscription], given: Subscribe | Connected, now: Now
+    ) -> list[SubscriptionsOutput]:
+        if not subscriptions:
+            return []
+        public, private = _by_privacy({name: subscription.stream for name, subscription in subscriptions.items()})
+        outputs: list[SubscriptionsOutput] = [SendText(subscribe_text(frame)) for frame in _frames(public)]
+        # Signed here and never kept: a signature is good for its window, seconds, and a connection may come hours later.
+        outputs += [SendText(subscribe_text(frame, self._signature(now)), signed=True) for frame in _frames(private)]
+        # Signing runs foreign code that may raise, so only from here on does anything change.
+        for name, subscription in subscriptions.items():
+            subscription.become(StreamState.REQUESTED, given)
+            subscription.since_us = now.mono_us
+            self._awaited[name] = None
+            timeout_us = FIRST_DATA_TIMEOUT_US.get(subscription.stream.channel)
+            self._timers.set(name, None if timeout_us is None else now.mono_us + timeout_us)
+        return [*outputs, Requested((*subscriptions,))]
+
+    def _signature(self, now: Now) -> tuple[str, str, str, str]:
+        assert self._sign is not None, "private streams without credentials are refused by Subscribe"  # noqa: S101
+        return self._sign(now)
+
+    def _see(self, name: str, given: DataSeen, now: Now) -> list[SubscriptionsOutput]:
+        if name not in self._awaited:
+            return []
+        subscription = self._subscriptions[name]
+        canary = subscription.stream.channel in CANARIES
+        news = subscription.silent or subscription.state is not StreamState.LIVE
+        subscription.become(StreamState.LIVE, given)
+        subscription.since_us, subscription.silent = now.mono_us, False
+        if not canary:
+            del self._awaited[name]
+        if not news:
+            # The timer stays where it is; when it fires it finds out that there were data, and moves on.
+            return []
+        self._timers.set(name, now.mono_us + CANARY_SILENCE_US if canary else None)
+        return [StreamLive(stream=name)]
+
+    def _fire(self, now: Now) -> list[SubscriptionsOutput]:
+        outputs: list[SubscriptionsOutput] = []
+        for name in self._timers.due(now.mono_us):
+            subscription = self._subscriptions[name]
+            silent_us = now.mono_us - subscription.since_us
+            if subscription.state is StreamState.LIVE and silent_us < CANARY_SILENCE_US:
+                self._timers.set(name, subscription.since_us + CANARY_SILENCE_US)
+                continue
+            subscription.silent = True
+            self._timers.set(name, None)
+            outputs.append(StreamSilent(stream=name, silent_us=silent_us))
+        return outputs
+
+    def _refuse(self, given: ErrorFrame, now: Now) -> list[SubscriptionsOutput]:
+        error = RemoteProtocolError(f"the exchange answered with error {given.code}: {given.message}")
+        suspects = self._suspects(given.code, now)
+        if not suspects:
+            return [ErrorReceived(error=error, code=given.code, message=given.message)]
+        for subscription in suspects.values():
+            subscription.become(StreamState.REFUSED, given)
+        return [
+            StreamsRefused(
+                error=error,
+                code=given.code,
+                message=given.message,
+                suspects=(*suspects,),
+                authentication=given.code == _Code.INVALID_SIGNATURE,
+            )
+        ]
+
+    def _suspects(self, code: int, now: Now) -> dict[str, _Subscription]:
+        pending = {
+            name: subscription
+            for name, subscription in self._subscriptions.items()
+            if subscription.state is not StreamState.LIVE and now.mono_us - subscription.since_us < SUSPICION_US
+        }
+        match code:
+            case _Code.INVALID_SIGNATURE:
+                return {name: one for name, one in pending.items() if one.stream.private}
+            case _Code.INVALID_STREAM:
+                return {name: one for name, one in pending.items() if not one.stream.private} or pending
+            case _Code.INVALID_DEPTH_WINDOW:
+                return {name: one for name, one in pending.items() if one.stream.window_ms is not None}
+            case _:
+                return pending
+
+    def _lose(self, given: LinkLost) -> None:
+        self._link = LINK_TRANSITIONS.step(self._link, given, LinkState.DOWN)
+        for subscription in self._subscriptions.values():
+            subscription.become(StreamState.WANTED, given)
+            subscription.silent = False
+        self._awaited.clear()
+        self._timers = Timers()
+
+
+def _by_privacy(streams: Mapping[str, Stream]) -> tuple[list[str], list[str]]:
+    """Names of public and of private streams, each in order."""
+    public = [name for name, stream in streams.items() if not stream.private]
+    private = [name for name, stream in streams.items() if stream.private]
+    return public, private
+
+
+def _frames(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), STREAMS_PER_FRAME):
+        yield names[start : start + STREAMS_PER_FRAME]

@@ -1,0 +1,1 @@
+"""Accounts of the simulated exchange: orders, funds, margin."""

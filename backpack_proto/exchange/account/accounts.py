@@ -1,0 +1,300 @@
+"""What an account of the simulated exchange holds: balances, perpetual positions, orders and fills.
+
+Theory of operation. Amounts of money are whole numbers of 10^-`PLACES` of an asset, so nothing is ever rounded but where this is said.
+An order on a spot market locks what it could cost; a fill takes from what is locked, gives back what a better price saved, and pays
+its fee out of what it receives: a buyer in the base asset, a seller in the quote asset. Perpetuals lock nothing: their realised profit
+and their fees move the settlement asset at once, and margin is checked when an order arrives.
+
+A position remembers what its quantity cost. When part of it is closed, that part of the cost is rounded down to a whole unit and the
+rest stays, so cost, realised profit and payments always add up exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Context, Decimal
+from typing import Final
+
+from msgspec import Struct
+
+from backpack_proto.decoding import sane
+from backpack_proto.errors import LocalProtocolError
+from backpack_proto.exchange.market.listings import Listing, stripped, to_decimal
+from backpack_proto.exchange.market.market import Market
+from backpack_proto.exchange.market.orders import Side
+
+from .orders import AccountOrder, OrderState
+
+__all__ = [
+    "DEFAULT_DEPOSITS",
+    "PLACES",
+    "SETTLEMENT_ASSET",
+    "Account",
+    "AccountBalance",
+    "AccountFill",
+    "AccountPosition",
+    "Fees",
+    "FundingPayment",
+    "Position",
+    "base_units",
+    "mark_ticks",
+    "quote_units",
+    "show_position",
+    "to_amount",
+    "unrealized",
+]
+
+PLACES: Final = 18
+"""Decimals of every amount: those of price and quantity together, and six more for the fee."""
+SETTLEMENT_ASSET: Final = "USDC"
+"""Every market is quoted in it, and perpetuals settle in it."""
+DEFAULT_DEPOSITS: Final[Mapping[str, Decimal]] = {
+    "USDC": Decimal(1_000_000),
+    "SOL": Decimal(1_000),
+    "BTC": Decimal(10),
+    "USDT": Decimal(100_000),
+}
+
+_RATE_UNITS = 10**6
+_LONG = Context(prec=28)
+"""Averages are shown with up to 28 digits (docs/protocol.md 6.4)."""
+_PNL_PLACES = 6
+
+
+class Fees(Struct, frozen=True, gc=False, kw_only=True):
+    """What trading costs, in basis points with at most two decimals; negative is a rebate."""
+
+    maker_bps: Decimal = Decimal(2)
+    taker_bps: Decimal = Decimal(5)
+
+    def of(self, units: int, *, maker: bool) -> int:
+        """The fee on an amount, which is a multiple of 10^6 units."""
+        return units * int((self.maker_bps if maker else self.taker_bps) * 100) // _RATE_UNITS
+
+
+class AccountBalance(Struct, frozen=True, gc=False):
+    """The balance of one asset."""
+
+    available: Decimal
+    locked: Decimal
+    staked: Decimal = Decimal(0)
+
+
+class AccountPosition(Struct, frozen=True, gc=False, kw_only=True):
+    """One perpetual position."""
+
+    symbol: str
+    position_id: int
+    net_quantity: Decimal
+    """Negative is short."""
+    entry_price: Decimal
+    break_even_price: Decimal
+    net_cost: Decimal
+    realized_pnl: Decimal
+    unrealized_pnl: Decimal
+    mark_price: Decimal
+    funding: Decimal
+    """All funding payments together; negative is paid."""
+
+
+class AccountFill(Struct, frozen=True, gc=False, kw_only=True):
+    """One fill of the account."""
+
+    trade_id: int
+    order_id: int
+    client_id: int | None
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal
+    fee_asset: str
+    maker: bool
+    engine_us: int
+
+
+class FundingPayment(Struct, frozen=True, gc=False, kw_only=True):
+    """The funding of one position for one interval."""
+
+    symbol: str
+    amount: Decimal
+    """Negative is paid."""
+    rate: Decimal
+    interval_end_s: int
+
+
+class _Balance(Struct, gc=False):
+    available: int = 0
+    locked: int = 0
+
+
+class Position(Struct, gc=False):
+    """A perpetual position in the making: lots and units of 10^-`PLACES`, signed."""
+
+    position_id: int
+    lots: int = 0
+    cost: int = 0
+    realized: int = 0
+    charges: int = 0
+    """Fees."""
+    funding: int = 0
+
+    def trade(self, lots: int, paid: int) -> int:
+        """Take in a fill of signed lots for which `paid` was spent (negative: received); returns the profit that it realised."""
+        realized = 0
+        if self.lots * lots < 0:
+            closing = min(abs(lots), abs(self.lots))
+            paid_to_close = paid * closing // abs(lots)  # exact: what was paid is a multiple of the lots
+            released = self.cost * closing // abs(self.lots)
+            realized = -paid_to_close - released
+            self.cost -= released
+            self.lots += closing if lots > 0 else -closing
+            lots -= closing if lots > 0 else -closing
+            paid -= paid_to_close
+        self.lots += lots
+        self.cost += paid
+        self.realized += realized
+        return realized
+
+
+class Account:
+    """One account; what tests compare a client's ledger with are the properties that return plain values.
+
+    Raises:
+        LocalProtocolError: a deposit is negative or no usable amount, or a fee is too fine.
+    """
+
+    def __init__(self, owner: int, deposits: Mapping[str, Decimal], fees: Fees) -> None:
+        for asset, amount in deposits.items():
+            if not sane(amount) or not 0 <= amount < 10**15 or not _fits(amount, PLACES):
+                raise LocalProtocolError(f"{amount} {asset} cannot be deposited")
+        if not all(sane(rate) and abs(rate) < 10_000 and _fits(rate, 2) for rate in (fees.maker_bps, fees.taker_bps)):
+            raise LocalProtocolError("fees are basis points with at most two decimals")
+        self.owner = owner
+        """The owner that its orders have in the matching engines."""
+        self.fees = fees
+        self.deposits = dict(deposits)
+        self.orders: dict[tuple[str, int], AccountOrder] = {}
+        """Every open order, triggers that wait included, by symbol and id, oldest first."""
+        self.history: list[AccountOrder] = []
+        """Every order that was ever accepted, oldest first."""
+        self.by_id: dict[str, list[AccountOrder]] = {}
+        """The same orders by the text of their id; several only if markets share it."""
+        self.fills: list[AccountFill] = []
+        """Every fill, oldest first."""
+        self.funding: list[FundingPayment] = []
+        """Every funding payment, oldest first."""
+        self.open_positions: dict[str, tuple[Market, Position]] = {}
+        self._balances = {asset: _Balance(_units(amount)) for asset, amount in deposits.items()}
+
+    @property
+    def balances(self) -> dict[str, AccountBalance]:
+        """The balance of every asset that was ever held."""
+        return {
+            asset: AccountBalance(to_amount(held.available), to_amount(held.locked)) for asset, held in self._balances.items()
+        }
+
+    @property
+    def positions(self) -> dict[str, AccountPosition]:
+        """The open positions by symbol, at their marks of this moment."""
+        return {symbol: show_position(market, position) for symbol, (market, position) in self.open_positions.items()}
+
+    @property
+    def open_orders(self) -> dict[int, OrderState]:
+        """The open orders by id, triggers that wait included."""
+        return {order.order_id: order.state for order in self.orders.values()}
+
+    def enlist(self, order: AccountOrder) -> None:
+        """Take in a new open order."""
+        self.orders[order.key] = order
+        self.history.append(order)
+        self.by_id.setdefault(str(order.order_id), []).append(order)
+
+    def available(self, asset: str) -> int:
+        """What can be spent, in units."""
+        held = self._balances.get(asset)
+        return 0 if held is None else held.available
+
+    def total(self, asset: str) -> int:
+        """What is held, locked or not, in units."""
+        held = self._balances.get(asset)
+        return 0 if held is None else held.available + held.locked
+
+    def credit(self, asset: str, units: int) -> None:
+        """Add to what is available; less than nothing takes away."""
+        self._balances.setdefault(asset, _Balance()).available += units
+
+    def lock(self, asset: str, units: int) -> None:
+        """Move units from available to locked, or back when there are less than none of them."""
+        if units:
+            held = self._balances.setdefault(asset, _Balance())
+            held.available -= units
+            held.locked += units
+
+
+def base_units(listing: Listing, lots: int) -> int:
+    """A quantity of a market's base asset in units."""
+    return int(lots * 10 ** (PLACES - listing.quantity_decimals))
+
+
+def quote_units(listing: Listing, tick_lots: int) -> int:
+    """Ticks times lots of a market as units of its quote asset."""
+    return int(tick_lots * 10 ** (PLACES - listing.quantity_decimals - listing.price_decimals))
+
+
+def mark_ticks(market: Market) -> int:
+    """What a perpetual is marked at."""
+    return market.listing.opening_ticks if market.reference is None else market.reference.mark
+
+
+def unrealized(market: Market, position: Position) -> int:
+    """What closing at the mark would bring, in units."""
+    return quote_units(market.listing, mark_ticks(market) * position.lots) - position.cost
+
+
+def average(units: int, listing: Listing, lots: int) -> Decimal:
+    """A price: units of the quote asset per base unit, with up to 28 digits; 0 for no lots."""
+    if not lots:
+        return Decimal(0)
+    return _LONG.divide(to_amount(units), Decimal(stripped(lots, listing.quantity_decimals)))
+
+
+def show_position(market: Market, position: Position) -> AccountPosition:
+    """A position as a plain value."""
+    listing = market.listing
+    return AccountPosition(
+        symbol=market.symbol,
+        position_id=position.position_id,
+        net_quantity=to_decimal(position.lots, listing.quantity_decimals),
+        entry_price=average(position.cost, listing, position.lots),
+        break_even_price=average(
+            position.cost - position.realized + position.charges - position.funding, listing, position.lots
+        ),
+        net_cost=to_amount(position.cost),
+        realized_pnl=to_amount(position.realized),
+        unrealized_pnl=_shortened(unrealized(market, position)),
+        mark_price=to_decimal(mark_ticks(market), listing.price_decimals),
+        funding=to_amount(position.funding),
+    )
+
+
+def to_amount(units: int) -> Decimal:
+    """Units as an exact decimal number without trailing zeros."""
+    # By way of text, for arithmetic rounds to the precision of whoever calls.
+    return Decimal(stripped(units, PLACES))
+
+
+def _shortened(units: int) -> Decimal:
+    """Units with the six decimals that the wire has of unrealised profit; the rest is cut off."""
+    shorter = abs(units) // 10 ** (PLACES - _PNL_PLACES)
+    return Decimal(stripped(-shorter if units < 0 else shorter, _PNL_PLACES))
+
+
+def _units(amount: Decimal) -> int:
+    sign, digits, exponent = amount.as_tuple()
+    magnitude = int("".join(map(str, digits)) + "0" * (PLACES + int(exponent)))
+    return -magnitude if sign else magnitude
+
+
+def _fits(amount: Decimal, decimals: int) -> bool:
+    return -int(amount.as_tuple().exponent) <= decimals

@@ -1,0 +1,306 @@
+"""Order entry: what an account may do to the books, and what the books do to it.
+
+Theory of operation. An order is checked, priced and funded before the engine sees it, so whatever is refused leaves no trace. Everything
+that a book does, by whomever, comes back through `settle`, which alone moves money: a resting order is filled by the crowd in the
+same way as an arriving one. Reduce-only orders that rest are shrunk, the newest first, as soon as their position is smaller than they
+are. Triggers wait outside the book, lock nothing, and are looked at by `fire` after whatever happened is told; one that fires keeps
+its id, and fails if the order could not have been placed then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import TypeAlias
+
+from backpack_proto.errors import ApiError
+from backpack_proto.exchange.market.listings import to_decimal
+from backpack_proto.exchange.market.market import Market
+from backpack_proto.exchange.market.orders import Fill, Outcome, Refusal, RestingOrder, Side
+from backpack_proto.exchange.messages import SendFrame
+from backpack_proto.exchange.stream.private_streams import PrivateStreams
+
+from .accounts import SETTLEMENT_ASSET, Account, AccountFill, Position, base_units, quote_units, to_amount
+from .margin import pay_funding
+from .order_request import refusal, trigger_size
+from .order_rules import limit_of, plan_order, reference_ticks, time_in_force_of, why_given_up
+from .orders import AccountOrder, OrderRequest, Status
+
+__all__ = ["MOST_TRIGGERS", "OrderEntry", "Tell"]
+
+MOST_TRIGGERS = 50
+"""Triggers that may wait at a time."""
+
+Tell: TypeAlias = Callable[[Market, Outcome], list[SendFrame]]
+"""Publishes what happened to a book, and settles it."""
+
+
+class OrderEntry:
+    """The orders of one account on all markets; `tell` publishes each change of a book and calls `settle` with it."""
+
+    def __init__(
+        self, account: Account, markets: Mapping[str, Market], streams: PrivateStreams, tell: Tell, rng: Random
+    ) -> None:
+        self._account = account
+        self._markets = markets
+        self._streams = streams
+        self._tell = tell
+        self._waiting: dict[str, list[AccountOrder]] = {}
+        """Triggers that wait, by symbol, oldest first."""
+        self._moved: dict[str, None] = {}
+        """Markets with triggers whose prices may have moved."""
+        self._next_position_id = rng.randrange(4_000_000_000, 6_000_000_000)
+
+    def place(self, request: OrderRequest, engine_us: int) -> tuple[AccountOrder, list[SendFrame]]:
+        """Take an order; returns it as it stands after whatever it did at once.
+
+        Raises:
+            ApiError: the order is refused, and nothing has changed.
+        """
+        market = self._markets[request.listing.symbol]
+        if request.client_id is not None and self.find(market.symbol, None, request.client_id) is not None:
+            raise refusal("INVALID_ORDER", "Duplicate client order ID")
+        order = AccountOrder(order_id=market.engine.take_order_id(), request=request, created_us=engine_us)
+        if request.trigger_price is None:
+            return order, self._execute(market, order, engine_us)
+        if sum(map(len, self._waiting.values())) >= MOST_TRIGGERS:
+            raise refusal("ORDER_LIMIT", "Too many trigger orders")
+        order.status = Status.TRIGGER_PENDING
+        order.rising = request.trigger_price > reference_ticks(market, request.trigger_by)
+        self._waiting.setdefault(market.symbol, []).append(order)
+        self._account.enlist(order)
+        return order, self._streams.order("triggerPlaced", order, engine_us)
+
+    def find(self, symbol: str, order_id: int | None, client_id: int | None) -> AccountOrder | None:
+        """An open order by one of its ids."""
+        orders = self._account.orders
+        if order_id is not None:
+            return orders.get((symbol, order_id))
+        return next((o for o in orders.values() if o.symbol == symbol and o.request.client_id == client_id), None)
+
+    def resting(self, market: Market) -> list[RestingOrder]:
+        """The account's orders in a book, oldest first."""
+        orders = market.engine.orders
+        mine = (order.order_id for order in self._account.orders.values() if order.symbol == market.symbol)
+        return [orders[order_id] for order_id in mine if order_id in orders]
+
+    def cancel(self, orders: list[AccountOrder], engine_us: int) -> list[SendFrame]:
+        """Cancel open orders of one market."""
+        frames: list[SendFrame] = []
+        resting: list[int] = []
+        for order in orders:
+            if order.status is Status.TRIGGER_PENDING:
+                self._stop_waiting(order)
+                frames += self._end(order, Status.CANCELLED, engine_us)
+            else:
+                resting.append(order.order_id)
+        if resting:
+            market = self._markets[orders[0].symbol]
+            frames += self._tell(market, market.engine.cancel(*resting))
+        return frames
+
+    def settle(self, market: Market, outcome: Outcome, engine_us: int) -> list[SendFrame]:
+        """Take in what one event did to a book."""
+        if outcome.fills and market.symbol in self._waiting:
+            self._moved[market.symbol] = None
+        if not self._account.orders:
+            return []
+        owner = self._account.owner
+        frames: list[SendFrame] = []
+        mine = False
+        for fill in outcome.fills:
+            if owner in (fill.taker_owner, fill.maker_owner):
+                mine = True
+                frames += self._fill(market, fill, engine_us)
+        for removed in outcome.removed:
+            if removed.owner == owner:
+                mine = True
+                frames += self._removed(market, removed, engine_us, yielded=outcome.order_id is not None)
+        if mine:
+            frames += self._streams.balances(engine_us)
+            if market.listing.perpetual and outcome.fills:
+                frames += self._trim(market, engine_us)
+        return frames
+
+    def fire(self, engine_us: int) -> list[SendFrame]:
+        """Let every trigger fire whose price has come; what that does to the books may make others fire."""
+        frames: list[SendFrame] = []
+        while self._moved:
+            symbol = next(iter(self._moved))
+            del self._moved[symbol]
+            market = self._markets[symbol]
+            for order in tuple(self._waiting.get(symbol, ())):
+                price, reference = order.request.trigger_price or 0, reference_ticks(market, order.request.trigger_by)
+                if order.status is Status.TRIGGER_PENDING and (reference >= price if order.rising else reference <= price):
+                    frames += self._trigger(market, order, engine_us)
+        return frames
+
+    def second(self, market: Market, engine_us: int, funding_us: int | None) -> list[SendFrame]:
+        """Once a second per market: marks have moved, and funding may be due for the interval that ended at `funding_us`."""
+        if market.symbol in self._waiting:
+            self._moved[market.symbol] = None
+        held = self._account.open_positions.get(market.symbol)
+        if funding_us is None or held is None:
+            return []
+        pay_funding(self._account, market, held[1], funding_us)
+        frames = self._streams.position("positionAdjusted", market, held[1], engine_us)
+        return frames + self._streams.balances(engine_us)
+
+    def _execute(self, market: Market, order: AccountOrder, engine_us: int) -> list[SendFrame]:
+        """Fund an order and give it to the engine.
+
+        Raises:
+            ApiError: it is refused, and nothing has changed.
+        """
+        account, request = self._account, order.request
+        whole = trigger_size(request, self._whole(market, request)) if request.trigger_quantity else None
+        lots, reserve = plan_order(account, self._markets, market, request, whole)
+        limit = limit_of(market, request)
+        outcome = market.engine.submit(
+            request.side,
+            lots,
+            limit,
+            time_in_force=time_in_force_of(request),
+            post_only=bool(request.post_only),
+            owner=account.owner,
+            self_trade=request.self_trade,
+            order_id=order.order_id,
+        )
+        if outcome.refusal is Refusal.WOULD_TAKE:
+            raise refusal("INVALID_ORDER", "Order would immediately match and take")
+        order.lots, order.reserved, order.status = lots, reserve, Status.NEW
+        if request.trigger_price is None:
+            self._account.enlist(order)
+        else:
+            order.triggered_us = engine_us
+        account.lock(order.spends, reserve)
+        frames = self._streams.order("orderAccepted", order, engine_us)
+        reason = why_given_up(account.owner, market, request, outcome, limit)
+        frames += self._tell(market, outcome)
+        if outcome.given_up:
+            order.expiry_reason = reason
+            frames += self._end(order, Status.EXPIRED, engine_us)
+        return frames + self._streams.balances(engine_us)
+
+    def _whole(self, market: Market, request: OrderRequest) -> int:
+        """What a percentage is of, in lots: the position that the order reduces, or what a spot order could sell or buy."""
+        listing = market.listing
+        if listing.perpetual:
+            held = self._account.open_positions.get(market.symbol)
+            return 0 if held is None or (held[1].lots > 0) is (request.side is Side.BID) else abs(held[1].lots)
+        if request.side is Side.ASK:
+            return self._account.available(listing.base) // base_units(listing, 1)
+        price = request.price or reference_ticks(market, "LastPrice")
+        return self._account.available(SETTLEMENT_ASSET) // quote_units(listing, price)
+
+    def _trigger(self, market: Market, order: AccountOrder, engine_us: int) -> list[SendFrame]:
+        self._stop_waiting(order)
+        try:
+            return self._execute(market, order, engine_us)
+        except ApiError as error:
+            order.expiry_reason = error.message
+            return self._end(order, Status.TRIGGER_FAILED, engine_us)
+
+    def _stop_waiting(self, order: AccountOrder) -> None:
+        waiting = self._waiting[order.symbol]
+        waiting.remove(order)
+        if not waiting:
+            del self._waiting[order.symbol]
+
+    def _fill(self, market: Market, fill: Fill, engine_us: int) -> list[SendFrame]:
+        account, listing = self._account, market.listing
+        maker = fill.taker_owner != account.owner
+        order = account.orders[market.symbol, fill.maker_id if maker else fill.taker_id]
+        bought = order.request.side is Side.BID
+        order.executed += fill.lots
+        order.paid += fill.price * fill.lots
+        order.status = Status.PARTIALLY_FILLED if order.remaining else Status.FILLED
+        paid, base = quote_units(listing, fill.price * fill.lots), base_units(listing, fill.lots)
+        fee_asset = listing.base if bought and not listing.perpetual else SETTLEMENT_ASSET
+        fee = account.fees.of(base if fee_asset == listing.base else paid, maker=maker)
+        position_frames: list[SendFrame] = []
+        if listing.perpetual:
+            position_frames = self._change_position(market, fill.lots if bought else -fill.lots, paid, fee, engine_us)
+        else:
+            spent = paid if bought else base
+            unlocked = spent
+            if bought and order.request.price is not None:
+                unlocked = quote_units(listing, order.request.price * fill.lots)
+            order.reserved -= unlocked
+            account.lock(order.spends, -unlocked)
+            account.credit(order.spends, -spent)
+            account.credit(listing.base if bought else SETTLEMENT_ASSET, (base if bought else paid) - fee)
+        account.fills.append(
+            AccountFill(
+                trade_id=fill.trade_id,
+                order_id=order.order_id,
+                client_id=order.request.client_id,
+                symbol=market.symbol,
+                side=order.request.side,
+                price=to_decimal(fill.price, listing.price_decimals),
+                quantity=to_decimal(fill.lots, listing.quantity_decimals),
+                fee=to_amount(fee),
+                fee_asset=fee_asset,
+                maker=maker,
+                engine_us=engine_us,
+            )
+        )
+        if order.status is Status.FILLED:
+            self._close(order)
+        frames = self._streams.order("orderFill", order, engine_us, fill=fill, fee=fee, fee_asset=fee_asset)
+        return frames + position_frames
+
+    def _change_position(self, market: Market, lots: int, paid: int, fee: int, engine_us: int) -> list[SendFrame]:
+        positions = self._account.open_positions
+        event = "positionAdjusted"
+        if market.symbol not in positions:
+            event = "positionOpened"
+            positions[market.symbol] = (market, Position(self._next_position_id))
+            self._next_position_id += 1
+        position = positions[market.symbol][1]
+        position.charges += fee
+        realized = position.trade(lots, paid if lots > 0 else -paid)
+        self._account.credit(SETTLEMENT_ASSET, realized - fee)
+        if not position.lots:
+            event = "positionClosed"
+            del positions[market.symbol]
+        return self._streams.position(event, market, position, engine_us)
+
+    def _removed(self, market: Market, removed: RestingOrder, engine_us: int, *, yielded: bool) -> list[SendFrame]:
+        order = self._account.orders[market.symbol, removed.order_id]
+        if yielded:
+            order.expiry_reason = "SelfTradePrevention"
+        return self._end(order, Status.EXPIRED if order.expiry_reason else Status.CANCELLED, engine_us)
+
+    def _end(self, order: AccountOrder, status: Status, engine_us: int) -> list[SendFrame]:
+        order.status = status
+        self._close(order)
+        event = {Status.CANCELLED: "orderCancelled", Status.TRIGGER_FAILED: "triggerFailed"}.get(status, "orderExpired")
+        return self._streams.order(event, order, engine_us)
+
+    def _close(self, order: AccountOrder) -> None:
+        """Give back what an order still has locked."""
+        del self._account.orders[order.key]
+        self._account.lock(order.spends, -order.reserved)
+        order.reserved = 0
+
+    def _trim(self, market: Market, engine_us: int) -> list[SendFrame]:
+        """Shrink what could turn a position round that it should only reduce."""
+        held = self._account.open_positions.get(market.symbol)
+        lots = 0 if held is None else held[1].lots
+        left = {Side.ASK: max(lots, 0), Side.BID: max(-lots, 0)}
+        frames: list[SendFrame] = []
+        for order in tuple(self._account.orders.values()):
+            if not order.request.reduce_only or order.symbol != market.symbol or order.order_id not in market.engine.orders:
+                continue
+            room = left[order.request.side]
+            excess = order.remaining - room
+            left[order.request.side] = max(0, -excess)
+            if excess > 0 and room:
+                outcome = market.engine.reduce(order.order_id, room)
+                order.lots -= excess
+                frames += self._streams.order("orderModified", order, engine_us) + self._tell(market, outcome)
+            elif excess > 0:
+                order.expiry_reason = "ReduceOnlyNotReduced"
+                frames += self._tell(market, market.engine.cancel(order.order_id))
+        return frames

@@ -1,0 +1,154 @@
+"""Whether an order may be placed, and what it takes: size, limit, funds (docs/protocol.md 1.4 and 6.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import ROUND_DOWN, Context, Decimal
+
+from backpack_proto.exchange.market.market import INDEX_DECIMALS, Market
+from backpack_proto.exchange.market.orders import Outcome, Refusal, SelfTrade, Side, TimeInForce
+
+from .accounts import Account, base_units, mark_ticks, quote_units
+from .margin import within_margin
+from .order_request import refusal
+from .orders import OrderRequest
+
+__all__ = ["limit_of", "plan_order", "reference_ticks", "time_in_force_of", "why_given_up"]
+
+_SPOT_BAND = (25, 200)
+_PERPETUAL_BAND = (75, 125)
+"""Lowest ask and highest bid, per cent of the last price: the multipliers of the market object."""
+_EXACT = Context(prec=80, rounding=ROUND_DOWN)
+
+
+def plan_order(
+    account: Account, markets: Mapping[str, Market], market: Market, request: OrderRequest, triggered_lots: int | None
+) -> tuple[int, int]:
+    """The lots of an order, and the units that it locks; `triggered_lots` is the size of one that was triggered.
+
+    Raises:
+        ApiError: the order is refused.
+    """
+    listing, side = market.listing, request.side
+    limit = limit_of(market, request)
+    lots = request.lots if triggered_lots is None else triggered_lots
+    if lots is None:
+        lots = _within_quote(market, account.owner, side, request.tick_lots or 0)
+    if lots < 1:
+        raise refusal("INVALID_QUANTITY", "Invalid quantity")
+    if request.price is not None and not _within_band(market, side, request.price):
+        raise refusal("INVALID_PRICE", "Price is too far from the last active price")
+    if request.reduce_only:
+        lots = min(lots, _reducible(account, market, side))
+        if lots < 1:
+            raise refusal("INVALID_ORDER", "Reduce only order would not reduce the position")
+    if listing.perpetual:
+        if not within_margin(account, markets, market, lots if side is Side.BID else -lots):
+            raise refusal("INSUFFICIENT_MARGIN", "Insufficient margin")
+        return lots, 0
+    if side is Side.ASK:
+        asset, reserve = listing.base, base_units(listing, lots)
+    elif request.price is not None:
+        asset, reserve = "USDC", quote_units(listing, request.price * lots)
+    else:
+        asset, reserve = "USDC", quote_units(listing, _cost(market, account.owner, side, lots, limit))
+    if reserve > account.available(asset):
+        raise refusal("INSUFFICIENT_FUNDS", "Insufficient funds")
+    return lots, reserve
+
+
+def limit_of(market: Market, request: OrderRequest) -> int | None:
+    """The worst price in ticks at which an order may trade; None when any is good enough."""
+    best = market.engine.best(request.side.other)
+    if request.price is not None or request.slippage is None or best is None:
+        return request.price
+    step = Decimal(1) if request.slippage_in_ticks else _EXACT.divide(Decimal(best[0]), Decimal(100))
+    allowed = int(_EXACT.multiply(request.slippage, step))
+    return max(1, best[0] + allowed if request.side is Side.BID else best[0] - allowed)
+
+
+def time_in_force_of(request: OrderRequest) -> TimeInForce:
+    """What the engine is told: a market order never rests, not even one whose slippage is limited."""
+    if request.price is None and request.time_in_force is not TimeInForce.FOK:
+        return TimeInForce.IOC
+    return request.time_in_force
+
+
+def reference_ticks(market: Market, trigger_by: str) -> int:
+    """The price that a trigger looks at; spot markets have nothing but the last one."""
+    reference = market.reference
+    if reference is not None and trigger_by == "MarkPrice":
+        return mark_ticks(market)
+    if reference is not None and trigger_by == "IndexPrice":
+        return int(reference.index // 10 ** (INDEX_DECIMALS - market.listing.price_decimals))
+    return market.tape.last_price or market.listing.opening_ticks
+
+
+def why_given_up(owner: int, market: Market, request: OrderRequest, outcome: Outcome, limit: int | None) -> str:
+    """The reason that the exchange has for an order that ended without being filled; the book is as the order left it.
+
+    `limit` is the worst price that the order could trade at.
+    """
+    if outcome.refusal is Refusal.CANNOT_FILL:
+        return "FillOrKill"
+    against = request.side.other
+    best = market.engine.best(against)
+    in_its_way = best is not None and any(order.owner == owner for order in market.engine.orders_at(against, best[0]))
+    if (request.self_trade is SelfTrade.REJECT_BOTH and outcome.removed) or (
+        request.self_trade is SelfTrade.REJECT_TAKER
+        and in_its_way
+        and best is not None
+        and (limit is None or (best[0] <= limit if request.side is Side.BID else best[0] >= limit))
+    ):
+        return "SelfTradePrevention"
+    if request.price is not None:
+        return "ImmediateOrCancel"
+    return "InsufficientLiquidity" if request.slippage is None else "SlippageToleranceExceeded"
+
+
+def _within_band(market: Market, side: Side, price: int) -> bool:
+    lowest, highest = _PERPETUAL_BAND if market.listing.perpetual else _SPOT_BAND
+    last = reference_ticks(market, "LastPrice")
+    return price * 100 <= last * highest if side is Side.BID else price * 100 >= last * lowest
+
+
+def _reducible(account: Account, market: Market, side: Side) -> int:
+    """Lots of a position that no other order reduces yet."""
+    held = account.open_positions.get(market.symbol)
+    lots = 0 if held is None else held[1].lots
+    room = lots if side is Side.ASK else -lots
+    resting = (o for o in account.orders.values() if o.symbol == market.symbol and o.request.reduce_only)
+    return room - sum(order.remaining for order in resting if order.request.side is side)
+
+
+def _offered(market: Market, owner: int, side: Side) -> Iterator[tuple[int, int]]:
+    """What others offer to an order of a side, as (price, lots), best first."""
+    engine = market.engine
+    for price, lots in engine.levels(side.other):
+        own = sum(order.remaining for order in engine.orders_at(side.other, price) if order.owner == owner)
+        if lots > own:
+            yield price, lots - own
+
+
+def _cost(market: Market, owner: int, side: Side, lots: int, limit: int | None) -> int:
+    """Ticks times lots that a market order pays at most."""
+    cost = 0
+    for price, offered in _offered(market, owner, side):
+        if not lots or (limit is not None and price > limit):
+            break
+        taken = min(lots, offered)
+        lots -= taken
+        cost += price * taken
+    return cost
+
+
+def _within_quote(market: Market, owner: int, side: Side, tick_lots: int) -> int:
+    """Lots that come closest to a notional value without exceeding it."""
+    lots = 0
+    for price, offered in _offered(market, owner, side):
+        taken = min(tick_lots // price, offered)
+        lots += taken
+        tick_lots -= taken * price
+        if taken < offered:
+            break
+    return lots

@@ -1,0 +1,122 @@
+"""Orders of an account: what was asked for, and what has become of it. Prices are ticks and quantities lots."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+from msgspec import Struct
+
+from backpack_proto.exchange.market.listings import Listing, to_decimal
+from backpack_proto.exchange.market.orders import SelfTrade, Side, TimeInForce
+
+__all__ = ["AccountOrder", "OrderRequest", "OrderState", "Status"]
+
+
+class Status(StrEnum):
+    """State of an order, in the exchange's words (docs/protocol.md 4.10)."""
+
+    NEW = "New"
+    PARTIALLY_FILLED = "PartiallyFilled"
+    FILLED = "Filled"
+    CANCELLED = "Cancelled"
+    EXPIRED = "Expired"
+    TRIGGER_PENDING = "TriggerPending"
+    TRIGGER_FAILED = "TriggerFailed"
+
+
+class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
+    """An order as somebody wants it, checked against the market's precision (docs/protocol.md 6.3)."""
+
+    listing: Listing
+    side: Side
+    price: int | None
+    """Limit; None for a market order."""
+    lots: int | None
+    tick_lots: int | None = None
+    """What a market order may spend or bring, in place of a quantity: ticks times lots."""
+    time_in_force: TimeInForce = TimeInForce.GTC
+    post_only: bool | None = None
+    reduce_only: bool | None = None
+    client_id: int | None = None
+    self_trade: SelfTrade = SelfTrade.REJECT_TAKER
+    trigger_price: int | None = None
+    trigger_by: str = "LastPrice"
+    trigger_quantity: str | None = None
+    """A number of base units, or a percentage such as `50%`."""
+    slippage: Decimal | None = None
+    """How much worse than the best price a market order may become; a fraction of the price, or ticks."""
+    slippage_in_ticks: bool = False
+
+
+class OrderState(Struct, frozen=True, gc=False, kw_only=True):
+    """One order as a plain value."""
+
+    order_id: int
+    client_id: int | None
+    symbol: str
+    side: Side
+    price: Decimal | None
+    quantity: Decimal
+    """0 while a trigger waits."""
+    executed_quantity: Decimal
+    executed_quote_quantity: Decimal
+    status: Status
+
+
+class AccountOrder(Struct, gc=False, kw_only=True):
+    """An order from the moment it was accepted."""
+
+    order_id: int
+    request: OrderRequest
+    created_us: int
+    lots: int = 0
+    status: Status = Status.NEW
+    executed: int = 0
+    """Lots that traded."""
+    paid: int = 0
+    """Ticks times lots that traded."""
+    reserved: int = 0
+    """Units that it still has locked, of the asset that it spends."""
+    rising: bool = False
+    """Whether its trigger waits for a higher price."""
+    triggered_us: int | None = None
+    expiry_reason: str | None = None
+
+    @property
+    def symbol(self) -> str:
+        """Its market."""
+        return self.request.listing.symbol
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Under which the account has it: ids are unique per market only."""
+        return self.request.listing.symbol, self.order_id
+
+    @property
+    def remaining(self) -> int:
+        """Lots that did not trade."""
+        return self.lots - self.executed
+
+    @property
+    def spends(self) -> str:
+        """The asset that a spot order spends."""
+        return "USDC" if self.request.side is Side.BID else self.request.listing.base
+
+    @property
+    def state(self) -> OrderState:
+        """The order as a plain value."""
+        request = self.request
+        listing = request.listing
+        price_decimals, quantity_decimals = listing.price_decimals, listing.quantity_decimals
+        return OrderState(
+            order_id=self.order_id,
+            client_id=request.client_id,
+            symbol=listing.symbol,
+            side=request.side,
+            price=None if request.price is None else to_decimal(request.price, price_decimals),
+            quantity=to_decimal(self.lots, quantity_decimals),
+            executed_quantity=to_decimal(self.executed, quantity_decimals),
+            executed_quote_quantity=to_decimal(self.paid, price_decimals + quantity_decimals),
+            status=self.status,
+        )

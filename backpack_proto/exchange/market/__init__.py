@@ -1,0 +1,1 @@
+"""Markets of the simulated exchange: matching, order flow, tape."""

@@ -1,0 +1,70 @@
+"""The front of the exchange's REST side: the request budget, faults, and who answers what."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TypeAlias
+
+from backpack_proto.exchange.account.order_request import refusal
+from backpack_proto.exchange.faults import Fault, Faults, RateLimits
+from backpack_proto.exchange.messages import AbandonRequest, RequestReceived, Respond, SendFrame
+from backpack_proto.machine import Now
+
+from .answers import TEXT, refuse
+from .private_routes import PrivateRoutes
+from .public_routes import Routes
+
+__all__ = ["Gateway"]
+
+GatewayOutput: TypeAlias = SendFrame | Respond | AbandonRequest
+
+
+class Gateway:
+    """Answers every request once, or abandons it; a delayed answer waits here."""
+
+    def __init__(self, routes: Routes, private: PrivateRoutes, limits: RateLimits, faults: Faults) -> None:
+        self._routes = routes
+        self._private = private
+        self._limits = limits
+        self._faults = faults
+        self._late: list[tuple[int, int, Respond]] = []
+        self._delayed = 0
+
+    @property
+    def deadline(self) -> int | None:
+        """When the next delayed answer is due."""
+        return self._late[0][0] if self._late else None
+
+    def due(self, mono_us: int) -> list[GatewayOutput]:
+        """The delayed answers whose time has come."""
+        outputs: list[GatewayOutput] = []
+        while self._late and self._late[0][0] <= mono_us:
+            outputs.append(heappop(self._late)[2])
+        return outputs
+
+    def handle(self, given: RequestReceived, engine_us: int, now: Now) -> list[GatewayOutput]:
+        """Execute one request, and return what follows from it."""
+        path = given.target.partition("?")[0]
+        signed = self._private.serves(path)
+        number = given.request_id
+        fault = self._faults.draw(given.method.upper(), path)
+        if fault is Fault.TOO_MANY_REQUESTS or not self._limits.admit(path, engine_us, signed=signed):
+            return [refuse(number, refusal("TOO_MANY_REQUESTS", "Too many requests", 429))]
+        if fault is Fault.ERROR_BEFORE:
+            return [refuse(number, refusal("SERVER_ERROR", "Service unavailable", 503))]
+        if fault is Fault.EXPIRED and signed:
+            return [refuse(number, refusal("INVALID_CLIENT_REQUEST", "Request has expired"))]
+        frames: list[SendFrame] = []
+        if signed:
+            frames, response = self._private.respond(given, engine_us)
+        else:
+            response = self._routes.respond(given, engine_us)
+        if fault is Fault.LOSE_REPLY:
+            return [*frames, AbandonRequest(number)]
+        if fault is Fault.ERROR_AFTER:
+            return [*frames, Respond(number, 502, TEXT, b"Bad Gateway")]
+        if fault is Fault.DELAY:
+            self._delayed += 1  # breaks ties in the order of arrival
+            heappush(self._late, (now.mono_us + self._faults.delay_us, self._delayed, response))
+            return [*frames]
+        return [*frames, response]

@@ -1,0 +1,288 @@
+"""The signed REST routes of the simulated exchange (docs/protocol.md 2.4, 6.3 and 6.4).
+
+A body is read before the signature is looked at, for what was signed is what stands in it; the order itself is judged afterwards. What
+this exchange has none of, such as strategies or loans, is answered with an empty list.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from urllib.parse import parse_qsl
+
+from msgspec import Struct
+
+from backpack_proto.auth.signing import Parameters
+from backpack_proto.errors import ApiError
+from backpack_proto.exchange.account.accounts import Account
+from backpack_proto.exchange.account.order_entry import OrderEntry
+from backpack_proto.exchange.account.order_request import (
+    Members,
+    Number,
+    choose_order,
+    market_listing,
+    read_body,
+    read_order,
+    refusal,
+    unreadable,
+)
+from backpack_proto.exchange.account.orders import AccountOrder, OrderRequest, Status
+from backpack_proto.exchange.market.listings import Listing
+from backpack_proto.exchange.market.market import Market
+from backpack_proto.exchange.messages import RequestReceived, Respond, SendFrame
+
+from .answers import TEXT, Answer, refuse, respond
+from .authentication import Authentication
+from .private_views import (
+    account_summary,
+    balance_rows,
+    collateral_summary,
+    deposit_rows,
+    fill_row,
+    funding_row,
+    order_history_row,
+    order_row,
+    page,
+    position_row,
+)
+from .query import Query
+
+__all__ = ["MOST_ORDERS", "PrivateRoutes"]
+
+MOST_ORDERS = 20
+"""Orders of one batch; nobody knows the exchange's own limit (docs/protocol.md 1.3)."""
+
+_CANCEL_KINDS = ("RestingLimitOrder", "ConditionalOrder")
+_KINDS = ("SPOT", "PERP", "IPERP", "DATED", "PREDICTION", "RFQ")
+
+_EMPTY = {
+    "/api/v1/borrowLend/positions": "borrowLendPositionQuery",
+    "/api/v1/rfqs": "rfqQuery",
+    "/api/v1/strategies": "strategyQueryAll",
+    "/api/v1/vault/redeems/pending": "vaultPendingRedeemsQuery",
+    "/wapi/v1/capital/withdrawals": "withdrawalQueryAll",
+    "/wapi/v1/history/borrowLend": "borrowHistoryQueryAll",
+    "/wapi/v1/history/borrowLend/positions": "borrowPositionHistoryQueryAll",
+    "/wapi/v1/history/dust": "dustHistoryQueryAll",
+    "/wapi/v1/history/interest": "interestHistoryQueryAll",
+    "/wapi/v1/history/position": "positionHistoryQueryAll",
+    "/wapi/v1/history/quote": "quoteHistoryQueryAll",
+    "/wapi/v1/history/quote/fill": "quoteFillHistoryQueryAll",
+    "/wapi/v1/history/rfq": "rfqHistoryQueryAll",
+    "/wapi/v1/history/rfq/fill": "rfqFillHistoryQueryAll",
+    "/wapi/v1/history/settlement": "settlementHistoryQueryAll",
+    "/wapi/v1/history/strategies": "strategyHistoryQueryAll",
+}
+
+
+class _Call(Struct, frozen=True, gc=False):
+    """A request whose signature is good."""
+
+    query: Query
+    body: list[Members] | Members
+    engine_us: int
+
+    @property
+    def members(self) -> Members:
+        """The one object of the body."""
+        if isinstance(self.body, list):
+            raise unreadable("expected an object")
+        return self.body
+
+
+class _Page(Struct, frozen=True, gc=False):
+    rows: list[dict[str, object]]
+    headers: tuple[tuple[str, str], ...]
+
+
+class PrivateRoutes:
+    """Answers signed requests of one account."""
+
+    def __init__(
+        self,
+        account: Account,
+        entry: OrderEntry,
+        authentication: Authentication,
+        listings: Mapping[str, Listing],
+        markets: Mapping[str, Market],
+        start_us: int,
+    ) -> None:
+        self._account = account
+        self._entry = entry
+        self._authentication = authentication
+        self._listings = listings
+        self._markets = markets
+        self._frames: list[SendFrame] = []
+        self._routes: dict[tuple[str, str], tuple[str, Callable[[_Call], Answer]]] = {
+            ("GET", "/api/v1/account"): ("accountQuery", lambda _: account_summary(account)),
+            ("PATCH", "/api/v1/account"): ("accountUpdate", lambda _: Respond(0, 200, "", b"")),
+            ("GET", "/api/v1/capital"): ("balanceQuery", lambda _: balance_rows(account)),
+            ("GET", "/api/v1/capital/collateral"): ("collateralQuery", lambda _: collateral_summary(account, markets)),
+            ("GET", "/api/v1/position"): ("positionQuery", self._positions),
+            ("GET", "/api/v1/order"): ("orderQuery", self._query_order),
+            ("POST", "/api/v1/order"): ("orderExecute", self._place),
+            ("DELETE", "/api/v1/order"): ("orderCancel", self._cancel),
+            ("GET", "/api/v1/orders"): ("orderQueryAll", self._query_orders),
+            ("POST", "/api/v1/orders"): ("orderExecute", self._place_batch),
+            ("DELETE", "/api/v1/orders"): ("orderCancelAll", self._cancel_all),
+            ("GET", "/wapi/v1/history/orders"): ("orderHistoryQueryAll", self._order_history),
+            ("GET", "/wapi/v1/history/fills"): ("fillHistoryQueryAll", self._fill_history),
+            ("GET", "/wapi/v1/history/funding"): ("fundingHistoryQueryAll", self._funding_history),
+            ("GET", "/wapi/v1/capital/deposits"): (
+                "depositQueryAll",
+                lambda call: _paged(call, deposit_rows(account, start_us)),
+            ),
+            **{("GET", path): (name, lambda call: _paged(call, [])) for path, name in _EMPTY.items()},
+        }
+        self._paths = frozenset(path for _, path in self._routes)
+
+    def serves(self, path: str) -> bool:
+        """Whether a path is one of these."""
+        return path in self._paths
+
+    def respond(self, given: RequestReceived, engine_us: int) -> tuple[list[SendFrame], Respond]:
+        """Execute one request; what listeners are told comes with the answer, and never instead of it."""
+        path, _, text = given.target.partition("?")
+        method = given.method.upper()
+        route = self._routes.get((method, path))
+        if route is None:
+            return [], Respond(given.request_id, 405, TEXT, b"method not allowed")
+        instruction, handler = route
+        self._frames = []
+        try:
+            body: list[Members] | Members = {} if method == "GET" else read_body(given.body)
+            self._authentication.verify_request(given, instruction, _signed(text, body), engine_us)
+            answer = handler(_Call(Query(path, text), body, engine_us))
+            self._frames += self._entry.fire(engine_us)
+        except ApiError as error:
+            return self._frames, refuse(given.request_id, error)
+        if isinstance(answer, Respond):
+            return self._frames, Respond(given.request_id, answer.status, answer.content_type, answer.body)
+        if isinstance(answer, _Page):
+            return self._frames, respond(given.request_id, answer.rows, answer.headers)
+        return self._frames, respond(given.request_id, answer)
+
+    def _place(self, call: _Call) -> Answer:
+        request = read_order(call.members, self._listings)
+        if isinstance(request, ApiError):
+            raise request
+        return self._execute(request, call.engine_us)
+
+    def _place_batch(self, call: _Call) -> Answer:
+        if not isinstance(call.body, list) or not call.body:
+            raise unreadable("expected a list of orders")
+        if len(call.body) > MOST_ORDERS:
+            raise refusal("INVALID_CLIENT_REQUEST", f"A batch has at most {MOST_ORDERS} orders")
+        answers: list[Answer] = []
+        for request in [read_order(members, self._listings) for members in call.body]:
+            try:
+                if isinstance(request, ApiError):
+                    raise request
+                answers.append({"operation": "Ok", **self._execute(request, call.engine_us)})
+            except ApiError as error:
+                answers.append({"operation": "Err", "code": error.code, "message": error.message})
+        return answers
+
+    def _execute(self, request: OrderRequest, engine_us: int) -> dict[str, object]:
+        order, frames = self._entry.place(request, engine_us)
+        self._frames += frames
+        return order_row(order)
+
+    def _cancel(self, call: _Call) -> Answer:
+        order = self._find(call.members)
+        self._frames += self._entry.cancel([order], call.engine_us)
+        return order_row(order)
+
+    def _cancel_all(self, call: _Call) -> Answer:
+        members = call.members
+        symbol, kind = members.get("symbol"), members.get("orderType")
+        if not isinstance(symbol, str) or kind not in {None, *_CANCEL_KINDS}:
+            raise unreadable('failed to parse "OrderCancelAllPayload"')
+        market_listing(symbol, self._listings)
+        orders = [
+            order
+            for order in self._account.orders.values()
+            if order.symbol == symbol
+            and (kind is None or (order.status is Status.TRIGGER_PENDING) is (kind == "ConditionalOrder"))
+        ]
+        self._frames += self._entry.cancel(orders, call.engine_us)
+        return [order_row(order) for order in orders]
+
+    def _query_order(self, call: _Call) -> Answer:
+        query = call.query
+        client_id = query.optional("clientId")
+        members: dict[str, str | bool | None] = {"symbol": query.required("symbol"), "orderId": query.optional("orderId")}
+        members["clientId"] = None if client_id is None else Number(client_id)
+        return order_row(self._find(members))
+
+    def _query_orders(self, call: _Call) -> Answer:
+        symbols = self._symbols(call.query)
+        return [order_row(order) for order in self._account.orders.values() if order.symbol in symbols]
+
+    def _find(self, members: Members) -> AccountOrder:
+        symbol, order_id, client_id = choose_order(members)
+        market_listing(symbol, self._listings)
+        order = self._entry.find(symbol, order_id, client_id)
+        if order is None:
+            raise refusal("RESOURCE_NOT_FOUND", "Not Found", 404)
+        return order
+
+    def _positions(self, call: _Call) -> Answer:
+        symbols = self._symbols(call.query)
+        markets = [market for market, _ in self._account.open_positions.values() if market.symbol in symbols]
+        if call.query.optional("symbol") is not None and not markets:
+            raise refusal("RESOURCE_NOT_FOUND", "Not Found", 404)
+        return [position_row(self._account, market) for market in markets]
+
+    def _order_history(self, call: _Call) -> Answer:
+        order_id, symbols = call.query.optional("orderId"), self._symbols(call.query)
+        known = self._account.history if order_id is None else self._account.by_id.get(order_id, [])
+        rows, headers = page(call.query, [order for order in known if order.symbol in symbols])
+        return _Page([order_history_row(order) for order in rows], headers)
+
+    def _fill_history(self, call: _Call) -> Answer:
+        query, fills = call.query, self._account.fills
+        order_id, symbols = query.optional("orderId"), self._symbols(query)
+        from_us = query.integer("from", 0, minimum=0, maximum=10**15) * 1000
+        until_us = (query.integer("to", 10**15, minimum=0, maximum=10**15) + 1) * 1000
+        first = bisect_left(fills, from_us, key=attrgetter("engine_us"))
+        wanted = [
+            fill
+            for fill in fills[first : bisect_left(fills, until_us, key=attrgetter("engine_us"))]
+            if fill.symbol in symbols and order_id in {None, str(fill.order_id)}
+        ]
+        rows, headers = page(query, wanted)
+        return _Page([fill_row(fill) for fill in rows], headers)
+
+    def _funding_history(self, call: _Call) -> Answer:
+        symbols = self._symbols(call.query)
+        rows, headers = page(call.query, [payment for payment in self._account.funding if payment.symbol in symbols])
+        return _Page([funding_row(payment) for payment in rows], headers)
+
+    def _symbols(self, query: Query) -> frozenset[str]:
+        """The markets that a query asks for."""
+        kinds = [query.one_of("marketType", "MarketType", _KINDS, kind) for kind in query.all("marketType")]
+        symbol = query.optional("symbol")
+        return frozenset(
+            listing.symbol
+            for listing in self._listings.values()
+            if symbol in {None, listing.symbol} and (not kinds or ("PERP" if listing.perpetual else "SPOT") in kinds)
+        )
+
+
+def _paged(call: _Call, rows: list[dict[str, object]]) -> _Page:
+    return _Page(*page(call.query, rows))
+
+
+def _signed(query: str, body: list[Members] | Members) -> Parameters | Sequence[Parameters]:
+    """The parameters that a signature covers; of a repeated one in the query, the first."""
+    if isinstance(body, list):
+        return [_texts(members) for members in body]
+    parameters = dict(reversed(parse_qsl(query, keep_blank_values=True)))
+    return {**parameters, **_texts(body)}
+
+
+def _texts(members: Members) -> Parameters:
+    # A null is signed as the word, by those who send it (docs/protocol.md 2.2).
+    return {name: "null" if value is None else value for name, value in members.items()}

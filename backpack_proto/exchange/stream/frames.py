@@ -1,0 +1,143 @@
+"""The text of every public frame, member for member as the exchange sends it (docs/protocol.md sections 3.3 and 4).
+
+`data` comes first, its members are in the order of the wire: alphabetical, capitals first, only klines differ. Depth, bookTicker
+and trade numbers are padded to the market's precision, the others stripped. Times named `_us` are microseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from backpack_proto.exchange.market.listings import Listing, padded, stripped
+from backpack_proto.exchange.market.market import INDEX_DECIMALS, RATE_DECIMALS, Reference
+from backpack_proto.exchange.market.orders import Fill, Side
+from backpack_proto.exchange.market.tape import Candle
+
+__all__ = ["FrameWriter", "error_frame", "iso_time", "iso_time_ms"]
+
+_MOST_CACHED_PRICES = 65_536
+
+
+def iso_time(second: int, separator: str = "T") -> str:
+    """A second since the epoch as the exchange writes candle times: UTC without a zone, such as `2026-09-02T16:44:00`."""
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat(separator)
+
+
+def iso_time_ms(unix_ms: int) -> str:
+    """A millisecond since the epoch as the histories write it, such as `2026-09-01T17:54:04.094`."""
+    return f"{iso_time(unix_ms // 1000)}.{unix_ms % 1000:03}"
+
+
+def error_frame(code: int, message: str) -> bytes:
+    """An error frame; it does not say which request failed (docs/protocol.md 3.2)."""
+    return f'{{"id":null,"error":{{"code":{code},"message":"{message}"}}}}'.encode()
+
+
+class FrameWriter:
+    """Writes the frames of one market."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._symbol = listing.symbol
+        self._price_decimals = listing.price_decimals
+        self._quantity_decimals = listing.quantity_decimals
+        self._prices: dict[int, str] = {}
+
+    def book_ticker(
+        self, bid: tuple[int, int] | None, ask: tuple[int, int] | None, update_id: int, *, engine_us: int, emitted_us: int
+    ) -> bytes:
+        """Best bid and ask as (ticks, lots), None for an empty side (docs/protocol.md 4.2)."""
+        bid_price, bid_quantity = self._best(bid)
+        ask_price, ask_quantity = self._best(ask)
+        return (
+            f'{{"data":{{"A":{ask_quantity},"B":{bid_quantity},"E":{emitted_us},"T":{engine_us},"a":{ask_price},"b":{bid_price},'
+            f'"e":"bookTicker","s":"{self._symbol}","u":{update_id}}},"stream":"bookTicker.{self._symbol}"}}'
+        ).encode()
+
+    def depth(
+        self,
+        stream: str,
+        bids: Iterable[tuple[int, int]],
+        asks: Iterable[tuple[int, int]],
+        *,
+        first_id: int,
+        last_id: int,
+        engine_us: int,
+        emitted_us: int,
+    ) -> bytes:
+        """Changed levels as (ticks, lots) in the order given; `stream` is the name subscribed to (docs/protocol.md 4.3)."""
+        return (
+            f'{{"data":{{"E":{emitted_us},"T":{engine_us},"U":{first_id},"a":[{self._levels(asks)}],"b":[{self._levels(bids)}],'
+            f'"e":"depth","s":"{self._symbol}","u":{last_id}}},"stream":"{stream}"}}'
+        ).encode()
+
+    def trade(self, fill: Fill, *, engine_us: int, emitted_us: int) -> bytes:
+        """One fill (docs/protocol.md 4.5)."""
+        sold = fill.taker_side is Side.ASK
+        buyer, seller = (fill.maker_id, fill.taker_id) if sold else (fill.taker_id, fill.maker_id)
+        return (
+            f'{{"data":{{"E":{emitted_us},"T":{engine_us},"a":"{seller}","b":"{buyer}","e":"trade","m":{"true" if sold else "false"},'
+            f'"p":"{self._price(fill.price)}","q":"{padded(fill.lots, self._quantity_decimals)}","s":"{self._symbol}",'
+            f'"t":{fill.trade_id}}},"stream":"trade.{self._symbol}"}}'
+        ).encode()
+
+    def ticker(self, day: Candle, *, emitted_us: int, event: str = "ticker") -> bytes:
+        """The rolling day, which must have seen a trade; `event` may be `externalTicker` (docs/protocol.md 4.6)."""
+        paid = stripped(day.paid, self._price_decimals + self._quantity_decimals)
+        return (
+            f'{{"data":{{"E":{emitted_us},"V":"{paid}","c":{self._stripped(day.close)},"e":"{event}","h":{self._stripped(day.high)},'
+            f'"l":{self._stripped(day.low)},"n":{day.trades},"o":{self._stripped(day.open)},"s":"{self._symbol}",'
+            f'"v":"{stripped(day.lots, self._quantity_decimals)}"}},"stream":"{event}.{self._symbol}"}}'
+        ).encode()
+
+    def kline(self, interval: str, candle: Candle, *, closed: bool, emitted_us: int) -> bytes:
+        """One candle; its prices are null without a trade (docs/protocol.md 4.4)."""
+        return (
+            f'{{"data":{{"E":{emitted_us},"e":"kline","s":"{self._symbol}","T":"{iso_time(candle.end_s)}",'
+            f'"X":{"true" if closed else "false"},"c":{self._stripped(candle.close)},"h":{self._stripped(candle.high)},'
+            f'"l":{self._stripped(candle.low)},"n":{candle.trades},"o":{self._stripped(candle.open)},"t":"{iso_time(candle.start_s)}",'
+            f'"v":"{stripped(candle.lots, self._quantity_decimals)}"}},"stream":"kline.{interval}.{self._symbol}"}}'
+        ).encode()
+
+    def mark_price(self, reference: Reference, next_funding_ms: int, *, engine_us: int, emitted_us: int) -> bytes:
+        """Mark price, index and estimated funding (docs/protocol.md 4.7)."""
+        return (
+            f'{{"data":{{"E":{emitted_us},"T":{engine_us},"e":"markPrice","f":"{stripped(reference.funding, RATE_DECIMALS)}",'
+            f'"i":"{stripped(reference.index, INDEX_DECIMALS)}","n":{next_funding_ms},"p":{self._stripped(reference.mark)},'
+            f'"s":"{self._symbol}"}},"stream":"markPrice.{self._symbol}"}}'
+        ).encode()
+
+    def open_interest(self, reference: Reference, *, emitted_us: int) -> bytes:
+        """Open contracts (docs/protocol.md 4.8)."""
+        return (
+            f'{{"data":{{"E":{emitted_us},"e":"openInterest","o":"{stripped(reference.open_interest, self._quantity_decimals)}",'
+            f'"s":"{self._symbol}"}},"stream":"openInterest.{self._symbol}"}}'
+        ).encode()
+
+    def liquidation(self, stream: str, side: Side, price: int, lots: int, *, engine_us: int, emitted_us: int) -> bytes:
+        """A forced order and where it ended; `stream` is one of its two names (docs/protocol.md 4.9)."""
+        return (
+            f'{{"data":{{"E":{emitted_us},"S":"{side}","T":{engine_us},"e":"liquidation","p":{self._stripped(price)},'
+            f'"q":"{stripped(lots, self._quantity_decimals)}","s":"{self._symbol}"}},"stream":"{stream}"}}'
+        ).encode()
+
+    def _price(self, ticks: int) -> str:
+        text = self._prices.get(ticks)
+        if text is None:
+            # Prices of a market that runs for weeks wander; the cache must not grow with them.
+            if len(self._prices) >= _MOST_CACHED_PRICES:
+                self._prices.clear()
+            text = self._prices[ticks] = padded(ticks, self._price_decimals)
+        return text
+
+    def _levels(self, levels: Iterable[tuple[int, int]]) -> str:
+        decimals = self._quantity_decimals
+        return ",".join([f'["{self._price(price)}","{padded(lots, decimals)}"]' for price, lots in levels])
+
+    def _best(self, level: tuple[int, int] | None) -> tuple[str, str]:
+        if level is None:
+            return "null", "null"
+        return f'"{self._price(level[0])}"', f'"{padded(level[1], self._quantity_decimals)}"'
+
+    def _stripped(self, ticks: int | None) -> str:
+        return "null" if ticks is None else f'"{stripped(ticks, self._price_decimals)}"'

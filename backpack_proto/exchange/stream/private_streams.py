@@ -1,0 +1,167 @@
+"""The frames of the `account.*` streams, member for member (docs/protocol.md 4.10 to 4.12).
+
+Members are in the order of the wire, alphabetical with capitals first. Quantities and limits are padded to the market's precision,
+zero is a plain `"0"`, everything else is stripped. Balances are told when they differ from what was told last.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+from backpack_proto.exchange.account.accounts import (
+    PLACES,
+    Account,
+    AccountBalance,
+    Position,
+    mark_ticks,
+    quote_units,
+    show_position,
+)
+from backpack_proto.exchange.account.margin import IMF, MMF, exposure_lots
+from backpack_proto.exchange.account.orders import AccountOrder
+from backpack_proto.exchange.market.listings import padded, stripped
+from backpack_proto.exchange.market.market import Market
+from backpack_proto.exchange.market.orders import Fill
+from backpack_proto.exchange.messages import SendFrame
+
+from .audience import Audience
+
+__all__ = ["PrivateStreams"]
+
+
+class PrivateStreams:
+    """Tells an account's listeners what happens to it."""
+
+    def __init__(self, account: Account, audience: Audience, rng: Random) -> None:
+        self._account = account
+        self._audience = audience
+        self._rng = rng
+        self._told: dict[str, AccountBalance] = account.balances
+
+    def order(
+        self, event: str, order: AccountOrder, engine_us: int, *, fill: Fill | None = None, fee: int = 0, fee_asset: str = ""
+    ) -> list[SendFrame]:
+        """What happened to an order; `fill`, with the fee in units, when it traded."""
+        request = order.request
+        listing = request.listing
+        quantity_decimals = listing.quantity_decimals
+        both = listing.price_decimals + quantity_decimals
+        waiting = order.lots == 0
+        limit = request.price
+        asked = request.tick_lots if limit is None else order.lots * limit
+        data: dict[str, object] = {
+            "O": "USER",
+            "Q": None if asked is None and not waiting else _padded(asked or 0, both),
+            "S": request.side,
+            "T": engine_us,
+            "V": request.self_trade,
+            "X": order.status,
+            "Z": _padded(order.paid, both),
+            "c": request.client_id,
+            "e": event,
+            "f": request.time_in_force,
+            "i": str(order.order_id),
+            "o": "MARKET" if limit is None else "LIMIT",
+            "p": None if limit is None else padded(limit, listing.price_decimals),
+            "q": None if request.tick_lots is not None else _padded(order.lots, quantity_decimals),
+            "r": bool(request.reduce_only),
+            "s": listing.symbol,
+            "y": bool(request.post_only),
+            "z": _padded(order.executed, quantity_decimals),
+        }
+        if request.trigger_price is not None:
+            data |= {
+                "B": request.trigger_by,
+                "P": padded(request.trigger_price, listing.price_decimals),
+                "Y": request.trigger_quantity,
+            }
+        if event == "orderExpired":
+            data["R"] = order.expiry_reason
+        if fill is not None:
+            data |= {
+                "L": padded(fill.price, listing.price_decimals),
+                "N": fee_asset,
+                "l": padded(fill.lots, quantity_decimals),
+                "m": fill.maker_id == order.order_id,
+                "n": stripped(fee, PLACES),
+                "t": fill.trade_id,
+            }
+        data = {name: value for name, value in data.items() if value is not None}
+        # The one member that is there and null.
+        data.setdefault("t", None)
+        return self._send("account.orderUpdate", data, engine_us, listing.symbol)
+
+    def position(self, event: str, market: Market, position: Position, engine_us: int) -> list[SendFrame]:
+        """What happened to a position."""
+        data = {**self._position(market, position, engine_us), "e": event}
+        return self._send("account.positionUpdate", data, engine_us, market.symbol)
+
+    def greeting(self, connection: int, stream: str, engine_us: int) -> list[SendFrame]:
+        """What a new listener gets at once: the open positions, in messages without `e`."""
+        kind, _, rest = stream.partition(".positionUpdate")
+        if kind != "account" or not stream.startswith("account.positionUpdate"):
+            return []
+        return [
+            SendFrame(connection, _frame(stream, {**self._position(market, position, engine_us), "E": engine_us}))
+            for symbol, (market, position) in self._account.open_positions.items()
+            if rest in {"", f".{symbol}"}
+        ]
+
+    def balances(self, engine_us: int) -> list[SendFrame]:
+        """The balances that changed since the last call."""
+        balances = self._account.balances
+        frames: list[SendFrame] = []
+        for asset, held in balances.items():
+            if held == self._told.get(asset):
+                continue
+            data: dict[str, object] = {
+                "A": f"{held.available:f}",
+                "L": f"{held.locked:f}",
+                "S": f"{held.staked:f}",
+                "T": engine_us,
+                "a": asset,
+                "e": "balanceUpdate",
+            }
+            frames += self._send("account.balanceUpdate", data, engine_us)
+        self._told = balances
+        return frames
+
+    def _position(self, market: Market, position: Position, engine_us: int) -> dict[str, object]:
+        listing = market.listing
+        shown = show_position(market, position)
+        lots = exposure_lots(self._account, market)
+        return {
+            "B": f"{shown.entry_price:f}",
+            "M": stripped(mark_ticks(market), listing.price_decimals),
+            "P": f"{shown.unrealized_pnl:f}",
+            "Q": _padded(lots, listing.quantity_decimals),
+            "T": engine_us,
+            "b": f"{shown.break_even_price:f}",
+            "f": IMF,
+            "i": position.position_id,
+            "l": "0",
+            "m": MMF,
+            "n": stripped(quote_units(listing, lots * mark_ticks(market)), PLACES),
+            "p": f"{shown.realized_pnl:f}",
+            "q": _padded(position.lots, listing.quantity_decimals),
+            "s": listing.symbol,
+        }
+
+    def _send(self, stream: str, data: dict[str, object], engine_us: int, symbol: str | None = None) -> list[SendFrame]:
+        data["E"] = engine_us + 100 + int(self._rng.random() * 201)
+        frames: list[SendFrame] = []
+        for name in (stream, f"{stream}.{symbol}") if symbol else (stream,):
+            if listeners := self._audience.of(name):
+                text = _frame(name, data)
+                frames += [SendFrame(connection, text) for connection in listeners]
+        return frames
+
+
+def _frame(stream: str, data: dict[str, object]) -> bytes:
+    return msgspec.json.encode({"data": dict(sorted(data.items())), "stream": stream})
+
+
+def _padded(units: int, decimals: int) -> str:
+    return padded(units, decimals) if units else "0"

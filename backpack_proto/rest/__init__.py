@@ -1,0 +1,1 @@
+"""REST: request budget, exchange clock, requests and typed answers."""

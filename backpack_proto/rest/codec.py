@@ -1,0 +1,204 @@
+"""REST: from a call to a request, and from a response to a typed answer or an error.
+
+A request is checked against its row of the endpoint table before anything is sent. A response is read by the same row. The
+exchange's errors are JSON with a code, except when a parameter could not be parsed or a path does not exist, which is plain text
+(docs/protocol.md 1.4); both become `ApiError`. A call that changes something has a third end: the exchange, or what stands between,
+broke down, or answered something that cannot be read. It may have had its effect, so that is an `OutcomeUnknown`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, cast
+
+from msgspec import Struct
+
+from backpack_proto.auth.signing import Headers, Signer, json_body, query_string
+from backpack_proto.decoding import decode
+from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.inputs import Arguments, Parameter
+from backpack_proto.outputs import HttpRequest
+
+from .endpoints.table import ENDPOINTS, Checked, Endpoint, find_endpoint
+from .results.market_data import DepthSnapshot, Page, ServerTime
+
+__all__ = [
+    "ENDPOINTS",
+    "DepthSnapshot",
+    "Endpoint",
+    "Page",
+    "ServerTime",
+    "build_request",
+    "find_endpoint",
+    "outcome_unknown",
+    "parse_response",
+    "redirect_refused",
+    "refused_as_expired",
+    "refused_authentication",
+]
+
+RETRY_US: Final = 1_000_000
+"""How long to wait before another try when the exchange does not say."""
+
+_NOTHING: Arguments = MappingProxyType({})
+_JSON = (("Content-Type", "application/json; charset=utf-8"),)
+_EXCERPT = 200
+_ORIGIN = re.compile(r"(https?|wss?)://(?:[^/?#@\s]*@)?([\w.:\[\]-]{1,255})", re.ASCII | re.IGNORECASE)
+"""Scheme and authority of an absolute URL."""
+_TIMEOUT_CODE = "TIMEOUT"
+_REQUEST_TIMEOUT = 408
+_CLIENT_IDS = ("clientId", "clientStrategyId")
+_ORDER_IDS = ("orderId", "strategyId", "quoteId", "rfqId")
+
+
+class _ErrorBody(Struct, frozen=True, gc=False):
+    code: str | int
+    message: str | None = None
+
+
+def build_request(
+    endpoint: Endpoint,
+    parameters: Arguments = _NOTHING,
+    *,
+    signer: Signer | None = None,
+    unix_us: int | None = None,
+) -> HttpRequest:
+    """Make the request of a call; parameters that are None are left out.
+
+    `signer` and `unix_us`, the exchange's time in microseconds, are needed by private endpoints; public ones are never signed.
+
+    Raises:
+        LocalProtocolError: a parameter is unknown, missing or not of its shape, or a private endpoint cannot be signed.
+    """
+    checked = endpoint.check(parameters)
+    content = _content(checked)
+    target, body = endpoint.path, b""
+    headers: Headers = ()
+    if endpoint.method != "GET":
+        headers, body = _JSON, json_body(content)
+    elif isinstance(content, Mapping) and content:
+        target = f"{endpoint.path}?{query_string(content)}"
+    request = HttpRequest(method=endpoint.method, target=target, headers=headers, body=body)
+    if endpoint.instruction is None:
+        return request
+    if signer is None or unix_us is None:
+        raise LocalProtocolError(f"{endpoint.name} is private: it needs credentials to be signed with")
+    signed = signer.headers(request, instruction=endpoint.instruction, parameters=content, unix_us=unix_us)
+    return HttpRequest(method=endpoint.method, target=target, headers=headers + signed, body=body)
+
+
+def parse_response(
+    endpoint: Endpoint,
+    parameters: Arguments,
+    *,
+    status: int,
+    body: bytes,
+    retry_after_us: int | None = None,
+    headers: Headers = (),
+) -> object:
+    """Return the typed answer of a call, `endpoint.result`; None for an empty one, such as 202 and 204.
+
+    `parameters` are those of the request, for a snapshot repeats some of them; `retry_after_us` is the Retry-After header, if any;
+    `headers` hold the page counts of a history, which is a `Page` with or without them.
+
+    Raises:
+        ApiError: the exchange refused; its `retry_after_us` is None when another try would fail the same way.
+        OutcomeUnknown: the call was to change something, and may have done so.
+        RemoteProtocolError: the exchange accepted, but its answer cannot be read.
+    """
+    checked = cast("Checked", {name: value for name, value in parameters.items() if value is not None})
+    if not 200 <= status < 300:
+        refusal = _refusal(endpoint, status, body, retry_after_us, headers)
+        if not endpoint.idempotent and (status >= 500 or status == _REQUEST_TIMEOUT or refusal.code == _TIMEOUT_CODE):
+            raise outcome_unknown(endpoint, checked, f"answered {status} {refusal.code} {refusal.message}".rstrip())
+        raise refusal
+    if endpoint.result is None or (status in (202, 204) and not body.strip()):
+        return None
+    try:
+        answer = decode(body, endpoint.result, endpoint.name) if endpoint.read is None else endpoint.read(body, checked)
+    except RemoteProtocolError as error:
+        if endpoint.idempotent:
+            raise
+        raise outcome_unknown(endpoint, checked, f"accepted, but the answer cannot be read: {error}") from None
+    return _page(answer, headers) if endpoint.paged else answer
+
+
+def outcome_unknown(endpoint: Endpoint, parameters: Checked, reason: str) -> OutcomeUnknown:
+    """Return the error of a call that may have had its effect, with what the call can be looked up by."""
+    content = _content(parameters)
+    if not isinstance(content, Mapping):
+        orders = tuple((str(order["symbol"]), _client_id(order)) for order in content)
+        return OutcomeUnknown(endpoint=endpoint.route, reason=reason, orders=orders)
+    symbol = content.get("symbol")
+    return OutcomeUnknown(
+        endpoint=endpoint.route,
+        reason=reason,
+        symbol=None if symbol is None else str(symbol),
+        client_id=next((content[name] for name in _CLIENT_IDS if name in content), None),
+        order_id=next((content[name] for name in _ORDER_IDS if name in content), None),
+    )
+
+
+def redirect_refused(location: str) -> str:
+    """What is said of a redirect, which is never followed: a signed request is for the host that it was addressed to."""
+    origin = _ORIGIN.match(location)
+    return f"a redirect to {'another path' if origin is None else f'{origin[1]}://{origin[2]}'}, which is not followed"
+
+
+def refused_authentication(error: ApiError) -> bool:
+    """Whether a refusal is about the signature: wrong key, wrong text or wrong time.
+
+    Such errors have no code of their own (docs/protocol.md 1.4), so the status and the text decide.
+    """
+    message = error.message.casefold()
+    return error.status == 401 or error.code == "INVALID_SIGNATURE" or "signature" in message or refused_as_expired(error)
+
+
+def refused_as_expired(error: ApiError) -> bool:
+    """Whether a refusal says that the signature was too old, or too far ahead: one of the two clocks is wrong."""
+    return "expired" in error.message.casefold()
+
+
+def _content(checked: Checked) -> Mapping[str, Parameter] | Sequence[Mapping[str, Parameter]]:
+    """What is signed and sent: the parameters, or the orders of a batch."""
+    single: dict[str, Parameter] = {}
+    for name, value in checked.items():
+        if not isinstance(value, str | int):
+            return value
+        single[name] = value
+    return single
+
+
+def _client_id(order: Mapping[str, Parameter]) -> int | None:
+    client_id = order.get("clientId")
+    return client_id if isinstance(client_id, int) else None
+
+
+def _page(rows: object, headers: Headers) -> Page[object]:
+    counts = {name.casefold(): int(value) for name, value in headers if value.isascii() and value.isdigit()}
+    return Page(
+        rows=tuple(rows) if isinstance(rows, Sequence) else (),
+        total=counts.get("x-total"),
+        page_count=counts.get("x-page-count"),
+        page_number=counts.get("x-current-page"),
+        page_size=counts.get("x-page-size"),
+    )
+
+
+def _refusal(endpoint: Endpoint, status: int, body: bytes, retry_after_us: int | None, headers: Headers) -> ApiError:
+    if 300 <= status < 400:
+        message = redirect_refused(next((value for name, value in headers if name.casefold() == "location"), ""))
+        return ApiError(status=status, code="", message=message, endpoint=endpoint.route)
+    try:
+        error = decode(body, _ErrorBody, "error")
+    except RemoteProtocolError:
+        code, message = "", body[: 4 * _EXCERPT].decode(errors="replace").strip()[:_EXCERPT]
+    else:
+        code, message = str(error.code), error.message or ""
+    if retry_after_us is not None:
+        retry_after_us = max(0, retry_after_us)
+    elif status == 429 or status >= 500:
+        retry_after_us = RETRY_US
+    return ApiError(status=status, code=code, message=message, endpoint=endpoint.route, retry_after_us=retry_after_us)

@@ -1,0 +1,1 @@
+"""The table of REST calls: rules, parameters, rows."""

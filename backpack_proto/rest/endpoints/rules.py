@@ -1,0 +1,245 @@
+"""What a row of the endpoint table says: where a call goes, what it takes, and what comes back.
+
+Parameters are held to their rules before anything is sent, and leave as they stand on the wire: a `Decimal` becomes text with all of
+its digits and no exponent, None is left out (docs/protocol.md 2.2). A refusal names the endpoint, the parameter and the kind of what
+was given, but never the value, for some values are secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+from msgspec import Struct
+
+from backpack_proto.decoding import DECIMAL_DIGITS, sane
+from backpack_proto.errors import LocalProtocolError
+from backpack_proto.inputs import Arguments, Parameter
+
+__all__ = [
+    "BATCH",
+    "BATCH_LIMIT",
+    "Checked",
+    "Endpoint",
+    "Group",
+    "ParameterRule",
+    "both_or_neither",
+    "exactly_one",
+    "needs_one",
+    "no_more_than_one",
+]
+
+BATCH: Final = "orders"
+"""The parameter that holds the orders of a batch; on the wire they are the body itself."""
+BATCH_LIMIT: Final = 20
+"""The most orders that go into one batch (docs/protocol.md 1.3)."""
+
+Checked: TypeAlias = Mapping[str, Parameter | Sequence[Mapping[str, Parameter]]]
+"""Parameters that keep the rules, each as it stands on the wire."""
+
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?")
+
+
+class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
+    """What one parameter of an endpoint may be."""
+
+    name: str
+    kind: type[str | int | bool | Decimal] = str
+    required: bool = False
+    choices: tuple[Parameter, ...] = ()
+    """The allowed values; empty where there is no list."""
+    grows: bool = False
+    """The exchange adds to its list, so words that are not in `choices` may be right as well."""
+    minimum: int = 0
+    """Of a whole number."""
+    maximum: int = 2**63 - 1
+    unit: str = ""
+    percent: bool = False
+    """A decimal may be a percentage, such as `80%`."""
+    numeric: bool = False
+    """A text that may be given as a whole number; it stays one on the wire."""
+
+    @property
+    def shape(self) -> str:
+        """The rule in words."""
+        words = ", ".join(map(str, self.choices))
+        if self.kind is int and not self.choices:
+            return f"{self.unit or 'a whole number'}, from {self.minimum} to {self.maximum}"
+        if self.kind is Decimal:
+            return f"a Decimal or text in plain digits{', or a percentage' if self.percent else ''}"
+        if words:
+            return f"text such as {words}" if self.grows else f"one of {words}"
+        return "true or false" if self.kind is bool else f"text{' or a whole number' if self.numeric else ''}"
+
+    def check(self, value: object) -> Parameter:
+        """Hold a value to the rule and return it as it stands on the wire.
+
+        Raises:
+            LocalProtocolError: naming the parameter, its shape and the kind of value that was given.
+        """
+        wire: Parameter | None = None
+        match value:
+            case bool():  # an int in Python, but not on the wire
+                wire = value if self.kind is bool else None
+            case int() if self.kind is int or self.numeric:
+                wire = int(value) if self.minimum <= value <= self.maximum else None
+            case str() if self.kind is Decimal:
+                wire = str.__str__(value) if self._is_decimal(value) else None
+            case str() if self.kind is str:
+                wire = str.__str__(value) or None  # members of a `str, Enum` class are given by their value
+            case Decimal() if self.kind is Decimal and sane(value) and not value.is_signed():
+                wire = f"{value:f}"
+            case _:
+                pass
+        if wire is None or (self.choices and not self.grows and wire not in self.choices):
+            raise LocalProtocolError(f"{self.name} is {self.shape}; given: {_kind(value)}")
+        return wire
+
+    def _is_decimal(self, text: str) -> bool:
+        number = text.removesuffix("%") if self.percent else text
+        return len(number) <= DECIMAL_DIGITS and _DECIMAL.fullmatch(number) is not None
+
+
+class Group(Struct, frozen=True, gc=False, kw_only=True):
+    """How many of some parameters a call takes together."""
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    """The allowed numbers of them."""
+    when: tuple[str, Parameter] | None = None
+    """The group holds only where this parameter has this value."""
+
+    @property
+    def shape(self) -> str:
+        """The rule in words."""
+        names = ", ".join(self.names)
+        if self.counts == (0,):
+            said = f"takes no {names}"
+        elif self.counts == (1,):
+            said = f"takes exactly one of {names}" if len(self.names) > 1 else f"needs {names}"
+        elif self.counts == (0, len(self.names)):
+            said = f"takes {names} all together or not at all"
+        elif 0 in self.counts:
+            said = f"takes no more than {max(self.counts)} of {names}"
+        else:
+            said = f"needs at least {min(self.counts)} of {names}"
+        return said if self.when is None else f"{said} where {self.when[0]} is {self.when[1]}"
+
+    def check(self, given: Mapping[str, Parameter]) -> None:
+        """Hold checked parameters to the rule.
+
+        Raises:
+            LocalProtocolError: saying the rule, and which of the parameters were given.
+        """
+        if self.when is not None and given.get(self.when[0]) != self.when[1]:
+            return
+        present = [name for name in self.names if name in given]
+        if len(present) not in self.counts:
+            raise LocalProtocolError(f"{self.shape}; given: {', '.join(present) or 'none'}")
+
+
+def exactly_one(*names: str, when: tuple[str, Parameter] | None = None) -> Group:
+    """One of them, and no other."""
+    return Group(names=names, counts=(1,), when=when)
+
+
+def no_more_than_one(*names: str) -> Group:
+    """One of them, or none."""
+    return Group(names=names, counts=(0, 1))
+
+
+def needs_one(*names: str) -> Group:
+    """One of them, or several."""
+    return Group(names=names, counts=tuple(range(1, len(names) + 1)))
+
+
+def both_or_neither(*names: str) -> Group:
+    """All of them, or none."""
+    return Group(names=names, counts=(0, len(names)))
+
+
+class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
+    """One REST call. The parameters of a GET stand in the query, those of all other methods in a JSON body."""
+
+    name: str
+    method: str = "GET"
+    path: str
+    instruction: str | None = None
+    """What a signature of it names; None for public calls, which are not signed (docs/protocol.md 2.4)."""
+    parameters: tuple[ParameterRule, ...] = ()
+    groups: tuple[Group, ...] = ()
+    batch: bool = False
+    """It takes one parameter, `orders`, a sequence of 1 to `BATCH_LIMIT` mappings that `parameters` and `groups` speak of."""
+    historical: bool = False
+    """It counts against the small budget of historical market data (docs/protocol.md 1.3)."""
+    paged: bool = False
+    """The answer is a `Page` of the rows in `result`."""
+    result: Any
+    """The type of the answer; None for a call that answers with its status alone."""
+    read: Callable[[bytes, Checked], object] | None = None
+    """Makes a `result` of a body and of the parameters of the call, where its JSON is not that of `result` already."""
+
+    @property
+    def route(self) -> str:
+        """Method and path, which no two endpoints share."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether a second try does no harm: it only reads."""
+        return self.method == "GET"
+
+    def check(self, given: Arguments) -> Checked:
+        """Hold the parameters of a call to the rules and return them as they stand on the wire.
+
+        Raises:
+            LocalProtocolError: naming the endpoint, the parameter and what it takes.
+        """
+        if not self.batch:
+            return self._check(self.name, given)
+        orders = given.get(BATCH)
+        if set(given) != {BATCH} or isinstance(orders, str) or not isinstance(orders, Sequence):
+            raise LocalProtocolError(f"{self.name} takes {BATCH}, a sequence of orders, and nothing else")
+        if not 1 <= len(orders) <= BATCH_LIMIT:
+            raise LocalProtocolError(f"{self.name} takes 1 to {BATCH_LIMIT} {BATCH}; given: {len(orders)}")
+        return {BATCH: tuple(self._check(f"{self.name}: {BATCH}[{number}]", order) for number, order in enumerate(orders))}
+
+    def _check(self, what: str, given: object) -> dict[str, Parameter]:
+        if not isinstance(given, Mapping):
+            raise LocalProtocolError(f"{what} is a mapping of parameters; given: {_kind(given)}")
+        rules = {rule.name: rule for rule in self.parameters}
+        checked: dict[str, Parameter] = {}
+        for name, value in given.items():
+            if value is None:
+                continue
+            if name not in rules:
+                known = f"it has {', '.join(rules)}" if rules else "it has none"
+                raise LocalProtocolError(f"{what} has no parameter {name}; {known}")
+            try:
+                checked[name] = rules[name].check(value)
+            except LocalProtocolError as error:
+                raise LocalProtocolError(f"{what}: {error}") from None
+        for rule in self.parameters:
+            if rule.required and rule.name not in checked:
+                raise LocalProtocolError(f"{what} needs {rule.name}: {rule.shape}")
+        for group in self.groups:
+            try:
+                group.check(checked)
+            except LocalProtocolError as error:
+                raise LocalProtocolError(f"{what} {error}") from None
+        return checked
+
+
+def _kind(value: object) -> str:
+    """What a value is, without saying what it says."""
+    match value:
+        case bool():
+            return "a boolean"
+        case int():
+            return "a whole number"
+        case str():
+            return f"text of {len(value)} characters"
+        case _:
+            return f"a {type(value).__name__}"

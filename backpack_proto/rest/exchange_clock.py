@@ -1,0 +1,219 @@
+"""The offset of the exchange's clock from ours, with a bound on its error.
+
+Theory of operation. A signed request is good until its timestamp plus its window, on the exchange's clock (docs/protocol.md 2.1), so
+a wall clock that is off by seconds makes every signature expire. This machine asks for `GET /time` (`MeasureClock`) and is told what
+came back. The answer holds for some moment between sending and receiving: half the round trip is the error, and a millisecond more
+for the answer's resolution.
+
+A measurement ages: two clocks may drift apart by `DRIFT_PPM`, and our wall clock may be set. The monotonic clock tells how far it
+was set, as long as it ran all the while (it need not while a machine sleeps), so that is not corrected, but it widens the bound.
+Of the last `KEPT` measurements the one with the narrowest bound is used.
+
+IDLE wants no timer. `StartMeasuring` asks for a measurement at once. Afterwards the machine is MEASURING until the answer or the
+failure is reported, then RESTING until the next one is due: `REFRESH_US` after an answer, `RETRY_US` after a failure. Every
+`WATCH_US` it looks whether the wall clock was set: a jump of `STEP_US` or more is told (`ClockStepped`) and measured anew.
+Answers are welcome in every state, late ones included.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import Final, NamedTuple, TypeAlias
+
+from msgspec import Struct
+
+from backpack_proto.errors import LocalProtocolError
+from backpack_proto.inputs import TimerFired
+from backpack_proto.machine import Now, Transitions, earliest
+from backpack_proto.streams.payloads import Event
+
+__all__ = [
+    "ClockProbeFailed",
+    "ClockSampled",
+    "ClockStepped",
+    "ExchangeClock",
+    "MeasureClock",
+    "StartMeasuring",
+    "StopMeasuring",
+]
+
+REFRESH_US: Final = 600_000_000
+RETRY_US: Final = 30_000_000
+WATCH_US: Final = 10_000_000
+STEP_US: Final = 500_000
+DRIFT_PPM: Final = 100
+KEPT: Final = 8
+_RESOLUTION_US = 1_000
+
+
+class StartMeasuring(Struct, frozen=True, gc=False):
+    """Measure now, and regularly from here on."""
+
+
+class StopMeasuring(Struct, frozen=True, gc=False):
+    """Want no timer and no measurement any more; what is known stays known."""
+
+
+class ClockSampled(Struct, frozen=True, gc=False, kw_only=True):
+    """The exchange answered `/time`."""
+
+    sent: Now
+    """When the request was sent."""
+    server_ms: int
+    """The answer, milliseconds since the epoch."""
+
+
+class ClockProbeFailed(Struct, frozen=True, gc=False):
+    """No usable answer came."""
+
+
+class MeasureClock(Struct, frozen=True, gc=False):
+    """Request `/time` and report the answer as `ClockSampled` or `ClockProbeFailed`."""
+
+
+class ClockStepped(Event, frozen=True, gc=False, kw_only=True):
+    """The wall clock of this machine jumped: it was set, or the machine slept; signatures may be refused until it is measured."""
+
+    step_us: int
+    """How far, forwards or (negative) backwards."""
+
+
+ClockInput: TypeAlias = StartMeasuring | StopMeasuring | ClockSampled | ClockProbeFailed | TimerFired
+ClockOutput: TypeAlias = MeasureClock | ClockStepped
+
+
+class State(Enum):
+    """Whether a measurement is wanted, under way, or due later."""
+
+    IDLE = "idle"
+    MEASURING = "measuring"
+    RESTING = "resting"
+
+
+TRANSITIONS: Final = Transitions(
+    [
+        (State.IDLE, StartMeasuring, State.MEASURING),
+        (State.RESTING, StartMeasuring, State.MEASURING),
+        (State.MEASURING, StartMeasuring, State.MEASURING),
+        *((state, StopMeasuring, State.IDLE) for state in State),
+        (State.MEASURING, ClockSampled, State.RESTING),
+        (State.RESTING, ClockSampled, State.RESTING),
+        (State.IDLE, ClockSampled, State.IDLE),
+        (State.MEASURING, ClockProbeFailed, State.RESTING),
+        (State.RESTING, ClockProbeFailed, State.RESTING),
+        (State.IDLE, ClockProbeFailed, State.IDLE),
+        (State.RESTING, TimerFired, State.RESTING),
+        (State.RESTING, TimerFired, State.MEASURING),
+        (State.MEASURING, TimerFired, State.MEASURING),
+        (State.IDLE, TimerFired, State.IDLE),
+    ]
+)
+
+
+class _Sample(NamedTuple):
+    offset_us: int
+    error_us: int
+    sent_us: int
+    """On the monotonic clock; drift counts from here."""
+    taken: Now
+
+    def bound_us(self, now: Now) -> int:
+        """How far the offset may be from the truth at another moment."""
+        drift_us = -(-abs(now.mono_us - self.sent_us) * DRIFT_PPM // 1_000_000)
+        return self.error_us + drift_us + abs(_between(self.taken, now))
+
+
+class ExchangeClock:
+    """Measures the exchange's clock: takes `ClockInput`, gives `ClockOutput`; starts when told to."""
+
+    def __init__(self) -> None:
+        self._state = State.IDLE
+        self._measure_at: int | None = None
+        self._watched: Now | None = None
+        self._samples: deque[_Sample] = deque(maxlen=KEPT)
+        self._best: _Sample | None = None
+
+    @property
+    def deadline(self) -> int | None:
+        """When to measure again, or to look at the wall clock; None while idle."""
+        return earliest(self._measure_at, None if self._watched is None else self._watched.mono_us + WATCH_US)
+
+    @property
+    def state(self) -> State:
+        """Whether a measurement is wanted, under way, or due later."""
+        return self._state
+
+    @property
+    def offset_us(self) -> int | None:
+        """The exchange's clock minus our wall clock, in microseconds; None before the first measurement."""
+        return None if self._best is None else self._best.offset_us
+
+    def error_us(self, now: Now) -> int | None:
+        """How far `exchange_unix_us` may be from the truth, in microseconds; None before the first measurement."""
+        return None if self._best is None else self._best.bound_us(now)
+
+    def exchange_unix_us(self, now: Now) -> int:
+        """Return the exchange's time in microseconds since the epoch; our own before the first measurement."""
+        return now.unix_us + (self.offset_us or 0)
+
+    def handle(self, given: ClockInput, now: Now) -> list[ClockOutput]:
+        """Take one input; a `TimerFired` that is early changes nothing.
+
+        Raises:
+            LocalProtocolError: a sample that was sent after it came back, or an input of another kind.
+        """
+        TRANSITIONS.check(self._state, given)
+        match given:
+            case StartMeasuring():
+                self._watched = self._watched or now
+                return self._measure(given)
+            case StopMeasuring():
+                self._state = TRANSITIONS.step(self._state, given, State.IDLE)
+                self._measure_at = self._watched = None
+            case ClockSampled():
+                self._take(given, now)
+                self._rest(given, now.mono_us + REFRESH_US)
+            case ClockProbeFailed() if self._state is State.MEASURING:
+                self._rest(given, now.mono_us + RETRY_US)
+            case TimerFired() if self.deadline is not None and now.mono_us >= self.deadline:
+                return self._on_timer(given, now)
+            case _:
+                pass
+        return []
+
+    def _on_timer(self, given: TimerFired, now: Now) -> list[ClockOutput]:
+        step_us = _between(self._watched or now, now)
+        self._watched = now
+        if abs(step_us) >= STEP_US:
+            return [ClockStepped(step_us=step_us), *self._measure(given)]
+        return self._measure(given) if self._measure_at is not None and now.mono_us >= self._measure_at else []
+
+    def _measure(self, given: StartMeasuring | TimerFired) -> list[ClockOutput]:
+        if self._state is State.MEASURING:
+            return []
+        self._state = TRANSITIONS.step(self._state, given, State.MEASURING)
+        self._measure_at = None
+        return [MeasureClock()]
+
+    def _rest(self, given: ClockSampled | ClockProbeFailed, until: int) -> None:
+        if self._state is State.IDLE:
+            return
+        self._state = TRANSITIONS.step(self._state, given, State.RESTING)
+        self._measure_at = until
+
+    def _take(self, given: ClockSampled, now: Now) -> None:
+        round_trip_us = now.mono_us - given.sent.mono_us
+        if round_trip_us < 0:
+            raise LocalProtocolError("a clock sample came back before it was sent")
+        # Our wall clock in the middle of the round trip; the way there and the way back need not have taken equally long.
+        middle_us = now.unix_us - round_trip_us // 2
+        error_us = (round_trip_us + 1) // 2 + _RESOLUTION_US
+        self._samples.append(_Sample(given.server_ms * 1000 - middle_us, error_us, given.sent.mono_us, now))
+        # Bounds widen at the same pace, so one choice is good until the next sample; of equals, the latest.
+        self._best = min(reversed(self._samples), key=lambda sample: sample.bound_us(now))
+
+
+def _between(before: Now, now: Now) -> int:
+    """How far the wall clock was set between two moments, judged by the monotonic clock."""
+    return (now.unix_us - now.mono_us) - (before.unix_us - before.mono_us)

@@ -1,0 +1,235 @@
+"""The exchange's markets, and their names: the exchange's own id and a normalised one.
+
+Everything is taken from `GET /markets`, nothing from the form of an id: ids hold dots, digits and lower case, and their grammar
+grows (docs/protocol.md sections 6.2 and 7). The normalised name of a market is `BASE-QUOTE` for spot, `BASE-QUOTE-PERP` for
+perpetuals and `BASE-QUOTE-<TYPE>` for all others. Where several markets would have the same name, such as dated futures that
+differ in their date only, the oldest has it (by `created_at`, then by id, so that a new listing never takes a name away), and the
+others go by their id alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Final
+
+from msgspec import Raw, Struct, field
+
+from backpack_proto.decoding import decode
+from backpack_proto.errors import RemoteProtocolError, UnknownSymbol
+
+__all__ = [
+    "Band",
+    "Filters",
+    "MarginFunction",
+    "Market",
+    "Markets",
+    "PremiumBand",
+    "PriceFilter",
+    "QuantityFilter",
+    "parse_markets",
+]
+
+
+class Band(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """How far a price may be from another one, as factors."""
+
+    min_multiplier: Decimal
+    max_multiplier: Decimal
+
+
+class PremiumBand(Struct, frozen=True, gc=False, kw_only=True):
+    """How far the premium may be from its mean."""
+
+    tolerance_fraction: Decimal = field(name="tolerancePct")
+    """A fraction, in spite of its name on the wire: 0.05 is 5 %."""
+
+
+class PriceFilter(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """The price rules of a market; multipliers are factors, None where a market has no such rule."""
+
+    tick_size: Decimal
+    min_price: Decimal
+    max_price: Decimal | None = None
+    min_multiplier: Decimal | None = None
+    """Of the last active price."""
+    max_multiplier: Decimal | None = None
+    min_impact_multiplier: Decimal | None = None
+    """Of the best bid: how deep a market order to sell may reach."""
+    max_impact_multiplier: Decimal | None = None
+    """Of the best ask: how deep a market order to buy may reach."""
+    mean_mark_price_band: Band | None = None
+    mean_premium_band: PremiumBand | None = None
+    borrow_entry_fee_min_multiplier: Decimal | None = None
+    borrow_entry_fee_max_multiplier: Decimal | None = None
+    min_price_update_multiplier: Decimal | None = None
+    """Of the mark or index price before: how far one update may move it."""
+    max_price_update_multiplier: Decimal | None = None
+
+
+class QuantityFilter(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """The quantity rules of a market, in base units."""
+
+    step_size: Decimal
+    min_quantity: Decimal
+    max_quantity: Decimal | None = None
+
+
+class Filters(Struct, frozen=True, gc=False, kw_only=True):
+    """The rules that an order must keep."""
+
+    price: PriceFilter
+    quantity: QuantityFilter
+
+
+class MarginFunction(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """How the margin fraction grows with the size of a position; members depend on the kind, `sqrt` has these two."""
+
+    kind: str = field(name="type")
+    base: Decimal | None = None
+    factor: Decimal | None = None
+
+
+class Market(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """One market as `/markets` describes it (docs/protocol.md 6.2). Words from open lists are plain strings."""
+
+    symbol: str
+    """The exchange's id, case-sensitive."""
+    base: str = field(name="baseSymbol")
+    quote: str = field(name="quoteSymbol")
+    market_type: str
+    """`SPOT`, `PERP`, `IPERP`, `DATED`, `PREDICTION`, `RFQ`, ..."""
+    order_book_state: str
+    """`Open`, `Closed`, `CancelOnly`, `LimitOnly`, `PostOnly`; closed markets stay listed, and their streams are silent."""
+    filters: Filters
+    created_at: str
+    """UTC without a zone, such as `2025-01-21T06:34:54.691858`."""
+    visible: bool
+    funding_interval_ms: int | None = field(name="fundingInterval", default=None)
+    """Perpetuals; some spot markets carry one too."""
+    funding_rate_lower_bound_basis_points: Decimal | None = field(name="fundingRateLowerBound", default=None)
+    funding_rate_upper_bound_basis_points: Decimal | None = field(name="fundingRateUpperBound", default=None)
+    imf_function: MarginFunction | None = None
+    """Initial margin."""
+    mmf_function: MarginFunction | None = None
+    """Maintenance margin."""
+    open_interest_limit: Decimal | None = None
+    """Base units; `0` on spot markets."""
+    position_limit_weight: Decimal | None = None
+    rwa_market_type: str | None = None
+    """`STOCK`, `INDEX`, `COMMODITY`, `FX`, ..."""
+
+    @property
+    def tick_size(self) -> Decimal:
+        """The price increment."""
+        return self.filters.price.tick_size
+
+    @property
+    def step_size(self) -> Decimal:
+        """The quantity increment, base units."""
+        return self.filters.quantity.step_size
+
+    @property
+    def min_quantity(self) -> Decimal:
+        """The smallest quantity of an order, base units."""
+        return self.filters.quantity.min_quantity
+
+    @property
+    def max_quantity(self) -> Decimal | None:
+        """The largest quantity of an order, base units; None: no limit."""
+        return self.filters.quantity.max_quantity
+
+
+class Markets(Mapping[str, Market]):
+    """All markets: a mapping from the exchange's ids, in the order of the list, that knows the normalised names as well.
+
+    `unreadable` says what was wrong with rows of the list that could not be used.
+    """
+
+    __slots__ = ("_by_id", "_by_name", "_names", "unreadable")
+
+    def __init__(self, markets: Iterable[Market], unreadable: Iterable[RemoteProtocolError] = ()) -> None:
+        self._by_id: Final = {market.symbol: market for market in markets}
+        self._names: Final = _names(self._by_id)
+        self._by_name: Final = {self._names[symbol]: market for symbol, market in self._by_id.items()}
+        self.unreadable: Final = tuple(unreadable)
+
+    def __getitem__(self, symbol: str) -> Market:
+        """Return the market with this id of the exchange."""
+        return self._by_id[symbol]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the ids, in the order of the exchange's list."""
+        return iter(self._by_id)
+
+    def __len__(self) -> int:
+        """Return how many markets there are."""
+        return len(self._by_id)
+
+    def normalised(self, symbol: str) -> str:
+        """Return the normalised name of the market with this id, the id itself where the name belongs to another one.
+
+        Raises:
+            UnknownSymbol: no market has that id.
+        """
+        if symbol not in self._names:
+            raise self._unknown(symbol)
+        return self._names[symbol]
+
+    def resolve(self, name: str) -> Market:
+        """Return the market with this id or normalised name, spelled exactly so; an id has precedence.
+
+        Raises:
+            UnknownSymbol: no market has that name; the text offers the closest ones.
+        """
+        market = self._by_id.get(name) or self._by_name.get(name)
+        if market is None:
+            raise self._unknown(name)
+        return market
+
+    def _unknown(self, name: str) -> UnknownSymbol:
+        folded: dict[str, str] = {}
+        for known in (*self._by_id, *self._by_name):
+            folded.setdefault(known.casefold(), known)
+        close = get_close_matches(name.casefold(), folded)
+        hint = f"; close to it: {', '.join(folded[match] for match in close)}" if close else ""
+        return UnknownSymbol(f"{name!r} is no market of the exchange{hint}")
+
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"Markets({len(self)} markets, {len(self.unreadable)} unreadable)"
+
+
+def parse_markets(body: bytes) -> Markets:
+    """Read the answer of `/markets`. A row that cannot be read is passed over and noted in `Markets.unreadable`.
+
+    Raises:
+        RemoteProtocolError: not a JSON array, or an array of which no row can be read.
+    """
+    rows = decode(body, list[Raw], "markets")
+    markets: list[Market] = []
+    unreadable: list[RemoteProtocolError] = []
+    for number, row in enumerate(rows):
+        try:
+            markets.append(decode(row, Market, f"markets[{number}]"))
+        except RemoteProtocolError as error:
+            unreadable.append(error)
+    if unreadable and not markets:
+        raise unreadable[0]
+    return Markets(markets, unreadable)
+
+
+def _names(by_id: Mapping[str, Market]) -> dict[str, str]:
+    """The normalised name of each id."""
+    owners: dict[str, str] = {}
+    names = dict.fromkeys(by_id, "")
+    for market in sorted(by_id.values(), key=lambda market: (market.created_at, market.symbol)):
+        parts = [market.base, market.quote]
+        if market.market_type != "SPOT":
+            parts.append(market.market_type)
+        name = "-".join(parts)
+        # An id that looks like the normalised name of another market keeps it: ids have precedence.
+        taken = owners.setdefault(name, market.symbol) != market.symbol or (name in by_id and name != market.symbol)
+        names[market.symbol] = market.symbol if taken else name
+    return names

@@ -1,0 +1,226 @@
+"""Request budgets: when a REST request may leave.
+
+Theory of operation. The exchange allows 2,000 requests a minute, and 30 a minute on the routes of historical market data, which
+count against both budgets (docs/protocol.md 1.3). Each budget is a token bucket. A bucket of `burst` tokens that refills at
+`per_minute - burst` a minute gives out at most `per_minute` tokens in any minute, wherever that minute begins.
+
+`Enqueue` puts a request into line, `Granted` lets it leave; both are bare ids. Urgent requests (snapshots of books that are out of
+step, calls of the user) go before background ones (audits); within a class the order is that of arrival, except that a request
+that waits for the historical budget does not hold up those that do not need it.
+
+A refusal (HTTP 429) pauses everything for `PAUSE_US`, twice as long at each refusal in a row up to `MAX_PAUSE_US`, or for as long
+as the exchange asked if that is longer. A request that succeeds ends the row. What is heard during a pause concerns requests that
+had left before it: a refusal can prolong the pause but does not double it, and a success ends no row. There are no other states, and
+so no table of them: every input is possible at any time.
+
+All arithmetic is in whole units of 1/60,000,000 token, of which `refill` trickle in per microsecond: nothing is ever rounded.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from backpack_proto.errors import LocalProtocolError
+from backpack_proto.inputs import TimerFired
+from backpack_proto.machine import Now
+
+__all__ = ["Budget", "Cancel", "Enqueue", "Granted", "Pacer", "PacerState", "Refused", "Succeeded"]
+
+PAUSE_US: Final = 1_000_000
+MAX_PAUSE_US: Final = 30_000_000
+_TOKEN = 60_000_000
+_LONG_AGO = -(2**63)
+
+
+class Budget(Struct, frozen=True, gc=False, kw_only=True):
+    """How many requests may leave: at most `per_minute` in any minute, and at most `burst` at once.
+
+    Raises:
+        LocalProtocolError: the burst is not between 1 and `per_minute - 1`.
+    """
+
+    per_minute: int
+    burst: int
+
+    def __post_init__(self) -> None:
+        """Refuse a bucket that could never be filled or never be refilled."""
+        if not 1 <= self.burst < self.per_minute:
+            raise LocalProtocolError("a burst is at least 1 and less than what a minute allows")
+
+
+STANDARD: Final = Budget(per_minute=2_000, burst=20)
+HISTORICAL: Final = Budget(per_minute=30, burst=5)
+
+
+class Enqueue(Struct, frozen=True, gc=False, kw_only=True):
+    """A request wants to leave."""
+
+    request_id: int
+    historical: bool = False
+    """It is on a route of historical market data."""
+    urgent: bool = False
+
+
+class Cancel(Struct, frozen=True, gc=False):
+    """A request need not leave any more; nothing happens if it has left."""
+
+    request_id: int
+
+
+class Refused(Struct, frozen=True, gc=False):
+    """The exchange answered 429; `retry_after_us` is how long it asks to wait, None if it does not say."""
+
+    retry_after_us: int | None = None
+
+
+class Succeeded(Struct, frozen=True, gc=False):
+    """The exchange answered anything but 429."""
+
+
+class Granted(Struct, frozen=True, gc=False):
+    """A request may leave now."""
+
+    request_id: int
+
+
+class PacerState(Struct, frozen=True, gc=False, kw_only=True):
+    """What is left of the budgets at one moment."""
+
+    standard_available: int
+    """Requests that could leave at once."""
+    historical_available: int
+    queued: int
+    paused_until_us: int | None
+    """On the monotonic clock; None when not paused."""
+
+
+PacerInput: TypeAlias = Enqueue | Cancel | Refused | Succeeded | TimerFired
+
+
+class Pacer:
+    """Lets requests leave within the budgets: takes `PacerInput`, gives `Granted`."""
+
+    def __init__(self, *, standard: Budget = STANDARD, historical: Budget = HISTORICAL) -> None:
+        self._standard = _Bucket(standard)
+        self._historical = _Bucket(historical)
+        # In the order in which they are served; a line maps the id of a request to the number of its arrival.
+        self._lines: dict[tuple[bool, bool], OrderedDict[int, int]] = {
+            (urgent, historical): OrderedDict() for urgent in (True, False) for historical in (False, True)
+        }
+        self._line_of: dict[int, OrderedDict[int, int]] = {}
+        self._arrived = 0
+        self._paused_until = _LONG_AGO
+        self._pause_us = PAUSE_US
+
+    @property
+    def deadline(self) -> int | None:
+        """When the next request in line can be granted; None when no one waits."""
+        if not self._line_of:
+            return None
+        ready = self._standard.ready_us
+        if not self._lines[True, False] and not self._lines[False, False]:
+            ready = max(ready, self._historical.ready_us)
+        return max(ready, self._paused_until)
+
+    def state(self, now: Now) -> PacerState:
+        """Return what is left of the budgets."""
+        return PacerState(
+            standard_available=self._standard.available(now.mono_us),
+            historical_available=self._historical.available(now.mono_us),
+            queued=len(self._line_of),
+            paused_until_us=self._paused_until if now.mono_us < self._paused_until else None,
+        )
+
+    def handle(self, given: PacerInput, now: Now) -> list[Granted]:
+        """Take one input and return every request that may leave at that moment, in order.
+
+        Raises:
+            LocalProtocolError: a request with that id is in line already, or an input of another kind.
+        """
+        paused = now.mono_us < self._paused_until
+        match given:
+            case Enqueue(request_id=request_id):
+                if request_id in self._line_of:
+                    raise LocalProtocolError(f"request {request_id} is in line already")
+                line = self._lines[given.urgent, given.historical]
+                self._line_of[request_id] = line
+                self._arrived += 1
+                line[request_id] = self._arrived
+            case Cancel(request_id=request_id):
+                if request_id in self._line_of:
+                    del self._line_of.pop(request_id)[request_id]
+            case Refused(retry_after_us=retry_after_us):
+                pause_us = retry_after_us or 0
+                if not paused:
+                    pause_us = max(pause_us, self._pause_us)
+                    self._pause_us = min(2 * self._pause_us, MAX_PAUSE_US)
+                self._paused_until = max(self._paused_until, now.mono_us + pause_us)
+            case Succeeded():
+                if not paused:
+                    self._pause_us = PAUSE_US
+            case TimerFired():
+                pass
+            case _:
+                raise LocalProtocolError(f"{type(given).__name__} is no input of a pacer")
+        return self._grant(now.mono_us)
+
+    def _grant(self, mono_us: int) -> list[Granted]:
+        granted: list[Granted] = []
+        if mono_us < self._paused_until:
+            return granted
+        while (line := self._next_line(mono_us)) is not None:
+            request_id, _ = line.popitem(last=False)
+            del self._line_of[request_id]
+            granted.append(Granted(request_id))
+        return granted
+
+    def _next_line(self, mono_us: int) -> OrderedDict[int, int] | None:
+        """Take the tokens for the request to be served next, and return the line that it heads; None if none can be."""
+        if not self._line_of or mono_us < self._standard.ready_us:
+            return None
+        for urgent in (True, False):
+            plain, historical = self._lines[urgent, False], self._lines[urgent, True]
+            open_to_all = historical and mono_us >= self._historical.ready_us
+            if open_to_all and (not plain or _head(historical) < _head(plain)):
+                self._historical.take(mono_us)
+                self._standard.take(mono_us)
+                return historical
+            if plain:
+                self._standard.take(mono_us)
+                return plain
+        return None
+
+
+class _Bucket:
+    """One token bucket, full at first."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._capacity = budget.burst * _TOKEN
+        self._refill = budget.per_minute - budget.burst
+        self._level = self._capacity
+        self._counted_us = _LONG_AGO
+
+    @property
+    def ready_us(self) -> int:
+        """When there is a token, on the monotonic clock."""
+        return self._counted_us - min(0, (self._level - _TOKEN) // self._refill)
+
+    def available(self, mono_us: int) -> int:
+        """How many whole tokens there are."""
+        return self._level_at(mono_us) // _TOKEN
+
+    def take(self, mono_us: int) -> None:
+        """Take one of the tokens that are there."""
+        self._level = self._level_at(mono_us) - _TOKEN
+        self._counted_us = mono_us
+
+    def _level_at(self, mono_us: int) -> int:
+        return min(self._capacity, self._level + self._refill * (mono_us - self._counted_us))
+
+
+def _head(line: OrderedDict[int, int]) -> int:
+    """The number of arrival of the first in line."""
+    return next(iter(line.values()))

@@ -1,0 +1,276 @@
+"""What the exchange lists besides markets, typed: collateral, lending pools, predictions, securities, vaults (docs/protocol.md 6.1).
+
+Source of the fields: the exchange's OpenAPI text. Times are milliseconds since the epoch; words from open lists are plain strings.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from msgspec import Struct, field
+
+from backpack_proto.decoding import UnixMs
+from backpack_proto.rest.markets import MarginFunction
+
+__all__ = [
+    "ApyRates",
+    "BorrowLendApy",
+    "BorrowLendMarket",
+    "BorrowLendMarketRow",
+    "CollateralParameters",
+    "Haircut",
+    "HaircutFunction",
+    "LiquidationEstimate",
+    "MarketSession",
+    "PredictionEvent",
+    "PredictionMarket",
+    "PredictionResolution",
+    "PredictionSeries",
+    "PredictionTag",
+    "ResolutionCondition",
+    "Security",
+    "SecuritySession",
+    "StakingApy",
+    "Vault",
+    "VaultHistoryRow",
+    "Wallet",
+]
+
+
+class HaircutFunction(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """How the haircut grows with the quantity; members depend on the kind, `inverseSqrt` has these two, `identity` none."""
+
+    kind: str = field(name="type")
+    base: Decimal | None = None
+    positive_curve_penalty: Decimal | None = None
+
+
+class Haircut(Struct, frozen=True, gc=False, kw_only=True):
+    """How much of an asset's value counts as collateral."""
+
+    weight: Decimal
+    function: HaircutFunction = field(name="kind")
+
+
+class CollateralParameters(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """What an asset is worth as collateral."""
+
+    symbol: str
+    imf_function: MarginFunction
+    """Initial margin."""
+    mmf_function: MarginFunction
+    """Maintenance margin."""
+    haircut: Haircut = field(name="haircutFunction")
+
+
+class BorrowLendMarket(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """The lending pool of one asset. Rates and utilisations are fractions, quantities are in the asset."""
+
+    symbol: str
+    state: str
+    """`Open`, `Closed`, `RepayOnly`."""
+    asset_mark_price: Decimal
+    borrow_interest_rate: Decimal
+    lend_interest_rate: Decimal
+    borrowed_quantity: Decimal
+    lent_quantity: Decimal
+    utilization: Decimal
+    max_utilization: Decimal
+    optimal_utilization: Decimal
+    open_borrow_lend_limit: Decimal
+    throttle_utilization_threshold: Decimal
+    throttle_utilization_bound: Decimal
+    throttle_update_fraction: Decimal
+    fee: Decimal
+    """What the exchange keeps of the yield."""
+    step_size: Decimal
+    timestamp_ms: UnixMs = field(name="timestamp")
+
+
+class BorrowLendMarketRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """A lending pool at one time in the past."""
+
+    borrow_interest_rate: Decimal
+    lend_interest_rate: Decimal
+    borrowed_quantity: Decimal
+    lent_quantity: Decimal
+    utilization: Decimal
+    timestamp_ms: UnixMs = field(name="timestamp")
+
+
+class BorrowLendApy(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """What borrowing and lending an asset costs and yields in a year."""
+
+    symbol: str
+    borrow_rate: Decimal
+    lend_rate: Decimal
+
+
+class StakingApy(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """What staking an asset yields in a year."""
+
+    symbol: str
+    dilution_factor: Decimal
+    staking_rate: Decimal
+
+
+class ApyRates(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """Yearly rates."""
+
+    borrow_lend: tuple[BorrowLendApy, ...]
+    staking: tuple[StakingApy, ...]
+
+
+class LiquidationEstimate(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """Where a position that is thought of would be liquidated."""
+
+    liquidation_price: Decimal
+    mark_price: Decimal
+
+
+class PredictionTag(Struct, frozen=True, gc=False, kw_only=True):
+    """A subject of predictions."""
+
+    slug: str
+    title: str
+
+
+class PredictionSeries(Struct, frozen=True, gc=False, kw_only=True):
+    """Events that come again and again."""
+
+    slug: str
+    title: str
+    recurrence: str | None = None
+    """`minutely`, `hourly`, `daily`, ..."""
+
+
+class PredictionResolution(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """How an event came out, or will be found out."""
+
+    resolved: bool
+    start_ms: UnixMs = field(name="startDate")
+    end_ms: UnixMs | None = field(name="endDate", default=None)
+    strike_price: Decimal | None = None
+    close_price: Decimal | None = None
+    resolution_source_event_identifier: str | None = None
+    resolution_source: str | None = None
+    outcome: str | None = None
+
+
+class ResolutionCondition(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """When a market resolves to yes; members depend on the kind: `QuantityRange`, `StrikePrice` or `Outcome`."""
+
+    kind: str | None = field(name="type", default=None)
+    greater_than_or_equal: Decimal | None = None
+    less_than: Decimal | None = None
+    condition: str | None = None
+    """`above` or `below` the strike price."""
+    outcome: str | None = None
+
+
+class PredictionMarket(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """One question of an event, and its market."""
+
+    symbol: str = field(name="marketSymbol")
+    question: str
+    group_label: str | None = None
+    yes_outcome_label: str
+    no_outcome_label: str
+    rules: str
+    active_price: Decimal
+    quote_volume: Decimal
+    """Of 24 hours."""
+    quote_volume_lifetime: Decimal
+    resolved_ms: UnixMs | None = field(name="resolvedAt", default=None)
+    resolution_price: Decimal | None = None
+    resolution_condition: ResolutionCondition | None = None
+    proposed_resolution: bool | None = None
+    """True is yes."""
+    proposed_resolution_ms: UnixMs | None = field(name="proposedResolutionAt", default=None)
+    resolution_delay_s: int = field(name="resolutionDelaySecs")
+    image_url: str | None = field(name="imgUrl", default=None)
+
+
+class PredictionEvent(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """Something that will come out one way or another, with the markets on it."""
+
+    slug: str
+    title: str
+    description: str
+    prediction_markets: tuple[PredictionMarket, ...]
+    tags: tuple[PredictionTag, ...]
+    series: tuple[PredictionSeries, ...]
+    quote_volume: Decimal
+    """Of 24 hours."""
+    resolution: PredictionResolution
+    resolved: bool
+    resolution_delay_s: int = field(name="resolutionDelaySecs")
+    image_url: str | None = field(name="imgUrl", default=None)
+
+
+class MarketSession(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """Trading hours, as a clock on a wall of that timezone shows them."""
+
+    name: str
+    description: str | None = None
+    start_time: str
+    """Such as `09:30:00`."""
+    end_time: str
+    timezone: str
+    """Such as `America/New_York`."""
+    start_weekday: int
+    """1 is Monday."""
+    end_weekday: int
+
+
+class SecuritySession(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """The quantity rules of a security during one session."""
+
+    name: str
+    min_quantity: Decimal
+    max_quantity: Decimal | None = None
+    step_size: Decimal
+
+
+class Security(Struct, frozen=True, gc=False, kw_only=True):
+    """A security that is traded as an asset."""
+
+    asset: str
+    name: str
+    cusip: str | None = None
+    sessions: tuple[SecuritySession, ...]
+
+
+class Vault(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """A vault, and on what terms it takes and gives."""
+
+    vault_id: int = field(name="id")
+    vault_token: str
+    symbol: str
+    """What is paid in and out."""
+    mints_enabled: bool
+    redeems_enabled: bool
+    min_mint_quantity: Decimal
+    min_redeem_tokens: Decimal
+    redeem_delay_ms: int
+    token_step_size: Decimal
+    remaining_mint_quantity: Decimal | None = None
+    """In tokens."""
+
+
+class VaultHistoryRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """A vault at one time in the past."""
+
+    vault_id: int
+    timestamp_ms: UnixMs = field(name="timestamp")
+    nav: Decimal | None = None
+    """Net asset value of a token."""
+    vault_equity: Decimal | None = None
+    token_circulating_supply: Decimal | None = None
+
+
+class Wallet(Struct, frozen=True, gc=False, kw_only=True):
+    """A wallet of the exchange on a blockchain."""
+
+    blockchain: str
+    address: str

@@ -1,0 +1,141 @@
+"""Text frames to typed values, and the frames that a client sends.
+
+A frame that cannot be used becomes a `FrameDropped` with its reason; nothing that the exchange sends makes `decode` raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct, field
+
+from backpack_proto.errors import InvalidStream, RemoteProtocolError
+from backpack_proto.outputs import Drop, FrameDropped
+
+from .names import Channel, parse_stream
+from .payloads import Identifier, Kline, Payload, PositionSnapshot
+
+__all__ = ["ErrorFrame", "Frame", "decode", "dropped", "subscribe_text", "unsubscribe_text"]
+
+EXCERPT_CHARACTERS = 200
+
+
+class ErrorFrame(Struct, frozen=True, gc=False):
+    """The exchange's refusal of something that we sent; it does not say of what (docs/protocol.md 3.2)."""
+
+    code: int
+    message: str
+
+
+class Frame(Struct, frozen=True, gc=False):
+    """A frame with data; its members come in any order (docs/protocol.md 3.3)."""
+
+    payload: Payload | None = field(name="data", default=None)
+    """Set in every frame that `decode` returns."""
+    stream: str = ""
+    error: ErrorFrame | None = None
+    """Never set in a frame that `decode` returns: one decoder serves both kinds of frame, so one type holds both."""
+
+
+class _Tag(Struct, frozen=True, gc=False):
+    event: str | None = field(name="e", default=None)
+
+
+class _Loose(Struct, frozen=True, gc=False):
+    data: msgspec.Raw = msgspec.Raw()
+    stream: str = ""
+
+
+def _decode_hook(wanted: type, value: object) -> object:
+    if wanted is Identifier and isinstance(value, str | int) and not isinstance(value, bool):
+        return Identifier(value)
+    raise ValueError(f"Expected `{wanted.__name__}`, got `{type(value).__name__}`")
+
+
+# Lax, for the exchange's documents and its frames disagree on numbers and strings: both are accepted (docs/protocol.md 4.2, 4.11).
+_decode_frame = msgspec.json.Decoder(Frame, strict=False, dec_hook=_decode_hook).decode
+_decode_loose = msgspec.json.Decoder(_Loose, strict=False).decode
+_decode_tag = msgspec.json.Decoder(_Tag | list[_Tag]).decode
+_decode_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | dict[str, msgspec.Raw]).decode
+_decode_position = msgspec.json.Decoder(PositionSnapshot, strict=False, dec_hook=_decode_hook).decode
+_encode = msgspec.json.Encoder().encode
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def decode(data: bytes) -> Frame | ErrorFrame | FrameDropped | tuple[Frame, ...]:
+    """Read one text frame; a tuple when it is the first message of a position stream, which may list several positions."""
+    try:
+        frame = _decode_frame(data)
+    except _UNDECODABLE as undecodable:
+        return _second_look(data, undecodable)
+    payload = frame.payload
+    if payload is not None and frame.stream:
+        return frame if type(payload) is not Kline else _with_interval(frame.stream, payload, data)
+    if frame.error is not None:
+        return frame.error
+    return dropped(Drop.UNKNOWN_SHAPE, "a frame without data and stream", data=data)
+
+
+def dropped(reason: Drop, detail: str, *, data: bytes, stream: str | None = None) -> FrameDropped:
+    """Build the event for a frame that cannot be used."""
+    excerpt = data[:EXCERPT_CHARACTERS].decode("utf-8", "replace")
+    return FrameDropped(reason=reason, error=RemoteProtocolError(detail), stream=stream, excerpt=excerpt)
+
+
+def subscribe_text(streams: Sequence[str], signature: Sequence[str] | None = None) -> str:
+    """Write a SUBSCRIBE frame; `signature` is key, signature, timestamp and window, all as text (docs/protocol.md 3.1)."""
+    message: dict[str, object] = {"method": "SUBSCRIBE", "params": list(streams)}
+    if signature is not None:
+        message["signature"] = list(signature)
+    return _encode(message).decode()
+
+
+def unsubscribe_text(streams: Sequence[str]) -> str:
+    """Write an UNSUBSCRIBE frame; it is never signed, not even for private streams (docs/protocol.md 3.1)."""
+    return _encode({"method": "UNSUBSCRIBE", "params": list(streams)}).decode()
+
+
+def _with_interval(stream: str, kline: Kline, data: bytes) -> Frame | FrameDropped:
+    try:
+        interval = parse_stream(stream).interval
+    except InvalidStream:
+        interval = None
+    if interval is None:
+        return dropped(Drop.MALFORMED, "a candle on a stream that is no kline stream", data=data, stream=stream)
+    return Frame(msgspec.structs.replace(kline, interval=interval), stream)
+
+
+def _second_look(data: bytes, undecodable: Exception) -> tuple[Frame, ...] | FrameDropped:
+    """Say why a frame was not decoded; and read the one message that comes without its `e` (docs/protocol.md 4.11)."""
+    if isinstance(undecodable, UnicodeDecodeError):
+        return dropped(Drop.NOT_JSON, str(undecodable), data=data)
+    try:
+        loose = _decode_loose(data)
+    except msgspec.ValidationError as invalid:
+        return dropped(Drop.UNKNOWN_SHAPE, str(invalid), data=data)
+    except _UNDECODABLE as broken:
+        return dropped(Drop.NOT_JSON, str(broken), data=data)
+    try:
+        tag = _decode_tag(loose.data)
+    except _UNDECODABLE:
+        return dropped(Drop.MALFORMED, str(undecodable), data=data, stream=loose.stream or None)
+    events = [part.event for part in tag] if isinstance(tag, list) else [tag.event]
+    if not any(events) and loose.stream.startswith(Channel.POSITION_UPDATE.value):
+        return _position_snapshot(loose, data)
+    reason = Drop.UNKNOWN_EVENT if None not in events and "at `$.data.e`" in str(undecodable) else Drop.MALFORMED
+    return dropped(reason, str(undecodable), data=data, stream=loose.stream or None)
+
+
+def _position_snapshot(loose: _Loose, data: bytes) -> tuple[Frame, ...] | FrameDropped:
+    """Whether the first message is one position or a list of them is not documented: both are read."""
+    tag = msgspec.Raw(_encode(PositionSnapshot.__struct_config__.tag))
+    try:
+        members = _decode_members(loose.data)
+        positions = members if isinstance(members, list) else [members]
+        # The other members stay as they were sent: read as JSON numbers they would go through floats.
+        return tuple(Frame(_decode_position(_encode(position | {"e": tag})), loose.stream) for position in positions)
+    except UnicodeDecodeError as broken:
+        return dropped(Drop.NOT_JSON, str(broken), data=data)
+    except _UNDECODABLE as invalid:
+        return dropped(Drop.MALFORMED, str(invalid), data=data, stream=loose.stream)

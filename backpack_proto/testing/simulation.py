@@ -1,0 +1,227 @@
+"""A session and the simulated exchange, joined without a socket, in virtual time.
+
+Everything that a runtime does is done here as values: actions travel to the exchange, its frames and answers travel back, each takes
+`latency_us`, and time jumps from one moment at which something happens to the next. An hour of trading takes seconds, the same seeds
+give the same events, and the connection can be cut, muted and tampered with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+
+from msgspec import Struct
+
+from backpack_proto.exchange import (
+    AbandonRequest,
+    CloseConnection,
+    Exchange,
+    ExchangeInput,
+    ExchangeOutput,
+    FrameReceived,
+    RequestReceived,
+    Respond,
+    SendFrame,
+    SocketClosed,
+    SocketOpened,
+)
+from backpack_proto.exchange import PongReceived as PongDelivered
+from backpack_proto.exchange import SendPing as PingFromExchange
+from backpack_proto.inputs import (
+    Command,
+    Connected,
+    ConnectFailed,
+    Disconnected,
+    Fact,
+    PingReceived,
+    PongReceived,
+    RequestFailed,
+    ResponseReceived,
+    TextReceived,
+    TimerFired,
+)
+from backpack_proto.machine import Now, earliest
+from backpack_proto.outputs import (
+    Action,
+    CloseSocket,
+    DropSocket,
+    Event,
+    OpenSocket,
+    SendPing,
+    SendPong,
+    SendRequest,
+    SendText,
+)
+from backpack_proto.session import Session
+
+__all__ = ["Simulation"]
+
+ABNORMAL_CLOSURE = 1006
+_TIMER_FIRED = TimerFired()
+
+
+class _ToSession(Struct, frozen=True, gc=False):
+    """A fact on its way; `connection` is 0 for what belongs to no websocket."""
+
+    fact: Fact
+    connection: int
+
+
+class _ToExchange(Struct, frozen=True, gc=False):
+    given: ExchangeInput
+
+
+class Simulation:
+    """Drives both ends; what the session says to its user is in `events`."""
+
+    def __init__(self, session: Session, exchange: Exchange, start: Now, *, latency_us: int = 1_000) -> None:
+        self.session = session
+        self.exchange = exchange
+        self.now = start
+        self.events: list[Event] = []
+        self.on_event: Callable[[Event], None] | None = None
+        """Called at each event, while session and exchange stand at that moment."""
+        self.tamper: Callable[[bytes], Iterable[bytes]] | None = None
+        """Turns each frame of the exchange into those that arrive: none, another one, several."""
+        self.answer: Callable[[SendRequest, ResponseReceived], Fact | None] | None = None
+        """Replaces an answer to a REST request; None loses it."""
+        self.refusing = False
+        """Refuse each attempt to connect."""
+        self.mute = False
+        """Nothing more comes from the exchange, though the connection stays."""
+        self.latency_us = latency_us
+        self.connections = 0
+        """How many websockets were opened."""
+        self.requests: list[SendRequest] = []
+        """Every REST request that was sent."""
+        self._connection = 0
+        self._established = False
+        self._pending: dict[int, SendRequest] = {}
+        self._travelling: list[tuple[int, int, _ToSession | _ToExchange]] = []
+        self._sent = 0
+
+    def give(self, *commands: Command) -> None:
+        """Give the session commands, now."""
+        for command in commands:
+            self._handle(command)
+
+    def cut(self, reason: str = "connection reset by peer") -> None:
+        """Break the websocket, now; what is on its way is lost."""
+        if self._connection:
+            ending: Fact = Disconnected(ABNORMAL_CLOSURE, reason) if self._established else ConnectFailed(reason)
+            self._end_connection()
+            self._handle(ending)
+
+    def run(self, duration_us: int, *, until: Callable[[], bool] | None = None) -> bool:
+        """Let virtual time pass, at most `duration_us`; stops early, with True, once `until` holds."""
+        end_us = self.now.mono_us + duration_us
+        while True:
+            if until is not None and until():
+                return True
+            next_us = earliest(
+                self._travelling[0][0] if self._travelling else None, self.session.deadline, self.exchange.deadline
+            )
+            if next_us is None or next_us > end_us:
+                self._advance(end_us)
+                return False
+            self._advance(next_us)
+            if self._travelling and self._travelling[0][0] <= self.now.mono_us:
+                self._arrive(heappop(self._travelling)[2])
+            elif self.exchange.deadline is not None and self.exchange.deadline <= self.now.mono_us:
+                self._exchange(_TIMER_FIRED)
+            else:
+                self._handle(_TIMER_FIRED)
+
+    def _advance(self, mono_us: int) -> None:
+        passed_us = max(mono_us - self.now.mono_us, 0)
+        self.now = Now(self.now.mono_us + passed_us, self.now.unix_us + passed_us)
+
+    def _handle(self, given: Command | Fact) -> None:
+        for output in self.session.handle(given, self.now):
+            if isinstance(output, Event):
+                self.events.append(output)
+                if self.on_event is not None:
+                    self.on_event(output)
+            else:
+                self._perform(output)
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case OpenSocket():
+                self._end_connection()
+                self.connections += 1
+                self._connection = self.connections
+                self._established = False
+                if self.refusing:
+                    self._to_session(ConnectFailed("connection refused"))
+                else:
+                    self._to_exchange(SocketOpened(self._connection))
+                    self._to_session(Connected())
+            case DropSocket():
+                self._end_connection()
+            case CloseSocket(code=code):
+                self._to_exchange(SocketClosed(self._connection))
+                self._to_session(Disconnected(code, ""))
+            case SendText(text=text):
+                self._to_exchange(FrameReceived(self._connection, text.encode()))
+            case SendPing(payload=payload):
+                if not self.mute:
+                    self._to_session(PongReceived(payload))
+            case SendPong(payload=payload):
+                self._to_exchange(PongDelivered(self._connection, payload))
+            case SendRequest(request_id=request_id, request=request):
+                self.requests.append(action)
+                self._pending[request_id] = action
+                self._to_exchange(RequestReceived(request_id, request.method, request.target, request.headers, request.body))
+
+    def _end_connection(self) -> None:
+        if self._connection:
+            self._to_exchange(SocketClosed(self._connection))
+        self._connection = 0
+
+    def _to_exchange(self, given: ExchangeInput) -> None:
+        self._travel(_ToExchange(given))
+
+    def _to_session(self, fact: Fact, *, connection: int | None = None) -> None:
+        self._travel(_ToSession(fact, self._connection if connection is None else connection))
+
+    def _travel(self, what: _ToSession | _ToExchange) -> None:
+        self._sent += 1
+        heappush(self._travelling, (self.now.mono_us + self.latency_us, self._sent, what))
+
+    def _arrive(self, what: _ToSession | _ToExchange) -> None:
+        if isinstance(what, _ToExchange):
+            self._exchange(what.given)
+        elif what.connection in (0, self._connection):
+            if isinstance(what.fact, Connected):
+                self._established = True
+            elif isinstance(what.fact, Disconnected | ConnectFailed):
+                self._connection = 0
+            self._handle(what.fact)
+
+    def _exchange(self, given: ExchangeInput) -> None:
+        for output in self.exchange.handle(given, self.now):
+            self._deliver(output)
+
+    def _deliver(self, output: ExchangeOutput) -> None:
+        match output:
+            case Respond():
+                request = self._pending.pop(output.request_id)
+                answer: Fact | None = ResponseReceived(request_id=output.request_id, status=output.status, body=output.body)
+                if self.answer is not None and isinstance(answer, ResponseReceived):
+                    answer = self.answer(request, answer)
+                if answer is None:
+                    answer = RequestFailed(request_id=output.request_id, reason="no answer")
+                self._to_session(answer, connection=0)
+            case AbandonRequest(request_id=request_id):
+                del self._pending[request_id]
+                self._to_session(RequestFailed(request_id=request_id, reason="no answer"), connection=0)
+            case _ if self.mute or output.connection != self._connection:
+                pass
+            case SendFrame(data=data):
+                for frame in [data] if self.tamper is None else self.tamper(data):
+                    self._to_session(TextReceived(frame))
+            case PingFromExchange(payload=payload):
+                self._to_session(PingReceived(payload))
+            case CloseConnection(code=code):
+                self._to_session(Disconnected(code or ABNORMAL_CLOSURE, ""))

@@ -1,0 +1,122 @@
+"""Events as JSON and as lines of text, made of the same members.
+
+Member names are those of the event's fields. Decimals are text in plain notation, for a reader of JSON would make a float of a
+number, and few of them read an exponent in a string.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import cache
+
+import msgspec
+from msgspec import Struct
+
+from backpack_proto.decoding import sane
+from backpack_proto.outputs import BookSynced
+from backpack_proto.streams.payloads import Event, Level
+
+__all__ = ["decimal_places", "event_name", "json_lines", "members", "plain", "printable", "text_line", "time_of_day"]
+
+_LEVELS = ("bids", "asks")
+_LEFT_OUT = ("delta",)
+"""The levels of the book are what a reader of JSON needs; what changed among them is not repeated."""
+_TEXT_LEVELS = 3
+
+# What JSON does not know, errors and identifiers, is text.
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+@cache
+def event_name(kind: type[Event]) -> str:
+    """The name of an event type: `book_changed` for `BookChanged`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+def plain(value: Decimal) -> str:
+    """A decimal without an exponent: `100000`, not `1E+5`. Absurd ones keep it, as their digits would fill the memory."""
+    text = str(value)
+    return f"{value:f}" if "E" in text and sane(value) else text
+
+
+def decimal_places(value: Decimal) -> int:
+    """How many decimals a number has, zeros at the end aside: 2 for 0.0100, 0 for 100."""
+    exponent = value.normalize().as_tuple().exponent
+    return max(-exponent, 0) if isinstance(exponent, int) else 0
+
+
+def members(event: Event) -> dict[str, object]:
+    """What a JSON object of the event holds: always `event`, `symbol` and `engine_us`, null where there is none, and its fields.
+
+    Every event that carries a book has `first`, `last` and `verified`: one that has just been synced follows no change, so its
+    `first` is null, and is not verified yet.
+    """
+    kind = type(event)
+    found: dict[str, object] = {"event": event_name(kind), "symbol": None, "engine_us": None}
+    for name in kind.__struct_fields__:
+        if name in _LEVELS:
+            found[name] = [[plain(price), plain(quantity)] for price, quantity in getattr(event, name)]
+        elif name not in _LEFT_OUT:
+            value = getattr(event, name)
+            found[name] = _member(value)
+            if isinstance(value, Struct):
+                # What happened to an account is a value inside the event, and has the symbol.
+                found["symbol"] = getattr(value, "symbol", None)
+    if kind is BookSynced:
+        found |= {"first": None, "verified": False}
+    return found
+
+
+def _member(value: object) -> object:
+    if isinstance(value, Struct):
+        return {name: _member(getattr(value, name)) for name in value.__struct_fields__}
+    return plain(value) if isinstance(value, Decimal) else value
+
+
+def json_lines(events: Iterable[Event]) -> bytes:
+    """Events as JSON, one object a line."""
+    return _encoder.encode_lines([members(event) for event in events])
+
+
+def text_line(event: Event) -> str:
+    """One event for people: time of the engine (of the frame, where the engine's is unknown), name, symbol, and what else it has."""
+    found = members(event)
+    when_us = found.pop("engine_us") or found.get("emitted_us")
+    found.pop("emitted_us", None)
+    parts = [time_of_day(when_us, digits=6) if isinstance(when_us, int) else " " * 15]
+    parts += [str(found.pop("event")), str(found.pop("symbol") or "-")]
+    for name, value in found.items():
+        if name in _LEVELS:
+            parts.append(f"{name}={_levels(getattr(event, name))}")
+        elif value is not None:
+            parts.append(f"{name}={_text(value)}")
+    return printable(" ".join(parts))
+
+
+def time_of_day(unix_us: int, *, digits: int = 0) -> str:
+    """The time of day in UTC, with that many digits of the second."""
+    seconds, micros = divmod(unix_us, 1_000_000)
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    fraction = f".{micros:06}"[: digits + 1] if digits else ""
+    return f"{hours % 24:02}:{minute:02}:{second:02}{fraction}"
+
+
+def printable(text: str) -> str:
+    """Text on one line and without control characters: what the exchange sends must not move the cursor."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _levels(levels: Iterable[Level]) -> str:
+    texts = [f"{plain(price)}*{plain(quantity)}" for price, quantity in levels]
+    rest = len(texts) - _TEXT_LEVELS
+    return "[" + " ".join(texts[:_TEXT_LEVELS]) + (f" +{rest}]" if rest > 0 else "]")
+
+
+def _text(value: object) -> str:
+    """A value on one line; text in quotes where it would run into its neighbours."""
+    if isinstance(value, str) and value and not any(character.isspace() or character == '"' for character in value):
+        return value
+    return _encoder.encode(value).decode()

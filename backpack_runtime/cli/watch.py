@@ -1,0 +1,203 @@
+"""`backpack-feed watch`: market data on a terminal, in a log, or as JSON for another program."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+from msgspec.structs import replace
+from rich.console import Console, Group
+from rich.live import Live
+
+from backpack_proto.errors import BackpackError, LocalProtocolError
+from backpack_proto.outputs import BookSynced
+from backpack_proto.streams.names import Channel, parse_channel
+from backpack_proto.streams.payloads import Event
+from backpack_runtime.client import BackpackClient
+from backpack_runtime.delivery import SlowConsumer
+from backpack_runtime.network.addresses import REST_URL, WS_URL
+from backpack_runtime.network.proxy_settings import Proxies
+from backpack_runtime.transport import system_now
+
+from .events import decimal_places, json_lines
+from .output import Output
+from .running import run_until_signalled
+from .views.board import TRADES_KEPT, Board, Panel, Rate
+from .views.terminal import Counters, plain_lines, screen
+
+__all__ = ["WatchOptions", "watch"]
+
+BATCH_EVENTS = 256
+SCREEN_SECONDS = 0.25
+LINE_SECONDS = 1.0
+
+
+class WatchOptions(NamedTuple):
+    """What the command line says."""
+
+    symbols: tuple[str, ...]
+    channels: tuple[str, ...]
+    sandbox: bool
+    rest_url: str | None
+    ws_url: str | None
+    ca_file: Path | None
+    minimum_tls: str | None
+    proxies: Proxies
+    runtime: str
+    seconds: float | None
+    """None: until a signal comes."""
+    as_json: bool
+    depth: int
+
+
+def watch(options: WatchOptions, *, backend: str) -> int:
+    """Show market data on standard output until the time is over or a signal comes; returns the exit code.
+
+    Raises:
+        LocalProtocolError: the options name something that does not exist.
+        BackpackError: the exchange cannot be reached.
+        OSError: the output cannot be written.
+    """
+    client = _client(options)
+
+    async def body() -> None:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(client)
+            except LocalProtocolError:
+                raise
+            except BackpackError as error:
+                exchange = "the sandbox" if options.sandbox else options.rest_url or REST_URL
+                raise BackpackError(f"{exchange} cannot be used: {error}") from None
+            with anyio.move_on_after(options.seconds):
+                await _show(client, options)
+
+    return run_until_signalled(body, backend=backend)
+
+
+def _client(options: WatchOptions) -> BackpackClient:
+    try:
+        return BackpackClient(
+            options.symbols,
+            channels=options.channels,
+            sandbox=options.sandbox,
+            rest_url=options.rest_url or REST_URL,
+            ws_url=options.ws_url or WS_URL,
+            ca_file=options.ca_file,
+            minimum_tls=options.minimum_tls,
+            proxies=options.proxies,
+            runtime=options.runtime,
+            book_levels=options.depth if options.as_json else 1,
+            slow_consumer=SlowConsumer.BLOCK if options.as_json else SlowConsumer.DROP_OLDEST,
+        )
+    except OSError as error:
+        raise LocalProtocolError(f"{options.ca_file} cannot be used: {error}") from None
+
+
+async def _show(client: BackpackClient, options: WatchOptions) -> None:
+    if options.as_json:
+        await _show_json(client, options.depth)
+        return
+    console = Console()
+    board = _board(client, options)
+    if os.isatty(1) and console.is_terminal and not console.is_dumb_terminal:
+        await _show_screen(client, board, console, options.depth)
+    else:
+        await _show_lines(client, board)
+
+
+async def _show_json(client: BackpackClient, depth: int) -> None:
+    output = Output()
+    batch: list[Event] = []
+    async for event in client:
+        if isinstance(event, BookSynced):
+            # It has every level, of use only to who has the deltas of the changes, too.
+            event = replace(event, bids=event.bids[:depth], asks=event.asks[:depth])  # noqa: PLW2901 - the same, cut off
+        batch.append(event)
+        if len(batch) >= BATCH_EVENTS or not client.delivery.waiting:
+            await output.send(json_lines(batch))
+            batch.clear()
+
+
+async def _show_screen(client: BackpackClient, board: Board, console: Console, depth: int) -> None:
+    rate = Rate()
+    with ExitStack() as stack:
+        if os.isatty(2):
+            stack.enter_context(_log_to(board))
+        live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
+        while True:
+            width, height = console.size
+            picture = screen(board, _counters(client, rate), width=width, height=height, depth=depth)
+            live.update(Group(*picture), refresh=True)
+            if not await _listen(client, board, SCREEN_SECONDS):
+                return
+
+
+async def _show_lines(client: BackpackClient, board: Board) -> None:
+    output = Output()
+    rate = Rate()
+    while await _listen(client, board, LINE_SECONDS):
+        lines = plain_lines(board, _counters(client, rate), unix_us=system_now().unix_us)
+        await output.send("".join(f"{line}\n" for line in lines).encode())
+
+
+async def _listen(client: BackpackClient, board: Board, seconds: float) -> bool:
+    """Let the board take events for a while; whether there will be more of them."""
+    with anyio.move_on_after(seconds):
+        async for event in client:
+            board.take(event)
+        return False
+    return True
+
+
+def _board(client: BackpackClient, options: WatchOptions) -> Board:
+    channels = {stream.channel for channel in options.channels for stream in parse_channel(channel)}
+    return Board(
+        Panel(
+            market.symbol,
+            price_decimals=decimal_places(market.filters.price.tick_size),
+            quantity_decimals=decimal_places(market.filters.quantity.step_size),
+            book=client.book(market.symbol) if Channel.DEPTH in channels else None,
+            trades=deque(maxlen=TRADES_KEPT) if Channel.TRADE in channels else None,
+        )
+        for market in map(client.markets.resolve, options.symbols)
+    )
+
+
+def _counters(client: BackpackClient, rate: Rate) -> Counters:
+    metrics = client.metrics
+    return Counters(
+        rate=rate.update(metrics.ws_messages, system_now().mono_us),
+        resyncs=metrics.orderbook_resyncs,
+        dropped=metrics.dropped_messages,
+        latency_us=metrics.latency_p50_us,
+        troubles=client.health.reasons,
+    )
+
+
+class _Notices(logging.Handler):
+    """Shows the log where it does not tear up the picture."""
+
+    def __init__(self, board: Board) -> None:
+        super().__init__()
+        self._board = board
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._board.notice = self.format(record)
+
+
+@contextmanager
+def _log_to(board: Board) -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers[:]
+    root.handlers[:] = [_Notices(board)]
+    try:
+        yield
+    finally:
+        root.handlers[:] = before

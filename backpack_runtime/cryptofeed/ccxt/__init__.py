@@ -1,0 +1,1 @@
+"""The feed by ccxt, the one to compare with."""

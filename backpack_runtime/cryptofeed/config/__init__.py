@@ -1,0 +1,1 @@
+"""Settings of a feed, and where they come from."""

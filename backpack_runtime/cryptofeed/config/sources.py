@@ -1,0 +1,162 @@
+"""Whatever a feed is given as `config`: our own settings, or cryptofeed's configuration with a section `backpack` in it.
+
+The section has cryptofeed's names for keys, or the fields of `BackpackConfig`, or both:
+
+    backpack:
+        key_id: <API key>           # the public key
+        key_secret: <private key>
+        use_sandbox: true
+
+cryptofeed passes configuration over that it does not understand. Here a setting that looks as if it were meant for the feed is
+refused, for the feed would do something else than was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from cryptofeed.config import Config
+from cryptofeed.exchanges import EXCHANGE_MAP
+
+from backpack_proto.auth.keys import Credentials, read_public_key
+from backpack_proto.errors import InvalidKey
+from backpack_runtime.cryptofeed.logs import LOG
+
+from .model import BackpackConfig
+
+__all__ = ["read_config"]
+
+SECTION = "backpack"
+_KEY_NAMES = {"key_id": "api_key", "key_secret": "private_key", "key_passphrase": "passphrase"}
+_PASSED_OVER = {"account_name"}
+_OWN_FIELDS = frozenset(BackpackConfig.model_fields)
+_CRYPTOFEED_FIELDS = {"log", "uvloop", "ignore_invalid_instruments", "symbol_cache_ttl", "backend_multiprocessing", SECTION}
+_MISPLACED = {"api_key", "public_key", "private_key", "passphrase", *_KEY_NAMES}
+_CLOSE = 0.8
+
+
+def read_config(config: object = None) -> tuple[BackpackConfig, dict[str, Any]]:
+    """Return the feed's settings, and what cryptofeed's base class shall be given as its configuration.
+
+    `config` is a `BackpackConfig` or a mapping of its fields; cryptofeed's configuration as a mapping, as the path of its YAML file
+    or as a `cryptofeed.config.Config`; or None for the one that cryptofeed finds by itself (`CRYPTOFEED_CONFIG`). What is
+    returned for the base class holds no secret: where private channels are switched on, its section says that there are keys.
+
+    Raises:
+        ValueError: it cannot be understood; the text names what is wrong and shows no key.
+        TypeError: it is something else.
+        OSError: the file cannot be read.
+    """
+    own: Any = None
+    others: dict[str, Any] = {}
+    try:
+        if isinstance(config, BackpackConfig):
+            own, others = config, _cryptofeed_fields(None)
+        elif isinstance(config, Mapping) and not isinstance(config, Config) and _OWN_FIELDS & config.keys():
+            if problem := _mixed(config):
+                raise ValueError(problem)
+            own, others = BackpackConfig.coerce(config), _cryptofeed_fields(None)
+        else:
+            others = _cryptofeed_fields(config)
+            own = _read_section(others.get(SECTION))
+        others[SECTION] = _for_base_class(own)
+        return own, others
+    finally:
+        # For tools that print the locals of every frame of a traceback.
+        del config, own, others
+
+
+def _cryptofeed_fields(config: object) -> dict[str, Any]:
+    """What cryptofeed makes of a configuration; in all of its versions a mapping that it has made stays as it is."""
+    try:
+        if isinstance(config, str | PathLike):
+            # cryptofeed goes on without a word; its player gives a path that need not be there.
+            if not Path(fspath(config)).is_file():
+                LOG.warning("BACKPACK: the configuration file %s does not exist, the defaults hold", fspath(config))
+            config = fspath(config)
+        elif isinstance(config, Mapping):
+            if problem := _misplaced(config):
+                raise ValueError(problem)
+            config = dict(config)
+        elif config is not None and not isinstance(config, Config):
+            raise TypeError(
+                "config is a BackpackConfig, a mapping of its fields, or cryptofeed's configuration: a mapping, a path or a Config; "
+                f"not a {type(config).__name__}"
+            )
+        return dict(Config(config).config)
+    finally:
+        del config
+
+
+def _read_section(section: object) -> BackpackConfig:
+    fields: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
+    try:
+        if section is None or isinstance(section, BackpackConfig):
+            return BackpackConfig.coerce(section)
+        if not isinstance(section, Mapping):
+            raise ValueError(f"the section {SECTION!r} is a mapping, or a BackpackConfig")  # noqa: TRY004 - read from a file
+        fields = {name: value for name, value in section.items() if name not in _PASSED_OVER}
+        keys = {name: fields.pop(name) for name in _KEY_NAMES if name in fields}
+        keys = {_KEY_NAMES[name]: value for name, value in keys.items() if value is not None and value != ""}
+        if keys:
+            if "auth" in fields:
+                raise ValueError(f"the section {SECTION!r} has keys twice: key_id, key_secret and auth")
+            if "private_key" not in keys:
+                raise ValueError(f"the section {SECTION!r} has a key_id or a key_passphrase, but no key_secret")
+            fields = {"enable_private_channels": True, "auth": _auth(keys), **fields}
+        return BackpackConfig(**fields)
+    finally:
+        del section, fields, keys
+
+
+def _auth(keys: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `BackpackAuthSettings`: cryptofeed has no place for a public key of its own, so it is the API key, or derived."""
+    api_key = keys.get("api_key")
+    public_key = read_public_key(api_key) if isinstance(api_key, str) else None
+    if public_key is None:
+        try:
+            public_key = Credentials(keys["private_key"]).api_key
+        except InvalidKey:
+            # What is wrong with it is told when the settings are made.
+            public_key = ""
+    return {"api_key": public_key, **keys, "public_key": public_key}
+
+
+def _for_base_class(config: BackpackConfig) -> dict[str, str]:
+    """The section as cryptofeed 2 asks for it where private channels are subscribed: whether there are keys."""
+    if not config.requires_auth or config.auth is None:
+        return {}
+    return {"key_id": config.auth.public_key, "key_secret": "<hidden>"}
+
+
+def _mixed(config: Mapping[Any, Any]) -> str:
+    """What is wrong with a mapping that is half ours and half cryptofeed's; empty when it is not."""
+    theirs = sorted((_CRYPTOFEED_FIELDS | _exchanges()) & config.keys())
+    ours = sorted(_OWN_FIELDS & config.keys())
+    if not theirs:
+        return ""
+    return (
+        f"config has fields of BackpackConfig ({', '.join(ours)}) next to those of cryptofeed ({', '.join(theirs)}): "
+        f"put the former into its section {SECTION!r}"
+    )
+
+
+def _misplaced(config: Mapping[Any, Any]) -> str:
+    """What cryptofeed would pass over, though it must have been meant for the feed; empty when there is nothing."""
+    known = _CRYPTOFEED_FIELDS | _exchanges()
+    for name in config:
+        if name in _MISPLACED:
+            return f"{name} belongs into auth of a BackpackConfig, or (as key_id, key_secret) into the section {SECTION!r}"
+        close = [] if name in known else get_close_matches(str(name), _OWN_FIELDS, n=1, cutoff=_CLOSE)
+        if close:
+            return f"config has no field {name}; did you mean {close[0]}?"
+    return ""
+
+
+def _exchanges() -> set[str]:
+    return {str(name).lower() for name in EXCHANGE_MAP}

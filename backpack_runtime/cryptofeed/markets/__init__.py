@@ -1,0 +1,1 @@
+"""The exchange's markets in cryptofeed's terms."""

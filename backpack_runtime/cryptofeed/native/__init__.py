@@ -1,0 +1,1 @@
+"""The native feed: this project's session behind cryptofeed's hooks."""

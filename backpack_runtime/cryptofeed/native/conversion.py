@@ -1,0 +1,278 @@
+"""From the core's events to the objects that cryptofeed's callbacks get.
+
+Times are seconds since the epoch as floats, ids are strings, decimals are handed on as they are. What cryptofeed's type cannot
+say, such as a ticker without a bid, has no object: None. A candle whose time cannot be read raises `RemoteProtocolError`.
+"""
+
+from __future__ import annotations
+
+from calendar import timegm
+from functools import lru_cache
+from time import strptime
+from typing import Any
+
+from cryptofeed.types import Candle, Funding, Index, L1Book, Liquidation, OpenInterest, Ticker, Trade
+
+from backpack_proto.account import values as holdings
+from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.streams import payloads
+from backpack_runtime.cryptofeed.channels import CANDLE_INTERVALS
+
+from .records import Balance, Fill, OrderInfo, Position
+
+__all__ = [
+    "balance",
+    "balance_update",
+    "candle",
+    "fill",
+    "funding",
+    "index",
+    "l1_book",
+    "liquidation",
+    "open_interest",
+    "order_info",
+    "position",
+    "reconciled_fill",
+    "reconciled_order",
+    "reconciled_position",
+    "ticker",
+    "trade",
+]
+
+EXCHANGE = "BACKPACK"
+_SIDES = {"Bid": "buy", "Ask": "sell"}
+_STATUSES = {
+    "New": "open",
+    "Triggered": "open",
+    "PartiallyFilled": "partial",
+    "Filled": "filled",
+    "Cancelled": "cancelled",
+    "Expired": "expired",
+    "TriggerPending": "pending",
+    "TriggerFailed": "failed",
+}
+Raw = dict[str, Any]
+
+
+def trade(given: payloads.Trade, symbol: str, raw: Raw) -> Trade:
+    """A trade; `side` is the aggressor's."""
+    return Trade(
+        EXCHANGE,
+        symbol,
+        "sell" if given.buyer_is_maker else "buy",
+        given.quantity,
+        given.price,
+        given.engine_us / 1e6,
+        id=str(given.trade_id),
+        raw=raw,
+    )
+
+
+def ticker(given: payloads.BookTicker, symbol: str, raw: Raw) -> Ticker | None:
+    """Best bid and ask; None when a side has no orders."""
+    if given.bid_price is None or given.ask_price is None:
+        return None
+    return Ticker(EXCHANGE, symbol, given.bid_price, given.ask_price, given.engine_us / 1e6, raw=raw)
+
+
+def l1_book(given: payloads.BookTicker, symbol: str, raw: Raw) -> L1Book | None:
+    """Best bid and ask with their quantities; None when a side has no orders."""
+    if given.bid_price is None or given.ask_price is None:
+        return None
+    return L1Book(
+        EXCHANGE,
+        symbol,
+        given.bid_price,
+        given.bid_quantity,
+        given.ask_price,
+        given.ask_quantity,
+        given.engine_us / 1e6,
+        raw=raw,
+    )
+
+
+def candle(given: payloads.Kline, symbol: str, raw: Raw) -> Candle | None:
+    """A candle, its `stop` is the next one's `start`; None when nothing was traded, for then it has no prices."""
+    if given.open is None or given.close is None or given.high is None or given.low is None:
+        return None
+    return Candle(
+        EXCHANGE,
+        symbol,
+        _seconds(given.start),
+        _seconds(given.end),
+        CANDLE_INTERVALS.get(given.interval, given.interval),
+        given.trade_count,
+        given.open,
+        given.close,
+        given.high,
+        given.low,
+        given.volume,
+        given.closed,
+        given.emitted_us / 1e6,
+        raw=raw,
+    )
+
+
+def funding(given: payloads.MarkPrice, symbol: str, raw: Raw) -> Funding | None:
+    """Mark price and the estimated rate of the running interval; None for markets without funding."""
+    if given.funding_rate is None or given.next_funding_ms is None:
+        return None
+    return Funding(
+        EXCHANGE,
+        symbol,
+        given.mark_price,
+        given.funding_rate,
+        given.next_funding_ms / 1e3,
+        given.engine_us / 1e6,
+        raw=raw,
+    )
+
+
+def index(given: payloads.MarkPrice, symbol: str, raw: Raw) -> Index | None:
+    """The index price; None for markets without one."""
+    return None if given.index_price is None else Index(EXCHANGE, symbol, given.index_price, given.engine_us / 1e6, raw=raw)
+
+
+def open_interest(given: payloads.OpenInterest, symbol: str, raw: Raw) -> OpenInterest:
+    """Open contracts, base units."""
+    return OpenInterest(EXCHANGE, symbol, given.open_interest, given.emitted_us / 1e6, raw=raw)
+
+
+def liquidation(given: payloads.Liquidation, symbol: str, raw: Raw) -> Liquidation:
+    """A forced order, which the exchange tells once it has traded."""
+    return Liquidation(
+        EXCHANGE,
+        symbol,
+        _SIDES.get(given.side, given.side),
+        given.quantity,
+        given.price,
+        None,
+        "filled",
+        given.engine_us / 1e6,
+        raw=raw,
+    )
+
+
+def order_info(given: payloads.OrderUpdate, symbol: str, raw: Raw) -> OrderInfo:
+    """What a stream says of an order."""
+    return OrderInfo(
+        exchange=EXCHANGE,
+        symbol=symbol,
+        id=str(given.order_id),
+        side=_SIDES.get(given.side, given.side),
+        status=_STATUSES.get(given.state, given.state),
+        type=given.order_type.lower(),
+        price=given.price,
+        amount=given.quantity,
+        remaining=None if given.quantity is None else given.quantity - given.executed_quantity,
+        timestamp=given.engine_us / 1e6,
+        client_order_id=None if given.client_id is None else str(given.client_id),
+        raw=raw,
+    )
+
+
+def reconciled_order(given: holdings.Order, symbol: str, timestamp: float) -> OrderInfo:
+    """What REST says of an order; it has no time of its own, `timestamp` is when it was read."""
+    return OrderInfo(
+        exchange=EXCHANGE,
+        symbol=symbol,
+        id=given.order_id,
+        side=_SIDES.get(given.side, given.side),
+        status=_STATUSES.get(given.state, given.state),
+        type=None,
+        price=given.price,
+        amount=given.quantity,
+        remaining=None if given.quantity is None else given.quantity - given.executed_quantity,
+        timestamp=timestamp,
+        client_order_id=None if given.client_id is None else str(given.client_id),
+    )
+
+
+def fill(given: payloads.OrderFill, symbol: str, raw: Raw) -> Fill | None:
+    """What a stream says of a fill; None when a member that makes it one is missing."""
+    known = holdings.Fill.of(given)
+    return None if known is None else _fill(known, symbol, given.order_type.lower(), given.engine_us / 1e6, raw)
+
+
+def reconciled_fill(given: holdings.Fill, symbol: str) -> Fill:
+    """What REST says of a fill."""
+    return _fill(given, symbol, None, given.unix_ms / 1e3, {})
+
+
+def _fill(given: holdings.Fill, symbol: str, order_type: str | None, timestamp: float, raw: Raw) -> Fill:
+    return Fill(
+        exchange=EXCHANGE,
+        symbol=symbol,
+        side=_SIDES.get(given.side, given.side),
+        amount=given.quantity,
+        price=given.price,
+        fee=given.fee,
+        fee_currency=given.fee_asset or None,
+        id=str(given.trade_id),
+        order_id=given.order_id,
+        type=order_type,
+        liquidity="maker" if given.maker else "taker",
+        timestamp=timestamp,
+        raw=raw,
+    )
+
+
+def position(given: payloads.PositionUpdate, symbol: str, raw: Raw) -> Position:
+    """What a stream says of a position."""
+    held = holdings.Position.of(given)
+    return Position(
+        exchange=EXCHANGE,
+        symbol=symbol,
+        position=held.net_quantity,
+        entry_price=held.entry_price,
+        side=_direction(held),
+        unrealised_pnl=given.unrealized_pnl,
+        timestamp=given.engine_us / 1e6,
+        raw=raw,
+    )
+
+
+def reconciled_position(given: holdings.Position, symbol: str, timestamp: float) -> Position:
+    """What REST says of a position, which is nothing of its profit; `timestamp` is when it was read."""
+    return Position(
+        exchange=EXCHANGE,
+        symbol=symbol,
+        position=given.net_quantity,
+        entry_price=given.entry_price,
+        side=_direction(given),
+        unrealised_pnl=None,
+        timestamp=timestamp,
+    )
+
+
+def balance(given: holdings.Balance, timestamp: float, raw: Raw | None = None) -> Balance:
+    """What there is of an asset."""
+    return Balance(
+        exchange=EXCHANGE,
+        symbol=given.asset,
+        currency=given.asset,
+        balance=given.available,
+        reserved=given.locked,
+        timestamp=timestamp,
+        raw=raw,
+    )
+
+
+def balance_update(given: payloads.BalanceUpdate, raw: Raw) -> Balance:
+    """What a stream says of an asset."""
+    return balance(holdings.Balance.of(given), given.engine_us / 1e6, raw)
+
+
+def _direction(held: holdings.Position) -> str | None:
+    if not held.net_quantity:
+        return None
+    return "long" if held.net_quantity > 0 else "short"
+
+
+@lru_cache(maxsize=1024)
+def _seconds(text: str) -> float:
+    """UTC without a zone, such as `2026-09-02T16:44:00`, as seconds since the epoch (docs/protocol.md 4.4)."""
+    try:
+        return float(timegm(strptime(text, "%Y-%m-%dT%H:%M:%S")))
+    except ValueError as error:
+        raise RemoteProtocolError(f"a candle's time is none: {text[:40]!r}") from error

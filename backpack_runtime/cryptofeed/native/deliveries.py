@@ -1,0 +1,352 @@
+"""Which event becomes which callback: the session's events on one side, cryptofeed's channels on the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from cryptofeed.defines import (
+    CANDLES,
+    FUNDING,
+    INDEX,
+    L1_BOOK,
+    L2_BOOK,
+    LIQUIDATIONS,
+    OPEN_INTEREST,
+    TICKER,
+    TRADES,
+)
+
+from backpack_proto.account.values import (
+    AccountDiverged,
+    AccountStale,
+    AccountSynced,
+    BalanceChanged,
+    Filled,
+    OrderChanged,
+    Origin,
+    PositionChanged,
+)
+from backpack_proto.book.levels import Book
+from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.outputs import (
+    BookChanged,
+    BookDesynced,
+    BookSynced,
+    BookUnavailable,
+    BookVerified,
+    ConnectionDown,
+    ConnectionUp,
+    ErrorReceived,
+    FrameDropped,
+    PeerSilent,
+    StreamLive,
+    StreamSilent,
+    StreamsRefused,
+)
+from backpack_proto.streams.payloads import (
+    BalanceUpdate,
+    BookTicker,
+    Event,
+    Kline,
+    Liquidation,
+    MarkPrice,
+    OpenInterest,
+    OrderFill,
+    OrderUpdate,
+    PositionUpdate,
+    Trade,
+)
+from backpack_runtime.cryptofeed.channels import BALANCES, FILLS, ORDER_INFO, POSITIONS
+from backpack_runtime.cryptofeed.logs import LOG, RateLimited
+
+from . import conversion
+from .books import BookMirror
+from .driver import CLOSED_BY_FEED
+from .records import Fill
+
+__all__ = ["Deliveries", "Tallies"]
+
+REMEMBERED_FILLS = 100_000
+Raw = dict[str, Any]
+Callback = Callable[[str, Any, float], Awaitable[None]]
+BookCallback = Callable[..., Awaitable[None]]
+
+
+class Tallies:
+    """What the feed counts beyond the session's own counters; times are seconds since the epoch."""
+
+    def __init__(self) -> None:
+        self.candle_updates = 0
+        self.order_updates = 0
+        self.position_updates = 0
+        self.undelivered = 0
+        """Payloads that could not be made into an object."""
+        self.last_message: float | None = None
+        self.last_trade: float | None = None
+        self.last_ticker: float | None = None
+        self.last_snapshot: float | None = None
+        self.last_sequence: int | None = None
+        self.snapshots: dict[str, float] = {}
+        """When each symbol's book was last taken from, or found equal to, a snapshot."""
+
+
+class Deliveries:
+    """Makes objects of events and hands them to the callbacks of the channels that were subscribed."""
+
+    def __init__(
+        self,
+        *,
+        callback: Callback,
+        book_callback: BookCallback,
+        symbol_of: Callable[[str], str],
+        book_of: Callable[[str], Book],
+        max_depth: int,
+        candle_closed_only: bool,
+    ) -> None:
+        """`symbol_of` normalises an id of the exchange, `book_of` gives the session's book of a stream."""
+        self._callback = callback
+        self._book_callback = book_callback
+        self._symbol_of = symbol_of
+        self._book_of = book_of
+        self._max_depth = max_depth
+        self._candle_closed_only = candle_closed_only
+        self._wanted: dict[str, frozenset[str] | None] = {}
+        self._fills: dict[tuple[str, int, str], None] = {}
+        self._warned = RateLimited()
+        self._linked = False
+        self.tallies = Tallies()
+        self.books: dict[str, BookMirror] = {}
+        """By stream; those that are live."""
+
+    def want(self, channels: Mapping[str, frozenset[str] | None]) -> None:
+        """Deliver these channels, each for these ids of the exchange; None: for all."""
+        self._wanted = dict(channels)
+
+    def _wants(self, channel: str, symbol: str) -> bool:
+        if channel not in self._wanted:
+            return False
+        symbols = self._wanted[channel]
+        return symbols is None or symbol in symbols
+
+    async def deliver(self, event: Event, data: bytes | None, receipt: float) -> None:
+        """Hand on one event; `data` is the frame that it was read from, `receipt` when that came."""
+        match event:
+            case BookChanged():
+                await self._book_changed(event, data, receipt)
+            case BookTicker() | Trade() | Kline() | MarkPrice() | OpenInterest() | Liquidation():
+                await self._market_data(event, data, receipt)
+            case OrderUpdate() | PositionUpdate() | BalanceUpdate():
+                await self._private_data(event, data, receipt)
+            case OrderChanged() | Filled() | PositionChanged() | BalanceChanged():
+                await self._reconciled(event, receipt)
+            case BookSynced():
+                await self._book_synced(event, receipt)
+            case BookVerified():
+                await self._book_verified(event, receipt)
+            case _:
+                self._report(event)
+
+    async def _market_data(self, event: Event, data: bytes | None, receipt: float) -> None:
+        tallies = self.tallies
+        tallies.last_message = receipt
+        match event:
+            case Trade(symbol=symbol):
+                tallies.last_trade = receipt
+                if self._wants(TRADES, symbol):
+                    await self._hand(TRADES, conversion.trade(event, self._symbol_of(symbol), _raw(data)), receipt)
+            case BookTicker(symbol=symbol):
+                tallies.last_ticker = receipt
+                if self._wants(TICKER, symbol):
+                    await self._hand(TICKER, conversion.ticker(event, self._symbol_of(symbol), _raw(data)), receipt)
+                if self._wants(L1_BOOK, symbol):
+                    await self._hand(L1_BOOK, conversion.l1_book(event, self._symbol_of(symbol), _raw(data)), receipt)
+            case Kline(symbol=symbol):
+                tallies.candle_updates += 1
+                if self._wants(CANDLES, symbol) and (event.closed or not self._candle_closed_only):
+                    await self._hand_candle(event, data, receipt)
+            case MarkPrice(symbol=symbol):
+                if self._wants(FUNDING, symbol):
+                    await self._hand(FUNDING, conversion.funding(event, self._symbol_of(symbol), _raw(data)), receipt)
+                if self._wants(INDEX, symbol):
+                    await self._hand(INDEX, conversion.index(event, self._symbol_of(symbol), _raw(data)), receipt)
+            case OpenInterest(symbol=symbol):
+                if self._wants(OPEN_INTEREST, symbol):
+                    interest = conversion.open_interest(event, self._symbol_of(symbol), _raw(data))
+                    await self._hand(OPEN_INTEREST, interest, receipt)
+            case Liquidation(symbol=symbol):
+                if self._wants(LIQUIDATIONS, symbol):
+                    liquidation = conversion.liquidation(event, self._symbol_of(symbol), _raw(data))
+                    await self._hand(LIQUIDATIONS, liquidation, receipt)
+            case _:
+                raise TypeError(f"no market data: {type(event).__name__}")
+
+    async def _hand(self, channel: str, found: Any, receipt: float) -> None:
+        if LOG.isEnabledFor(logging.DEBUG):
+            LOG.debug("BACKPACK: %s %s", channel, found)
+        if found is not None:
+            await self._callback(channel, found, receipt)
+
+    async def _hand_candle(self, event: Kline, data: bytes | None, receipt: float) -> None:
+        try:
+            found = conversion.candle(event, self._symbol_of(event.symbol), _raw(data))
+        except RemoteProtocolError as error:
+            self.tallies.undelivered += 1
+            self._warned.warning("BACKPACK: dropped a candle of %s: %s", event.symbol, error)
+            return
+        await self._hand(CANDLES, found, receipt)
+
+    async def _private_data(self, event: Event, data: bytes | None, receipt: float) -> None:
+        self.tallies.last_message = receipt
+        match event:
+            case OrderUpdate(symbol=symbol):
+                self.tallies.order_updates += 1
+                if self._wants(ORDER_INFO, symbol):
+                    await self._hand(ORDER_INFO, conversion.order_info(event, self._symbol_of(symbol), _raw(data)), receipt)
+                if isinstance(event, OrderFill) and self._wants(FILLS, symbol):
+                    await self._hand_fill(conversion.fill(event, self._symbol_of(symbol), _raw(data)), receipt)
+            case PositionUpdate(symbol=symbol):
+                self.tallies.position_updates += 1
+                if self._wants(POSITIONS, symbol):
+                    await self._hand(POSITIONS, conversion.position(event, self._symbol_of(symbol), _raw(data)), receipt)
+            case BalanceUpdate():
+                if BALANCES in self._wanted:
+                    await self._hand(BALANCES, conversion.balance_update(event, _raw(data)), receipt)
+            case _:
+                raise TypeError(f"no private data: {type(event).__name__}")
+
+    async def _hand_fill(self, found: Fill | None, receipt: float) -> None:
+        """Each fill once: streams and REST tell the same ones."""
+        if found is None:
+            return
+        key = (found.symbol, int(found.id), found.order_id)
+        if key in self._fills:
+            return
+        self._fills[key] = None
+        if len(self._fills) > REMEMBERED_FILLS:
+            del self._fills[next(iter(self._fills))]
+        await self._hand(FILLS, found, receipt)
+
+    async def _reconciled(self, event: Event, receipt: float) -> None:
+        """What REST told and no stream did; what the ledger made of the streams has been handed on as it came."""
+        match event:
+            case Filled(fill=fill, origin=Origin.RECONCILIATION):
+                if self._wants(FILLS, fill.symbol):
+                    await self._hand_fill(conversion.reconciled_fill(fill, self._symbol_of(fill.symbol)), receipt)
+            case OrderChanged(order=order, origin=Origin.RECONCILIATION):
+                if self._wants(ORDER_INFO, order.symbol):
+                    found = conversion.reconciled_order(order, self._symbol_of(order.symbol), receipt)
+                    await self._hand(ORDER_INFO, found, receipt)
+            case PositionChanged(position=position, origin=Origin.RECONCILIATION):
+                if self._wants(POSITIONS, position.symbol):
+                    held = conversion.reconciled_position(position, self._symbol_of(position.symbol), receipt)
+                    await self._hand(POSITIONS, held, receipt)
+            case BalanceChanged(balance=balance, origin=Origin.RECONCILIATION):
+                if BALANCES in self._wanted:
+                    await self._hand(BALANCES, conversion.balance(balance, receipt), receipt)
+            case _:
+                pass
+
+    async def _book_synced(self, event: BookSynced, receipt: float) -> None:
+        symbol = self._symbol_of(event.symbol)
+        if event.stream in self.tallies.snapshots:
+            LOG.info("BACKPACK: resynced l2_book of %s at %d", symbol, event.last)
+        mirror = BookMirror(conversion.EXCHANGE, symbol, event, max_depth=self._max_depth)
+        self.books[event.stream] = mirror
+        await self._hand_snapshot(event.stream, mirror, event.engine_us / 1e6, receipt)
+
+    async def _hand_snapshot(self, stream: str, mirror: BookMirror, timestamp: float, receipt: float) -> None:
+        tallies = self.tallies
+        tallies.last_snapshot = tallies.snapshots[stream] = receipt
+        tallies.last_sequence = mirror.last
+        await self._book_callback(L2_BOOK, mirror.book, receipt, timestamp=timestamp, sequence_number=mirror.last)
+
+    async def _book_changed(self, event: BookChanged, data: bytes | None, receipt: float) -> None:
+        tallies = self.tallies
+        tallies.last_message = receipt
+        tallies.last_sequence = event.last
+        mirror = self.books[event.stream]
+        delta = mirror.change(event)
+        if LOG.isEnabledFor(logging.DEBUG):
+            LOG.debug("BACKPACK: l2_book %s %d..%d", mirror.book.symbol, event.first, event.last)
+        await self._book_callback(
+            L2_BOOK,
+            mirror.book,
+            receipt,
+            timestamp=event.engine_us / 1e6,
+            # A frame that was kept for the snapshot is told with the frame, or the answer, that came last.
+            raw=_raw(data) if data is not None and b"%d" % event.last in data else {},
+            sequence_number=event.last,
+            delta=delta,
+        )
+
+    async def _book_verified(self, event: BookVerified, receipt: float) -> None:
+        """A book whose snapshots do not reach its end is handed on anew: what lies around the touch of today is known better now."""
+        if event.against != "snapshot":
+            return
+        self.tallies.snapshots[event.stream] = self.tallies.last_snapshot = receipt
+        mirror, book = self.books[event.stream], self._book_of(event.stream)
+        if mirror.complete or book.last != event.last:
+            return
+        synced = BookSynced(
+            stream=event.stream,
+            symbol=event.symbol,
+            last=book.last,
+            engine_us=book.engine_us,
+            bids=book.bids(),
+            asks=book.asks(),
+        )
+        await self._book_synced(synced, receipt)
+
+    def _report(self, event: Event) -> None:
+        """What is no data is logged."""
+        match event:
+            case ConnectionUp():
+                self._linked = True
+                LOG.info("BACKPACK: connected")
+            case ConnectionDown(reason=reason, code=code, retry_us=retry_us):
+                self._linked = False
+                self.books.clear()
+                level = logging.INFO if reason == CLOSED_BY_FEED else logging.WARNING
+                LOG.log(
+                    level, "BACKPACK: the connection is down (%s, code %s), to be back in %.1f s", reason, code, retry_us / 1e6
+                )
+            case PeerSilent(silent_us=silent_us):
+                LOG.warning("BACKPACK: nothing heard for %.0f s, not even an answer to a ping", silent_us / 1e6)
+            case BookDesynced(stream=stream, symbol=symbol, reason=reason):
+                self.books.pop(stream, None)
+                if self._linked:
+                    # Otherwise it has been said already, once for all books.
+                    self._warned.warning(
+                        "BACKPACK: l2_book of %s is stale: %s; it is fetched anew", self._symbol_of(symbol), reason
+                    )
+            case BookUnavailable(symbol=symbol, reason=reason, retry_us=retry_us):
+                text = "BACKPACK: no snapshot for l2_book of %s: %s; asked for again after %.1f s"
+                self._warned.warning(text, self._symbol_of(symbol), reason, retry_us / 1e6)
+            case FrameDropped(reason=reason, stream=stream, excerpt=excerpt):
+                self._warned.warning("BACKPACK: dropped payload (%s, stream %s): %s", reason.value, stream, excerpt)
+            case StreamsRefused(code=code, message=message, suspects=suspects):
+                LOG.error("BACKPACK: the exchange refused (%d %s), one or all of: %s", code, message, ", ".join(suspects))
+            case ErrorReceived(code=code, message=message):
+                self._warned.warning("BACKPACK: the exchange answered %d %s", code, message)
+            case StreamLive(stream=stream):
+                LOG.debug("BACKPACK: %s is live", stream)
+            case StreamSilent(stream=stream, silent_us=silent_us):
+                LOG.warning("BACKPACK: %s has sent nothing for %.0f s", stream, silent_us / 1e6)
+            case AccountSynced(orders=orders, fills=fills):
+                LOG.info("BACKPACK: account synced, %d open orders, %d fills were missed and are told now", orders, fills)
+            case AccountStale(reason=reason):
+                LOG.info("BACKPACK: the account is stale: %s", reason)
+            case AccountDiverged(what=what):
+                LOG.warning("BACKPACK: streams and REST contradict each other: %s; the account is read anew", what)
+            case _:
+                LOG.debug("BACKPACK: %s", type(event).__name__)
+
+
+def _raw(data: bytes | None) -> Raw:
+    """The payload of a frame as plain values; empty where the event came with no frame of its own."""
+    frame = msgspec.json.decode(data) if data is not None else None
+    payload = frame.get("data") if isinstance(frame, dict) else None
+    return payload if isinstance(payload, dict) else {}

@@ -1,0 +1,382 @@
+"""Drives a session over a connection that cryptofeed owns.
+
+cryptofeed connects, reads and reconnects; every frame it reads becomes a fact, and the session's actions go out through the same
+connection and through cryptofeed's HTTP connection, so that its counters, recordings and proxies see them. Events are delivered in
+the session's order, one batch after the other, whichever task brought them.
+
+A recording that is played back has no clock of its own: there time passes from frame to frame, and answers of REST are waited for,
+so that the same recording gives the same events however fast it is played. When a connection was opened no player tells, only when
+its first frame came: OPENED_US before that, it is supposed. What is requested as soon as it is open is requested before that frame,
+for players choose answers by the frames that they have given out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import aiohttp
+from cryptofeed.exceptions import ConnectionClosed as FeedConnectionClosed
+from websockets.exceptions import ConnectionClosed
+
+from backpack_proto.inputs import (
+    Close,
+    Connected,
+    ConnectFailed,
+    Disconnected,
+    Fact,
+    Given,
+    Open,
+    PongReceived,
+    ReadingPaused,
+    ReadingResumed,
+    RequestFailed,
+    ResponseReceived,
+    TextReceived,
+    TimerFired,
+)
+from backpack_proto.machine import Now
+from backpack_proto.outputs import ConnectionDown, DropSocket, SendPing, SendPong, SendRequest, SendText
+from backpack_proto.session import Session
+from backpack_proto.streams.payloads import Event
+from backpack_runtime.cryptofeed.errors import BackpackWebsocketError
+from backpack_runtime.cryptofeed.logs import LOG
+from backpack_runtime.network.proxy import ProxyError
+from backpack_runtime.transport import system_now
+from backpack_runtime.transports.base import not_sent
+
+__all__ = ["CLOSED_BY_FEED", "Link", "SessionDriver"]
+
+Deliver = Callable[[Event, bytes | None, float], Awaitable[None]]
+"""Takes an event, the frame that it was read from, if it was, and when that was received, in seconds since the epoch."""
+
+MOMENT_SECONDS = 0.001
+"""Frames that are received within this share one moment: in a burst the clock is read, and the connection found alive, once for many."""
+OPENED_US = 100_000
+"""How long before its first frame a recorded connection is taken to have been opened. What is asked for a little too early gets the
+answer that was recorded next, the right one, and what is asked for too late gets the one after it; but much too early, a quiet book
+would be taken for one whose stream is not there yet."""
+CLOSED_BY_FEED = "closed by the feed"
+"""Why a connection ended that was to end."""
+
+LOST = (ConnectionClosed, FeedConnectionClosed, OSError)
+"""What writing to a connection that has ended raises; that it has ended is told by its reader."""
+
+
+class Link(Protocol):
+    """A websocket connection that can be dropped at once."""
+
+    def drop(self, error: Exception) -> None:
+        """End it, and let its reader raise this."""
+        ...
+
+
+class SessionDriver:
+    """One session, one connection after the other."""
+
+    def __init__(self, session: Session, deliver: Deliver, rest_url: str, http: Callable[[], Any]) -> None:
+        """`http` gives cryptofeed's HTTP connection of the moment: a player puts its own in the place of the feed's."""
+        self._session = session
+        self._deliver = deliver
+        self._rest_url = rest_url
+        self._http = http
+        self._conn: Any = None
+        self._link: Link | None = None
+        self._open = False
+        self.plays = False
+        """Whether a recording is played back."""
+        self._played_now: Now | None = None
+        """The time in the recording."""
+        self._played_us: int | None = None
+        """When its latest frame was received, microseconds since the epoch; None before the first frame of a connection."""
+        self._requests: set[asyncio.Task[None]] = set()
+        self._pings: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.Task[None] | None = None
+        self._timer_changed = asyncio.Event()
+        self._timer_us: int | None = None
+        """What the timer waits for."""
+        self._looks = False
+        """Whether the session's deadline is looked at in the next turn of the loop."""
+        self._moment = Now(0, 0)
+        self._moment_began = 0.0
+        """When its first frame was received, seconds since the epoch; 0 when another fact has come since."""
+        self._events: deque[tuple[Event, bytes | None, float]] = deque()
+        self._delivering = asyncio.Lock()
+        self._reading = True
+        """Whether the reader waits for a frame, and not for the callbacks of one."""
+        self._paused = False
+        self._begun = False
+        self._closed = False
+        self.retry_seconds = 0.0
+        """How long to wait before the next attempt to connect."""
+
+    async def connected(self, conn: Any, link: Link | None) -> None:
+        """A connection is open: request what is wanted. Without a `link` it is a recording that is played back."""
+        if self._closed:
+            return
+        await self.disconnected(1006, "another connection took its place")
+        self._conn, self._link, self.plays = conn, link, link is None
+        if link is not None:
+            self._start_timer()
+            await self._go_open()
+            return
+        self._played_now = self._now()
+        self._played_us = None
+        await self._go_open()
+        await self._answered()
+
+    async def frame(self, data: bytes, receipt: float) -> None:
+        """One text message was received, at that time in seconds since the epoch."""
+        if self._link is not None:
+            self._reading = False
+            try:
+                await self._take(TextReceived(data), receipt, data)
+            finally:
+                self._reading = True
+                if self._paused:
+                    self._paused = False
+                    await self._take(ReadingResumed())
+        elif self.plays and not self._closed:
+            await self._play(receipt)
+            await self._take(TextReceived(data), receipt, data)
+            await self._answered()
+
+    async def disconnected(self, code: int, reason: str) -> None:
+        """The connection has ended; `retry_seconds` says how long to wait."""
+        if not self._open:
+            return
+        self._let_go()
+        await self._take(Disconnected(code, reason))
+
+    async def connect_failed(self, error: Exception) -> None:
+        """No connection could be made; `retry_seconds` says how long to wait."""
+        if self._closed:
+            return
+        await self._begin()
+        if isinstance(error, ProxyError):
+            await self._take(ConnectFailed(str(error), proxy=error.proxy, error=error.with_traceback(None)))
+        else:
+            await self._take(ConnectFailed(f"{type(error).__name__}: {error}"))
+
+    async def give(self, given: Given) -> None:
+        """Give the session a command."""
+        await self._take(given)
+
+    async def aclose(self) -> None:
+        """End the session; no event is delivered any more."""
+        self._closed = True
+        await self.disconnected(1000, CLOSED_BY_FEED)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for task in self._requests:
+            task.cancel()
+        self._session.handle(Close(), self._now())
+
+    async def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            await self._take(Open())
+
+    async def _go_open(self) -> None:
+        await self._begin()
+        self._open = True
+        await self._take(Connected())
+
+    def _let_go(self) -> None:
+        self._open = False
+        self._link = None
+        if not self.plays:
+            # A recording goes on, whatever is thought of it.
+            self._conn = None
+        for task in self._pings:
+            task.cancel()
+
+    def _now(self) -> Now:
+        return self._played_now or system_now()
+
+    def _now_of_frame(self, receipt: float) -> Now:
+        if self._played_now is not None:
+            return self._played_now
+        if not 0 <= receipt - self._moment_began < MOMENT_SECONDS:
+            self._moment, self._moment_began = system_now(), receipt
+        return self._moment
+
+    async def _take(self, given: Given, receipt: float | None = None, data: bytes | None = None) -> None:
+        if receipt is None:
+            receipt, now = time.time(), self._now()
+            self._moment_began = 0.0
+        else:
+            now = self._now_of_frame(receipt)
+        outputs = self._session.handle(given, now)
+        for output in outputs:
+            if isinstance(output, Event):
+                self._events.append((output, data, receipt))
+                if isinstance(output, ConnectionDown):
+                    self.retry_seconds = output.retry_us / 1e6
+            elif isinstance(output, DropSocket):
+                self._drop(next(other.reason for other in outputs if isinstance(other, ConnectionDown)))
+            else:
+                await self._perform(output)
+        if not self._looks:
+            self._looks = True
+            asyncio.get_running_loop().call_soon(self._look_at_deadline)
+        if self._events:
+            await self._deliver_events()
+
+    def _look_at_deadline(self) -> None:
+        self._looks = False
+        if self._session.deadline != self._timer_us:
+            self._timer_changed.set()
+
+    async def _deliver_events(self) -> None:
+        """Whoever brings events waits for their delivery, so a slow callback slows down the reading.
+
+        One that fails keeps nothing from the others: its error is raised behind the last event.
+        """
+        failures: list[Exception] = []
+        async with self._delivering:
+            while self._events:
+                try:
+                    await self._deliver(*self._events.popleft())
+                except Exception as error:  # noqa: BLE001 - whatever a callback raises
+                    failures.append(error)
+        if failures:
+            if failures[1:]:
+                failures[0].add_note(f"{len(failures) - 1} more of the events that came together failed")
+            raise failures[0]
+
+    async def _perform(self, action: object) -> None:
+        conn = self._conn
+        match action:
+            case SendRequest():
+                self._start(self._requests, self._request(action))
+            case SendText(text, signed):
+                await self._send(conn, text, signed=signed)
+            case SendPing(payload):
+                self._start(self._pings, self._ping(payload))
+            case SendPong(payload):
+                await self._pong(payload)
+            case _:
+                raise TypeError(f"cryptofeed makes the connections, so who asks for {type(action).__name__}?")
+
+    def _drop(self, reason: str) -> None:
+        link = self._link
+        self._let_go()
+        if link is not None:
+            link.drop(BackpackWebsocketError(reason))
+
+    def _start(self, tasks: set[asyncio.Task[None]], work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What a task raises its reader raises, so that cryptofeed reports it and reconnects as for any error of a feed."""
+        error = None if task.cancelled() else task.exception()
+        if not isinstance(error, Exception):
+            return
+        if self._link is not None:
+            self._link.drop(error)
+        else:
+            LOG.error("BACKPACK: a task of the feed failed", exc_info=error)
+
+    async def _send(self, conn: Any, text: str, *, signed: bool) -> None:
+        if conn is None:
+            # It ended while what stands before this was being sent.
+            return
+        try:
+            if signed and self._link is not None and conn.raw_data_callback is not None:
+                # What recorders see they keep word for word, and a signature is not for keeping.
+                await conn.conn.send(text)
+                conn.sent += 1
+            else:
+                await conn.write(text)
+        except LOST as lost:
+            LOG.debug("BACKPACK: not sent, the connection has ended: %r", lost)
+
+    async def _ping(self, payload: bytes) -> None:
+        socket = getattr(self._conn, "conn", None)
+        if self._link is not None and socket is not None:
+            try:
+                await (await socket.ping(payload))
+            except LOST as lost:
+                LOG.debug("BACKPACK: no pong, the connection has ended: %r", lost)
+                return
+        await self._take(PongReceived(payload))
+
+    async def _pong(self, payload: bytes) -> None:
+        socket = getattr(self._conn, "conn", None)
+        if self._link is None or socket is None:
+            return
+        try:
+            await socket.pong(payload)
+        except LOST as lost:
+            LOG.debug("BACKPACK: not sent, the connection has ended: %r", lost)
+
+    async def _request(self, action: SendRequest) -> None:
+        request = action.request
+        request_id = action.request_id
+        url = self._rest_url + request.target
+        fact: Fact
+        try:
+            async with asyncio.timeout(action.timeout_us / 1e6):
+                text = await self._http().read(url, header=dict(request.headers))
+            fact = ResponseReceived(request_id=request_id, status=200, body=text.encode())
+        except aiohttp.ClientResponseError as refused:
+            fact = ResponseReceived(request_id=request_id, status=refused.status, body=refused.message.encode())
+        except LookupError:
+            # That is how the player of cryptofeed 2 says so.
+            fact = RequestFailed(request_id=request_id, reason="the recording has no answer")
+        except ProxyError as failure:
+            fact = not_sent(request_id, failure)
+        except TimeoutError:
+            fact = RequestFailed(request_id=request_id, reason=f"no answer within {action.timeout_us / 1e6:g} s")
+        except (aiohttp.ClientError, FeedConnectionClosed, OSError, UnicodeDecodeError) as error:
+            fact = RequestFailed(request_id=request_id, reason=f"{type(error).__name__}: {error}")
+        await self._take(fact)
+
+    def _start_timer(self) -> None:
+        if self._timer is None or self._timer.done():
+            self._timer = asyncio.get_running_loop().create_task(self._run_timer())
+            self._timer.add_done_callback(self._ended)
+
+    async def _run_timer(self) -> None:
+        while True:
+            deadline = self._timer_us = self._session.deadline
+            self._timer_changed.clear()
+            seconds = None if deadline is None else max(deadline - self._now().mono_us, 0) / 1e6
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._timer_changed.wait()
+            except TimeoutError:
+                if not self._reading and not self._paused:
+                    # Nothing is heard then, and that is no silence of the exchange's.
+                    self._paused = True
+                    await self._take(ReadingPaused())
+                await self._take(TimerFired())
+
+    async def _play(self, receipt: float) -> None:
+        """Move a recording's clock on to the next frame, through every deadline that lies before it."""
+        if not self._open:
+            await self._go_open()
+            await self._answered()
+        received_us = int(receipt * 1e6)
+        now = self._now()
+        passed_us = OPENED_US if self._played_us is None else max(received_us - self._played_us, 0)
+        self._played_us = received_us
+        until_us = now.mono_us + passed_us
+        while (deadline := self._session.deadline) is not None and deadline <= until_us:
+            self._played_now = Now(deadline, now.unix_us + deadline - now.mono_us)
+            await self._take(TimerFired())
+            await self._answered()
+        self._played_now = Now(until_us, now.unix_us + passed_us)
+
+    async def _answered(self) -> None:
+        """Wait for all answers that a recording has."""
+        while tasks := {*self._requests, *self._pings}:
+            await asyncio.wait(tasks)

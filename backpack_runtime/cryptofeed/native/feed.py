@@ -1,0 +1,314 @@
+"""Backpack Exchange as a feed of cryptofeed: the same session, books and signatures as everywhere else, behind cryptofeed's hooks.
+
+One class serves cryptofeed 2.4, 2.5 and 3: it uses what they have in common, and where they differ it stays out of the way.
+cryptofeed connects, records, plays back and counts; what may be subscribed, when a snapshot is fetched, whether a book is right, how
+long to wait before the next attempt is the session's to say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+from typing import Any, ClassVar
+
+from cryptofeed.connection import WebsocketEndpoint
+from cryptofeed.defines import SPOT
+from msgspec.structs import replace
+
+from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
+from backpack_proto.inputs import FollowAccount, Subscribe
+from backpack_proto.session import Session
+from backpack_runtime.cryptofeed.channels import (
+    CANDLE_INTERVALS,
+    PERPETUAL_STREAMS,
+    PRIVATE_CHANNELS,
+    WEBSOCKET_CHANNELS,
+    standard_channel,
+    streams_of,
+)
+from backpack_runtime.cryptofeed.config.model import BackpackConfig
+from backpack_runtime.cryptofeed.config.sources import read_config
+from backpack_runtime.cryptofeed.errors import BackpackAuthError
+from backpack_runtime.cryptofeed.health import BackpackHealthReport, metrics_of, report_of
+from backpack_runtime.cryptofeed.logs import LOG
+from backpack_runtime.cryptofeed.markets.loading import MarketLoading
+from backpack_runtime.cryptofeed.shutdown import flush_backends
+from backpack_runtime.network.addresses import WS_URL
+from backpack_runtime.transport import system_now
+
+from .connection import WebsocketConnection
+from .deliveries import Deliveries
+from .driver import SessionDriver
+
+__all__ = ["BackpackFeed"]
+
+WEBSOCKET_OPTIONS: dict[str, Any] = {
+    "ping_interval": 20,
+    "ping_timeout": 60,
+    "max_size": None,
+    # What waits is bounded, so a slow callback slows down the exchange and not the memory.
+    "max_queue": 1024,
+    "compression": None,
+    "close_timeout": 2,
+}
+
+
+class BackpackFeed(MarketLoading):
+    """Market data and, with credentials, the account of Backpack Exchange.
+
+    Channels: `trades`, `l2_book` (verified against `bookTicker`), `l1_book`, `ticker`, `candles`, `funding`, `index`, `open_interest`,
+    `liquidations`, and the private `order_info`, `fills`, `positions`, `balances`, also as `order.*`, `position.*`, `balance.*`.
+    """
+
+    websocket_endpoints: Sequence[Any] = (WebsocketEndpoint(WS_URL, options=WEBSOCKET_OPTIONS),)
+    websocket_channels = WEBSOCKET_CHANNELS
+    request_limit = 10
+    valid_candle_intervals: ClassVar[set[str]] = set(CANDLE_INTERVALS.values())
+    candle_interval_map: ClassVar[dict[str, str]] = {name: interval for interval, name in CANDLE_INTERVALS.items()}
+    allow_empty_subscriptions = True
+    provides_sequence_number = True
+    validates_sequence_number = True
+
+    def __init__(
+        self,
+        config: BackpackConfig | Mapping[str, Any] | str | Any = None,
+        *,
+        symbols: Iterable[Any] | None = None,
+        channels: Iterable[str] | None = None,
+        subscription: Mapping[str, Iterable[Any]] | None = None,
+        callbacks: Mapping[str, Any] | None = None,
+        candle_interval: str = "1m",
+        timeout: float = -1,
+        retries: int = -1,
+        http_proxy: str | None = None,
+        silence_seconds: float = SILENCE_US / 1e6,
+        ping_timeout_seconds: float = PING_TIMEOUT_US / 1e6,
+        **options: Any,
+    ) -> None:
+        """Take cryptofeed's own arguments, and its configuration or a `BackpackConfig`.
+
+        Args:
+            config: a `BackpackConfig`, a mapping of its fields, or whatever cryptofeed takes for a configuration.
+            symbols: normalised names, as `BTC-USDC` or `BTC-USDC-PERP`.
+            channels: see the class; private ones need no symbols.
+            subscription: channels with the symbols of each, in the place of the two.
+            callbacks: by channel.
+            candle_interval: of `candles`.
+            timeout: seconds without a message before cryptofeed reconnects. -1: never, for the session watches the connection itself, and a
+                quiet private stream is none that has failed.
+            retries: attempts to connect that may fail in a row; -1: any number.
+            http_proxy: for REST, where the configuration has no proxies.
+            silence_seconds: a connection on which nothing was heard for so long is asked by a ping whether it lives.
+            ping_timeout_seconds: it is given up when nothing was heard for so long after that.
+            options: cryptofeed's other arguments.
+
+        Raises:
+            ValueError: an argument is impossible; a private channel without credentials.
+            BackpackRestError: cryptofeed 2 loads the markets here, and they could not be had.
+        """
+        settings, feed_config = read_config(config)
+        if symbols is not None or channels is not None:
+            symbols, channels = list(symbols or ()), [standard_channel(channel) for channel in channels or ()]
+            if not symbols and channels and subscription is None:
+                subscription, symbols, channels = {channel: [] for channel in channels}, None, None
+        elif subscription is not None:
+            subscription = {standard_channel(channel): list(names) for channel, names in subscription.items()}
+        _check_channels(settings, subscription or channels or ())
+        _check_symbols(symbols, channels, subscription)
+        super().__init__(
+            settings,
+            config=feed_config,
+            symbols=symbols or None,
+            channels=channels or None,
+            subscription=subscription,
+            callbacks=_prepared(callbacks),
+            candle_interval=candle_interval,
+            timeout=timeout,
+            # A first failure has cryptofeed start over, and the connection itself counts and waits from then on.
+            retries=-1 if retries < 0 else 1,
+            http_proxy=http_proxy,
+            **options,
+        )
+        socket_options = dict(WEBSOCKET_OPTIONS)
+        if self._addresses.ws.encrypted:
+            socket_options["ssl"] = self._addresses.ssl_context
+        # cryptofeed's connection takes no other scheme; ours puts it right.
+        encrypted_url = "wss" + self.ws_url.removeprefix("wss").removeprefix("ws")
+        self.websocket_endpoints = (WebsocketEndpoint(encrypted_url, options=socket_options),)
+        for channel in WEBSOCKET_CHANNELS:
+            self.callbacks.setdefault(channel, [])
+        self._attempts = retries
+        signer = settings.signer() if settings.enable_private_channels else None
+        self._session = Session(
+            Random(),  # noqa: S311 - jitter
+            signer=signer,
+            measure_clock=signer is not None,
+            dials=False,
+            silence_us=int(silence_seconds * 1e6),
+            ping_timeout_us=int(ping_timeout_seconds * 1e6),
+        )
+        self._deliveries = Deliveries(
+            callback=self.callback,
+            book_callback=self.book_callback,
+            symbol_of=self._symbol_of,
+            book_of=self._session.book,
+            max_depth=self.max_depth,
+            candle_closed_only=self.candle_closed_only,
+        )
+        self._driver = SessionDriver(self._session, self._deliveries.deliver, self.rest_url, lambda: self.http_conn)
+        self._wanted: dict[str, list[str]] | None = None
+
+    def _symbol_of(self, symbol: str) -> str:
+        """The normalised name; of a market that was listed after the markets were loaded, the exchange's id."""
+        name: str = self.exchange_symbol_mapping.get(symbol, symbol)
+        return name
+
+    @classmethod
+    def is_authenticated_channel(cls, channel: str) -> bool:  # noqa: ARG003 - cryptofeed's signature
+        """No: cryptofeed would ask for keys of its own configuration; this feed asks for its own."""
+        return False
+
+    @classmethod
+    def timestamp_normalize(cls, ts: float) -> float:
+        """Microseconds since the epoch, as the exchange has them, in seconds."""
+        return ts / 1e6
+
+    def connect(self) -> list[tuple[Any, ...]]:
+        """Give cryptofeed's connections, each in a shape that waits, ends and reports as this feed needs it."""
+        found = []
+        for conn, *rest in super().connect():
+            if not conn.subscription:
+                continue
+            own = WebsocketConnection(
+                conn.address,
+                self.id,
+                self._driver,
+                self._addresses,
+                attempts=self._attempts,
+                subscription=conn.subscription,
+                **conn.ws_kwargs,
+            )
+            found.append((own, *rest))
+        return found
+
+    async def subscribe(self, connection: Any) -> None:
+        """Request everything that is wanted; what was requested on an earlier connection is requested again."""
+        if self._wanted is None:
+            self._wanted = {channel: list(symbols) for channel, symbols in connection.subscription.items()}
+            await self._want(self._wanted)
+        for name, symbols in self._wanted.items():
+            channel = self.exchange_channel_to_std(name)
+            if symbols or channel in PRIVATE_CHANNELS:
+                names = ", ".join(self._symbol_of(symbol) for symbol in symbols) or "all symbols"
+                LOG.info("BACKPACK: subscribing to %s of %s", channel, names)
+        await self._driver.connected(connection, connection if isinstance(connection, WebsocketConnection) else None)
+
+    def _is_spot(self, symbol: str) -> bool:
+        return bool(self._instrument_types.get(self._symbol_of(symbol)) == SPOT)
+
+    async def _want(self, subscription: dict[str, list[str]]) -> None:
+        channels: dict[str, frozenset[str] | None] = {}
+        for channel, name in WEBSOCKET_CHANNELS.items():
+            if name in subscription:
+                symbols = frozenset(subscription[name])
+                channels[channel] = symbols or None if channel in PRIVATE_CHANNELS else symbols
+        self._deliveries.want(channels)
+        for name in sorted(PERPETUAL_STREAMS.intersection(subscription)):
+            spot = [symbol for symbol in subscription[name] if self._is_spot(symbol)]
+            if spot:
+                names = ", ".join(map(self._symbol_of, spot))
+                LOG.warning("BACKPACK: no %s of %s, spot markets have none", self.exchange_channel_to_std(name), names)
+                subscription[name] = [symbol for symbol in subscription[name] if symbol not in spot]
+        interval = self.candle_interval_map[self.candle_interval]
+        await self._driver.give(Subscribe(streams_of(subscription, interval)))
+        if PRIVATE_CHANNELS.intersection(channels):
+            await self._driver.give(FollowAccount())
+
+    async def message_handler(self, msg: str | bytes, conn: Any, timestamp: float | str) -> None:  # noqa: ARG002 - cryptofeed's signature
+        """Take one frame; what cannot be used is counted and logged, and raises nothing."""
+        await self._driver.frame(msg.encode() if isinstance(msg, str) else msg, float(timestamp))
+
+    async def book_callback(
+        self,
+        book_type: str,
+        book: Any,
+        receipt_timestamp: float,
+        timestamp: float | None = None,
+        raw: Any = None,
+        sequence_number: int | None = None,
+        checksum: str | None = None,
+        delta: Any = None,
+    ) -> None:
+        """Hand on a book. It was compared with the exchange's own word; cryptofeed's check for crossed ones is made if asked for."""
+        if self.cross_check:
+            await super().book_callback(
+                book_type,
+                book,
+                receipt_timestamp,
+                timestamp=timestamp,
+                raw=raw,
+                sequence_number=sequence_number,
+                checksum=checksum,
+                delta=delta,
+            )
+            return
+        book.timestamp, book.raw, book.sequence_number = timestamp, raw, sequence_number
+        book.checksum, book.delta = checksum, delta
+        for callback in self.callbacks[book_type]:
+            await callback(book, receipt_timestamp)
+
+    def stop(self) -> None:
+        """Stop, as cryptofeed 2 asks: what it reads after this it hands to nobody, and a recording must not hold it either."""
+        super().stop()
+        for handler in self.connection_handlers:
+            handler.conn.stop_recording()
+
+    async def shutdown(self) -> Any:
+        """Stop: no callback is called any more, and what the backends still hold is written."""
+        await self._driver.aclose()
+        await flush_backends(self.callbacks.values())
+        return await super().shutdown()
+
+    def metrics_snapshot(self) -> dict[str, Any]:
+        """All counters; timestamps are seconds since the epoch, None for what has not happened."""
+        counters = self._session.metrics(system_now())
+        if self._driver.plays:
+            # The clock of a recording says nothing of how late its frames were.
+            counters = replace(counters, latency_p50_us=None, latency_p99_us=None)
+        return metrics_of(counters, self._deliveries.tallies, time.time(), self._symbol_of)
+
+    def health(self, *, max_snapshot_age: float | None = None) -> BackpackHealthReport:
+        """Whether all is well now, and if not, why.
+
+        Books are compared with a snapshot every minute; `max_snapshot_age`, in seconds, makes a longer silence of that a reason.
+        """
+        return report_of(self._session.health(system_now()), self.metrics_snapshot(), max_snapshot_age)
+
+
+def _check_channels(settings: BackpackConfig, channels: Iterable[str]) -> None:
+    private = sorted(PRIVATE_CHANNELS.intersection(channels))
+    if private and not settings.enable_private_channels:
+        raise BackpackAuthError(f"{', '.join(private)} needs enable_private_channels=True and auth credentials")
+
+
+def _check_symbols(
+    symbols: list[Any] | None, channels: list[str] | None, subscription: Mapping[str, Iterable[Any]] | None
+) -> None:
+    """Earlier versions of cryptofeed would subscribe nothing, without a word."""
+    if symbols and not channels:
+        raise ValueError("symbols need channels")
+    without = [channel for channel, names in (subscription or {}).items() if not names and channel not in PRIVATE_CHANNELS]
+    if without:
+        raise ValueError(f"{', '.join(without)} needs symbols")
+
+
+def _prepared(callbacks: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Callbacks under cryptofeed's names of the channels."""
+    if callbacks is None:
+        return None
+    found = {standard_channel(channel): callback for channel, callback in callbacks.items()}
+    for channel in found:
+        if channel not in WEBSOCKET_CHANNELS:
+            LOG.warning("BACKPACK: a callback for %r will never be called, there is no such channel", channel)
+    return found

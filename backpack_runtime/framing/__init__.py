@@ -1,0 +1,1 @@
+"""HTTP and websocket framing, bytes in and facts out."""
