@@ -34,6 +34,7 @@ from .errors import (
     RemoteProtocolError,
     UnknownSymbol,
 )
+from .http import HttpRequest, Parameter
 from .inputs import (
     Argument,
     Arguments,
@@ -48,7 +49,6 @@ from .inputs import (
     FollowAccount,
     Given,
     Open,
-    Parameter,
     PingReceived,
     PongReceived,
     ReadingPaused,
@@ -76,11 +76,8 @@ from .outputs import (
     CloseSocket,
     ConnectionDown,
     ConnectionUp,
-    Drop,
     DropSocket,
     ErrorReceived,
-    FrameDropped,
-    HttpRequest,
     OpenSocket,
     Output,
     PeerSilent,
@@ -98,6 +95,7 @@ from .rest.markets import Market, Markets
 from .rest.pacing import PacerState
 from .rest.results.market_data import Page
 from .session import Session
+from .streams.frames import Drop, FrameDropped
 from .streams.names import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, Stream, parse_channel, parse_stream, streams_for
 from .streams.payloads import (
     BalanceUpdate,

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from .errors import BackpackError
+from .http import Parameter
 
 __all__ = [
     "Argument",
@@ -24,7 +25,6 @@ __all__ = [
     "FollowAccount",
     "Given",
     "Open",
-    "Parameter",
     "PingReceived",
     "PongReceived",
     "ReadingPaused",
@@ -37,9 +37,6 @@ __all__ = [
     "Unsubscribe",
     "Verify",
 ]
-
-Parameter: TypeAlias = str | int | bool
-"""A parameter of a REST call as the exchange signs it: decimals are strings, floats do not exist."""
 
 Argument: TypeAlias = Parameter | Decimal | None
 """What a caller may give for a parameter: a `Decimal` is sent with all its digits, None is left out."""

@@ -20,15 +20,13 @@ from .outputs import (
     Closed,
     ConnectionDown,
     ConnectionUp,
-    Drop,
     ErrorReceived,
-    FrameDropped,
     PeerSilent,
     StreamLive,
     StreamSilent,
     StreamsRefused,
 )
-from .streams.frames import Frame
+from .streams.frames import Drop, Frame, FrameDropped
 from .streams.payloads import Event
 
 __all__ = [

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TypeAlias
 
 from msgspec import Struct
 
 from .errors import BackpackError, RemoteProtocolError
+from .http import HttpRequest
 from .streams.payloads import Depth, Event, Level
 
 __all__ = [
@@ -26,8 +26,6 @@ __all__ = [
     "DropSocket",
     "ErrorReceived",
     "Event",
-    "FrameDropped",
-    "HttpRequest",
     "OpenSocket",
     "Output",
     "PeerSilent",
@@ -81,19 +79,6 @@ class SendPong(Action, frozen=True, gc=False):
     """Send a protocol pong."""
 
     payload: bytes
-
-
-class HttpRequest(Struct, frozen=True, gc=False, kw_only=True):
-    """One HTTP request, complete but for the address of the exchange."""
-
-    method: str
-    target: str
-    """Path and query."""
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-
-    def __repr__(self) -> str:
-        return f"HttpRequest({self.method} {self.target.partition('?')[0]})"
 
 
 class SendRequest(Action, frozen=True, gc=False, kw_only=True):
@@ -163,27 +148,6 @@ class ErrorReceived(Event, frozen=True, gc=False, kw_only=True):
     error: RemoteProtocolError
     code: int
     message: str
-
-
-class Drop(StrEnum):
-    """Why a frame was dropped."""
-
-    NOT_JSON = "not JSON"
-    UNKNOWN_SHAPE = "neither data nor an error"
-    UNKNOWN_EVENT = "unknown event type"
-    MALFORMED = "malformed payload"
-    NOT_SUBSCRIBED = "stream is not subscribed"
-    NOT_CONNECTED = "connection is not open"
-
-
-class FrameDropped(Event, frozen=True, gc=False, kw_only=True):
-    """A frame that could not be used; it is counted, and nothing of it was applied."""
-
-    reason: Drop
-    error: RemoteProtocolError
-    stream: str | None = None
-    excerpt: str = ""
-    """The frame's beginning."""
 
 
 class BookSynced(Event, frozen=True, gc=False, kw_only=True):

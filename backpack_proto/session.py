@@ -58,11 +58,11 @@ from .inputs import (
 )
 from .machine import Now, Timers, earliest
 from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, TopVerified, Unwatched
-from .outputs import CallAnswered, CallFailed, ConnectionDown, Drop, Event, Output, StreamsRefused
+from .outputs import CallAnswered, CallFailed, ConnectionDown, Event, Output, StreamsRefused
 from .rest.codec import DepthSnapshot
 from .rest.pacing import PacerState
 from .rest.requests import Abandon, Ask, MeasureTime, Requests, Settled
-from .streams.frames import ErrorFrame, Frame, decode, dropped
+from .streams.frames import Drop, ErrorFrame, Frame, decode, dropped
 from .streams.names import Channel, parse_stream
 from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, PositionUpdate
 

@@ -20,8 +20,7 @@ import msgspec
 
 from backpack_proto.decoding import sane
 from backpack_proto.errors import LocalProtocolError
-from backpack_proto.inputs import Parameter
-from backpack_proto.outputs import HttpRequest
+from backpack_proto.http import Headers, HttpRequest, Parameter
 
 from .keys import Credentials
 
@@ -29,7 +28,6 @@ __all__ = [
     "DEFAULT_WINDOW_MS",
     "MAX_EXCHANGE_WINDOW_MS",
     "MAX_WINDOW_MS",
-    "Headers",
     "Parameters",
     "Scheme",
     "Signer",
@@ -46,7 +44,6 @@ Value: TypeAlias = Parameter | Decimal | None
 """A value that can be signed; None means that the parameter is left out (docs/protocol.md 2.2)."""
 
 Parameters: TypeAlias = Mapping[str, Value]
-Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 DEFAULT_WINDOW_MS: Final = 5_000
 MAX_WINDOW_MS: Final = 10_000

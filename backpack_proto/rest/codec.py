@@ -15,11 +15,11 @@ from typing import Final, cast
 
 from msgspec import Struct
 
-from backpack_proto.auth.signing import Headers, Signer, json_body, query_string
+from backpack_proto.auth.signing import Signer, json_body, query_string
 from backpack_proto.decoding import decode
 from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
-from backpack_proto.inputs import Arguments, Parameter
-from backpack_proto.outputs import HttpRequest
+from backpack_proto.http import Headers, HttpRequest, Parameter
+from backpack_proto.inputs import Arguments
 
 from .endpoints.table import ENDPOINTS, Checked, Endpoint, find_endpoint
 from .results.market_data import DepthSnapshot, Page, ServerTime

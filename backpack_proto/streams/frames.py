@@ -6,19 +6,40 @@ A frame that cannot be used becomes a `FrameDropped` with its reason; nothing th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 import msgspec
 from msgspec import Struct, field
 
 from backpack_proto.errors import InvalidStream, RemoteProtocolError
-from backpack_proto.outputs import Drop, FrameDropped
 
 from .names import Channel, parse_stream
-from .payloads import Identifier, Kline, Payload, PositionSnapshot
+from .payloads import Event, Identifier, Kline, Payload, PositionSnapshot
 
-__all__ = ["ErrorFrame", "Frame", "decode", "dropped", "subscribe_text", "unsubscribe_text"]
+__all__ = ["Drop", "ErrorFrame", "Frame", "FrameDropped", "decode", "dropped", "subscribe_text", "unsubscribe_text"]
 
 EXCERPT_CHARACTERS = 200
+
+
+class Drop(StrEnum):
+    """Why a frame was dropped."""
+
+    NOT_JSON = "not JSON"
+    UNKNOWN_SHAPE = "neither data nor an error"
+    UNKNOWN_EVENT = "unknown event type"
+    MALFORMED = "malformed payload"
+    NOT_SUBSCRIBED = "stream is not subscribed"
+    NOT_CONNECTED = "connection is not open"
+
+
+class FrameDropped(Event, frozen=True, gc=False, kw_only=True):
+    """A frame that could not be used; it is counted, and nothing of it was applied."""
+
+    reason: Drop
+    error: RemoteProtocolError
+    stream: str | None = None
+    excerpt: str = ""
+    """The frame's beginning."""
 
 
 class ErrorFrame(Struct, frozen=True, gc=False):

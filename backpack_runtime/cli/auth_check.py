@@ -12,7 +12,7 @@ from typing import NamedTuple
 from backpack_proto.auth.keys import Credentials, read_public_key
 from backpack_proto.auth.signing import DEFAULT_WINDOW_MS, Scheme, Signer, request_text, signing_string
 from backpack_proto.errors import InvalidKey
-from backpack_proto.outputs import HttpRequest
+from backpack_proto.http import HttpRequest
 from backpack_runtime.key_sources import Keys, Secret
 
 __all__ = ["Report", "check_keys"]

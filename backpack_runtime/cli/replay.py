@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from backpack_proto.errors import LocalProtocolError
-from backpack_proto.outputs import FrameDropped
+from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.recording import Replay, frames
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from backpack_proto.auth.signing import Parameters, Scheme
 from backpack_proto.errors import LocalProtocolError
-from backpack_proto.outputs import HttpRequest
+from backpack_proto.http import HttpRequest
 from backpack_proto.rest.endpoints.table import find_endpoint
 
 from .config.model import BackpackConfig

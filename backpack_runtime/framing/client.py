@@ -29,8 +29,9 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError as WsprotoRemoteProtocolError
 
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import BytesReceived, Connected, ConnectFailed, Fact
-from backpack_proto.outputs import CloseSocket, HttpRequest, SendPing, SendPong, SendText
+from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendText
 from backpack_proto.rest.codec import redirect_refused
 
 from .frames import MAX_MESSAGE_BYTES, Frames

@@ -23,6 +23,7 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError as WsprotoRemoteProtocolError
 
 from backpack_proto.errors import LocalProtocolError
+from backpack_proto.http import Headers
 from backpack_proto.inputs import Disconnected, PingReceived, PongReceived, TextReceived
 
 from .frames import Frames
@@ -33,8 +34,6 @@ MAX_REQUEST_BODY_BYTES = 1024 * 1024
 MAX_REQUEST_MESSAGE_BYTES = 1024 * 1024
 SLICE_BYTES = 64 * 1024  # a parsed request copies what follows it once
 TEXT_FRAME = 0x81
-
-Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class RequestReceived(Struct, frozen=True, gc=False, kw_only=True):

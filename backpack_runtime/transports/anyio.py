@@ -10,8 +10,9 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
 from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import Connected, ConnectFailed, Disconnected, Fact, RequestFailed
-from backpack_proto.outputs import HttpRequest, SendRequest
+from backpack_proto.outputs import SendRequest
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.network.addresses import Address, Addresses
 from backpack_runtime.network.dialing import ANYIO_STREAMS, describe, dial

@@ -20,6 +20,7 @@ from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Even
 from wsproto.extensions import PerMessageDeflate
 
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
     BytesReceived,
     Connected,
@@ -30,7 +31,7 @@ from backpack_proto.inputs import (
     PongReceived,
     TextReceived,
 )
-from backpack_proto.outputs import CloseSocket, HttpRequest, SendPing, SendPong, SendText
+from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendText
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.framing.server import (
     MessageReceived,

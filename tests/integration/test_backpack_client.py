@@ -13,15 +13,8 @@ from anyio.abc import ByteStream, SocketAttribute
 
 from backpack_proto.errors import ApiError, BackpackError, InvalidStream, LocalProtocolError, UnknownSymbol
 from backpack_proto.metrics import Status
-from backpack_proto.outputs import (
-    BookChanged,
-    BookDesynced,
-    BookSynced,
-    BookVerified,
-    ConnectionDown,
-    FrameDropped,
-    PeerSilent,
-)
+from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookVerified, ConnectionDown, PeerSilent
+from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import BookTicker, Event, Kline, Ticker, Trade
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.sandbox import Sandbox, serve_sandbox

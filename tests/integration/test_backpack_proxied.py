@@ -18,6 +18,7 @@ import trustme
 from anyio.abc import ByteReceiveStream, ByteSendStream, ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
     Connected,
     ConnectFailed,
@@ -27,7 +28,7 @@ from backpack_proto.inputs import (
     ResponseReceived,
     TextReceived,
 )
-from backpack_proto.outputs import ConnectionDown, DropSocket, HttpRequest, OpenSocket, SendRequest, SendText
+from backpack_proto.outputs import ConnectionDown, DropSocket, OpenSocket, SendRequest, SendText
 from backpack_proto.streams.frames import subscribe_text
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.network.addresses import Addresses

@@ -10,8 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import ConnectFailed, Fact, Given, RequestFailed
-from backpack_proto.outputs import HttpRequest, OpenSocket, SendRequest
+from backpack_proto.outputs import OpenSocket, SendRequest
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.proxy_settings import Proxies
 from backpack_runtime.transports.aiohttp.transport import AiohttpTransport

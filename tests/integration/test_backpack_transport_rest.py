@@ -6,8 +6,8 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import RequestFailed, ResponseReceived
-from backpack_proto.outputs import HttpRequest
 from backpack_runtime.sandbox import serve_sandbox
 from backpack_runtime.transport import Transport
 from transports import PING, SOCKETS, Runtime, facts_until, read_head, request, to_sandbox, to_server

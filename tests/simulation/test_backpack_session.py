@@ -55,7 +55,6 @@ from backpack_proto.outputs import (
     ConnectionUp,
     DropSocket,
     Event,
-    FrameDropped,
     Output,
     PeerSilent,
     SendRequest,
@@ -64,6 +63,7 @@ from backpack_proto.outputs import (
     StreamsRefused,
 )
 from backpack_proto.session import Session
+from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.names import streams_for
 from backpack_proto.streams.payloads import BookTicker, Depth, Level, Trade
 from backpack_proto.testing.laws import FakeClock, check_machine

@@ -14,8 +14,9 @@ import anyio
 from anyio import TypedAttributeProvider
 from anyio.abc import ByteStream, SocketAttribute
 
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import Fact, Given, TextReceived
-from backpack_proto.outputs import Action, CloseSocket, DropSocket, HttpRequest, OpenSocket, SendRequest, SendText
+from backpack_proto.outputs import Action, CloseSocket, DropSocket, OpenSocket, SendRequest, SendText
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.send_queue import BROKEN
 from backpack_runtime.sandbox import Sandbox, serve_sandbox

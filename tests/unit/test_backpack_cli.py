@@ -26,12 +26,11 @@ from backpack_proto.outputs import (
     BookVerified,
     ConnectionDown,
     ConnectionUp,
-    Drop,
     ErrorReceived,
-    FrameDropped,
     StreamLive,
     StreamsRefused,
 )
+from backpack_proto.streams.frames import Drop, FrameDropped
 from backpack_proto.streams.payloads import (
     BookTicker,
     Depth,

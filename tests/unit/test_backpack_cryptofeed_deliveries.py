@@ -34,14 +34,12 @@ from backpack_proto.outputs import (
     BookVerified,
     ConnectionDown,
     ConnectionUp,
-    Drop,
-    FrameDropped,
     PeerSilent,
     StreamLive,
     StreamsRefused,
 )
 from backpack_proto.session import SNAPSHOT_LIMIT
-from backpack_proto.streams.frames import Frame, decode
+from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode
 from backpack_proto.streams.payloads import Depth, Event, Kline, Level
 from backpack_runtime.cryptofeed.native.deliveries import Deliveries
 

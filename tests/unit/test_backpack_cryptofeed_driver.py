@@ -14,6 +14,7 @@ pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
 import aiohttp
 from cryptofeed.exceptions import ConnectionClosed
 
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
     Close,
     Connected,
@@ -29,17 +30,7 @@ from backpack_proto.inputs import (
     TimerFired,
 )
 from backpack_proto.machine import Now
-from backpack_proto.outputs import (
-    ConnectionDown,
-    DropSocket,
-    HttpRequest,
-    OpenSocket,
-    SendPing,
-    SendPong,
-    SendRequest,
-    SendText,
-    StreamLive,
-)
+from backpack_proto.outputs import ConnectionDown, DropSocket, OpenSocket, SendPing, SendPong, SendRequest, SendText, StreamLive
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed import BackpackWebsocketError
 from backpack_runtime.cryptofeed.native.driver import SessionDriver

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from backpack_proto.auth.signing import json_body
 from backpack_proto.decoding import decode
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
-from backpack_proto.inputs import Parameter
+from backpack_proto.http import Parameter
 from backpack_proto.rest.endpoints.table import (
     BATCH_LIMIT,
     DEPTH_LIMITS,

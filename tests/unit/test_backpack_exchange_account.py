@@ -12,15 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials
-from backpack_proto.auth.signing import (
-    Headers,
-    Signer,
-    json_body,
-    query_string,
-    request_text,
-    signed_headers,
-    signing_string,
-)
+from backpack_proto.auth.signing import Signer, json_body, query_string, request_text, signed_headers, signing_string
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.exchange import (
     THROWAWAY_SECRET,
@@ -38,6 +30,7 @@ from backpack_proto.exchange import (
     Status,
 )
 from backpack_proto.exchange.account.accounts import Position
+from backpack_proto.http import Headers
 from backpack_proto.inputs import TimerFired
 from backpack_proto.streams.frames import Frame, decode
 from backpack_proto.streams.payloads import (

@@ -14,6 +14,7 @@ from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, Pong,
 from wsproto.extensions import PerMessageDeflate
 
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
     BytesReceived,
     Connected,
@@ -24,7 +25,7 @@ from backpack_proto.inputs import (
     PongReceived,
     TextReceived,
 )
-from backpack_proto.outputs import CloseSocket, HttpRequest, SendPing, SendPong, SendText
+from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendText
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, WebsocketFraming
 
 Cut = Callable[[bytes], list[bytes]]

@@ -10,8 +10,9 @@ from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, Pong,
 from wsproto.extensions import PerMessageDeflate
 
 from backpack_proto.errors import LocalProtocolError
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import Connected, Disconnected, PingReceived, PongReceived, TextReceived
-from backpack_proto.outputs import CloseSocket, HttpRequest, SendPing, SendPong, SendText
+from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendText
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, WebsocketFraming
 from backpack_runtime.framing.server import (
     MessageReceived,

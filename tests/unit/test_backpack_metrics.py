@@ -17,15 +17,13 @@ from backpack_proto.outputs import (
     Closed,
     ConnectionDown,
     ConnectionUp,
-    Drop,
     ErrorReceived,
-    FrameDropped,
     PeerSilent,
     StreamLive,
     StreamSilent,
     StreamsRefused,
 )
-from backpack_proto.streams.frames import Frame
+from backpack_proto.streams.frames import Drop, Frame, FrameDropped
 from backpack_proto.streams.payloads import OpenInterest, Trade
 from backpack_proto.testing.laws import FakeClock
 

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from backpack_proto.errors import LocalProtocolError
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
     Connected,
     ConnectFailed,
@@ -28,7 +29,6 @@ from backpack_proto.outputs import (
     ConnectionDown,
     ConnectionUp,
     DropSocket,
-    HttpRequest,
     OpenSocket,
     SendPing,
     SendPong,

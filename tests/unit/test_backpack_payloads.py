@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backpack_proto.outputs import Drop, FrameDropped
-from backpack_proto.streams.frames import Frame, decode
+from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
     BookTicker,

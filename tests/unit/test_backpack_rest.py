@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backpack_proto.auth.keys import Credentials, verify_signature
 from backpack_proto.auth.signing import MAX_WINDOW_MS, Signer, request_text
 from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
-from backpack_proto.outputs import HttpRequest
+from backpack_proto.http import HttpRequest
 from backpack_proto.rest.codec import (
     RETRY_US,
     DepthSnapshot,

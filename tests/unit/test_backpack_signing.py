@@ -28,7 +28,7 @@ from backpack_proto.auth.signing import (
 )
 from backpack_proto.decoding import sane
 from backpack_proto.errors import LocalProtocolError
-from backpack_proto.outputs import HttpRequest
+from backpack_proto.http import HttpRequest
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "fixtures" / "backpack" / "signing_vectors.json").read_text()

@@ -10,8 +10,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.outputs import Drop, FrameDropped
-from backpack_proto.streams.frames import ErrorFrame, Frame, decode, dropped, subscribe_text, unsubscribe_text
+from backpack_proto.streams.frames import (
+    Drop,
+    ErrorFrame,
+    Frame,
+    FrameDropped,
+    decode,
+    dropped,
+    subscribe_text,
+    unsubscribe_text,
+)
 from backpack_proto.streams.names import KLINE_INTERVALS
 from backpack_proto.streams.payloads import Kline, PositionSnapshot
 

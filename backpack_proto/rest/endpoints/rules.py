@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from backpack_proto.decoding import DECIMAL_DIGITS, sane
 from backpack_proto.errors import LocalProtocolError
-from backpack_proto.inputs import Arguments, Parameter
+from backpack_proto.http import Parameter
+from backpack_proto.inputs import Arguments
 
 __all__ = [
     "BATCH",

@@ -10,8 +10,9 @@ import anyio
 import msgspec
 from cryptofeed.defines import FUTURES, PERPETUAL, SPOT
 
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import ResponseReceived
-from backpack_proto.outputs import HttpRequest, SendRequest
+from backpack_proto.outputs import SendRequest
 from backpack_proto.rest.markets import parse_markets
 from backpack_runtime.cryptofeed.errors import BackpackRestError
 from backpack_runtime.cryptofeed.logs import LOG

@@ -40,12 +40,12 @@ from backpack_proto.outputs import (
     ConnectionDown,
     ConnectionUp,
     ErrorReceived,
-    FrameDropped,
     PeerSilent,
     StreamLive,
     StreamSilent,
     StreamsRefused,
 )
+from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
     BookTicker,

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from backpack_proto.errors import BackpackError, LocalProtocolError
-from backpack_proto.outputs import HttpRequest
+from backpack_proto.http import HttpRequest
 from backpack_runtime.framing.client import EXCERPT_BYTES, MAX_BODY_BYTES, HttpResponse, refusal, request_headers
 from backpack_runtime.network.addresses import Address, Addresses
 from backpack_runtime.network.proxy import Proxy
