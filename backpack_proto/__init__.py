@@ -139,6 +139,8 @@ from .streams.payloads import (
     TriggerPlaced,
 )
 
+__version__ = "0.1.0"
+
 __all__ = [
     "DEPTH_WINDOWS_MS",
     "ENDPOINTS",
