@@ -23,6 +23,10 @@ class MissingExtra(BackpackError, ImportError):
         self.reason = str(missing)
         self.name = missing.name
 
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str, ImportError]]:
+        """Return what makes an equal error."""
+        return type(self), (self.feature, self.extra, ImportError(self.reason, name=self.name))
+
     def __str__(self) -> str:
         return (
             f'{self.feature} needs the extra "{self.extra}" ({self.reason}):'
