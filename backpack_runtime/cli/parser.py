@@ -229,7 +229,7 @@ class _Version(argparse.Action):
     """Prints the version, which is loaded only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from backpack_runtime import __version__  # noqa: PLC0415 - see the module's docstring
+        from backpack_proto import __version__  # noqa: PLC0415 - see the module's docstring
 
         print(parser.prog, __version__)
         parser.exit()
