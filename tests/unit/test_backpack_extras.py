@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import subprocess
 import sys
 import tomllib
@@ -139,3 +140,12 @@ def test_a_command_without_its_extra_says_so_in_one_line(module: str, arguments:
     [line] = ended.stderr.splitlines()
     assert f'needs the extra "{extra}" (' in line
     assert f'pip install ".[{extra}]"' in line
+
+
+def test_nobody_is_told_to_install_from_an_index_where_the_name_is_not_ours() -> None:
+    root = Path(__file__).parents[2]
+    texts = [root / "README.md", root / "pyproject.toml", *root.glob("docs/**/*.md"), *root.glob("backpack_*/**/*.py")]
+    wrong = [
+        str(path) for path in texts if re.search(r"(install|add) [^\n]*\bbackpack[-_]feed(?!-\S*\.whl)\b", path.read_text())
+    ]
+    assert wrong == []
