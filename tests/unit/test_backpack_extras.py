@@ -145,7 +145,7 @@ def test_a_command_without_its_extra_says_so_in_one_line(module: str, arguments:
 def test_nobody_is_told_to_install_from_an_index_where_the_name_is_not_ours() -> None:
     root = Path(__file__).parents[2]
     texts = [root / "README.md", root / "pyproject.toml", *root.glob("docs/**/*.md"), *root.glob("backpack_*/**/*.py")]
-    wrong = [
-        str(path) for path in texts if re.search(r"(install|add) [^\n]*\bbackpack[-_]feed(?!-\S*\.whl)\b", path.read_text())
-    ]
+    from_an_index = re.compile(r"""pip install [^\n&|;]*?["' =]backpack[-_]feed(?![-.\w]*\.whl)""")
+    assert from_an_index.search('pip install -U "backpack-feed[aiohttp]"')
+    wrong = [str(path) for path in texts if from_an_index.search(path.read_text())]
     assert wrong == []
