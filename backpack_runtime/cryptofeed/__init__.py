@@ -9,8 +9,10 @@ from backpack_runtime.extras import MissingExtra
 
 try:
     import aiohttp_socks as _aiohttp_socks  # noqa: F401 - a part of the extra
-    import cryptofeed as _cryptofeed  # noqa: F401 - as above
     import pydantic as _pydantic  # noqa: F401 - as above
+
+    # Not `import cryptofeed`, which any empty folder of that name satisfies.
+    from cryptofeed.exchanges import EXCHANGE_MAP as _EXCHANGE_MAP  # noqa: F401
 except ImportError as missing:
     raise MissingExtra("the feed for cryptofeed", "cryptofeed", missing) from missing
 
