@@ -121,11 +121,8 @@ async def test_a_sandbox_with_tls_needs_an_extra(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("module", "arguments", "extra"),
     [
-        ("aiohttp", ("watch", "--sandbox", "--runtime", "aiohttp"), "aiohttp"),
         ("aiohttp_socks", ("account", "--sandbox", "--runtime", "aiohttp"), "aiohttp"),
-        ("trio", ("watch", "--sandbox", "--backend", "trio"), "trio"),
         ("trustme", ("sandbox", "--tls"), "tls-sandbox"),
-        ("cryptofeed", ("parity", "--sandbox", "--seconds", "1"), "cryptofeed"),
         ("pydantic", ("parity", "--sandbox", "--seconds", "1"), "cryptofeed"),
         ("ccxt", ("parity", "--sandbox", "--seconds", "1"), "ccxt"),
     ],
