@@ -31,7 +31,7 @@ from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionSta
 from .connection.connection import Heard as LinkHeard
 from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heard, Heartbeat, LinkDead
 from .connection.heartbeat import LinkLost as HeartbeatLost
-from .connection.subscriptions import DataSeen, Requested, Subscriptions
+from .connection.subscriptions import DataSeen, Requested, SignAgain, Subscriptions
 from .connection.subscriptions import LinkLost as SubscriptionsLost
 from .errors import BackpackError, LocalProtocolError
 from .inputs import (
@@ -57,7 +57,7 @@ from .inputs import (
     Verify,
 )
 from .machine import Now, Timers, earliest
-from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, TopVerified, Unwatched
+from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
 from .outputs import CallAnswered, CallFailed, ConnectionDown, Event, Output, StreamsRefused
 from .rest.codec import DepthSnapshot
 from .rest.pacing import PacerState
@@ -72,6 +72,9 @@ SNAPSHOT_LIMIT = 1000
 """Levels a side that are asked for, always in so many words, for the sources disagree on the default (docs/protocol.md 5.1)."""
 SUSPICION_US = 5_000_000
 """How often, at the most, unreadable frames have all books checked."""
+
+WRONG_CLOCK_US = 500_000
+"""A signature that was this far off, as it turns out, may have been refused for that."""
 
 ACCOUNT_STREAMS = tuple(channel.value for channel in (Channel.ORDER_UPDATE, Channel.POSITION_UPDATE, Channel.BALANCE_UPDATE))
 """The streams that a ledger follows."""
@@ -136,6 +139,11 @@ class Session:
         self._heard_us = -1
         self._suspected_us = -SUSPICION_US
         self._requests = Requests(signer)
+        self._signed_us = 0
+        """When the monotonic clock stood at zero, by the exchange's clock as it was known when private streams were signed last."""
+        self._refused = False
+        """It was refused, on this connection."""
+        self._signed_again = False
         self._metrics = Metrics()
         self._account: Account | None = None
         self._sequencers: dict[str, BookSequencer] = {}
@@ -294,7 +302,7 @@ class Session:
             case ReadingPaused() | ReadingResumed():
                 return self._watched(self._heartbeat.handle(given, now), now)
             case ResponseReceived() | RequestFailed():
-                return self._settled(self._requests.handle(given, now), now)
+                return [*self._settled(self._requests.handle(given, now), now), *self._sign_again(now)]
             case Connected():
                 return self._connected(given, now)
             case ConnectFailed() | Disconnected():
@@ -357,6 +365,7 @@ class Session:
         self._heartbeat.handle(HeartbeatLost(), now)
         self._subscriptions.handle(SubscriptionsLost(), now)
         self._left.clear()
+        self._refused = self._signed_again = False
         outputs: list[Output] = []
         for sequencer in self._sequencers.values():
             outputs += self._sequence(sequencer, StreamEnded(reason), now)
@@ -419,22 +428,45 @@ class Session:
         passed: list[Output] = []
         for output in outputs:
             if isinstance(output, Requested):
+                self._metrics.handle(StreamsRequested(output.streams), now)
                 for stream in output.streams:
                     if stream in self._sequencers:
                         self._metrics.handle(BookAwaited(stream), now)
                         passed += self._sequence(self._sequencers[stream], StreamRequested(), now)
                 if not set(ACCOUNT_STREAMS).isdisjoint(output.streams):
-                    requested = AccountRequested(self._requests.exchange_unix_us(now))
-                    passed += self._keep_account(requested, now)
+                    passed += self._keep_account(AccountRequested(), now)
             else:
                 passed.append(output)
-                if isinstance(output, StreamsRefused) and not set(ACCOUNT_STREAMS).isdisjoint(output.suspects):
-                    passed += self._keep_account(AccountEnded(f"the exchange refused it: {output.message}"), now)
+                if isinstance(output, StreamsRefused):
+                    passed += self._streams_refused(output, now)
         return passed
+
+    def _streams_refused(self, refused: StreamsRefused, now: Now) -> list[Output]:
+        outputs: list[Output] = []
+        if not set(ACCOUNT_STREAMS).isdisjoint(refused.suspects):
+            outputs += self._keep_account(AccountEnded(f"the exchange refused it: {refused.message}"), now)
+        if refused.authentication and self._measure_clock:
+            self._refused = True
+            outputs += self._settled(self._requests.handle(MeasureTime(), now), now)
+        return outputs
+
+    def _sign_again(self, now: Now) -> list[Output]:
+        """Once on each connection, request what was refused anew if it turns out that it was signed by a clock that was wrong."""
+        if not self._refused or self._signed_again:
+            return []
+        if abs(self._exchange_zero_us(now) - self._signed_us) < WRONG_CLOCK_US:
+            return []
+        self._refused, self._signed_again = False, True
+        return self._subscribed(self._subscriptions.handle(SignAgain(), now), now)
+
+    def _exchange_zero_us(self, now: Now) -> int:
+        """The exchange's time when our monotonic clock stood at zero, as well as it is known."""
+        return self._requests.exchange_unix_us(now) - now.mono_us
 
     def _sign_subscription(self, now: Now) -> tuple[str, str, str, str]:
         if self._signer is None:
             raise AssertionError("without a signer private streams are refused")
+        self._signed_us = self._exchange_zero_us(now)
         return self._signer.subscribe_signature(self._requests.exchange_unix_us(now))
 
     def _settled(self, outputs: Sequence[Output | Settled], now: Now) -> list[Output]:

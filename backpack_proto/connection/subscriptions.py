@@ -11,7 +11,8 @@ watched for as long as they live. Data after a silence give `StreamLive` again.
 Refusals. An error frame does not name its request, so the suspects are the streams that were requested less than SUSPICION_US ago
 and have sent nothing. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
 only private ones are pending, any other code all of them. Suspects become REFUSED. That is suspicion, not proof: data make such a
-stream LIVE like any other, its patience runs on, and the next connection requests it anew.
+stream LIVE like any other, its patience runs on, and the next connection requests it anew; private ones are requested anew on this connection
+too, signed again, when it is found that the clock that they were signed by was wrong (`SignAgain`).
 
 `DataSeen` is needed only for the names in `awaited`, so data of all other streams cost this machine nothing.
 """
@@ -42,6 +43,7 @@ __all__ = [
     "LinkState",
     "Requested",
     "Sign",
+    "SignAgain",
     "StreamState",
     "Subscriptions",
     "SubscriptionsInput",
@@ -114,13 +116,17 @@ class DataSeen(Struct, frozen=True, gc=False):
     stream: str
 
 
+class SignAgain(Struct, frozen=True, gc=False):
+    """Request refused private streams once more: their signature bore a wrong time."""
+
+
 class Requested(Struct, frozen=True, gc=False):
     """Output: these streams have just been requested, so snapshots may be asked for."""
 
     streams: tuple[str, ...]
 
 
-SubscriptionsInput: TypeAlias = Subscribe | Unsubscribe | Connected | LinkLost | DataSeen | ErrorFrame | TimerFired
+SubscriptionsInput: TypeAlias = Subscribe | Unsubscribe | SignAgain | Connected | LinkLost | DataSeen | ErrorFrame | TimerFired
 SubscriptionsOutput: TypeAlias = Output | Requested
 
 _L = LinkState
@@ -133,6 +139,7 @@ LINK_TRANSITIONS = Transitions(
         (_L.DOWN, LinkLost, _L.DOWN),
         (_L.UP, Subscribe, _L.UP),
         (_L.UP, Unsubscribe, _L.UP),
+        (_L.UP, SignAgain, _L.UP),
         (_L.UP, DataSeen, _L.UP),
         (_L.UP, ErrorFrame, _L.UP),
         (_L.UP, TimerFired, _L.UP),
@@ -154,6 +161,7 @@ STREAM_TRANSITIONS = Transitions(
         (_S.LIVE, LinkLost, _S.WANTED),
         (_S.REFUSED, DataSeen, _S.LIVE),
         (_S.REFUSED, ErrorFrame, _S.REFUSED),
+        (_S.REFUSED, SignAgain, _S.REQUESTED),
         (_S.REFUSED, LinkLost, _S.WANTED),
     ]
 )
@@ -233,6 +241,8 @@ class Subscriptions:
                 return self._subscribe(names, given, now)
             case Unsubscribe(names):
                 return self._unsubscribe(names)
+            case SignAgain():
+                return self._request(self._refused_private(), given, now)
             case Connected():
                 outputs = self._request(self._subscriptions, given, now)
                 self._link = LINK_TRANSITIONS.step(self._link, given, LinkState.UP)
@@ -265,7 +275,7 @@ class Subscriptions:
         return [SendText(unsubscribe_text(frame)) for frame in (*_frames(public), *_frames(private))]
 
     def _request(
-        self, subscriptions: Mapping[str, _Subscription], given: Subscribe | Connected, now: Now
+        self, subscriptions: Mapping[str, _Subscription], given: Subscribe | SignAgain | Connected, now: Now
     ) -> list[SubscriptionsOutput]:
         if not subscriptions:
             return []
@@ -281,6 +291,10 @@ class Subscriptions:
             timeout_us = FIRST_DATA_TIMEOUT_US.get(subscription.stream.channel)
             self._timers.set(name, None if timeout_us is None else now.mono_us + timeout_us)
         return [*outputs, Requested((*subscriptions,))]
+
+    def _refused_private(self) -> dict[str, _Subscription]:
+        refused = {name: one for name, one in self._subscriptions.items() if one.state is StreamState.REFUSED}
+        return {name: one for name, one in refused.items() if one.stream.private}
 
     def _signature(self, now: Now) -> tuple[str, str, str, str]:
         assert self._sign is not None, "private streams without credentials are refused by Subscribe"  # noqa: S101
