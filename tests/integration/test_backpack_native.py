@@ -28,6 +28,7 @@ from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed, register
 from backpack_runtime.cryptofeed.markets import loading as market_loading
 from backpack_runtime.cryptofeed.markets.symbols import symbols_of
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from payload_table import FRAMES
 
 pytestmark = pytest.mark.anyio
 
@@ -363,9 +364,8 @@ class Answers:
 
 
 def recorded(stream: str) -> list[bytes]:
-    """The fixture frames of a stream, in order."""
-    lines = (FIXTURES / "frames.jsonl").read_bytes().splitlines()
-    return [line for line in lines if json.loads(line).get("stream") == stream]
+    """The recorded frames of a stream, in order."""
+    return [line for line in FRAMES if json.loads(line)["stream"] == stream]
 
 
 async def test_recorded_snapshot_and_deltas_give_the_book_without_a_network() -> None:

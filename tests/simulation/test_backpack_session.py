@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials
@@ -75,6 +75,7 @@ from backpack_proto.streams.names import streams_for
 from backpack_proto.streams.payloads import BookTicker, Depth, Level, Trade
 from backpack_proto.testing.laws import FakeClock, check_machine
 from backpack_proto.testing.simulation import Simulation
+from hypothesis_profiles import examples
 
 START = Now(mono_us=77_000_000, unix_us=1_790_000_000_000_000)
 SYMBOLS = ("SOL_USDC", "AAPL.US_USDC_PERP")
@@ -201,6 +202,7 @@ def _depth_symbol(request: SendRequest) -> str | None:
     return dict(parse_qsl(query)).get("symbol") if path == "/api/v1/depth" else None
 
 
+@pytest.mark.gate
 def test_books_follow_the_exchange_and_are_verified() -> None:
     witness = Witness(("book", "trades"))
     assert witness.settle(5)
@@ -256,6 +258,7 @@ def test_aggregated_depth_makes_the_same_books(window: str) -> None:
     assert all(witness.session.book(symbol).live for symbol in SYMBOLS)
 
 
+@pytest.mark.gate
 def test_a_cut_connection_comes_back_with_right_books() -> None:
     witness = Witness()
     assert witness.settle(5)
@@ -309,6 +312,7 @@ def test_a_mute_exchange_is_given_up_and_found_again() -> None:
     assert len(witness.events(ConnectionUp)) == 2
 
 
+@pytest.mark.gate
 def test_lost_frames_cost_one_book_and_are_noticed() -> None:
     witness = Witness()
     assert witness.settle(5)
@@ -323,6 +327,7 @@ def test_lost_frames_cost_one_book_and_are_noticed() -> None:
     assert len(witness.simulation.requests) < 120
 
 
+@pytest.mark.gate
 def test_garbage_is_dropped_aloud_and_changes_nothing() -> None:
     witness = Witness()
     assert witness.settle(5)
@@ -359,6 +364,7 @@ def test_an_unreadable_frame_has_the_books_checked_though_no_other_follows() -> 
     assert witness.settle(60)
 
 
+@pytest.mark.gate
 def test_failing_snapshots_are_asked_for_ever_less_often() -> None:
     witness = Witness(speed=0.2)
 
@@ -376,6 +382,7 @@ def test_failing_snapshots_are_asked_for_ever_less_often() -> None:
     witness.assert_books_are_the_exchange_s()
 
 
+@pytest.mark.gate
 def test_too_many_requests_pauses_all_of_them() -> None:
     witness = Witness()
 
@@ -645,7 +652,7 @@ fault = st.sampled_from(["cut", "mute", "refuse", "lose", "corrupt", "calm", "re
 
 
 @pytest.mark.gate
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(20)
 @given(faults=st.lists(st.tuples(fault, st.integers(1, 20)), min_size=1, max_size=6), seed=st.integers(0, 50))
 def test_whatever_goes_wrong_what_is_live_is_right_and_all_is_live_in_the_end(faults: list[tuple[str, int]], seed: int) -> None:
     witness = Witness(seed=seed, speed=0.5)
@@ -700,6 +707,7 @@ print(len(simulation.events), hashlib.sha256(repr(simulation.events).encode()).h
 """
 
 
+@pytest.mark.gate
 def test_the_same_seeds_give_the_same_events_under_every_hash_seed() -> None:
     results = {
         subprocess.run(
@@ -758,6 +766,7 @@ given_inputs: st.SearchStrategy[Given] = st.one_of(
 )
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(("private", "dials"), [(False, True), (True, True), (False, False)])
 def test_the_session_keeps_the_laws_of_machines(*, private: bool, dials: bool) -> None:
     signer = Signer(Credentials(private_key="22" * 32)) if private else None

@@ -38,12 +38,10 @@ from backpack_proto.outputs import (
 from backpack_proto.streams.payloads import Trade
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.transports.mock import MockTransport, oblige, respond
+from transports import MARKETS
 
 pytestmark = pytest.mark.anyio
 
-MARKETS = b"""[{"baseSymbol":"SOL","quoteSymbol":"USDC","symbol":"SOL_USDC","marketType":"SPOT","orderBookState":"Open","visible":true,
-"createdAt":"2025-01-21T06:34:54.691858","fundingInterval":null,"filters":{"price":{"minPrice":"0.01","maxPrice":null,"tickSize":"0.01"},
-"quantity":{"minQuantity":"0.01","maxQuantity":null,"stepSize":"0.01"}}}]"""
 TRADE = b"""{"data":{"E":1694687692980000,"T":1694687692980000,"a":"4","b":"3","e":"trade","m":true,"p":"18.68","q":"0.12","s":"SOL_USDC",
 "t":7},"stream":"trade.SOL_USDC"}"""
 REQUEST = SendRequest(request_id=1, request=HttpRequest(method="GET", target="/api/v1/ping"), timeout_us=10_000_000)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.errors import LocalProtocolError
@@ -25,6 +25,7 @@ from backpack_proto.rest.pacing import (
     Succeeded,
 )
 from backpack_proto.testing.laws import check_machine, freeze
+from hypothesis_profiles import examples
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -267,6 +268,7 @@ def test_another_input_is_refused() -> None:
         Pacer().handle(given_, at(0))
 
 
+@pytest.mark.hypothesis
 def test_it_keeps_the_machine_laws() -> None:
     inputs = st.one_of(
         st.builds(Enqueue, request_id=st.integers(0, 9), historical=st.booleans(), urgent=st.booleans()),
@@ -305,7 +307,7 @@ def check_windows(moments: list[int], budget: Budget) -> None:
                 assert count <= budget.per_minute
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(operations, budgets, budgets)
 def test_budgets_order_and_completeness(operations: list[tuple[Any, ...]], standard: Budget, historical: Budget) -> None:
     pacer = Pacer(standard=standard, historical=historical)
