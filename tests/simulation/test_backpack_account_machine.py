@@ -359,7 +359,7 @@ def test_whatever_is_lost_and_whenever_it_is_read_the_ledger_is_the_account(trac
     assert not [event for event in world.events if isinstance(event, AccountDiverged)]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(steps, steps)
 def test_whatever_happens_at_its_beginning_the_ledger_tells_what_happened_since(
     before: list[tuple[str, int]], trace: list[tuple[str, int]]
