@@ -98,9 +98,9 @@ async def to_sandbox(runtime: Runtime, sandbox: Sandbox, *, compression: bool = 
 
 @asynccontextmanager
 async def to_server(
-    runtime: Runtime, serve: Callable[[ByteStream], Awaitable[None]], *, compression: bool = False
+    runtime: Runtime, serve: Callable[[ByteStream], Awaitable[None]], *, compression: bool = False, encrypted: bool = False
 ) -> AsyncIterator[Transport]:
-    """A transport, and a server that does what a test wants."""
+    """A transport, and a server that does what a test wants; with `encrypted` that includes the handshake of TLS."""
 
     async def handle(stream: ByteStream) -> None:
         with suppress(*BROKEN):
@@ -111,7 +111,8 @@ async def to_server(
         assert isinstance(listener, TypedAttributeProvider)
         port = int(listener.extra(SocketAttribute.local_port))
         tasks.start_soon(listener.serve, handle)
-        addresses = Addresses(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")
+        tls = "s" if encrypted else ""
+        addresses = Addresses(f"http{tls}://127.0.0.1:{port}", f"ws{tls}://127.0.0.1:{port}")
         async with runtime.transport(addresses, compression=compression) as transport:
             yield transport
         tasks.cancel_scope.cancel()

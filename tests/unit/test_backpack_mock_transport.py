@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.http import HttpRequest
@@ -19,6 +20,7 @@ from backpack_proto.inputs import (
     ReadingPaused,
     ReadingResumed,
     RequestFailed,
+    RequestLeft,
     ResponseReceived,
     TextReceived,
     TimerFired,
@@ -34,6 +36,7 @@ from backpack_proto.outputs import (
     SendPong,
     SendRequest,
     SendText,
+    WithdrawRequest,
 )
 from backpack_proto.streams.payloads import Trade
 from backpack_runtime.client import BackpackClient
@@ -197,3 +200,32 @@ async def test_a_client_is_driven_by_a_script() -> None:
 async def test_a_transport_of_one_s_own_and_the_sandbox_exclude_each_other() -> None:
     with pytest.raises(LocalProtocolError, match="sandbox"):
         BackpackClient(sandbox=True, transport=MockTransport())
+
+
+async def test_a_request_has_left_unless_the_script_says_otherwise() -> None:
+    transport = MockTransport(lambda action: [] if isinstance(action, SendRequest) else oblige(action))
+    transport.perform(REQUEST)
+    transport.perform(WithdrawRequest(1))
+    assert await transport.next(None) == [RequestLeft(1)]
+    transport.feed(respond(REQUEST, b"pong"))
+    assert await transport.next(None) == [respond(REQUEST, b"pong")]
+    transport.perform(WithdrawRequest(1))
+    assert transport.performed == [REQUEST, WithdrawRequest(1)], "nothing is withdrawn that has been answered"
+    with pytest.raises(LocalProtocolError, match="no request 1 waits"):
+        transport.feed(RequestLeft(1))
+
+    def dialing(action: Action) -> Iterator[Fact]:
+        if isinstance(action, WithdrawRequest):
+            yield RequestFailed(request_id=action.request_id, reason="it was withdrawn", sent=False)
+
+    transport = MockTransport(dialing)
+    transport.perform(REQUEST)
+    transport.perform(WithdrawRequest(1))
+    assert await transport.next(None) == [RequestFailed(request_id=1, reason="it was withdrawn", sent=False)]
+
+
+async def test_a_request_whose_time_has_passed_reaches_no_script() -> None:
+    transport = MockTransport(silent)
+    transport.perform(replace(REQUEST, not_after_us=transport.now().mono_us - 1))
+    assert await transport.next(None) == [RequestFailed(request_id=1, reason="it has waited too long", sent=False)]
+    assert transport.performed == []
