@@ -21,7 +21,7 @@ from backpack_runtime.sandbox import Sandbox, serve_sandbox
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 in_every_runtime = pytest.mark.parametrize("runtime", ["asyncio", "trio", "aiohttp"], indirect=True)
 

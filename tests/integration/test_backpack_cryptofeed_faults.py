@@ -25,8 +25,8 @@ from msgspec.structs import replace
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import THROWAWAY_SECRET, CloseConnection, Fault, RequestReceived, SendFrame, SocketOpened
-from backpack_proto.machine import Now
 from backpack_proto.http import HttpRequest
+from backpack_proto.machine import Now
 from backpack_proto.outputs import SendRequest
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.cryptofeed import BackpackFeed
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.anyio
 
 Running = Callable[[Any], AbstractAsyncContextManager[None]]
 
-PATIENCE_SECONDS = 12.0
+PATIENCE_SECONDS = 60
 SPOT = "SOL-USDC"
 PERPETUAL = "AAPL.US-USDC-PERP"
 LOGGER = "backpack_runtime.cryptofeed"

@@ -17,7 +17,7 @@ from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
 from backpack_runtime.transports.anyio import AnyioTransport
 from proxy_matrix import RUNTIMES, serve_elsewhere
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
 MOMENTS = 40
 MOMENT_SECONDS = 0.0003
 """All of them together are about as long as a handshake takes."""

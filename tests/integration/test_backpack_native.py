@@ -36,7 +36,7 @@ Running = Callable[[Any], AbstractAsyncContextManager[None]]
 Levels = dict[Decimal, Decimal]
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "backpack"
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60
 HANDLER = {"uvloop": False, "log": {"disabled": True, "filename": "", "level": "WARNING"}}
 MARKET_DATA = ["trades", "l2_book", "l1_book", "ticker", "candles", "funding", "index", "open_interest"]
 PRIVATE = ["order_info", "fills", "positions", "balances"]

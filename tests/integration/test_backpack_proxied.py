@@ -50,7 +50,7 @@ from backpack_runtime.transports.anyio import AnyioTransport
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
 NOWHERE = ("https://exchange.invalid", "wss://exchange.invalid")
 """A name that nobody can look up."""
 

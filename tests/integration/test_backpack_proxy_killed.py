@@ -17,7 +17,7 @@ from proxy_programs import PROGRAMS, RunningProxy, missing, run_proxy
 
 pytestmark = pytest.mark.required
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 SYMBOL = "SOL_USDC"
 SCHEMES = {"dante": "socks5", "microsocks": "socks5", "squid": "http", "tinyproxy": "http"}
 

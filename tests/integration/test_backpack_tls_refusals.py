@@ -23,7 +23,7 @@ from tls_servers import FAULTS, GOOD, HOST, FaultyServer, serve_faults
 
 pytestmark = pytest.mark.required
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
 ROUTES = {"direct": None, "http": "tinyproxy", "socks5": "microsocks"}
 """How the exchange is reached, and which program that takes."""
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from random import Random
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from urllib.parse import parse_qsl
 
 import msgspec

@@ -2,6 +2,9 @@
 
 `pytest` loads `default`. `pytest --hypothesis-profile=search` (`tox run -e search`) draws new examples in each run and keeps what
 failed in `.hypothesis/`, so that the next search begins with it.
+
+Hypothesis also draws constants that it finds in the sources, but for installed packages and tests. So examples are the same to the last
+one where the project is installed, as tox does, and may differ where the packages are imported from a checkout.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
 from backpack_runtime.transports.anyio import AnyioTransport
 from backpack_runtime.transports.mock import MockTransport, oblige, respond
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
 MARKETS = b"""[{"baseSymbol":"SOL","quoteSymbol":"USDC","symbol":"SOL_USDC","marketType":"SPOT","orderBookState":"Open","visible":true,
 "createdAt":"2025-01-21T06:34:54.691858","fundingInterval":null,"filters":{"price":{"minPrice":"0.01","maxPrice":null,"tickSize":"0.01"},
 "quantity":{"minQuantity":"0.01","maxQuantity":null,"stepSize":"0.01"}}}]"""

@@ -49,7 +49,7 @@ async def test_a_consumer_that_never_waits_lets_other_tasks_run() -> None:
             turns += 1
             await anyio.lowlevel.checkpoint()
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with BackpackClient(["SOL_USDC"], channels=["trades"], transport=transport) as client:
             while client.delivery.waiting:
                 await anext(client)
