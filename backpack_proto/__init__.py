@@ -97,6 +97,7 @@ from .rest.results.market_data import Page
 from .session import Session
 from .streams.frames import Drop, FrameDropped
 from .streams.names import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, Stream, parse_channel, parse_stream, streams_for
+from .streams.levels import Level
 from .streams.payloads import (
     BalanceUpdate,
     BookTicker,
@@ -105,7 +106,6 @@ from .streams.payloads import (
     ExternalTicker,
     Identifier,
     Kline,
-    Level,
     Liquidation,
     MarkPrice,
     OpenInterest,
