@@ -96,8 +96,8 @@ from .rest.pacing import PacerState
 from .rest.results.market_data import Page
 from .session import Session
 from .streams.frames import Drop, FrameDropped
-from .streams.names import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, Stream, parse_channel, parse_stream, streams_for
 from .streams.levels import Level
+from .streams.names import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, Stream, parse_channel, parse_stream, streams_for
 from .streams.payloads import (
     BalanceUpdate,
     BookTicker,

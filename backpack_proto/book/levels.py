@@ -36,11 +36,6 @@ class Coverage(Struct, frozen=True, gc=False):
     lowest_bid: Decimal | None = None
     highest_ask: Decimal | None = None
 
-    def holds(self, price: Decimal) -> bool:
-        """Tell whether a level at this price is known, on whichever side it would stand."""
-        lowest, highest = self.lowest_bid, self.highest_ask
-        return (lowest is None or price >= lowest) and (highest is None or price <= highest)
-
 
 class Book:
     """The order book of one market at one update id.
@@ -141,12 +136,12 @@ class Book:
         """Take in changed levels, absolute quantities of which zero deletes (docs/protocol.md 5.2 step 7)."""
         if bids:
             side, prices = self._bids, self._bid_prices
-            _change(side, prices, bids, self.coverage)
+            _change(side, prices, bids, lowest=self.coverage.lowest_bid)
             while prices and side[prices[-1]] is None:
                 del side[prices.pop()]
         if asks:
             side, prices = self._asks, self._ask_prices
-            _change(side, prices, asks, self.coverage)
+            _change(side, prices, asks, highest=self.coverage.highest_ask)
             while prices and side[prices[0]] is None:
                 del side[prices[0]]
                 del prices[0]
@@ -181,7 +176,14 @@ class Book:
         self._sweep_at = 2 * (len(self._bids) + len(self._asks)) + _SWEEP_SLACK
 
 
-def _change(side: _Side, prices: list[Decimal], levels: Iterable[Level], coverage: Coverage) -> None:
+def _change(
+    side: _Side,
+    prices: list[Decimal],
+    levels: Iterable[Level],
+    *,
+    lowest: Decimal | None = None,
+    highest: Decimal | None = None,
+) -> None:
     """Put levels into a side; a new price that lies beyond the known part stays out."""
     price_of, resting = PRICES, RESTING
     size = len(side)
@@ -189,12 +191,13 @@ def _change(side: _Side, prices: list[Decimal], levels: Iterable[Level], coverag
         price = price_of[level.price_text]
         if resting[level.quantity_text]:
             side[price] = level
-            if len(side) != size:
-                if coverage.holds(price):
-                    insort(prices, price)
-                    size += 1
-                else:
-                    del side[price]
+            if len(side) == size:
+                continue
+            if (lowest is not None and price < lowest) or (highest is not None and price > highest):
+                del side[price]
+            else:
+                insort(prices, price)
+                size += 1
         elif price in side:
             side[price] = None
 

@@ -71,7 +71,7 @@ class _LevelMeta(StructMeta):
     # msgspec would put the names of the fields there: `case Level(price, quantity)` shall bind the decimals.
     __match_args__ = ("price", "quantity")
 
-    def __call__(cls, price: object, quantity: object) -> Level:
+    def __call__(cls, price: object, quantity: object) -> Level:  # noqa: N805 - the class is what a metaclass has for self
         price_text, quantity_text = _text(price), _text(quantity)
         if price_text is None or _plain(price_text) is None or not price_text.strip("0."):
             raise LocalProtocolError(f"price: a positive Decimal, int or str in plain digits, got {_shown(price)}")
@@ -222,5 +222,5 @@ def _text(value: object) -> str | None:
 
 
 def _shown(value: object) -> str:
-    text = repr(value) if isinstance(value, str | Decimal | float | bool) else ""
+    text = "" if isinstance(value, int) and value.bit_length() >= REMEMBERED else repr(value)
     return f"{text[:60]} ({type(value).__name__})".lstrip()

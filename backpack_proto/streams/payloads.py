@@ -58,6 +58,7 @@ __all__ = [
     "TriggerPlaced",
 ]
 
+
 class Identifier(str):
     """An id that the exchange sends as a string or as a number; always a string here (docs/protocol.md 4.10)."""
 

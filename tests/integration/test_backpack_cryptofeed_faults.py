@@ -29,6 +29,7 @@ from backpack_runtime.cryptofeed import BackpackFeed
 from backpack_runtime.cryptofeed.markets import loading as market_loading
 from backpack_runtime.cryptofeed.native import feed as feed_module
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from levels import by_price
 
 pytestmark = pytest.mark.anyio
 
@@ -500,8 +501,8 @@ async def test_a_slow_callback_is_caught_up_with_in_bounded_memory(programs: Pro
 
         await program.until(caught_up)
         bids, asks, _ = program.sandbox.exchange.levels("SOL_USDC")
-        assert mirror.book.book.bids.to_dict() == dict(bids)
-        assert mirror.book.book.asks.to_dict() == dict(asks)
+        assert mirror.book.book.bids.to_dict() == by_price(bids)
+        assert mirror.book.book.asks.to_dict() == by_price(asks)
         assert program.watch.sockets == 1
         assert program.watch.snapshots == {"SOL_USDC": 1}
         assert program.counters["orderbook_resyncs"] == 0
