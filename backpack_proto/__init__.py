@@ -102,6 +102,7 @@ from .rest.pacing import PacerState
 from .rest.results.market_data import Page
 from .session import Session
 from .streams.frames import Drop, FrameDropped
+from .streams.levels import Level
 from .streams.names import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, Stream, parse_channel, parse_stream, streams_for
 from .streams.payloads import (
     BalanceUpdate,
@@ -111,7 +112,6 @@ from .streams.payloads import (
     ExternalTicker,
     Identifier,
     Kline,
-    Level,
     Liquidation,
     MarkPrice,
     OpenInterest,
