@@ -23,6 +23,7 @@ from typing import TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from backpack_proto.backoff import Backoff
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, Transitions
@@ -62,8 +63,8 @@ __all__ = ["Account", "AccountInput", "AccountOutput", "AccountState"]
 
 SETTLE_US = 1_000_000
 """How long after its request a subscription is taken to be in force."""
-RETRY_US = 1_000_000
-RETRY_CEILING_US = 30_000_000
+RETRY = Backoff(base_us=1_000_000, cap_us=30_000_000)
+"""When the account is read again after a reading that failed."""
 AUDIT_US = 60_000_000
 OVERLAP_MS = 60_000
 """How far before the last known fill the fills are read again: they may become visible out of order."""
@@ -260,7 +261,7 @@ class Account:
             self._timer_us = now.mono_us + AUDIT_US
             return []
         self._failures += 1
-        retry_us = min(RETRY_US * 2 ** min(self._failures - 1, 10), RETRY_CEILING_US)
+        retry_us = RETRY.delay_us(self._failures)
         self._timer_us = now.mono_us + retry_us
         return [AccountStale(reason=f"{reason}; read again in {retry_us / 1_000_000:g} s")]
 

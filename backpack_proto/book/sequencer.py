@@ -23,6 +23,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from backpack_proto.backoff import Backoff
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.machine import Now, Transitions
@@ -46,10 +47,10 @@ SETTLE_US = 1_000_000
 """How long after its request a subscription is taken to be in force, should no frame prove it."""
 ANSWER_US = 15_000_000
 """How long a snapshot may take, waiting for the request budget included."""
-RETRY_US = 1_000_000
-RETRY_CEILING_US = 30_000_000
-TOO_OLD_RETRY_US = 200_000
-"""A snapshot lags the stream by a few dozen ids at the most, so the next one joins on."""
+RETRY = Backoff(base_us=1_000_000, cap_us=30_000_000)
+"""When a snapshot is asked for again."""
+TOO_OLD_RETRY = Backoff(base_us=200_000, cap_us=RETRY.cap_us)
+"""The same, of one that was too old: a snapshot lags the stream by a few dozen ids at the most, so the next one joins on."""
 CALM_US = 10_000_000
 """A book that lived this long is not part of a series of failures."""
 LAG_US = 5_000_000
@@ -283,7 +284,7 @@ class BookSequencer:
         held = self._held
         if held is not None and snapshot.last < held.last and snapshot.engine_us - held.engine_us <= BACKWARDS_US:
             reason = f"the snapshot is too old: it ends at {snapshot.last}, the one before it at {held.last}"
-            return self._without_snapshot(reason, now, retry_us=TOO_OLD_RETRY_US)
+            return self._without_snapshot(reason, now, backoff=TOO_OLD_RETRY)
         if self._heard or asked_us >= self._requested_us + SETTLE_US:
             return self._join(snapshot, given, now)
         self._held = snapshot
@@ -303,7 +304,7 @@ class BookSequencer:
             if self._asked_us is not None:
                 return []
             reason = f"the snapshot is too old: it ends at {snapshot.last}, the stream needs {needed}"
-            return self._without_snapshot(reason, now, retry_us=TOO_OLD_RETRY_US)
+            return self._without_snapshot(reason, now, backoff=TOO_OLD_RETRY)
         self._may_straddle = not buffer
         told: list[SequencerOutput] = [self._synced(snapshot)]
         sound = snapshot.sound
@@ -341,13 +342,13 @@ class BookSequencer:
         self._timer_us = now.mono_us + FIRST_AUDIT_US if self._audits else None
         return self._judge(given, self._tops.restart(book), now)
 
-    def _without_snapshot(self, reason: str, now: Now, *, retry_us: int = RETRY_US) -> Sequence[SequencerOutput]:
+    def _without_snapshot(self, reason: str, now: Now, *, backoff: Backoff = RETRY) -> Sequence[SequencerOutput]:
         if self._check is not None:
             self._check = None
             self._timer_us = self._next_check_us(now)
             return []
         self._failures += 1
-        retry_us = _backoff_us(retry_us, self._failures)
+        retry_us = backoff.delay_us(self._failures)
         self._timer_us = now.mono_us + retry_us
         return [BookUnavailable(stream=self.stream, symbol=self.symbol, reason=reason, retry_us=retry_us)]
 
@@ -416,7 +417,7 @@ class BookSequencer:
     ) -> Sequence[SequencerOutput]:
         if not check.usable(snapshot):
             check.refusals += 1
-            self._timer_us = now.mono_us + _backoff_us(TOO_OLD_RETRY_US, check.refusals)
+            self._timer_us = now.mono_us + TOO_OLD_RETRY.delay_us(check.refusals)
             return []
         check.snapshot = snapshot
         self._timer_us = now.mono_us + LAG_US
@@ -488,13 +489,8 @@ class BookSequencer:
             self._failures = 0
         self.state = TRANSITIONS.step(self.state, given, SyncState.SYNCING)
         if self._failures:
-            self._timer_us = now.mono_us + _backoff_us(RETRY_US, self._failures)
+            self._timer_us = now.mono_us + RETRY.delay_us(self._failures)
         else:
             outputs.append(self._fetch(now))
         self._failures += 1
         return outputs
-
-
-def _backoff_us(first_us: int, failures: int) -> int:
-    """Twice as long after each failure in a row; the ceiling is reached long before the exponent ends."""
-    return min(first_us << min(failures - 1, 10), RETRY_CEILING_US)

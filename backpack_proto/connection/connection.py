@@ -24,6 +24,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from backpack_proto.backoff import Backoff
 from backpack_proto.errors import BackpackError
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
 from backpack_proto.machine import Now, Transitions
@@ -31,11 +32,8 @@ from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, Connecti
 
 __all__ = ["TRANSITIONS", "Connection", "ConnectionInput", "ConnectionState", "GiveUp", "Heard"]
 
-BACKOFF_BASE_US = 1_000_000
-"""Ceiling of the first delay; each further one doubles it."""
-
-BACKOFF_CAP_US = 30_000_000
-"""The ceiling's own limit."""
+BACKOFF = Backoff(base_us=1_000_000, cap_us=30_000_000)
+"""Each delay is drawn from the whole range up to it."""
 
 CONNECT_TIMEOUT_US = 15_000_000
 """How long name, TCP, TLS, proxy and handshake may take together."""
@@ -121,16 +119,14 @@ class Connection:
         random: Random,
         *,
         dials: bool = True,
-        backoff_base_us: int = BACKOFF_BASE_US,
-        backoff_cap_us: int = BACKOFF_CAP_US,
+        backoff: Backoff = BACKOFF,
         connect_timeout_us: int = CONNECT_TIMEOUT_US,
         probation_us: int = PROBATION_US,
         drain_timeout_us: int = DRAIN_TIMEOUT_US,
     ) -> None:
-        self._jitter = random
+        self._random = random
         self._dials = dials
-        self._backoff_base_us = backoff_base_us
-        self._backoff_cap_us = backoff_cap_us
+        self._backoff = backoff
         self._connect_timeout_us = connect_timeout_us
         self._probation_us = probation_us
         self._drain_timeout_us = drain_timeout_us
@@ -229,11 +225,7 @@ class Connection:
     def _back_off(
         self, given: ConnectionInput, now: Now, reason: str, code: int | None, error: BackpackError | None = None
     ) -> ConnectionDown:
-        # The exponent is bounded for the sake of speed alone; the cap has long taken over by then.
-        doublings = min(max(self._attempts - 1, 0), 32)
-        ceiling_us = min(self._backoff_cap_us, self._backoff_base_us * 2**doublings)
-        # Not 0: a timer that sets the next one must set it in the future.
-        retry_us = self._jitter.randint(1, ceiling_us)
+        retry_us = self._backoff.jittered_us(self._attempts, self._random)
         if self._dials:
             self._enter(ConnectionState.BACKING_OFF, given, now.mono_us + retry_us)
         else:

@@ -39,7 +39,7 @@ __all__ = [
     "refused_authentication",
 ]
 
-RETRY_US: Final = 1_000_000
+UNSAID_RETRY_US: Final = 1_000_000
 """How long to wait before another try when the exchange does not say."""
 
 _NOTHING: Arguments = MappingProxyType({})
@@ -200,5 +200,5 @@ def _refusal(endpoint: Endpoint, status: int, body: bytes, retry_after_us: int |
     if retry_after_us is not None:
         retry_after_us = max(0, retry_after_us)
     elif status == 429 or status >= 500:
-        retry_after_us = RETRY_US
+        retry_after_us = UNSAID_RETRY_US
     return ApiError(status=status, code=code, message=message, endpoint=endpoint.route, retry_after_us=retry_after_us)

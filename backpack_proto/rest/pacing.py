@@ -8,7 +8,7 @@ count against both budgets (docs/protocol.md 1.3). Each budget is a token bucket
 step, calls of the user) go before background ones (audits); within a class the order is that of arrival, except that a request
 that waits for the historical budget does not hold up those that do not need it.
 
-A refusal (HTTP 429) pauses everything for `PAUSE_US`, twice as long at each refusal in a row up to `MAX_PAUSE_US`, or for as long
+A refusal (HTTP 429) pauses everything by `PAUSE`, longer at each refusal in a row, or for as long
 as the exchange asked if that is longer. A request that succeeds ends the row. What is heard during a pause concerns requests that
 had left before it: a refusal can prolong the pause but does not double it, and a success ends no row. There are no other states, and
 so no table of them: every input is possible at any time.
@@ -23,14 +23,15 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from backpack_proto.backoff import Backoff
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 
 __all__ = ["Budget", "Cancel", "Enqueue", "Granted", "Pacer", "PacerState", "Refused", "Succeeded"]
 
-PAUSE_US: Final = 1_000_000
-MAX_PAUSE_US: Final = 30_000_000
+PAUSE: Final = Backoff(base_us=1_000_000, cap_us=30_000_000)
+"""How long refusals in a row pause everything."""
 _TOKEN = 60_000_000
 _LONG_AGO = -(2**63)
 
@@ -113,7 +114,7 @@ class Pacer:
         self._line_of: dict[int, OrderedDict[int, int]] = {}
         self._arrived = 0
         self._paused_until = _LONG_AGO
-        self._pause_us = PAUSE_US
+        self._refusals = 0
 
     @property
     def deadline(self) -> int | None:
@@ -155,12 +156,12 @@ class Pacer:
             case Refused(retry_after_us=retry_after_us):
                 pause_us = retry_after_us or 0
                 if not paused:
-                    pause_us = max(pause_us, self._pause_us)
-                    self._pause_us = min(2 * self._pause_us, MAX_PAUSE_US)
+                    self._refusals += 1
+                    pause_us = max(pause_us, PAUSE.delay_us(self._refusals))
                 self._paused_until = max(self._paused_until, now.mono_us + pause_us)
             case Succeeded():
                 if not paused:
-                    self._pause_us = PAUSE_US
+                    self._refusals = 0
             case TimerFired():
                 pass
             case _:

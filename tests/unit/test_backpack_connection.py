@@ -7,6 +7,7 @@ from typing import Protocol
 import pytest
 from hypothesis import strategies as st
 
+from backpack_proto.backoff import Backoff
 from backpack_proto.connection.connection import TRANSITIONS, Connection, ConnectionInput, ConnectionState, GiveUp, Heard
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
@@ -451,7 +452,7 @@ def test_closing_a_connection_that_somebody_else_made() -> None:
 def test_all_durations_can_be_chosen() -> None:
     clock = FakeClock()
     connection = Connection(
-        Longest(), backoff_base_us=3, backoff_cap_us=5, connect_timeout_us=7, probation_us=11, drain_timeout_us=13
+        Longest(), backoff=Backoff(base_us=3, cap_us=5), connect_timeout_us=7, probation_us=11, drain_timeout_us=13
     )
     start = clock.mono_us
 

@@ -11,8 +11,7 @@ from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 from backpack_proto.rest.pacing import (
     HISTORICAL,
-    MAX_PAUSE_US,
-    PAUSE_US,
+    PAUSE,
     STANDARD,
     Budget,
     Cancel,
@@ -159,11 +158,11 @@ def test_a_refusal_stops_everything() -> None:
     assert pacer.handle(Refused(), at(START_US)) == []
     assert [pacer.deadline] == [None]
     assert pacer.handle(Enqueue(request_id=1, urgent=True), at(START_US + 1)) == []
-    assert pacer.deadline == START_US + PAUSE_US
-    assert pacer.state(at(START_US + 1)).paused_until_us == START_US + PAUSE_US
-    assert pacer.handle(TimerFired(), at(START_US + PAUSE_US - 1)) == []
-    assert pacer.handle(TimerFired(), at(START_US + PAUSE_US)) == [Granted(1)]
-    assert pacer.state(at(START_US + PAUSE_US)).paused_until_us is None
+    assert pacer.deadline == START_US + PAUSE.base_us
+    assert pacer.state(at(START_US + 1)).paused_until_us == START_US + PAUSE.base_us
+    assert pacer.handle(TimerFired(), at(START_US + PAUSE.base_us - 1)) == []
+    assert pacer.handle(TimerFired(), at(START_US + PAUSE.base_us)) == [Granted(1)]
+    assert pacer.state(at(START_US + PAUSE.base_us)).paused_until_us is None
 
 
 def pause_after(pacer: Pacer, refused: Refused, mono_us: int) -> int:
@@ -181,18 +180,18 @@ def test_refusals_in_a_row_double_the_pause_until_one_succeeds() -> None:
         pauses.append(pause_after(pacer, Refused(), now))
         now += pauses[-1]
     assert pauses == [SECOND_US * seconds for seconds in (1, 2, 4, 8, 16, 30, 30)]
-    assert pauses[-1] == MAX_PAUSE_US
+    assert pauses[-1] == PAUSE.cap_us
     pacer.handle(Succeeded(), at(now))
-    assert pause_after(pacer, Refused(), now) == PAUSE_US
+    assert pause_after(pacer, Refused(), now) == PAUSE.base_us
 
 
 def test_during_a_pause_nothing_that_is_heard_counts_as_news() -> None:
     pacer = Pacer()
-    assert pause_after(pacer, Refused(), START_US) == PAUSE_US
+    assert pause_after(pacer, Refused(), START_US) == PAUSE.base_us
     for _ in range(20):
-        assert pause_after(pacer, Refused(), START_US + 1) == PAUSE_US - 1
+        assert pause_after(pacer, Refused(), START_US + 1) == PAUSE.base_us - 1
     pacer.handle(Succeeded(), at(START_US + 2))
-    assert pause_after(pacer, Refused(), START_US + PAUSE_US) == 2 * PAUSE_US
+    assert pause_after(pacer, Refused(), START_US + PAUSE.base_us) == 2 * PAUSE.base_us
 
 
 def test_the_exchanges_own_wish_counts_if_it_is_longer() -> None:
@@ -201,7 +200,7 @@ def test_the_exchanges_own_wish_counts_if_it_is_longer() -> None:
     assert pause_after(pacer, Refused(retry_after_us=90 * SECOND_US), START_US) == 90 * SECOND_US
     now = START_US + 90 * SECOND_US
     assert pause_after(pacer, Refused(retry_after_us=1), now) == 2 * SECOND_US
-    assert pause_after(Pacer(), Refused(retry_after_us=-5), now) == PAUSE_US
+    assert pause_after(Pacer(), Refused(retry_after_us=-5), now) == PAUSE.base_us
 
 
 def test_an_early_timer_changes_nothing() -> None:
