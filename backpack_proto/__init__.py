@@ -95,8 +95,9 @@ from .rest.markets import Market, Markets
 from .rest.pacing import PacerState
 from .rest.results.market_data import Page
 from .session import Session
+from .streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel
 from .streams.frames import Drop, FrameDropped
-from .streams.names import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, Stream, parse_channel, parse_stream, streams_for
+from .streams.names import Stream, parse_channel, parse_stream, streams_for
 from .streams.payloads import (
     BalanceUpdate,
     BookTicker,

@@ -17,7 +17,7 @@ import msgspec
 
 from .errors import RemoteProtocolError
 
-__all__ = ["DECIMAL_DIGITS", "UnixMs", "decode", "sane", "unix_ms"]
+__all__ = ["DECIMAL_DIGITS", "UnixMs", "decode_json", "sane", "unix_ms"]
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ else:
         """
 
 
-def decode(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
+def decode_json(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
     """Read JSON as `type_`; numbers may come as strings, unknown members are passed over.
 
     `type_` is anything that msgspec can decode; `what` names the document in errors.

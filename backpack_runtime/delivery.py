@@ -15,22 +15,12 @@ import msgspec
 from msgspec import Struct
 
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced
-from backpack_proto.streams.payloads import (
-    BookTicker,
-    Depth,
-    Event,
-    ExternalTicker,
-    Kline,
-    Liquidation,
-    MarkPrice,
-    OpenInterest,
-    Ticker,
-    Trade,
-)
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.payloads import Event
 
 __all__ = ["Delivery", "DeliverySnapshot", "SlowConsumer"]
 
-_MARKET_DATA = (BookTicker, Depth, ExternalTicker, Kline, Liquidation, MarkPrice, OpenInterest, Ticker, Trade)
+_MARKET_DATA = tuple(payload for channel in Channel if channel.traits.droppable for payload in channel.traits.payloads)
 
 
 class SlowConsumer(StrEnum):

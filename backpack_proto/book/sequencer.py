@@ -36,6 +36,7 @@ from .verification import SnapshotCheck, TopCheck, Verdict
 __all__ = [
     "BookSequencer",
     "FetchSnapshot",
+    "FrameLost",
     "SnapshotArrived",
     "SnapshotFailed",
     "StreamEnded",
@@ -59,6 +60,8 @@ BACKWARDS_US = 1_000_000
 """An old update id with an engine time this much later is no duplicate: the ids have started over."""
 FIRST_AUDIT_US = 10_000_000
 AUDIT_US = 60_000_000
+SUSPICION_US = 5_000_000
+"""How often, at most, frames that name no stream have the book checked."""
 BUFFERED_FRAMES = 20_000
 
 
@@ -106,8 +109,15 @@ class TopMatched(Struct, frozen=True, gc=False, kw_only=True):
     stream: str
 
 
+class FrameLost(Struct, frozen=True, gc=False):
+    """A frame came that cannot be read, and that may have been a change of this book."""
+
+    named: bool
+    """It named this stream; otherwise it may have been of any."""
+
+
 SequencerInput: TypeAlias = (
-    StreamRequested | StreamEnded | Depth | BookTicker | SnapshotArrived | SnapshotFailed | Verify | TimerFired
+    StreamRequested | StreamEnded | Depth | BookTicker | SnapshotArrived | SnapshotFailed | FrameLost | Verify | TimerFired
 )
 SequencerOutput: TypeAlias = Event | FetchSnapshot | TopMatched
 
@@ -126,7 +136,7 @@ TRANSITIONS = Transitions(
     [
         *((state, StreamRequested, S.SYNCING) for state in SyncState),
         *((state, StreamEnded, S.IDLE) for state in SyncState),
-        *((state, given, state) for state in SyncState for given in (Depth, BookTicker, Verify, TimerFired)),
+        *((state, given, state) for state in SyncState for given in (Depth, BookTicker, FrameLost, Verify, TimerFired)),
         *((state, given, state) for state in SyncState for given in (SnapshotArrived, SnapshotFailed)),
         (S.SYNCING, SnapshotArrived, S.SETTLING),
         (S.SYNCING, SnapshotArrived, S.LIVE),
@@ -168,6 +178,8 @@ class BookSequencer:
         """What the stream has shown already: an older snapshot would leave a hole."""
         self._may_straddle = False
         self._live_since_us = 0
+        self._suspected_us: int | None = None
+        """When a frame that named no stream last had the book checked."""
         self._tops = TopCheck()
         self._check: SnapshotCheck | None = None
 
@@ -204,6 +216,8 @@ class BookSequencer:
                 self._forget()
                 self.state = TRANSITIONS.step(self.state, given, SyncState.IDLE)
                 return outputs
+            case FrameLost(named):
+                return self._suspect(now, named=named)
             case _:  # Verify: the table knows no other input
                 return self._start_check(now)
 
@@ -411,6 +425,16 @@ class BookSequencer:
         elif self._check.snapshot is not None:
             return []
         return [self._fetch(now)]
+
+    def _suspect(self, now: Now, *, named: bool) -> Sequence[SequencerOutput]:
+        """Check a live book: in a quiet market no next frame would show the gap."""
+        if self.state is not SyncState.LIVE:
+            return []
+        if not named:
+            if self._suspected_us is not None and now.mono_us < self._suspected_us + SUSPICION_US:
+                return []
+            self._suspected_us = now.mono_us
+        return self._start_check(now)
 
     def _with_check_snapshot(
         self, check: SnapshotCheck, snapshot: Book, given: SnapshotArrived, now: Now

@@ -16,7 +16,7 @@ from typing import Final, cast
 from msgspec import Struct
 
 from backpack_proto.auth.signing import Signer, json_body, query_string
-from backpack_proto.decoding import decode
+from backpack_proto.decoding import decode_json
 from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
 from backpack_proto.http import Headers, HttpRequest, Parameter
 from backpack_proto.inputs import Arguments
@@ -117,7 +117,7 @@ def parse_response(
     if endpoint.result is None or (status in (202, 204) and not body.strip()):
         return None
     try:
-        answer = decode(body, endpoint.result, endpoint.name) if endpoint.read is None else endpoint.read(body, checked)
+        answer = decode_json(body, endpoint.result, endpoint.name) if endpoint.read is None else endpoint.read(body, checked)
     except RemoteProtocolError as error:
         if endpoint.idempotent:
             raise
@@ -192,7 +192,7 @@ def _refusal(endpoint: Endpoint, status: int, body: bytes, retry_after_us: int |
         message = redirect_refused(next((value for name, value in headers if name.casefold() == "location"), ""))
         return ApiError(status=status, code="", message=message, endpoint=endpoint.route)
     try:
-        error = decode(body, _ErrorBody, "error")
+        error = decode_json(body, _ErrorBody, "error")
     except RemoteProtocolError:
         code, message = "", body[: 4 * _EXCERPT].decode(errors="replace").strip()[:_EXCERPT]
     else:

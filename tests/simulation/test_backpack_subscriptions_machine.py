@@ -20,8 +20,9 @@ from backpack_proto.connection.subscriptions import (
 from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now
 from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
+from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import ErrorFrame
-from backpack_proto.streams.names import Channel, parse_stream
+from backpack_proto.streams.names import parse_stream
 from backpack_proto.testing.laws import FakeClock
 
 SECOND = 1_000_000

@@ -39,7 +39,7 @@ from backpack_proto.outputs import (
     StreamsRefused,
 )
 from backpack_proto.session import SNAPSHOT_LIMIT
-from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode
+from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
 from backpack_proto.streams.payloads import Depth, Event, Kline, Level
 from backpack_runtime.cryptofeed.native.deliveries import Deliveries
 
@@ -93,7 +93,7 @@ class Setting:
     async def give_recorded(self, kind: str, stream: str = "") -> dict[str, Any]:
         """Give the first recorded payload of a kind; returns it as it came."""
         data = next(line for line in FRAMES if f'"e":"{kind}"'.encode() in line and f'"stream":"{stream}'.encode() in line)
-        frame = decode(data)
+        frame = decode_frame(data)
         assert isinstance(frame, Frame)
         assert frame.payload is not None
         await self.give(frame.payload, data=data)
@@ -159,7 +159,7 @@ async def test_candles_that_are_not_closed_can_be_left_out() -> None:
     await setting.give_recorded("kline", "kline.1m")
     assert setting.calls == []
     assert setting.deliveries.tallies.candle_updates == 1
-    frame = decode(next(line for line in FRAMES if b'"kline.1m.' in line))
+    frame = decode_frame(next(line for line in FRAMES if b'"kline.1m.' in line))
     assert isinstance(frame, Frame)
     assert isinstance(frame.payload, Kline)
     await setting.give(msgspec.structs.replace(frame.payload, closed=True))
@@ -169,7 +169,7 @@ async def test_candles_that_are_not_closed_can_be_left_out() -> None:
 async def test_a_candle_that_cannot_be_read_is_counted_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
     setting = Setting()
     setting.want("candles")
-    frame = decode(next(line for line in FRAMES if b'"kline.1m.' in line))
+    frame = decode_frame(next(line for line in FRAMES if b'"kline.1m.' in line))
     assert isinstance(frame, Frame)
     assert isinstance(frame.payload, Kline)
     for _ in range(50):

@@ -25,7 +25,7 @@ from backpack_proto.exchange import (
     SocketOpened,
 )
 from backpack_proto.inputs import TimerFired
-from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.streams.channels import KLINE_INTERVALS
 from backpack_proto.streams.payloads import BookTicker, Depth, Identifier, Kline, Payload, Ticker, Trade
 from backpack_proto.testing.laws import FakeClock
 

@@ -5,15 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backpack_proto.errors import InvalidStream
-from backpack_proto.streams.names import (
-    DEPTH_WINDOWS_MS,
-    KLINE_INTERVALS,
-    Channel,
-    Stream,
-    parse_channel,
-    parse_stream,
-    streams_for,
-)
+from backpack_proto.streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel
+from backpack_proto.streams.names import Stream, parse_channel, parse_stream, streams_for
 
 SYMBOLS = ("SOL_USDC", "AAPL.US_USDC_PERP", "0G_USDC_PERP", "2Z_USDC_PERP", "kPEPE_USDC_PERP", "FDVEXTD1B_USDC_PREDICTION")
 PRIVATE = ("account.orderUpdate", "account.positionUpdate", "account.rfqUpdate")

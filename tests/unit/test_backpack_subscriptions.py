@@ -21,8 +21,8 @@ from backpack_proto.errors import InvalidStream, LocalProtocolError, RemoteProto
 from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now
 from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
+from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import ErrorFrame
-from backpack_proto.streams.names import Channel
 from backpack_proto.testing.laws import FakeClock, check_machine, freeze
 
 SECOND = 1_000_000

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import decode, unix_ms
+from backpack_proto.decoding import decode_json, unix_ms
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.markets import Market, Markets, parse_markets
 from backpack_proto.rest.results.market_data import (
@@ -38,7 +38,7 @@ from backpack_proto.rest.results.reference import (
     VaultHistoryRow,
     Wallet,
 )
-from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.streams.channels import KLINE_INTERVALS
 from backpack_proto.streams.payloads import Level
 
 from .parameters import ANY_SYMBOL, MARKET_TYPE, OFFSET, PAGE_LIMIT, SUBACCOUNT, SYMBOL, flag, limit, text, uint, word
@@ -70,7 +70,7 @@ class _KlineBody(Struct, frozen=True, gc=False, kw_only=True):
 
 
 def _read_depth(body: bytes, parameters: Checked) -> DepthSnapshot:
-    depth = decode(body, _DepthBody, "depth")
+    depth = decode_json(body, _DepthBody, "depth")
     limit = parameters.get("limit")
     # The wire has bids ascending, the best one last; sorting makes do with any order.
     return DepthSnapshot(
@@ -96,7 +96,7 @@ def _read_klines(body: bytes, _: Checked) -> tuple[KlineRow, ...]:
             quote_volume=row.quote_volume,
             trade_count=row.trades,
         )
-        for row in decode(body, list[_KlineBody], "klines")
+        for row in decode_json(body, list[_KlineBody], "klines")
     )
 
 
