@@ -99,8 +99,10 @@ class Channel(StrEnum):
 
     traits: Traits
 
-    def __new__(cls, name: str, traits: Traits) -> Self:
-        """Make a member that is its name and knows its row."""
+    def __new__(cls, name: str, traits: Traits | None = None) -> Self:
+        """Make a member that is its name and knows its row; the name alone finds a member that exists."""
+        if traits is None:
+            raise TypeError(f"channel {name!r} has no traits")
         channel = str.__new__(cls, name)
         channel._value_ = name
         channel.traits = traits

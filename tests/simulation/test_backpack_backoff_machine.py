@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.connection.connection import Connection, ConnectionInput, GiveUp, Heard
+from backpack_proto.connection.connection import Connection, ConnectionInput
+from backpack_proto.connection.signals import DataHeard, GiveUp
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
 from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket
 from backpack_proto.testing.laws import FakeClock
@@ -122,11 +123,11 @@ class BackoffMachine(RuleBasedStateMachine):
         if not self.proven and self.clock.mono_us - self.opened_us >= PROBATION_US:
             assert self.connection.on_probation
             self.proven, self.attempts = True, 0
-        self.give(Heard())
+        self.give(DataHeard())
 
     @precondition(lambda self: self.socket in (Socket.OPEN, Socket.CLOSING))
     @rule(noticed=st.booleans())
-    def link_ends(self, *, noticed: bool) -> None:
+    def connection_ends(self, *, noticed: bool) -> None:
         if noticed:
             self.socket = Socket.NONE
             self.give(Disconnected(1006, ""))

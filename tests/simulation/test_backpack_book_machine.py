@@ -439,7 +439,7 @@ class BookMachine(RuleBasedStateMachine):
         self.give(StreamRequested())
 
     @rule(down_us=st.sampled_from([0, SECOND, 20 * SECOND]), delay_us=DELAYS_US, again=st.booleans())
-    def lose_link(self, down_us: int, delay_us: int, *, again: bool) -> None:
+    def lose_connection(self, down_us: int, delay_us: int, *, again: bool) -> None:
         """Or only ask for the same stream again, which changes nothing for the exchange."""
         if again:
             self.excused_us.append(self.clock.mono_us)

@@ -8,15 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.connection.subscriptions import (
-    FIRST_DATA_TIMEOUT_US,
-    DataSeen,
-    LinkLost,
-    Requested,
-    StreamState,
-    Subscriptions,
-    SubscriptionsInput,
-)
+from backpack_proto.connection.signals import ConnectionLost, DataSeen, Released, Requested
+from backpack_proto.connection.subscriptions import StreamState, Subscriptions, SubscriptionsInput
 from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now
 from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
@@ -75,6 +68,10 @@ class SubscriptionsMachine(RuleBasedStateMachine):
                     order = [*self.subscriptions.wanted]
                     assert [*streams] == [name for name in order if name in set(streams)]
                     requested = []
+                case Released(streams):
+                    assert isinstance(given, Unsubscribe)
+                    assert out is outputs[-1]
+                    assert set(streams) <= set(given.streams)
                 case StreamLive(stream=name):
                     assert isinstance(given, DataSeen)
                     assert name == given.stream
@@ -130,7 +127,7 @@ class SubscriptionsMachine(RuleBasedStateMachine):
     def limit_us(self, name: str) -> float:
         if name in self.live:
             return CANARY_SILENCE_US if is_canary(name) else float("inf")
-        return FIRST_DATA_TIMEOUT_US.get(parse_stream(name).channel, float("inf"))
+        return parse_stream(name).channel.traits.first_data_us or float("inf")
 
     def suspects_of(self, code: int) -> set[str]:
         now_us = self.clock.mono_us
@@ -167,11 +164,11 @@ class SubscriptionsMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.connected)
     @rule(reconnects=st.booleans(), after_us=st.integers(0, 100 * SECOND))
-    def link_ends(self, after_us: int, *, reconnects: bool) -> None:
+    def connection_ends(self, after_us: int, *, reconnects: bool) -> None:
         self.connected = False
         for name in [*self.on_the_wire]:
             self.forget(name)
-        self.give(LinkLost())
+        self.give(ConnectionLost())
         self.wait(after_us)
         if reconnects:
             self.connect()

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import strategies as st
 
 from backpack_proto.backoff import Backoff
-from backpack_proto.connection.connection import TRANSITIONS, Connection, ConnectionInput, ConnectionState, GiveUp, Heard
+from backpack_proto.connection.connection import TRANSITIONS, Connection, ConnectionInput, ConnectionState
+from backpack_proto.connection.signals import DataHeard, GiveUp
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
 from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket, Output
@@ -23,7 +24,7 @@ ONE_OF_EACH: list[ConnectionInput] = [
     ConnectFailed("refused"),
     Disconnected(1006, "reset"),
     GiveUp("silent"),
-    Heard(),
+    DataHeard(),
 ]
 INPUTS = st.sampled_from(ONE_OF_EACH)
 
@@ -247,7 +248,7 @@ def flap(driven: Driven, *, heard_after_us: int | None) -> tuple[list[Output], i
     """From CONNECTING: open, perhaps hear something, break; gives the outputs of opening and the ceiling behind the break."""
     up = driven.give(Connected())
     if heard_after_us is not None:
-        driven.give(Heard(), heard_after_us)
+        driven.give(DataHeard(), heard_after_us)
     driven.give(Disconnected(1006, ""))
     ceiling = driven.wait_us()
     driven.fire()
@@ -287,9 +288,9 @@ def test_probation_ends_with_proof_and_begins_with_each_connection() -> None:
     assert not driven.on_probation()
     driven.give(Connected())
     assert driven.on_probation()
-    driven.give(Heard(), 9 * SECOND)
+    driven.give(DataHeard(), 9 * SECOND)
     assert driven.on_probation()
-    assert driven.give(Heard(), 1 * SECOND) == []
+    assert driven.give(DataHeard(), 1 * SECOND) == []
     assert not driven.on_probation()
     driven.give(Disconnected(1006, ""))
     assert not driven.on_probation()
@@ -303,7 +304,7 @@ def test_close_drains_and_waits_for_the_exchange() -> None:
     assert driven.give(Close()) == [CloseSocket(1000, "")]
     assert not driven.is_open()
     assert driven.wait_us() == 5 * SECOND
-    assert driven.give(Heard()) == []
+    assert driven.give(DataHeard()) == []
     assert driven.give(Disconnected(1000, "")) == [Closed()]
     assert driven.wait_us() is None
 
@@ -435,7 +436,7 @@ def test_a_connection_that_somebody_else_made_proves_itself_as_any_other(heard_a
     driven.give(ConnectFailed(""))
     driven.give(ConnectFailed(""))
     driven.give(Connected())
-    driven.give(Heard(), after_us=heard_after_us)
+    driven.give(DataHeard(), after_us=heard_after_us)
     assert driven.give(Disconnected(1006, "")) == [ConnectionDown(reason="", code=1006, retry_us=again_us)]
 
 
@@ -467,6 +468,6 @@ def test_all_durations_can_be_chosen() -> None:
     assert deadline_after(ConnectFailed("")) == 3 + 5
     connection.handle(TimerFired(), clock.advance(5))
     connection.handle(Connected(), clock.now)
-    connection.handle(Heard(), clock.advance(11))
+    connection.handle(DataHeard(), clock.advance(11))
     assert not connection.on_probation
     assert deadline_after(Close()) == 19 + 13
