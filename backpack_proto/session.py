@@ -137,6 +137,8 @@ class Session:
         self._sequencers: dict[str, BookSequencer] = {}
         self._by_symbol: dict[str, list[BookSequencer]] = {}
         self._book_timers: Timers[str] = Timers()
+        self._unwatched: tuple[str, ...] = ()
+        """What the input that is being handled has released."""
 
     @property
     def deadline(self) -> int | None:
@@ -201,6 +203,10 @@ class Session:
         for output in outputs:
             if type(output) in COUNTED_EVENTS and isinstance(output, Event):
                 self._metrics.handle(output, now)
+        if self._unwatched:
+            # Behind the events: the end of a book that is not wanted any more is no reason against health.
+            self._metrics.handle(Unwatched(self._unwatched), now)
+            self._unwatched = ()
         return outputs
 
     def _pass_on(self, outputs: Iterable[object], now: Now) -> list[Output]:
@@ -388,7 +394,7 @@ class Session:
                 outputs += self._sequence(sequencer, StreamEnded("unsubscribed"), now)
                 self._by_symbol[sequencer.symbol].remove(sequencer)
                 self._book_timers.set(stream, None)
-        self._metrics.handle(Unwatched(given.streams), now)
+        self._unwatched = given.streams
         return outputs
 
     def _streams_refused(self, given: StreamsRefused, now: Now) -> list[Output]:

@@ -9,8 +9,10 @@ import pytest
 
 from backpack_proto.book.sequencer import (
     BUFFERED_FRAMES,
+    SUSPICION_US,
     BookSequencer,
     FetchSnapshot,
+    FrameLost,
     SequencerInput,
     SequencerOutput,
     SnapshotArrived,
@@ -160,7 +162,16 @@ def live(last: int = 10, *, audit: bool = True, limit: int = 1000) -> Bench:
 
 @pytest.mark.parametrize(
     "given",
-    [delta(1), ticker(1), snapshot(0, 1), snapshot(1, 1), SnapshotFailed(attempt=1, reason="x"), Verify(STREAM), TimerFired()],
+    [
+        delta(1),
+        ticker(1),
+        snapshot(0, 1),
+        snapshot(1, 1),
+        SnapshotFailed(attempt=1, reason="x"),
+        FrameLost(named=True),
+        Verify(STREAM),
+        TimerFired(),
+    ],
 )
 def test_an_idle_stream_wants_nothing(given: SequencerInput) -> None:
     bench = Bench()
@@ -1081,12 +1092,29 @@ def test_one_check_at_a_time() -> None:
     assert bench.give(Verify(STREAM)) == [fetch(3, urgent=False)]
 
 
+def test_a_lost_frame_that_named_the_stream_has_the_book_checked_every_time() -> None:
+    bench = live(10)
+    for attempt in (2, 3):
+        assert bench.give(FrameLost(named=True)) == [fetch(attempt, urgent=False)]
+        assert bench.give(snapshot(attempt, 10)) == [verified(10, "snapshot")]
+
+
+def test_a_lost_frame_of_no_known_stream_has_the_book_checked_now_and_then() -> None:
+    bench = live(10)
+    assert bench.give(FrameLost(named=False)) == [fetch(2, urgent=False)]
+    assert bench.give(snapshot(2, 10)) == [verified(10, "snapshot")]
+    bench.clock.advance(SUSPICION_US - 1)
+    assert bench.give(*[FrameLost(named=False)] * 50) == []
+    bench.clock.advance(1)
+    assert bench.give(FrameLost(named=False)) == [fetch(3, urgent=False)]
+
+
 def test_a_book_that_is_not_live_is_not_checked() -> None:
     bench = Bench()
     bench.give(StreamRequested())
-    assert bench.give(Verify(STREAM)) == []
+    assert bench.give(Verify(STREAM), FrameLost(named=True), FrameLost(named=False)) == []
     bench.give(snapshot(1, 5))
-    assert bench.give(Verify(STREAM)) == []
+    assert bench.give(Verify(STREAM), FrameLost(named=True), FrameLost(named=False)) == []
 
 
 def test_every_check_that_finds_no_difference_is_told() -> None:
