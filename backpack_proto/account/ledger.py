@@ -3,7 +3,7 @@
 Theory of operation. The private streams tell changes and, but for positions, never a beginning (docs/protocol.md 4.10 to 4.12). So
 whenever they are requested the ledger is SYNCING: updates are kept while open orders, positions, balances and the fills since the
 last known one are read by REST, in that order, for what a later reading tells must not be older than what an earlier one did.
-Nothing is read before SETTLE_US have passed, for a subscription is never acknowledged. The readings are merged, the kept
+Nothing is read before IN_FORCE_US have passed, for a subscription is never acknowledged. The readings are merged, the kept
 updates are applied on top, and the ledger is LIVE.
 
 Why the result is right: fills are a set by trade id, executed quantities and ends of orders only ever grow, and balances and positions
@@ -27,6 +27,7 @@ from backpack_proto.backoff import Backoff
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, Transitions
+from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderFill, OrderUpdate, PositionUpdate
 
 from .readings import (
@@ -61,8 +62,6 @@ from .values import (
 
 __all__ = ["Account", "AccountInput", "AccountOutput", "AccountState"]
 
-SETTLE_US = 1_000_000
-"""How long after its request a subscription is taken to be in force."""
 RETRY = Backoff(base_us=1_000_000, cap_us=30_000_000)
 """When the account is read again after a reading that failed."""
 AUDIT_US = 60_000_000
@@ -208,7 +207,7 @@ class Account:
         self._requested_ms = exchange_ms
         self._kept.clear()
         self._failures = 0
-        self._enter(AccountState.SETTLING, given, now.mono_us + SETTLE_US)
+        self._enter(AccountState.SETTLING, given, now.mono_us + IN_FORCE_US)
         return outputs
 
     def _stale(self, reason: str) -> list[AccountOutput]:

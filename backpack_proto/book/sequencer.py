@@ -7,7 +7,7 @@ in order.
 
 No frame yet says nothing about the subscription: it is never acknowledged, so a change may have fallen between the snapshot and
 the subscription's start. Such a snapshot is held, SETTLING, until the first frame joins on to it, or until one that was asked
-for after SETTLE_US stands unopposed. LIVE, each frame must begin where the last one ended; anything else costs a new snapshot of
+for after IN_FORCE_US stands unopposed. LIVE, each frame must begin where the last one ended; anything else costs a new snapshot of
 this one stream, while the old book stays readable, marked stale.
 
 LIVE, the book is compared with bookTicker at every id that both have, and now and then with a fresh snapshot; a difference is
@@ -28,6 +28,7 @@ from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.machine import Now, Transitions
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
+from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.payloads import BookTicker, Depth, Event, Level
 
 from .levels import Book
@@ -44,8 +45,6 @@ __all__ = [
     "TopMatched",
 ]
 
-SETTLE_US = 1_000_000
-"""How long after its request a subscription is taken to be in force, should no frame prove it."""
 ANSWER_US = 15_000_000
 """How long a snapshot may take, waiting for the request budget included."""
 RETRY = Backoff(base_us=1_000_000, cap_us=30_000_000)
@@ -299,11 +298,11 @@ class BookSequencer:
         if held is not None and snapshot.last < held.last and snapshot.engine_us - held.engine_us <= BACKWARDS_US:
             reason = f"the snapshot is too old: it ends at {snapshot.last}, the one before it at {held.last}"
             return self._without_snapshot(reason, now, backoff=TOO_OLD_RETRY)
-        if self._heard or asked_us >= self._requested_us + SETTLE_US:
+        if self._heard or asked_us >= self._requested_us + IN_FORCE_US:
             return self._join(snapshot, given, now)
         self._held = snapshot
         self.state = TRANSITIONS.step(self.state, given, SyncState.SETTLING)
-        self._timer_us = self._requested_us + SETTLE_US
+        self._timer_us = self._requested_us + IN_FORCE_US
         return [self._fetch(now)] if self._timer_us <= now.mono_us else []
 
     def _join(self, snapshot: Book, given: SnapshotArrived | Depth, now: Now) -> Sequence[SequencerOutput]:

@@ -48,7 +48,7 @@ from .payloads import (
     TriggerPlaced,
 )
 
-__all__ = ["CHANNEL_OF", "DEPTH_WINDOWS_MS", "KLINE_INTERVALS", "Channel", "SymbolRule", "Traits"]
+__all__ = ["CHANNEL_OF", "DEPTH_WINDOWS_MS", "IN_FORCE_US", "KLINE_INTERVALS", "Channel", "SymbolRule", "Traits"]
 
 KLINE_INTERVALS: Final = (
     *("1s", "1m", "3m", "5m", "15m", "30m"),
@@ -59,6 +59,10 @@ KLINE_INTERVALS: Final = (
 
 DEPTH_WINDOWS_MS: Final = (200, 600, 1000)
 """Aggregation windows of `depth`; without a window every book event is a frame of its own."""
+
+
+IN_FORCE_US: Final = 1_000_000
+"""How long after its request a subscription is taken to be in force: it is never acknowledged (docs/protocol.md 3.2)."""
 
 
 class SymbolRule(Enum):

@@ -68,12 +68,12 @@ class Panel:
 
 
 class Board:
-    """All markets of the view, in the order in which they were asked for, and the link that they hang on."""
+    """All markets of the view, in the order in which they were asked for, and the connection that they hang on."""
 
     def __init__(self, panels: Iterable[Panel]) -> None:
         self.panels = {panel.symbol: panel for panel in panels}
-        self.link: str | None = "connecting"
-        """Why the link is not up; None when it is."""
+        self.connection_fault: str | None = "connecting"
+        """Why there is no connection; None when there is one."""
         self.notice = ""
         """The last line of the log."""
 
@@ -81,9 +81,9 @@ class Board:
         """Keep what the event says; most say nothing that the counters and the books do not."""
         match event:
             case ConnectionUp():
-                self.link = None
+                self.connection_fault = None
             case ConnectionDown(reason=reason):
-                self.link = reason
+                self.connection_fault = reason
             case _:
                 panel = self.panels.get(getattr(event, "symbol", None) or "")
                 if panel is not None:
