@@ -101,6 +101,8 @@ from .streams.frames import Drop, FrameDropped
 from .streams.names import Stream, parse_channel, parse_stream, streams_for
 from .streams.payloads import *  # noqa: F403 - all of them are public, and a new one must not be forgotten
 
+__version__ = "0.1.0"
+
 __all__ = [
     "DEPTH_WINDOWS_MS",
     "ENDPOINTS",

@@ -38,6 +38,7 @@ __all__ = [
     "MetricsSnapshot",
     "Status",
     "StreamMetrics",
+    "StreamsRequested",
     "TopVerified",
     "Unwatched",
 ]
@@ -75,6 +76,12 @@ class BookAwaited(Struct, frozen=True, gc=False):
     stream: str
 
 
+class StreamsRequested(Struct, frozen=True, gc=False):
+    """Streams were requested, perhaps not for the first time: that they had been refused is past."""
+
+    streams: tuple[str, ...]
+
+
 class TopVerified(Struct, frozen=True, gc=False):
     """A book agreed with its bookTicker once more."""
 
@@ -87,7 +94,7 @@ class Unwatched(Struct, frozen=True, gc=False):
     streams: tuple[str, ...]
 
 
-Counted = Frame | Event | Given | BookAwaited | TopVerified | Unwatched
+Counted = Frame | Event | Given | BookAwaited | StreamsRequested | TopVerified | Unwatched
 
 
 class Status(StrEnum):
@@ -174,6 +181,9 @@ class Metrics:
             self._stale_books[given.stream] = "its snapshot is awaited"
         elif isinstance(given, TopVerified):
             self._counters["book_verifications"] += 1
+        elif isinstance(given, StreamsRequested):
+            for stream in given.streams:
+                self._refused.pop(stream, None)
         elif isinstance(given, Unwatched):
             for stream in given.streams:
                 self._stale_books.pop(stream, None)

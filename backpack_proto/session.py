@@ -32,7 +32,7 @@ from .book.sequencer import (
 )
 from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState
 from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heartbeat
-from .connection.signals import ConnectionLost, DataHeard, DataSeen, GiveUp, Released, Requested
+from .connection.signals import ConnectionLost, DataHeard, DataSeen, GiveUp, Released, Requested, SignAgain
 from .connection.subscriptions import ACCOUNT_STREAMS, Subscriptions
 from .errors import BackpackError, LocalProtocolError
 from .inputs import (
@@ -58,7 +58,7 @@ from .inputs import (
     Verify,
 )
 from .machine import Now, Timers, earliest
-from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, TopVerified, Unwatched
+from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
 from .outputs import BookChanged, CallAnswered, CallFailed, ConnectionDown, Event, Output, StreamsRefused
 from .rest.codec import DepthSnapshot
 from .rest.pacing import PacerState
@@ -72,6 +72,9 @@ __all__ = ["Session"]
 
 SNAPSHOT_LIMIT = 1000
 """Levels a side that are asked for, always explicitly, for the sources disagree on the default (docs/protocol.md 5.1)."""
+WRONG_CLOCK_US = 500_000
+"""A signature that was this far off, as it turns out, may have been refused for that."""
+
 _ACCOUNT_STREAMS = frozenset(ACCOUNT_STREAMS)
 
 
@@ -132,6 +135,11 @@ class Session:
         self._awaited = self._subscriptions.awaited
         self._heard_us = -1
         self._requests = Requests(signer)
+        self._signed_us = 0
+        """When the monotonic clock stood at zero, by the exchange's clock as it was known when private streams were signed last."""
+        self._refused = False
+        """It was refused, on this connection."""
+        self._signed_again = False
         self._metrics = Metrics()
         self._account: Account | None = None
         self._sequencers: dict[str, BookSequencer] = {}
@@ -293,7 +301,7 @@ class Session:
     def _to_heartbeat(self, given: ReadingPaused | ReadingResumed, now: Now) -> list[Output]:
         return self._pass_on(self._heartbeat.handle(given, now), now)
 
-    def _to_requests(self, given: Ask | ResponseReceived | RequestFailed, now: Now) -> list[Output]:
+    def _to_requests(self, given: Ask | MeasureTime, now: Now) -> list[Output]:
         return self._pass_on(self._requests.handle(given, now), now)
 
     def _to_connection(self, given: ConnectFailed | Disconnected | GiveUp, now: Now) -> list[Output]:
@@ -303,6 +311,9 @@ class Session:
         return self._pass_on(self._subscriptions.handle(given, now), now)
 
     # Inputs that several machines have to do with.
+
+    def _answered(self, given: ResponseReceived | RequestFailed, now: Now) -> list[Output]:
+        return self._pass_on(self._requests.handle(given, now), now) + self._sign_again(now)
 
     def _timer_fired(self, given: TimerFired, now: Now) -> list[Output]:
         """Only those whose moment has come are told; to the others it would say nothing."""
@@ -318,7 +329,7 @@ class Session:
     def _open(self, given: Open, now: Now) -> list[Output]:
         outputs = self._pass_on(self._connection.handle(given, now), now)
         if self._measure_clock:
-            outputs += self._pass_on(self._requests.handle(MeasureTime(), now), now)
+            outputs += self._to_requests(MeasureTime(), now)
         return outputs
 
     def _close(self, given: Close, now: Now) -> list[Output]:
@@ -348,9 +359,10 @@ class Session:
 
     def _follow_account(self, given: FollowAccount, now: Now) -> list[Output]:
         outputs = self._subscriptions.handle(given, now)
-        self._account = self._account or Account()
+        begins = self._account is None
+        account = self._account = self._account or Account()
         passed = self._pass_on(outputs, now)
-        if self._connection.is_open and self._account.state is AccountState.IDLE:
+        if begins and self._connection.is_open and account.state is AccountState.IDLE:
             # The user had subscribed all of its streams before.
             passed += self._request_account(now)
         return passed
@@ -372,6 +384,7 @@ class Session:
     def _lose_connection(self, reason: str, now: Now) -> list[Output]:
         self._heartbeat.handle(ConnectionLost(), now)
         self._subscriptions.handle(ConnectionLost(), now)
+        self._refused = self._signed_again = False
         outputs: list[Output] = []
         for sequencer in self._sequencers.values():
             outputs += self._sequence(sequencer, StreamEnded(reason), now)
@@ -379,6 +392,7 @@ class Session:
 
     def _requested(self, given: Requested, now: Now) -> list[Output]:
         """Ask for a snapshot as soon as the stream is requested: a quiet market may send nothing for long."""
+        self._metrics.handle(StreamsRequested(given.streams), now)
         outputs: list[Output] = []
         for stream in given.streams:
             if stream in self._sequencers:
@@ -398,9 +412,20 @@ class Session:
         return outputs
 
     def _streams_refused(self, given: StreamsRefused, now: Now) -> list[Output]:
-        if _ACCOUNT_STREAMS.isdisjoint(given.suspects):
-            return [given]
-        return [given, *self._keep_account(AccountEnded(f"the exchange refused it: {given.message}"), now)]
+        outputs: list[Output] = [given]
+        if not _ACCOUNT_STREAMS.isdisjoint(given.suspects):
+            outputs += self._keep_account(AccountEnded(f"the exchange refused it: {given.message}"), now)
+        if given.authentication and self._measure_clock:
+            self._refused = True
+            outputs += self._to_requests(MeasureTime(), now)
+        return outputs
+
+    def _sign_again(self, now: Now) -> list[Output]:
+        """Once on each connection, request again what was refused if it turns out that it was signed by a clock that was wrong."""
+        if not self._refused or self._signed_again or abs(self._exchange_zero_us(now) - self._signed_us) < WRONG_CLOCK_US:
+            return []
+        self._refused, self._signed_again = False, True
+        return self._pass_on(self._subscriptions.handle(SignAgain(), now), now)
 
     def _fetch_snapshot(self, given: FetchSnapshot, now: Now) -> list[Output]:
         ask = Ask(
@@ -446,14 +471,19 @@ class Session:
         return self._pass_on(outputs, now)
 
     def _request_account(self, now: Now) -> list[Output]:
-        return self._keep_account(AccountRequested(self._requests.exchange_unix_us(now)), now)
+        return self._keep_account(AccountRequested(), now)
 
     def _keep_account(self, given: AccountInput, now: Now) -> list[Output]:
         return self._pass_on(self._account.handle(given, now), now) if self._account is not None else []
 
+    def _exchange_zero_us(self, now: Now) -> int:
+        """The exchange's time when our monotonic clock stood at zero, as well as it is known."""
+        return self._requests.exchange_unix_us(now) - now.mono_us
+
     def _sign_subscription(self, now: Now) -> tuple[str, str, str, str]:
         if self._signer is None:
             raise AssertionError("without a signer private streams are refused")
+        self._signed_us = self._exchange_zero_us(now)
         return self._signer.subscribe_signature(self._requests.exchange_unix_us(now))
 
     _INPUTS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
@@ -469,8 +499,8 @@ class Session:
         PongReceived: _ping_or_pong_received,
         ReadingPaused: _to_heartbeat,
         ReadingResumed: _to_heartbeat,
-        RequestFailed: _to_requests,
-        ResponseReceived: _to_requests,
+        RequestFailed: _answered,
+        ResponseReceived: _answered,
         Subscribe: _subscribe,
         TimerFired: _timer_fired,
         Unsubscribe: _to_subscriptions,

@@ -9,8 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from backpack_proto import __version__
+
     from .client import BackpackClient
     from .delivery import DeliverySnapshot, SlowConsumer
+    from .extras import MissingExtra
     from .network.proxy import InvalidProxy, Proxy, ProxyError
     from .network.proxy_settings import Proxies, ProxySettings, get_proxy_injector, init_proxy_system
     from .pump import Pump
@@ -22,6 +25,7 @@ __all__ = [
     "BackpackClient",
     "DeliverySnapshot",
     "InvalidProxy",
+    "MissingExtra",
     "MockTransport",
     "Proxies",
     "Proxy",
@@ -31,6 +35,7 @@ __all__ = [
     "Sandbox",
     "SlowConsumer",
     "Transport",
+    "__version__",
     "get_proxy_injector",
     "init_proxy_system",
     "serve_sandbox",
@@ -40,6 +45,7 @@ _HOMES = {
     "BackpackClient": ".client",
     "DeliverySnapshot": ".delivery",
     "InvalidProxy": ".network.proxy",
+    "MissingExtra": ".extras",
     "MockTransport": ".transports.mock",
     "Proxies": ".network.proxy_settings",
     "Proxy": ".network.proxy",
@@ -49,6 +55,7 @@ _HOMES = {
     "Sandbox": ".sandbox",
     "SlowConsumer": ".delivery",
     "Transport": ".transport",
+    "__version__": "backpack_proto",
     "get_proxy_injector": ".network.proxy_settings",
     "init_proxy_system": ".network.proxy_settings",
     "serve_sandbox": ".sandbox",

@@ -15,13 +15,12 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from backpack_proto.account.ledger import Account
-from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.book.levels import Book
 from backpack_proto.connection.connection import CONNECT_TIMEOUT_US
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.errors import BackpackError, LocalProtocolError
-from backpack_proto.exchange import THROWAWAY_SECRET
 from backpack_proto.inputs import Arguments, Call, Close, FollowAccount, Subscribe, Unsubscribe, Verify
 from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed
@@ -39,7 +38,6 @@ from .network.addresses import REST_URL, WS_URL, Addresses, tls_version
 from .network.proxy_settings import Proxies, ProxiesLike, resolve_proxies
 from .pump import Pump
 from .rest_methods import RestMethods
-from .sandbox import serve_sandbox
 from .transport import Transport, system_now
 from .transports import transport_of
 
@@ -195,6 +193,8 @@ class BackpackClient(RestMethods):
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
         addresses = self._addresses
         if addresses is None:
+            from .sandbox import serve_sandbox  # noqa: PLC0415 - only a sandbox needs the simulated exchange
+
             sandbox = await self._stack.enter_async_context(serve_sandbox(seed=self._sandbox_seed))
             addresses = Addresses(sandbox.rest_url, sandbox.ws_url, proxies=self._proxies)
         own = self._transport or self._make_transport(addresses, compression=self._compression)

@@ -35,6 +35,7 @@ from backpack_proto.exchange import (
 from backpack_proto.inputs import PongReceived as PongSeen
 from backpack_proto.inputs import TimerFired
 
+from .extras import MissingExtra
 from .framing import server as wire
 from .network.send_queue import BROKEN, Outgoing
 from .transport import system_now
@@ -205,6 +206,7 @@ async def serve_sandbox(
 
     Raises:
         OSError: the address cannot be had.
+        MissingExtra: TLS needs trustme, which is not installed.
     """
     exchange = Exchange(seed=seed, unix_us=time.time_ns() // 1000, speed=speed)
     with TemporaryDirectory(prefix="backpack-sandbox-") as folder:
@@ -239,7 +241,10 @@ async def serve_sandbox(
 
 
 def _throwaway_tls(host: str, ca_file: Path) -> ssl.SSLContext:
-    import trustme  # noqa: PLC0415 - generates keys with a library that takes a while to import
+    try:
+        import trustme  # noqa: PLC0415 - an extra, which need not be installed
+    except ImportError as missing:
+        raise MissingExtra("a sandbox with TLS", "tls-sandbox", missing) from missing
 
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(ca_file))

@@ -3,8 +3,16 @@
 Theory of operation. The private streams tell changes and, but for positions, never a beginning (docs/protocol.md 4.10 to 4.12). So
 whenever they are requested the ledger is SYNCING: updates are kept while open orders, positions, balances and the fills since the
 last known one are read by REST, in that order, for what a later reading tells must not be older than what an earlier one did.
-Nothing is read before IN_FORCE_US have passed, for a subscription is never acknowledged. The readings are merged, the kept
-updates are applied on top, and the ledger is LIVE.
+But for the beginning (below) nothing is read before IN_FORCE_US have passed, for a subscription is never acknowledged. The readings
+are merged, the kept updates are applied on top, and the ledger is LIVE.
+
+Which fills are told. Our clock has no say: the bounds are times that the exchange itself listed. The ledger's beginning is the
+answer to its first reading, of the newest fills, asked for together with the first subscription: what it lists back to OVERLAP_MS
+before its newest is from before the ledger, as is all that is older still. What the order stream tells is never from before, for
+it tells nothing but what happens; neither is what happened after the first thing that it told. Everything else is told once, by
+whoever knows it first: a stream's fill at once, the others when a round of readings is complete. The cursor, from which fills are
+read, follows the newest fill of each complete round, OVERLAP_MS behind it, and nothing else moves it: a fill of the stream does not
+prove that those before it came.
 
 Why the result is right: fills are a set by trade id, executed quantities and ends of orders only ever grow, and balances and positions
 are absolute. An update that a reading already contained changes nothing or is followed by the one that the reading was ahead by.
@@ -66,14 +74,16 @@ RETRY = Backoff(base_us=1_000_000, cap_us=30_000_000)
 """When the account is read again after a reading that failed."""
 AUDIT_US = 60_000_000
 OVERLAP_MS = 60_000
-"""How far before the last known fill the fills are read again: they may become visible out of order."""
+"""How far before the newest listed fill the fills are read again: they may become visible late, and out of order."""
 GRAIN_MS = 600_000
 """Fills are read from a whole multiple of this on: a little more, so that the same ten minutes give the same request, which is what
 finds the answer in a recording."""
 REMEMBERED_FILLS = 100_000
+"""More only of those that can be listed again: none within the overlap is ever forgotten."""
 REMEMBERED_ORDERS = 20_000
 ANSWER_US = 30_000_000
 """How long one reading may take, waiting for the request budget included."""
+FillKey: TypeAlias = tuple[str, int, str]
 Update: TypeAlias = OrderUpdate | PositionUpdate | BalanceUpdate
 AccountInput: TypeAlias = AccountRequested | AccountEnded | Update | Reading | ReadFailed | TimerFired
 AccountOutput: TypeAlias = Event | ReadAccount
@@ -88,6 +98,7 @@ class AccountState(Enum):
     IDLE = auto()
     """The streams are not there."""
     SETTLING = auto()
+    """The streams are requested; of REST the ledger's beginning is asked for, if it is not known."""
     READING = auto()
     LIVE = auto()
 
@@ -98,7 +109,14 @@ class _Contradiction(Struct, frozen=True, gc=False):
 
 _S = AccountState
 _UPDATES = (OrderUpdate, PositionUpdate, BalanceUpdate)
-_READINGS = (OpenOrdersRead, PositionsRead, BalancesRead, FillsRead, OrderRead)
+_ANSWERS: Mapping[Read, type[Reading]] = {
+    Read.OPEN_ORDERS: OpenOrdersRead,
+    Read.POSITIONS: PositionsRead,
+    Read.BALANCES: BalancesRead,
+    Read.FILLS: FillsRead,
+    Read.ORDER: OrderRead,
+}
+_READINGS = (*_ANSWERS.values(),)
 TRANSITIONS = Transitions(
     [
         *((state, AccountRequested, _S.SETTLING) for state in AccountState),
@@ -121,8 +139,10 @@ class _Readings:
         self.orders: dict[str, Order] = {}
         self.positions: dict[str, Position] = {}
         self.balances: dict[str, Balance] = {}
-        self.fills: dict[tuple[str, int, str], Fill] = {}
+        self.fills: dict[FillKey, Fill] = {}
         self.fills_offset = 0
+        self.newest_ms: int | None = None
+        """Of the first page."""
         self.vanished: list[Order] = []
         self.complete = False
 
@@ -135,19 +155,25 @@ class Account:
         self._orders: dict[str, Order] = {}
         self._positions: dict[str, Position] = {}
         self._balances: dict[str, Balance] = {}
-        self._fills: dict[tuple[str, int, str], None] = {}
+        self._fills: dict[FillKey, int] = {}
+        """Those that were told, and when they were, by the exchange's clock."""
+        self._before: frozenset[FillKey] | None = None
+        """Those from before this ledger that may be listed again; None until its beginning is known."""
+        self._told_from_ms = 0
+        """What REST lists from before this is from before the ledger, or was told and forgotten."""
         self._since_ms: int | None = None
-        """All fills from before are known, or are none of this ledger's."""
-        self._baseline_ms = 0
-        """Fills from before belong to the time before this ledger, and are not told."""
-        self._requested_ms = 0
+        """The cursor; None while the exchange has listed no fill at all."""
+        self._heard_ms: int | None = None
+        """When the first thing happened that the order stream told, by the exchange's clock."""
+        self._settled_us = 0
         self._synced_us = 0
         self._kept: list[Update] = []
         self._readings = _Readings()
         self._touched: set[str] = set()
         """What the streams told of while a check was reading."""
         self._attempt = 0
-        self._awaiting = False
+        self._asked: ReadAccount | None = None
+        """What an answer is waited for."""
         self._timer_us: int | None = None
         self._failures = 0
 
@@ -186,51 +212,57 @@ class Account:
             return self._update(given, now)
         TRANSITIONS.check(self.state, given)
         match given:
-            case AccountRequested(exchange_unix_us):
-                return self._request(given, exchange_unix_us // 1000, now)
+            case AccountRequested():
+                return self._request(given, now)
             case AccountEnded(reason):
                 outputs = self._stale(reason)
                 self._enter(AccountState.IDLE, given, None)
                 return outputs
             case TimerFired():
                 return self._timer_fired(given, now)
-            case ReadFailed(attempt, reason):
-                return self._read_failed(reason, now) if self._expected(attempt) else []
+            case ReadFailed(reason=reason):
+                return self._read_failed(reason, now) if self._expected(given) else []
             case OpenOrdersRead() | PositionsRead() | BalancesRead() | FillsRead() | OrderRead():
-                return self._read(given, now) if self._expected(given.attempt) else []
+                return self._read(given, now) if self._expected(given) else []
         raise TypeError(f"not an input of an account: {type(given).__name__}")
 
-    def _request(self, given: AccountRequested, exchange_ms: int, now: Now) -> list[AccountOutput]:
+    def _request(self, given: AccountRequested, now: Now) -> list[AccountOutput]:
         outputs: list[AccountOutput] = [AccountStale(reason="it is being read")]
-        if self._since_ms is None:
-            self._since_ms = self._baseline_ms = exchange_ms
-        self._requested_ms = exchange_ms
         self._kept.clear()
         self._failures = 0
-        self._enter(AccountState.SETTLING, given, now.mono_us + IN_FORCE_US)
-        return outputs
+        self._settled_us = now.mono_us + IN_FORCE_US
+        self._enter(AccountState.SETTLING, given, self._settled_us)
+        # Pages of the beginning that a lost connection left stay: the earlier it is, the less is taken for being from before.
+        return outputs if self._before is not None else [*outputs, self._ask(now, Read.FILLS)]
 
     def _stale(self, reason: str) -> list[AccountOutput]:
         return [AccountStale(reason=reason)] if self.live else []
 
     def _enter(self, state: AccountState, given: AccountInput | _Contradiction, timer_us: int | None) -> None:
         self.state = TRANSITIONS.step(self.state, given, state)
-        self._awaiting = False
+        self._asked = None
         self._timer_us = timer_us
 
-    def _expected(self, attempt: int) -> bool:
-        """Whether an answer is the one that is waited for; late ones of rounds that were given up are not."""
-        if not self._awaiting or attempt != self._attempt:
+    def _expected(self, given: Reading | ReadFailed) -> bool:
+        """Whether this answers what was asked last; late answers of rounds that were given up do not."""
+        asked = self._asked
+        if asked is None or given.attempt != asked.attempt:
             return False
-        self._awaiting = False
+        if not isinstance(given, (ReadFailed, _ANSWERS[asked.what])):
+            return False
+        if isinstance(given, OrderRead) and given.order is not None and given.order.order_id != asked.order_id:
+            return False
+        self._asked = None
         return True
 
     def _timer_fired(self, given: TimerFired, now: Now) -> Sequence[AccountOutput]:
         if self._timer_us is None or now.mono_us < self._timer_us:
             return []
-        if self._awaiting:
-            self._awaiting = False
+        if self._asked is not None:
+            self._asked = None
             return self._read_failed("no answer in time", now)
+        if self._before is None:
+            return [self._ask(now, Read.FILLS)]
         if self.state is not AccountState.LIVE:
             self._enter(AccountState.READING, given, None)
         elif self._readings.complete:
@@ -245,14 +277,16 @@ class Account:
 
     def _ask(self, now: Now, what: Read, order: Order | None = None) -> ReadAccount:
         self._attempt += 1
-        self._awaiting = True
         self._timer_us = now.mono_us + ANSWER_US
         if what is Read.FILLS:
-            since_ms = ((self._since_ms or 0) - OVERLAP_MS) // GRAIN_MS * GRAIN_MS
-            return ReadAccount(attempt=self._attempt, what=what, since_ms=since_ms, offset=self._readings.fills_offset)
-        if order is not None:
-            return ReadAccount(attempt=self._attempt, what=what, order_id=order.order_id, symbol=order.symbol)
-        return ReadAccount(attempt=self._attempt, what=what)
+            since_ms = None if self._since_ms is None else max(self._since_ms // GRAIN_MS * GRAIN_MS, 0)
+            asked = ReadAccount(attempt=self._attempt, what=what, since_ms=since_ms, offset=self._readings.fills_offset)
+        elif order is not None:
+            asked = ReadAccount(attempt=self._attempt, what=what, order_id=order.order_id, symbol=order.symbol)
+        else:
+            asked = ReadAccount(attempt=self._attempt, what=what)
+        self._asked = asked
+        return asked
 
     def _read_failed(self, reason: str, now: Now) -> list[AccountOutput]:
         if self.live:
@@ -267,6 +301,8 @@ class Account:
     def _read(self, given: Reading, now: Now) -> Sequence[AccountOutput]:
         readings = self._readings
         match given:
+            case FillsRead(fills=fills) if self._before is None:
+                return self._read_beginning(fills, now)
             case OpenOrdersRead(orders=orders):
                 readings.orders = {order.order_id: order for order in orders}
                 return [self._ask(now, Read.POSITIONS)]
@@ -294,6 +330,28 @@ class Account:
             return []
         return self._merge(given, now)
 
+    def _read_beginning(self, fills: Sequence[Fill], now: Now) -> Sequence[AccountOutput]:
+        """Take a page of the ledger's beginning: what it lists is from before, but for what happened after something heard."""
+        readings = self._readings
+        if readings.newest_ms is None:
+            readings.newest_ms = max((fill.unix_ms for fill in fills), default=0)
+        # What happened since the first page was read, and moved the others on, is not from before.
+        readings.fills |= {fill.key: fill for fill in fills if fill.unix_ms <= readings.newest_ms}
+        start_ms = max(readings.newest_ms - OVERLAP_MS, 0)
+        if len(fills) >= PAGE and min(fill.unix_ms for fill in fills) >= start_ms:
+            readings.fills_offset += len(fills)
+            return [self._ask(now, Read.FILLS)]
+        listed, heard_ms = readings.fills.values(), self._heard_ms
+        self._before = frozenset(
+            fill.key for fill in listed if fill.unix_ms >= start_ms and (heard_ms is None or fill.unix_ms < heard_ms)
+        )
+        if listed:
+            self._told_from_ms = self._since_ms = start_ms if heard_ms is None else min(start_ms, heard_ms)
+        self._readings = _Readings()
+        self._failures = 0
+        self._timer_us = max(self._settled_us, now.mono_us)
+        return []
+
     def _vanished(self) -> list[Order]:
         mentioned = {str(update.order_id) for update in self._kept if isinstance(update, OrderUpdate)}
         return [
@@ -306,8 +364,9 @@ class Account:
         """Take the readings over, and put on top what the streams told meanwhile."""
         readings = self._readings
         outputs: list[AccountOutput] = []
-        for fill in sorted(readings.fills.values(), key=lambda fill: (fill.unix_ms, fill.trade_id)):
-            outputs += self._put_fill(fill, Origin.RECONCILIATION)
+        untold = filter(self._untold, readings.fills.values())
+        in_order = sorted(untold, key=lambda fill: (fill.unix_ms, fill.trade_id))
+        outputs += [self._tell(fill, Origin.RECONCILIATION) for fill in in_order]
         fills = len(outputs)
         for order in readings.orders.values():
             outputs += self._put_order(order, Origin.RECONCILIATION)
@@ -322,8 +381,8 @@ class Account:
         kept, self._kept = self._kept, []
         for update in kept:
             outputs += self._apply(update)
+        self._move_cursor()
         self._readings = _Readings()
-        self._since_ms = max(self._since_ms or 0, self._requested_ms)
         self._failures = 0
         self._synced_us = now.mono_us
         self._enter(AccountState.LIVE, given, now.mono_us + AUDIT_US)
@@ -334,7 +393,10 @@ class Account:
             return []
         if not self.live:
             self._kept.append(update)
-            return []
+            if self._before is None and self._heard_ms is None and isinstance(update, OrderUpdate):
+                self._heard_ms = update.engine_us // 1000
+            # A fill is one whatever else is known; kept alone, it would be lost with the connection while the beginning is not known.
+            return self._put_stream_fill(update)
         self._touched.update(_touches(update))
         fault = self._contradiction(update, now)
         outputs = self._apply(update)
@@ -350,7 +412,7 @@ class Account:
             fill = Fill.of(update)
             if fill is None:
                 return f"a fill of order {update.order_id} without trade id, quantity or price"
-            if fill.key in self._fills:
+            if fill.key in self._fills or fill.key in (self._before or ()):
                 return None
             executed += fill.quantity
         behind = update.executed_quantity < executed and now.mono_us < self._synced_us + GRACE_US
@@ -365,20 +427,37 @@ class Account:
                 return self._put_position(Position.of(update), Origin.STREAM)
             case BalanceUpdate():
                 return self._put_balance(Balance.of(update), Origin.STREAM)
-        fill = Fill.of(update) if isinstance(update, OrderFill) else None
-        outputs = self._put_fill(fill, Origin.STREAM) if fill is not None else []
-        return [*outputs, *self._put_order(Order.of(update), Origin.STREAM)]
+        return [*self._put_stream_fill(update), *self._put_order(Order.of(update), Origin.STREAM)]
 
-    def _put_fill(self, fill: Fill, origin: Origin) -> list[AccountOutput]:
-        if fill.key in self._fills:
-            return []
-        self._fills[fill.key] = None
-        if len(self._fills) > REMEMBERED_FILLS:
-            del self._fills[next(iter(self._fills))]
-        if fill.unix_ms < self._baseline_ms:
-            return []
-        self._since_ms = max(self._since_ms or 0, fill.unix_ms)
-        return [Filled(fill=fill, origin=origin)]
+    def _put_stream_fill(self, update: Update) -> list[AccountOutput]:
+        fill = Fill.of(update) if isinstance(update, OrderFill) else None
+        return [] if fill is None or fill.key in self._fills else [self._tell(fill, Origin.STREAM)]
+
+    def _tell(self, fill: Fill, origin: Origin) -> Filled:
+        self._fills[fill.key] = fill.unix_ms
+        return Filled(fill=fill, origin=origin)
+
+    def _untold(self, fill: Fill) -> bool:
+        """Whether a fill that REST lists is one that is still to be told."""
+        known = fill.key in self._fills or fill.key in (self._before or ())
+        return not known and fill.unix_ms >= self._told_from_ms
+
+    def _move_cursor(self) -> None:
+        """A round is complete: what the exchange listed is known, and what it lists late lies within the overlap."""
+        fills = self._readings.fills.values()
+        untold = [fill.unix_ms for fill in fills if self._untold(fill)]
+        # A check leaves out what the streams have just told of, so there the round may have had one that is not told yet.
+        newest_ms = min(untold, default=max((fill.unix_ms for fill in fills), default=0))
+        if newest_ms:
+            self._since_ms = max(self._since_ms or 0, newest_ms - OVERLAP_MS)
+        self._forget_fills()
+
+    def _forget_fills(self) -> None:
+        if len(self._fills) <= REMEMBERED_FILLS:
+            return
+        passed = [key for key, unix_ms in self._fills.items() if unix_ms < (self._since_ms or 0)]
+        for key in passed[: REMEMBERED_FILLS // 2]:
+            self._told_from_ms = max(self._told_from_ms, self._fills.pop(key) + 1)
 
     def _put_order(self, order: Order, origin: Origin) -> list[AccountOutput]:
         known = self._orders.get(order.order_id)
@@ -418,6 +497,8 @@ class Account:
     def _compare(self, now: Now) -> list[AccountOutput]:
         """Hold a live ledger against what was read, but for what moved since."""
         difference = next(self._differences(), None)
+        if difference is None:
+            self._move_cursor()
         self._readings = _Readings()
         self._timer_us = now.mono_us + AUDIT_US
         return [] if difference is None else self._diverge(difference, now)
@@ -439,8 +520,8 @@ class Account:
             nothing = Balance(asset=asset, available=ZERO, locked=ZERO, staked=ZERO)
             if self._balances.get(asset, nothing) != readings.balances.get(asset, nothing):
                 yield f"balance of {asset}: {self._balances.get(asset)} here, {readings.balances.get(asset)} by REST"
-        for key, fill in readings.fills.items():
-            if key not in self._fills and fill.unix_ms >= self._baseline_ms and fill.order_id not in touched:
+        for fill in readings.fills.values():
+            if self._untold(fill) and fill.order_id not in touched:
                 yield f"trade {fill.trade_id} of order {fill.order_id} was never told by the stream"
 
     def _diverge(self, what: str, now: Now) -> list[AccountOutput]:

@@ -41,9 +41,6 @@ class Read(StrEnum):
 class AccountRequested(Struct, frozen=True, gc=False):
     """The subscriptions of the private streams have just been sent."""
 
-    exchange_unix_us: int
-    """The exchange's time, as well as it is known."""
-
 
 class AccountEnded(Struct, frozen=True, gc=False):
     """The connection is gone, or the streams are not wanted any more."""
@@ -94,12 +91,12 @@ class ReadFailed(Struct, frozen=True, gc=False):
 
 
 class ReadAccount(Struct, frozen=True, gc=False, kw_only=True):
-    """Output: read something by REST; answer with the input of the same attempt."""
+    """Output: read something by REST; answer with the input of the same attempt, of the kind that belongs to `what`."""
 
     attempt: int
     what: Read
     since_ms: int | None = None
-    """Of fills: from when on, by the exchange's clock."""
+    """Of fills: from when on, by the exchange's clock; None: all there are, the newest first."""
     offset: int = 0
     """Of fills: how many newer ones to pass over."""
     order_id: str | None = None

@@ -45,7 +45,8 @@ def endpoint_of(read: ReadAccount) -> str:
 def arguments_of(read: ReadAccount) -> Arguments:
     """Its parameters."""
     if read.what is Read.FILLS:
-        return {"from": max(read.since_ms or 0, 0), "limit": PAGE, "offset": read.offset}
+        # Newest first is the default too (docs/protocol.md 6.4), but the ledger's beginning depends on it.
+        return {"from": read.since_ms, "limit": PAGE, "offset": read.offset, "sortDirection": "Desc"}
     if read.what is Read.ORDER:
         return {"orderId": read.order_id, "symbol": read.symbol}
     return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["ConnectionLost", "DataHeard", "DataSeen", "GiveUp", "Released", "Requested"]
+__all__ = ["ConnectionLost", "DataHeard", "DataSeen", "GiveUp", "Released", "Requested", "SignAgain"]
 
 
 class ConnectionLost(Struct, frozen=True, gc=False):
@@ -19,6 +19,10 @@ class GiveUp(Struct, frozen=True, gc=False):
     """Give the connection up: it is dead, though no end of it was heard."""
 
     reason: str
+
+
+class SignAgain(Struct, frozen=True, gc=False):
+    """Request refused private streams once more: their signature bore a wrong time."""
 
 
 class DataSeen(Struct, frozen=True, gc=False):

@@ -16,7 +16,8 @@ watched for as long as they live. Data after a silence give `StreamLive` again.
 Refusals. An error frame does not name its request, so the suspects are the streams that were requested less than BLAME_US ago
 and have sent nothing. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
 only private ones are pending, any other code all of them. Suspects become REFUSED. That is suspicion, not proof: data make such a
-stream LIVE like any other, its timeout runs on, and the next connection requests it again.
+stream LIVE like any other, its timeout runs on, and the next connection requests it again; private ones are requested again on this connection
+too, newly signed, when it is found that the clock that they were signed by was wrong (`SignAgain`).
 
 `DataSeen` is needed only for the names in `awaited`, so data of all other streams cost this machine nothing.
 """
@@ -36,7 +37,7 @@ from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import ErrorFrame, subscribe_text, unsubscribe_text
 from backpack_proto.streams.names import Stream, parse_stream
 
-from .signals import ConnectionLost, DataSeen, Released, Requested
+from .signals import ConnectionLost, DataSeen, Released, Requested, SignAgain
 
 __all__ = [
     "ACCOUNT_STREAMS",
@@ -102,7 +103,7 @@ class Connectivity(Enum):
 
 
 SubscriptionsInput: TypeAlias = (
-    Subscribe | Unsubscribe | FollowAccount | Connected | ConnectionLost | DataSeen | ErrorFrame | TimerFired
+    Subscribe | Unsubscribe | FollowAccount | SignAgain | Connected | ConnectionLost | DataSeen | ErrorFrame | TimerFired
 )
 SubscriptionsOutput: TypeAlias = Output | Requested | Released
 
@@ -118,6 +119,7 @@ CONNECTIVITY_TRANSITIONS = Transitions(
         (_C.UP, Subscribe, _C.UP),
         (_C.UP, Unsubscribe, _C.UP),
         (_C.UP, FollowAccount, _C.UP),
+        (_C.UP, SignAgain, _C.UP),
         (_C.UP, DataSeen, _C.UP),
         (_C.UP, ErrorFrame, _C.UP),
         (_C.UP, TimerFired, _C.UP),
@@ -140,6 +142,7 @@ STREAM_TRANSITIONS = Transitions(
         (_S.LIVE, ConnectionLost, _S.WANTED),
         (_S.REFUSED, DataSeen, _S.LIVE),
         (_S.REFUSED, ErrorFrame, _S.REFUSED),
+        (_S.REFUSED, SignAgain, _S.REQUESTED),
         (_S.REFUSED, ConnectionLost, _S.WANTED),
     ]
 )
@@ -235,6 +238,8 @@ class Subscriptions:
                 return self._want([(name, Need.LEDGER) for name in ACCOUNT_STREAMS], given, now)
             case Unsubscribe(names):
                 return self._unsubscribe(names)
+            case SignAgain():
+                return self._request(self._refused_private(), given, now)
             case Connected():
                 outputs = self._request(self._subscriptions, given, now)
                 self._connectivity = CONNECTIVITY_TRANSITIONS.step(self._connectivity, given, Connectivity.UP)
@@ -303,7 +308,7 @@ class Subscriptions:
             self._release(_verifier_of(subscription.stream), name, released)
 
     def _request(
-        self, subscriptions: Mapping[str, _Subscription], given: Subscribe | FollowAccount | Connected, now: Now
+        self, subscriptions: Mapping[str, _Subscription], given: Subscribe | FollowAccount | SignAgain | Connected, now: Now
     ) -> list[SubscriptionsOutput]:
         if not subscriptions:
             return []
@@ -319,6 +324,10 @@ class Subscriptions:
             timeout_us = subscription.stream.channel.traits.first_data_us
             self._timers.set(name, None if timeout_us is None else now.mono_us + timeout_us)
         return [*outputs, Requested((*subscriptions,))]
+
+    def _refused_private(self) -> dict[str, _Subscription]:
+        refused = {name: one for name, one in self._subscriptions.items() if one.state is StreamState.REFUSED}
+        return {name: one for name, one in refused.items() if one.stream.private}
 
     def _signature(self, now: Now) -> tuple[str, str, str, str]:
         assert self._sign is not None, "private streams without credentials are refused by Subscribe"  # noqa: S101

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from backpack_proto.auth.keys import THROWAWAY_API_KEY, THROWAWAY_SECRET
+
 from .account.accounts import DEFAULT_DEPOSITS, Account, AccountBalance, AccountFill, AccountPosition, Fees
 from .account.orders import OrderState, Status
 from .exchange import Exchange
@@ -26,7 +28,6 @@ from .messages import (
     SocketClosed,
     SocketOpened,
 )
-from .rest.authentication import THROWAWAY_API_KEY, THROWAWAY_SECRET
 
 __all__ = [
     "DEFAULT_DEPOSITS",

@@ -21,6 +21,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import TypeAlias
 
+from backpack_proto.auth.keys import THROWAWAY_API_KEY
 from backpack_proto.errors import LocalProtocolError, UnknownSymbol
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, earliest
@@ -32,7 +33,7 @@ from .market.listings import LISTINGS, Listing
 from .market.market import FUNDING_INTERVAL_US, Market
 from .market.orders import Outcome, Side
 from .messages import ExchangeInput, ExchangeOutput, RequestReceived, SendFrame
-from .rest.authentication import THROWAWAY_API_KEY, Authentication
+from .rest.authentication import Authentication
 from .rest.gateway import Gateway
 from .rest.private_routes import PrivateRoutes
 from .rest.public_routes import Routes

@@ -89,6 +89,8 @@ class Simulation:
         """Refuse each attempt to connect."""
         self.mute = False
         """Nothing more comes from the exchange, though the connection stays."""
+        self.clock_error_us = 0
+        """How far the session's wall clock is ahead of the exchange's; behind, if negative."""
         self.latency_us = latency_us
         self.connections = 0
         """How many websockets were opened."""
@@ -137,7 +139,8 @@ class Simulation:
         self.now = Now(self.now.mono_us + passed_us, self.now.unix_us + passed_us)
 
     def _handle(self, given: Command | Fact) -> None:
-        for output in self.session.handle(given, self.now):
+        now = Now(self.now.mono_us, self.now.unix_us + self.clock_error_us)
+        for output in self.session.handle(given, now):
             if isinstance(output, Event):
                 self.events.append(output)
                 if self.on_event is not None:

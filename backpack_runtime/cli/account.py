@@ -15,10 +15,9 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from backpack_proto.account.values import Fill, Filled
-from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import BackpackError, LocalProtocolError
-from backpack_proto.exchange import THROWAWAY_SECRET
 from backpack_proto.inputs import Argument
 from backpack_proto.rest.codec import DepthSnapshot
 from backpack_runtime.client import BackpackClient

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 from rich.table import Table
-
-from backpack_proto.errors import BackpackError
 
 from .output import Output
 from .running import run_until_signalled
@@ -41,9 +38,11 @@ def compare_feeds(options: ParityOptions) -> int:
     """Run both feeds and print how they compare; returns 0 when they agree, 1 when they differ or one of them said nothing.
 
     Raises:
-        BackpackError: cryptofeed or ccxt is not installed, or the exchange cannot be reached.
+        MissingExtra: cryptofeed or ccxt is not installed.
+        BackpackError: the exchange cannot be reached.
     """
-    watch_both = _watch_both()
+    from backpack_runtime.cryptofeed.parity import watch_both  # noqa: PLC0415 - an extra, which need not be installed
+
     config: dict[str, Any] = {"use_sandbox": options.sandbox or options.sandbox_url is not None}
     config |= {"sandbox_url": options.sandbox_url} if options.sandbox_url else {}
     config |= {"ca_file": options.ca_file} if options.ca_file else {}
@@ -61,14 +60,6 @@ def compare_feeds(options: ParityOptions) -> int:
     else:
         Console(file=sys.stdout).print(_table(parity))
     return 0 if parity.agree else DIFFERENT
-
-
-def _watch_both() -> Callable[..., Any]:
-    try:
-        from backpack_runtime.cryptofeed.parity import watch_both  # noqa: PLC0415 - an optional extra
-    except ImportError as missing:
-        raise BackpackError(str(missing)) from missing
-    return watch_both
 
 
 def _table(parity: Parity) -> Table:

@@ -5,7 +5,8 @@ comes while the libraries load ends the program as quietly as a later one.
 
 No complaint repeats what could be a key: it may have been given in the wrong place.
 
-Exit codes: 0 done, 1 it failed (or a replay dropped frames), 2 it was asked for something impossible, 130 Ctrl-C, 143 SIGTERM,
+Exit codes: 0 done, 1 it failed (or a replay dropped frames), 2 it was asked for something impossible
+(or that needs an extra that is not installed), 130 Ctrl-C, 143 SIGTERM,
 141 whoever read the output has gone.
 """
 
@@ -19,7 +20,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -58,12 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(parsed: argparse.Namespace) -> int:
     from backpack_proto.errors import BackpackError, LocalProtocolError  # noqa: PLC0415 - see the module's docstring
+    from backpack_runtime.extras import MissingExtra  # noqa: PLC0415 - see the module's docstring
 
     try:
         return int(parsed.run(parsed))
     except BrokenPipeError:
         return SIGNALLED + signal.SIGPIPE
-    except LocalProtocolError as error:
+    except (LocalProtocolError, MissingExtra) as error:
         return _complain(error, USAGE)
     except (BackpackError, OSError) as error:
         return _complain(error, FAILED)
@@ -224,11 +225,22 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {LIKE_A_KEY.sub('<not shown>', message)} (--help explains)\n")
 
 
+class _Version(argparse.Action):
+    """Prints the version, which is loaded only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from backpack_proto import __version__  # noqa: PLC0415 - see the module's docstring
+
+        print(parser.prog, __version__)
+        parser.exit()
+
+
 _KEYS_COME_FROM = "Keys come from --key-file, from BACKPACK_API_KEY, BACKPACK_PUBLIC_KEY and BACKPACK_PRIVATE_KEY, or the private one from a prompt."
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="backpack-feed", description="Backpack Exchange: verified order books, and accounts.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = _Parser(add_help=False)
     shared.add_argument("-v", "--verbose", action="count", default=0, help="log more to standard error; twice: everything")
@@ -384,8 +396,13 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _backend(text: str) -> str:
-    if text == "trio" and find_spec("trio") is None:
-        raise argparse.ArgumentTypeError("trio is not installed: pip install 'backpack-feed[trio]'")
+    if text == "trio":
+        try:
+            import trio  # noqa: F401, PLC0415 - an extra, which need not be installed
+        except ImportError as missing:
+            from backpack_runtime.extras import MissingExtra  # noqa: PLC0415 - see the module's docstring
+
+            raise argparse.ArgumentTypeError(str(MissingExtra("the backend trio", "trio", missing))) from None
     return text
 
 

@@ -18,16 +18,15 @@ def transport_of(runtime: str) -> type[SocketTransport[Any]]:
     """The transport of a runtime, which is loaded when it is first asked for.
 
     Raises:
-        LocalProtocolError: there is no such runtime, or what it needs is not installed.
+        LocalProtocolError: there is no such runtime.
+        MissingExtra: what it needs is not installed.
     """
     if runtime == "anyio":
         from .anyio import AnyioTransport  # noqa: PLC0415 - a program pays only for what it uses
 
         return AnyioTransport
     if runtime == "aiohttp":
-        try:
-            from .aiohttp.transport import AiohttpTransport  # noqa: PLC0415 - an extra, which need not be installed
-        except ImportError as missing:
-            raise LocalProtocolError(str(missing)) from None
+        from .aiohttp.transport import AiohttpTransport  # noqa: PLC0415 - an extra, which need not be installed
+
         return AiohttpTransport
     raise LocalProtocolError(f"runtime is one of {', '.join(RUNTIMES)}")

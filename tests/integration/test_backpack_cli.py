@@ -254,7 +254,8 @@ def test_trio_is_asked_for_and_not_there() -> None:
     without = "import sys; sys.modules['trio'] = None; from backpack_runtime.cli.parser import main; sys.exit(main())"
     with running("watch", "--backend", "trio", prefix=(sys.executable, "-c", without)) as program:
         assert program.end() == 2
-        assert "trio is not installed" in program.errors
+        assert 'the backend trio needs the extra "trio"' in program.errors
+        assert 'pip install ".[trio]"' in program.errors
         assert program.errors.count("\n") == 1
 
 

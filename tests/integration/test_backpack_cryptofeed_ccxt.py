@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 pytest.importorskip("ccxt.pro", reason="ccxt is not installed")
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from cryptofeed import FeedHandler
 from cryptofeed.symbols import Symbols
@@ -24,11 +24,13 @@ from cryptofeed.symbols import Symbols
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import THROWAWAY_SECRET, CloseConnection, Fault, RequestReceived, SendFrame, SocketOpened
+from backpack_proto.machine import Now
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.cryptofeed import BackpackFeed
 from backpack_runtime.cryptofeed.markets import loading as market_loading
 from backpack_runtime.cryptofeed.native import feed as feed_module
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from backpack_runtime.transport import system_now
 
 pytestmark = pytest.mark.anyio
 
@@ -534,6 +536,43 @@ async def test_a_quiet_private_feed_is_left_alone(programs: Programs) -> None:
             await program.until(lambda: program.got["order_info"] and program.got["fills"])
         assert program.watch.sockets == 2, "the feed's, and the trader's"
         await program.until(lambda: program.feed.health().healthy)
+
+
+@pytest.mark.parametrize(("error_seconds", "measured"), [(4, False), (-4, False), (600, True), (-600, True)])
+async def test_no_fill_is_lost_while_our_clock_is_wrong(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch, *, error_seconds: int, measured: bool
+) -> None:
+    """Where the exchange's clock cannot be measured, by less than a signature's window."""
+
+    def wrong() -> Now:
+        now = system_now()
+        return Now(now.mono_us, now.unix_us + error_seconds * 1_000_000)
+
+    def unmeasurable(program: Program) -> None:
+        if not measured:
+            program.sandbox.exchange.faults.only = ("GET /api/v1/time",)
+            program.sandbox.exchange.faults.rates = {Fault.ERROR_BEFORE: 1.0}
+
+    monkeypatch.setattr("backpack_runtime.cryptofeed.native.driver.system_now", wrong)
+    async with programs(["fills", "balances"], [], secret=THROWAWAY_SECRET, before=unmeasurable) as program:
+        sandbox = program.sandbox
+        await program.until(lambda: program.got["balances"])
+        async with BackpackClient(
+            (),
+            channels=(),
+            rest_url=sandbox.rest_url,
+            ws_url=sandbox.ws_url,
+            ca_file=sandbox.ca_file,
+            signer=Signer(Credentials(sandbox.secret)),
+        ) as trader:
+            await trader.place_order("SOL-USDC", "Bid", "Market", quantity="0.50")
+            sandbox.drop_connections()
+            await program.until(lambda: not program.feed.health().healthy)
+            for _ in range(2):
+                await trader.place_order("SOL-USDC", "Bid", "Market", quantity="0.50")
+            filled = sorted(fill.trade_id for fill in sandbox.exchange.account.fills)
+            await program.until(lambda: sorted(int(fill.id) for fill in program.got["fills"]) == filled)
+        assert len(filled) >= 3
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["backing off", "connecting"])

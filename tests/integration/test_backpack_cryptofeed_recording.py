@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from cryptofeed import FeedHandler
 from cryptofeed.connection import Connection
@@ -102,7 +102,7 @@ def _mark(channel: str, found: Any) -> str:
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[LocalSandbox]:
     """In a thread of its own: cryptofeed 2 loads the markets without waiting for anybody."""
-    served = LocalSandbox()
+    served = LocalSandbox(tls=True)
     yield served
     served.close()
 

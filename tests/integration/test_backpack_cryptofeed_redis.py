@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 pytest.importorskip("redis", reason="the client of Redis is not installed")
 
 import redis
@@ -97,7 +97,7 @@ class Witness:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[LocalSandbox]:
-    served = LocalSandbox()
+    served = LocalSandbox(tls=True)
     yield served
     served.close()
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from cryptofeed import FeedHandler
 from cryptofeed.exchanges import EXCHANGE_MAP

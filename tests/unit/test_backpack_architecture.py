@@ -31,6 +31,7 @@ CORE_LAYERS = (
     {"testing"},
 )
 RUNTIME_LAYERS = (
+    {"extras"},
     {"network", "framing", "delivery", "recording", "transport", "key_sources", "rest_methods"},
     {"pump", "sandbox", "transports"},
     {"client"},

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from backpack_proto.account.values import (
     Balance,

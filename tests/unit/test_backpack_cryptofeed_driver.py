@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 import aiohttp
 from cryptofeed.exceptions import ConnectionClosed

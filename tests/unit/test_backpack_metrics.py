@@ -8,7 +8,17 @@ import pytest
 
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import ConnectFailed, RequestFailed, ResponseReceived
-from backpack_proto.metrics import RECENT_US, BookAwaited, Counted, Metrics, Status, StreamMetrics, TopVerified, Unwatched
+from backpack_proto.metrics import (
+    RECENT_US,
+    BookAwaited,
+    Counted,
+    Metrics,
+    Status,
+    StreamMetrics,
+    StreamsRequested,
+    TopVerified,
+    Unwatched,
+)
 from backpack_proto.outputs import (
     BookDesynced,
     BookSynced,
@@ -112,6 +122,11 @@ LASTING: list[tuple[Counted, Counted, str]] = [
     (StreamSilent(stream=SOL, silent_us=9), Unwatched((SOL,)), f"stream {SOL} is silent"),
     (REFUSED, StreamLive(stream="account.orderUpdate"), "stream account.orderUpdate was refused: Invalid signature"),
     (REFUSED, UP, "stream account.orderUpdate was refused: Invalid signature"),
+    (
+        REFUSED,
+        StreamsRequested(("account.orderUpdate",)),
+        "stream account.orderUpdate was refused: Invalid signature",
+    ),
     (REFUSED, Unwatched(("account.orderUpdate",)), "stream account.orderUpdate was refused: Invalid signature"),
 ]
 

@@ -57,6 +57,7 @@ from backpack_proto.outputs import (
     StreamsRefused,
 )
 from backpack_proto.session import Session
+from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.frames import Drop, FrameDropped
 from backpack_proto.streams.payloads import BookTicker, Depth, Event, OrderUpdate, Trade
 from backpack_proto.testing.laws import FakeClock, freeze
@@ -359,17 +360,18 @@ def test_following_the_account_requests_its_streams_and_then_reads_it() -> None:
     driven = up(signed=True)
     outputs = driven.give(FollowAccount())
     assert params(outputs, "SUBSCRIBE") == [*ACCOUNT_STREAMS]
-    assert [type(output) for output in outputs] == [SendText, AccountStale]
-    driven.clock.advance(SECOND)
+    assert [type(output) for output in outputs] == [SendText, AccountStale, SendRequest]
+    assert driven.answer(outputs, b"[]") == []
+    driven.clock.advance(IN_FORCE_US)
     assert request_in(driven.give(TimerFired())).request.target == "/api/v1/orders"
 
 
 def test_an_account_whose_streams_were_there_before_is_read_as_well() -> None:
     driven = up(Subscribe(ACCOUNT_STREAMS), signed=True)
-    assert driven.events(FollowAccount()) == [AccountStale]
+    outputs = driven.give(FollowAccount())
+    assert [type(output) for output in outputs] == [AccountStale, SendRequest]
+    assert request_in(outputs).request.target.startswith("/wapi/v1/history/fills")
     assert driven.give(FollowAccount()) == []
-    driven.clock.advance(SECOND)
-    assert request_in(driven.give(TimerFired())).request.target == "/api/v1/orders"
 
 
 def test_updates_of_the_account_are_events_while_somebody_follows_them() -> None:
@@ -389,13 +391,26 @@ def test_a_refused_subscription_of_the_account_makes_the_ledger_stale() -> None:
     assert not [output for output in driven.give(TimerFired()) if isinstance(output, SendRequest)]
 
 
+def test_private_streams_that_a_wrong_clock_signed_are_signed_again_when_the_clock_is_known() -> None:
+    driven = up(signed=True, measure_clock=True)
+    driven.give(Subscribe((ORDERS,)))
+    refusal = TextReceived(b'{"id":null,"error":{"code":4003,"message":"Invalid signature"}}')
+    outputs = driven.give(refusal)
+    assert isinstance(outputs[0], StreamsRefused)
+    answers = [output for output in outputs if isinstance(output, SendRequest)]
+    number = answers[0].request_id if answers else 1
+    time = str(driven.clock.now.unix_us // 1000 + 60_000).encode()
+    outputs = driven.give(ResponseReceived(request_id=number, status=200, body=time))
+    assert params(outputs, "SUBSCRIBE") == [ORDERS]
+    assert params(driven.give(refusal), "SUBSCRIBE") == [], "once on each connection"
+
+
 def test_an_account_is_there_once_it_is_followed() -> None:
     with pytest.raises(LocalProtocolError, match="not followed"):
         _ = Driven().session.account
 
 
 def test_a_reading_that_fails_is_told_to_the_ledger() -> None:
-    driven = up(FollowAccount(), signed=True)
-    driven.clock.advance(SECOND)
-    request = request_in(driven.give(TimerFired()))
+    driven = up(signed=True)
+    request = request_in(driven.give(FollowAccount()))
     assert driven.events(RequestFailed(request_id=request.request_id, reason="reset")) == [AccountStale]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from backpack_proto.connection.signals import ConnectionLost, DataSeen, Released, Requested
+from backpack_proto.connection.signals import ConnectionLost, DataSeen, Released, Requested, SignAgain
 from backpack_proto.connection.subscriptions import (
     STREAM_TRANSITIONS,
     StreamState,
@@ -96,6 +96,7 @@ def test_laws() -> None:
         | st.just(FollowAccount())
         | st.just(Connected())
         | st.just(ConnectionLost())
+        | st.just(SignAgain())
         | st.builds(DataSeen, st.sampled_from(NAMES))
         | st.builds(ErrorFrame, st.sampled_from([4002, 4003, 4006, 4008]), st.just("message"))
     )
@@ -445,6 +446,20 @@ def test_a_refused_stream_is_requested_again_only_on_the_next_connection_and_sig
     driven.clock.advance(60 * SECOND)
     assert frames(driven.give(Connected())) == [{"method": "SUBSCRIBE", "params": [ORDERS], "signature": driven.signature()}]
     assert driven.state(ORDERS) is StreamState.REQUESTED
+
+
+def test_refused_private_streams_are_signed_again_on_the_same_connection_when_the_clock_was_wrong() -> None:
+    driven = up(ORDERS, TICKER)
+    driven.give(ErrorFrame(4002, "message"))
+    driven.subscribe(POSITIONS)
+    driven.clock.advance(60 * SECOND)
+    request = driven.give(SignAgain())
+    assert frames(request) == [{"method": "SUBSCRIBE", "params": [ORDERS], "signature": driven.signature()}]
+    assert request[-1] == Requested((ORDERS,))
+    assert driven.state(ORDERS) is StreamState.REQUESTED
+    assert driven.state(TICKER) is StreamState.REFUSED
+    assert driven.give(SignAgain()) == [], "nothing is refused any more"
+    assert driven.give(ErrorFrame(4003, "message")) == [refused(4003, ORDERS)]
 
 
 def test_data_clear_a_suspect() -> None:

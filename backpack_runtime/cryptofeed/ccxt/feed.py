@@ -31,6 +31,7 @@ from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
 from backpack_runtime.cryptofeed.markets.loading import MarketLoading
 from backpack_runtime.cryptofeed.shutdown import flush_backends
+from backpack_runtime.extras import MissingExtra
 from backpack_runtime.network.addresses import WS_URL
 from backpack_runtime.network.proxy import Proxy
 from backpack_runtime.network.proxy_settings import Proxies
@@ -80,7 +81,7 @@ class CcxtBackpackFeed(MarketLoading):
             options: cryptofeed's other arguments, such as `symbols`, `channels` and `callbacks`.
 
         Raises:
-            ImportError: ccxt is not installed.
+            MissingExtra: ccxt is not installed.
             ValueError: an argument is impossible.
             BackpackRestError: cryptofeed 2 loads the markets here, and they could not be had.
         """
@@ -216,7 +217,7 @@ def _ccxt_class(*, rest_only: bool) -> Callable[[dict[str, Any]], Any]:
     except ModuleNotFoundError as missing:
         if str(missing.name).partition(".")[0] != "ccxt":
             raise
-        raise ImportError("CcxtBackpackFeed needs ccxt: pip install 'backpack-feed[ccxt]'", name="ccxt") from missing
+        raise MissingExtra("CcxtBackpackFeed", "ccxt", missing) from missing
     chosen: Callable[[dict[str, Any]], Any] = backpack
     return chosen
 

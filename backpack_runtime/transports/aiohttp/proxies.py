@@ -14,6 +14,7 @@ from anyio.abc import ByteStream
 from python_socks import ProxyType
 from python_socks.async_.asyncio.v2 import Proxy as SocksDialer
 
+from backpack_runtime.extras import MissingExtra
 from backpack_runtime.network.dialing import Streams, dial
 from backpack_runtime.network.proxy import Proxy
 from backpack_runtime.network.proxy_settings import log_proxy_use
@@ -24,7 +25,7 @@ try:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp_socks import ProxyConnector
 except ImportError as missing:
-    raise ImportError('the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"') from missing
+    raise MissingExtra("the aiohttp runtime", "aiohttp", missing) from missing
 
 __all__ = ["ASYNCIO_STREAMS", "PROGRESS", "AsyncioStream", "Connector", "DirectConnector", "ProxiedConnector"]
 

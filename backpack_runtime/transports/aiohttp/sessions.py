@@ -14,6 +14,7 @@ import anyio
 
 from backpack_proto.errors import BackpackError, LocalProtocolError
 from backpack_proto.http import HttpRequest
+from backpack_runtime.extras import MissingExtra
 from backpack_runtime.framing.client import EXCERPT_BYTES, MAX_BODY_BYTES, HttpResponse, refusal, request_headers
 from backpack_runtime.network.addresses import Address, Addresses
 from backpack_runtime.network.proxy import Proxy
@@ -25,7 +26,7 @@ try:
     import aiohttp
     from yarl import URL
 except ImportError as missing:
-    raise ImportError('the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"') from missing
+    raise MissingExtra("the aiohttp runtime", "aiohttp", missing) from missing
 
 __all__ = [
     "Attempt",

@@ -28,6 +28,7 @@ from backpack_proto.inputs import (
     TextReceived,
 )
 from backpack_proto.outputs import CloseSocket, SendPing, SendRequest, SendText
+from backpack_runtime.extras import MissingExtra
 from backpack_runtime.framing.client import USER_AGENT, Sendable
 from backpack_runtime.framing.frames import MAX_MESSAGE_BYTES, is_close_code, is_utf8
 from backpack_runtime.network.addresses import Addresses
@@ -57,7 +58,7 @@ try:
     import aiohttp
     from aiohttp import WSMsgType
 except ImportError as missing:
-    raise ImportError('the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"') from missing
+    raise MissingExtra("the aiohttp runtime", "aiohttp", missing) from missing
 
 __all__ = ["AiohttpTransport"]
 
