@@ -30,7 +30,8 @@ from backpack_proto.outputs import (
     StreamLive,
     StreamsRefused,
 )
-from backpack_proto.streams.frames import Drop, FrameDropped
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
 from backpack_proto.streams.payloads import (
     BookTicker,
     Depth,
@@ -50,6 +51,8 @@ from backpack_runtime.cli.parser import main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
 from backpack_runtime.recording import Replay, frames
+
+FRAMES = (Path(__file__).parents[1] / "fixtures/backpack/frames.jsonl").read_bytes().splitlines()
 
 D = Decimal
 ENGINE_US = 1_800_000_061_000_000  # 08:01:01 UTC
@@ -524,6 +527,20 @@ def test_verification_is_that_of_the_book_which_is_shown() -> None:
     assert panel.run.verified
     board.take(BookSynced(stream=STREAM, symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=()))
     assert not panel.run.verified
+
+
+@pytest.mark.parametrize("channel", [channel for channel in Channel if not channel.private])
+def test_the_last_word_of_every_public_channel_is_shown(channel: Channel) -> None:
+    """A new one has its members shown until somebody writes it a line of its own."""
+    examples = [decode_frame(line) for line in FRAMES]
+    for frame in examples:
+        if isinstance(frame, Frame) and isinstance(frame.payload, channel.traits.payloads):
+            panel = Panel(frame.payload.symbol, price_decimals=2, quantity_decimals=2, trades=deque())
+            Board([panel]).take(frame.payload)
+            assert panel.facts or panel.trades
+            assert not any("\n" in text for text in panel.facts.values())
+            return
+    raise AssertionError("no example")
 
 
 def test_other_channels_leave_their_last_word() -> None:

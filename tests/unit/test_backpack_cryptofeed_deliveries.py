@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
+import cryptofeed.defines
+
 from backpack_proto.account.values import (
     Balance,
     BalanceChanged,
@@ -39,8 +41,10 @@ from backpack_proto.outputs import (
     StreamsRefused,
 )
 from backpack_proto.session import SNAPSHOT_LIMIT
+from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
 from backpack_proto.streams.payloads import Depth, Event, Kline, Level
+from backpack_runtime.cryptofeed.channels import PRIVATE_CHANNELS, WEBSOCKET_CHANNELS
 from backpack_runtime.cryptofeed.native.deliveries import Deliveries
 
 pytestmark = pytest.mark.anyio
@@ -50,8 +54,8 @@ STREAM = "depth.SOL_USDC"
 NAMES = {"SOL_USDC": "SOL-USDC", "SOL_USDC_PERP": "SOL-USDC-PERP", "ETH_USDC": "ETH-USDC"}
 ERROR = RemoteProtocolError("wrong")
 LOGGER = "backpack_runtime.cryptofeed"
-PUBLIC = ("trades", "l2_book", "l1_book", "ticker", "candles", "funding", "index", "open_interest", "liquidations")
-PRIVATE = ("order_info", "fills", "positions", "balances")
+PUBLIC = tuple(name for name in WEBSOCKET_CHANNELS if name not in PRIVATE_CHANNELS)
+PRIVATE = tuple(name for name in WEBSOCKET_CHANNELS if name in PRIVATE_CHANNELS)
 
 
 @pytest.fixture
@@ -103,6 +107,26 @@ class Setting:
     @property
     def channels(self) -> list[str]:
         return [channel for channel, _, _ in self.calls]
+
+
+def test_the_table_of_channels_has_cryptofeed_s_names() -> None:
+    names = set(WEBSOCKET_CHANNELS) - PRIVATE_CHANNELS
+    assert names <= {value for value in vars(cryptofeed.defines).values() if isinstance(value, str)}
+
+
+@pytest.mark.parametrize("name", [name for channel in Channel for name in channel.traits.cryptofeed])
+async def test_every_channel_of_the_table_is_delivered(name: str) -> None:
+    """From an example of one of its payloads; a book needs more than that, and has its own tests."""
+    if name == "l2_book":
+        return
+    (channel,) = (channel for channel in Channel if name in channel.traits.cryptofeed)
+    setting = Setting(candle_closed_only=False)
+    setting.want(name)
+    for data in FRAMES:
+        frame = decode_frame(data)
+        if isinstance(frame, Frame) and frame.payload is not None and type(frame.payload) in channel.traits.payloads:
+            await setting.give(frame.payload, data=data)
+    assert set(setting.channels) == {name}
 
 
 @pytest.mark.parametrize(
