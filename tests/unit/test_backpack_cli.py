@@ -535,7 +535,7 @@ def test_the_last_word_of_every_public_channel_is_shown(channel: Channel) -> Non
     examples = [decode_frame(line) for line in FRAMES]
     for frame in examples:
         if isinstance(frame, Frame) and isinstance(frame.payload, channel.traits.payloads):
-            panel = Panel(frame.payload.symbol, price_decimals=2, quantity_decimals=2, trades=deque())
+            panel = Panel(getattr(frame.payload, "symbol", ""), price_decimals=2, quantity_decimals=2, trades=deque())
             Board([panel]).take(frame.payload)
             assert panel.facts or panel.trades
             assert not any("\n" in text for text in panel.facts.values())
