@@ -30,6 +30,7 @@ from .errors import (
     InvalidKey,
     InvalidStream,
     LocalProtocolError,
+    NotSent,
     OutcomeUnknown,
     RemoteProtocolError,
     UnknownSymbol,
@@ -54,12 +55,15 @@ from .inputs import (
     ReadingPaused,
     ReadingResumed,
     RequestFailed,
+    RequestLeft,
+    Resolve,
     ResponseReceived,
     Subscribe,
     TextReceived,
     TimerFired,
     Unsubscribe,
     Verify,
+    Withdraw,
 )
 from .machine import Machine, Now
 from .metrics import Health, MetricsSnapshot, Status, StreamMetrics
@@ -72,6 +76,7 @@ from .outputs import (
     BookVerified,
     CallAnswered,
     CallFailed,
+    CallUnresolved,
     Closed,
     CloseSocket,
     ConnectionDown,
@@ -88,6 +93,7 @@ from .outputs import (
     StreamLive,
     StreamSilent,
     StreamsRefused,
+    WithdrawRequest,
 )
 from .rest.endpoints.table import ENDPOINTS, Endpoint, find_endpoint
 from .rest.exchange_clock import ClockStepped
@@ -128,6 +134,7 @@ __all__ = [
     "Call",
     "CallAnswered",
     "CallFailed",
+    "CallUnresolved",
     "Channel",
     "ClockStepped",
     "Close",
@@ -160,6 +167,7 @@ __all__ = [
     "Market",
     "Markets",
     "MetricsSnapshot",
+    "NotSent",
     "Now",
     "Open",
     "OpenSocket",
@@ -180,6 +188,8 @@ __all__ = [
     "ReadingResumed",
     "RemoteProtocolError",
     "RequestFailed",
+    "RequestLeft",
+    "Resolve",
     "ResponseReceived",
     "Scheme",
     "SendPing",
@@ -200,6 +210,8 @@ __all__ = [
     "UnknownSymbol",
     "Unsubscribe",
     "Verify",
+    "Withdraw",
+    "WithdrawRequest",
     "find_endpoint",
     "parse_channel",
     "parse_stream",

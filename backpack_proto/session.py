@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from msgspec import Struct
 
 from .account.ledger import Account, AccountInput, AccountState
-from .account.readings import AccountEnded, AccountRequested, ReadAccount
+from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested
 from .account.reconciliation import arguments_of, endpoint_of, reading_of
 from .auth.signing import Signer
 from .book.levels import Book
@@ -26,6 +26,7 @@ from .book.sequencer import (
     SequencerInput,
     SnapshotArrived,
     SnapshotFailed,
+    SnapshotRequested,
     StreamEnded,
     StreamRequested,
     TopMatched,
@@ -34,7 +35,7 @@ from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionSta
 from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heartbeat
 from .connection.signals import ConnectionLost, DataHeard, DataSeen, GiveUp, Released, Requested, SignAgain
 from .connection.subscriptions import ACCOUNT_STREAMS, Subscriptions
-from .errors import BackpackError, LocalProtocolError
+from .errors import BackpackError, LocalProtocolError, OutcomeUnknown
 from .inputs import (
     BytesReceived,
     Call,
@@ -50,19 +51,22 @@ from .inputs import (
     ReadingPaused,
     ReadingResumed,
     RequestFailed,
+    RequestLeft,
+    Resolve,
     ResponseReceived,
     Subscribe,
     TextReceived,
     TimerFired,
     Unsubscribe,
     Verify,
+    Withdraw,
 )
 from .machine import Now, Timers, earliest
 from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
-from .outputs import BookChanged, CallAnswered, CallFailed, ConnectionDown, Event, Output, StreamsRefused
+from .outputs import BookChanged, CallAnswered, CallFailed, CallUnresolved, ConnectionDown, Event, Output, StreamsRefused
 from .rest.codec import DepthSnapshot
-from .rest.pacing import PacerState
-from .rest.requests import Abandon, Ask, MeasureTime, Requests, Settled
+from .rest.pacing import PAUSE_CEILING_US, PacerState
+from .rest.requests import Abandon, Ask, Forget, MeasureTime, Requests, Sending, Settled, Unresolved, WithdrawAsk
 from .streams.channels import Channel
 from .streams.frames import Drop, ErrorFrame, Frame, decode_frame, dropped
 from .streams.names import parse_stream
@@ -83,6 +87,23 @@ class _Snapshot(Struct, frozen=True, gc=False):
 
     stream: str
     attempt: int
+
+
+class _Caller(Struct, frozen=True, gc=False):
+    """Who made a `Call`; the id alone tells callers apart."""
+
+    call_id: int
+    endpoint: str = ""
+    """As the caller wrote it."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Caller) and self.call_id == other.call_id
+
+    def __hash__(self) -> int:
+        return hash(self.call_id)
+
+    def __repr__(self) -> str:
+        return f"call_id {self.call_id}"
 
 
 _DATA_HEARD = DataHeard()
@@ -107,6 +128,7 @@ class Session:
         connect_timeout_us: int = CONNECT_TIMEOUT_US,
         silence_us: int = SILENCE_US,
         ping_timeout_us: int = PING_TIMEOUT_US,
+        pause_ceiling_us: int = PAUSE_CEILING_US,
     ) -> None:
         """Make a session that wants nothing yet.
 
@@ -121,6 +143,7 @@ class Session:
             connect_timeout_us: how long a connection may take to open.
             silence_us: probe a connection on which nothing was heard for so long.
             ping_timeout_us: give it up when nothing was heard for so long after that.
+            pause_ceiling_us: how long a 429 of the exchange stops all requests at most, whatever it asks for.
         """
         self._signer = signer
         self._book_levels = book_levels
@@ -134,7 +157,11 @@ class Session:
         self._shown = self._subscriptions.shown
         self._awaited = self._subscriptions.awaited
         self._heard_us = -1
-        self._requests = Requests(signer)
+        self._requests = Requests(signer, pause_ceiling_us=pause_ceiling_us)
+        self._asked: dict[str, _Snapshot] = {}
+        """The snapshot of each stream that Requests has been asked for and has not settled."""
+        self._reading: ReadAccount | None = None
+        """The reading of the ledger that Requests has been asked for and has not settled."""
         self._signed_us = 0
         """When the monotonic clock stood at zero, by the exchange's clock as it was known when private streams were signed last."""
         self._refused = False
@@ -192,7 +219,19 @@ class Session:
 
     def health(self, now: Now) -> Health:
         """Whether all is well at this moment, and if not, why."""
-        return self._metrics.health(now)
+        return self._metrics.health(now, self._requests.troubles(now))
+
+    @property
+    def unresolved(self) -> Mapping[int, CallUnresolved]:
+        """The calls that were given up after they may have been sent, by call id, until it is known how they ended.
+
+        A call that has just been withdrawn is among them until the transport has said whether it left.
+        """
+        return {
+            caller.call_id: _unresolved(caller, error)
+            for caller, error in self._requests.unresolved.items()
+            if isinstance(caller, _Caller)
+        }
 
     def handle(self, given: Given, now: Now) -> Sequence[Output]:
         """Take one command or fact.
@@ -301,7 +340,7 @@ class Session:
     def _to_heartbeat(self, given: ReadingPaused | ReadingResumed, now: Now) -> list[Output]:
         return self._pass_on(self._heartbeat.handle(given, now), now)
 
-    def _to_requests(self, given: Ask | MeasureTime, now: Now) -> list[Output]:
+    def _to_requests(self, given: Ask | WithdrawAsk | Forget | MeasureTime, now: Now) -> list[Output]:
         return self._pass_on(self._requests.handle(given, now), now)
 
     def _to_connection(self, given: ConnectFailed | Disconnected | GiveUp, now: Now) -> list[Output]:
@@ -312,7 +351,7 @@ class Session:
 
     # Inputs that several machines have to do with.
 
-    def _answered(self, given: ResponseReceived | RequestFailed, now: Now) -> list[Output]:
+    def _answered(self, given: ResponseReceived | RequestFailed | RequestLeft, now: Now) -> list[Output]:
         return self._pass_on(self._requests.handle(given, now), now) + self._sign_again(now)
 
     def _timer_fired(self, given: TimerFired, now: Now) -> list[Output]:
@@ -374,7 +413,20 @@ class Session:
         return [*self._sequence(sequencer, given, now)]
 
     def _call(self, given: Call, now: Now) -> list[Output]:
-        return self._to_requests(Ask(asker=given, endpoint=given.endpoint, parameters=given.parameters, urgent=True), now)
+        ask = Ask(
+            asker=_Caller(given.call_id, given.endpoint),
+            endpoint=given.endpoint,
+            parameters=given.parameters,
+            urgent=True,
+            max_wait_us=given.max_wait_us,
+        )
+        return self._to_requests(ask, now)
+
+    def _withdraw(self, given: Withdraw, now: Now) -> list[Output]:
+        return self._to_requests(WithdrawAsk(_Caller(given.call_id)), now)
+
+    def _resolve(self, given: Resolve, now: Now) -> list[Output]:
+        return self._to_requests(Forget(_Caller(given.call_id)), now)
 
     # Signals: what one machine says to another.
 
@@ -428,8 +480,9 @@ class Session:
         return self._pass_on(self._subscriptions.handle(SignAgain(), now), now)
 
     def _fetch_snapshot(self, given: FetchSnapshot, now: Now) -> list[Output]:
+        asker = self._asked[given.stream] = _Snapshot(given.stream, given.attempt)
         ask = Ask(
-            asker=_Snapshot(given.stream, given.attempt),
+            asker=asker,
             endpoint="depth",
             parameters={"symbol": given.symbol, "limit": SNAPSHOT_LIMIT},
             urgent=given.urgent,
@@ -441,6 +494,7 @@ class Session:
         return []
 
     def _read_account(self, given: ReadAccount, now: Now) -> list[Output]:
+        self._reading = given
         ask = Ask(asker=given, endpoint=endpoint_of(given), parameters=arguments_of(given), urgent=True)
         return self._to_requests(ask, now)
 
@@ -448,16 +502,31 @@ class Session:
         """Give an answer, or the error in its place, to whoever asked."""
         result = given.result
         match given.asker:
-            case _Snapshot() as asker:
-                sequencer = self._sequencers.get(asker.stream)
-                return self._sequence(sequencer, _snapshot(asker, result), now) if sequencer is not None else ()
+            case _Snapshot(stream) as asker:
+                del self._asked[stream]
+                return self._sequence(self._sequencers[stream], _snapshot(asker, result), now)
             case ReadAccount() as asker:
+                self._reading = None
                 return self._keep_account(reading_of(asker, result), now)
-            case Call(call_id=call_id, endpoint=endpoint):
+            case _Caller(call_id, endpoint):
                 if isinstance(result, BackpackError):
                     return [CallFailed(call_id=call_id, endpoint=endpoint, error=result)]
                 return [CallAnswered(call_id=call_id, endpoint=endpoint, result=result)]
         raise TypeError(f"nobody asks like this: {type(given.asker).__name__}")
+
+    def _sending(self, given: Sending, now: Now) -> Sequence[Output]:
+        """Tell whoever asked that the request leaves: from here on an answer is waited for."""
+        match given.asker:
+            case _Snapshot(stream, attempt):
+                return self._sequence(self._sequencers[stream], SnapshotRequested(attempt), now)
+            case ReadAccount(attempt=attempt):
+                return self._keep_account(ReadingRequested(attempt), now)
+        return ()
+
+    def _call_unresolved(self, given: Unresolved, _: Now) -> Sequence[Output]:
+        if not isinstance(given.asker, _Caller):
+            raise AssertionError("only calls change something")  # noqa: TRY004 - not an argument of anybody's
+        return (_unresolved(given.asker, given.error),)
 
     # The ways to a book, to the ledger and to the signer.
 
@@ -465,16 +534,33 @@ class Session:
         """Give a book something, and pass on what it says."""
         outputs = sequencer.handle(given, now)
         self._book_timers.set(sequencer.stream, sequencer.deadline)
+        if self._asked:
+            return [*self._withdraw_snapshot(sequencer, now), *self._pass_on(outputs, now)]
         if len(outputs) == 1 and isinstance(outputs[0], BookChanged):
             # Nearly every frame of a busy market: one event, for the user.
             return (outputs[0],)
         return self._pass_on(outputs, now)
 
+    def _withdraw_snapshot(self, sequencer: BookSequencer, now: Now) -> list[Output]:
+        """Take back the request of a snapshot that is awaited no more."""
+        asked = self._asked.get(sequencer.stream)
+        if asked is None or asked.attempt == sequencer.awaited:
+            return []
+        del self._asked[sequencer.stream]
+        return self._to_requests(WithdrawAsk(asked), now)
+
     def _request_account(self, now: Now) -> list[Output]:
         return self._keep_account(AccountRequested(), now)
 
     def _keep_account(self, given: AccountInput, now: Now) -> list[Output]:
-        return self._pass_on(self._account.handle(given, now), now) if self._account is not None else []
+        if self._account is None:
+            return []
+        produced = self._account.handle(given, now)
+        outputs: list[Output] = []
+        if self._reading is not None and self._reading.attempt != self._account.awaited:
+            withdrawn, self._reading = WithdrawAsk(self._reading), None
+            outputs += self._to_requests(withdrawn, now)
+        return outputs + self._pass_on(produced, now)
 
     def _exchange_zero_us(self, now: Now) -> int:
         """The exchange's time when our monotonic clock stood at zero, as well as it is known."""
@@ -500,11 +586,14 @@ class Session:
         ReadingPaused: _to_heartbeat,
         ReadingResumed: _to_heartbeat,
         RequestFailed: _answered,
+        RequestLeft: _answered,
+        Resolve: _resolve,
         ResponseReceived: _answered,
         Subscribe: _subscribe,
         TimerFired: _timer_fired,
         Unsubscribe: _to_subscriptions,
         Verify: _verify,
+        Withdraw: _withdraw,
     }
     """Who takes which command or fact; text frames, the hot path, are taken before."""
 
@@ -515,11 +604,25 @@ class Session:
         ReadAccount: _read_account,
         Released: _released,
         Requested: _requested,
+        Sending: _sending,
         Settled: _settled,
         StreamsRefused: _streams_refused,
         TopMatched: _top_matched,
+        Unresolved: _call_unresolved,
     }
     """Who takes what one machine says to another; all other outputs leave the session."""
+
+
+def _unresolved(caller: _Caller, error: OutcomeUnknown) -> CallUnresolved:
+    return CallUnresolved(
+        call_id=caller.call_id,
+        endpoint=caller.endpoint,
+        reason=error.reason,
+        symbol=error.symbol,
+        client_id=error.client_id,
+        order_id=error.order_id,
+        orders=error.orders,
+    )
 
 
 def _snapshot(asker: _Snapshot, result: object) -> SnapshotArrived | SnapshotFailed:

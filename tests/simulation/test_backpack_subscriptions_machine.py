@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from backpack_proto.connection.signals import ConnectionLost, DataSeen, Released, Requested
-from backpack_proto.connection.subscriptions import StreamState, Subscriptions, SubscriptionsInput
+from backpack_proto.connection.subscriptions import BLAME_US, CANARY_SILENCE_US, StreamState, Subscriptions, SubscriptionsInput
 from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now
 from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
@@ -17,10 +16,9 @@ from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import ErrorFrame
 from backpack_proto.streams.names import parse_stream
 from backpack_proto.testing.laws import FakeClock
+from hypothesis_profiles import examples
 
 SECOND = 1_000_000
-CANARY_SILENCE_US = 10 * SECOND
-SUSPICION_US = 10 * SECOND
 
 PUBLIC = [f"{channel}.M{number}_USDC" for number in range(24) for channel in ("trade", "ticker", "depth.200ms", "openInterest")]
 PRIVATE = [f"account.orderUpdate.M{number}_USDC" for number in range(60)]
@@ -131,7 +129,7 @@ class SubscriptionsMachine(RuleBasedStateMachine):
 
     def suspects_of(self, code: int) -> set[str]:
         now_us = self.clock.mono_us
-        pending = {name for name in self.on_the_wire - self.live if now_us - self.since_us[name] < SUSPICION_US}
+        pending = {name for name in self.on_the_wire - self.live if now_us - self.since_us[name] < BLAME_US}
         if code == 4003:
             return pending & set(PRIVATE)
         if code == 4006:
@@ -246,4 +244,4 @@ class SubscriptionsMachine(RuleBasedStateMachine):
 
 
 TestSubscriptions = SubscriptionsMachine.TestCase
-TestSubscriptions.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestSubscriptions.settings = examples(80, steps=30)

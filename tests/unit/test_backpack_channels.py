@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 import backpack_proto
 from backpack_proto.streams.channels import CHANNEL_OF, Channel, SymbolRule
 from backpack_proto.streams.frames import Frame, decode_frame
 from backpack_proto.streams.payloads import Payload, StreamPayload
+from payload_table import FRAMES
 
-FRAMES = (Path(__file__).parents[1] / "fixtures/backpack/frames.jsonl").read_bytes().splitlines()
 PUBLIC = [channel for channel in Channel if not channel.private]
 
 
@@ -57,16 +55,6 @@ def test_a_public_channel_whose_name_is_two_words_has_one_that_python_people_use
 
 def test_market_data_may_be_lost_by_a_slow_consumer_and_the_account_may_not() -> None:
     assert [channel for channel in Channel if channel.traits.droppable] == PUBLIC
-
-
-def test_only_streams_of_rare_events_may_be_quiet_for_ever() -> None:
-    assert {channel for channel in Channel if channel.traits.first_data_us is None} == {
-        Channel.LIQUIDATION,
-        Channel.ORDER_UPDATE,
-        Channel.POSITION_UPDATE,
-        Channel.BALANCE_UPDATE,
-        Channel.RFQ_UPDATE,
-    }
 
 
 def test_what_comes_every_second_is_missed_after_five() -> None:

@@ -51,8 +51,7 @@ from backpack_runtime.cli.parser import main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
 from backpack_runtime.recording import Replay, frames
-
-FRAMES = (Path(__file__).parents[1] / "fixtures/backpack/frames.jsonl").read_bytes().splitlines()
+from payload_table import FRAMES
 
 D = Decimal
 ENGINE_US = 1_800_000_061_000_000  # 08:01:01 UTC

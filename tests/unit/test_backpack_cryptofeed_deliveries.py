@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -41,15 +40,22 @@ from backpack_proto.outputs import (
     StreamsRefused,
 )
 from backpack_proto.session import SNAPSHOT_LIMIT
-from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.channels import CHANNEL_OF
 from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
-from backpack_proto.streams.payloads import Depth, Event, Kline, Level
+from backpack_proto.streams.payloads import (
+    Depth,
+    Event,
+    Kline,
+    Level,
+    OrderFill,
+    Payload,
+)
 from backpack_runtime.cryptofeed.channels import PRIVATE_CHANNELS, WEBSOCKET_CHANNELS
 from backpack_runtime.cryptofeed.native.deliveries import Deliveries
+from payload_table import FIRST_ROWS, frame_of
 
 pytestmark = pytest.mark.anyio
 
-FRAMES = (Path(__file__).parent.parent / "fixtures" / "backpack" / "frames.jsonl").read_bytes().splitlines()
 STREAM = "depth.SOL_USDC"
 NAMES = {"SOL_USDC": "SOL-USDC", "SOL_USDC_PERP": "SOL-USDC-PERP", "ETH_USDC": "ETH-USDC"}
 ERROR = RemoteProtocolError("wrong")
@@ -96,7 +102,7 @@ class Setting:
 
     async def give_recorded(self, kind: str, stream: str = "") -> dict[str, Any]:
         """Give the first recorded payload of a kind; returns it as it came."""
-        data = next(line for line in FRAMES if f'"e":"{kind}"'.encode() in line and f'"stream":"{stream}'.encode() in line)
+        data = frame_of(kind, stream)
         frame = decode_frame(data)
         assert isinstance(frame, Frame)
         assert frame.payload is not None
@@ -114,46 +120,43 @@ def test_the_table_of_channels_has_cryptofeed_s_names() -> None:
     assert names <= {value for value in vars(cryptofeed.defines).values() if isinstance(value, str)}
 
 
-@pytest.mark.parametrize("name", [name for channel in Channel for name in channel.traits.cryptofeed])
-async def test_every_channel_of_the_table_is_delivered(name: str) -> None:
-    """From an example of one of its payloads; a book needs more than that, and has its own tests."""
-    if name == "l2_book":
-        return
-    (channel,) = (channel for channel in Channel if name in channel.traits.cryptofeed)
-    setting = Setting(candle_closed_only=False)
-    setting.want(name)
-    for data in FRAMES:
-        frame = decode_frame(data)
-        if isinstance(frame, Frame) and frame.payload is not None and type(frame.payload) in channel.traits.payloads:
-            await setting.give(frame.payload, data=data)
-    assert set(setting.channels) == {name}
+def channels_of(payload: Payload) -> set[str]:
+    """The channels that the table has for a payload's own one: of orders only fills are on both, and a delta is the session's."""
+    names = set(CHANNEL_OF[type(payload)].traits.cryptofeed) - {"l2_book"}
+    return names if isinstance(payload, OrderFill) else names - {"fills"}
 
 
-@pytest.mark.parametrize(
-    ("kind", "channels"),
-    [
-        ("trade", ["trades"]),
-        ("bookTicker", ["ticker", "l1_book"]),
-        ("kline", ["candles"]),
-        ("markPrice", ["funding", "index"]),
-        ("openInterest", ["open_interest"]),
-        ("liquidation", ["liquidations"]),
-        ("orderAccepted", ["order_info"]),
-        ("orderFill", ["order_info", "fills"]),
-        ("positionOpened", ["positions"]),
-        ("balanceUpdate", ["balances"]),
-    ],
-)
-async def test_a_payload_calls_its_channels_with_the_frame_as_it_came(kind: str, channels: list[str]) -> None:
+@pytest.mark.parametrize(("data", "payload"), FIRST_ROWS, ids=[type(payload).__name__ for _, payload in FIRST_ROWS])
+async def test_a_payload_calls_its_channels_with_the_frame_as_it_came(data: bytes, payload: Payload) -> None:
     setting = Setting()
     setting.want(*PUBLIC, *PRIVATE)
-    raw = await setting.give_recorded(kind)
-    assert setting.channels == channels
+    await setting.give(payload, data=data)
+    assert len(setting.channels) == len(channels_of(payload))
+    assert set(setting.channels) == channels_of(payload)
+    raw = json.loads(data)["data"]
     symbol = str(raw.get("s") or raw["a"])
     for _, found, receipt in setting.calls:
         assert found.raw == raw
         assert receipt == 9.0
         assert found.symbol == NAMES.get(symbol, symbol)
+
+
+@pytest.mark.parametrize(
+    ("kind", "channel"),
+    [
+        ("bookTicker", "ticker"),
+        ("bookTicker", "l1_book"),
+        ("markPrice", "funding"),
+        ("markPrice", "index"),
+        ("orderFill", "order_info"),
+        ("orderFill", "fills"),
+    ],
+)
+async def test_of_a_payload_with_two_channels_only_the_subscribed_one_is_called(kind: str, channel: str) -> None:
+    setting = Setting()
+    setting.want(channel)
+    await setting.give_recorded(kind)
+    assert setting.channels == [channel]
 
 
 async def test_only_what_was_subscribed_is_delivered() -> None:
@@ -183,7 +186,7 @@ async def test_candles_that_are_not_closed_can_be_left_out() -> None:
     await setting.give_recorded("kline", "kline.1m")
     assert setting.calls == []
     assert setting.deliveries.tallies.candle_updates == 1
-    frame = decode_frame(next(line for line in FRAMES if b'"kline.1m.' in line))
+    frame = decode_frame(frame_of("kline", "kline.1m."))
     assert isinstance(frame, Frame)
     assert isinstance(frame.payload, Kline)
     await setting.give(msgspec.structs.replace(frame.payload, closed=True))
@@ -193,7 +196,7 @@ async def test_candles_that_are_not_closed_can_be_left_out() -> None:
 async def test_a_candle_that_cannot_be_read_is_counted_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
     setting = Setting()
     setting.want("candles")
-    frame = decode_frame(next(line for line in FRAMES if b'"kline.1m.' in line))
+    frame = decode_frame(frame_of("kline", "kline.1m."))
     assert isinstance(frame, Frame)
     assert isinstance(frame.payload, Kline)
     for _ in range(50):

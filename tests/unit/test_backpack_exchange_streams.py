@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -32,8 +31,8 @@ from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.names import parse_stream
 from backpack_proto.streams.payloads import BookTicker, Depth, Identifier, Kline, Payload, Ticker, Trade
 from backpack_proto.testing.laws import FakeClock
+from payload_table import FRAMES
 
-FRAMES = (Path(__file__).parents[1] / "fixtures/backpack/frames.jsonl").read_bytes().splitlines()
 SYMBOLS = (
     "SOL_USDC",
     "BTC_USDC",

@@ -29,12 +29,15 @@ from backpack_proto.inputs import (
     PongReceived,
     ReadingPaused,
     RequestFailed,
+    RequestLeft,
+    Resolve,
     ResponseReceived,
     Subscribe,
     TextReceived,
     TimerFired,
     Unsubscribe,
     Verify,
+    Withdraw,
 )
 from backpack_proto.outputs import (
     BookChanged,
@@ -43,6 +46,7 @@ from backpack_proto.outputs import (
     BookVerified,
     CallAnswered,
     CallFailed,
+    CallUnresolved,
     ConnectionDown,
     ConnectionUp,
     DropSocket,
@@ -55,6 +59,7 @@ from backpack_proto.outputs import (
     SendText,
     StreamLive,
     StreamsRefused,
+    WithdrawRequest,
 )
 from backpack_proto.session import Session
 from backpack_proto.streams.channels import IN_FORCE_US
@@ -171,7 +176,8 @@ def test_a_silent_connection_is_given_up() -> None:
     assert [output for output in driven.give(TimerFired()) if isinstance(output, SendPing)]
     driven.clock.advance(PING_TIMEOUT_US)
     outputs = driven.give(TimerFired())
-    assert [type(output) for output in outputs[:4]] == [PeerSilent, DropSocket, ConnectionDown, BookDesynced]
+    # The book was being checked: that request, too, has lost its owner.
+    assert [type(output) for output in outputs] == [PeerSilent, DropSocket, ConnectionDown, WithdrawRequest, BookDesynced]
 
 
 @pytest.mark.parametrize("sign_of_life", [BytesReceived(3), PongReceived(b"none of ours"), trade(), GARBAGE])
@@ -330,11 +336,22 @@ def test_a_call_is_answered_to_who_called() -> None:
     assert (failed.call_id, type(failed.error)) == (8, ApiError)
 
 
-def test_a_snapshot_that_comes_after_its_book_has_gone_is_of_no_use() -> None:
+def test_a_snapshot_whose_book_has_gone_is_withdrawn_and_of_no_use_should_it_come() -> None:
     driven = up()
     outputs = driven.give(Subscribe((DEPTH,)))
-    driven.give(Unsubscribe((DEPTH,)))
+    assert WithdrawRequest(request_in(outputs).request_id) in driven.give(Unsubscribe((DEPTH,)))
     assert driven.answer(outputs) == []
+
+
+def test_a_call_is_withdrawn_and_resolved_by_its_number() -> None:
+    driven = up(signed=True)
+    outputs = driven.give(Call(call_id=7, endpoint="cancel_order", parameters={"symbol": "SOL_USDC", "orderId": "1"}))
+    assert driven.give(Withdraw(7)) == [WithdrawRequest(request_in(outputs).request_id)]
+    (unresolved,) = driven.give(RequestLeft(request_in(outputs).request_id))
+    assert isinstance(unresolved, CallUnresolved)
+    assert list(driven.session.unresolved) == [7]
+    assert driven.give(Resolve(7)) == []
+    assert driven.session.unresolved == {}
 
 
 def test_a_snapshot_makes_a_book_live() -> None:
@@ -414,3 +431,91 @@ def test_a_reading_that_fails_is_told_to_the_ledger() -> None:
     driven = up(signed=True)
     request = request_in(driven.give(FollowAccount()))
     assert driven.events(RequestFailed(request_id=request.request_id, reason="reset")) == [AccountStale]
+
+
+# Frames that cannot be read, and two books
+
+STREAMS = ("depth.SOL_USDC", "depth.BTC_USDC")
+
+
+def frame(symbol: str, update_id: int, engine_us: int = 1) -> TextReceived:
+    text = (
+        f'{{"data":{{"E":1,"T":{engine_us},"U":{update_id},"a":[["9","2"]],"b":[],"e":"depth","s":"{symbol}","u":{update_id}}},'
+        f'"stream":"depth.{symbol}"}}'
+    )
+    return TextReceived(text.encode())
+
+
+class Books:
+    """A session with two live books, and the answers of an exchange that stands still."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.session = Session(Random(5), audit_books=False)
+        self.give(Open(), Subscribe(STREAMS), Connected())
+        self.give(frame("SOL_USDC", 5), frame("BTC_USDC", 5))
+        assert [self.session.book(stream).live for stream in STREAMS] == [True, True]
+
+    def give(self, *inputs: Given) -> list[Output]:
+        """Give inputs now, and answer each request for a snapshot; returns what came out."""
+        outputs: list[Output] = []
+        waiting = list(inputs)
+        while waiting:
+            for output in self.session.handle(waiting.pop(0), self.clock.now):
+                outputs.append(output)
+                if isinstance(output, SendRequest):
+                    body = b'{"asks":[["9","2"]],"bids":[["8","1"]],"lastUpdateId":"5","timestamp":1}'
+                    waiting.append(ResponseReceived(request_id=output.request_id, status=200, body=body))
+        return outputs
+
+
+def checked(outputs: list[Output]) -> list[str]:
+    return [output.stream for output in outputs if isinstance(output, BookVerified)]
+
+
+def drops(outputs: list[Output]) -> list[Drop]:
+    return [output.reason for output in outputs if isinstance(output, FrameDropped)]
+
+
+def test_a_frame_that_cannot_be_read_has_every_book_checked_now_and_then() -> None:
+    books = Books()
+    garbage = TextReceived(b"garbage")
+    first = books.give(garbage)
+    assert drops(first) == [Drop.NOT_JSON]
+    assert checked(first) == list(STREAMS)
+    for _ in range(100):
+        again = books.give(garbage)
+        assert drops(again) == [Drop.NOT_JSON], "each is told, and none costs a request"
+        assert not [output for output in again if isinstance(output, SendRequest)]
+    books.clock.advance(SUSPICION_US - 1)
+    assert checked(books.give(garbage)) == []
+    books.clock.advance(1)
+    assert checked(books.give(garbage)) == list(STREAMS)
+    assert checked(books.give(garbage)) == []
+
+
+def test_a_bad_frame_that_names_its_stream_has_that_book_checked_at_once() -> None:
+    books = Books()
+    books.give(TextReceived(b"garbage"))
+    malformed = TextReceived(b'{"data":{"e":"depth","s":"SOL_USDC"},"stream":"depth.SOL_USDC"}')
+    for _ in range(2):
+        outputs = books.give(malformed)
+        assert drops(outputs) == [Drop.MALFORMED]
+        assert checked(outputs) == ["depth.SOL_USDC"]
+
+
+def test_a_delta_of_another_symbol_is_dropped_and_the_book_checked() -> None:
+    books = Books()
+    data = frame("BTC_USDC", 6).data.replace(b'"stream":"depth.BTC_USDC"', b'"stream":"depth.SOL_USDC"')
+    outputs = books.give(TextReceived(data))
+    assert drops(outputs) == [Drop.MALFORMED]
+    assert checked(outputs) == ["depth.SOL_USDC"]
+    assert [books.session.book(stream).last for stream in STREAMS] == [5, 5]
+
+
+def test_a_frame_without_a_connection_is_dropped_and_checks_no_book() -> None:
+    books = Books()
+    books.give(Disconnected(1006, "reset"))
+    outputs = books.give(TextReceived(b"garbage"))
+    assert drops(outputs) == [Drop.NOT_CONNECTED]
+    assert len(outputs) == 1
