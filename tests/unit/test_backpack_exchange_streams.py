@@ -17,12 +17,12 @@ from backpack_proto.exchange import (
     Exchange,
     ExchangeInput,
     FrameReceived,
-    PongReceived,
+    PingSocket,
     RequestReceived,
     Respond,
     SendFrame,
-    SendPing,
     SocketOpened,
+    SocketPonged,
 )
 from backpack_proto.inputs import TimerFired
 from backpack_proto.streams.names import KLINE_INTERVALS
@@ -69,8 +69,8 @@ class World:
         for output in self.exchange.handle(given, self.clock.now):
             if isinstance(output, SendFrame):
                 frames.append(output.data)
-            elif isinstance(output, SendPing):
-                frames += self.give(PongReceived(output.connection, output.payload))
+            elif isinstance(output, PingSocket):
+                frames += self.give(SocketPonged(output.connection, output.payload))
         return frames
 
     def subscribe(self, *streams: str, connection: int = 1) -> None:
