@@ -65,7 +65,7 @@ from backpack_runtime.cryptofeed.logs import LOG, RateLimited
 from . import conversion
 from .books import BookMirror
 from .driver import CLOSED_BY_FEED
-from .records import Fill
+from .records import FillInfo
 
 __all__ = ["Deliveries", "Tallies"]
 
@@ -217,7 +217,7 @@ class Deliveries:
             case _:
                 raise TypeError(f"no private data: {type(event).__name__}")
 
-    async def _hand_fill(self, found: Fill | None, receipt: float) -> None:
+    async def _hand_fill(self, found: FillInfo | None, receipt: float) -> None:
         """Each fill once: streams and REST tell the same ones."""
         if found is None:
             return
