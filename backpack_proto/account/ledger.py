@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum, auto
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import asdict, replace
@@ -98,6 +98,7 @@ POSITION_MOVES = ("net_quantity", "entry_price", "break_even_price")
 ANSWER_US = 30_000_000
 """How long one reading may take, waiting for the request budget included."""
 FillKey: TypeAlias = tuple[str, int | None, str]
+Value = TypeVar("Value", Order, Position)
 Update: TypeAlias = OrderUpdate | PositionUpdate | BalanceUpdate
 AccountInput: TypeAlias = AccountRequested | AccountEnded | Update | Reading | ReadFailed | TimerFired
 AccountOutput: TypeAlias = Event | ReadAccount
@@ -478,10 +479,12 @@ class Account:
         if known is not None and ((order.open and not known.open) or _executed(order) < _executed(known)):
             return []
         order = _completed(order, known)
+        if known is not None and not _moved(order, known, ORDER_MOVES):
+            self._orders[order.order_id] = _resting(order, known, ORDER_MOVES)
+            return []
         self._orders[order.order_id] = order
-        if known is None:
-            self._forget_orders()
-        return [OrderChanged(order=order, origin=origin)] if _moved(order, known, ORDER_MOVES) else []
+        self._forget_orders()
+        return [OrderChanged(order=order, origin=origin)]
 
     def _forget_orders(self) -> None:
         if len(self._orders) <= REMEMBERED_ORDERS:
@@ -494,8 +497,11 @@ class Account:
         known = self._positions.get(position.symbol)
         if known is None and not position.net_quantity:
             return []
+        if known is not None and not _moved(position, known, POSITION_MOVES):
+            self._positions[position.symbol] = _resting(position, known, POSITION_MOVES)
+            return []
         self._positions[position.symbol] = position
-        return [PositionChanged(position=position, origin=origin)] if _moved(position, known, POSITION_MOVES) else []
+        return [PositionChanged(position=position, origin=origin)]
 
     def _put_balance(self, balance: Balance, origin: Origin) -> list[AccountOutput]:
         if balance == self._balances.get(balance.asset):
@@ -577,8 +583,13 @@ def _closed(position: Position) -> Position:
     )
 
 
-def _moved(new: Struct, known: Struct | None, members: Sequence[str]) -> bool:
-    return known is None or any(getattr(new, name) != getattr(known, name) for name in members)
+def _moved(new: Struct, known: Struct, members: Sequence[str]) -> bool:
+    return any(getattr(new, name) != getattr(known, name) for name in members)
+
+
+def _resting(new: Value, known: Value, members: Sequence[str]) -> Value:
+    """Return a value whose members that count are equal to the known ones, with the digits in which they were told first."""
+    return replace(new, **{name: getattr(known, name) for name in members})
 
 
 def _listed_ms(fill: Fill) -> int:

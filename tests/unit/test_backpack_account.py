@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from backpack_proto.account import ledger as account
 from backpack_proto.account.ledger import Account, AccountInput, AccountOutput, AccountState
@@ -36,7 +37,7 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 
 
-def a_fill(trade_id: int, unix_ms: int, order_id: str = "77") -> Fill:
+def a_fill(trade_id: int | None, unix_ms: int, order_id: str = "77") -> Fill:
     return Fill(
         symbol=SYMBOL,
         trade_id=trade_id,
@@ -47,14 +48,14 @@ def a_fill(trade_id: int, unix_ms: int, order_id: str = "77") -> Fill:
         fee=ZERO,
         fee_asset="SOL",
         maker=True,
-        unix_ms=unix_ms,
+        filled_us=unix_ms * 1000,
     )
 
 
 def of_stream(fill: Fill, executed: int = 1) -> OrderFill:
     return OrderFill(
-        emitted_us=fill.unix_ms * 1000,
-        engine_us=fill.unix_ms * 1000,
+        emitted_us=fill.filled_us,
+        engine_us=fill.filled_us,
         symbol=fill.symbol,
         order_id=Identifier(fill.order_id),
         side=fill.side,
@@ -125,8 +126,8 @@ class Desk:
             case Read.BALANCES:
                 return BalancesRead(read.attempt, ())
             case Read.FILLS:
-                listed = [fill for fill in self.listed if fill.unix_ms >= (read.since_ms or 0)]
-                listed.sort(key=lambda fill: (fill.unix_ms, fill.trade_id), reverse=True)
+                listed = [fill for fill in self.listed if fill.filled_us >= (read.since_ms or 0) * 1000]
+                listed.sort(key=lambda fill: (fill.filled_us, fill.trade_id or 0), reverse=True)
                 return FillsRead(read.attempt, tuple(listed[read.offset : read.offset + vars(account)["PAGE"]]))
             case Read.ORDER:
                 return OrderRead(read.attempt, None)
@@ -136,6 +137,9 @@ class Desk:
             order_id="77",
             symbol=SYMBOL,
             side="Bid",
+            order_type="Limit",
+            time_in_force="GTC",
+            self_trade_prevention="RejectTaker",
             state="PartiallyFilled" if self.executed else "New",
             executed_quantity=Decimal(self.executed or 0),
             executed_quote_quantity=Decimal(self.executed or 0),
@@ -169,7 +173,7 @@ class Desk:
         return self.timer().answer_all().timer()
 
     @property
-    def told(self) -> list[tuple[int, Origin]]:
+    def told(self) -> list[tuple[int | None, Origin]]:
         return [(event.fill.trade_id, event.origin) for event in self.said if isinstance(event, Filled)]
 
     def since_ms(self) -> int | None:
@@ -418,24 +422,24 @@ def test_no_fill_that_may_be_listed_again_is_forgotten(monkeypatch: pytest.Monke
         desk.give(AccountEnded("down")).sync().check()
     assert [trade_id for trade_id, _ in desk.told] == list(range(20))
     burst = [a_fill(100 + number, T_MS + 200_000 + number) for number in range(10)]
-    for fill in burst:
-        desk.give(of_stream(fill, executed=fill.trade_id - 99))
+    for executed, fill in enumerate(burst, 1):
+        desk.give(of_stream(fill, executed=executed))
     desk.executed = 10
     desk.listed += burst
     for _ in range(3):
         desk.give(AccountEnded("down")).sync().check()
     assert [trade_id for trade_id, _ in desk.told] == [*range(20), *range(100, 110)]
     assert len(desk.ledger._fills) < 20
-    desk.listed.append(a_fill(99, burst[-1].unix_ms - account.OVERLAP_MS))
+    desk.listed.append(a_fill(99, T_MS + 200_009 - account.OVERLAP_MS))
     desk.give(AccountEnded("down")).sync().check()
     assert [trade_id for trade_id, _ in desk.told] == [*range(20), *range(100, 110), 99]
 
 
 def test_rows_without_a_trade_id_are_told_no_oftener_than_before() -> None:
-    desk = Desk(a_fill(-1, T_MS, "1")).sync()
-    desk.listed += [a_fill(-1, T_MS + 5, "1"), a_fill(-1, T_MS + 6, "2"), a_fill(-1, T_MS + 7, "2")]
+    desk = Desk(a_fill(None, T_MS, "1")).sync()
+    desk.listed += [a_fill(None, T_MS + 5, "1"), a_fill(None, T_MS + 6, "2"), a_fill(None, T_MS + 7, "2")]
     desk.give(AccountEnded("down")).sync().check()
-    assert desk.told == [(-1, Origin.RECONCILIATION)]
+    assert desk.told == [(None, Origin.RECONCILIATION)]
 
 
 def answers(attempt: int) -> list[Reading]:
@@ -482,7 +486,7 @@ def test_the_end_of_another_order_is_no_answer() -> None:
     desk = questions()[Read.ORDER]
     attempt = desk.asked[0].attempt
     desk.executed = 1
-    other = Order(order_id="78", symbol=SYMBOL, side="Bid", state="Filled", executed_quantity=ONE, executed_quote_quantity=ONE)
+    other = replace(desk.order(), order_id="78", state="Filled")
     assert desk.ledger.handle(OrderRead(attempt, other), desk.now) == []
     assert desk.ledger.state is AccountState.READING
     outputs = desk.ledger.handle(OrderRead(attempt, None), desk.now)

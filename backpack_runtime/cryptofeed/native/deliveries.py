@@ -114,7 +114,7 @@ class Deliveries:
         self._max_depth = max_depth
         self._candle_closed_only = candle_closed_only
         self._wanted: dict[str, frozenset[str] | None] = {}
-        self._fills: dict[tuple[str, int, str], None] = {}
+        self._fills: dict[tuple[str, str | None, str], None] = {}
         self._warned = RateLimited()
         self._linked = False
         self.tallies = Tallies()
@@ -221,7 +221,7 @@ class Deliveries:
         """Each fill once: streams and REST tell the same ones."""
         if found is None:
             return
-        key = (found.symbol, int(found.id), found.order_id)
+        key = (found.symbol, found.id, found.order_id)
         if key in self._fills:
             return
         self._fills[key] = None
