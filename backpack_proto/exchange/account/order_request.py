@@ -28,7 +28,7 @@ TRIGGERS_BY: Final = ("LastPrice", "MarkPrice", "IndexPrice")
 
 _DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 _PERCENTAGE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%")
-_TYPES = ("Limit", "SimulatedMarket")
+_TYPES = ("Limit", "Market")
 _SLIPPAGE_TYPES = ("TickSize", "Percent")
 _FLAGS = ("autoLend", "autoLendRedeem", "autoBorrow", "autoBorrowRepay")
 _UNSUPPORTED = tuple(

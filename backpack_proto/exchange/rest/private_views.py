@@ -257,7 +257,7 @@ def _order(order: AccountOrder) -> dict[str, object]:
         "executedQuantity": stripped(order.executed, listing.quantity_decimals),
         "executedQuoteQuantity": stripped(order.paid, both),
         "id": str(order.order_id),
-        "orderType": "SimulatedMarket" if request.price is None else "Limit",
+        "orderType": "Market" if request.price is None else "Limit",
         "postOnly": bool(request.post_only),
         "price": price(request.price),
         "quantity": None if request.tick_lots is not None else stripped(order.lots, listing.quantity_decimals),
