@@ -23,10 +23,21 @@ from backpack_proto.account.readings import (
     Reading,
 )
 from backpack_proto.account.reconciliation import arguments_of
-from backpack_proto.account.values import AccountDiverged, AccountStale, AccountSynced, Fill, Filled, Order, Origin
+from backpack_proto.account.values import (
+    AccountDiverged,
+    AccountStale,
+    AccountSynced,
+    Fill,
+    Filled,
+    Order,
+    OrderChanged,
+    Origin,
+    Position,
+    PositionChanged,
+)
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
-from backpack_proto.streams.payloads import Identifier, OrderAccepted, OrderFill
+from backpack_proto.streams.payloads import Identifier, OrderAccepted, OrderFill, PositionAdjusted
 
 SYMBOL = "SOL_USDC"
 SECOND = 1_000_000
@@ -96,6 +107,25 @@ def accepted(unix_ms: int) -> OrderAccepted:
     )
 
 
+def a_position(*, net: Decimal, mark: int) -> PositionAdjusted:
+    return PositionAdjusted(
+        emitted_us=T_MS * 1000,
+        engine_us=T_MS * 1000,
+        symbol=SYMBOL,
+        position_id=5,
+        net_quantity=net,
+        entry_price=ONE,
+        break_even_price=ONE,
+        mark_price=Decimal(mark),
+        net_exposure_quantity=net,
+        net_exposure_notional=net,
+        realized_pnl=ZERO,
+        unrealized_pnl=Decimal(mark),
+        initial_margin_fraction=ZERO,
+        maintenance_margin_fraction=ZERO,
+    )
+
+
 class Desk:
     """A ledger, and an exchange that lists these fills, newest first, and this one order as open."""
 
@@ -105,6 +135,9 @@ class Desk:
         self.listed = list(listed)
         self.executed: int | None = None
         """Of the open order; None: there is none."""
+        self.created_us: int | None = None
+        self.ended: Order | None = None
+        """What history says of an order that is open no more."""
         self.asked: list[ReadAccount] = []
         self.said: list[AccountOutput] = []
 
@@ -130,7 +163,7 @@ class Desk:
                 listed.sort(key=lambda fill: (fill.filled_us, fill.trade_id or 0), reverse=True)
                 return FillsRead(read.attempt, tuple(listed[read.offset : read.offset + vars(account)["PAGE"]]))
             case Read.ORDER:
-                return OrderRead(read.attempt, None)
+                return OrderRead(read.attempt, self.ended)
 
     def order(self) -> Order:
         return Order(
@@ -141,6 +174,7 @@ class Desk:
             time_in_force="GTC",
             self_trade_prevention="RejectTaker",
             state="PartiallyFilled" if self.executed else "New",
+            created_us=self.created_us,
             executed_quantity=Decimal(self.executed or 0),
             executed_quote_quantity=Decimal(self.executed or 0),
             quantity=Decimal(100),
@@ -440,6 +474,64 @@ def test_rows_without_a_trade_id_are_told_no_oftener_than_before() -> None:
     desk.listed += [a_fill(None, T_MS + 5, "1"), a_fill(None, T_MS + 6, "2"), a_fill(None, T_MS + 7, "2")]
     desk.give(AccountEnded("down")).sync().check()
     assert desk.told == [(None, Origin.RECONCILIATION)]
+
+
+def test_what_only_rest_knows_of_an_order_is_taken_over_without_an_event() -> None:
+    desk = Desk().sync().give(accepted(T_MS))
+    from_stream = desk.ledger.open_orders["77"]
+    assert from_stream.created_us is None
+    desk.executed, desk.created_us = 0, T_MS * 1000
+    desk.give(AccountEnded("down")).sync()
+    assert desk.ledger.open_orders["77"] == replace(from_stream, created_us=T_MS * 1000)
+    desk.give(replace(accepted(T_MS), state="Cancelled"))
+    assert desk.ledger.open_orders == {}
+    changed = [event for event in desk.said if isinstance(event, OrderChanged)]
+    assert [(event.order.state, event.order.created_us, event.origin) for event in changed] == [
+        ("New", None, Origin.STREAM),
+        ("Cancelled", T_MS * 1000, Origin.STREAM),
+    ]
+
+
+def test_an_order_that_history_lists_without_an_executed_quantity_executed_nothing() -> None:
+    desk = Desk().sync()
+    desk.executed = 0
+    desk.give(AccountEnded("down")).sync()
+    desk.executed = None
+    desk.ended = replace(desk.order(), state="Cancelled", executed_quantity=None, executed_quote_quantity=None)
+    desk.give(AccountEnded("down")).sync()
+    last = [event.order for event in desk.said if isinstance(event, OrderChanged)][-1]
+    assert (last.state, last.executed_quantity, last.executed_quote_quantity) == ("Cancelled", ZERO, ZERO)
+
+
+def test_a_position_whose_price_alone_moves_is_followed_without_an_event() -> None:
+    desk = Desk().sync()
+    for mark in (9, 10, 11):
+        desk.give(a_position(net=Decimal("2.0"), mark=mark))
+    desk.give(a_position(net=Decimal(2), mark=12))
+    assert desk.ledger.positions[SYMBOL].mark_price == 12
+    assert str(desk.ledger.positions[SYMBOL].net_quantity) == "2.0", "the digits that were told"
+    desk.give(a_position(net=Decimal(3), mark=12))
+    changed = [event.position.net_quantity for event in desk.said if isinstance(event, PositionChanged)]
+    assert changed == [2, 3]
+    # REST lists it no more: of the rest nothing is known.
+    desk.give(AccountEnded("down")).sync()
+    closed = [event.position for event in desk.said if isinstance(event, PositionChanged)][-1]
+    assert closed == Position(symbol=SYMBOL, position_id="5", net_quantity=ZERO, entry_price=ONE, break_even_price=ONE)
+
+
+def test_a_fill_in_the_millisecond_of_the_first_thing_heard_is_told() -> None:
+    """REST lists whole milliseconds, so it seems to be from before what it followed."""
+    desk = Desk(a_fill(1, T_MS))
+    desk.give(AccountRequested(), replace(accepted(T_MS), engine_us=T_MS * 1000 + 400))
+    desk.executed = 1
+    assert desk.sync().told == [(1, Origin.RECONCILIATION)]
+
+
+def test_fills_of_one_millisecond_are_told_by_their_ids_settlements_first() -> None:
+    desk = Desk().sync()
+    desk.listed += [a_fill(3, T_MS), a_fill(None, T_MS, "8"), a_fill(2, T_MS)]
+    desk.give(AccountEnded("down")).sync()
+    assert [trade_id for trade_id, _ in desk.told] == [None, 2, 3]
 
 
 def answers(attempt: int) -> list[Reading]:
