@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from random import Random
@@ -21,13 +21,13 @@ from backpack_proto.book.levels import Book
 from backpack_proto.connection.connection import CONNECT_TIMEOUT_US
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.errors import BackpackError, LocalProtocolError
-from backpack_proto.inputs import Arguments, Call, Close, FollowAccount, Subscribe, Unsubscribe, Verify
+from backpack_proto.inputs import Arguments, Call, Close, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify, Withdraw
 from backpack_proto.metrics import Health, MetricsSnapshot
-from backpack_proto.outputs import CallAnswered, CallFailed
+from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
 from backpack_proto.rest.codec import outcome_unknown
 from backpack_proto.rest.endpoints.table import find_endpoint
 from backpack_proto.rest.markets import Markets
-from backpack_proto.rest.pacing import PacerState
+from backpack_proto.rest.pacing import PAUSE_CEILING_US, PacerState
 from backpack_proto.session import ACCOUNT_STREAMS, Session
 from backpack_proto.streams.names import Channel, parse_channel, parse_stream, streams_for
 from backpack_proto.streams.payloads import BookTicker, Event
@@ -97,6 +97,7 @@ class BackpackClient(RestMethods):
         compression: bool = False,
         silence_us: int = SILENCE_US,
         ping_timeout_us: int = PING_TIMEOUT_US,
+        pause_ceiling_us: int = PAUSE_CEILING_US,
     ) -> None:
         """Nothing is connected before the block is entered.
 
@@ -121,6 +122,7 @@ class BackpackClient(RestMethods):
             compression: offer permessage-deflate: a fifth of the bytes for several times the work.
             silence_us: probe a connection on which nothing was heard for so long, microseconds.
             ping_timeout_us: give it up when nothing was heard for so long after that, microseconds.
+            pause_ceiling_us: how long a 429 of the exchange stops all REST calls at most, whatever it asks for, microseconds.
 
         Raises:
             LocalProtocolError: an argument is impossible.
@@ -164,6 +166,7 @@ class BackpackClient(RestMethods):
             connect_timeout_us=_connect_timeout_us(self._proxies),
             silence_us=silence_us,
             ping_timeout_us=ping_timeout_us,
+            pause_ceiling_us=pause_ceiling_us,
         )
         self._verifying: set[str] = set()
         """Symbols whose `bookTicker` is subscribed to verify their book and for nothing else."""
@@ -208,7 +211,7 @@ class BackpackClient(RestMethods):
         tasks.start_soon(self._run, self._running)
         await self.load_markets()
         if self._follow_account:
-            await self._running.pump.give(FollowAccount())
+            self._running.pump.give(FollowAccount())
         await self.subscribe(self._channels, self._symbols)
 
     async def _run(self, running: _Running) -> None:
@@ -238,7 +241,7 @@ class BackpackClient(RestMethods):
         running = self._inside()
         with anyio.move_on_after(DRAIN_SECONDS):
             if not running.finished.is_set():
-                await running.pump.give(Close())
+                running.pump.give(Close())
             await running.finished.wait()
 
     def __aiter__(self) -> Self:
@@ -265,7 +268,7 @@ class BackpackClient(RestMethods):
             LocalProtocolError: a private channel without a signer.
         """
         channels, ids = tuple(channels), self._ids(symbols)
-        await self._inside().pump.give(Subscribe(self._names(channels, ids)))
+        self._inside().pump.give(Subscribe(self._names(channels, ids)))
         for symbol in ids:
             if Channel.BOOK_TICKER in _explicit(channels):
                 self._verifying.discard(symbol)
@@ -283,12 +286,12 @@ class BackpackClient(RestMethods):
         kept = {f"{Channel.BOOK_TICKER.value}.{symbol}" for symbol in self._tickers}
         if self._follow_account:
             kept.update(ACCOUNT_STREAMS)
-        await self._inside().pump.give(Unsubscribe(tuple(name for name in names if name not in kept)))
+        self._inside().pump.give(Unsubscribe(tuple(name for name in names if name not in kept)))
 
     async def verify(self, symbol: str) -> None:
         """Have a book compared with a fresh snapshot now; `BookVerified` or `BookDesynced` tells how it went."""
         (symbol,) = self._ids([symbol])
-        await self._inside().pump.give(Verify(f"{Channel.DEPTH.value}.{symbol}"))
+        self._inside().pump.give(Verify(f"{Channel.DEPTH.value}.{symbol}"))
 
     async def load_markets(self) -> Markets:
         """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it."""
@@ -300,14 +303,19 @@ class BackpackClient(RestMethods):
         """The markets as they were loaded last."""
         return self._markets
 
-    async def call(self, endpoint: str, parameters: Arguments | None = None) -> object:
+    async def call(self, endpoint: str, parameters: Arguments | None = None, *, max_wait_us: int | None = None) -> object:
         """Call a REST endpoint by its name, its instruction or its method and path, within the request budget.
 
-        The names are those of `backpack_proto.rest.codec.ENDPOINTS`; symbols are ids of the exchange.
+        The names are those of `backpack_proto.rest.codec.ENDPOINTS`; symbols are ids of the exchange. `max_wait_us` is how long the call
+        may wait to be sent: 5 s for one that changes something, unless given, and without a bound for one that reads.
+
+        A cancelled call is not sent any more. If it changes something and may have been sent already, a `CallUnresolved` is among
+        the events, and the call among those `unresolved`.
 
         Raises:
             LocalProtocolError: no such endpoint, or parameters that it does not take.
             ApiError: the exchange refused.
+            NotSent: it did not leave, in most cases because its turn did not come in time.
             OutcomeUnknown: the call was to change something, and nobody can say whether it did; it is never sent twice.
             BackpackError: no answer came.
         """
@@ -317,17 +325,46 @@ class BackpackClient(RestMethods):
         parameters = parameters or {}
         self._last_call_id += 1
         call_id = self._last_call_id
-        answer = self._answers[call_id] = _Answer()
+        answer = _Answer()
+        command = Call(call_id=call_id, endpoint=endpoint, parameters=parameters, max_wait_us=max_wait_us)
+        self._answers[call_id] = answer
         try:
-            await running.pump.give(Call(call_id=call_id, endpoint=endpoint, parameters=parameters))
+            running.pump.give(command)
             await answer.arrived.wait()
-        finally:
+        except BaseException:
             del self._answers[call_id]
+            self._withdraw(running, call_id, answer)
+            raise
+        del self._answers[call_id]
         if isinstance(answer.event, CallAnswered):
             return answer.event.result
         if isinstance(answer.event, CallFailed):
             raise answer.event.error
         raise _interrupted(endpoint, parameters)
+
+    def _withdraw(self, running: _Running, call_id: int, answer: _Answer) -> None:
+        """Nobody waits for a call any more: do not send it, and let what became of it be among the events."""
+        if answer.event is None:
+            running.pump.give(Withdraw(call_id))
+        elif not find_endpoint(answer.event.endpoint).idempotent:
+            # It came in the same moment in which the caller gave up.
+            self._deliver([answer.event])
+
+    @property
+    def unresolved(self) -> Mapping[int, CallUnresolved]:
+        """The calls that were cancelled after they may have been sent, by call id, until it is known how they ended.
+
+        The late answer, an event, takes a call off; where none comes, `resolve` does.
+        """
+        return self._session.unresolved
+
+    def resolve(self, call_id: int) -> None:
+        """Take a call off the `unresolved` ones: you have found out how it ended, by its client id for example.
+
+        Raises:
+            LocalProtocolError: it is not among them.
+        """
+        self._inside().pump.give(Resolve(call_id))
 
     @property
     def account(self) -> Account:
@@ -375,11 +412,11 @@ class BackpackClient(RestMethods):
                 continue
             if isinstance(event, CallAnswered | CallFailed):
                 answer = self._answers.get(event.call_id)
-                # Whoever asked may have stopped waiting.
+                # Without one, whoever asked has stopped waiting, and the call changes something.
                 if answer is not None:
                     answer.event = event
                     answer.arrived.set()
-                continue
+                    continue
             passed.append(event)
         if passed:
             self._inside().delivery.put(passed)

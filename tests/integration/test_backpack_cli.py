@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 COMMAND = (sys.executable, "-W", "error", "-m", "backpack_runtime.cli.parser")
 FRAME = b'{"data":{"e":"depth","E":5,"T":4,"s":"SOL_USDC","U":1,"u":2,"b":[["1","2"]],"a":[]},"stream":"depth.SOL_USDC"}\n'
 

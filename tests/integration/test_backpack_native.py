@@ -28,6 +28,7 @@ from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed, register
 from backpack_runtime.cryptofeed.markets import loading as market_loading
 from backpack_runtime.cryptofeed.markets.symbols import symbols_of
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from payload_table import FRAMES
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +36,7 @@ Running = Callable[[Any], AbstractAsyncContextManager[None]]
 Levels = dict[Decimal, Decimal]
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "backpack"
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60
 HANDLER = {"uvloop": False, "log": {"disabled": True, "filename": "", "level": "WARNING"}}
 MARKET_DATA = ["trades", "l2_book", "l1_book", "ticker", "candles", "funding", "index", "open_interest"]
 PRIVATE = ["order_info", "fills", "positions", "balances"]
@@ -363,9 +364,8 @@ class Answers:
 
 
 def recorded(stream: str) -> list[bytes]:
-    """The fixture frames of a stream, in order."""
-    lines = (FIXTURES / "frames.jsonl").read_bytes().splitlines()
-    return [line for line in lines if json.loads(line).get("stream") == stream]
+    """The recorded frames of a stream, in order."""
+    return [line for line in FRAMES if json.loads(line)["stream"] == stream]
 
 
 async def test_recorded_snapshot_and_deltas_give_the_book_without_a_network() -> None:

@@ -50,7 +50,7 @@ from backpack_runtime.transports.anyio import AnyioTransport
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
 NOWHERE = ("https://exchange.invalid", "wss://exchange.invalid")
 """A name that nobody can look up."""
 
@@ -112,9 +112,9 @@ def ping(number: int = 1, timeout_us: int = 10_000_000) -> SendRequest:
 async def failures(runtime: Runtime, addresses: Addresses) -> tuple[ConnectFailed, RequestFailed]:
     """What becomes of a websocket and of a request that cannot be."""
     async with runtime.transport(addresses) as transport:
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         (connect,) = await facts_until(transport, ConnectFailed)
-        await transport.perform(ping())
+        transport.perform(ping())
         (request,) = await facts_until(transport, RequestFailed)
     assert isinstance(connect, ConnectFailed)
     assert isinstance(request, RequestFailed)
@@ -189,11 +189,11 @@ async def test_a_session_through_a_proxy_whose_answers_come_in_pieces(runtime: R
         proxies = Proxies.of(f"{scheme}://127.0.0.1:{port}")
         addresses = Addresses(sandbox.rest_url, sandbox.ws_url, ca_file=sandbox.ca_file, proxies=proxies)
         async with runtime.transport(addresses) as transport:
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
             await facts_until(transport, Connected)
-            await transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
+            transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
             await facts_until(transport, TextReceived)
-            await transport.perform(ping())
+            transport.perform(ping())
             await facts_until(transport, ResponseReceived)
 
 
@@ -221,10 +221,10 @@ async def test_a_session_through_a_proxy_over_tls(
         both.write_bytes(authority.cert_pem.bytes() + (b"" if sandbox.ca_file is None else sandbox.ca_file.read_bytes()))
         proxies = Proxies.of(f"https://127.0.0.1:{port}")
         async with runtime.transport(Addresses(sandbox.rest_url, sandbox.ws_url, ca_file=both, proxies=proxies)) as transport:
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
             await facts_until(transport, Connected)
             for number in (1, 2):
-                await transport.perform(ping(number))
+                transport.perform(ping(number))
                 await facts_until(transport, ResponseReceived)
             assert sandbox.connections == 2, "the second request shares the connection of the first"
 
@@ -360,7 +360,7 @@ async def test_a_request_that_has_less_time_than_the_proxy_names_it_as_well(runt
         listening(serve) as port,
         runtime.transport(Addresses(*NOWHERE, proxies=Proxies.of(f"socks5://127.0.0.1:{port}"))) as transport,
     ):
-        await transport.perform(ping(timeout_us=100_000))
+        transport.perform(ping(timeout_us=100_000))
         (fact,) = await facts_until(transport, RequestFailed)
         failure = ProxyTimeout(f"socks5://127.0.0.1:{port}", "did not answer within 0.1 s")
         assert fact == RequestFailed(request_id=1, reason=str(failure), sent=False, proxy=failure.proxy, error=failure)
@@ -392,9 +392,9 @@ async def test_a_websocket_that_is_dropped_meanwhile_leaves_the_proxy(runtime: R
         runtime.transport(Addresses(*NOWHERE, proxies=Proxies.of(f"{scheme}://127.0.0.1:{port}"))) as transport,
     ):
         with anyio.fail_after(PATIENCE_SECONDS):
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
             await come.wait()
-            await transport.perform(DropSocket())
+            transport.perform(DropSocket())
             await gone.wait()
             transport.wake()
             assert await transport.next(None) == []
@@ -481,7 +481,7 @@ async def test_a_connection_that_breaks_names_the_proxy_that_it_went_through(run
     async with serve_sandbox() as sandbox, listening(serve) as port:
         proxies = Proxies.of(f"{scheme}://127.0.0.1:{port}")
         async with runtime.transport(Addresses(sandbox.rest_url, sandbox.ws_url, proxies=proxies)) as transport:
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
             await facts_until(transport, Connected)
             scopes[0].cancel()
             end = (await facts_until(transport, Disconnected))[-1]
@@ -489,7 +489,7 @@ async def test_a_connection_that_breaks_names_the_proxy_that_it_went_through(run
             assert end.code == 1006
             assert end.reason.endswith(f"(through proxy {scheme}://127.0.0.1:{port})")
             sandbox.mute = True
-            await transport.perform(ping(timeout_us=200_000))
+            transport.perform(ping(timeout_us=200_000))
             failed = (await facts_until(transport, RequestFailed))[-1]
             assert isinstance(failed, RequestFailed)
             assert failed.reason == f"no answer within 0.2 s (through proxy {scheme}://127.0.0.1:{port})"
@@ -505,10 +505,10 @@ async def test_rest_and_websocket_take_a_way_each_and_the_log_names_it_once_a_co
     async with serve_sandbox() as sandbox, listening(carry_http) as http, listening(carry_socks5) as socks:
         proxies = Proxies.of({"http": f"http://user:canary@127.0.0.1:{http}", "websocket": f"socks5h://127.0.0.1:{socks}"})
         async with runtime.transport(Addresses(sandbox.rest_url, sandbox.ws_url, proxies=proxies)) as transport:
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
             await facts_until(transport, Connected)
             for number in (1, 2):
-                await transport.perform(ping(number))
+                transport.perform(ping(number))
                 await facts_until(transport, ResponseReceived)
     assert caplog.messages == [
         f"proxy: transport=websocket exchange=backpack scheme=socks5 endpoint=127.0.0.1:{socks}",

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TypeAlias
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -26,6 +26,10 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 
 from backpack_proto.book.sequencer import (
+    AUDIT_US,
+    BACKWARDS_US,
+    RETRY_CEILING_US,
+    SETTLE_US,
     BookSequencer,
     FetchSnapshot,
     SequencerInput,
@@ -39,16 +43,15 @@ from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
 from backpack_proto.streams.payloads import BookTicker, Depth, Level
 from backpack_proto.testing.laws import FakeClock, check_machine
+from hypothesis_profiles import examples
 
 STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
 MS, SECOND = 1_000, 1_000_000
 ENGINE_US = 1_795_012_345_000_000
 LEVELS = 3
-SETTLE_US = SECOND
-"""A subscription is in force within this time of its request."""
-START_OVER_US = 3 * SECOND
+START_OVER_US = 3 * BACKWARDS_US
 """An exchange that starts its ids over is away for longer than a second."""
-RECOVERY_US = 110 * SECOND
+RECOVERY_US = RETRY_CEILING_US + AUDIT_US + 20 * SECOND
 """From the last fault to a right book: a backoff of half a minute, then an audit within a minute, and what it finds out."""
 RECOVERY_FETCHES = 6
 FETCHES_PER_MINUTE = 30
@@ -617,14 +620,12 @@ class BookMachine(RuleBasedStateMachine):
 
 
 TestBook = pytest.mark.gate(BookMachine.TestCase)
-TestBook.settings = settings(
-    max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestBook.settings = examples(300, steps=50)
 
 
 @pytest.mark.soak
 def test_book_for_long() -> None:
-    run_state_machine_as_test(BookMachine, settings=settings(TestBook.settings, max_examples=20_000, stateful_step_count=100))
+    run_state_machine_as_test(BookMachine, settings=examples(20_000, steps=100))
 
 
 # A delta that says another quantity than the market, in a book that was right until then.
@@ -643,7 +644,6 @@ def wronged(side: str, price: Decimal, quantity: Decimal, *, aggregated: bool) -
 QUANTITIES = st.sampled_from([0, 1, 2, 9]).map(Decimal)
 
 
-@settings(deadline=None)
 @given(
     level=st.sampled_from([("bid", Decimal(13)), ("bid", Decimal(14)), ("ask", Decimal(14)), ("ask", Decimal(15))]),
     quantity=QUANTITIES.filter(bool),
@@ -662,7 +662,6 @@ def test_a_wrong_level_at_the_top_is_found_by_the_next_ticker(
     machine.recover([], busy=False, tickers_first=False)
 
 
-@settings(deadline=None)
 @given(
     level=st.tuples(st.just("bid"), st.integers(8, 14).map(Decimal))
     | st.tuples(st.just("ask"), st.integers(14, 20).map(Decimal)),
@@ -681,7 +680,6 @@ def test_a_wrong_level_anywhere_is_found_by_a_snapshot(
     assert machine.book.live
 
 
-@settings(deadline=None)
 @given(st.lists(CHANGES, max_size=30), st.booleans())
 def test_a_right_book_is_never_called_wrong(events: list[list[Change]], aggregated: bool) -> None:  # noqa: FBT001 - drawn
     """With tickers and a check a second, and no fault."""
@@ -749,6 +747,12 @@ INPUTS: st.SearchStrategy[SequencerInput] = st.one_of(
 )
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("audit", [True, False])
 def test_the_sequencer_keeps_the_machine_laws(*, audit: bool) -> None:
-    check_machine(lambda: BookSequencer(STREAM, SYMBOL, audit=audit), INPUTS, max_gap_us=20 * SECOND, max_examples=200)
+    check_machine(
+        lambda: BookSequencer(STREAM, SYMBOL, audit=audit),
+        INPUTS,
+        max_gap_us=20 * SECOND,
+        max_examples=examples(200).max_examples,
+    )

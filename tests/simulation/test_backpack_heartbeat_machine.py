@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.connection.heartbeat import Heard, Heartbeat, HeartbeatInput, LinkDead, LinkLost
+from backpack_proto.connection.heartbeat import (
+    PAUSED_PONG_US,
+    PING_TIMEOUT_US,
+    SILENCE_US,
+    Heard,
+    Heartbeat,
+    HeartbeatInput,
+    LinkDead,
+    LinkLost,
+)
 from backpack_proto.inputs import Connected, PingReceived, PongReceived, ReadingPaused, ReadingResumed, TimerFired
 from backpack_proto.outputs import PeerSilent, SendPing, SendPong
 from backpack_proto.testing.laws import FakeClock
+from hypothesis_profiles import examples
 
 SECOND = 1_000_000
-SILENCE_US = 15 * SECOND
-PING_TIMEOUT_US = 10 * SECOND
-PAUSED_PONG_US = 30 * SECOND
 EXCHANGE_PING_US = 60 * SECOND
 
 
@@ -191,4 +197,4 @@ class HeartbeatMachine(RuleBasedStateMachine):
 
 
 TestHeartbeat = HeartbeatMachine.TestCase
-TestHeartbeat.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestHeartbeat.settings = examples(80, steps=40)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from backpack_proto.connection.subscriptions import (
+    CANARY_SILENCE_US,
     FIRST_DATA_TIMEOUT_US,
+    SUSPICION_US,
     DataSeen,
     LinkLost,
     Requested,
@@ -23,10 +24,9 @@ from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSi
 from backpack_proto.streams.frames import ErrorFrame
 from backpack_proto.streams.names import Channel, parse_stream
 from backpack_proto.testing.laws import FakeClock
+from hypothesis_profiles import examples
 
 SECOND = 1_000_000
-CANARY_SILENCE_US = 10 * SECOND
-SUSPICION_US = 10 * SECOND
 
 PUBLIC = [f"{channel}.M{number}_USDC" for number in range(24) for channel in ("trade", "ticker", "depth.200ms", "openInterest")]
 PRIVATE = [f"account.orderUpdate.M{number}_USDC" for number in range(60)]
@@ -248,4 +248,4 @@ class SubscriptionsMachine(RuleBasedStateMachine):
 
 
 TestSubscriptions = SubscriptionsMachine.TestCase
-TestSubscriptions.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestSubscriptions.settings = examples(80, steps=30)

@@ -40,7 +40,7 @@ Dante's SOCKS4 knows no names (SOCKS4a), so it was tried with `remote_dns=False`
 `python tests/support/proxy_matrix.py` tries every cell anew and prints this table; `--write` keeps it here. The tests try every
 cell as well.
 """
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 RUNTIMES = {"anyio on asyncio": ("anyio", "asyncio"), "anyio on trio": ("anyio", "trio"), "aiohttp": ("aiohttp", "asyncio")}
 """The runtime of the client, and the event loop beneath it."""

@@ -25,7 +25,11 @@ from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
 from backpack_runtime.transports.anyio import AnyioTransport
 from backpack_runtime.transports.mock import MockTransport, oblige, respond
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
+MARKETS = b"""[{"baseSymbol":"SOL","quoteSymbol":"USDC","symbol":"SOL_USDC","marketType":"SPOT","orderBookState":"Open","visible":true,
+"createdAt":"2025-01-21T06:34:54.691858","fundingInterval":null,"filters":{"price":{"minPrice":"0.01","maxPrice":null,"tickSize":"0.01"},
+"quantity":{"minQuantity":"0.01","maxQuantity":null,"stepSize":"0.01"}}}]"""
+"""A list of markets with one in it."""
 PING = HttpRequest(method="GET", target="/api/v1/ping")
 
 
@@ -94,9 +98,9 @@ async def to_sandbox(runtime: Runtime, sandbox: Sandbox, *, compression: bool = 
 
 @asynccontextmanager
 async def to_server(
-    runtime: Runtime, serve: Callable[[ByteStream], Awaitable[None]], *, compression: bool = False
+    runtime: Runtime, serve: Callable[[ByteStream], Awaitable[None]], *, compression: bool = False, encrypted: bool = False
 ) -> AsyncIterator[Transport]:
-    """A transport, and a server that does what a test wants."""
+    """A transport, and a server that does what a test wants; with `encrypted` that includes the handshake of TLS."""
 
     async def handle(stream: ByteStream) -> None:
         with suppress(*BROKEN):
@@ -107,7 +111,8 @@ async def to_server(
         assert isinstance(listener, TypedAttributeProvider)
         port = int(listener.extra(SocketAttribute.local_port))
         tasks.start_soon(listener.serve, handle)
-        addresses = Addresses(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")
+        tls = "s" if encrypted else ""
+        addresses = Addresses(f"http{tls}://127.0.0.1:{port}", f"ws{tls}://127.0.0.1:{port}")
         async with runtime.transport(addresses, compression=compression) as transport:
             yield transport
         tasks.cancel_scope.cancel()

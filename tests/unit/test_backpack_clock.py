@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.errors import LocalProtocolError
@@ -26,6 +26,7 @@ from backpack_proto.rest.exchange_clock import (
     StopMeasuring,
 )
 from backpack_proto.testing.laws import check_machine, freeze
+from hypothesis_profiles import examples
 
 EPOCH_US = 1_788_285_151_083_000
 SECOND_US = 1_000_000
@@ -227,6 +228,7 @@ def test_another_input_is_refused_with_state_and_name() -> None:
         ExchangeClock().handle(given_, at(0))
 
 
+@pytest.mark.hypothesis
 def test_it_keeps_the_machine_laws() -> None:
     inputs = st.one_of(
         st.sampled_from([StartMeasuring(), StopMeasuring(), ClockProbeFailed(), MeasureClock()]),
@@ -235,7 +237,7 @@ def test_it_keeps_the_machine_laws() -> None:
     check_machine(ExchangeClock, inputs)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     st.integers(-(10**9), 10**9),
     st.integers(-DRIFT_PPM, DRIFT_PPM),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,8 +20,8 @@ from backpack_proto.streams.frames import Frame, decode
 from backpack_proto.streams.payloads import BalanceUpdate, Event, Kline, OrderFill
 from backpack_runtime.cryptofeed import BalanceInfo, FillInfo, OrderInfo, PositionInfo
 from backpack_runtime.cryptofeed.native import conversion
+from payload_table import FRAMES
 
-FRAMES = (Path(__file__).parent.parent / "fixtures" / "backpack" / "frames.jsonl").read_bytes().splitlines()
 SOL = "SOL-USDC"
 Make = Callable[[Any, str, dict[str, Any]], Any]
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.errors import InvalidStream
@@ -104,13 +104,11 @@ def check_spelling(name: str) -> None:
     assert name.encode().decode() == name
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_stream_that_is_spelt_the_same_or_refused(name: str) -> None:
     check_spelling(name)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(list(Channel)),
     st.none() | st.text(st.characters(codec="ascii", categories=("L", "N"), include_characters="._"), min_size=1),

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import strategies as st
 
 from backpack_proto.connection.subscriptions import (
+    CANARY_SILENCE_US,
     FIRST_DATA_TIMEOUT_US,
     STREAM_TRANSITIONS,
+    SUSPICION_US,
     DataSeen,
     LinkLost,
     Requested,
@@ -25,6 +27,7 @@ from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSi
 from backpack_proto.streams.frames import ErrorFrame
 from backpack_proto.streams.names import Channel
 from backpack_proto.testing.laws import FakeClock, check_machine, freeze
+from hypothesis_profiles import examples
 
 SECOND = 1_000_000
 
@@ -92,6 +95,7 @@ def streams_of(method: str, outputs: list[SubscriptionsOutput]) -> list[list[str
     return [frame["params"] for frame in frames(outputs) if frame["method"] == method]
 
 
+@pytest.mark.hypothesis
 def test_laws() -> None:
     names = st.lists(st.sampled_from([*NAMES, "nope.SOL_USDC"]), max_size=4).map(tuple)
     inputs: st.SearchStrategy[SubscriptionsInput] = (
@@ -104,7 +108,7 @@ def test_laws() -> None:
         | st.builds(ErrorFrame, st.sampled_from([4002, 4003, 4006, 4008]), st.just("message"))
     )
     check_machine(lambda: Subscriptions(sign), inputs)
-    check_machine(lambda: Subscriptions(None), inputs, max_examples=50)
+    check_machine(lambda: Subscriptions(None), inputs, max_examples=examples(50).max_examples)
 
 
 def test_without_a_connection_streams_are_only_wanted() -> None:
@@ -293,14 +297,14 @@ def test_the_end_of_the_connection_makes_everything_wanted_again() -> None:
 @pytest.mark.parametrize(
     ("name", "ping_timeout_us"),
     [
-        (TICKER, 5 * SECOND),
-        (MARK_PRICE, 5 * SECOND),
-        ("kline.1m.SOL_USDC", 60 * SECOND),
-        (DEPTH, 60 * SECOND),
-        (DEPTH_200, 60 * SECOND),
-        ("bookTicker.SOL_USDC", 60 * SECOND),
-        (TRADE, 60 * SECOND),
-        (OPEN_INTEREST, 130 * SECOND),
+        (TICKER, FIRST_DATA_TIMEOUT_US[Channel.TICKER]),
+        (MARK_PRICE, FIRST_DATA_TIMEOUT_US[Channel.MARK_PRICE]),
+        ("kline.1m.SOL_USDC", FIRST_DATA_TIMEOUT_US[Channel.KLINE]),
+        (DEPTH, FIRST_DATA_TIMEOUT_US[Channel.DEPTH]),
+        (DEPTH_200, FIRST_DATA_TIMEOUT_US[Channel.DEPTH]),
+        ("bookTicker.SOL_USDC", FIRST_DATA_TIMEOUT_US[Channel.BOOK_TICKER]),
+        (TRADE, FIRST_DATA_TIMEOUT_US[Channel.TRADE]),
+        (OPEN_INTEREST, FIRST_DATA_TIMEOUT_US[Channel.OPEN_INTEREST]),
     ],
 )
 def test_a_stream_that_sends_nothing_is_noticed_once(name: str, ping_timeout_us: int) -> None:
@@ -351,10 +355,10 @@ def test_patience_starts_anew_with_each_request() -> None:
     driven.fire()
     driven.give(LinkLost())
     driven.give(Connected())
-    assert driven.fire() == [StreamSilent(stream=DEPTH, silent_us=60 * SECOND)]
+    assert driven.fire() == [StreamSilent(stream=DEPTH, silent_us=FIRST_DATA_TIMEOUT_US[Channel.DEPTH])]
     driven.give(Unsubscribe((DEPTH,)))
     driven.subscribe(DEPTH)
-    assert driven.wait_us() == 60 * SECOND
+    assert driven.wait_us() == FIRST_DATA_TIMEOUT_US[Channel.DEPTH]
 
 
 @pytest.mark.parametrize("name", [TICKER, MARK_PRICE])
@@ -362,27 +366,27 @@ def test_a_canary_that_stops_singing_is_noticed(name: str) -> None:
     driven = up(name)
     assert driven.give(DataSeen(name)) == [StreamLive(stream=name)]
     assert name in driven.subscriptions.awaited
-    assert driven.wait_us() == 10 * SECOND
+    assert driven.wait_us() == CANARY_SILENCE_US
     for _ in range(4):
         assert driven.give(DataSeen(name), after_us=SECOND) == []
-    assert driven.wait_us() == 6 * SECOND
+    assert driven.wait_us() == CANARY_SILENCE_US - 4 * SECOND
     assert driven.fire() == []
     assert driven.wait_us() == 4 * SECOND
-    assert driven.fire() == [StreamSilent(stream=name, silent_us=10 * SECOND)]
+    assert driven.fire() == [StreamSilent(stream=name, silent_us=CANARY_SILENCE_US)]
     assert driven.state(name) is StreamState.LIVE
     assert driven.wait_us() is None
     assert driven.give(DataSeen(name), after_us=SECOND) == [StreamLive(stream=name)]
     assert driven.give(DataSeen(name), after_us=SECOND) == []
     driven.fire()
-    assert driven.fire() == [StreamSilent(stream=name, silent_us=10 * SECOND)]
+    assert driven.fire() == [StreamSilent(stream=name, silent_us=CANARY_SILENCE_US)]
 
 
 def test_a_late_timer_sees_what_came_meanwhile() -> None:
     driven = up(TICKER)
     driven.give(DataSeen(TICKER))
-    driven.give(DataSeen(TICKER), after_us=9 * SECOND)
+    driven.give(DataSeen(TICKER), after_us=CANARY_SILENCE_US - SECOND)
     assert driven.fire(late_us=5 * SECOND) == []
-    assert driven.wait_us() == 4 * SECOND
+    assert driven.wait_us() == CANARY_SILENCE_US - 6 * SECOND
 
 
 def test_a_live_stream_other_than_a_canary_may_be_quiet() -> None:
@@ -438,7 +442,7 @@ def test_an_error_that_no_pending_request_explains_is_told_as_such(code: int, na
 def test_live_streams_and_old_requests_are_no_suspects() -> None:
     driven = up(DEPTH, TRADE)
     driven.give(DataSeen(DEPTH))
-    assert driven.give(ErrorFrame(4006, "message"), after_us=10 * SECOND - 1) == [refused(4006, TRADE)]
+    assert driven.give(ErrorFrame(4006, "message"), after_us=SUSPICION_US - 1) == [refused(4006, TRADE)]
     assert driven.give(ErrorFrame(4006, "message"), after_us=1) == [unexplained(4006)]
 
 
@@ -479,7 +483,7 @@ def test_data_clear_a_suspect() -> None:
     driven.give(ErrorFrame(4006, "message"))
     assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH)]
     assert driven.state(DEPTH) is StreamState.LIVE
-    assert driven.fire() == [StreamSilent(stream=TICKER, silent_us=5 * SECOND)]
+    assert driven.fire() == [StreamSilent(stream=TICKER, silent_us=FIRST_DATA_TIMEOUT_US[Channel.TICKER])]
     assert driven.state(TICKER) is StreamState.REFUSED
 
 

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backpack_proto.errors import RemoteProtocolError
@@ -22,8 +21,9 @@ from backpack_proto.streams.frames import (
 )
 from backpack_proto.streams.names import KLINE_INTERVALS
 from backpack_proto.streams.payloads import Kline, PositionSnapshot
+from hypothesis_profiles import examples
+from payload_table import FRAMES
 
-FRAMES = (Path(__file__).parents[1] / "fixtures/backpack/frames.jsonl").read_bytes().splitlines()
 DEPTH = (
     b'{"data":{"E":1,"T":1,"U":5,"a":[["143.29","1.00"]],"b":[],"e":"depth","s":"SOL_USDC","u":5},"stream":"depth.SOL_USDC"}'
 )
@@ -325,13 +325,11 @@ def check_decodes(data: bytes) -> None:
             assert frame.error is None
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_arbitrary_bytes(data: bytes) -> None:
     check_decodes(data)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(FRAMES), st.data())
 def test_frames_with_bytes_changed(frame: bytes, data: st.DataObject) -> None:
     mutant = bytearray(frame)
@@ -355,7 +353,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sampled_from(FRAMES), st.data())
 def test_frames_with_members_changed(line: bytes, data: st.DataObject) -> None:
     frame: dict[str, Any] = json.loads(line)
@@ -373,7 +371,6 @@ def test_frames_with_members_changed(line: bytes, data: st.DataObject) -> None:
     check_decodes(json.dumps(frame).encode())
 
 
-@settings(deadline=None)
 @given(st.sampled_from(FRAMES), st.data())
 @example(FRAMES[-1], None)
 def test_frames_cut_short(frame: bytes, data: st.DataObject | None) -> None:
