@@ -182,6 +182,7 @@ from .rest.results.reference import (
 )
 from .session import Session
 from .streams.frames import Drop, FrameDropped
+from .streams.levels import Level
 from .streams.names import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, Stream, parse_channel, parse_stream, streams_for
 from .streams.payloads import (
     BalanceUpdate,
@@ -191,7 +192,6 @@ from .streams.payloads import (
     ExternalTicker,
     Identifier,
     Kline,
-    Level,
     Liquidation,
     MarkPrice,
     OpenInterest,

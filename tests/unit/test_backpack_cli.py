@@ -31,13 +31,13 @@ from backpack_proto.outputs import (
     StreamsRefused,
 )
 from backpack_proto.streams.frames import Drop, FrameDropped
+from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import (
     BookTicker,
     Depth,
     Event,
     Identifier,
     Kline,
-    Level,
     Liquidation,
     MarkPrice,
     OpenInterest,
@@ -58,7 +58,7 @@ CALM = Counters(rate=212.4, resyncs=0, dropped=0, latency_us=4095)
 
 
 def levels(*pairs: tuple[str, str]) -> tuple[Level, ...]:
-    return tuple((D(price), D(quantity)) for price, quantity in pairs)
+    return tuple(Level(Decimal(price), Decimal(quantity)) for price, quantity in pairs)
 
 
 BIDS = levels(("99.11", "10"), ("99.10", "2.5"))
@@ -392,8 +392,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def a_panel(symbol: str = "SOL_USDC", *, live: bool = True, depth: int = 12, trades: int = 30) -> Panel:
     book = Book(
         symbol,
-        bids=[(D("99.11") - D("0.01") * step, D(step + 1)) for step in range(depth)],
-        asks=[(D("99.12") + D("0.01") * step, D(step + 1)) for step in range(depth)],
+        bids=[Level(D("99.11") - D("0.01") * step, step + 1) for step in range(depth)],
+        asks=[Level(D("99.12") + D("0.01") * step, step + 1) for step in range(depth)],
         last=4_330_361_024,
         engine_us=ENGINE_US,
     )

@@ -39,6 +39,7 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.session import SNAPSHOT_LIMIT
 from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode
+from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
     BookTicker,
@@ -46,7 +47,6 @@ from backpack_proto.streams.payloads import (
     Event,
     ExternalTicker,
     Kline,
-    Level,
     Liquidation,
     MarkPrice,
     OpenInterest,
@@ -59,6 +59,7 @@ from backpack_proto.streams.payloads import (
     Trade,
 )
 from backpack_runtime.cryptofeed.native.deliveries import Deliveries
+from levels import by_price
 from payload_table import FIRST_ROWS, frame_of
 
 pytestmark = pytest.mark.anyio
@@ -298,8 +299,8 @@ async def test_the_ledger_tells_what_only_rest_knew_and_repeats_no_stream() -> N
     assert (balance.currency, balance.balance, balance.reserved) == ("SOL", Decimal(1), Decimal(2))
 
 
-BIDS: tuple[Level, ...] = ((Decimal("99.1"), Decimal(5)), (Decimal("99.0"), Decimal(7)))
-ASKS: tuple[Level, ...] = ((Decimal("99.2"), Decimal(1)),)
+BIDS: tuple[Level, ...] = (Level("99.1", 5), Level("99.0", 7))
+ASKS: tuple[Level, ...] = (Level("99.2", 1),)
 SYNCED = BookSynced(stream=STREAM, symbol="SOL_USDC", last=10, engine_us=2_000_000, bids=BIDS, asks=ASKS)
 
 
@@ -328,9 +329,9 @@ def changed(last: int, bids: tuple[Level, ...] = (), asks: tuple[Level, ...] = (
 
 async def test_a_book_is_handed_on_whole_and_then_with_each_change() -> None:
     setting = Setting()
-    gone = (Decimal("99.0"), Decimal(0))
-    never_there = (Decimal("98.0"), Decimal(0))
-    fresh = (Decimal("99.3"), Decimal(4))
+    gone = Level("99.0", 0)
+    never_there = Level("98.0", 0)
+    fresh = Level("99.3", 4)
     data = b'{"stream":"depth.SOL_USDC","data":{"e":"depth","u":11}}'
     await setting.give(SYNCED)
     await setting.give(changed(11, (gone, never_there), (fresh,)), data=data)
@@ -340,13 +341,13 @@ async def test_a_book_is_handed_on_whole_and_then_with_each_change() -> None:
     assert whole == {
         "timestamp": 2.0,
         "sequence_number": 10,
-        "bids": dict(BIDS),
-        "asks": dict(ASKS),
+        "bids": by_price(BIDS),
+        "asks": by_price(ASKS),
         "receipt": 9.0,
     }
     assert change["delta"] == {"bid": [gone], "ask": [fresh]}, "what was not there need not be deleted"
     assert change["raw"] == {"e": "depth", "u": 11}
-    assert (change["bids"], change["asks"]) == ({Decimal("99.1"): Decimal(5)}, dict([*ASKS, fresh]))
+    assert (change["bids"], change["asks"]) == ({Decimal("99.1"): Decimal(5)}, by_price([*ASKS, fresh]))
     assert change["timestamp"] == 3.0
     assert nothing["raw"] == {}, "a frame that was kept came with another one"
     assert nothing["delta"] == {"bid": [], "ask": []}
@@ -356,18 +357,18 @@ async def test_a_book_is_handed_on_whole_and_then_with_each_change() -> None:
 
 async def test_beyond_what_a_snapshot_knows_nothing_is_told() -> None:
     setting = Setting()
-    bids = tuple((Decimal(1000 - number), Decimal(1)) for number in range(SNAPSHOT_LIMIT))
-    await setting.give(msgspec.structs.replace(SYNCED, bids=bids, asks=((Decimal(1001), Decimal(1)),)))
-    await setting.give(changed(11, ((Decimal("0.5"), Decimal(1)), (Decimal(1), Decimal(2))), ((Decimal(9999), Decimal(1)),)))
+    bids = tuple(Level(1000 - number, 1) for number in range(SNAPSHOT_LIMIT))
+    await setting.give(msgspec.structs.replace(SYNCED, bids=bids, asks=(Level(1001, 1),)))
+    await setting.give(changed(11, (Level("0.5", 1), Level(1, 2)), (Level(9999, 1),)))
     _, change = setting.books[1]
-    assert change["delta"] == {"bid": [(Decimal(1), Decimal(2))], "ask": [(Decimal(9999), Decimal(1))]}
+    assert change["delta"] == {"bid": [Level(1, 2)], "ask": [Level(9999, 1)]}
     # The check against a fresh one knows more of what is near, so the book is handed on anew.
     setting.book = Book("SOL_USDC", bids=BIDS, asks=ASKS, last=11, engine_us=4_000_000, limit=SNAPSHOT_LIMIT)
     await setting.give(BookVerified(stream=STREAM, symbol="SOL_USDC", last=11, against="bookTicker"))
     assert len(setting.books) == 2
     await setting.give(BookVerified(stream=STREAM, symbol="SOL_USDC", last=11, against="snapshot"), receipt=10.0)
     at, anew = setting.books[2]
-    assert (at, anew["bids"], anew["asks"], anew["timestamp"]) == (11, dict(BIDS), dict(ASKS), 4.0)
+    assert (at, anew["bids"], anew["asks"], anew["timestamp"]) == (11, by_price(BIDS), by_price(ASKS), 4.0)
     assert "delta" not in anew
 
 
