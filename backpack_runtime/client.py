@@ -393,7 +393,7 @@ class BackpackClient(RestMethods):
         return tuple(self._id(symbol) for symbol in symbols)
 
     def _id(self, symbol: str) -> str:
-        return self._markets.resolve(symbol).symbol
+        return self._markets[symbol].symbol
 
     def _names(self, channels: Iterable[str], ids: Iterable[str]) -> tuple[str, ...]:
         """Stream names; a symbol that stands in the name of a channel is resolved as well."""

@@ -14,7 +14,8 @@ from typing import Generic, Literal, Self, TypeAlias, TypeVar, cast
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
-from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.errors import ConfigurationError, RemoteProtocolError
+from backpack_proto.hints import shown
 from backpack_proto.inputs import Argument, Arguments
 from backpack_proto.rest.markets import Markets
 from backpack_proto.rest.results.account import Balance, Position
@@ -80,9 +81,83 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     slippage_tolerance_type: str | None = None
     broker_id: int | None = None
 
+    @classmethod
+    def limit(
+        cls,
+        symbol: str,
+        side: Side,
+        *,
+        price: Amount,
+        quantity: Amount,
+        client_id: int | None = None,
+        time_in_force: TimeInForce | None = None,
+        post_only: bool | None = None,
+        reduce_only: bool | None = None,
+    ) -> Self:
+        """Make an order at a price or better; `post_only` has it refused rather than trade at once."""
+        return cls(
+            symbol=symbol,
+            side=side,
+            order_type="Limit",
+            price=price,
+            quantity=quantity,
+            client_id=client_id,
+            time_in_force=time_in_force,
+            post_only=post_only,
+            reduce_only=reduce_only,
+        )
+
+    @classmethod
+    def market(
+        cls,
+        symbol: str,
+        side: Side,
+        *,
+        quantity: Amount | None = None,
+        quote_quantity: Amount | None = None,
+        client_id: int | None = None,
+        reduce_only: bool | None = None,
+    ) -> Self:
+        """Make an order at the price of the book, for a `quantity` in base units or for a `quote_quantity` to spend or receive."""
+        return cls(
+            symbol=symbol,
+            side=side,
+            order_type="Market",
+            quantity=quantity,
+            quote_quantity=quote_quantity,
+            client_id=client_id,
+            reduce_only=reduce_only,
+        )
+
+    @classmethod
+    def trigger(
+        cls,
+        symbol: str,
+        side: Side,
+        *,
+        trigger_price: Amount,
+        trigger_quantity: Amount,
+        price: Amount | None = None,
+        trigger_by: str | None = None,
+        client_id: int | None = None,
+        reduce_only: bool | None = None,
+    ) -> Self:
+        """Make an order that waits for a price: a limit order with a `price`, a market order without one."""
+        return cls(
+            symbol=symbol,
+            side=side,
+            order_type="Market" if price is None else "Limit",
+            price=price,
+            trigger_price=trigger_price,
+            trigger_quantity=trigger_quantity,
+            trigger_by=trigger_by,
+            client_id=client_id,
+            reduce_only=reduce_only,
+        )
+
     def arguments(self) -> Mapping[str, Argument]:
         """The parameters of the call that places it."""
-        return {field.encode_name: getattr(self, field.name) for field in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class Pages(Generic[Row]):
@@ -141,7 +216,7 @@ class RestMethods(ABC):
 
     async def get_markets(self, *, market_type: str | None = None) -> Markets:
         """Every market, or those of one type such as `SPOT` and `PERP`."""
-        return cast("Markets", await self.call("markets", {"marketType": market_type}))
+        return cast("Markets", await self.call("markets", {"market_type": market_type}))
 
     async def get_depth(self, symbol: str, *, limit: int = 1000) -> DepthSnapshot:
         """The book, best prices first; `limit` levels a side: 5, 10, 20, 50, 100, 500 or 1000."""
@@ -154,9 +229,9 @@ class RestMethods(ABC):
         parameters: Arguments = {
             "symbol": self._id(symbol),
             "interval": interval,
-            "startTime": start_s,
-            "endTime": end_s,
-            "priceType": price_type,
+            "start_s": start_s,
+            "end_s": end_s,
+            "price_type": price_type,
         }
         return cast("tuple[KlineRow, ...]", await self.call("klines", parameters))
 
@@ -174,7 +249,7 @@ class RestMethods(ABC):
 
     async def get_mark_prices(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[MarkPriceRow, ...]:
         """Mark prices, index prices and funding of one market or all."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
         return cast("tuple[MarkPriceRow, ...]", await self.call("mark_prices", parameters))
 
     async def get_open_interest(self, symbol: str | None = None) -> tuple[OpenInterestRow, ...]:
@@ -198,17 +273,17 @@ class RestMethods(ABC):
 
     async def get_positions(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[Position, ...]:
         """The open positions."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
         return cast("tuple[Position, ...]", await self.call("positions", parameters))
 
     async def get_open_orders(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[Order, ...]:
         """The open orders."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
         return cast("tuple[Order, ...]", await self.call("open_orders", parameters))
 
     async def get_order(self, symbol: str, *, order_id: str | int | None = None, client_id: int | None = None) -> Order:
         """One open order, by exactly one of its ids."""
-        parameters: Arguments = {"symbol": self._id(symbol), "orderId": order_id, "clientId": client_id}
+        parameters: Arguments = {"symbol": self._id(symbol), "order_id": order_id, "client_id": client_id}
         return cast("Order", await self.call("order", parameters))
 
     def order_history(
@@ -221,7 +296,7 @@ class RestMethods(ABC):
         page_size: int = PAGE,
     ) -> Pages[Order]:
         """Every order of the past, open ones among them, as an async iterator."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "orderId": order_id, "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "order_id": order_id, "market_type": market_type}
         return self._pages("order_history", parameters, _order_key, oldest_first=oldest_first, page_size=page_size)
 
     def fills(
@@ -239,13 +314,23 @@ class RestMethods(ABC):
         """Every fill, from and to in milliseconds since the epoch, as an async iterator."""
         parameters: Arguments = {
             "symbol": self._any_id(symbol),
-            "orderId": order_id,
-            "from": from_ms,
-            "to": to_ms,
-            "fillType": fill_type,
-            "marketType": market_type,
+            "order_id": order_id,
+            "from_ms": from_ms,
+            "to_ms": to_ms,
+            "fill_type": fill_type,
+            "market_type": market_type,
         }
         return self._pages("fill_history", parameters, _fill_key, oldest_first=oldest_first, page_size=page_size)
+
+    async def place(self, order: NewOrder) -> Order:
+        """Place one order, such as `NewOrder.limit("SOL_USDC", "Bid", price="98.50", quantity="2")`.
+
+        Raises:
+            ApiError: the exchange refused it.
+            OutcomeUnknown: it may have been placed; its `client_id`, if it has one, finds out.
+        """
+        order = replace(order, symbol=self._id(order.symbol))
+        return cast("Order", await self.call("place_order", order.arguments()))
 
     async def place_order(
         self,
@@ -278,14 +363,14 @@ class RestMethods(ABC):
         slippage_tolerance_type: str | None = None,
         broker_id: int | None = None,
     ) -> Order:
-        """Place one order; units and meanings are those of `NewOrder`.
+        """Place one order of any kind; units and meanings are those of `NewOrder`, and `place` is shorter for everyday orders.
 
         Raises:
             ApiError: the exchange refused it.
             OutcomeUnknown: it may have been placed; `client_id`, if one was given, finds out.
         """
         order = NewOrder(
-            symbol=self._id(symbol),
+            symbol=symbol,
             side=side,
             order_type=order_type,
             quantity=quantity,
@@ -313,7 +398,7 @@ class RestMethods(ABC):
             slippage_tolerance_type=slippage_tolerance_type,
             broker_id=broker_id,
         )
-        return cast("Order", await self.call("place_order", order.arguments()))
+        return await self.place(order)
 
     async def place_orders(self, orders: Iterable[NewOrder]) -> tuple[Order | OrderRefused, ...]:
         """Place up to 20 orders at once; one answer for each, in their order.
@@ -334,7 +419,7 @@ class RestMethods(ABC):
             ApiError: the exchange refused, perhaps because the order is not open any more.
             OutcomeUnknown: it may have been cancelled.
         """
-        parameters: Arguments = {"symbol": self._id(symbol), "orderId": order_id, "clientId": client_id}
+        parameters: Arguments = {"symbol": self._id(symbol), "order_id": order_id, "client_id": client_id}
         return cast("Order | None", await self.call("cancel_order", parameters))
 
     async def cancel_all_orders(
@@ -345,7 +430,7 @@ class RestMethods(ABC):
         Raises:
             OutcomeUnknown: some may have been cancelled.
         """
-        parameters: Arguments = {"symbol": self._id(symbol), "orderType": order_type}
+        parameters: Arguments = {"symbol": self._id(symbol), "order_type": order_type}
         return cast("tuple[Order, ...] | None", await self.call("cancel_all_orders", parameters)) or ()
 
     def _any_id(self, symbol: str | None) -> str | None:
@@ -354,10 +439,12 @@ class RestMethods(ABC):
     def _pages(
         self, endpoint: str, parameters: Arguments, key: Callable[[Row], Hashable], *, oldest_first: bool, page_size: int
     ) -> Pages[Row]:
+        if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= PAGE:
+            raise ConfigurationError(f"page_size: a whole number from 1 to {PAGE}, got {shown(page_size)}")
         direction = "Asc" if oldest_first else "Desc"
 
         async def read(offset: int) -> Page[Row]:
-            paging: Arguments = {"limit": page_size, "offset": offset, "sortDirection": direction}
+            paging: Arguments = {"limit": page_size, "offset": offset, "sort_direction": direction}
             page = await self.call(endpoint, {**parameters, **paging})
             if not isinstance(page, Page):
                 raise RemoteProtocolError(f"{endpoint}: accepted, and no page came")

@@ -13,6 +13,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from backpack_proto.errors import InvalidStream
+from backpack_proto.hints import did_you_mean, shown
 
 __all__ = ["DEPTH_WINDOWS_MS", "KLINE_INTERVALS", "Channel", "Stream", "parse_channel", "parse_stream", "streams_for"]
 
@@ -87,7 +88,7 @@ def parse_stream(name: str) -> Stream:
     Raises:
         InvalidStream: the exchange has no stream of that name's form.
     """
-    stream = _parse_form(name)
+    stream = _parse_form(name, name)
     if stream.symbol is None and stream.channel not in _WITHOUT_SYMBOL:
         raise InvalidStream(f"stream {name!r} names no symbol")
     return stream
@@ -109,10 +110,10 @@ def parse_channel(name: str) -> tuple[Stream, ...]:
     head, dot, tail = name.partition(".")
     if head in _ACCOUNT_NAMES:
         channel = _ACCOUNT_NAMES[head].value
-        return (_parse_form(channel if tail == _ALL else channel + dot + tail),)
-    stream = _parse_form(_COMMON_NAMES.get(head, head) + dot + tail)
+        return (_parse_form(channel if tail == _ALL else channel + dot + tail, name),)
+    stream = _parse_form(_COMMON_NAMES.get(head, head) + dot + tail, name)
     if stream.symbol is not None:
-        raise InvalidStream(f"channel {name!r} is no channel of the exchange")
+        raise InvalidStream(f"channel {shown(name)} ends in {shown(stream.symbol)}: give symbols apart from channels")
     return (stream, Stream(channel=Channel.BOOK_TICKER)) if head == "book" else (stream,)
 
 
@@ -154,10 +155,31 @@ _ALL = "*"
 _WINDOWS = {f"{window}ms": window for window in DEPTH_WINDOWS_MS}
 
 
-def _parse_form(name: str) -> Stream:
-    """A stream whose symbol may be missing: a channel."""
+_OTHER_WORDS = {
+    "orderbook": "book",
+    "order_book": "book",
+    "l2_book": "book",
+    "l2": "book",
+    "l1_book": "book_ticker",
+    "bbo": "book_ticker",
+    "quotes": "book_ticker",
+    "ohlc": "klines.1m",
+    "ohlcv": "klines.1m",
+    "funding": "mark_price",
+    "index": "mark_price",
+    "orders": "order.*",
+    "order_info": "order.*",
+    "fills": "order.*",
+    "positions": "position.*",
+    "balances": "balance.*",
+}
+"""Words of other libraries, for hints."""
+
+
+def _parse_form(name: str, given: str) -> Stream:
+    """Read a stream whose symbol may be missing, which is a channel; errors show it as it was `given`."""
     if name.endswith("."):
-        raise InvalidStream(f"stream {name!r} ends in a dot")
+        raise InvalidStream(f"stream {shown(given)} ends in a dot")
     for channel in Channel:
         prefix = channel.value
         if name == prefix:
@@ -173,14 +195,20 @@ def _parse_form(name: str) -> Stream:
             if head in _WINDOWS:
                 window_ms, rest = _WINDOWS[head], tail
             elif head[:1].isdigit() and head.endswith("ms"):
-                raise InvalidStream(f"stream {name!r}: the depth windows are {', '.join(_WINDOWS)}")
+                raise InvalidStream(f"{shown(given)}: the depth windows are {', '.join(_WINDOWS)}")
         elif channel is Channel.KLINE:
             interval, _, rest = rest.partition(".")
             if interval not in KLINE_INTERVALS:
-                raise InvalidStream(f"stream {name!r}: the kline intervals are {', '.join(KLINE_INTERVALS)}")
+                raise InvalidStream(f"{shown(given)}: behind the channel stands one of the intervals {', '.join(KLINE_INTERVALS)}")
         if rest and channel in _NEVER_WITH_SYMBOL:
-            raise InvalidStream(f"stream {name!r}: {channel.value} has no symbol")
+            raise InvalidStream(f"{shown(given)}: {channel.value} has no symbol")
         if not rest.isprintable() or any(character in ' "\\' for character in rest):
-            raise InvalidStream(f"stream {name!r}: a symbol holds no white space, no quotes and nothing that cannot be printed")
+            raise InvalidStream(f"{shown(given)}: a symbol holds no white space, no quotes and nothing that cannot be printed")
         return Stream(channel=channel, symbol=rest or None, window_ms=window_ms, interval=interval)
-    raise InvalidStream(f"{name!r} is no stream of the exchange")
+    raise InvalidStream(f"{shown(given)} is not a channel of the exchange{_hint(given)}")
+
+
+def _hint(given: str) -> str:
+    """Return the channel that was probably meant, as the end of an error text."""
+    known = (*_COMMON_NAMES, *_ACCOUNT_NAMES, *Channel)
+    return did_you_mean(given, known, _OTHER_WORDS) or did_you_mean(given.partition(".")[0], known, _OTHER_WORDS)

@@ -166,7 +166,7 @@ def _board(client: BackpackClient, options: WatchOptions) -> Board:
             book=client.book(market.symbol) if Channel.DEPTH in channels else None,
             trades=deque(maxlen=TRADES_KEPT) if Channel.TRADE in channels else None,
         )
-        for market in map(client.markets.resolve, options.symbols)
+        for market in (client.markets[symbol] for symbol in options.symbols)
     )
 
 
