@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from backpack_proto.errors import LocalProtocolError
+from backpack_proto.errors import ConfigurationError
+from backpack_proto.hints import one_of
 
 from .base import SocketTransport
 
@@ -18,7 +19,7 @@ def transport_of(runtime: str) -> type[SocketTransport[Any]]:
     """The transport of a runtime, which is loaded when it is first asked for.
 
     Raises:
-        LocalProtocolError: there is no such runtime.
+        ConfigurationError: there is no such runtime.
         MissingExtra: what it needs is not installed.
     """
     if runtime == "anyio":
@@ -29,4 +30,4 @@ def transport_of(runtime: str) -> type[SocketTransport[Any]]:
         from .aiohttp.transport import AiohttpTransport  # noqa: PLC0415 - an extra, which need not be installed
 
         return AiohttpTransport
-    raise LocalProtocolError(f"runtime is one of {', '.join(RUNTIMES)}")
+    raise ConfigurationError(one_of("runtime", runtime, RUNTIMES))
