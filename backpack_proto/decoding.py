@@ -17,14 +17,15 @@ import msgspec
 
 from .errors import RemoteProtocolError
 
-__all__ = ["DECIMAL_DIGITS", "UnixMs", "decode", "sane", "unix_ms"]
+__all__ = ["DECIMAL_DIGITS", "UnixMs", "decode", "is_unicode", "sane", "unix_ms", "whole_number"]
 
 T = TypeVar("T")
 
 DECIMAL_DIGITS: Final = 100
 """How far a digit may stand from the decimal point; the exchange's longest numbers have 28 digits (docs/protocol.md 6.4)."""
 
-_LONGEST_NUMBER = 19
+_LONGEST_NUMBER = 18
+"""Digits of a whole number, at most: it fits into 64 bits."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 if TYPE_CHECKING:
@@ -70,6 +71,19 @@ def sane(value: Decimal) -> bool:
     return value.is_finite() and -DECIMAL_DIGITS < value.adjusted() < DECIMAL_DIGITS
 
 
+def whole_number(text: str) -> int | None:
+    """Return the number that text from a peer is, or None: ASCII digits and nothing else, at most 18 of them.
+
+    Every number that stands in a header is read by this function. `int` takes more than digits, and raises for 5,000 of them.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER else None
+
+
+def is_unicode(text: str) -> bool:
+    """Whether text can be sent: half of a surrogate pair cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def unix_ms(text: str) -> int:
     """Milliseconds since the epoch of a time such as `2026-09-01 16:52:00` or `2026-09-23T04:00:00.094`; no zone means UTC.
 
@@ -95,7 +109,8 @@ def _convert(type_: object, value: object) -> int:
     if type_ is not UnixMs:
         raise NotImplementedError(f"{type_} cannot be decoded")
     if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() and len(value) < _LONGEST_NUMBER else unix_ms(value)
+        number = whole_number(value)
+        return unix_ms(value) if number is None else number
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise ValueError("neither milliseconds nor a time")

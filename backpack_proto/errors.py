@@ -15,6 +15,7 @@ __all__ = [
     "InvalidKey",
     "InvalidStream",
     "LocalProtocolError",
+    "NotSent",
     "OutcomeUnknown",
     "RemoteProtocolError",
     "UnknownSymbol",
@@ -80,6 +81,21 @@ class ApiError(BackpackError):
 
     def __str__(self) -> str:
         return f"{self.endpoint} answered {self.status} {self.code or '(no code)'}: {self.message}"
+
+
+class NotSent(BackpackError):
+    """A call did not leave: the exchange has seen nothing of it, so it may be made again.
+
+    `endpoint` is the method and path, `reason` says what kept it from being sent.
+    """
+
+    def __init__(self, *, endpoint: str, reason: str) -> None:
+        super().__init__(endpoint, reason)
+        self.endpoint = endpoint
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} was not sent: {self.reason}"
 
 
 class OutcomeUnknown(BackpackError):

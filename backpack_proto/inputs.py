@@ -30,12 +30,15 @@ __all__ = [
     "ReadingPaused",
     "ReadingResumed",
     "RequestFailed",
+    "RequestLeft",
+    "Resolve",
     "ResponseReceived",
     "Subscribe",
     "TextReceived",
     "TimerFired",
     "Unsubscribe",
     "Verify",
+    "Withdraw",
 ]
 
 Argument: TypeAlias = Parameter | Decimal | None
@@ -86,10 +89,27 @@ class Call(Command, frozen=True, gc=False, kw_only=True):
     endpoint: str
     """A name of the endpoint table, an instruction, or a method and a path: whatever `endpoints.find_endpoint` knows."""
     parameters: Arguments = {}
+    max_wait_us: int | None = None
+    """How long it may wait to be sent, then it fails as `NotSent`; None is `MAX_WAIT_US` where it changes something, else no bound."""
 
     def __repr__(self) -> str:
         # Values stay out of logs, for some of them are secret.
         return f"Call({self.call_id}, {self.endpoint}, {', '.join(self.parameters) or 'no parameters'})"
+
+
+class Withdraw(Command, frozen=True, gc=False):
+    """Give up a `Call`: what has not been sent never will be.
+
+    If it changes something and may have been sent, a `CallUnresolved` says so. Nothing happens when its answer has come already.
+    """
+
+    call_id: int
+
+
+class Resolve(Command, frozen=True, gc=False):
+    """Take a call off the unresolved ones: how it ended was found out otherwise."""
+
+    call_id: int
 
 
 class FollowAccount(Command, frozen=True, gc=False):
@@ -172,6 +192,12 @@ class RequestFailed(Fact, frozen=True, gc=False, kw_only=True):
     """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
     error: BackpackError | None = None
     """The same as a type, where there is one of its own."""
+
+
+class RequestLeft(Fact, frozen=True, gc=False):
+    """A `WithdrawRequest` came too late: the request has been sent, at least in part, and its answer is still waited for."""
+
+    request_id: int
 
 
 class TimerFired(Fact, frozen=True, gc=False):

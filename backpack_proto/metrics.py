@@ -221,13 +221,14 @@ class Metrics:
             latency_p99_us=self._latency(0.99),
         )
 
-    def health(self, now: Now) -> Health:
-        """Say whether all is well at this moment, and if not, why."""
+    def health(self, now: Now, troubles: Sequence[str] = ()) -> Health:
+        """Say whether all is well at this moment, and if not, why; `troubles` are reasons that others know of."""
         reasons = [f"book {stream} is stale: {why}" for stream, why in self._stale_books.items()]
         if self._stale_account is not None:
             reasons.append(f"the account is stale: {self._stale_account}")
         reasons += [f"stream {stream} is silent" for stream in self._silent]
         reasons += [f"stream {stream} was refused: {why}" for stream, why in self._refused.items()]
+        reasons += troubles
         reasons += [reason for reason, when_us in self._recent.items() if now.mono_us - when_us < RECENT_US]
         if self._link_fault is not None:
             return Health(status=Status.DOWN, reasons=(self._link_fault, *reasons))

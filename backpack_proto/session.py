@@ -8,13 +8,13 @@ snapshots, the clock or the user's calls, share one budget.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from msgspec import Struct
 
 from .account.ledger import Account, AccountInput
-from .account.readings import AccountEnded, AccountRequested, ReadAccount
+from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested
 from .account.reconciliation import arguments_of, endpoint_of, reading_of
 from .auth.signing import Signer
 from .book.levels import Book
@@ -24,6 +24,7 @@ from .book.sequencer import (
     SequencerInput,
     SnapshotArrived,
     SnapshotFailed,
+    SnapshotRequested,
     StreamEnded,
     StreamRequested,
 )
@@ -33,7 +34,7 @@ from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heard, Heartbeat,
 from .connection.heartbeat import LinkLost as HeartbeatLost
 from .connection.subscriptions import DataSeen, Requested, SignAgain, Subscriptions
 from .connection.subscriptions import LinkLost as SubscriptionsLost
-from .errors import BackpackError, LocalProtocolError
+from .errors import BackpackError, LocalProtocolError, OutcomeUnknown
 from .inputs import (
     BytesReceived,
     Call,
@@ -49,19 +50,22 @@ from .inputs import (
     ReadingPaused,
     ReadingResumed,
     RequestFailed,
+    RequestLeft,
+    Resolve,
     ResponseReceived,
     Subscribe,
     TextReceived,
     TimerFired,
     Unsubscribe,
     Verify,
+    Withdraw,
 )
 from .machine import Now, Timers, earliest
 from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
-from .outputs import CallAnswered, CallFailed, ConnectionDown, Event, Output, StreamsRefused
+from .outputs import CallAnswered, CallFailed, CallUnresolved, ConnectionDown, Event, Output, StreamsRefused
 from .rest.codec import DepthSnapshot
-from .rest.pacing import PacerState
-from .rest.requests import Abandon, Ask, MeasureTime, Requests, Settled
+from .rest.pacing import PAUSE_CEILING_US, PacerState
+from .rest.requests import Abandon, Ask, Forget, MeasureTime, Requests, Sending, Settled, Unresolved, WithdrawAsk
 from .streams.frames import Drop, ErrorFrame, Frame, decode, dropped
 from .streams.names import Channel, parse_stream
 from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, PositionUpdate
@@ -85,6 +89,23 @@ class _Snapshot(Struct, frozen=True, gc=False):
 
     stream: str
     attempt: int
+
+
+class _Caller(Struct, frozen=True, gc=False):
+    """Who made a `Call`; the id alone tells callers apart."""
+
+    call_id: int
+    endpoint: str = ""
+    """As the caller wrote it."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Caller) and self.call_id == other.call_id
+
+    def __hash__(self) -> int:
+        return hash(self.call_id)
+
+    def __repr__(self) -> str:
+        return f"call_id {self.call_id}"
 
 
 _HEARD = Heard()
@@ -111,6 +132,7 @@ class Session:
         connect_timeout_us: int = CONNECT_TIMEOUT_US,
         silence_us: int = SILENCE_US,
         ping_timeout_us: int = PING_TIMEOUT_US,
+        pause_ceiling_us: int = PAUSE_CEILING_US,
     ) -> None:
         """Make a session that wants nothing yet.
 
@@ -125,6 +147,7 @@ class Session:
             connect_timeout_us: how long a connection may take to open.
             silence_us: probe a connection on which nothing was heard for so long.
             ping_timeout_us: give it up when nothing was heard for so long after that.
+            pause_ceiling_us: how long a 429 of the exchange stops all requests at most, whatever it asks for.
         """
         self._signer = signer
         self._book_levels = book_levels
@@ -138,7 +161,11 @@ class Session:
         self._awaited = self._subscriptions.awaited
         self._heard_us = -1
         self._suspected_us = -SUSPICION_US
-        self._requests = Requests(signer)
+        self._requests = Requests(signer, pause_ceiling_us=pause_ceiling_us)
+        self._asked: dict[str, _Snapshot] = {}
+        """The snapshot of each stream that Requests has been asked for and has not settled."""
+        self._reading: ReadAccount | None = None
+        """The reading of the ledger that Requests has been asked for and has not settled."""
         self._signed_us = 0
         """When the monotonic clock stood at zero, by the exchange's clock as it was known when private streams were signed last."""
         self._refused = False
@@ -196,7 +223,19 @@ class Session:
 
     def health(self, now: Now) -> Health:
         """Whether all is well at this moment, and if not, why."""
-        return self._metrics.health(now)
+        return self._metrics.health(now, self._requests.troubles(now))
+
+    @property
+    def unresolved(self) -> Mapping[int, CallUnresolved]:
+        """The calls that were given up after they may have been sent, by call id, until it is known how they ended.
+
+        A call that has just been withdrawn is among them until the transport has said whether it left.
+        """
+        return {
+            caller.call_id: _unresolved(caller, error)
+            for caller, error in self._requests.unresolved.items()
+            if isinstance(caller, _Caller)
+        }
 
     def handle(self, given: Given, now: Now) -> Sequence[Output]:
         """Take one command or fact.
@@ -272,13 +311,15 @@ class Session:
 
     def _sequence(self, sequencer: BookSequencer, given: SequencerInput, now: Now) -> list[Output]:
         """Give a book something, and pass on what it says."""
-        outputs: list[Output] = []
-        for output in sequencer.handle(given, now):
+        produced = sequencer.handle(given, now)
+        outputs = self._withdraw_snapshot(sequencer, now) if self._asked else []
+        for output in produced:
             if isinstance(output, Event):
                 outputs.append(output)
             elif isinstance(output, FetchSnapshot):
+                asker = self._asked[output.stream] = _Snapshot(output.stream, output.attempt)
                 ask = Ask(
-                    asker=_Snapshot(output.stream, output.attempt),
+                    asker=asker,
                     endpoint="depth",
                     parameters={"symbol": output.symbol, "limit": SNAPSHOT_LIMIT},
                     urgent=output.urgent,
@@ -288,6 +329,14 @@ class Session:
                 self._metrics.handle(TopVerified(output.stream), now)
         self._book_timers.set(sequencer.stream, sequencer.deadline)
         return outputs
+
+    def _withdraw_snapshot(self, sequencer: BookSequencer, now: Now) -> list[Output]:
+        """Take back the request of a snapshot that is awaited no more."""
+        asked = self._asked.get(sequencer.stream)
+        if asked is None or asked.attempt == sequencer.awaited:
+            return []
+        del self._asked[sequencer.stream]
+        return self._settled(self._requests.handle(WithdrawAsk(asked), now), now)
 
     def _route(self, given: Given, now: Now) -> Sequence[Output]:
         match given:
@@ -301,7 +350,7 @@ class Session:
                 return self._watched(self._heartbeat.handle(given, now), now) if self._connection.is_open else ()
             case ReadingPaused() | ReadingResumed():
                 return self._watched(self._heartbeat.handle(given, now), now)
-            case ResponseReceived() | RequestFailed():
+            case ResponseReceived() | RequestFailed() | RequestLeft():
                 return [*self._settled(self._requests.handle(given, now), now), *self._sign_again(now)]
             case Connected():
                 return self._connected(given, now)
@@ -322,9 +371,13 @@ class Session:
                 if sequencer is None:
                     raise LocalProtocolError(f"no depth stream {stream!r} is subscribed")
                 return self._sequence(sequencer, given, now)
-            case Call(call_id=_, endpoint=endpoint, parameters=parameters):
-                ask = Ask(asker=given, endpoint=endpoint, parameters=parameters, urgent=True)
+            case Call(call_id=call_id, endpoint=endpoint, parameters=parameters, max_wait_us=max_wait_us):
+                caller = _Caller(call_id, endpoint)
+                ask = Ask(asker=caller, endpoint=endpoint, parameters=parameters, urgent=True, max_wait_us=max_wait_us)
                 return self._settled(self._requests.handle(ask, now), now)
+            case Withdraw(call_id) | Resolve(call_id):
+                ending = WithdrawAsk if isinstance(given, Withdraw) else Forget
+                return self._settled(self._requests.handle(ending(_Caller(call_id)), now), now)
         raise TypeError(f"not an input: {type(given).__name__}")
 
     def _timer_fired(self, now: Now) -> list[Output]:
@@ -402,6 +455,7 @@ class Session:
                 outputs += [
                     output for output in sequencer.handle(StreamEnded("unsubscribed"), now) if isinstance(output, Event)
                 ]
+                outputs += self._withdraw_snapshot(sequencer, now)
                 self._by_symbol[sequencer.symbol].remove(sequencer)
                 self._book_timers.set(name, None)
         self._metrics.handle(Unwatched(tuple(known)), now)
@@ -414,9 +468,16 @@ class Session:
 
     def _keep_account(self, given: AccountInput, now: Now) -> list[Output]:
         """Give the ledger something, and pass on what it says."""
+        if self._account is None:
+            return []
         outputs: list[Output] = []
-        for output in self._account.handle(given, now) if self._account is not None else ():
+        produced = self._account.handle(given, now)
+        if self._reading is not None and self._reading.attempt != self._account.awaited:
+            withdrawn, self._reading = WithdrawAsk(self._reading), None
+            outputs += self._settled(self._requests.handle(withdrawn, now), now)
+        for output in produced:
             if isinstance(output, ReadAccount):
+                self._reading = output
                 ask = Ask(asker=output, endpoint=endpoint_of(output), parameters=arguments_of(output), urgent=True)
                 outputs += self._settled(self._requests.handle(ask, now), now)
             else:
@@ -469,27 +530,53 @@ class Session:
         self._signed_us = self._exchange_zero_us(now)
         return self._signer.subscribe_signature(self._requests.exchange_unix_us(now))
 
-    def _settled(self, outputs: Sequence[Output | Settled], now: Now) -> list[Output]:
-        """Give each answer, or the error in its place, to whoever asked."""
+    def _settled(self, outputs: Sequence[Output | Sending | Settled | Unresolved], now: Now) -> list[Output]:
+        """Tell whoever asked that the request leaves, or what came of it."""
         passed: list[Output] = []
         for output in outputs:
-            if not isinstance(output, Settled):
-                passed.append(output)
-                continue
-            asker, result = output.asker, output.result
-            if isinstance(asker, _Snapshot):
-                sequencer = self._sequencers.get(asker.stream)
-                if sequencer is not None:
-                    passed += self._sequence(sequencer, _snapshot(asker, result), now)
-            elif isinstance(asker, ReadAccount):
-                passed += self._keep_account(reading_of(asker, result), now)
-            elif isinstance(asker, Call):
-                passed.append(
-                    CallFailed(call_id=asker.call_id, endpoint=asker.endpoint, error=result)
-                    if isinstance(result, BackpackError)
-                    else CallAnswered(call_id=asker.call_id, endpoint=asker.endpoint, result=result)
-                )
+            match output:
+                case Sending(_Snapshot(stream, attempt)):
+                    passed += self._sequence(self._sequencers[stream], SnapshotRequested(attempt), now)
+                case Sending(ReadAccount(attempt=attempt)):
+                    passed += self._keep_account(ReadingRequested(attempt), now)
+                case Sending():
+                    pass
+                case Unresolved(_Caller() as caller, error):
+                    passed.append(_unresolved(caller, error))
+                case Unresolved():
+                    raise AssertionError("only calls change something")
+                case Settled(asker, result):
+                    passed += self._answer(asker, result, now)
+                case _:
+                    passed.append(output)
         return passed
+
+    def _answer(self, asker: object, result: object, now: Now) -> Sequence[Output]:
+        """Give an answer, or the error in its place, to whoever asked."""
+        match asker:
+            case _Snapshot(stream):
+                del self._asked[stream]
+                return self._sequence(self._sequencers[stream], _snapshot(asker, result), now)
+            case ReadAccount():
+                self._reading = None
+                return self._keep_account(reading_of(asker, result), now)
+            case _Caller(call_id, endpoint):
+                if isinstance(result, BackpackError):
+                    return [CallFailed(call_id=call_id, endpoint=endpoint, error=result)]
+                return [CallAnswered(call_id=call_id, endpoint=endpoint, result=result)]
+        raise TypeError(f"nobody who asks: {type(asker).__name__}")
+
+
+def _unresolved(caller: _Caller, error: OutcomeUnknown) -> CallUnresolved:
+    return CallUnresolved(
+        call_id=caller.call_id,
+        endpoint=caller.endpoint,
+        reason=error.reason,
+        symbol=error.symbol,
+        client_id=error.client_id,
+        order_id=error.order_id,
+        orders=error.orders,
+    )
 
 
 def _snapshot(asker: _Snapshot, result: object) -> SnapshotArrived | SnapshotFailed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from random import Random
 from types import TracebackType
@@ -18,9 +18,9 @@ from backpack_proto.auth.signing import Signer
 from backpack_proto.book.levels import Book
 from backpack_proto.errors import BackpackError, ClientClosed, ConfigurationError
 from backpack_proto.hints import shown
-from backpack_proto.inputs import Arguments, Call, Close, FollowAccount, Subscribe, Unsubscribe, Verify
+from backpack_proto.inputs import Arguments, Call, Close, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify, Withdraw
 from backpack_proto.metrics import Health, MetricsSnapshot
-from backpack_proto.outputs import CallAnswered, CallFailed
+from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
 from backpack_proto.rest.codec import outcome_unknown
 from backpack_proto.rest.endpoints.table import find_endpoint
 from backpack_proto.rest.markets import Markets
@@ -73,6 +73,8 @@ class BackpackClient(RestMethods):
                 ...
 
     Runs on asyncio and on trio, or on aiohttp. Inside the block the connection is kept up; what happens to it is among the events.
+    Before the block everything but `settings` raises `ClientClosed`. After it calls and subscriptions do, while books, ledger, markets,
+    health and counters can still be read: they say what was last known, and nothing in them is live.
     """
 
     def __init__(
@@ -139,6 +141,7 @@ class BackpackClient(RestMethods):
             connect_timeout_us=_connect_timeout_us(self._settings, self._proxies),
             silence_us=self._settings.silence_us,
             ping_timeout_us=self._settings.ping_timeout_us,
+            pause_ceiling_us=self._settings.pause_ceiling_us,
         )
         self._verifying: set[str] = set()
         """Symbols whose `bookTicker` is subscribed to verify their book and for nothing else."""
@@ -189,7 +192,7 @@ class BackpackClient(RestMethods):
         tasks.start_soon(self._run, self._running)
         await self.load_markets()
         if self._follow_account:
-            await self._running.pump.give(FollowAccount())
+            self._running.pump.give(FollowAccount())
         await self.subscribe(self._channels, self._symbols)
 
     async def _run(self, running: _Running) -> None:
@@ -213,13 +216,17 @@ class BackpackClient(RestMethods):
         except BaseException as error:
             _open_circle(error)
             raise
+        finally:
+            self._closed = True
+            # Whatever way the block was left: no book and no ledger says any more that it is live.
+            self._session.handle(Close(), system_now())
 
     async def aclose(self) -> None:
         """Close the connection in order; the iteration ends after what has come until then."""
         running = self._inside()
         with anyio.move_on_after(DRAIN_SECONDS):
             if not running.finished.is_set():
-                await running.pump.give(Close())
+                running.pump.give(Close())
             await running.finished.wait()
 
     def __aiter__(self) -> Self:
@@ -244,9 +251,12 @@ class BackpackClient(RestMethods):
             UnknownSymbol: the exchange has no such market.
             InvalidStream: it has no such channel.
             LocalProtocolError: a private channel without a signer.
+            ConfigurationError: a channel needs symbols, or an argument is not a list of texts.
         """
-        channels, ids = tuple(channels), self._ids(symbols)
-        await self._inside().pump.give(Subscribe(self._names(channels, ids)))
+        running = self._open()
+        channels, ids = checked_names("channels", channels), self._ids(checked_names("symbols", symbols))
+        _check_symbols(channels, ids)
+        running.pump.give(Subscribe(self._names(channels, ids)))
         for symbol in ids:
             if Channel.BOOK_TICKER in _explicit(channels):
                 self._verifying.discard(symbol)
@@ -256,7 +266,8 @@ class BackpackClient(RestMethods):
 
     async def unsubscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
         """Undo `subscribe`; what is still on its way is dropped."""
-        channels, ids = tuple(channels), self._ids(symbols)
+        running = self._open()
+        channels, ids = checked_names("channels", channels), self._ids(checked_names("symbols", symbols))
         names = self._names(channels, ids)
         explicit = Channel.BOOK_TICKER in _explicit(channels)
         if explicit:
@@ -264,12 +275,13 @@ class BackpackClient(RestMethods):
         kept = {f"{Channel.BOOK_TICKER.value}.{symbol}" for symbol in self._tickers}
         if self._follow_account:
             kept.update(ACCOUNT_STREAMS)
-        await self._inside().pump.give(Unsubscribe(tuple(name for name in names if name not in kept)))
+        running.pump.give(Unsubscribe(tuple(name for name in names if name not in kept)))
 
     async def verify(self, symbol: str) -> None:
         """Have a book compared with a fresh snapshot now; `BookVerified` or `BookDesynced` tells how it went."""
+        running = self._open()
         (symbol,) = self._ids([symbol])
-        await self._inside().pump.give(Verify(f"{Channel.DEPTH.value}.{symbol}"))
+        running.pump.give(Verify(f"{Channel.DEPTH.value}.{symbol}"))
 
     async def load_markets(self) -> Markets:
         """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it."""
@@ -279,44 +291,82 @@ class BackpackClient(RestMethods):
     @property
     def markets(self) -> Markets:
         """The markets as they were loaded last."""
+        self._inside()
         return self._markets
 
-    async def call(self, endpoint: str, parameters: Arguments | None = None) -> object:
+    async def call(self, endpoint: str, parameters: Arguments | None = None, *, max_wait_us: int | None = None) -> object:
         """Call a REST endpoint by its name, its instruction or its method and path, within the request budget.
 
-        The names are those of `backpack_proto.rest.codec.ENDPOINTS`; symbols are ids of the exchange.
+        The names are those of `backpack_proto.rest.codec.ENDPOINTS`, and parameters have the exchange's names (`orderId`) or Python's
+        (`order_id`); symbols are ids of the exchange. `max_wait_us` is how long the call
+        may wait to be sent: 5 s for one that changes something, unless given, and without a bound for one that reads.
+
+        A cancelled call is not sent any more. If it changes something and may have been sent already, a `CallUnresolved` is among
+        the events, and the call among those `unresolved`.
 
         Raises:
             LocalProtocolError: no such endpoint, or parameters that it does not take.
             ApiError: the exchange refused.
+            NotSent: it did not leave, in most cases because its turn did not come in time.
             OutcomeUnknown: the call was to change something, and nobody can say whether it did; it is never sent twice.
             BackpackError: no answer came.
         """
-        running = self._inside()
-        if running.finished.is_set():
-            raise LocalProtocolError("the client has been closed")
+        running = self._open()
         parameters = parameters or {}
         self._last_call_id += 1
         call_id = self._last_call_id
-        answer = self._answers[call_id] = _Answer()
+        answer = _Answer()
+        command = Call(call_id=call_id, endpoint=endpoint, parameters=parameters, max_wait_us=max_wait_us)
+        self._answers[call_id] = answer
         try:
-            await running.pump.give(Call(call_id=call_id, endpoint=endpoint, parameters=parameters))
+            running.pump.give(command)
             await answer.arrived.wait()
-        finally:
+        except BaseException:
             del self._answers[call_id]
+            self._withdraw(running, call_id, answer)
+            raise
+        del self._answers[call_id]
         if isinstance(answer.event, CallAnswered):
             return answer.event.result
         if isinstance(answer.event, CallFailed):
             raise answer.event.error
         raise _interrupted(endpoint, parameters)
 
+    def _withdraw(self, running: _Running, call_id: int, answer: _Answer) -> None:
+        """Nobody waits for a call any more: do not send it, and let what became of it be among the events."""
+        if answer.event is None:
+            running.pump.give(Withdraw(call_id))
+        elif not find_endpoint(answer.event.endpoint).idempotent:
+            # It came in the same moment in which the caller gave up.
+            self._deliver([answer.event])
+
+    @property
+    def unresolved(self) -> Mapping[int, CallUnresolved]:
+        """The calls that were cancelled after they may have been sent, by call id, until it is known how they ended.
+
+        The late answer, an event, takes a call off; where none comes, `resolve` does.
+        """
+        self._inside()
+        return self._session.unresolved
+
+    def resolve(self, call_id: int) -> None:
+        """Take a call off the `unresolved` ones: you have found out how it ended, by its client id for example.
+
+        Raises:
+            LocalProtocolError: it is not among them.
+        """
+        self._open().pump.give(Resolve(call_id))
+
     @property
     def account(self) -> Account:
         """The ledger of the account: always the same object; `live` says whether it follows the exchange.
 
         Raises:
-            LocalProtocolError: it is not followed.
+            ConfigurationError: it is not followed.
         """
+        self._inside()
+        if not self._follow_account:
+            raise ConfigurationError("account: it is not followed; make the client with follow_account=True and a signer")
         return self._session.account
 
     def book(self, symbol: str) -> Book:
@@ -326,17 +376,20 @@ class BackpackClient(RestMethods):
             UnknownSymbol: the exchange has no such market.
             LocalProtocolError: its book is not subscribed.
         """
+        self._inside()
         (symbol,) = self._ids([symbol])
         return self._session.book(symbol)
 
     @property
     def health(self) -> Health:
         """Whether all is well now, and if not, why."""
+        self._inside()
         return self._session.health(system_now())
 
     @property
     def metrics(self) -> MetricsSnapshot:
         """All counters of the session now."""
+        self._inside()
         return self._session.metrics(system_now())
 
     @property
@@ -347,6 +400,7 @@ class BackpackClient(RestMethods):
     @property
     def budget(self) -> PacerState:
         """What is left of the request budget now."""
+        self._inside()
         return self._session.budget(system_now())
 
     def _deliver(self, events: list[Event]) -> None:
@@ -356,19 +410,31 @@ class BackpackClient(RestMethods):
                 continue
             if isinstance(event, CallAnswered | CallFailed):
                 answer = self._answers.get(event.call_id)
-                # Whoever asked may have stopped waiting.
+                # Without one, whoever asked has stopped waiting, and the call changes something.
                 if answer is not None:
                     answer.event = event
                     answer.arrived.set()
-                continue
+                    continue
             passed.append(event)
         if passed:
             self._inside().delivery.put(passed)
 
     def _inside(self) -> _Running:
+        """What there is inside the block, and can still be read after it."""
         if self._running is None:
-            raise LocalProtocolError("the client works inside its async with block only")
+            state = "could not be entered" if self._closed else "has not been entered"
+            raise ClientClosed(f"the client {state}: use it inside `async with client:`")
         return self._running
+
+    def _open(self) -> _Running:
+        """What there is inside the block, for those who want the exchange to do something."""
+        running = self._inside()
+        if self._closed or running.finished.is_set():
+            raise ClientClosed("the client has been closed: make a new one and use it inside `async with client:`")
+        return running
+
+    def _check_open(self) -> None:
+        self._open()
 
     def _ids(self, symbols: Iterable[str]) -> tuple[str, ...]:
         return tuple(self._id(symbol) for symbol in symbols)
@@ -391,10 +457,14 @@ def _checked_settings(settings: object, *, sandbox: bool, transport: object) -> 
     if not isinstance(settings, Settings):
         raise ConfigurationError(f"settings: a Settings, got {_kind(settings)}")
     if transport is not None and sandbox:
-        raise ConfigurationError("transport: a sandbox is reached by a runtime of its own; leave out one of sandbox and transport")
+        raise ConfigurationError(
+            "transport: a sandbox is reached by a runtime of its own; leave out one of sandbox and transport"
+        )
     elsewhere = [name for name, url in (("rest_url", REST_URL), ("ws_url", WS_URL)) if getattr(settings, name) != url]
     if sandbox and elsewhere:
-        raise ConfigurationError(f"sandbox=True starts an exchange of its own: leave {' and '.join(elsewhere)} out of the settings")
+        raise ConfigurationError(
+            f"sandbox=True starts an exchange of its own: leave {' and '.join(elsewhere)} out of the settings"
+        )
     return settings
 
 
@@ -411,7 +481,9 @@ def _check_symbols(channels: tuple[str, ...], symbols: tuple[str, ...]) -> None:
     """Refuse channels that would subscribe nothing, without a word."""
     silent = [channel for channel in channels if parse_channel(channel) and not symbols and not streams_for([channel], ())]
     if silent:
-        raise ConfigurationError(f"channels: {', '.join(silent)} without symbols subscribes nothing; give symbols, as in [\"SOL_USDC\"]")
+        raise ConfigurationError(
+            f'channels: {", ".join(silent)} without symbols subscribes nothing; give symbols, as in ["SOL_USDC"]'
+        )
 
 
 def _kind(value: object) -> str:
@@ -419,7 +491,9 @@ def _kind(value: object) -> str:
 
 
 def _signer_hint(signer: object) -> str:
-    return "; wrap it: Signer(credentials)" if isinstance(signer, Credentials) else "; make one: Signer(Credentials(private_key))"
+    return (
+        "; wrap it: Signer(credentials)" if isinstance(signer, Credentials) else "; make one: Signer(Credentials(private_key))"
+    )
 
 
 def _connect_timeout_us(settings: Settings, proxies: Proxies) -> int:

@@ -207,12 +207,16 @@ class RestMethods(ABC):
     """Calls by methods of their own; all of them raise what `call` raises, and take symbols in both spellings."""
 
     @abstractmethod
-    async def call(self, endpoint: str, parameters: Arguments | None = None) -> object:
+    async def call(self, endpoint: str, parameters: Arguments | None = None, *, max_wait_us: int | None = None) -> object:
         """Call an endpoint."""
 
     @abstractmethod
     def _id(self, symbol: str) -> str:
         """The exchange's spelling of a symbol."""
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Refuse to promise what no call can keep any more."""
 
     async def get_markets(self, *, market_type: str | None = None) -> Markets:
         """Every market, or those of one type such as `SPOT` and `PERP`."""
@@ -322,15 +326,18 @@ class RestMethods(ABC):
         }
         return self._pages("fill_history", parameters, _fill_key, oldest_first=oldest_first, page_size=page_size)
 
-    async def place(self, order: NewOrder) -> Order:
+    async def place(self, order: NewOrder, *, max_wait_us: int | None = None) -> Order:
         """Place one order, such as `NewOrder.limit("SOL_USDC", "Bid", price="98.50", quantity="2")`.
 
         Raises:
             ApiError: the exchange refused it.
+            NotSent: it did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been placed; its `client_id`, if it has one, finds out.
         """
+        if not isinstance(order, NewOrder):
+            raise ConfigurationError(f"order: a NewOrder, such as NewOrder.limit(...), got {shown(order)}")
         order = replace(order, symbol=self._id(order.symbol))
-        return cast("Order", await self.call("place_order", order.arguments()))
+        return cast("Order", await self.call("place_order", order.arguments(), max_wait_us=max_wait_us))
 
     async def place_order(
         self,
@@ -362,11 +369,13 @@ class RestMethods(ABC):
         slippage_tolerance: Amount | None = None,
         slippage_tolerance_type: str | None = None,
         broker_id: int | None = None,
+        max_wait_us: int | None = None,
     ) -> Order:
         """Place one order of any kind; units and meanings are those of `NewOrder`, and `place` is shorter for everyday orders.
 
         Raises:
             ApiError: the exchange refused it.
+            NotSent: it did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been placed; `client_id`, if one was given, finds out.
         """
         order = NewOrder(
@@ -398,40 +407,56 @@ class RestMethods(ABC):
             slippage_tolerance_type=slippage_tolerance_type,
             broker_id=broker_id,
         )
-        return await self.place(order)
+        return await self.place(order, max_wait_us=max_wait_us)
 
-    async def place_orders(self, orders: Iterable[NewOrder]) -> tuple[Order | OrderRefused, ...]:
+    async def place_orders(
+        self, orders: Iterable[NewOrder], *, max_wait_us: int | None = None
+    ) -> tuple[Order | OrderRefused, ...]:
         """Place up to 20 orders at once; one answer for each, in their order.
 
         Raises:
             ApiError: the exchange refused all of them.
+            NotSent: they did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: any of them may have been placed; its `orders` hold their client ids.
         """
         batch = [replace(order, symbol=self._id(order.symbol)).arguments() for order in orders]
-        return cast("tuple[Order | OrderRefused, ...]", await self.call("place_orders", {"orders": batch}))
+        placed = await self.call("place_orders", {"orders": batch}, max_wait_us=max_wait_us)
+        return cast("tuple[Order | OrderRefused, ...]", placed)
 
     async def cancel_order(
-        self, symbol: str, *, order_id: str | int | None = None, client_id: int | None = None
+        self,
+        symbol: str,
+        *,
+        order_id: str | int | None = None,
+        client_id: int | None = None,
+        max_wait_us: int | None = None,
     ) -> Order | None:
         """Cancel one order, by exactly one of its ids; None when the exchange accepted, and has yet to do it.
 
         Raises:
             ApiError: the exchange refused, perhaps because the order is not open any more.
+            NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been cancelled.
         """
         parameters: Arguments = {"symbol": self._id(symbol), "order_id": order_id, "client_id": client_id}
-        return cast("Order | None", await self.call("cancel_order", parameters))
+        return cast("Order | None", await self.call("cancel_order", parameters, max_wait_us=max_wait_us))
 
     async def cancel_all_orders(
-        self, symbol: str, *, order_type: Literal["RestingLimitOrder", "ConditionalOrder"] | None = None
+        self,
+        symbol: str,
+        *,
+        order_type: Literal["RestingLimitOrder", "ConditionalOrder"] | None = None,
+        max_wait_us: int | None = None,
     ) -> tuple[Order, ...]:
         """Cancel every open order of a market, or those of one type; returns what was cancelled.
 
         Raises:
+            NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: some may have been cancelled.
         """
         parameters: Arguments = {"symbol": self._id(symbol), "order_type": order_type}
-        return cast("tuple[Order, ...] | None", await self.call("cancel_all_orders", parameters)) or ()
+        cancelled = await self.call("cancel_all_orders", parameters, max_wait_us=max_wait_us)
+        return cast("tuple[Order, ...] | None", cancelled) or ()
 
     def _any_id(self, symbol: str | None) -> str | None:
         return None if symbol is None else self._id(symbol)
@@ -439,6 +464,7 @@ class RestMethods(ABC):
     def _pages(
         self, endpoint: str, parameters: Arguments, key: Callable[[Row], Hashable], *, oldest_first: bool, page_size: int
     ) -> Pages[Row]:
+        self._check_open()
         if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= PAGE:
             raise ConfigurationError(f"page_size: a whole number from 1 to {PAGE}, got {shown(page_size)}")
         direction = "Asc" if oldest_first else "Desc"

@@ -38,6 +38,7 @@ from backpack_proto.inputs import TimerFired
 from .extras import MissingExtra
 from .framing import server as wire
 from .network.send_queue import BROKEN, Outgoing
+from .settings import Settings
 from .transport import system_now
 
 __all__ = ["Sandbox", "serve_sandbox"]
@@ -91,6 +92,11 @@ class Sandbox:
         self.connections = 0
         """How many TCP connections were ever accepted, refused ones included."""
         self._woken = anyio.Event()
+
+    @property
+    def settings(self) -> Settings:
+        """How a client reaches it."""
+        return Settings(rest_url=self.rest_url, ws_url=self.ws_url, ca_file=self.ca_file)
 
     def drop_connections(self) -> None:
         """Cut every connection without a word, as a killed server does."""

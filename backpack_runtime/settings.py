@@ -13,6 +13,7 @@ from backpack_proto.connection.connection import CONNECT_TIMEOUT_US
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import one_of, shown
+from backpack_proto.rest.pacing import PAUSE_CEILING_US
 
 from .checks import checked_count, checked_flag
 from .network.addresses import DEFAULT_TLS, REST_URL, WS_URL, Address, Addresses, tls_name
@@ -42,7 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Authorities (PEM) that are trusted instead of the system's."""
     minimum_tls: str = DEFAULT_TLS
     """`1.3` refuses the older `1.2`, which is the oldest that is ever spoken."""
-    proxies: Proxies = Proxies()  # noqa: RUF009 - a frozen value
+    proxies: Proxies = Proxies()
     """The proxies of REST and websocket; for what is not given here those of the process apply, but not to a sandbox."""
     runtime: str = RUNTIMES[0]
     """The library that carries the bytes: `anyio` on asyncio or trio, or `aiohttp` on asyncio."""
@@ -54,6 +55,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """A connection on which nothing was heard for so long is probed by a ping, microseconds."""
     ping_timeout_us: int = PING_TIMEOUT_US
     """It is given up when nothing was heard for so long after that, microseconds."""
+    pause_ceiling_us: int = PAUSE_CEILING_US
+    """A 429 of the exchange stops all REST calls for so long at most, whatever it asks for, microseconds."""
 
     if TYPE_CHECKING:  # more may be given than a field holds
 
@@ -70,6 +73,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             connect_timeout_us: int = CONNECT_TIMEOUT_US,
             silence_us: int = SILENCE_US,
             ping_timeout_us: int = PING_TIMEOUT_US,
+            pause_ceiling_us: int = PAUSE_CEILING_US,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -88,7 +92,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         if self.runtime not in RUNTIMES:
             raise ConfigurationError(one_of("runtime", self.runtime, RUNTIMES))
         checked_flag("compression", self.compression)
-        for name in ("connect_timeout_us", "silence_us", "ping_timeout_us"):
+        for name in ("connect_timeout_us", "silence_us", "ping_timeout_us", "pause_ceiling_us"):
             checked_count(name, getattr(self, name), minimum=SHORTEST_US, unit="microseconds")
 
     def addresses(self, proxies: Proxies) -> Addresses:

@@ -49,6 +49,7 @@ from .readings import (
     ReadAccount,
     ReadFailed,
     Reading,
+    ReadingRequested,
 )
 from .values import (
     ZERO,
@@ -82,10 +83,10 @@ REMEMBERED_FILLS = 100_000
 """More only of those that can be listed again: none within the overlap is ever forgotten."""
 REMEMBERED_ORDERS = 20_000
 ANSWER_US = 30_000_000
-"""How long one reading may take, waiting for the request budget included."""
+"""How long one reading may take once it is requested; waiting for the request budget does not count."""
 FillKey: TypeAlias = tuple[str, int, str]
 Update: TypeAlias = OrderUpdate | PositionUpdate | BalanceUpdate
-AccountInput: TypeAlias = AccountRequested | AccountEnded | Update | Reading | ReadFailed | TimerFired
+AccountInput: TypeAlias = AccountRequested | AccountEnded | Update | ReadingRequested | Reading | ReadFailed | TimerFired
 AccountOutput: TypeAlias = Event | ReadAccount
 
 GRACE_US = 2_000_000
@@ -121,7 +122,7 @@ TRANSITIONS = Transitions(
     [
         *((state, AccountRequested, _S.SETTLING) for state in AccountState),
         *((state, AccountEnded, _S.IDLE) for state in AccountState),
-        *((state, reading, state) for state in AccountState for reading in (*_READINGS, ReadFailed)),
+        *((state, reading, state) for state in AccountState for reading in (*_READINGS, ReadFailed, ReadingRequested)),
         (_S.SETTLING, TimerFired, _S.READING),
         (_S.READING, TimerFired, _S.READING),
         (_S.LIVE, TimerFired, _S.LIVE),
@@ -183,6 +184,11 @@ class Account:
         return self._timer_us
 
     @property
+    def awaited(self) -> int | None:
+        """The attempt whose reading is awaited; that of any other one can be withdrawn."""
+        return None if self._asked is None else self._asked.attempt
+
+    @property
     def live(self) -> bool:
         """Whether the ledger follows the exchange; otherwise it is what was known last."""
         return self.state is AccountState.LIVE
@@ -220,6 +226,10 @@ class Account:
                 return outputs
             case TimerFired():
                 return self._timer_fired(given, now)
+            case ReadingRequested(attempt):
+                if attempt == self.awaited:
+                    self._timer_us = now.mono_us + ANSWER_US
+                return []
             case ReadFailed(reason=reason):
                 return self._read_failed(reason, now) if self._expected(given) else []
             case OpenOrdersRead() | PositionsRead() | BalancesRead() | FillsRead() | OrderRead():
@@ -233,7 +243,7 @@ class Account:
         self._settled_us = now.mono_us + SETTLE_US
         self._enter(AccountState.SETTLING, given, self._settled_us)
         # Pages of the beginning that a lost connection left stay: the earlier it is, the less is taken for being from before.
-        return outputs if self._before is not None else [*outputs, self._ask(now, Read.FILLS)]
+        return outputs if self._before is not None else [*outputs, self._ask(Read.FILLS)]
 
     def _stale(self, reason: str) -> list[AccountOutput]:
         return [AccountStale(reason=reason)] if self.live else []
@@ -262,22 +272,22 @@ class Account:
             self._asked = None
             return self._read_failed("no answer in time", now)
         if self._before is None:
-            return [self._ask(now, Read.FILLS)]
+            return [self._ask(Read.FILLS)]
         if self.state is not AccountState.LIVE:
             self._enter(AccountState.READING, given, None)
         elif self._readings.complete:
             return self._compare(now)
-        return self._begin(now)
+        return self._begin()
 
-    def _begin(self, now: Now) -> list[AccountOutput]:
+    def _begin(self) -> list[AccountOutput]:
         """Start a round of readings."""
         self._readings = _Readings()
         self._touched.clear()
-        return [self._ask(now, Read.OPEN_ORDERS)]
+        return [self._ask(Read.OPEN_ORDERS)]
 
-    def _ask(self, now: Now, what: Read, order: Order | None = None) -> ReadAccount:
+    def _ask(self, what: Read, order: Order | None = None) -> ReadAccount:
         self._attempt += 1
-        self._timer_us = now.mono_us + ANSWER_US
+        self._timer_us = None
         if what is Read.FILLS:
             since_ms = None if self._since_ms is None else max(self._since_ms // GRAIN_MS * GRAIN_MS, 0)
             asked = ReadAccount(attempt=self._attempt, what=what, since_ms=since_ms, offset=self._readings.fills_offset)
@@ -305,25 +315,25 @@ class Account:
                 return self._read_beginning(fills, now)
             case OpenOrdersRead(orders=orders):
                 readings.orders = {order.order_id: order for order in orders}
-                return [self._ask(now, Read.POSITIONS)]
+                return [self._ask(Read.POSITIONS)]
             case PositionsRead(positions=positions):
                 readings.positions = {position.symbol: position for position in positions}
-                return [self._ask(now, Read.BALANCES)]
+                return [self._ask(Read.BALANCES)]
             case BalancesRead(balances=balances):
                 readings.balances = {balance.asset: balance for balance in balances}
-                return [self._ask(now, Read.FILLS)]
+                return [self._ask(Read.FILLS)]
             case FillsRead(fills=fills):
                 # A fill that comes meanwhile moves the others to later pages, so a page may repeat some and misses none.
                 readings.fills |= {fill.key: fill for fill in fills}
                 if len(fills) >= PAGE:
                     readings.fills_offset += len(fills)
-                    return [self._ask(now, Read.FILLS)]
+                    return [self._ask(Read.FILLS)]
                 readings.vanished = [] if self.live else self._vanished()
             case OrderRead(order=order):
                 gone = readings.vanished.pop(0)
                 readings.orders[gone.order_id] = order or replace(gone, state="Unknown")
         if readings.vanished:
-            return [self._ask(now, Read.ORDER, readings.vanished[0])]
+            return [self._ask(Read.ORDER, readings.vanished[0])]
         readings.complete = True
         if self.live:
             self._timer_us = now.mono_us + GRACE_US
@@ -340,7 +350,7 @@ class Account:
         start_ms = max(readings.newest_ms - OVERLAP_MS, 0)
         if len(fills) >= PAGE and min(fill.unix_ms for fill in fills) >= start_ms:
             readings.fills_offset += len(fills)
-            return [self._ask(now, Read.FILLS)]
+            return [self._ask(Read.FILLS)]
         listed, heard_ms = readings.fills.values(), self._heard_ms
         self._before = frozenset(
             fill.key for fill in listed if fill.unix_ms >= start_ms and (heard_ms is None or fill.unix_ms < heard_ms)
@@ -400,7 +410,7 @@ class Account:
         self._touched.update(_touches(update))
         fault = self._contradiction(update, now)
         outputs = self._apply(update)
-        return outputs if fault is None else [*outputs, *self._diverge(fault, now)]
+        return outputs if fault is None else [*outputs, *self._diverge(fault)]
 
     def _contradiction(self, update: Update, now: Now) -> str | None:
         """What an update says that cannot follow from what is known."""
@@ -501,7 +511,7 @@ class Account:
             self._move_cursor()
         self._readings = _Readings()
         self._timer_us = now.mono_us + AUDIT_US
-        return [] if difference is None else self._diverge(difference, now)
+        return [] if difference is None else self._diverge(difference)
 
     def _differences(self) -> Iterator[str]:
         readings, touched = self._readings, self._touched
@@ -524,11 +534,11 @@ class Account:
             if self._untold(fill) and fill.order_id not in touched:
                 yield f"trade {fill.trade_id} of order {fill.order_id} was never told by the stream"
 
-    def _diverge(self, what: str, now: Now) -> list[AccountOutput]:
+    def _diverge(self, what: str) -> list[AccountOutput]:
         self._kept.clear()
         self._enter(AccountState.READING, _Contradiction(), None)
         event = AccountDiverged(what=what, error=RemoteProtocolError(what))
-        return [event, AccountStale(reason=what), *self._begin(now)]
+        return [event, AccountStale(reason=what), *self._begin()]
 
 
 def _touches(update: Update) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ __all__ = [
     "ReadAccount",
     "ReadFailed",
     "Reading",
+    "ReadingRequested",
 ]
 
 PAGE = 1000
@@ -46,6 +47,12 @@ class AccountEnded(Struct, frozen=True, gc=False):
     """The connection is gone, or the streams are not wanted any more."""
 
     reason: str
+
+
+class ReadingRequested(Struct, frozen=True, gc=False):
+    """The request of a `ReadAccount` has just been sent: it waited for the request budget until now."""
+
+    attempt: int
 
 
 class OpenOrdersRead(Struct, frozen=True, gc=False):

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from backpack_proto.decoding import sane
+from backpack_proto.decoding import is_unicode, sane
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.http import Headers, HttpRequest, Parameter
 
@@ -154,7 +154,7 @@ def encode_value(name: str, value: Value) -> str:
             return str(int(value))
         case Decimal() if sane(value):
             return f"{value:f}"
-        case str() if _is_unicode(value):
+        case str() if is_unicode(value):
             # Not str(value): members of a `str, Enum` class would give their name.
             return str.__str__(value)
         case float():
@@ -239,8 +239,3 @@ def _encode(parameters: Parameters) -> list[tuple[str, str]]:
 def _check_window(window_ms: object, maximum: int) -> None:
     if isinstance(window_ms, bool) or not isinstance(window_ms, int) or not 1 <= window_ms <= maximum:
         raise LocalProtocolError(f"window_ms is a whole number of milliseconds from 1 to {maximum}")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether text can be sent: half of a surrogate pair cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)

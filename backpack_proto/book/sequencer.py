@@ -37,6 +37,7 @@ __all__ = [
     "FetchSnapshot",
     "SnapshotArrived",
     "SnapshotFailed",
+    "SnapshotRequested",
     "StreamEnded",
     "StreamRequested",
     "TopMatched",
@@ -45,7 +46,7 @@ __all__ = [
 SETTLE_US = 1_000_000
 """How long after its request a subscription is taken to be in force, should no frame prove it."""
 ANSWER_US = 15_000_000
-"""How long a snapshot may take, waiting for the request budget included."""
+"""How long a snapshot may take once it is requested; waiting for the request budget does not count."""
 RETRY_US = 1_000_000
 RETRY_CEILING_US = 30_000_000
 TOO_OLD_RETRY_US = 200_000
@@ -69,6 +70,12 @@ class StreamEnded(Struct, frozen=True, gc=False):
     """The connection is gone, or the stream is not wanted any more."""
 
     reason: str
+
+
+class SnapshotRequested(Struct, frozen=True, gc=False):
+    """The request of a `FetchSnapshot` has just been sent: it waited for the request budget until now."""
+
+    attempt: int
 
 
 class SnapshotArrived(Struct, frozen=True, gc=False, kw_only=True):
@@ -106,7 +113,15 @@ class TopMatched(Struct, frozen=True, gc=False, kw_only=True):
 
 
 SequencerInput: TypeAlias = (
-    StreamRequested | StreamEnded | Depth | BookTicker | SnapshotArrived | SnapshotFailed | Verify | TimerFired
+    StreamRequested
+    | StreamEnded
+    | Depth
+    | BookTicker
+    | SnapshotRequested
+    | SnapshotArrived
+    | SnapshotFailed
+    | Verify
+    | TimerFired
 )
 SequencerOutput: TypeAlias = Event | FetchSnapshot | TopMatched
 
@@ -126,7 +141,7 @@ TRANSITIONS = Transitions(
         *((state, StreamRequested, S.SYNCING) for state in SyncState),
         *((state, StreamEnded, S.IDLE) for state in SyncState),
         *((state, given, state) for state in SyncState for given in (Depth, BookTicker, Verify, TimerFired)),
-        *((state, given, state) for state in SyncState for given in (SnapshotArrived, SnapshotFailed)),
+        *((state, given, state) for state in SyncState for given in (SnapshotRequested, SnapshotArrived, SnapshotFailed)),
         (S.SYNCING, SnapshotArrived, S.SETTLING),
         (S.SYNCING, SnapshotArrived, S.LIVE),
         (S.SETTLING, SnapshotArrived, S.SYNCING),
@@ -172,8 +187,13 @@ class BookSequencer:
 
     @property
     def deadline(self) -> int | None:
-        """Of the snapshot that is awaited or to be retried, of settling, or of the next check."""
+        """Of the snapshot that is requested or to be retried, of settling, or of the next check."""
         return self._timer_us
+
+    @property
+    def awaited(self) -> int | None:
+        """The attempt whose snapshot is awaited; that of any other one can be withdrawn."""
+        return None if self._asked_us is None else self._attempt
 
     def handle(self, given: SequencerInput, now: Now) -> Sequence[SequencerOutput]:
         """Take a frame, a snapshot or a timer; return what became of the book, and snapshots to fetch."""
@@ -185,6 +205,11 @@ class BookSequencer:
         match given:
             case TimerFired():
                 return self._timer_fired(given, now)
+            case SnapshotRequested(attempt):
+                if attempt == self.awaited:
+                    self._asked_us = now.mono_us
+                    self._timer_us = now.mono_us + ANSWER_US
+                return []
             case SnapshotArrived(attempt=attempt) | SnapshotFailed(attempt=attempt):
                 if self._asked_us is None or attempt != self._attempt:
                     return []
@@ -368,7 +393,7 @@ class BookSequencer:
     def _fetch(self, now: Now) -> FetchSnapshot:
         self._attempt += 1
         self._asked_us = now.mono_us
-        self._timer_us = now.mono_us + ANSWER_US
+        self._timer_us = None
         urgent = self.state is not SyncState.LIVE
         return FetchSnapshot(stream=self.stream, symbol=self.symbol, attempt=self._attempt, urgent=urgent)
 

@@ -199,7 +199,9 @@ def _parse_form(name: str, given: str) -> Stream:
         elif channel is Channel.KLINE:
             interval, _, rest = rest.partition(".")
             if interval not in KLINE_INTERVALS:
-                raise InvalidStream(f"{shown(given)}: behind the channel stands one of the intervals {', '.join(KLINE_INTERVALS)}")
+                raise InvalidStream(
+                    f"{shown(given)}: behind the channel stands one of the intervals {', '.join(KLINE_INTERVALS)}"
+                )
         if rest and channel in _NEVER_WITH_SYMBOL:
             raise InvalidStream(f"{shown(given)}: {channel.value} has no symbol")
         if not rest.isprintable() or any(character in ' "\\' for character in rest):

@@ -36,6 +36,7 @@ from backpack_proto.inputs import (
     PingReceived,
     PongReceived,
     RequestFailed,
+    RequestLeft,
     ResponseReceived,
     TextReceived,
     TimerFired,
@@ -51,6 +52,7 @@ from backpack_proto.outputs import (
     SendPong,
     SendRequest,
     SendText,
+    WithdrawRequest,
 )
 from backpack_proto.session import Session
 
@@ -176,6 +178,10 @@ class Simulation:
                 self.requests.append(action)
                 self._pending[request_id] = action
                 self._to_exchange(RequestReceived(request_id, request.method, request.target, request.headers, request.body))
+            case WithdrawRequest(request_id):
+                # Requests leave at once here, so it is always too late, unless the answer is on its way.
+                if request_id in self._pending:
+                    self._to_session(RequestLeft(request_id), connection=0)
 
     def _end_connection(self) -> None:
         if self._connection:

@@ -76,11 +76,15 @@ class Address(NamedTuple):
             port = parts.port
         except ValueError:
             # Python's own words would repeat a part of it, which may be a part of a password.
-            raise ConfigurationError(f"{name}: a URL that begins with {begin}, got one whose host or port is malformed") from None
+            raise ConfigurationError(
+                f"{name}: a URL that begins with {begin}, got one whose host or port is malformed"
+            ) from None
         if parts.scheme not in schemes or not parts.hostname:
             raise ConfigurationError(f"{name}: a URL that begins with {begin} and a host, got {shown(url)}")
         if parts.username is not None or parts.password is not None:
-            raise ConfigurationError(f"{name}: a URL without user and password, got one with them; keys sign, and proxies log in")
+            raise ConfigurationError(
+                f"{name}: a URL without user and password, got one with them; keys sign, and proxies log in"
+            )
         if "#" in url:
             raise ConfigurationError(f"{name}: a URL without a fragment, got one; leave out all from # on")
         if not _PATH.fullmatch(parts.path) or not parts.query.isascii() or not parts.query.isprintable() or " " in parts.query:
@@ -138,4 +142,6 @@ def _trust(ca_file: str | Path | None) -> ssl.SSLContext:
     except OSError as error:
         if ca_file is None:
             raise
-        raise ConfigurationError(f"ca_file: {str(ca_file)!r} cannot be used: {error}; it must hold certificates in PEM") from None
+        raise ConfigurationError(
+            f"ca_file: {str(ca_file)!r} cannot be used: {error}; it must hold certificates in PEM"
+        ) from None

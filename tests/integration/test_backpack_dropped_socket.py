@@ -40,11 +40,11 @@ async def fail_then_drop(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = AiohttpTransport if runtime == "aiohttp" else AnyioTransport
     port = closed_port()
     async with kind(Addresses(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")) as transport:
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         with anyio.fail_after(PATIENCE_SECONDS):
             await failed.wait()
         transport.pause_reading()
-        await transport.perform(DropSocket())
+        transport.perform(DropSocket())
         assert await transport.next(None) == [ReadingPaused()]
 
 
@@ -57,7 +57,7 @@ def test_a_failure_that_nobody_has_fetched_goes_with_the_socket(runtime: str, mo
 async def open_for_a_moment(runtime: str, addresses: Addresses, moments: int) -> None:
     kind = AiohttpTransport if runtime == "aiohttp" else AnyioTransport
     async with kind(addresses) as transport:
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         for _ in range(moments):
             await anyio.sleep(MOMENT_SECONDS)
 

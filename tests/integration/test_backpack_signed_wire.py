@@ -92,7 +92,7 @@ async def capture(vector: dict[str, Any], signer: Signer) -> Captured:
             recorder() as recording,
             AnyioTransport(Addresses(f"http://127.0.0.1:{recording.port}", f"ws://127.0.0.1:{recording.port}")) as transport,
         ):
-            await transport.perform(action)
+            transport.perform(action)
             facts = await transport.next(None)
     assert [type(fact) for fact in facts] == [ResponseReceived]
     (captured,) = recording.requests

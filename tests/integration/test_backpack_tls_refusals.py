@@ -59,10 +59,10 @@ async def attempt(runtime: str, addresses: Addresses, traffic: str) -> Fact:
     facts: list[Given] = []
     async with kind(addresses) as transport:
         if traffic == "websocket":
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
         else:
             ping = HttpRequest(method="GET", target="/api/v1/ping")
-            await transport.perform(SendRequest(request_id=1, request=ping, timeout_us=10_000_000))
+            transport.perform(SendRequest(request_id=1, request=ping, timeout_us=10_000_000))
         with anyio.fail_after(PATIENCE_SECONDS):
             while not facts:
                 facts += await transport.next(None)

@@ -31,7 +31,7 @@ def anyio_backend(runtime: Runtime) -> str:
 
 
 async def answer_of(transport: Transport, number: int, http: HttpRequest = PING) -> ResponseReceived:
-    await transport.perform(request(number, http))
+    transport.perform(request(number, http))
     (fact,) = await facts_until(transport, ResponseReceived)
     assert isinstance(fact, ResponseReceived)
     assert fact.request_id == number
@@ -39,7 +39,7 @@ async def answer_of(transport: Transport, number: int, http: HttpRequest = PING)
 
 
 async def failure_of(transport: Transport, number: int, http: HttpRequest = PING) -> RequestFailed:
-    await transport.perform(request(number, http))
+    transport.perform(request(number, http))
     (fact,) = await facts_until(transport, RequestFailed)
     assert isinstance(fact, RequestFailed)
     assert fact.request_id == number
@@ -49,7 +49,7 @@ async def failure_of(transport: Transport, number: int, http: HttpRequest = PING
 async def test_requests_share_kept_connections(runtime: Runtime) -> None:
     async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
         for number in range(1, 4):
-            await transport.perform(request(number))
+            transport.perform(request(number))
             (fact,) = await facts_until(transport, ResponseReceived)
             assert isinstance(fact, ResponseReceived)
             assert (fact.request_id, fact.status, fact.body) == (number, 200, b"pong")
@@ -68,9 +68,9 @@ async def test_a_kept_connection_that_the_server_closed_costs_a_second_try(runti
             served.append(await stream.receive())
 
     async with to_server(runtime, serve) as transport:
-        await transport.perform(request(1))
+        transport.perform(request(1))
         await facts_until(transport, ResponseReceived)
-        await transport.perform(request(2))
+        transport.perform(request(2))
         (fact,) = await facts_until(transport, ResponseReceived)
         assert isinstance(fact, ResponseReceived)
         assert (fact.request_id, fact.status, fact.body) == (2, 200, b"pong")
@@ -88,7 +88,7 @@ async def test_what_changes_something_is_never_sent_twice(runtime: Runtime, http
             served.append(await stream.receive())
 
     async with to_server(runtime, serve) as transport:
-        await transport.perform(request(1))
+        transport.perform(request(1))
         await facts_until(transport, ResponseReceived)
         assert (await failure_of(transport, 2, http)).sent
         assert len(served) == 2
@@ -99,14 +99,14 @@ async def test_what_changes_something_is_not_lost_to_a_connection_that_the_serve
     runtime: Runtime, *, tls: bool
 ) -> None:
     async with serve_sandbox(tls=tls) as sandbox, to_sandbox(runtime, sandbox) as transport:
-        await transport.perform(request(1, POST))
+        transport.perform(request(1, POST))
         await facts_until(transport, ResponseReceived)
-        await transport.perform(request(2, POST))
+        transport.perform(request(2, POST))
         await facts_until(transport, ResponseReceived)
         assert sandbox.connections == 1
         sandbox.drop_connections()
         await anyio.sleep(0.05)
-        await transport.perform(request(3, POST))
+        transport.perform(request(3, POST))
         await facts_until(transport, ResponseReceived)
         assert sandbox.connections == 2
 
@@ -118,10 +118,10 @@ async def test_what_changes_something_takes_no_connection_that_was_idle_for_long
         monkeypatch.setattr(f"backpack_runtime.transports.{module}.FRESH_SECONDS", 0.0)
     async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
         for number in (1, 2):
-            await transport.perform(request(number))
+            transport.perform(request(number))
             await facts_until(transport, ResponseReceived)
         before = sandbox.connections
-        await transport.perform(request(3, HttpRequest(method="POST", target="/api/v1/order", body=b"{}")))
+        transport.perform(request(3, HttpRequest(method="POST", target="/api/v1/order", body=b"{}")))
         await facts_until(transport, ResponseReceived)
         assert sandbox.connections == before + 1
 
@@ -245,7 +245,7 @@ async def test_an_answer_that_is_none_is_a_failure_of_something_sent(runtime: Ru
 async def test_more_requests_than_connections_wait_for_their_turn(runtime: Runtime) -> None:
     async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
         for number in range(1, 31):
-            await transport.perform(request(number))
+            transport.perform(request(number))
         answered: set[int] = set()
         with anyio.fail_after(10):
             while len(answered) < 30:

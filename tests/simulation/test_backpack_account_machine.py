@@ -27,6 +27,7 @@ from backpack_proto.account.readings import (
     Read,
     ReadAccount,
     ReadFailed,
+    ReadingRequested,
 )
 from backpack_proto.account.values import (
     AccountDiverged,
@@ -242,6 +243,7 @@ class World:
         if isinstance(output, ReadAccount):
             self.reading = self.reading or output.what is not Read.FILLS
             self.reads.append(output)
+            self.give(ReadingRequested(output.attempt))
         else:
             self.events.append(output)
 

@@ -20,6 +20,7 @@ from backpack_proto.account.readings import (
     ReadAccount,
     ReadFailed,
     Reading,
+    ReadingRequested,
 )
 from backpack_proto.account.reconciliation import arguments_of
 from backpack_proto.account.values import AccountDiverged, AccountStale, AccountSynced, Fill, Filled, Order, Origin
@@ -112,6 +113,7 @@ class Desk:
             for output in self.ledger.handle(one, self.now):
                 if isinstance(output, ReadAccount):
                     self.asked.append(output)
+                    self.give(ReadingRequested(output.attempt))
                 else:
                     self.said.append(output)
         return self
@@ -493,6 +495,7 @@ def test_at_the_beginning_too_an_answer_to_another_question_is_ignored() -> None
     ledger = Account()
     now = Now(5 * SECOND, 0)
     ledger.handle(AccountRequested(), now)
+    ledger.handle(ReadingRequested(1), now)
     for answer in answers(1):
         if not isinstance(answer, FillsRead):
             assert ledger.handle(answer, now) == []

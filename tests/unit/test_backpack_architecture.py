@@ -31,9 +31,11 @@ CORE_LAYERS = (
     {"testing"},
 )
 RUNTIME_LAYERS = (
-    {"extras"},
+    {"checks", "extras"},
     {"network", "framing", "delivery", "recording", "transport", "key_sources", "rest_methods"},
-    {"pump", "sandbox", "transports"},
+    {"pump", "transports"},
+    {"settings"},
+    {"sandbox"},
     {"client"},
     {"cryptofeed"},
     {"cli", "__init__"},

@@ -471,9 +471,17 @@ def test_a_refusal_shows_no_value_that_may_be_a_secret() -> None:
             {"symbol": "S", "order_id": None, "client_id": None},
             "cancel_order takes exactly one of order_id, client_id; given: none",
         ),
-        ("klines", {"symbol": "S", "interval": "1m", "end_s": 5}, "klines needs start_s: seconds since the epoch, from 0 to 99999999999"),
+        (
+            "klines",
+            {"symbol": "S", "interval": "1m", "end_s": 5},
+            "klines needs start_s: seconds since the epoch, from 0 to 99999999999",
+        ),
         ("cancel_order", {"symbol": "S", "order": "1"}, "cancel_order has no parameter 'order'; did you mean orderId?"),
-        ("cancel_order", {"symbol": "S", "client_id": 1, "ordr_id": "1"}, "cancel_order has no parameter 'ordr_id'; did you mean order_id?"),
+        (
+            "cancel_order",
+            {"symbol": "S", "client_id": 1, "ordr_id": "1"},
+            "cancel_order has no parameter 'ordr_id'; did you mean order_id?",
+        ),
         ("time", {"tz": "UTC"}, "time has no parameter 'tz'; it has none"),
         (
             "order",

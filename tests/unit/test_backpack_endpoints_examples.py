@@ -64,7 +64,7 @@ def test_an_example_uses_every_parameter_that_a_call_can_have(endpoint: Endpoint
 @each_endpoint
 def test_a_call_becomes_the_request_that_is_documented(endpoint: Endpoint) -> None:
     parameters = EXAMPLES[endpoint.name]["parameters"]
-    request = build_request(endpoint, parameters, signer=SIGNER, unix_us=UNIX_US)
+    request = build_request(endpoint, endpoint.check(parameters), signer=SIGNER, unix_us=UNIX_US)
     assert request.method == endpoint.method
     if endpoint.method == "GET":
         query = "&".join(f"{name}={quote(as_text(value), safe='')}" for name, value in sorted(parameters.items()))
@@ -79,7 +79,7 @@ def test_a_call_becomes_the_request_that_is_documented(endpoint: Endpoint) -> No
 @each_endpoint
 def test_what_is_signed_is_the_documented_string(endpoint: Endpoint) -> None:
     parameters = EXAMPLES[endpoint.name]["parameters"]
-    headers = dict(build_request(endpoint, parameters, signer=SIGNER, unix_us=UNIX_US).headers)
+    headers = dict(build_request(endpoint, endpoint.check(parameters), signer=SIGNER, unix_us=UNIX_US).headers)
     if endpoint.instruction is None:
         assert "X-Signature" not in headers
         return

@@ -56,12 +56,12 @@ def silent(_action: Action) -> Iterator[Fact]:
 
 async def test_facts_follow_from_actions_and_from_whoever_feeds_them() -> None:
     transport = MockTransport()
-    await transport.perform(OpenSocket())
-    await transport.perform(SendPing(b"life"))
+    transport.perform(OpenSocket())
+    transport.perform(SendPing(b"life"))
     transport.feed(TextReceived(b"{}"), PingReceived(b"?"))
     assert await transport.next(None) == [Connected(), PongReceived(b"life"), TextReceived(b"{}"), PingReceived(b"?")]
-    await transport.perform(SendPong(b"?"))
-    await transport.perform(CloseSocket(1000, "done"))
+    transport.perform(SendPong(b"?"))
+    transport.perform(CloseSocket(1000, "done"))
     assert await transport.next(None) == [Disconnected(1000, "done")]
     assert transport.performed == [OpenSocket(), SendPing(b"life"), SendPong(b"?"), CloseSocket(1000, "done")]
 
@@ -71,12 +71,12 @@ async def test_what_cannot_happen_on_sockets_is_refused() -> None:
     for fact in (*SOCKET_FACTS, Connected(), ConnectFailed("")):
         with pytest.raises(LocalProtocolError, match="closed"):
             transport.feed(fact)
-    await transport.perform(OpenSocket())
+    transport.perform(OpenSocket())
     for fact in SOCKET_FACTS:
         with pytest.raises(LocalProtocolError, match="connecting"):
             transport.feed(fact)
     with pytest.raises(LocalProtocolError, match="before the websocket is open"):
-        await transport.perform(SendText("{}"))
+        transport.perform(SendText("{}"))
     transport.feed(Connected())
     for fact in (Connected(), ConnectFailed("")):
         with pytest.raises(LocalProtocolError, match="open"):
@@ -93,13 +93,13 @@ async def test_what_cannot_happen_on_sockets_is_refused() -> None:
 
 async def test_after_a_drop_and_after_an_end_nothing_goes_out() -> None:
     transport = MockTransport()
-    await transport.perform(OpenSocket())
-    await transport.perform(DropSocket())
-    await transport.perform(SendText("late"))
+    transport.perform(OpenSocket())
+    transport.perform(DropSocket())
+    transport.perform(SendText("late"))
     assert transport.performed == [OpenSocket(), DropSocket()]
     with pytest.raises(LocalProtocolError):
         transport.feed(TextReceived(b""))
-    await transport.perform(REQUEST)
+    transport.perform(REQUEST)
     assert [type(fact) for fact in await transport.next(None)] == [RequestFailed], (
         "what nobody has fetched goes with the socket"
     )
@@ -108,9 +108,9 @@ async def test_after_a_drop_and_after_an_end_nothing_goes_out() -> None:
 async def test_text_behind_a_close_is_refused_and_other_frames_vanish() -> None:
     transport = MockTransport(lambda action: [Connected()] if action == OpenSocket() else [])
     for action in (OpenSocket(), CloseSocket(1000, ""), SendPong(b"")):
-        await transport.perform(action)
+        transport.perform(action)
     with pytest.raises(LocalProtocolError, match="SendText after CloseSocket"):
-        await transport.perform(SendText("late"))
+        transport.perform(SendText("late"))
     transport.feed(TextReceived(b"one more"), Disconnected(1000, ""))
     assert transport.performed == [OpenSocket(), CloseSocket(1000, "")]
 
@@ -119,7 +119,7 @@ async def test_a_request_is_answered_once() -> None:
     transport = MockTransport(silent)
     with pytest.raises(LocalProtocolError, match="no request 1"):
         transport.feed(respond(REQUEST, b"early"))
-    await transport.perform(REQUEST)
+    transport.perform(REQUEST)
     answer = respond(REQUEST, b"{}", status=418)
     transport.feed(answer)
     with pytest.raises(LocalProtocolError, match="no request 1"):
@@ -129,8 +129,8 @@ async def test_a_request_is_answered_once() -> None:
 
 async def test_a_request_that_is_not_answered_costs_its_timeout() -> None:
     transport = MockTransport(silent)
-    await transport.perform(SendRequest(request_id=2, request=REQUEST.request, timeout_us=20_000))
-    await transport.perform(REQUEST)
+    transport.perform(SendRequest(request_id=2, request=REQUEST.request, timeout_us=20_000))
+    transport.perform(REQUEST)
     lost = RequestFailed(request_id=2, reason="no answer within 0.02 s", sent=True)
     with anyio.fail_after(5):
         now_us = transport.now().mono_us
@@ -140,24 +140,24 @@ async def test_a_request_that_is_not_answered_costs_its_timeout() -> None:
 
 async def test_the_default_script_has_no_rest() -> None:
     transport = MockTransport()
-    await transport.perform(REQUEST)
+    transport.perform(REQUEST)
     assert await transport.next(None) == [RequestFailed(request_id=1, reason="no answer is scripted", sent=False)]
 
 
 async def test_what_the_websocket_brings_waits_while_reading_is_paused() -> None:
     transport = MockTransport()
-    await transport.perform(OpenSocket())
+    transport.perform(OpenSocket())
     transport.pause_reading()
     transport.pause_reading()
     transport.feed(TextReceived(b"held"))
-    await transport.perform(REQUEST)
+    transport.perform(REQUEST)
     assert [type(fact) for fact in await transport.next(None)] == [Connected, ReadingPaused, RequestFailed]
     transport.resume_reading()
     transport.resume_reading()
     assert await transport.next(None) == [ReadingResumed(), TextReceived(b"held")]
     transport.pause_reading()
     transport.feed(TextReceived(b"lost"))
-    await transport.perform(DropSocket())
+    transport.perform(DropSocket())
     transport.resume_reading()
     assert await transport.next(None) == [ReadingPaused(), ReadingResumed()]
 

@@ -12,6 +12,7 @@ from backpack_proto.machine import Now
 from backpack_proto.rest.pacing import (
     HISTORICAL,
     MAX_PAUSE_US,
+    PAUSE_CEILING_US,
     PAUSE_US,
     STANDARD,
     Budget,
@@ -196,12 +197,52 @@ def test_during_a_pause_nothing_that_is_heard_counts_as_news() -> None:
 
 
 def test_the_exchanges_own_wish_counts_if_it_is_longer() -> None:
-    pacer = Pacer()
+    pacer = Pacer(pause_ceiling_us=120 * SECOND_US)
     assert pause_after(pacer, Refused(retry_after_us=5 * SECOND_US), START_US) == 5 * SECOND_US
     assert pause_after(pacer, Refused(retry_after_us=90 * SECOND_US), START_US) == 90 * SECOND_US
     now = START_US + 90 * SECOND_US
     assert pause_after(pacer, Refused(retry_after_us=1), now) == 2 * SECOND_US
     assert pause_after(Pacer(), Refused(retry_after_us=-5), now) == PAUSE_US
+
+
+@pytest.mark.parametrize("asked_us", [90 * SECOND_US, 10**15, 10**18])
+def test_no_wish_of_the_exchange_pauses_for_longer_than_the_ceiling(asked_us: int) -> None:
+    assert pause_after(Pacer(), Refused(retry_after_us=asked_us), START_US) == PAUSE_CEILING_US == 60 * SECOND_US
+    pacer = Pacer(pause_ceiling_us=3 * SECOND_US)
+    now = START_US
+    for _ in range(5):
+        assert pause_after(pacer, Refused(retry_after_us=asked_us), now) == 3 * SECOND_US
+        now += 3 * SECOND_US
+    assert pause_after(pacer, Refused(), now) == 3 * SECOND_US
+
+
+def test_a_ceiling_is_positive() -> None:
+    with pytest.raises(LocalProtocolError, match=r"pause_ceiling_us: at least 1 microsecond, got 0"):
+        Pacer(pause_ceiling_us=0)
+
+
+def test_a_pause_says_how_long_it_is_and_what_was_asked_for() -> None:
+    pacer = Pacer()
+    assert (pacer.state(at(START_US)).pause_us, pacer.state(at(START_US)).asked_us) == (0, None)
+    pacer.handle(Refused(retry_after_us=10**15), at(START_US))
+    pacer.handle(Refused(retry_after_us=1), at(START_US + SECOND_US))
+    state = pacer.state(at(START_US + 2 * SECOND_US))
+    assert (state.paused_until_us, state.pause_us, state.asked_us) == (START_US + 60 * SECOND_US, 60 * SECOND_US, 10**15)
+    over = pacer.state(at(START_US + 60 * SECOND_US))
+    assert (over.paused_until_us, over.pause_us, over.asked_us) == (None, 0, None)
+    pacer.handle(Refused(), at(START_US + 60 * SECOND_US))
+    assert pacer.state(at(START_US + 60 * SECOND_US)).asked_us is None
+
+
+def test_what_is_cancelled_never_leaves_and_lets_nothing_else_leave_by_itself() -> None:
+    pacer = Pacer()
+    pacer.handle(Refused(), at(START_US))
+    for request_id in (1, 2, 3):
+        assert pacer.handle(Enqueue(request_id=request_id), at(START_US)) == []
+    later = START_US + PAUSE_US
+    assert pacer.handle(Cancel(1), at(later)) == []
+    assert pacer.handle(Cancel(3), at(later)) == []
+    assert pacer.handle(TimerFired(), at(later)) == [Granted(2)]
 
 
 def test_an_early_timer_changes_nothing() -> None:

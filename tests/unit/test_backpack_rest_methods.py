@@ -40,14 +40,19 @@ class Scripted(RestMethods):
 
     def __init__(self, *answers: object) -> None:
         self.calls: list[tuple[str, Mapping[str, object]]] = []
+        self.waits: list[int | None] = []
         self.answers = list(answers)
 
-    async def call(self, endpoint: str, parameters: Arguments | None = None) -> object:
+    async def call(self, endpoint: str, parameters: Arguments | None = None, *, max_wait_us: int | None = None) -> object:
+        self.waits.append(max_wait_us)
         self.calls.append((endpoint, ENDPOINTS[endpoint].check(parameters or {})))
         return self.answers.pop(0) if self.answers else None
 
     def _id(self, symbol: str) -> str:
         return symbol.replace("-", "_")
+
+    def _check_open(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize("name", READS)
@@ -83,12 +88,13 @@ def test_an_order_has_the_parameters_of_its_endpoint() -> None:
     names = {field.encode_name for field in fields(NewOrder)}
     assert names == {rule.name for rule in ENDPOINTS["place_order"].parameters}
     method = {name for name in signature(RestMethods.place_order).parameters if name != "self"}
-    assert method == {field.name for field in fields(NewOrder)}
+    assert method == {field.name for field in fields(NewOrder)} | {"max_wait_us"}
 
 
 async def test_every_parameter_of_an_order_arrives_under_its_own_name() -> None:
     client = Scripted()
     optional = [name for name, given in signature(client.place_order).parameters.items() if given.kind is Given.KEYWORD_ONLY]
+    optional.remove("max_wait_us")
     groups: list[dict[str, Any]] = [
         {name: Decimal(number) for number, name in enumerate(optional, 1) if name.endswith("price") or name == "quantity"}
         | {"trigger_quantity": "80%"},
@@ -152,7 +158,7 @@ async def test_an_order_that_does_not_fit_together_is_refused_in_python_names() 
 
 @pytest.mark.parametrize("page_size", [0, 1001, True, 10.0])
 def test_pages_of_an_impossible_size_are_refused(page_size: Any) -> None:
-    with pytest.raises(ConfigurationError, match="^page_size: a whole number from 1 to 1000, got "):
+    with pytest.raises(ConfigurationError, match=r"^page_size: a whole number from 1 to 1000, got "):
         Scripted().fills(page_size=page_size)
 
 
@@ -168,6 +174,16 @@ async def test_a_batch_and_cancels() -> None:
         ("cancel_order", {"symbol": "SOL_USDC", "orderId": 28}),
         ("cancel_all_orders", {"symbol": "SOL_USDC", "orderType": "ConditionalOrder"}),
     ]
+
+
+async def test_what_changes_something_passes_on_how_long_it_may_wait() -> None:
+    client = Scripted()
+    await client.place_order("SOL-USDC", "Bid", "Market", quantity="1", max_wait_us=1)
+    await client.place_orders([NewOrder(symbol="SOL_USDC", side="Ask", order_type="Market", quantity="1")], max_wait_us=2)
+    await client.cancel_order("SOL-USDC", order_id=28, max_wait_us=3)
+    await client.cancel_all_orders("SOL-USDC", max_wait_us=4)
+    await client.cancel_all_orders("SOL-USDC")
+    assert client.waits == [1, 2, 3, 4, None]
 
 
 class _Row:

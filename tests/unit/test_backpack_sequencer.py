@@ -15,6 +15,7 @@ from backpack_proto.book.sequencer import (
     SequencerOutput,
     SnapshotArrived,
     SnapshotFailed,
+    SnapshotRequested,
     StreamEnded,
     StreamRequested,
     TopMatched,
@@ -122,15 +123,23 @@ def verified(last: int, against: str) -> BookVerified:
 
 
 class Bench:
-    """A sequencer and a clock."""
+    """A sequencer and a clock, and a request budget that is free unless it is `paused`."""
 
     def __init__(self, *, levels: int = 2, audit: bool = True) -> None:
         self.clock = FakeClock()
+        self.paused = False
         self.sequencer = BookSequencer(STREAM, SYMBOL, levels=levels, audit=audit)
         self.book = self.sequencer.book
 
     def give(self, *inputs: SequencerInput) -> list[SequencerOutput]:
-        return [output for given in inputs for output in self.sequencer.handle(given, self.clock.now)]
+        outputs: list[SequencerOutput] = []
+        for given in inputs:
+            said = self.sequencer.handle(given, self.clock.now)
+            outputs += said
+            for output in said:
+                if isinstance(output, FetchSnapshot) and not self.paused:
+                    assert self.sequencer.handle(SnapshotRequested(output.attempt), self.clock.now) == []
+        return outputs
 
     def fire(self) -> list[SequencerOutput]:
         """Wait for the deadline."""
@@ -759,6 +768,37 @@ def test_an_answer_that_does_not_come_is_a_failure() -> None:
     assert bench.give(SnapshotFailed(attempt=1, reason="late")) == []
     assert bench.give(snapshot(2, 5)) == [synced(5)]
     assert bench.give(snapshot(2, 7)) == []
+
+
+def test_a_snapshot_that_waits_for_the_budget_is_not_late() -> None:
+    bench = Bench()
+    bench.paused = True
+    assert bench.give(StreamRequested(), delta(5)) == [fetch(1)]
+    assert (bench.sequencer.deadline, bench.sequencer.awaited) == (None, 1)
+    bench.clock.advance(60 * SECOND)
+    assert bench.give(TimerFired(), SnapshotRequested(0), SnapshotRequested(1)) == []
+    assert bench.wait_us == 15 * SECOND
+    assert bench.fire() == [unavailable("no answer in time", SECOND)]
+    assert bench.sequencer.awaited is None
+    assert bench.give(SnapshotRequested(1)) == []
+    assert bench.wait_us == SECOND
+
+
+@pytest.mark.parametrize("given", [StreamEnded("unsubscribed"), delta(20), StreamRequested()])
+def test_a_snapshot_is_not_awaited_once_it_is_of_no_use(given: SequencerInput) -> None:
+    bench = live(10)
+    bench.give(Verify(STREAM))
+    assert bench.sequencer.awaited == 2
+    bench.give(given)
+    assert bench.sequencer.awaited != 2
+
+
+def test_a_snapshot_that_waited_proves_a_quiet_stream_as_soon_as_it_was_asked_for_late_enough() -> None:
+    bench = Bench()
+    bench.paused = True
+    bench.give(StreamRequested())
+    bench.clock.advance(SECOND)
+    assert bench.give(SnapshotRequested(1), snapshot(1, 5)) == [synced(5)]
 
 
 def test_a_book_that_fails_again_at_once_is_given_time() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from operator import itemgetter
 from typing import Final
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import decode, unix_ms
+from backpack_proto.decoding import decode, unix_ms, whole_number
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.markets import Market, Markets, parse_markets
 from backpack_proto.rest.results.market_data import (
@@ -101,9 +100,10 @@ def _read_klines(body: bytes, _: Checked) -> tuple[KlineRow, ...]:
 
 
 def _read_time(body: bytes, _: Checked) -> ServerTime:
-    if not re.fullmatch(rb"\s*[0-9]{1,18}\s*", body):
+    server_ms = whole_number(body.strip().decode("latin-1"))
+    if server_ms is None:
         raise RemoteProtocolError("time: not a number of milliseconds")
-    return ServerTime(server_ms=int(body))
+    return ServerTime(server_ms=server_ms)
 
 
 def _read_ping(body: bytes, _: Checked) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from backpack_proto.decoding import DECIMAL_DIGITS, sane
+from backpack_proto.decoding import DECIMAL_DIGITS, is_unicode, sane
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.hints import did_you_mean, shown
 from backpack_proto.http import Parameter
@@ -118,7 +118,7 @@ class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
                 wire = int(value) if self.minimum <= value <= self.maximum else None
             case str() if self.kind is Decimal:
                 wire = str.__str__(value) if self._is_decimal(value) else None
-            case str() if self.kind is str:
+            case str() if self.kind is str and is_unicode(value):
                 wire = str.__str__(value) or None  # members of a `str, Enum` class are given by their value
             case Decimal() if self.kind is Decimal and sane(value) and not value.is_signed():
                 wire = f"{value:f}"

@@ -34,19 +34,22 @@ from backpack_proto.inputs import (
     ReadingPaused,
     ReadingResumed,
     RequestFailed,
+    RequestLeft,
     ResponseReceived,
     TextReceived,
     TimerFired,
 )
 from backpack_proto.machine import Now
-from backpack_proto.outputs import ConnectionDown, DropSocket, SendPing, SendPong, SendRequest, SendText
+from backpack_proto.outputs import ConnectionDown, DropSocket, SendPing, SendPong, SendRequest, SendText, WithdrawRequest
+from backpack_proto.rest.codec import retry_after_us
 from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError
 from backpack_runtime.cryptofeed.logs import LOG
 from backpack_runtime.network.proxy import ProxyError
 from backpack_runtime.transport import system_now
-from backpack_runtime.transports.base import not_sent
+from backpack_runtime.transports.aiohttp.proxies import PROGRESS
+from backpack_runtime.transports.base import Progress, Withheld, not_sent
 
 __all__ = ["CLOSED_BY_FEED", "Link", "SessionDriver"]
 
@@ -78,7 +81,10 @@ class SessionDriver:
     """One session, one connection after the other."""
 
     def __init__(self, session: Session, deliver: Deliver, rest_url: str, http: Callable[[], Any]) -> None:
-        """`http` gives cryptofeed's HTTP connection of the moment: a player puts its own in the place of the feed's."""
+        """`http` gives cryptofeed's HTTP connection of the moment: a player puts its own in the place of the feed's.
+
+        The feed's own asks `PROGRESS` whether a request may leave, immediately before it does.
+        """
         self._session = session
         self._deliver = deliver
         self._rest_url = rest_url
@@ -93,6 +99,8 @@ class SessionDriver:
         self._played_us: int | None = None
         """When its latest frame was received, microseconds since the epoch; None before the first frame of a connection."""
         self._requests: set[asyncio.Task[None]] = set()
+        self._progress: dict[int, Progress] = {}
+        """Of the requests without an answer."""
         self._pings: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Task[None] | None = None
         self._timer_changed = asyncio.Event()
@@ -252,8 +260,13 @@ class SessionDriver:
     async def _perform(self, action: object) -> None:
         conn = self._conn
         match action:
-            case SendRequest():
-                self._start(self._requests, self._request(action))
+            case SendRequest(request_id=request_id):
+                self._progress[request_id] = Progress(action, self._now)
+                self._start(self._requests, self._request(action, self._progress[request_id]))
+            case WithdrawRequest(request_id):
+                progress = self._progress.get(request_id)
+                if progress is not None and not progress.withdraw():
+                    self._start(self._requests, self._take(RequestLeft(request_id)))
             case SendText(text, signed):
                 await self._send(conn, text, signed=signed)
             case SendPing(payload):
@@ -318,27 +331,48 @@ class SessionDriver:
         except LOST as lost:
             LOG.debug("BACKPACK: not sent, the connection has ended: %r", lost)
 
-    async def _request(self, action: SendRequest) -> None:
+    async def _request(self, action: SendRequest, progress: Progress) -> None:
+        PROGRESS.set(progress)
+        fact: Fact | None = None
+        try:
+            with progress.scope:
+                progress.connect()
+                if self.plays:
+                    # Nothing is sent to a recording, so nobody else asks.
+                    progress.leave()
+                fact = await self._read(action, progress)
+        except Withheld:
+            pass
+        finally:
+            del self._progress[action.request_id]
+        await self._take(fact or progress.failed())
+
+    async def _read(self, action: SendRequest, progress: Progress) -> Fact:
+        """Read an answer through cryptofeed's connection."""
         request = action.request
         request_id = action.request_id
         url = self._rest_url + request.target
         fact: Fact
         try:
-            async with asyncio.timeout(action.timeout_us / 1e6):
-                text = await self._http().read(url, header=dict(request.headers))
+            text = await self._http().read(url, header=dict(request.headers))
             fact = ResponseReceived(request_id=request_id, status=200, body=text.encode())
         except aiohttp.ClientResponseError as refused:
-            fact = ResponseReceived(request_id=request_id, status=refused.status, body=refused.message.encode())
+            headers = tuple((refused.headers or {}).items())
+            fact = ResponseReceived(
+                request_id=request_id,
+                status=refused.status,
+                body=refused.message.encode(),
+                retry_after_us=retry_after_us(headers),
+                headers=headers,
+            )
         except LookupError:
             # That is how the player of cryptofeed 2 says so.
             fact = RequestFailed(request_id=request_id, reason="the recording has no answer")
         except ProxyError as failure:
             fact = not_sent(request_id, failure)
-        except TimeoutError:
-            fact = RequestFailed(request_id=request_id, reason=f"no answer within {action.timeout_us / 1e6:g} s")
         except (aiohttp.ClientError, FeedConnectionClosed, OSError, UnicodeDecodeError) as error:
-            fact = RequestFailed(request_id=request_id, reason=f"{type(error).__name__}: {error}")
-        await self._take(fact)
+            fact = RequestFailed(request_id=request_id, reason=f"{type(error).__name__}: {error}", sent=progress.sent)
+        return fact
 
     def _start_timer(self) -> None:
         if self._timer is None or self._timer.done():

@@ -161,10 +161,12 @@ class ProxiedConnector(ProxyConnector):
         timeout: float | None = None,  # noqa: ARG002, ASYNC109 - aiohttp-socks calls it so; the proxy has its own patience
     ) -> tuple[asyncio.Transport, ResponseHandler]:
         log_proxy_use(self._kind, self._proxy)
-        progress = PROGRESS.get() or Progress()
-        progress.dialing = self._proxy
+        progress = PROGRESS.get()
+        if progress is not None:
+            progress.dialing = self._proxy
         stream = await dial(host, port, self._proxy, self._timeout_seconds, streams=ASYNCIO_STREAMS, proxy_tls=self._tls)
-        progress.dialing = None
+        if progress is not None:
+            progress.dialing = None
         self.opened.add(cast("asyncio.Transport", stream.writer.transport))
         if ssl is not None:
             try:

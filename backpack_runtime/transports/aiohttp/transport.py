@@ -44,7 +44,6 @@ from backpack_runtime.transports.base import (
 )
 
 from .sessions import (
-    Attempt,
     Failed,
     close,
     describe_handshake,
@@ -208,13 +207,12 @@ class AiohttpTransport(SocketTransport[_Socket]):
         if self._session is None:
             self._session = rest_session(self._addresses)
         while True:
-            attempt = Attempt(progress)
             try:
-                response = await exchange(self._session, self._addresses.rest, action.request, attempt)
+                response = await exchange(self._session, self._addresses.rest, action.request, progress)
             except ProxyError as failure:
                 return not_sent(action.request_id, failure)
             except Failed as failed:
-                if attempt.reused and reading:
+                if progress.reused and reading:
                     # The server may close a kept connection under a request (docs/protocol.md 1.1): once more.
                     continue
                 return RequestFailed(request_id=action.request_id, reason=str(failed), sent=progress.sent)
