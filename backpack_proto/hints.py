@@ -37,10 +37,12 @@ def shown(value: object) -> str:
             return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
-def did_you_mean(given: object, known: Iterable[str], aliases: Mapping[str, str] = _NO_ALIASES) -> str:
+def did_you_mean(
+    given: object, known: Iterable[str], aliases: Mapping[str, str] = _NO_ALIASES, *, cutoff: float = CLOSE
+) -> str:
     """Return `; did you mean ...?` with the known names that are close to the given one, or nothing when none is.
 
-    `aliases` has other words for known names, in lower case; they need not be close.
+    `aliases` has other words for known names, in lower case; they need not be close. `cutoff` is how close the others are, 1 for equal.
     """
     if not isinstance(given, str) or len(given) > SHOWN_CHARACTERS:
         return ""
@@ -51,7 +53,7 @@ def did_you_mean(given: object, known: Iterable[str], aliases: Mapping[str, str]
     if wanted in folded or wanted in aliases:
         close = [folded.get(wanted) or aliases[wanted]]
     else:
-        matches = get_close_matches(wanted, {**folded, **aliases}, cutoff=CLOSE)
+        matches = get_close_matches(wanted, {**folded, **aliases}, cutoff=cutoff)
         close = list(dict.fromkeys(folded.get(match) or aliases[match] for match in matches))
     return f"; did you mean {' or '.join(close)}?" if close else ""
 

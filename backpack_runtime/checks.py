@@ -9,20 +9,21 @@ from typing import TypeVar
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import one_of, shown
 
-__all__ = ["checked_count", "checked_flag", "checked_member", "checked_names"]
+__all__ = ["checked_count", "checked_flag", "checked_member", "checked_names", "refuse_text"]
 
 Member = TypeVar("Member", bound=StrEnum)
 
 
-def checked_count(name: str, value: object, *, minimum: int = 1, unit: str = "") -> int:
-    """Return a whole number that is large enough; `unit` is said in the error, such as `microseconds`.
+def checked_count(name: str, value: object, *, minimum: int = 1, maximum: int | None = None, unit: str = "") -> int:
+    """Return a whole number within its bounds; `unit` is said in the error, such as `microseconds`.
 
     Raises:
         ConfigurationError: it is something else, True and False included.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum or (maximum is not None and value > maximum):
         of_what = f" of {unit}" if unit else ""
-        raise ConfigurationError(f"{name}: a whole number{of_what}, at least {minimum}, got {shown(value)}")
+        bounds = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise ConfigurationError(f"{name}: a whole number{of_what}, {bounds}, got {shown(value)}")
     return value
 
 
@@ -48,14 +49,23 @@ def checked_member(name: str, value: object, kind: type[Member]) -> Member:
     return kind(value)
 
 
+def refuse_text(name: str, value: object) -> None:
+    """Refuse a single text where a list of them is meant: it would be read letter by letter.
+
+    Raises:
+        ConfigurationError: it is one.
+    """
+    if isinstance(value, str):
+        raise ConfigurationError(f"{name}: a list of texts, got the text {shown(value)}; write [{shown(value)}]")
+
+
 def checked_names(name: str, value: object) -> tuple[str, ...]:
-    """Return texts as a tuple; a single text is refused, for it would be read letter by letter.
+    """Return texts as a tuple.
 
     Raises:
         ConfigurationError: it is no iterable of texts.
     """
-    if isinstance(value, str):
-        raise ConfigurationError(f"{name}: a list of texts, got the text {shown(value)}; write [{shown(value)}]")
+    refuse_text(name, value)
     if not isinstance(value, Iterable):
         raise ConfigurationError(f"{name}: a list of texts, got {shown(value)}")
     names = tuple(value)

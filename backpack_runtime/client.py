@@ -376,9 +376,7 @@ class BackpackClient(RestMethods):
             UnknownSymbol: the exchange has no such market.
             LocalProtocolError: its book is not subscribed.
         """
-        self._inside()
-        (symbol,) = self._ids([symbol])
-        return self._session.book(symbol)
+        return self._session.book(self.markets[symbol].symbol)
 
     @property
     def health(self) -> Health:
@@ -440,6 +438,7 @@ class BackpackClient(RestMethods):
         return tuple(self._id(symbol) for symbol in symbols)
 
     def _id(self, symbol: str) -> str:
+        self._open()
         return self._markets[symbol].symbol
 
     def _names(self, channels: Iterable[str], ids: Iterable[str]) -> tuple[str, ...]:
@@ -487,7 +486,8 @@ def _check_symbols(channels: tuple[str, ...], symbols: tuple[str, ...]) -> None:
 
 
 def _kind(value: object) -> str:
-    return shown(value) if isinstance(value, int | type(None)) else f"a {type(value).__name__}"
+    """Return a value for an error text, but never a text, for it may be a key."""
+    return "a str" if isinstance(value, str) else shown(value)
 
 
 def _signer_hint(signer: object) -> str:

@@ -32,6 +32,8 @@ from backpack_proto.rest.results.market_data import (
 )
 from backpack_proto.rest.results.orders import Fill, Order, OrderRefused
 
+from .checks import checked_count
+
 __all__ = ["Amount", "NewOrder", "OrderType", "Pages", "RestMethods", "Side", "TimeInForce"]
 
 Amount: TypeAlias = Decimal | str
@@ -465,8 +467,7 @@ class RestMethods(ABC):
         self, endpoint: str, parameters: Arguments, key: Callable[[Row], Hashable], *, oldest_first: bool, page_size: int
     ) -> Pages[Row]:
         self._check_open()
-        if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= PAGE:
-            raise ConfigurationError(f"page_size: a whole number from 1 to {PAGE}, got {shown(page_size)}")
+        checked_count("page_size", page_size, maximum=PAGE)
         direction = "Asc" if oldest_first else "Desc"
 
         async def read(offset: int) -> Page[Row]:

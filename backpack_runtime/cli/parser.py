@@ -67,10 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _chosen(given: Sequence[str]) -> Command:
-    """Return the command that comes first; otherwise end the program, with help or a complaint."""
-    for command in COMMANDS:
-        if given and given[0] == command.name:
-            return command
+    """Return the command, which comes first."""
+    command = next((command for command in COMMANDS if given and given[0] == command.name), None)
+    return command or _refuse(given)
+
+
+def _refuse(given: Sequence[str]) -> NoReturn:
+    """End the program with help, the version, or what is wrong with a command line that begins with no command."""
     parser = _Parser(prog=PROGRAM, description="Backpack Exchange: verified order books, and accounts.")
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     names = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)

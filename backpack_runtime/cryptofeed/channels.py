@@ -28,6 +28,7 @@ __all__ = [
     "CANDLE_INTERVALS",
     "FILLS",
     "ORDER_INFO",
+    "OTHER_CHANNELS",
     "PERPETUAL_STREAMS",
     "POSITIONS",
     "PRIVATE_CHANNELS",
@@ -63,6 +64,20 @@ PERPETUAL_STREAMS: Final = frozenset(WEBSOCKET_CHANNELS[channel] for channel in 
 
 CANDLE_INTERVALS: Final = {interval: "1M" if interval == "1month" else interval for interval in KLINE_INTERVALS}
 """The exchange's name of each interval, and cryptofeed's."""
+
+OTHER_CHANNELS: Final = {
+    "book": L2_BOOK,
+    "orderbook": L2_BOOK,
+    "order_book": L2_BOOK,
+    "depth": L2_BOOK,
+    "bbo": L1_BOOK,
+    "book_ticker": L1_BOOK,
+    "klines": CANDLES,
+    "ohlcv": CANDLES,
+    "mark_price": FUNDING,
+    "orders": ORDER_INFO,
+}
+"""Other words for channels, for hints."""
 
 _ACCOUNT_CHANNELS: Final = {"order": ORDER_INFO, "fill": FILLS, "position": POSITIONS, "balance": BALANCES}
 

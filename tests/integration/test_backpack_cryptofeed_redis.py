@@ -30,7 +30,6 @@ from backpack_proto.exchange import THROWAWAY_API_KEY, THROWAWAY_SECRET
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed
 from backpack_runtime.cryptofeed.local_sandbox import LocalSandbox
-from backpack_runtime.settings import Settings
 from cryptofeed_programs import running
 
 SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]
@@ -142,10 +141,9 @@ async def run_while(handler: Any, work: Callable[[], Awaitable[None]]) -> None:
 
 async def trade(sandbox: LocalSandbox, witness: Witness) -> None:
     """Place, fill and cancel orders while the feed follows the account, and have some of every channel."""
-    settings = Settings(rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, ca_file=sandbox.ca_file)
     await witness.until(lambda counts: counts["balances"] > 0 and counts["l2_book"] > 0)
     signer = Signer(Credentials(THROWAWAY_SECRET))
-    async with BackpackClient((), channels=(), signer=signer, settings=settings) as client:
+    async with BackpackClient((), channels=(), signer=signer, settings=sandbox.settings) as client:
         depth = await client.get_depth("SOL-USDC")
         low = (depth.bids[-1][0] * Decimal("0.95")).quantize(Decimal("0.1"))
         resting = await client.place_order("SOL-USDC", "Bid", "Limit", price=low, quantity="1.50")

@@ -37,6 +37,7 @@ from backpack_runtime.client import BackpackClient
 from backpack_runtime.extras import MissingExtra
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.sandbox import serve_sandbox
+from backpack_runtime.settings import Settings
 from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
 from transports import MOCKS, PATIENCE_SECONDS, SOCKETS, Runtime, ToExchange, facts_until, request, to_sandbox, to_server
 
@@ -192,9 +193,7 @@ NO_AIOHTTP = "import of aiohttp halted; None in sys.modules"
 WITHOUT_AIOHTTP = """
 import sys
 sys.modules["aiohttp"] = None
-from backpack_runtime import BackpackClient
-from backpack_runtime.settings import Settings
-from backpack_runtime.settings import Settings
+from backpack_runtime import BackpackClient, Settings
 try:
     BackpackClient(settings=Settings(runtime="aiohttp"))
 except Exception as error:

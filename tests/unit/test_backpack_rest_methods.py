@@ -158,7 +158,7 @@ async def test_an_order_that_does_not_fit_together_is_refused_in_python_names() 
 
 @pytest.mark.parametrize("page_size", [0, 1001, True, 10.0])
 def test_pages_of_an_impossible_size_are_refused(page_size: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^page_size: a whole number from 1 to 1000, got "):
+    with pytest.raises(ConfigurationError, match=r"^page_size: a whole number, from 1 to 1000, got "):
         Scripted().fills(page_size=page_size)
 
 
