@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import sys
 from collections.abc import Callable, Sequence
-from getpass import getpass
 from pathlib import Path
 
 from backpack_proto.errors import ConfigurationError
@@ -122,7 +122,7 @@ def keys_of(parsed: argparse.Namespace) -> Keys:
             {name: getattr(parsed, name, None) for name in ENVIRONMENT},
             key_file=parsed.key_file,
             environment=os.environ,
-            prompt=(lambda: getpass("Private key (not shown): ")) if asked else None,
+            prompt=(lambda: getpass.getpass("Private key (not shown): ")) if asked else None,
         )
     for warning in keys.warnings:
         complain(f"warning: {warning}", 0)
