@@ -13,7 +13,7 @@ from anyio import TypedAttributeProvider
 from anyio.abc import ByteStream, SocketAttribute
 from msgspec.structs import replace
 
-from backpack_proto.errors import ApiError, BackpackError, InvalidStream, LocalProtocolError, UnknownSymbol
+from backpack_proto.errors import ApiError, BackpackError, ConfigurationError, InvalidStream, LocalProtocolError, UnknownSymbol
 from backpack_proto.metrics import Status
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookVerified, ConnectionDown, PeerSilent
 from backpack_proto.streams.frames import FrameDropped
@@ -240,10 +240,11 @@ async def test_what_is_wrong_is_said_before_anything_is_subscribed() -> None:
                 pass
         with pytest.raises(InvalidStream, match="depth windows"):
             BackpackClient(["SOL_USDC"], channels=["book.100ms"])
-        with pytest.raises(LocalProtocolError, match="credentials"):
-            async with a_client(sandbox, "SOL_USDC", channels=["account.orderUpdate"]):
-                pass
+        with pytest.raises(ConfigurationError, match="^a channel of the account needs a signer: "):
+            BackpackClient(["SOL_USDC"], channels=["account.orderUpdate"], settings=sandbox.settings)
         async with a_client(sandbox) as client:
+            with pytest.raises(LocalProtocolError, match="credentials"):
+                await client.subscribe(["account.orderUpdate"], ["SOL_USDC"])
             with pytest.raises(ApiError, match="Invalid market symbol"):
                 await client.call("market", {"symbol": "NOPE_USDC"})
             with pytest.raises(LocalProtocolError, match="no endpoint"):
