@@ -25,9 +25,10 @@ from backpack_proto.rest.codec import outcome_unknown
 from backpack_proto.rest.endpoints.table import find_endpoint
 from backpack_proto.rest.markets import Markets
 from backpack_proto.rest.pacing import PacerState
-from backpack_proto.session import ACCOUNT_STREAMS, Session
-from backpack_proto.streams.names import Channel, parse_channel, parse_stream, streams_for
-from backpack_proto.streams.payloads import BookTicker, Event
+from backpack_proto.session import Session
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.names import Stream, parse_channel, streams_for
+from backpack_proto.streams.payloads import Event
 
 from .checks import checked_count, checked_flag, checked_member, checked_names
 from .delivery import Delivery, DeliverySnapshot, SlowConsumer
@@ -124,7 +125,7 @@ class BackpackClient(RestMethods):
         self._follow_account = checked_flag("follow_account", follow_account)
         if signer is not None and not isinstance(signer, Signer):
             raise ConfigurationError(f"signer: a Signer, got {_kind(signer)}{_signer_hint(signer)}")
-        private = any(_private(channel) for channel in self._channels)
+        private = any(parse_channel(channel).private for channel in self._channels)
         if sandbox and signer is None and (follow_account or private):
             signer = Signer(Credentials(THROWAWAY_SECRET))
         if signer is None and (follow_account or private):
@@ -143,10 +144,6 @@ class BackpackClient(RestMethods):
             ping_timeout_us=self._settings.ping_timeout_us,
             pause_ceiling_us=self._settings.pause_ceiling_us,
         )
-        self._verifying: set[str] = set()
-        """Symbols whose `bookTicker` is subscribed to verify their book and for nothing else."""
-        self._tickers: set[str] = set()
-        """Symbols whose `bookTicker` was asked for."""
         self._answers: dict[int, _Answer] = {}
         self._last_call_id = 0
         self._fetched = 0
@@ -253,29 +250,11 @@ class BackpackClient(RestMethods):
             LocalProtocolError: a private channel without a signer.
             ConfigurationError: a channel needs symbols, or an argument is not a list of texts.
         """
-        running = self._open()
-        channels, ids = checked_names("channels", channels), self._ids(checked_names("symbols", symbols))
-        _check_symbols(channels, ids)
-        running.pump.give(Subscribe(self._names(channels, ids)))
-        for symbol in ids:
-            if Channel.BOOK_TICKER in _explicit(channels):
-                self._verifying.discard(symbol)
-                self._tickers.add(symbol)
-            elif symbol not in self._tickers:
-                self._verifying.add(symbol)
+        self._open().pump.give(Subscribe.of(self._streams(channels, symbols)))
 
     async def unsubscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
         """Undo `subscribe`; what is still on its way is dropped."""
-        running = self._open()
-        channels, ids = checked_names("channels", channels), self._ids(checked_names("symbols", symbols))
-        names = self._names(channels, ids)
-        explicit = Channel.BOOK_TICKER in _explicit(channels)
-        if explicit:
-            self._tickers.difference_update(ids)
-        kept = {f"{Channel.BOOK_TICKER.value}.{symbol}" for symbol in self._tickers}
-        if self._follow_account:
-            kept.update(ACCOUNT_STREAMS)
-        running.pump.give(Unsubscribe(tuple(name for name in names if name not in kept)))
+        self._open().pump.give(Unsubscribe.of(self._streams(channels, symbols)))
 
     async def verify(self, symbol: str) -> None:
         """Have a book compared with a fresh snapshot now; `BookVerified` or `BookDesynced` tells how it went."""
@@ -404,8 +383,6 @@ class BackpackClient(RestMethods):
     def _deliver(self, events: list[Event]) -> None:
         passed: list[Event] = []
         for event in events:
-            if isinstance(event, BookTicker) and event.symbol in self._verifying:
-                continue
             if isinstance(event, CallAnswered | CallFailed):
                 answer = self._answers.get(event.call_id)
                 # Without one, whoever asked has stopped waiting, and the call changes something.
@@ -441,12 +418,12 @@ class BackpackClient(RestMethods):
         self._open()
         return self._markets[symbol].symbol
 
-    def _names(self, channels: Iterable[str], ids: Iterable[str]) -> tuple[str, ...]:
-        """Stream names; a symbol that stands in the name of a channel is resolved as well."""
-        streams = [parse_stream(name) for name in streams_for(channels, ids)]
-        return tuple(
-            stream.name if stream.symbol is None else replace(stream, symbol=self._id(stream.symbol)).name for stream in streams
-        )
+    def _streams(self, channels: Iterable[str], symbols: Iterable[str]) -> list[Stream]:
+        """The streams of channels; a symbol that stands in the name of a channel is resolved as well."""
+        names, ids = checked_names("channels", channels), self._ids(checked_names("symbols", symbols))
+        _check_symbols(names, ids)
+        streams = streams_for(names, ids)
+        return [stream if stream.symbol is None else replace(stream, symbol=self._id(stream.symbol)) for stream in streams]
 
 
 def _checked_settings(settings: object, *, sandbox: bool, transport: object) -> Settings:
@@ -478,7 +455,7 @@ def _checked_channels(channels: object, symbols: tuple[str, ...]) -> tuple[str, 
 
 def _check_symbols(channels: tuple[str, ...], symbols: tuple[str, ...]) -> None:
     """Refuse channels that would subscribe nothing, without a word."""
-    silent = [channel for channel in channels if parse_channel(channel) and not symbols and not streams_for([channel], ())]
+    silent = [channel for channel in channels if not streams_for([channel], symbols)]
     if silent:
         raise ConfigurationError(
             f'channels: {", ".join(silent)} without symbols subscribes nothing; give symbols, as in ["SOL_USDC"]'
@@ -500,15 +477,6 @@ def _connect_timeout_us(settings: Settings, proxies: Proxies) -> int:
     """How long a connection may take: the proxy's own time comes first, so that it is named when it is used up."""
     proxy = proxies.websocket
     return settings.connect_timeout_us + (0 if proxy is None else int(proxies.timeout_of(proxy) * 1e6))
-
-
-def _explicit(channels: Iterable[str]) -> set[Channel]:
-    """The channels that were asked for by name, so not the one that comes along with `book`."""
-    return {parse_channel(channel)[0].channel for channel in channels}
-
-
-def _private(channel: str) -> bool:
-    return any(stream.private for stream in parse_channel(channel))
 
 
 def _interrupted(endpoint: str, parameters: Arguments) -> BackpackError:

@@ -7,7 +7,6 @@ what tells of the connection, of the books' state or of the account is always de
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from enum import StrEnum
 
 import anyio
@@ -15,22 +14,14 @@ import msgspec
 from msgspec import Struct
 
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced
-from backpack_proto.streams.payloads import (
-    BookTicker,
-    Depth,
-    Event,
-    ExternalTicker,
-    Kline,
-    Liquidation,
-    MarkPrice,
-    OpenInterest,
-    Ticker,
-    Trade,
-)
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.payloads import Event
 
 __all__ = ["Delivery", "DeliverySnapshot", "SlowConsumer"]
 
-_MARKET_DATA = (BookTicker, Depth, ExternalTicker, Kline, Liquidation, MarkPrice, OpenInterest, Ticker, Trade)
+_MARKET_DATA: tuple[type[Event], ...] = tuple(
+    payload for channel in Channel if channel.traits.droppable for payload in channel.traits.payloads
+)
 
 
 class SlowConsumer(StrEnum):
@@ -149,7 +140,9 @@ class Delivery:
 
     def _drop_oldest(self) -> None:
         # The change of a book is never dropped where it can be merged: what it says would be missing in the next one.
-        droppable = _MARKET_DATA if self._policy is SlowConsumer.CONFLATE else (BookChanged, *_MARKET_DATA)
+        droppable: tuple[type[Event], ...] = (
+            _MARKET_DATA if self._policy is SlowConsumer.CONFLATE else (BookChanged, *_MARKET_DATA)
+        )
         number = next((number for number, event in self._events.items() if isinstance(event, droppable)), None)
         if number is not None:
             self._remove(number)
@@ -169,20 +162,20 @@ class _Merging:
         self.stream = first.stream
         self._first = first
         self._last = first
-        self._bids: dict[Decimal, Decimal] = dict(first.delta.bids)
-        self._asks: dict[Decimal, Decimal] = dict(first.delta.asks)
+        self._bids = {level.price: level for level in first.delta.bids}
+        self._asks = {level.price: level for level in first.delta.asks}
 
     def add(self, later: BookChanged) -> None:
         self._last = later
-        self._bids.update(later.delta.bids)
-        self._asks.update(later.delta.asks)
+        self._bids.update((level.price, level) for level in later.delta.bids)
+        self._asks.update((level.price, level) for level in later.delta.asks)
 
     def merged(self) -> BookChanged:
         """One change from before the first to after the last one."""
         delta = msgspec.structs.replace(
             self._last.delta,
             first_update_id=self._first.delta.first_update_id,
-            bids=tuple(self._bids.items()),
-            asks=tuple(self._asks.items()),
+            bids=tuple(self._bids.values()),
+            asks=tuple(self._asks.values()),
         )
         return msgspec.structs.replace(self._last, first=self._first.first, delta=delta)

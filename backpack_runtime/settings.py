@@ -12,16 +12,17 @@ from msgspec.structs import force_setattr
 from backpack_proto.connection.connection import CONNECT_TIMEOUT_US
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.errors import ConfigurationError
-from backpack_proto.hints import one_of, shown
+from backpack_proto.hints import shown
 from backpack_proto.rest.pacing import PAUSE_CEILING_US
 
 from .checks import checked_count, checked_flag
 from .network.addresses import DEFAULT_TLS, REST_URL, WS_URL, Address, Addresses, tls_name
 from .network.proxy_settings import Proxies, ProxiesLike
-from .transports import RUNTIMES
+from .transports import BUILT_IN, check_runtime
 
-__all__ = ["Settings"]
+__all__ = ["DEFAULT_RUNTIME", "Settings"]
 
+DEFAULT_RUNTIME = next(iter(BUILT_IN))
 SHORTEST_US = 1_000
 """No timeout is shorter, so that one in seconds or milliseconds is not taken for one in microseconds."""
 
@@ -45,8 +46,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """`1.3` refuses the older `1.2`, which is the oldest that is ever spoken."""
     proxies: Proxies = Proxies()
     """The proxies of REST and websocket; for what is not given here those of the process apply, but not to a sandbox."""
-    runtime: str = RUNTIMES[0]
-    """The library that carries the bytes: `anyio` on asyncio or trio, or `aiohttp` on asyncio."""
+    runtime: str = DEFAULT_RUNTIME
+    """The library that carries the bytes: `anyio` on asyncio or trio, `aiohttp` on asyncio, or one that another package adds."""
     compression: bool = False
     """Offer permessage-deflate: a fifth of the bytes for several times the work."""
     connect_timeout_us: int = CONNECT_TIMEOUT_US
@@ -68,7 +69,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             ca_file: str | Path | None = None,
             minimum_tls: str | ssl.TLSVersion = DEFAULT_TLS,
             proxies: ProxiesLike = None,
-            runtime: str = RUNTIMES[0],
+            runtime: str = DEFAULT_RUNTIME,
             compression: bool = False,
             connect_timeout_us: int = CONNECT_TIMEOUT_US,
             silence_us: int = SILENCE_US,
@@ -89,8 +90,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Address.of_websocket(self.ws_url)
         force_setattr(self, "ca_file", _checked_file(self.ca_file))
         force_setattr(self, "minimum_tls", tls_name(self.minimum_tls))
-        if self.runtime not in RUNTIMES:
-            raise ConfigurationError(one_of("runtime", self.runtime, RUNTIMES))
+        check_runtime(self.runtime)
         checked_flag("compression", self.compression)
         for name in ("connect_timeout_us", "silence_us", "ping_timeout_us", "pause_ceiling_us"):
             checked_count(name, getattr(self, name), minimum=SHORTEST_US, unit="microseconds")

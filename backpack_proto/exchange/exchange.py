@@ -25,6 +25,7 @@ from backpack_proto.auth.keys import THROWAWAY_API_KEY
 from backpack_proto.errors import LocalProtocolError, UnknownSymbol
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, earliest
+from backpack_proto.streams.levels import Level
 
 from .account.accounts import DEFAULT_DEPOSITS, Account, Fees
 from .account.order_entry import OrderEntry
@@ -44,7 +45,7 @@ from .stream.sockets import Sockets
 
 __all__ = ["Exchange"]
 
-Levels: TypeAlias = tuple[tuple[Decimal, Decimal], ...]
+Levels: TypeAlias = tuple[Level, ...]
 
 MAX_SPEED = 1_000.0
 CATCH_UP_US = 1_000_000
@@ -134,7 +135,7 @@ class Exchange:
         return tuple(self._markets)
 
     def levels(self, symbol: str) -> tuple[Levels, Levels, int]:
-        """Bids and asks of a book as (price, quantity), best first, and the id of its last update.
+        """Bids and asks of a book, best first, and the id of its last update.
 
         Raises:
             UnknownSymbol: no such market, or it is Closed.

@@ -16,8 +16,8 @@ from backpack_runtime.key_sources import ENVIRONMENT, Keys, find_keys
 from backpack_runtime.network.addresses import DEFAULT_TLS, REST_URL, TLS_VERSIONS, WS_URL
 from backpack_runtime.network.proxy import InvalidProxy, Proxy
 from backpack_runtime.network.proxy_settings import Proxies
-from backpack_runtime.settings import Settings
-from backpack_runtime.transports import RUNTIMES
+from backpack_runtime.settings import DEFAULT_RUNTIME, Settings
+from backpack_runtime.transports import check_runtime
 
 from .complaints import complain, ended_by_signals
 
@@ -43,12 +43,12 @@ KEYS_COME_FROM = "Keys come from --key-file, from BACKPACK_API_KEY, BACKPACK_PUB
 def add_connection(parser: argparse.ArgumentParser, *, sandbox: str) -> None:
     """Add what every command takes that follows an exchange: how to run, for how long, in which form, where, and by which way."""
     _add_word(parser, "--backend", BACKENDS, default=BACKENDS[0], type=_backend, help="event loop (default: asyncio)")
-    _add_word(
-        parser,
+    parser.add_argument(
         "--runtime",
-        RUNTIMES,
-        default=RUNTIMES[0],
-        help=f"the library that carries the bytes; aiohttp is for asyncio (default: {RUNTIMES[0]})",
+        type=_runtime,
+        default=DEFAULT_RUNTIME,
+        metavar="NAME",
+        help="the library that carries the bytes: anyio (the default), aiohttp (for asyncio), or one that another package adds",
     )
     parser.add_argument("--seconds", type=positive, metavar="N", help="end after that time (default: at Ctrl-C)")
     parser.add_argument("--json", action="store_true", help="one JSON object an event and line, on standard output")
@@ -187,6 +187,14 @@ def _backend(text: str) -> str:
             import trio  # noqa: F401, PLC0415 - an extra, which need not be installed
         except ImportError as missing:
             raise argparse.ArgumentTypeError(str(MissingExtra("the backend trio", "trio", missing))) from None
+    return text
+
+
+def _runtime(text: str) -> str:
+    try:
+        check_runtime(text)
+    except ConfigurationError as unknown:
+        raise argparse.ArgumentTypeError(str(unknown).removeprefix("runtime: ")) from None
     return text
 
 

@@ -15,7 +15,8 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from backpack_proto.outputs import BookSynced
-from backpack_proto.streams.names import Channel, parse_channel
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.names import parse_channel
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.delivery import SlowConsumer
@@ -137,7 +138,7 @@ async def _listen(client: BackpackClient, board: Board, seconds: float) -> bool:
 
 
 def _board(client: BackpackClient, parsed: argparse.Namespace) -> Board:
-    channels = {stream.channel for channel in parsed.channels for stream in parse_channel(channel)}
+    channels = {parse_channel(channel).channel for channel in parsed.channels}
     return Board(
         Panel(
             market.symbol,

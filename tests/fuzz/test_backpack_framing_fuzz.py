@@ -12,7 +12,7 @@ import re
 import struct
 from collections.abc import Callable, Iterable
 
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import Connection, ConnectionState
@@ -41,6 +41,7 @@ from backpack_runtime.framing.server import (
     ServerFraming,
     UpgradeRequested,
 )
+from hypothesis_profiles import examples
 
 MAX_MESSAGE_BYTES = 1000
 UPGRADE = (
@@ -48,7 +49,7 @@ UPGRADE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 
-few = settings(max_examples=150, deadline=None)
+few = examples(150)
 
 
 def frame(first: int, payload: bytes = b"", *, mask: bool = False) -> bytes:

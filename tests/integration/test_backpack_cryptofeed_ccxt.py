@@ -23,7 +23,7 @@ from cryptofeed.exchanges import EXCHANGE_MAP
 from backpack_runtime import Sandbox, serve_sandbox
 from backpack_runtime.cryptofeed import CcxtBackpackFeed, register
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]
 CHANNELS = [TRADES, L2_BOOK, TICKER, CANDLES]
 QUIET = {"log": {"disabled": True}}

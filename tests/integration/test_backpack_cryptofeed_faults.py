@@ -20,23 +20,31 @@ pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from cryptofeed import FeedHandler
 from cryptofeed.symbols import Symbols
+from msgspec.structs import replace
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import THROWAWAY_SECRET, CloseConnection, Fault, RequestReceived, SendFrame, SocketOpened
+from backpack_proto.http import HttpRequest
 from backpack_proto.machine import Now
+from backpack_proto.outputs import SendRequest
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.cryptofeed import BackpackFeed
 from backpack_runtime.cryptofeed.markets import loading as market_loading
 from backpack_runtime.cryptofeed.native import feed as feed_module
+from backpack_runtime.cryptofeed.native.connection import HttpConnection
+from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from backpack_runtime.transport import system_now
+from backpack_runtime.transports.aiohttp.proxies import PROGRESS
+from backpack_runtime.transports.base import Progress, Withheld
+from levels import by_price
 
 pytestmark = pytest.mark.anyio
 
 Running = Callable[[Any], AbstractAsyncContextManager[None]]
 
-PATIENCE_SECONDS = 12.0
+PATIENCE_SECONDS = 60
 SPOT = "SOL-USDC"
 PERPETUAL = "AAPL.US-USDC-PERP"
 LOGGER = "backpack_runtime.cryptofeed"
@@ -502,8 +510,8 @@ async def test_a_slow_callback_is_caught_up_with_in_bounded_memory(programs: Pro
 
         await program.until(caught_up)
         bids, asks, _ = program.sandbox.exchange.levels("SOL_USDC")
-        assert mirror.book.book.bids.to_dict() == dict(bids)
-        assert mirror.book.book.asks.to_dict() == dict(asks)
+        assert mirror.book.book.bids.to_dict() == by_price(bids)
+        assert mirror.book.book.asks.to_dict() == by_price(asks)
         assert program.watch.sockets == 1
         assert program.watch.snapshots == {"SOL_USDC": 1}
         assert program.counters["orderbook_resyncs"] == 0
@@ -630,3 +638,33 @@ async def test_ctrl_c_ends_a_program_cleanly(tmp_path: Path) -> None:
     assert set(out.split()) <= {b"book", b"left"}
     assert err == b""
     assert not [*tmp_path.glob("*.log*")]  # noqa: ASYNC240 - a folder with next to nothing in it
+
+
+async def test_cryptofeeds_http_connection_sends_nothing_that_may_not_leave_any_more() -> None:
+    async with serve_sandbox() as sandbox:
+        asked: list[str] = []
+        handle = sandbox.exchange.handle
+
+        def note(given: Any, now: Any) -> Any:
+            if isinstance(given, RequestReceived):
+                asked.append(given.target)
+            return handle(given, now)
+
+        sandbox.exchange.handle = note  # type: ignore[method-assign]  # a tap
+        http = HttpConnection("test", Addresses(sandbox.rest_url, sandbox.ws_url))
+        request = HttpRequest(method="GET", target="/api/v1/ping")
+        late = SendRequest(request_id=1, request=request, timeout_us=1_000_000, not_after_us=system_now().mono_us - 1)
+        try:
+            for kept in (False, True):
+                PROGRESS.set(Progress(late, system_now))
+                with pytest.raises(Withheld, match="waited too long"):
+                    await http.read(f"{sandbox.rest_url}/api/v1/ping?kept={kept}")
+                progress = Progress(replace(late, not_after_us=None), system_now)
+                PROGRESS.set(progress)
+                assert await http.read(f"{sandbox.rest_url}/api/v1/ping") == "pong"
+                assert progress.sent
+                assert not progress.withdraw(), "too late"
+        finally:
+            PROGRESS.set(None)
+            await http.close()
+        assert asked == ["/api/v1/ping", "/api/v1/ping"]

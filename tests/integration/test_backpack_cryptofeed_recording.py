@@ -46,7 +46,7 @@ from cryptofeed_programs import running
 SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]
 PUBLIC = ["trades", "l2_book", "ticker", "l1_book", "candles", "funding", "index"]
 PRIVATE = ["order_info", "fills", "positions", "balances"]
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 QUIET = {"uvloop": False, "log": {"disabled": True, "filename": "unused.log", "level": "WARNING"}}
 Told = list[tuple[str, str, str]]
 """Channel, symbol, and what tells one object from the others."""

@@ -33,7 +33,7 @@ from backpack_runtime.cryptofeed.local_sandbox import LocalSandbox
 from cryptofeed_programs import running
 
 SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 SERVER = shutil.which("redis-server")
 QUIET = {"uvloop": False, "log": {"disabled": True, "filename": "unused.log", "level": "WARNING"}}
 

@@ -15,6 +15,8 @@ import pytest
 
 pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
+from itertools import starmap
+
 from cryptofeed import FeedHandler
 from cryptofeed.exchanges import EXCHANGE_MAP
 from cryptofeed.symbols import Symbols
@@ -23,11 +25,14 @@ from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import Outcome, Side
 from backpack_proto.exchange.market.listings import to_decimal
+from backpack_proto.streams.levels import Level
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed, register
 from backpack_runtime.cryptofeed.markets import loading as market_loading
 from backpack_runtime.cryptofeed.markets.symbols import symbols_of
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from levels import by_price
+from payload_table import FRAMES
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +40,7 @@ Running = Callable[[Any], AbstractAsyncContextManager[None]]
 Levels = dict[Decimal, Decimal]
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "backpack"
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60
 HANDLER = {"uvloop": False, "log": {"disabled": True, "filename": "", "level": "WARNING"}}
 MARKET_DATA = ["trades", "l2_book", "l1_book", "ticker", "candles", "funding", "index", "open_interest"]
 PRIVATE = ["order_info", "fills", "positions", "balances"]
@@ -238,7 +243,7 @@ class Transcript:
         self._exchange = sandbox.exchange
         for name, symbol in symbols.items():
             bids, asks, update_id = self._exchange.levels(symbol)
-            self.books[name, update_id] = dict(bids), dict(asks)
+            self.books[name, update_id] = by_price(bids), by_price(asks)
             publication = self._exchange._publications[symbol]
             noting = self._noting(name, symbol, update_id, publication.book_event)
             monkeypatch.setattr(publication, "book_event", noting)
@@ -261,8 +266,8 @@ class Transcript:
                 self.books[name, last] = bids, asks
                 if last % 20 == 0:
                     assert self._exchange.levels(symbol) == (
-                        tuple(sorted(bids.items(), reverse=True)),
-                        tuple(sorted(asks.items())),
+                        tuple(starmap(Level, sorted(bids.items(), reverse=True))),
+                        tuple(starmap(Level, sorted(asks.items()))),
                         last,
                     )
             return tell(outcome, engine_us)
@@ -361,9 +366,8 @@ class Answers:
 
 
 def recorded(stream: str) -> list[bytes]:
-    """The fixture frames of a stream, in order."""
-    lines = (FIXTURES / "frames.jsonl").read_bytes().splitlines()
-    return [line for line in lines if json.loads(line).get("stream") == stream]
+    """The recorded frames of a stream, in order."""
+    return [line for line in FRAMES if json.loads(line)["stream"] == stream]
 
 
 async def test_recorded_snapshot_and_deltas_give_the_book_without_a_network() -> None:

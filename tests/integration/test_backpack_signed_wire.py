@@ -29,7 +29,7 @@ VECTORS: list[dict[str, Any]] = [
     for vector in json.loads((Path(__file__).parent.parent / "fixtures" / "backpack" / "signing_vectors.json").read_text())
     if vector["method"] != "WS"
 ]
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 
 
 class Captured:

@@ -303,19 +303,27 @@ async def test_an_answer_that_is_no_upgrade_is_refused_once_with_the_reason(
 
 
 async def test_a_socket_dropped_while_it_connects_is_never_heard_of(runtime: Runtime) -> None:
+    asked, dropped, refused = anyio.Event(), anyio.Event(), anyio.Event()
+
     async def serve(stream: ByteStream) -> None:
         head = await read_head(stream)
         if b"pgrade" in head:
-            await anyio.sleep(0.05)
-            await stream.send(b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n")
+            asked.set()
+            await dropped.wait()
+            try:
+                await stream.send(b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n")
+            finally:
+                refused.set()
         else:
-            await anyio.sleep(0.15)
+            await refused.wait()
             await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npong")
 
     async with to_server(runtime, serve) as transport:
-        transport.perform(OpenSocket())
-        await anyio.sleep(0.02)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            transport.perform(OpenSocket())
+            await asked.wait()
         transport.perform(DropSocket())
+        dropped.set()
         transport.perform(request(1))
         assert [type(fact) for fact in await facts_until(transport, ResponseReceived)] == [ResponseReceived]
 

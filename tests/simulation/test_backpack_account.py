@@ -7,7 +7,6 @@ from decimal import Decimal
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -32,6 +31,7 @@ from backpack_proto.rest.endpoints.table import find_endpoint
 from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 from backpack_proto.testing.simulation import Simulation
+from hypothesis_profiles import examples
 
 START = Now(mono_us=9_000_000, unix_us=1_790_000_000_000_000)
 SECOND = 1_000_000
@@ -412,9 +412,7 @@ class AccountMachine(RuleBasedStateMachine):
 
 
 TestAccount = pytest.mark.gate(AccountMachine.TestCase)
-TestAccount.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestAccount.settings = examples(25, steps=30)
 
 
 def run_for_long(order_events: int, disconnects: int) -> None:

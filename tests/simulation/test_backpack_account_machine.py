@@ -10,7 +10,7 @@ from decimal import Decimal
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -55,6 +55,7 @@ from backpack_proto.streams.payloads import (
     PositionUpdate,
 )
 from backpack_proto.testing.laws import check_machine
+from hypothesis_profiles import examples
 
 SYMBOL = "SOL_USDC_PERP"
 START = Now(5_000_000, 1_790_000_000_000_000)
@@ -345,7 +346,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(steps)
 def test_whatever_is_lost_and_whenever_it_is_read_the_ledger_is_the_account(trace: list[tuple[str, int]]) -> None:
     world = World()
@@ -358,7 +359,7 @@ def test_whatever_is_lost_and_whenever_it_is_read_the_ledger_is_the_account(trac
     assert not [event for event in world.events if isinstance(event, AccountDiverged)]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(steps, steps)
 def test_whatever_happens_at_its_beginning_the_ledger_tells_what_happened_since(
     before: list[tuple[str, int]], trace: list[tuple[str, int]]
@@ -455,6 +456,7 @@ def test_the_origin_is_told() -> None:
     assert [event.origin for event in world.events if isinstance(event, BalanceChanged)][-1] is Origin.RECONCILIATION
 
 
+@pytest.mark.hypothesis
 def test_the_ledger_keeps_the_laws_of_machines() -> None:
     world = World()
     world.model.listening = True

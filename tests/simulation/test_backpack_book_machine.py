@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import starmap
 from typing import TypeAlias
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -26,6 +27,9 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 
 from backpack_proto.book.sequencer import (
+    AUDIT_US,
+    BACKWARDS_US,
+    RETRY,
     BookSequencer,
     FetchSnapshot,
     SequencerInput,
@@ -37,18 +41,20 @@ from backpack_proto.book.sequencer import (
 )
 from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
-from backpack_proto.streams.payloads import BookTicker, Depth, Level
+from backpack_proto.streams.channels import IN_FORCE_US
+from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import BookTicker, Depth
 from backpack_proto.testing.laws import FakeClock, check_machine
+from hypothesis_profiles import examples
+from levels import by_price
 
 STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
 MS, SECOND = 1_000, 1_000_000
 ENGINE_US = 1_795_012_345_000_000
 LEVELS = 3
-SETTLE_US = SECOND
-"""A subscription is in force within this time of its request."""
-START_OVER_US = 3 * SECOND
+START_OVER_US = 3 * BACKWARDS_US
 """An exchange that starts its ids over is away for longer than a second."""
-RECOVERY_US = 110 * SECOND
+RECOVERY_US = RETRY.cap_us + AUDIT_US + 20 * SECOND
 """From the last fault to a right book: a backoff of half a minute, then an audit within a minute, and what it finds out."""
 RECOVERY_FETCHES = 6
 FETCHES_PER_MINUTE = 30
@@ -84,7 +90,7 @@ class Market:
     @property
     def top(self) -> tuple[Level | None, Level | None]:
         bids, asks = self.sides["bid"], self.sides["ask"]
-        return max(bids.items(), default=None), min(asks.items(), default=None)
+        return max(starmap(Level, bids.items()), default=None), min(starmap(Level, asks.items()), default=None)
 
     def happen(self, changes: Sequence[Change], mono_us: int) -> BookTicker | None:
         """One book event; an order takes what stands in its way, so the true book is never crossed."""
@@ -123,7 +129,7 @@ class Market:
             return None
         levels: dict[str, list[Level]] = {"bid": [], "ask": []}
         for side, price in self.touched:
-            levels[side].append((price, self.sides[side].get(price, Decimal(0))))
+            levels[side].append(Level(price, self.sides[side].get(price, 0)))
         delta = Depth(
             emitted_us=self.engine_us,
             symbol=SYMBOL,
@@ -159,8 +165,8 @@ class Market:
             attempt=attempt,
             last_update_id=last,
             engine_us=engine_us,
-            bids=sorted(bids.items())[-limit:],
-            asks=sorted(asks.items())[:limit],
+            bids=[Level(*level) for level in sorted(bids.items())[-limit:]],
+            asks=[Level(*level) for level in sorted(asks.items())[:limit]],
             limit=limit,
         )
 
@@ -176,17 +182,17 @@ def _words(reason: str) -> str:
 
 
 def _other(levels: tuple[Level, ...]) -> tuple[Level, ...]:
-    return tuple((price, quantity + 3) for price, quantity in levels)
+    return tuple(Level(price, quantity + 3) for price, quantity in levels)
 
 
-DELAYS_US = st.sampled_from([0, 1, 300 * MS, SETTLE_US])
+DELAYS_US = st.sampled_from([0, 1, 300 * MS, IN_FORCE_US])
 
 
 class Mirror:
     """The book of a user who has `BookSynced` and the deltas of `BookChanged`, and nothing else."""
 
     def __init__(self, synced: BookSynced, limit: int) -> None:
-        self.bids, self.asks = dict(synced.bids), dict(synced.asks)
+        self.bids, self.asks = by_price(synced.bids), by_price(synced.asks)
         self.floor = synced.bids[-1][0] if len(synced.bids) >= limit else None
         self.ceiling = synced.asks[-1][0] if len(synced.asks) >= limit else None
         """Beyond a snapshot that is cut off there are levels that nobody told of."""
@@ -366,7 +372,7 @@ class BookMachine(RuleBasedStateMachine):
         self.aggregated, self.limit = aggregated, limit
         self.subscribe(delay_us)
         if live:
-            self.wait(SETTLE_US)
+            self.wait(IN_FORCE_US)
             self.recover([], busy=True, tickers_first=False)
 
     @property
@@ -439,7 +445,7 @@ class BookMachine(RuleBasedStateMachine):
         self.give(StreamRequested())
 
     @rule(down_us=st.sampled_from([0, SECOND, 20 * SECOND]), delay_us=DELAYS_US, again=st.booleans())
-    def lose_link(self, down_us: int, delay_us: int, *, again: bool) -> None:
+    def lose_connection(self, down_us: int, delay_us: int, *, again: bool) -> None:
         """Or only ask for the same stream again, which changes nothing for the exchange."""
         if again:
             self.excused_us.append(self.clock.mono_us)
@@ -489,9 +495,7 @@ class BookMachine(RuleBasedStateMachine):
             self.give(SnapshotFailed(attempt=attempt, reason="503"))
         elif how == "crossed":
             crossed = self.market.snapshot(attempt, 0, self.limit)
-            self.give(
-                replace(crossed, asks=[*crossed.asks, (Decimal(1), Decimal(1))], bids=[*crossed.bids, (Decimal(2), Decimal(1))])
-            )
+            self.give(replace(crossed, asks=[*crossed.asks, Level(1, 1)], bids=[*crossed.bids, Level(2, 1)]))
         self.asked.popleft()
 
     @rule(how=st.sampled_from(["told", "crossed", "stale", "gaps"]))
@@ -516,7 +520,7 @@ class BookMachine(RuleBasedStateMachine):
 
     # Time.
 
-    @rule(us=st.sampled_from([1, 100 * MS, SETTLE_US, 5 * SECOND, 20 * SECOND]) | st.integers(0, 70 * SECOND))
+    @rule(us=st.sampled_from([1, 100 * MS, IN_FORCE_US, 5 * SECOND, 20 * SECOND]) | st.integers(0, 70 * SECOND))
     def wait(self, us: int) -> None:
         end_us = self.clock.mono_us + us
         while self.sequencer.deadline is not None and self.sequencer.deadline <= end_us:
@@ -564,7 +568,7 @@ class BookMachine(RuleBasedStateMachine):
         floor, ceiling = self.book.coverage.lowest_bid, self.book.coverage.highest_ask
         known_bids = {price: quantity for price, quantity in bids.items() if floor is None or price >= floor}
         known_asks = {price: quantity for price, quantity in asks.items() if ceiling is None or price <= ceiling}
-        return (self.book.last, dict(self.book.bids()), dict(self.book.asks())) == (last, known_bids, known_asks)
+        return (self.book.last, by_price(self.book.bids()), by_price(self.book.asks())) == (last, known_bids, known_asks)
 
     # What always holds.
 
@@ -587,7 +591,7 @@ class BookMachine(RuleBasedStateMachine):
         if self.mirror is None:
             assert not self.book.live
         elif self.mirror_wrong_us is None and self.wrong_us is None:
-            bids, asks = dict(self.book.bids()), dict(self.book.asks())
+            bids, asks = by_price(self.book.bids()), by_price(self.book.asks())
             floor, ceiling = self.book.coverage.lowest_bid, self.book.coverage.highest_ask
             known_bids, known_asks = self.mirror.known(self.mirror.bids, self.mirror.asks)
             mine_bids, mine_asks = self.mirror.known(bids, asks)
@@ -617,14 +621,12 @@ class BookMachine(RuleBasedStateMachine):
 
 
 TestBook = pytest.mark.gate(BookMachine.TestCase)
-TestBook.settings = settings(
-    max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestBook.settings = examples(300, steps=50)
 
 
 @pytest.mark.soak
 def test_book_for_long() -> None:
-    run_state_machine_as_test(BookMachine, settings=settings(TestBook.settings, max_examples=20_000, stateful_step_count=100))
+    run_state_machine_as_test(BookMachine, settings=examples(20_000, steps=100))
 
 
 # A delta that says another quantity than the market, in a book that was right until then.
@@ -643,7 +645,6 @@ def wronged(side: str, price: Decimal, quantity: Decimal, *, aggregated: bool) -
 QUANTITIES = st.sampled_from([0, 1, 2, 9]).map(Decimal)
 
 
-@settings(deadline=None)
 @given(
     level=st.sampled_from([("bid", Decimal(13)), ("bid", Decimal(14)), ("ask", Decimal(14)), ("ask", Decimal(15))]),
     quantity=QUANTITIES.filter(bool),
@@ -662,7 +663,6 @@ def test_a_wrong_level_at_the_top_is_found_by_the_next_ticker(
     machine.recover([], busy=False, tickers_first=False)
 
 
-@settings(deadline=None)
 @given(
     level=st.tuples(st.just("bid"), st.integers(8, 14).map(Decimal))
     | st.tuples(st.just("ask"), st.integers(14, 20).map(Decimal)),
@@ -681,7 +681,6 @@ def test_a_wrong_level_anywhere_is_found_by_a_snapshot(
     assert machine.book.live
 
 
-@settings(deadline=None)
 @given(st.lists(CHANGES, max_size=30), st.booleans())
 def test_a_right_book_is_never_called_wrong(events: list[list[Change]], aggregated: bool) -> None:  # noqa: FBT001 - drawn
     """With tickers and a check a second, and no fault."""
@@ -749,6 +748,12 @@ INPUTS: st.SearchStrategy[SequencerInput] = st.one_of(
 )
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("audit", [True, False])
 def test_the_sequencer_keeps_the_machine_laws(*, audit: bool) -> None:
-    check_machine(lambda: BookSequencer(STREAM, SYMBOL, audit=audit), INPUTS, max_gap_us=20 * SECOND, max_examples=200)
+    check_machine(
+        lambda: BookSequencer(STREAM, SYMBOL, audit=audit),
+        INPUTS,
+        max_gap_us=20 * SECOND,
+        max_examples=examples(200).max_examples,
+    )

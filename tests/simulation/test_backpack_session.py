@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials
@@ -71,10 +71,13 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.session import Session
 from backpack_proto.streams.frames import FrameDropped
+from backpack_proto.streams.levels import Level
 from backpack_proto.streams.names import streams_for
-from backpack_proto.streams.payloads import BookTicker, Depth, Level, Trade
+from backpack_proto.streams.payloads import BookTicker, Depth, Trade
 from backpack_proto.testing.laws import FakeClock, check_machine
 from backpack_proto.testing.simulation import Simulation
+from hypothesis_profiles import examples
+from levels import by_price
 
 START = Now(mono_us=77_000_000, unix_us=1_790_000_000_000_000)
 SYMBOLS = ("SOL_USDC", "AAPL.US_USDC_PERP")
@@ -88,17 +91,17 @@ class Mirror:
     """The book of a user who has `BookSynced` and the deltas of `BookChanged`, and nothing else."""
 
     def __init__(self, synced: BookSynced) -> None:
-        self.bids, self.asks = dict(synced.bids), dict(synced.asks)
+        self.bids, self.asks = by_price(synced.bids), by_price(synced.asks)
 
     def apply(self, delta: Depth) -> None:
         for side, changes in ((self.bids, delta.bids), (self.asks, delta.asks)):
-            side.update(changes)
+            side.update(by_price(changes))
             for price, quantity in changes:
                 if not quantity:
                     del side[price]
 
     def shows(self, bids: Levels, asks: Levels) -> bool:
-        return (self.bids, self.asks) == (dict(bids), dict(asks))
+        return (self.bids, self.asks) == (by_price(bids), by_price(asks))
 
 
 class Witness:
@@ -131,7 +134,7 @@ class Witness:
         self.symbols = tuple(symbols)
         self.losing = Random(0)
         self.loss = 0.0
-        self.simulation.give(Open(), Subscribe(streams_for(channels, self.symbols)))
+        self.simulation.give(Open(), Subscribe.of(streams_for(channels, self.symbols)))
 
     def _note(self, frame: bytes) -> list[bytes]:
         data = msgspec.json.decode(frame).get("data", {})
@@ -188,10 +191,10 @@ class Witness:
             behind = update_id - book.last
             assert 0 <= behind <= 3
             if not behind:
-                assert dict(book.bids()) == {
+                assert by_price(book.bids()) == {
                     price: quantity for price, quantity in bids if book.bid_quantity(price) is not None
                 }
-                assert dict(book.asks()) == {
+                assert by_price(book.asks()) == {
                     price: quantity for price, quantity in asks if book.ask_quantity(price) is not None
                 }
 
@@ -201,6 +204,7 @@ def _depth_symbol(request: SendRequest) -> str | None:
     return dict(parse_qsl(query)).get("symbol") if path == "/api/v1/depth" else None
 
 
+@pytest.mark.gate
 def test_books_follow_the_exchange_and_are_verified() -> None:
     witness = Witness(("book", "trades"))
     assert witness.settle(5)
@@ -256,6 +260,7 @@ def test_aggregated_depth_makes_the_same_books(window: str) -> None:
     assert all(witness.session.book(symbol).live for symbol in SYMBOLS)
 
 
+@pytest.mark.gate
 def test_a_cut_connection_comes_back_with_right_books() -> None:
     witness = Witness()
     assert witness.settle(5)
@@ -309,6 +314,7 @@ def test_a_mute_exchange_is_given_up_and_found_again() -> None:
     assert len(witness.events(ConnectionUp)) == 2
 
 
+@pytest.mark.gate
 def test_lost_frames_cost_one_book_and_are_noticed() -> None:
     witness = Witness()
     assert witness.settle(5)
@@ -323,6 +329,7 @@ def test_lost_frames_cost_one_book_and_are_noticed() -> None:
     assert len(witness.simulation.requests) < 120
 
 
+@pytest.mark.gate
 def test_garbage_is_dropped_aloud_and_changes_nothing() -> None:
     witness = Witness()
     assert witness.settle(5)
@@ -359,6 +366,7 @@ def test_an_unreadable_frame_has_the_books_checked_though_no_other_follows() -> 
     assert witness.settle(60)
 
 
+@pytest.mark.gate
 def test_failing_snapshots_are_asked_for_ever_less_often() -> None:
     witness = Witness(speed=0.2)
 
@@ -376,6 +384,7 @@ def test_failing_snapshots_are_asked_for_ever_less_often() -> None:
     witness.assert_books_are_the_exchange_s()
 
 
+@pytest.mark.gate
 def test_too_many_requests_pauses_all_of_them() -> None:
     witness = Witness()
 
@@ -589,7 +598,7 @@ def test_a_closed_market_is_reported_and_the_others_go_on() -> None:
 def test_unsubscribing_stops_the_stream_without_a_word() -> None:
     witness = Witness(("book", "trades"))
     assert witness.settle(5)
-    witness.simulation.give(Unsubscribe(streams_for(("book", "trades"), ["SOL_USDC"])))
+    witness.simulation.give(Unsubscribe.of(streams_for(("book", "trades"), ["SOL_USDC"])))
     witness.simulation.events.clear()
     witness.simulation.run(10 * SECOND)
     assert witness.events(FrameDropped) == []
@@ -645,7 +654,7 @@ fault = st.sampled_from(["cut", "mute", "refuse", "lose", "corrupt", "calm", "re
 
 
 @pytest.mark.gate
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(20)
 @given(faults=st.lists(st.tuples(fault, st.integers(1, 20)), min_size=1, max_size=6), seed=st.integers(0, 50))
 def test_whatever_goes_wrong_what_is_live_is_right_and_all_is_live_in_the_end(faults: list[tuple[str, int]], seed: int) -> None:
     witness = Witness(seed=seed, speed=0.5)
@@ -692,7 +701,7 @@ from backpack_proto.testing.simulation import Simulation
 from backpack_proto.streams.names import streams_for
 import hashlib
 simulation = Simulation(Session(Random(4), book_levels=3), Exchange(seed=4, unix_us=10**15), Now(5, 10**15))
-simulation.give(Open(), Subscribe(streams_for(["book", "trades", "ticker"], ["SOL_USDC", "BTC_USDC", "kPEPE_USDC_PERP"])))
+simulation.give(Open(), Subscribe.of(streams_for(["book", "trades", "ticker"], ["SOL_USDC", "BTC_USDC", "kPEPE_USDC_PERP"])))
 simulation.run(3_000_000)
 simulation.cut()
 simulation.run(7_000_000)
@@ -700,6 +709,7 @@ print(len(simulation.events), hashlib.sha256(repr(simulation.events).encode()).h
 """
 
 
+@pytest.mark.gate
 def test_the_same_seeds_give_the_same_events_under_every_hash_seed() -> None:
     results = {
         subprocess.run(
@@ -758,6 +768,7 @@ given_inputs: st.SearchStrategy[Given] = st.one_of(
 )
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(("private", "dials"), [(False, True), (True, True), (False, False)])
 def test_the_session_keeps_the_laws_of_machines(*, private: bool, dials: bool) -> None:
     signer = Signer(Credentials(private_key="22" * 32)) if private else None

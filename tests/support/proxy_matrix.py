@@ -25,6 +25,7 @@ from backpack_runtime.network.proxy_settings import Proxies, Proxy, ProxyAuthFai
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from backpack_runtime.settings import Settings
 from proxy_programs import PASSWORD, PROGRAMS, RunningProxy, missing, run_proxies
+from transports import SOCKETS
 
 __all__ = ["CELLS", "DOCUMENT", "PROXIES", "RUNTIMES", "Cell", "Remote", "check", "document", "serve_elsewhere"]
 
@@ -41,9 +42,9 @@ Dante's SOCKS4 knows no names (SOCKS4a), so it was tried with `remote_dns=False`
 `python tests/support/proxy_matrix.py` tries every cell anew and prints this table; `--write` keeps it here. The tests try every
 cell as well.
 """
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
-RUNTIMES = {"anyio on asyncio": ("anyio", "asyncio"), "anyio on trio": ("anyio", "trio"), "aiohttp": ("aiohttp", "asyncio")}
+RUNTIMES = SOCKETS
 """The runtime of the client, and the event loop beneath it."""
 TRAFFIC = ("REST", "websocket")
 PASSWORDS = {"no auth": None, "password": PASSWORD, "wrong password": "guessed"}

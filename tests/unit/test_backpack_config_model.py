@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
@@ -26,6 +26,7 @@ from backpack_runtime.cryptofeed.config.sources import read_config
 from backpack_runtime.network.addresses import REST_URL, WS_URL
 from backpack_runtime.network.proxy_settings import Proxies
 from backpack_runtime.settings import Settings
+from hypothesis_profiles import examples
 
 SEED = bytes(range(32))
 PUBLIC = SigningKey(SEED).verify_key.encode()
@@ -106,7 +107,7 @@ def test_a_private_key_may_have_the_public_one_behind_it() -> None:
 
 
 @given(st.binary(min_size=32, max_size=32))
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_any_key_works_in_hex_and_base64(seed: bytes) -> None:
     public = SigningKey(seed).verify_key.encode()
     in_hex = BackpackAuthSettings(api_key="name", public_key=public.hex(), private_key=seed.hex())

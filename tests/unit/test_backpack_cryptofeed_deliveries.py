@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
+
+import cryptofeed.defines
 
 from backpack_proto.account.values import (
     Balance,
@@ -39,19 +40,29 @@ from backpack_proto.outputs import (
     StreamsRefused,
 )
 from backpack_proto.session import SNAPSHOT_LIMIT
-from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode
-from backpack_proto.streams.payloads import Depth, Event, Kline, Level
+from backpack_proto.streams.channels import CHANNEL_OF
+from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
+from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import (
+    Depth,
+    Event,
+    Kline,
+    OrderFill,
+    Payload,
+)
+from backpack_runtime.cryptofeed.channels import PRIVATE_CHANNELS, WEBSOCKET_CHANNELS
 from backpack_runtime.cryptofeed.native.deliveries import Deliveries
+from levels import by_price
+from payload_table import FIRST_ROWS, frame_of
 
 pytestmark = pytest.mark.anyio
 
-FRAMES = (Path(__file__).parent.parent / "fixtures" / "backpack" / "frames.jsonl").read_bytes().splitlines()
 STREAM = "depth.SOL_USDC"
 NAMES = {"SOL_USDC": "SOL-USDC", "SOL_USDC_PERP": "SOL-USDC-PERP", "ETH_USDC": "ETH-USDC"}
 ERROR = RemoteProtocolError("wrong")
 LOGGER = "backpack_runtime.cryptofeed"
-PUBLIC = ("trades", "l2_book", "l1_book", "ticker", "candles", "funding", "index", "open_interest", "liquidations")
-PRIVATE = ("order_info", "fills", "positions", "balances")
+PUBLIC = tuple(name for name in WEBSOCKET_CHANNELS if name not in PRIVATE_CHANNELS)
+PRIVATE = tuple(name for name in WEBSOCKET_CHANNELS if name in PRIVATE_CHANNELS)
 
 
 @pytest.fixture
@@ -92,8 +103,8 @@ class Setting:
 
     async def give_recorded(self, kind: str, stream: str = "") -> dict[str, Any]:
         """Give the first recorded payload of a kind; returns it as it came."""
-        data = next(line for line in FRAMES if f'"e":"{kind}"'.encode() in line and f'"stream":"{stream}'.encode() in line)
-        frame = decode(data)
+        data = frame_of(kind, stream)
+        frame = decode_frame(data)
         assert isinstance(frame, Frame)
         assert frame.payload is not None
         await self.give(frame.payload, data=data)
@@ -105,31 +116,48 @@ class Setting:
         return [channel for channel, _, _ in self.calls]
 
 
-@pytest.mark.parametrize(
-    ("kind", "channels"),
-    [
-        ("trade", ["trades"]),
-        ("bookTicker", ["ticker", "l1_book"]),
-        ("kline", ["candles"]),
-        ("markPrice", ["funding", "index"]),
-        ("openInterest", ["open_interest"]),
-        ("liquidation", ["liquidations"]),
-        ("orderAccepted", ["order_info"]),
-        ("orderFill", ["order_info", "fills"]),
-        ("positionOpened", ["positions"]),
-        ("balanceUpdate", ["balances"]),
-    ],
-)
-async def test_a_payload_calls_its_channels_with_the_frame_as_it_came(kind: str, channels: list[str]) -> None:
+def test_the_table_of_channels_has_cryptofeed_s_names() -> None:
+    names = set(WEBSOCKET_CHANNELS) - PRIVATE_CHANNELS
+    assert names <= {value for value in vars(cryptofeed.defines).values() if isinstance(value, str)}
+
+
+def channels_of(payload: Payload) -> set[str]:
+    """The channels that the table has for a payload's own one: of orders only fills are on both, and a delta is the session's."""
+    names = set(CHANNEL_OF[type(payload)].traits.cryptofeed) - {"l2_book"}
+    return names if isinstance(payload, OrderFill) else names - {"fills"}
+
+
+@pytest.mark.parametrize(("data", "payload"), FIRST_ROWS, ids=[type(payload).__name__ for _, payload in FIRST_ROWS])
+async def test_a_payload_calls_its_channels_with_the_frame_as_it_came(data: bytes, payload: Payload) -> None:
     setting = Setting()
     setting.want(*PUBLIC, *PRIVATE)
-    raw = await setting.give_recorded(kind)
-    assert setting.channels == channels
+    await setting.give(payload, data=data)
+    assert len(setting.channels) == len(channels_of(payload))
+    assert set(setting.channels) == channels_of(payload)
+    raw = json.loads(data)["data"]
     symbol = str(raw.get("s") or raw["a"])
     for _, found, receipt in setting.calls:
         assert found.raw == raw
         assert receipt == 9.0
         assert found.symbol == NAMES.get(symbol, symbol)
+
+
+@pytest.mark.parametrize(
+    ("kind", "channel"),
+    [
+        ("bookTicker", "ticker"),
+        ("bookTicker", "l1_book"),
+        ("markPrice", "funding"),
+        ("markPrice", "index"),
+        ("orderFill", "order_info"),
+        ("orderFill", "fills"),
+    ],
+)
+async def test_of_a_payload_with_two_channels_only_the_subscribed_one_is_called(kind: str, channel: str) -> None:
+    setting = Setting()
+    setting.want(channel)
+    await setting.give_recorded(kind)
+    assert setting.channels == [channel]
 
 
 async def test_only_what_was_subscribed_is_delivered() -> None:
@@ -159,7 +187,7 @@ async def test_candles_that_are_not_closed_can_be_left_out() -> None:
     await setting.give_recorded("kline", "kline.1m")
     assert setting.calls == []
     assert setting.deliveries.tallies.candle_updates == 1
-    frame = decode(next(line for line in FRAMES if b'"kline.1m.' in line))
+    frame = decode_frame(frame_of("kline", "kline.1m."))
     assert isinstance(frame, Frame)
     assert isinstance(frame.payload, Kline)
     await setting.give(msgspec.structs.replace(frame.payload, closed=True))
@@ -169,7 +197,7 @@ async def test_candles_that_are_not_closed_can_be_left_out() -> None:
 async def test_a_candle_that_cannot_be_read_is_counted_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
     setting = Setting()
     setting.want("candles")
-    frame = decode(next(line for line in FRAMES if b'"kline.1m.' in line))
+    frame = decode_frame(frame_of("kline", "kline.1m."))
     assert isinstance(frame, Frame)
     assert isinstance(frame.payload, Kline)
     for _ in range(50):
@@ -247,8 +275,8 @@ async def test_the_ledger_tells_what_only_rest_knew_and_repeats_no_stream() -> N
     assert (balance.currency, balance.balance, balance.reserved) == ("SOL", Decimal(1), Decimal(2))
 
 
-BIDS: tuple[Level, ...] = ((Decimal("99.1"), Decimal(5)), (Decimal("99.0"), Decimal(7)))
-ASKS: tuple[Level, ...] = ((Decimal("99.2"), Decimal(1)),)
+BIDS: tuple[Level, ...] = (Level("99.1", 5), Level("99.0", 7))
+ASKS: tuple[Level, ...] = (Level("99.2", 1),)
 SYNCED = BookSynced(stream=STREAM, symbol="SOL_USDC", last=10, engine_us=2_000_000, bids=BIDS, asks=ASKS)
 
 
@@ -277,9 +305,9 @@ def changed(last: int, bids: tuple[Level, ...] = (), asks: tuple[Level, ...] = (
 
 async def test_a_book_is_handed_on_whole_and_then_with_each_change() -> None:
     setting = Setting()
-    gone = (Decimal("99.0"), Decimal(0))
-    never_there = (Decimal("98.0"), Decimal(0))
-    fresh = (Decimal("99.3"), Decimal(4))
+    gone = Level("99.0", 0)
+    never_there = Level("98.0", 0)
+    fresh = Level("99.3", 4)
     data = b'{"stream":"depth.SOL_USDC","data":{"e":"depth","u":11}}'
     await setting.give(SYNCED)
     await setting.give(changed(11, (gone, never_there), (fresh,)), data=data)
@@ -289,13 +317,13 @@ async def test_a_book_is_handed_on_whole_and_then_with_each_change() -> None:
     assert whole == {
         "timestamp": 2.0,
         "sequence_number": 10,
-        "bids": dict(BIDS),
-        "asks": dict(ASKS),
+        "bids": by_price(BIDS),
+        "asks": by_price(ASKS),
         "receipt": 9.0,
     }
     assert change["delta"] == {"bid": [gone], "ask": [fresh]}, "what was not there need not be deleted"
     assert change["raw"] == {"e": "depth", "u": 11}
-    assert (change["bids"], change["asks"]) == ({Decimal("99.1"): Decimal(5)}, dict([*ASKS, fresh]))
+    assert (change["bids"], change["asks"]) == ({Decimal("99.1"): Decimal(5)}, by_price([*ASKS, fresh]))
     assert change["timestamp"] == 3.0
     assert nothing["raw"] == {}, "a frame that was kept came with another one"
     assert nothing["delta"] == {"bid": [], "ask": []}
@@ -305,18 +333,18 @@ async def test_a_book_is_handed_on_whole_and_then_with_each_change() -> None:
 
 async def test_beyond_what_a_snapshot_knows_nothing_is_told() -> None:
     setting = Setting()
-    bids = tuple((Decimal(1000 - number), Decimal(1)) for number in range(SNAPSHOT_LIMIT))
-    await setting.give(msgspec.structs.replace(SYNCED, bids=bids, asks=((Decimal(1001), Decimal(1)),)))
-    await setting.give(changed(11, ((Decimal("0.5"), Decimal(1)), (Decimal(1), Decimal(2))), ((Decimal(9999), Decimal(1)),)))
+    bids = tuple(Level(1000 - number, 1) for number in range(SNAPSHOT_LIMIT))
+    await setting.give(msgspec.structs.replace(SYNCED, bids=bids, asks=(Level(1001, 1),)))
+    await setting.give(changed(11, (Level("0.5", 1), Level(1, 2)), (Level(9999, 1),)))
     _, change = setting.books[1]
-    assert change["delta"] == {"bid": [(Decimal(1), Decimal(2))], "ask": [(Decimal(9999), Decimal(1))]}
+    assert change["delta"] == {"bid": [Level(1, 2)], "ask": [Level(9999, 1)]}
     # The check against a fresh one knows more of what is near, so the book is handed on anew.
     setting.book = Book("SOL_USDC", bids=BIDS, asks=ASKS, last=11, engine_us=4_000_000, limit=SNAPSHOT_LIMIT)
     await setting.give(BookVerified(stream=STREAM, symbol="SOL_USDC", last=11, against="bookTicker"))
     assert len(setting.books) == 2
     await setting.give(BookVerified(stream=STREAM, symbol="SOL_USDC", last=11, against="snapshot"), receipt=10.0)
     at, anew = setting.books[2]
-    assert (at, anew["bids"], anew["asks"], anew["timestamp"]) == (11, dict(BIDS), dict(ASKS), 4.0)
+    assert (at, anew["bids"], anew["asks"], anew["timestamp"]) == (11, by_price(BIDS), by_price(ASKS), 4.0)
     assert "delta" not in anew
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import backpack_proto.exchange
+import hypothesis_profiles
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import InvalidKey, LocalProtocolError, UnknownSymbol
@@ -42,6 +43,7 @@ from backpack_proto.exchange.stream.sockets import Sockets
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 from backpack_proto.testing.laws import FakeClock, check_machine
+from hypothesis_profiles import examples
 
 PARSE_ERROR = b'{"id":null,"error":{"code":4002,"message":"Parse error"}}'
 INVALID_SIGNATURE = b'{"id":null,"error":{"code":4003,"message":"Invalid signature"}}'
@@ -97,10 +99,10 @@ def test_the_same_inputs_give_the_same_bytes_in_every_process(hash_seed: str) ->
         "spec.loader.exec_module(module)\n"
         "print(module.digest_of_a_run())\n"
     )
-    root = str(Path(backpack_proto.exchange.__file__).parents[2])
+    roots = (Path(backpack_proto.exchange.__file__).parents[2], Path(hypothesis_profiles.__file__).parent)
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": root},
+        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(map(str, roots))},
         check=True,
         capture_output=True,
         text=True,
@@ -172,11 +174,12 @@ INPUTS = st.one_of(
 )
 
 
+@pytest.mark.hypothesis
 def test_the_sockets_keep_the_laws_of_machines() -> None:
     def make() -> Sockets:
         return Sockets(Audience(), Authentication(THROWAWAY_API_KEY), existing_streams(LISTINGS), Random(3))
 
-    check_machine(make, INPUTS, max_examples=60)
+    check_machine(make, INPUTS, max_examples=examples(60).max_examples)
 
 
 def test_a_connection_cannot_be_opened_twice() -> None:
@@ -486,7 +489,7 @@ GARBAGE: st.SearchStrategy[ExchangeInput] = st.one_of(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.lists(st.tuples(GARBAGE, st.integers(0, 30_000_000)), max_size=40))
 def test_garbage_raises_nothing(steps: list[tuple[ExchangeInput, int]]) -> None:
     clock = FakeClock()

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials
@@ -32,7 +32,7 @@ from backpack_proto.exchange import (
 from backpack_proto.exchange.account.accounts import Position
 from backpack_proto.http import Headers
 from backpack_proto.inputs import TimerFired
-from backpack_proto.streams.frames import Frame, decode
+from backpack_proto.streams.frames import Frame, decode_frame
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
     OrderFill,
@@ -41,6 +41,7 @@ from backpack_proto.streams.payloads import (
     PositionUpdate,
 )
 from backpack_proto.testing.laws import FakeClock
+from hypothesis_profiles import examples
 
 CREDENTIALS = Credentials(THROWAWAY_SECRET)
 STREAMS = ("account.orderUpdate", "account.positionUpdate", "account.balanceUpdate")
@@ -824,7 +825,7 @@ def expected_totals(trader: Trader) -> dict[str, Decimal]:
 
 
 @pytest.mark.gate
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(STEPS, st.integers(0, 3))
 def test_balances_are_what_the_deposits_and_the_fills_make_them(steps: list[Any], seed: int) -> None:
     trader = Trader(seed=seed, speed=3.0)
@@ -882,7 +883,7 @@ class Replica:
 
 
 @pytest.mark.gate
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(STEPS, STEPS, st.integers(0, 3))
 def test_streams_on_top_of_a_first_reading_equal_the_account(before: list[Any], after: list[Any], seed: int) -> None:
     trader = Trader(seed=seed, speed=3.0)
@@ -895,7 +896,7 @@ def test_streams_on_top_of_a_first_reading_equal_the_account(before: list[Any], 
         play(trader, step)
     for output in trader.outputs:
         if isinstance(output, SendFrame):
-            frames = decode(output.data)
+            frames = decode_frame(output.data)
             for frame in frames if isinstance(frames, tuple) else (frames,):
                 assert isinstance(frame, Frame)
                 replica.take(frame.payload)
@@ -924,7 +925,7 @@ BODIES = st.binary(max_size=40) | st.dictionaries(
 
 
 @pytest.mark.gate
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.sampled_from(sorted(INSTRUCTIONS)), BODIES, st.text(max_size=20), st.sampled_from(["signed", "unsigned"]))
 def test_nothing_that_a_client_sends_raises(route: tuple[str, str], body: bytes, query: str, signed: str) -> None:
     trader = ANYTHING

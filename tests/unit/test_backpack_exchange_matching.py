@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.exchange import Change, Fill, MatchingEngine, Outcome, Refusal, RestingOrder, SelfTrade, Side, TimeInForce
+from hypothesis_profiles import examples
 
 BID, ASK = Side.BID, Side.ASK
 
@@ -246,7 +247,7 @@ CALLS = st.builds(
 STEPS = st.lists(CALLS | CALLS | CALLS | st.builds(Withdraw, st.integers(0, 50), st.integers(0, 3)), max_size=60)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(STEPS)
 def test_the_engine_is_the_naive_model(steps: list[Call | Withdraw]) -> None:
     engine, model = new_engine(), Naive()

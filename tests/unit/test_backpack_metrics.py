@@ -141,6 +141,14 @@ def test_what_lasts_counts_until_it_is_cured(
     assert metrics.health(clock.now).healthy
 
 
+def test_a_stream_that_was_silent_on_a_lost_connection_is_not_silent_on_the_next(metrics: Metrics, clock: FakeClock) -> None:
+    metrics.handle(StreamSilent(stream=SOL, silent_us=9), clock.now)
+    metrics.handle(DOWN, clock.now)
+    assert metrics.health(clock.now).reasons == ("the connection is down: reset",)
+    metrics.handle(UP, clock.now)
+    assert metrics.health(clock.now).healthy
+
+
 def test_every_counter_counts_its_own(clock: FakeClock) -> None:
     metrics = Metrics()
     now = clock.now

@@ -563,6 +563,7 @@ others = st.sampled_from([TimerFired(), MeasureTime(), Abandon("closed")]) | st.
 given_up = st.builds(WithdrawAsk, st.integers(0, 7)) | st.builds(Forget, st.integers(0, 7))
 
 
+@pytest.mark.hypothesis
 def test_requests_keep_the_laws_of_machines() -> None:
     check_machine(lambda: Requests(SIGNER), questions | orders | answers | failures | others | given_up)
 
@@ -635,6 +636,7 @@ def test_nothing_that_was_given_up_in_line_is_sent_and_each_question_is_settled_
     assert len(settled) == len(set(settled))
 
 
+@pytest.mark.hypothesis
 def test_metrics_keep_the_laws_of_machines() -> None:
     events = st.sampled_from([ConnectionUp(attempt=1), ConnectionDown(reason="reset", code=None, retry_us=1), TimerFired()])
     check_machine(Metrics, events | answers)

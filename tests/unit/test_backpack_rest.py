@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -16,7 +15,7 @@ from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, 
 from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import Arguments
 from backpack_proto.rest.codec import (
-    RETRY_US,
+    UNSAID_RETRY_US,
     DepthSnapshot,
     build_request,
     find_endpoint,
@@ -27,6 +26,7 @@ from backpack_proto.rest.codec import (
 )
 from backpack_proto.rest.endpoints.table import ENDPOINTS, Endpoint, ParameterRule
 from backpack_proto.rest.results.market_data import Page, SystemStatus, TickerRow
+from backpack_proto.streams.levels import Level
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "fixtures" / "backpack" / "signing_vectors.json").read_text()
@@ -152,7 +152,7 @@ def test_an_answer_is_typed_by_the_table() -> None:
 def test_a_snapshot_repeats_what_was_asked_for() -> None:
     body = b'{"asks":[],"bids":[["1","2"]],"lastUpdateId":"5","timestamp":6}'
     assert parse_response(DEPTH, {"symbol": "X", "limit": 5}, status=200, body=body) == DepthSnapshot(
-        symbol="X", limit=5, last_update_id=5, engine_us=6, bids=((Decimal(1), Decimal(2)),), asks=()
+        symbol="X", limit=5, last_update_id=5, engine_us=6, bids=(Level(1, 2),), asks=()
     )
     snapshot = parse_response(DEPTH, {"symbol": "X", "limit": None}, status=200, body=body)
     assert isinstance(snapshot, DepthSnapshot)
@@ -227,12 +227,12 @@ def test_a_long_text_is_cut() -> None:
     [
         (400, "GET", None, None),
         (404, "GET", None, None),
-        (429, "GET", None, RETRY_US),
-        (429, "POST", None, RETRY_US),
+        (429, "GET", None, UNSAID_RETRY_US),
+        (429, "POST", None, UNSAID_RETRY_US),
         (400, "POST", None, None),
-        (503, "GET", None, RETRY_US),
-        (500, "GET", None, RETRY_US),
-        (502, "GET", None, RETRY_US),
+        (503, "GET", None, UNSAID_RETRY_US),
+        (500, "GET", None, UNSAID_RETRY_US),
+        (502, "GET", None, UNSAID_RETRY_US),
         (429, "GET", 7_000_000, 7_000_000),
         (429, "GET", -1, 0),
         (400, "GET", 7_000_000, 7_000_000),

@@ -8,9 +8,19 @@ from decimal import Decimal
 import pytest
 
 from backpack_proto.book.sequencer import (
+    ANSWER_US,
+    AUDIT_US,
+    BACKWARDS_US,
     BUFFERED_FRAMES,
+    CALM_US,
+    FIRST_AUDIT_US,
+    LAG_US,
+    RETRY,
+    SUSPICION_US,
+    TOO_OLD_RETRY,
     BookSequencer,
     FetchSnapshot,
+    FrameLost,
     SequencerInput,
     SequencerOutput,
     SnapshotArrived,
@@ -24,17 +34,20 @@ from backpack_proto.book.verification import SnapshotCheck
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Open, TimerFired, Verify
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
-from backpack_proto.streams.payloads import BookTicker, Depth, Level
+from backpack_proto.streams.channels import IN_FORCE_US
+from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import BookTicker, Depth
 from backpack_proto.testing.laws import FakeClock
 
 D = Decimal
 STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
 MS, SECOND = 1_000, 1_000_000
+RETRY_US, RETRY_CEILING_US, TOO_OLD_RETRY_US = RETRY.base_us, RETRY.cap_us, TOO_OLD_RETRY.base_us
 ENGINE_US = 1_795_012_345_000_000
-BIDS: tuple[Level, ...] = ((D(98), D(1)), (D(99), D(2)))
-ASKS: tuple[Level, ...] = ((D(101), D(3)), (D(102), D(4)))
-TOP = ((D(99), D(2)), (D(98), D(1)))
-TEN = (D(10), D(10))
+BIDS: tuple[Level, ...] = (Level(98, 1), Level(99, 2))
+ASKS: tuple[Level, ...] = (Level(101, 3), Level(102, 4))
+TOP = (Level(99, 2), Level(98, 1))
+TEN = Level(10, 10)
 MATCHED = TopMatched(stream=STREAM)
 
 
@@ -77,10 +90,10 @@ def ticker(update_id: int, bid: Level | None = BIDS[-1], ask: Level | None = ASK
         symbol=SYMBOL,
         engine_us=0,
         update_id=update_id,
-        bid_price=bid and bid[0],
-        bid_quantity=bid and bid[1],
-        ask_price=ask and ask[0],
-        ask_quantity=ask and ask[1],
+        bid_price=bid.price if bid else None,
+        bid_quantity=bid.quantity if bid else None,
+        ask_price=ask.price if ask else None,
+        ask_quantity=ask.quantity if ask else None,
     )
 
 
@@ -193,7 +206,7 @@ def test_what_is_no_input_of_a_sequencer_is_refused() -> None:
 def test_a_snapshot_is_asked_for_at_once() -> None:
     bench = Bench()
     assert bench.give(StreamRequested()) == [fetch(1)]
-    assert bench.wait_us == 15 * SECOND
+    assert bench.wait_us == ANSWER_US
     assert bench.give(delta(5), delta(6), ticker(6)) == []
     assert bench.status() == (False, 0, (), ())
 
@@ -201,7 +214,7 @@ def test_a_snapshot_is_asked_for_at_once() -> None:
 def test_an_early_timer_is_nothing() -> None:
     bench = Bench()
     bench.give(StreamRequested())
-    bench.clock.advance(15 * SECOND - 1)
+    bench.clock.advance(ANSWER_US - 1)
     assert bench.give(TimerFired()) == []
     assert bench.wait_us == 1
 
@@ -218,9 +231,9 @@ def test_frames_that_the_snapshot_holds_are_dropped() -> None:
 
 def test_frames_behind_the_snapshot_are_applied() -> None:
     bench = Bench()
-    sixth, seventh = delta(6, bids=[(D(98), D(0))]), delta(7, asks=[(D(100), D(5))])
+    sixth, seventh = delta(6, bids=[Level(98, 0)]), delta(7, asks=[Level(100, 5)])
     bench.give(StreamRequested(), delta(5, bids=[TEN]), sixth, seventh)
-    bids, asks = ((D(99), D(2)),), ((D(100), D(5)), *ASKS)
+    bids, asks = (Level(99, 2),), (Level(100, 5), *ASKS)
     assert bench.give(snapshot(1, 5)) == [
         synced(5),
         changed(sixth, bids=bids),
@@ -262,8 +275,8 @@ def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(7))
     reason = "the snapshot is too old: it ends at 5, the stream needs 6"
-    assert bench.give(snapshot(1, 5)) == [unavailable(reason, 200 * MS)]
-    assert bench.wait_us == 200 * MS
+    assert bench.give(snapshot(1, 5)) == [unavailable(reason, TOO_OLD_RETRY_US)]
+    assert bench.wait_us == TOO_OLD_RETRY_US
     assert bench.give(delta(8)) == []
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(2, 6)) == [synced(6), changed(delta(7)), changed(delta(8))]
@@ -278,14 +291,14 @@ def test_snapshots_that_stay_too_old_are_asked_for_less_and_less() -> None:
         waits.append((bench.give(snapshot(attempt, 5)), bench.wait_us))
         assert waits[-1][0] == [unavailable(reason, waits[-1][1] or 0)]
         assert bench.fire() == [fetch(attempt + 1)]
-    assert [wait for _, wait in waits] == [200 * MS << n for n in range(8)] + [30 * SECOND] * 3
+    assert [wait for _, wait in waits] == [TOO_OLD_RETRY_US << n for n in range(8)] + [RETRY_CEILING_US] * 3
 
 
 def test_a_hole_among_the_kept_frames_counts_as_their_beginning() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5), delta(6), delta(9), delta(10))
     reason = "the snapshot is too old: it ends at 5, the stream needs 8"
-    assert bench.give(snapshot(1, 5)) == [unavailable(reason, 200 * MS)]
+    assert bench.give(snapshot(1, 5)) == [unavailable(reason, TOO_OLD_RETRY_US)]
     bench.fire()
     assert bench.give(snapshot(2, 8)) == [synced(8), changed(delta(9)), changed(delta(10))]
 
@@ -300,7 +313,7 @@ def test_of_too_many_frames_the_newest_are_kept() -> None:
     bench = Bench()
     bench.give(StreamRequested(), *(delta(last) for last in range(1, BUFFERED_FRAMES + 2)))
     reason = "the snapshot is too old: it ends at 0, the stream needs 1"
-    assert bench.give(snapshot(1, 0)) == [unavailable(reason, 200 * MS)]
+    assert bench.give(snapshot(1, 0)) == [unavailable(reason, TOO_OLD_RETRY_US)]
     bench.fire()
     assert bench.give(snapshot(2, 1)) == [synced(1), *(changed(delta(last)) for last in range(2, BUFFERED_FRAMES + 2))]
 
@@ -310,8 +323,8 @@ def test_of_too_many_frames_the_newest_are_kept() -> None:
 
 def test_a_kept_frame_may_straddle_the_snapshot() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(3, 4), kept := delta(5, 9, bids=[(D(98), D(7))]))
-    assert bench.give(snapshot(1, 7)) == [synced(7), changed(kept, first=8, bids=((D(99), D(2)), (D(98), D(7))))]
+    bench.give(StreamRequested(), delta(3, 4), kept := delta(5, 9, bids=[Level(98, 7)]))
+    assert bench.give(snapshot(1, 7)) == [synced(7), changed(kept, first=8, bids=(Level(99, 2), Level(98, 7)))]
 
 
 @pytest.mark.parametrize(("last", "joins"), [(4, False), (5, True), (8, True), (9, True), (10, True)])
@@ -368,7 +381,7 @@ def test_a_snapshot_without_frames_is_held_until_one_is_asked_for_later() -> Non
     bench.give(StreamRequested())
     bench.clock.advance(100 * MS)
     assert bench.give(snapshot(1, 5)) == []
-    assert (bench.status(), bench.wait_us) == ((False, 0, (), ()), 900 * MS)
+    assert (bench.status(), bench.wait_us) == ((False, 0, (), ()), IN_FORCE_US - 100 * MS)
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(2, 6)) == [synced(6)]
     assert bench.give(given := delta(7)) == [changed(given)]
@@ -377,7 +390,7 @@ def test_a_snapshot_without_frames_is_held_until_one_is_asked_for_later() -> Non
 def test_a_snapshot_that_took_long_and_met_no_frame_is_followed_by_another() -> None:
     bench = Bench()
     bench.give(StreamRequested())
-    bench.clock.advance(SECOND)
+    bench.clock.advance(IN_FORCE_US)
     assert bench.give(snapshot(1, 5)) == [fetch(2)]
     assert bench.give(snapshot(2, 5)) == [synced(5)]
 
@@ -395,7 +408,7 @@ def test_a_first_frame_that_the_held_snapshot_holds_proves_the_subscription() ->
     bench.give(StreamRequested())
     bench.give(snapshot(1, 5))
     assert bench.give(delta(4)) == [synced(5)]
-    assert bench.wait_us == 10 * SECOND
+    assert bench.wait_us == FIRST_AUDIT_US
 
 
 def test_a_first_frame_that_does_not_join_on_costs_another_snapshot() -> None:
@@ -403,7 +416,7 @@ def test_a_first_frame_that_does_not_join_on_costs_another_snapshot() -> None:
     bench.give(StreamRequested())
     bench.give(snapshot(1, 5))
     reason = "the snapshot is too old: it ends at 5, the stream needs 6"
-    assert bench.give(delta(7)) == [unavailable(reason, 200 * MS)]
+    assert bench.give(delta(7)) == [unavailable(reason, TOO_OLD_RETRY_US)]
     assert bench.give(delta(8)) == []
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(2, 6)) == [synced(6), changed(delta(7)), changed(delta(8))]
@@ -432,9 +445,9 @@ def test_when_the_second_snapshot_fails_the_held_one_still_waits_for_a_frame() -
     bench.give(StreamRequested())
     bench.give(snapshot(1, 5))
     bench.fire()
-    assert bench.give(SnapshotFailed(attempt=2, reason="503")) == [unavailable("503", SECOND)]
+    assert bench.give(SnapshotFailed(attempt=2, reason="503")) == [unavailable("503", RETRY_US)]
     assert bench.give(delta(6)) == [synced(5), changed(delta(6))]
-    assert bench.wait_us == 10 * SECOND
+    assert bench.wait_us == FIRST_AUDIT_US
 
 
 def test_a_second_snapshot_that_is_older_than_the_first_proves_nothing() -> None:
@@ -443,7 +456,7 @@ def test_a_second_snapshot_that_is_older_than_the_first_proves_nothing() -> None
     bench.give(snapshot(1, 5))
     bench.fire()
     reason = "the snapshot is too old: it ends at 4, the one before it at 5"
-    assert bench.give(snapshot(2, 4)) == [unavailable(reason, 200 * MS)]
+    assert bench.give(snapshot(2, 4)) == [unavailable(reason, TOO_OLD_RETRY_US)]
     assert bench.fire() == [fetch(3)]
     assert bench.give(snapshot(3, 5)) == [synced(5)]
 
@@ -453,7 +466,7 @@ def test_a_second_snapshot_may_be_of_ids_that_have_started_over() -> None:
     bench.give(StreamRequested())
     bench.give(snapshot(1, 1000))
     bench.fire()
-    (book,) = bench.give(snapshot(2, 4, engine_us=ENGINE_US + 3 * SECOND))
+    (book,) = bench.give(snapshot(2, 4, engine_us=ENGINE_US + 3 * BACKWARDS_US))
     assert isinstance(book, BookSynced)
     assert book.last == 4
 
@@ -463,9 +476,9 @@ def test_a_second_snapshot_may_be_of_ids_that_have_started_over() -> None:
 
 def test_a_frame_that_joins_on_is_applied() -> None:
     bench = live(10)
-    given = delta(11, bids=[(D(99), D(0)), (D(97), D("2.50"))], asks=[(D("101.0"), D("0.00"))])
-    assert bench.give(given) == [changed(given, bids=((D(98), D(1)), (D(97), D("2.50"))), asks=ASKS[1:])]
-    assert bench.give(given := delta(12, 15)) == [changed(given, bids=((D(98), D(1)), (D(97), D("2.50"))), asks=ASKS[1:])]
+    given = delta(11, bids=[Level(99, 0), Level(97, "2.50")], asks=[Level("101.0", "0.00")])
+    assert bench.give(given) == [changed(given, bids=(Level(98, 1), Level(97, "2.50")), asks=ASKS[1:])]
+    assert bench.give(given := delta(12, 15)) == [changed(given, bids=(Level(98, 1), Level(97, "2.50")), asks=ASKS[1:])]
 
 
 @pytest.mark.parametrize("old", [delta(11), delta(10), delta(3, 11), delta(1)])
@@ -483,7 +496,7 @@ def test_a_gap_costs_a_snapshot(given: Depth) -> None:
     bench = live(10)
     assert bench.give(given) == [desynced(10, f"gap: expected 11, got {given.first_update_id}"), fetch(2)]
     assert bench.status() == (False, 10, TOP, ASKS)
-    assert bench.wait_us == 15 * SECOND
+    assert bench.wait_us == ANSWER_US
     assert bench.give(snapshot(2, given.first_update_id - 1)) == [synced(given.first_update_id - 1), changed(given)]
     assert bench.sequencer.book is bench.book
 
@@ -493,7 +506,7 @@ def test_the_old_book_stays_readable_until_its_successor_stands() -> None:
     bench.give(delta(12))
     assert bench.give(delta(13, bids=[TEN])) == []
     assert bench.status() == (False, 10, TOP, ASKS)
-    assert bench.give(SnapshotFailed(attempt=2, reason="503")) == [unavailable("503", 2 * SECOND)]
+    assert bench.give(SnapshotFailed(attempt=2, reason="503")) == [unavailable("503", 2 * RETRY_US)]
     assert bench.status() == (False, 10, TOP, ASKS)
 
 
@@ -501,9 +514,9 @@ def test_a_snapshot_from_before_what_the_stream_has_shown_is_too_old() -> None:
     """The frames up to 10 were applied and are not kept: a snapshot of 9 has a hole behind it even when no frame says so."""
     bench = live(10)
     diverged = "best bid at 10: 2 at 99 here, 5 at 99 on bookTicker"
-    assert bench.give(ticker(10, (D(99), D(5)))) == [desynced(10, diverged, diverged=True), fetch(2)]
+    assert bench.give(ticker(10, Level(99, 5))) == [desynced(10, diverged, diverged=True), fetch(2)]
     reason = "the snapshot is too old: it ends at 9, the stream needs 10"
-    assert bench.give(snapshot(2, 9)) == [unavailable(reason, 400 * MS)]
+    assert bench.give(snapshot(2, 9)) == [unavailable(reason, 2 * TOO_OLD_RETRY_US)]
     bench.fire()
     assert bench.give(snapshot(3, 10)) == [synced(10)]
 
@@ -521,12 +534,12 @@ def test_an_old_frame_while_a_snapshot_is_fetched_anew_says_nothing() -> None:
 
 def test_ids_that_go_back_at_once_are_old_frames() -> None:
     bench = live(1000)
-    assert bench.give(delta(5, engine_us=ENGINE_US + 1000 + SECOND)) == []
+    assert bench.give(delta(5, engine_us=ENGINE_US + 1000 + BACKWARDS_US)) == []
 
 
 def test_ids_that_go_back_later_have_started_over() -> None:
     bench = live(1000)
-    later = ENGINE_US + 1001 + SECOND
+    later = ENGINE_US + 1001 + BACKWARDS_US
     given = delta(5, engine_us=later)
     assert bench.give(given) == [desynced(1000, "update ids went back to 5"), fetch(2)]
     assert bench.give(snapshot(2, 4, engine_us=later)) == [synced(4, engine_us=later), changed(given)]
@@ -534,7 +547,7 @@ def test_ids_that_go_back_later_have_started_over() -> None:
 
 def test_a_snapshot_of_the_old_ids_does_not_outlive_the_next_frame() -> None:
     bench = live(1000)
-    later = ENGINE_US + 1001 + SECOND
+    later = ENGINE_US + 1001 + BACKWARDS_US
     bench.give(delta(5, engine_us=later))
     bench.give(snapshot(2, 1000))
     assert bench.give(delta(6, engine_us=later)) == [desynced(1000, "update ids went back to 6")]
@@ -542,7 +555,7 @@ def test_a_snapshot_of_the_old_ids_does_not_outlive_the_next_frame() -> None:
 
 def test_ids_may_start_over_while_a_snapshot_is_fetched() -> None:
     bench = Bench()
-    later = ENGINE_US + 1001 + SECOND
+    later = ENGINE_US + 1001 + BACKWARDS_US
     kept = [delta(4, engine_us=later), delta(5, engine_us=later)]
     bench.give(StreamRequested(), delta(1000), *kept)
     assert bench.give(snapshot(1, 3, engine_us=later)) == [synced(3, engine_us=later), *map(changed, kept)]
@@ -552,7 +565,7 @@ def test_ids_may_start_over_while_a_book_is_fetched_anew() -> None:
     """Otherwise every snapshot of the new ids that holds all frames so far would look too old, for ever."""
     bench = live(1000)
     bench.give(ticker(1000, None))
-    later = ENGINE_US + 1001 + SECOND
+    later = ENGINE_US + 1001 + BACKWARDS_US
     assert bench.give(delta(5, engine_us=later)) == []
     (book,) = bench.give(snapshot(2, 6, engine_us=later))
     assert isinstance(book, BookSynced)
@@ -562,11 +575,11 @@ def test_ids_may_start_over_while_a_book_is_fetched_anew() -> None:
 def test_tickers_of_the_old_ids_are_no_word_on_the_new_ones() -> None:
     bench = live(1000)
     for update_id in (1005, 1006, 1007):
-        assert bench.give(ticker(update_id, (D(50), D(1)))) == []
-    later = ENGINE_US + 1001 + SECOND
+        assert bench.give(ticker(update_id, Level(50, 1))) == []
+    later = ENGINE_US + 1001 + BACKWARDS_US
     bench.give(delta(4, engine_us=later))
     bench.give(snapshot(2, 4, engine_us=later))
-    bench.clock.advance(6 * SECOND)
+    bench.clock.advance(LAG_US + SECOND)
     assert bench.give(ticker(4)) == [MATCHED, verified(4, "bookTicker")]
     assert bench.give(given := delta(5, 1005, engine_us=later)) == [changed(given, verified=True)]
 
@@ -582,42 +595,42 @@ def test_an_empty_delta_moves_on() -> None:
 
 def test_deleting_a_level_that_is_not_there_is_normal() -> None:
     bench = live(10)
-    assert bench.give(given := delta(11, bids=[(D(100), D(0))], asks=[(D(103), D(0))])) == [changed(given)]
+    assert bench.give(given := delta(11, bids=[Level(100, 0)], asks=[Level(103, 0)])) == [changed(given)]
 
 
 @pytest.mark.parametrize("bid", [D(101), D("101.50")])
 def test_a_crossed_or_locked_book_is_never_handed_out(bid: Decimal) -> None:
     bench = live(10)
-    assert bench.give(delta(11, bids=[(bid, D(1))])) == [desynced(11, "crossed at 11"), fetch(2)]
+    assert bench.give(delta(11, bids=[Level(bid, 1)])) == [desynced(11, "crossed at 11"), fetch(2)]
     assert not bench.book.live
     # The snapshot may end before the delta, and may hold it.
-    assert bench.give(snapshot(2, 11, bids=[*BIDS, (bid, D(1))], asks=ASKS[1:])) == [
-        synced(11, bids=((bid, D(1)), *TOP), asks=ASKS[1:])
+    assert bench.give(snapshot(2, 11, bids=[*BIDS, Level(bid, 1)], asks=ASKS[1:])) == [
+        synced(11, bids=(Level(bid, 1), *TOP), asks=ASKS[1:])
     ]
 
 
 def test_a_delta_that_crossed_the_book_is_applied_to_the_snapshot_before_it() -> None:
     bench = live(10)
-    bench.give(given := delta(11, bids=[(D("101.5"), D(1))]))
+    bench.give(given := delta(11, bids=[Level("101.5", 1)]))
     assert bench.give(snapshot(2, 10, asks=ASKS[1:])) == [
         synced(10, asks=ASKS[1:]),
-        changed(given, bids=((D("101.5"), D(1)), TOP[0]), asks=ASKS[1:]),
+        changed(given, bids=(Level("101.5", 1), TOP[0]), asks=ASKS[1:]),
     ]
 
 
 def test_a_crossed_snapshot_is_none() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5))
-    assert bench.give(snapshot(1, 5, bids=[(D(101), D(1))])) == [unavailable("the snapshot is crossed", SECOND)]
+    assert bench.give(snapshot(1, 5, bids=[Level(101, 1)])) == [unavailable("the snapshot is crossed", RETRY_US)]
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(2, 5)) == [synced(5)]
 
 
 def test_a_snapshot_that_frames_cross_is_none() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(6, bids=[(D(101), D(1))]))
+    bench.give(StreamRequested(), delta(6, bids=[Level(101, 1)]))
     reason = "the snapshot does not fit the stream: the book is crossed or used up"
-    assert bench.give(snapshot(1, 5)) == [unavailable(reason, SECOND)]
+    assert bench.give(snapshot(1, 5)) == [unavailable(reason, RETRY_US)]
     assert not bench.book.live
     bench.fire()
     assert bench.give(snapshot(2, 6)) == [synced(6)]
@@ -625,16 +638,16 @@ def test_a_snapshot_that_frames_cross_is_none() -> None:
 
 def test_a_book_whose_known_levels_are_used_up_is_fetched_anew() -> None:
     bench = live(10, limit=2)
-    assert bench.give(given := delta(11, bids=[(D(97), D(5)), (D(99), D(0))])) == [changed(given, bids=TOP[1:])]
-    assert bench.give(delta(12, bids=[(D(98), D(0))])) == [desynced(12, "a side's known levels are used up at 12"), fetch(2)]
-    assert bench.give(snapshot(2, 12, bids=[(D(97), D(5))], limit=2)) == [synced(12, bids=((D(97), D(5)),))]
+    assert bench.give(given := delta(11, bids=[Level(97, 5), Level(99, 0)])) == [changed(given, bids=TOP[1:])]
+    assert bench.give(delta(12, bids=[Level(98, 0)])) == [desynced(12, "a side's known levels are used up at 12"), fetch(2)]
+    assert bench.give(snapshot(2, 12, bids=[Level(97, 5)], limit=2)) == [synced(12, bids=(Level(97, 5),))]
 
 
 def test_a_snapshot_whose_known_levels_the_frames_use_up_is_none() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(6, asks=[(D(101), D(0)), (D(102), D(0))]))
+    bench.give(StreamRequested(), delta(6, asks=[Level(101, 0), Level(102, 0)]))
     reason = "the snapshot does not fit the stream: the book is crossed or used up"
-    assert bench.give(snapshot(1, 5, limit=2)) == [unavailable(reason, SECOND)]
+    assert bench.give(snapshot(1, 5, limit=2)) == [unavailable(reason, RETRY_US)]
 
 
 def test_a_market_without_orders_has_a_live_book() -> None:
@@ -647,9 +660,9 @@ def test_a_market_without_orders_has_a_live_book() -> None:
 @pytest.mark.parametrize(
     ("sixth", "seventh"),
     [
-        (delta(6, bids=[(D(101), D(1))]), delta(7, bids=[(D(101), D(0))])),
-        (delta(6, asks=[(D(99), D(1))]), delta(7, asks=[(D(99), D(0))])),
-        (delta(6, asks=[(D(101), D(0)), (D(102), D(0))]), delta(7, asks=[(D(102), D(1))])),
+        (delta(6, bids=[Level(101, 1)]), delta(7, bids=[Level(101, 0)])),
+        (delta(6, asks=[Level(99, 1)]), delta(7, asks=[Level(99, 0)])),
+        (delta(6, asks=[Level(101, 0), Level(102, 0)]), delta(7, asks=[Level(102, 1)])),
     ],
 )
 def test_a_snapshot_that_frames_cross_or_use_up_on_the_way_is_none(sixth: Depth, seventh: Depth) -> None:
@@ -657,7 +670,7 @@ def test_a_snapshot_that_frames_cross_or_use_up_on_the_way_is_none(sixth: Depth,
     bench = Bench()
     bench.give(StreamRequested(), sixth, seventh)
     reason = "the snapshot does not fit the stream: the book is crossed or used up"
-    assert bench.give(snapshot(1, 5, limit=2)) == [unavailable(reason, SECOND)]
+    assert bench.give(snapshot(1, 5, limit=2)) == [unavailable(reason, RETRY_US)]
     assert bench.status() == (False, 0, (), ())
     bench.fire()
     assert bench.give(snapshot(2, 7)) == [synced(7)]
@@ -665,7 +678,7 @@ def test_a_snapshot_that_frames_cross_or_use_up_on_the_way_is_none(sixth: Depth,
 
 def test_frames_that_were_spent_on_a_bad_snapshot_must_be_in_the_next_one() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(6, bids=[(D(101), D(1))]), delta(7))
+    bench.give(StreamRequested(), delta(6, bids=[Level(101, 1)]), delta(7))
     bench.give(snapshot(1, 5))
     bench.fire()
     reason = "the snapshot is too old: it ends at 6, the stream needs 7"
@@ -688,7 +701,7 @@ def test_the_end_of_the_stream_leaves_a_stale_book() -> None:
 
 def test_nothing_of_one_subscription_is_of_use_to_the_next() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(5), delta(6), ticker(9, (D(50), D(1))))
+    bench.give(StreamRequested(), delta(5), delta(6), ticker(9, Level(50, 1)))
     assert bench.give(StreamEnded("the connection is down"), StreamRequested()) == [fetch(2)]
     assert bench.give(snapshot(1, 6)) == []
     assert bench.give(delta(9)) == []
@@ -753,15 +766,15 @@ def test_failures_in_a_row_wait_longer_and_longer() -> None:
         (event,) = bench.give(SnapshotFailed(attempt=attempt, reason="503"))
         assert isinstance(event, BookUnavailable)
         assert (event.reason, event.retry_us) == ("503", bench.wait_us)
-        waits.append(event.retry_us // SECOND)
+        waits.append(event.retry_us)
         assert bench.fire() == [fetch(attempt + 1)]
-    assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert waits == [min(RETRY_US << n, RETRY_CEILING_US) for n in range(8)]
 
 
 def test_an_answer_that_does_not_come_is_a_failure() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5))
-    assert bench.fire() == [unavailable("no answer in time", SECOND)]
+    assert bench.fire() == [unavailable("no answer in time", RETRY_US)]
     assert bench.give(snapshot(1, 5)) == []
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(1, 5)) == []
@@ -813,10 +826,10 @@ def test_a_book_that_fails_again_at_once_is_given_time() -> None:
         waits.append(bench.wait_us)
         assert bench.fire() == [fetch(attempt + 1)]
         last += 2
-    assert waits == [SECOND, 2 * SECOND, 4 * SECOND]
+    assert waits == [RETRY_US, 2 * RETRY_US, 4 * RETRY_US]
 
 
-@pytest.mark.parametrize(("lived_us", "calm"), [(10 * SECOND - 1, False), (10 * SECOND, True)])
+@pytest.mark.parametrize(("lived_us", "calm"), [(CALM_US - 1, False), (CALM_US, True)])
 def test_a_book_that_has_lived_a_while_is_fetched_at_once(lived_us: int, *, calm: bool) -> None:
     bench = live(10, audit=False)
     bench.give(delta(12))
@@ -838,7 +851,7 @@ def test_a_ticker_behind_the_frame_verifies_the_book_once() -> None:
 
 def test_a_verified_book_says_at_which_id_it_was_compared() -> None:
     bench = live(10)
-    bench.give(delta(11), delta(12, bids=[(D(99), D(5))]))
+    bench.give(delta(11), delta(12, bids=[Level(99, 5)]))
     assert bench.give(ticker(11)) == [MATCHED, verified(11, "bookTicker")]
 
 
@@ -858,9 +871,9 @@ def test_a_ticker_that_came_before_the_snapshot_verifies_it() -> None:
 
 def test_a_ticker_of_an_id_that_the_book_never_has_says_nothing() -> None:
     bench = live(10)
-    assert bench.give(ticker(12, (D(50), D(1)))) == []
+    assert bench.give(ticker(12, Level(50, 1))) == []
     assert bench.give(given := delta(11, 14)) == [changed(given)]
-    assert bench.give(ticker(13, (D(50), D(1))), ticker(9, (D(50), D(1)))) == []
+    assert bench.give(ticker(13, Level(50, 1)), ticker(9, Level(50, 1))) == []
     assert not bench.sequencer.verified
 
 
@@ -868,8 +881,8 @@ def test_a_ticker_that_differs_costs_a_snapshot() -> None:
     bench = live(10)
     bench.give(ticker(10))
     reason = "best bid at 11: 5 at 99 here, 2 at 99 on bookTicker"
-    assert bench.give(given := delta(11, bids=[(D(99), D(5))])) == [
-        changed(given, bids=((D(99), D(5)), (D(98), D(1))), verified=True)
+    assert bench.give(given := delta(11, bids=[Level(99, 5)])) == [
+        changed(given, bids=(Level(99, 5), Level(98, 1)), verified=True)
     ]
     assert bench.give(ticker(11)) == [desynced(11, reason, diverged=True), fetch(2)]
     assert not bench.sequencer.verified
@@ -881,24 +894,24 @@ def test_a_book_that_differs_from_a_waiting_ticker_is_not_handed_out() -> None:
     bench = live(10)
     bench.give(ticker(11))
     reason = "best bid at 11: 5 at 99 here, 2 at 99 on bookTicker"
-    assert bench.give(delta(11, bids=[(D(99), D(5))])) == [desynced(11, reason, diverged=True), fetch(2)]
+    assert bench.give(delta(11, bids=[Level(99, 5)])) == [desynced(11, reason, diverged=True), fetch(2)]
 
 
 def test_a_snapshot_that_differs_from_a_waiting_ticker_is_given_up() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), ticker(5, (D(99), D(7))), delta(5))
+    bench.give(StreamRequested(), ticker(5, Level(99, 7)), delta(5))
     reason = "best bid at 5: 2 at 99 here, 7 at 99 on bookTicker"
     assert bench.give(snapshot(1, 5)) == [synced(5), desynced(5, reason, diverged=True), fetch(2)]
-    assert bench.give(snapshot(2, 5, bids=[(D(99), D(7))])) == [synced(5, bids=((D(99), D(7)),))]
+    assert bench.give(snapshot(2, 5, bids=[Level(99, 7)])) == [synced(5, bids=(Level(99, 7),))]
 
 
 def test_a_first_frame_whose_book_differs_from_a_waiting_ticker_is_kept() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), ticker(6, (D(99), D(7))))
+    bench.give(StreamRequested(), ticker(6, Level(99, 7)))
     bench.give(snapshot(1, 5))
     reason = "best bid at 6: 2 at 99 here, 7 at 99 on bookTicker"
     assert bench.give(delta(6)) == [synced(5), changed(delta(6)), desynced(6, reason, diverged=True), fetch(2)]
-    bids = ((D(99), D(7)),)
+    bids = (Level(99, 7),)
     assert bench.give(snapshot(2, 5, bids=bids)) == [synced(5, bids=bids), changed(delta(6), bids=bids)]
 
 
@@ -906,7 +919,7 @@ def test_tickers_of_one_run_are_no_word_on_the_next() -> None:
     bench = live(10)
     bench.give(delta(12))
     bench.give(snapshot(2, 12))
-    assert bench.give(ticker(10, (D(50), D(1)))) == []
+    assert bench.give(ticker(10, Level(50, 1))) == []
 
 
 # A depth stream that is stuck.
@@ -915,7 +928,7 @@ def test_tickers_of_one_run_are_no_word_on_the_next() -> None:
 def test_a_book_that_tickers_have_outrun_is_stuck() -> None:
     bench = live(10)
     assert bench.give(ticker(12), ticker(13), ticker(14)) == []
-    bench.clock.advance(5 * SECOND - 1)
+    bench.clock.advance(LAG_US - 1)
     assert bench.give(ticker(15)) == []
     bench.clock.advance(1)
     assert bench.give(ticker(16)) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 16"), fetch(2)]
@@ -925,7 +938,7 @@ def test_a_book_that_tickers_have_outrun_is_stuck() -> None:
 def test_tickers_that_the_stream_never_reaches_cost_one_snapshot() -> None:
     bench = live(10, audit=False)
     bench.give(ticker(1012), ticker(1013), ticker(1014))
-    bench.clock.advance(20 * SECOND)
+    bench.clock.advance(4 * LAG_US)
     assert bench.give(ticker(10))[1:] == [fetch(2)]
     bench.give(snapshot(2, 10))
     for last in range(11, 40):
@@ -955,17 +968,17 @@ def test_a_depth_stream_that_lags_but_moves_is_not_stuck() -> None:
 def test_two_tickers_ahead_are_not_enough() -> None:
     bench = live(10)
     bench.give(ticker(12), ticker(13))
-    bench.clock.advance(9 * SECOND)
+    bench.clock.advance(2 * LAG_US)
     assert bench.give(ticker(10)) == [MATCHED, verified(10, "bookTicker")]
 
 
 def test_the_time_before_the_book_was_live_does_not_count() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(10), ticker(12), ticker(13), ticker(14))
-    bench.clock.advance(9 * SECOND)
+    bench.clock.advance(2 * LAG_US)
     bench.give(snapshot(1, 10))
     assert bench.give(ticker(15)) == []
-    bench.clock.advance(5 * SECOND)
+    bench.clock.advance(LAG_US)
     assert bench.give(ticker(16)) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 16"), fetch(2)]
 
 
@@ -975,16 +988,16 @@ def test_the_time_before_the_book_was_live_does_not_count() -> None:
 def checking(last: int = 10) -> Bench:
     """A bench whose live book has just asked for a snapshot to be compared with."""
     bench = live(last)
-    assert bench.wait_us == 10 * SECOND
+    assert bench.wait_us == FIRST_AUDIT_US
     assert bench.fire() == [fetch(2, urgent=False)]
-    assert bench.wait_us == 15 * SECOND
+    assert bench.wait_us == ANSWER_US
     return bench
 
 
 def test_a_check_that_finds_no_difference() -> None:
     bench = checking()
     assert bench.give(snapshot(2, 10)) == [verified(10, "snapshot")]
-    assert bench.wait_us == 60 * SECOND
+    assert bench.wait_us == AUDIT_US
     assert bench.give(given := delta(11)) == [changed(given, verified=True)]
     assert bench.fire() == [fetch(3, urgent=False)]
     assert bench.give(snapshot(3, 11)) == [verified(11, "snapshot")]
@@ -992,21 +1005,21 @@ def test_a_check_that_finds_no_difference() -> None:
 
 def test_a_check_rolls_the_snapshot_forward() -> None:
     bench = checking()
-    assert bench.give(given := delta(11, bids=[(D(97), D(1))])) == [changed(given)]
-    assert bench.give(given := delta(12, bids=[(D(97), D(0))], asks=[(D(101), D(8))])) == [
-        changed(given, asks=((D(101), D(8)), ASKS[1]))
+    assert bench.give(given := delta(11, bids=[Level(97, 1)])) == [changed(given)]
+    assert bench.give(given := delta(12, bids=[Level(97, 0)], asks=[Level(101, 8)])) == [
+        changed(given, asks=(Level(101, 8), ASKS[1]))
     ]
-    assert bench.give(snapshot(2, 11, bids=[(D(97), D(1)), *BIDS])) == [verified(12, "snapshot")]
-    assert bench.give(given := delta(13)) == [changed(given, asks=((D(101), D(8)), ASKS[1]), verified=True)]
+    assert bench.give(snapshot(2, 11, bids=[Level(97, 1), *BIDS])) == [verified(12, "snapshot")]
+    assert bench.give(given := delta(13)) == [changed(given, asks=(Level(101, 8), ASKS[1]), verified=True)]
     assert bench.sequencer.book is bench.book
 
 
 def test_a_check_gives_the_book_the_coverage_of_the_newer_snapshot() -> None:
     bench = live(10, limit=2)
-    bench.give(delta(11, bids=[(D(97), D(1)), (D(100), D(1))]))
+    bench.give(delta(11, bids=[Level(97, 1), Level(100, 1)]))
     assert bench.book.bid_quantity(D(97)) is None
     bench.fire()
-    assert bench.give(snapshot(2, 11, bids=[(D(97), D(1)), *BIDS, (D(100), D(1))])) == [verified(11, "snapshot")]
+    assert bench.give(snapshot(2, 11, bids=[Level(97, 1), *BIDS, Level(100, 1)])) == [verified(11, "snapshot")]
     assert bench.book.bid_quantity(D(97)) == 1
     assert bench.book.live
 
@@ -1014,15 +1027,15 @@ def test_a_check_gives_the_book_the_coverage_of_the_newer_snapshot() -> None:
 def test_a_check_that_finds_a_difference() -> None:
     bench = checking()
     reason = "bid 98: 1 here, 7 there"
-    assert bench.give(snapshot(2, 10, bids=[(D(98), D(7)), BIDS[1]])) == [desynced(10, reason, diverged=True), fetch(3)]
+    assert bench.give(snapshot(2, 10, bids=[Level(98, 7), BIDS[1]])) == [desynced(10, reason, diverged=True), fetch(3)]
     assert bench.status() == (False, 10, TOP, ASKS)
-    assert bench.give(snapshot(3, 10, bids=[(D(98), D(7)), BIDS[1]])) == [synced(10, bids=(TOP[0], (D(98), D(7))))]
+    assert bench.give(snapshot(3, 10, bids=[Level(98, 7), BIDS[1]])) == [synced(10, bids=(TOP[0], Level(98, 7)))]
 
 
 def test_a_check_whose_snapshot_is_ahead_waits_for_the_book() -> None:
     bench = checking()
     assert bench.give(snapshot(2, 12)) == []
-    assert bench.wait_us == 5 * SECOND
+    assert bench.wait_us == LAG_US
     assert bench.give(given := delta(11)) == [changed(given)]
     assert bench.give(given := delta(12, 13)) == [changed(given), verified(13, "snapshot")]
 
@@ -1052,19 +1065,19 @@ def test_a_check_whose_snapshot_is_too_old_is_asked_for_again_ever_more_slowly()
         waits.append(bench.wait_us)
         assert bench.give(delta(9 + attempt)) == [changed(delta(9 + attempt))]
         assert bench.fire() == [fetch(attempt + 1, urgent=False)]
-    assert waits == [200 * MS << n for n in range(8)] + [30 * SECOND] * 4
+    assert waits == [TOO_OLD_RETRY_US << n for n in range(8)] + [RETRY_CEILING_US] * 4
     assert bench.give(snapshot(14, 10)) == [verified(22, "snapshot")]
 
 
 @pytest.mark.parametrize(
-    "answer", [SnapshotFailed(attempt=2, reason="503"), snapshot(2, 10, bids=[(D(105), D(1))]), TimerFired()]
+    "answer", [SnapshotFailed(attempt=2, reason="503"), snapshot(2, 10, bids=[Level(105, 1)]), TimerFired()]
 )
 def test_a_check_without_an_answer_proves_nothing(answer: SequencerInput) -> None:
     bench = checking()
     if isinstance(answer, TimerFired):
         bench.clock.advance_to(bench.sequencer.deadline)
     assert bench.give(answer) == []
-    assert (bench.book.live, bench.sequencer.verified, bench.wait_us) == (True, False, 60 * SECOND)
+    assert (bench.book.live, bench.sequencer.verified, bench.wait_us) == (True, False, AUDIT_US)
     assert bench.give(snapshot(2, 10)) == []
     assert bench.give(given := delta(11)) == [changed(given)]
     assert bench.fire() == [fetch(3, urgent=False)]
@@ -1072,19 +1085,19 @@ def test_a_check_without_an_answer_proves_nothing(answer: SequencerInput) -> Non
 
 def test_a_check_whose_levels_are_used_up_on_the_way_proves_nothing() -> None:
     bench = checking()
-    bench.give(delta(11, bids=[(D(99), D(0))]))
+    bench.give(delta(11, bids=[Level(99, 0)]))
     assert bench.give(snapshot(2, 10, bids=BIDS[1:], limit=1)) == []
     assert bench.status() == (True, 11, TOP[1:], ASKS)
-    assert (bench.sequencer.verified, bench.wait_us) == (False, 60 * SECOND)
+    assert (bench.sequencer.verified, bench.wait_us) == (False, AUDIT_US)
 
 
 def test_a_check_that_takes_too_many_deltas_proves_nothing() -> None:
     bench = checking()
     for last in range(11, 11 + SnapshotCheck.DELTAS_KEPT):
         bench.give(delta(last))
-    assert bench.wait_us == 15 * SECOND
+    assert bench.wait_us == ANSWER_US
     bench.give(delta(11 + SnapshotCheck.DELTAS_KEPT))
-    assert bench.wait_us == 60 * SECOND
+    assert bench.wait_us == AUDIT_US
     assert bench.give(snapshot(2, 10)) == []
     assert bench.book.live
 
@@ -1116,17 +1129,34 @@ def test_one_check_at_a_time() -> None:
     assert bench.give(Verify(STREAM), Verify(STREAM)) == [fetch(2, urgent=False)]
     assert bench.give(snapshot(2, 11)) == []
     assert bench.give(Verify(STREAM)) == []
-    assert bench.wait_us == 5 * SECOND
+    assert bench.wait_us == LAG_US
     assert bench.give(given := delta(11)) == [changed(given), verified(11, "snapshot")]
     assert bench.give(Verify(STREAM)) == [fetch(3, urgent=False)]
+
+
+def test_a_lost_frame_that_named_the_stream_has_the_book_checked_every_time() -> None:
+    bench = live(10)
+    for attempt in (2, 3):
+        assert bench.give(FrameLost(named=True)) == [fetch(attempt, urgent=False)]
+        assert bench.give(snapshot(attempt, 10)) == [verified(10, "snapshot")]
+
+
+def test_a_lost_frame_of_no_known_stream_has_the_book_checked_now_and_then() -> None:
+    bench = live(10)
+    assert bench.give(FrameLost(named=False)) == [fetch(2, urgent=False)]
+    assert bench.give(snapshot(2, 10)) == [verified(10, "snapshot")]
+    bench.clock.advance(SUSPICION_US - 1)
+    assert bench.give(*[FrameLost(named=False)] * 50) == []
+    bench.clock.advance(1)
+    assert bench.give(FrameLost(named=False)) == [fetch(3, urgent=False)]
 
 
 def test_a_book_that_is_not_live_is_not_checked() -> None:
     bench = Bench()
     bench.give(StreamRequested())
-    assert bench.give(Verify(STREAM)) == []
+    assert bench.give(Verify(STREAM), FrameLost(named=True), FrameLost(named=False)) == []
     bench.give(snapshot(1, 5))
-    assert bench.give(Verify(STREAM)) == []
+    assert bench.give(Verify(STREAM), FrameLost(named=True), FrameLost(named=False)) == []
 
 
 def test_every_check_that_finds_no_difference_is_told() -> None:

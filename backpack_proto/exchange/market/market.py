@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from random import Random
+
+from backpack_proto.streams.levels import Level
 
 from .activity import FLOWS, Activity
 from .listings import Listing, to_decimal
@@ -103,9 +104,10 @@ class Market:
         if self.reference is not None and bid is not None and ask is not None:
             self.reference.move(self.activity.fair, (bid[0] + ask[0]) // 2)
 
-    def levels(self, side: Side) -> tuple[tuple[Decimal, Decimal], ...]:
-        """Every level of a side as (price, quantity), best first."""
+    def levels(self, side: Side) -> tuple[Level, ...]:
+        """Every level of a side, best first."""
         price_decimals, quantity_decimals = self.listing.price_decimals, self.listing.quantity_decimals
         return tuple(
-            (to_decimal(price, price_decimals), to_decimal(lots, quantity_decimals)) for price, lots in self.engine.levels(side)
+            Level(to_decimal(price, price_decimals), to_decimal(lots, quantity_decimals))
+            for price, lots in self.engine.levels(side)
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from operator import itemgetter
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import decode, unix_ms, whole_number
+from backpack_proto.decoding import decode_json, unix_ms, whole_number
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.markets import Market, Markets, parse_markets
 from backpack_proto.rest.results.market_data import (
@@ -37,8 +37,8 @@ from backpack_proto.rest.results.reference import (
     VaultHistoryRow,
     Wallet,
 )
-from backpack_proto.streams.names import KLINE_INTERVALS
-from backpack_proto.streams.payloads import Level
+from backpack_proto.streams.channels import KLINE_INTERVALS
+from backpack_proto.streams.levels import RawLevels, raw_levels
 
 from .parameters import ANY_SYMBOL, MARKET_TYPE, OFFSET, PAGE_LIMIT, SUBACCOUNT, SYMBOL, flag, limit, text, uint, word
 from .rules import Checked, Endpoint, ParameterRule
@@ -50,8 +50,8 @@ DEPTH_LIMITS: Final = (5, 10, 20, 50, 100, 500, 1000)
 
 
 class _DepthBody(Struct, frozen=True, gc=False, kw_only=True):
-    asks: list[Level]
-    bids: list[Level]
+    asks: RawLevels
+    bids: RawLevels
     last_update_id: int = field(name="lastUpdateId")
     timestamp: int
 
@@ -69,7 +69,11 @@ class _KlineBody(Struct, frozen=True, gc=False, kw_only=True):
 
 
 def _read_depth(body: bytes, parameters: Checked) -> DepthSnapshot:
-    depth = decode(body, _DepthBody, "depth")
+    depth = decode_json(body, _DepthBody, "depth")
+    try:
+        bids, asks = raw_levels(depth.bids), raw_levels(depth.asks)
+    except ValueError as error:
+        raise RemoteProtocolError(f"depth: {error}") from None
     limit = parameters.get("limit")
     # The wire has bids ascending, the best one last; sorting makes do with any order.
     return DepthSnapshot(
@@ -77,8 +81,8 @@ def _read_depth(body: bytes, parameters: Checked) -> DepthSnapshot:
         limit=limit if isinstance(limit, int) else None,
         last_update_id=depth.last_update_id,
         engine_us=depth.timestamp,
-        bids=tuple(sorted(depth.bids, key=itemgetter(0), reverse=True)),
-        asks=tuple(sorted(depth.asks, key=itemgetter(0))),
+        bids=tuple(sorted(bids, key=attrgetter("price"), reverse=True)),
+        asks=tuple(sorted(asks, key=attrgetter("price"))),
     )
 
 
@@ -95,7 +99,7 @@ def _read_klines(body: bytes, _: Checked) -> tuple[KlineRow, ...]:
             quote_volume=row.quote_volume,
             trade_count=row.trades,
         )
-        for row in decode(body, list[_KlineBody], "klines")
+        for row in decode_json(body, list[_KlineBody], "klines")
     )
 
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct, field
 
 from backpack_proto.decoding import UnixMs
-from backpack_proto.streams.payloads import Level
+from backpack_proto.streams.levels import Level
 
 __all__ = [
     "Asset",

@@ -28,7 +28,7 @@ from cryptofeed.types import Candle, OrderBook, Ticker, Trade
 
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import shown
-from backpack_proto.streams.names import Channel
+from backpack_proto.streams.channels import Channel
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
 from backpack_runtime.cryptofeed.markets.loading import MarketLoading
