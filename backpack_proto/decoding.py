@@ -17,7 +17,7 @@ import msgspec
 
 from .errors import RemoteProtocolError
 
-__all__ = ["DECIMAL_DIGITS", "UnixUs", "decode", "is_unicode", "sane", "unix_us", "whole_number"]
+__all__ = ["DECIMAL_DIGITS", "UnixUs", "decode_json", "is_unicode", "sane", "unix_us", "whole_number"]
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ else:
         """
 
 
-def decode(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
+def decode_json(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
     """Read JSON as `type_`; numbers may come as strings, unknown members are passed over.
 
     `type_` is anything that msgspec can decode; `what` names the document in errors.

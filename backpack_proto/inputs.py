@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from msgspec import Struct
 
 from .errors import BackpackError
 from .http import Parameter
+from .streams.names import Stream
 
 __all__ = [
     "Argument",
@@ -65,15 +66,35 @@ class Close(Command, frozen=True, gc=False):
 
 
 class Subscribe(Command, frozen=True, gc=False):
-    """Want these streams (names of the exchange), on this connection and on each that follows."""
+    """Want streams (names of the exchange) on this connection and on each that follows; their data are events."""
 
-    streams: tuple[str, ...]
+    streams: tuple[str, ...] = ()
+    books: tuple[str, ...] = ()
+    """Depth streams that are wanted as well, and whose books are verified: the `bookTicker` that this takes is requested along with
+    them, and is among the events only when it is wanted itself."""
+
+    @classmethod
+    def of(cls, streams: Iterable[Stream]) -> Self:
+        """Want these; a depth stream that is `verified` is a book."""
+        streams = tuple(streams)
+        return cls(
+            tuple(stream.name for stream in streams if not stream.verified),
+            tuple(stream.name for stream in streams if stream.verified),
+        )
 
 
 class Unsubscribe(Command, frozen=True, gc=False):
-    """Want these streams no more."""
+    """Want these streams no more; a depth stream takes along what only the verification of its book needed.
+
+    What somebody else needs stays, unseen if it is a book: the `bookTicker` of a book that is verified, the streams of the ledger.
+    """
 
     streams: tuple[str, ...]
+
+    @classmethod
+    def of(cls, streams: Iterable[Stream]) -> Self:
+        """Want none of these any more, verified or not."""
+        return cls(tuple(stream.name for stream in streams))
 
 
 class Verify(Command, frozen=True, gc=False):

@@ -158,8 +158,8 @@ class Metrics:
         self._counters: Counter[str] = Counter()
         self._streams: dict[str, list[int]] = {}
         self._latencies = [0] * _LATENCY_BUCKETS
-        self._links = 0
-        self._link_fault: str | None = "the connection was never up"
+        self._connections = 0
+        self._connection_fault: str | None = "the connection was never up"
         self._stale_books: dict[str, str] = {}
         self._stale_account: str | None = None
         self._silent: dict[str, None] = {}
@@ -202,7 +202,7 @@ class Metrics:
         count = self._counters
         return MetricsSnapshot(
             ws_messages=sum(entry[0] for entry in self._streams.values()) + count["frames_without_stream"],
-            ws_reconnects=max(self._links - 1, 0),
+            ws_reconnects=max(self._connections - 1, 0),
             ws_errors=count["ws_errors"],
             auth_failures=count["auth_failures"],
             dropped_messages=count["dropped_messages"],
@@ -230,8 +230,8 @@ class Metrics:
         reasons += [f"stream {stream} was refused: {why}" for stream, why in self._refused.items()]
         reasons += troubles
         reasons += [reason for reason, when_us in self._recent.items() if now.mono_us - when_us < RECENT_US]
-        if self._link_fault is not None:
-            return Health(status=Status.DOWN, reasons=(self._link_fault, *reasons))
+        if self._connection_fault is not None:
+            return Health(status=Status.DOWN, reasons=(self._connection_fault, *reasons))
         if not self._streams:
             return Health(status=Status.DEGRADED, reasons=("no data has come yet", *reasons))
         return Health(status=Status.DEGRADED if reasons else Status.HEALTHY, reasons=tuple(reasons))
@@ -261,15 +261,15 @@ class Metrics:
         count = self._counters
         match event:
             case ConnectionUp():
-                self._links += 1
-                self._link_fault = None
+                self._connections += 1
+                self._connection_fault = None
                 self._refused.clear()
             case ConnectionDown(reason=reason):
                 count["ws_errors"] += 1
-                self._link_fault = f"the connection is down: {reason}"
+                self._connection_fault = f"the connection is down: {reason}"
                 self._silent.clear()
             case Closed():
-                self._link_fault = "the session is closed"
+                self._connection_fault = "the session is closed"
             case PeerSilent():
                 self._recent["the exchange fell silent"] = now.mono_us
             case BookSynced(stream=stream):

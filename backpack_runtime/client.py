@@ -28,9 +28,10 @@ from backpack_proto.rest.codec import outcome_unknown
 from backpack_proto.rest.endpoints.table import find_endpoint
 from backpack_proto.rest.markets import Markets
 from backpack_proto.rest.pacing import PAUSE_CEILING_US, PacerState
-from backpack_proto.session import ACCOUNT_STREAMS, Session
-from backpack_proto.streams.names import Channel, parse_channel, parse_stream, streams_for
-from backpack_proto.streams.payloads import BookTicker, Event
+from backpack_proto.session import Session
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.names import Stream, parse_channel, streams_for
+from backpack_proto.streams.payloads import Event
 
 from .delivery import Delivery, DeliverySnapshot, SlowConsumer
 from .network.addresses import REST_URL, WS_URL, Addresses, tls_version
@@ -145,7 +146,7 @@ class BackpackClient(RestMethods):
         self._channels = tuple(channels)
         for channel in self._channels:
             parse_channel(channel)
-        if sandbox and signer is None and (follow_account or any(_private(channel) for channel in self._channels)):
+        if sandbox and signer is None and (follow_account or any(parse_channel(channel).private for channel in self._channels)):
             signer = Signer(Credentials(THROWAWAY_SECRET))
         if follow_account and signer is None:
             raise LocalProtocolError("an account is followed with credentials: give a signer")
@@ -168,10 +169,6 @@ class BackpackClient(RestMethods):
             ping_timeout_us=ping_timeout_us,
             pause_ceiling_us=pause_ceiling_us,
         )
-        self._verifying: set[str] = set()
-        """Symbols whose `bookTicker` is subscribed to verify their book and for nothing else."""
-        self._tickers: set[str] = set()
-        """Symbols whose `bookTicker` was asked for."""
         self._answers: dict[int, _Answer] = {}
         self._last_call_id = 0
         self._fetched = 0
@@ -267,26 +264,11 @@ class BackpackClient(RestMethods):
             InvalidStream: it has no such channel.
             LocalProtocolError: a private channel without a signer.
         """
-        channels, ids = tuple(channels), self._ids(symbols)
-        self._inside().pump.give(Subscribe(self._names(channels, ids)))
-        for symbol in ids:
-            if Channel.BOOK_TICKER in _explicit(channels):
-                self._verifying.discard(symbol)
-                self._tickers.add(symbol)
-            elif symbol not in self._tickers:
-                self._verifying.add(symbol)
+        self._inside().pump.give(Subscribe.of(self._streams(channels, symbols)))
 
     async def unsubscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
         """Undo `subscribe`; what is still on its way is dropped."""
-        channels, ids = tuple(channels), self._ids(symbols)
-        names = self._names(channels, ids)
-        explicit = Channel.BOOK_TICKER in _explicit(channels)
-        if explicit:
-            self._tickers.difference_update(ids)
-        kept = {f"{Channel.BOOK_TICKER.value}.{symbol}" for symbol in self._tickers}
-        if self._follow_account:
-            kept.update(ACCOUNT_STREAMS)
-        self._inside().pump.give(Unsubscribe(tuple(name for name in names if name not in kept)))
+        self._inside().pump.give(Unsubscribe.of(self._streams(channels, symbols)))
 
     async def verify(self, symbol: str) -> None:
         """Have a book compared with a fresh snapshot now; `BookVerified` or `BookDesynced` tells how it went."""
@@ -408,8 +390,6 @@ class BackpackClient(RestMethods):
     def _deliver(self, events: list[Event]) -> None:
         passed: list[Event] = []
         for event in events:
-            if isinstance(event, BookTicker) and event.symbol in self._verifying:
-                continue
             if isinstance(event, CallAnswered | CallFailed):
                 answer = self._answers.get(event.call_id)
                 # Without one, whoever asked has stopped waiting, and the call changes something.
@@ -432,27 +412,16 @@ class BackpackClient(RestMethods):
     def _id(self, symbol: str) -> str:
         return self._markets.resolve(symbol).symbol
 
-    def _names(self, channels: Iterable[str], ids: Iterable[str]) -> tuple[str, ...]:
-        """Stream names; a symbol that stands in the name of a channel is resolved as well."""
-        streams = [parse_stream(name) for name in streams_for(channels, ids)]
-        return tuple(
-            stream.name if stream.symbol is None else replace(stream, symbol=self._id(stream.symbol)).name for stream in streams
-        )
+    def _streams(self, channels: Iterable[str], symbols: Iterable[str]) -> list[Stream]:
+        """The streams of channels; a symbol that stands in the name of a channel is resolved as well."""
+        streams = streams_for(channels, self._ids(symbols))
+        return [stream if stream.symbol is None else replace(stream, symbol=self._id(stream.symbol)) for stream in streams]
 
 
 def _connect_timeout_us(proxies: Proxies) -> int:
     """How long a connection may take: the proxy's own time comes first, so that it is named when it is used up."""
     proxy = proxies.websocket
     return CONNECT_TIMEOUT_US + (0 if proxy is None else int(proxies.timeout_of(proxy) * 1e6))
-
-
-def _explicit(channels: Iterable[str]) -> set[Channel]:
-    """The channels that were asked for by name, so not the one that comes along with `book`."""
-    return {parse_channel(channel)[0].channel for channel in channels}
-
-
-def _private(channel: str) -> bool:
-    return any(stream.private for stream in parse_channel(channel))
 
 
 def _interrupted(endpoint: str, parameters: Arguments) -> BackpackError:

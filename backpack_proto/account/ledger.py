@@ -3,7 +3,7 @@
 Theory of operation. The private streams tell changes and, but for positions, never a beginning (docs/protocol.md 4.10 to 4.12). So
 whenever they are requested the ledger is SYNCING: updates are kept while open orders, positions, balances and the fills since the
 last known one are read by REST, in that order, for what a later reading tells must not be older than what an earlier one did.
-But for the beginning (below) nothing is read before SETTLE_US have passed, for a subscription is never acknowledged. The readings
+But for the beginning (below) nothing is read before IN_FORCE_US have passed, for a subscription is never acknowledged. The readings
 are merged, the kept updates are applied on top, and the ledger is LIVE.
 
 Which fills are told. Our clock has no say: the bounds are times that the exchange itself listed. The ledger's beginning is the
@@ -32,9 +32,11 @@ from typing import TypeAlias, TypeVar
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
+from backpack_proto.backoff import Backoff
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, Transitions
+from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderFill, OrderUpdate, PositionUpdate
 
 from .readings import (
@@ -70,10 +72,8 @@ from .values import (
 
 __all__ = ["Account", "AccountInput", "AccountOutput", "AccountState"]
 
-SETTLE_US = 1_000_000
-"""How long after its request a subscription is taken to be in force."""
-RETRY_US = 1_000_000
-RETRY_CEILING_US = 30_000_000
+RETRY = Backoff(base_us=1_000_000, cap_us=30_000_000)
+"""When the account is read again after a reading that failed."""
 AUDIT_US = 60_000_000
 OVERLAP_MS = 60_000
 """How far before the newest listed fill the fills are read again: they may become visible late, and out of order."""
@@ -255,7 +255,7 @@ class Account:
         outputs: list[AccountOutput] = [AccountStale(reason="it is being read")]
         self._kept.clear()
         self._failures = 0
-        self._settled_us = now.mono_us + SETTLE_US
+        self._settled_us = now.mono_us + IN_FORCE_US
         self._enter(AccountState.SETTLING, given, self._settled_us)
         # Pages of the beginning that a lost connection left stay: the earlier it is, the less is taken for being from before.
         return outputs if self._before is not None else [*outputs, self._ask(Read.FILLS)]
@@ -319,7 +319,7 @@ class Account:
             self._timer_us = now.mono_us + AUDIT_US
             return []
         self._failures += 1
-        retry_us = min(RETRY_US * 2 ** min(self._failures - 1, 10), RETRY_CEILING_US)
+        retry_us = RETRY.delay_us(self._failures)
         self._timer_us = now.mono_us + retry_us
         return [AccountStale(reason=f"{reason}; read again in {retry_us / 1_000_000:g} s")]
 

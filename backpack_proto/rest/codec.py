@@ -17,7 +17,7 @@ from typing import Final, cast
 from msgspec import Struct
 
 from backpack_proto.auth.signing import Signer, json_body, query_string
-from backpack_proto.decoding import decode, whole_number
+from backpack_proto.decoding import decode_json, whole_number
 from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
 from backpack_proto.http import Headers, HttpRequest, Parameter
 from backpack_proto.inputs import Arguments
@@ -41,7 +41,7 @@ __all__ = [
     "retry_after_us",
 ]
 
-RETRY_US: Final = 1_000_000
+UNSAID_RETRY_US: Final = 1_000_000
 """How long to wait before another try when the exchange does not say."""
 
 _NOTHING: Checked = MappingProxyType({})
@@ -119,7 +119,7 @@ def parse_response(
     if endpoint.result is None or (status in (202, 204) and not body.strip()):
         return None
     try:
-        answer = decode(body, endpoint.result, endpoint.name) if endpoint.read is None else endpoint.read(body, checked)
+        answer = decode_json(body, endpoint.result, endpoint.name) if endpoint.read is None else endpoint.read(body, checked)
     except RemoteProtocolError as error:
         if endpoint.idempotent:
             raise
@@ -203,7 +203,7 @@ def _refusal(endpoint: Endpoint, status: int, body: bytes, retry_after_us: int |
         message = redirect_refused(next((value for name, value in headers if name.casefold() == "location"), ""))
         return ApiError(status=status, code="", message=message, endpoint=endpoint.route)
     try:
-        error = decode(body, _ErrorBody, "error")
+        error = decode_json(body, _ErrorBody, "error")
     except RemoteProtocolError:
         code, message = "", body[: 4 * _EXCERPT].decode(errors="replace").strip()[:_EXCERPT]
     else:
@@ -211,5 +211,5 @@ def _refusal(endpoint: Endpoint, status: int, body: bytes, retry_after_us: int |
     if retry_after_us is not None:
         retry_after_us = max(0, retry_after_us)
     elif status == 429 or status >= 500:
-        retry_after_us = RETRY_US
+        retry_after_us = UNSAID_RETRY_US
     return ApiError(status=status, code=code, message=message, endpoint=endpoint.route, retry_after_us=retry_after_us)

@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import Raw, Struct, field
 
 from backpack_proto.account.values import MarginFunction
-from backpack_proto.decoding import decode
+from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError, UnknownSymbol
 
 __all__ = [
@@ -199,12 +199,12 @@ def parse_markets(body: bytes) -> Markets:
     Raises:
         RemoteProtocolError: not a JSON array, or an array of which no row can be read.
     """
-    rows = decode(body, list[Raw], "markets")
+    rows = decode_json(body, list[Raw], "markets")
     markets: list[Market] = []
     unreadable: list[RemoteProtocolError] = []
     for number, row in enumerate(rows):
         try:
-            markets.append(decode(row, Market, f"markets[{number}]"))
+            markets.append(decode_json(row, Market, f"markets[{number}]"))
         except RemoteProtocolError as error:
             unreadable.append(error)
     if unreadable and not markets:

@@ -8,7 +8,7 @@ count against both budgets (docs/protocol.md 1.3). Each budget is a token bucket
 step, calls of the user) go before background ones (audits); within a class the order is that of arrival, except that a request
 that waits for the historical budget does not hold up those that do not need it.
 
-A refusal (HTTP 429) pauses everything for `PAUSE_US`, twice as long at each refusal in a row up to `MAX_PAUSE_US`, or for as long
+A refusal (HTTP 429) pauses everything by `PAUSE`, longer at each refusal in a row, or for as long
 as the exchange asked if that is longer. No refusal pauses for longer than the ceiling: one header must not keep cancels from leaving
 for years. A request that succeeds ends the row. What is heard during a pause concerns requests that
 had left before it: a refusal can prolong the pause but does not double it, and a success ends no row. There are no other states, and
@@ -24,14 +24,15 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from backpack_proto.backoff import Backoff
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 
 __all__ = ["PAUSE_CEILING_US", "Budget", "Cancel", "Enqueue", "Granted", "Pacer", "PacerState", "Refused", "Succeeded"]
 
-PAUSE_US: Final = 1_000_000
-MAX_PAUSE_US: Final = 30_000_000
+PAUSE: Final = Backoff(base_us=1_000_000, cap_us=30_000_000)
+"""How long refusals in a row pause everything."""
 PAUSE_CEILING_US: Final = 60_000_000
 """How long a refusal pauses at most, whatever the exchange asks for."""
 _TOKEN = 60_000_000
@@ -137,7 +138,7 @@ class Pacer:
         self._paused_since = _LONG_AGO
         self._paused_until = _LONG_AGO
         self._asked_us: int | None = None
-        self._pause_us = PAUSE_US
+        self._refusals = 0
 
     @property
     def deadline(self) -> int | None:
@@ -183,8 +184,8 @@ class Pacer:
             case Refused(retry_after_us=retry_after_us):
                 pause_us = retry_after_us or 0
                 if not paused:
-                    pause_us = max(pause_us, self._pause_us)
-                    self._pause_us = min(2 * self._pause_us, MAX_PAUSE_US)
+                    self._refusals += 1
+                    pause_us = max(pause_us, PAUSE.delay_us(self._refusals))
                     self._paused_since = now.mono_us
                     self._asked_us = None
                 self._paused_until = max(self._paused_until, now.mono_us + min(pause_us, self._ceiling_us))
@@ -192,7 +193,7 @@ class Pacer:
                     self._asked_us = max(self._asked_us or 0, retry_after_us)
             case Succeeded():
                 if not paused:
-                    self._pause_us = PAUSE_US
+                    self._refusals = 0
             case TimerFired():
                 pass
             case _:

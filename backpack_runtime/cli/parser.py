@@ -331,9 +331,10 @@ def _add_loop(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--runtime",
-        choices=("anyio", "aiohttp"),
+        metavar="NAME",
+        type=_runtime,
         default="anyio",
-        help="what carries the bytes; aiohttp is for asyncio (default: anyio)",
+        help="what carries the bytes: anyio (the default), aiohttp (for asyncio), or one that another package adds",
     )
 
 
@@ -393,6 +394,15 @@ def _names(text: str) -> tuple[str, ...]:
     if not all(names):
         raise argparse.ArgumentTypeError("channel names stand between commas")
     return names
+
+
+def _runtime(text: str) -> str:
+    from backpack_runtime.transports import runtime_names  # noqa: PLC0415 - see the module's docstring
+
+    names = runtime_names()
+    if text not in names:
+        raise argparse.ArgumentTypeError(f"no such runtime: {text!r} (choose from {', '.join(names)})")
+    return text
 
 
 def _backend(text: str) -> str:

@@ -17,7 +17,8 @@ from rich.live import Live
 
 from backpack_proto.errors import BackpackError, LocalProtocolError
 from backpack_proto.outputs import BookSynced
-from backpack_proto.streams.names import Channel, parse_channel
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.names import parse_channel
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.delivery import SlowConsumer
@@ -157,7 +158,7 @@ async def _listen(client: BackpackClient, board: Board, seconds: float) -> bool:
 
 
 def _board(client: BackpackClient, options: WatchOptions) -> Board:
-    channels = {stream.channel for channel in options.channels for stream in parse_channel(channel)}
+    channels = {parse_channel(channel).channel for channel in options.channels}
     return Board(
         Panel(
             market.symbol,

@@ -218,7 +218,7 @@ def test_the_view_on_a_terminal_goes_stale_with_the_exchange_and_leaves_no_trace
         assert program.output.startswith(b"\x1b[?1049h")
         assert b"STALE" not in program.output.rpartition("● verified".encode())[2]
         assert sandbox.end(signal.SIGTERM) == 143
-        program.read_until(lambda output: b"STALE" in output.rpartition("● verified".encode())[2] and b"link down" in output)
+        program.read_until(lambda output: b"STALE" in output.rpartition("● verified".encode())[2] and b"offline" in output)
         program.process.send_signal(signal.SIGINT)
         program.read_until(lambda output: b"\x1b[?1049l" in output)
         assert program.end() == 130

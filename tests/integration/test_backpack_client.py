@@ -270,7 +270,7 @@ async def test_a_bug_of_ours_is_not_taken_for_network_trouble(monkeypatch: pytes
                 def bug(*_: object) -> None:
                     raise ZeroDivisionError
 
-                monkeypatch.setattr("backpack_proto.session.decode", bug)
+                monkeypatch.setattr("backpack_proto.session.decode_frame", bug)
                 async for _ in client:
                     pass
         assert caught.group_contains(ZeroDivisionError)

@@ -13,8 +13,7 @@ from backpack_proto.inputs import ConnectFailed, ReadingPaused
 from backpack_proto.outputs import DropSocket, OpenSocket
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.transport import Inbox
-from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
-from backpack_runtime.transports.anyio import AnyioTransport
+from backpack_runtime.transports import transport_of
 from proxy_matrix import RUNTIMES, serve_elsewhere
 
 PATIENCE_SECONDS = 60
@@ -37,7 +36,7 @@ async def fail_then_drop(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
         failed.set()
 
     monkeypatch.setattr(Inbox, "put", put_and_tell)
-    kind = AiohttpTransport if runtime == "aiohttp" else AnyioTransport
+    kind = transport_of(runtime)
     port = closed_port()
     async with kind(Addresses(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")) as transport:
         transport.perform(OpenSocket())
@@ -55,7 +54,7 @@ def test_a_failure_that_nobody_has_fetched_goes_with_the_socket(runtime: str, mo
 
 
 async def open_for_a_moment(runtime: str, addresses: Addresses, moments: int) -> None:
-    kind = AiohttpTransport if runtime == "aiohttp" else AnyioTransport
+    kind = transport_of(runtime)
     async with kind(addresses) as transport:
         transport.perform(OpenSocket())
         for _ in range(moments):

@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 import pytest
@@ -45,8 +45,7 @@ from backpack_runtime.network.proxy_settings import (
 from backpack_runtime.network.send_queue import BROKEN
 from backpack_runtime.sandbox import serve_sandbox
 from backpack_runtime.transport import Transport
-from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
-from backpack_runtime.transports.anyio import AnyioTransport
+from transports import SOCKETS, Runtime
 
 pytestmark = pytest.mark.anyio
 
@@ -57,24 +56,9 @@ NOWHERE = ("https://exchange.invalid", "wss://exchange.invalid")
 Serve = Callable[[ByteStream], Awaitable[None]]
 
 
-class Runtime(NamedTuple):
-    """What goes through the proxies, and the event loop that it does so on."""
-
-    name: str
-    backend: str
-    transport: type[AnyioTransport | AiohttpTransport]
-
-
-RUNTIMES = {
-    "asyncio": Runtime("anyio", "asyncio", AnyioTransport),
-    "trio": Runtime("anyio", "trio", AnyioTransport),
-    "aiohttp": Runtime("aiohttp", "asyncio", AiohttpTransport),
-}
-
-
-@pytest.fixture(params=RUNTIMES)
+@pytest.fixture(params=SOCKETS)
 def runtime(request: pytest.FixtureRequest) -> Runtime:
-    return RUNTIMES[str(request.param)]
+    return SOCKETS[str(request.param)]
 
 
 @pytest.fixture

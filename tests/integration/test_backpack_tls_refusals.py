@@ -15,8 +15,7 @@ from backpack_proto.inputs import ConnectFailed, Fact, Given, RequestFailed
 from backpack_proto.outputs import OpenSocket, SendRequest
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.proxy_settings import Proxies
-from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
-from backpack_runtime.transports.anyio import AnyioTransport
+from backpack_runtime.transports import transport_of
 from proxy_matrix import RUNTIMES, TRAFFIC
 from proxy_programs import PROGRAMS, RunningProxy, missing, run_proxy
 from tls_servers import FAULTS, GOOD, HOST, FaultyServer, serve_faults
@@ -55,7 +54,7 @@ def way(request: pytest.FixtureRequest, running: Mapping[str, RunningProxy]) -> 
 
 async def attempt(runtime: str, addresses: Addresses, traffic: str) -> Fact:
     """The first that is heard of a websocket, or of a request."""
-    kind = AiohttpTransport if runtime == "aiohttp" else AnyioTransport
+    kind = transport_of(runtime)
     facts: list[Given] = []
     async with kind(addresses) as transport:
         if traffic == "websocket":

@@ -9,16 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from backpack_proto.connection.connection import (
-    BACKOFF_BASE_US,
-    BACKOFF_CAP_US,
+    BACKOFF,
     CONNECT_TIMEOUT_US,
     DRAIN_TIMEOUT_US,
     PROBATION_US,
     Connection,
     ConnectionInput,
-    GiveUp,
-    Heard,
 )
+from backpack_proto.connection.signals import DataHeard, GiveUp
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
 from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket
 from backpack_proto.testing.laws import FakeClock
@@ -79,7 +77,7 @@ class BackoffMachine(RuleBasedStateMachine):
                     assert attempt == self.attempts
                 case ConnectionDown(retry_us=retry_us):
                     assert self.socket is Socket.NONE
-                    ceiling_us = min(BACKOFF_CAP_US, BACKOFF_BASE_US * 2 ** max(self.attempts - 1, 0))
+                    ceiling_us = min(BACKOFF.cap_us, BACKOFF.base_us * 2 ** max(self.attempts - 1, 0))
                     assert 0 < retry_us <= ceiling_us
                     if self.dials:
                         self.next_attempt_us = now_us + retry_us
@@ -131,11 +129,11 @@ class BackoffMachine(RuleBasedStateMachine):
         if not self.proven and self.clock.mono_us - self.opened_us >= PROBATION_US:
             assert self.connection.on_probation
             self.proven, self.attempts = True, 0
-        self.give(Heard())
+        self.give(DataHeard())
 
     @precondition(lambda self: self.socket in (Socket.OPEN, Socket.CLOSING))
     @rule(noticed=st.booleans())
-    def link_ends(self, *, noticed: bool) -> None:
+    def connection_ends(self, *, noticed: bool) -> None:
         if noticed:
             self.socket = Socket.NONE
             self.give(Disconnected(1006, ""))

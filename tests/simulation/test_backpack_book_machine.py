@@ -29,8 +29,7 @@ from msgspec.structs import replace
 from backpack_proto.book.sequencer import (
     AUDIT_US,
     BACKWARDS_US,
-    RETRY_CEILING_US,
-    SETTLE_US,
+    RETRY,
     BookSequencer,
     FetchSnapshot,
     SequencerInput,
@@ -42,6 +41,7 @@ from backpack_proto.book.sequencer import (
 )
 from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
+from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import BookTicker, Depth
 from backpack_proto.testing.laws import FakeClock, check_machine
@@ -54,7 +54,7 @@ ENGINE_US = 1_795_012_345_000_000
 LEVELS = 3
 START_OVER_US = 3 * BACKWARDS_US
 """An exchange that starts its ids over is away for longer than a second."""
-RECOVERY_US = RETRY_CEILING_US + AUDIT_US + 20 * SECOND
+RECOVERY_US = RETRY.cap_us + AUDIT_US + 20 * SECOND
 """From the last fault to a right book: a backoff of half a minute, then an audit within a minute, and what it finds out."""
 RECOVERY_FETCHES = 6
 FETCHES_PER_MINUTE = 30
@@ -185,7 +185,7 @@ def _other(levels: tuple[Level, ...]) -> tuple[Level, ...]:
     return tuple(Level(price, quantity + 3) for price, quantity in levels)
 
 
-DELAYS_US = st.sampled_from([0, 1, 300 * MS, SETTLE_US])
+DELAYS_US = st.sampled_from([0, 1, 300 * MS, IN_FORCE_US])
 
 
 class Mirror:
@@ -372,7 +372,7 @@ class BookMachine(RuleBasedStateMachine):
         self.aggregated, self.limit = aggregated, limit
         self.subscribe(delay_us)
         if live:
-            self.wait(SETTLE_US)
+            self.wait(IN_FORCE_US)
             self.recover([], busy=True, tickers_first=False)
 
     @property
@@ -445,7 +445,7 @@ class BookMachine(RuleBasedStateMachine):
         self.give(StreamRequested())
 
     @rule(down_us=st.sampled_from([0, SECOND, 20 * SECOND]), delay_us=DELAYS_US, again=st.booleans())
-    def lose_link(self, down_us: int, delay_us: int, *, again: bool) -> None:
+    def lose_connection(self, down_us: int, delay_us: int, *, again: bool) -> None:
         """Or only ask for the same stream again, which changes nothing for the exchange."""
         if again:
             self.excused_us.append(self.clock.mono_us)
@@ -520,7 +520,7 @@ class BookMachine(RuleBasedStateMachine):
 
     # Time.
 
-    @rule(us=st.sampled_from([1, 100 * MS, SETTLE_US, 5 * SECOND, 20 * SECOND]) | st.integers(0, 70 * SECOND))
+    @rule(us=st.sampled_from([1, 100 * MS, IN_FORCE_US, 5 * SECOND, 20 * SECOND]) | st.integers(0, 70 * SECOND))
     def wait(self, us: int) -> None:
         end_us = self.clock.mono_us + us
         while self.sequencer.deadline is not None and self.sequencer.deadline <= end_us:

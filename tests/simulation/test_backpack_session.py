@@ -134,7 +134,7 @@ class Witness:
         self.symbols = tuple(symbols)
         self.losing = Random(0)
         self.loss = 0.0
-        self.simulation.give(Open(), Subscribe(streams_for(channels, self.symbols)))
+        self.simulation.give(Open(), Subscribe.of(streams_for(channels, self.symbols)))
 
     def _note(self, frame: bytes) -> list[bytes]:
         data = msgspec.json.decode(frame).get("data", {})
@@ -598,7 +598,7 @@ def test_a_closed_market_is_reported_and_the_others_go_on() -> None:
 def test_unsubscribing_stops_the_stream_without_a_word() -> None:
     witness = Witness(("book", "trades"))
     assert witness.settle(5)
-    witness.simulation.give(Unsubscribe(streams_for(("book", "trades"), ["SOL_USDC"])))
+    witness.simulation.give(Unsubscribe.of(streams_for(("book", "trades"), ["SOL_USDC"])))
     witness.simulation.events.clear()
     witness.simulation.run(10 * SECOND)
     assert witness.events(FrameDropped) == []
@@ -701,7 +701,7 @@ from backpack_proto.testing.simulation import Simulation
 from backpack_proto.streams.names import streams_for
 import hashlib
 simulation = Simulation(Session(Random(4), book_levels=3), Exchange(seed=4, unix_us=10**15), Now(5, 10**15))
-simulation.give(Open(), Subscribe(streams_for(["book", "trades", "ticker"], ["SOL_USDC", "BTC_USDC", "kPEPE_USDC_PERP"])))
+simulation.give(Open(), Subscribe.of(streams_for(["book", "trades", "ticker"], ["SOL_USDC", "BTC_USDC", "kPEPE_USDC_PERP"])))
 simulation.run(3_000_000)
 simulation.cut()
 simulation.run(7_000_000)

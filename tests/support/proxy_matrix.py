@@ -24,6 +24,7 @@ from backpack_runtime.client import BackpackClient
 from backpack_runtime.network.proxy_settings import Proxies, Proxy, ProxyAuthFailed
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from proxy_programs import PASSWORD, PROGRAMS, RunningProxy, missing, run_proxies
+from transports import SOCKETS
 
 __all__ = ["CELLS", "DOCUMENT", "PROXIES", "RUNTIMES", "Cell", "Remote", "check", "document", "serve_elsewhere"]
 
@@ -42,7 +43,7 @@ cell as well.
 """
 PATIENCE_SECONDS = 60
 
-RUNTIMES = {"anyio on asyncio": ("anyio", "asyncio"), "anyio on trio": ("anyio", "trio"), "aiohttp": ("aiohttp", "asyncio")}
+RUNTIMES = SOCKETS
 """The runtime of the client, and the event loop beneath it."""
 TRAFFIC = ("REST", "websocket")
 PASSWORDS = {"no auth": None, "password": PASSWORD, "wrong password": "guessed"}

@@ -21,8 +21,7 @@ from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.send_queue import BROKEN
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from backpack_runtime.transport import Transport
-from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
-from backpack_runtime.transports.anyio import AnyioTransport
+from backpack_runtime.transports import BUILT_IN, MakeTransport, transport_of
 from backpack_runtime.transports.mock import MockTransport, oblige, respond
 
 PATIENCE_SECONDS = 60
@@ -40,15 +39,20 @@ def request(number: int, http: HttpRequest = PING, timeout_us: int = 10_000_000)
 class Runtime(NamedTuple):
     """What carries the contract, and the event loop that it does so on."""
 
+    name: str
     backend: str
-    transport: type[AnyioTransport | AiohttpTransport]
+
+    @property
+    def transport(self) -> MakeTransport:
+        return transport_of(self.name)
 
 
 SOCKETS = {
-    "asyncio": Runtime("asyncio", AnyioTransport),
-    "trio": Runtime("trio", AnyioTransport),
-    "aiohttp": Runtime("asyncio", AiohttpTransport),
+    f"{name} on {backend}" if len(runtime.backends) > 1 else name: Runtime(name, backend)
+    for name, runtime in BUILT_IN.items()
+    for backend in runtime.backends
 }
+"""Every runtime on each of its event loops: all of them have to keep the contract."""
 MOCKS = ("mock on asyncio", "mock on trio")
 
 

@@ -38,6 +38,7 @@ from backpack_proto.account.values import (
 )
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
+from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.payloads import Identifier, OrderAccepted, OrderFill, PositionAdjusted
 
 SYMBOL = "SOL_USDC"
@@ -227,7 +228,7 @@ def test_the_newest_fills_are_read_at_once_and_nothing_else_until_the_subscripti
     beginning = ReadAccount(attempt=1, what=Read.FILLS)
     assert desk.ledger.handle(AccountRequested(), desk.now) == [AccountStale(reason="it is being read"), beginning]
     assert desk.ledger.handle(desk.answer(beginning), desk.now) == []
-    settled = Now(desk.now.mono_us + account.SETTLE_US, 0)
+    settled = Now(desk.now.mono_us + IN_FORCE_US, 0)
     assert desk.ledger.deadline == settled.mono_us
     assert desk.ledger.handle(TimerFired(), settled) == [ReadAccount(attempt=2, what=Read.OPEN_ORDERS)]
 

@@ -20,7 +20,7 @@ RUNTIME = Path(backpack_runtime.__file__).parent
 # them has a place of its own. Machines never import each other.
 CORE_LAYERS = (
     {"errors", "http"},
-    {"machine", "decoding"},
+    {"machine", "decoding", "backoff"},
     {"streams", "auth"},
     {"inputs", "outputs", "account.values"},
     {"connection", "book", "rest"},

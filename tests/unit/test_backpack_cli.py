@@ -30,7 +30,8 @@ from backpack_proto.outputs import (
     StreamLive,
     StreamsRefused,
 )
-from backpack_proto.streams.frames import Drop, FrameDropped
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import (
     BookTicker,
@@ -50,6 +51,7 @@ from backpack_runtime.cli.parser import main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
 from backpack_runtime.recording import Replay, frames
+from payload_table import FRAMES
 
 D = Decimal
 ENGINE_US = 1_800_000_061_000_000  # 08:01:01 UTC
@@ -434,7 +436,7 @@ def test_one_market_on_a_small_terminal() -> None:
         "     99.11         1.00  ██████▌         08:01:01      99.11         0.50",
         "     99.10         2.00  █████████████   08:01:01      99.11         0.50",
         "                                         08:01:01      99.11         0.50",
-        "● link up  212 msg/s  1/1 verified  0 stale  0 resyncs  p50 ≤ 4 ms",
+        "● online  212 msg/s  1/1 verified  0 stale  0 resyncs  p50 ≤ 4 ms",
         "",
     ]
 
@@ -486,7 +488,7 @@ def test_the_ladder_keeps_its_place_when_one_side_is_short() -> None:
     assert " bp" in picture(a_board(panel), 60, 24, depth=5)[spread]
 
 
-def test_a_lost_link_and_other_troubles_are_said() -> None:
+def test_a_lost_connection_and_other_troubles_are_said() -> None:
     board = a_board(a_panel())
     troubled = CALM._replace(troubles=("stream x is silent", "y"), dropped=3)
     lines = picture(board, 80, 24, counters=troubled)
@@ -494,7 +496,7 @@ def test_a_lost_link_and_other_troubles_are_said() -> None:
     assert lines[-1].rstrip() == "stream x is silent (and 1 more)"
     board.take(ConnectionDown(reason="gone\x1b[2J", code=1006, retry_us=1))
     lines = picture(board, 80, 24, counters=troubled)
-    assert lines[-2].startswith("● link down")
+    assert lines[-2].startswith("● offline")
     assert lines[-1].rstrip() == "gone [2J"
 
 
@@ -505,13 +507,13 @@ def test_the_plain_line() -> None:
     (line,) = plain_lines(board, CALM, unix_us=ENGINE_US)
     assert line == (
         "08:01:01 SOL_USDC  99.11 * 1.00 / 99.12 * 1.00  live  last sold 0.50 at 99.11  "
-        "24h 98.5 -1.50 % low 97.38 high 101.19 vol 15089.56  link up  212 msg/s, 0 resyncs, 0 dropped"
+        "24h 98.5 -1.50 % low 97.38 high 101.19 vol 15089.56  online  212 msg/s, 0 resyncs, 0 dropped"
     )
     board = Board([a_panel(live=False), Panel("BTC_USDC", 1, 5)])
     board.take(BookUnavailable(stream=STREAM, symbol="SOL_USDC", reason="no answer", retry_us=1))
     first, second = plain_lines(board, CALM, unix_us=ENGINE_US)
     assert "99.11 * 1.00 / 99.12 * 1.00  STALE (no answer)" in first
-    assert second == "08:01:01 BTC_USDC  link down (connecting)  212 msg/s, 0 resyncs, 0 dropped"
+    assert second == "08:01:01 BTC_USDC  offline (connecting)  212 msg/s, 0 resyncs, 0 dropped"
 
 
 def test_verification_is_that_of_the_book_which_is_shown() -> None:
@@ -524,6 +526,20 @@ def test_verification_is_that_of_the_book_which_is_shown() -> None:
     assert panel.run.verified
     board.take(BookSynced(stream=STREAM, symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=()))
     assert not panel.run.verified
+
+
+@pytest.mark.parametrize("channel", [channel for channel in Channel if not channel.private])
+def test_the_last_word_of_every_public_channel_is_shown(channel: Channel) -> None:
+    """A new one has its members shown until somebody writes it a line of its own."""
+    examples = [decode_frame(line) for line in FRAMES]
+    for frame in examples:
+        if isinstance(frame, Frame) and isinstance(frame.payload, channel.traits.payloads):
+            panel = Panel(getattr(frame.payload, "symbol", ""), price_decimals=2, quantity_decimals=2, trades=deque())
+            Board([panel]).take(frame.payload)
+            assert panel.facts or panel.trades
+            assert not any("\n" in text for text in panel.facts.values())
+            return
+    raise AssertionError("no example")
 
 
 def test_other_channels_leave_their_last_word() -> None:

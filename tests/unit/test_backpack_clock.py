@@ -12,8 +12,8 @@ from backpack_proto.machine import Now
 from backpack_proto.rest.exchange_clock import (
     DRIFT_PPM,
     KEPT,
+    PROBE_AGAIN_US,
     REFRESH_US,
-    RETRY_US,
     STEP_US,
     WATCH_US,
     ClockProbeFailed,
@@ -101,8 +101,8 @@ def test_it_measures_again_after_the_refresh_interval() -> None:
 def test_a_failure_is_retried_sooner() -> None:
     clock = started()
     assert clock.handle(ClockProbeFailed(), at(500)) == []
-    outputs = {now: clock.handle(TimerFired(), at(now)) for now in range(WATCH_US, RETRY_US + WATCH_US, WATCH_US // 10)}
-    assert [now for now, out in outputs.items() if out == [MeasureClock()]] == [RETRY_US + WATCH_US // 10]
+    outputs = {now: clock.handle(TimerFired(), at(now)) for now in range(WATCH_US, PROBE_AGAIN_US + WATCH_US, WATCH_US // 10)}
+    assert [now for now, out in outputs.items() if out == [MeasureClock()]] == [PROBE_AGAIN_US + WATCH_US // 10]
 
 
 def test_a_failure_keeps_what_was_known() -> None:
@@ -120,12 +120,12 @@ def test_while_it_measures_only_the_wall_clock_is_watched() -> None:
         assert clock.deadline is not None
         now = clock.deadline
         clock.handle(TimerFired(), at(now))
-    assert now == RETRY_US + 1
+    assert now == PROBE_AGAIN_US + 1
     assert clock.deadline == now + WATCH_US
 
 
 def test_the_intervals_are_those_of_the_documentation() -> None:
-    assert (REFRESH_US, RETRY_US, WATCH_US, STEP_US) == (600 * SECOND_US, 30 * SECOND_US, 10 * SECOND_US, SECOND_US // 2)
+    assert (REFRESH_US, PROBE_AGAIN_US, WATCH_US, STEP_US) == (600 * SECOND_US, 30 * SECOND_US, 10 * SECOND_US, SECOND_US // 2)
 
 
 def test_start_measures_at_once_but_never_twice_at_a_time() -> None:

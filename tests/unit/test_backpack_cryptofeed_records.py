@@ -16,7 +16,7 @@ pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from backpack_proto.account import values as holdings
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.streams.frames import Frame, decode
+from backpack_proto.streams.frames import Frame, decode_frame
 from backpack_proto.streams.payloads import BalanceUpdate, Event, Kline, OrderFill
 from backpack_runtime.cryptofeed import BalanceInfo, FillInfo, OrderInfo, PositionInfo
 from backpack_runtime.cryptofeed.native import conversion
@@ -29,7 +29,7 @@ Make = Callable[[Any, str, dict[str, Any]], Any]
 def payload(stream: str, kind: str) -> tuple[Event, dict[str, Any]]:
     """A recorded payload, decoded and as plain values."""
     (found, *_) = (line for line in FRAMES if f'"e":"{kind}"'.encode() in line and f'"stream":"{stream}"'.encode() in line)
-    frame = decode(found)
+    frame = decode_frame(found)
     assert isinstance(frame, Frame)
     assert frame.payload is not None
     return frame.payload, json.loads(found)["data"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backpack_proto.decoding import DECIMAL_DIGITS, UnixUs, decode, sane, unix_us
+from backpack_proto.decoding import DECIMAL_DIGITS, UnixUs, decode_json, sane, unix_us
 from backpack_proto.errors import RemoteProtocolError
 
 
@@ -20,18 +20,18 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def test_numbers_may_come_as_strings_and_unknown_members_are_passed_over() -> None:
-    assert decode(b'{"price":"1.50","count":"7","new":null}', Row, "row") == Row(price=Decimal("1.50"), count=7)
+    assert decode_json(b'{"price":"1.50","count":"7","new":null}', Row, "row") == Row(price=Decimal("1.50"), count=7)
 
 
 def test_decimals_keep_their_digits() -> None:
-    assert str(decode(b'"0.1234567890123456789012345678"', Decimal, "number")) == "0.1234567890123456789012345678"
+    assert str(decode_json(b'"0.1234567890123456789012345678"', Decimal, "number")) == "0.1234567890123456789012345678"
 
 
 @pytest.mark.parametrize("text", ["NaN", "sNaN", "-NaN123", "Infinity", "-inf", "1e999999999", "1e-999999999", "0e-200"])
 @pytest.mark.parametrize("shape", ['{"price":"%s"}', '{"price":"1","more":{"a":["2","%s"]}}'])
 def test_numbers_that_are_none_are_refused_however_deep(text: str, shape: str) -> None:
     with pytest.raises(RemoteProtocolError, match="not a usable number"):
-        decode((shape % text).encode(), Row, "row")
+        decode_json((shape % text).encode(), Row, "row")
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_numbers_that_are_none_are_refused_however_deep(text: str, shape: str) -
 )
 def test_what_cannot_be_read_is_the_exchanges_error(body: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match=r"^row: "):
-        decode(body, Row, "row")
+        decode_json(body, Row, "row")
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     with suppress(RemoteProtocolError):
-        assert isinstance(decode(body, Row, "row"), Row)
+        assert isinstance(decode_json(body, Row, "row"), Row)
 
 
 @given(st.decimals())
@@ -119,7 +119,7 @@ class Stamped(msgspec.Struct, frozen=True, kw_only=True):
     ],
 )
 def test_a_time_is_microseconds_in_whatever_form_it_comes(wire: bytes, expected: int) -> None:
-    stamped = decode(b'{"at_us":' + wire + b',"then_us":null}', Stamped, "row")
+    stamped = decode_json(b'{"at_us":' + wire + b',"then_us":null}', Stamped, "row")
     assert stamped == Stamped(at_us=expected)
     assert type(stamped.at_us) is int
 
@@ -127,4 +127,4 @@ def test_a_time_is_microseconds_in_whatever_form_it_comes(wire: bytes, expected:
 @pytest.mark.parametrize("wire", [b"true", b"1.5", b"null", b'""', b'"soon"', b"[]", b'"9999999999999999999999"', b'"-5"'])
 def test_what_is_no_time_is_refused(wire: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match=r"^row: "):
-        decode(b'{"at_us":' + wire + b"}", Stamped, "row")
+        decode_json(b'{"at_us":' + wire + b"}", Stamped, "row")

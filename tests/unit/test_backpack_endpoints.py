@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.auth.signing import json_body
-from backpack_proto.decoding import decode
+from backpack_proto.decoding import decode_json
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.http import Parameter
 from backpack_proto.rest.endpoints.table import (
@@ -280,9 +280,9 @@ def test_candles_count_in_seconds() -> None:
 def test_funding_intervals_end_at_a_millisecond() -> None:
     body = b'[{"fundingRate":"-0.000012500","intervalEndTimestamp":"2026-09-23T04:00:00","symbol":"SOL_USDC_PERP"}]'
     row = FundingRateRow(symbol="SOL_USDC_PERP", funding_rate=Decimal("-0.0000125"), interval_end_us=1790136000000000)
-    assert decode(body, ENDPOINTS["funding_rates"].result, "funding_rates") == (row,)
+    assert decode_json(body, ENDPOINTS["funding_rates"].result, "funding_rates") == (row,)
     with pytest.raises(RemoteProtocolError):
-        decode(body.replace(b"2026-09-23T04:00:00", b"soon"), ENDPOINTS["funding_rates"].result, "funding_rates")
+        decode_json(body.replace(b"2026-09-23T04:00:00", b"soon"), ENDPOINTS["funding_rates"].result, "funding_rates")
 
 
 def test_time_and_ping_are_plain_text() -> None:

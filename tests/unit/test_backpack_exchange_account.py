@@ -32,7 +32,7 @@ from backpack_proto.exchange import (
 from backpack_proto.exchange.account.accounts import HeldPosition
 from backpack_proto.http import Headers
 from backpack_proto.inputs import TimerFired
-from backpack_proto.streams.frames import Frame, decode
+from backpack_proto.streams.frames import Frame, decode_frame
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
     OrderFill,
@@ -896,7 +896,7 @@ def test_streams_on_top_of_a_first_reading_equal_the_account(before: list[Any], 
         play(trader, step)
     for output in trader.outputs:
         if isinstance(output, SendFrame):
-            frames = decode(output.data)
+            frames = decode_frame(output.data)
             for frame in frames if isinstance(frames, tuple) else (frames,):
                 assert isinstance(frame, Frame)
                 replica.take(frame.payload)

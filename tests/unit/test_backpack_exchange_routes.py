@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backpack_proto.exchange import LISTINGS, Exchange, RequestReceived, Respond
 from backpack_proto.inputs import TimerFired
-from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.streams.channels import KLINE_INTERVALS
 from backpack_proto.testing.laws import FakeClock
 from hypothesis_profiles import examples
 

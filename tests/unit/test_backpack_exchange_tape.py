@@ -9,7 +9,7 @@ import pytest
 
 from backpack_proto.exchange.market.listings import padded, stripped, to_decimal
 from backpack_proto.exchange.market.tape import DAY_S, Tape, TapedCandle, TapedTrade, candle_end, candle_start
-from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.streams.channels import KLINE_INTERVALS
 
 START_S = int(datetime(2026, 9, 2, 16, 43, 50, tzinfo=UTC).timestamp())
 

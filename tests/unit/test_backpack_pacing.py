@@ -11,9 +11,8 @@ from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 from backpack_proto.rest.pacing import (
     HISTORICAL,
-    MAX_PAUSE_US,
+    PAUSE,
     PAUSE_CEILING_US,
-    PAUSE_US,
     STANDARD,
     Budget,
     Cancel,
@@ -161,11 +160,11 @@ def test_a_refusal_stops_everything() -> None:
     assert pacer.handle(Refused(), at(START_US)) == []
     assert [pacer.deadline] == [None]
     assert pacer.handle(Enqueue(request_id=1, urgent=True), at(START_US + 1)) == []
-    assert pacer.deadline == START_US + PAUSE_US
-    assert pacer.state(at(START_US + 1)).paused_until_us == START_US + PAUSE_US
-    assert pacer.handle(TimerFired(), at(START_US + PAUSE_US - 1)) == []
-    assert pacer.handle(TimerFired(), at(START_US + PAUSE_US)) == [Granted(1)]
-    assert pacer.state(at(START_US + PAUSE_US)).paused_until_us is None
+    assert pacer.deadline == START_US + PAUSE.base_us
+    assert pacer.state(at(START_US + 1)).paused_until_us == START_US + PAUSE.base_us
+    assert pacer.handle(TimerFired(), at(START_US + PAUSE.base_us - 1)) == []
+    assert pacer.handle(TimerFired(), at(START_US + PAUSE.base_us)) == [Granted(1)]
+    assert pacer.state(at(START_US + PAUSE.base_us)).paused_until_us is None
 
 
 def pause_after(pacer: Pacer, refused: Refused, mono_us: int) -> int:
@@ -183,18 +182,18 @@ def test_refusals_in_a_row_double_the_pause_until_one_succeeds() -> None:
         pauses.append(pause_after(pacer, Refused(), now))
         now += pauses[-1]
     assert pauses == [SECOND_US * seconds for seconds in (1, 2, 4, 8, 16, 30, 30)]
-    assert pauses[-1] == MAX_PAUSE_US
+    assert pauses[-1] == PAUSE.cap_us
     pacer.handle(Succeeded(), at(now))
-    assert pause_after(pacer, Refused(), now) == PAUSE_US
+    assert pause_after(pacer, Refused(), now) == PAUSE.base_us
 
 
 def test_during_a_pause_nothing_that_is_heard_counts_as_news() -> None:
     pacer = Pacer()
-    assert pause_after(pacer, Refused(), START_US) == PAUSE_US
+    assert pause_after(pacer, Refused(), START_US) == PAUSE.base_us
     for _ in range(20):
-        assert pause_after(pacer, Refused(), START_US + 1) == PAUSE_US - 1
+        assert pause_after(pacer, Refused(), START_US + 1) == PAUSE.base_us - 1
     pacer.handle(Succeeded(), at(START_US + 2))
-    assert pause_after(pacer, Refused(), START_US + PAUSE_US) == 2 * PAUSE_US
+    assert pause_after(pacer, Refused(), START_US + PAUSE.base_us) == 2 * PAUSE.base_us
 
 
 def test_the_exchanges_own_wish_counts_if_it_is_longer() -> None:
@@ -203,7 +202,7 @@ def test_the_exchanges_own_wish_counts_if_it_is_longer() -> None:
     assert pause_after(pacer, Refused(retry_after_us=90 * SECOND_US), START_US) == 90 * SECOND_US
     now = START_US + 90 * SECOND_US
     assert pause_after(pacer, Refused(retry_after_us=1), now) == 2 * SECOND_US
-    assert pause_after(Pacer(), Refused(retry_after_us=-5), now) == PAUSE_US
+    assert pause_after(Pacer(), Refused(retry_after_us=-5), now) == PAUSE.base_us
 
 
 @pytest.mark.parametrize("asked_us", [90 * SECOND_US, 10**15, 10**18])
@@ -240,7 +239,7 @@ def test_what_is_cancelled_never_leaves_and_lets_nothing_else_leave_by_itself() 
     pacer.handle(Refused(), at(START_US))
     for request_id in (1, 2, 3):
         assert pacer.handle(Enqueue(request_id=request_id), at(START_US)) == []
-    later = START_US + PAUSE_US
+    later = START_US + PAUSE.base_us
     assert pacer.handle(Cancel(1), at(later)) == []
     assert pacer.handle(Cancel(3), at(later)) == []
     assert pacer.handle(TimerFired(), at(later)) == [Granted(2)]

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode
-from backpack_proto.streams.names import Channel, parse_stream
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
+from backpack_proto.streams.names import parse_stream
 from backpack_proto.streams.payloads import (
     BookTicker,
     Depth,
@@ -42,7 +43,7 @@ every_row = pytest.mark.parametrize(
 
 def only(data: bytes) -> Payload:
     """The one payload of a frame, whether or not it came as the first message of a position stream."""
-    decoded = decode(data)
+    decoded = decode_frame(data)
     frame = decoded[0] if isinstance(decoded, tuple) else decoded
     assert isinstance(frame, Frame), decoded
     assert frame.payload is not None
@@ -74,7 +75,7 @@ def test_every_payload_class_and_every_channel_has_a_row() -> None:
 @every_row
 def test_a_frame_becomes_its_value(line: bytes, expected: Payload) -> None:
     frame = Frame(expected, json.loads(line)["stream"])
-    decoded = decode(line)
+    decoded = decode_frame(line)
     assert decoded == ((frame,) if isinstance(expected, PositionSnapshot) else frame)
     read = only(line)
     assert type(read) is type(expected)
@@ -153,7 +154,7 @@ def test_an_id_that_is_no_string_in_the_documents_may_be_any_text() -> None:
 
 @pytest.mark.parametrize("value", [True, 1.5, [], {}, ["1"]])
 def test_an_id_is_a_string_or_an_integer(value: object) -> None:
-    dropped = decode(changed(OrderAccepted, i=value))
+    dropped = decode_frame(changed(OrderAccepted, i=value))
     assert isinstance(dropped, FrameDropped)
     assert dropped.reason is Drop.MALFORMED
     assert "$.data.i" in str(dropped.error)
@@ -177,7 +178,7 @@ def test_what_is_optional_may_be_null_or_missing(kind: type[Payload]) -> None:
 def test_what_is_required_may_not_be_missing(kind: type[Payload]) -> None:
     for field in msgspec.structs.fields(kind):
         if field.required:
-            dropped = decode(changed(kind, **{field.encode_name: ...}))
+            dropped = decode_frame(changed(kind, **{field.encode_name: ...}))
             assert isinstance(dropped, FrameDropped)
             assert dropped.reason is Drop.MALFORMED
             assert f"`{field.encode_name}`" in str(dropped.error)
@@ -208,7 +209,7 @@ def test_a_number_that_is_none_makes_a_frame_malformed(kind: type[Payload], numb
     fields = [field for field in msgspec.structs.fields(kind) if field.type in {Decimal, Decimal | None}]
     assert fields
     for field in fields:
-        dropped = decode(changed(kind, **{field.encode_name: number}))
+        dropped = decode_frame(changed(kind, **{field.encode_name: number}))
         assert isinstance(dropped, FrameDropped)
         assert dropped.reason is Drop.MALFORMED
         assert f"{field.name} is not a finite number" in str(dropped.error)
@@ -241,7 +242,7 @@ def test_a_number_that_is_none_makes_a_frame_malformed(kind: type[Payload], numb
     ],
 )
 def test_a_level_is_a_positive_price_and_a_quantity(side: str, level: object) -> None:
-    dropped = decode(changed(Depth, **{side: [["143.29", "1"], level]}))
+    dropped = decode_frame(changed(Depth, **{side: [["143.29", "1"], level]}))
     assert isinstance(dropped, FrameDropped)
     assert (dropped.reason, dropped.stream) == (Drop.MALFORMED, "depth.SOL_USDC")
 
@@ -250,14 +251,14 @@ def test_a_level_is_a_positive_price_and_a_quantity(side: str, level: object) ->
     "members", [{"U": 7, "u": 6}, {"U": 1.5}, {"u": "x"}, {"U": None}, {"U": True}, {"a": None}, {"b": {}}]
 )
 def test_a_delta_covers_ids_in_their_order(members: dict[str, object]) -> None:
-    dropped = decode(changed(Depth, **members))
+    dropped = decode_frame(changed(Depth, **members))
     assert isinstance(dropped, FrameDropped)
     assert dropped.reason is Drop.MALFORMED
 
 
 def test_candles_have_times_of_text() -> None:
     # The official client types them as seconds, which is stale (docs/protocol.md 4.4).
-    assert isinstance(decode(changed(Kline, t=1795012380, T=1795012440)), FrameDropped)
+    assert isinstance(decode_frame(changed(Kline, t=1795012380, T=1795012440)), FrameDropped)
 
 
 def test_payloads_are_values() -> None:

@@ -15,7 +15,7 @@ from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, 
 from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import Arguments
 from backpack_proto.rest.codec import (
-    RETRY_US,
+    UNSAID_RETRY_US,
     DepthSnapshot,
     build_request,
     find_endpoint,
@@ -227,12 +227,12 @@ def test_a_long_text_is_cut() -> None:
     [
         (400, "GET", None, None),
         (404, "GET", None, None),
-        (429, "GET", None, RETRY_US),
-        (429, "POST", None, RETRY_US),
+        (429, "GET", None, UNSAID_RETRY_US),
+        (429, "POST", None, UNSAID_RETRY_US),
         (400, "POST", None, None),
-        (503, "GET", None, RETRY_US),
-        (500, "GET", None, RETRY_US),
-        (502, "GET", None, RETRY_US),
+        (503, "GET", None, UNSAID_RETRY_US),
+        (500, "GET", None, UNSAID_RETRY_US),
+        (502, "GET", None, UNSAID_RETRY_US),
         (429, "GET", 7_000_000, 7_000_000),
         (429, "GET", -1, 0),
         (400, "GET", 7_000_000, 7_000_000),

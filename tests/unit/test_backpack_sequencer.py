@@ -15,12 +15,12 @@ from backpack_proto.book.sequencer import (
     CALM_US,
     FIRST_AUDIT_US,
     LAG_US,
-    RETRY_CEILING_US,
-    RETRY_US,
-    SETTLE_US,
-    TOO_OLD_RETRY_US,
+    RETRY,
+    SUSPICION_US,
+    TOO_OLD_RETRY,
     BookSequencer,
     FetchSnapshot,
+    FrameLost,
     SequencerInput,
     SequencerOutput,
     SnapshotArrived,
@@ -34,6 +34,7 @@ from backpack_proto.book.verification import SnapshotCheck
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Open, TimerFired, Verify
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
+from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import BookTicker, Depth
 from backpack_proto.testing.laws import FakeClock
@@ -41,6 +42,7 @@ from backpack_proto.testing.laws import FakeClock
 D = Decimal
 STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
 MS, SECOND = 1_000, 1_000_000
+RETRY_US, RETRY_CEILING_US, TOO_OLD_RETRY_US = RETRY.base_us, RETRY.cap_us, TOO_OLD_RETRY.base_us
 ENGINE_US = 1_795_012_345_000_000
 BIDS: tuple[Level, ...] = (Level(98, 1), Level(99, 2))
 ASKS: tuple[Level, ...] = (Level(101, 3), Level(102, 4))
@@ -379,7 +381,7 @@ def test_a_snapshot_without_frames_is_held_until_one_is_asked_for_later() -> Non
     bench.give(StreamRequested())
     bench.clock.advance(100 * MS)
     assert bench.give(snapshot(1, 5)) == []
-    assert (bench.status(), bench.wait_us) == ((False, 0, (), ()), SETTLE_US - 100 * MS)
+    assert (bench.status(), bench.wait_us) == ((False, 0, (), ()), IN_FORCE_US - 100 * MS)
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(2, 6)) == [synced(6)]
     assert bench.give(given := delta(7)) == [changed(given)]
@@ -388,7 +390,7 @@ def test_a_snapshot_without_frames_is_held_until_one_is_asked_for_later() -> Non
 def test_a_snapshot_that_took_long_and_met_no_frame_is_followed_by_another() -> None:
     bench = Bench()
     bench.give(StreamRequested())
-    bench.clock.advance(SETTLE_US)
+    bench.clock.advance(IN_FORCE_US)
     assert bench.give(snapshot(1, 5)) == [fetch(2)]
     assert bench.give(snapshot(2, 5)) == [synced(5)]
 
@@ -1132,12 +1134,29 @@ def test_one_check_at_a_time() -> None:
     assert bench.give(Verify(STREAM)) == [fetch(3, urgent=False)]
 
 
+def test_a_lost_frame_that_named_the_stream_has_the_book_checked_every_time() -> None:
+    bench = live(10)
+    for attempt in (2, 3):
+        assert bench.give(FrameLost(named=True)) == [fetch(attempt, urgent=False)]
+        assert bench.give(snapshot(attempt, 10)) == [verified(10, "snapshot")]
+
+
+def test_a_lost_frame_of_no_known_stream_has_the_book_checked_now_and_then() -> None:
+    bench = live(10)
+    assert bench.give(FrameLost(named=False)) == [fetch(2, urgent=False)]
+    assert bench.give(snapshot(2, 10)) == [verified(10, "snapshot")]
+    bench.clock.advance(SUSPICION_US - 1)
+    assert bench.give(*[FrameLost(named=False)] * 50) == []
+    bench.clock.advance(1)
+    assert bench.give(FrameLost(named=False)) == [fetch(3, urgent=False)]
+
+
 def test_a_book_that_is_not_live_is_not_checked() -> None:
     bench = Bench()
     bench.give(StreamRequested())
-    assert bench.give(Verify(STREAM)) == []
+    assert bench.give(Verify(STREAM), FrameLost(named=True), FrameLost(named=False)) == []
     bench.give(snapshot(1, 5))
-    assert bench.give(Verify(STREAM)) == []
+    assert bench.give(Verify(STREAM), FrameLost(named=True), FrameLost(named=False)) == []
 
 
 def test_every_check_that_finds_no_difference_is_told() -> None:

@@ -25,7 +25,7 @@ from backpack_proto import (
     Position,
     PositionAdjusted,
 )
-from backpack_proto.decoding import decode
+from backpack_proto.decoding import decode_json
 
 PACKAGES = (backpack_proto, backpack_runtime)
 PUBLIC = sorted({name for package in PACKAGES for name in package.__all__})
@@ -121,7 +121,7 @@ UPDATE = OrderAccepted(
 
 
 def test_an_order_is_the_same_from_rest_and_from_a_stream_but_for_what_only_rest_tells() -> None:
-    from_rest = decode(ROW, Order, "order")
+    from_rest = decode_json(ROW, Order, "order")
     assert from_rest.created_us == 1_788_285_244_094_000
     assert msgspec.structs.replace(from_rest, created_us=None) == Order.of(UPDATE)
     assert {type(value) for value in asdict(Order.of(UPDATE)).values()} == {str, int, bool, Decimal, type(None)}
@@ -146,7 +146,7 @@ def test_a_fill_is_the_same_from_rest_and_from_a_stream_but_for_the_digits_of_it
             "fee_asset": "SOL",
         }
     )
-    from_rest, from_stream = decode(row, Fill, "fill"), Fill.of(update)
+    from_rest, from_stream = decode_json(row, Fill, "fill"), Fill.of(update)
     assert from_stream is not None
     assert (from_rest.filled_us, from_stream.filled_us) == (1_788_285_244_094_000, 1_788_285_244_094_321)
     assert msgspec.structs.replace(from_rest, filled_us=from_stream.filled_us) == from_stream
@@ -156,7 +156,7 @@ def test_a_fill_is_the_same_from_rest_and_from_a_stream_but_for_the_digits_of_it
 def test_a_row_without_a_trade_has_a_key_too() -> None:
     row = b"""{"fee":"0","feeSymbol":"USDC","isMaker":false,"orderId":"5","price":"1","quantity":"2","side":"Ask","symbol":"S",
     "timestamp":"2026-09-01T17:54:04.094123"}"""
-    settled = decode(row, Fill, "fill")
+    settled = decode_json(row, Fill, "fill")
     assert settled.key == ("S", None, "5")
     assert settled.filled_us == 1_788_285_244_094_123
 
@@ -181,7 +181,7 @@ def test_a_position_of_a_stream_has_what_the_stream_tells_and_nothing_else() -> 
     row = b"""{"breakEvenPrice":"139.11","entryPrice":"139.04","imf":"0.02","markPrice":"143.27","mmf":"0.0125",
     "netQuantity":"-12.5","netExposureQuantity":"14","netExposureNotional":"2005.78","pnlRealized":"-3.75","pnlUnrealized":"52.875",
     "symbol":"SOL_USDC_PERP","positionId":"880412","netCost":"1738.00","estLiquidationPrice":"92.50","userId":4711}"""
-    from_rest, from_stream = decode(row, Position, "position"), Position.of(update)
+    from_rest, from_stream = decode_json(row, Position, "position"), Position.of(update)
     assert (from_rest.net_cost, from_rest.estimated_liquidation_price, from_rest.user_id) == (
         Decimal(1738),
         Decimal("92.50"),

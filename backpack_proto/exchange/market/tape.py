@@ -16,7 +16,7 @@ from random import Random
 
 from msgspec import Struct
 
-from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.streams.channels import KLINE_INTERVALS
 
 __all__ = ["DAY_S", "Tape", "TapedCandle", "TapedTrade", "candle_end", "candle_start"]
 

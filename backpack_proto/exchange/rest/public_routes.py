@@ -17,7 +17,7 @@ from backpack_proto.exchange.market.tape import DAY_S, TapedCandle, TapedTrade
 from backpack_proto.exchange.messages import RequestReceived, Respond
 from backpack_proto.exchange.stream.frames import iso_time
 from backpack_proto.exchange.stream.publication import next_funding_ms
-from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.streams.channels import KLINE_INTERVALS
 
 from .answers import TEXT, Answer, refuse, respond
 from .query import Query

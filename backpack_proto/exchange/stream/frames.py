@@ -1,4 +1,4 @@
-"""The text of every public frame, member for member as the exchange sends it (docs/protocol.md sections 3.3 and 4).
+"""The text of the public frames, member for member as the exchange sends it (docs/protocol.md sections 3.3 and 4).
 
 `data` comes first, its members are in the order of the wire: alphabetical, capitals first, only klines differ. Depth, bookTicker
 and trade numbers are padded to the market's precision, the others stripped. Times named `_us` are microseconds since the epoch.
@@ -6,15 +6,17 @@ and trade numbers are padded to the market's precision, the others stripped. Tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+
+import msgspec
 
 from backpack_proto.exchange.market.listings import Listing, padded, stripped
 from backpack_proto.exchange.market.market import INDEX_DECIMALS, RATE_DECIMALS, Reference
 from backpack_proto.exchange.market.orders import Match, OrderSide
 from backpack_proto.exchange.market.tape import TapedCandle
 
-__all__ = ["FrameWriter", "error_frame", "iso_time", "iso_time_ms"]
+__all__ = ["FrameWriter", "data_frame", "error_frame", "iso_time", "iso_time_ms"]
 
 _MOST_CACHED_PRICES = 65_536
 
@@ -32,6 +34,11 @@ def iso_time_ms(unix_ms: int) -> str:
 def error_frame(code: int, message: str) -> bytes:
     """An error frame; it does not say which request failed (docs/protocol.md 3.2)."""
     return f'{{"id":null,"error":{{"code":{code},"message":"{message}"}}}}'.encode()
+
+
+def data_frame(stream: str, data: Mapping[str, object]) -> bytes:
+    """The frame of a stream whose members are in the usual order: alphabetical, capitals first."""
+    return msgspec.json.encode({"data": dict(sorted(data.items())), "stream": stream})
 
 
 class FrameWriter:

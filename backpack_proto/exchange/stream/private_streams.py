@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from random import Random
 
-import msgspec
-
 from backpack_proto.exchange.account.accounts import (
     PLACES,
     HeldPosition,
@@ -27,6 +25,7 @@ from backpack_proto.exchange.market.orders import Match
 from backpack_proto.exchange.messages import SendFrame
 
 from .audience import Audience
+from .frames import data_frame
 
 __all__ = ["PrivateStreams"]
 
@@ -104,7 +103,7 @@ class PrivateStreams:
         if kind != "account" or not stream.startswith("account.positionUpdate"):
             return []
         return [
-            SendFrame(connection, _frame(stream, {**self._position(market, position, engine_us), "E": engine_us}))
+            SendFrame(connection, data_frame(stream, {**self._position(market, position, engine_us), "E": engine_us}))
             for symbol, (market, position) in self._account.open_positions.items()
             if rest in {"", f".{symbol}"}
         ]
@@ -154,13 +153,9 @@ class PrivateStreams:
         frames: list[SendFrame] = []
         for name in (stream, f"{stream}.{symbol}") if symbol else (stream,):
             if listeners := self._audience.of(name):
-                text = _frame(name, data)
+                text = data_frame(name, data)
                 frames += [SendFrame(connection, text) for connection in listeners]
         return frames
-
-
-def _frame(stream: str, data: dict[str, object]) -> bytes:
-    return msgspec.json.encode({"data": dict(sorted(data.items())), "stream": stream})
 
 
 def _padded(units: int, decimals: int) -> str:

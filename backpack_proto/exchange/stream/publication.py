@@ -18,7 +18,7 @@ from backpack_proto.exchange.market.market import FUNDING_INTERVAL_US, Simulated
 from backpack_proto.exchange.market.orders import Change, Match, OrderSide, Outcome
 from backpack_proto.exchange.market.tape import TapedCandle
 from backpack_proto.exchange.messages import SendFrame
-from backpack_proto.streams.names import DEPTH_WINDOWS_MS, KLINE_INTERVALS
+from backpack_proto.streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS
 
 from .audience import Audience
 from .frames import FrameWriter

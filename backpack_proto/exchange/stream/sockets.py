@@ -33,7 +33,8 @@ from backpack_proto.exchange.messages import (
 from backpack_proto.exchange.rest.authentication import Authentication
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, Timers, Transitions
-from backpack_proto.streams.names import DEPTH_WINDOWS_MS, parse_stream
+from backpack_proto.streams.channels import DEPTH_WINDOWS_MS
+from backpack_proto.streams.names import parse_stream
 
 from .audience import Audience
 from .frames import error_frame

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from backpack_proto.account.values import Balance, Position
-from backpack_proto.decoding import decode
+from backpack_proto.decoding import decode_json
 from backpack_proto.rest.results.account import (
     AccountSettings,
     BorrowLendPosition,
@@ -63,7 +63,7 @@ class _BalanceBody(Struct, frozen=True, gc=False):
 def _read_balances(body: bytes, _: Checked) -> dict[str, Balance]:
     return {
         asset: Balance(asset=asset, available=row.available, locked=row.locked, staked=row.staked)
-        for asset, row in decode(body, dict[str, _BalanceBody], "balances").items()
+        for asset, row in decode_json(body, dict[str, _BalanceBody], "balances").items()
     }
 
 

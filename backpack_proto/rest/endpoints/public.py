@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import decode, unix_us, whole_number
+from backpack_proto.decoding import decode_json, unix_us, whole_number
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.markets import Market, Markets, parse_markets
 from backpack_proto.rest.results.market_data import (
@@ -37,8 +37,8 @@ from backpack_proto.rest.results.reference import (
     VaultHistoryRow,
     Wallet,
 )
+from backpack_proto.streams.channels import KLINE_INTERVALS
 from backpack_proto.streams.levels import RawLevels, raw_levels
-from backpack_proto.streams.names import KLINE_INTERVALS
 
 from .parameters import ANY_SYMBOL, MARKET_TYPE, OFFSET, PAGE_LIMIT, SUBACCOUNT, SYMBOL, flag, limit, text, uint, word
 from .rules import Checked, Endpoint, ParameterRule
@@ -69,7 +69,7 @@ class _KlineBody(Struct, frozen=True, gc=False, kw_only=True):
 
 
 def _read_depth(body: bytes, parameters: Checked) -> DepthSnapshot:
-    depth = decode(body, _DepthBody, "depth")
+    depth = decode_json(body, _DepthBody, "depth")
     try:
         bids, asks = raw_levels(depth.bids), raw_levels(depth.asks)
     except ValueError as error:
@@ -99,7 +99,7 @@ def _read_klines(body: bytes, _: Checked) -> tuple[KlineRow, ...]:
             quote_volume=row.quote_volume,
             trade_count=row.trades,
         )
-        for row in decode(body, list[_KlineBody], "klines")
+        for row in decode_json(body, list[_KlineBody], "klines")
     )
 
 

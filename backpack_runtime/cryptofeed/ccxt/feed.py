@@ -26,7 +26,7 @@ from cryptofeed.defines import CANDLES, L2_BOOK, TICKER, TRADES
 from cryptofeed.feed import Feed
 from cryptofeed.types import Candle, OrderBook, Ticker, Trade
 
-from backpack_proto.streams.names import Channel
+from backpack_proto.streams.channels import Channel
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
 from backpack_runtime.cryptofeed.markets.loading import MarketLoading

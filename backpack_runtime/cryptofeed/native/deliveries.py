@@ -116,7 +116,7 @@ class Deliveries:
         self._wanted: dict[str, frozenset[str] | None] = {}
         self._fills: dict[tuple[str, str | None, str], None] = {}
         self._warned = RateLimited()
-        self._linked = False
+        self._connected = False
         self.tallies = Tallies()
         self.books: dict[str, BookMirror] = {}
         """By stream; those that are live."""
@@ -304,10 +304,10 @@ class Deliveries:
         """What is no data is logged."""
         match event:
             case ConnectionUp():
-                self._linked = True
+                self._connected = True
                 LOG.info("BACKPACK: connected")
             case ConnectionDown(reason=reason, code=code, retry_us=retry_us):
-                self._linked = False
+                self._connected = False
                 self.books.clear()
                 level = logging.INFO if reason == CLOSED_BY_FEED else logging.WARNING
                 LOG.log(
@@ -317,7 +317,7 @@ class Deliveries:
                 LOG.warning("BACKPACK: nothing heard for %.0f s, not even an answer to a ping", silent_us / 1e6)
             case BookDesynced(stream=stream, symbol=symbol, reason=reason):
                 self.books.pop(stream, None)
-                if self._linked:
+                if self._connected:
                     # Otherwise it has been said already, once for all books.
                     self._warned.warning(
                         "BACKPACK: l2_book of %s is stale: %s; it is fetched anew", self._symbol_of(symbol), reason

@@ -51,7 +51,7 @@ from backpack_runtime.transport import system_now
 from backpack_runtime.transports.aiohttp.proxies import PROGRESS
 from backpack_runtime.transports.base import Progress, Withheld, not_sent
 
-__all__ = ["CLOSED_BY_FEED", "Link", "SessionDriver"]
+__all__ = ["CLOSED_BY_FEED", "Droppable", "SessionDriver"]
 
 Deliver = Callable[[Event, bytes | None, float], Awaitable[None]]
 """Takes an event, the frame that it was read from, if it was, and when that was received, in seconds since the epoch."""
@@ -69,7 +69,7 @@ LOST = (ConnectionClosed, FeedConnectionClosed, OSError)
 """What writing to a connection that has ended raises; that it has ended is told by its reader."""
 
 
-class Link(Protocol):
+class Droppable(Protocol):
     """A websocket connection that can be dropped at once."""
 
     def drop(self, error: Exception) -> None:
@@ -90,7 +90,7 @@ class SessionDriver:
         self._rest_url = rest_url
         self._http = http
         self._conn: Any = None
-        self._link: Link | None = None
+        self._droppable: Droppable | None = None
         self._open = False
         self.plays = False
         """Whether a recording is played back."""
@@ -121,13 +121,13 @@ class SessionDriver:
         self.retry_seconds = 0.0
         """How long to wait before the next attempt to connect."""
 
-    async def connected(self, conn: Any, link: Link | None) -> None:
-        """A connection is open: request what is wanted. Without a `link` it is a recording that is played back."""
+    async def connected(self, conn: Any, droppable: Droppable | None) -> None:
+        """A connection is open: request what is wanted. With nothing to drop it is a recording that is played back."""
         if self._closed:
             return
         await self.disconnected(1006, "another connection took its place")
-        self._conn, self._link, self.plays = conn, link, link is None
-        if link is not None:
+        self._conn, self._droppable, self.plays = conn, droppable, droppable is None
+        if droppable is not None:
             self._start_timer()
             await self._go_open()
             return
@@ -138,7 +138,7 @@ class SessionDriver:
 
     async def frame(self, data: bytes, receipt: float) -> None:
         """One text message was received, at that time in seconds since the epoch."""
-        if self._link is not None:
+        if self._droppable is not None:
             self._reading = False
             try:
                 await self._take(TextReceived(data), receipt, data)
@@ -196,7 +196,7 @@ class SessionDriver:
 
     def _let_go(self) -> None:
         self._open = False
-        self._link = None
+        self._droppable = None
         if not self.plays:
             # A recording goes on, whatever is thought of it.
             self._conn = None
@@ -277,10 +277,10 @@ class SessionDriver:
                 raise TypeError(f"cryptofeed makes the connections, so who asks for {type(action).__name__}?")
 
     def _drop(self, reason: str) -> None:
-        link = self._link
+        droppable = self._droppable
         self._let_go()
-        if link is not None:
-            link.drop(BackpackWebsocketError(reason))
+        if droppable is not None:
+            droppable.drop(BackpackWebsocketError(reason))
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -293,8 +293,8 @@ class SessionDriver:
         error = None if task.cancelled() else task.exception()
         if not isinstance(error, Exception):
             return
-        if self._link is not None:
-            self._link.drop(error)
+        if self._droppable is not None:
+            self._droppable.drop(error)
         else:
             LOG.error("BACKPACK: a task of the feed failed", exc_info=error)
 
@@ -303,7 +303,7 @@ class SessionDriver:
             # It ended while what stands before this was being sent.
             return
         try:
-            if signed and self._link is not None and conn.raw_data_callback is not None:
+            if signed and self._droppable is not None and conn.raw_data_callback is not None:
                 # What recorders see they keep word for word, and a signature is not for keeping.
                 await conn.conn.send(text)
                 conn.sent += 1
@@ -314,7 +314,7 @@ class SessionDriver:
 
     async def _ping(self, payload: bytes) -> None:
         socket = getattr(self._conn, "conn", None)
-        if self._link is not None and socket is not None:
+        if self._droppable is not None and socket is not None:
             try:
                 await (await socket.ping(payload))
             except LOST as lost:
@@ -324,7 +324,7 @@ class SessionDriver:
 
     async def _pong(self, payload: bytes) -> None:
         socket = getattr(self._conn, "conn", None)
-        if self._link is None or socket is None:
+        if self._droppable is None or socket is None:
             return
         try:
             await socket.pong(payload)

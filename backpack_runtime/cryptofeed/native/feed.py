@@ -17,15 +17,15 @@ from cryptofeed.defines import SPOT
 from msgspec.structs import replace
 
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
-from backpack_proto.inputs import FollowAccount, Subscribe
+from backpack_proto.inputs import FollowAccount
 from backpack_proto.session import Session
 from backpack_runtime.cryptofeed.channels import (
     CANDLE_INTERVALS,
     PERPETUAL_STREAMS,
     PRIVATE_CHANNELS,
     WEBSOCKET_CHANNELS,
+    market_data,
     standard_channel,
-    streams_of,
 )
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
@@ -221,7 +221,7 @@ class BackpackFeed(MarketLoading):
                 LOG.warning("BACKPACK: no %s of %s, spot markets have none", self.exchange_channel_to_std(name), names)
                 subscription[name] = [symbol for symbol in subscription[name] if symbol not in spot]
         interval = self.candle_interval_map[self.candle_interval]
-        await self._driver.give(Subscribe(streams_of(subscription, interval)))
+        await self._driver.give(market_data(subscription, interval))
         if PRIVATE_CHANNELS.intersection(channels):
             await self._driver.give(FollowAccount())
 
