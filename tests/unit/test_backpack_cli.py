@@ -414,7 +414,7 @@ def test_a_command_is_a_row_a_module_and_a_line_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_command_explains_itself(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_explains_itself(command: Subcommand, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([command.name, "--help"])
     assert stopped.value.code == 0
