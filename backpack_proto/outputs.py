@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from .errors import BackpackError, RemoteProtocolError
 from .http import HttpRequest
-from .streams.payloads import Depth, Event, Level
+from .streams.levels import Level
+from .streams.payloads import Depth, Event
 
 __all__ = [
     "Action",

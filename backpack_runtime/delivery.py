@@ -7,7 +7,6 @@ what tells of the connection, of the books' state or of the account is always de
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from enum import StrEnum
 
 import anyio
@@ -163,20 +162,20 @@ class _Merging:
         self.stream = first.stream
         self._first = first
         self._last = first
-        self._bids: dict[Decimal, Decimal] = dict(first.delta.bids)
-        self._asks: dict[Decimal, Decimal] = dict(first.delta.asks)
+        self._bids = {level.price: level for level in first.delta.bids}
+        self._asks = {level.price: level for level in first.delta.asks}
 
     def add(self, later: BookChanged) -> None:
         self._last = later
-        self._bids.update(later.delta.bids)
-        self._asks.update(later.delta.asks)
+        self._bids.update((level.price, level) for level in later.delta.bids)
+        self._asks.update((level.price, level) for level in later.delta.asks)
 
     def merged(self) -> BookChanged:
         """One change from before the first to after the last one."""
         delta = msgspec.structs.replace(
             self._last.delta,
             first_update_id=self._first.delta.first_update_id,
-            bids=tuple(self._bids.items()),
-            asks=tuple(self._asks.items()),
+            bids=tuple(self._bids.values()),
+            asks=tuple(self._asks.values()),
         )
         return msgspec.structs.replace(self._last, first=self._first.first, delta=delta)

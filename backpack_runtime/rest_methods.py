@@ -7,17 +7,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from decimal import Decimal
-from typing import Generic, Literal, Self, TypeAlias, TypeVar, cast
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import Generic, Literal, Self, TypeVar, cast
 
-from msgspec import Struct
-from msgspec.structs import fields, replace
+from msgspec.structs import replace
 
+from backpack_proto.account.values import Balance, Fill, Order, Position
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.inputs import Argument, Arguments
+from backpack_proto.inputs import Arguments
 from backpack_proto.rest.markets import Markets
-from backpack_proto.rest.results.account import Balance, Position
+from backpack_proto.rest.new_order import Amount, NewOrder, OrderType, Side, TimeInForce
 from backpack_proto.rest.results.market_data import (
     DepthSnapshot,
     FundingRateRow,
@@ -29,60 +28,14 @@ from backpack_proto.rest.results.market_data import (
     TickerRow,
     TradeRow,
 )
-from backpack_proto.rest.results.orders import Fill, Order, OrderRefused
+from backpack_proto.rest.results.orders import OrderRefused
 
-__all__ = ["Amount", "NewOrder", "OrderType", "Pages", "RestMethods", "Side", "TimeInForce"]
+__all__ = ["Pages", "RestMethods"]
 
-Amount: TypeAlias = Decimal | str
-Side: TypeAlias = Literal["Bid", "Ask"]
-OrderType: TypeAlias = Literal["Limit", "Market"]
-TimeInForce: TypeAlias = Literal["GTC", "IOC", "FOK"]
 Row = TypeVar("Row")
 
 PAGE = 1000
 """Rows on a page of a history at the most (docs/protocol.md 6.4)."""
-
-
-class NewOrder(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """An order that is to be placed; what is None is left to the exchange (docs/protocol.md 6.3)."""
-
-    symbol: str
-    side: Side
-    order_type: OrderType
-    quantity: Amount | None = None
-    """In base units."""
-    quote_quantity: Amount | None = None
-    """What a market order is to spend or receive, in place of `quantity`."""
-    price: Amount | None = None
-    """Limit price."""
-    client_id: int | None = None
-    """The user's own id, 32 bits: what an order whose outcome is unknown can be found by."""
-    time_in_force: TimeInForce | None = None
-    post_only: bool | None = None
-    reduce_only: bool | None = None
-    self_trade_prevention: str | None = None
-    trigger_price: Amount | None = None
-    trigger_quantity: Amount | None = None
-    """In base units, or a percentage of the position such as `80%`."""
-    trigger_by: str | None = None
-    """`LastPrice`, `MarkPrice` or `IndexPrice`."""
-    take_profit_trigger_price: Amount | None = None
-    take_profit_limit_price: Amount | None = None
-    take_profit_trigger_by: str | None = None
-    stop_loss_trigger_price: Amount | None = None
-    stop_loss_limit_price: Amount | None = None
-    stop_loss_trigger_by: str | None = None
-    auto_borrow: bool | None = None
-    auto_borrow_repay: bool | None = None
-    auto_lend: bool | None = None
-    auto_lend_redeem: bool | None = None
-    slippage_tolerance: Amount | None = None
-    slippage_tolerance_type: str | None = None
-    broker_id: int | None = None
-
-    def arguments(self) -> Mapping[str, Argument]:
-        """The parameters of the call that places it."""
-        return {field.encode_name: getattr(self, field.name) for field in fields(self)}
 
 
 class Pages(Generic[Row]):
@@ -390,4 +343,4 @@ def _order_key(order: Order) -> Hashable:
 
 def _fill_key(fill: Fill) -> Hashable:
     # Fills that the exchange itself made may have no trade id.
-    return fill if fill.trade_id is None else (fill.symbol, fill.trade_id, fill.order_id)
+    return fill if fill.trade_id is None else fill.key

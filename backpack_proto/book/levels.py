@@ -1,7 +1,7 @@
 """The price levels of one market, and how far from the touch they are known.
 
-Theory. Each side is a dictionary of price to quantity, beside a sorted list of its prices: the best price is at the end of one
-list and at the start of the other, so reading the top costs nothing. A level that goes keeps its place with a quantity of zero
+Theory. Each side is a dictionary of price to level, beside a sorted list of its prices: the best price is at the end of one
+list and at the start of the other, so reading the top costs nothing. A level that goes leaves its place empty
 until it reaches the edge or is swept out, for most prices come back soon. Keys are `Decimal`, never text: REST strips the zeros
 that the websocket pads (docs/protocol.md 5.1).
 
@@ -15,15 +15,19 @@ from bisect import insort
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from itertools import islice
+from typing import TypeAlias
 
 from msgspec import Struct
 
-from backpack_proto.streams.payloads import Level
+from backpack_proto.streams.levels import PRICES, RESTING, Level
 
 __all__ = ["Book", "Coverage"]
 
 ZERO = Decimal(0)
 _SWEEP_SLACK = 256
+
+_Side: TypeAlias = dict[Decimal, Level | None]
+"""The levels by their prices; None where one is gone."""
 
 
 class Coverage(Struct, frozen=True, gc=False):
@@ -59,8 +63,8 @@ class Book:
         """When the matching engine made that update, in microseconds since the epoch."""
         self.live = False
         """Whether the book follows the exchange without a hole; a book that does not is stale."""
-        self._bids = {price: quantity for price, quantity in bids if quantity}
-        self._asks = {price: quantity for price, quantity in asks if quantity}
+        self._bids: _Side = {level.price: level for level in bids if RESTING[level.quantity_text]}
+        self._asks: _Side = {level.price: level for level in asks if RESTING[level.quantity_text]}
         self._bid_prices = sorted(self._bids)
         self._ask_prices = sorted(self._asks)
         self._sweep_at = 2 * (len(self._bids) + len(self._asks)) + _SWEEP_SLACK
@@ -77,13 +81,13 @@ class Book:
     def best_bid(self) -> Level | None:
         """The highest bid that is known, or None."""
         prices = self._bid_prices
-        return (prices[-1], self._bids[prices[-1]]) if prices else None
+        return self._bids[prices[-1]] if prices else None
 
     @property
     def best_ask(self) -> Level | None:
         """The lowest ask that is known, or None."""
         prices = self._ask_prices
-        return (prices[0], self._asks[prices[0]]) if prices else None
+        return self._asks[prices[0]] if prices else None
 
     def bids(self, count: int | None = None) -> tuple[Level, ...]:
         """The best bids, best first; fewer than asked for where the known part ends (see `coverage`)."""
@@ -102,12 +106,12 @@ class Book:
     def bid_quantity(self, price: Decimal) -> Decimal | None:
         """What is bid at a price; zero where there is nothing, None where that is unknown."""
         floor = self.coverage.lowest_bid
-        return None if floor is not None and price < floor else self._bids.get(price, ZERO)
+        return None if floor is not None and price < floor else _quantity(self._bids.get(price))
 
     def ask_quantity(self, price: Decimal) -> Decimal | None:
         """What is asked at a price; zero where there is nothing, None where that is unknown."""
         ceiling = self.coverage.highest_ask
-        return None if ceiling is not None and price > ceiling else self._asks.get(price, ZERO)
+        return None if ceiling is not None and price > ceiling else _quantity(self._asks.get(price))
 
     @property
     def crossed(self) -> bool:
@@ -132,29 +136,13 @@ class Book:
         """Take in changed levels, absolute quantities of which zero deletes (docs/protocol.md 5.2 step 7)."""
         if bids:
             side, prices = self._bids, self._bid_prices
-            before = len(side)
-            side.update(bids)
-            if grown := len(side) - before:
-                floor = self.coverage.lowest_bid
-                for price in list(islice(reversed(side), grown)):
-                    if floor is not None and price < floor:
-                        del side[price]
-                    else:
-                        insort(prices, price)
-            while prices and not side[prices[-1]]:
+            _change(side, prices, bids, lowest=self.coverage.lowest_bid)
+            while prices and side[prices[-1]] is None:
                 del side[prices.pop()]
         if asks:
             side, prices = self._asks, self._ask_prices
-            before = len(side)
-            side.update(asks)
-            if grown := len(side) - before:
-                ceiling = self.coverage.highest_ask
-                for price in list(islice(reversed(side), grown)):
-                    if ceiling is not None and price > ceiling:
-                        del side[price]
-                    else:
-                        insort(prices, price)
-            while prices and not side[prices[0]]:
+            _change(side, prices, asks, highest=self.coverage.highest_ask)
+            while prices and side[prices[0]] is None:
                 del side[prices[0]]
                 del prices[0]
         self.last = last
@@ -182,14 +170,44 @@ class Book:
 
     def _sweep(self) -> None:
         for side, prices in ((self._bids, self._bid_prices), (self._asks, self._ask_prices)):
-            prices[:] = [price for price in prices if side[price]]
-            for price in [price for price, quantity in side.items() if not quantity]:
+            prices[:] = [price for price in prices if side[price] is not None]
+            for price in [price for price, level in side.items() if level is None]:
                 del side[price]
         self._sweep_at = 2 * (len(self._bids) + len(self._asks)) + _SWEEP_SLACK
 
 
-def _present(prices: Iterable[Decimal], side: dict[Decimal, Decimal]) -> Iterator[Level]:
-    return ((price, quantity) for price in prices if (quantity := side[price]))
+def _change(
+    side: _Side,
+    prices: list[Decimal],
+    levels: Iterable[Level],
+    *,
+    lowest: Decimal | None = None,
+    highest: Decimal | None = None,
+) -> None:
+    """Put levels into a side; a new price that lies beyond the known part stays out."""
+    price_of, resting = PRICES, RESTING
+    size = len(side)
+    for level in levels:
+        price = price_of[level.price_text]
+        if resting[level.quantity_text]:
+            side[price] = level
+            if len(side) == size:
+                continue
+            if (lowest is not None and price < lowest) or (highest is not None and price > highest):
+                del side[price]
+            else:
+                insort(prices, price)
+                size += 1
+        elif price in side:
+            side[price] = None
+
+
+def _present(prices: Iterable[Decimal], side: _Side) -> Iterator[Level]:
+    return (level for price in prices if (level := side[price]) is not None)
+
+
+def _quantity(level: Level | None) -> Decimal:
+    return ZERO if level is None else level.quantity
 
 
 def _at_least(levels: Iterable[Level], floor: Decimal | None) -> dict[Decimal, Decimal]:

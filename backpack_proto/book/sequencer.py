@@ -29,7 +29,8 @@ from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.machine import Now, Transitions
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
 from backpack_proto.streams.channels import IN_FORCE_US
-from backpack_proto.streams.payloads import BookTicker, Depth, Event, Level
+from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import BookTicker, Depth, Event
 
 from .levels import Book
 from .verification import SnapshotCheck, TopCheck, Verdict

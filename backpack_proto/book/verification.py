@@ -8,9 +8,11 @@ book wherever both know the levels (docs/protocol.md 5.4).
 from __future__ import annotations
 
 from collections import deque
+from decimal import Decimal
 from enum import Enum, auto
 
-from backpack_proto.streams.payloads import BookTicker, Depth, Level
+from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import BookTicker, Depth
 
 from .levels import Book
 
@@ -102,7 +104,7 @@ def _compare(ticker: BookTicker, bid: Level | None, ask: Level | None) -> Verdic
     return Verdict.EQUAL
 
 
-def _show(level: Level | None) -> str:
+def _show(level: Level | tuple[Decimal, Decimal] | None) -> str:
     return "none" if level is None else f"{level[1]} at {level[0]}"
 
 

@@ -16,13 +16,13 @@ from typing import Final
 
 from msgspec import Raw, Struct, field
 
+from backpack_proto.account.values import MarginFunction
 from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError, UnknownSymbol
 
 __all__ = [
     "Band",
     "Filters",
-    "MarginFunction",
     "Market",
     "Markets",
     "PremiumBand",
@@ -81,14 +81,6 @@ class Filters(Struct, frozen=True, gc=False, kw_only=True):
 
     price: PriceFilter
     quantity: QuantityFilter
-
-
-class MarginFunction(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """How the margin fraction grows with the size of a position; members depend on the kind, `sqrt` has these two."""
-
-    kind: str = field(name="type")
-    base: Decimal | None = None
-    factor: Decimal | None = None
 
 
 class Market(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):

@@ -14,8 +14,9 @@ from msgspec import Struct, field
 from backpack_proto.errors import InvalidStream, RemoteProtocolError
 
 from .channels import Channel
+from .levels import RawLevels, raw_levels
 from .names import parse_stream
-from .payloads import Event, Identifier, Kline, Payload, PositionSnapshot
+from .payloads import Depth, Event, Identifier, Kline, Payload, PositionSnapshot
 
 __all__ = ["Drop", "ErrorFrame", "Frame", "FrameDropped", "decode_frame", "dropped", "subscribe_text", "unsubscribe_text"]
 
@@ -69,6 +70,18 @@ class _Loose(Struct, frozen=True, gc=False):
     stream: str = ""
 
 
+class _NumericDepth(Struct, frozen=True, gc=False, kw_only=True):
+    """A depth payload whose levels may hold numbers in place of texts; their digits stay those that were sent."""
+
+    emitted_us: int = field(name="E")
+    symbol: str = field(name="s")
+    engine_us: int = field(name="T")
+    first_update_id: int = field(name="U")
+    last_update_id: int = field(name="u")
+    bids: RawLevels = field(name="b")
+    asks: RawLevels = field(name="a")
+
+
 def _decode_hook(wanted: type, value: object) -> object:
     if wanted is Identifier and isinstance(value, str | int) and not isinstance(value, bool):
         return Identifier(value)
@@ -81,6 +94,7 @@ _decode_loose = msgspec.json.Decoder(_Loose, strict=False).decode
 _decode_tag = msgspec.json.Decoder(_Tag | list[_Tag]).decode
 _decode_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | dict[str, msgspec.Raw]).decode
 _decode_position = msgspec.json.Decoder(PositionSnapshot, strict=False, dec_hook=_decode_hook).decode
+_decode_numeric_depth = msgspec.json.Decoder(_NumericDepth, strict=False).decode
 _encode = msgspec.json.Encoder().encode
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -128,7 +142,7 @@ def _with_interval(stream: str, kline: Kline, data: bytes) -> Frame | FrameDropp
     return Frame(msgspec.structs.replace(kline, interval=interval), stream)
 
 
-def _second_look(data: bytes, undecodable: Exception) -> tuple[Frame, ...] | FrameDropped:
+def _second_look(data: bytes, undecodable: Exception) -> Frame | tuple[Frame, ...] | FrameDropped:
     """Say why a frame was not decoded; and read the one message that comes without its `e` (docs/protocol.md 4.11)."""
     if isinstance(undecodable, UnicodeDecodeError):
         return dropped(Drop.NOT_JSON, str(undecodable), data=data)
@@ -145,8 +159,28 @@ def _second_look(data: bytes, undecodable: Exception) -> tuple[Frame, ...] | Fra
     events = [part.event for part in tag] if isinstance(tag, list) else [tag.event]
     if not any(events) and loose.stream.startswith(Channel.POSITION_UPDATE.value):
         return _position_snapshot(loose, data)
+    if events == [Depth.__struct_config__.tag]:
+        return _numeric_depth(loose, data, undecodable)
     reason = Drop.UNKNOWN_EVENT if None not in events and "at `$.data.e`" in str(undecodable) else Drop.MALFORMED
     return dropped(reason, str(undecodable), data=data, stream=loose.stream or None)
+
+
+def _numeric_depth(loose: _Loose, data: bytes, undecodable: Exception) -> Frame | FrameDropped:
+    """Read a depth payload with numbers in its levels, or say what was wrong with it in the first place."""
+    try:
+        numeric = _decode_numeric_depth(loose.data)
+        depth = Depth(
+            emitted_us=numeric.emitted_us,
+            symbol=numeric.symbol,
+            engine_us=numeric.engine_us,
+            first_update_id=numeric.first_update_id,
+            last_update_id=numeric.last_update_id,
+            bids=raw_levels(numeric.bids),
+            asks=raw_levels(numeric.asks),
+        )
+    except (*_UNDECODABLE, ValueError):
+        return dropped(Drop.MALFORMED, str(undecodable), data=data, stream=loose.stream or None)
+    return Frame(depth, loose.stream)
 
 
 def _position_snapshot(loose: _Loose, data: bytes) -> tuple[Frame, ...] | FrameDropped:

@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 from msgspec import Struct, field
 
+from .levels import Level, judge
+
 __all__ = [
     "BalanceUpdate",
     "BookTicker",
@@ -23,7 +25,6 @@ __all__ = [
     "ExternalTicker",
     "Identifier",
     "Kline",
-    "Level",
     "Liquidation",
     "MarkPrice",
     "OpenInterest",
@@ -56,9 +57,6 @@ __all__ = [
     "TriggerFailed",
     "TriggerPlaced",
 ]
-
-Level: TypeAlias = tuple[Decimal, Decimal]
-"""One price level: price, and the absolute quantity now resting there; a quantity of zero says that the level is gone."""
 
 
 class Identifier(str):
@@ -113,11 +111,8 @@ class Depth(StreamPayload, frozen=True, gc=False, kw_only=True, tag="depth"):
     def __post_init__(self) -> None:
         if self.first_update_id > self.last_update_id:
             raise ValueError("the first update id is above the last")
-        for levels in (self.bids, self.asks):
-            for price, quantity in levels:
-                # The predicates cost a third of two comparisons, and this runs for every level of every frame.
-                if price.is_signed() or quantity.is_signed() or not (price and price.is_finite() and quantity.is_finite()):
-                    raise ValueError("a level needs a positive price and a quantity that is not negative")
+        judge(self.bids)
+        judge(self.asks)
 
 
 class Kline(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="kline"):

@@ -19,14 +19,14 @@ from backpack_proto.exchange import (
     ExchangeInput,
     ExchangeOutput,
     FrameReceived,
+    PingSocket,
     RequestReceived,
     Respond,
     SendFrame,
     SocketClosed,
     SocketOpened,
+    SocketPonged,
 )
-from backpack_proto.exchange import PongReceived as PongDelivered
-from backpack_proto.exchange import SendPing as PingFromExchange
 from backpack_proto.inputs import (
     Command,
     Connected,
@@ -173,7 +173,7 @@ class Simulation:
                 if not self.mute:
                     self._to_session(PongReceived(payload))
             case SendPong(payload=payload):
-                self._to_exchange(PongDelivered(self._connection, payload))
+                self._to_exchange(SocketPonged(self._connection, payload))
             case SendRequest(request_id=request_id, request=request):
                 self.requests.append(action)
                 self._pending[request_id] = action
@@ -230,7 +230,7 @@ class Simulation:
             case SendFrame(data=data):
                 for frame in [data] if self.tamper is None else self.tamper(data):
                     self._to_session(TextReceived(frame))
-            case PingFromExchange(payload=payload):
+            case PingSocket(payload=payload):
                 self._to_session(PingReceived(payload))
             case CloseConnection(code=code):
                 self._to_session(Disconnected(code or ABNORMAL_CLOSURE, ""))

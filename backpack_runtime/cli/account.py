@@ -27,7 +27,7 @@ from backpack_runtime.network.proxy_settings import Proxies
 from backpack_runtime.transport import system_now
 
 from .events import json_lines
-from .output import Output
+from .output import Printer
 from .running import run_until_signalled
 from .views.account import NOTICES, ROWS, TOLD, event_line, tables
 
@@ -129,13 +129,13 @@ async def _show(client: BackpackClient, options: AccountOptions) -> None:
 
 
 async def _show_json(client: BackpackClient) -> None:
-    output = Output()
+    output = Printer()
     async for event in client:
         await output.send(json_lines([event]))
 
 
 async def _show_lines(client: BackpackClient) -> None:
-    output = Output()
+    output = Printer()
     async for event in client:
         if isinstance(event, TOLD):
             await output.send(f"{event_line(event, unix_us=system_now().unix_us)}\n".encode())

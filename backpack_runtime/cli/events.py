@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from backpack_proto.decoding import sane
 from backpack_proto.outputs import BookSynced
-from backpack_proto.streams.payloads import Event, Level
+from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import Event
 
 __all__ = ["decimal_places", "event_name", "json_lines", "members", "plain", "printable", "text_line", "time_of_day"]
 

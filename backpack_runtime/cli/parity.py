@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from .output import Output
+from .output import Printer
 from .running import run_until_signalled
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def compare_feeds(options: ParityOptions) -> int:
         return code
     (parity,) = found
     if options.as_json:
-        Output().write(msgspec.json.encode(asdict(parity) | {"agree": parity.agree}) + b"\n")
+        Printer().write(msgspec.json.encode(asdict(parity) | {"agree": parity.agree}) + b"\n")
     else:
         Console(file=sys.stdout).print(_table(parity))
     return 0 if parity.agree else DIFFERENT

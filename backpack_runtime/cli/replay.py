@@ -13,7 +13,7 @@ from backpack_proto.streams.payloads import Event
 from backpack_runtime.recording import Replay, frames
 
 from .events import event_name, json_lines, text_line
-from .output import Output
+from .output import Printer
 
 __all__ = ["replay"]
 
@@ -28,7 +28,7 @@ def replay(file: str, *, as_json: bool) -> int:
         LocalProtocolError: the file cannot be opened.
         OSError: it cannot be read to its end, or the output cannot be written.
     """
-    output = Output()
+    output = Printer()
     session = Replay()
     count = 0
     kinds: Counter[type[Event]] = Counter()

@@ -8,7 +8,7 @@ import msgspec
 from backpack_proto.exchange import LISTINGS
 from backpack_runtime.sandbox import serve_sandbox
 
-from .output import Output
+from .output import Printer
 from .running import run_until_signalled
 
 __all__ = ["serve"]
@@ -31,7 +31,7 @@ def serve(*, host: str, port: int, tls: bool, seed: int, speed: float) -> int:
                 "secret": sandbox.secret,
                 "symbols": [listing.symbol for listing in LISTINGS],
             }
-            await Output().send(msgspec.json.encode(found) + b"\n")
+            await Printer().send(msgspec.json.encode(found) + b"\n")
             await anyio.sleep_forever()
 
     return run_until_signalled(body, backend="asyncio")

@@ -27,7 +27,7 @@ from backpack_runtime.network.proxy_settings import Proxies
 from backpack_runtime.transport import system_now
 
 from .events import decimal_places, json_lines
-from .output import Output
+from .output import Printer
 from .running import run_until_signalled
 from .views.board import TRADES_KEPT, Board, Panel, Rate
 from .views.terminal import Counters, plain_lines, screen
@@ -114,7 +114,7 @@ async def _show(client: BackpackClient, options: WatchOptions) -> None:
 
 
 async def _show_json(client: BackpackClient, depth: int) -> None:
-    output = Output()
+    output = Printer()
     batch: list[Event] = []
     async for event in client:
         if isinstance(event, BookSynced):
@@ -141,7 +141,7 @@ async def _show_screen(client: BackpackClient, board: Board, console: Console, d
 
 
 async def _show_lines(client: BackpackClient, board: Board) -> None:
-    output = Output()
+    output = Printer()
     rate = Rate()
     while await _listen(client, board, LINE_SECONDS):
         lines = plain_lines(board, _counters(client, rate), unix_us=system_now().unix_us)

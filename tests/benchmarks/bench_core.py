@@ -26,6 +26,7 @@ from backpack_proto.machine import Now
 from backpack_proto.outputs import BookChanged, SendRequest
 from backpack_proto.session import Session
 from backpack_proto.streams.frames import Frame, decode_frame, subscribe_text
+from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Depth
 
 SYMBOL = "SOL_USDC"
@@ -88,7 +89,7 @@ def usual(snapshot: bytes, frames: Sequence[bytes]) -> Callable[[], Top]:
 def core(snapshot: bytes, frames: Sequence[bytes]) -> Callable[[], Top]:
     """Our decoder, sequencer and book."""
     content = json.loads(snapshot)
-    levels = {name: [(Decimal(price), Decimal(quantity)) for price, quantity in content[name]] for name in ("bids", "asks")}
+    levels = {name: [Level(price, quantity) for price, quantity in content[name]] for name in ("bids", "asks")}
 
     def run() -> Top:
         sequencer = BookSequencer(STREAM, SYMBOL, audit=False)

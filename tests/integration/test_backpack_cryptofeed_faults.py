@@ -38,6 +38,7 @@ from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from backpack_runtime.transport import system_now
 from backpack_runtime.transports.aiohttp.proxies import PROGRESS
 from backpack_runtime.transports.base import Progress, Withheld
+from levels import by_price
 
 pytestmark = pytest.mark.anyio
 
@@ -509,8 +510,8 @@ async def test_a_slow_callback_is_caught_up_with_in_bounded_memory(programs: Pro
 
         await program.until(caught_up)
         bids, asks, _ = program.sandbox.exchange.levels("SOL_USDC")
-        assert mirror.book.book.bids.to_dict() == dict(bids)
-        assert mirror.book.book.asks.to_dict() == dict(asks)
+        assert mirror.book.book.bids.to_dict() == by_price(bids)
+        assert mirror.book.book.asks.to_dict() == by_price(asks)
         assert program.watch.sockets == 1
         assert program.watch.snapshots == {"SOL_USDC": 1}
         assert program.counters["orderbook_resyncs"] == 0

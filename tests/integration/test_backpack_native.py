@@ -15,19 +15,23 @@ import pytest
 
 pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
+from itertools import starmap
+
 from cryptofeed import FeedHandler
 from cryptofeed.exchanges import EXCHANGE_MAP
 from cryptofeed.symbols import Symbols
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.exchange import Outcome, Side
+from backpack_proto.exchange import OrderSide, Outcome
 from backpack_proto.exchange.market.listings import to_decimal
+from backpack_proto.streams.levels import Level
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed, register
 from backpack_runtime.cryptofeed.markets import loading as market_loading
 from backpack_runtime.cryptofeed.markets.symbols import symbols_of
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from levels import by_price
 from payload_table import FRAMES
 
 pytestmark = pytest.mark.anyio
@@ -241,7 +245,7 @@ class Transcript:
         self._exchange = sandbox.exchange
         for name, symbol in symbols.items():
             bids, asks, update_id = self._exchange.levels(symbol)
-            self.books[name, update_id] = dict(bids), dict(asks)
+            self.books[name, update_id] = by_price(bids), by_price(asks)
             publication = self._exchange._publications[symbol]
             noting = self._noting(name, symbol, update_id, publication.book_event)
             monkeypatch.setattr(publication, "book_event", noting)
@@ -254,7 +258,7 @@ class Transcript:
             if outcome.update_id is not None:
                 bids, asks = (dict(side) for side in self.books[name, last])
                 for change in outcome.changes:
-                    side = bids if change.side is Side.BID else asks
+                    side = bids if change.side is OrderSide.BID else asks
                     price = to_decimal(change.price, listing.price_decimals)
                     if change.lots:
                         side[price] = to_decimal(change.lots, listing.quantity_decimals)
@@ -264,8 +268,8 @@ class Transcript:
                 self.books[name, last] = bids, asks
                 if last % 20 == 0:
                     assert self._exchange.levels(symbol) == (
-                        tuple(sorted(bids.items(), reverse=True)),
-                        tuple(sorted(asks.items())),
+                        tuple(starmap(Level, sorted(bids.items(), reverse=True))),
+                        tuple(starmap(Level, sorted(asks.items()))),
                         last,
                     )
             return tell(outcome, engine_us)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from backpack_proto.account.ledger import FillKey
 from backpack_proto.account.values import (
     AccountDiverged,
     AccountStale,
@@ -54,7 +55,7 @@ class Trader:
         self.random = Random(seed)
         self.calls = 0
         self.elsewhere = 0
-        self.told: Counter[tuple[str, int, str]] = Counter()
+        self.told: Counter[FillKey] = Counter()
         self.kinds: Counter[str] = Counter()
         self.disconnects = 0
         self.simulation.give(Open(), FollowAccount())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import starmap
 from typing import TypeAlias
 
 import pytest
@@ -41,9 +42,11 @@ from backpack_proto.book.sequencer import (
 from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
 from backpack_proto.streams.channels import IN_FORCE_US
-from backpack_proto.streams.payloads import BookTicker, Depth, Level
+from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import BookTicker, Depth
 from backpack_proto.testing.laws import FakeClock, check_machine
 from hypothesis_profiles import examples
+from levels import by_price
 
 STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
 MS, SECOND = 1_000, 1_000_000
@@ -87,7 +90,7 @@ class Market:
     @property
     def top(self) -> tuple[Level | None, Level | None]:
         bids, asks = self.sides["bid"], self.sides["ask"]
-        return max(bids.items(), default=None), min(asks.items(), default=None)
+        return max(starmap(Level, bids.items()), default=None), min(starmap(Level, asks.items()), default=None)
 
     def happen(self, changes: Sequence[Change], mono_us: int) -> BookTicker | None:
         """One book event; an order takes what stands in its way, so the true book is never crossed."""
@@ -126,7 +129,7 @@ class Market:
             return None
         levels: dict[str, list[Level]] = {"bid": [], "ask": []}
         for side, price in self.touched:
-            levels[side].append((price, self.sides[side].get(price, Decimal(0))))
+            levels[side].append(Level(price, self.sides[side].get(price, 0)))
         delta = Depth(
             emitted_us=self.engine_us,
             symbol=SYMBOL,
@@ -162,8 +165,8 @@ class Market:
             attempt=attempt,
             last_update_id=last,
             engine_us=engine_us,
-            bids=sorted(bids.items())[-limit:],
-            asks=sorted(asks.items())[:limit],
+            bids=[Level(*level) for level in sorted(bids.items())[-limit:]],
+            asks=[Level(*level) for level in sorted(asks.items())[:limit]],
             limit=limit,
         )
 
@@ -179,7 +182,7 @@ def _words(reason: str) -> str:
 
 
 def _other(levels: tuple[Level, ...]) -> tuple[Level, ...]:
-    return tuple((price, quantity + 3) for price, quantity in levels)
+    return tuple(Level(price, quantity + 3) for price, quantity in levels)
 
 
 DELAYS_US = st.sampled_from([0, 1, 300 * MS, IN_FORCE_US])
@@ -189,7 +192,7 @@ class Mirror:
     """The book of a user who has `BookSynced` and the deltas of `BookChanged`, and nothing else."""
 
     def __init__(self, synced: BookSynced, limit: int) -> None:
-        self.bids, self.asks = dict(synced.bids), dict(synced.asks)
+        self.bids, self.asks = by_price(synced.bids), by_price(synced.asks)
         self.floor = synced.bids[-1][0] if len(synced.bids) >= limit else None
         self.ceiling = synced.asks[-1][0] if len(synced.asks) >= limit else None
         """Beyond a snapshot that is cut off there are levels that nobody told of."""
@@ -492,9 +495,7 @@ class BookMachine(RuleBasedStateMachine):
             self.give(SnapshotFailed(attempt=attempt, reason="503"))
         elif how == "crossed":
             crossed = self.market.snapshot(attempt, 0, self.limit)
-            self.give(
-                replace(crossed, asks=[*crossed.asks, (Decimal(1), Decimal(1))], bids=[*crossed.bids, (Decimal(2), Decimal(1))])
-            )
+            self.give(replace(crossed, asks=[*crossed.asks, Level(1, 1)], bids=[*crossed.bids, Level(2, 1)]))
         self.asked.popleft()
 
     @rule(how=st.sampled_from(["told", "crossed", "stale", "gaps"]))
@@ -567,7 +568,7 @@ class BookMachine(RuleBasedStateMachine):
         floor, ceiling = self.book.coverage.lowest_bid, self.book.coverage.highest_ask
         known_bids = {price: quantity for price, quantity in bids.items() if floor is None or price >= floor}
         known_asks = {price: quantity for price, quantity in asks.items() if ceiling is None or price <= ceiling}
-        return (self.book.last, dict(self.book.bids()), dict(self.book.asks())) == (last, known_bids, known_asks)
+        return (self.book.last, by_price(self.book.bids()), by_price(self.book.asks())) == (last, known_bids, known_asks)
 
     # What always holds.
 
@@ -590,7 +591,7 @@ class BookMachine(RuleBasedStateMachine):
         if self.mirror is None:
             assert not self.book.live
         elif self.mirror_wrong_us is None and self.wrong_us is None:
-            bids, asks = dict(self.book.bids()), dict(self.book.asks())
+            bids, asks = by_price(self.book.bids()), by_price(self.book.asks())
             floor, ceiling = self.book.coverage.lowest_bid, self.book.coverage.highest_ask
             known_bids, known_asks = self.mirror.known(self.mirror.bids, self.mirror.asks)
             mine_bids, mine_asks = self.mirror.known(bids, asks)

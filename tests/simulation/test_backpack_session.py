@@ -71,11 +71,13 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.session import Session
 from backpack_proto.streams.frames import FrameDropped
+from backpack_proto.streams.levels import Level
 from backpack_proto.streams.names import streams_for
-from backpack_proto.streams.payloads import BookTicker, Depth, Level, Trade
+from backpack_proto.streams.payloads import BookTicker, Depth, Trade
 from backpack_proto.testing.laws import FakeClock, check_machine
 from backpack_proto.testing.simulation import Simulation
 from hypothesis_profiles import examples
+from levels import by_price
 
 START = Now(mono_us=77_000_000, unix_us=1_790_000_000_000_000)
 SYMBOLS = ("SOL_USDC", "AAPL.US_USDC_PERP")
@@ -89,17 +91,17 @@ class Mirror:
     """The book of a user who has `BookSynced` and the deltas of `BookChanged`, and nothing else."""
 
     def __init__(self, synced: BookSynced) -> None:
-        self.bids, self.asks = dict(synced.bids), dict(synced.asks)
+        self.bids, self.asks = by_price(synced.bids), by_price(synced.asks)
 
     def apply(self, delta: Depth) -> None:
         for side, changes in ((self.bids, delta.bids), (self.asks, delta.asks)):
-            side.update(changes)
+            side.update(by_price(changes))
             for price, quantity in changes:
                 if not quantity:
                     del side[price]
 
     def shows(self, bids: Levels, asks: Levels) -> bool:
-        return (self.bids, self.asks) == (dict(bids), dict(asks))
+        return (self.bids, self.asks) == (by_price(bids), by_price(asks))
 
 
 class Witness:
@@ -189,10 +191,10 @@ class Witness:
             behind = update_id - book.last
             assert 0 <= behind <= 3
             if not behind:
-                assert dict(book.bids()) == {
+                assert by_price(book.bids()) == {
                     price: quantity for price, quantity in bids if book.bid_quantity(price) is not None
                 }
-                assert dict(book.asks()) == {
+                assert by_price(book.asks()) == {
                     price: quantity for price, quantity in asks if book.ask_quantity(price) is not None
                 }
 

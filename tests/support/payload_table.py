@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
     BookTicker,
@@ -81,7 +82,7 @@ PAYLOADS: tuple[tuple[bytes, Payload], ...] = (
             first_update_id=5120449002,
             last_update_id=5120449002,
             bids=(),
-            asks=((D("143.40"), D("0.00")), (D("143.31"), D("18.20"))),
+            asks=(Level("143.40", "0.00"), Level("143.31", "18.20")),
         ),
     ),
     (
@@ -92,8 +93,8 @@ PAYLOADS: tuple[tuple[bytes, Payload], ...] = (
             engine_us=1795012401588071,
             first_update_id=8011200401,
             last_update_id=8011200412,
-            bids=((D("3099.40"), D("0.7500")), (D("3102.95"), D("0.0000")), (D("3103.60"), D("11.0250"))),
-            asks=((D("3104.12"), D("2.4000")),),
+            bids=(Level("3099.40", "0.7500"), Level("3102.95", "0.0000"), Level("3103.60", "11.0250")),
+            asks=(Level("3104.12", "2.4000"),),
         ),
     ),
     (

@@ -7,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.book.levels import Book, Coverage
-from backpack_proto.streams.payloads import Level
+from backpack_proto.streams.levels import Level
+from levels import by_price
 
 D = Decimal
 
 
 def levels(**quantities: str) -> tuple[Level, ...]:
     """`p100="1"` is a quantity of 1 at 100."""
-    return tuple((D(price[1:]), D(quantity)) for price, quantity in quantities.items())
+    return tuple(Level(price[1:], quantity) for price, quantity in quantities.items())
 
 
 def book(**arguments: object) -> Book:
@@ -45,7 +46,7 @@ def test_a_new_book_is_empty_and_stale() -> None:
 def test_a_snapshot_is_read_in_any_order(*, ascending: bool) -> None:
     bids, asks = levels(p97="1", p98="2", p99="3"), levels(p101="4", p102="5")
     snapshot = Book("X", bids=bids if ascending else bids[::-1], asks=asks if ascending else asks[::-1], last=7, engine_us=70)
-    assert (snapshot.best_bid, snapshot.best_ask) == ((D(99), D(3)), (D(101), D(4)))
+    assert (snapshot.best_bid, snapshot.best_ask) == (Level(99, 3), Level(101, 4))
     assert snapshot.bids() == levels(p99="3", p98="2", p97="1")
     assert snapshot.asks() == levels(p101="4", p102="5")
     assert (snapshot.bids(2), snapshot.asks(1), snapshot.asks(9)) == (bids[:0:-1], asks[:1], asks)
@@ -67,7 +68,7 @@ def test_a_side_that_fills_the_limit_goes_on_unseen() -> None:
         D(0),
         None,
     )
-    assert (snapshot.ask_quantity(D(101)), snapshot.ask_quantity(D(1000))) == (D(3), D(0))
+    assert (snapshot.ask_quantity(D(101)), snapshot.ask_quantity(D(1000))) == Level(3, 0)
     snapshot = Book("X", bids=levels(p99="2"), asks=levels(p102="1", p101="3"), limit=2)
     assert snapshot.coverage == Coverage(lowest_bid=None, highest_ask=D(102))
     assert (snapshot.ask_quantity(D(102)), snapshot.ask_quantity(D("102.01")), snapshot.bid_quantity(D(1))) == (
@@ -79,7 +80,7 @@ def test_a_side_that_fills_the_limit_goes_on_unseen() -> None:
 
 def test_trailing_zeros_are_no_part_of_a_price() -> None:
     snapshot = book()
-    snapshot.apply([(D("99.00"), D("5.00"))], [(D("101.0"), D("0.00"))], last=8, engine_us=80)
+    snapshot.apply([Level("99.00", "5.00")], [Level("101.0", "0.00")], last=8, engine_us=80)
     assert (snapshot.bids(), snapshot.asks()) == (levels(p99="5", p98="1"), levels(p102="4"))
     assert (snapshot.last, snapshot.engine_us) == (8, 80)
 
@@ -99,8 +100,8 @@ def test_deleting_what_is_not_there_is_normal() -> None:
 
 def test_of_one_price_twice_in_a_delta_the_last_counts() -> None:
     snapshot = book()
-    snapshot.apply([(D(100), D(1)), (D("100.0"), D(0))], [(D(101), D(0)), (D(101), D(9))], last=8, engine_us=80)
-    assert (snapshot.best_bid, snapshot.best_ask) == ((D(99), D(2)), (D(101), D(9)))
+    snapshot.apply([Level(100, 1), Level("100.0", 0)], [Level(101, 0), Level(101, 9)], last=8, engine_us=80)
+    assert (snapshot.best_bid, snapshot.best_ask) == (Level(99, 2), Level(101, 9))
 
 
 def test_the_top_moves_over_the_levels_that_went() -> None:
@@ -109,7 +110,7 @@ def test_the_top_moves_over_the_levels_that_went() -> None:
     assert (snapshot.bids(), snapshot.asks()) == (levels(p99="1", p97="1"), levels(p101="1", p103="1"))
     assert (snapshot.bids(2), snapshot.asks(2)) == (snapshot.bids(), snapshot.asks())
     snapshot.apply(levels(p99="0"), levels(p101="0"), last=3, engine_us=0)
-    assert (snapshot.best_bid, snapshot.best_ask) == ((D(97), D(1)), (D(103), D(1)))
+    assert (snapshot.best_bid, snapshot.best_ask) == (Level(97, 1), Level(103, 1))
     snapshot.apply(levels(p97="0"), levels(p103="0"), last=4, engine_us=0)
     assert (snapshot.best_bid, snapshot.best_ask) == (None, None)
     snapshot.apply(levels(p98="7"), levels(p102="7"), last=5, engine_us=0)
@@ -130,7 +131,7 @@ def test_a_side_whose_known_levels_are_used_up() -> None:
     snapshot.apply(levels(p97="4"), (), last=9, engine_us=90)
     assert (snapshot.exhausted, snapshot.best_bid) == (True, None)
     snapshot.apply(levels(p98="4"), (), last=10, engine_us=90)
-    assert (snapshot.exhausted, snapshot.best_bid) == (False, (D(98), D(4)))
+    assert (snapshot.exhausted, snapshot.best_bid) == (False, Level(98, 4))
     snapshot = book(limit=2)
     snapshot.apply((), levels(p101="0", p102="0"), last=8, engine_us=80)
     assert snapshot.exhausted
@@ -145,7 +146,7 @@ def test_an_empty_side_that_is_wholly_known_is_not_used_up() -> None:
 @pytest.mark.parametrize(("bid", "crossed"), [("100.99", False), ("101", True), ("101.00", True), ("102", True)])
 def test_a_book_whose_sides_meet_is_crossed(bid: str, *, crossed: bool) -> None:
     snapshot = book()
-    snapshot.apply([(D(bid), D(1))], (), last=8, engine_us=80)
+    snapshot.apply([Level(bid, 1)], (), last=8, engine_us=80)
     assert snapshot.crossed == crossed
 
 
@@ -192,7 +193,7 @@ def test_only_what_both_books_know_is_compared() -> None:
 
 class Model:
     def __init__(self, bids: tuple[Level, ...], asks: tuple[Level, ...], limit: int | None) -> None:
-        self.bids, self.asks = dict(bids), dict(asks)
+        self.bids, self.asks = by_price(bids), by_price(asks)
         self.lowest = min(self.bids) if limit is not None and len(self.bids) >= limit else None
         self.highest = max(self.asks) if limit is not None and len(self.asks) >= limit else None
 
@@ -204,10 +205,12 @@ class Model:
                     del side[price]
 
     def known_bids(self) -> tuple[Level, ...]:
-        return tuple(sorted(((p, q) for p, q in self.bids.items() if self.lowest is None or p >= self.lowest), reverse=True))
+        return tuple(
+            sorted((Level(p, q) for p, q in self.bids.items() if self.lowest is None or p >= self.lowest), reverse=True)
+        )
 
     def known_asks(self) -> tuple[Level, ...]:
-        return tuple(sorted((p, q) for p, q in self.asks.items() if self.highest is None or p <= self.highest))
+        return tuple(sorted(Level(p, q) for p, q in self.asks.items() if self.highest is None or p <= self.highest))
 
     def check(self, book: Book) -> None:
         bids, asks = self.known_bids(), self.known_asks()
@@ -230,7 +233,7 @@ QUANTITIES = [D(0), D("0.00"), D("0.5"), D("1.0"), D(2)]
 
 
 def a_side(quantities: list[Decimal], max_size: int = 12) -> st.SearchStrategy[tuple[Level, ...]]:
-    level = st.tuples(st.sampled_from(PRICES), st.sampled_from(quantities))
+    level = st.builds(Level, st.sampled_from(PRICES), st.sampled_from(quantities))
     return st.lists(level, max_size=max_size, unique_by=lambda level: level[0]).map(tuple)
 
 
@@ -281,19 +284,19 @@ def test_levels_that_went_are_swept_out_in_the_end() -> None:
     """A market that wanders off leaves no trail: what is kept is a fixed multiple of what is there."""
     real = Book("X", bids=levels(p1="1"), asks=levels(p100000="1"))
     for number in range(2, 20_000):
-        real.apply(((D(number), D(1)), (D(number - 1), D(0))), (), last=number, engine_us=0)
+        real.apply((Level(number, 1), Level(number - 1, 0)), (), last=number, engine_us=0)
         # The level that went is not at the edge, so it stays for a while.
         assert len(real._bid_prices) == len(real._bids) <= 300
-    assert real.bids() == ((D(19_999), D(1)),)
+    assert real.bids() == (Level(19_999, 1),)
     assert real.asks() == levels(p100000="1")
 
 
 def test_a_wide_book_keeps_no_more_than_thrice_its_levels() -> None:
     prices = [D(number) for number in range(1, 1_001)]
-    real = Book("X", bids=((price, D(1)) for price in prices))
+    real = Book("X", bids=(Level(price, 1) for price in prices))
     most = 0
     for number in range(1_001, 6_000):
-        real.apply(((D(number), D(1)), (D(number - 500), D(0))), (), last=number, engine_us=0)
+        real.apply((Level(number, 1), Level(number - 500, 0)), (), last=number, engine_us=0)
         most = max(most, len(real._bids))
     assert most <= 3 * 1_000 + 256
     assert len(real.bids()) == 1_000

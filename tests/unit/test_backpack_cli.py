@@ -32,13 +32,13 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
+from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import (
     BookTicker,
     Depth,
     Event,
     Identifier,
     Kline,
-    Level,
     Liquidation,
     MarkPrice,
     OpenInterest,
@@ -46,7 +46,7 @@ from backpack_proto.streams.payloads import (
     Trade,
 )
 from backpack_runtime.cli.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
-from backpack_runtime.cli.output import Output
+from backpack_runtime.cli.output import Printer
 from backpack_runtime.cli.parser import main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
@@ -60,7 +60,7 @@ CALM = Counters(rate=212.4, resyncs=0, dropped=0, latency_us=4095)
 
 
 def levels(*pairs: tuple[str, str]) -> tuple[Level, ...]:
-    return tuple((D(price), D(quantity)) for price, quantity in pairs)
+    return tuple(Level(Decimal(price), Decimal(quantity)) for price, quantity in pairs)
 
 
 BIDS = levels(("99.11", "10"), ("99.10", "2.5"))
@@ -394,8 +394,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def a_panel(symbol: str = "SOL_USDC", *, live: bool = True, depth: int = 12, trades: int = 30) -> Panel:
     book = Book(
         symbol,
-        bids=[(D("99.11") - D("0.01") * step, D(step + 1)) for step in range(depth)],
-        asks=[(D("99.12") + D("0.01") * step, D(step + 1)) for step in range(depth)],
+        bids=[Level(D("99.11") - D("0.01") * step, step + 1) for step in range(depth)],
+        asks=[Level(D("99.12") + D("0.01") * step, step + 1) for step in range(depth)],
         last=4_330_361_024,
         engine_us=ENGINE_US,
     )
@@ -623,7 +623,7 @@ async def test_a_reader_who_takes_his_time_holds_up_the_writer_only() -> None:
     data = os.urandom(300_000)
     received = bytearray()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Output(writing).send, data)
+        tasks.start_soon(Printer(writing).send, data)
         await anyio.wait_all_tasks_blocked()
         while len(received) < len(data):
             await anyio.wait_readable(reading)
@@ -631,7 +631,7 @@ async def test_a_reader_who_takes_his_time_holds_up_the_writer_only() -> None:
     os.close(reading)
     assert received == data
     with pytest.raises(BrokenPipeError):
-        await Output(writing).send(b"x")
+        await Printer(writing).send(b"x")
     os.close(writing)
 
 
@@ -639,7 +639,7 @@ async def test_a_reader_who_takes_his_time_holds_up_the_writer_only() -> None:
 async def test_a_writer_can_be_cancelled() -> None:
     reading, writing = os.pipe()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Output(writing).send, bytes(10_000_000))
+        tasks.start_soon(Printer(writing).send, bytes(10_000_000))
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     os.close(reading)

@@ -42,16 +42,17 @@ from backpack_proto.outputs import (
 from backpack_proto.session import SNAPSHOT_LIMIT
 from backpack_proto.streams.channels import CHANNEL_OF
 from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
+from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import (
     Depth,
     Event,
     Kline,
-    Level,
     OrderFill,
     Payload,
 )
 from backpack_runtime.cryptofeed.channels import PRIVATE_CHANNELS, WEBSOCKET_CHANNELS
 from backpack_runtime.cryptofeed.native.deliveries import Deliveries
+from levels import by_price
 from payload_table import FIRST_ROWS, frame_of
 
 pytestmark = pytest.mark.anyio
@@ -207,7 +208,7 @@ async def test_a_candle_that_cannot_be_read_is_counted_and_raises_nothing(caplog
     assert "candle of SOL_USDC" in caplog.text
 
 
-def a_fill(trade_id: int = 3104477, order_id: str = "6120046020") -> Fill:
+def a_fill(trade_id: int | None = 3104477, order_id: str = "6120046020") -> Fill:
     return Fill(
         symbol="ETH_USDC",
         trade_id=trade_id,
@@ -218,7 +219,7 @@ def a_fill(trade_id: int = 3104477, order_id: str = "6120046020") -> Fill:
         fee=Decimal(0),
         fee_asset="ETH",
         maker=False,
-        unix_ms=1,
+        filled_us=1_000,
     )
 
 
@@ -234,6 +235,9 @@ async def test_a_fill_is_told_once_whoever_tells_it_first() -> None:
     await setting.give(Filled(fill=a_fill(trade_id=9), origin=Origin.RECONCILIATION))
     await setting.give(Filled(fill=a_fill(trade_id=9), origin=Origin.RECONCILIATION))
     assert [(fill.id, fill.order_id) for _, fill, _ in setting.calls[1:]] == [("3104477", "1"), ("9", "6120046020")]
+    # A settlement has no trade id.
+    await setting.give(Filled(fill=a_fill(trade_id=None), origin=Origin.RECONCILIATION))
+    assert setting.calls[-1][1].id is None
 
 
 def ledger_events(origin: Origin) -> list[Event]:
@@ -241,6 +245,9 @@ def ledger_events(origin: Origin) -> list[Event]:
         order_id="5",
         symbol="SOL_USDC",
         side="Ask",
+        order_type="Limit",
+        time_in_force="GTC",
+        self_trade_prevention="RejectTaker",
         state="Cancelled",
         executed_quantity=Decimal(1),
         executed_quote_quantity=Decimal(99),
@@ -274,8 +281,8 @@ async def test_the_ledger_tells_what_only_rest_knew_and_repeats_no_stream() -> N
     assert (balance.currency, balance.balance, balance.reserved) == ("SOL", Decimal(1), Decimal(2))
 
 
-BIDS: tuple[Level, ...] = ((Decimal("99.1"), Decimal(5)), (Decimal("99.0"), Decimal(7)))
-ASKS: tuple[Level, ...] = ((Decimal("99.2"), Decimal(1)),)
+BIDS: tuple[Level, ...] = (Level("99.1", 5), Level("99.0", 7))
+ASKS: tuple[Level, ...] = (Level("99.2", 1),)
 SYNCED = BookSynced(stream=STREAM, symbol="SOL_USDC", last=10, engine_us=2_000_000, bids=BIDS, asks=ASKS)
 
 
@@ -304,9 +311,9 @@ def changed(last: int, bids: tuple[Level, ...] = (), asks: tuple[Level, ...] = (
 
 async def test_a_book_is_handed_on_whole_and_then_with_each_change() -> None:
     setting = Setting()
-    gone = (Decimal("99.0"), Decimal(0))
-    never_there = (Decimal("98.0"), Decimal(0))
-    fresh = (Decimal("99.3"), Decimal(4))
+    gone = Level("99.0", 0)
+    never_there = Level("98.0", 0)
+    fresh = Level("99.3", 4)
     data = b'{"stream":"depth.SOL_USDC","data":{"e":"depth","u":11}}'
     await setting.give(SYNCED)
     await setting.give(changed(11, (gone, never_there), (fresh,)), data=data)
@@ -316,13 +323,13 @@ async def test_a_book_is_handed_on_whole_and_then_with_each_change() -> None:
     assert whole == {
         "timestamp": 2.0,
         "sequence_number": 10,
-        "bids": dict(BIDS),
-        "asks": dict(ASKS),
+        "bids": by_price(BIDS),
+        "asks": by_price(ASKS),
         "receipt": 9.0,
     }
     assert change["delta"] == {"bid": [gone], "ask": [fresh]}, "what was not there need not be deleted"
     assert change["raw"] == {"e": "depth", "u": 11}
-    assert (change["bids"], change["asks"]) == ({Decimal("99.1"): Decimal(5)}, dict([*ASKS, fresh]))
+    assert (change["bids"], change["asks"]) == ({Decimal("99.1"): Decimal(5)}, by_price([*ASKS, fresh]))
     assert change["timestamp"] == 3.0
     assert nothing["raw"] == {}, "a frame that was kept came with another one"
     assert nothing["delta"] == {"bid": [], "ask": []}
@@ -332,18 +339,18 @@ async def test_a_book_is_handed_on_whole_and_then_with_each_change() -> None:
 
 async def test_beyond_what_a_snapshot_knows_nothing_is_told() -> None:
     setting = Setting()
-    bids = tuple((Decimal(1000 - number), Decimal(1)) for number in range(SNAPSHOT_LIMIT))
-    await setting.give(msgspec.structs.replace(SYNCED, bids=bids, asks=((Decimal(1001), Decimal(1)),)))
-    await setting.give(changed(11, ((Decimal("0.5"), Decimal(1)), (Decimal(1), Decimal(2))), ((Decimal(9999), Decimal(1)),)))
+    bids = tuple(Level(1000 - number, 1) for number in range(SNAPSHOT_LIMIT))
+    await setting.give(msgspec.structs.replace(SYNCED, bids=bids, asks=(Level(1001, 1),)))
+    await setting.give(changed(11, (Level("0.5", 1), Level(1, 2)), (Level(9999, 1),)))
     _, change = setting.books[1]
-    assert change["delta"] == {"bid": [(Decimal(1), Decimal(2))], "ask": [(Decimal(9999), Decimal(1))]}
+    assert change["delta"] == {"bid": [Level(1, 2)], "ask": [Level(9999, 1)]}
     # The check against a fresh one knows more of what is near, so the book is handed on anew.
     setting.book = Book("SOL_USDC", bids=BIDS, asks=ASKS, last=11, engine_us=4_000_000, limit=SNAPSHOT_LIMIT)
     await setting.give(BookVerified(stream=STREAM, symbol="SOL_USDC", last=11, against="bookTicker"))
     assert len(setting.books) == 2
     await setting.give(BookVerified(stream=STREAM, symbol="SOL_USDC", last=11, against="snapshot"), receipt=10.0)
     at, anew = setting.books[2]
-    assert (at, anew["bids"], anew["asks"], anew["timestamp"]) == (11, dict(BIDS), dict(ASKS), 4.0)
+    assert (at, anew["bids"], anew["asks"], anew["timestamp"]) == (11, by_price(BIDS), by_price(ASKS), 4.0)
     assert "delta" not in anew
 
 

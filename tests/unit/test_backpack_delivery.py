@@ -8,15 +8,17 @@ import pytest
 
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, ConnectionDown
-from backpack_proto.streams.payloads import Depth, Event, Level, OpenInterest
+from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import Depth, Event, OpenInterest
 from backpack_runtime.delivery import Delivery, SlowConsumer
+from levels import by_price
 
 SOL = "depth.SOL_USDC"
 BTC = "depth.BTC_USDC"
 
 
 def level(price: str, quantity: str) -> Level:
-    return Decimal(price), Decimal(quantity)
+    return Level(price, quantity)
 
 
 def change(last: int, *bids: Level, stream: str = SOL, first: int | None = None) -> BookChanged:
@@ -89,7 +91,7 @@ def test_conflate_merges_the_changes_of_one_book_in_place() -> None:
     assert isinstance(merged, BookChanged)
     assert (merged.first, merged.last) == (1, 3)
     assert merged.bids == (level("7", "5"),), "the levels handed out are those after the last change"
-    assert dict(merged.delta.bids) == {Decimal(9): Decimal(0), Decimal(8): Decimal(1), Decimal(7): Decimal(5)}
+    assert by_price(merged.delta.bids) == {Decimal(9): Decimal(0), Decimal(8): Decimal(1), Decimal(7): Decimal(5)}
     assert (merged.delta.first_update_id, merged.delta.last_update_id, merged.delta.engine_us) == (1, 3, 3)
     assert isinstance(other, BookChanged)
     assert (other.stream, other.first, other.last) == (BTC, 1, 2)

@@ -27,6 +27,7 @@ from backpack_proto.rest.endpoints.table import (
 )
 from backpack_proto.rest.markets import Markets
 from backpack_proto.rest.results.market_data import DepthSnapshot, FundingRateRow, KlineRow, ServerTime
+from backpack_proto.streams.levels import Level
 
 
 def read(name: str, body: bytes, parameters: Mapping[str, Parameter]) -> Any:
@@ -220,8 +221,8 @@ def test_a_depth_snapshot_has_the_best_price_first_on_both_sides() -> None:
         limit=20,
         last_update_id=4324522523,
         engine_us=1788285151254895,
-        bids=((Decimal("100.64"), Decimal("67.95")), (Decimal("100.19"), Decimal("5.52")), (Decimal("9.5"), Decimal(1))),
-        asks=((Decimal("100.66"), Decimal("240.6")), (Decimal("100.7"), Decimal("65.5"))),
+        bids=(Level("100.64", "67.95"), Level("100.19", "5.52"), Level("9.5", 1)),
+        asks=(Level("100.66", "240.6"), Level("100.7", "65.5")),
     )
     assert read("depth", body, {"symbol": "SOL_USDC", "limit": 20}) == expected
     as_number = body.replace(b'"4324522523"', b"4324522523")
@@ -278,7 +279,7 @@ def test_candles_count_in_seconds() -> None:
 
 def test_funding_intervals_end_at_a_millisecond() -> None:
     body = b'[{"fundingRate":"-0.000012500","intervalEndTimestamp":"2026-09-23T04:00:00","symbol":"SOL_USDC_PERP"}]'
-    row = FundingRateRow(symbol="SOL_USDC_PERP", funding_rate=Decimal("-0.0000125"), interval_end_ms=1790136000000)
+    row = FundingRateRow(symbol="SOL_USDC_PERP", funding_rate=Decimal("-0.0000125"), interval_end_us=1790136000000000)
     assert decode_json(body, ENDPOINTS["funding_rates"].result, "funding_rates") == (row,)
     with pytest.raises(RemoteProtocolError):
         decode_json(body.replace(b"2026-09-23T04:00:00", b"soon"), ENDPOINTS["funding_rates"].result, "funding_rates")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import starmap
 from typing import Any
 
 import msgspec
@@ -18,16 +19,17 @@ from backpack_proto.exchange import (
     Exchange,
     ExchangeInput,
     FrameReceived,
-    PongReceived,
+    PingSocket,
     RequestReceived,
     Respond,
     SendFrame,
-    SendPing,
     SocketOpened,
+    SocketPonged,
 )
 from backpack_proto.exchange.stream.audience import existing_streams
 from backpack_proto.inputs import TimerFired
 from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.levels import Level
 from backpack_proto.streams.names import parse_stream
 from backpack_proto.streams.payloads import BookTicker, Depth, Identifier, Kline, Payload, Ticker, Trade
 from backpack_proto.testing.laws import FakeClock
@@ -73,8 +75,8 @@ class World:
         for output in self.exchange.handle(given, self.clock.now):
             if isinstance(output, SendFrame):
                 frames.append(output.data)
-            elif isinstance(output, SendPing):
-                frames += self.give(PongReceived(output.connection, output.payload))
+            elif isinstance(output, PingSocket):
+                frames += self.give(SocketPonged(output.connection, output.payload))
         return frames
 
     def subscribe(self, *streams: str, connection: int = 1) -> None:
@@ -142,8 +144,9 @@ class Replica:
             self.apply(delta)
         return len(deltas)
 
-    def levels(self) -> tuple[tuple[tuple[Decimal, Decimal], ...], tuple[tuple[Decimal, Decimal], ...], int]:
-        return tuple(sorted(self.bids.items(), reverse=True)), tuple(sorted(self.asks.items())), self.last
+    def levels(self) -> tuple[tuple[Level, ...], tuple[Level, ...], int]:
+        bids, asks = sorted(self.bids.items(), reverse=True), sorted(self.asks.items())
+        return tuple(starmap(Level, bids)), tuple(starmap(Level, asks)), self.last
 
 
 def of_type(frames: Iterable[bytes], kind: type) -> list[Any]:
@@ -268,7 +271,10 @@ def test_book_ticker_is_the_top_at_its_id_and_comes_on_either_side_of_the_delta(
             tops[symbol] = top
             at, ticker = told[symbol]
             assert ticker.update_id == last
-            assert ((ticker.bid_price, ticker.bid_quantity), (ticker.ask_price, ticker.ask_quantity)) == top
+            assert (tuple(top[0]), tuple(top[1])) == (
+                (ticker.bid_price, ticker.bid_quantity),
+                (ticker.ask_price, ticker.ask_quantity),
+            )
             orders[any(isinstance(data, Depth) for data in decoded[:at])] += 1
     assert min(orders[True], orders[False]) > 0.3 * orders.total()
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -27,6 +26,7 @@ from backpack_proto.rest.codec import (
 )
 from backpack_proto.rest.endpoints.table import ENDPOINTS, Endpoint, ParameterRule
 from backpack_proto.rest.results.market_data import Page, SystemStatus, TickerRow
+from backpack_proto.streams.levels import Level
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "fixtures" / "backpack" / "signing_vectors.json").read_text()
@@ -143,7 +143,7 @@ def test_the_request_scheme_covers_target_and_body() -> None:
 
 def test_an_answer_is_typed_by_the_table() -> None:
     assert parse_response(ENDPOINTS["status"], {}, status=200, body=b'{"message":null,"status":"Ok"}') == SystemStatus(
-        status="Ok"
+        state="Ok"
     )
     tickers = parse_response(ENDPOINTS["tickers"], {}, status=200, body=b"[]")
     assert tickers == ()
@@ -152,7 +152,7 @@ def test_an_answer_is_typed_by_the_table() -> None:
 def test_a_snapshot_repeats_what_was_asked_for() -> None:
     body = b'{"asks":[],"bids":[["1","2"]],"lastUpdateId":"5","timestamp":6}'
     assert parse_response(DEPTH, {"symbol": "X", "limit": 5}, status=200, body=body) == DepthSnapshot(
-        symbol="X", limit=5, last_update_id=5, engine_us=6, bids=((Decimal(1), Decimal(2)),), asks=()
+        symbol="X", limit=5, last_update_id=5, engine_us=6, bids=(Level(1, 2),), asks=()
     )
     snapshot = parse_response(DEPTH, {"symbol": "X", "limit": None}, status=200, body=body)
     assert isinstance(snapshot, DepthSnapshot)
@@ -165,7 +165,7 @@ def test_no_content_is_none(status: int, body: bytes) -> None:
 
 
 def test_content_is_read_whatever_the_good_status() -> None:
-    assert parse_response(ENDPOINTS["status"], {}, status=202, body=b'{"status":"Ok"}') == SystemStatus(status="Ok")
+    assert parse_response(ENDPOINTS["status"], {}, status=202, body=b'{"status":"Ok"}') == SystemStatus(state="Ok")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"symbol":"X"}', b"\xff"])

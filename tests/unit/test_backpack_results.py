@@ -18,6 +18,7 @@ from backpack_proto.rest.results.market_data import (
     TickerRow,
     TradeRow,
 )
+from backpack_proto.streams.levels import Level
 
 SAMPLES: list[tuple[bytes, Any]] = [
     (
@@ -75,8 +76,8 @@ SAMPLES: list[tuple[bytes, Any]] = [
         OpenInterestRow(symbol="SOL_USDC_PERP", open_interest=Decimal("100.5"), timestamp_ms=1788285151083),
     ),
     (b'{"openInterest":null,"symbol":"X","timestamp":1}', OpenInterestRow(symbol="X", timestamp_ms=1)),
-    (b'{"message":null,"status":"Ok"}', SystemStatus(status="Ok")),
-    (b'{"message":"back at noon","status":"Maintenance"}', SystemStatus(status="Maintenance", message="back at noon")),
+    (b'{"message":null,"status":"Ok"}', SystemStatus(state="Ok")),
+    (b'{"message":"back at noon","status":"Maintenance"}', SystemStatus(state="Maintenance", message="back at noon")),
     (
         (
             b'{"coingeckoId":null,"displayName":"Solana","symbol":"SOL","tokens":[{"blockchain":"Solana","contractAddress":null,'
@@ -125,7 +126,7 @@ def test_a_row_without_a_required_member_is_refused(body: bytes, expected: Any) 
 
 
 def test_a_side_with_fewer_levels_than_asked_for_is_known_to_be_complete() -> None:
-    level = (Decimal(1), Decimal(1))
+    level = Level(1, 1)
     depth = DepthSnapshot(symbol="X", limit=5, last_update_id=1, engine_us=1, bids=(level,) * 5, asks=(level,))
     assert depth.limit is not None
     assert [len(side) < depth.limit for side in (depth.bids, depth.asks)] == [False, True]

@@ -35,7 +35,8 @@ from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Open, TimerFired, Verify
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
 from backpack_proto.streams.channels import IN_FORCE_US
-from backpack_proto.streams.payloads import BookTicker, Depth, Level
+from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import BookTicker, Depth
 from backpack_proto.testing.laws import FakeClock
 
 D = Decimal
@@ -43,10 +44,10 @@ STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
 MS, SECOND = 1_000, 1_000_000
 RETRY_US, RETRY_CEILING_US, TOO_OLD_RETRY_US = RETRY.base_us, RETRY.cap_us, TOO_OLD_RETRY.base_us
 ENGINE_US = 1_795_012_345_000_000
-BIDS: tuple[Level, ...] = ((D(98), D(1)), (D(99), D(2)))
-ASKS: tuple[Level, ...] = ((D(101), D(3)), (D(102), D(4)))
-TOP = ((D(99), D(2)), (D(98), D(1)))
-TEN = (D(10), D(10))
+BIDS: tuple[Level, ...] = (Level(98, 1), Level(99, 2))
+ASKS: tuple[Level, ...] = (Level(101, 3), Level(102, 4))
+TOP = (Level(99, 2), Level(98, 1))
+TEN = Level(10, 10)
 MATCHED = TopMatched(stream=STREAM)
 
 
@@ -89,10 +90,10 @@ def ticker(update_id: int, bid: Level | None = BIDS[-1], ask: Level | None = ASK
         symbol=SYMBOL,
         engine_us=0,
         update_id=update_id,
-        bid_price=bid and bid[0],
-        bid_quantity=bid and bid[1],
-        ask_price=ask and ask[0],
-        ask_quantity=ask and ask[1],
+        bid_price=bid.price if bid else None,
+        bid_quantity=bid.quantity if bid else None,
+        ask_price=ask.price if ask else None,
+        ask_quantity=ask.quantity if ask else None,
     )
 
 
@@ -230,9 +231,9 @@ def test_frames_that_the_snapshot_holds_are_dropped() -> None:
 
 def test_frames_behind_the_snapshot_are_applied() -> None:
     bench = Bench()
-    sixth, seventh = delta(6, bids=[(D(98), D(0))]), delta(7, asks=[(D(100), D(5))])
+    sixth, seventh = delta(6, bids=[Level(98, 0)]), delta(7, asks=[Level(100, 5)])
     bench.give(StreamRequested(), delta(5, bids=[TEN]), sixth, seventh)
-    bids, asks = ((D(99), D(2)),), ((D(100), D(5)), *ASKS)
+    bids, asks = (Level(99, 2),), (Level(100, 5), *ASKS)
     assert bench.give(snapshot(1, 5)) == [
         synced(5),
         changed(sixth, bids=bids),
@@ -322,8 +323,8 @@ def test_of_too_many_frames_the_newest_are_kept() -> None:
 
 def test_a_kept_frame_may_straddle_the_snapshot() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(3, 4), kept := delta(5, 9, bids=[(D(98), D(7))]))
-    assert bench.give(snapshot(1, 7)) == [synced(7), changed(kept, first=8, bids=((D(99), D(2)), (D(98), D(7))))]
+    bench.give(StreamRequested(), delta(3, 4), kept := delta(5, 9, bids=[Level(98, 7)]))
+    assert bench.give(snapshot(1, 7)) == [synced(7), changed(kept, first=8, bids=(Level(99, 2), Level(98, 7)))]
 
 
 @pytest.mark.parametrize(("last", "joins"), [(4, False), (5, True), (8, True), (9, True), (10, True)])
@@ -475,9 +476,9 @@ def test_a_second_snapshot_may_be_of_ids_that_have_started_over() -> None:
 
 def test_a_frame_that_joins_on_is_applied() -> None:
     bench = live(10)
-    given = delta(11, bids=[(D(99), D(0)), (D(97), D("2.50"))], asks=[(D("101.0"), D("0.00"))])
-    assert bench.give(given) == [changed(given, bids=((D(98), D(1)), (D(97), D("2.50"))), asks=ASKS[1:])]
-    assert bench.give(given := delta(12, 15)) == [changed(given, bids=((D(98), D(1)), (D(97), D("2.50"))), asks=ASKS[1:])]
+    given = delta(11, bids=[Level(99, 0), Level(97, "2.50")], asks=[Level("101.0", "0.00")])
+    assert bench.give(given) == [changed(given, bids=(Level(98, 1), Level(97, "2.50")), asks=ASKS[1:])]
+    assert bench.give(given := delta(12, 15)) == [changed(given, bids=(Level(98, 1), Level(97, "2.50")), asks=ASKS[1:])]
 
 
 @pytest.mark.parametrize("old", [delta(11), delta(10), delta(3, 11), delta(1)])
@@ -513,7 +514,7 @@ def test_a_snapshot_from_before_what_the_stream_has_shown_is_too_old() -> None:
     """The frames up to 10 were applied and are not kept: a snapshot of 9 has a hole behind it even when no frame says so."""
     bench = live(10)
     diverged = "best bid at 10: 2 at 99 here, 5 at 99 on bookTicker"
-    assert bench.give(ticker(10, (D(99), D(5)))) == [desynced(10, diverged, diverged=True), fetch(2)]
+    assert bench.give(ticker(10, Level(99, 5))) == [desynced(10, diverged, diverged=True), fetch(2)]
     reason = "the snapshot is too old: it ends at 9, the stream needs 10"
     assert bench.give(snapshot(2, 9)) == [unavailable(reason, 2 * TOO_OLD_RETRY_US)]
     bench.fire()
@@ -574,7 +575,7 @@ def test_ids_may_start_over_while_a_book_is_fetched_anew() -> None:
 def test_tickers_of_the_old_ids_are_no_word_on_the_new_ones() -> None:
     bench = live(1000)
     for update_id in (1005, 1006, 1007):
-        assert bench.give(ticker(update_id, (D(50), D(1)))) == []
+        assert bench.give(ticker(update_id, Level(50, 1))) == []
     later = ENGINE_US + 1001 + BACKWARDS_US
     bench.give(delta(4, engine_us=later))
     bench.give(snapshot(2, 4, engine_us=later))
@@ -594,40 +595,40 @@ def test_an_empty_delta_moves_on() -> None:
 
 def test_deleting_a_level_that_is_not_there_is_normal() -> None:
     bench = live(10)
-    assert bench.give(given := delta(11, bids=[(D(100), D(0))], asks=[(D(103), D(0))])) == [changed(given)]
+    assert bench.give(given := delta(11, bids=[Level(100, 0)], asks=[Level(103, 0)])) == [changed(given)]
 
 
 @pytest.mark.parametrize("bid", [D(101), D("101.50")])
 def test_a_crossed_or_locked_book_is_never_handed_out(bid: Decimal) -> None:
     bench = live(10)
-    assert bench.give(delta(11, bids=[(bid, D(1))])) == [desynced(11, "crossed at 11"), fetch(2)]
+    assert bench.give(delta(11, bids=[Level(bid, 1)])) == [desynced(11, "crossed at 11"), fetch(2)]
     assert not bench.book.live
     # The snapshot may end before the delta, and may hold it.
-    assert bench.give(snapshot(2, 11, bids=[*BIDS, (bid, D(1))], asks=ASKS[1:])) == [
-        synced(11, bids=((bid, D(1)), *TOP), asks=ASKS[1:])
+    assert bench.give(snapshot(2, 11, bids=[*BIDS, Level(bid, 1)], asks=ASKS[1:])) == [
+        synced(11, bids=(Level(bid, 1), *TOP), asks=ASKS[1:])
     ]
 
 
 def test_a_delta_that_crossed_the_book_is_applied_to_the_snapshot_before_it() -> None:
     bench = live(10)
-    bench.give(given := delta(11, bids=[(D("101.5"), D(1))]))
+    bench.give(given := delta(11, bids=[Level("101.5", 1)]))
     assert bench.give(snapshot(2, 10, asks=ASKS[1:])) == [
         synced(10, asks=ASKS[1:]),
-        changed(given, bids=((D("101.5"), D(1)), TOP[0]), asks=ASKS[1:]),
+        changed(given, bids=(Level("101.5", 1), TOP[0]), asks=ASKS[1:]),
     ]
 
 
 def test_a_crossed_snapshot_is_none() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5))
-    assert bench.give(snapshot(1, 5, bids=[(D(101), D(1))])) == [unavailable("the snapshot is crossed", RETRY_US)]
+    assert bench.give(snapshot(1, 5, bids=[Level(101, 1)])) == [unavailable("the snapshot is crossed", RETRY_US)]
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(2, 5)) == [synced(5)]
 
 
 def test_a_snapshot_that_frames_cross_is_none() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(6, bids=[(D(101), D(1))]))
+    bench.give(StreamRequested(), delta(6, bids=[Level(101, 1)]))
     reason = "the snapshot does not fit the stream: the book is crossed or used up"
     assert bench.give(snapshot(1, 5)) == [unavailable(reason, RETRY_US)]
     assert not bench.book.live
@@ -637,14 +638,14 @@ def test_a_snapshot_that_frames_cross_is_none() -> None:
 
 def test_a_book_whose_known_levels_are_used_up_is_fetched_anew() -> None:
     bench = live(10, limit=2)
-    assert bench.give(given := delta(11, bids=[(D(97), D(5)), (D(99), D(0))])) == [changed(given, bids=TOP[1:])]
-    assert bench.give(delta(12, bids=[(D(98), D(0))])) == [desynced(12, "a side's known levels are used up at 12"), fetch(2)]
-    assert bench.give(snapshot(2, 12, bids=[(D(97), D(5))], limit=2)) == [synced(12, bids=((D(97), D(5)),))]
+    assert bench.give(given := delta(11, bids=[Level(97, 5), Level(99, 0)])) == [changed(given, bids=TOP[1:])]
+    assert bench.give(delta(12, bids=[Level(98, 0)])) == [desynced(12, "a side's known levels are used up at 12"), fetch(2)]
+    assert bench.give(snapshot(2, 12, bids=[Level(97, 5)], limit=2)) == [synced(12, bids=(Level(97, 5),))]
 
 
 def test_a_snapshot_whose_known_levels_the_frames_use_up_is_none() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(6, asks=[(D(101), D(0)), (D(102), D(0))]))
+    bench.give(StreamRequested(), delta(6, asks=[Level(101, 0), Level(102, 0)]))
     reason = "the snapshot does not fit the stream: the book is crossed or used up"
     assert bench.give(snapshot(1, 5, limit=2)) == [unavailable(reason, RETRY_US)]
 
@@ -659,9 +660,9 @@ def test_a_market_without_orders_has_a_live_book() -> None:
 @pytest.mark.parametrize(
     ("sixth", "seventh"),
     [
-        (delta(6, bids=[(D(101), D(1))]), delta(7, bids=[(D(101), D(0))])),
-        (delta(6, asks=[(D(99), D(1))]), delta(7, asks=[(D(99), D(0))])),
-        (delta(6, asks=[(D(101), D(0)), (D(102), D(0))]), delta(7, asks=[(D(102), D(1))])),
+        (delta(6, bids=[Level(101, 1)]), delta(7, bids=[Level(101, 0)])),
+        (delta(6, asks=[Level(99, 1)]), delta(7, asks=[Level(99, 0)])),
+        (delta(6, asks=[Level(101, 0), Level(102, 0)]), delta(7, asks=[Level(102, 1)])),
     ],
 )
 def test_a_snapshot_that_frames_cross_or_use_up_on_the_way_is_none(sixth: Depth, seventh: Depth) -> None:
@@ -677,7 +678,7 @@ def test_a_snapshot_that_frames_cross_or_use_up_on_the_way_is_none(sixth: Depth,
 
 def test_frames_that_were_spent_on_a_bad_snapshot_must_be_in_the_next_one() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(6, bids=[(D(101), D(1))]), delta(7))
+    bench.give(StreamRequested(), delta(6, bids=[Level(101, 1)]), delta(7))
     bench.give(snapshot(1, 5))
     bench.fire()
     reason = "the snapshot is too old: it ends at 6, the stream needs 7"
@@ -700,7 +701,7 @@ def test_the_end_of_the_stream_leaves_a_stale_book() -> None:
 
 def test_nothing_of_one_subscription_is_of_use_to_the_next() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), delta(5), delta(6), ticker(9, (D(50), D(1))))
+    bench.give(StreamRequested(), delta(5), delta(6), ticker(9, Level(50, 1)))
     assert bench.give(StreamEnded("the connection is down"), StreamRequested()) == [fetch(2)]
     assert bench.give(snapshot(1, 6)) == []
     assert bench.give(delta(9)) == []
@@ -850,7 +851,7 @@ def test_a_ticker_behind_the_frame_verifies_the_book_once() -> None:
 
 def test_a_verified_book_says_at_which_id_it_was_compared() -> None:
     bench = live(10)
-    bench.give(delta(11), delta(12, bids=[(D(99), D(5))]))
+    bench.give(delta(11), delta(12, bids=[Level(99, 5)]))
     assert bench.give(ticker(11)) == [MATCHED, verified(11, "bookTicker")]
 
 
@@ -870,9 +871,9 @@ def test_a_ticker_that_came_before_the_snapshot_verifies_it() -> None:
 
 def test_a_ticker_of_an_id_that_the_book_never_has_says_nothing() -> None:
     bench = live(10)
-    assert bench.give(ticker(12, (D(50), D(1)))) == []
+    assert bench.give(ticker(12, Level(50, 1))) == []
     assert bench.give(given := delta(11, 14)) == [changed(given)]
-    assert bench.give(ticker(13, (D(50), D(1))), ticker(9, (D(50), D(1)))) == []
+    assert bench.give(ticker(13, Level(50, 1)), ticker(9, Level(50, 1))) == []
     assert not bench.sequencer.verified
 
 
@@ -880,8 +881,8 @@ def test_a_ticker_that_differs_costs_a_snapshot() -> None:
     bench = live(10)
     bench.give(ticker(10))
     reason = "best bid at 11: 5 at 99 here, 2 at 99 on bookTicker"
-    assert bench.give(given := delta(11, bids=[(D(99), D(5))])) == [
-        changed(given, bids=((D(99), D(5)), (D(98), D(1))), verified=True)
+    assert bench.give(given := delta(11, bids=[Level(99, 5)])) == [
+        changed(given, bids=(Level(99, 5), Level(98, 1)), verified=True)
     ]
     assert bench.give(ticker(11)) == [desynced(11, reason, diverged=True), fetch(2)]
     assert not bench.sequencer.verified
@@ -893,24 +894,24 @@ def test_a_book_that_differs_from_a_waiting_ticker_is_not_handed_out() -> None:
     bench = live(10)
     bench.give(ticker(11))
     reason = "best bid at 11: 5 at 99 here, 2 at 99 on bookTicker"
-    assert bench.give(delta(11, bids=[(D(99), D(5))])) == [desynced(11, reason, diverged=True), fetch(2)]
+    assert bench.give(delta(11, bids=[Level(99, 5)])) == [desynced(11, reason, diverged=True), fetch(2)]
 
 
 def test_a_snapshot_that_differs_from_a_waiting_ticker_is_given_up() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), ticker(5, (D(99), D(7))), delta(5))
+    bench.give(StreamRequested(), ticker(5, Level(99, 7)), delta(5))
     reason = "best bid at 5: 2 at 99 here, 7 at 99 on bookTicker"
     assert bench.give(snapshot(1, 5)) == [synced(5), desynced(5, reason, diverged=True), fetch(2)]
-    assert bench.give(snapshot(2, 5, bids=[(D(99), D(7))])) == [synced(5, bids=((D(99), D(7)),))]
+    assert bench.give(snapshot(2, 5, bids=[Level(99, 7)])) == [synced(5, bids=(Level(99, 7),))]
 
 
 def test_a_first_frame_whose_book_differs_from_a_waiting_ticker_is_kept() -> None:
     bench = Bench()
-    bench.give(StreamRequested(), ticker(6, (D(99), D(7))))
+    bench.give(StreamRequested(), ticker(6, Level(99, 7)))
     bench.give(snapshot(1, 5))
     reason = "best bid at 6: 2 at 99 here, 7 at 99 on bookTicker"
     assert bench.give(delta(6)) == [synced(5), changed(delta(6)), desynced(6, reason, diverged=True), fetch(2)]
-    bids = ((D(99), D(7)),)
+    bids = (Level(99, 7),)
     assert bench.give(snapshot(2, 5, bids=bids)) == [synced(5, bids=bids), changed(delta(6), bids=bids)]
 
 
@@ -918,7 +919,7 @@ def test_tickers_of_one_run_are_no_word_on_the_next() -> None:
     bench = live(10)
     bench.give(delta(12))
     bench.give(snapshot(2, 12))
-    assert bench.give(ticker(10, (D(50), D(1)))) == []
+    assert bench.give(ticker(10, Level(50, 1))) == []
 
 
 # A depth stream that is stuck.
@@ -1004,21 +1005,21 @@ def test_a_check_that_finds_no_difference() -> None:
 
 def test_a_check_rolls_the_snapshot_forward() -> None:
     bench = checking()
-    assert bench.give(given := delta(11, bids=[(D(97), D(1))])) == [changed(given)]
-    assert bench.give(given := delta(12, bids=[(D(97), D(0))], asks=[(D(101), D(8))])) == [
-        changed(given, asks=((D(101), D(8)), ASKS[1]))
+    assert bench.give(given := delta(11, bids=[Level(97, 1)])) == [changed(given)]
+    assert bench.give(given := delta(12, bids=[Level(97, 0)], asks=[Level(101, 8)])) == [
+        changed(given, asks=(Level(101, 8), ASKS[1]))
     ]
-    assert bench.give(snapshot(2, 11, bids=[(D(97), D(1)), *BIDS])) == [verified(12, "snapshot")]
-    assert bench.give(given := delta(13)) == [changed(given, asks=((D(101), D(8)), ASKS[1]), verified=True)]
+    assert bench.give(snapshot(2, 11, bids=[Level(97, 1), *BIDS])) == [verified(12, "snapshot")]
+    assert bench.give(given := delta(13)) == [changed(given, asks=(Level(101, 8), ASKS[1]), verified=True)]
     assert bench.sequencer.book is bench.book
 
 
 def test_a_check_gives_the_book_the_coverage_of_the_newer_snapshot() -> None:
     bench = live(10, limit=2)
-    bench.give(delta(11, bids=[(D(97), D(1)), (D(100), D(1))]))
+    bench.give(delta(11, bids=[Level(97, 1), Level(100, 1)]))
     assert bench.book.bid_quantity(D(97)) is None
     bench.fire()
-    assert bench.give(snapshot(2, 11, bids=[(D(97), D(1)), *BIDS, (D(100), D(1))])) == [verified(11, "snapshot")]
+    assert bench.give(snapshot(2, 11, bids=[Level(97, 1), *BIDS, Level(100, 1)])) == [verified(11, "snapshot")]
     assert bench.book.bid_quantity(D(97)) == 1
     assert bench.book.live
 
@@ -1026,9 +1027,9 @@ def test_a_check_gives_the_book_the_coverage_of_the_newer_snapshot() -> None:
 def test_a_check_that_finds_a_difference() -> None:
     bench = checking()
     reason = "bid 98: 1 here, 7 there"
-    assert bench.give(snapshot(2, 10, bids=[(D(98), D(7)), BIDS[1]])) == [desynced(10, reason, diverged=True), fetch(3)]
+    assert bench.give(snapshot(2, 10, bids=[Level(98, 7), BIDS[1]])) == [desynced(10, reason, diverged=True), fetch(3)]
     assert bench.status() == (False, 10, TOP, ASKS)
-    assert bench.give(snapshot(3, 10, bids=[(D(98), D(7)), BIDS[1]])) == [synced(10, bids=(TOP[0], (D(98), D(7))))]
+    assert bench.give(snapshot(3, 10, bids=[Level(98, 7), BIDS[1]])) == [synced(10, bids=(TOP[0], Level(98, 7)))]
 
 
 def test_a_check_whose_snapshot_is_ahead_waits_for_the_book() -> None:
@@ -1069,7 +1070,7 @@ def test_a_check_whose_snapshot_is_too_old_is_asked_for_again_ever_more_slowly()
 
 
 @pytest.mark.parametrize(
-    "answer", [SnapshotFailed(attempt=2, reason="503"), snapshot(2, 10, bids=[(D(105), D(1))]), TimerFired()]
+    "answer", [SnapshotFailed(attempt=2, reason="503"), snapshot(2, 10, bids=[Level(105, 1)]), TimerFired()]
 )
 def test_a_check_without_an_answer_proves_nothing(answer: SequencerInput) -> None:
     bench = checking()
@@ -1084,7 +1085,7 @@ def test_a_check_without_an_answer_proves_nothing(answer: SequencerInput) -> Non
 
 def test_a_check_whose_levels_are_used_up_on_the_way_proves_nothing() -> None:
     bench = checking()
-    bench.give(delta(11, bids=[(D(99), D(0))]))
+    bench.give(delta(11, bids=[Level(99, 0)]))
     assert bench.give(snapshot(2, 10, bids=BIDS[1:], limit=1)) == []
     assert bench.status() == (True, 11, TOP[1:], ASKS)
     assert (bench.sequencer.verified, bench.wait_us) == (False, AUDIT_US)

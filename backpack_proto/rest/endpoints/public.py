@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from operator import itemgetter
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import decode_json, unix_ms, whole_number
+from backpack_proto.decoding import decode_json, unix_us, whole_number
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.markets import Market, Markets, parse_markets
 from backpack_proto.rest.results.market_data import (
@@ -38,7 +38,7 @@ from backpack_proto.rest.results.reference import (
     Wallet,
 )
 from backpack_proto.streams.channels import KLINE_INTERVALS
-from backpack_proto.streams.payloads import Level
+from backpack_proto.streams.levels import RawLevels, raw_levels
 
 from .parameters import ANY_SYMBOL, MARKET_TYPE, OFFSET, PAGE_LIMIT, SUBACCOUNT, SYMBOL, flag, limit, text, uint, word
 from .rules import Checked, Endpoint, ParameterRule
@@ -50,8 +50,8 @@ DEPTH_LIMITS: Final = (5, 10, 20, 50, 100, 500, 1000)
 
 
 class _DepthBody(Struct, frozen=True, gc=False, kw_only=True):
-    asks: list[Level]
-    bids: list[Level]
+    asks: RawLevels
+    bids: RawLevels
     last_update_id: int = field(name="lastUpdateId")
     timestamp: int
 
@@ -70,6 +70,10 @@ class _KlineBody(Struct, frozen=True, gc=False, kw_only=True):
 
 def _read_depth(body: bytes, parameters: Checked) -> DepthSnapshot:
     depth = decode_json(body, _DepthBody, "depth")
+    try:
+        bids, asks = raw_levels(depth.bids), raw_levels(depth.asks)
+    except ValueError as error:
+        raise RemoteProtocolError(f"depth: {error}") from None
     limit = parameters.get("limit")
     # The wire has bids ascending, the best one last; sorting makes do with any order.
     return DepthSnapshot(
@@ -77,16 +81,16 @@ def _read_depth(body: bytes, parameters: Checked) -> DepthSnapshot:
         limit=limit if isinstance(limit, int) else None,
         last_update_id=depth.last_update_id,
         engine_us=depth.timestamp,
-        bids=tuple(sorted(depth.bids, key=itemgetter(0), reverse=True)),
-        asks=tuple(sorted(depth.asks, key=itemgetter(0))),
+        bids=tuple(sorted(bids, key=attrgetter("price"), reverse=True)),
+        asks=tuple(sorted(asks, key=attrgetter("price"))),
     )
 
 
 def _read_klines(body: bytes, _: Checked) -> tuple[KlineRow, ...]:
     return tuple(
         KlineRow(
-            start_s=unix_ms(row.start) // 1000,
-            end_s=unix_ms(row.end) // 1000,
+            start_s=unix_us(row.start) // 1_000_000,
+            end_s=unix_us(row.end) // 1_000_000,
             open=row.open,
             high=row.high,
             low=row.low,

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from backpack_proto.book.levels import Book
 from backpack_proto.decoding import sane
-from backpack_proto.streams.payloads import Level, Trade
+from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import Trade
 from backpack_runtime.cli.events import decimal_places, printable, time_of_day
 
 from .board import Board, Panel

@@ -10,11 +10,11 @@ from cryptofeed.types import OrderBook
 
 from backpack_proto.outputs import BookChanged, BookSynced
 from backpack_proto.session import SNAPSHOT_LIMIT
-from backpack_proto.streams.payloads import Level
+from backpack_proto.streams.levels import Level
 
 __all__ = ["BookMirror"]
 
-Delta = dict[str, list[Level]]
+Delta = dict[str, list[tuple[Decimal, Decimal]]]
 
 
 class BookMirror:
@@ -25,13 +25,14 @@ class BookMirror:
     """
 
     def __init__(self, exchange: str, symbol: str, synced: BookSynced, *, max_depth: int = 0) -> None:
-        self.book: Any = OrderBook(exchange, symbol, bids=dict(synced.bids), asks=dict(synced.asks), max_depth=max_depth)
+        bids, asks = ({level.price: level.quantity for level in side} for side in (synced.bids, synced.asks))
+        self.book: Any = OrderBook(exchange, symbol, bids=bids, asks=asks, max_depth=max_depth)
         self.last = synced.last
         """The update id at which the book stands."""
         self._bids = self.book.book.bids
         self._asks = self.book.book.asks
-        self._lowest_bid = synced.bids[-1][0] if len(synced.bids) >= SNAPSHOT_LIMIT else None
-        self._highest_ask = synced.asks[-1][0] if len(synced.asks) >= SNAPSHOT_LIMIT else None
+        self._lowest_bid = synced.bids[-1].price if len(synced.bids) >= SNAPSHOT_LIMIT else None
+        self._highest_ask = synced.asks[-1].price if len(synced.asks) >= SNAPSHOT_LIMIT else None
 
     @property
     def complete(self) -> bool:
@@ -45,17 +46,16 @@ class BookMirror:
         asks: Iterable[Level] = delta.asks
         if self._lowest_bid is not None:
             floor = self._lowest_bid
-            bids = [level for level in bids if level[0] >= floor]
+            bids = [level for level in bids if level.price >= floor]
         if self._highest_ask is not None:
             ceiling = self._highest_ask
-            asks = [level for level in asks if level[0] <= ceiling]
+            asks = [level for level in asks if level.price <= ceiling]
         self.last = changed.last
         return {"bid": _apply(self._bids, bids), "ask": _apply(self._asks, asks)}
 
 
-def _apply(side: Any, levels: Iterable[Level]) -> list[Level]:
-    told: list[Level] = []
-    price: Decimal
+def _apply(side: Any, levels: Iterable[Level]) -> list[tuple[Decimal, Decimal]]:
+    told: list[tuple[Decimal, Decimal]] = []
     for price, quantity in levels:
         if quantity:
             side[price] = quantity
