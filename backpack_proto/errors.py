@@ -1,6 +1,7 @@
 """Who erred, as a type.
 
-`LocalProtocolError` is raised: the caller asked for something impossible, and nothing has changed.
+`LocalProtocolError` is raised: the caller asked for something impossible, and nothing has changed. It has a class of its own for
+settings (`ConfigurationError`), for a client outside its block (`ClientClosed`), and for names, keys and symbols that do not exist.
 `RemoteProtocolError` is never raised out of the core: what the exchange does wrong travels inside an event.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 __all__ = [
     "ApiError",
     "BackpackError",
+    "ClientClosed",
+    "ConfigurationError",
     "InvalidKey",
     "InvalidStream",
     "LocalProtocolError",
@@ -33,6 +36,14 @@ class LocalProtocolError(BackpackError):
     """The caller asked for something that is impossible here; the refused step has left no trace."""
 
 
+class ConfigurationError(LocalProtocolError, ValueError):
+    """An argument or a setting cannot be used; the text names it as Python does, and shows its value unless that may be a secret."""
+
+
+class ClientClosed(LocalProtocolError):
+    """A client was used before its `async with` block or after its end."""
+
+
 class InvalidStream(LocalProtocolError):
     """A stream or channel name that the exchange does not have (docs/protocol.md 4.1)."""
 
@@ -41,8 +52,11 @@ class InvalidKey(LocalProtocolError):
     """Key material of the wrong form, or two keys that do not belong together; the text never holds the material."""
 
 
-class UnknownSymbol(LocalProtocolError):
+class UnknownSymbol(LocalProtocolError, KeyError):
     """A symbol that the exchange's market list does not hold."""
+
+    # Not in the quotes of a KeyError: the argument is a sentence.
+    __str__ = Exception.__str__
 
 
 class RemoteProtocolError(BackpackError):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .network.proxy_settings import Proxies, ProxySettings, get_proxy_injector, init_proxy_system
     from .pump import Pump
     from .sandbox import Sandbox, serve_sandbox
+    from .settings import Settings
     from .transport import Transport
     from .transports.mock import MockTransport
 
@@ -33,6 +34,7 @@ __all__ = [
     "ProxySettings",
     "Pump",
     "Sandbox",
+    "Settings",
     "SlowConsumer",
     "Transport",
     "__version__",
@@ -53,6 +55,7 @@ _HOMES = {
     "ProxySettings": ".network.proxy_settings",
     "Pump": ".pump",
     "Sandbox": ".sandbox",
+    "Settings": ".settings",
     "SlowConsumer": ".delivery",
     "Transport": ".transport",
     "__version__": "backpack_proto",

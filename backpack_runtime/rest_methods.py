@@ -13,7 +13,8 @@ from typing import Generic, Literal, Self, TypeVar, cast
 from msgspec.structs import replace
 
 from backpack_proto.account.values import Balance, Fill, Order, Position
-from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.errors import ConfigurationError, RemoteProtocolError
+from backpack_proto.hints import shown
 from backpack_proto.inputs import Arguments
 from backpack_proto.rest.markets import Markets
 from backpack_proto.rest.new_order import Amount, NewOrder, OrderType, Side, TimeInForce
@@ -29,6 +30,8 @@ from backpack_proto.rest.results.market_data import (
     TradeRow,
 )
 from backpack_proto.rest.results.orders import OrderRefused
+
+from .checks import checked_count
 
 __all__ = ["Pages", "RestMethods"]
 
@@ -92,9 +95,13 @@ class RestMethods(ABC):
     def _id(self, symbol: str) -> str:
         """The exchange's spelling of a symbol."""
 
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Refuse to promise what no call can keep any more."""
+
     async def get_markets(self, *, market_type: str | None = None) -> Markets:
         """Every market, or those of one type such as `SPOT` and `PERP`."""
-        return cast("Markets", await self.call("markets", {"marketType": market_type}))
+        return cast("Markets", await self.call("markets", {"market_type": market_type}))
 
     async def get_depth(self, symbol: str, *, limit: int = 1000) -> DepthSnapshot:
         """The book, best prices first; `limit` levels a side: 5, 10, 20, 50, 100, 500 or 1000."""
@@ -107,9 +114,9 @@ class RestMethods(ABC):
         parameters: Arguments = {
             "symbol": self._id(symbol),
             "interval": interval,
-            "startTime": start_s,
-            "endTime": end_s,
-            "priceType": price_type,
+            "start_s": start_s,
+            "end_s": end_s,
+            "price_type": price_type,
         }
         return cast("tuple[KlineRow, ...]", await self.call("klines", parameters))
 
@@ -127,7 +134,7 @@ class RestMethods(ABC):
 
     async def get_mark_prices(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[MarkPriceRow, ...]:
         """Mark prices, index prices and funding of one market or all."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
         return cast("tuple[MarkPriceRow, ...]", await self.call("mark_prices", parameters))
 
     async def get_open_interest(self, symbol: str | None = None) -> tuple[OpenInterestRow, ...]:
@@ -151,17 +158,17 @@ class RestMethods(ABC):
 
     async def get_positions(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[Position, ...]:
         """The open positions."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
         return cast("tuple[Position, ...]", await self.call("positions", parameters))
 
     async def get_open_orders(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[Order, ...]:
         """The open orders."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
         return cast("tuple[Order, ...]", await self.call("open_orders", parameters))
 
     async def get_order(self, symbol: str, *, order_id: str | int | None = None, client_id: int | None = None) -> Order:
         """One open order, by exactly one of its ids."""
-        parameters: Arguments = {"symbol": self._id(symbol), "orderId": order_id, "clientId": client_id}
+        parameters: Arguments = {"symbol": self._id(symbol), "order_id": order_id, "client_id": client_id}
         return cast("Order", await self.call("order", parameters))
 
     def order_history(
@@ -174,7 +181,7 @@ class RestMethods(ABC):
         page_size: int = PAGE,
     ) -> Pages[Order]:
         """Every order of the past, open ones among them, as an async iterator."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "orderId": order_id, "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "order_id": order_id, "market_type": market_type}
         return self._pages("order_history", parameters, _order_key, oldest_first=oldest_first, page_size=page_size)
 
     def fills(
@@ -192,13 +199,26 @@ class RestMethods(ABC):
         """Every fill, from and to in milliseconds since the epoch, as an async iterator."""
         parameters: Arguments = {
             "symbol": self._any_id(symbol),
-            "orderId": order_id,
-            "from": from_ms,
-            "to": to_ms,
-            "fillType": fill_type,
-            "marketType": market_type,
+            "order_id": order_id,
+            "from_ms": from_ms,
+            "to_ms": to_ms,
+            "fill_type": fill_type,
+            "market_type": market_type,
         }
         return self._pages("fill_history", parameters, _fill_key, oldest_first=oldest_first, page_size=page_size)
+
+    async def place(self, order: NewOrder, *, max_wait_us: int | None = None) -> Order:
+        """Place one order, such as `NewOrder.limit("SOL_USDC", "Bid", price="98.50", quantity="2")`.
+
+        Raises:
+            ApiError: the exchange refused it.
+            NotSent: it did not leave within `max_wait_us`, 5 s unless given.
+            OutcomeUnknown: it may have been placed; its `client_id`, if it has one, finds out.
+        """
+        if not isinstance(order, NewOrder):
+            raise ConfigurationError(f"order: a NewOrder, such as NewOrder.limit(...), got {shown(order)}")
+        order = replace(order, symbol=self._id(order.symbol))
+        return cast("Order", await self.call("place_order", order.arguments(), max_wait_us=max_wait_us))
 
     async def place_order(
         self,
@@ -232,7 +252,7 @@ class RestMethods(ABC):
         broker_id: int | None = None,
         max_wait_us: int | None = None,
     ) -> Order:
-        """Place one order; units and meanings are those of `NewOrder`.
+        """Place one order of any kind; units and meanings are those of `NewOrder`, and `place` is shorter for everyday orders.
 
         Raises:
             ApiError: the exchange refused it.
@@ -240,7 +260,7 @@ class RestMethods(ABC):
             OutcomeUnknown: it may have been placed; `client_id`, if one was given, finds out.
         """
         order = NewOrder(
-            symbol=self._id(symbol),
+            symbol=symbol,
             side=side,
             order_type=order_type,
             quantity=quantity,
@@ -268,7 +288,7 @@ class RestMethods(ABC):
             slippage_tolerance_type=slippage_tolerance_type,
             broker_id=broker_id,
         )
-        return cast("Order", await self.call("place_order", order.arguments(), max_wait_us=max_wait_us))
+        return await self.place(order, max_wait_us=max_wait_us)
 
     async def place_orders(
         self, orders: Iterable[NewOrder], *, max_wait_us: int | None = None
@@ -299,7 +319,7 @@ class RestMethods(ABC):
             NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been cancelled.
         """
-        parameters: Arguments = {"symbol": self._id(symbol), "orderId": order_id, "clientId": client_id}
+        parameters: Arguments = {"symbol": self._id(symbol), "order_id": order_id, "client_id": client_id}
         return cast("Order | None", await self.call("cancel_order", parameters, max_wait_us=max_wait_us))
 
     async def cancel_all_orders(
@@ -315,7 +335,7 @@ class RestMethods(ABC):
             NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: some may have been cancelled.
         """
-        parameters: Arguments = {"symbol": self._id(symbol), "orderType": order_type}
+        parameters: Arguments = {"symbol": self._id(symbol), "order_type": order_type}
         cancelled = await self.call("cancel_all_orders", parameters, max_wait_us=max_wait_us)
         return cast("tuple[Order, ...] | None", cancelled) or ()
 
@@ -325,10 +345,12 @@ class RestMethods(ABC):
     def _pages(
         self, endpoint: str, parameters: Arguments, key: Callable[[Row], Hashable], *, oldest_first: bool, page_size: int
     ) -> Pages[Row]:
+        self._check_open()
+        checked_count("page_size", page_size, maximum=PAGE)
         direction = "Asc" if oldest_first else "Desc"
 
         async def read(offset: int) -> Page[Row]:
-            paging: Arguments = {"limit": page_size, "offset": offset, "sortDirection": direction}
+            paging: Arguments = {"limit": page_size, "offset": offset, "sort_direction": direction}
             page = await self.call(endpoint, {**parameters, **paging})
             if not isinstance(page, Page):
                 raise RemoteProtocolError(f"{endpoint}: accepted, and no page came")

@@ -37,6 +37,7 @@ from backpack_proto.inputs import PongReceived, TimerFired
 from .extras import MissingExtra
 from .framing import server as wire
 from .network.send_queue import BROKEN, Outgoing
+from .settings import Settings
 from .transport import system_now
 
 __all__ = ["Sandbox", "serve_sandbox"]
@@ -90,6 +91,11 @@ class Sandbox:
         self.connections = 0
         """How many TCP connections were ever accepted, refused ones included."""
         self._woken = anyio.Event()
+
+    @property
+    def settings(self) -> Settings:
+        """How a client reaches it."""
+        return Settings(rest_url=self.rest_url, ws_url=self.ws_url, ca_file=self.ca_file)
 
     def drop_connections(self) -> None:
         """Cut every connection without a word, as a killed server does."""

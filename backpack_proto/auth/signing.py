@@ -19,7 +19,8 @@ from urllib.parse import quote
 import msgspec
 
 from backpack_proto.decoding import is_unicode, sane
-from backpack_proto.errors import LocalProtocolError
+from backpack_proto.errors import ConfigurationError, LocalProtocolError
+from backpack_proto.hints import one_of, shown
 from backpack_proto.http import Headers, HttpRequest, Parameter
 
 from .keys import Credentials
@@ -69,7 +70,7 @@ class Signer:
     scheme, for whoever has another one than the public key; all else that is signed names the public key.
 
     Raises:
-        LocalProtocolError: the window is out of range, or there is no such scheme.
+        ConfigurationError: the window is out of range, or there is no such scheme.
     """
 
     __slots__ = ("_credentials", "_request_api_key", "_scheme", "_window_ms")
@@ -84,7 +85,7 @@ class Signer:
     ) -> None:
         _check_window(window_ms, MAX_WINDOW_MS)
         if scheme not in list(Scheme):
-            raise LocalProtocolError(f"scheme is one of {', '.join(Scheme)}")
+            raise ConfigurationError(one_of("scheme", scheme, list(Scheme)))
         self._credentials = credentials
         self._request_api_key = credentials.api_key if api_key is None else api_key
         self._scheme = Scheme(scheme)
@@ -238,4 +239,4 @@ def _encode(parameters: Parameters) -> list[tuple[str, str]]:
 
 def _check_window(window_ms: object, maximum: int) -> None:
     if isinstance(window_ms, bool) or not isinstance(window_ms, int) or not 1 <= window_ms <= maximum:
-        raise LocalProtocolError(f"window_ms is a whole number of milliseconds from 1 to {maximum}")
+        raise ConfigurationError(f"window_ms: a whole number of milliseconds, from 1 to {maximum}, got {shown(window_ms)}")

@@ -86,7 +86,9 @@ def build_request(
     if endpoint.instruction is None:
         return request
     if signer is None or unix_us is None:
-        raise LocalProtocolError(f"{endpoint.name} is private: it needs credentials to be signed with")
+        raise LocalProtocolError(
+            f"{endpoint.name} is private: it needs credentials to be signed with; give signer=Signer(Credentials(private_key))"
+        )
     signed = signer.headers(request, instruction=endpoint.instruction, parameters=content, unix_us=unix_us)
     return HttpRequest(method=endpoint.method, target=target, headers=headers + signed, body=body)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import fields
@@ -57,6 +57,80 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     slippage_tolerance_type: str | None = None
     broker_id: int | None = None
 
+    @classmethod
+    def limit(
+        cls,
+        symbol: str,
+        side: Side,
+        *,
+        price: Amount,
+        quantity: Amount,
+        client_id: int | None = None,
+        time_in_force: TimeInForce | None = None,
+        post_only: bool | None = None,
+        reduce_only: bool | None = None,
+    ) -> Self:
+        """Make an order at a price or better; `post_only` has it refused rather than trade at once."""
+        return cls(
+            symbol=symbol,
+            side=side,
+            order_type="Limit",
+            price=price,
+            quantity=quantity,
+            client_id=client_id,
+            time_in_force=time_in_force,
+            post_only=post_only,
+            reduce_only=reduce_only,
+        )
+
+    @classmethod
+    def market(
+        cls,
+        symbol: str,
+        side: Side,
+        *,
+        quantity: Amount | None = None,
+        quote_quantity: Amount | None = None,
+        client_id: int | None = None,
+        reduce_only: bool | None = None,
+    ) -> Self:
+        """Make an order at the price of the book, for a `quantity` in base units or for a `quote_quantity` to spend or receive."""
+        return cls(
+            symbol=symbol,
+            side=side,
+            order_type="Market",
+            quantity=quantity,
+            quote_quantity=quote_quantity,
+            client_id=client_id,
+            reduce_only=reduce_only,
+        )
+
+    @classmethod
+    def trigger(
+        cls,
+        symbol: str,
+        side: Side,
+        *,
+        trigger_price: Amount,
+        trigger_quantity: Amount,
+        price: Amount | None = None,
+        trigger_by: str | None = None,
+        client_id: int | None = None,
+        reduce_only: bool | None = None,
+    ) -> Self:
+        """Make an order that waits for a price: a limit order with a `price`, a market order without one."""
+        return cls(
+            symbol=symbol,
+            side=side,
+            order_type="Market" if price is None else "Limit",
+            price=price,
+            trigger_price=trigger_price,
+            trigger_quantity=trigger_quantity,
+            trigger_by=trigger_by,
+            client_id=client_id,
+            reduce_only=reduce_only,
+        )
+
     def arguments(self) -> Mapping[str, Argument]:
         """The parameters of the call that places it."""
-        return {field.encode_name: getattr(self, field.name) for field in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from backpack_proto.errors import InvalidStream
+from backpack_proto.hints import did_you_mean, shown
 
 from .channels import Channel, SymbolRule
 
@@ -56,7 +57,7 @@ def parse_stream(name: str) -> Stream:
     Raises:
         InvalidStream: the exchange has no stream of that name's form.
     """
-    stream = _parse_form(name)
+    stream = _parse_form(name, name)
     if stream.symbol is None and stream.channel.traits.symbol is SymbolRule.REQUIRED:
         raise InvalidStream(f"stream {name!r} names no symbol")
     return stream
@@ -78,10 +79,10 @@ def parse_channel(name: str) -> Stream:
     head, dot, tail = name.partition(".")
     channel = _COMMON_NAMES.get(head)
     if channel is not None and channel.private:
-        return _parse_form(channel if tail == _ALL else channel + dot + tail)
-    stream = _parse_form((channel or head) + dot + tail)
+        return _parse_form(channel if tail == _ALL else channel + dot + tail, name)
+    stream = _parse_form((channel or head) + dot + tail, name)
     if stream.symbol is not None:
-        raise InvalidStream(f"channel {name!r} is no channel of the exchange")
+        raise InvalidStream(f"channel {shown(name)} ends in {shown(stream.symbol)}: give symbols apart from channels")
     return replace(stream, verified=True) if head == _VERIFIED else stream
 
 
@@ -115,10 +116,31 @@ _VERIFIED = "book"
 _ALL = "*"
 
 
-def _parse_form(name: str) -> Stream:
-    """A stream whose symbol may be missing: a channel."""
+_OTHER_WORDS = {
+    "orderbook": "book",
+    "order_book": "book",
+    "l2_book": "book",
+    "l2": "book",
+    "l1_book": "book_ticker",
+    "bbo": "book_ticker",
+    "quotes": "book_ticker",
+    "ohlc": "klines.1m",
+    "ohlcv": "klines.1m",
+    "funding": "mark_price",
+    "index": "mark_price",
+    "orders": "order.*",
+    "order_info": "order.*",
+    "fills": "order.*",
+    "positions": "position.*",
+    "balances": "balance.*",
+}
+"""Words of other libraries, for hints."""
+
+
+def _parse_form(name: str, given: str) -> Stream:
+    """Read a stream whose symbol may be missing, which is a channel; errors show it as it was `given`."""
     if name.endswith("."):
-        raise InvalidStream(f"stream {name!r} ends in a dot")
+        raise InvalidStream(f"stream {shown(given)} ends in a dot")
     for channel in Channel:
         prefix = channel.value
         if name == prefix:
@@ -136,14 +158,20 @@ def _parse_form(name: str) -> Stream:
             if head in windows:
                 window_ms, rest = windows[head], tail
             elif head[:1].isdigit() and head.endswith("ms"):
-                raise InvalidStream(f"stream {name!r}: the {channel} windows are {', '.join(windows)}")
+                raise InvalidStream(f"{shown(given)}: the {channel} windows are {', '.join(windows)}")
         if traits.intervals:
             interval, _, rest = rest.partition(".")
             if interval not in traits.intervals:
-                raise InvalidStream(f"stream {name!r}: the {channel} intervals are {', '.join(traits.intervals)}")
+                raise InvalidStream(f"{shown(given)}: the {channel} intervals are {', '.join(traits.intervals)}")
         if rest and traits.symbol is SymbolRule.NEVER:
-            raise InvalidStream(f"stream {name!r}: {channel} has no symbol")
+            raise InvalidStream(f"{shown(given)}: {channel} has no symbol")
         if not rest.isprintable() or any(character in ' "\\' for character in rest):
-            raise InvalidStream(f"stream {name!r}: a symbol holds no white space, no quotes and nothing that cannot be printed")
+            raise InvalidStream(f"{shown(given)}: a symbol holds no white space, no quotes and nothing that cannot be printed")
         return Stream(channel=channel, symbol=rest or None, window_ms=window_ms, interval=interval)
-    raise InvalidStream(f"{name!r} is no stream of the exchange")
+    raise InvalidStream(f"{shown(given)} is not a channel of the exchange{_hint(given)}")
+
+
+def _hint(given: str) -> str:
+    """Return the channel that was probably meant, as the end of an error text."""
+    known = (*_COMMON_NAMES, *Channel)
+    return did_you_mean(given, known, _OTHER_WORDS) or did_you_mean(given.partition(".")[0], known, _OTHER_WORDS)

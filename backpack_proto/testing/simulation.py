@@ -27,6 +27,7 @@ from backpack_proto.exchange import (
     SocketOpened,
     SocketPonged,
 )
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
     Command,
     Connected,
@@ -98,6 +99,7 @@ class Simulation:
         """How many websockets were opened."""
         self.requests: list[SendRequest] = []
         """Every REST request that was sent."""
+        self._elsewhere = 0
         self._connection = 0
         self._established = False
         self._pending: dict[int, SendRequest] = {}
@@ -108,6 +110,11 @@ class Simulation:
         """Give the session commands, now."""
         for command in commands:
             self._handle(command)
+
+    def request_elsewhere(self, request: HttpRequest) -> None:
+        """Have another program of the same account send a request, now; what it is answered is of no interest here."""
+        self._elsewhere -= 1
+        self._exchange(RequestReceived(self._elsewhere, request.method, request.target, request.headers, request.body))
 
     def cut(self, reason: str = "connection reset by peer") -> None:
         """Break the websocket, now; what is on its way is lost."""
@@ -214,6 +221,8 @@ class Simulation:
 
     def _deliver(self, output: ExchangeOutput) -> None:
         match output:
+            case Respond(request_id=request_id) | AbandonRequest(request_id=request_id) if request_id < 0:
+                pass
             case Respond():
                 request = self._pending.pop(output.request_id)
                 answer: Fact | None = ResponseReceived(request_id=output.request_id, status=output.status, body=output.body)

@@ -18,6 +18,7 @@ __all__ = [
     "CANDLE_INTERVALS",
     "FILLS",
     "ORDER_INFO",
+    "OTHER_CHANNELS",
     "PERPETUAL_STREAMS",
     "POSITIONS",
     "PRIVATE_CHANNELS",
@@ -47,6 +48,20 @@ PERPETUAL_STREAMS: Final = frozenset(
 
 CANDLE_INTERVALS: Final = {interval: "1M" if interval == "1month" else interval for interval in KLINE_INTERVALS}
 """The exchange's name of each interval, and cryptofeed's."""
+
+OTHER_CHANNELS: Final = {
+    "book": "l2_book",
+    "orderbook": "l2_book",
+    "order_book": "l2_book",
+    "depth": "l2_book",
+    "bbo": "l1_book",
+    "book_ticker": "l1_book",
+    "klines": "candles",
+    "ohlcv": "candles",
+    "mark_price": "funding",
+    "orders": ORDER_INFO,
+}
+"""Other words for channels, for hints."""
 
 _ACCOUNT_CHANNELS: Final = {"order": ORDER_INFO, "fill": FILLS, "position": POSITIONS, "balance": BALANCES}
 

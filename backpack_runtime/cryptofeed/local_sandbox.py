@@ -10,6 +10,7 @@ from pathlib import Path
 
 from backpack_runtime.extras import MissingExtra
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from backpack_runtime.settings import Settings
 
 __all__ = ["LocalSandbox", "local_sandbox"]
 
@@ -54,6 +55,11 @@ class LocalSandbox:
     def ca_file(self) -> Path | None:
         """The certificate of its throwaway authority; None without TLS."""
         return None if self.sandbox is None else self.sandbox.ca_file
+
+    @property
+    def settings(self) -> Settings:
+        """How a client reaches it."""
+        return Settings(rest_url=self.rest_url, ws_url=self.ws_url, ca_file=self.ca_file)
 
     def close(self) -> None:
         """Stop it."""

@@ -16,7 +16,8 @@ from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
-from backpack_proto.errors import LocalProtocolError
+from backpack_proto.errors import ConfigurationError
+from backpack_proto.hints import one_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from backpack_runtime.network.addresses import Addresses
     from backpack_runtime.transport import Transport
 
-__all__ = ["BUILT_IN", "GROUP", "MakeTransport", "Runtime", "runtime_names", "transport_of"]
+__all__ = ["BUILT_IN", "GROUP", "MakeTransport", "Runtime", "check_runtime", "runtime_names", "transport_of"]
 
 GROUP: Final = "backpack_feed.runtimes"
 
@@ -61,7 +62,7 @@ def transport_of(runtime: str) -> MakeTransport:
     """The transport of a runtime, which is loaded when it is first asked for.
 
     Raises:
-        LocalProtocolError: there is no such runtime, or a package that adds it is broken.
+        ConfigurationError: there is no such runtime, or a package that adds it is broken.
         MissingExtra: it is one of ours, and what it needs is not installed.
     """
     built_in = BUILT_IN.get(runtime)
@@ -69,15 +70,25 @@ def transport_of(runtime: str) -> MakeTransport:
         return cast("MakeTransport", getattr(import_module(built_in.module), built_in.transport))
     added = _added().get(runtime)
     if added is None:
-        raise LocalProtocolError(f"runtime: no such runtime: {runtime!r}; there are {', '.join(runtime_names())}")
+        raise ConfigurationError(one_of("runtime", runtime, runtime_names()))
     package = f"{added.dist.name} {added.dist.version}" if added.dist is not None else added.module
     try:
         found = added.load()
     except (ImportError, AttributeError) as error:
-        raise LocalProtocolError(f"runtime {runtime!r} of {package} cannot be loaded from {added.value}: {error}") from error
+        raise ConfigurationError(f"runtime {runtime!r} of {package} cannot be loaded from {added.value}: {error}") from error
     if not callable(found):
-        raise LocalProtocolError(f"runtime {runtime!r} of {package} makes no transport: {added.value} cannot be called")
+        raise ConfigurationError(f"runtime {runtime!r} of {package} makes no transport: {added.value} cannot be called")
     return cast("MakeTransport", found)
+
+
+def check_runtime(name: object) -> None:
+    """Hold the name of a runtime to the list; nothing is loaded.
+
+    Raises:
+        ConfigurationError: there is no such runtime; the text offers a close one.
+    """
+    if name not in BUILT_IN and name not in _added():
+        raise ConfigurationError(one_of("runtime", name, runtime_names()))
 
 
 def _added() -> dict[str, EntryPoint]:

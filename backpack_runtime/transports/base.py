@@ -251,6 +251,7 @@ class SocketTransport(ABC, Generic[SocketT]):
                 if self._socket is not None:
                     self._socket.send(action)
             case SendRequest(request_id=request_id):
+                action = _below(self._addresses.rest.target, action)
                 self._requests[request_id] = Progress(action, self.now)
                 self._tasks.start_soon(self._run_request, action, self._requests[request_id])
             case WithdrawRequest(request_id):
@@ -291,6 +292,16 @@ class SocketTransport(ABC, Generic[SocketT]):
         fact = fact or progress.failed()
         proxy = self._addresses.proxies.rest
         self._inbox.put([fact if proxy is None else _through(proxy, fact)])
+
+
+def _below(path: str, action: SendRequest) -> SendRequest:
+    """Put the path of the exchange's address before that of a request.
+
+    A signature covers the exchange's own path only (docs/protocol.md 2.2): what lies before it is cut off again by the gateway.
+    """
+    if not path:
+        return action
+    return replace(action, request=replace(action.request, target=path + action.request.target))
 
 
 def _through(proxy: Proxy, fact: Fact) -> Fact:

@@ -73,10 +73,8 @@ async def trading(runtime: str, **options: Any) -> AsyncIterator[tuple[BackpackC
         wire = Wire(sandbox)
         async with BackpackClient(
             channels=(),
-            rest_url=sandbox.rest_url,
-            ws_url=sandbox.ws_url,
-            runtime="aiohttp" if runtime == "aiohttp" else "anyio",
             signer=Signer(Credentials(sandbox.secret)),
+            settings=replace(sandbox.settings, runtime="aiohttp" if runtime == "aiohttp" else "anyio"),
             **options,
         ) as client:
             with anyio.fail_after(PATIENCE_SECONDS):

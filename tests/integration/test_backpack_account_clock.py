@@ -47,7 +47,7 @@ class WallClock:
 
 def a_client(sandbox: Sandbox, **options: Any) -> BackpackClient:
     signer = Signer(Credentials(sandbox.secret))
-    return BackpackClient(channels=(), rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, signer=signer, **options)
+    return BackpackClient(channels=(), signer=signer, settings=sandbox.settings, **options)
 
 
 @pytest.fixture

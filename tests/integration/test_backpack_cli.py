@@ -239,7 +239,7 @@ def test_tls_by_a_throwaway_authority() -> None:
 def test_an_unknown_symbol_costs_one_line(exchange: list[str]) -> None:
     with running("watch", "SOL_USD", *exchange) as program:
         assert program.end() == 2
-        assert program.errors.startswith("backpack-feed: 'SOL_USD' is no market of the exchange; close to it: SOL_USDC")
+        assert program.errors.startswith("backpack-feed: 'SOL_USD' is not a market of the exchange; did you mean SOL_USDC")
         assert program.errors.count("\n") == 1
 
 

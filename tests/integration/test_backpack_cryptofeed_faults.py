@@ -533,12 +533,7 @@ async def test_a_quiet_private_feed_is_left_alone(programs: Programs) -> None:
         assert program.counters["ws_errors"] == program.counters["ws_reconnects"] == 0
         sandbox = program.sandbox
         async with BackpackClient(
-            (),
-            channels=(),
-            rest_url=sandbox.rest_url,
-            ws_url=sandbox.ws_url,
-            ca_file=sandbox.ca_file,
-            signer=Signer(Credentials(sandbox.secret)),
+            (), channels=(), signer=Signer(Credentials(sandbox.secret)), settings=sandbox.settings
         ) as trader:
             await trader.place_order("SOL-USDC", "Bid", "Market", quantity="0.50")
             await program.until(lambda: program.got["order_info"] and program.got["fills"])
@@ -566,12 +561,7 @@ async def test_no_fill_is_lost_while_our_clock_is_wrong(
         sandbox = program.sandbox
         await program.until(lambda: program.got["balances"])
         async with BackpackClient(
-            (),
-            channels=(),
-            rest_url=sandbox.rest_url,
-            ws_url=sandbox.ws_url,
-            ca_file=sandbox.ca_file,
-            signer=Signer(Credentials(sandbox.secret)),
+            (), channels=(), signer=Signer(Credentials(sandbox.secret)), settings=sandbox.settings
         ) as trader:
             await trader.place_order("SOL-USDC", "Bid", "Market", quantity="0.50")
             sandbox.drop_connections()

@@ -136,10 +136,9 @@ async def run_while(handler: Any, work: Callable[[], Awaitable[None]]) -> None:
 
 async def trade(sandbox: LocalSandbox, witness: Witness) -> None:
     """Place, fill and cancel orders while the feed follows the account, and have some of every channel."""
-    arguments: dict[str, Any] = {"rest_url": sandbox.rest_url, "ws_url": sandbox.ws_url, "ca_file": sandbox.ca_file}
     await witness.until(lambda counts: counts.get("balances", 0) > 0 and counts.get("l2_book", 0) > 0)
     signer = Signer(Credentials(THROWAWAY_SECRET))
-    async with BackpackClient((), channels=(), signer=signer, **arguments) as client:
+    async with BackpackClient((), channels=(), signer=signer, settings=sandbox.settings) as client:
         depth = await client.get_depth("SOL-USDC")
         resting = await client.place_order(
             "SOL-USDC", "Bid", "Limit", price=(depth.bids[-1][0] * Decimal("0.95")).quantize(Decimal("0.1")), quantity="1.50"

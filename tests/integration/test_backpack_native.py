@@ -102,9 +102,7 @@ async def until(reached: Callable[[], object], what: Callable[[], str] = str) ->
 @asynccontextmanager
 async def a_trader(sandbox: Sandbox) -> AsyncIterator[BackpackClient]:
     signer = Signer(Credentials(sandbox.secret))
-    async with BackpackClient(
-        (), channels=(), rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, ca_file=sandbox.ca_file, signer=signer
-    ) as client:
+    async with BackpackClient((), channels=(), signer=signer, settings=sandbox.settings) as client:
         yield client
 
 

@@ -24,7 +24,7 @@ from backpack_proto.account.values import (
 )
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, OutcomeUnknown, UnknownSymbol
+from backpack_proto.errors import ApiError, BackpackError, ConfigurationError, LocalProtocolError, OutcomeUnknown, UnknownSymbol
 from backpack_proto.exchange import Fault
 from backpack_proto.inputs import Arguments
 from backpack_proto.outputs import StreamsRefused
@@ -49,9 +49,7 @@ async def a_trader(
     sandbox: Sandbox, *symbols: str, secret: str | None = None, **options: object
 ) -> AsyncIterator[BackpackClient]:
     arguments: dict[str, object] = {
-        "rest_url": sandbox.rest_url,
-        "ws_url": sandbox.ws_url,
-        "ca_file": sandbox.ca_file,
+        "settings": sandbox.settings,
         "channels": (),
         "signer": Signer(Credentials(secret or sandbox.secret)),
     }
@@ -345,7 +343,7 @@ async def test_the_sandbox_s_account_needs_no_credentials_and_the_exchange_s_doe
         assert await client.get_open_orders() == ()
         with pytest.raises(LocalProtocolError, match="not followed"):
             _ = client.account
-    with pytest.raises(LocalProtocolError, match="signer"):
+    with pytest.raises(ConfigurationError, match=r"^follow_account=True needs a signer"):
         BackpackClient(follow_account=True)
     with pytest.raises(LocalProtocolError, match="credentials"):
         async with BackpackClient(sandbox=True, channels=()) as client:

@@ -44,6 +44,7 @@ from backpack_runtime.network.proxy_settings import (
 )
 from backpack_runtime.network.send_queue import BROKEN
 from backpack_runtime.sandbox import serve_sandbox
+from backpack_runtime.settings import Settings
 from backpack_runtime.transport import Transport
 from transports import SOCKETS, Runtime
 
@@ -543,7 +544,7 @@ async def test_a_client_raises_the_typed_error_of_its_proxy(runtime: Runtime) ->
 
     async with listening(refuse) as port:
         with pytest.raises(ProxyAuthFailed, match=f"proxy http://127.0.0.1:{port} refused the credentials"):
-            async with BackpackClient(runtime=runtime.name, proxies=f"http://user:canary@127.0.0.1:{port}"):
+            async with BackpackClient(settings=Settings(runtime=runtime.name, proxies=f"http://user:canary@127.0.0.1:{port}")):
                 pass
 
 
@@ -559,10 +560,7 @@ async def test_a_client_goes_on_trying_and_counts_what_fails_at_the_proxy(runtim
         async with BackpackClient(
             ["SOL_USDC"],
             channels=["trades"],
-            rest_url=sandbox.rest_url,
-            ws_url=sandbox.ws_url,
-            proxies=proxies,
-            runtime=runtime.name,
+            settings=Settings(rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, proxies=proxies, runtime=runtime.name),
         ) as client:
             with anyio.fail_after(PATIENCE_SECONDS):
                 refusing = True
@@ -596,7 +594,7 @@ async def test_the_client_s_own_sandbox_is_proxied_only_when_that_is_said(
     async with listening(serve) as port:
         monkeypatch.setenv("CRYPTOFEED_PROXY_ENABLED", "true")
         monkeypatch.setenv("CRYPTOFEED_PROXY_DEFAULT__HTTP__URL", f"http://127.0.0.1:{port}")
-        async with BackpackClient(sandbox=True, runtime=runtime.name):
+        async with BackpackClient(sandbox=True, settings=Settings(runtime=runtime.name)):
             assert used == 0
-        async with BackpackClient(sandbox=True, runtime=runtime.name, proxies=f"http://127.0.0.1:{port}"):
+        async with BackpackClient(sandbox=True, settings=Settings(runtime=runtime.name, proxies=f"http://127.0.0.1:{port}")):
             assert used > 0

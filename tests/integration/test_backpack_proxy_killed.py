@@ -12,6 +12,7 @@ from backpack_proto.outputs import BookChanged, BookSynced, BookVerified, Connec
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.network.proxy_settings import ProxyRefused
+from backpack_runtime.settings import Settings
 from proxy_matrix import RUNTIMES, Remote, serve_elsewhere
 from proxy_programs import PROGRAMS, RunningProxy, missing, run_proxy
 
@@ -54,11 +55,7 @@ async def session(runtime: str, proxy: RunningProxy, remote: Remote) -> None:
     client = BackpackClient(
         [SYMBOL],
         channels=["book"],
-        rest_url=remote.rest_url,
-        ws_url=remote.ws_url,
-        ca_file=remote.ca_file,
-        runtime=runtime,
-        proxies=url,
+        settings=Settings(rest_url=remote.rest_url, ws_url=remote.ws_url, ca_file=remote.ca_file, runtime=runtime, proxies=url),
     )
     async with client:
         await until(client, a(BookVerified))

@@ -36,6 +36,7 @@ from backpack_proto.streams.frames import subscribe_text
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.extras import MissingExtra
 from backpack_runtime.network.addresses import Addresses
+from backpack_runtime.settings import Settings
 from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
 from transports import (
     MOCKS,
@@ -205,16 +206,16 @@ NO_AIOHTTP = "import of aiohttp halted; None in sys.modules"
 WITHOUT_AIOHTTP = """
 import sys
 sys.modules["aiohttp"] = None
-from backpack_runtime import BackpackClient
+from backpack_runtime import BackpackClient, Settings
 try:
-    BackpackClient(runtime="aiohttp")
+    BackpackClient(settings=Settings(runtime="aiohttp"))
 except Exception as error:
     print(type(error).__name__, error)
 try:
     import backpack_runtime.transports.aiohttp.transport
 except ImportError as error:
     print(error)
-BackpackClient(runtime="anyio")
+BackpackClient(settings=Settings(runtime="anyio"))
 """
 
 
@@ -236,5 +237,5 @@ def test_aiohttp_does_not_run_on_trio() -> None:
 
 
 def test_there_are_no_other_runtimes() -> None:
-    with pytest.raises(LocalProtocolError, match="anyio, aiohttp"):
-        BackpackClient(runtime="curio")
+    with pytest.raises(LocalProtocolError, match=r"^runtime: one of anyio, aiohttp, got 'curio'$"):
+        BackpackClient(settings=Settings(runtime="curio"))

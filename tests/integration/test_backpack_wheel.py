@@ -377,8 +377,7 @@ from backpack_runtime import BackpackClient, serve_sandbox
 
 async def main():
     async with serve_sandbox(tls=True) as sandbox:
-        where = {"rest_url": sandbox.rest_url, "ws_url": sandbox.ws_url, "ca_file": sandbox.ca_file}
-        async with BackpackClient(["SOL_USDC"], **where) as client:
+        async with BackpackClient(["SOL_USDC"], settings=sandbox.settings) as client:
             print("https" in sandbox.rest_url, type(await anext(client)).__name__)
 
 anyio.run(main)

@@ -23,6 +23,7 @@ from backpack_proto.outputs import BookChanged, ConnectionDown
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.network.proxy_settings import Proxies, Proxy, ProxyAuthFailed
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from backpack_runtime.settings import Settings
 from proxy_programs import PASSWORD, PROGRAMS, RunningProxy, missing, run_proxies
 from transports import SOCKETS
 
@@ -166,11 +167,13 @@ async def _check(cell: Cell, remote: Remote, proxy: RunningProxy) -> None:
     client = BackpackClient(
         ["SOL_USDC"],
         channels=["book"],
-        rest_url=remote.rest_url,
-        ws_url=remote.ws_url,
-        ca_file=remote.trusting(proxy, cell.scheme),
-        runtime=RUNTIMES[cell.runtime][0],
-        proxies=Proxies(rest=parsed) if cell.traffic == "REST" else Proxies(websocket=parsed),
+        settings=Settings(
+            rest_url=remote.rest_url,
+            ws_url=remote.ws_url,
+            ca_file=remote.trusting(proxy, cell.scheme),
+            runtime=RUNTIMES[cell.runtime][0],
+            proxies=Proxies(rest=parsed) if cell.traffic == "REST" else Proxies(websocket=parsed),
+        ),
     )
     through, direct = {proxy.program.outgoing}, {DIRECT}
     failure: BackpackError | None = None

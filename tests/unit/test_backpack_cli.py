@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 
 import anyio
@@ -45,9 +47,10 @@ from backpack_proto.streams.payloads import (
     Ticker,
     Trade,
 )
+from backpack_runtime.cli import parser as cli_parser
 from backpack_runtime.cli.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
 from backpack_runtime.cli.output import Printer
-from backpack_runtime.cli.parser import main
+from backpack_runtime.cli.parser import COMMANDS, Command, main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
 from backpack_runtime.recording import Replay, frames
@@ -324,24 +327,29 @@ def test_replay_as_json_says_by_its_exit_code_that_frames_were_dropped(
     ("arguments", "complaint"),
     [
         ([], "COMMAND"),
-        (["gaze"], "gaze"),
-        (["watch", "--depth", "0"], "'0' is no positive whole number"),
+        (["gaze"], "there is no command 'gaze'; there are watch, account, auth-check, sandbox, replay, parity"),
+        (["wach", "SOL_USDC"], "there is no command 'wach'; did you mean watch?"),
+        (["-v", "watch"], "-v"),
+        (["watch", "--chanels", "book"], "unrecognized arguments: --chanels; did you mean --channels?"),
+        (["watch", "--runtime", "aiohtp"], "argument --runtime: one of anyio, aiohttp, got 'aiohtp'; did you mean aiohttp?"),
+        (["account", "--backend", "tryo"], "--backend: one of asyncio, trio, got 'tryo'; did you mean trio?"),
+        (["watch", "--depth", "0"], "not a positive whole number: '0'"),
         (["watch", "--depth", "-1"], "--depth"),
-        (["watch", "--seconds", "nan"], "'nan' is no positive number"),
-        (["watch", "--seconds", "soon"], "'soon' is no positive number"),
+        (["watch", "--seconds", "nan"], "not a positive number: 'nan'"),
+        (["watch", "--seconds", "soon"], "not a positive number: 'soon'"),
         (["watch", "--channels", "book,"], "channel names"),
         (["watch", "--backend", "curio"], "curio"),
         (["watch", "--proxy", "socks5://user:canary@proxy.example"], "argument --proxy: the proxy URL has no port"),
         (
             ["account", "--ws-proxy", "ftp://user:canary@h:1"],
-            "argument --ws-proxy: the scheme of the proxy URL is none of http",
+            "argument --ws-proxy: the scheme of the proxy URL is one of http",
         ),
         (["watch", "--rest-proxy", "http://user:can ary@h:1"], "argument --rest-proxy: the proxy URL holds a space"),
         (["watch", "--prox", "socks5://user:canary@h", "--poxy=http://user:canary@h:1"], "argument --prox"),
         (["watch", "--poxy=http://user:canary@h:1"], "--poxy=http://<not shown>@h:1"),
         (["watch", "--minimum-tls", "1.1"], "1.1"),
-        (["sandbox", "--port", "65536"], "'65536' is no port"),
-        (["sandbox", "--speed", "inf"], "'inf' is no positive number"),
+        (["sandbox", "--port", "65536"], "not a valid port: '65536'"),
+        (["sandbox", "--speed", "inf"], "not a positive number: 'inf'"),
         (["replay"], "FILE"),
     ],
 )
@@ -361,7 +369,14 @@ def test_impossible_arguments_cost_one_line(arguments: list[str], complaint: str
     ("arguments", "complaint"),
     [
         (["watch", "--sandbox", "--minimum-tls", "1.3"], "--sandbox"),
-        (["watch", "--channels", "gossip"], "'gossip' is no stream of the exchange"),
+        (["watch", "--channels", "gossip"], "'gossip' is not a channel of the exchange"),
+        (["watch", "--channels", "orderbook"], "'orderbook' is not a channel of the exchange; did you mean book?"),
+        (["watch", "--channels", "l2_book"], "'l2_book' is not a channel of the exchange; did you mean book?"),
+        (["account", "--sandbox", "--key-file", "x"], "--sandbox starts an exchange of its own: leave out --key-file"),
+        (["account", "--sandbox", "--ws-url", "ws://h"], "--sandbox starts an exchange of its own: leave out --ws-url"),
+        (["account", "--trade"], "--trade is for the --sandbox only"),
+        (["account", "--ws-url", "ws://h"], "belong together"),
+        (["parity", "--sandbox", "--ca-file", "x"], "--sandbox starts an exchange of its own: leave out --ca-file"),
         (["watch", "--sandbox", "--rest-url", "http://localhost"], "--sandbox"),
         (["watch", "--sandbox", "--ca-file", "x"], "--sandbox"),
         (["watch", "--rest-url", "http://localhost"], "belong together"),
@@ -385,7 +400,27 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stopped.value.code == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("watch", "sandbox", "replay"))
+    assert [line.split(None, 1)[0] for line in out.splitlines() if line.startswith("    ") and line[4] != " "] == [
+        command.name for command in COMMANDS
+    ]
+
+
+def test_a_command_is_a_row_a_module_and_a_line_in_the_readme() -> None:
+    modules = {path.stem for path in Path(cli_parser.__file__).parent.glob("*.py") if "\ndef run(" in path.read_text()}
+    assert modules == {command.module.rpartition(".")[2] for command in COMMANDS}
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    commands = readme.partition("## Commands")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^backpack-feed ([a-z-]+)", commands, re.MULTILINE)) == {command.name for command in COMMANDS}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_explains_itself(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command.name, "--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: backpack-feed {command.name} [-h] [-v]")
+    assert import_module(command.module).DESCRIPTION.split(".")[0].split(",")[0] in " ".join(out.split())
 
 
 # ---- the live view

@@ -178,7 +178,7 @@ def test_values_are_held_to_the_shape_of_the_parameter(endpoint: str, parameter:
     for value in bad:
         with pytest.raises(LocalProtocolError) as caught:
             rule.check(value)
-        assert str(caught.value).startswith(f"{parameter} is {rule.shape}; given: ")
+        assert str(caught.value).startswith(f"{parameter}: {rule.shape}, got ")
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_every_endpoint_is_found_by_its_route_and_by_its_instruction_if_that_is_
     ("name", "message"),
     [
         ("orderExecute", "orderExecute is the instruction of place_order, place_orders: say which"),
-        ("open_order", "there is no endpoint 'open_order'; there are open_orders, "),
+        ("open_order", "there is no endpoint 'open_order'; did you mean open_orders"),
         ("/api/v1/nothing", "there is no endpoint '/api/v1/nothing'"),
         ("", "there is no endpoint ''; there are markets, market, "),
     ],
@@ -422,12 +422,12 @@ def test_parameters_that_go_together(name: str, parameters: Any) -> None:
         (
             "place_order",
             {**LIMIT, "price": 1.5, "quantity": "1"},
-            "place_order: price is a Decimal or text in plain digits; given: a float",
+            "place_order: price: a Decimal or text in plain digits, got 1.5 (float)",
         ),
         (
             "cancel_order",
             {"symbol": "S", "clientId": 2**32},
-            "cancel_order: clientId is a whole number, from 0 to 4294967295; given: a whole number",
+            "cancel_order: clientId: a whole number, from 0 to 4294967295, got 4294967296 (int)",
         ),
         ("cancel_order", {"clientId": 1}, "cancel_order needs symbol: text"),
     ],
@@ -438,19 +438,74 @@ def test_parameters_that_do_not(name: str, parameters: Any, message: str) -> Non
     assert str(caught.value) == message
 
 
-def test_a_refusal_never_repeats_a_value() -> None:
-    for value in ("hunter2" * 5, b"hunter2", ["hunter2"], 7.25):
-        parameters: Any = {
-            "address": "a",
-            "blockchain": "Solana",
-            "quantity": value,
-            "symbol": "SOL",
-            "twoFactorToken": "hunter2",
-        }
+def test_a_refusal_shows_no_value_that_may_be_a_secret() -> None:
+    rest: Any = {"address": "a", "blockchain": "Solana", "symbol": "SOL"}
+    values: tuple[Any, ...] = ("hunter2" * 5, b"hunter2", ["hunter2"], "hunter2@host")
+    for value in values:
         with pytest.raises(LocalProtocolError) as caught:
-            ENDPOINTS["withdraw"].check(parameters)
+            ENDPOINTS["withdraw"].check({**rest, "quantity": value, "twoFactorToken": "hunter2"})
         assert "hunter2" not in str(caught.value)
-        assert "7.25" not in str(caught.value)
+    with pytest.raises(LocalProtocolError) as caught:
+        ENDPOINTS["withdraw"].check({**rest, "quantity": "1", "twoFactorToken": 123456})
+    assert str(caught.value) == "withdraw: twoFactorToken: text, got a value that is not shown"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        (
+            "place_order",
+            {"symbol": "S", "side": "Bid", "order_type": "limit"},
+            "place_order: order_type: one of Limit, Market, got 'limit'; did you mean Limit?",
+        ),
+        (
+            "place_order",
+            {"symbol": "S", "side": "buy", "orderType": "Limit"},
+            "place_order: side: one of Bid, Ask, got 'buy'; did you mean Bid?",
+        ),
+        (
+            "place_order",
+            {"symbol": "S", "side": "Ask", "order_type": "Limit", "quantity": "1"},
+            "place_order needs price where order_type is Limit; given: none",
+        ),
+        (
+            "cancel_order",
+            {"symbol": "S", "order_id": None, "client_id": None},
+            "cancel_order takes exactly one of order_id, client_id; given: none",
+        ),
+        (
+            "klines",
+            {"symbol": "S", "interval": "1m", "end_s": 5},
+            "klines needs start_s: seconds since the epoch, from 0 to 99999999999",
+        ),
+        ("cancel_order", {"symbol": "S", "order": "1"}, "cancel_order has no parameter 'order'; did you mean orderId?"),
+        (
+            "cancel_order",
+            {"symbol": "S", "client_id": 1, "ordr_id": "1"},
+            "cancel_order has no parameter 'ordr_id'; did you mean order_id?",
+        ),
+        ("time", {"tz": "UTC"}, "time has no parameter 'tz'; it has none"),
+        (
+            "order",
+            {"symbol": "S", "orderId": "1", "order_id": "2"},
+            "order: order_id and orderId are two names of one parameter: give one",
+        ),
+    ],
+)
+def test_a_refusal_spells_parameters_as_the_call_does(name: str, parameters: Any, message: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        ENDPOINTS[name].check(parameters)
+    assert str(caught.value) == message
+
+
+def test_parameters_have_python_names_that_are_put_on_the_wire_in_its_own() -> None:
+    given: Any = {"symbol": "S", "order_id": "1", "from_ms": 5, "to_ms": None, "sort_direction": "Asc"}
+    assert ENDPOINTS["fill_history"].check(given) == {"symbol": "S", "orderId": "1", "from": 5, "sortDirection": "Asc"}
+    for endpoint in ENDPOINTS.values():
+        names = [rule.python_name for rule in endpoint.parameters]
+        assert len(set(names)) == len(names)
+        assert all(name.isidentifier() and name.islower() for name in names)
+        assert not set(names) & {rule.name for rule in endpoint.parameters if rule.name != rule.python_name}
 
 
 @pytest.mark.parametrize(
@@ -462,10 +517,10 @@ def test_a_refusal_never_repeats_a_value() -> None:
         ({"orders": [], "symbol": "S"}, "place_orders takes orders, a sequence of orders, and nothing else"),
         ({"orders": []}, "place_orders takes 1 to 20 orders; given: 0"),
         ({"orders": [MARKET] * 21}, "place_orders takes 1 to 20 orders; given: 21"),
-        ({"orders": ["S"]}, "place_orders: orders[0] is a mapping of parameters; given: text of 1 characters"),
+        ({"orders": ["S"]}, "place_orders: orders[0]: a mapping of parameters, got 'S'"),
         (
             {"orders": [{**MARKET, "quantity": "1"}, {**MARKET, "quantity": 1.0}]},
-            "place_orders: orders[1]: quantity is a Decimal or text in plain digits; given: a float",
+            "place_orders: orders[1]: quantity: a Decimal or text in plain digits, got 1.0 (float)",
         ),
         (
             {"orders": [MARKET]},
@@ -512,5 +567,5 @@ def test_a_decimal_is_sent_with_all_its_digits_and_no_exponent(value: Decimal) -
 
 
 def test_a_group_says_its_rule() -> None:
-    assert Group(names=("a",), counts=(0,)).shape == "takes no a"
-    assert Group(names=("a", "b"), counts=(0, 1)).shape == "takes no more than 1 of a, b"
+    assert Group(names=("a",), counts=(0,)).shape() == "takes no a"
+    assert Group(names=("a", "b"), counts=(0, 1)).shape() == "takes no more than 1 of a, b"

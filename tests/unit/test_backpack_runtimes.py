@@ -12,6 +12,7 @@ import pytest
 from backpack_proto.errors import LocalProtocolError
 from backpack_runtime import BackpackClient, MissingExtra
 from backpack_runtime.cli.parser import main
+from backpack_runtime.settings import Settings
 from backpack_runtime.transports import BUILT_IN, GROUP, runtime_names, transport_of
 from backpack_runtime.transports.base import SocketTransport
 
@@ -72,7 +73,7 @@ def test_ours_are_where_the_list_says(name: str) -> None:
 @pytest.mark.usefixtures("curio")
 async def test_a_runtime_of_another_package_carries_a_client() -> None:
     assert runtime_names() == ("anyio", "aiohttp", "curio", "gone", "none", "number")
-    client = BackpackClient(channels=(), runtime="curio", rest_url="https://curio.invalid", compression=True)
+    client = BackpackClient(channels=(), settings=Settings(runtime="curio", rest_url="https://curio.invalid", compression=True))
     async with client:
         assert list(client.markets) == []
     made = sys.modules["curio_runtime"].MADE
@@ -93,12 +94,12 @@ def test_nobody_takes_the_place_of_a_runtime_of_ours() -> None:
         ("gone", r"^runtime 'gone' of curio-runtime 1\.2 cannot be loaded from curio_runtime:gone: .*no attribute 'gone'"),
         ("none", r"^runtime 'none' of curio-runtime 1\.2 cannot be loaded from curio_gone:make: No module named 'curio_gone'"),
         ("number", r"^runtime 'number' of curio-runtime 1\.2 makes no transport: curio_runtime:NUMBER cannot be called"),
-        ("nope", r"^runtime: no such runtime: 'nope'; there are anyio, aiohttp, curio, gone, none, number$"),
+        ("nope", r"^runtime: one of anyio, aiohttp, curio, gone, none, number, got 'nope'; did you mean none\?$"),
     ],
 )
 def test_a_runtime_that_cannot_be_used_says_whose_it_is(name: str, complaint: str) -> None:
     with pytest.raises(LocalProtocolError, match=complaint):
-        BackpackClient(runtime=name)
+        BackpackClient(settings=Settings(runtime=name))
 
 
 def test_a_runtime_of_ours_that_lacks_its_libraries_says_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +117,10 @@ def test_the_command_line_takes_every_runtime_of_the_list(capsys: pytest.Capture
     with pytest.raises(SystemExit) as ended:
         main(["watch", "--runtime", "nope", "SOL_USDC"])
     assert ended.value.code == 2
-    assert "no such runtime: 'nope' (choose from anyio, aiohttp, curio, gone, none, number)" in capsys.readouterr().err
+    assert (
+        "argument --runtime: one of anyio, aiohttp, curio, gone, none, number, got 'nope'; did you mean none?"
+        in capsys.readouterr().err
+    )
     assert main(["watch", "--runtime", "number", "SOL_USDC"]) == 2
     assert "runtime 'number' of curio-runtime 1.2 makes no transport" in capsys.readouterr().err
 

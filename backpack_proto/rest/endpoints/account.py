@@ -162,7 +162,7 @@ ACCOUNT_ENDPOINTS: Final = (
             decimal("quantity", required=True),
             SYMBOL,
             text("clientId"),
-            text("twoFactorToken"),
+            text("twoFactorToken", secret=True),
             AUTO_BORROW,
             AUTO_LEND_REDEEM,
         ),

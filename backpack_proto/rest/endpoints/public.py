@@ -122,7 +122,8 @@ def _read_markets(body: bytes, _: Checked) -> Markets:
 
 def _seconds(name: str, *, required: bool = False) -> ParameterRule:
     # Milliseconds, the usual mistake, are out of range: 10^11 seconds are the year 5138.
-    return uint(name, 99_999_999_999, required=required, unit="seconds since the epoch")
+    python = f"{name.removesuffix('Time')}_s"
+    return uint(name, 99_999_999_999, required=required, unit="seconds since the epoch", python=python)
 
 
 _TICKER_INTERVAL = word("interval", "1d", "1w")

@@ -26,6 +26,8 @@ from cryptofeed.defines import CANDLES, L2_BOOK, TICKER, TRADES
 from cryptofeed.feed import Feed
 from cryptofeed.types import Candle, OrderBook, Ticker, Trade
 
+from backpack_proto.errors import ConfigurationError
+from backpack_proto.hints import shown
 from backpack_proto.streams.channels import Channel
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
@@ -82,11 +84,12 @@ class CcxtBackpackFeed(MarketLoading):
 
         Raises:
             MissingExtra: ccxt is not installed.
-            ValueError: an argument is impossible.
+            ConfigurationError: (a `ValueError`) an argument is impossible.
             BackpackRestError: cryptofeed 2 loads the markets here, and they could not be had.
         """
         if snapshot_interval < 0 or stall_seconds <= 0:
-            raise ValueError("snapshot_interval is at least 0, and stall_seconds more than that")
+            given = f"got {shown(snapshot_interval)} and {shown(stall_seconds)}"
+            raise ConfigurationError(f"snapshot_interval, stall_seconds: at least 0, and above 0, {given}")
         settings, feed_config = read_config(config)
         self._ccxt_class = _ccxt_class(rest_only=rest_only)
         self.snapshot_interval = snapshot_interval
@@ -117,8 +120,8 @@ class CcxtBackpackFeed(MarketLoading):
 
     def _make_exchange(self) -> Any:
         options: dict[str, Any] = {"newUpdates": True, **self._ccxt_proxies}
-        if self._ca_file is not None:
-            options["cafile"] = str(self._ca_file)
+        if self._connection.ca_file is not None:
+            options["cafile"] = str(self._connection.ca_file)
         exchange = self._ccxt_class(options)
         exchange.urls["api"] = {
             "public": self.rest_url,
