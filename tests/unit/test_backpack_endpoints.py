@@ -440,7 +440,8 @@ def test_parameters_that_do_not(name: str, parameters: Any, message: str) -> Non
 
 def test_a_refusal_shows_no_value_that_may_be_a_secret() -> None:
     rest: Any = {"address": "a", "blockchain": "Solana", "symbol": "SOL"}
-    for value in ("hunter2" * 5, b"hunter2", ["hunter2"], "hunter2@host"):
+    values: tuple[Any, ...] = ("hunter2" * 5, b"hunter2", ["hunter2"], "hunter2@host")
+    for value in values:
         with pytest.raises(LocalProtocolError) as caught:
             ENDPOINTS["withdraw"].check({**rest, "quantity": value, "twoFactorToken": "hunter2"})
         assert "hunter2" not in str(caught.value)
