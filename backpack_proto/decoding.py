@@ -17,7 +17,7 @@ import msgspec
 
 from .errors import RemoteProtocolError
 
-__all__ = ["DECIMAL_DIGITS", "UnixMs", "decode_json", "is_unicode", "sane", "unix_ms", "whole_number"]
+__all__ = ["DECIMAL_DIGITS", "UnixUs", "decode_json", "is_unicode", "sane", "unix_us", "whole_number"]
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ _LONGEST_NUMBER = 18
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 if TYPE_CHECKING:
-    UnixMs: TypeAlias = int
+    UnixUs: TypeAlias = int
 else:
 
     class _WholeNumbers(type):
@@ -38,10 +38,11 @@ else:
         def __instancecheck__(cls, value: object) -> bool:
             return isinstance(value, int) and not isinstance(value, bool)
 
-    class UnixMs(metaclass=_WholeNumbers):
-        """Milliseconds since the epoch, an `int`; on the wire that number, or a time as text without a zone.
+    class UnixUs(metaclass=_WholeNumbers):
+        """Microseconds since the epoch, an `int`. REST sends milliseconds, or a time as text without a zone; `decode` converts both.
 
-        The same member is a number in a live order and text in a history (docs/protocol.md 6.3, 6.4).
+        The same member is a number in a live order and text in a history (docs/protocol.md 6.3, 6.4). Elsewhere, as in msgspec's own
+        encoding of a value, it is the plain int.
         """
 
 
@@ -84,8 +85,8 @@ def is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def unix_ms(text: str) -> int:
-    """Milliseconds since the epoch of a time such as `2026-09-01 16:52:00` or `2026-09-23T04:00:00.094`; no zone means UTC.
+def unix_us(text: str) -> int:
+    """Return microseconds since the epoch of a time such as `2026-09-01 16:52:00` or `2026-09-23T04:00:00.094`; no zone means UTC.
 
     Raises:
         RemoteProtocolError: the text is no time.
@@ -94,7 +95,7 @@ def unix_ms(text: str) -> int:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return (moment - _EPOCH) // timedelta(milliseconds=1)
+        return (moment - _EPOCH) // timedelta(microseconds=1)
     except (ValueError, OverflowError):
         raise RemoteProtocolError(f"{text[:40]!r} is no time") from None
 
@@ -106,13 +107,15 @@ def _decoder(type_: Hashable) -> msgspec.json.Decoder[Any]:
 
 
 def _convert(type_: object, value: object) -> int:
-    if type_ is not UnixMs:
+    if type_ is not UnixUs:
         raise NotImplementedError(f"{type_} cannot be decoded")
     if isinstance(value, str):
         number = whole_number(value)
-        return unix_ms(value) if number is None else number
+        if number is None:
+            return unix_us(value)
+        value = number
     if isinstance(value, int) and not isinstance(value, bool):
-        return value
+        return value * 1000
     raise ValueError("neither milliseconds nor a time")
 
 

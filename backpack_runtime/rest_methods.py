@@ -7,18 +7,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from decimal import Decimal
-from typing import Generic, Literal, Self, TypeAlias, TypeVar, cast
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import Generic, Literal, Self, TypeVar, cast
 
-from msgspec import Struct
-from msgspec.structs import fields, replace
+from msgspec.structs import replace
 
+from backpack_proto.account.values import Balance, Fill, Order, Position
 from backpack_proto.errors import ConfigurationError, RemoteProtocolError
 from backpack_proto.hints import shown
-from backpack_proto.inputs import Argument, Arguments
+from backpack_proto.inputs import Arguments
 from backpack_proto.rest.markets import Markets
-from backpack_proto.rest.results.account import Balance, Position
+from backpack_proto.rest.new_order import Amount, NewOrder, OrderType, Side, TimeInForce
 from backpack_proto.rest.results.market_data import (
     DepthSnapshot,
     FundingRateRow,
@@ -30,136 +29,16 @@ from backpack_proto.rest.results.market_data import (
     TickerRow,
     TradeRow,
 )
-from backpack_proto.rest.results.orders import Fill, Order, OrderRefused
+from backpack_proto.rest.results.orders import OrderRefused
 
 from .checks import checked_count
 
-__all__ = ["Amount", "NewOrder", "OrderType", "Pages", "RestMethods", "Side", "TimeInForce"]
+__all__ = ["Pages", "RestMethods"]
 
-Amount: TypeAlias = Decimal | str
-Side: TypeAlias = Literal["Bid", "Ask"]
-OrderType: TypeAlias = Literal["Limit", "Market"]
-TimeInForce: TypeAlias = Literal["GTC", "IOC", "FOK"]
 Row = TypeVar("Row")
 
 PAGE = 1000
 """Rows on a page of a history at the most (docs/protocol.md 6.4)."""
-
-
-class NewOrder(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """An order that is to be placed; what is None is left to the exchange (docs/protocol.md 6.3)."""
-
-    symbol: str
-    side: Side
-    order_type: OrderType
-    quantity: Amount | None = None
-    """In base units."""
-    quote_quantity: Amount | None = None
-    """What a market order is to spend or receive, in place of `quantity`."""
-    price: Amount | None = None
-    """Limit price."""
-    client_id: int | None = None
-    """The user's own id, 32 bits: what an order whose outcome is unknown can be found by."""
-    time_in_force: TimeInForce | None = None
-    post_only: bool | None = None
-    reduce_only: bool | None = None
-    self_trade_prevention: str | None = None
-    trigger_price: Amount | None = None
-    trigger_quantity: Amount | None = None
-    """In base units, or a percentage of the position such as `80%`."""
-    trigger_by: str | None = None
-    """`LastPrice`, `MarkPrice` or `IndexPrice`."""
-    take_profit_trigger_price: Amount | None = None
-    take_profit_limit_price: Amount | None = None
-    take_profit_trigger_by: str | None = None
-    stop_loss_trigger_price: Amount | None = None
-    stop_loss_limit_price: Amount | None = None
-    stop_loss_trigger_by: str | None = None
-    auto_borrow: bool | None = None
-    auto_borrow_repay: bool | None = None
-    auto_lend: bool | None = None
-    auto_lend_redeem: bool | None = None
-    slippage_tolerance: Amount | None = None
-    slippage_tolerance_type: str | None = None
-    broker_id: int | None = None
-
-    @classmethod
-    def limit(
-        cls,
-        symbol: str,
-        side: Side,
-        *,
-        price: Amount,
-        quantity: Amount,
-        client_id: int | None = None,
-        time_in_force: TimeInForce | None = None,
-        post_only: bool | None = None,
-        reduce_only: bool | None = None,
-    ) -> Self:
-        """Make an order at a price or better; `post_only` has it refused rather than trade at once."""
-        return cls(
-            symbol=symbol,
-            side=side,
-            order_type="Limit",
-            price=price,
-            quantity=quantity,
-            client_id=client_id,
-            time_in_force=time_in_force,
-            post_only=post_only,
-            reduce_only=reduce_only,
-        )
-
-    @classmethod
-    def market(
-        cls,
-        symbol: str,
-        side: Side,
-        *,
-        quantity: Amount | None = None,
-        quote_quantity: Amount | None = None,
-        client_id: int | None = None,
-        reduce_only: bool | None = None,
-    ) -> Self:
-        """Make an order at the price of the book, for a `quantity` in base units or for a `quote_quantity` to spend or receive."""
-        return cls(
-            symbol=symbol,
-            side=side,
-            order_type="Market",
-            quantity=quantity,
-            quote_quantity=quote_quantity,
-            client_id=client_id,
-            reduce_only=reduce_only,
-        )
-
-    @classmethod
-    def trigger(
-        cls,
-        symbol: str,
-        side: Side,
-        *,
-        trigger_price: Amount,
-        trigger_quantity: Amount,
-        price: Amount | None = None,
-        trigger_by: str | None = None,
-        client_id: int | None = None,
-        reduce_only: bool | None = None,
-    ) -> Self:
-        """Make an order that waits for a price: a limit order with a `price`, a market order without one."""
-        return cls(
-            symbol=symbol,
-            side=side,
-            order_type="Market" if price is None else "Limit",
-            price=price,
-            trigger_price=trigger_price,
-            trigger_quantity=trigger_quantity,
-            trigger_by=trigger_by,
-            client_id=client_id,
-            reduce_only=reduce_only,
-        )
-
-    def arguments(self) -> Mapping[str, Argument]:
-        """The parameters of the call that places it."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class Pages(Generic[Row]):
@@ -486,4 +365,4 @@ def _order_key(order: Order) -> Hashable:
 
 def _fill_key(fill: Fill) -> Hashable:
     # Fills that the exchange itself made may have no trade id.
-    return fill if fill.trade_id is None else (fill.symbol, fill.trade_id, fill.order_id)
+    return fill if fill.trade_id is None else fill.key

@@ -24,16 +24,15 @@ from backpack_proto.exchange import (
     Exchange,
     ExchangeInput,
     FrameReceived,
-    PongReceived,
+    PingSocket,
     RequestReceived,
     Respond,
     SendFrame,
-    SendPing,
     SocketClosed,
     SocketOpened,
+    SocketPonged,
 )
-from backpack_proto.inputs import PongReceived as PongSeen
-from backpack_proto.inputs import TimerFired
+from backpack_proto.inputs import PongReceived, TimerFired
 
 from .extras import MissingExtra
 from .framing import server as wire
@@ -163,9 +162,9 @@ class Sandbox:
                 self._give(SocketOpened(client.number))
             case wire.MessageReceived(data):
                 self._give(FrameReceived(client.number, data))
-            case PongSeen(payload):
-                self._give(PongReceived(client.number, payload))
-            case wire.RequestReceived():
+            case PongReceived(payload):
+                self._give(SocketPonged(client.number, payload))
+            case wire.HttpRequestReceived():
                 self._last_request += 1
                 self._requests[self._last_request] = client
                 self._give(RequestReceived(self._last_request, fact.method, fact.target, fact.headers, fact.body))
@@ -193,7 +192,7 @@ class Sandbox:
             match output:
                 case SendFrame(data=data):
                     receiver.write(receiver.framing.message(data))
-                case SendPing(payload=payload):
+                case PingSocket(payload=payload):
                     receiver.write(receiver.framing.ping(payload))
                 case CloseConnection(code=None):
                     receiver.scope.cancel()

@@ -25,11 +25,12 @@ is told as `AccountDiverged`, and everything is read anew.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from enum import Enum, auto
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from backpack_proto.backoff import Backoff
 from backpack_proto.errors import RemoteProtocolError
@@ -82,9 +83,23 @@ finds the answer in a recording."""
 REMEMBERED_FILLS = 100_000
 """More only of those that can be listed again: none within the overlap is ever forgotten."""
 REMEMBERED_ORDERS = 20_000
+ORDER_MOVES = (
+    "symbol",
+    "side",
+    "state",
+    "executed_quantity",
+    "executed_quote_quantity",
+    "quantity",
+    "price",
+    "client_id",
+)
+"""The members of an order of which a change is told; others are taken over in silence, for only one source may know them."""
+POSITION_MOVES = ("net_quantity", "entry_price", "break_even_price")
+"""Likewise of a position, whose mark price and profit move all the time."""
 ANSWER_US = 30_000_000
 """How long one reading may take once it is requested; waiting for the request budget does not count."""
-FillKey: TypeAlias = tuple[str, int, str]
+FillKey: TypeAlias = tuple[str, int | None, str]
+Value = TypeVar("Value", Order, Position)
 Update: TypeAlias = OrderUpdate | PositionUpdate | BalanceUpdate
 AccountInput: TypeAlias = AccountRequested | AccountEnded | Update | ReadingRequested | Reading | ReadFailed | TimerFired
 AccountOutput: TypeAlias = Event | ReadAccount
@@ -344,16 +359,16 @@ class Account:
         """Take a page of the ledger's beginning: what it lists is from before, but for what happened after something heard."""
         readings = self._readings
         if readings.newest_ms is None:
-            readings.newest_ms = max((fill.unix_ms for fill in fills), default=0)
+            readings.newest_ms = max(map(_listed_ms, fills), default=0)
         # What happened since the first page was read, and moved the others on, is not from before.
-        readings.fills |= {fill.key: fill for fill in fills if fill.unix_ms <= readings.newest_ms}
+        readings.fills |= {fill.key: fill for fill in fills if _listed_ms(fill) <= readings.newest_ms}
         start_ms = max(readings.newest_ms - OVERLAP_MS, 0)
-        if len(fills) >= PAGE and min(fill.unix_ms for fill in fills) >= start_ms:
+        if len(fills) >= PAGE and min(map(_listed_ms, fills)) >= start_ms:
             readings.fills_offset += len(fills)
             return [self._ask(Read.FILLS)]
         listed, heard_ms = readings.fills.values(), self._heard_ms
         self._before = frozenset(
-            fill.key for fill in listed if fill.unix_ms >= start_ms and (heard_ms is None or fill.unix_ms < heard_ms)
+            fill.key for fill in listed if _listed_ms(fill) >= start_ms and (heard_ms is None or _listed_ms(fill) < heard_ms)
         )
         if listed:
             self._told_from_ms = self._since_ms = start_ms if heard_ms is None else min(start_ms, heard_ms)
@@ -375,13 +390,12 @@ class Account:
         readings = self._readings
         outputs: list[AccountOutput] = []
         untold = filter(self._untold, readings.fills.values())
-        in_order = sorted(untold, key=lambda fill: (fill.unix_ms, fill.trade_id))
-        outputs += [self._tell(fill, Origin.RECONCILIATION) for fill in in_order]
+        outputs += [self._tell(fill, Origin.RECONCILIATION) for fill in sorted(untold, key=_in_order)]
         fills = len(outputs)
         for order in readings.orders.values():
             outputs += self._put_order(order, Origin.RECONCILIATION)
         for symbol in sorted(self._positions.keys() - readings.positions.keys()):
-            outputs += self._put_position(replace(self._positions[symbol], net_quantity=ZERO), Origin.RECONCILIATION)
+            outputs += self._put_position(_closed(self._positions[symbol]), Origin.RECONCILIATION)
         for position in readings.positions.values():
             outputs += self._put_position(position, Origin.RECONCILIATION)
         for asset in sorted(self._balances.keys() - readings.balances.keys()):
@@ -417,7 +431,7 @@ class Account:
         if not isinstance(update, OrderUpdate):
             return None
         known = self._orders.get(str(update.order_id))
-        executed = known.executed_quantity if known is not None else ZERO
+        executed = ZERO if known is None else _executed(known)
         if isinstance(update, OrderFill):
             fill = Fill.of(update)
             if fill is None:
@@ -444,20 +458,20 @@ class Account:
         return [] if fill is None or fill.key in self._fills else [self._tell(fill, Origin.STREAM)]
 
     def _tell(self, fill: Fill, origin: Origin) -> Filled:
-        self._fills[fill.key] = fill.unix_ms
+        self._fills[fill.key] = _listed_ms(fill)
         return Filled(fill=fill, origin=origin)
 
     def _untold(self, fill: Fill) -> bool:
         """Whether a fill that REST lists is one that is still to be told."""
         known = fill.key in self._fills or fill.key in (self._before or ())
-        return not known and fill.unix_ms >= self._told_from_ms
+        return not known and _listed_ms(fill) >= self._told_from_ms
 
     def _move_cursor(self) -> None:
         """A round is complete: what the exchange listed is known, and what it lists late lies within the overlap."""
         fills = self._readings.fills.values()
-        untold = [fill.unix_ms for fill in fills if self._untold(fill)]
+        untold = [_listed_ms(fill) for fill in fills if self._untold(fill)]
         # A check leaves out what the streams have just told of, so there the round may have had one that is not told yet.
-        newest_ms = min(untold, default=max((fill.unix_ms for fill in fills), default=0))
+        newest_ms = min(untold, default=max(map(_listed_ms, fills), default=0))
         if newest_ms:
             self._since_ms = max(self._since_ms or 0, newest_ms - OVERLAP_MS)
         self._forget_fills()
@@ -465,23 +479,21 @@ class Account:
     def _forget_fills(self) -> None:
         if len(self._fills) <= REMEMBERED_FILLS:
             return
-        passed = [key for key, unix_ms in self._fills.items() if unix_ms < (self._since_ms or 0)]
+        passed = [key for key, listed_ms in self._fills.items() if listed_ms < (self._since_ms or 0)]
         for key in passed[: REMEMBERED_FILLS // 2]:
             self._told_from_ms = max(self._told_from_ms, self._fills.pop(key) + 1)
 
     def _put_order(self, order: Order, origin: Origin) -> list[AccountOutput]:
         known = self._orders.get(order.order_id)
-        if known is None:
-            self._orders[order.order_id] = order
-            self._forget_orders()
-            return [OrderChanged(order=order, origin=origin)]
         # What has ended stays so, and what was executed stays executed: the other source is behind.
-        if (order.open and not known.open) or order.executed_quantity < known.executed_quantity:
+        if known is not None and ((order.open and not known.open) or _executed(order) < _executed(known)):
             return []
         order = _completed(order, known)
-        if order == known:
+        if known is not None and not _moved(order, known, ORDER_MOVES):
+            self._orders[order.order_id] = _resting(order, known, ORDER_MOVES)
             return []
         self._orders[order.order_id] = order
+        self._forget_orders()
         return [OrderChanged(order=order, origin=origin)]
 
     def _forget_orders(self) -> None:
@@ -493,7 +505,10 @@ class Account:
 
     def _put_position(self, position: Position, origin: Origin) -> list[AccountOutput]:
         known = self._positions.get(position.symbol)
-        if position == known or (known is None and not position.net_quantity):
+        if known is None and not position.net_quantity:
+            return []
+        if known is not None and not _moved(position, known, POSITION_MOVES):
+            self._positions[position.symbol] = _resting(position, known, POSITION_MOVES)
             return []
         self._positions[position.symbol] = position
         return [PositionChanged(position=position, origin=origin)]
@@ -517,8 +532,8 @@ class Account:
         readings, touched = self._readings, self._touched
         mine, theirs = self.open_orders, readings.orders
         for order_id in sorted({*mine, *theirs} - touched):
-            here = mine[order_id].executed_quantity if order_id in mine else None
-            there = theirs[order_id].executed_quantity if order_id in theirs else None
+            here = _executed(mine[order_id]) if order_id in mine else None
+            there = _executed(theirs[order_id]) if order_id in theirs else None
             if here != there:
                 yield f"open order {order_id}: executed {here} here, {there} by REST"
         for symbol in sorted({*self.positions, *readings.positions} - touched):
@@ -532,7 +547,8 @@ class Account:
                 yield f"balance of {asset}: {self._balances.get(asset)} here, {readings.balances.get(asset)} by REST"
         for fill in readings.fills.values():
             if self._untold(fill) and fill.order_id not in touched:
-                yield f"trade {fill.trade_id} of order {fill.order_id} was never told by the stream"
+                trade = "a trade without id" if fill.trade_id is None else f"trade {fill.trade_id}"
+                yield f"{trade} of order {fill.order_id} was never told by the stream"
 
     def _diverge(self, what: str) -> list[AccountOutput]:
         self._kept.clear()
@@ -552,12 +568,45 @@ def _touches(update: Update) -> tuple[str, ...]:
     raise TypeError(f"not an update: {type(update).__name__}")
 
 
-def _completed(order: Order, known: Order) -> Order:
-    """What one source leaves out, the other one has told."""
-    return replace(
-        order,
-        executed_quote_quantity=max(order.executed_quote_quantity, known.executed_quote_quantity),
-        quantity=known.quantity if order.quantity is None else order.quantity,
-        price=known.price if order.price is None else order.price,
-        client_id=known.client_id if order.client_id is None else order.client_id,
+def _completed(order: Order, known: Order | None) -> Order:
+    """Return an order with what its source leaves out and the other one has told."""
+    told = {} if known is None else {name: value for name, value in asdict(known).items() if getattr(order, name) is None}
+    quote_quantities = [of.executed_quote_quantity for of in (order, known) if of is not None]
+    told["executed_quantity"] = _executed(order)
+    told["executed_quote_quantity"] = max(quantity or ZERO for quantity in quote_quantities)
+    return replace(order, **told)
+
+
+def _executed(order: Order) -> Decimal:
+    """Return the executed quantity; history leaves it out where it is zero."""
+    return order.executed_quantity or ZERO
+
+
+def _closed(position: Position) -> Position:
+    """Return what is known of a position that REST does not list any more."""
+    return Position(
+        symbol=position.symbol,
+        position_id=position.position_id,
+        net_quantity=ZERO,
+        entry_price=position.entry_price,
+        break_even_price=position.break_even_price,
     )
+
+
+def _moved(new: Struct, known: Struct, members: Sequence[str]) -> bool:
+    return any(getattr(new, name) != getattr(known, name) for name in members)
+
+
+def _resting(new: Value, known: Value, members: Sequence[str]) -> Value:
+    """Return a value whose members that count are equal to the known ones, with the digits in which they were told first."""
+    return replace(new, **{name: getattr(known, name) for name in members})
+
+
+def _listed_ms(fill: Fill) -> int:
+    """Return the time of a fill in the grain that REST lists it in, so that both sources' times compare."""
+    return fill.filled_us // 1000
+
+
+def _in_order(fill: Fill) -> tuple[int, bool, int]:
+    """Return the key that sorts fills: by time, then by trade id, settlements first."""
+    return (_listed_ms(fill), fill.trade_id is not None, fill.trade_id or 0)

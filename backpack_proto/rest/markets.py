@@ -15,6 +15,7 @@ from typing import Final
 
 from msgspec import Raw, Struct, field
 
+from backpack_proto.account.values import MarginFunction
 from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError, UnknownSymbol
 from backpack_proto.hints import did_you_mean, shown
@@ -22,7 +23,6 @@ from backpack_proto.hints import did_you_mean, shown
 __all__ = [
     "Band",
     "Filters",
-    "MarginFunction",
     "Market",
     "Markets",
     "PremiumBand",
@@ -81,14 +81,6 @@ class Filters(Struct, frozen=True, gc=False, kw_only=True):
 
     price: PriceFilter
     quantity: QuantityFilter
-
-
-class MarginFunction(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """How the margin fraction grows with the size of a position; members depend on the kind, `sqrt` has these two."""
-
-    kind: str = field(name="type")
-    base: Decimal | None = None
-    factor: Decimal | None = None
 
 
 class Market(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):

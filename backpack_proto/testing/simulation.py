@@ -19,14 +19,15 @@ from backpack_proto.exchange import (
     ExchangeInput,
     ExchangeOutput,
     FrameReceived,
+    PingSocket,
     RequestReceived,
     Respond,
     SendFrame,
     SocketClosed,
     SocketOpened,
+    SocketPonged,
 )
-from backpack_proto.exchange import PongReceived as PongDelivered
-from backpack_proto.exchange import SendPing as PingFromExchange
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
     Command,
     Connected,
@@ -98,6 +99,7 @@ class Simulation:
         """How many websockets were opened."""
         self.requests: list[SendRequest] = []
         """Every REST request that was sent."""
+        self._elsewhere = 0
         self._connection = 0
         self._established = False
         self._pending: dict[int, SendRequest] = {}
@@ -108,6 +110,11 @@ class Simulation:
         """Give the session commands, now."""
         for command in commands:
             self._handle(command)
+
+    def request_elsewhere(self, request: HttpRequest) -> None:
+        """Have another program of the same account send a request, now; what it is answered is of no interest here."""
+        self._elsewhere -= 1
+        self._exchange(RequestReceived(self._elsewhere, request.method, request.target, request.headers, request.body))
 
     def cut(self, reason: str = "connection reset by peer") -> None:
         """Break the websocket, now; what is on its way is lost."""
@@ -173,7 +180,7 @@ class Simulation:
                 if not self.mute:
                     self._to_session(PongReceived(payload))
             case SendPong(payload=payload):
-                self._to_exchange(PongDelivered(self._connection, payload))
+                self._to_exchange(SocketPonged(self._connection, payload))
             case SendRequest(request_id=request_id, request=request):
                 self.requests.append(action)
                 self._pending[request_id] = action
@@ -214,6 +221,8 @@ class Simulation:
 
     def _deliver(self, output: ExchangeOutput) -> None:
         match output:
+            case Respond(request_id=request_id) | AbandonRequest(request_id=request_id) if request_id < 0:
+                pass
             case Respond():
                 request = self._pending.pop(output.request_id)
                 answer: Fact | None = ResponseReceived(request_id=output.request_id, status=output.status, body=output.body)
@@ -230,7 +239,7 @@ class Simulation:
             case SendFrame(data=data):
                 for frame in [data] if self.tamper is None else self.tamper(data):
                     self._to_session(TextReceived(frame))
-            case PingFromExchange(payload=payload):
+            case PingSocket(payload=payload):
                 self._to_session(PingReceived(payload))
             case CloseConnection(code=code):
                 self._to_session(Disconnected(code or ABNORMAL_CLOSURE, ""))

@@ -25,7 +25,7 @@ from backpack_runtime.transport import system_now
 
 from .events import json_lines
 from .options import KEYS_COME_FROM, add_connection, add_key_file, exchange_of, keys_of, refuse_with_sandbox, settings_of
-from .output import Output
+from .output import Printer
 from .running import enter, run_until_signalled
 from .views.account import NOTICES, ROWS, TOLD, event_line, tables
 
@@ -100,13 +100,13 @@ async def _show(client: BackpackClient, *, as_json: bool) -> None:
 
 
 async def _show_json(client: BackpackClient) -> None:
-    output = Output()
+    output = Printer()
     async for event in client:
         await output.send(json_lines([event]))
 
 
 async def _show_lines(client: BackpackClient) -> None:
-    output = Output()
+    output = Printer()
     async for event in client:
         if isinstance(event, TOLD):
             await output.send(f"{event_line(event, unix_us=system_now().unix_us)}\n".encode())

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .options import add_sandbox, positive, refuse_with_sandbox
-from .output import Output
+from .output import Printer
 from .running import run_until_signalled
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def run(parsed: argparse.Namespace) -> int:
         return code
     (parity,) = found
     if parsed.json:
-        Output().write(msgspec.json.encode(asdict(parity) | {"agree": parity.agree}) + b"\n")
+        Printer().write(msgspec.json.encode(asdict(parity) | {"agree": parity.agree}) + b"\n")
     else:
         Console(file=sys.stdout).print(_table(parity))
     return 0 if parity.agree else DIFFERENT

@@ -15,7 +15,7 @@ from backpack_runtime.recording import Replay, frames
 
 from .complaints import ended_by_signals
 from .events import event_name, json_lines, text_line
-from .output import Output
+from .output import Printer
 
 __all__ = ["DESCRIPTION", "add_arguments", "run"]
 
@@ -43,7 +43,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _replay(file: str, *, as_json: bool) -> int:
-    output = Output()
+    output = Printer()
     session = Replay()
     count = 0
     kinds: Counter[type[Event]] = Counter()

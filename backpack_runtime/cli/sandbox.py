@@ -11,7 +11,7 @@ from backpack_proto.exchange import LISTINGS
 from backpack_runtime.sandbox import serve_sandbox
 
 from .options import port, positive
-from .output import Output
+from .output import Printer
 from .running import run_until_signalled
 
 __all__ = ["DESCRIPTION", "add_arguments", "run"]
@@ -48,7 +48,7 @@ def run(parsed: argparse.Namespace) -> int:
                 "secret": sandbox.secret,
                 "symbols": [listing.symbol for listing in LISTINGS],
             }
-            await Output().send(msgspec.json.encode(found) + b"\n")
+            await Printer().send(msgspec.json.encode(found) + b"\n")
             await anyio.sleep_forever()
 
     return run_until_signalled(body, backend="asyncio")

@@ -24,7 +24,7 @@ from backpack_runtime.transport import system_now
 
 from .events import decimal_places, json_lines
 from .options import add_connection, count, exchange_of, names, settings_of
-from .output import Output
+from .output import Printer
 from .running import enter, run_until_signalled
 from .views.board import TRADES_KEPT, Board, Panel, Rate
 from .views.terminal import Counters, plain_lines, screen
@@ -94,7 +94,7 @@ async def _show(client: BackpackClient, parsed: argparse.Namespace) -> None:
 
 
 async def _show_json(client: BackpackClient, depth: int) -> None:
-    output = Output()
+    output = Printer()
     batch: list[Event] = []
     async for event in client:
         if isinstance(event, BookSynced):
@@ -121,7 +121,7 @@ async def _show_screen(client: BackpackClient, board: Board, console: Console, d
 
 
 async def _show_lines(client: BackpackClient, board: Board) -> None:
-    output = Output()
+    output = Printer()
     rate = Rate()
     while await _listen(client, board, LINE_SECONDS):
         lines = plain_lines(board, _counters(client, rate), unix_us=system_now().unix_us)

@@ -22,7 +22,7 @@ from .config.model import BackpackAuthSettings, BackpackConfig
 from .errors import BackpackAuthError, BackpackRestError, BackpackWebsocketError
 from .health import BackpackHealthReport
 from .native.feed import BackpackFeed
-from .native.records import Balance, Fill, OrderInfo, Position
+from .native.records import BalanceInfo, FillInfo, OrderInfo, PositionInfo
 from .registration import is_backpack_native_enabled, register
 
 __all__ = [
@@ -34,11 +34,11 @@ __all__ = [
     "BackpackHealthReport",
     "BackpackRestError",
     "BackpackWebsocketError",
-    "Balance",
+    "BalanceInfo",
     "CcxtBackpackFeed",
-    "Fill",
+    "FillInfo",
     "OrderInfo",
-    "Position",
+    "PositionInfo",
     "is_backpack_native_enabled",
     "register",
 ]

@@ -34,9 +34,9 @@ from backpack_proto.inputs import (
 from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendText
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.framing.server import (
+    HttpRequestReceived,
     MessageReceived,
     PeerClosed,
-    RequestReceived,
     ServerFact,
     ServerFraming,
     UpgradeRequested,
@@ -465,7 +465,7 @@ def serve(pieces: Iterable[bytes]) -> tuple[list[ServerFact], bytes]:
         sent += server.to_send()
         facts += new
         for fact in new:
-            if isinstance(fact, RequestReceived) and not server.closed:
+            if isinstance(fact, HttpRequestReceived) and not server.closed:
                 sent += server.respond(200, "text/plain", fact.body)
             elif isinstance(fact, UpgradeRequested) and not server.closed:
                 sent += server.accept()

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 from msgspec.structs import replace
 
+from backpack_proto.account.values import Order
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import ApiError, LocalProtocolError, NotSent
@@ -20,7 +21,6 @@ from backpack_proto.exchange.messages import ExchangeInput, ExchangeOutput
 from backpack_proto.machine import Now
 from backpack_proto.metrics import Status
 from backpack_proto.outputs import CallAnswered, CallUnresolved
-from backpack_proto.rest.results.orders import Order
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
@@ -183,7 +183,7 @@ async def test_an_order_whose_answer_is_lost_stays_unresolved_until_the_user_res
         event = await next_of(client, CallUnresolved)
         assert isinstance(event, CallUnresolved)
         found = await client.get_order("SOL_USDC", client_id=7)
-        assert found.status == "New"
+        assert found.state == "New"
         assert list(client.unresolved) == [event.call_id]
         client.resolve(event.call_id)
         assert client.unresolved == {}

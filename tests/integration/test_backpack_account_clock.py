@@ -82,7 +82,7 @@ async def buy(client: BackpackClient, lots: int) -> None:
 
 
 def told(events: list[Event]) -> list[int]:
-    return sorted(event.fill.trade_id for event in events if isinstance(event, Filled))
+    return sorted(event.fill.trade_id or 0 for event in events if isinstance(event, Filled))
 
 
 def filled(sandbox: Sandbox) -> list[int]:

@@ -23,7 +23,7 @@ from cryptofeed.symbols import Symbols
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.exchange import Outcome, Side
+from backpack_proto.exchange import OrderSide, Outcome
 from backpack_proto.exchange.market.listings import to_decimal
 from backpack_proto.streams.levels import Level
 from backpack_runtime.client import BackpackClient
@@ -256,7 +256,7 @@ class Transcript:
             if outcome.update_id is not None:
                 bids, asks = (dict(side) for side in self.books[name, last])
                 for change in outcome.changes:
-                    side = bids if change.side is Side.BID else asks
+                    side = bids if change.side is OrderSide.BID else asks
                     price = to_decimal(change.price, listing.price_decimals)
                     if change.lots:
                         side[price] = to_decimal(change.lots, listing.quantity_decimals)

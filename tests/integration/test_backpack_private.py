@@ -17,6 +17,7 @@ from backpack_proto.account.values import (
     AccountSynced,
     BalanceChanged,
     Filled,
+    Order,
     OrderChanged,
     Origin,
     PositionChanged,
@@ -29,10 +30,10 @@ from backpack_proto.inputs import Arguments
 from backpack_proto.outputs import StreamsRefused
 from backpack_proto.rest.codec import parse_response
 from backpack_proto.rest.endpoints.table import Endpoint
-from backpack_proto.rest.results.orders import Order, OrderRefused
+from backpack_proto.rest.new_order import NewOrder
+from backpack_proto.rest.results.orders import OrderRefused
 from backpack_proto.streams.payloads import Event, OrderUpdate, PositionUpdate
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.rest_methods import NewOrder
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 
 pytestmark = pytest.mark.anyio
@@ -96,7 +97,7 @@ async def test_an_order_is_placed_and_cancelled_and_the_ledger_follows(*, tls: b
         await until(client, a(AccountSynced))
         price = a_price(sandbox, "SOL_USDC")
         placed = await client.place_order("SOL-USDC", "Bid", "Limit", price=price, quantity="1.50", client_id=7, post_only=True)
-        assert (placed.symbol, placed.client_id, placed.price, placed.status) == ("SOL_USDC", 7, price, "New")
+        assert (placed.symbol, placed.client_id, placed.price, placed.state) == ("SOL_USDC", 7, price, "New")
         changed = (await until(client, a(OrderChanged)))[-1]
         assert isinstance(changed, OrderChanged)
         assert (changed.order.order_id, changed.order.client_id, changed.origin) == (placed.order_id, 7, Origin.STREAM)
@@ -116,7 +117,7 @@ async def test_a_market_order_fills_and_moves_balances_and_a_position() -> None:
         await until(client, a(AccountSynced))
         before = (await client.get_balances())["SOL"].available
         spot = await client.place_order("SOL_USDC", "Bid", "Market", quantity=Decimal("0.50"))
-        assert spot.status == "Filled"
+        assert spot.state == "Filled"
         filled = [event for event in await until(client, a(Filled)) if isinstance(event, Filled)]
         await until(client, lambda event: isinstance(event, BalanceChanged) and event.balance.asset == "SOL")
         assert filled[0].fill.order_id == spot.order_id

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Scheme, Signer
+from backpack_proto.rest.new_order import NewOrder
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.rest_methods import NewOrder
 from backpack_runtime.sandbox import serve_sandbox
 from gateway import BASE, Gateway
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from backpack_proto.account.ledger import RETRY, FillKey
 from backpack_proto.account.values import (
     AccountDiverged,
     AccountStale,
@@ -21,7 +22,7 @@ from backpack_proto.account.values import (
 )
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.exchange import LISTINGS, THROWAWAY_SECRET, Exchange, RequestReceived, SendFrame
+from backpack_proto.exchange import LISTINGS, THROWAWAY_SECRET, Exchange
 from backpack_proto.exchange.faults import Fault
 from backpack_proto.inputs import Argument, Call, FollowAccount, Open
 from backpack_proto.machine import Now
@@ -35,6 +36,7 @@ from hypothesis_profiles import examples
 
 START = Now(mono_us=9_000_000, unix_us=1_790_000_000_000_000)
 SECOND = 1_000_000
+STEPS = 30
 SYMBOLS = ("SOL_USDC", "SOL_USDC_PERP")
 
 
@@ -52,9 +54,10 @@ class Trader:
         self.measures = measure_clock
         self.simulation.on_event = self._count
         self.random = Random(seed)
+        self.settles_within_us = 180 * SECOND
         self.calls = 0
         self.elsewhere = 0
-        self.told: Counter[tuple[str, int, str]] = Counter()
+        self.told: Counter[FillKey] = Counter()
         self.kinds: Counter[str] = Counter()
         self.disconnects = 0
         self.simulation.give(Open(), FollowAccount())
@@ -100,7 +103,6 @@ class Trader:
 
     def buy_elsewhere(self) -> None:
         """Another program of the same account, whose clock is right, buys at the market."""
-        self.elsewhere += 1
         endpoint = find_endpoint("place_order")
         request = build_request(
             endpoint,
@@ -108,10 +110,7 @@ class Trader:
             signer=Signer(Credentials(THROWAWAY_SECRET)),
             unix_us=self.simulation.now.unix_us,
         )
-        received = RequestReceived(10**9 + self.elsewhere, request.method, request.target, request.headers, request.body)
-        for output in self.exchange.handle(received, self.simulation.now):
-            if isinstance(output, SendFrame):
-                self.simulation._deliver(output)
+        self.simulation.request_elsewhere(request)
 
     def place_batch(self, count: int) -> None:
         """Limit orders on one market, some of which trade at once, most of which rest."""
@@ -145,7 +144,7 @@ class Trader:
             self.simulation.events.clear()
 
     def settle(self) -> None:
-        assert self.simulation.run(180 * SECOND, until=lambda: self.session.account.live)
+        assert self.simulation.run(self.settles_within_us, until=lambda: self.session.account.live)
 
     def differences(self) -> list[str]:
         account, ledger = self.exchange.account, self.session.account
@@ -340,6 +339,8 @@ class AccountMachine(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 1_000), error_ms=st.integers(-4_000, 4_000), measured=st.booleans())
     def begin(self, seed: int, error_ms: int, *, measured: bool) -> None:
         self.trader = Trader(seed, clock_error_us=error_ms * 1_000, measure_clock=measured)
+        # Each step may have planned a fault, and each costs the ledger half a minute once it has failed often.
+        self.trader.settles_within_us = (STEPS + 1) * RETRY.cap_us
         self.trader.settle()
 
     @rule(error_ms=st.integers(-4_000, 4_000) | st.sampled_from([-600_000, 600_000]))
@@ -412,7 +413,7 @@ class AccountMachine(RuleBasedStateMachine):
 
 
 TestAccount = pytest.mark.gate(AccountMachine.TestCase)
-TestAccount.settings = examples(25, steps=30)
+TestAccount.settings = examples(25, steps=STEPS)
 
 
 def run_for_long(order_events: int, disconnects: int) -> None:

@@ -74,7 +74,7 @@ class Model:
         self.unix_us = START.unix_us
         self.updates: deque[OrderUpdate | BalanceUpdate | PositionUpdate] = deque()
         self.listening = False
-        self.unlisted: set[int] = set()
+        self.unlisted: set[int | None] = set()
         """Trade ids that the history does not list yet."""
 
     def _tell(self, update: OrderUpdate | BalanceUpdate | PositionUpdate) -> None:
@@ -92,8 +92,8 @@ class Model:
                 order_type="LIMIT",
                 time_in_force="GTC",
                 state=order.state,
-                executed_quantity=order.executed_quantity,
-                executed_quote_quantity=order.executed_quote_quantity,
+                executed_quantity=order.executed_quantity or Decimal(0),
+                executed_quote_quantity=order.executed_quote_quantity or Decimal(0),
                 self_trade_prevention="RejectTaker",
                 origin="USER",
                 quantity=order.quantity,
@@ -131,6 +131,9 @@ class Model:
             order_id=str(1000 + len(self.orders)),
             symbol=SYMBOL,
             side="Bid",
+            order_type="Limit",
+            time_in_force="GTC",
+            self_trade_prevention="RejectTaker",
             state="New",
             executed_quantity=Decimal(0),
             executed_quote_quantity=Decimal(0),
@@ -147,7 +150,7 @@ class Model:
         if not self.open():
             return
         order = self.open()[which % len(self.open())]
-        executed = order.executed_quantity + 1
+        executed = (order.executed_quantity or Decimal(0)) + 1
         order = replace(
             order,
             executed_quantity=executed,
@@ -167,7 +170,7 @@ class Model:
             fee=Decimal(0),
             fee_asset="USDC",
             maker=True,
-            unix_ms=self.unix_us // 1000,
+            filled_us=self.unix_us,
         )
         self.fills.append(fill)
         self._tell_order(OrderFill, order, fill)
@@ -209,7 +212,7 @@ class Model:
             case Read.BALANCES:
                 return BalancesRead(read.attempt, (self.balance,))
             case Read.FILLS:
-                fills = [fill for fill in reversed(self.listed()) if fill.unix_ms >= (read.since_ms or 0)]
+                fills = [fill for fill in reversed(self.listed()) if fill.filled_us >= (read.since_ms or 0) * 1000]
                 return FillsRead(read.attempt, tuple(fills[read.offset : read.offset + vars(account)["PAGE"]]))
             case Read.ORDER:
                 return OrderRead(read.attempt, self.orders.get(read.order_id or ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from backpack_proto.account import ledger as account
 from backpack_proto.account.ledger import Account, AccountInput, AccountOutput, AccountState
@@ -23,11 +24,22 @@ from backpack_proto.account.readings import (
     ReadingRequested,
 )
 from backpack_proto.account.reconciliation import arguments_of
-from backpack_proto.account.values import AccountDiverged, AccountStale, AccountSynced, Fill, Filled, Order, Origin
+from backpack_proto.account.values import (
+    AccountDiverged,
+    AccountStale,
+    AccountSynced,
+    Fill,
+    Filled,
+    Order,
+    OrderChanged,
+    Origin,
+    Position,
+    PositionChanged,
+)
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 from backpack_proto.streams.channels import IN_FORCE_US
-from backpack_proto.streams.payloads import Identifier, OrderAccepted, OrderFill
+from backpack_proto.streams.payloads import Identifier, OrderAccepted, OrderFill, PositionAdjusted
 
 SYMBOL = "SOL_USDC"
 SECOND = 1_000_000
@@ -38,7 +50,7 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 
 
-def a_fill(trade_id: int, unix_ms: int, order_id: str = "77") -> Fill:
+def a_fill(trade_id: int | None, unix_ms: int, order_id: str = "77") -> Fill:
     return Fill(
         symbol=SYMBOL,
         trade_id=trade_id,
@@ -49,14 +61,14 @@ def a_fill(trade_id: int, unix_ms: int, order_id: str = "77") -> Fill:
         fee=ZERO,
         fee_asset="SOL",
         maker=True,
-        unix_ms=unix_ms,
+        filled_us=unix_ms * 1000,
     )
 
 
 def of_stream(fill: Fill, executed: int = 1) -> OrderFill:
     return OrderFill(
-        emitted_us=fill.unix_ms * 1000,
-        engine_us=fill.unix_ms * 1000,
+        emitted_us=fill.filled_us,
+        engine_us=fill.filled_us,
         symbol=fill.symbol,
         order_id=Identifier(fill.order_id),
         side=fill.side,
@@ -97,6 +109,25 @@ def accepted(unix_ms: int) -> OrderAccepted:
     )
 
 
+def a_position(*, net: Decimal, mark: int) -> PositionAdjusted:
+    return PositionAdjusted(
+        emitted_us=T_MS * 1000,
+        engine_us=T_MS * 1000,
+        symbol=SYMBOL,
+        position_id=5,
+        net_quantity=net,
+        entry_price=ONE,
+        break_even_price=ONE,
+        mark_price=Decimal(mark),
+        net_exposure_quantity=net,
+        net_exposure_notional=net,
+        realized_pnl=ZERO,
+        unrealized_pnl=Decimal(mark),
+        initial_margin_fraction=ZERO,
+        maintenance_margin_fraction=ZERO,
+    )
+
+
 class Desk:
     """A ledger, and an exchange that lists these fills, newest first, and this one order as open."""
 
@@ -106,6 +137,9 @@ class Desk:
         self.listed = list(listed)
         self.executed: int | None = None
         """Of the open order; None: there is none."""
+        self.created_us: int | None = None
+        self.ended: Order | None = None
+        """What history says of an order that is open no more."""
         self.asked: list[ReadAccount] = []
         self.said: list[AccountOutput] = []
 
@@ -128,18 +162,22 @@ class Desk:
             case Read.BALANCES:
                 return BalancesRead(read.attempt, ())
             case Read.FILLS:
-                listed = [fill for fill in self.listed if fill.unix_ms >= (read.since_ms or 0)]
-                listed.sort(key=lambda fill: (fill.unix_ms, fill.trade_id), reverse=True)
+                listed = [fill for fill in self.listed if fill.filled_us >= (read.since_ms or 0) * 1000]
+                listed.sort(key=lambda fill: (fill.filled_us, fill.trade_id or 0), reverse=True)
                 return FillsRead(read.attempt, tuple(listed[read.offset : read.offset + vars(account)["PAGE"]]))
             case Read.ORDER:
-                return OrderRead(read.attempt, None)
+                return OrderRead(read.attempt, self.ended)
 
     def order(self) -> Order:
         return Order(
             order_id="77",
             symbol=SYMBOL,
             side="Bid",
+            order_type="Limit",
+            time_in_force="GTC",
+            self_trade_prevention="RejectTaker",
             state="PartiallyFilled" if self.executed else "New",
+            created_us=self.created_us,
             executed_quantity=Decimal(self.executed or 0),
             executed_quote_quantity=Decimal(self.executed or 0),
             quantity=Decimal(100),
@@ -172,7 +210,7 @@ class Desk:
         return self.timer().answer_all().timer()
 
     @property
-    def told(self) -> list[tuple[int, Origin]]:
+    def told(self) -> list[tuple[int | None, Origin]]:
         return [(event.fill.trade_id, event.origin) for event in self.said if isinstance(event, Filled)]
 
     def since_ms(self) -> int | None:
@@ -421,24 +459,82 @@ def test_no_fill_that_may_be_listed_again_is_forgotten(monkeypatch: pytest.Monke
         desk.give(AccountEnded("down")).sync().check()
     assert [trade_id for trade_id, _ in desk.told] == list(range(20))
     burst = [a_fill(100 + number, T_MS + 200_000 + number) for number in range(10)]
-    for fill in burst:
-        desk.give(of_stream(fill, executed=fill.trade_id - 99))
+    for executed, fill in enumerate(burst, 1):
+        desk.give(of_stream(fill, executed=executed))
     desk.executed = 10
     desk.listed += burst
     for _ in range(3):
         desk.give(AccountEnded("down")).sync().check()
     assert [trade_id for trade_id, _ in desk.told] == [*range(20), *range(100, 110)]
     assert len(desk.ledger._fills) < 20
-    desk.listed.append(a_fill(99, burst[-1].unix_ms - account.OVERLAP_MS))
+    desk.listed.append(a_fill(99, T_MS + 200_009 - account.OVERLAP_MS))
     desk.give(AccountEnded("down")).sync().check()
     assert [trade_id for trade_id, _ in desk.told] == [*range(20), *range(100, 110), 99]
 
 
 def test_rows_without_a_trade_id_are_told_no_oftener_than_before() -> None:
-    desk = Desk(a_fill(-1, T_MS, "1")).sync()
-    desk.listed += [a_fill(-1, T_MS + 5, "1"), a_fill(-1, T_MS + 6, "2"), a_fill(-1, T_MS + 7, "2")]
+    desk = Desk(a_fill(None, T_MS, "1")).sync()
+    desk.listed += [a_fill(None, T_MS + 5, "1"), a_fill(None, T_MS + 6, "2"), a_fill(None, T_MS + 7, "2")]
     desk.give(AccountEnded("down")).sync().check()
-    assert desk.told == [(-1, Origin.RECONCILIATION)]
+    assert desk.told == [(None, Origin.RECONCILIATION)]
+
+
+def test_what_only_rest_knows_of_an_order_is_taken_over_without_an_event() -> None:
+    desk = Desk().sync().give(accepted(T_MS))
+    from_stream = desk.ledger.open_orders["77"]
+    assert from_stream.created_us is None
+    desk.executed, desk.created_us = 0, T_MS * 1000
+    desk.give(AccountEnded("down")).sync()
+    assert desk.ledger.open_orders["77"] == replace(from_stream, created_us=T_MS * 1000)
+    desk.give(replace(accepted(T_MS), state="Cancelled"))
+    assert desk.ledger.open_orders == {}
+    changed = [event for event in desk.said if isinstance(event, OrderChanged)]
+    assert [(event.order.state, event.order.created_us, event.origin) for event in changed] == [
+        ("New", None, Origin.STREAM),
+        ("Cancelled", T_MS * 1000, Origin.STREAM),
+    ]
+
+
+def test_an_order_that_history_lists_without_an_executed_quantity_executed_nothing() -> None:
+    desk = Desk().sync()
+    desk.executed = 0
+    desk.give(AccountEnded("down")).sync()
+    desk.executed = None
+    desk.ended = replace(desk.order(), state="Cancelled", executed_quantity=None, executed_quote_quantity=None)
+    desk.give(AccountEnded("down")).sync()
+    last = [event.order for event in desk.said if isinstance(event, OrderChanged)][-1]
+    assert (last.state, last.executed_quantity, last.executed_quote_quantity) == ("Cancelled", ZERO, ZERO)
+
+
+def test_a_position_whose_price_alone_moves_is_followed_without_an_event() -> None:
+    desk = Desk().sync()
+    for mark in (9, 10, 11):
+        desk.give(a_position(net=Decimal("2.0"), mark=mark))
+    desk.give(a_position(net=Decimal(2), mark=12))
+    assert desk.ledger.positions[SYMBOL].mark_price == 12
+    assert str(desk.ledger.positions[SYMBOL].net_quantity) == "2.0", "the digits that were told"
+    desk.give(a_position(net=Decimal(3), mark=12))
+    changed = [event.position.net_quantity for event in desk.said if isinstance(event, PositionChanged)]
+    assert changed == [2, 3]
+    # REST lists it no more: of the rest nothing is known.
+    desk.give(AccountEnded("down")).sync()
+    closed = [event.position for event in desk.said if isinstance(event, PositionChanged)][-1]
+    assert closed == Position(symbol=SYMBOL, position_id="5", net_quantity=ZERO, entry_price=ONE, break_even_price=ONE)
+
+
+def test_a_fill_in_the_millisecond_of_the_first_thing_heard_is_told() -> None:
+    """REST lists whole milliseconds, so it seems to be from before what it followed."""
+    desk = Desk(a_fill(1, T_MS))
+    desk.give(AccountRequested(), replace(accepted(T_MS), engine_us=T_MS * 1000 + 400))
+    desk.executed = 1
+    assert desk.sync().told == [(1, Origin.RECONCILIATION)]
+
+
+def test_fills_of_one_millisecond_are_told_by_their_ids_settlements_first() -> None:
+    desk = Desk().sync()
+    desk.listed += [a_fill(3, T_MS), a_fill(None, T_MS, "8"), a_fill(2, T_MS)]
+    desk.give(AccountEnded("down")).sync()
+    assert [trade_id for trade_id, _ in desk.told] == [None, 2, 3]
 
 
 def answers(attempt: int) -> list[Reading]:
@@ -485,7 +581,7 @@ def test_the_end_of_another_order_is_no_answer() -> None:
     desk = questions()[Read.ORDER]
     attempt = desk.asked[0].attempt
     desk.executed = 1
-    other = Order(order_id="78", symbol=SYMBOL, side="Bid", state="Filled", executed_quantity=ONE, executed_quote_quantity=ONE)
+    other = replace(desk.order(), order_id="78", state="Filled")
     assert desk.ledger.handle(OrderRead(attempt, other), desk.now) == []
     assert desk.ledger.state is AccountState.READING
     outputs = desk.ledger.handle(OrderRead(attempt, None), desk.now)

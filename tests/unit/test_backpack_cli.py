@@ -49,7 +49,7 @@ from backpack_proto.streams.payloads import (
 )
 from backpack_runtime.cli import parser as cli_parser
 from backpack_runtime.cli.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
-from backpack_runtime.cli.output import Output
+from backpack_runtime.cli.output import Printer
 from backpack_runtime.cli.parser import COMMANDS, Command, main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
@@ -658,7 +658,7 @@ async def test_a_reader_who_takes_his_time_holds_up_the_writer_only() -> None:
     data = os.urandom(300_000)
     received = bytearray()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Output(writing).send, data)
+        tasks.start_soon(Printer(writing).send, data)
         await anyio.wait_all_tasks_blocked()
         while len(received) < len(data):
             await anyio.wait_readable(reading)
@@ -666,7 +666,7 @@ async def test_a_reader_who_takes_his_time_holds_up_the_writer_only() -> None:
     os.close(reading)
     assert received == data
     with pytest.raises(BrokenPipeError):
-        await Output(writing).send(b"x")
+        await Printer(writing).send(b"x")
     os.close(writing)
 
 
@@ -674,7 +674,7 @@ async def test_a_reader_who_takes_his_time_holds_up_the_writer_only() -> None:
 async def test_a_writer_can_be_cancelled() -> None:
     reading, writing = os.pipe()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Output(writing).send, bytes(10_000_000))
+        tasks.start_soon(Printer(writing).send, bytes(10_000_000))
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     os.close(reading)

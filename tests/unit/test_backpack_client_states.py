@@ -11,9 +11,9 @@ import pytest
 
 from backpack_proto.errors import ClientClosed, ConfigurationError
 from backpack_proto.outputs import BookSynced
+from backpack_proto.rest.new_order import NewOrder
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.rest_methods import NewOrder
 
 pytestmark = pytest.mark.anyio
 

@@ -208,7 +208,7 @@ async def test_a_candle_that_cannot_be_read_is_counted_and_raises_nothing(caplog
     assert "candle of SOL_USDC" in caplog.text
 
 
-def a_fill(trade_id: int = 3104477, order_id: str = "6120046020") -> Fill:
+def a_fill(trade_id: int | None = 3104477, order_id: str = "6120046020") -> Fill:
     return Fill(
         symbol="ETH_USDC",
         trade_id=trade_id,
@@ -219,7 +219,7 @@ def a_fill(trade_id: int = 3104477, order_id: str = "6120046020") -> Fill:
         fee=Decimal(0),
         fee_asset="ETH",
         maker=False,
-        unix_ms=1,
+        filled_us=1_000,
     )
 
 
@@ -235,6 +235,9 @@ async def test_a_fill_is_told_once_whoever_tells_it_first() -> None:
     await setting.give(Filled(fill=a_fill(trade_id=9), origin=Origin.RECONCILIATION))
     await setting.give(Filled(fill=a_fill(trade_id=9), origin=Origin.RECONCILIATION))
     assert [(fill.id, fill.order_id) for _, fill, _ in setting.calls[1:]] == [("3104477", "1"), ("9", "6120046020")]
+    # A settlement has no trade id.
+    await setting.give(Filled(fill=a_fill(trade_id=None), origin=Origin.RECONCILIATION))
+    assert setting.calls[-1][1].id is None
 
 
 def ledger_events(origin: Origin) -> list[Event]:
@@ -242,6 +245,9 @@ def ledger_events(origin: Origin) -> list[Event]:
         order_id="5",
         symbol="SOL_USDC",
         side="Ask",
+        order_type="Limit",
+        time_in_force="GTC",
+        self_trade_prevention="RejectTaker",
         state="Cancelled",
         executed_quantity=Decimal(1),
         executed_quote_quantity=Decimal(99),

@@ -18,7 +18,7 @@ from backpack_proto.account import values as holdings
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.streams.frames import Frame, decode_frame
 from backpack_proto.streams.payloads import BalanceUpdate, Event, Kline, OrderFill
-from backpack_runtime.cryptofeed import Balance, Fill, OrderInfo, Position
+from backpack_runtime.cryptofeed import BalanceInfo, FillInfo, OrderInfo, PositionInfo
 from backpack_runtime.cryptofeed.native import conversion
 from payload_table import FRAMES
 
@@ -212,7 +212,7 @@ def test_a_recorded_payload_becomes_the_object_of_its_channel(
 def test_a_balance_is_filed_under_its_asset() -> None:
     known, raw = payload("account.balanceUpdate", "balanceUpdate")
     assert isinstance(known, BalanceUpdate)
-    assert conversion.balance_update(known, raw) == Balance(
+    assert conversion.balance_update(known, raw) == BalanceInfo(
         exchange="BACKPACK",
         symbol="USDC",
         currency="USDC",
@@ -290,9 +290,9 @@ def test_what_rest_tells_is_told_alike() -> None:
         fee=Decimal("0.1"),
         fee_asset="",
         maker=True,
-        unix_ms=1_795_012_452_174,
+        filled_us=1_795_012_452_174_000,
     )
-    assert conversion.reconciled_fill(filled, SOL) == Fill(
+    assert conversion.reconciled_fill(filled, SOL) == FillInfo(
         exchange="BACKPACK",
         symbol=SOL,
         side="sell",
@@ -308,7 +308,7 @@ def test_what_rest_tells_is_told_alike() -> None:
         raw={},
     )
     held = holdings.Position(symbol="S", net_quantity=Decimal(-2), entry_price=Decimal(9), break_even_price=Decimal(8))
-    assert conversion.reconciled_position(held, SOL, 3.0) == Position(
+    assert conversion.reconciled_position(held, SOL, 3.0) == PositionInfo(
         exchange="BACKPACK",
         symbol=SOL,
         position=Decimal(-2),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backpack_proto.decoding import DECIMAL_DIGITS, UnixMs, decode_json, sane, unix_ms
+from backpack_proto.decoding import DECIMAL_DIGITS, UnixUs, decode_json, sane, unix_us
 from backpack_proto.errors import RemoteProtocolError
 
 
@@ -77,53 +77,54 @@ def test_a_digit_may_stand_ninety_nine_places_from_the_point(text: str, expected
     ("text", "expected"),
     [
         ("1970-01-01 00:00:00", 0),
-        ("2026-09-01 16:52:00", 1788281520000),
-        ("2026-09-01T16:52:00", 1788281520000),
-        ("2026-09-01T17:54:04.094", 1788285244094),
-        ("2025-01-21T06:34:54.691858", 1737441294691),
-        ("2026-09-01T16:52:00Z", 1788281520000),
+        ("2026-09-01 16:52:00", 1788281520000000),
+        ("2026-09-01T16:52:00", 1788281520000000),
+        ("2026-09-01T17:54:04.094", 1788285244094000),
+        ("2025-01-21T06:34:54.691858", 1737441294691858),
+        ("2026-09-01T16:52:00Z", 1788281520000000),
     ],
 )
 def test_times_without_a_zone_are_utc(text: str, expected: int) -> None:
-    assert unix_ms(text) == expected
+    assert unix_us(text) == expected
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2200, 1, 1)))  # noqa: DTZ001 - the exchange's are naive
 def test_every_time_is_read_exactly(moment: datetime) -> None:
-    whole = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    assert datetime.fromtimestamp(unix_ms(moment.isoformat()) // 1000, UTC).replace(tzinfo=None) == whole.replace(microsecond=0)
-    assert unix_ms(moment.isoformat(" ")) % 1000 == moment.microsecond // 1000
+    seconds, microseconds = divmod(unix_us(moment.isoformat()), 1_000_000)
+    assert datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None) == moment.replace(microsecond=0)
+    assert microseconds == moment.microsecond
+    assert unix_us(moment.isoformat(" ")) == unix_us(moment.isoformat())
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-01 00:00:00", "1788281520", "0001-01-01T00:00:00+23:59x"])
 def test_text_that_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(RemoteProtocolError, match="is no time"):
-        unix_ms(text)
+        unix_us(text)
 
 
 class Stamped(msgspec.Struct, frozen=True, kw_only=True):
-    at_ms: UnixMs
-    then_ms: UnixMs | None = None
+    at_us: UnixUs
+    then_us: UnixUs | None = None
 
 
 @pytest.mark.parametrize(
     ("wire", "expected"),
     [
-        (b"1795012345310", 1_795_012_345_310),
-        (b'"1795012345310"', 1_795_012_345_310),
-        (b'"2026-11-18T14:32:25.310"', 1_795_012_345_310),
-        (b'"2026-11-18 14:32:25.310999"', 1_795_012_345_310),
-        (b'"2026-11-18T14:32:25.310Z"', 1_795_012_345_310),
+        (b"1795012345310", 1_795_012_345_310_000),
+        (b'"1795012345310"', 1_795_012_345_310_000),
+        (b'"2026-11-18T14:32:25.310"', 1_795_012_345_310_000),
+        (b'"2026-11-18 14:32:25.310999"', 1_795_012_345_310_999),
+        (b'"2026-11-18T14:32:25.310Z"', 1_795_012_345_310_000),
         (b"0", 0),
     ],
 )
-def test_a_time_is_milliseconds_in_whatever_form_it_comes(wire: bytes, expected: int) -> None:
-    stamped = decode_json(b'{"at_ms":' + wire + b',"then_ms":null}', Stamped, "row")
-    assert stamped == Stamped(at_ms=expected)
-    assert type(stamped.at_ms) is int
+def test_a_time_is_microseconds_in_whatever_form_it_comes(wire: bytes, expected: int) -> None:
+    stamped = decode_json(b'{"at_us":' + wire + b',"then_us":null}', Stamped, "row")
+    assert stamped == Stamped(at_us=expected)
+    assert type(stamped.at_us) is int
 
 
 @pytest.mark.parametrize("wire", [b"true", b"1.5", b"null", b'""', b'"soon"', b"[]", b'"9999999999999999999999"', b'"-5"'])
 def test_what_is_no_time_is_refused(wire: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match=r"^row: "):
-        decode_json(b'{"at_ms":' + wire + b"}", Stamped, "row")
+        decode_json(b'{"at_us":' + wire + b"}", Stamped, "row")

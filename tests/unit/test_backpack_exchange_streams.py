@@ -19,12 +19,12 @@ from backpack_proto.exchange import (
     Exchange,
     ExchangeInput,
     FrameReceived,
-    PongReceived,
+    PingSocket,
     RequestReceived,
     Respond,
     SendFrame,
-    SendPing,
     SocketOpened,
+    SocketPonged,
 )
 from backpack_proto.exchange.stream.audience import existing_streams
 from backpack_proto.inputs import TimerFired
@@ -75,8 +75,8 @@ class World:
         for output in self.exchange.handle(given, self.clock.now):
             if isinstance(output, SendFrame):
                 frames.append(output.data)
-            elif isinstance(output, SendPing):
-                frames += self.give(PongReceived(output.connection, output.payload))
+            elif isinstance(output, PingSocket):
+                frames += self.give(SocketPonged(output.connection, output.payload))
         return frames
 
     def subscribe(self, *streams: str, connection: int = 1) -> None:

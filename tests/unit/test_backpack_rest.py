@@ -143,7 +143,7 @@ def test_the_request_scheme_covers_target_and_body() -> None:
 
 def test_an_answer_is_typed_by_the_table() -> None:
     assert parse_response(ENDPOINTS["status"], {}, status=200, body=b'{"message":null,"status":"Ok"}') == SystemStatus(
-        status="Ok"
+        state="Ok"
     )
     tickers = parse_response(ENDPOINTS["tickers"], {}, status=200, body=b"[]")
     assert tickers == ()
@@ -165,7 +165,7 @@ def test_no_content_is_none(status: int, body: bytes) -> None:
 
 
 def test_content_is_read_whatever_the_good_status() -> None:
-    assert parse_response(ENDPOINTS["status"], {}, status=202, body=b'{"status":"Ok"}') == SystemStatus(status="Ok")
+    assert parse_response(ENDPOINTS["status"], {}, status=202, body=b'{"status":"Ok"}') == SystemStatus(state="Ok")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"symbol":"X"}', b"\xff"])

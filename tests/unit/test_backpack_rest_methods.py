@@ -12,8 +12,9 @@ from msgspec.structs import fields
 from backpack_proto.errors import ConfigurationError, LocalProtocolError
 from backpack_proto.inputs import Arguments
 from backpack_proto.rest.endpoints.table import ENDPOINTS
+from backpack_proto.rest.new_order import NewOrder
 from backpack_proto.rest.results.market_data import Page
-from backpack_runtime.rest_methods import NewOrder, RestMethods
+from backpack_runtime.rest_methods import RestMethods
 
 pytestmark = pytest.mark.anyio
 

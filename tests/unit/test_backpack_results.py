@@ -76,8 +76,8 @@ SAMPLES: list[tuple[bytes, Any]] = [
         OpenInterestRow(symbol="SOL_USDC_PERP", open_interest=Decimal("100.5"), timestamp_ms=1788285151083),
     ),
     (b'{"openInterest":null,"symbol":"X","timestamp":1}', OpenInterestRow(symbol="X", timestamp_ms=1)),
-    (b'{"message":null,"status":"Ok"}', SystemStatus(status="Ok")),
-    (b'{"message":"back at noon","status":"Maintenance"}', SystemStatus(status="Maintenance", message="back at noon")),
+    (b'{"message":null,"status":"Ok"}', SystemStatus(state="Ok")),
+    (b'{"message":"back at noon","status":"Maintenance"}', SystemStatus(state="Maintenance", message="back at noon")),
     (
         (
             b'{"coingeckoId":null,"displayName":"Solana","symbol":"SOL","tokens":[{"blockchain":"Solana","contractAddress":null,'

@@ -306,7 +306,7 @@ def test_a_hole_among_the_kept_frames_counts_as_their_beginning() -> None:
 def test_duplicates_among_the_kept_frames_are_passed_over() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5), delta(6), delta(6), delta(5), delta(7))
-    assert bench.give(snapshot(1, 5)) == [synced(5), changed(delta(6)), changed(delta(7))]
+    assert bench.give(snapshot(1, 4)) == [synced(4), changed(delta(5)), changed(delta(6)), changed(delta(7))]
 
 
 def test_of_too_many_frames_the_newest_are_kept() -> None:
@@ -559,6 +559,21 @@ def test_ids_may_start_over_while_a_snapshot_is_fetched() -> None:
     kept = [delta(4, engine_us=later), delta(5, engine_us=later)]
     bench.give(StreamRequested(), delta(1000), *kept)
     assert bench.give(snapshot(1, 3, engine_us=later)) == [synced(3, engine_us=later), *map(changed, kept)]
+
+
+def test_ids_that_go_back_at_once_while_a_snapshot_is_fetched_are_old_frames() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(1000), delta(5, engine_us=ENGINE_US + 1000 + BACKWARDS_US))
+    assert bench.give(snapshot(1, 999)) == [synced(999), changed(delta(1000))]
+
+
+def test_tickers_of_the_old_ids_are_forgotten_while_a_snapshot_is_fetched() -> None:
+    bench = Bench()
+    later = ENGINE_US + 1000 + BACKWARDS_US
+    bench.give(StreamRequested(), delta(6), ticker(7, TEN), delta(4, engine_us=later))
+    bench.give(snapshot(1, 3, engine_us=later))
+    for last in (5, 6, 7):
+        assert bench.give(given := delta(last, engine_us=later)) == [changed(given)]
 
 
 def test_ids_may_start_over_while_a_book_is_fetched_anew() -> None:
@@ -1100,6 +1115,10 @@ def test_a_check_that_takes_too_many_deltas_proves_nothing() -> None:
     assert bench.wait_us == AUDIT_US
     assert bench.give(snapshot(2, 10)) == []
     assert bench.book.live
+    last = bench.book.last
+    assert bench.fire() == [fetch(3, urgent=False)], "the next check begins from the start"
+    assert bench.give(given := delta(last + 1)) == [changed(given)]
+    assert bench.give(snapshot(3, last + 1)) == [verified(last + 1, "snapshot")]
 
 
 def test_a_gap_ends_a_check() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backpack_proto.account.values import MarginFunction
 from backpack_proto.errors import RemoteProtocolError, UnknownSymbol
-from backpack_proto.rest.markets import Band, MarginFunction, Market, Markets, PremiumBand, parse_markets
+from backpack_proto.rest.markets import Band, Market, Markets, PremiumBand, parse_markets
 
 
 def row(symbol: str, base: str, quote: str = "USDC", market_type: str = "SPOT", **more: Any) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import msgspec
 
 from backpack_proto.exchange.market.listings import Listing, padded, stripped
 from backpack_proto.exchange.market.market import INDEX_DECIMALS, RATE_DECIMALS, Reference
-from backpack_proto.exchange.market.orders import Fill, Side
-from backpack_proto.exchange.market.tape import Candle
+from backpack_proto.exchange.market.orders import Match, OrderSide
+from backpack_proto.exchange.market.tape import TapedCandle
 
 __all__ = ["FrameWriter", "data_frame", "error_frame", "iso_time", "iso_time_ms"]
 
@@ -78,9 +78,9 @@ class FrameWriter:
             f'"e":"depth","s":"{self._symbol}","u":{last_id}}},"stream":"{stream}"}}'
         ).encode()
 
-    def trade(self, fill: Fill, *, engine_us: int, emitted_us: int) -> bytes:
+    def trade(self, fill: Match, *, engine_us: int, emitted_us: int) -> bytes:
         """One fill (docs/protocol.md 4.5)."""
-        sold = fill.taker_side is Side.ASK
+        sold = fill.taker_side is OrderSide.ASK
         buyer, seller = (fill.maker_id, fill.taker_id) if sold else (fill.taker_id, fill.maker_id)
         return (
             f'{{"data":{{"E":{emitted_us},"T":{engine_us},"a":"{seller}","b":"{buyer}","e":"trade","m":{"true" if sold else "false"},'
@@ -88,7 +88,7 @@ class FrameWriter:
             f'"t":{fill.trade_id}}},"stream":"trade.{self._symbol}"}}'
         ).encode()
 
-    def ticker(self, day: Candle, *, emitted_us: int, event: str = "ticker") -> bytes:
+    def ticker(self, day: TapedCandle, *, emitted_us: int, event: str = "ticker") -> bytes:
         """The rolling day, which must have seen a trade; `event` may be `externalTicker` (docs/protocol.md 4.6)."""
         paid = stripped(day.paid, self._price_decimals + self._quantity_decimals)
         return (
@@ -97,7 +97,7 @@ class FrameWriter:
             f'"v":"{stripped(day.lots, self._quantity_decimals)}"}},"stream":"{event}.{self._symbol}"}}'
         ).encode()
 
-    def kline(self, interval: str, candle: Candle, *, closed: bool, emitted_us: int) -> bytes:
+    def kline(self, interval: str, candle: TapedCandle, *, closed: bool, emitted_us: int) -> bytes:
         """One candle; its prices are null without a trade (docs/protocol.md 4.4)."""
         return (
             f'{{"data":{{"E":{emitted_us},"e":"kline","s":"{self._symbol}","T":"{iso_time(candle.end_s)}",'
@@ -121,7 +121,7 @@ class FrameWriter:
             f'"s":"{self._symbol}"}},"stream":"openInterest.{self._symbol}"}}'
         ).encode()
 
-    def liquidation(self, stream: str, side: Side, price: int, lots: int, *, engine_us: int, emitted_us: int) -> bytes:
+    def liquidation(self, stream: str, side: OrderSide, price: int, lots: int, *, engine_us: int, emitted_us: int) -> bytes:
         """A forced order and where it ended; `stream` is one of its two names (docs/protocol.md 4.9)."""
         return (
             f'{{"data":{{"E":{emitted_us},"S":"{side}","T":{engine_us},"e":"liquidation","p":{self._stripped(price)},'

@@ -6,9 +6,10 @@ from typing import Final, TypeAlias
 
 from msgspec import Raw, Struct
 
+from backpack_proto.account.values import Order
 from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.rest.results.orders import Order, OrderRefused, Quote, Rfq, RfqWithQuotes, Strategy
+from backpack_proto.rest.results.orders import OrderRefused, Quote, Rfq, RfqWithQuotes, Strategy
 
 from .parameters import (
     ANY_SYMBOL,

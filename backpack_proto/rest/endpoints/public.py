@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import decode_json, unix_ms, whole_number
+from backpack_proto.decoding import decode_json, unix_us, whole_number
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.markets import Market, Markets, parse_markets
 from backpack_proto.rest.results.market_data import (
@@ -89,8 +89,8 @@ def _read_depth(body: bytes, parameters: Checked) -> DepthSnapshot:
 def _read_klines(body: bytes, _: Checked) -> tuple[KlineRow, ...]:
     return tuple(
         KlineRow(
-            start_s=unix_ms(row.start) // 1000,
-            end_s=unix_ms(row.end) // 1000,
+            start_s=unix_us(row.start) // 1_000_000,
+            end_s=unix_us(row.end) // 1_000_000,
             open=row.open,
             high=row.high,
             low=row.low,

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import UnixMs
+from backpack_proto.decoding import UnixUs
 from backpack_proto.streams.levels import Level
 
 __all__ = [
@@ -143,13 +143,13 @@ class FundingRateRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"
     symbol: str
     funding_rate: Decimal
     """A fraction."""
-    interval_end_ms: UnixMs = field(name="intervalEndTimestamp")
+    interval_end_us: UnixUs = field(name="intervalEndTimestamp")
 
 
 class SystemStatus(Struct, frozen=True, gc=False, kw_only=True):
     """`Ok` or `Maintenance`, and what the exchange has to say about it."""
 
-    status: str
+    state: str = field(name="status")
     message: str | None = None
 
 

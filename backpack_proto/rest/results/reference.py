@@ -1,6 +1,6 @@
 """What the exchange lists besides markets, typed: collateral, lending pools, predictions, securities, vaults (docs/protocol.md 6.1).
 
-Source of the fields: the exchange's OpenAPI text. Times are milliseconds since the epoch; words from open lists are plain strings.
+Source of the fields: the exchange's OpenAPI text. Times are microseconds since the epoch; words from open lists are plain strings.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from decimal import Decimal
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import UnixMs
-from backpack_proto.rest.markets import MarginFunction
+from backpack_proto.account.values import MarginFunction
+from backpack_proto.decoding import UnixUs
 
 __all__ = [
     "ApyRates",
@@ -84,7 +84,7 @@ class BorrowLendMarket(Struct, frozen=True, gc=False, kw_only=True, rename="came
     fee: Decimal
     """What the exchange keeps of the yield."""
     step_size: Decimal
-    timestamp_ms: UnixMs = field(name="timestamp")
+    timestamp_us: UnixUs = field(name="timestamp")
 
 
 class BorrowLendMarketRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -95,7 +95,7 @@ class BorrowLendMarketRow(Struct, frozen=True, gc=False, kw_only=True, rename="c
     borrowed_quantity: Decimal
     lent_quantity: Decimal
     utilization: Decimal
-    timestamp_ms: UnixMs = field(name="timestamp")
+    timestamp_us: UnixUs = field(name="timestamp")
 
 
 class BorrowLendApy(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -148,8 +148,8 @@ class PredictionResolution(Struct, frozen=True, gc=False, kw_only=True, rename="
     """How an event came out, or will be found out."""
 
     resolved: bool
-    start_ms: UnixMs = field(name="startDate")
-    end_ms: UnixMs | None = field(name="endDate", default=None)
+    start_us: UnixUs = field(name="startDate")
+    end_us: UnixUs | None = field(name="endDate", default=None)
     strike_price: Decimal | None = None
     close_price: Decimal | None = None
     resolution_source_event_identifier: str | None = None
@@ -181,12 +181,12 @@ class PredictionMarket(Struct, frozen=True, gc=False, kw_only=True, rename="came
     quote_volume: Decimal
     """Of 24 hours."""
     quote_volume_lifetime: Decimal
-    resolved_ms: UnixMs | None = field(name="resolvedAt", default=None)
+    resolved_us: UnixUs | None = field(name="resolvedAt", default=None)
     resolution_price: Decimal | None = None
     resolution_condition: ResolutionCondition | None = None
     proposed_resolution: bool | None = None
     """True is yes."""
-    proposed_resolution_ms: UnixMs | None = field(name="proposedResolutionAt", default=None)
+    proposed_resolution_us: UnixUs | None = field(name="proposedResolutionAt", default=None)
     resolution_delay_s: int = field(name="resolutionDelaySecs")
     image_url: str | None = field(name="imgUrl", default=None)
 
@@ -262,7 +262,7 @@ class VaultHistoryRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel
     """A vault at one time in the past."""
 
     vault_id: int
-    timestamp_ms: UnixMs = field(name="timestamp")
+    timestamp_us: UnixUs = field(name="timestamp")
     nav: Decimal | None = None
     """Net asset value of a token."""
     vault_equity: Decimal | None = None

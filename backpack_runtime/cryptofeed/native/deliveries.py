@@ -65,7 +65,7 @@ from backpack_runtime.cryptofeed.logs import LOG, RateLimited
 from . import conversion
 from .books import BookMirror
 from .driver import CLOSED_BY_FEED
-from .records import Fill
+from .records import FillInfo
 
 __all__ = ["Deliveries", "Tallies"]
 
@@ -114,7 +114,7 @@ class Deliveries:
         self._max_depth = max_depth
         self._candle_closed_only = candle_closed_only
         self._wanted: dict[str, frozenset[str] | None] = {}
-        self._fills: dict[tuple[str, int, str], None] = {}
+        self._fills: dict[tuple[str, str | None, str], None] = {}
         self._warned = RateLimited()
         self._connected = False
         self.tallies = Tallies()
@@ -217,11 +217,11 @@ class Deliveries:
             case _:
                 raise TypeError(f"no private data: {type(event).__name__}")
 
-    async def _hand_fill(self, found: Fill | None, receipt: float) -> None:
+    async def _hand_fill(self, found: FillInfo | None, receipt: float) -> None:
         """Each fill once: streams and REST tell the same ones."""
         if found is None:
             return
-        key = (found.symbol, int(found.id), found.order_id)
+        key = (found.symbol, found.id, found.order_id)
         if key in self._fills:
             return
         self._fills[key] = None
