@@ -50,7 +50,7 @@ from backpack_proto.streams.payloads import (
 from backpack_runtime.cli import parser as cli_parser
 from backpack_runtime.cli.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
 from backpack_runtime.cli.output import Printer
-from backpack_runtime.cli.parser import COMMANDS, main
+from backpack_runtime.cli.parser import COMMANDS, Subcommand, main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
 from backpack_runtime.recording import Replay, frames
