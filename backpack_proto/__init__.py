@@ -24,6 +24,7 @@ from .account.values import (
 from .auth.keys import Credentials
 from .auth.signing import Scheme, Signer
 from .book.levels import Book, Coverage
+from .decoding import Identifier
 from .errors import (
     ApiError,
     BackpackError,
@@ -104,7 +105,6 @@ from .streams.payloads import (
     Depth,
     Event,
     ExternalTicker,
-    Identifier,
     Kline,
     Liquidation,
     MarkPrice,

@@ -17,7 +17,7 @@ import msgspec
 
 from .errors import RemoteProtocolError
 
-__all__ = ["DECIMAL_DIGITS", "UnixMs", "decode", "sane", "unix_ms"]
+__all__ = ["DECIMAL_DIGITS", "Identifier", "Microseconds", "UnixMs", "decode", "from_wire", "sane", "unix_us"]
 
 T = TypeVar("T")
 
@@ -29,19 +29,37 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 if TYPE_CHECKING:
     UnixMs: TypeAlias = int
+    Microseconds: TypeAlias = int
+    Identifier: TypeAlias = str
 else:
 
-    class _WholeNumbers(type):
-        """Whole numbers are instances of its classes."""
+    class _StandIn(type):
+        """A type whose values are plain ones: only a decoder of the wire's JSON sees a difference."""
 
         def __instancecheck__(cls, value: object) -> bool:
-            return isinstance(value, int) and not isinstance(value, bool)
+            return isinstance(value, cls.plain) and not isinstance(value, bool)
 
-    class UnixMs(metaclass=_WholeNumbers):
+    class UnixMs(metaclass=_StandIn):
         """Milliseconds since the epoch, an `int`; on the wire that number, or a time as text without a zone.
 
         The same member is a number in a live order and text in a history (docs/protocol.md 6.3, 6.4).
         """
+
+        plain = int
+
+    class Microseconds(metaclass=_StandIn):
+        """Microseconds since the epoch, an `int`; on the wire milliseconds, or a time as text without a zone."""
+
+        plain = int
+
+    class Identifier(metaclass=_StandIn):
+        """An id that the exchange sends as a string or as a number; always a `str` here (docs/protocol.md 4.10)."""
+
+        plain = str
+
+        def __new__(cls, value: object) -> str:
+            """Return the text of an id."""
+            return str(value)
 
 
 def decode(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
@@ -70,8 +88,8 @@ def sane(value: Decimal) -> bool:
     return value.is_finite() and -DECIMAL_DIGITS < value.adjusted() < DECIMAL_DIGITS
 
 
-def unix_ms(text: str) -> int:
-    """Milliseconds since the epoch of a time such as `2026-09-01 16:52:00` or `2026-09-23T04:00:00.094`; no zone means UTC.
+def unix_us(text: str) -> int:
+    """Microseconds since the epoch of a time such as `2026-09-01 16:52:00` or `2026-09-23T04:00:00.094`; no zone means UTC.
 
     Raises:
         RemoteProtocolError: the text is no time.
@@ -80,25 +98,43 @@ def unix_ms(text: str) -> int:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return (moment - _EPOCH) // timedelta(milliseconds=1)
+        return (moment - _EPOCH) // timedelta(microseconds=1)
     except (ValueError, OverflowError):
         raise RemoteProtocolError(f"{text[:40]!r} is no time") from None
+
+
+def from_wire(type_: object, value: object) -> object:
+    """Make a value of one of the types above of what the wire has: a `dec_hook` of msgspec.
+
+    Raises:
+        ValueError: the wire has something else.
+    """
+    if type_ is Identifier:
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return str(value)
+        raise ValueError("an id is neither a string nor a number")
+    if type_ is Microseconds:
+        return _microseconds(value)
+    if type_ is UnixMs:
+        return _microseconds(value) // 1000
+    raise NotImplementedError(f"{type_} cannot be decoded")
+
+
+def _microseconds(value: object) -> int:
+    if isinstance(value, str):
+        try:
+            return int(value) * 1000 if value.isascii() and value.isdigit() and len(value) < _LONGEST_NUMBER else unix_us(value)
+        except RemoteProtocolError as error:
+            raise ValueError(str(error)) from None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value * 1000
+    raise ValueError("neither milliseconds nor a time")
 
 
 @lru_cache(maxsize=256)
 def _decoder(type_: Hashable) -> msgspec.json.Decoder[Any]:
     # Not strict, for `lastUpdateId` and `trades` are numbers in strings (docs/protocol.md 5.1, 6.1).
-    return msgspec.json.Decoder(type_, strict=False, dec_hook=_convert)
-
-
-def _convert(type_: object, value: object) -> int:
-    if type_ is not UnixMs:
-        raise NotImplementedError(f"{type_} cannot be decoded")
-    if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() and len(value) < _LONGEST_NUMBER else unix_ms(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError("neither milliseconds nor a time")
+    return msgspec.json.Decoder(type_, strict=False, dec_hook=from_wire)
 
 
 def _all_sane(value: object) -> bool:

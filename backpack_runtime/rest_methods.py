@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from decimal import Decimal
 from typing import Generic, Literal, Self, TypeAlias, TypeVar, cast
 
-from msgspec import Struct
 from msgspec.structs import fields, replace
 
 from backpack_proto.errors import RemoteProtocolError
@@ -20,16 +19,13 @@ from backpack_proto.rest.markets import Markets
 from backpack_proto.rest.results.account import Balance, Position
 from backpack_proto.rest.results.market_data import (
     DepthSnapshot,
-    FundingRateRow,
-    KlineRow,
-    MarkPriceRow,
-    OpenInterestRow,
+    FundingRate,
     Page,
     ServerTime,
-    TickerRow,
-    TradeRow,
 )
 from backpack_proto.rest.results.orders import Fill, Order, OrderRefused
+from backpack_proto.streams.payloads import Kline, MarkPrice, OpenInterest, Ticker, Trade
+from backpack_proto.values import Value
 
 __all__ = ["Amount", "NewOrder", "OrderType", "Pages", "RestMethods", "Side", "TimeInForce"]
 
@@ -43,7 +39,7 @@ PAGE = 1000
 """Rows on a page of a history at the most (docs/protocol.md 6.4)."""
 
 
-class NewOrder(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class NewOrder(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An order that is to be placed; what is None is left to the exchange (docs/protocol.md 6.3)."""
 
     symbol: str
@@ -149,7 +145,7 @@ class RestMethods(ABC):
 
     async def get_klines(
         self, symbol: str, interval: str, *, start_s: int, end_s: int | None = None, price_type: str | None = None
-    ) -> tuple[KlineRow, ...]:
+    ) -> tuple[Kline, ...]:
         """Candles, oldest first, from and to in seconds since the epoch; prices are `Last`, `Index` or `Mark`."""
         parameters: Arguments = {
             "symbol": self._id(symbol),
@@ -158,38 +154,38 @@ class RestMethods(ABC):
             "endTime": end_s,
             "priceType": price_type,
         }
-        return cast("tuple[KlineRow, ...]", await self.call("klines", parameters))
+        return cast("tuple[Kline, ...]", await self.call("klines", parameters))
 
-    async def get_trades(self, symbol: str, *, limit: int | None = None) -> tuple[TradeRow, ...]:
+    async def get_trades(self, symbol: str, *, limit: int | None = None) -> tuple[Trade, ...]:
         """The last public trades, up to 1000."""
-        return cast("tuple[TradeRow, ...]", await self.call("trades", {"symbol": self._id(symbol), "limit": limit}))
+        return cast("tuple[Trade, ...]", await self.call("trades", {"symbol": self._id(symbol), "limit": limit}))
 
-    async def get_ticker(self, symbol: str, *, interval: Literal["1d", "1w"] | None = None) -> TickerRow:
+    async def get_ticker(self, symbol: str, *, interval: Literal["1d", "1w"] | None = None) -> Ticker:
         """A day or a week of one market."""
-        return cast("TickerRow", await self.call("ticker", {"symbol": self._id(symbol), "interval": interval}))
+        return cast("Ticker", await self.call("ticker", {"symbol": self._id(symbol), "interval": interval}))
 
-    async def get_tickers(self, *, interval: Literal["1d", "1w"] | None = None) -> tuple[TickerRow, ...]:
+    async def get_tickers(self, *, interval: Literal["1d", "1w"] | None = None) -> tuple[Ticker, ...]:
         """A day or a week of every market."""
-        return cast("tuple[TickerRow, ...]", await self.call("tickers", {"interval": interval}))
+        return cast("tuple[Ticker, ...]", await self.call("tickers", {"interval": interval}))
 
-    async def get_mark_prices(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[MarkPriceRow, ...]:
+    async def get_mark_prices(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[MarkPrice, ...]:
         """Mark prices, index prices and funding of one market or all."""
         parameters: Arguments = {"symbol": self._any_id(symbol), "marketType": market_type}
-        return cast("tuple[MarkPriceRow, ...]", await self.call("mark_prices", parameters))
+        return cast("tuple[MarkPrice, ...]", await self.call("mark_prices", parameters))
 
-    async def get_open_interest(self, symbol: str | None = None) -> tuple[OpenInterestRow, ...]:
+    async def get_open_interest(self, symbol: str | None = None) -> tuple[OpenInterest, ...]:
         """Open contracts of one market or all, in base units."""
-        return cast("tuple[OpenInterestRow, ...]", await self.call("open_interest", {"symbol": self._any_id(symbol)}))
+        return cast("tuple[OpenInterest, ...]", await self.call("open_interest", {"symbol": self._any_id(symbol)}))
 
     async def get_funding_rates(
         self, symbol: str, *, limit: int | None = None, offset: int | None = None
-    ) -> tuple[FundingRateRow, ...]:
+    ) -> tuple[FundingRate, ...]:
         """Funding rates, newest first; fractions per interval."""
         parameters: Arguments = {"symbol": self._id(symbol), "limit": limit, "offset": offset}
-        return cast("tuple[FundingRateRow, ...]", await self.call("funding_rates", parameters))
+        return cast("tuple[FundingRate, ...]", await self.call("funding_rates", parameters))
 
     async def get_time(self) -> ServerTime:
-        """The exchange's clock, in milliseconds since the epoch."""
+        """The exchange's clock, in microseconds since the epoch."""
         return cast("ServerTime", await self.call("time"))
 
     async def get_balances(self) -> dict[str, Balance]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 
-from msgspec import Struct
-
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderFill, OrderUpdate, PositionClosed, PositionUpdate
+from backpack_proto.values import Value
 
 __all__ = [
     "AccountDiverged",
@@ -40,7 +39,7 @@ class Origin(StrEnum):
     """From REST, after a reconnect or in a check."""
 
 
-class Order(Struct, frozen=True, gc=False, kw_only=True):
+class Order(Value, frozen=True, gc=False, kw_only=True):
     """An order as far as it is known; quantities in base units."""
 
     order_id: str
@@ -78,7 +77,7 @@ class Order(Struct, frozen=True, gc=False, kw_only=True):
         )
 
 
-class Fill(Struct, frozen=True, gc=False, kw_only=True):
+class Fill(Value, frozen=True, gc=False, kw_only=True):
     """One trade of an order."""
 
     symbol: str
@@ -117,7 +116,7 @@ class Fill(Struct, frozen=True, gc=False, kw_only=True):
         )
 
 
-class Position(Struct, frozen=True, gc=False, kw_only=True):
+class Position(Value, frozen=True, gc=False, kw_only=True):
     """A perpetual position; a quantity of zero says that it is closed."""
 
     symbol: str
@@ -138,7 +137,7 @@ class Position(Struct, frozen=True, gc=False, kw_only=True):
         )
 
 
-class Balance(Struct, frozen=True, gc=False, kw_only=True):
+class Balance(Value, frozen=True, gc=False, kw_only=True):
     """What there is of one asset."""
 
     asset: str

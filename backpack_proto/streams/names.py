@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
 
-from msgspec import Struct
-
 from backpack_proto.errors import InvalidStream
+from backpack_proto.values import Value
 
 __all__ = ["DEPTH_WINDOWS_MS", "KLINE_INTERVALS", "Channel", "Stream", "parse_channel", "parse_stream", "streams_for"]
 
@@ -52,7 +51,7 @@ _WITHOUT_SYMBOL = frozenset(
 _NEVER_WITH_SYMBOL = frozenset({Channel.BALANCE_UPDATE})
 
 
-class Stream(Struct, frozen=True, gc=False, kw_only=True):
+class Stream(Value, frozen=True, gc=False, kw_only=True):
     """One stream: its channel, its symbol (None: all markets or the whole account), its window or interval."""
 
     channel: Channel

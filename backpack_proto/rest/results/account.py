@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from msgspec import Struct, field
+from msgspec import field
 
 from backpack_proto.decoding import UnixMs
 from backpack_proto.rest.markets import MarginFunction
+from backpack_proto.values import Value
 
 __all__ = [
     "Account",
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 
-class Account(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Account(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Settings, fees and limits of the account."""
 
     auto_borrow_settlements: bool
@@ -59,7 +60,7 @@ class Account(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     trigger_order_count: int = field(name="triggerOrders")
 
 
-class Balance(Struct, frozen=True, gc=False, kw_only=True):
+class Balance(Value, frozen=True, gc=False, kw_only=True):
     """How much of one asset is held; what is lent stands in the collateral."""
 
     available: Decimal
@@ -68,7 +69,7 @@ class Balance(Struct, frozen=True, gc=False, kw_only=True):
     staked: Decimal
 
 
-class CollateralAsset(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class CollateralAsset(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What one asset counts as collateral."""
 
     symbol: str
@@ -83,7 +84,7 @@ class CollateralAsset(Struct, frozen=True, gc=False, kw_only=True, rename="camel
     available_quantity: Decimal
 
 
-class Collateral(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Collateral(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """The margin of the account, in USDC."""
 
     assets_value: Decimal
@@ -102,7 +103,7 @@ class Collateral(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     unsettled_equity: Decimal
 
 
-class Position(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Position(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An open perpetual position."""
 
     symbol: str
@@ -129,7 +130,7 @@ class Position(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     user_id: int
 
 
-class PositionRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class PositionRow(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A position of the past, or one that is open, in history."""
 
     position_id: str = field(name="id")
@@ -157,14 +158,14 @@ class PositionRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     closed_ms: UnixMs | None = field(name="closedAt", default=None)
 
 
-class MaxBorrowQuantity(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class MaxBorrowQuantity(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """How much of an asset can be borrowed."""
 
     symbol: str
     max_borrow_quantity: Decimal
 
 
-class MaxOrderQuantity(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class MaxOrderQuantity(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """How large an order can be, on the terms that were asked for."""
 
     symbol: str
@@ -177,7 +178,7 @@ class MaxOrderQuantity(Struct, frozen=True, gc=False, kw_only=True, rename="came
     auto_lend_redeem: bool | None = None
 
 
-class MaxWithdrawalQuantity(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class MaxWithdrawalQuantity(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """How much of an asset can be withdrawn, on the terms that were asked for."""
 
     symbol: str
@@ -186,7 +187,7 @@ class MaxWithdrawalQuantity(Struct, frozen=True, gc=False, kw_only=True, rename=
     auto_lend_redeem: bool | None = None
 
 
-class BorrowLendPosition(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class BorrowLendPosition(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An open loan, given or taken."""
 
     position_id: str = field(name="id")
@@ -205,7 +206,7 @@ class BorrowLendPosition(Struct, frozen=True, gc=False, kw_only=True, rename="ca
     mmf_function: MarginFunction | None = None
 
 
-class BorrowLendMovement(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class BorrowLendMovement(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A change of a loan."""
 
     event_type: str
@@ -221,7 +222,7 @@ class BorrowLendMovement(Struct, frozen=True, gc=False, kw_only=True, rename="ca
     spot_margin_order_id: str | None = None
 
 
-class BorrowLendPositionRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class BorrowLendPositionRow(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A loan in history."""
 
     position_id: str
@@ -235,7 +236,7 @@ class BorrowLendPositionRow(Struct, frozen=True, gc=False, kw_only=True, rename=
     created_ms: UnixMs = field(name="createdAt")
 
 
-class InterestPayment(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class InterestPayment(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Interest, paid or received."""
 
     payment_type: str
@@ -251,7 +252,7 @@ class InterestPayment(Struct, frozen=True, gc=False, kw_only=True, rename="camel
     timestamp_ms: UnixMs = field(name="timestamp")
 
 
-class FundingPayment(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class FundingPayment(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Funding of one interval."""
 
     symbol: str
@@ -264,7 +265,7 @@ class FundingPayment(Struct, frozen=True, gc=False, kw_only=True, rename="camel"
     user_id: int
 
 
-class DustConversion(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class DustConversion(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A balance too small to trade that was turned into USDC."""
 
     conversion_id: int = field(name="id")
@@ -274,7 +275,7 @@ class DustConversion(Struct, frozen=True, gc=False, kw_only=True, rename="camel"
     timestamp_ms: UnixMs = field(name="timestamp")
 
 
-class Settlement(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Settlement(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """USDC that was settled."""
 
     quantity: Decimal
@@ -287,7 +288,7 @@ class Settlement(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     user_id: int
 
 
-class Deposit(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Deposit(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An asset that came in."""
 
     deposit_id: int = field(name="id")
@@ -307,13 +308,13 @@ class Deposit(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     platform_memo: str | None = None
 
 
-class DepositAddress(Struct, frozen=True, gc=False, kw_only=True):
+class DepositAddress(Value, frozen=True, gc=False, kw_only=True):
     """Where to deposit."""
 
     address: str
 
 
-class Withdrawal(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Withdrawal(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An asset that goes out."""
 
     withdrawal_id: int = field(name="id")
@@ -342,7 +343,7 @@ class Withdrawal(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     account_identifier: str | None = None
 
 
-class VaultNav(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class VaultNav(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What a vault and its tokens are worth, for the vault's own account."""
 
     nav: Decimal
@@ -355,7 +356,7 @@ class VaultNav(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     last_crank_ms: UnixMs | None = field(name="lastCrankTimestamp", default=None)
 
 
-class VaultRedeem(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class VaultRedeem(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Tokens on their way back to a vault."""
 
     redeem_id: str = field(name="id")

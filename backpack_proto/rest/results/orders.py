@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from msgspec import Struct, field
+from msgspec import field
 
 from backpack_proto.decoding import UnixMs
+from backpack_proto.values import Value
 
 __all__ = [
     "Fill",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-class Order(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Order(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An order, open or of the past."""
 
     order_id: str = field(name="id")
@@ -73,14 +74,14 @@ class Order(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """In history: why the exchange itself made the order, such as `LiquidatePositionOnBook`."""
 
 
-class OrderRefused(Struct, frozen=True, gc=False, kw_only=True):
+class OrderRefused(Value, frozen=True, gc=False, kw_only=True):
     """An order of a batch that was refused, while others may stand."""
 
     code: str
     message: str | None = None
 
 
-class Fill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Fill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """One execution of an order of the account."""
 
     trade_id: int | None = None
@@ -99,7 +100,7 @@ class Fill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Why the exchange itself made the order; None for those of the user."""
 
 
-class Rfq(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Rfq(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A request for quotes."""
 
     rfq_id: str
@@ -121,7 +122,7 @@ class Rfq(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """In history."""
 
 
-class Quote(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Quote(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A quote for a request."""
 
     rfq_id: str
@@ -135,14 +136,14 @@ class Quote(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """In history."""
 
 
-class RfqWithQuotes(Struct, frozen=True, gc=False, kw_only=True):
+class RfqWithQuotes(Value, frozen=True, gc=False, kw_only=True):
     """An open request of the account and the quotes that it has had."""
 
     rfq: Rfq
     quotes: tuple[Quote, ...]
 
 
-class RfqFill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class RfqFill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A request of the account that was filled."""
 
     rfq_id: str
@@ -158,7 +159,7 @@ class RfqFill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     system_order_type: str | None = None
 
 
-class QuoteFill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class QuoteFill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A quote of the account that was filled."""
 
     rfq_id: str
@@ -174,7 +175,7 @@ class QuoteFill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     filled_ms: UnixMs = field(name="filledAt")
 
 
-class Strategy(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Strategy(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Orders that the exchange makes one after the other."""
 
     strategy_id: str = field(name="id")
