@@ -17,7 +17,17 @@ import msgspec
 
 from .errors import RemoteProtocolError
 
-__all__ = ["DECIMAL_DIGITS", "Identifier", "Microseconds", "UnixMs", "decode", "from_wire", "sane", "unix_us"]
+__all__ = [
+    "DECIMAL_DIGITS",
+    "Identifier",
+    "Microseconds",
+    "MicrosecondsOfText",
+    "UnixMs",
+    "decode",
+    "from_wire",
+    "sane",
+    "unix_us",
+]
 
 T = TypeVar("T")
 
@@ -25,11 +35,14 @@ DECIMAL_DIGITS: Final = 100
 """How far a digit may stand from the decimal point; the exchange's longest numbers have 28 digits (docs/protocol.md 6.4)."""
 
 _LONGEST_NUMBER = 19
+_LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 if TYPE_CHECKING:
     UnixMs: TypeAlias = int
     Microseconds: TypeAlias = int
+    MicrosecondsOfText: TypeAlias = int
     Identifier: TypeAlias = str
 else:
 
@@ -49,6 +62,11 @@ else:
 
     class Microseconds(metaclass=_StandIn):
         """Microseconds since the epoch, an `int`; on the wire milliseconds, or a time as text without a zone."""
+
+        plain = int
+
+    class MicrosecondsOfText(metaclass=_StandIn):
+        """Microseconds since the epoch, an `int`; on the wire a time as text: a number there would be of an unknown unit."""
 
         plain = int
 
@@ -75,7 +93,6 @@ def decode(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
     except (
         ValueError,
         RecursionError,
-        RemoteProtocolError,
     ) as error:  # bytes that are no UTF-8 raise UnicodeDecodeError, deep nesting RecursionError
         raise RemoteProtocolError(f"{what}: {error}") from None
     if not _all_sane(value):
@@ -115,6 +132,10 @@ def from_wire(type_: object, value: object) -> object:
         raise ValueError("an id is neither a string nor a number")
     if type_ is Microseconds:
         return _microseconds(value)
+    if type_ is MicrosecondsOfText:
+        if isinstance(value, str) and not value.isdigit():
+            return _microseconds(value)
+        raise ValueError("not a time as text")
     if type_ is UnixMs:
         return _microseconds(value) // 1000
     raise NotImplementedError(f"{type_} cannot be decoded")
@@ -122,11 +143,13 @@ def from_wire(type_: object, value: object) -> object:
 
 def _microseconds(value: object) -> int:
     if isinstance(value, str):
+        if value.isascii() and value.isdigit() and len(value) < _LONGEST_NUMBER:
+            return _microseconds(int(value))
         try:
-            return int(value) * 1000 if value.isascii() and value.isdigit() and len(value) < _LONGEST_NUMBER else unix_us(value)
+            return unix_us(value)
         except RemoteProtocolError as error:
             raise ValueError(str(error)) from None
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LATEST_MS:
         return value * 1000
     raise ValueError("neither milliseconds nor a time")
 

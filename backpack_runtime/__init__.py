@@ -9,11 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from backpack_proto.exchange import Exchange
+    from backpack_proto.exchange.account.accounts import Fees
+    from backpack_proto.exchange.market.listings import Listing
+
     from .client import BackpackClient
     from .delivery import DeliverySnapshot, SlowConsumer
-    from .network.proxy import InvalidProxy, Proxy, ProxyError
-    from .network.proxy_settings import Proxies, ProxySettings, get_proxy_injector, init_proxy_system
+    from .network.proxy import (
+        InvalidProxy,
+        Proxy,
+        ProxyAuthFailed,
+        ProxyError,
+        ProxyRefused,
+        ProxyTimeout,
+        ProxyUnreachableTarget,
+    )
+    from .network.proxy_settings import Proxies, ProxyInjector, ProxySettings, get_proxy_injector, init_proxy_system
     from .pump import Pump
+    from .rest_methods import NewOrder, Pages
     from .sandbox import Sandbox, serve_sandbox
     from .transport import Transport
     from .transports.mock import MockTransport
@@ -21,12 +34,22 @@ if TYPE_CHECKING:
 __all__ = [
     "BackpackClient",
     "DeliverySnapshot",
+    "Exchange",
+    "Fees",
     "InvalidProxy",
+    "Listing",
     "MockTransport",
+    "NewOrder",
+    "Pages",
     "Proxies",
     "Proxy",
+    "ProxyAuthFailed",
     "ProxyError",
+    "ProxyInjector",
+    "ProxyRefused",
     "ProxySettings",
+    "ProxyTimeout",
+    "ProxyUnreachableTarget",
     "Pump",
     "Sandbox",
     "SlowConsumer",
@@ -39,12 +62,22 @@ __all__ = [
 _HOMES = {
     "BackpackClient": ".client",
     "DeliverySnapshot": ".delivery",
+    "Exchange": "backpack_proto.exchange",
+    "Fees": "backpack_proto.exchange.account.accounts",
+    "Listing": "backpack_proto.exchange.market.listings",
     "InvalidProxy": ".network.proxy",
     "MockTransport": ".transports.mock",
+    "NewOrder": ".rest_methods",
+    "Pages": ".rest_methods",
     "Proxies": ".network.proxy_settings",
     "Proxy": ".network.proxy",
+    "ProxyAuthFailed": ".network.proxy",
     "ProxyError": ".network.proxy",
+    "ProxyInjector": ".network.proxy_settings",
+    "ProxyRefused": ".network.proxy",
     "ProxySettings": ".network.proxy_settings",
+    "ProxyTimeout": ".network.proxy",
+    "ProxyUnreachableTarget": ".network.proxy",
     "Pump": ".pump",
     "Sandbox": ".sandbox",
     "SlowConsumer": ".delivery",

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from msgspec import field
 
-from backpack_proto.decoding import Identifier, Microseconds
+from backpack_proto.decoding import Identifier, Microseconds, MicrosecondsOfText
 from backpack_proto.values import Value
 
 from .levels import Level, judge
@@ -116,8 +116,8 @@ class Kline(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="kline"):
     """One candle; on the stream the running one is sent again and again, with `closed` at the end."""
 
     symbol: str = field(name="s")
-    start_us: Microseconds = field(name="t")
-    end_us: Microseconds = field(name="T")
+    start_us: MicrosecondsOfText = field(name="t")
+    end_us: MicrosecondsOfText = field(name="T")
     """The start of the next one."""
     closed: bool | None = field(name="X")
     """None from REST, which does not say."""

@@ -26,7 +26,7 @@ CORE_LAYERS = (
     {"inputs", "outputs", "account.values"},
     {"connection", "book", "rest"},
     {"account", "metrics"},
-    {"session"},
+    {"session", "encoding"},
     {"__init__"},
     {"exchange"},
     {"testing"},

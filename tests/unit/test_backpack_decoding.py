@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backpack_proto.decoding import DECIMAL_DIGITS, UnixMs, decode, sane, unix_ms
+from backpack_proto.decoding import DECIMAL_DIGITS, Microseconds, UnixMs, decode, sane, unix_us
 from backpack_proto.errors import RemoteProtocolError
 
 
@@ -77,33 +77,35 @@ def test_a_digit_may_stand_ninety_nine_places_from_the_point(text: str, expected
     ("text", "expected"),
     [
         ("1970-01-01 00:00:00", 0),
-        ("2026-09-01 16:52:00", 1788281520000),
-        ("2026-09-01T16:52:00", 1788281520000),
-        ("2026-09-01T17:54:04.094", 1788285244094),
-        ("2025-01-21T06:34:54.691858", 1737441294691),
-        ("2026-09-01T16:52:00Z", 1788281520000),
+        ("2026-09-01 16:52:00", 1788281520000000),
+        ("2026-09-01T16:52:00", 1788281520000000),
+        ("2026-09-01T17:54:04.094", 1788285244094000),
+        ("2025-01-21T06:34:54.691858", 1737441294691858),
+        ("2026-09-01T16:52:00Z", 1788281520000000),
     ],
 )
 def test_times_without_a_zone_are_utc(text: str, expected: int) -> None:
-    assert unix_ms(text) == expected
+    assert unix_us(text) == expected
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2200, 1, 1)))  # noqa: DTZ001 - the exchange's are naive
 def test_every_time_is_read_exactly(moment: datetime) -> None:
-    whole = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    assert datetime.fromtimestamp(unix_ms(moment.isoformat()) // 1000, UTC).replace(tzinfo=None) == whole.replace(microsecond=0)
-    assert unix_ms(moment.isoformat(" ")) % 1000 == moment.microsecond // 1000
+    seconds, micros = divmod(unix_us(moment.isoformat()), 1_000_000)
+    assert datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None) == moment.replace(microsecond=0)
+    assert micros == moment.microsecond
+    assert unix_us(moment.isoformat(" ")) == unix_us(moment.isoformat())
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-01 00:00:00", "1788281520", "0001-01-01T00:00:00+23:59x"])
 def test_text_that_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(RemoteProtocolError, match="is no time"):
-        unix_ms(text)
+        unix_us(text)
 
 
 class Stamped(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: UnixMs
     then_ms: UnixMs | None = None
+    at_us: Microseconds | None = None
 
 
 @pytest.mark.parametrize(
@@ -121,9 +123,24 @@ def test_a_time_is_milliseconds_in_whatever_form_it_comes(wire: bytes, expected:
     stamped = decode(b'{"at_ms":' + wire + b',"then_ms":null}', Stamped, "row")
     assert stamped == Stamped(at_ms=expected)
     assert type(stamped.at_ms) is int
+    stamped = decode(b'{"at_ms":0,"at_us":' + wire + b"}", Stamped, "row")
+    assert stamped.at_us is not None
+    assert stamped.at_us // 1000 == expected
 
 
-@pytest.mark.parametrize("wire", [b"true", b"1.5", b"null", b'""', b'"soon"', b"[]", b'"9999999999999999999999"', b'"-5"'])
+def test_microseconds_keep_what_a_text_has_of_them() -> None:
+    stamped = decode(b'{"at_ms":0,"at_us":"2026-11-18 14:32:25.310999"}', Stamped, "row")
+    assert stamped.at_us == 1_795_012_345_310_999
+
+
+def test_a_value_that_was_encoded_again_is_read_as_it_is() -> None:
+    stamped = Stamped(at_ms=1, then_ms=2, at_us=3)
+    assert msgspec.json.decode(msgspec.json.encode(stamped), type=Stamped) == stamped
+
+
+@pytest.mark.parametrize(
+    "wire", [b"true", b"1.5", b"null", b'""', b'"soon"', b"[]", b'"9999999999999999999999"', b'"-5"', b"253402300800000"]
+)
 def test_what_is_no_time_is_refused(wire: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match=r"^row: "):
         decode(b'{"at_ms":' + wire + b"}", Stamped, "row")

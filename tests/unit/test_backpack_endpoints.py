@@ -26,8 +26,9 @@ from backpack_proto.rest.endpoints.table import (
     find_endpoint,
 )
 from backpack_proto.rest.markets import Markets
-from backpack_proto.rest.results.market_data import DepthSnapshot, FundingRateRow, KlineRow, ServerTime
+from backpack_proto.rest.results.market_data import DepthSnapshot, FundingRate, ServerTime
 from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import Kline
 
 
 def read(name: str, body: bytes, parameters: Mapping[str, Parameter]) -> Any:
@@ -247,14 +248,16 @@ def test_levels_may_come_in_any_order(bids: list[tuple[Decimal, Decimal]], asks:
     assert list(snapshot.asks) == sorted(asks)
 
 
-def test_candles_count_in_seconds() -> None:
+def test_candles_are_those_of_the_stream() -> None:
     body = b"""[{"close":"98.98","end":"2026-09-01 16:53:00","high":"99","low":"98","open":"98.5","quoteVolume":"508.7",
     "start":"2026-09-01 16:52:00","trades":"7","volume":"5.14"},
     {"close":null,"end":"2026-09-01T16:54:00","high":null,"low":null,"open":null,"quoteVolume":"0",
     "start":"2026-09-01T16:53:00","trades":"0","volume":"0"}]"""
-    first = KlineRow(
-        start_s=1788281520,
-        end_s=1788281580,
+    shared: dict[str, Any] = {"emitted_us": None, "symbol": "SOL_USDC", "interval": "1m", "closed": None}
+    first = Kline(
+        **shared,
+        start_us=1788281520000000,
+        end_us=1788281580000000,
         open=Decimal("98.5"),
         high=Decimal(99),
         low=Decimal(98),
@@ -263,9 +266,10 @@ def test_candles_count_in_seconds() -> None:
         quote_volume=Decimal("508.7"),
         trade_count=7,
     )
-    empty = KlineRow(
-        start_s=1788281580,
-        end_s=1788281640,
+    empty = Kline(
+        **shared,
+        start_us=1788281580000000,
+        end_us=1788281640000000,
         open=None,
         high=None,
         low=None,
@@ -274,20 +278,20 @@ def test_candles_count_in_seconds() -> None:
         quote_volume=Decimal(0),
         trade_count=0,
     )
-    assert read("klines", body, {}) == (first, empty)
+    assert read("klines", body, {"symbol": "SOL_USDC", "interval": "1m"}) == (first, empty)
 
 
 def test_funding_intervals_end_at_a_millisecond() -> None:
     body = b'[{"fundingRate":"-0.000012500","intervalEndTimestamp":"2026-09-23T04:00:00","symbol":"SOL_USDC_PERP"}]'
-    row = FundingRateRow(symbol="SOL_USDC_PERP", funding_rate=Decimal("-0.0000125"), interval_end_ms=1790136000000)
+    row = FundingRate(symbol="SOL_USDC_PERP", funding_rate=Decimal("-0.0000125"), interval_end_us=1790136000000000)
     assert decode(body, ENDPOINTS["funding_rates"].result, "funding_rates") == (row,)
     with pytest.raises(RemoteProtocolError):
         decode(body.replace(b"2026-09-23T04:00:00", b"soon"), ENDPOINTS["funding_rates"].result, "funding_rates")
 
 
 def test_time_and_ping_are_plain_text() -> None:
-    assert read("time", b"1788285151083", {}) == ServerTime(server_ms=1788285151083)
-    assert read("time", b" 1\n", {}) == ServerTime(server_ms=1)
+    assert read("time", b"1788285151083", {}) == ServerTime(server_us=1788285151083000)
+    assert read("time", b" 1\n", {}) == ServerTime(server_us=1000)
     assert read("ping", b"pong\n", {}) == "pong"
 
 
@@ -316,7 +320,7 @@ def test_markets_become_markets() -> None:
 )
 def test_what_cannot_be_read_is_the_exchanges_error(name: str, body: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
-        read(name, body, {"symbol": "X"})
+        read(name, body, {"symbol": "X", "interval": "1m"})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import Microseconds, decode
+from backpack_proto.decoding import Microseconds, MicrosecondsOfText, decode
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.markets import Market, Markets, parse_markets
 from backpack_proto.rest.results.market_data import (
@@ -54,8 +54,8 @@ class _DepthBody(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class _KlineBody(Struct, frozen=True, gc=False, kw_only=True):
-    start: Microseconds
-    end: Microseconds
+    start: MicrosecondsOfText
+    end: MicrosecondsOfText
     open: Decimal | None = None
     high: Decimal | None = None
     low: Decimal | None = None
@@ -207,7 +207,7 @@ def _read_open_interest(body: bytes, _: Checked) -> tuple[OpenInterest, ...]:
 def _read_time(body: bytes, _: Checked) -> ServerTime:
     if not re.fullmatch(rb"\s*[0-9]{1,18}\s*", body):
         raise RemoteProtocolError("time: not a number of milliseconds")
-    return ServerTime(server_us=int(body) * 1000)
+    return ServerTime(server_us=decode(body, Microseconds, "time"))
 
 
 def _read_ping(body: bytes, _: Checked) -> str:
