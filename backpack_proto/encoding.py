@@ -65,7 +65,7 @@ def decode_event(data: bytes | str) -> Event:
     try:
         if kind is CallAnswered:
             return _call_answered(members)
-        event = msgspec.convert(_wire_names(kind, members), kind)
+        event: Event = _read(kind, members)
         for side in ("bids", "asks"):
             judge(getattr(event, side, ()))
     except (ValueError, TypeError, RecursionError) as error:
@@ -116,13 +116,28 @@ def _call_answered(members: dict[str, Any]) -> CallAnswered:
     if result is None:
         read: object = None
     elif type_ is Markets:
-        read = Markets(msgspec.convert(_wire_names(dict[str, Market], result), dict[str, Market]).values())
+        read = Markets(_read(dict[str, Market], result).values())
     elif endpoint.paged:
-        row = get_args(type_)[0]
-        read = msgspec.convert(_wire_names(Page[row], result), Page[row])  # type: ignore[valid-type]  # known at run time
+        read = _read(Page[get_args(type_)[0]], result)  # type: ignore[misc]  # known at run time
     else:
-        read = msgspec.convert(_wire_names(type_, result), type_)
+        read = _read(type_, result)
     return msgspec.structs.replace(msgspec.convert(members | {"result": None}, CallAnswered), result=read)
+
+
+def _read(type_: Any, value: Any) -> Any:
+    """Make a value of a type of what JSON and Python's names made of it."""
+    if get_origin(type_) is tuple and isinstance(value, list) and _structs(get_args(type_)[0]):
+        # One after another, for msgspec knows no union of structs without tags, as the rows of a batch are.
+        return tuple(_read(get_args(type_)[0], item) for item in value)
+    if isinstance(value, dict) and (structs := _structs(type_)):
+        type_ = next((struct for struct in structs if set(value) == set(struct.__struct_fields__)), structs[0])
+    return msgspec.convert(_wire_names(type_, value), type_)
+
+
+def _structs(type_: Any) -> list[type[Struct]]:
+    """The structs of a union."""
+    members = get_args(type_) if get_origin(type_) in (Union, UnionType) else ()
+    return [member for member in members if isinstance(member, type) and issubclass(member, Struct)]
 
 
 def _wire_names(type_: Any, value: Any) -> Any:

@@ -40,9 +40,9 @@ class BackpackError(Exception):
         Raises:
             ValueError: the members are not those of an error, or of one that may not stand here.
         """
-        name, text, details = (self.__dict__.pop(member) for member in _MEMBERS)
+        name, text, details = (self.__dict__.pop(member, None) for member in _MEMBERS)
         for kind in _kinds(type(self)):
-            if kind.__name__ == name:
+            if kind.__name__ == name and isinstance(text, str) and isinstance(details, dict):
                 self.__class__ = kind
                 self.__init__(**details) if _arguments(kind) else self.__init__(text)  # type: ignore[misc]
                 return

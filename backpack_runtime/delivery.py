@@ -11,7 +11,6 @@ from enum import StrEnum
 
 import anyio
 import msgspec
-from msgspec import Struct
 
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced
 from backpack_proto.streams.payloads import (
@@ -26,6 +25,7 @@ from backpack_proto.streams.payloads import (
     Ticker,
     Trade,
 )
+from backpack_proto.values import Value
 
 __all__ = ["Delivery", "DeliverySnapshot", "SlowConsumer"]
 
@@ -43,7 +43,7 @@ class SlowConsumer(StrEnum):
     """Drop the oldest."""
 
 
-class DeliverySnapshot(Struct, frozen=True, gc=False, kw_only=True):
+class DeliverySnapshot(Value, frozen=True, gc=False, kw_only=True):
     """The buffer at one moment."""
 
     waiting: int
