@@ -19,14 +19,16 @@ from .errors import RemoteProtocolError
 
 __all__ = [
     "DECIMAL_DIGITS",
+    "Amount",
     "Identifier",
-    "Microseconds",
-    "MicrosecondsOfText",
-    "UnixMs",
-    "decode",
+    "UnixUs",
+    "UnixUsOfText",
+    "decode_json",
     "from_wire",
+    "is_unicode",
     "sane",
     "unix_us",
+    "whole_number",
 ]
 
 T = TypeVar("T")
@@ -34,16 +36,17 @@ T = TypeVar("T")
 DECIMAL_DIGITS: Final = 100
 """How far a digit may stand from the decimal point; the exchange's longest numbers have 28 digits (docs/protocol.md 6.4)."""
 
-_LONGEST_NUMBER = 19
+_LONGEST_NUMBER = 18
+"""Digits of a whole number, at most: it fits into 64 bits."""
 _LATEST_MS = 253_402_300_799_999
 """The end of the year 9999."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 if TYPE_CHECKING:
-    UnixMs: TypeAlias = int
-    Microseconds: TypeAlias = int
-    MicrosecondsOfText: TypeAlias = int
+    UnixUs: TypeAlias = int
+    UnixUsOfText: TypeAlias = int
     Identifier: TypeAlias = str
+    Amount: TypeAlias = Decimal | str
 else:
 
     class _StandIn(type):
@@ -52,20 +55,16 @@ else:
         def __instancecheck__(cls, value: object) -> bool:
             return isinstance(value, cls.plain) and not isinstance(value, bool)
 
-    class UnixMs(metaclass=_StandIn):
-        """Milliseconds since the epoch, an `int`; on the wire that number, or a time as text without a zone.
+    class UnixUs(metaclass=_StandIn):
+        """Microseconds since the epoch, an `int`. REST sends milliseconds, or a time as text without a zone; `decode` converts both.
 
-        The same member is a number in a live order and text in a history (docs/protocol.md 6.3, 6.4).
+        The same member is a number in a live order and text in a history (docs/protocol.md 6.3, 6.4). Elsewhere, as in msgspec's own
+        encoding of a value, it is the plain int.
         """
 
         plain = int
 
-    class Microseconds(metaclass=_StandIn):
-        """Microseconds since the epoch, an `int`; on the wire milliseconds, or a time as text without a zone."""
-
-        plain = int
-
-    class MicrosecondsOfText(metaclass=_StandIn):
+    class UnixUsOfText(metaclass=_StandIn):
         """Microseconds since the epoch, an `int`; on the wire a time as text: a number there would be of an unknown unit."""
 
         plain = int
@@ -79,8 +78,13 @@ else:
             """Return the text of an id."""
             return str(value)
 
+    class Amount(metaclass=_StandIn):
+        """A price or a quantity that a user gives: text in plain digits, or a `Decimal`; never a float."""
 
-def decode(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
+        plain = (Decimal, str)
+
+
+def decode_json(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
     """Read JSON as `type_`; numbers may come as strings, unknown members are passed over.
 
     `type_` is anything that msgspec can decode; `what` names the document in errors.
@@ -105,8 +109,21 @@ def sane(value: Decimal) -> bool:
     return value.is_finite() and -DECIMAL_DIGITS < value.adjusted() < DECIMAL_DIGITS
 
 
+def whole_number(text: str) -> int | None:
+    """Return the number that text from a peer is, or None: ASCII digits and nothing else, at most 18 of them.
+
+    Every number that stands in a header is read by this function. `int` takes more than digits, and raises for 5,000 of them.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER else None
+
+
+def is_unicode(text: str) -> bool:
+    """Whether text can be sent: half of a surrogate pair cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def unix_us(text: str) -> int:
-    """Microseconds since the epoch of a time such as `2026-09-01 16:52:00` or `2026-09-23T04:00:00.094`; no zone means UTC.
+    """Return microseconds since the epoch of a time such as `2026-09-01 16:52:00` or `2026-09-23T04:00:00.094`; no zone means UTC.
 
     Raises:
         RemoteProtocolError: the text is no time.
@@ -130,21 +147,20 @@ def from_wire(type_: object, value: object) -> object:
         if isinstance(value, str | int) and not isinstance(value, bool):
             return str(value)
         raise ValueError("an id is neither a string nor a number")
-    if type_ is Microseconds:
+    if type_ is UnixUs:
         return _microseconds(value)
-    if type_ is MicrosecondsOfText:
+    if type_ is UnixUsOfText:
         if isinstance(value, str) and not value.isdigit():
             return _microseconds(value)
         raise ValueError("not a time as text")
-    if type_ is UnixMs:
-        return _microseconds(value) // 1000
     raise NotImplementedError(f"{type_} cannot be decoded")
 
 
 def _microseconds(value: object) -> int:
     if isinstance(value, str):
-        if value.isascii() and value.isdigit() and len(value) < _LONGEST_NUMBER:
-            return _microseconds(int(value))
+        number = whole_number(value)
+        if number is not None:
+            return _microseconds(number)
         try:
             return unix_us(value)
         except RemoteProtocolError as error:

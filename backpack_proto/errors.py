@@ -1,6 +1,7 @@
 """Who erred, as a type.
 
-`LocalProtocolError` is raised: the caller asked for something impossible, and nothing has changed.
+`LocalProtocolError` is raised: the caller asked for something impossible, and nothing has changed. It has a class of its own for
+settings (`ConfigurationError`), for a client outside its block (`ClientClosed`), and for names, keys and symbols that do not exist.
 `RemoteProtocolError` is never raised out of the core: what the exchange does wrong travels inside an event. So errors are values
 too: they compare, pickle, and go through msgspec's encoders as an object of three members, `error` (the name of the class), `text`
 and `details`. Decoding makes the same class again if it is one of those that the member may hold.
@@ -10,15 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from inspect import Parameter, signature
+from inspect import signature
+from types import FunctionType
 from typing import Any
 
 __all__ = [
     "ApiError",
     "BackpackError",
+    "ClientClosed",
+    "ConfigurationError",
     "InvalidKey",
     "InvalidStream",
     "LocalProtocolError",
+    "NotSent",
     "OutcomeUnknown",
     "RemoteProtocolError",
     "UnknownSymbol",
@@ -40,6 +45,8 @@ class BackpackError(Exception):
         Raises:
             ValueError: the members are not those of an error, or of one that may not stand here.
         """
+        # The decoder has made no `args`, without which even a repr of it would crash.
+        Exception.__init__(self)
         name, text, details = (self.__dict__.pop(member, None) for member in _MEMBERS)
         for kind in _kinds(type(self)):
             if kind.__name__ == name and isinstance(text, str) and isinstance(details, dict):
@@ -60,7 +67,7 @@ class BackpackError(Exception):
             case "text":
                 return str(self)
             case "details":
-                return {argument: getattr(self, argument) for argument in _arguments(type(self))}
+                return {argument: vars(self)[argument] for argument in _arguments(type(self)) if argument in vars(self)}
             case _:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -79,9 +86,8 @@ _MEMBERS = ("error", "text", "details")
 
 def _arguments(kind: type[BackpackError]) -> tuple[str, ...]:
     """The names of what an error is made of; none for one that is made of its text alone."""
-    if kind.__init__ is BackpackError.__init__:
-        return ()
-    return tuple(name for name, part in signature(kind).parameters.items() if part.kind is not Parameter.VAR_POSITIONAL)
+    # Python's own exceptions, such as `KeyError`, take whatever they are given.
+    return tuple(signature(kind).parameters) if isinstance(kind.__init__, FunctionType) else ()
 
 
 def _kinds(kind: type[BackpackError]) -> Iterator[type[BackpackError]]:
@@ -98,6 +104,14 @@ class LocalProtocolError(BackpackError):
     """The caller asked for something that is impossible here; the refused step has left no trace."""
 
 
+class ConfigurationError(LocalProtocolError, ValueError):
+    """An argument or a setting cannot be used; the text names it as Python does, and shows its value unless that may be a secret."""
+
+
+class ClientClosed(LocalProtocolError):
+    """A client was used before its `async with` block or after its end."""
+
+
 class InvalidStream(LocalProtocolError):
     """A stream or channel name that the exchange does not have (docs/protocol.md 4.1)."""
 
@@ -106,8 +120,11 @@ class InvalidKey(LocalProtocolError):
     """Key material of the wrong form, or two keys that do not belong together; the text never holds the material."""
 
 
-class UnknownSymbol(LocalProtocolError):
+class UnknownSymbol(LocalProtocolError, KeyError):
     """A symbol that the exchange's market list does not hold."""
+
+    # Not in the quotes of a KeyError: the argument is a sentence.
+    __str__ = Exception.__str__
 
 
 class RemoteProtocolError(BackpackError):
@@ -132,6 +149,21 @@ class ApiError(BackpackError):
 
     def __str__(self) -> str:
         return f"{self.endpoint} answered {self.status} {self.code or '(no code)'}: {self.message}"
+
+
+class NotSent(BackpackError):
+    """A call did not leave: the exchange has seen nothing of it, so it may be made again.
+
+    `endpoint` is the method and path, `reason` says what kept it from being sent.
+    """
+
+    def __init__(self, *, endpoint: str, reason: str) -> None:
+        super().__init__(endpoint, reason)
+        self.endpoint = endpoint
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} was not sent: {self.reason}"
 
 
 class OutcomeUnknown(BackpackError):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from msgspec.structs import force_setattr
 
 from .errors import BackpackError
 from .http import Parameter
+from .streams.names import Stream
 from .values import Sealed, Value
 
 __all__ = [
@@ -31,12 +32,15 @@ __all__ = [
     "ReadingPaused",
     "ReadingResumed",
     "RequestFailed",
+    "RequestLeft",
+    "Resolve",
     "ResponseReceived",
     "Subscribe",
     "TextReceived",
     "TimerFired",
     "Unsubscribe",
     "Verify",
+    "Withdraw",
 ]
 
 Argument: TypeAlias = Parameter | Decimal | None
@@ -63,15 +67,35 @@ class Close(Command, frozen=True, gc=False):
 
 
 class Subscribe(Command, frozen=True, gc=False):
-    """Want these streams (names of the exchange), on this connection and on each that follows."""
+    """Want streams (names of the exchange) on this connection and on each that follows; their data are events."""
 
-    streams: tuple[str, ...]
+    streams: tuple[str, ...] = ()
+    books: tuple[str, ...] = ()
+    """Depth streams that are wanted as well, and whose books are verified: the `bookTicker` that this takes is requested along with
+    them, and is among the events only when it is wanted itself."""
+
+    @classmethod
+    def of(cls, streams: Iterable[Stream]) -> Self:
+        """Want these; a depth stream that is `verified` is a book."""
+        streams = tuple(streams)
+        return cls(
+            tuple(stream.name for stream in streams if not stream.verified),
+            tuple(stream.name for stream in streams if stream.verified),
+        )
 
 
 class Unsubscribe(Command, frozen=True, gc=False):
-    """Want these streams no more."""
+    """Want these streams no more; a depth stream takes along what only the verification of its book needed.
+
+    What somebody else needs stays, unseen if it is a book: the `bookTicker` of a book that is verified, the streams of the ledger.
+    """
 
     streams: tuple[str, ...]
+
+    @classmethod
+    def of(cls, streams: Iterable[Stream]) -> Self:
+        """Want none of these any more, verified or not."""
+        return cls(tuple(stream.name for stream in streams))
 
 
 class Verify(Command, frozen=True, gc=False):
@@ -91,6 +115,8 @@ class Call(Command, frozen=True, gc=False, kw_only=True):
     """A name of the endpoint table, an instruction, or a method and a path: whatever `endpoints.find_endpoint` knows."""
     parameters: Arguments = _NOTHING
     """Sealed: some of them are secret, so a call is not pickled, encoded or logged."""
+    max_wait_us: int | None = None
+    """How long it may wait to be sent, then it fails as `NotSent`; None is `MAX_WAIT_US` where it changes something, else no bound."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.parameters, Sealed):
@@ -98,6 +124,21 @@ class Call(Command, frozen=True, gc=False, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Call({self.call_id}, {self.endpoint}, {', '.join(self.parameters) or 'no parameters'})"
+
+
+class Withdraw(Command, frozen=True, gc=False):
+    """Give up a `Call`: what has not been sent never will be.
+
+    If it changes something and may have been sent, a `CallUnresolved` says so. Nothing happens when its answer has come already.
+    """
+
+    call_id: int
+
+
+class Resolve(Command, frozen=True, gc=False):
+    """Take a call off the unresolved ones: how it ended was found out otherwise."""
+
+    call_id: int
 
 
 class FollowAccount(Command, frozen=True, gc=False):
@@ -180,6 +221,12 @@ class RequestFailed(Fact, frozen=True, gc=False, kw_only=True):
     """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
     error: BackpackError | None = None
     """The same as a type, where there is one of its own."""
+
+
+class RequestLeft(Fact, frozen=True, gc=False):
+    """A `WithdrawRequest` came too late: the request has been sent, at least in part, and its answer is still waited for."""
+
+    request_id: int
 
 
 class TimerFired(Fact, frozen=True, gc=False):

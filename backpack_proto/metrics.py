@@ -39,6 +39,7 @@ __all__ = [
     "MetricsSnapshot",
     "Status",
     "StreamMetrics",
+    "StreamsRequested",
     "TopVerified",
     "Unwatched",
 ]
@@ -76,6 +77,12 @@ class BookAwaited(Struct, frozen=True, gc=False):
     stream: str
 
 
+class StreamsRequested(Struct, frozen=True, gc=False):
+    """Streams were requested, perhaps not for the first time: that they had been refused is past."""
+
+    streams: tuple[str, ...]
+
+
 class TopVerified(Struct, frozen=True, gc=False):
     """A book agreed with its bookTicker once more."""
 
@@ -88,7 +95,7 @@ class Unwatched(Struct, frozen=True, gc=False):
     streams: tuple[str, ...]
 
 
-Counted = Frame | Event | Given | BookAwaited | TopVerified | Unwatched
+Counted = Frame | Event | Given | BookAwaited | StreamsRequested | TopVerified | Unwatched
 
 
 class Status(StrEnum):
@@ -152,8 +159,8 @@ class Metrics:
         self._counters: Counter[str] = Counter()
         self._streams: dict[str, list[int]] = {}
         self._latencies = [0] * _LATENCY_BUCKETS
-        self._links = 0
-        self._link_fault: str | None = "the connection was never up"
+        self._connections = 0
+        self._connection_fault: str | None = "the connection was never up"
         self._stale_books: dict[str, str] = {}
         self._stale_account: str | None = None
         self._silent: dict[str, None] = {}
@@ -175,6 +182,9 @@ class Metrics:
             self._stale_books[given.stream] = "its snapshot is awaited"
         elif isinstance(given, TopVerified):
             self._counters["book_verifications"] += 1
+        elif isinstance(given, StreamsRequested):
+            for stream in given.streams:
+                self._refused.pop(stream, None)
         elif isinstance(given, Unwatched):
             for stream in given.streams:
                 self._stale_books.pop(stream, None)
@@ -193,7 +203,7 @@ class Metrics:
         count = self._counters
         return MetricsSnapshot(
             ws_messages=sum(entry[0] for entry in self._streams.values()) + count["frames_without_stream"],
-            ws_reconnects=max(self._links - 1, 0),
+            ws_reconnects=max(self._connections - 1, 0),
             ws_errors=count["ws_errors"],
             auth_failures=count["auth_failures"],
             dropped_messages=count["dropped_messages"],
@@ -212,16 +222,17 @@ class Metrics:
             latency_p99_us=self._latency(0.99),
         )
 
-    def health(self, now: Now) -> Health:
-        """Say whether all is well at this moment, and if not, why."""
+    def health(self, now: Now, troubles: Sequence[str] = ()) -> Health:
+        """Say whether all is well at this moment, and if not, why; `troubles` are reasons that others know of."""
         reasons = [f"book {stream} is stale: {why}" for stream, why in self._stale_books.items()]
         if self._stale_account is not None:
             reasons.append(f"the account is stale: {self._stale_account}")
         reasons += [f"stream {stream} is silent" for stream in self._silent]
         reasons += [f"stream {stream} was refused: {why}" for stream, why in self._refused.items()]
+        reasons += troubles
         reasons += [reason for reason, when_us in self._recent.items() if now.mono_us - when_us < RECENT_US]
-        if self._link_fault is not None:
-            return Health(status=Status.DOWN, reasons=(self._link_fault, *reasons))
+        if self._connection_fault is not None:
+            return Health(status=Status.DOWN, reasons=(self._connection_fault, *reasons))
         if not self._streams:
             return Health(status=Status.DEGRADED, reasons=("no data has come yet", *reasons))
         return Health(status=Status.DEGRADED if reasons else Status.HEALTHY, reasons=tuple(reasons))
@@ -251,15 +262,15 @@ class Metrics:
         count = self._counters
         match event:
             case ConnectionUp():
-                self._links += 1
-                self._link_fault = None
+                self._connections += 1
+                self._connection_fault = None
                 self._refused.clear()
             case ConnectionDown(reason=reason):
                 count["ws_errors"] += 1
-                self._link_fault = f"the connection is down: {reason}"
+                self._connection_fault = f"the connection is down: {reason}"
                 self._silent.clear()
             case Closed():
-                self._link_fault = "the session is closed"
+                self._connection_fault = "the session is closed"
             case PeerSilent():
                 self._recent["the exchange fell silent"] = now.mono_us
             case BookSynced(stream=stream):

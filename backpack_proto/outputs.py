@@ -21,6 +21,7 @@ __all__ = [
     "BookVerified",
     "CallAnswered",
     "CallFailed",
+    "CallUnresolved",
     "CloseSocket",
     "Closed",
     "ConnectionDown",
@@ -38,6 +39,7 @@ __all__ = [
     "StreamLive",
     "StreamSilent",
     "StreamsRefused",
+    "WithdrawRequest",
 ]
 
 
@@ -88,11 +90,28 @@ class SendPong(Action, frozen=True, gc=False):
 
 
 class SendRequest(Action, frozen=True, gc=False, kw_only=True):
-    """Send a REST request; answer with `ResponseReceived` or `RequestFailed`."""
+    """Send a REST request; answer with `ResponseReceived` or `RequestFailed`.
+
+    Whether it may leave is looked at immediately before its first byte does, after a connection has been made: neither a request
+    that was withdrawn nor one whose time has passed is ever sent.
+    """
 
     request_id: int
     request: HttpRequest
     timeout_us: int
+    """How long the answer may take, counted from sending; making a connection may take as long once more."""
+    not_after_us: int | None = None
+    """When it may leave no more, on `Now.mono_us`."""
+
+
+class WithdrawRequest(Action, frozen=True, gc=False):
+    """Do not send a `SendRequest` any more.
+
+    Answer at once, with a `RequestFailed` that says `sent=False`, or with `RequestLeft` where it is too late; the latter's answer comes
+    as usual. Nothing is to be said of a request that has been answered.
+    """
+
+    request_id: int
 
 
 class ConnectionUp(Event, frozen=True, gc=False, kw_only=True):
@@ -237,6 +256,25 @@ class CallFailed(Event, frozen=True, gc=False, kw_only=True):
     call_id: int
     endpoint: str
     error: BackpackError
+
+
+class CallUnresolved(Event, frozen=True, gc=False, kw_only=True):
+    """A `Call` that changes something was given up by its caller after it may have been sent: it must not be repeated blindly.
+
+    Should its answer still come, it is a `CallAnswered` or `CallFailed` with the same `call_id`, and the call is resolved, unless
+    that error is an `OutcomeUnknown`: then no answer will come, and the call stays unresolved until a `Resolve`.
+    """
+
+    call_id: int
+    endpoint: str
+    reason: str
+    symbol: str | None = None
+    client_id: int | str | None = None
+    """The user's own id, None where none was given."""
+    order_id: int | str | None = None
+    """The exchange's id of what was to be cancelled, accepted or changed."""
+    orders: tuple[tuple[str, int | None], ...] = ()
+    """Symbol and client id of each order of a batch."""
 
 
 Output: TypeAlias = Event | Action

@@ -8,32 +8,34 @@ snapshots, the clock or the user's calls, share one budget.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from .account.ledger import Account, AccountInput
-from .account.readings import AccountEnded, AccountRequested, ReadAccount
+from .account.ledger import Account, AccountInput, AccountState
+from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested
 from .account.reconciliation import arguments_of, endpoint_of, reading_of
 from .auth.signing import Signer
 from .book.levels import Book
 from .book.sequencer import (
     BookSequencer,
     FetchSnapshot,
+    FrameLost,
     SequencerInput,
     SnapshotArrived,
     SnapshotFailed,
+    SnapshotRequested,
     StreamEnded,
     StreamRequested,
+    TopMatched,
 )
-from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState, GiveUp
-from .connection.connection import Heard as LinkHeard
-from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heard, Heartbeat, LinkDead
-from .connection.heartbeat import LinkLost as HeartbeatLost
-from .connection.subscriptions import DataSeen, Requested, Subscriptions
-from .connection.subscriptions import LinkLost as SubscriptionsLost
-from .errors import BackpackError, LocalProtocolError
+from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState
+from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heartbeat
+from .connection.signals import ConnectionLost, DataHeard, DataSeen, GiveUp, Released, Requested, SignAgain
+from .connection.subscriptions import ACCOUNT_STREAMS, Subscriptions
+from .errors import BackpackError, LocalProtocolError, OutcomeUnknown
 from .inputs import (
     BytesReceived,
     Call,
@@ -49,32 +51,35 @@ from .inputs import (
     ReadingPaused,
     ReadingResumed,
     RequestFailed,
+    RequestLeft,
+    Resolve,
     ResponseReceived,
     Subscribe,
     TextReceived,
     TimerFired,
     Unsubscribe,
     Verify,
+    Withdraw,
 )
 from .machine import Now, Timers, earliest
-from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, TopVerified, Unwatched
-from .outputs import CallAnswered, CallFailed, ConnectionDown, Event, Output, StreamsRefused
+from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
+from .outputs import BookChanged, CallAnswered, CallFailed, CallUnresolved, ConnectionDown, Event, Output, StreamsRefused
 from .rest.codec import DepthSnapshot
-from .rest.pacing import PacerState
-from .rest.requests import Abandon, Ask, MeasureTime, Requests, Settled
-from .streams.frames import Drop, ErrorFrame, Frame, decode, dropped
-from .streams.names import Channel, parse_stream
-from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, PositionUpdate
+from .rest.pacing import PAUSE_CEILING_US, PacerState
+from .rest.requests import Abandon, Ask, Forget, MeasureTime, Requests, Sending, Settled, Unresolved, WithdrawAsk
+from .streams.channels import Channel
+from .streams.frames import Drop, ErrorFrame, Frame, decode_frame, dropped
+from .streams.names import parse_stream
+from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, Payload, PositionUpdate
 
 __all__ = ["Session"]
 
 SNAPSHOT_LIMIT = 1000
-"""Levels a side that are asked for, always in so many words, for the sources disagree on the default (docs/protocol.md 5.1)."""
-SUSPICION_US = 5_000_000
-"""How often, at the most, unreadable frames have all books checked."""
+"""Levels a side that are asked for, always explicitly, for the sources disagree on the default (docs/protocol.md 5.1)."""
+WRONG_CLOCK_US = 500_000
+"""A signature that was this far off, as it turns out, may have been refused for that."""
 
-ACCOUNT_STREAMS = tuple(channel.value for channel in (Channel.ORDER_UPDATE, Channel.POSITION_UPDATE, Channel.BALANCE_UPDATE))
-"""The streams that a ledger follows."""
+_ACCOUNT_STREAMS = frozenset(ACCOUNT_STREAMS)
 
 
 class _Snapshot(Struct, frozen=True, gc=False):
@@ -84,9 +89,24 @@ class _Snapshot(Struct, frozen=True, gc=False):
     attempt: int
 
 
-_HEARD = Heard()
-_LINK_HEARD = LinkHeard()
-_TIMER_FIRED = TimerFired()
+class _Caller(Struct, frozen=True, gc=False):
+    """Who made a `Call`; the id alone tells callers apart."""
+
+    call_id: int
+    endpoint: str = ""
+    """As the caller wrote it."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Caller) and self.call_id == other.call_id
+
+    def __hash__(self) -> int:
+        return hash(self.call_id)
+
+    def __repr__(self) -> str:
+        return f"call_id {self.call_id}"
+
+
+_DATA_HEARD = DataHeard()
 
 
 class Session:
@@ -108,6 +128,7 @@ class Session:
         connect_timeout_us: int = CONNECT_TIMEOUT_US,
         silence_us: int = SILENCE_US,
         ping_timeout_us: int = PING_TIMEOUT_US,
+        pause_ceiling_us: int = PAUSE_CEILING_US,
     ) -> None:
         """Make a session that wants nothing yet.
 
@@ -122,6 +143,7 @@ class Session:
             connect_timeout_us: how long a connection may take to open.
             silence_us: probe a connection on which nothing was heard for so long.
             ping_timeout_us: give it up when nothing was heard for so long after that.
+            pause_ceiling_us: how long a 429 of the exchange stops all requests at most, whatever it asks for.
         """
         self._signer = signer
         self._book_levels = book_levels
@@ -132,17 +154,26 @@ class Session:
         self._heartbeat = Heartbeat(silence_us=silence_us, ping_timeout_us=ping_timeout_us)
         self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
         self._wanted = self._subscriptions.wanted
+        self._shown = self._subscriptions.shown
         self._awaited = self._subscriptions.awaited
         self._heard_us = -1
-        self._suspected_us = -SUSPICION_US
-        self._requests = Requests(signer)
+        self._requests = Requests(signer, pause_ceiling_us=pause_ceiling_us)
+        self._asked: dict[str, _Snapshot] = {}
+        """The snapshot of each stream that Requests has been asked for and has not settled."""
+        self._reading: ReadAccount | None = None
+        """The reading of the ledger that Requests has been asked for and has not settled."""
+        self._signed_us = 0
+        """When the monotonic clock stood at zero, by the exchange's clock as it was known when private streams were signed last."""
+        self._refused = False
+        """It was refused, on this connection."""
+        self._signed_again = False
         self._metrics = Metrics()
         self._account: Account | None = None
         self._sequencers: dict[str, BookSequencer] = {}
         self._by_symbol: dict[str, list[BookSequencer]] = {}
         self._book_timers: Timers[str] = Timers()
-        self._left: set[str] = set()
-        """Streams that were unsubscribed on this connection; what is still on its way is dropped without a word."""
+        self._unwatched: tuple[str, ...] = ()
+        """What the input that is being handled has released."""
 
     @property
     def deadline(self) -> int | None:
@@ -188,7 +219,19 @@ class Session:
 
     def health(self, now: Now) -> Health:
         """Whether all is well at this moment, and if not, why."""
-        return self._metrics.health(now)
+        return self._metrics.health(now, self._requests.troubles(now))
+
+    @property
+    def unresolved(self) -> Mapping[int, CallUnresolved]:
+        """The calls that were given up after they may have been sent, by call id, until it is known how they ended.
+
+        A call that has just been withdrawn is among them until the transport has said whether it left.
+        """
+        return {
+            caller.call_id: _unresolved(caller, error)
+            for caller, error in self._requests.unresolved.items()
+            if isinstance(caller, _Caller)
+        }
 
     def handle(self, given: Given, now: Now) -> Sequence[Output]:
         """Take one command or fact.
@@ -199,12 +242,32 @@ class Session:
         if isinstance(given, TextReceived):
             outputs = self._text_received(given.data, now)
         else:
-            outputs = self._route(given, now)
+            handler = self._INPUTS.get(type(given))
+            if handler is None:
+                raise TypeError(f"not an input: {type(given).__name__}")
+            outputs = handler(self, given, now)
             self._metrics.handle(given, now)
         for output in outputs:
             if type(output) in COUNTED_EVENTS and isinstance(output, Event):
                 self._metrics.handle(output, now)
+        if self._unwatched:
+            # Behind the events: the end of a book that is not wanted any more is no reason against health.
+            self._metrics.handle(Unwatched(self._unwatched), now)
+            self._unwatched = ()
         return outputs
+
+    def _pass_on(self, outputs: Iterable[object], now: Now) -> list[Output]:
+        """Give each signal of a machine to whom it is for, and hand on everything else."""
+        passed: list[Any] = []
+        for output in outputs:
+            handler = self._SIGNALS.get(type(output))
+            if handler is None:
+                passed.append(output)
+            else:
+                passed += handler(self, output, now)
+        return passed
+
+    # What was received on the websocket.
 
     def _text_received(self, data: bytes, now: Now) -> Sequence[Output]:
         if not self._connection.is_open:
@@ -215,249 +278,351 @@ class Session:
         if now.mono_us != self._heard_us:
             # All frames of one read share its moment, and one of them proves the connection as well as all.
             self._heard_us = now.mono_us
-            self._heartbeat.handle(_HEARD, now)
+            self._heartbeat.handle(_DATA_HEARD, now)
             if self._connection.on_probation:
-                self._connection.handle(_LINK_HEARD, now)
-        decoded = decode(data)
+                self._connection.handle(_DATA_HEARD, now)
+        decoded = decode_frame(data)
         if isinstance(decoded, Frame):
             return self._frame_received(decoded, data, now)
         if isinstance(decoded, tuple):
             return [output for frame in decoded for output in self._frame_received(frame, data, now)]
         if isinstance(decoded, ErrorFrame):
-            return self._subscribed(self._subscriptions.handle(decoded, now), now)
-        return [decoded, *self._suspect_books(decoded.stream, now)]
-
-    def _suspect_books(self, stream: str | None, now: Now) -> list[Output]:
-        """A frame that cannot be read may have been any book's change: in a quiet market no next one would show the gap."""
-        if stream is None:
-            if now.mono_us < self._suspected_us + SUSPICION_US:
-                return []
-            self._suspected_us = now.mono_us
-        suspects = [sequencer for sequencer in self._sequencers.values() if stream in (None, sequencer.stream)]
-        return [output for sequencer in suspects for output in self._sequence(sequencer, Verify(sequencer.stream), now)]
+            return self._pass_on(self._subscriptions.handle(decoded, now), now)
+        return [decoded, *self._frame_lost(decoded.stream, now)]
 
     def _frame_received(self, frame: Frame, data: bytes, now: Now) -> Sequence[Output]:
         stream, payload = frame.stream, frame.payload
-        if payload is None:
-            raise AssertionError("decode returns no frame without a payload")
         if stream not in self._wanted:
-            if stream in self._left:
+            if stream in self._subscriptions.leaving:
                 return ()
             return (dropped(Drop.NOT_SUBSCRIBED, f"{stream} is not subscribed", data=data, stream=stream),)
-        if isinstance(payload, Depth) and self._manage_books:
+        outputs: Sequence[Output]
+        if type(payload) is Depth and self._manage_books:
             sequencer = self._sequencers.get(stream)
             if sequencer is None or sequencer.symbol != payload.symbol:
                 drop = dropped(Drop.MALFORMED, f"a delta of {payload.symbol}", data=data, stream=stream)
-                return [drop, *self._suspect_books(stream, now)]
+                return [drop, *self._frame_lost(stream, now)]
             outputs = self._sequence(sequencer, payload, now)
         else:
-            outputs = [payload]
-            if isinstance(payload, BookTicker):
-                for sequencer in self._by_symbol.get(payload.symbol, ()):
-                    outputs += self._sequence(sequencer, payload, now)
-            elif isinstance(payload, OrderUpdate | PositionUpdate | BalanceUpdate) and stream in ACCOUNT_STREAMS:
-                outputs += self._keep_account(payload, now)
+            outputs = self._data_received(stream, payload, now)
         self._metrics.handle(frame, now)
         if stream in self._awaited:
-            outputs = [*self._subscribed(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
+            outputs = [*self._pass_on(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
         return outputs
 
-    def _sequence(self, sequencer: BookSequencer, given: SequencerInput, now: Now) -> list[Output]:
-        """Give a book something, and pass on what it says."""
-        outputs: list[Output] = []
-        for output in sequencer.handle(given, now):
-            if isinstance(output, Event):
-                outputs.append(output)
-            elif isinstance(output, FetchSnapshot):
-                ask = Ask(
-                    asker=_Snapshot(output.stream, output.attempt),
-                    endpoint="depth",
-                    parameters={"symbol": output.symbol, "limit": SNAPSHOT_LIMIT},
-                    urgent=output.urgent,
-                )
-                outputs += self._settled(self._requests.handle(ask, now), now)
-            else:
-                self._metrics.handle(TopVerified(output.stream), now)
-        self._book_timers.set(sequencer.stream, sequencer.deadline)
+    def _data_received(self, stream: str, payload: Payload | None, now: Now) -> list[Output]:
+        """Data are events for who wanted them; some a machine wants, too."""
+        if payload is None:
+            raise AssertionError("decode_frame returns no frame without a payload")
+        outputs: list[Output] = [payload] if stream in self._shown else []
+        if type(payload) is BookTicker:
+            for sequencer in self._by_symbol.get(payload.symbol, ()):
+                outputs += self._sequence(sequencer, payload, now)
+        elif stream in _ACCOUNT_STREAMS and isinstance(payload, OrderUpdate | PositionUpdate | BalanceUpdate):
+            outputs += self._keep_account(payload, now)
         return outputs
 
-    def _route(self, given: Given, now: Now) -> Sequence[Output]:
-        match given:
-            case TimerFired():
-                return self._timer_fired(now)
-            case BytesReceived():
-                if self._connection.is_open:
-                    self._heartbeat.handle(_HEARD, now)
-                return ()
-            case PingReceived() | PongReceived():
-                return self._watched(self._heartbeat.handle(given, now), now) if self._connection.is_open else ()
-            case ReadingPaused() | ReadingResumed():
-                return self._watched(self._heartbeat.handle(given, now), now)
-            case ResponseReceived() | RequestFailed():
-                return self._settled(self._requests.handle(given, now), now)
-            case Connected():
-                return self._connected(given, now)
-            case ConnectFailed() | Disconnected():
-                return self._linked(self._connection.handle(given, now), now)
-            case Open():
-                return self._open(given, now)
-            case Close():
-                return self._close(given, now)
-            case Subscribe():
-                return self._subscribe(given, now)
-            case FollowAccount():
-                return self._follow_account(now)
-            case Unsubscribe(streams):
-                return self._unsubscribe(given, streams, now)
-            case Verify(stream):
-                sequencer = self._sequencers.get(stream)
-                if sequencer is None:
-                    raise LocalProtocolError(f"no depth stream {stream!r} is subscribed")
-                return self._sequence(sequencer, given, now)
-            case Call(call_id=_, endpoint=endpoint, parameters=parameters):
-                ask = Ask(asker=given, endpoint=endpoint, parameters=parameters, urgent=True)
-                return self._settled(self._requests.handle(ask, now), now)
-        raise TypeError(f"not an input: {type(given).__name__}")
+    def _frame_lost(self, stream: str | None, now: Now) -> list[Output]:
+        lost = FrameLost(stream is not None)
+        suspects = [sequencer for sequencer in self._sequencers.values() if stream in (None, sequencer.stream)]
+        return [output for sequencer in suspects for output in self._sequence(sequencer, lost, now)]
 
-    def _timer_fired(self, now: Now) -> list[Output]:
+    def _bytes_received(self, _: BytesReceived, now: Now) -> Sequence[Output]:
+        if self._connection.is_open:
+            self._heartbeat.handle(_DATA_HEARD, now)
+        return ()
+
+    def _ping_or_pong_received(self, given: PingReceived | PongReceived, now: Now) -> Sequence[Output]:
+        return self._pass_on(self._heartbeat.handle(given, now), now) if self._connection.is_open else ()
+
+    # Inputs that one machine is given as they came.
+
+    def _to_heartbeat(self, given: ReadingPaused | ReadingResumed, now: Now) -> list[Output]:
+        return self._pass_on(self._heartbeat.handle(given, now), now)
+
+    def _to_requests(self, given: Ask | WithdrawAsk | Forget | MeasureTime, now: Now) -> list[Output]:
+        return self._pass_on(self._requests.handle(given, now), now)
+
+    def _to_connection(self, given: ConnectFailed | Disconnected | GiveUp, now: Now) -> list[Output]:
+        return self._pass_on(self._connection.handle(given, now), now)
+
+    def _to_subscriptions(self, given: Unsubscribe, now: Now) -> list[Output]:
+        return self._pass_on(self._subscriptions.handle(given, now), now)
+
+    # Inputs that several machines have to do with.
+
+    def _answered(self, given: ResponseReceived | RequestFailed | RequestLeft, now: Now) -> list[Output]:
+        return self._pass_on(self._requests.handle(given, now), now) + self._sign_again(now)
+
+    def _timer_fired(self, given: TimerFired, now: Now) -> list[Output]:
         """Only those whose moment has come are told; to the others it would say nothing."""
-        outputs: list[Output] = []
-        outputs += self._linked(self._connection.handle(_TIMER_FIRED, now), now)
-        outputs += self._watched(self._heartbeat.handle(_TIMER_FIRED, now), now)
-        outputs += self._subscribed(self._subscriptions.handle(_TIMER_FIRED, now), now)
+        outputs = self._pass_on(self._connection.handle(given, now), now)
+        outputs += self._pass_on(self._heartbeat.handle(given, now), now)
+        outputs += self._pass_on(self._subscriptions.handle(given, now), now)
         for stream in self._book_timers.due(now.mono_us):
-            outputs += self._sequence(self._sequencers[stream], _TIMER_FIRED, now)
-        outputs += self._keep_account(_TIMER_FIRED, now)
-        outputs += self._settled(self._requests.handle(_TIMER_FIRED, now), now)
+            outputs += self._sequence(self._sequencers[stream], given, now)
+        outputs += self._keep_account(given, now)
+        outputs += self._pass_on(self._requests.handle(given, now), now)
         return outputs
 
     def _open(self, given: Open, now: Now) -> list[Output]:
-        outputs: list[Output] = [*self._connection.handle(given, now)]
+        outputs = self._pass_on(self._connection.handle(given, now), now)
         if self._measure_clock:
-            outputs += self._settled(self._requests.handle(MeasureTime(), now), now)
+            outputs += self._to_requests(MeasureTime(), now)
         return outputs
 
     def _close(self, given: Close, now: Now) -> list[Output]:
         """The connection ends for all but the connection, which sees it closed in order."""
-        outputs = self._lose_link("closed by the application", now) if self._connection.is_open else []
-        outputs += self._settled(self._requests.handle(Abandon("the session was closed"), now), now)
-        return [*outputs, *self._connection.handle(given, now)]
+        outputs = self._lose_connection("closed by the application", now) if self._connection.is_open else []
+        outputs += self._pass_on(self._requests.handle(Abandon("the session was closed"), now), now)
+        return outputs + self._pass_on(self._connection.handle(given, now), now)
 
     def _connected(self, given: Connected, now: Now) -> list[Output]:
-        outputs: list[Output] = [*self._connection.handle(given, now)]
+        outputs = self._pass_on(self._connection.handle(given, now), now)
         self._heartbeat.handle(given, now)
-        return [*outputs, *self._subscribed(self._subscriptions.handle(given, now), now)]
-
-    def _linked(self, outputs: Sequence[Output], now: Now) -> list[Output]:
-        """Tell everybody when the connection says that the connection is gone."""
-        down = next((output for output in outputs if isinstance(output, ConnectionDown)), None)
-        return [*outputs, *(self._lose_link(f"the connection is down: {down.reason}", now) if down is not None else ())]
-
-    def _lose_link(self, reason: str, now: Now) -> list[Output]:
-        self._heartbeat.handle(HeartbeatLost(), now)
-        self._subscriptions.handle(SubscriptionsLost(), now)
-        self._left.clear()
-        outputs: list[Output] = []
-        for sequencer in self._sequencers.values():
-            outputs += self._sequence(sequencer, StreamEnded(reason), now)
-        return [*outputs, *self._keep_account(AccountEnded(reason), now)]
-
-    def _watched(self, outputs: Sequence[Output | LinkDead], now: Now) -> list[Output]:
-        passed: list[Output] = []
-        for output in outputs:
-            if isinstance(output, LinkDead):
-                passed += self._linked(self._connection.handle(GiveUp(output.reason), now), now)
-            else:
-                passed.append(output)
-        return passed
+        return outputs + self._pass_on(self._subscriptions.handle(given, now), now)
 
     def _subscribe(self, given: Subscribe, now: Now) -> list[Output]:
+        if not self._manage_books:
+            # Where there is no book there is nothing to verify.
+            given = Subscribe((*given.books, *given.streams))
         outputs = self._subscriptions.handle(given, now)
-        for name in given.streams:
-            self._left.discard(name)
+        for name in (*given.books, *given.streams) if self._manage_books else ():
             stream = parse_stream(name)
-            if self._manage_books and stream.channel is Channel.DEPTH and name not in self._sequencers:
+            if stream.channel is Channel.DEPTH and name not in self._sequencers:
                 symbol = stream.symbol or ""
                 sequencer = BookSequencer(name, symbol, levels=self._book_levels, limit=SNAPSHOT_LIMIT, audit=self._audit_books)
                 self._sequencers[name] = sequencer
                 self._by_symbol.setdefault(symbol, []).append(sequencer)
-        return self._subscribed(outputs, now)
+        return self._pass_on(outputs, now)
 
-    def _unsubscribe(self, given: Unsubscribe, streams: Sequence[str], now: Now) -> list[Output]:
-        known = [name for name in streams if name in self._wanted]
-        outputs = self._subscribed(self._subscriptions.handle(given, now), now)
-        self._left.update(known)
-        for name in known:
-            sequencer = self._sequencers.pop(name, None)
+    def _follow_account(self, given: FollowAccount, now: Now) -> list[Output]:
+        outputs = self._subscriptions.handle(given, now)
+        begins = self._account is None
+        account = self._account = self._account or Account()
+        passed = self._pass_on(outputs, now)
+        if begins and self._connection.is_open and account.state is AccountState.IDLE:
+            # The user had subscribed all of its streams before.
+            passed += self._request_account(now)
+        return passed
+
+    def _verify(self, given: Verify, now: Now) -> list[Output]:
+        sequencer = self._sequencers.get(given.stream)
+        if sequencer is None:
+            raise LocalProtocolError(f"no depth stream {given.stream!r} is subscribed")
+        return [*self._sequence(sequencer, given, now)]
+
+    def _call(self, given: Call, now: Now) -> list[Output]:
+        ask = Ask(
+            asker=_Caller(given.call_id, given.endpoint),
+            endpoint=given.endpoint,
+            parameters=given.parameters,
+            urgent=True,
+            max_wait_us=given.max_wait_us,
+        )
+        return self._to_requests(ask, now)
+
+    def _withdraw(self, given: Withdraw, now: Now) -> list[Output]:
+        return self._to_requests(WithdrawAsk(_Caller(given.call_id)), now)
+
+    def _resolve(self, given: Resolve, now: Now) -> list[Output]:
+        return self._to_requests(Forget(_Caller(given.call_id)), now)
+
+    # Signals: what one machine says to another.
+
+    def _went_down(self, given: ConnectionDown, now: Now) -> list[Output]:
+        return [given, *self._lose_connection(f"the connection is down: {given.reason}", now)]
+
+    def _lose_connection(self, reason: str, now: Now) -> list[Output]:
+        self._heartbeat.handle(ConnectionLost(), now)
+        self._subscriptions.handle(ConnectionLost(), now)
+        self._refused = self._signed_again = False
+        outputs: list[Output] = []
+        for sequencer in self._sequencers.values():
+            outputs += self._sequence(sequencer, StreamEnded(reason), now)
+        return outputs + self._keep_account(AccountEnded(reason), now)
+
+    def _requested(self, given: Requested, now: Now) -> list[Output]:
+        """Ask for a snapshot as soon as the stream is requested: a quiet market may send nothing for long."""
+        self._metrics.handle(StreamsRequested(given.streams), now)
+        outputs: list[Output] = []
+        for stream in given.streams:
+            if stream in self._sequencers:
+                self._metrics.handle(BookAwaited(stream), now)
+                outputs += self._sequence(self._sequencers[stream], StreamRequested(), now)
+        return outputs if _ACCOUNT_STREAMS.isdisjoint(given.streams) else outputs + self._request_account(now)
+
+    def _released(self, given: Released, now: Now) -> list[Output]:
+        outputs: list[Output] = []
+        for stream in given.streams:
+            sequencer = self._sequencers.pop(stream, None)
             if sequencer is not None:
-                outputs += [
-                    output for output in sequencer.handle(StreamEnded("unsubscribed"), now) if isinstance(output, Event)
-                ]
+                outputs += self._sequence(sequencer, StreamEnded("unsubscribed"), now)
                 self._by_symbol[sequencer.symbol].remove(sequencer)
-                self._book_timers.set(name, None)
-        self._metrics.handle(Unwatched(tuple(known)), now)
+                self._book_timers.set(stream, None)
+        self._unwatched = given.streams
         return outputs
 
-    def _follow_account(self, now: Now) -> list[Output]:
-        outputs = self._subscriptions.handle(Subscribe(ACCOUNT_STREAMS), now)
-        self._account = self._account or Account()
-        return self._subscribed(outputs, now)
+    def _streams_refused(self, given: StreamsRefused, now: Now) -> list[Output]:
+        outputs: list[Output] = [given]
+        if not _ACCOUNT_STREAMS.isdisjoint(given.suspects):
+            outputs += self._keep_account(AccountEnded(f"the exchange refused it: {given.message}"), now)
+        if given.authentication and self._measure_clock:
+            self._refused = True
+            outputs += self._to_requests(MeasureTime(), now)
+        return outputs
+
+    def _sign_again(self, now: Now) -> list[Output]:
+        """Once on each connection, request again what was refused if it turns out that it was signed by a clock that was wrong."""
+        if not self._refused or self._signed_again or abs(self._exchange_zero_us(now) - self._signed_us) < WRONG_CLOCK_US:
+            return []
+        self._refused, self._signed_again = False, True
+        return self._pass_on(self._subscriptions.handle(SignAgain(), now), now)
+
+    def _fetch_snapshot(self, given: FetchSnapshot, now: Now) -> list[Output]:
+        asker = self._asked[given.stream] = _Snapshot(given.stream, given.attempt)
+        ask = Ask(
+            asker=asker,
+            endpoint="depth",
+            parameters={"symbol": given.symbol, "limit": SNAPSHOT_LIMIT},
+            urgent=given.urgent,
+        )
+        return self._to_requests(ask, now)
+
+    def _top_matched(self, given: TopMatched, now: Now) -> list[Output]:
+        self._metrics.handle(TopVerified(given.stream), now)
+        return []
+
+    def _read_account(self, given: ReadAccount, now: Now) -> list[Output]:
+        self._reading = given
+        ask = Ask(asker=given, endpoint=endpoint_of(given), parameters=arguments_of(given), urgent=True)
+        return self._to_requests(ask, now)
+
+    def _settled(self, given: Settled, now: Now) -> Sequence[Output]:
+        """Give an answer, or the error in its place, to whoever asked."""
+        result = given.result
+        match given.asker:
+            case _Snapshot(stream) as asker:
+                del self._asked[stream]
+                return self._sequence(self._sequencers[stream], _snapshot(asker, result), now)
+            case ReadAccount() as asker:
+                self._reading = None
+                return self._keep_account(reading_of(asker, result), now)
+            case _Caller(call_id, endpoint):
+                if isinstance(result, BackpackError):
+                    return [CallFailed(call_id=call_id, endpoint=endpoint, error=result)]
+                return [CallAnswered(call_id=call_id, endpoint=endpoint, result=result)]
+        raise TypeError(f"nobody asks like this: {type(given.asker).__name__}")
+
+    def _sending(self, given: Sending, now: Now) -> Sequence[Output]:
+        """Tell whoever asked that the request leaves: from here on an answer is waited for."""
+        match given.asker:
+            case _Snapshot(stream, attempt):
+                return self._sequence(self._sequencers[stream], SnapshotRequested(attempt), now)
+            case ReadAccount(attempt=attempt):
+                return self._keep_account(ReadingRequested(attempt), now)
+        return ()
+
+    def _call_unresolved(self, given: Unresolved, _: Now) -> Sequence[Output]:
+        if not isinstance(given.asker, _Caller):
+            raise AssertionError("only calls change something")  # noqa: TRY004 - not an argument of anybody's
+        return (_unresolved(given.asker, given.error),)
+
+    # The ways to a book, to the ledger and to the signer.
+
+    def _sequence(self, sequencer: BookSequencer, given: SequencerInput, now: Now) -> Sequence[Output]:
+        """Give a book something, and pass on what it says."""
+        outputs = sequencer.handle(given, now)
+        self._book_timers.set(sequencer.stream, sequencer.deadline)
+        if self._asked:
+            return [*self._withdraw_snapshot(sequencer, now), *self._pass_on(outputs, now)]
+        if len(outputs) == 1 and isinstance(outputs[0], BookChanged):
+            # Nearly every frame of a busy market: one event, for the user.
+            return (outputs[0],)
+        return self._pass_on(outputs, now)
+
+    def _withdraw_snapshot(self, sequencer: BookSequencer, now: Now) -> list[Output]:
+        """Take back the request of a snapshot that is awaited no more."""
+        asked = self._asked.get(sequencer.stream)
+        if asked is None or asked.attempt == sequencer.awaited:
+            return []
+        del self._asked[sequencer.stream]
+        return self._to_requests(WithdrawAsk(asked), now)
+
+    def _request_account(self, now: Now) -> list[Output]:
+        return self._keep_account(AccountRequested(), now)
 
     def _keep_account(self, given: AccountInput, now: Now) -> list[Output]:
-        """Give the ledger something, and pass on what it says."""
+        if self._account is None:
+            return []
+        produced = self._account.handle(given, now)
         outputs: list[Output] = []
-        for output in self._account.handle(given, now) if self._account is not None else ():
-            if isinstance(output, ReadAccount):
-                ask = Ask(asker=output, endpoint=endpoint_of(output), parameters=arguments_of(output), urgent=True)
-                outputs += self._settled(self._requests.handle(ask, now), now)
-            else:
-                outputs.append(output)
-        return outputs
+        if self._reading is not None and self._reading.attempt != self._account.awaited:
+            withdrawn, self._reading = WithdrawAsk(self._reading), None
+            outputs += self._to_requests(withdrawn, now)
+        return outputs + self._pass_on(produced, now)
 
-    def _subscribed(self, outputs: Sequence[Output | Requested], now: Now) -> list[Output]:
-        """Ask for a snapshot as soon as the stream is requested: a quiet market may send nothing for long."""
-        passed: list[Output] = []
-        for output in outputs:
-            if isinstance(output, Requested):
-                for stream in output.streams:
-                    if stream in self._sequencers:
-                        self._metrics.handle(BookAwaited(stream), now)
-                        passed += self._sequence(self._sequencers[stream], StreamRequested(), now)
-                if not set(ACCOUNT_STREAMS).isdisjoint(output.streams):
-                    requested = AccountRequested(self._requests.exchange_unix_us(now))
-                    passed += self._keep_account(requested, now)
-            else:
-                passed.append(output)
-                if isinstance(output, StreamsRefused) and not set(ACCOUNT_STREAMS).isdisjoint(output.suspects):
-                    passed += self._keep_account(AccountEnded(f"the exchange refused it: {output.message}"), now)
-        return passed
+    def _exchange_zero_us(self, now: Now) -> int:
+        """The exchange's time when our monotonic clock stood at zero, as well as it is known."""
+        return self._requests.exchange_unix_us(now) - now.mono_us
 
     def _sign_subscription(self, now: Now) -> tuple[str, str, str, str]:
         if self._signer is None:
             raise AssertionError("without a signer private streams are refused")
+        self._signed_us = self._exchange_zero_us(now)
         return self._signer.subscribe_signature(self._requests.exchange_unix_us(now))
 
-    def _settled(self, outputs: Sequence[Output | Settled], now: Now) -> list[Output]:
-        """Give each answer, or the error in its place, to whoever asked."""
-        passed: list[Output] = []
-        for output in outputs:
-            if not isinstance(output, Settled):
-                passed.append(output)
-                continue
-            asker, result = output.asker, output.result
-            if isinstance(asker, _Snapshot):
-                sequencer = self._sequencers.get(asker.stream)
-                if sequencer is not None:
-                    passed += self._sequence(sequencer, _snapshot(asker, result), now)
-            elif isinstance(asker, ReadAccount):
-                passed += self._keep_account(reading_of(asker, result), now)
-            elif isinstance(asker, Call):
-                passed.append(
-                    CallFailed(call_id=asker.call_id, endpoint=asker.endpoint, error=result)
-                    if isinstance(result, BackpackError)
-                    else CallAnswered(call_id=asker.call_id, endpoint=asker.endpoint, result=result)
-                )
-        return passed
+    _INPUTS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
+        BytesReceived: _bytes_received,
+        Call: _call,
+        Close: _close,
+        ConnectFailed: _to_connection,
+        Connected: _connected,
+        Disconnected: _to_connection,
+        FollowAccount: _follow_account,
+        Open: _open,
+        PingReceived: _ping_or_pong_received,
+        PongReceived: _ping_or_pong_received,
+        ReadingPaused: _to_heartbeat,
+        ReadingResumed: _to_heartbeat,
+        RequestFailed: _answered,
+        RequestLeft: _answered,
+        Resolve: _resolve,
+        ResponseReceived: _answered,
+        Subscribe: _subscribe,
+        TimerFired: _timer_fired,
+        Unsubscribe: _to_subscriptions,
+        Verify: _verify,
+        Withdraw: _withdraw,
+    }
+    """Who takes which command or fact; text frames, the hot path, are taken before."""
+
+    _SIGNALS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
+        ConnectionDown: _went_down,
+        FetchSnapshot: _fetch_snapshot,
+        GiveUp: _to_connection,
+        ReadAccount: _read_account,
+        Released: _released,
+        Requested: _requested,
+        Sending: _sending,
+        Settled: _settled,
+        StreamsRefused: _streams_refused,
+        TopMatched: _top_matched,
+        Unresolved: _call_unresolved,
+    }
+    """Who takes what one machine says to another; all other outputs leave the session."""
+
+
+def _unresolved(caller: _Caller, error: OutcomeUnknown) -> CallUnresolved:
+    return CallUnresolved(
+        call_id=caller.call_id,
+        endpoint=caller.endpoint,
+        reason=error.reason,
+        symbol=error.symbol,
+        client_id=error.client_id,
+        order_id=error.order_id,
+        orders=error.orders,
+    )
 
 
 def _snapshot(asker: _Snapshot, result: object) -> SnapshotArrived | SnapshotFailed:

@@ -9,12 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from backpack_proto import __version__
     from backpack_proto.exchange import Exchange
     from backpack_proto.exchange.account.accounts import Fees
     from backpack_proto.exchange.market.listings import Listing
 
     from .client import BackpackClient
     from .delivery import DeliverySnapshot, SlowConsumer
+    from .extras import MissingExtra
+    from .network.addresses import Addresses
     from .network.proxy import (
         InvalidProxy,
         Proxy,
@@ -26,20 +29,22 @@ if TYPE_CHECKING:
     )
     from .network.proxy_settings import Proxies, ProxyInjector, ProxySettings, get_proxy_injector, init_proxy_system
     from .pump import Pump
-    from .rest_methods import NewOrder, Pages
+    from .rest_methods import Pages
     from .sandbox import Sandbox, serve_sandbox
+    from .settings import Settings
     from .transport import Transport
     from .transports.mock import MockTransport
 
 __all__ = [
+    "Addresses",
     "BackpackClient",
     "DeliverySnapshot",
     "Exchange",
     "Fees",
     "InvalidProxy",
     "Listing",
+    "MissingExtra",
     "MockTransport",
-    "NewOrder",
     "Pages",
     "Proxies",
     "Proxy",
@@ -52,22 +57,25 @@ __all__ = [
     "ProxyUnreachableTarget",
     "Pump",
     "Sandbox",
+    "Settings",
     "SlowConsumer",
     "Transport",
+    "__version__",
     "get_proxy_injector",
     "init_proxy_system",
     "serve_sandbox",
 ]
 
 _HOMES = {
+    "Addresses": ".network.addresses",
     "BackpackClient": ".client",
     "DeliverySnapshot": ".delivery",
     "Exchange": "backpack_proto.exchange",
     "Fees": "backpack_proto.exchange.account.accounts",
-    "Listing": "backpack_proto.exchange.market.listings",
     "InvalidProxy": ".network.proxy",
+    "Listing": "backpack_proto.exchange.market.listings",
+    "MissingExtra": ".extras",
     "MockTransport": ".transports.mock",
-    "NewOrder": ".rest_methods",
     "Pages": ".rest_methods",
     "Proxies": ".network.proxy_settings",
     "Proxy": ".network.proxy",
@@ -80,8 +88,10 @@ _HOMES = {
     "ProxyUnreachableTarget": ".network.proxy",
     "Pump": ".pump",
     "Sandbox": ".sandbox",
+    "Settings": ".settings",
     "SlowConsumer": ".delivery",
     "Transport": ".transport",
+    "__version__": "backpack_proto",
     "get_proxy_injector": ".network.proxy_settings",
     "init_proxy_system": ".network.proxy_settings",
     "serve_sandbox": ".sandbox",

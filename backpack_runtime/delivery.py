@@ -13,23 +13,15 @@ import anyio
 import msgspec
 
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced
-from backpack_proto.streams.payloads import (
-    BookTicker,
-    Depth,
-    Event,
-    ExternalTicker,
-    Kline,
-    Liquidation,
-    MarkPrice,
-    OpenInterest,
-    Ticker,
-    Trade,
-)
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.payloads import Event
 from backpack_proto.values import Value
 
 __all__ = ["Delivery", "DeliverySnapshot", "SlowConsumer"]
 
-_MARKET_DATA = (BookTicker, Depth, ExternalTicker, Kline, Liquidation, MarkPrice, OpenInterest, Ticker, Trade)
+_MARKET_DATA: tuple[type[Event], ...] = tuple(
+    payload for channel in Channel if channel.traits.droppable for payload in channel.traits.payloads
+)
 
 
 class SlowConsumer(StrEnum):
@@ -148,7 +140,9 @@ class Delivery:
 
     def _drop_oldest(self) -> None:
         # The change of a book is never dropped where it can be merged: what it says would be missing in the next one.
-        droppable = _MARKET_DATA if self._policy is SlowConsumer.CONFLATE else (BookChanged, *_MARKET_DATA)
+        droppable: tuple[type[Event], ...] = (
+            _MARKET_DATA if self._policy is SlowConsumer.CONFLATE else (BookChanged, *_MARKET_DATA)
+        )
         number = next((number for number, event in self._events.items() if isinstance(event, droppable)), None)
         if number is not None:
             self._remove(number)

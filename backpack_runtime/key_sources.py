@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn, final
 
 import msgspec
 
-from backpack_proto.errors import LocalProtocolError
+from backpack_proto.errors import ConfigurationError
 
 __all__ = ["ENVIRONMENT", "Keys", "Secret", "find_keys", "read_key_file"]
 
@@ -65,7 +65,7 @@ def find_keys(
     """Take each key from the first place that has it; `prompt` asks for the private key, None where nobody could be asked.
 
     Raises:
-        LocalProtocolError: the key file cannot be used.
+        ConfigurationError: the key file cannot be used.
     """
     found, sources = {}, {}
     warnings: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ def read_key_file(path: Path) -> tuple[dict[str, Secret], bool]:
     Names are `api_key`, `public_key` and `private_key`, or those of the environment; others are passed over.
 
     Raises:
-        LocalProtocolError: the file cannot be read, or is neither of the two.
+        ConfigurationError: the file cannot be read, or is neither of the two.
     """
     try:
         with path.open("rb") as file:
@@ -102,10 +102,10 @@ def read_key_file(path: Path) -> tuple[dict[str, Secret], bool]:
             content = Secret(file.read(MAX_FILE_BYTES).decode(errors="replace"))
     except OSError as error:
         # Without the name of the file, for a key may have been given in its place; the error itself has it as well.
-        raise LocalProtocolError(f"the key file cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"the key file cannot be read: {error.strerror}") from None
     keys = _parse(content.reveal())
     if not keys:
-        raise LocalProtocolError("the key file is neither a JSON object nor lines of NAME=VALUE with a key in it")
+        raise ConfigurationError("the key file is neither a JSON object nor lines of NAME=VALUE with a key in it")
     return keys, exposed
 
 

@@ -25,22 +25,21 @@ class Pump:
 
     async def run(self) -> None:
         """Open the connection and keep the session going until it has been closed."""
-        await self.give(Open())
+        self.give(Open())
         while not self._closed:
-            batch = await self._transport.next(self._session.deadline)
-            await self._handle(batch)
+            self._handle(await self._transport.next(self._session.deadline))
 
-    async def give(self, given: Given) -> None:
-        """Give the session one input at once, from any task of the loop.
+    def give(self, given: Given) -> None:
+        """Give the session one input at once, from any task of the loop, even from one that is being cancelled.
 
         Raises:
             LocalProtocolError: the session refuses it; nothing has changed.
         """
-        await self._handle([given])
+        self._handle([given])
         # The session's deadline may be an earlier one now.
         self._transport.wake()
 
-    async def _handle(self, batch: list[Given]) -> None:
+    def _handle(self, batch: list[Given]) -> None:
         events: list[Event] = []
         now = self._transport.now()
         handle = self._session.handle
@@ -51,7 +50,7 @@ class Pump:
                         events.append(output)
                         self._closed = self._closed or isinstance(output, Closed)
                     else:
-                        await self._transport.perform(output)
+                        self._transport.perform(output)
         finally:
             if events:
                 self._deliver(events)

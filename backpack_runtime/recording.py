@@ -12,10 +12,9 @@ from random import Random
 import msgspec
 from msgspec import Raw, Struct, field
 
-from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import InvalidStream
-from backpack_proto.exchange import THROWAWAY_SECRET
 from backpack_proto.inputs import Connected, Open, Subscribe, TextReceived
 from backpack_proto.machine import Now
 from backpack_proto.session import Session

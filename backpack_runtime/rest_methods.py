@@ -7,78 +7,34 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from decimal import Decimal
-from typing import Generic, Literal, Self, TypeAlias, TypeVar, cast
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import Generic, Literal, Self, TypeVar, cast
 
-from msgspec.structs import fields, replace
+from msgspec.structs import replace
 
-from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.inputs import Argument, Arguments
+from backpack_proto.account.values import Balance, Fill, Order, Position
+from backpack_proto.errors import ConfigurationError, RemoteProtocolError
+from backpack_proto.hints import shown
+from backpack_proto.inputs import Arguments
 from backpack_proto.rest.markets import Markets
-from backpack_proto.rest.results.account import Balance, Position
+from backpack_proto.rest.new_order import Amount, NewOrder, OrderType, Side, TimeInForce
 from backpack_proto.rest.results.market_data import (
     DepthSnapshot,
     FundingRate,
     Page,
     ServerTime,
 )
-from backpack_proto.rest.results.orders import Fill, Order, OrderRefused
+from backpack_proto.rest.results.orders import OrderRefused
 from backpack_proto.streams.payloads import Kline, MarkPrice, OpenInterest, Ticker, Trade
-from backpack_proto.values import Value
 
-__all__ = ["Amount", "NewOrder", "OrderType", "Pages", "RestMethods", "Side", "TimeInForce"]
+from .checks import checked_count
 
-Amount: TypeAlias = Decimal | str
-Side: TypeAlias = Literal["Bid", "Ask"]
-OrderType: TypeAlias = Literal["Limit", "Market"]
-TimeInForce: TypeAlias = Literal["GTC", "IOC", "FOK"]
+__all__ = ["Pages", "RestMethods"]
+
 Row = TypeVar("Row")
 
 PAGE = 1000
 """Rows on a page of a history at the most (docs/protocol.md 6.4)."""
-
-
-class NewOrder(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """An order that is to be placed; what is None is left to the exchange (docs/protocol.md 6.3)."""
-
-    symbol: str
-    side: Side
-    order_type: OrderType
-    quantity: Amount | None = None
-    """In base units."""
-    quote_quantity: Amount | None = None
-    """What a market order is to spend or receive, in place of `quantity`."""
-    price: Amount | None = None
-    """Limit price."""
-    client_id: int | None = None
-    """The user's own id, 32 bits: what an order whose outcome is unknown can be found by."""
-    time_in_force: TimeInForce | None = None
-    post_only: bool | None = None
-    reduce_only: bool | None = None
-    self_trade_prevention: str | None = None
-    trigger_price: Amount | None = None
-    trigger_quantity: Amount | None = None
-    """In base units, or a percentage of the position such as `80%`."""
-    trigger_by: str | None = None
-    """`LastPrice`, `MarkPrice` or `IndexPrice`."""
-    take_profit_trigger_price: Amount | None = None
-    take_profit_limit_price: Amount | None = None
-    take_profit_trigger_by: str | None = None
-    stop_loss_trigger_price: Amount | None = None
-    stop_loss_limit_price: Amount | None = None
-    stop_loss_trigger_by: str | None = None
-    auto_borrow: bool | None = None
-    auto_borrow_repay: bool | None = None
-    auto_lend: bool | None = None
-    auto_lend_redeem: bool | None = None
-    slippage_tolerance: Amount | None = None
-    slippage_tolerance_type: str | None = None
-    broker_id: int | None = None
-
-    def arguments(self) -> Mapping[str, Argument]:
-        """The parameters of the call that places it."""
-        return {field.encode_name: getattr(self, field.name) for field in fields(self)}
 
 
 class Pages(Generic[Row]):
@@ -128,16 +84,20 @@ class RestMethods(ABC):
     """Calls by methods of their own; all of them raise what `call` raises, and take symbols in both spellings."""
 
     @abstractmethod
-    async def call(self, endpoint: str, parameters: Arguments | None = None) -> object:
+    async def call(self, endpoint: str, parameters: Arguments | None = None, *, max_wait_us: int | None = None) -> object:
         """Call an endpoint."""
 
     @abstractmethod
     def _id(self, symbol: str) -> str:
         """The exchange's spelling of a symbol."""
 
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Refuse to promise what no call can keep any more."""
+
     async def get_markets(self, *, market_type: str | None = None) -> Markets:
         """Every market, or those of one type such as `SPOT` and `PERP`."""
-        return cast("Markets", await self.call("markets", {"marketType": market_type}))
+        return cast("Markets", await self.call("markets", {"market_type": market_type}))
 
     async def get_depth(self, symbol: str, *, limit: int = 1000) -> DepthSnapshot:
         """The book, best prices first; `limit` levels a side: 5, 10, 20, 50, 100, 500 or 1000."""
@@ -150,9 +110,9 @@ class RestMethods(ABC):
         parameters: Arguments = {
             "symbol": self._id(symbol),
             "interval": interval,
-            "startTime": start_s,
-            "endTime": end_s,
-            "priceType": price_type,
+            "start_s": start_s,
+            "end_s": end_s,
+            "price_type": price_type,
         }
         return cast("tuple[Kline, ...]", await self.call("klines", parameters))
 
@@ -170,7 +130,7 @@ class RestMethods(ABC):
 
     async def get_mark_prices(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[MarkPrice, ...]:
         """Mark prices, index prices and funding of one market or all."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
         return cast("tuple[MarkPrice, ...]", await self.call("mark_prices", parameters))
 
     async def get_open_interest(self, symbol: str | None = None) -> tuple[OpenInterest, ...]:
@@ -194,17 +154,17 @@ class RestMethods(ABC):
 
     async def get_positions(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[Position, ...]:
         """The open positions."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
         return cast("tuple[Position, ...]", await self.call("positions", parameters))
 
     async def get_open_orders(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[Order, ...]:
         """The open orders."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
         return cast("tuple[Order, ...]", await self.call("open_orders", parameters))
 
     async def get_order(self, symbol: str, *, order_id: str | int | None = None, client_id: int | None = None) -> Order:
         """One open order, by exactly one of its ids."""
-        parameters: Arguments = {"symbol": self._id(symbol), "orderId": order_id, "clientId": client_id}
+        parameters: Arguments = {"symbol": self._id(symbol), "order_id": order_id, "client_id": client_id}
         return cast("Order", await self.call("order", parameters))
 
     def order_history(
@@ -217,7 +177,7 @@ class RestMethods(ABC):
         page_size: int = PAGE,
     ) -> Pages[Order]:
         """Every order of the past, open ones among them, as an async iterator."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "orderId": order_id, "marketType": market_type}
+        parameters: Arguments = {"symbol": self._any_id(symbol), "order_id": order_id, "market_type": market_type}
         return self._pages("order_history", parameters, _order_key, oldest_first=oldest_first, page_size=page_size)
 
     def fills(
@@ -235,13 +195,26 @@ class RestMethods(ABC):
         """Every fill, from and to in milliseconds since the epoch, as an async iterator."""
         parameters: Arguments = {
             "symbol": self._any_id(symbol),
-            "orderId": order_id,
-            "from": from_ms,
-            "to": to_ms,
-            "fillType": fill_type,
-            "marketType": market_type,
+            "order_id": order_id,
+            "from_ms": from_ms,
+            "to_ms": to_ms,
+            "fill_type": fill_type,
+            "market_type": market_type,
         }
         return self._pages("fill_history", parameters, _fill_key, oldest_first=oldest_first, page_size=page_size)
+
+    async def place(self, order: NewOrder, *, max_wait_us: int | None = None) -> Order:
+        """Place one order, such as `NewOrder.limit("SOL_USDC", "Bid", price="98.50", quantity="2")`.
+
+        Raises:
+            ApiError: the exchange refused it.
+            NotSent: it did not leave within `max_wait_us`, 5 s unless given.
+            OutcomeUnknown: it may have been placed; its `client_id`, if it has one, finds out.
+        """
+        if not isinstance(order, NewOrder):
+            raise ConfigurationError(f"order: a NewOrder, such as NewOrder.limit(...), got {shown(order)}")
+        order = replace(order, symbol=self._id(order.symbol))
+        return cast("Order", await self.call("place_order", order.arguments(), max_wait_us=max_wait_us))
 
     async def place_order(
         self,
@@ -273,15 +246,17 @@ class RestMethods(ABC):
         slippage_tolerance: Amount | None = None,
         slippage_tolerance_type: str | None = None,
         broker_id: int | None = None,
+        max_wait_us: int | None = None,
     ) -> Order:
-        """Place one order; units and meanings are those of `NewOrder`.
+        """Place one order of any kind; units and meanings are those of `NewOrder`, and `place` is shorter for everyday orders.
 
         Raises:
             ApiError: the exchange refused it.
+            NotSent: it did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been placed; `client_id`, if one was given, finds out.
         """
         order = NewOrder(
-            symbol=self._id(symbol),
+            symbol=symbol,
             side=side,
             order_type=order_type,
             quantity=quantity,
@@ -309,40 +284,56 @@ class RestMethods(ABC):
             slippage_tolerance_type=slippage_tolerance_type,
             broker_id=broker_id,
         )
-        return cast("Order", await self.call("place_order", order.arguments()))
+        return await self.place(order, max_wait_us=max_wait_us)
 
-    async def place_orders(self, orders: Iterable[NewOrder]) -> tuple[Order | OrderRefused, ...]:
+    async def place_orders(
+        self, orders: Iterable[NewOrder], *, max_wait_us: int | None = None
+    ) -> tuple[Order | OrderRefused, ...]:
         """Place up to 20 orders at once; one answer for each, in their order.
 
         Raises:
             ApiError: the exchange refused all of them.
+            NotSent: they did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: any of them may have been placed; its `orders` hold their client ids.
         """
         batch = [replace(order, symbol=self._id(order.symbol)).arguments() for order in orders]
-        return cast("tuple[Order | OrderRefused, ...]", await self.call("place_orders", {"orders": batch}))
+        placed = await self.call("place_orders", {"orders": batch}, max_wait_us=max_wait_us)
+        return cast("tuple[Order | OrderRefused, ...]", placed)
 
     async def cancel_order(
-        self, symbol: str, *, order_id: str | int | None = None, client_id: int | None = None
+        self,
+        symbol: str,
+        *,
+        order_id: str | int | None = None,
+        client_id: int | None = None,
+        max_wait_us: int | None = None,
     ) -> Order | None:
         """Cancel one order, by exactly one of its ids; None when the exchange accepted, and has yet to do it.
 
         Raises:
             ApiError: the exchange refused, perhaps because the order is not open any more.
+            NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been cancelled.
         """
-        parameters: Arguments = {"symbol": self._id(symbol), "orderId": order_id, "clientId": client_id}
-        return cast("Order | None", await self.call("cancel_order", parameters))
+        parameters: Arguments = {"symbol": self._id(symbol), "order_id": order_id, "client_id": client_id}
+        return cast("Order | None", await self.call("cancel_order", parameters, max_wait_us=max_wait_us))
 
     async def cancel_all_orders(
-        self, symbol: str, *, order_type: Literal["RestingLimitOrder", "ConditionalOrder"] | None = None
+        self,
+        symbol: str,
+        *,
+        order_type: Literal["RestingLimitOrder", "ConditionalOrder"] | None = None,
+        max_wait_us: int | None = None,
     ) -> tuple[Order, ...]:
         """Cancel every open order of a market, or those of one type; returns what was cancelled.
 
         Raises:
+            NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: some may have been cancelled.
         """
-        parameters: Arguments = {"symbol": self._id(symbol), "orderType": order_type}
-        return cast("tuple[Order, ...] | None", await self.call("cancel_all_orders", parameters)) or ()
+        parameters: Arguments = {"symbol": self._id(symbol), "order_type": order_type}
+        cancelled = await self.call("cancel_all_orders", parameters, max_wait_us=max_wait_us)
+        return cast("tuple[Order, ...] | None", cancelled) or ()
 
     def _any_id(self, symbol: str | None) -> str | None:
         return None if symbol is None else self._id(symbol)
@@ -350,10 +341,12 @@ class RestMethods(ABC):
     def _pages(
         self, endpoint: str, parameters: Arguments, key: Callable[[Row], Hashable], *, oldest_first: bool, page_size: int
     ) -> Pages[Row]:
+        self._check_open()
+        checked_count("page_size", page_size, maximum=PAGE)
         direction = "Asc" if oldest_first else "Desc"
 
         async def read(offset: int) -> Page[Row]:
-            paging: Arguments = {"limit": page_size, "offset": offset, "sortDirection": direction}
+            paging: Arguments = {"limit": page_size, "offset": offset, "sort_direction": direction}
             page = await self.call(endpoint, {**parameters, **paging})
             if not isinstance(page, Page):
                 raise RemoteProtocolError(f"{endpoint}: accepted, and no page came")
@@ -368,4 +361,4 @@ def _order_key(order: Order) -> Hashable:
 
 def _fill_key(fill: Fill) -> Hashable:
     # Fills that the exchange itself made may have no trade id.
-    return fill if fill.trade_id is None else (fill.symbol, fill.trade_id, fill.order_id)
+    return fill if fill.trade_id is None else fill.key

@@ -24,19 +24,20 @@ from backpack_proto.exchange import (
     Exchange,
     ExchangeInput,
     FrameReceived,
-    PongReceived,
+    PingSocket,
     RequestReceived,
     Respond,
     SendFrame,
-    SendPing,
     SocketClosed,
     SocketOpened,
+    SocketPonged,
 )
-from backpack_proto.inputs import PongReceived as PongSeen
-from backpack_proto.inputs import TimerFired
+from backpack_proto.inputs import PongReceived, TimerFired
 
+from .extras import MissingExtra
 from .framing import server as wire
 from .network.send_queue import BROKEN, Outgoing
+from .settings import Settings
 from .transport import system_now
 
 __all__ = ["Sandbox", "serve_sandbox"]
@@ -90,6 +91,11 @@ class Sandbox:
         self.connections = 0
         """How many TCP connections were ever accepted, refused ones included."""
         self._woken = anyio.Event()
+
+    @property
+    def settings(self) -> Settings:
+        """How a client reaches it."""
+        return Settings(rest_url=self.rest_url, ws_url=self.ws_url, ca_file=self.ca_file)
 
     def drop_connections(self) -> None:
         """Cut every connection without a word, as a killed server does."""
@@ -156,9 +162,9 @@ class Sandbox:
                 self._give(SocketOpened(client.number))
             case wire.MessageReceived(data):
                 self._give(FrameReceived(client.number, data))
-            case PongSeen(payload):
-                self._give(PongReceived(client.number, payload))
-            case wire.RequestReceived():
+            case PongReceived(payload):
+                self._give(SocketPonged(client.number, payload))
+            case wire.HttpRequestReceived():
                 self._last_request += 1
                 self._requests[self._last_request] = client
                 self._give(RequestReceived(self._last_request, fact.method, fact.target, fact.headers, fact.body))
@@ -186,7 +192,7 @@ class Sandbox:
             match output:
                 case SendFrame(data=data):
                     receiver.write(receiver.framing.message(data))
-                case SendPing(payload=payload):
+                case PingSocket(payload=payload):
                     receiver.write(receiver.framing.ping(payload))
                 case CloseConnection(code=None):
                     receiver.scope.cancel()
@@ -205,6 +211,7 @@ async def serve_sandbox(
 
     Raises:
         OSError: the address cannot be had.
+        MissingExtra: TLS needs trustme, which is not installed.
     """
     exchange = Exchange(seed=seed, unix_us=time.time_ns() // 1000, speed=speed)
     with TemporaryDirectory(prefix="backpack-sandbox-") as folder:
@@ -239,7 +246,10 @@ async def serve_sandbox(
 
 
 def _throwaway_tls(host: str, ca_file: Path) -> ssl.SSLContext:
-    import trustme  # noqa: PLC0415 - generates keys with a library that takes a while to import
+    try:
+        import trustme  # noqa: PLC0415 - an extra, which need not be installed
+    except ImportError as missing:
+        raise MissingExtra("a sandbox with TLS", "tls-sandbox", missing) from missing
 
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(ca_file))

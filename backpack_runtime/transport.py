@@ -37,15 +37,15 @@ class Transport(Protocol):
 
     Facts are handed over in batches, one for each socket read, in the order of the wire. After `DropSocket` nothing is heard
     of that socket; after `OpenSocket` comes `Connected` and later one `Disconnected`, or one `ConnectFailed`; every
-    `SendRequest` is answered once. A transport is an async context manager as well.
+    `SendRequest` is answered once, and is never sent once it has been withdrawn or its time has passed. A transport is an async context manager as well.
     """
 
     def now(self) -> Now:
         """This moment; `next` measures its deadline on the same monotonic clock."""
         ...
 
-    async def perform(self, action: Action) -> None:
-        """Begin an action; never waits for the network, so that a peer that does not read cannot stop the session."""
+    def perform(self, action: Action) -> None:
+        """Begin an action, without waiting: a peer that does not read cannot stop the session, nor a cancelled task a withdrawal."""
         ...
 
     async def next(self, until: int | None) -> list[Given]:

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
-ONCE = {
+import hypothesis_profiles
+
+hypothesis_profiles.register(Path(__file__).parents[1])
+
+SLOW = {
+    "test_backpack_cli",
+    "test_backpack_cryptofeed_ccxt",
+    "test_backpack_cryptofeed_faults",
+    "test_backpack_cryptofeed_parity",
+    "test_backpack_cryptofeed_proxied",
+    "test_backpack_cryptofeed_recording",
+    "test_backpack_cryptofeed_redis",
+    "test_backpack_documents",
+    "test_backpack_wheel",
+}
+"""Integration tests that start programs or wait for seconds: not in the default run, but on every interpreter."""
+GATE = {
     "test_backpack_cli_account",
     "test_backpack_dropped_socket",
     "test_backpack_exchange_streams",
-    "test_backpack_private",
     "test_backpack_proxied",
     "test_backpack_proxy_killed",
     "test_backpack_proxy_namespace",
     "test_backpack_proxy_programs",
-    "test_backpack_sandbox_account",
 }
-"""Besides the simulations, tests that take long and that no interpreter changes the outcome of."""
+"""Tests that take long and that no interpreter changes the outcome of: once for each change. Single tests are marked where they are."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is enough to be run on one interpreter."""
+    """Mark what is not in the default run; pyproject.toml says what the markers mean."""
     for item in items:
-        if item.path.stem in ONCE or item.path.parent.name == "simulation":
-            item.add_marker("once")
+        if item.path.stem in GATE:
+            item.add_marker("gate")
+        elif item.path.stem in SLOW and item.path.parent.name == "integration" and not item.get_closest_marker("gate"):
+            item.add_marker("slow")
 
 
 @pytest.fixture(params=["asyncio", "trio"])

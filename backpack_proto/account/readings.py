@@ -22,6 +22,7 @@ __all__ = [
     "ReadAccount",
     "ReadFailed",
     "Reading",
+    "ReadingRequested",
 ]
 
 PAGE = 1000
@@ -41,14 +42,17 @@ class Read(StrEnum):
 class AccountRequested(Struct, frozen=True, gc=False):
     """The subscriptions of the private streams have just been sent."""
 
-    exchange_unix_us: int
-    """The exchange's time, as well as it is known."""
-
 
 class AccountEnded(Struct, frozen=True, gc=False):
     """The connection is gone, or the streams are not wanted any more."""
 
     reason: str
+
+
+class ReadingRequested(Struct, frozen=True, gc=False):
+    """The request of a `ReadAccount` has just been sent: it waited for the request budget until now."""
+
+    attempt: int
 
 
 class OpenOrdersRead(Struct, frozen=True, gc=False):
@@ -94,12 +98,12 @@ class ReadFailed(Struct, frozen=True, gc=False):
 
 
 class ReadAccount(Struct, frozen=True, gc=False, kw_only=True):
-    """Output: read something by REST; answer with the input of the same attempt."""
+    """Output: read something by REST; answer with the input of the same attempt, of the kind that belongs to `what`."""
 
     attempt: int
     what: Read
     since_ms: int | None = None
-    """Of fills: from when on, by the exchange's clock."""
+    """Of fills: from when on, by the exchange's clock; None: all there are, the newest first."""
     offset: int = 0
     """Of fills: how many newer ones to pass over."""
     order_id: str | None = None

@@ -1,6 +1,8 @@
-"""What an account holds and has done, as values: orders, fills, positions, balances, and the events that tell of their changes.
+"""Values of an account: orders, fills, positions, balances, and the events that report their changes.
 
-Both sources of the ledger, private streams and REST, are brought into these shapes, so that they can be merged and compared.
+There is one class for each, whoever tells of it: answers of REST are decoded as these classes, payloads of the private streams are
+turned into them by `of`, and the ledger merges and compares them. Times are microseconds since the epoch; words from open lists are
+plain strings, the same ones from both sources.
 """
 
 from __future__ import annotations
@@ -8,6 +10,9 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 
+from msgspec import field
+
+from backpack_proto.decoding import UnixUs
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderFill, OrderUpdate, PositionClosed, PositionUpdate
 from backpack_proto.values import Value
@@ -20,6 +25,7 @@ __all__ = [
     "BalanceChanged",
     "Fill",
     "Filled",
+    "MarginFunction",
     "Order",
     "OrderChanged",
     "Origin",
@@ -29,6 +35,8 @@ __all__ = [
 
 ZERO = Decimal(0)
 OPEN_STATES = frozenset({"New", "PartiallyFilled", "TriggerPending", "Triggered"})
+_ORDER_TYPES = {"LIMIT": "Limit", "MARKET": "Market"}
+"""The stream's words and those of REST (docs/protocol.md 4.10, 6.3)."""
 
 
 class Origin(StrEnum):
@@ -39,22 +47,57 @@ class Origin(StrEnum):
     """From REST, after a reconnect or in a check."""
 
 
-class Order(Value, frozen=True, gc=False, kw_only=True):
-    """An order as far as it is known; quantities in base units."""
+class Order(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """An order, open or of the past, as far as it is known: a member that its source does not tell is None.
 
-    order_id: str
+    The private stream does not say when the order was created or triggered. REST leaves other members out for an open order than in
+    history. Quantities are in base units unless the name says quote.
+    """
+
+    order_id: str = field(name="id")
+    client_id: int | None = None
     symbol: str
     side: str
     """`Bid` or `Ask`."""
-    state: str
-    """The exchange's word: `New`, `PartiallyFilled`, `Filled`, `Cancelled`, `Expired`, `TriggerPending`, ..."""
-    executed_quantity: Decimal
-    """All fills together; never goes backwards."""
-    executed_quote_quantity: Decimal
-    quantity: Decimal | None = None
+    order_type: str
+    """`Limit` or `Market`."""
+    state: str = field(name="status")
+    """The exchange's word: `New`, `PartiallyFilled`, `Filled`, `Cancelled`, `Expired`, `TriggerPending`, `TriggerFailed`, ..."""
+    time_in_force: str
+    """`GTC`, `IOC` or `FOK`."""
+    self_trade_prevention: str
+    """`RejectTaker`, `RejectMaker` or `RejectBoth`."""
+    created_us: UnixUs | None = field(name="createdAt", default=None)
     price: Decimal | None = None
-    """Limit price."""
-    client_id: int | None = None
+    """Limit price; None for market orders."""
+    quantity: Decimal | None = None
+    quote_quantity: Decimal | None = None
+    """What a market order is to spend or receive; in history, limit orders have one too."""
+    executed_quantity: Decimal | None = None
+    """All fills together. An open order always has one, and so have all orders of the ledger, where it never goes backwards."""
+    executed_quote_quantity: Decimal | None = None
+    post_only: bool | None = None
+    reduce_only: bool | None = None
+    trigger_price: Decimal | None = None
+    trigger_by: str | None = None
+    """`LastPrice`, `MarkPrice` or `IndexPrice`."""
+    trigger_quantity: str | None = None
+    """A quantity, or a percentage such as `80%`: therefore text."""
+    triggered_us: UnixUs | None = field(name="triggeredAt", default=None)
+    take_profit_trigger_price: Decimal | None = None
+    take_profit_limit_price: Decimal | None = None
+    take_profit_trigger_by: str | None = None
+    stop_loss_trigger_price: Decimal | None = None
+    stop_loss_limit_price: Decimal | None = None
+    stop_loss_trigger_by: str | None = None
+    related_order_id: str | None = None
+    strategy_id: str | None = None
+    slippage_tolerance: Decimal | None = None
+    slippage_tolerance_type: str | None = None
+    """`TickSize` or `Percent`."""
+    expiry_reason: str | None = None
+    system_order_type: str | None = None
+    """In history: why the exchange itself made the order, such as `LiquidatePositionOnBook`."""
 
     @property
     def open(self) -> bool:
@@ -63,91 +106,150 @@ class Order(Value, frozen=True, gc=False, kw_only=True):
 
     @classmethod
     def of(cls, update: OrderUpdate) -> Order:
-        """From a stream; `z` is cumulative (docs/protocol.md 4.10)."""
+        """Return the order that a stream tells of; `z` is cumulative (docs/protocol.md 4.10)."""
         return cls(
             order_id=str(update.order_id),
+            client_id=update.client_id,
             symbol=update.symbol,
             side=update.side,
+            order_type=_ORDER_TYPES.get(update.order_type, update.order_type),
             state=update.state,
+            time_in_force=update.time_in_force,
+            self_trade_prevention=update.self_trade_prevention,
+            price=update.price,
+            quantity=update.quantity,
+            quote_quantity=update.quote_quantity,
             executed_quantity=update.executed_quantity,
             executed_quote_quantity=update.executed_quote_quantity,
-            quantity=update.quantity,
-            price=update.price,
-            client_id=update.client_id,
+            post_only=update.post_only,
+            reduce_only=update.reduce_only,
+            trigger_price=update.trigger_price,
+            trigger_by=update.trigger_by,
+            trigger_quantity=update.trigger_quantity,
+            take_profit_trigger_price=update.take_profit_trigger_price,
+            take_profit_limit_price=update.take_profit_limit_price,
+            take_profit_trigger_by=update.take_profit_trigger_by,
+            stop_loss_trigger_price=update.stop_loss_trigger_price,
+            stop_loss_limit_price=update.stop_loss_limit_price,
+            stop_loss_trigger_by=update.stop_loss_trigger_by,
+            related_order_id=None if update.related_order_id is None else str(update.related_order_id),
+            strategy_id=None if update.strategy_id is None else str(update.strategy_id),
+            expiry_reason=update.expiry_reason,
         )
 
 
-class Fill(Value, frozen=True, gc=False, kw_only=True):
-    """One trade of an order."""
+class Fill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """One trade of an order of the account."""
 
     symbol: str
-    trade_id: int
+    trade_id: int | None = None
+    """None for a settlement and the like, which REST lists among the fills."""
     order_id: str
+    client_id: int | None = None
     side: str
+    """`Bid` or `Ask`."""
     price: Decimal
     quantity: Decimal
     fee: Decimal
-    fee_asset: str
-    maker: bool
-    unix_ms: int
-    """When, by the exchange's clock."""
+    fee_asset: str = field(name="feeSymbol")
+    maker: bool = field(name="isMaker")
+    filled_us: UnixUs = field(name="timestamp")
+    """When, by the exchange's clock; REST lists no more than milliseconds."""
+    system_order_type: str | None = None
+    """Why the exchange itself made the order; None for those of the user, and in what a stream tells."""
 
     @property
-    def key(self) -> tuple[str, int, str]:
-        """Trade ids are counted per symbol, and a trade with oneself belongs to two orders."""
+    def key(self) -> tuple[str, int | None, str]:
+        """Return what tells fills apart: trade ids are counted per symbol, and a trade with oneself belongs to two orders."""
         return (self.symbol, self.trade_id, self.order_id)
 
     @classmethod
     def of(cls, update: OrderFill) -> Fill | None:
-        """From a stream; None when a member that makes it a fill is missing."""
+        """Return the fill that a stream tells of; None when a member that makes it a fill is missing."""
         if update.trade_id is None or update.fill_quantity is None or update.fill_price is None:
             return None
         return cls(
             symbol=update.symbol,
             trade_id=update.trade_id,
             order_id=str(update.order_id),
+            client_id=update.client_id,
             side=update.side,
             price=update.fill_price,
             quantity=update.fill_quantity,
             fee=update.fee or ZERO,
             fee_asset=update.fee_asset or "",
             maker=bool(update.maker),
-            unix_ms=update.engine_us // 1000,
+            filled_us=update.engine_us,
         )
 
 
-class Position(Value, frozen=True, gc=False, kw_only=True):
-    """A perpetual position; a quantity of zero says that it is closed."""
+class MarginFunction(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """Growth of the margin fraction with the size of a position; members depend on the kind, `sqrt` has these two."""
+
+    kind: str = field(name="type")
+    base: Decimal | None = None
+    factor: Decimal | None = None
+
+
+class Position(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """A perpetual position; a quantity of zero says that it is closed. A member that its source does not tell is None."""
 
     symbol: str
+    position_id: str | None = None
     net_quantity: Decimal
     """Signed: negative is short."""
     entry_price: Decimal
     break_even_price: Decimal
+    mark_price: Decimal | None = None
+    estimated_liquidation_price: Decimal | None = field(name="estLiquidationPrice", default=None)
+    """Of REST alone, as the net cost, the cumulative amounts and all that follows the margin fractions."""
+    net_cost: Decimal | None = None
+    net_exposure_quantity: Decimal | None = None
+    """With open orders."""
+    net_exposure_notional: Decimal | None = None
+    realized_pnl: Decimal | None = field(name="pnlRealized", default=None)
+    unrealized_pnl: Decimal | None = field(name="pnlUnrealized", default=None)
+    cumulative_funding_payment: Decimal | None = None
+    cumulative_interest: Decimal | None = None
+    initial_margin_fraction: Decimal | None = field(name="imf", default=None)
+    maintenance_margin_fraction: Decimal | None = field(name="mmf", default=None)
+    imf_function: MarginFunction | None = None
+    mmf_function: MarginFunction | None = None
+    subaccount_id: int | None = None
+    user_id: int | None = None
 
     @classmethod
     def of(cls, update: PositionUpdate) -> Position:
-        """From a stream, where `B` is entry and `b` break-even (docs/protocol.md 4.11)."""
+        """Return the position that a stream tells of, where `B` is entry and `b` break-even (docs/protocol.md 4.11)."""
         closed = isinstance(update, PositionClosed)
         return cls(
             symbol=update.symbol,
+            position_id=str(update.position_id),
             net_quantity=ZERO if closed else update.net_quantity,
             entry_price=update.entry_price,
             break_even_price=update.break_even_price,
+            mark_price=update.mark_price,
+            net_exposure_quantity=update.net_exposure_quantity,
+            net_exposure_notional=update.net_exposure_notional,
+            realized_pnl=update.realized_pnl,
+            unrealized_pnl=update.unrealized_pnl,
+            initial_margin_fraction=update.initial_margin_fraction,
+            maintenance_margin_fraction=update.maintenance_margin_fraction,
         )
 
 
 class Balance(Value, frozen=True, gc=False, kw_only=True):
-    """What there is of one asset."""
+    """Balance of one asset; what is lent stands in the collateral."""
 
     asset: str
     available: Decimal
     locked: Decimal
+    """In open orders."""
     staked: Decimal
 
     @classmethod
     def of(cls, update: BalanceUpdate) -> Balance:
-        """From a stream: absolute values (docs/protocol.md 4.12)."""
+        """Return the balance that a stream tells of: absolute values (docs/protocol.md 4.12)."""
         return cls(asset=update.asset, available=update.available, locked=update.locked, staked=update.staked)
 
 

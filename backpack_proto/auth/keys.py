@@ -1,7 +1,8 @@
 """Key material of one account: the only module that sees it.
 
 Secrets sit in closures, not in attributes, because `str()` of PyNaCl's own key object is the raw seed. Errors are made where no
-local variable and no chained exception holds any of it (docs/protocol.md 2.1).
+local variable and no chained exception holds any of it (docs/protocol.md 2.1). PyNaCl is imported with the first key: market data
+need none.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any, NoReturn, Self, final
 
-from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
-
 from backpack_proto.errors import InvalidKey
 
-__all__ = ["Credentials", "read_public_key", "verify_signature"]
+__all__ = ["THROWAWAY_API_KEY", "THROWAWAY_SECRET", "Credentials", "read_public_key", "verify_signature"]
+
+THROWAWAY_SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # noqa: S105 - the bytes 0 to 31, known to everybody
+"""Private key of the account that every simulated exchange has unless told otherwise (docs/protocol.md 2.1)."""
+
+THROWAWAY_API_KEY = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
+"""The API key that belongs to `THROWAWAY_SECRET`."""
 
 _KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
@@ -114,6 +118,9 @@ def verify_signature(api_key: str, signature: str, text: str | bytes) -> bool:
     signed = _from_base64(signature)
     if key is None or signed is None or len(key) != _KEY_BYTES or len(signed) != _SIGNATURE_BYTES:
         return False
+    from nacl.exceptions import BadSignatureError  # noqa: PLC0415 - see the module's docstring
+    from nacl.signing import VerifyKey  # noqa: PLC0415 - see the module's docstring
+
     try:
         VerifyKey(key).verify(text.encode(errors="surrogatepass") if isinstance(text, str) else text, signed)
     except BadSignatureError:
@@ -126,6 +133,11 @@ def _open(private_key: object) -> tuple[Callable[[bytes], bytes], bytes] | str:
     raw = _read_key(private_key)
     if raw is None or len(raw) not in (_KEY_BYTES, 2 * _KEY_BYTES):
         return "the private key is not 32 or 64 bytes in hex or base64"
+    try:
+        from nacl.signing import SigningKey  # noqa: PLC0415 - see the module's docstring
+    except ImportError as error:
+        # Raised from here it would have the key among the locals of its frames.
+        return f"PyNaCl cannot be imported: {error}"
     key = SigningKey(raw[:_KEY_BYTES])
     public = key.verify_key.encode()
     if raw[_KEY_BYTES:] not in (b"", public):

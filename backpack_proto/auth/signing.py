@@ -18,8 +18,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from backpack_proto.decoding import sane
-from backpack_proto.errors import LocalProtocolError
+from backpack_proto.decoding import is_unicode, sane
+from backpack_proto.errors import ConfigurationError, LocalProtocolError
+from backpack_proto.hints import one_of, shown
 from backpack_proto.http import Headers, HttpRequest, Parameter
 
 from .keys import Credentials
@@ -69,7 +70,7 @@ class Signer:
     scheme, for whoever has another one than the public key; all else that is signed names the public key.
 
     Raises:
-        LocalProtocolError: the window is out of range, or there is no such scheme.
+        ConfigurationError: the window is out of range, or there is no such scheme.
     """
 
     __slots__ = ("_credentials", "_request_api_key", "_scheme", "_window_ms")
@@ -84,7 +85,7 @@ class Signer:
     ) -> None:
         _check_window(window_ms, MAX_WINDOW_MS)
         if scheme not in list(Scheme):
-            raise LocalProtocolError(f"scheme is one of {', '.join(Scheme)}")
+            raise ConfigurationError(one_of("scheme", scheme, list(Scheme)))
         self._credentials = credentials
         self._request_api_key = credentials.api_key if api_key is None else api_key
         self._scheme = Scheme(scheme)
@@ -154,7 +155,7 @@ def encode_value(name: str, value: Value) -> str:
             return str(int(value))
         case Decimal() if sane(value):
             return f"{value:f}"
-        case str() if _is_unicode(value):
+        case str() if is_unicode(value):
             # Not str(value): members of a `str, Enum` class would give their name.
             return str.__str__(value)
         case float():
@@ -238,9 +239,4 @@ def _encode(parameters: Parameters) -> list[tuple[str, str]]:
 
 def _check_window(window_ms: object, maximum: int) -> None:
     if isinstance(window_ms, bool) or not isinstance(window_ms, int) or not 1 <= window_ms <= maximum:
-        raise LocalProtocolError(f"window_ms is a whole number of milliseconds from 1 to {maximum}")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether text can be sent: half of a surrogate pair cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+        raise ConfigurationError(f"window_ms: a whole number of milliseconds, from 1 to {maximum}, got {shown(window_ms)}")

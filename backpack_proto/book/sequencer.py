@@ -7,7 +7,7 @@ in order.
 
 No frame yet says nothing about the subscription: it is never acknowledged, so a change may have fallen between the snapshot and
 the subscription's start. Such a snapshot is held, SETTLING, until the first frame joins on to it, or until one that was asked
-for after SETTLE_US stands unopposed. LIVE, each frame must begin where the last one ended; anything else costs a new snapshot of
+for after IN_FORCE_US stands unopposed. LIVE, each frame must begin where the last one ended; anything else costs a new snapshot of
 this one stream, while the old book stays readable, marked stale.
 
 LIVE, the book is compared with bookTicker at every id that both have, and now and then with a fresh snapshot; a difference is
@@ -23,10 +23,12 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from backpack_proto.backoff import Backoff
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.machine import Now, Transitions
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
+from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import BookTicker, Depth, Event
 
@@ -36,21 +38,21 @@ from .verification import SnapshotCheck, TopCheck, Verdict
 __all__ = [
     "BookSequencer",
     "FetchSnapshot",
+    "FrameLost",
     "SnapshotArrived",
     "SnapshotFailed",
+    "SnapshotRequested",
     "StreamEnded",
     "StreamRequested",
     "TopMatched",
 ]
 
-SETTLE_US = 1_000_000
-"""How long after its request a subscription is taken to be in force, should no frame prove it."""
 ANSWER_US = 15_000_000
-"""How long a snapshot may take, waiting for the request budget included."""
-RETRY_US = 1_000_000
-RETRY_CEILING_US = 30_000_000
-TOO_OLD_RETRY_US = 200_000
-"""A snapshot lags the stream by a few dozen ids at the most, so the next one joins on."""
+"""How long a snapshot may take once it is requested; waiting for the request budget does not count."""
+RETRY = Backoff(base_us=1_000_000, cap_us=30_000_000)
+"""When a snapshot is asked for again."""
+TOO_OLD_RETRY = Backoff(base_us=200_000, cap_us=RETRY.cap_us)
+"""The same, of one that was too old: a snapshot lags the stream by a few dozen ids at the most, so the next one joins on."""
 CALM_US = 10_000_000
 """A book that lived this long is not part of a series of failures."""
 LAG_US = 5_000_000
@@ -59,6 +61,8 @@ BACKWARDS_US = 1_000_000
 """An old update id with an engine time this much later is no duplicate: the ids have started over."""
 FIRST_AUDIT_US = 10_000_000
 AUDIT_US = 60_000_000
+SUSPICION_US = 5_000_000
+"""How often, at most, frames that name no stream have the book checked."""
 BUFFERED_FRAMES = 20_000
 
 
@@ -70,6 +74,12 @@ class StreamEnded(Struct, frozen=True, gc=False):
     """The connection is gone, or the stream is not wanted any more."""
 
     reason: str
+
+
+class SnapshotRequested(Struct, frozen=True, gc=False):
+    """The request of a `FetchSnapshot` has just been sent: it waited for the request budget until now."""
+
+    attempt: int
 
 
 class SnapshotArrived(Struct, frozen=True, gc=False, kw_only=True):
@@ -106,8 +116,24 @@ class TopMatched(Struct, frozen=True, gc=False, kw_only=True):
     stream: str
 
 
+class FrameLost(Struct, frozen=True, gc=False):
+    """A frame came that cannot be read, and that may have been a change of this book."""
+
+    named: bool
+    """It named this stream; otherwise it may have been of any."""
+
+
 SequencerInput: TypeAlias = (
-    StreamRequested | StreamEnded | Depth | BookTicker | SnapshotArrived | SnapshotFailed | Verify | TimerFired
+    StreamRequested
+    | StreamEnded
+    | Depth
+    | BookTicker
+    | SnapshotRequested
+    | SnapshotArrived
+    | SnapshotFailed
+    | FrameLost
+    | Verify
+    | TimerFired
 )
 SequencerOutput: TypeAlias = Event | FetchSnapshot | TopMatched
 
@@ -126,8 +152,8 @@ TRANSITIONS = Transitions(
     [
         *((state, StreamRequested, S.SYNCING) for state in SyncState),
         *((state, StreamEnded, S.IDLE) for state in SyncState),
-        *((state, given, state) for state in SyncState for given in (Depth, BookTicker, Verify, TimerFired)),
-        *((state, given, state) for state in SyncState for given in (SnapshotArrived, SnapshotFailed)),
+        *((state, given, state) for state in SyncState for given in (Depth, BookTicker, FrameLost, Verify, TimerFired)),
+        *((state, given, state) for state in SyncState for given in (SnapshotRequested, SnapshotArrived, SnapshotFailed)),
         (S.SYNCING, SnapshotArrived, S.SETTLING),
         (S.SYNCING, SnapshotArrived, S.LIVE),
         (S.SETTLING, SnapshotArrived, S.SYNCING),
@@ -168,13 +194,20 @@ class BookSequencer:
         """What the stream has shown already: an older snapshot would leave a hole."""
         self._may_straddle = False
         self._live_since_us = 0
+        self._suspected_us: int | None = None
+        """When a frame that named no stream last had the book checked."""
         self._tops = TopCheck()
         self._check: SnapshotCheck | None = None
 
     @property
     def deadline(self) -> int | None:
-        """Of the snapshot that is awaited or to be retried, of settling, or of the next check."""
+        """Of the snapshot that is requested or to be retried, of settling, or of the next check."""
         return self._timer_us
+
+    @property
+    def awaited(self) -> int | None:
+        """The attempt whose snapshot is awaited; that of any other one can be withdrawn."""
+        return None if self._asked_us is None else self._attempt
 
     def handle(self, given: SequencerInput, now: Now) -> Sequence[SequencerOutput]:
         """Take a frame, a snapshot or a timer; return what became of the book, and snapshots to fetch."""
@@ -186,6 +219,11 @@ class BookSequencer:
         match given:
             case TimerFired():
                 return self._timer_fired(given, now)
+            case SnapshotRequested(attempt):
+                if attempt == self.awaited:
+                    self._asked_us = now.mono_us
+                    self._timer_us = now.mono_us + ANSWER_US
+                return []
             case SnapshotArrived(attempt=attempt) | SnapshotFailed(attempt=attempt):
                 if self._asked_us is None or attempt != self._attempt:
                     return []
@@ -204,6 +242,8 @@ class BookSequencer:
                 self._forget()
                 self.state = TRANSITIONS.step(self.state, given, SyncState.IDLE)
                 return outputs
+            case FrameLost(named):
+                return self._suspect(now, named=named)
             case _:  # Verify: the table knows no other input
                 return self._start_check(now)
 
@@ -284,12 +324,12 @@ class BookSequencer:
         held = self._held
         if held is not None and snapshot.last < held.last and snapshot.engine_us - held.engine_us <= BACKWARDS_US:
             reason = f"the snapshot is too old: it ends at {snapshot.last}, the one before it at {held.last}"
-            return self._without_snapshot(reason, now, retry_us=TOO_OLD_RETRY_US)
-        if self._heard or asked_us >= self._requested_us + SETTLE_US:
+            return self._without_snapshot(reason, now, backoff=TOO_OLD_RETRY)
+        if self._heard or asked_us >= self._requested_us + IN_FORCE_US:
             return self._join(snapshot, given, now)
         self._held = snapshot
         self.state = TRANSITIONS.step(self.state, given, SyncState.SETTLING)
-        self._timer_us = self._requested_us + SETTLE_US
+        self._timer_us = self._requested_us + IN_FORCE_US
         return [self._fetch(now)] if self._timer_us <= now.mono_us else []
 
     def _join(self, snapshot: Book, given: SnapshotArrived | Depth, now: Now) -> Sequence[SequencerOutput]:
@@ -304,7 +344,7 @@ class BookSequencer:
             if self._asked_us is not None:
                 return []
             reason = f"the snapshot is too old: it ends at {snapshot.last}, the stream needs {needed}"
-            return self._without_snapshot(reason, now, retry_us=TOO_OLD_RETRY_US)
+            return self._without_snapshot(reason, now, backoff=TOO_OLD_RETRY)
         self._may_straddle = not buffer
         told: list[SequencerOutput] = [self._synced(snapshot)]
         sound = snapshot.sound
@@ -342,13 +382,13 @@ class BookSequencer:
         self._timer_us = now.mono_us + FIRST_AUDIT_US if self._audits else None
         return self._judge(given, self._tops.restart(book), now)
 
-    def _without_snapshot(self, reason: str, now: Now, *, retry_us: int = RETRY_US) -> Sequence[SequencerOutput]:
+    def _without_snapshot(self, reason: str, now: Now, *, backoff: Backoff = RETRY) -> Sequence[SequencerOutput]:
         if self._check is not None:
             self._check = None
             self._timer_us = self._next_check_us(now)
             return []
         self._failures += 1
-        retry_us = _backoff_us(retry_us, self._failures)
+        retry_us = backoff.delay_us(self._failures)
         self._timer_us = now.mono_us + retry_us
         return [BookUnavailable(stream=self.stream, symbol=self.symbol, reason=reason, retry_us=retry_us)]
 
@@ -369,7 +409,7 @@ class BookSequencer:
     def _fetch(self, now: Now) -> FetchSnapshot:
         self._attempt += 1
         self._asked_us = now.mono_us
-        self._timer_us = now.mono_us + ANSWER_US
+        self._timer_us = None
         urgent = self.state is not SyncState.LIVE
         return FetchSnapshot(stream=self.stream, symbol=self.symbol, attempt=self._attempt, urgent=urgent)
 
@@ -412,12 +452,22 @@ class BookSequencer:
             return []
         return [self._fetch(now)]
 
+    def _suspect(self, now: Now, *, named: bool) -> Sequence[SequencerOutput]:
+        """Check a live book: in a quiet market no next frame would show the gap."""
+        if self.state is not SyncState.LIVE:
+            return []
+        if not named:
+            if self._suspected_us is not None and now.mono_us < self._suspected_us + SUSPICION_US:
+                return []
+            self._suspected_us = now.mono_us
+        return self._start_check(now)
+
     def _with_check_snapshot(
         self, check: SnapshotCheck, snapshot: Book, given: SnapshotArrived, now: Now
     ) -> Sequence[SequencerOutput]:
         if not check.usable(snapshot):
             check.refusals += 1
-            self._timer_us = now.mono_us + _backoff_us(TOO_OLD_RETRY_US, check.refusals)
+            self._timer_us = now.mono_us + TOO_OLD_RETRY.delay_us(check.refusals)
             return []
         check.snapshot = snapshot
         self._timer_us = now.mono_us + LAG_US
@@ -489,13 +539,8 @@ class BookSequencer:
             self._failures = 0
         self.state = TRANSITIONS.step(self.state, given, SyncState.SYNCING)
         if self._failures:
-            self._timer_us = now.mono_us + _backoff_us(RETRY_US, self._failures)
+            self._timer_us = now.mono_us + RETRY.delay_us(self._failures)
         else:
             outputs.append(self._fetch(now))
         self._failures += 1
         return outputs
-
-
-def _backoff_us(first_us: int, failures: int) -> int:
-    """Twice as long after each failure in a row; the ceiling is reached long before the exponent ends."""
-    return min(first_us << min(failures - 1, 10), RETRY_CEILING_US)

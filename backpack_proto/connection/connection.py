@@ -22,20 +22,18 @@ from enum import Enum, auto
 from random import Random
 from typing import TypeAlias
 
-from msgspec import Struct
-
+from backpack_proto.backoff import Backoff
 from backpack_proto.errors import BackpackError
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
 from backpack_proto.machine import Now, Transitions
 from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket, Output
 
-__all__ = ["TRANSITIONS", "Connection", "ConnectionInput", "ConnectionState", "GiveUp", "Heard"]
+from .signals import DataHeard, GiveUp
 
-BACKOFF_BASE_US = 1_000_000
-"""Ceiling of the first delay; each further one doubles it."""
+__all__ = ["TRANSITIONS", "Connection", "ConnectionInput", "ConnectionState"]
 
-BACKOFF_CAP_US = 30_000_000
-"""The ceiling's own limit."""
+BACKOFF = Backoff(base_us=1_000_000, cap_us=30_000_000)
+"""Each delay is drawn from the whole range up to it."""
 
 CONNECT_TIMEOUT_US = 15_000_000
 """How long name, TCP, TLS, proxy and handshake may take together."""
@@ -64,17 +62,7 @@ class ConnectionState(Enum):
     CLOSED = auto()
 
 
-class GiveUp(Struct, frozen=True, gc=False):
-    """The heartbeat says that the connection is dead, though no end of it was heard."""
-
-    reason: str
-
-
-class Heard(Struct, frozen=True, gc=False):
-    """Data were received; needed only while `Connection.on_probation`."""
-
-
-ConnectionInput: TypeAlias = Open | Close | Connected | ConnectFailed | Disconnected | GiveUp | Heard | TimerFired
+ConnectionInput: TypeAlias = Open | Close | Connected | ConnectFailed | Disconnected | GiveUp | DataHeard | TimerFired
 
 _S = ConnectionState
 
@@ -94,14 +82,14 @@ TRANSITIONS = Transitions(
         (_S.OPEN, Disconnected, _S.CONNECTING),
         (_S.OPEN, GiveUp, _S.BACKING_OFF),
         (_S.OPEN, GiveUp, _S.CONNECTING),
-        (_S.OPEN, Heard, _S.OPEN),
+        (_S.OPEN, DataHeard, _S.OPEN),
         (_S.BACKING_OFF, Open, _S.BACKING_OFF),
         (_S.BACKING_OFF, Close, _S.CLOSED),
         (_S.BACKING_OFF, TimerFired, _S.CONNECTING),
         (_S.DRAINING, Close, _S.DRAINING),
         (_S.DRAINING, Disconnected, _S.CLOSED),
         (_S.DRAINING, GiveUp, _S.CLOSED),
-        (_S.DRAINING, Heard, _S.DRAINING),
+        (_S.DRAINING, DataHeard, _S.DRAINING),
         (_S.DRAINING, TimerFired, _S.CLOSED),
         (_S.CLOSED, Open, _S.CONNECTING),
         (_S.CLOSED, Close, _S.CLOSED),
@@ -121,16 +109,14 @@ class Connection:
         random: Random,
         *,
         dials: bool = True,
-        backoff_base_us: int = BACKOFF_BASE_US,
-        backoff_cap_us: int = BACKOFF_CAP_US,
+        backoff: Backoff = BACKOFF,
         connect_timeout_us: int = CONNECT_TIMEOUT_US,
         probation_us: int = PROBATION_US,
         drain_timeout_us: int = DRAIN_TIMEOUT_US,
     ) -> None:
-        self._jitter = random
+        self._random = random
         self._dials = dials
-        self._backoff_base_us = backoff_base_us
-        self._backoff_cap_us = backoff_cap_us
+        self._backoff = backoff
         self._connect_timeout_us = connect_timeout_us
         self._probation_us = probation_us
         self._drain_timeout_us = drain_timeout_us
@@ -157,7 +143,7 @@ class Connection:
 
     @property
     def on_probation(self) -> bool:
-        """Whether the connection is open and has not proven itself, so that `Heard` still matters."""
+        """Whether the connection is open and has not proven itself, so that `DataHeard` still matters."""
         return self._state is ConnectionState.OPEN and not self._proven
 
     def handle(self, given: ConnectionInput, now: Now) -> list[Output]:
@@ -188,7 +174,7 @@ class Connection:
                 if self._state is ConnectionState.DRAINING:
                     return [DropSocket(), self._end(given)]
                 return [DropSocket(), self._back_off(given, now, reason, _ABNORMAL_CLOSURE)]
-            case Heard():
+            case DataHeard():
                 if self.on_probation and now.mono_us - self._opened_us >= self._probation_us:
                     self._proven, self._attempts = True, 0
                 return []
@@ -229,11 +215,7 @@ class Connection:
     def _back_off(
         self, given: ConnectionInput, now: Now, reason: str, code: int | None, error: BackpackError | None = None
     ) -> ConnectionDown:
-        # The exponent is bounded for the sake of speed alone; the cap has long taken over by then.
-        doublings = min(max(self._attempts - 1, 0), 32)
-        ceiling_us = min(self._backoff_cap_us, self._backoff_base_us * 2**doublings)
-        # Not 0: a timer that sets the next one must set it in the future.
-        retry_us = self._jitter.randint(1, ceiling_us)
+        retry_us = self._backoff.jittered_us(self._attempts, self._random)
         if self._dials:
             self._enter(ConnectionState.BACKING_OFF, given, now.mono_us + retry_us)
         else:

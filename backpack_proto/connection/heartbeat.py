@@ -1,13 +1,13 @@
 """Whether the connection is alive: pings, pongs, and the silence of the exchange.
 
-Theory of operation. Whatever is received proves the connection; `Heard` says so, and is so cheap that it may be given per read. After
-SILENCE_US without anything the machine sends a ping, PROBING; after PING_TIMEOUT_US more it gives the connection up with `LinkDead` and is
-IDLE again. `Heard` only notes the time: the timer finds out when it fires that the silence is not that old, and moves on. The
+Theory of operation. Whatever is received proves the connection; `DataHeard` says so, and is so cheap that it may be given per read. After
+SILENCE_US without anything the machine sends a ping, PROBING; after PING_TIMEOUT_US more it gives the connection up with `GiveUp` and is
+IDLE again. `DataHeard` only notes the time: the timer finds out when it fires that the silence is not that old, and moves on. The
 exchange answers our pings, and pings us every 60 s itself (docs/protocol.md 3.4).
 
 While the runtime does not read, PAUSED, silence says nothing about the exchange. But a ping of the exchange's then waits unread,
 and it drops a client that does not answer, so every PAUSED_PONG_US an unsolicited pong goes out, which RFC 6455 section 5.5.3
-allows. Whether the runtime reads is remembered across links: a connection that opens meanwhile starts PAUSED.
+allows. Whether the runtime reads is remembered across connections: a connection that opens meanwhile starts PAUSED.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TypeAlias
 
-from msgspec import Struct
-
 from backpack_proto.inputs import Connected, PingReceived, PongReceived, ReadingPaused, ReadingResumed, TimerFired
 from backpack_proto.machine import Now, Transitions
 from backpack_proto.outputs import Output, PeerSilent, SendPing, SendPong
 
-__all__ = ["TRANSITIONS", "Heard", "Heartbeat", "HeartbeatInput", "HeartbeatState", "LinkDead", "LinkLost"]
+from .signals import ConnectionLost, DataHeard, GiveUp
+
+__all__ = ["TRANSITIONS", "Heartbeat", "HeartbeatInput", "HeartbeatState"]
 
 SILENCE_US = 15_000_000
 """A connection on which nothing was heard for so long is probed by a ping."""
@@ -45,22 +45,8 @@ class HeartbeatState(Enum):
     """The runtime does not read."""
 
 
-class Heard(Struct, frozen=True, gc=False):
-    """Bytes were received, whatever they are."""
-
-
-class LinkLost(Struct, frozen=True, gc=False):
-    """The connection is gone."""
-
-
-class LinkDead(Struct, frozen=True, gc=False):
-    """Output: the connection is to be given up, for nothing is heard on it."""
-
-    reason: str
-
-
 HeartbeatInput: TypeAlias = (
-    Connected | LinkLost | Heard | PingReceived | PongReceived | ReadingPaused | ReadingResumed | TimerFired
+    Connected | ConnectionLost | DataHeard | PingReceived | PongReceived | ReadingPaused | ReadingResumed | TimerFired
 )
 
 _S = HeartbeatState
@@ -69,18 +55,18 @@ TRANSITIONS = Transitions(
     [
         (_S.IDLE, Connected, _S.WATCHING),
         (_S.IDLE, Connected, _S.PAUSED),
-        (_S.IDLE, LinkLost, _S.IDLE),
+        (_S.IDLE, ConnectionLost, _S.IDLE),
         (_S.IDLE, ReadingPaused, _S.IDLE),
         (_S.IDLE, ReadingResumed, _S.IDLE),
-        (_S.WATCHING, Heard, _S.WATCHING),
+        (_S.WATCHING, DataHeard, _S.WATCHING),
         (_S.WATCHING, PingReceived, _S.WATCHING),
         (_S.WATCHING, PongReceived, _S.WATCHING),
         (_S.WATCHING, ReadingPaused, _S.PAUSED),
         (_S.WATCHING, ReadingResumed, _S.WATCHING),
         (_S.WATCHING, TimerFired, _S.WATCHING),
         (_S.WATCHING, TimerFired, _S.PROBING),
-        (_S.WATCHING, LinkLost, _S.IDLE),
-        (_S.PROBING, Heard, _S.PROBING),
+        (_S.WATCHING, ConnectionLost, _S.IDLE),
+        (_S.PROBING, DataHeard, _S.PROBING),
         (_S.PROBING, PingReceived, _S.PROBING),
         (_S.PROBING, PongReceived, _S.PROBING),
         (_S.PROBING, ReadingPaused, _S.PAUSED),
@@ -88,14 +74,14 @@ TRANSITIONS = Transitions(
         (_S.PROBING, TimerFired, _S.WATCHING),
         (_S.PROBING, TimerFired, _S.PROBING),
         (_S.PROBING, TimerFired, _S.IDLE),
-        (_S.PROBING, LinkLost, _S.IDLE),
-        (_S.PAUSED, Heard, _S.PAUSED),
+        (_S.PROBING, ConnectionLost, _S.IDLE),
+        (_S.PAUSED, DataHeard, _S.PAUSED),
         (_S.PAUSED, PingReceived, _S.PAUSED),
         (_S.PAUSED, PongReceived, _S.PAUSED),
         (_S.PAUSED, ReadingPaused, _S.PAUSED),
         (_S.PAUSED, ReadingResumed, _S.WATCHING),
         (_S.PAUSED, TimerFired, _S.PAUSED),
-        (_S.PAUSED, LinkLost, _S.IDLE),
+        (_S.PAUSED, ConnectionLost, _S.IDLE),
     ]
 )
 
@@ -133,8 +119,8 @@ class Heartbeat:
         """How long the last answered ping of this connection took, in microseconds; None while none was."""
         return self._round_trip_us
 
-    def handle(self, given: HeartbeatInput, now: Now) -> list[Output | LinkDead]:
-        """Take one input and return what follows: `SendPing`, `SendPong`, or `PeerSilent` together with `LinkDead`.
+    def handle(self, given: HeartbeatInput, now: Now) -> list[Output | GiveUp]:
+        """Take one input and return what follows: `SendPing`, `SendPong`, or `PeerSilent` together with `GiveUp`.
 
         Raises:
             LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
@@ -143,7 +129,7 @@ class Heartbeat:
             return []
         TRANSITIONS.check(self._state, given)
         match given:
-            case Heard():
+            case DataHeard():
                 self._heard_us = now.mono_us
                 return []
             case PingReceived(payload):
@@ -159,7 +145,7 @@ class Heartbeat:
                 self._round_trip_us = None
                 self._watch(given, now)
                 return []
-            case LinkLost():
+            case ConnectionLost():
                 self._enter(HeartbeatState.IDLE, given, None)
                 return []
             case ReadingPaused() | ReadingResumed():
@@ -189,7 +175,7 @@ class Heartbeat:
         else:
             self._enter(HeartbeatState.PAUSED, given, now.mono_us + self._paused_pong_us)
 
-    def _fire(self, given: TimerFired, now: Now) -> list[Output | LinkDead]:
+    def _fire(self, given: TimerFired, now: Now) -> list[Output | GiveUp]:
         if self._state is HeartbeatState.PAUSED:
             self._enter(HeartbeatState.PAUSED, given, now.mono_us + self._paused_pong_us)
             return [SendPong(b"")]
@@ -197,7 +183,7 @@ class Heartbeat:
         if self._state is HeartbeatState.PROBING and self._heard_us < self._pinged_us:
             self._enter(HeartbeatState.IDLE, given, None)
             seconds = f"{silent_us / 1_000_000:.1f} s"
-            return [PeerSilent(silent_us=silent_us), LinkDead(f"nothing heard for {seconds}, not even an answer to a ping")]
+            return [PeerSilent(silent_us=silent_us), GiveUp(f"nothing heard for {seconds}, not even an answer to a ping")]
         if silent_us < self._silence_us:
             self._enter(HeartbeatState.WATCHING, given, self._heard_us + self._silence_us)
             return []

@@ -1,17 +1,23 @@
 """What is wanted, what was asked for, and what really comes, stream by stream.
 
-Theory of operation. A stream is wanted from `Subscribe` to `Unsubscribe`, over any number of connections. While there is no connection it is
-WANTED; when there is one it has been REQUESTED on it, by a frame signed at the moment of sending if it is private. The exchange
-never acknowledges (docs/protocol.md 3.2), so only data make it LIVE. The end of the connection makes everything WANTED again.
+Theory of operation. A stream is wanted while somebody needs it, over any number of connections: the user, from `Subscribe` to
+`Unsubscribe`; the ledger, from `FollowAccount` on; a book that is to be verified needs the `bookTicker` of its symbol for as long as its depth
+stream is wanted. Each need is counted, whoever comes first; a stream ends with the last of them. SHOWN are the streams whose data are
+events: those that the user or the ledger needs.
 
-Silence. A REQUESTED stream that sends nothing within its channel's patience gives one `StreamSilent`, a notice: an unknown market
-looks like a quiet one. `ticker` and `markPrice` come every second whatever happens (docs/protocol.md 3.4); these canaries are
+While there is no connection a wanted stream is WANTED; when there is one it has been REQUESTED on it, by a frame signed at the moment of sending
+if it is private. The exchange never acknowledges (docs/protocol.md 3.2), so only data make it LIVE. The end of the connection makes everything
+WANTED again. Data of a stream that was just unsubscribed may still be on their way: it is LEAVING until the connection ends.
+
+Silence. A REQUESTED stream that sends nothing within its channel's timeout gives one `StreamSilent`, a notice: an unknown market
+looks like a quiet one. Some channels come every second whatever happens (docs/protocol.md 3.4); these canaries are
 watched for as long as they live. Data after a silence give `StreamLive` again.
 
-Refusals. An error frame does not name its request, so the suspects are the streams that were requested less than SUSPICION_US ago
+Refusals. An error frame does not name its request, so the suspects are the streams that were requested less than BLAME_US ago
 and have sent nothing. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
 only private ones are pending, any other code all of them. Suspects become REFUSED. That is suspicion, not proof: data make such a
-stream LIVE like any other, its patience runs on, and the next connection requests it anew.
+stream LIVE like any other, its timeout runs on, and the next connection requests it again; private ones are requested again on this connection
+too, newly signed, when it is found that the clock that they were signed by was wrong (`SignAgain`).
 
 `DataSeen` is needed only for the names in `awaited`, so data of all other streams cost this machine nothing.
 """
@@ -19,32 +25,31 @@ stream LIVE like any other, its patience runs on, and the next connection reques
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
-from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from msgspec import Struct
-
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
-from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
+from backpack_proto.inputs import Connected, FollowAccount, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now, Timers, Transitions
 from backpack_proto.outputs import ErrorReceived, Output, SendText, StreamLive, StreamSilent, StreamsRefused
+from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import ErrorFrame, subscribe_text, unsubscribe_text
-from backpack_proto.streams.names import Channel, Stream, parse_stream
+from backpack_proto.streams.names import Stream, parse_stream
+
+from .signals import ConnectionLost, DataSeen, Released, Requested, SignAgain
 
 __all__ = [
-    "FIRST_DATA_TIMEOUT_US",
-    "LINK_TRANSITIONS",
+    "ACCOUNT_STREAMS",
+    "CONNECTIVITY_TRANSITIONS",
     "STREAM_TRANSITIONS",
-    "DataSeen",
-    "LinkLost",
-    "LinkState",
-    "Requested",
+    "Connectivity",
+    "Need",
     "Sign",
     "StreamState",
     "Subscriptions",
     "SubscriptionsInput",
+    "SubscriptionsOutput",
 ]
 
 Sign: TypeAlias = Callable[[Now], tuple[str, str, str, str]]
@@ -53,28 +58,21 @@ Sign: TypeAlias = Callable[[Now], tuple[str, str, str, str]]
 STREAMS_PER_FRAME = 50
 """More names go into further frames. No limit is published, and 91 names in one frame were taken (docs/protocol.md 1.3)."""
 
-SUSPICION_US = 10_000_000
+BLAME_US = 10_000_000
 """An error frame is not blamed on a request that is this old."""
 
 CANARY_SILENCE_US = 10_000_000
 """A stream that comes every second and has not come for so long is silent."""
 
-CANARIES: Final = frozenset({Channel.TICKER, Channel.MARK_PRICE})
-"""Channels that send every second, changed or not."""
+ACCOUNT_STREAMS: Final = (Channel.ORDER_UPDATE.value, Channel.POSITION_UPDATE.value, Channel.BALANCE_UPDATE.value)
+"""The streams that a ledger follows."""
 
-FIRST_DATA_TIMEOUT_US: Mapping[Channel, int] = MappingProxyType(
-    {
-        Channel.TICKER: 5_000_000,
-        Channel.MARK_PRICE: 5_000_000,
-        Channel.KLINE: 60_000_000,
-        Channel.BOOK_TICKER: 60_000_000,
-        Channel.DEPTH: 60_000_000,
-        Channel.TRADE: 60_000_000,
-        Channel.EXTERNAL_TICKER: 60_000_000,
-        Channel.OPEN_INTEREST: 130_000_000,
-    }
-)
-"""How long a requested stream may take to send its first data; channels that are not here may take for ever."""
+
+class Need(Enum):
+    """Who needs a stream and sees its data; the other needs are those of verified books, by the names of their depth streams."""
+
+    USER = auto()
+    LEDGER = auto()
 
 
 class _Code(IntEnum):
@@ -97,46 +95,35 @@ class StreamState(Enum):
     """It is a suspect of an error frame and has sent nothing."""
 
 
-class LinkState(Enum):
+class Connectivity(Enum):
     """Whether frames can be sent."""
 
     DOWN = auto()
     UP = auto()
 
 
-class LinkLost(Struct, frozen=True, gc=False):
-    """The connection is gone, and with it every subscription."""
+SubscriptionsInput: TypeAlias = (
+    Subscribe | Unsubscribe | FollowAccount | SignAgain | Connected | ConnectionLost | DataSeen | ErrorFrame | TimerFired
+)
+SubscriptionsOutput: TypeAlias = Output | Requested | Released
 
+_C = Connectivity
 
-class DataSeen(Struct, frozen=True, gc=False):
-    """Data came on a stream; needed only if the stream is in `Subscriptions.awaited`."""
-
-    stream: str
-
-
-class Requested(Struct, frozen=True, gc=False):
-    """Output: these streams have just been requested, so snapshots may be asked for."""
-
-    streams: tuple[str, ...]
-
-
-SubscriptionsInput: TypeAlias = Subscribe | Unsubscribe | Connected | LinkLost | DataSeen | ErrorFrame | TimerFired
-SubscriptionsOutput: TypeAlias = Output | Requested
-
-_L = LinkState
-
-LINK_TRANSITIONS = Transitions(
+CONNECTIVITY_TRANSITIONS = Transitions(
     [
-        (_L.DOWN, Subscribe, _L.DOWN),
-        (_L.DOWN, Unsubscribe, _L.DOWN),
-        (_L.DOWN, Connected, _L.UP),
-        (_L.DOWN, LinkLost, _L.DOWN),
-        (_L.UP, Subscribe, _L.UP),
-        (_L.UP, Unsubscribe, _L.UP),
-        (_L.UP, DataSeen, _L.UP),
-        (_L.UP, ErrorFrame, _L.UP),
-        (_L.UP, TimerFired, _L.UP),
-        (_L.UP, LinkLost, _L.DOWN),
+        (_C.DOWN, Subscribe, _C.DOWN),
+        (_C.DOWN, Unsubscribe, _C.DOWN),
+        (_C.DOWN, FollowAccount, _C.DOWN),
+        (_C.DOWN, Connected, _C.UP),
+        (_C.DOWN, ConnectionLost, _C.DOWN),
+        (_C.UP, Subscribe, _C.UP),
+        (_C.UP, Unsubscribe, _C.UP),
+        (_C.UP, FollowAccount, _C.UP),
+        (_C.UP, SignAgain, _C.UP),
+        (_C.UP, DataSeen, _C.UP),
+        (_C.UP, ErrorFrame, _C.UP),
+        (_C.UP, TimerFired, _C.UP),
+        (_C.UP, ConnectionLost, _C.DOWN),
     ]
 )
 
@@ -145,16 +132,18 @@ _S = StreamState
 STREAM_TRANSITIONS = Transitions(
     [
         (_S.WANTED, Subscribe, _S.REQUESTED),
+        (_S.WANTED, FollowAccount, _S.REQUESTED),
         (_S.WANTED, Connected, _S.REQUESTED),
-        (_S.WANTED, LinkLost, _S.WANTED),
+        (_S.WANTED, ConnectionLost, _S.WANTED),
         (_S.REQUESTED, DataSeen, _S.LIVE),
         (_S.REQUESTED, ErrorFrame, _S.REFUSED),
-        (_S.REQUESTED, LinkLost, _S.WANTED),
+        (_S.REQUESTED, ConnectionLost, _S.WANTED),
         (_S.LIVE, DataSeen, _S.LIVE),
-        (_S.LIVE, LinkLost, _S.WANTED),
+        (_S.LIVE, ConnectionLost, _S.WANTED),
         (_S.REFUSED, DataSeen, _S.LIVE),
         (_S.REFUSED, ErrorFrame, _S.REFUSED),
-        (_S.REFUSED, LinkLost, _S.WANTED),
+        (_S.REFUSED, SignAgain, _S.REQUESTED),
+        (_S.REFUSED, ConnectionLost, _S.WANTED),
     ]
 )
 
@@ -167,6 +156,8 @@ class _Subscription:
     state: StreamState = StreamState.WANTED
     since_us: int = 0
     """When it was requested, or, of a live canary, last heard."""
+    needs: dict[Need | str, None] = field(default_factory=dict)
+    """Who needs it; never empty."""
     silent: bool = False
     """A `StreamSilent` was told, and nothing has come since."""
 
@@ -183,20 +174,32 @@ class Subscriptions:
 
     def __init__(self, sign: Sign | None) -> None:
         self._sign = sign
-        self._link = LinkState.DOWN
+        self._connectivity = Connectivity.DOWN
         self._subscriptions: dict[str, _Subscription] = {}
+        self._shown: dict[str, None] = {}
+        self._leaving: dict[str, None] = {}
         self._awaited: dict[str, None] = {}
         self._timers: Timers[str] = Timers()
 
     @property
     def deadline(self) -> int | None:
-        """When the first stream runs out of patience, on `Now.mono_us`; None when none can."""
+        """When the first stream is to be looked at, on `Now.mono_us`; None when none is."""
         return self._timers.earliest
 
     @property
     def wanted(self) -> KeysView[str]:
         """The wanted streams in the order they were wanted; a live view, for membership tests as well."""
         return self._subscriptions.keys()
+
+    @property
+    def shown(self) -> KeysView[str]:
+        """The wanted streams whose data are events; a live view."""
+        return self._shown.keys()
+
+    @property
+    def leaving(self) -> KeysView[str]:
+        """The streams that were unsubscribed on this connection, whose last data may still be on their way; a live view."""
+        return self._leaving.keys()
 
     @property
     def states(self) -> Mapping[str, StreamState]:
@@ -216,56 +219,96 @@ class Subscriptions:
     def handle(self, given: SubscriptionsInput, now: Now) -> list[SubscriptionsOutput]:
         """Take one input and return what follows.
 
-        That is `SendText` and, behind them, `Requested`; `StreamLive`, `StreamSilent`, `StreamsRefused`, `ErrorReceived`.
+        That is `SendText` and, behind them, `Requested` or `Released`; `StreamLive`, `StreamSilent`, `StreamsRefused`, `ErrorReceived`.
 
         Raises:
             InvalidStream: a name is no stream of the exchange; nothing has changed.
             LocalProtocolError: a private stream without credentials, or an input that is impossible in this state
-                (`LINK_TRANSITIONS`); nothing has changed.
+                (`CONNECTIVITY_TRANSITIONS`); nothing has changed.
         """
         if isinstance(given, TimerFired):
             return self._fire(now)
-        LINK_TRANSITIONS.check(self._link, given)
+        CONNECTIVITY_TRANSITIONS.check(self._connectivity, given)
         match given:
             case DataSeen(name):
                 return self._see(name, given, now)
-            case Subscribe(names):
-                return self._subscribe(names, given, now)
+            case Subscribe():
+                return self._subscribe(given, now)
+            case FollowAccount():
+                return self._want([(name, Need.LEDGER) for name in ACCOUNT_STREAMS], given, now)
             case Unsubscribe(names):
                 return self._unsubscribe(names)
+            case SignAgain():
+                return self._request(self._refused_private(), given, now)
             case Connected():
                 outputs = self._request(self._subscriptions, given, now)
-                self._link = LINK_TRANSITIONS.step(self._link, given, LinkState.UP)
+                self._connectivity = CONNECTIVITY_TRANSITIONS.step(self._connectivity, given, Connectivity.UP)
                 return outputs
-            case LinkLost():
+            case ConnectionLost():
                 self._lose(given)
                 return []
             case ErrorFrame():
                 return self._refuse(given, now)
 
-    def _subscribe(self, names: Iterable[str], given: Subscribe, now: Now) -> list[SubscriptionsOutput]:
-        streams = {name: parse_stream(name) for name in names}
+    def _subscribe(self, given: Subscribe, now: Now) -> list[SubscriptionsOutput]:
+        needs: list[tuple[str, Need | str]] = [(name, Need.USER) for name in (*given.books, *given.streams)]
+        for name in given.books:
+            stream = parse_stream(name)
+            if stream.channel is not Channel.DEPTH:
+                raise LocalProtocolError(f"books: not a depth stream: {name!r}")
+            needs.append((_verifier_of(stream), name))
+        return self._want(needs, given, now)
+
+    def _want(
+        self, needs: Sequence[tuple[str, Need | str]], given: Subscribe | FollowAccount, now: Now
+    ) -> list[SubscriptionsOutput]:
+        streams = {name: parse_stream(name) for name, _ in needs}
         if self._sign is None and any(stream.private for stream in streams.values()):
             private = [name for name, stream in streams.items() if stream.private]
             raise LocalProtocolError(f"{', '.join(private)}: private streams need credentials")
         fresh = {name: _Subscription(stream) for name, stream in streams.items() if name not in self._subscriptions}
-        outputs = self._request(fresh, given, now) if self._link is LinkState.UP else []
+        outputs = self._request(fresh, given, now) if self._connectivity is Connectivity.UP else []
         self._subscriptions.update(fresh)
+        for name, need in needs:
+            self._subscriptions[name].needs[need] = None
+            self._leaving.pop(name, None)
+            if isinstance(need, Need):
+                self._shown[name] = None
         return outputs
 
     def _unsubscribe(self, names: Iterable[str]) -> list[SubscriptionsOutput]:
-        streams = {name: parse_stream(name) for name in names}
-        gone = {name: stream for name, stream in streams.items() if self._subscriptions.pop(name, None)}
-        for name in gone:
-            self._awaited.pop(name, None)
-            self._timers.set(name, None)
-        if self._link is LinkState.DOWN:
+        released: dict[str, Stream] = {}
+        for name in {name: parse_stream(name) for name in names}:
+            self._release(name, Need.USER, released)
+        if not released:
             return []
-        public, private = _by_privacy(gone)
-        return [SendText(unsubscribe_text(frame)) for frame in (*_frames(public), *_frames(private))]
+        outputs: list[SubscriptionsOutput] = []
+        if self._connectivity is Connectivity.UP:
+            self._leaving.update(dict.fromkeys(released))
+            public, private = _by_privacy(released)
+            outputs += [SendText(unsubscribe_text(frame)) for frame in (*_frames(public), *_frames(private))]
+        return [*outputs, Released((*released,))]
+
+    def _release(self, name: str, need: Need | str, released: dict[str, Stream]) -> None:
+        """Take one need off a stream; with the last one it goes, and with a book what that needed."""
+        subscription = self._subscriptions.get(name)
+        if subscription is None or need not in subscription.needs:
+            return
+        needs = subscription.needs
+        del needs[need]
+        if not any(isinstance(other, Need) for other in needs):
+            self._shown.pop(name, None)
+        if needs:
+            return
+        released[name] = subscription.stream
+        del self._subscriptions[name]
+        self._awaited.pop(name, None)
+        self._timers.set(name, None)
+        if subscription.stream.channel is Channel.DEPTH:
+            self._release(_verifier_of(subscription.stream), name, released)
 
     def _request(
-        self, subscriptions: Mapping[str, _Subscription], given: Subscribe | Connected, now: Now
+        self, subscriptions: Mapping[str, _Subscription], given: Subscribe | FollowAccount | SignAgain | Connected, now: Now
     ) -> list[SubscriptionsOutput]:
         if not subscriptions:
             return []
@@ -278,9 +321,13 @@ class Subscriptions:
             subscription.become(StreamState.REQUESTED, given)
             subscription.since_us = now.mono_us
             self._awaited[name] = None
-            timeout_us = FIRST_DATA_TIMEOUT_US.get(subscription.stream.channel)
+            timeout_us = subscription.stream.channel.traits.first_data_us
             self._timers.set(name, None if timeout_us is None else now.mono_us + timeout_us)
         return [*outputs, Requested((*subscriptions,))]
+
+    def _refused_private(self) -> dict[str, _Subscription]:
+        refused = {name: one for name, one in self._subscriptions.items() if one.state is StreamState.REFUSED}
+        return {name: one for name, one in refused.items() if one.stream.private}
 
     def _signature(self, now: Now) -> tuple[str, str, str, str]:
         assert self._sign is not None, "private streams without credentials are refused by Subscribe"  # noqa: S101
@@ -290,7 +337,7 @@ class Subscriptions:
         if name not in self._awaited:
             return []
         subscription = self._subscriptions[name]
-        canary = subscription.stream.channel in CANARIES
+        canary = subscription.stream.channel.traits.every_second
         news = subscription.silent or subscription.state is not StreamState.LIVE
         subscription.become(StreamState.LIVE, given)
         subscription.since_us, subscription.silent = now.mono_us, False
@@ -336,7 +383,7 @@ class Subscriptions:
         pending = {
             name: subscription
             for name, subscription in self._subscriptions.items()
-            if subscription.state is not StreamState.LIVE and now.mono_us - subscription.since_us < SUSPICION_US
+            if subscription.state is not StreamState.LIVE and now.mono_us - subscription.since_us < BLAME_US
         }
         match code:
             case _Code.INVALID_SIGNATURE:
@@ -348,13 +395,19 @@ class Subscriptions:
             case _:
                 return pending
 
-    def _lose(self, given: LinkLost) -> None:
-        self._link = LINK_TRANSITIONS.step(self._link, given, LinkState.DOWN)
+    def _lose(self, given: ConnectionLost) -> None:
+        self._connectivity = CONNECTIVITY_TRANSITIONS.step(self._connectivity, given, Connectivity.DOWN)
         for subscription in self._subscriptions.values():
             subscription.become(StreamState.WANTED, given)
             subscription.silent = False
         self._awaited.clear()
+        self._leaving.clear()
         self._timers = Timers()
+
+
+def _verifier_of(depth: Stream) -> str:
+    """The stream that tells the best levels of the same book, at the same update ids."""
+    return Stream(channel=Channel.BOOK_TICKER, symbol=depth.symbol).name
 
 
 def _by_privacy(streams: Mapping[str, Stream]) -> tuple[list[str], list[str]]:

@@ -5,28 +5,29 @@
 
 from __future__ import annotations
 
-from .account.accounts import DEFAULT_DEPOSITS, Account, AccountBalance, AccountFill, AccountPosition, Fees
-from .account.orders import OrderState, Status
+from backpack_proto.auth.keys import THROWAWAY_API_KEY, THROWAWAY_SECRET
+
+from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount, SimulatedBalance, SimulatedFill, SimulatedPosition
+from .account.orders import OrderState, SimulatedOrder
 from .exchange import Exchange
 from .faults import Fault, Faults, RateLimits
 from .market.listings import LISTINGS, Listing
 from .market.matching import MatchingEngine
-from .market.orders import Change, Fill, Outcome, Refusal, RestingOrder, SelfTrade, Side, TimeInForce
+from .market.orders import Change, Match, OrderSide, OrderTimeInForce, Outcome, Refusal, RestingOrder, SelfTrade
 from .messages import (
     AbandonRequest,
     CloseConnection,
     ExchangeInput,
     ExchangeOutput,
     FrameReceived,
-    PongReceived,
+    PingSocket,
     RequestReceived,
     Respond,
     SendFrame,
-    SendPing,
     SocketClosed,
     SocketOpened,
+    SocketPonged,
 )
-from .rest.authentication import THROWAWAY_API_KEY, THROWAWAY_SECRET
 
 __all__ = [
     "DEFAULT_DEPOSITS",
@@ -34,10 +35,6 @@ __all__ = [
     "THROWAWAY_API_KEY",
     "THROWAWAY_SECRET",
     "AbandonRequest",
-    "Account",
-    "AccountBalance",
-    "AccountFill",
-    "AccountPosition",
     "Change",
     "CloseConnection",
     "Exchange",
@@ -46,13 +43,15 @@ __all__ = [
     "Fault",
     "Faults",
     "Fees",
-    "Fill",
     "FrameReceived",
     "Listing",
+    "Match",
     "MatchingEngine",
+    "OrderSide",
     "OrderState",
+    "OrderTimeInForce",
     "Outcome",
-    "PongReceived",
+    "PingSocket",
     "RateLimits",
     "Refusal",
     "RequestReceived",
@@ -60,10 +59,12 @@ __all__ = [
     "RestingOrder",
     "SelfTrade",
     "SendFrame",
-    "SendPing",
-    "Side",
+    "SimulatedAccount",
+    "SimulatedBalance",
+    "SimulatedFill",
+    "SimulatedOrder",
+    "SimulatedPosition",
     "SocketClosed",
     "SocketOpened",
-    "Status",
-    "TimeInForce",
+    "SocketPonged",
 ]

@@ -21,19 +21,20 @@ from heapq import heappop, heappush
 from random import Random
 from typing import TypeAlias
 
+from backpack_proto.auth.keys import THROWAWAY_API_KEY
 from backpack_proto.errors import LocalProtocolError, UnknownSymbol
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, earliest
 from backpack_proto.streams.levels import Level
 
-from .account.accounts import DEFAULT_DEPOSITS, Account, Fees
+from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
 from .account.order_entry import OrderEntry
 from .faults import Faults, RateLimits
 from .market.listings import LISTINGS, Listing
-from .market.market import FUNDING_INTERVAL_US, Market
-from .market.orders import Outcome, Side
+from .market.market import FUNDING_INTERVAL_US, SimulatedMarket
+from .market.orders import OrderSide, Outcome
 from .messages import ExchangeInput, ExchangeOutput, RequestReceived, SendFrame
-from .rest.authentication import THROWAWAY_API_KEY, Authentication
+from .rest.authentication import Authentication
 from .rest.gateway import Gateway
 from .rest.private_routes import PrivateRoutes
 from .rest.public_routes import Routes
@@ -104,13 +105,15 @@ class Exchange:
         """The API key of the throwaway account."""
         self._speed = speed
         self._engine_us = unix_us
-        self._markets = {listing.symbol: Market(listing, seed=seed, start_us=unix_us) for listing in listings if listing.open}
+        self._markets = {
+            listing.symbol: SimulatedMarket(listing, seed=seed, start_us=unix_us) for listing in listings if listing.open
+        }
         audience = Audience()
         self._publications = {
             symbol: Publication(market, audience, Random(f"{market.seed}:publication"))
             for symbol, market in self._markets.items()
         }
-        self.account = Account(ACCOUNT_OWNER, deposits, fees)
+        self.account = SimulatedAccount(ACCOUNT_OWNER, deposits, fees)
         """The account as it is: balances, positions, orders and fills."""
         self.faults = Faults(Random(f"{seed}:faults"))
         """What goes wrong with requests; nothing, unless told."""
@@ -142,7 +145,7 @@ class Exchange:
         market = self._markets.get(symbol)
         if market is None:
             raise UnknownSymbol(f"{symbol!r} has no book")
-        return market.levels(Side.BID), market.levels(Side.ASK), market.engine.update_id
+        return market.levels(OrderSide.BID), market.levels(OrderSide.ASK), market.engine.update_id
 
     @property
     def deadline(self) -> int | None:
@@ -225,14 +228,14 @@ class Exchange:
             case _Task.MINUTE:
                 return publication.minute(self._engine_us)
 
-    def _funding_due(self, market: Market) -> int | None:
+    def _funding_due(self, market: SimulatedMarket) -> int | None:
         """When the funding interval of a market ended, if that has not been looked at yet."""
         end_us = self._engine_us // FUNDING_INTERVAL_US * FUNDING_INTERVAL_US
         seen_us = self._funded_us.setdefault(market.symbol, end_us)
         self._funded_us[market.symbol] = end_us
         return end_us if seen_us < end_us else None
 
-    def _tell(self, market: Market, outcome: Outcome) -> list[SendFrame]:
+    def _tell(self, market: SimulatedMarket, outcome: Outcome) -> list[SendFrame]:
         """Record, publish and settle what happened to a book: everything that changes one passes here."""
         market.record(outcome, self._engine_us)
         frames = self._publications[market.symbol].book_event(outcome, self._engine_us)

@@ -19,13 +19,13 @@ __all__ = [
     "ExchangeInput",
     "ExchangeOutput",
     "FrameReceived",
-    "PongReceived",
+    "PingSocket",
     "RequestReceived",
     "Respond",
     "SendFrame",
-    "SendPing",
     "SocketClosed",
     "SocketOpened",
+    "SocketPonged",
 ]
 
 
@@ -42,7 +42,7 @@ class FrameReceived(Struct, frozen=True, gc=False):
     data: bytes
 
 
-class PongReceived(Struct, frozen=True, gc=False):
+class SocketPonged(Struct, frozen=True, gc=False):
     """A client answered a protocol ping."""
 
     connection: int
@@ -73,7 +73,7 @@ class SendFrame(Struct, frozen=True, gc=False):
     data: bytes
 
 
-class SendPing(Struct, frozen=True, gc=False):
+class PingSocket(Struct, frozen=True, gc=False):
     """Send a protocol ping."""
 
     connection: int
@@ -104,5 +104,5 @@ class AbandonRequest(Struct, frozen=True, gc=False):
     request_id: int
 
 
-ExchangeInput: TypeAlias = SocketOpened | FrameReceived | PongReceived | SocketClosed | RequestReceived | TimerFired
-ExchangeOutput: TypeAlias = SendFrame | SendPing | CloseConnection | Respond | AbandonRequest
+ExchangeInput: TypeAlias = SocketOpened | FrameReceived | SocketPonged | SocketClosed | RequestReceived | TimerFired
+ExchangeOutput: TypeAlias = SendFrame | PingSocket | CloseConnection | Respond | AbandonRequest

@@ -1,6 +1,7 @@
 """REST: from a call to a request, and from a response to a typed answer or an error.
 
-A request is checked against its row of the endpoint table before anything is sent. A response is read by the same row. The
+The parameters of a call are checked against its row of the endpoint table when it is made, once, by `Endpoint.check`; of what came out
+of that, a request is built and signed when it is sent, once. A response is read by the same row. The
 exchange's errors are JSON with a code, except when a parameter could not be parsed or a path does not exist, which is plain text
 (docs/protocol.md 1.4); both become `ApiError`. A call that changes something has a third end: the exchange, or what stands between,
 broke down, or answered something that cannot be read. It may have had its effect, so that is an `OutcomeUnknown`.
@@ -16,7 +17,7 @@ from typing import Final, cast
 from msgspec import Struct
 
 from backpack_proto.auth.signing import Signer, json_body, query_string
-from backpack_proto.decoding import decode
+from backpack_proto.decoding import decode_json, whole_number
 from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
 from backpack_proto.http import Headers, HttpRequest, Parameter
 from backpack_proto.inputs import Arguments
@@ -37,12 +38,14 @@ __all__ = [
     "redirect_refused",
     "refused_as_expired",
     "refused_authentication",
+    "retry_after_us",
 ]
 
-RETRY_US: Final = 1_000_000
+UNSAID_RETRY_US: Final = 1_000_000
 """How long to wait before another try when the exchange does not say."""
 
-_NOTHING: Arguments = MappingProxyType({})
+_NOTHING: Checked = MappingProxyType({})
+_LONGEST_RETRY_S = 10**12
 _JSON = (("Content-Type", "application/json; charset=utf-8"),)
 _EXCERPT = 200
 _ORIGIN = re.compile(r"(https?|wss?)://(?:[^/?#@\s]*@)?([\w.:\[\]-]{1,255})", re.ASCII | re.IGNORECASE)
@@ -60,20 +63,19 @@ class _ErrorBody(Struct, frozen=True, gc=False):
 
 def build_request(
     endpoint: Endpoint,
-    parameters: Arguments = _NOTHING,
+    parameters: Checked = _NOTHING,
     *,
     signer: Signer | None = None,
     unix_us: int | None = None,
 ) -> HttpRequest:
-    """Make the request of a call; parameters that are None are left out.
+    """Make the request of a call of parameters that `endpoint.check` returned.
 
     `signer` and `unix_us`, the exchange's time in microseconds, are needed by private endpoints; public ones are never signed.
 
     Raises:
-        LocalProtocolError: a parameter is unknown, missing or not of its shape, or a private endpoint cannot be signed.
+        LocalProtocolError: a private endpoint cannot be signed.
     """
-    checked = endpoint.check(parameters)
-    content = _content(checked)
+    content = _content(parameters)
     target, body = endpoint.path, b""
     headers: Headers = ()
     if endpoint.method != "GET":
@@ -84,7 +86,9 @@ def build_request(
     if endpoint.instruction is None:
         return request
     if signer is None or unix_us is None:
-        raise LocalProtocolError(f"{endpoint.name} is private: it needs credentials to be signed with")
+        raise LocalProtocolError(
+            f"{endpoint.name} is private: it needs credentials to be signed with; give signer=Signer(Credentials(private_key))"
+        )
     signed = signer.headers(request, instruction=endpoint.instruction, parameters=content, unix_us=unix_us)
     return HttpRequest(method=endpoint.method, target=target, headers=headers + signed, body=body)
 
@@ -117,7 +121,7 @@ def parse_response(
     if endpoint.result is None or (status in (202, 204) and not body.strip()):
         return None
     try:
-        answer = decode(body, endpoint.result, endpoint.name) if endpoint.read is None else endpoint.read(body, checked)
+        answer = decode_json(body, endpoint.result, endpoint.name) if endpoint.read is None else endpoint.read(body, checked)
     except RemoteProtocolError as error:
         if endpoint.idempotent:
             raise
@@ -139,6 +143,15 @@ def outcome_unknown(endpoint: Endpoint, parameters: Checked, reason: str) -> Out
         client_id=next((content[name] for name in _CLIENT_IDS if name in content), None),
         order_id=next((content[name] for name in _ORDER_IDS if name in content), None),
     )
+
+
+def retry_after_us(headers: Headers) -> int | None:
+    """Return how long a response asks to wait before the next try, in microseconds; None when it does not say.
+
+    The exchange was never seen to send a Retry-After (docs/protocol.md 1.3). Seconds are read, a date is not.
+    """
+    seconds = next((whole_number(value) for name, value in headers if name.casefold() == "retry-after"), None)
+    return None if seconds is None else min(seconds, _LONGEST_RETRY_S) * 1_000_000
 
 
 def redirect_refused(location: str) -> str:
@@ -177,7 +190,7 @@ def _client_id(order: Mapping[str, Parameter]) -> int | None:
 
 
 def _page(rows: object, headers: Headers) -> Page[object]:
-    counts = {name.casefold(): int(value) for name, value in headers if value.isascii() and value.isdigit()}
+    counts = {name.casefold(): whole_number(value) for name, value in headers}
     return Page(
         rows=tuple(rows) if isinstance(rows, Sequence) else (),
         total=counts.get("x-total"),
@@ -192,7 +205,7 @@ def _refusal(endpoint: Endpoint, status: int, body: bytes, retry_after_us: int |
         message = redirect_refused(next((value for name, value in headers if name.casefold() == "location"), ""))
         return ApiError(status=status, code="", message=message, endpoint=endpoint.route)
     try:
-        error = decode(body, _ErrorBody, "error")
+        error = decode_json(body, _ErrorBody, "error")
     except RemoteProtocolError:
         code, message = "", body[: 4 * _EXCERPT].decode(errors="replace").strip()[:_EXCERPT]
     else:
@@ -200,5 +213,5 @@ def _refusal(endpoint: Endpoint, status: int, body: bytes, retry_after_us: int |
     if retry_after_us is not None:
         retry_after_us = max(0, retry_after_us)
     elif status == 429 or status >= 500:
-        retry_after_us = RETRY_US
+        retry_after_us = UNSAID_RETRY_US
     return ApiError(status=status, code=code, message=message, endpoint=endpoint.route, retry_after_us=retry_after_us)

@@ -10,7 +10,7 @@ was set, as long as it ran all the while (it need not while a machine sleeps), s
 Of the last `KEPT` measurements the one with the narrowest bound is used.
 
 IDLE wants no timer. `StartMeasuring` asks for a measurement at once. Afterwards the machine is MEASURING until the answer or the
-failure is reported, then RESTING until the next one is due: `REFRESH_US` after an answer, `RETRY_US` after a failure. Every
+failure is reported, then RESTING until the next one is due: `REFRESH_US` after an answer, `PROBE_AGAIN_US` after a failure. Every
 `WATCH_US` it looks whether the wall clock was set: a jump of `STEP_US` or more is told (`ClockStepped`) and measured anew.
 Answers are welcome in every state, late ones included.
 """
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 REFRESH_US: Final = 600_000_000
-RETRY_US: Final = 30_000_000
+PROBE_AGAIN_US: Final = 30_000_000
 WATCH_US: Final = 10_000_000
 STEP_US: Final = 500_000
 DRIFT_PPM: Final = 100
@@ -175,7 +175,7 @@ class ExchangeClock:
                 self._take(given, now)
                 self._rest(given, now.mono_us + REFRESH_US)
             case ClockProbeFailed() if self._state is State.MEASURING:
-                self._rest(given, now.mono_us + RETRY_US)
+                self._rest(given, now.mono_us + PROBE_AGAIN_US)
             case TimerFired() if self.deadline is not None and now.mono_us >= self.deadline:
                 return self._on_timer(given, now)
             case _:

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import Final
 
 from msgspec import Raw, field
 
-from backpack_proto.decoding import Microseconds, decode
+from backpack_proto.account.values import MarginFunction
+from backpack_proto.decoding import UnixUs, decode_json
 from backpack_proto.errors import RemoteProtocolError, UnknownSymbol
+from backpack_proto.hints import did_you_mean, shown
 from backpack_proto.values import Value
 
 __all__ = [
     "Band",
     "Filters",
-    "MarginFunction",
     "Market",
     "Markets",
     "PremiumBand",
@@ -84,14 +84,6 @@ class Filters(Value, frozen=True, gc=False, kw_only=True):
     quantity: QuantityFilter
 
 
-class MarginFunction(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """How the margin fraction grows with the size of a position; members depend on the kind, `sqrt` has these two."""
-
-    kind: str = field(name="type")
-    base: Decimal | None = None
-    factor: Decimal | None = None
-
-
 class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """One market as `/markets` describes it (docs/protocol.md 6.2). Words from open lists are plain strings."""
 
@@ -104,7 +96,7 @@ class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     order_book_state: str
     """`Open`, `Closed`, `CancelOnly`, `LimitOnly`, `PostOnly`; closed markets stay listed, and their streams are silent."""
     filters: Filters
-    created_us: Microseconds = field(name="createdAt")
+    created_us: UnixUs = field(name="createdAt")
     visible: bool
     funding_interval_ms: int | None = field(name="fundingInterval", default=None)
     """Perpetuals; some spot markets carry one too."""
@@ -142,9 +134,10 @@ class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
 
 class Markets(Mapping[str, Market]):
-    """All markets: a mapping from the exchange's ids, in the order of the list, that knows the normalised names as well.
+    """All markets: a mapping that is read by the exchange's ids and by normalised names.
 
-    `unreadable` says what was wrong with rows of the list that could not be used.
+    `markets["SOL_USDC"]` and `markets["SOL-USDC"]` are the same market, and so are `in` and `get`. Every market is counted once and
+    iterated over once, by its id. `unreadable` says what was wrong with rows of the list that could not be used.
     """
 
     __slots__ = ("_by_id", "_by_name", "_names", "unreadable")
@@ -156,8 +149,20 @@ class Markets(Mapping[str, Market]):
         self.unreadable: Final = tuple(unreadable)
 
     def __getitem__(self, symbol: str) -> Market:
-        """Return the market with this id of the exchange."""
-        return self._by_id[symbol]
+        """Return the market with this id or normalised name, spelled exactly so; an id has precedence.
+
+        Raises:
+            UnknownSymbol: (a `KeyError`) no market has that name; the text offers the closest ones.
+        """
+        market = self._by_id.get(symbol) or self._by_name.get(symbol)
+        if market is None:
+            hint = did_you_mean(symbol, (*self._by_id, *self._by_name))
+            raise UnknownSymbol(f"{shown(symbol)} is not a market of the exchange{hint}")
+        return market
+
+    def __contains__(self, symbol: object) -> bool:
+        """Return whether a market has this id or normalised name."""
+        return symbol in self._by_id or symbol in self._by_name
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the ids, in the order of the exchange's list."""
@@ -168,33 +173,12 @@ class Markets(Mapping[str, Market]):
         return len(self._by_id)
 
     def normalised(self, symbol: str) -> str:
-        """Return the normalised name of the market with this id, the id itself where the name belongs to another one.
+        """Return the normalised name of a market; its id where that name belongs to another one.
 
         Raises:
-            UnknownSymbol: no market has that id.
+            UnknownSymbol: no market has that id or name.
         """
-        if symbol not in self._names:
-            raise self._unknown(symbol)
-        return self._names[symbol]
-
-    def resolve(self, name: str) -> Market:
-        """Return the market with this id or normalised name, spelled exactly so; an id has precedence.
-
-        Raises:
-            UnknownSymbol: no market has that name; the text offers the closest ones.
-        """
-        market = self._by_id.get(name) or self._by_name.get(name)
-        if market is None:
-            raise self._unknown(name)
-        return market
-
-    def _unknown(self, name: str) -> UnknownSymbol:
-        folded: dict[str, str] = {}
-        for known in (*self._by_id, *self._by_name):
-            folded.setdefault(known.casefold(), known)
-        close = get_close_matches(name.casefold(), folded)
-        hint = f"; close to it: {', '.join(folded[match] for match in close)}" if close else ""
-        return UnknownSymbol(f"{name!r} is no market of the exchange{hint}")
+        return self._names[self[symbol].symbol]
 
     def __repr__(self) -> str:
         """Show how many there are."""
@@ -207,12 +191,12 @@ def parse_markets(body: bytes) -> Markets:
     Raises:
         RemoteProtocolError: not a JSON array, or an array of which no row can be read.
     """
-    rows = decode(body, list[Raw], "markets")
+    rows = decode_json(body, list[Raw], "markets")
     markets: list[Market] = []
     unreadable: list[RemoteProtocolError] = []
     for number, row in enumerate(rows):
         try:
-            markets.append(decode(row, Market, f"markets[{number}]"))
+            markets.append(decode_json(row, Market, f"markets[{number}]"))
         except RemoteProtocolError as error:
             unreadable.append(error)
     if unreadable and not markets:

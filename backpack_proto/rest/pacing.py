@@ -8,8 +8,9 @@ count against both budgets (docs/protocol.md 1.3). Each budget is a token bucket
 step, calls of the user) go before background ones (audits); within a class the order is that of arrival, except that a request
 that waits for the historical budget does not hold up those that do not need it.
 
-A refusal (HTTP 429) pauses everything for `PAUSE_US`, twice as long at each refusal in a row up to `MAX_PAUSE_US`, or for as long
-as the exchange asked if that is longer. A request that succeeds ends the row. What is heard during a pause concerns requests that
+A refusal (HTTP 429) pauses everything by `PAUSE`, longer at each refusal in a row, or for as long
+as the exchange asked if that is longer. No refusal pauses for longer than the ceiling: one header must not keep cancels from leaving
+for years. A request that succeeds ends the row. What is heard during a pause concerns requests that
 had left before it: a refusal can prolong the pause but does not double it, and a success ends no row. There are no other states, and
 so no table of them: every input is possible at any time.
 
@@ -23,15 +24,18 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from backpack_proto.backoff import Backoff
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 from backpack_proto.values import Value
 
-__all__ = ["Budget", "Cancel", "Enqueue", "Granted", "Pacer", "PacerState", "Refused", "Succeeded"]
+__all__ = ["PAUSE_CEILING_US", "Budget", "Cancel", "Enqueue", "Granted", "Pacer", "PacerState", "Refused", "Succeeded"]
 
-PAUSE_US: Final = 1_000_000
-MAX_PAUSE_US: Final = 30_000_000
+PAUSE: Final = Backoff(base_us=1_000_000, cap_us=30_000_000)
+"""How long refusals in a row pause everything."""
+PAUSE_CEILING_US: Final = 60_000_000
+"""How long a refusal pauses at most, whatever the exchange asks for."""
 _TOKEN = 60_000_000
 _LONG_AGO = -(2**63)
 
@@ -66,7 +70,7 @@ class Enqueue(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Cancel(Struct, frozen=True, gc=False):
-    """A request need not leave any more; nothing happens if it has left."""
+    """A request need not leave any more; nothing happens if it has left, and no other one leaves because of it."""
 
     request_id: int
 
@@ -96,6 +100,10 @@ class PacerState(Value, frozen=True, gc=False, kw_only=True):
     queued: int
     paused_until_us: int | None
     """On the monotonic clock; None when not paused."""
+    pause_us: int = 0
+    """How long the pause lasts in all; 0 when not paused."""
+    asked_us: int | None = None
+    """How long the exchange asked to wait, which may be longer than the pause; None when not paused, or when it did not say."""
 
 
 PacerInput: TypeAlias = Enqueue | Cancel | Refused | Succeeded | TimerFired
@@ -104,7 +112,21 @@ PacerInput: TypeAlias = Enqueue | Cancel | Refused | Succeeded | TimerFired
 class Pacer:
     """Lets requests leave within the budgets: takes `PacerInput`, gives `Granted`."""
 
-    def __init__(self, *, standard: Budget = STANDARD, historical: Budget = HISTORICAL) -> None:
+    def __init__(
+        self, *, standard: Budget = STANDARD, historical: Budget = HISTORICAL, pause_ceiling_us: int = PAUSE_CEILING_US
+    ) -> None:
+        """Nothing waits and nothing is paused.
+
+        Args:
+            standard: the budget of all requests.
+            historical: the further budget of those for historical market data.
+            pause_ceiling_us: how long a refusal pauses at most.
+
+        Raises:
+            LocalProtocolError: the ceiling is not positive.
+        """
+        if pause_ceiling_us < 1:
+            raise LocalProtocolError(f"pause_ceiling_us: at least 1 microsecond, got {pause_ceiling_us}")
         self._standard = _Bucket(standard)
         self._historical = _Bucket(historical)
         # In the order in which they are served; a line maps the id of a request to the number of its arrival.
@@ -113,8 +135,11 @@ class Pacer:
         }
         self._line_of: dict[int, OrderedDict[int, int]] = {}
         self._arrived = 0
+        self._ceiling_us = pause_ceiling_us
+        self._paused_since = _LONG_AGO
         self._paused_until = _LONG_AGO
-        self._pause_us = PAUSE_US
+        self._asked_us: int | None = None
+        self._refusals = 0
 
     @property
     def deadline(self) -> int | None:
@@ -128,11 +153,14 @@ class Pacer:
 
     def state(self, now: Now) -> PacerState:
         """Return what is left of the budgets."""
+        paused = now.mono_us < self._paused_until
         return PacerState(
             standard_available=self._standard.available(now.mono_us),
             historical_available=self._historical.available(now.mono_us),
             queued=len(self._line_of),
-            paused_until_us=self._paused_until if now.mono_us < self._paused_until else None,
+            paused_until_us=self._paused_until if paused else None,
+            pause_us=self._paused_until - self._paused_since if paused else 0,
+            asked_us=self._asked_us if paused else None,
         )
 
     def handle(self, given: PacerInput, now: Now) -> list[Granted]:
@@ -153,15 +181,20 @@ class Pacer:
             case Cancel(request_id=request_id):
                 if request_id in self._line_of:
                     del self._line_of.pop(request_id)[request_id]
+                return []
             case Refused(retry_after_us=retry_after_us):
                 pause_us = retry_after_us or 0
                 if not paused:
-                    pause_us = max(pause_us, self._pause_us)
-                    self._pause_us = min(2 * self._pause_us, MAX_PAUSE_US)
-                self._paused_until = max(self._paused_until, now.mono_us + pause_us)
+                    self._refusals += 1
+                    pause_us = max(pause_us, PAUSE.delay_us(self._refusals))
+                    self._paused_since = now.mono_us
+                    self._asked_us = None
+                self._paused_until = max(self._paused_until, now.mono_us + min(pause_us, self._ceiling_us))
+                if retry_after_us is not None:
+                    self._asked_us = max(self._asked_us or 0, retry_after_us)
             case Succeeded():
                 if not paused:
-                    self._pause_us = PAUSE_US
+                    self._refusals = 0
             case TimerFired():
                 pass
             case _:

@@ -4,6 +4,11 @@ Theory of operation. It is made of the pacer and the exchange's clock. An `Ask` 
 they were then. It is QUEUED until the pacer grants it, built and signed when it leaves, and SENT until the answer is in. It comes back
 as `Settled`, once, with its typed result or with the error in its place.
 
+Nothing abandoned is done later. Who asked may take it back (`WithdrawAsk`): what is QUEUED leaves the line and is never sent. What
+changes something has a bound on waiting, and settles as `NotSent` when that has passed; the transport holds to the same bound. What
+was handed to the transport is withdrawn there. If it changes something it is WITHDRAWN, for it may have left; once the transport says
+that it has it is UNRESOLVED, and stays among `unresolved` until its answer says how it ended, or a `Forget` does.
+
 A read whose signature has expired says that a clock is wrong (docs/protocol.md 1.4): it is STALE until the exchange's clock has been
 measured, and then goes back into the queue, once; if the clock cannot be measured, or the second signature expires as well, the
 refusal is what it settles with. A call that changes something is never sent twice. When nobody can say whether it had its effect, it
@@ -12,43 +17,71 @@ settles with `OutcomeUnknown`; when it is certain that it never left, with a pla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from enum import Enum
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
-from backpack_proto.inputs import Arguments, RequestFailed, ResponseReceived, TimerFired
-from backpack_proto.machine import Now, Transitions, earliest
-from backpack_proto.outputs import Event, SendRequest
+from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, NotSent, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.inputs import Arguments, RequestFailed, RequestLeft, ResponseReceived, TimerFired
+from backpack_proto.machine import Now, Timers, Transitions, earliest
+from backpack_proto.outputs import Event, SendRequest, WithdrawRequest
 
 from .codec import ServerTime, build_request, outcome_unknown, parse_response, refused_as_expired
 from .endpoints.table import Checked, Endpoint, find_endpoint
 from .exchange_clock import ClockProbeFailed, ClockSampled, ExchangeClock, MeasureClock, StartMeasuring, StopMeasuring
-from .pacing import Cancel, Enqueue, Granted, Pacer, PacerState, Refused, Succeeded
+from .pacing import PAUSE_CEILING_US, Cancel, Enqueue, Granted, Pacer, PacerState, Refused, Succeeded
 
-__all__ = ["Abandon", "Ask", "MeasureTime", "Requests", "Settled"]
+__all__ = [
+    "MAX_WAIT_US",
+    "Abandon",
+    "Ask",
+    "Forget",
+    "MeasureTime",
+    "Requests",
+    "Sending",
+    "Settled",
+    "Unresolved",
+    "WithdrawAsk",
+]
 
 REQUEST_TIMEOUT_US = 10_000_000
+MAX_WAIT_US = 5_000_000
+"""How long a call that changes something waits to be sent, unless it says otherwise: a price is of its moment."""
 
 
 class Ask(Struct, frozen=True, gc=False, kw_only=True):
     """Somebody wants an endpoint called."""
 
-    asker: object
-    """Comes back with the answer."""
+    asker: Hashable
+    """Comes back with the answer; no other open `Ask` has an equal one."""
     endpoint: str
     """Whatever `find_endpoint` knows."""
     parameters: Arguments
     urgent: bool
+    max_wait_us: int | None = None
+    """How long it may wait to be sent; None is `MAX_WAIT_US` for what changes something, and no bound for what reads."""
 
     def __repr__(self) -> str:
         # Values stay out of logs, for some of them are secret.
         return f"Ask({self.endpoint}, {', '.join(self.parameters) or 'no parameters'}, urgent={self.urgent})"
+
+
+class WithdrawAsk(Struct, frozen=True, gc=False):
+    """Who asked does not want it any more; nothing happens if it has been settled."""
+
+    asker: Hashable
+
+
+class Forget(Struct, frozen=True, gc=False):
+    """How an unresolved `Ask` ended was found out otherwise."""
+
+    asker: Hashable
 
 
 class Abandon(Struct, frozen=True, gc=False):
@@ -64,8 +97,21 @@ class MeasureTime(Struct, frozen=True, gc=False):
 class Settled(Struct, frozen=True, gc=False):
     """Output: the end of an `Ask`; the result is a `BackpackError` when there is none."""
 
-    asker: object
+    asker: Hashable
     result: object
+
+
+class Sending(Struct, frozen=True, gc=False):
+    """Output: an `Ask` has waited for its turn and is being sent now; time-outs of its asker begin here."""
+
+    asker: Hashable
+
+
+class Unresolved(Struct, frozen=True, gc=False):
+    """Output: an `Ask` that was withdrawn had been sent; a `Settled` follows should its answer come."""
+
+    asker: Hashable
+    error: OutcomeUnknown
 
 
 class _Probe(Struct, frozen=True, gc=False):
@@ -80,6 +126,8 @@ class State(Enum):
     QUEUED = "queued"
     SENT = "sent"
     STALE = "stale"
+    WITHDRAWN = "withdrawn"
+    UNRESOLVED = "unresolved"
 
 
 TRANSITIONS: Final = Transitions(
@@ -87,6 +135,8 @@ TRANSITIONS: Final = Transitions(
         (State.QUEUED, Granted, State.SENT),
         (State.SENT, ApiError, State.STALE),
         (State.STALE, ClockSampled, State.QUEUED),
+        (State.SENT, WithdrawAsk, State.WITHDRAWN),
+        (State.WITHDRAWN, RequestLeft, State.UNRESOLVED),
     ]
 )
 """Of one call; each of the states may be its last."""
@@ -95,37 +145,66 @@ TRANSITIONS: Final = Transitions(
 class _Open(Struct, frozen=True, gc=False, kw_only=True):
     """A call that has not been settled."""
 
-    asker: object
+    asker: Hashable
     endpoint: Endpoint
     parameters: Checked
     urgent: bool
+    max_wait_us: int | None = None
+    not_after_us: int | None = None
+    """When it may leave no more."""
     state: State = State.QUEUED
     stale: ApiError | None = None
     """Why its first signature was refused, if it was."""
 
 
-RequestsInput: TypeAlias = Ask | Abandon | MeasureTime | ResponseReceived | RequestFailed | TimerFired
-RequestsOutput: TypeAlias = SendRequest | Settled | Event
+_WITH_TRANSPORT = frozenset({State.SENT, State.WITHDRAWN, State.UNRESOLVED})
+
+RequestsInput: TypeAlias = (
+    Ask | WithdrawAsk | Forget | Abandon | MeasureTime | ResponseReceived | RequestFailed | RequestLeft | TimerFired
+)
+RequestsOutput: TypeAlias = SendRequest | WithdrawRequest | Sending | Settled | Unresolved | Event
 
 
 class Requests:
     """Sends what is asked for when the budget allows, and settles every `Ask` once; a machine."""
 
-    def __init__(self, signer: Signer | None) -> None:
+    def __init__(self, signer: Signer | None, *, pause_ceiling_us: int = PAUSE_CEILING_US) -> None:
+        """`pause_ceiling_us` is how long the exchange can have all requests pause."""
         self._signer = signer
-        self._pacer = Pacer()
+        self._pacer = Pacer(pause_ceiling_us=pause_ceiling_us)
         self._clock = ExchangeClock()
         self._open: dict[int, _Open] = {}
+        self._ids: dict[Hashable, int] = {}
+        """The open request of each asker."""
+        self._waits: Timers[int] = Timers()
+        """When the wait of each queued request that has a bound is over."""
+        self._unresolved: dict[Hashable, OutcomeUnknown] = {}
         self._last_request_id = 0
 
     @property
     def deadline(self) -> int | None:
-        """When the next request may leave, or the clock wants to be looked at."""
-        return earliest(self._pacer.deadline, self._clock.deadline)
+        """When the next request may leave or has waited too long, or the clock wants to be looked at."""
+        return earliest(self._pacer.deadline, self._waits.earliest, self._clock.deadline)
+
+    @property
+    def unresolved(self) -> Mapping[Hashable, OutcomeUnknown]:
+        """What was withdrawn after it may have been sent and has not been answered since, by asker."""
+        return MappingProxyType(self._unresolved)
 
     def budget(self, now: Now) -> PacerState:
         """What is left of the request budget at this moment."""
         return self._pacer.state(now)
+
+    def troubles(self, now: Now) -> list[str]:
+        """Why not all is well with REST at this moment."""
+        pacing = self._pacer.state(now)
+        if pacing.paused_until_us is None:
+            return []
+        left_s = -(-(pacing.paused_until_us - now.mono_us) // 1_000_000)
+        asked_us = pacing.asked_us or 0
+        asked = f" and asked for {asked_us // 1_000_000} s" if asked_us > pacing.pause_us else ""
+        pause_s = pacing.pause_us / 1e6
+        return [f"REST requests pause for {pause_s:g} s, {left_s} s of them are left: the exchange answered 429{asked}"]
 
     def exchange_unix_us(self, now: Now) -> int:
         """The exchange's time as well as it is known, in microseconds since the epoch."""
@@ -135,11 +214,25 @@ class Requests:
         """Take one input; return requests to send, and what became of those sent.
 
         Raises:
-            LocalProtocolError: an `Ask` for an endpoint that does not exist, or with parameters that it does not take.
+            LocalProtocolError: an `Ask` for an endpoint that does not exist, with parameters that it does not take, or that cannot
+                be signed; a `Forget` of what is not unresolved.
         """
         match given:
             case Ask():
-                return self._asked(given, now)
+                call = self._checked(given, now)
+                return [*self._expire(now), *self._enqueue(call, now)]
+            case Forget(asker):
+                if asker not in self._unresolved:
+                    raise LocalProtocolError(f"{asker!r} is not unresolved")
+                del self._unresolved[asker]
+                return []
+        # An input may let the next in line leave, and the timer may be late: whoever has waited too long must not be among them.
+        return [*self._expire(now), *self._take(given, now)]
+
+    def _take(self, given: RequestsInput, now: Now) -> list[RequestsOutput]:
+        match given:
+            case WithdrawAsk(asker):
+                return self._withdraw(given, asker, now)
             case Abandon(reason):
                 return self._abandon(reason, now)
             case MeasureTime():
@@ -148,27 +241,100 @@ class Requests:
                 return self._answered(given, now)
             case RequestFailed(request_id=request_id):
                 call = self._open.get(request_id)
-                if call is None or call.state is not State.SENT:
+                if call is None or call.state not in _WITH_TRANSPORT:
                     return []
-                del self._open[request_id]
+                self._close(request_id)
+                if call.state is State.WITHDRAWN and not given.sent:
+                    # In time: nothing has happened, and nobody waits.
+                    self._unresolved.pop(call.asker, None)
+                    return []
                 return self._settle(call, _failure(call, given), now)
+            case RequestLeft(request_id):
+                return self._left(given, request_id)
             case TimerFired():
                 outputs = self._clocked(self._clock.handle(given, now), now)
                 return [*outputs, *self._granted(self._pacer.handle(given, now), now)]
         raise TypeError(f"not an input of Requests: {type(given).__name__}")
 
-    def _asked(self, ask: Ask, now: Now) -> list[RequestsOutput]:
-        """What is wrong with it is found out before it waits in line."""
+    def _checked(self, ask: Ask, now: Now) -> _Open:
+        """What is wrong with an `Ask` is found out before it waits in line, and never again."""
         endpoint = find_endpoint(ask.endpoint)
-        call = _Open(asker=ask.asker, endpoint=endpoint, parameters=endpoint.check(ask.parameters), urgent=ask.urgent)
-        self._build(call, now, 0)
-        return self._enqueue(call, now)
+        if endpoint.instruction is not None and self._signer is None:
+            raise LocalProtocolError(f"{endpoint.name} is private: it needs credentials to be signed with")
+        if ask.asker in self._ids or ask.asker in self._unresolved:
+            raise LocalProtocolError(f"{ask.asker!r} is in use by a call that has not ended")
+        max_wait_us = ask.max_wait_us
+        if max_wait_us is None:
+            max_wait_us = None if endpoint.idempotent else MAX_WAIT_US
+        elif max_wait_us < 1:
+            raise LocalProtocolError(f"max_wait_us: at least 1 microsecond, got {max_wait_us}")
+        return _Open(
+            asker=ask.asker,
+            endpoint=endpoint,
+            parameters=endpoint.check(ask.parameters),
+            urgent=ask.urgent,
+            max_wait_us=max_wait_us,
+            not_after_us=None if max_wait_us is None else now.mono_us + max_wait_us,
+        )
 
     def _enqueue(self, call: _Open, now: Now) -> list[RequestsOutput]:
         self._last_request_id += 1
-        self._open[self._last_request_id] = call
-        enqueue = Enqueue(request_id=self._last_request_id, urgent=call.urgent, historical=call.endpoint.historical)
+        request_id = self._last_request_id
+        self._open[request_id] = call
+        if not isinstance(call.asker, _Probe):
+            self._ids[call.asker] = request_id
+        self._waits.set(request_id, call.not_after_us)
+        enqueue = Enqueue(request_id=request_id, urgent=call.urgent, historical=call.endpoint.historical)
         return self._granted(self._pacer.handle(enqueue, now), now)
+
+    def _close(self, request_id: int) -> _Open:
+        """Take a request off the open ones, wherever it waits."""
+        call = self._open.pop(request_id)
+        self._ids.pop(call.asker, None)
+        self._waits.set(request_id, None)
+        return call
+
+    def _expire(self, now: Now) -> list[RequestsOutput]:
+        """Settle what has waited too long in line."""
+        outputs: list[RequestsOutput] = []
+        for request_id in self._waits.due(now.mono_us):
+            self._pacer.handle(Cancel(request_id), now)
+            call = self._close(request_id)
+            reason = f"its turn did not come within {(call.max_wait_us or 0) / 1e6:g} s"
+            outputs.append(Settled(call.asker, NotSent(endpoint=call.endpoint.route, reason=reason)))
+        return outputs
+
+    def _withdraw(self, given: WithdrawAsk, asker: Hashable, now: Now) -> list[RequestsOutput]:
+        request_id = self._ids.get(asker)
+        if request_id is None:
+            return []
+        call = self._open[request_id]
+        if call.state is State.SENT and not call.endpoint.idempotent:
+            self._open[request_id] = replace(call, state=TRANSITIONS.step(call.state, given, State.WITHDRAWN))
+            # In doubt until the transport has answered, and what is in doubt may have left.
+            reason = "it was given up by its caller, and may have been sent"
+            self._unresolved[call.asker] = outcome_unknown(call.endpoint, call.parameters, reason)
+        elif call.state in (State.WITHDRAWN, State.UNRESOLVED):
+            return []
+        else:
+            self._close(request_id)
+        if call.state is State.SENT:
+            return [WithdrawRequest(request_id)]
+        self._pacer.handle(Cancel(request_id), now)
+        return []
+
+    def _left(self, given: RequestLeft, request_id: int) -> list[RequestsOutput]:
+        call = self._open.get(request_id)
+        if call is None or call.state is not State.WITHDRAWN:
+            return []
+        self._open[request_id] = replace(call, state=TRANSITIONS.step(call.state, given, State.UNRESOLVED))
+        error = outcome_unknown(call.endpoint, call.parameters, "it was given up by its caller after it had been sent")
+        return self._still_unresolved(call.asker, error)
+
+    def _still_unresolved(self, asker: Hashable, error: OutcomeUnknown) -> list[RequestsOutput]:
+        if asker in self._unresolved:
+            self._unresolved[asker] = error
+        return [Unresolved(asker, error)]
 
     def _granted(self, grants: Sequence[Granted], now: Now) -> list[RequestsOutput]:
         """Build each request when it leaves, and not before: what it measures or signs is this moment."""
@@ -178,20 +344,25 @@ class Requests:
             asker = _Probe(now) if isinstance(call.asker, _Probe) else call.asker
             call = replace(call, asker=asker, state=TRANSITIONS.step(call.state, grant, State.SENT))
             self._open[grant.request_id] = call
+            self._waits.set(grant.request_id, None)
+            if not isinstance(asker, _Probe):
+                outputs.append(Sending(asker))
             outputs.append(self._build(call, now, grant.request_id))
         return outputs
 
     def _build(self, call: _Open, now: Now, request_id: int) -> SendRequest:
         unix_us = self.exchange_unix_us(now)
         request = build_request(call.endpoint, call.parameters, signer=self._signer, unix_us=unix_us)
-        return SendRequest(request_id=request_id, request=request, timeout_us=REQUEST_TIMEOUT_US)
+        return SendRequest(
+            request_id=request_id, request=request, timeout_us=REQUEST_TIMEOUT_US, not_after_us=call.not_after_us
+        )
 
     def _answered(self, given: ResponseReceived, now: Now) -> list[RequestsOutput]:
         limited = given.status == HTTPStatus.TOO_MANY_REQUESTS
         paced = self._pacer.handle(Refused(given.retry_after_us) if limited else Succeeded(), now)
         outputs = self._granted(paced, now)
         call = self._open.get(given.request_id)
-        if call is None or call.state is not State.SENT:
+        if call is None or call.state not in _WITH_TRANSPORT:
             return outputs
         result: object
         try:
@@ -209,10 +380,12 @@ class Requests:
             state = TRANSITIONS.step(call.state, result, State.STALE)
             self._open[given.request_id] = replace(call, state=state, stale=result)
             return [*outputs, *self._clocked(self._clock.handle(StartMeasuring(), now), now)]
-        del self._open[given.request_id]
+        self._close(given.request_id)
         return [*outputs, *self._settle(call, result, now)]
 
     def _settle(self, call: _Open, result: object, now: Now) -> list[RequestsOutput]:
+        if call.state in (State.WITHDRAWN, State.UNRESOLVED):
+            return self._settle_late(call, result)
         if not isinstance(call.asker, _Probe):
             return [Settled(call.asker, result)]
         if isinstance(result, ServerTime):
@@ -221,15 +394,25 @@ class Requests:
         outputs = self._clocked(self._clock.handle(ClockProbeFailed(), now), now)
         return [*outputs, *(Settled(stale.asker, stale.stale) for stale in self._take_stale())]
 
+    def _settle_late(self, call: _Open, result: object) -> list[RequestsOutput]:
+        """Say how a call ended whose caller has gone."""
+        if isinstance(result, OutcomeUnknown):
+            unresolved = self._still_unresolved(call.asker, result)
+            return unresolved if call.state is State.WITHDRAWN else [Settled(call.asker, result)]
+        self._unresolved.pop(call.asker, None)
+        return [Settled(call.asker, result)]
+
     def _sign_again(self, sample: ClockSampled, now: Now) -> list[RequestsOutput]:
         outputs: list[RequestsOutput] = []
         for call in self._take_stale():
-            outputs += self._enqueue(replace(call, state=TRANSITIONS.step(call.state, sample, State.QUEUED)), now)
+            # It was sent in time once, so its bound on waiting has been kept.
+            queued = replace(call, not_after_us=None, state=TRANSITIONS.step(call.state, sample, State.QUEUED))
+            outputs += self._enqueue(queued, now)
         return outputs
 
     def _take_stale(self) -> list[_Open]:
         stale = [request_id for request_id, call in self._open.items() if call.state is State.STALE]
-        return [self._open.pop(request_id) for request_id in stale]
+        return [self._close(request_id) for request_id in stale]
 
     def _clocked(self, outputs: Sequence[Event | MeasureClock], now: Now) -> list[RequestsOutput]:
         passed: list[RequestsOutput] = []
@@ -242,11 +425,12 @@ class Requests:
 
     def _abandon(self, reason: str, now: Now) -> list[RequestsOutput]:
         self._clock.handle(StopMeasuring(), now)
-        calls, self._open = self._open, {}
-        for request_id in calls:
-            self._pacer.handle(Cancel(request_id), now)
+        calls = {request_id: self._close(request_id) for request_id in list(self._open)}
         outputs: list[RequestsOutput] = []
-        for call in calls.values():
+        for request_id, call in calls.items():
+            self._pacer.handle(Cancel(request_id), now)
+            if call.state is State.SENT:
+                outputs.append(WithdrawRequest(request_id))
             outputs += self._settle(call, _abandoned(call, reason), now)
         return outputs
 
@@ -261,16 +445,17 @@ def _failure(call: _Open, failed: RequestFailed) -> BackpackError:
         return outcome_unknown(call.endpoint, call.parameters, failed.reason)
     if failed.error is not None:
         return failed.error
-    missing = "" if call.endpoint.idempotent else " was not sent"
-    return BackpackError(f"{call.endpoint.name}{missing}: {failed.reason}")
+    if not failed.sent:
+        return NotSent(endpoint=call.endpoint.route, reason=failed.reason)
+    return BackpackError(f"{call.endpoint.name}: {failed.reason}")
 
 
 def _abandoned(call: _Open, reason: str) -> BackpackError:
     if call.endpoint.idempotent:
         return LocalProtocolError(f"{call.endpoint.name}: {reason} before the answer came")
-    if call.state is State.SENT:
+    if call.state in _WITH_TRANSPORT:
         return outcome_unknown(call.endpoint, call.parameters, f"{reason} before the answer came")
-    return LocalProtocolError(f"{call.endpoint.name} was not sent: {reason}")
+    return NotSent(endpoint=call.endpoint.route, reason=reason)
 
 
 def _time_probe(now: Now) -> _Open:

@@ -1,6 +1,6 @@
 """Text frames to typed values, and the frames that a client sends.
 
-A frame that cannot be used becomes a `FrameDropped` with its reason; nothing that the exchange sends makes `decode` raise.
+A frame that cannot be used becomes a `FrameDropped` with its reason; nothing that the exchange sends makes `decode_frame` raise.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from msgspec import Struct, field
 from backpack_proto.decoding import from_wire
 from backpack_proto.errors import InvalidStream, RemoteProtocolError
 
+from .channels import Channel
 from .levels import RawLevels, raw_levels
-from .names import Channel, parse_stream
+from .names import parse_stream
 from .payloads import Depth, Event, Kline, Payload, PositionSnapshot
 
-__all__ = ["Drop", "ErrorFrame", "Frame", "FrameDropped", "decode", "dropped", "subscribe_text", "unsubscribe_text"]
+__all__ = ["Drop", "ErrorFrame", "Frame", "FrameDropped", "decode_frame", "dropped", "subscribe_text", "unsubscribe_text"]
 
 EXCERPT_CHARACTERS = 200
 
@@ -55,10 +56,10 @@ class Frame(Struct, frozen=True, gc=False):
     """A frame with data; its members come in any order (docs/protocol.md 3.3)."""
 
     payload: Payload | None = field(name="data", default=None)
-    """Set in every frame that `decode` returns."""
+    """Set in every frame that `decode_frame` returns."""
     stream: str = ""
     error: ErrorFrame | None = None
-    """Never set in a frame that `decode` returns: one decoder serves both kinds of frame, so one type holds both."""
+    """Never set in a frame that `decode_frame` returns: one decoder serves both kinds of frame, so one type holds both."""
 
 
 class _Tag(Struct, frozen=True, gc=False):
@@ -93,7 +94,7 @@ _encode = msgspec.json.Encoder().encode
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def decode(data: bytes) -> Frame | ErrorFrame | FrameDropped | tuple[Frame, ...]:
+def decode_frame(data: bytes) -> Frame | ErrorFrame | FrameDropped | tuple[Frame, ...]:
     """Read one text frame; a tuple when it is the first message of a position stream, which may list several positions."""
     try:
         frame = _decode_frame(data)

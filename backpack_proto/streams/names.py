@@ -7,48 +7,17 @@ the optional window, for `kline` exactly one interval; what is left is the symbo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from backpack_proto.errors import InvalidStream
+from backpack_proto.hints import did_you_mean, shown
 from backpack_proto.values import Value
 
-__all__ = ["DEPTH_WINDOWS_MS", "KLINE_INTERVALS", "Channel", "Stream", "parse_channel", "parse_stream", "streams_for"]
+from .channels import Channel, SymbolRule
 
-KLINE_INTERVALS = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1month")
-"""Every kline interval of the exchange, shortest first."""
-
-DEPTH_WINDOWS_MS = (200, 600, 1000)
-"""Aggregation windows of `depth`; without a window every book event is a frame of its own."""
-
-
-class Channel(StrEnum):
-    """The exchange's stream types, by the first part of their names."""
-
-    BOOK_TICKER = "bookTicker"
-    DEPTH = "depth"
-    KLINE = "kline"
-    TRADE = "trade"
-    TICKER = "ticker"
-    MARK_PRICE = "markPrice"
-    OPEN_INTEREST = "openInterest"
-    LIQUIDATION = "liquidation"
-    EXTERNAL_TICKER = "externalTicker"
-    ORDER_UPDATE = "account.orderUpdate"
-    POSITION_UPDATE = "account.positionUpdate"
-    BALANCE_UPDATE = "account.balanceUpdate"
-    RFQ_UPDATE = "account.rfqUpdate"
-
-    @property
-    def private(self) -> bool:
-        """Whether a subscription needs a signature."""
-        return self.value.startswith("account.")
-
-
-_WITHOUT_SYMBOL = frozenset(
-    {Channel.LIQUIDATION, Channel.ORDER_UPDATE, Channel.POSITION_UPDATE, Channel.BALANCE_UPDATE, Channel.RFQ_UPDATE}
-)
-_NEVER_WITH_SYMBOL = frozenset({Channel.BALANCE_UPDATE})
+__all__ = ["Stream", "parse_channel", "parse_stream", "streams_for"]
 
 
 class Stream(Value, frozen=True, gc=False, kw_only=True):
@@ -60,6 +29,8 @@ class Stream(Value, frozen=True, gc=False, kw_only=True):
     """Aggregation window, `depth` only."""
     interval: str | None = None
     """Candle length, `kline` only, one of `KLINE_INTERVALS`."""
+    verified: bool = False
+    """Its book is to be compared with `bookTicker`, `depth` only; a wish of ours, and no part of the name."""
 
     @property
     def private(self) -> bool:
@@ -86,17 +57,17 @@ def parse_stream(name: str) -> Stream:
     Raises:
         InvalidStream: the exchange has no stream of that name's form.
     """
-    stream = _parse_form(name)
-    if stream.symbol is None and stream.channel not in _WITHOUT_SYMBOL:
+    stream = _parse_form(name, name)
+    if stream.symbol is None and stream.channel.traits.symbol is SymbolRule.REQUIRED:
         raise InvalidStream(f"stream {name!r} names no symbol")
     return stream
 
 
 @lru_cache(maxsize=256)
-def parse_channel(name: str) -> tuple[Stream, ...]:
-    """Read a channel name, the exchange's own or one of the common ones, as streams that still lack their symbol.
+def parse_channel(name: str) -> Stream:
+    """Read a channel name, the exchange's own or one of the common ones, as a stream that still lacks its symbol.
 
-    `book` is `depth` together with the `bookTicker` that verifies it; `book.200ms`, `trades`, `klines.1m` (or `candles.1m`),
+    `book` is `depth` with its book verified against `bookTicker`; `book.200ms`, `trades`, `klines.1m` (or `candles.1m`),
     `mark_price`, `open_interest`, `liquidations`, `book_ticker`, `external_ticker` are read as well.
 
     Channels of the account may say which symbol they are for: `order.SOL_USDC`, `position.SOL_USDC_PERP`, and `order.*`,
@@ -106,17 +77,17 @@ def parse_channel(name: str) -> tuple[Stream, ...]:
         InvalidStream: no such channel.
     """
     head, dot, tail = name.partition(".")
-    if head in _ACCOUNT_NAMES:
-        channel = _ACCOUNT_NAMES[head].value
-        return (_parse_form(channel if tail == _ALL else channel + dot + tail),)
-    stream = _parse_form(_COMMON_NAMES.get(head, head) + dot + tail)
+    channel = _COMMON_NAMES.get(head)
+    if channel is not None and channel.private:
+        return _parse_form(channel if tail == _ALL else channel + dot + tail, name)
+    stream = _parse_form((channel or head) + dot + tail, name)
     if stream.symbol is not None:
-        raise InvalidStream(f"channel {name!r} is no channel of the exchange")
-    return (stream, Stream(channel=Channel.BOOK_TICKER)) if head == "book" else (stream,)
+        raise InvalidStream(f"channel {shown(name)} ends in {shown(stream.symbol)}: give symbols apart from channels")
+    return replace(stream, verified=True) if head == _VERIFIED else stream
 
 
-def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[str, ...]:
-    """The stream names for every channel on every symbol (ids of the exchange), without repeats, in the order given.
+def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[Stream, ...]:
+    """The streams for every channel on every symbol (ids of the exchange), without repeats, in the order given.
 
     Without symbols, a channel that can do without means all markets, or the whole account. A channel that names a symbol itself, or
     `*`, is one stream whatever the symbols are.
@@ -125,38 +96,51 @@ def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[str, .
         InvalidStream: a channel does not exist.
     """
     symbols = tuple(symbols)
-    names: dict[str, None] = {}
+    found: dict[str, Stream] = {}
     for channel in channels:
-        for form in parse_channel(channel):
-            complete = form.symbol is not None or channel.endswith(f".{_ALL}") or form.channel in _NEVER_WITH_SYMBOL
-            if complete or (not symbols and form.channel in _WITHOUT_SYMBOL):
-                names[form.name] = None
-                continue
-            for symbol in symbols:
-                names[f"{form.name}.{symbol}"] = None
-    return tuple(names)
+        form = parse_channel(channel)
+        rule = form.channel.traits.symbol
+        complete = form.symbol is not None or channel.endswith(f".{_ALL}") or rule is SymbolRule.NEVER
+        if complete or (not symbols and rule is SymbolRule.OPTIONAL):
+            found[form.name] = form
+            continue
+        for symbol in symbols:
+            stream = replace(form, symbol=symbol)
+            if stream.verified or stream.name not in found:
+                found[stream.name] = stream
+    return tuple(found.values())
 
 
-_COMMON_NAMES = {
-    "book": "depth",
-    "book_ticker": "bookTicker",
-    "trades": "trade",
-    "klines": "kline",
-    "candles": "kline",
-    "mark_price": "markPrice",
-    "open_interest": "openInterest",
-    "liquidations": "liquidation",
-    "external_ticker": "externalTicker",
-}
-_ACCOUNT_NAMES = {"order": Channel.ORDER_UPDATE, "position": Channel.POSITION_UPDATE, "balance": Channel.BALANCE_UPDATE}
+_COMMON_NAMES = {common: channel for channel in Channel for common in channel.traits.common}
+_VERIFIED = "book"
 _ALL = "*"
-_WINDOWS = {f"{window}ms": window for window in DEPTH_WINDOWS_MS}
 
 
-def _parse_form(name: str) -> Stream:
-    """A stream whose symbol may be missing: a channel."""
+_OTHER_WORDS = {
+    "orderbook": "book",
+    "order_book": "book",
+    "l2_book": "book",
+    "l2": "book",
+    "l1_book": "book_ticker",
+    "bbo": "book_ticker",
+    "quotes": "book_ticker",
+    "ohlc": "klines.1m",
+    "ohlcv": "klines.1m",
+    "funding": "mark_price",
+    "index": "mark_price",
+    "orders": "order.*",
+    "order_info": "order.*",
+    "fills": "order.*",
+    "positions": "position.*",
+    "balances": "balance.*",
+}
+"""Words of other libraries, for hints."""
+
+
+def _parse_form(name: str, given: str) -> Stream:
+    """Read a stream whose symbol may be missing, which is a channel; errors show it as it was `given`."""
     if name.endswith("."):
-        raise InvalidStream(f"stream {name!r} ends in a dot")
+        raise InvalidStream(f"stream {shown(given)} ends in a dot")
     for channel in Channel:
         prefix = channel.value
         if name == prefix:
@@ -165,21 +149,29 @@ def _parse_form(name: str) -> Stream:
             rest = name[len(prefix) + 1 :]
         else:
             continue
+        traits = channel.traits
         window_ms: int | None = None
         interval: str | None = None
-        if channel is Channel.DEPTH:
+        if traits.windows_ms:
+            windows = {f"{window}ms": window for window in traits.windows_ms}
             head, _, tail = rest.partition(".")
-            if head in _WINDOWS:
-                window_ms, rest = _WINDOWS[head], tail
+            if head in windows:
+                window_ms, rest = windows[head], tail
             elif head[:1].isdigit() and head.endswith("ms"):
-                raise InvalidStream(f"stream {name!r}: the depth windows are {', '.join(_WINDOWS)}")
-        elif channel is Channel.KLINE:
+                raise InvalidStream(f"{shown(given)}: the {channel} windows are {', '.join(windows)}")
+        if traits.intervals:
             interval, _, rest = rest.partition(".")
-            if interval not in KLINE_INTERVALS:
-                raise InvalidStream(f"stream {name!r}: the kline intervals are {', '.join(KLINE_INTERVALS)}")
-        if rest and channel in _NEVER_WITH_SYMBOL:
-            raise InvalidStream(f"stream {name!r}: {channel.value} has no symbol")
+            if interval not in traits.intervals:
+                raise InvalidStream(f"{shown(given)}: the {channel} intervals are {', '.join(traits.intervals)}")
+        if rest and traits.symbol is SymbolRule.NEVER:
+            raise InvalidStream(f"{shown(given)}: {channel} has no symbol")
         if not rest.isprintable() or any(character in ' "\\' for character in rest):
-            raise InvalidStream(f"stream {name!r}: a symbol holds no white space, no quotes and nothing that cannot be printed")
+            raise InvalidStream(f"{shown(given)}: a symbol holds no white space, no quotes and nothing that cannot be printed")
         return Stream(channel=channel, symbol=rest or None, window_ms=window_ms, interval=interval)
-    raise InvalidStream(f"{name!r} is no stream of the exchange")
+    raise InvalidStream(f"{shown(given)} is not a channel of the exchange{_hint(given)}")
+
+
+def _hint(given: str) -> str:
+    """Return the channel that was probably meant, as the end of an error text."""
+    known = (*_COMMON_NAMES, *Channel)
+    return did_you_mean(given, known, _OTHER_WORDS) or did_you_mean(given.partition(".")[0], known, _OTHER_WORDS)

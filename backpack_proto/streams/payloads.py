@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from msgspec import field
 
-from backpack_proto.decoding import Identifier, Microseconds, MicrosecondsOfText
+from backpack_proto.decoding import Identifier, UnixUs, UnixUsOfText
 from backpack_proto.values import Value
 
 from .levels import Level, judge
@@ -116,8 +116,8 @@ class Kline(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="kline"):
     """One candle; on the stream the running one is sent again and again, with `closed` at the end."""
 
     symbol: str = field(name="s")
-    start_us: MicrosecondsOfText = field(name="t")
-    end_us: MicrosecondsOfText = field(name="T")
+    start_us: UnixUsOfText = field(name="t")
+    end_us: UnixUsOfText = field(name="T")
     """The start of the next one."""
     closed: bool | None = field(name="X")
     """None from REST, which does not say."""
@@ -186,7 +186,7 @@ class MarkPrice(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="markPr
     """None, like the funding fields, for prediction markets."""
     funding_rate: Decimal | None = field(name="f", default=None)
     """Estimate for the running interval, a fraction (0.0001 is one basis point); may be negative."""
-    next_funding_us: Microseconds | None = field(name="n", default=None)
+    next_funding_us: UnixUs | None = field(name="n", default=None)
     """When the running interval ends."""
 
 
@@ -357,8 +357,8 @@ class RfqUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
     """Base units; either this or `quote_quantity` is set."""
     quote_quantity: Decimal | None = field(name="Q", default=None)
     price: Decimal | None = field(name="p", default=None)
-    submitted_us: Microseconds | None = field(name="w", default=None)
-    expires_us: Microseconds | None = field(name="W", default=None)
+    submitted_us: UnixUs | None = field(name="w", default=None)
+    expires_us: UnixUs | None = field(name="W", default=None)
     system_order_type: str | None = field(name="o", default=None)
 
 

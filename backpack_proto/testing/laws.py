@@ -103,13 +103,14 @@ def check_machine(
     *,
     max_gap_us: int = 150_000_000,
     max_steps: int = 30,
-    max_examples: int = 100,
+    max_examples: int | None = None,
 ) -> None:
     """Hold a machine to the laws on random traces; the shortest trace that breaks one is reported.
 
     `make` returns a new machine, the same one each time (randomness seeded alike). `inputs` draws what it is given; inputs that
     it refuses in some states are welcome, and `TimerFired` is added by itself: early, at the deadline and late. Inputs lie up to
-    `max_gap_us` apart.
+    `max_gap_us` apart. How many traces are tried, at random or the same ones each time, and where those that failed are kept, is
+    up to the loaded profile of hypothesis; `max_examples` replaces its number.
 
     Raises:
         LawBroken: naming the law, with the trace.
@@ -123,10 +124,9 @@ def check_machine(
     start = st.builds(Now, st.integers(0, 10**12), st.integers(10**15, 2 * 10**15))
 
     @settings(
-        max_examples=max_examples,
-        phases=(Phase.generate, Phase.shrink),
+        max_examples=settings().max_examples if max_examples is None else max_examples,
+        phases=(Phase.reuse, Phase.generate, Phase.shrink),
         deadline=None,
-        database=None,
         report_multiple_bugs=False,
     )
     @given(st.lists(step, max_size=max_steps), start)

@@ -19,14 +19,15 @@ from backpack_proto.exchange import (
     ExchangeInput,
     ExchangeOutput,
     FrameReceived,
+    PingSocket,
     RequestReceived,
     Respond,
     SendFrame,
     SocketClosed,
     SocketOpened,
+    SocketPonged,
 )
-from backpack_proto.exchange import PongReceived as PongDelivered
-from backpack_proto.exchange import SendPing as PingFromExchange
+from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
     Command,
     Connected,
@@ -36,6 +37,7 @@ from backpack_proto.inputs import (
     PingReceived,
     PongReceived,
     RequestFailed,
+    RequestLeft,
     ResponseReceived,
     TextReceived,
     TimerFired,
@@ -51,6 +53,7 @@ from backpack_proto.outputs import (
     SendPong,
     SendRequest,
     SendText,
+    WithdrawRequest,
 )
 from backpack_proto.session import Session
 
@@ -89,11 +92,14 @@ class Simulation:
         """Refuse each attempt to connect."""
         self.mute = False
         """Nothing more comes from the exchange, though the connection stays."""
+        self.clock_error_us = 0
+        """How far the session's wall clock is ahead of the exchange's; behind, if negative."""
         self.latency_us = latency_us
         self.connections = 0
         """How many websockets were opened."""
         self.requests: list[SendRequest] = []
         """Every REST request that was sent."""
+        self._elsewhere = 0
         self._connection = 0
         self._established = False
         self._pending: dict[int, SendRequest] = {}
@@ -104,6 +110,11 @@ class Simulation:
         """Give the session commands, now."""
         for command in commands:
             self._handle(command)
+
+    def request_elsewhere(self, request: HttpRequest) -> None:
+        """Have another program of the same account send a request, now; what it is answered is of no interest here."""
+        self._elsewhere -= 1
+        self._exchange(RequestReceived(self._elsewhere, request.method, request.target, request.headers, request.body))
 
     def cut(self, reason: str = "connection reset by peer") -> None:
         """Break the websocket, now; what is on its way is lost."""
@@ -137,7 +148,8 @@ class Simulation:
         self.now = Now(self.now.mono_us + passed_us, self.now.unix_us + passed_us)
 
     def _handle(self, given: Command | Fact) -> None:
-        for output in self.session.handle(given, self.now):
+        now = Now(self.now.mono_us, self.now.unix_us + self.clock_error_us)
+        for output in self.session.handle(given, now):
             if isinstance(output, Event):
                 self.events.append(output)
                 if self.on_event is not None:
@@ -168,11 +180,15 @@ class Simulation:
                 if not self.mute:
                     self._to_session(PongReceived(payload))
             case SendPong(payload=payload):
-                self._to_exchange(PongDelivered(self._connection, payload))
+                self._to_exchange(SocketPonged(self._connection, payload))
             case SendRequest(request_id=request_id, request=request):
                 self.requests.append(action)
                 self._pending[request_id] = action
                 self._to_exchange(RequestReceived(request_id, request.method, request.target, request.headers, request.body))
+            case WithdrawRequest(request_id):
+                # Requests leave at once here, so it is always too late, unless the answer is on its way.
+                if request_id in self._pending:
+                    self._to_session(RequestLeft(request_id), connection=0)
 
     def _end_connection(self) -> None:
         if self._connection:
@@ -205,6 +221,8 @@ class Simulation:
 
     def _deliver(self, output: ExchangeOutput) -> None:
         match output:
+            case Respond(request_id=request_id) | AbandonRequest(request_id=request_id) if request_id < 0:
+                pass
             case Respond():
                 request = self._pending.pop(output.request_id)
                 answer: Fact | None = ResponseReceived(request_id=output.request_id, status=output.status, body=output.body)
@@ -221,7 +239,7 @@ class Simulation:
             case SendFrame(data=data):
                 for frame in [data] if self.tamper is None else self.tamper(data):
                     self._to_session(TextReceived(frame))
-            case PingFromExchange(payload=payload):
+            case PingSocket(payload=payload):
                 self._to_session(PingReceived(payload))
             case CloseConnection(code=code):
                 self._to_session(Disconnected(code or ABNORMAL_CLOSURE, ""))

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections import deque
 from contextlib import AsyncExitStack
 from decimal import Decimal
-from pathlib import Path
 from random import Random
-from typing import NamedTuple
 
 import anyio
 from rich.console import Console, Group
 from rich.live import Live
 
 from backpack_proto.account.values import Fill, Filled
-from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import BackpackError, LocalProtocolError
-from backpack_proto.exchange import THROWAWAY_SECRET
+from backpack_proto.errors import BackpackError, ConfigurationError
 from backpack_proto.inputs import Argument
 from backpack_proto.rest.codec import DepthSnapshot
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.key_sources import Keys
-from backpack_runtime.network.addresses import REST_URL, WS_URL
-from backpack_runtime.network.proxy_settings import Proxies
 from backpack_runtime.transport import system_now
 
 from .events import json_lines
-from .output import Output
-from .running import run_until_signalled
+from .options import KEYS_COME_FROM, add_connection, add_key_file, exchange_of, keys_of, refuse_with_sandbox, settings_of
+from .output import Printer
+from .running import enter, run_until_signalled
 from .views.account import NOTICES, ROWS, TOLD, event_line, tables
 
-__all__ = ["AccountOptions", "follow"]
+__all__ = ["DESCRIPTION", "add_arguments", "run"]
 
 SCREEN_SECONDS = 0.25
 TRADE_SECONDS = 0.5
@@ -40,59 +37,51 @@ TRADED_SYMBOLS = ("SOL_USDC", "SOL_USDC_PERP")
 MOST_OPEN_ORDERS = 8
 
 
-class AccountOptions(NamedTuple):
-    """What the command line says."""
-
-    sandbox: bool
-    rest_url: str | None
-    ws_url: str | None
-    ca_file: Path | None
-    minimum_tls: str | None
-    proxies: Proxies
-    runtime: str
-    seconds: float | None
-    """None: until a signal comes."""
-    as_json: bool
-    trade: bool
+DESCRIPTION = (
+    "Show balances, positions, open orders and fills as they change: tables on a terminal, lines elsewhere, or JSON."
+    f" {KEYS_COME_FROM}"
+)
 
 
-def follow(options: AccountOptions, keys: Keys | None, *, backend: str) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("--trade", action="store_true", help="with --sandbox: place orders, so that there is something to see")
+    add_key_file(parser)
+    add_connection(parser, sandbox="a simulated exchange that is started along, and its account")
+
+
+def run(parsed: argparse.Namespace) -> int:
     """Show an account on standard output until the time is over or a signal comes; returns the exit code.
 
-    `keys` are those of the account, None for that of the sandbox.
-
     Raises:
-        LocalProtocolError: there is no private key, or the options are impossible.
+        ConfigurationError: there is no private key, or the options contradict each other.
         InvalidKey: a key is malformed or does not belong to the private key.
         BackpackError: the exchange cannot be reached.
         OSError: the output cannot be written.
     """
-    client = _client(options, _credentials(keys))
+    refuse_with_sandbox(parsed, "key-file")
+    if parsed.trade and not parsed.sandbox:
+        raise ConfigurationError("--trade is for the --sandbox only: give both")
+    settings = settings_of(parsed)
+    credentials = Credentials(THROWAWAY_SECRET) if parsed.sandbox else _credentials(keys_of(parsed))
+    client = BackpackClient(settings=settings, sandbox=parsed.sandbox, signer=Signer(credentials), follow_account=True)
 
     async def body() -> None:
         async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(client)
-            except LocalProtocolError:
-                raise
-            except BackpackError as error:
-                exchange = "the sandbox" if options.sandbox else options.rest_url or REST_URL
-                raise BackpackError(f"{exchange} cannot be used: {error}") from None
+            await enter(client, stack, exchange_of(parsed))
             tasks = await stack.enter_async_context(anyio.create_task_group())
-            if options.trade:
+            if parsed.trade:
                 tasks.start_soon(_trade, client)
-            with anyio.move_on_after(options.seconds):
-                await _show(client, options)
+            with anyio.move_on_after(parsed.seconds):
+                await _show(client, as_json=parsed.json)
             tasks.cancel_scope.cancel()
 
-    return run_until_signalled(body, backend=backend)
+    return run_until_signalled(body, backend=parsed.backend)
 
 
-def _credentials(keys: Keys | None) -> Credentials:
-    if keys is None:
-        return Credentials(THROWAWAY_SECRET)
+def _credentials(keys: Keys) -> Credentials:
     if keys.private_key is None:
-        raise LocalProtocolError("no private key: BACKPACK_PRIVATE_KEY, --key-file or a terminal to ask on; or --sandbox")
+        raise ConfigurationError("no private key: BACKPACK_PRIVATE_KEY, --key-file or a terminal to ask on; or --sandbox")
     return Credentials(
         keys.private_key.reveal(),
         api_key=None if keys.api_key is None else keys.api_key.reveal(),
@@ -100,28 +89,9 @@ def _credentials(keys: Keys | None) -> Credentials:
     )
 
 
-def _client(options: AccountOptions, credentials: Credentials) -> BackpackClient:
-    try:
-        return BackpackClient(
-            (),
-            channels=(),
-            sandbox=options.sandbox,
-            rest_url=options.rest_url or REST_URL,
-            ws_url=options.ws_url or WS_URL,
-            ca_file=options.ca_file,
-            minimum_tls=options.minimum_tls,
-            proxies=options.proxies,
-            runtime=options.runtime,
-            signer=Signer(credentials),
-            follow_account=True,
-        )
-    except OSError as error:
-        raise LocalProtocolError(f"{options.ca_file} cannot be used: {error}") from None
-
-
-async def _show(client: BackpackClient, options: AccountOptions) -> None:
+async def _show(client: BackpackClient, *, as_json: bool) -> None:
     console = Console()
-    if options.as_json:
+    if as_json:
         await _show_json(client)
     elif os.isatty(1) and console.is_terminal and not console.is_dumb_terminal:
         await _show_screen(client, console)
@@ -130,13 +100,13 @@ async def _show(client: BackpackClient, options: AccountOptions) -> None:
 
 
 async def _show_json(client: BackpackClient) -> None:
-    output = Output()
+    output = Printer()
     async for event in client:
         await output.send(json_lines([event]))
 
 
 async def _show_lines(client: BackpackClient) -> None:
-    output = Output()
+    output = Printer()
     async for event in client:
         if isinstance(event, TOLD):
             await output.send(f"{event_line(event, unix_us=system_now().unix_us)}\n".encode())

@@ -1,4 +1,4 @@
-"""Whether the keys of an account are well-formed and belong together, said in a few lines that never hold the private key.
+"""`backpack-feed auth-check`: keys of an account, checked in a few lines that never hold the private key.
 
 Nothing is sent: whether the exchange knows the key is not found out here. A public value is repeated only when it belongs to the
 private key, for otherwise it may be the private key that was given in the wrong place.
@@ -6,6 +6,7 @@ private key, for otherwise it may be the private key that was given in the wrong
 
 from __future__ import annotations
 
+import argparse
 from base64 import b64decode
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ from backpack_proto.errors import InvalidKey
 from backpack_proto.http import HttpRequest
 from backpack_runtime.key_sources import Keys, Secret
 
-__all__ = ["Report", "check_keys"]
+from .options import KEYS_COME_FROM, add_key_file, keys_of
+
+__all__ = ["DESCRIPTION", "Report", "add_arguments", "check_keys", "run"]
 
 OK = 0
 INVALID = 2
@@ -25,6 +28,29 @@ SAMPLE_INSTRUCTION = "balanceQuery"
 SAMPLE_REQUEST = HttpRequest(method="GET", target="/api/v1/capital")
 
 _PUBLIC = {"api_key": "API key", "public_key": "public key"}
+
+
+DESCRIPTION = (
+    "Check the format of API keys, whether they belong together, and sign samples. Sends nothing, and never shows the"
+    f" private key. {KEYS_COME_FROM} The exit code is 2 when the keys cannot be used."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("--api-key", type=Secret, metavar="KEY", help="the public key, as the exchange calls it")
+    parser.add_argument("--public-key", type=Secret, metavar="KEY", help="32 bytes in hex or base64")
+    parser.add_argument(
+        "--private-key", type=Secret, metavar="KEY", help="32 or 64 bytes in hex or base64; arguments show in process lists"
+    )
+    add_key_file(parser)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Print what the check of the keys found; returns the exit code."""
+    report = check_keys(keys_of(parsed))
+    print("\n".join(report.lines), flush=True)
+    return report.code
 
 
 class Report(NamedTuple):

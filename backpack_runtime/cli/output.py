@@ -7,10 +7,10 @@ import select
 
 import anyio
 
-__all__ = ["Output"]
+__all__ = ["Printer"]
 
 
-class Output:
+class Printer:
     """Writes to a file descriptor past all buffers, so a reader sees each line at once and nothing is left to flush at the end.
 
     Raises:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,63 +12,66 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from backpack_proto.errors import BackpackError
-
-from .output import Output
+from .options import add_sandbox, positive, refuse_with_sandbox
+from .output import Printer
 from .running import run_until_signalled
 
 if TYPE_CHECKING:
     from backpack_runtime.cryptofeed.parity import Parity
 
-__all__ = ["ParityOptions", "compare_feeds"]
+__all__ = ["DESCRIPTION", "add_arguments", "run"]
 
 DIFFERENT = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class ParityOptions:
-    """What to compare, where and for how long."""
-
-    symbols: tuple[str, ...]
-    sandbox: bool
-    sandbox_url: str | None
-    ca_file: Path | None
-    seconds: float
-    as_json: bool
+DESCRIPTION = (
+    "Run cryptofeed's two Backpack feeds side by side on the same exchange, and compare trades, tops of books and latency."
+    " Needs the extras cryptofeed and ccxt. The exit code is 1 when the feeds differ."
+)
 
 
-def compare_feeds(options: ParityOptions) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument(
+        "symbols", nargs="*", metavar="SYMBOL", default=["SOL-USDC"], help="normalised, such as SOL-USDC (the default)"
+    )
+    parser.add_argument("--seconds", type=positive, default=30.0, metavar="N", help="for how long (default: 30)")
+    parser.add_argument("--json", action="store_true", help="one JSON object in the place of the table")
+    where = add_sandbox(parser, help="a simulated exchange that is started along")
+    where.add_argument(
+        "--sandbox-url", metavar="URL", help="one that is running: the REST address that `backpack-feed sandbox` prints"
+    )
+    where.add_argument("--ca-file", type=Path, metavar="FILE", help="trust these authorities (PEM) instead of the system's")
+
+
+def run(parsed: argparse.Namespace) -> int:
     """Run both feeds and print how they compare; returns 0 when they agree, 1 when they differ or one of them said nothing.
 
     Raises:
-        BackpackError: cryptofeed or ccxt is not installed, or the exchange cannot be reached.
+        MissingExtra: cryptofeed or ccxt is not installed.
+        ConfigurationError: the options contradict each other.
+        BackpackError: the exchange cannot be reached.
     """
-    watch_both = _watch_both()
-    config: dict[str, Any] = {"use_sandbox": options.sandbox or options.sandbox_url is not None}
-    config |= {"sandbox_url": options.sandbox_url} if options.sandbox_url else {}
-    config |= {"ca_file": options.ca_file} if options.ca_file else {}
+    refuse_with_sandbox(parsed, "sandbox-url", "ca-file")
+    from backpack_runtime.cryptofeed.parity import watch_both  # noqa: PLC0415 - an extra, which need not be installed
+
+    config: dict[str, Any] = {"use_sandbox": parsed.sandbox or parsed.sandbox_url is not None}
+    config |= {"sandbox_url": parsed.sandbox_url} if parsed.sandbox_url else {}
+    config |= {"ca_file": parsed.ca_file} if parsed.ca_file else {}
     found: list[Parity] = []
 
     async def body() -> None:
-        found.append(await watch_both(config, options.symbols, options.seconds))
+        found.append(await watch_both(config, parsed.symbols, parsed.seconds))
 
     code = run_until_signalled(body, backend="asyncio")
     if not found:
         return code
     (parity,) = found
-    if options.as_json:
-        Output().write(msgspec.json.encode(asdict(parity) | {"agree": parity.agree}) + b"\n")
+    if parsed.json:
+        Printer().write(msgspec.json.encode(asdict(parity) | {"agree": parity.agree}) + b"\n")
     else:
         Console(file=sys.stdout).print(_table(parity))
     return 0 if parity.agree else DIFFERENT
-
-
-def _watch_both() -> Callable[..., Any]:
-    try:
-        from backpack_runtime.cryptofeed.parity import watch_both  # noqa: PLC0415 - an optional extra
-    except ImportError as missing:
-        raise BackpackError(str(missing)) from missing
-    return watch_both
 
 
 def _table(parity: Parity) -> Table:

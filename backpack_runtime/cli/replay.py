@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from backpack_proto.errors import LocalProtocolError
+from backpack_proto.errors import ConfigurationError
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.recording import Replay, frames
 
+from .complaints import ended_by_signals
 from .events import event_name, json_lines, text_line
-from .output import Output
+from .output import Printer
 
-__all__ = ["replay"]
+__all__ = ["DESCRIPTION", "add_arguments", "run"]
+
+DESCRIPTION = "Read recorded websocket frames, one a line, offline. The exit code is 1 when one of them could not be used."
 
 DROPPED = 1
 """Exit code when there was a frame that could not be used."""
 
 
-def replay(file: str, *, as_json: bool) -> int:
-    """Write the events of a recording (`-` is standard input) to standard output; returns the exit code.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("file", metavar="FILE", help="the recording; - is standard input")
+    parser.add_argument("--json", action="store_true", help="one JSON object an event and line")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Write the events of a recording to standard output until its end or a signal; returns the exit code.
 
     Raises:
-        LocalProtocolError: the file cannot be opened.
+        ConfigurationError: the file cannot be opened.
         OSError: it cannot be read to its end, or the output cannot be written.
     """
-    output = Output()
+    with ended_by_signals():
+        return _replay(parsed.file, as_json=parsed.json)
+
+
+def _replay(file: str, *, as_json: bool) -> int:
+    output = Printer()
     session = Replay()
     count = 0
     kinds: Counter[type[Event]] = Counter()
@@ -36,7 +51,7 @@ def replay(file: str, *, as_json: bool) -> int:
         try:
             lines = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
         except OSError as error:
-            raise LocalProtocolError(f"{file}: {error.strerror}") from None
+            raise ConfigurationError(f"{file}: {error.strerror}") from None
         for frame in frames(lines):
             events = session.give(frame)
             count += 1

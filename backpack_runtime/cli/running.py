@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import anyio
 
-from backpack_proto.errors import BackpackError
+from backpack_proto.errors import BackpackError, LocalProtocolError
+from backpack_runtime.client import BackpackClient
 
-__all__ = ["run_until_signalled"]
+from .complaints import SIGNALLED, STOPS
+
+__all__ = ["enter", "run_until_signalled"]
+
+
+async def enter(client: BackpackClient, stack: AsyncExitStack, exchange: str) -> None:
+    """Enter a client for as long as the stack lives; `exchange` names what it connects to.
+
+    Raises:
+        LocalProtocolError: it was asked for something that does not exist.
+        BackpackError: the exchange cannot be used, and the text names it.
+    """
+    try:
+        await stack.enter_async_context(client)
+    except LocalProtocolError:
+        raise
+    except BackpackError as error:
+        raise BackpackError(f"{exchange} cannot be used: {error}") from None
 
 
 def run_until_signalled(body: Callable[[], Awaitable[None]], *, backend: str) -> int:
@@ -27,9 +46,8 @@ def run_until_signalled(body: Callable[[], Awaitable[None]], *, backend: str) ->
 async def _supervise(body: Callable[[], Awaitable[None]]) -> int:
     received: list[int] = []
     failures: list[Exception] = []
-    stops = (signal.SIGINT, signal.SIGTERM)
-    with anyio.open_signal_receiver(*stops) as signals:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
+    with anyio.open_signal_receiver(*STOPS) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         try:
             async with anyio.create_task_group() as tasks:
 
@@ -44,7 +62,7 @@ async def _supervise(body: Callable[[], Awaitable[None]]) -> int:
         except* (BackpackError, OSError) as group:
             failures += _leaves(group)
     if received:
-        return 128 + received[0]
+        return SIGNALLED + received[0]
     if failures:
         raise failures[0]
     return 0

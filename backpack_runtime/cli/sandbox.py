@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import argparse
+
 import anyio
 import msgspec
 
 from backpack_proto.exchange import LISTINGS
 from backpack_runtime.sandbox import serve_sandbox
 
-from .output import Output
+from .options import port, positive
+from .output import Printer
 from .running import run_until_signalled
 
-__all__ = ["serve"]
+__all__ = ["DESCRIPTION", "add_arguments", "run"]
+
+DESCRIPTION = "Serve the simulated exchange until Ctrl-C. The first line of output says where it is, as JSON."
 
 
-def serve(*, host: str, port: int, tls: bool, seed: int, speed: float) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=port, default=0, metavar="N", help="port (default: a free one)")
+    parser.add_argument("--tls", action="store_true", help="https and wss, by a throwaway authority")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides what the markets do (default: 0)")
+    parser.add_argument("--speed", type=positive, default=1.0, metavar="X", help="so many times as lively (default: 1)")
+
+
+def run(parsed: argparse.Namespace) -> int:
     """Serve until a signal comes; the first line of standard output says where, as JSON. Returns the exit code.
 
     Raises:
         OSError: the address cannot be had.
+        MissingExtra: TLS needs trustme, which is not installed.
     """
 
     async def body() -> None:
-        async with serve_sandbox(host=host, port=port, tls=tls, seed=seed, speed=speed) as sandbox:
+        async with serve_sandbox(
+            host=parsed.host, port=parsed.port, tls=parsed.tls, seed=parsed.seed, speed=parsed.speed
+        ) as sandbox:
             found: dict[str, object] = {"rest": sandbox.rest_url, "ws": sandbox.ws_url}
             if sandbox.ca_file is not None:
                 found["ca_file"] = str(sandbox.ca_file)
@@ -31,7 +48,7 @@ def serve(*, host: str, port: int, tls: bool, seed: int, speed: float) -> int:
                 "secret": sandbox.secret,
                 "symbols": [listing.symbol for listing in LISTINGS],
             }
-            await Output().send(msgspec.json.encode(found) + b"\n")
+            await Printer().send(msgspec.json.encode(found) + b"\n")
             await anyio.sleep_forever()
 
     return run_until_signalled(body, backend="asyncio")

@@ -2,61 +2,60 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from pathlib import Path
-from typing import NamedTuple
 
 import anyio
 from msgspec.structs import replace
 from rich.console import Console, Group
 from rich.live import Live
 
-from backpack_proto.errors import BackpackError, LocalProtocolError
 from backpack_proto.outputs import BookSynced
-from backpack_proto.streams.names import Channel, parse_channel
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.names import parse_channel
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.delivery import SlowConsumer
-from backpack_runtime.network.addresses import REST_URL, WS_URL
-from backpack_runtime.network.proxy_settings import Proxies
 from backpack_runtime.transport import system_now
 
 from .events import decimal_places, json_lines
-from .output import Output
-from .running import run_until_signalled
+from .options import add_connection, count, exchange_of, names, settings_of
+from .output import Printer
+from .running import enter, run_until_signalled
 from .views.board import TRADES_KEPT, Board, Panel, Rate
 from .views.terminal import Counters, plain_lines, screen
 
-__all__ = ["WatchOptions", "watch"]
+__all__ = ["DESCRIPTION", "add_arguments", "run"]
 
 BATCH_EVENTS = 256
 SCREEN_SECONDS = 0.25
 LINE_SECONDS = 1.0
 
 
-class WatchOptions(NamedTuple):
-    """What the command line says."""
-
-    symbols: tuple[str, ...]
-    channels: tuple[str, ...]
-    sandbox: bool
-    rest_url: str | None
-    ws_url: str | None
-    ca_file: Path | None
-    minimum_tls: str | None
-    proxies: Proxies
-    runtime: str
-    seconds: float | None
-    """None: until a signal comes."""
-    as_json: bool
-    depth: int
+DESCRIPTION = "Show market data as they come: a live view on a terminal, a line a second elsewhere, or JSON."
 
 
-def watch(options: WatchOptions, *, backend: str) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument(
+        "symbols", nargs="*", metavar="SYMBOL", default=["SOL_USDC"], help="SOL_USDC or SOL-USDC (default: SOL_USDC)"
+    )
+    parser.add_argument(
+        "--channels",
+        type=names,
+        default=("book", "trades"),
+        metavar="NAME,...",
+        help="book, book.200ms, trades, ticker, book_ticker, klines.1m, mark_price, open_interest, liquidations (default: book,trades)",
+    )
+    parser.add_argument("--depth", type=count, default=10, metavar="N", help="levels a side (default: 10)")
+    add_connection(parser, sandbox="a simulated exchange that is started along")
+
+
+def run(parsed: argparse.Namespace) -> int:
     """Show market data on standard output until the time is over or a signal comes; returns the exit code.
 
     Raises:
@@ -64,56 +63,38 @@ def watch(options: WatchOptions, *, backend: str) -> int:
         BackpackError: the exchange cannot be reached.
         OSError: the output cannot be written.
     """
-    client = _client(options)
+    client = BackpackClient(
+        parsed.symbols,
+        channels=parsed.channels,
+        settings=settings_of(parsed),
+        sandbox=parsed.sandbox,
+        book_levels=parsed.depth if parsed.json else 1,
+        slow_consumer=SlowConsumer.BLOCK if parsed.json else SlowConsumer.DROP_OLDEST,
+    )
 
     async def body() -> None:
         async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(client)
-            except LocalProtocolError:
-                raise
-            except BackpackError as error:
-                exchange = "the sandbox" if options.sandbox else options.rest_url or REST_URL
-                raise BackpackError(f"{exchange} cannot be used: {error}") from None
-            with anyio.move_on_after(options.seconds):
-                await _show(client, options)
+            await enter(client, stack, exchange_of(parsed))
+            with anyio.move_on_after(parsed.seconds):
+                await _show(client, parsed)
 
-    return run_until_signalled(body, backend=backend)
+    return run_until_signalled(body, backend=parsed.backend)
 
 
-def _client(options: WatchOptions) -> BackpackClient:
-    try:
-        return BackpackClient(
-            options.symbols,
-            channels=options.channels,
-            sandbox=options.sandbox,
-            rest_url=options.rest_url or REST_URL,
-            ws_url=options.ws_url or WS_URL,
-            ca_file=options.ca_file,
-            minimum_tls=options.minimum_tls,
-            proxies=options.proxies,
-            runtime=options.runtime,
-            book_levels=options.depth if options.as_json else 1,
-            slow_consumer=SlowConsumer.BLOCK if options.as_json else SlowConsumer.DROP_OLDEST,
-        )
-    except OSError as error:
-        raise LocalProtocolError(f"{options.ca_file} cannot be used: {error}") from None
-
-
-async def _show(client: BackpackClient, options: WatchOptions) -> None:
-    if options.as_json:
-        await _show_json(client, options.depth)
+async def _show(client: BackpackClient, parsed: argparse.Namespace) -> None:
+    if parsed.json:
+        await _show_json(client, parsed.depth)
         return
     console = Console()
-    board = _board(client, options)
+    board = _board(client, parsed)
     if os.isatty(1) and console.is_terminal and not console.is_dumb_terminal:
-        await _show_screen(client, board, console, options.depth)
+        await _show_screen(client, board, console, parsed.depth)
     else:
         await _show_lines(client, board)
 
 
 async def _show_json(client: BackpackClient, depth: int) -> None:
-    output = Output()
+    output = Printer()
     batch: list[Event] = []
     async for event in client:
         if isinstance(event, BookSynced):
@@ -140,7 +121,7 @@ async def _show_screen(client: BackpackClient, board: Board, console: Console, d
 
 
 async def _show_lines(client: BackpackClient, board: Board) -> None:
-    output = Output()
+    output = Printer()
     rate = Rate()
     while await _listen(client, board, LINE_SECONDS):
         lines = plain_lines(board, _counters(client, rate), unix_us=system_now().unix_us)
@@ -156,8 +137,8 @@ async def _listen(client: BackpackClient, board: Board, seconds: float) -> bool:
     return True
 
 
-def _board(client: BackpackClient, options: WatchOptions) -> Board:
-    channels = {stream.channel for channel in options.channels for stream in parse_channel(channel)}
+def _board(client: BackpackClient, parsed: argparse.Namespace) -> Board:
+    channels = {parse_channel(channel).channel for channel in parsed.channels}
     return Board(
         Panel(
             market.symbol,
@@ -166,7 +147,7 @@ def _board(client: BackpackClient, options: WatchOptions) -> Board:
             book=client.book(market.symbol) if Channel.DEPTH in channels else None,
             trades=deque(maxlen=TRADES_KEPT) if Channel.TRADE in channels else None,
         )
-        for market in map(client.markets.resolve, options.symbols)
+        for market in (client.markets[symbol] for symbol in parsed.symbols)
     )
 
 

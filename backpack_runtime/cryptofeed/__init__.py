@@ -5,14 +5,16 @@ the environment it is `BackpackFeed` that is registered, otherwise `CcxtBackpack
 `cryptofeed.exchanges.backpack`.
 """
 
+from backpack_runtime.extras import MissingExtra
+
 try:
-    # Not `import cryptofeed`: our own module in its directory makes an empty package of that name where it is not installed.
-    import pydantic as _pydantic  # noqa: F401 - the other half of the extra
+    import aiohttp_socks as _aiohttp_socks  # noqa: F401 - a part of the extra
+    import pydantic as _pydantic  # noqa: F401 - as above
+
+    # Not `import cryptofeed`, which any empty folder of that name satisfies.
     from cryptofeed.exchanges import EXCHANGE_MAP as _EXCHANGE_MAP  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        f'{__name__} needs cryptofeed and pydantic ({error}): pip install "backpack-feed[cryptofeed]"', name=error.name
-    ) from error
+except ImportError as missing:
+    raise MissingExtra("the feed for cryptofeed", "cryptofeed", missing) from missing
 
 from .auth import BackpackAuthHelper
 from .ccxt.feed import CcxtBackpackFeed
@@ -20,7 +22,7 @@ from .config.model import BackpackAuthSettings, BackpackConfig
 from .errors import BackpackAuthError, BackpackRestError, BackpackWebsocketError
 from .health import BackpackHealthReport
 from .native.feed import BackpackFeed
-from .native.records import Balance, Fill, OrderInfo, Position
+from .native.records import BalanceInfo, FillInfo, OrderInfo, PositionInfo
 from .registration import is_backpack_native_enabled, register
 
 __all__ = [
@@ -32,11 +34,11 @@ __all__ = [
     "BackpackHealthReport",
     "BackpackRestError",
     "BackpackWebsocketError",
-    "Balance",
+    "BalanceInfo",
     "CcxtBackpackFeed",
-    "Fill",
+    "FillInfo",
     "OrderInfo",
-    "Position",
+    "PositionInfo",
     "is_backpack_native_enabled",
     "register",
 ]

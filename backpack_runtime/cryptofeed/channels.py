@@ -1,4 +1,4 @@
-"""cryptofeed's channels and the exchange's streams.
+"""cryptofeed's channels and the exchange's streams, from the core's table of channels.
 
 Several channels of cryptofeed are read from one stream; what stands behind the stream's name keeps their subscriptions apart. Private
 channels have the names of cryptofeed 2, as text, for later versions know none.
@@ -9,60 +9,59 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from cryptofeed.defines import (
-    CANDLES,
-    FUNDING,
-    INDEX,
-    L1_BOOK,
-    L2_BOOK,
-    LIQUIDATIONS,
-    OPEN_INTEREST,
-    TICKER,
-    TRADES,
-)
-
-from backpack_proto.streams.names import KLINE_INTERVALS, Channel
+from backpack_proto.inputs import Subscribe
+from backpack_proto.streams.channels import KLINE_INTERVALS, Channel
+from backpack_proto.streams.names import Stream
 
 __all__ = [
     "BALANCES",
     "CANDLE_INTERVALS",
     "FILLS",
     "ORDER_INFO",
+    "OTHER_CHANNELS",
     "PERPETUAL_STREAMS",
     "POSITIONS",
     "PRIVATE_CHANNELS",
     "WEBSOCKET_CHANNELS",
+    "market_data",
     "standard_channel",
-    "streams_of",
 ]
 
 ORDER_INFO: Final = "order_info"
 FILLS: Final = "fills"
 POSITIONS: Final = "positions"
 BALANCES: Final = "balances"
-PRIVATE_CHANNELS: Final = frozenset({ORDER_INFO, FILLS, POSITIONS, BALANCES})
 
 WEBSOCKET_CHANNELS: Final = {
-    TRADES: "trade",
-    L2_BOOK: "depth",
-    L1_BOOK: "bookTicker",
-    TICKER: "bookTicker>ticker",
-    CANDLES: "kline",
-    FUNDING: "markPrice",
-    INDEX: "markPrice>index",
-    OPEN_INTEREST: "openInterest",
-    LIQUIDATIONS: "liquidation",
-    ORDER_INFO: "account.orderUpdate",
-    FILLS: "account.orderUpdate>fills",
-    POSITIONS: "account.positionUpdate",
-    BALANCES: "account.balanceUpdate",
+    name: channel.value if name == channel.traits.cryptofeed[0] else f"{channel.value}>{name}"
+    for channel in Channel
+    for name in channel.traits.cryptofeed
 }
+"""cryptofeed's channels, and the stream that each of them is read from."""
 
-PERPETUAL_STREAMS: Final = frozenset(WEBSOCKET_CHANNELS[channel] for channel in (FUNDING, INDEX, OPEN_INTEREST, LIQUIDATIONS))
+PRIVATE_CHANNELS: Final = frozenset(name for channel in Channel if channel.private for name in channel.traits.cryptofeed)
+
+PERPETUAL_STREAMS: Final = frozenset(
+    WEBSOCKET_CHANNELS[name] for channel in Channel if channel.traits.perpetual_only for name in channel.traits.cryptofeed
+)
 """Those that a spot market does not have; asked for, they would be silent for ever."""
 
 CANDLE_INTERVALS: Final = {interval: "1M" if interval == "1month" else interval for interval in KLINE_INTERVALS}
 """The exchange's name of each interval, and cryptofeed's."""
+
+OTHER_CHANNELS: Final = {
+    "book": "l2_book",
+    "orderbook": "l2_book",
+    "order_book": "l2_book",
+    "depth": "l2_book",
+    "bbo": "l1_book",
+    "book_ticker": "l1_book",
+    "klines": "candles",
+    "ohlcv": "candles",
+    "mark_price": "funding",
+    "orders": ORDER_INFO,
+}
+"""Other words for channels, for hints."""
 
 _ACCOUNT_CHANNELS: Final = {"order": ORDER_INFO, "fill": FILLS, "position": POSITIONS, "balance": BALANCES}
 
@@ -73,18 +72,15 @@ def standard_channel(name: str) -> str:
     return _ACCOUNT_CHANNELS.get(head, name) if tail == "*" else name
 
 
-def streams_of(subscription: Mapping[str, Iterable[Any]], candle_interval: str) -> tuple[str, ...]:
-    """The public streams of a subscription in the exchange's words, without repeats; a book brings the stream that verifies it."""
-    names: dict[str, None] = {}
-    for channel, symbols in subscription.items():
-        stream = channel.partition(">")[0]
-        if stream.startswith("account."):
+def market_data(subscription: Mapping[str, Iterable[Any]], candle_interval: str) -> Subscribe:
+    """The public streams of a subscription, each once; books are verified."""
+    streams: dict[str, Stream] = {}
+    for name, symbols in subscription.items():
+        channel = Channel(name.partition(">")[0])
+        if channel.private:
             continue
+        interval = candle_interval if channel.traits.intervals else None
         for symbol in symbols:
-            if stream == Channel.KLINE.value:
-                names[f"{stream}.{candle_interval}.{symbol}"] = None
-            else:
-                names[f"{stream}.{symbol}"] = None
-            if stream == Channel.DEPTH.value:
-                names[f"{Channel.BOOK_TICKER.value}.{symbol}"] = None
-    return tuple(names)
+            stream = Stream(channel=channel, symbol=symbol, interval=interval, verified=channel is Channel.DEPTH)
+            streams[stream.name] = stream
+    return Subscribe.of(streams.values())

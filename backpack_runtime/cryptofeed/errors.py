@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from backpack_proto.errors import BackpackError
+from cryptofeed.exceptions import UnsupportedDataFeed, UnsupportedSymbol
 
-__all__ = ["BackpackAuthError", "BackpackRestError", "BackpackWebsocketError"]
+from backpack_proto.errors import BackpackError, ConfigurationError, UnknownSymbol
+
+__all__ = [
+    "BackpackAuthError",
+    "BackpackRestError",
+    "BackpackWebsocketError",
+    "UnknownFeedChannel",
+    "UnknownFeedSymbol",
+]
+
+
+class UnknownFeedSymbol(UnknownSymbol, UnsupportedSymbol):
+    """A symbol that the exchange does not have, for cryptofeed and for this project alike; the text offers close ones."""
+
+
+class UnknownFeedChannel(ConfigurationError, UnsupportedDataFeed):
+    """A channel that the feed does not have, for cryptofeed and for this project alike; the text offers close ones."""
 
 
 class BackpackAuthError(BackpackError):

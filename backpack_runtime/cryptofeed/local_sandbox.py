@@ -1,4 +1,4 @@
-"""A simulated exchange for `use_sandbox`: one for the whole process, over TLS on loopback, in a thread of its own."""
+"""A simulated exchange for `use_sandbox`: one for the whole process, on loopback, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import threading
 from functools import lru_cache
 from pathlib import Path
 
+from backpack_runtime.extras import MissingExtra
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from backpack_runtime.settings import Settings
 
 __all__ = ["LocalSandbox", "local_sandbox"]
 
@@ -21,14 +23,16 @@ class LocalSandbox:
 
     Raises:
         OSError: no port is to be had.
+        MissingExtra: TLS needs trustme, which is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         self.sandbox: Sandbox | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._tls = tls
         self._thread = threading.Thread(target=self._run, name="backpack-sandbox", daemon=True)
         self._thread.start()
         if not self._started.wait(START_SECONDS):
@@ -49,8 +53,13 @@ class LocalSandbox:
 
     @property
     def ca_file(self) -> Path | None:
-        """The certificate of its throwaway authority."""
+        """The certificate of its throwaway authority; None without TLS."""
         return None if self.sandbox is None else self.sandbox.ca_file
+
+    @property
+    def settings(self) -> Settings:
+        """How a client reaches it."""
+        return Settings(rest_url=self.rest_url, ws_url=self.ws_url, ca_file=self.ca_file)
 
     def close(self) -> None:
         """Stop it."""
@@ -61,14 +70,14 @@ class LocalSandbox:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
-        except OSError as error:
+        except (OSError, MissingExtra) as error:
             self._failure = error
             self._started.set()
         finally:
             self._loop.close()
 
     async def _serve(self) -> None:
-        async with serve_sandbox(tls=True) as sandbox:
+        async with serve_sandbox(tls=self._tls) as sandbox:
             self.sandbox = sandbox
             self._started.set()
             await self._stop.wait()

@@ -150,7 +150,7 @@ async def watch_both(config: Any, symbols: Sequence[str], seconds: float) -> Par
     """Run both feeds for so long, in this process and on the same exchange, and compare what they delivered.
 
     Raises:
-        ImportError: ccxt is not installed.
+        MissingExtra: ccxt is not installed.
         LocalProtocolError: a symbol is none of the exchange's, or the configuration is impossible.
         BackpackError: the markets could not be had.
     """

@@ -28,7 +28,7 @@ from backpack_proto.inputs import Disconnected, PingReceived, PongReceived, Text
 
 from .frames import Frames
 
-__all__ = ["MessageReceived", "PeerClosed", "RequestReceived", "ServerFact", "ServerFraming", "UpgradeRequested"]
+__all__ = ["HttpRequestReceived", "MessageReceived", "PeerClosed", "ServerFact", "ServerFraming", "UpgradeRequested"]
 
 MAX_REQUEST_BODY_BYTES = 1024 * 1024
 MAX_REQUEST_MESSAGE_BYTES = 1024 * 1024
@@ -36,7 +36,7 @@ SLICE_BYTES = 64 * 1024  # a parsed request copies what follows it once
 TEXT_FRAME = 0x81
 
 
-class RequestReceived(Struct, frozen=True, gc=False, kw_only=True):
+class HttpRequestReceived(Struct, frozen=True, gc=False, kw_only=True):
     """A whole HTTP request; answer with `ServerFraming.respond`, in the order of the requests."""
 
     method: str
@@ -66,7 +66,7 @@ class PeerClosed(Struct, frozen=True, gc=False):
     code: int
 
 
-ServerFact: TypeAlias = RequestReceived | UpgradeRequested | MessageReceived | PongReceived | PeerClosed
+ServerFact: TypeAlias = HttpRequestReceived | UpgradeRequested | MessageReceived | PongReceived | PeerClosed
 
 
 class _Request(Struct):
@@ -289,7 +289,7 @@ class ServerFraming:
         if not any(name == "upgrade" and value.lower() == "websocket" for name, value in headers):
             self._unanswered.append(request)
             body = bytes(request.body)
-            facts.append(RequestReceived(method=head.method.decode("ascii"), target=target, headers=headers, body=body))
+            facts.append(HttpRequestReceived(method=head.method.decode("ascii"), target=target, headers=headers, body=body))
             return rest
         try:
             self._upgrade = self._prepare_upgrade(request)

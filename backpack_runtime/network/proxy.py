@@ -12,7 +12,8 @@ from ipaddress import ip_address
 from typing import Any, NoReturn, Self, final
 from urllib.parse import unquote, urlsplit
 
-from backpack_proto.errors import BackpackError, LocalProtocolError
+from backpack_proto.errors import BackpackError, ConfigurationError
+from backpack_proto.hints import did_you_mean
 
 __all__ = [
     "InvalidProxy",
@@ -35,7 +36,7 @@ _MAX_SOCKS5_FIELD = 255
 """RFC 1929: one byte tells the length."""
 
 
-class InvalidProxy(LocalProtocolError):
+class InvalidProxy(ConfigurationError):
     """The settings of a proxy are impossible; the text says why and shows no part of a URL."""
 
 
@@ -207,7 +208,7 @@ def _parse(url: object, *, remote_dns: bool | None) -> _Parsed | str:
     if not separator:
         return f"the proxy URL has no scheme: {_SHAPE}"
     if name.lower() not in _SCHEMES:
-        return f"the scheme of the proxy URL is none of {', '.join(_SCHEMES)}"
+        return f"the scheme of the proxy URL is one of {', '.join(_SCHEMES)}{did_you_mean(name, _SCHEMES)}"
     if remote_dns is False and name.lower() in _ALWAYS_REMOTE:
         return f"{name.lower()} means that the proxy looks up names: it cannot go with remote_dns=False"
     try:

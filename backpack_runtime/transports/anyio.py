@@ -62,8 +62,9 @@ class _HttpConnection:
         poll.register(descriptor, select.POLLIN)
         return not poll.poll(0)
 
-    async def exchange(self, request: HttpRequest, host: str) -> HttpResponse:
-        """Send one request and read its answer."""
+    async def exchange(self, request: HttpRequest, host: str, progress: Progress) -> HttpResponse:
+        """Send one request, if it may still leave, and read its answer."""
+        progress.leave()
         await self.stream.send(self.framing.request(request, host))
         while True:
             try:
@@ -147,15 +148,14 @@ class AnyioTransport(SocketTransport[_Socket]):
             # What changes something is sent once, so it must not be lost to a connection that the server has given up.
             await self._close_stale()
         while True:
-            reused = bool(self._idle)
+            progress.reused = bool(self._idle)
             try:
                 async with self._http_connection(progress) as connection:
-                    progress.sent = True
-                    response = await connection.exchange(request, self._addresses.rest.authority)
+                    response = await connection.exchange(request, self._addresses.rest.authority, progress)
             except ProxyError as failure:
                 return not_sent(action.request_id, failure)
             except (*BROKEN, RemoteProtocolError) as broken:
-                if reused and reading:
+                if progress.reused and reading:
                     # The server may close a kept connection under a request (docs/protocol.md 1.1): once more, on a fresh one.
                     await self._close_idle()
                     continue

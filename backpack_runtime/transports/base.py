@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from math import inf
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -12,6 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
+from backpack_proto.errors import BackpackError
 from backpack_proto.inputs import (
     ConnectFailed,
     Disconnected,
@@ -20,6 +22,7 @@ from backpack_proto.inputs import (
     ReadingPaused,
     ReadingResumed,
     RequestFailed,
+    RequestLeft,
     ResponseReceived,
 )
 from backpack_proto.machine import Now
@@ -32,7 +35,9 @@ from backpack_proto.outputs import (
     SendPong,
     SendRequest,
     SendText,
+    WithdrawRequest,
 )
+from backpack_proto.rest.codec import retry_after_us
 from backpack_runtime.framing.client import HttpResponse, Sendable
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.proxy import Proxy, ProxyError, ProxyTimeout
@@ -46,6 +51,7 @@ __all__ = [
     "Progress",
     "Socket",
     "SocketTransport",
+    "Withheld",
     "answered",
     "not_sent",
 ]
@@ -74,13 +80,80 @@ class Socket(ABC):
         """
 
 
-class Progress:
-    """How far a request has come, for whoever has to tell what became of it."""
+class Withheld(BackpackError):
+    """A request may not leave any more."""
 
-    def __init__(self) -> None:
+
+class Progress:
+    """How far a request has come, and whether it may go on: the one place that decides whether its first byte may leave.
+
+    It waits for its turn as long as it may, then has its timeout to get a connection, and the same again for its answer.
+    """
+
+    def __init__(self, action: SendRequest, now: Callable[[], Now]) -> None:
+        self.scope = anyio.CancelScope()
+        """Around everything that is done for it."""
         self.sent = False
+        self.reused = False
+        """Its connection is one that had been kept."""
         self.dialing: Proxy | None = None
         """The proxy that is being asked for a connection."""
+        self._action = action
+        self._now = now
+        self._withdrawn = False
+        self._limit(None)
+
+    def connect(self) -> None:
+        """Its turn has come: it is about to get a connection."""
+        self._limit(self._action.timeout_us)
+
+    def leave(self) -> None:
+        """Allow the first byte to leave, now; with no wait between this and writing it.
+
+        Raises:
+            Withheld: it was withdrawn, or has waited too long.
+        """
+        if self._withdrawn or (not self.sent and self._late):
+            raise Withheld(self._reason)
+        if not self.sent:
+            # A second try of a read shares the time of the first.
+            self.sent = True
+            self.scope.deadline = anyio.current_time() + self._action.timeout_us / 1e6
+
+    def withdraw(self) -> bool:
+        """Let it not leave any more; False when it is too late for that."""
+        if not self.sent:
+            self._withdrawn = True
+            self.scope.cancel()
+        return not self.sent
+
+    def failed(self) -> RequestFailed:
+        """Why it has no answer, after its scope was cancelled or `Withheld` raised."""
+        action = self._action
+        within = f"within {action.timeout_us / 1e6:g} s"
+        if self.sent:
+            return RequestFailed(request_id=action.request_id, reason=f"no answer {within}", sent=True)
+        if self.dialing is not None and not self._withdrawn and not self._late:
+            return not_sent(action.request_id, ProxyTimeout(self.dialing.endpoint, f"did not answer {within}"))
+        return RequestFailed(request_id=action.request_id, reason=self._reason, sent=False)
+
+    @property
+    def _late(self) -> bool:
+        return self._action.not_after_us is not None and self._now().mono_us > self._action.not_after_us
+
+    @property
+    def _reason(self) -> str:
+        if self._withdrawn:
+            return "it was withdrawn"
+        return "it has waited too long" if self._late else f"no connection within {self._action.timeout_us / 1e6:g} s"
+
+    def _limit(self, timeout_us: int | None) -> None:
+        """Let it wait for so long, and in no case for longer than it may leave."""
+        limits = [] if timeout_us is None else [timeout_us]
+        if self._action.not_after_us is not None:
+            # A microsecond more, so that it is too late when the scope says so.
+            limits.append(self._action.not_after_us - self._now().mono_us + 1)
+        self.scope.deadline = anyio.current_time() + min(limits) / 1e6 if limits else inf
 
 
 SocketT = TypeVar("SocketT", bound=Socket)
@@ -100,6 +173,8 @@ class SocketTransport(ABC, Generic[SocketT]):
         self._readable = anyio.Event()
         self._readable.set()
         self._http_slots = anyio.Semaphore(HTTP_CONNECTIONS)
+        self._requests: dict[int, Progress] = {}
+        """Those without an answer."""
 
     @abstractmethod
     def _new_socket(self) -> SocketT:
@@ -111,7 +186,11 @@ class SocketTransport(ABC, Generic[SocketT]):
 
     @abstractmethod
     async def _request(self, action: SendRequest, progress: Progress) -> Fact:
-        """Send a request and return what became of it; a GET that a kept connection lost is sent once more, nothing else is."""
+        """Send a request and return what became of it; a GET that a kept connection lost is sent once more, nothing else is.
+
+        Raises:
+            Withheld: `progress` did not let it leave.
+        """
 
     @abstractmethod
     async def _close_idle(self) -> None:
@@ -157,7 +236,7 @@ class SocketTransport(ABC, Generic[SocketT]):
         self._drop()
         await self._close_idle()
 
-    async def perform(self, action: Action) -> None:
+    def perform(self, action: Action) -> None:
         """Begin an action."""
         if self._tasks is None:
             raise RuntimeError("the transport has not been entered")
@@ -171,8 +250,14 @@ class SocketTransport(ABC, Generic[SocketT]):
             case SendText() | SendPing() | SendPong() | CloseSocket():
                 if self._socket is not None:
                     self._socket.send(action)
-            case SendRequest():
-                self._tasks.start_soon(self._run_request, action)
+            case SendRequest(request_id=request_id):
+                action = _below(self._addresses.rest.target, action)
+                self._requests[request_id] = Progress(action, self.now)
+                self._tasks.start_soon(self._run_request, action, self._requests[request_id])
+            case WithdrawRequest(request_id):
+                progress = self._requests.get(request_id)
+                if progress is not None and not progress.withdraw():
+                    self._inbox.put([RequestLeft(request_id)])
             case _:
                 raise TypeError(f"not an action of a transport: {type(action).__name__}")
 
@@ -193,20 +278,30 @@ class SocketTransport(ABC, Generic[SocketT]):
             proxy = self._addresses.proxies.websocket
             self._inbox.put(facts if proxy is None else [_through(proxy, fact) for fact in facts])
 
-    async def _run_request(self, action: SendRequest) -> None:
-        progress = Progress()
+    async def _run_request(self, action: SendRequest, progress: Progress) -> None:
         fact: Fact | None = None
-        with anyio.move_on_after(action.timeout_us / 1e6):
-            async with self._http_slots:
-                fact = await self._request(action, progress)
-        if fact is None:
-            within = f"within {action.timeout_us / 1e6:g} s"
-            if progress.dialing is not None:
-                fact = not_sent(action.request_id, ProxyTimeout(progress.dialing.endpoint, f"did not answer {within}"))
-            else:
-                fact = RequestFailed(request_id=action.request_id, reason=f"no answer {within}", sent=progress.sent)
+        try:
+            with progress.scope:
+                async with self._http_slots:
+                    progress.connect()
+                    fact = await self._request(action, progress)
+        except Withheld:
+            pass
+        finally:
+            del self._requests[action.request_id]
+        fact = fact or progress.failed()
         proxy = self._addresses.proxies.rest
         self._inbox.put([fact if proxy is None else _through(proxy, fact)])
+
+
+def _below(path: str, action: SendRequest) -> SendRequest:
+    """Put the path of the exchange's address before that of a request.
+
+    A signature covers the exchange's own path only (docs/protocol.md 2.2): what lies before it is cut off again by the gateway.
+    """
+    if not path:
+        return action
+    return replace(action, request=replace(action.request, target=path + action.request.target))
 
 
 def _through(proxy: Proxy, fact: Fact) -> Fact:
@@ -231,14 +326,6 @@ def answered(request_id: int, response: HttpResponse) -> ResponseReceived:
         request_id=request_id,
         status=response.status,
         body=response.body,
-        retry_after_us=_retry_after_us(response),
+        retry_after_us=retry_after_us(response.headers),
         headers=response.headers,
     )
-
-
-def _retry_after_us(response: HttpResponse) -> int | None:
-    """Retry-After in seconds; none was ever seen from the exchange (docs/protocol.md 1.3), a date is not read."""
-    for name, value in response.headers:
-        if name == "retry-after" and value.isascii() and value.isdigit():
-            return int(value) * 1_000_000
-    return None

@@ -20,6 +20,7 @@ from backpack_proto.inputs import (
     ReadingPaused,
     ReadingResumed,
     RequestFailed,
+    RequestLeft,
     ResponseReceived,
     TextReceived,
     TimerFired,
@@ -34,6 +35,7 @@ from backpack_proto.outputs import (
     SendPong,
     SendRequest,
     SendText,
+    WithdrawRequest,
 )
 from backpack_runtime.transport import Inbox, system_now
 
@@ -54,6 +56,8 @@ def oblige(action: Action) -> Iterable[Fact]:
             return [PongReceived(payload)]
         case SendRequest():
             return [RequestFailed(request_id=action.request_id, reason="no answer is scripted", sent=False)]
+        case WithdrawRequest(request_id):
+            return [RequestLeft(request_id)]
         case _:
             return []
 
@@ -93,7 +97,8 @@ class MockTransport:
 
     What cannot happen on sockets is refused, so that no program is tested against it: text before `Connected`, anything of a websocket
     after its end, a second answer to a request. While reading is paused, what the websocket brings waits, as it does in a socket.
-    A request that is never answered fails when its time is over. The clock is the system's. Runs on asyncio and on trio.
+    A request that is never answered fails when its time is over, one that may leave no more fails at once. The script decides whether a
+    `WithdrawRequest` comes in time: `oblige` says that it does not. The clock is the system's. Runs on asyncio and on trio.
     """
 
     def __init__(self, script: Script = oblige) -> None:
@@ -129,6 +134,10 @@ class MockTransport:
                         raise LocalProtocolError(f"no request {fact.request_id} waits for an answer")
                     del self._due_us[fact.request_id]
                     self._inbox.put([fact])
+                case RequestLeft(request_id):
+                    if request_id not in self._requests:
+                        raise LocalProtocolError(f"no request {request_id} waits for an answer")
+                    self._inbox.put([fact])
                 case Connected() | ConnectFailed() | Disconnected():
                     self._change_state(fact)
                     self._read(fact)
@@ -145,7 +154,7 @@ class MockTransport:
         """This moment on both clocks of the machine."""
         return system_now()
 
-    async def perform(self, action: Action) -> None:
+    def perform(self, action: Action) -> None:
         """Note an action, and let follow what the script makes of it.
 
         Raises:
@@ -201,8 +210,14 @@ class MockTransport:
             case DropSocket():
                 self._end()
             case SendRequest(request_id=number):
+                now_us = self.now().mono_us
+                if action.not_after_us is not None and now_us > action.not_after_us:
+                    self._inbox.put([RequestFailed(request_id=number, reason="it has waited too long", sent=False)])
+                    return False
                 self._requests[number] = action
-                self._due_us[number] = self.now().mono_us + action.timeout_us
+                self._due_us[number] = now_us + action.timeout_us
+            case WithdrawRequest(number):
+                return number in self._requests
             case SendText() | SendPing() | SendPong() | CloseSocket():
                 if self._state is _State.CONNECTING:
                     raise LocalProtocolError(f"{type(action).__name__} before the websocket is open")

@@ -25,7 +25,7 @@ from backpack_proto.inputs import Connected, Open, ResponseReceived, Subscribe, 
 from backpack_proto.machine import Now
 from backpack_proto.outputs import BookChanged, SendRequest
 from backpack_proto.session import Session
-from backpack_proto.streams.frames import Frame, decode, subscribe_text
+from backpack_proto.streams.frames import Frame, decode_frame, subscribe_text
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Depth
 
@@ -94,7 +94,7 @@ def core(snapshot: bytes, frames: Sequence[bytes]) -> Callable[[], Top]:
     def run() -> Top:
         sequencer = BookSequencer(STREAM, SYMBOL, audit=False)
         sequencer.handle(StreamRequested(), START)
-        first = decode(frames[0])
+        first = decode_frame(frames[0])
         if not isinstance(first, Frame) or not isinstance(first.payload, Depth):
             raise TypeError("not a depth frame")
         sequencer.handle(first.payload, START)
@@ -110,7 +110,7 @@ def core(snapshot: bytes, frames: Sequence[bytes]) -> Callable[[], Top]:
         handle = sequencer.handle
         top: Top = (None, None)
         for data in frames[1:]:
-            frame = decode(data)
+            frame = decode_frame(data)
             for output in handle(frame.payload, START):  # type: ignore[union-attr, arg-type]  # all frames are depth frames
                 if not isinstance(output, BookChanged):
                     raise TypeError(f"unexpected {output}")

@@ -210,8 +210,8 @@ def main() -> None:
         label = f"cryptofeed {importlib.metadata.version('cryptofeed')}, Python {platform.python_version()}"
         print(json.dumps([label, rates]))
         return
-    if not options.python and not _has_cryptofeed():
-        print("cryptofeed is not installed here: pip install 'backpack-feed[cryptofeed]', or name interpreters with --python")
+    if not options.python and importlib.util.find_spec("cryptofeed") is None:
+        print('cryptofeed is not installed here: pip install ".[cryptofeed]", or name interpreters with --python')
         return
     tape = record(options.frames)
     mix = Counter(json.loads(frame)["data"]["e"] for frame in tape["frames"])
@@ -228,11 +228,6 @@ def main() -> None:
             if done.returncode:
                 raise SystemExit(done.stderr)
             show(*json.loads(done.stdout.splitlines()[-1]))
-
-
-def _has_cryptofeed() -> bool:
-    """Whether there is more of it than the module of ours that lies in its directory."""
-    return importlib.util.find_spec("cryptofeed") is not None and importlib.util.find_spec("cryptofeed.feed") is not None
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import re
 import struct
 from collections.abc import Callable, Iterable
 
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import Connection, ConnectionState
@@ -34,13 +34,14 @@ from backpack_proto.inputs import (
 from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendText
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.framing.server import (
+    HttpRequestReceived,
     MessageReceived,
     PeerClosed,
-    RequestReceived,
     ServerFact,
     ServerFraming,
     UpgradeRequested,
 )
+from hypothesis_profiles import examples
 
 MAX_MESSAGE_BYTES = 1000
 UPGRADE = (
@@ -48,7 +49,7 @@ UPGRADE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 
-few = settings(max_examples=150, deadline=None)
+few = examples(150)
 
 
 def frame(first: int, payload: bytes = b"", *, mask: bool = False) -> bytes:
@@ -464,7 +465,7 @@ def serve(pieces: Iterable[bytes]) -> tuple[list[ServerFact], bytes]:
         sent += server.to_send()
         facts += new
         for fact in new:
-            if isinstance(fact, RequestReceived) and not server.closed:
+            if isinstance(fact, HttpRequestReceived) and not server.closed:
                 sent += server.respond(200, "text/plain", fact.body)
             elif isinstance(fact, UpgradeRequested) and not server.closed:
                 sent += server.accept()

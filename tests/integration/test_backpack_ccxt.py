@@ -19,7 +19,7 @@ import pytest
 ccxt = pytest.importorskip("ccxt", reason="ccxt is not installed")
 pro = pytest.importorskip("ccxt.pro", reason="ccxt is not installed with its websocket half")
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 SPOT = "SOL/USDC"
 PERPETUAL = "BTC/USDC:USDC"
 

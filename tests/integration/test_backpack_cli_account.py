@@ -16,7 +16,7 @@ import pytest
 
 COMMAND = (sys.executable, "-W", "error", "-m", "backpack_runtime.cli.parser", "account")
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 

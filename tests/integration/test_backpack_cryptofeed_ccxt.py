@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 pytest.importorskip("ccxt.pro", reason="ccxt is not installed")
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -23,7 +23,7 @@ from cryptofeed.exchanges import EXCHANGE_MAP
 from backpack_runtime import Sandbox, serve_sandbox
 from backpack_runtime.cryptofeed import CcxtBackpackFeed, register
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]
 CHANNELS = [TRADES, L2_BOOK, TICKER, CANDLES]
 QUIET = {"log": {"disabled": True}}

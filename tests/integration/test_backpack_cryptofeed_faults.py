@@ -16,26 +16,35 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from cryptofeed import FeedHandler
 from cryptofeed.symbols import Symbols
+from msgspec.structs import replace
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import THROWAWAY_SECRET, CloseConnection, Fault, RequestReceived, SendFrame, SocketOpened
+from backpack_proto.http import HttpRequest
+from backpack_proto.machine import Now
+from backpack_proto.outputs import SendRequest
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.cryptofeed import BackpackFeed
 from backpack_runtime.cryptofeed.markets import loading as market_loading
 from backpack_runtime.cryptofeed.native import feed as feed_module
+from backpack_runtime.cryptofeed.native.connection import HttpConnection
+from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from backpack_runtime.transport import system_now
+from backpack_runtime.transports.aiohttp.proxies import PROGRESS
+from backpack_runtime.transports.base import Progress, Withheld
 from levels import by_price
 
 pytestmark = pytest.mark.anyio
 
 Running = Callable[[Any], AbstractAsyncContextManager[None]]
 
-PATIENCE_SECONDS = 12.0
+PATIENCE_SECONDS = 60
 SPOT = "SOL-USDC"
 PERPETUAL = "AAPL.US-USDC-PERP"
 LOGGER = "backpack_runtime.cryptofeed"
@@ -524,17 +533,44 @@ async def test_a_quiet_private_feed_is_left_alone(programs: Programs) -> None:
         assert program.counters["ws_errors"] == program.counters["ws_reconnects"] == 0
         sandbox = program.sandbox
         async with BackpackClient(
-            (),
-            channels=(),
-            rest_url=sandbox.rest_url,
-            ws_url=sandbox.ws_url,
-            ca_file=sandbox.ca_file,
-            signer=Signer(Credentials(sandbox.secret)),
+            (), channels=(), signer=Signer(Credentials(sandbox.secret)), settings=sandbox.settings
         ) as trader:
             await trader.place_order("SOL-USDC", "Bid", "Market", quantity="0.50")
             await program.until(lambda: program.got["order_info"] and program.got["fills"])
         assert program.watch.sockets == 2, "the feed's, and the trader's"
         await program.until(lambda: program.feed.health().healthy)
+
+
+@pytest.mark.parametrize(("error_seconds", "measured"), [(4, False), (-4, False), (600, True), (-600, True)])
+async def test_no_fill_is_lost_while_our_clock_is_wrong(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch, *, error_seconds: int, measured: bool
+) -> None:
+    """Where the exchange's clock cannot be measured, by less than a signature's window."""
+
+    def wrong() -> Now:
+        now = system_now()
+        return Now(now.mono_us, now.unix_us + error_seconds * 1_000_000)
+
+    def unmeasurable(program: Program) -> None:
+        if not measured:
+            program.sandbox.exchange.faults.only = ("GET /api/v1/time",)
+            program.sandbox.exchange.faults.rates = {Fault.ERROR_BEFORE: 1.0}
+
+    monkeypatch.setattr("backpack_runtime.cryptofeed.native.driver.system_now", wrong)
+    async with programs(["fills", "balances"], [], secret=THROWAWAY_SECRET, before=unmeasurable) as program:
+        sandbox = program.sandbox
+        await program.until(lambda: program.got["balances"])
+        async with BackpackClient(
+            (), channels=(), signer=Signer(Credentials(sandbox.secret)), settings=sandbox.settings
+        ) as trader:
+            await trader.place_order("SOL-USDC", "Bid", "Market", quantity="0.50")
+            sandbox.drop_connections()
+            await program.until(lambda: not program.feed.health().healthy)
+            for _ in range(2):
+                await trader.place_order("SOL-USDC", "Bid", "Market", quantity="0.50")
+            filled = sorted(fill.trade_id for fill in sandbox.exchange.account.fills)
+            await program.until(lambda: sorted(int(fill.id) for fill in program.got["fills"]) == filled)
+        assert len(filled) >= 3
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["backing off", "connecting"])
@@ -602,3 +638,33 @@ async def test_ctrl_c_ends_a_program_cleanly(tmp_path: Path) -> None:
     assert set(out.split()) <= {b"book", b"left"}
     assert err == b""
     assert not [*tmp_path.glob("*.log*")]  # noqa: ASYNC240 - a folder with next to nothing in it
+
+
+async def test_cryptofeeds_http_connection_sends_nothing_that_may_not_leave_any_more() -> None:
+    async with serve_sandbox() as sandbox:
+        asked: list[str] = []
+        handle = sandbox.exchange.handle
+
+        def note(given: Any, now: Any) -> Any:
+            if isinstance(given, RequestReceived):
+                asked.append(given.target)
+            return handle(given, now)
+
+        sandbox.exchange.handle = note  # type: ignore[method-assign]  # a tap
+        http = HttpConnection("test", Addresses(sandbox.rest_url, sandbox.ws_url))
+        request = HttpRequest(method="GET", target="/api/v1/ping")
+        late = SendRequest(request_id=1, request=request, timeout_us=1_000_000, not_after_us=system_now().mono_us - 1)
+        try:
+            for kept in (False, True):
+                PROGRESS.set(Progress(late, system_now))
+                with pytest.raises(Withheld, match="waited too long"):
+                    await http.read(f"{sandbox.rest_url}/api/v1/ping?kept={kept}")
+                progress = Progress(replace(late, not_after_us=None), system_now)
+                PROGRESS.set(progress)
+                assert await http.read(f"{sandbox.rest_url}/api/v1/ping") == "pong"
+                assert progress.sent
+                assert not progress.withdraw(), "too late"
+        finally:
+            PROGRESS.set(None)
+            await http.close()
+        assert asked == ["/api/v1/ping", "/api/v1/ping"]

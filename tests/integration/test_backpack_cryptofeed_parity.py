@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 pytest.importorskip("ccxt", reason="ccxt is not installed")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from cryptofeed import FeedHandler
 from cryptofeed.connection import Connection
@@ -46,7 +46,7 @@ from cryptofeed_programs import running
 SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]
 PUBLIC = ["trades", "l2_book", "ticker", "l1_book", "candles", "funding", "index"]
 PRIVATE = ["order_info", "fills", "positions", "balances"]
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 QUIET = {"uvloop": False, "log": {"disabled": True, "filename": "unused.log", "level": "WARNING"}}
 Told = list[tuple[str, str, str]]
 """Channel, symbol, and what tells one object from the others."""
@@ -102,7 +102,7 @@ def _mark(channel: str, found: Any) -> str:
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[LocalSandbox]:
     """In a thread of its own: cryptofeed 2 loads the markets without waiting for anybody."""
-    served = LocalSandbox()
+    served = LocalSandbox(tls=True)
     yield served
     served.close()
 
@@ -136,10 +136,9 @@ async def run_while(handler: Any, work: Callable[[], Awaitable[None]]) -> None:
 
 async def trade(sandbox: LocalSandbox, witness: Witness) -> None:
     """Place, fill and cancel orders while the feed follows the account, and have some of every channel."""
-    arguments: dict[str, Any] = {"rest_url": sandbox.rest_url, "ws_url": sandbox.ws_url, "ca_file": sandbox.ca_file}
     await witness.until(lambda counts: counts.get("balances", 0) > 0 and counts.get("l2_book", 0) > 0)
     signer = Signer(Credentials(THROWAWAY_SECRET))
-    async with BackpackClient((), channels=(), signer=signer, **arguments) as client:
+    async with BackpackClient((), channels=(), signer=signer, settings=sandbox.settings) as client:
         depth = await client.get_depth("SOL-USDC")
         resting = await client.place_order(
             "SOL-USDC", "Bid", "Limit", price=(depth.bids[-1][0] * Decimal("0.95")).quantize(Decimal("0.1")), quantity="1.50"
@@ -224,9 +223,9 @@ class Tape:
         self.exchange = Exchange(seed=5, unix_us=START_US, speed=20.0)
         self.now = Now(START_US, START_US)
         self.frames: list[tuple[int, dict[str, Any]]] = []
-        """Microseconds, and the frame."""
+        """UnixUs, and the frame."""
         self.answers: list[tuple[int, str, str]] = []
-        """Microseconds, target and body."""
+        """UnixUs, target and body."""
         self.exchange.handle(SocketOpened(1), self.now)
         streams = [f"{channel}.{SOL}" for channel in ("depth", "bookTicker", "trade")]
         self.exchange.handle(FrameReceived(1, subscribe_text(streams).encode()), self.now)

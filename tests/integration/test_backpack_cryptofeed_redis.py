@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 pytest.importorskip("redis", reason="the client of Redis is not installed")
 
 import redis
@@ -33,7 +33,7 @@ from backpack_runtime.cryptofeed.local_sandbox import LocalSandbox
 from cryptofeed_programs import running
 
 SYMBOLS = ["SOL-USDC", "BTC-USDC-PERP"]
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 SERVER = shutil.which("redis-server")
 QUIET = {"uvloop": False, "log": {"disabled": True, "filename": "unused.log", "level": "WARNING"}}
 
@@ -97,7 +97,7 @@ class Witness:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[LocalSandbox]:
-    served = LocalSandbox()
+    served = LocalSandbox(tls=True)
     yield served
     served.close()
 
@@ -141,10 +141,9 @@ async def run_while(handler: Any, work: Callable[[], Awaitable[None]]) -> None:
 
 async def trade(sandbox: LocalSandbox, witness: Witness) -> None:
     """Place, fill and cancel orders while the feed follows the account, and have some of every channel."""
-    arguments: dict[str, Any] = {"rest_url": sandbox.rest_url, "ws_url": sandbox.ws_url, "ca_file": sandbox.ca_file}
     await witness.until(lambda counts: counts["balances"] > 0 and counts["l2_book"] > 0)
     signer = Signer(Credentials(THROWAWAY_SECRET))
-    async with BackpackClient((), channels=(), signer=signer, **arguments) as client:
+    async with BackpackClient((), channels=(), signer=signer, settings=sandbox.settings) as client:
         depth = await client.get_depth("SOL-USDC")
         low = (depth.bids[-1][0] * Decimal("0.95")).quantize(Decimal("0.1"))
         resting = await client.place_order("SOL-USDC", "Bid", "Limit", price=low, quantity="1.50")

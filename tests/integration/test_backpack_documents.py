@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HAS_CRYPTOFEED = find_spec("cryptofeed.feed") is not None if find_spec("cryptofeed") else False
+HAS_CRYPTOFEED = find_spec("cryptofeed") is not None
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [
     (f"{path.name}-{number}", block)

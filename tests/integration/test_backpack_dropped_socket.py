@@ -13,11 +13,10 @@ from backpack_proto.inputs import ConnectFailed, ReadingPaused
 from backpack_proto.outputs import DropSocket, OpenSocket
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.transport import Inbox
-from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
-from backpack_runtime.transports.anyio import AnyioTransport
+from backpack_runtime.transports import transport_of
 from proxy_matrix import RUNTIMES, serve_elsewhere
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
 MOMENTS = 40
 MOMENT_SECONDS = 0.0003
 """All of them together are about as long as a handshake takes."""
@@ -37,14 +36,14 @@ async def fail_then_drop(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
         failed.set()
 
     monkeypatch.setattr(Inbox, "put", put_and_tell)
-    kind = AiohttpTransport if runtime == "aiohttp" else AnyioTransport
+    kind = transport_of(runtime)
     port = closed_port()
     async with kind(Addresses(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")) as transport:
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         with anyio.fail_after(PATIENCE_SECONDS):
             await failed.wait()
         transport.pause_reading()
-        await transport.perform(DropSocket())
+        transport.perform(DropSocket())
         assert await transport.next(None) == [ReadingPaused()]
 
 
@@ -55,9 +54,9 @@ def test_a_failure_that_nobody_has_fetched_goes_with_the_socket(runtime: str, mo
 
 
 async def open_for_a_moment(runtime: str, addresses: Addresses, moments: int) -> None:
-    kind = AiohttpTransport if runtime == "aiohttp" else AnyioTransport
+    kind = transport_of(runtime)
     async with kind(addresses) as transport:
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         for _ in range(moments):
             await anyio.sleep(MOMENT_SECONDS)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from itertools import starmap
 
@@ -23,7 +23,7 @@ from cryptofeed.symbols import Symbols
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.exchange import Outcome, Side
+from backpack_proto.exchange import OrderSide, Outcome
 from backpack_proto.exchange.market.listings import to_decimal
 from backpack_proto.streams.levels import Level
 from backpack_runtime.client import BackpackClient
@@ -32,6 +32,7 @@ from backpack_runtime.cryptofeed.markets import loading as market_loading
 from backpack_runtime.cryptofeed.markets.symbols import symbols_of
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from levels import by_price
+from payload_table import FRAMES
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +40,7 @@ Running = Callable[[Any], AbstractAsyncContextManager[None]]
 Levels = dict[Decimal, Decimal]
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "backpack"
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60
 HANDLER = {"uvloop": False, "log": {"disabled": True, "filename": "", "level": "WARNING"}}
 MARKET_DATA = ["trades", "l2_book", "l1_book", "ticker", "candles", "funding", "index", "open_interest"]
 PRIVATE = ["order_info", "fills", "positions", "balances"]
@@ -101,9 +102,7 @@ async def until(reached: Callable[[], object], what: Callable[[], str] = str) ->
 @asynccontextmanager
 async def a_trader(sandbox: Sandbox) -> AsyncIterator[BackpackClient]:
     signer = Signer(Credentials(sandbox.secret))
-    async with BackpackClient(
-        (), channels=(), rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, ca_file=sandbox.ca_file, signer=signer
-    ) as client:
+    async with BackpackClient((), channels=(), signer=signer, settings=sandbox.settings) as client:
         yield client
 
 
@@ -257,7 +256,7 @@ class Transcript:
             if outcome.update_id is not None:
                 bids, asks = (dict(side) for side in self.books[name, last])
                 for change in outcome.changes:
-                    side = bids if change.side is Side.BID else asks
+                    side = bids if change.side is OrderSide.BID else asks
                     price = to_decimal(change.price, listing.price_decimals)
                     if change.lots:
                         side[price] = to_decimal(change.lots, listing.quantity_decimals)
@@ -367,9 +366,8 @@ class Answers:
 
 
 def recorded(stream: str) -> list[bytes]:
-    """The fixture frames of a stream, in order."""
-    lines = (FIXTURES / "frames.jsonl").read_bytes().splitlines()
-    return [line for line in lines if json.loads(line).get("stream") == stream]
+    """The recorded frames of a stream, in order."""
+    return [line for line in FRAMES if json.loads(line)["stream"] == stream]
 
 
 async def test_recorded_snapshot_and_deltas_give_the_book_without_a_network() -> None:

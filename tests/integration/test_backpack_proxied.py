@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 import pytest
@@ -44,37 +44,22 @@ from backpack_runtime.network.proxy_settings import (
 )
 from backpack_runtime.network.send_queue import BROKEN
 from backpack_runtime.sandbox import serve_sandbox
+from backpack_runtime.settings import Settings
 from backpack_runtime.transport import Transport
-from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
-from backpack_runtime.transports.anyio import AnyioTransport
+from transports import SOCKETS, Runtime
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
 NOWHERE = ("https://exchange.invalid", "wss://exchange.invalid")
 """A name that nobody can look up."""
 
 Serve = Callable[[ByteStream], Awaitable[None]]
 
 
-class Runtime(NamedTuple):
-    """What goes through the proxies, and the event loop that it does so on."""
-
-    name: str
-    backend: str
-    transport: type[AnyioTransport | AiohttpTransport]
-
-
-RUNTIMES = {
-    "asyncio": Runtime("anyio", "asyncio", AnyioTransport),
-    "trio": Runtime("anyio", "trio", AnyioTransport),
-    "aiohttp": Runtime("aiohttp", "asyncio", AiohttpTransport),
-}
-
-
-@pytest.fixture(params=RUNTIMES)
+@pytest.fixture(params=SOCKETS)
 def runtime(request: pytest.FixtureRequest) -> Runtime:
-    return RUNTIMES[str(request.param)]
+    return SOCKETS[str(request.param)]
 
 
 @pytest.fixture
@@ -112,9 +97,9 @@ def ping(number: int = 1, timeout_us: int = 10_000_000) -> SendRequest:
 async def failures(runtime: Runtime, addresses: Addresses) -> tuple[ConnectFailed, RequestFailed]:
     """What becomes of a websocket and of a request that cannot be."""
     async with runtime.transport(addresses) as transport:
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         (connect,) = await facts_until(transport, ConnectFailed)
-        await transport.perform(ping())
+        transport.perform(ping())
         (request,) = await facts_until(transport, RequestFailed)
     assert isinstance(connect, ConnectFailed)
     assert isinstance(request, RequestFailed)
@@ -189,11 +174,11 @@ async def test_a_session_through_a_proxy_whose_answers_come_in_pieces(runtime: R
         proxies = Proxies.of(f"{scheme}://127.0.0.1:{port}")
         addresses = Addresses(sandbox.rest_url, sandbox.ws_url, ca_file=sandbox.ca_file, proxies=proxies)
         async with runtime.transport(addresses) as transport:
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
             await facts_until(transport, Connected)
-            await transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
+            transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
             await facts_until(transport, TextReceived)
-            await transport.perform(ping())
+            transport.perform(ping())
             await facts_until(transport, ResponseReceived)
 
 
@@ -221,10 +206,10 @@ async def test_a_session_through_a_proxy_over_tls(
         both.write_bytes(authority.cert_pem.bytes() + (b"" if sandbox.ca_file is None else sandbox.ca_file.read_bytes()))
         proxies = Proxies.of(f"https://127.0.0.1:{port}")
         async with runtime.transport(Addresses(sandbox.rest_url, sandbox.ws_url, ca_file=both, proxies=proxies)) as transport:
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
             await facts_until(transport, Connected)
             for number in (1, 2):
-                await transport.perform(ping(number))
+                transport.perform(ping(number))
                 await facts_until(transport, ResponseReceived)
             assert sandbox.connections == 2, "the second request shares the connection of the first"
 
@@ -360,7 +345,7 @@ async def test_a_request_that_has_less_time_than_the_proxy_names_it_as_well(runt
         listening(serve) as port,
         runtime.transport(Addresses(*NOWHERE, proxies=Proxies.of(f"socks5://127.0.0.1:{port}"))) as transport,
     ):
-        await transport.perform(ping(timeout_us=100_000))
+        transport.perform(ping(timeout_us=100_000))
         (fact,) = await facts_until(transport, RequestFailed)
         failure = ProxyTimeout(f"socks5://127.0.0.1:{port}", "did not answer within 0.1 s")
         assert fact == RequestFailed(request_id=1, reason=str(failure), sent=False, proxy=failure.proxy, error=failure)
@@ -392,9 +377,9 @@ async def test_a_websocket_that_is_dropped_meanwhile_leaves_the_proxy(runtime: R
         runtime.transport(Addresses(*NOWHERE, proxies=Proxies.of(f"{scheme}://127.0.0.1:{port}"))) as transport,
     ):
         with anyio.fail_after(PATIENCE_SECONDS):
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
             await come.wait()
-            await transport.perform(DropSocket())
+            transport.perform(DropSocket())
             await gone.wait()
             transport.wake()
             assert await transport.next(None) == []
@@ -481,7 +466,7 @@ async def test_a_connection_that_breaks_names_the_proxy_that_it_went_through(run
     async with serve_sandbox() as sandbox, listening(serve) as port:
         proxies = Proxies.of(f"{scheme}://127.0.0.1:{port}")
         async with runtime.transport(Addresses(sandbox.rest_url, sandbox.ws_url, proxies=proxies)) as transport:
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
             await facts_until(transport, Connected)
             scopes[0].cancel()
             end = (await facts_until(transport, Disconnected))[-1]
@@ -489,7 +474,7 @@ async def test_a_connection_that_breaks_names_the_proxy_that_it_went_through(run
             assert end.code == 1006
             assert end.reason.endswith(f"(through proxy {scheme}://127.0.0.1:{port})")
             sandbox.mute = True
-            await transport.perform(ping(timeout_us=200_000))
+            transport.perform(ping(timeout_us=200_000))
             failed = (await facts_until(transport, RequestFailed))[-1]
             assert isinstance(failed, RequestFailed)
             assert failed.reason == f"no answer within 0.2 s (through proxy {scheme}://127.0.0.1:{port})"
@@ -505,10 +490,10 @@ async def test_rest_and_websocket_take_a_way_each_and_the_log_names_it_once_a_co
     async with serve_sandbox() as sandbox, listening(carry_http) as http, listening(carry_socks5) as socks:
         proxies = Proxies.of({"http": f"http://user:canary@127.0.0.1:{http}", "websocket": f"socks5h://127.0.0.1:{socks}"})
         async with runtime.transport(Addresses(sandbox.rest_url, sandbox.ws_url, proxies=proxies)) as transport:
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
             await facts_until(transport, Connected)
             for number in (1, 2):
-                await transport.perform(ping(number))
+                transport.perform(ping(number))
                 await facts_until(transport, ResponseReceived)
     assert caplog.messages == [
         f"proxy: transport=websocket exchange=backpack scheme=socks5 endpoint=127.0.0.1:{socks}",
@@ -559,7 +544,7 @@ async def test_a_client_raises_the_typed_error_of_its_proxy(runtime: Runtime) ->
 
     async with listening(refuse) as port:
         with pytest.raises(ProxyAuthFailed, match=f"proxy http://127.0.0.1:{port} refused the credentials"):
-            async with BackpackClient(runtime=runtime.name, proxies=f"http://user:canary@127.0.0.1:{port}"):
+            async with BackpackClient(settings=Settings(runtime=runtime.name, proxies=f"http://user:canary@127.0.0.1:{port}")):
                 pass
 
 
@@ -575,10 +560,7 @@ async def test_a_client_goes_on_trying_and_counts_what_fails_at_the_proxy(runtim
         async with BackpackClient(
             ["SOL_USDC"],
             channels=["trades"],
-            rest_url=sandbox.rest_url,
-            ws_url=sandbox.ws_url,
-            proxies=proxies,
-            runtime=runtime.name,
+            settings=Settings(rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, proxies=proxies, runtime=runtime.name),
         ) as client:
             with anyio.fail_after(PATIENCE_SECONDS):
                 refusing = True
@@ -612,7 +594,7 @@ async def test_the_client_s_own_sandbox_is_proxied_only_when_that_is_said(
     async with listening(serve) as port:
         monkeypatch.setenv("CRYPTOFEED_PROXY_ENABLED", "true")
         monkeypatch.setenv("CRYPTOFEED_PROXY_DEFAULT__HTTP__URL", f"http://127.0.0.1:{port}")
-        async with BackpackClient(sandbox=True, runtime=runtime.name):
+        async with BackpackClient(sandbox=True, settings=Settings(runtime=runtime.name)):
             assert used == 0
-        async with BackpackClient(sandbox=True, runtime=runtime.name, proxies=f"http://127.0.0.1:{port}"):
+        async with BackpackClient(sandbox=True, settings=Settings(runtime=runtime.name, proxies=f"http://127.0.0.1:{port}")):
             assert used > 0

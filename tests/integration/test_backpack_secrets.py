@@ -344,8 +344,7 @@ async def test_the_real_client_and_the_command_line(seen: Seen, monkeypatch: pyt
             channels=["order.*", "position.*", "trades"],
             signer=a_signer(),
             follow_account=True,
-            rest_url=sandbox.rest_url,
-            ws_url=sandbox.ws_url,
+            settings=sandbox.settings,
         )
         events = []
         async with client:

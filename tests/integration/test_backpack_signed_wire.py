@@ -29,7 +29,7 @@ VECTORS: list[dict[str, Any]] = [
     for vector in json.loads((Path(__file__).parent.parent / "fixtures" / "backpack" / "signing_vectors.json").read_text())
     if vector["method"] != "WS"
 ]
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 
 
 class Captured:
@@ -92,7 +92,7 @@ async def capture(vector: dict[str, Any], signer: Signer) -> Captured:
             recorder() as recording,
             AnyioTransport(Addresses(f"http://127.0.0.1:{recording.port}", f"ws://127.0.0.1:{recording.port}")) as transport,
         ):
-            await transport.perform(action)
+            transport.perform(action)
             facts = await transport.next(None)
     assert [type(fact) for fact in facts] == [ResponseReceived]
     (captured,) = recording.requests

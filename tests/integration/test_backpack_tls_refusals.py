@@ -15,15 +15,14 @@ from backpack_proto.inputs import ConnectFailed, Fact, Given, RequestFailed
 from backpack_proto.outputs import OpenSocket, SendRequest
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.proxy_settings import Proxies
-from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
-from backpack_runtime.transports.anyio import AnyioTransport
+from backpack_runtime.transports import transport_of
 from proxy_matrix import RUNTIMES, TRAFFIC
 from proxy_programs import PROGRAMS, RunningProxy, missing, run_proxy
 from tls_servers import FAULTS, GOOD, HOST, FaultyServer, serve_faults
 
 pytestmark = pytest.mark.required
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
 ROUTES = {"direct": None, "http": "tinyproxy", "socks5": "microsocks"}
 """How the exchange is reached, and which program that takes."""
 
@@ -55,14 +54,14 @@ def way(request: pytest.FixtureRequest, running: Mapping[str, RunningProxy]) -> 
 
 async def attempt(runtime: str, addresses: Addresses, traffic: str) -> Fact:
     """The first that is heard of a websocket, or of a request."""
-    kind = AiohttpTransport if runtime == "aiohttp" else AnyioTransport
+    kind = transport_of(runtime)
     facts: list[Given] = []
     async with kind(addresses) as transport:
         if traffic == "websocket":
-            await transport.perform(OpenSocket())
+            transport.perform(OpenSocket())
         else:
             ping = HttpRequest(method="GET", target="/api/v1/ping")
-            await transport.perform(SendRequest(request_id=1, request=ping, timeout_us=10_000_000))
+            transport.perform(SendRequest(request_id=1, request=ping, timeout_us=10_000_000))
         with anyio.fail_after(PATIENCE_SECONDS):
             while not facts:
                 facts += await transport.next(None)

@@ -34,10 +34,22 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.streams.frames import subscribe_text
 from backpack_runtime.client import BackpackClient
+from backpack_runtime.extras import MissingExtra
 from backpack_runtime.network.addresses import Addresses
-from backpack_runtime.sandbox import serve_sandbox
+from backpack_runtime.settings import Settings
 from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
-from transports import MOCKS, PATIENCE_SECONDS, SOCKETS, Runtime, ToExchange, facts_until, request, to_sandbox, to_server
+from transports import (
+    MOCKS,
+    PATIENCE_SECONDS,
+    SOCKETS,
+    Runtime,
+    ToExchange,
+    facts_until,
+    frame,
+    request,
+    to_server,
+    upgrade,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -66,14 +78,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_websocket_from_its_opening_to_its_closing(exchange: ToExchange, *, tls: bool) -> None:
     async with exchange.connect(tls=tls) as transport:
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         assert (await facts_until(transport, Connected))[0] == Connected()
-        await transport.perform(SendPing(b"life"))
+        transport.perform(SendPing(b"life"))
         assert PongReceived(b"life") in await facts_until(transport, PongReceived)
-        await transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
+        transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
         texts = [fact for fact in await facts_until(transport, TextReceived) if isinstance(fact, TextReceived)]
         assert texts[0].data.startswith(b'{"data":')
-        await transport.perform(CloseSocket(1000, "done"))
+        transport.perform(CloseSocket(1000, "done"))
         facts = await facts_until(transport, Disconnected)
         assert [fact for fact in facts if isinstance(fact, Disconnected)] == [facts[-1]]
         assert isinstance(facts[-1], Disconnected)
@@ -82,19 +94,19 @@ async def test_a_websocket_from_its_opening_to_its_closing(exchange: ToExchange,
 
 async def test_nothing_is_heard_of_a_dropped_socket(exchange: ToExchange) -> None:
     async with exchange.connect(speed=20.0) as transport:
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         await facts_until(transport, Connected)
-        await transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
+        transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
         await facts_until(transport, TextReceived)
-        await transport.perform(DropSocket())
-        await transport.perform(request(1))
+        transport.perform(DropSocket())
+        transport.perform(request(1))
         assert [type(fact) for fact in await facts_until(transport, ResponseReceived)] == [ResponseReceived]
 
 
 async def test_opening_again_ends_the_socket_before(exchange: ToExchange) -> None:
     async with exchange.connect() as transport:
-        await transport.perform(OpenSocket())
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         facts = await facts_until(transport, Connected)
         assert facts == [Connected()]
 
@@ -104,7 +116,7 @@ async def test_a_refused_connection_says_so_once(runtime: Runtime) -> None:
         await stream.receive()
 
     async with to_server(runtime, vanish) as transport:
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         (fact,) = await facts_until(transport, ConnectFailed)
         assert isinstance(fact, ConnectFailed)
         assert "handshake" in fact.reason
@@ -124,10 +136,13 @@ async def test_a_deadline_fires_and_a_wake_up_does_not(exchange: ToExchange) -> 
 
 
 async def test_a_timer_is_not_starved_by_a_busy_stream(runtime: Runtime) -> None:
-    async with serve_sandbox(speed=50.0) as sandbox, to_sandbox(runtime, sandbox) as transport:
-        await transport.perform(OpenSocket())
-        await facts_until(transport, Connected)
-        await transport.perform(SendText(subscribe_text([f"depth.{symbol}" for symbol in sandbox.exchange.symbols])))
+    async def blast(stream: ByteStream) -> None:
+        await upgrade(stream)
+        while True:
+            await stream.send(frame(1, b'{"data":{}}') * 100)
+
+    async with to_server(runtime, blast) as transport:
+        transport.perform(OpenSocket())
         await facts_until(transport, TextReceived)
         until = transport.now().mono_us + 100_000
         with anyio.fail_after(PATIENCE_SECONDS):
@@ -136,10 +151,10 @@ async def test_a_timer_is_not_starved_by_a_busy_stream(runtime: Runtime) -> None
 
 
 async def test_pausing_stops_the_reading_and_resuming_goes_on(exchange: ToExchange) -> None:
-    async with exchange.connect(speed=50.0) as transport:
-        await transport.perform(OpenSocket())
+    async with exchange.connect(speed=10.0) as transport:
+        transport.perform(OpenSocket())
         await facts_until(transport, Connected)
-        await transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
+        transport.perform(SendText(subscribe_text(["depth.SOL_USDC"])))
         await facts_until(transport, TextReceived)
         transport.pause_reading()
         transport.pause_reading()
@@ -147,7 +162,7 @@ async def test_pausing_stops_the_reading_and_resuming_goes_on(exchange: ToExchan
         assert facts.count(ReadingPaused()) == 1
         read: list[int] = []
         for number in range(1, 7):
-            await transport.perform(request(number))
+            transport.perform(request(number))
             read.append(sum(isinstance(fact, TextReceived) for fact in await facts_until(transport, ResponseReceived)))
         assert read[3:] == [0, 0, 0], "the read that was under way may complete, no other may begin"
         transport.resume_reading()
@@ -162,7 +177,7 @@ async def test_a_silent_server_costs_the_timeout_and_no_more(runtime: Runtime) -
             await stream.receive()
 
     async with to_server(runtime, listen) as transport:
-        await transport.perform(request(1, timeout_us=50_000))
+        transport.perform(request(1, timeout_us=50_000))
         (fact,) = await facts_until(transport, RequestFailed)
         assert fact == RequestFailed(request_id=1, reason="no answer within 0.05 s", sent=True)
 
@@ -173,33 +188,34 @@ async def test_a_server_that_is_not_there_was_sent_nothing(runtime: Runtime) -> 
     port = int(listener.extra(SocketAttribute.local_port))
     await listener.aclose()
     async with runtime.transport(Addresses(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")) as transport:
-        await transport.perform(request(1))
+        transport.perform(request(1))
         (fact,) = await facts_until(transport, RequestFailed)
         assert isinstance(fact, RequestFailed)
         assert not fact.sent
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         assert isinstance((await facts_until(transport, ConnectFailed))[0], ConnectFailed)
 
 
 async def test_an_action_that_is_none_is_a_bug(exchange: ToExchange) -> None:
     async with exchange.connect() as transport:
         with pytest.raises(TypeError, match="ConnectionUp"):
-            await transport.perform(ConnectionUp(attempt=1))  # type: ignore[arg-type]  # that is the point
+            transport.perform(ConnectionUp(attempt=1))  # type: ignore[arg-type]  # that is the point
 
 
+NO_AIOHTTP = "import of aiohttp halted; None in sys.modules"
 WITHOUT_AIOHTTP = """
 import sys
 sys.modules["aiohttp"] = None
-from backpack_runtime import BackpackClient
+from backpack_runtime import BackpackClient, Settings
 try:
-    BackpackClient(runtime="aiohttp")
+    BackpackClient(settings=Settings(runtime="aiohttp"))
 except Exception as error:
     print(type(error).__name__, error)
 try:
     import backpack_runtime.transports.aiohttp.transport
 except ImportError as error:
     print(error)
-BackpackClient(runtime="anyio")
+BackpackClient(settings=Settings(runtime="anyio"))
 """
 
 
@@ -207,8 +223,8 @@ def test_aiohttp_is_an_extra_and_says_so_when_it_is_missing() -> None:
     output = subprocess.run(
         [sys.executable, "-c", WITHOUT_AIOHTTP], check=True, capture_output=True, text=True, timeout=60
     ).stdout
-    needed = 'the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"'
-    assert output.splitlines() == [f"LocalProtocolError {needed}", needed]
+    needed = str(MissingExtra("the aiohttp runtime", "aiohttp", ImportError(NO_AIOHTTP)))
+    assert output.splitlines() == [f"MissingExtra {needed}", needed]
 
 
 def test_aiohttp_does_not_run_on_trio() -> None:
@@ -221,5 +237,5 @@ def test_aiohttp_does_not_run_on_trio() -> None:
 
 
 def test_there_are_no_other_runtimes() -> None:
-    with pytest.raises(LocalProtocolError, match="anyio, aiohttp"):
-        BackpackClient(runtime="curio")
+    with pytest.raises(LocalProtocolError, match=r"^runtime: one of anyio, aiohttp, got 'curio'$"):
+        BackpackClient(settings=Settings(runtime="curio"))

@@ -80,7 +80,7 @@ class Ears:
 
 async def opened(transport: Transport) -> Ears:
     ears = Ears(transport)
-    await transport.perform(OpenSocket())
+    transport.perform(OpenSocket())
     assert (await ears.until(Connected))[0] == Connected()
     return ears
 
@@ -103,9 +103,9 @@ async def test_a_ping_is_a_fact_and_its_answer_an_action(runtime: Runtime) -> No
     async with to_server(runtime, serve) as transport:
         ears = await opened(transport)
         assert (await ears.until(PingReceived))[-1] == PingReceived(b"alive?")
-        await transport.perform(SendText("first"))
+        transport.perform(SendText("first"))
         await ears.texts(1)
-        await transport.perform(SendPong(b"alive?"))
+        transport.perform(SendPong(b"alive?"))
         await ears.texts(2)
         assert heard == [(0x80 | TEXT, b"first"), (0x80 | PONG, b"alive?")], "nobody but the core answers a ping"
 
@@ -293,30 +293,38 @@ async def test_an_answer_that_is_no_upgrade_is_refused_once_with_the_reason(
             await stream.send(answer)
 
     async with to_server(runtime, serve) as transport:
-        await transport.perform(OpenSocket())
+        transport.perform(OpenSocket())
         (fact,) = await facts_until(transport, ConnectFailed)
         assert isinstance(fact, ConnectFailed)
         assert words in fact.reason
         assert len(fact.reason) < 400
         assert len(heads) == 1, "neither a redirect nor a failure leads to another try"
-        await transport.perform(SendPing(b"too late"))
+        transport.perform(SendPing(b"too late"))
 
 
 async def test_a_socket_dropped_while_it_connects_is_never_heard_of(runtime: Runtime) -> None:
+    asked, dropped, refused = anyio.Event(), anyio.Event(), anyio.Event()
+
     async def serve(stream: ByteStream) -> None:
         head = await read_head(stream)
         if b"pgrade" in head:
-            await anyio.sleep(0.05)
-            await stream.send(b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n")
+            asked.set()
+            await dropped.wait()
+            try:
+                await stream.send(b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n")
+            finally:
+                refused.set()
         else:
-            await anyio.sleep(0.15)
+            await refused.wait()
             await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npong")
 
     async with to_server(runtime, serve) as transport:
-        await transport.perform(OpenSocket())
-        await anyio.sleep(0.02)
-        await transport.perform(DropSocket())
-        await transport.perform(request(1))
+        with anyio.fail_after(PATIENCE_SECONDS):
+            transport.perform(OpenSocket())
+            await asked.wait()
+        transport.perform(DropSocket())
+        dropped.set()
+        transport.perform(request(1))
         assert [type(fact) for fact in await facts_until(transport, ResponseReceived)] == [ResponseReceived]
 
 
@@ -332,10 +340,10 @@ async def test_closing_reads_on_until_the_server_closes(runtime: Runtime) -> Non
 
     async with to_server(runtime, serve) as transport:
         ears = await opened(transport)
-        await transport.perform(CloseSocket(4001, "enough"))
+        transport.perform(CloseSocket(4001, "enough"))
         with pytest.raises(LocalProtocolError, match="SendText after CloseSocket"):
-            await transport.perform(SendText("late"))
-        await transport.perform(SendPong(b"late"))
+            transport.perform(SendText("late"))
+        transport.perform(SendPong(b"late"))
         facts = await ears.until(Disconnected)
         assert [fact for fact in facts if isinstance(fact, TextReceived | Disconnected)] == [
             TextReceived(b"one more"),
@@ -352,8 +360,8 @@ async def test_what_cannot_be_a_frame_is_refused(runtime: Runtime) -> None:
         await opened(transport)
         for action in (SendPing(b"x" * 126), SendText("\ud800"), CloseSocket(1006, ""), CloseSocket(5000, "")):
             with pytest.raises(LocalProtocolError):
-                await transport.perform(action)
-        await transport.perform(SendPing(b"x" * 125))
+                transport.perform(action)
+        transport.perform(SendPing(b"x" * 125))
 
 
 async def test_a_server_that_does_not_read_keeps_nobody_waiting(runtime: Runtime) -> None:
@@ -365,8 +373,8 @@ async def test_a_server_that_does_not_read_keeps_nobody_waiting(runtime: Runtime
         await opened(transport)
         with anyio.fail_after(PATIENCE_SECONDS / 2):
             for _ in range(200):
-                await transport.perform(SendText("x" * 65_000))
+                transport.perform(SendText("x" * 65_000))
                 await anyio.lowlevel.checkpoint()
-            await transport.perform(DropSocket())
-            await transport.perform(OpenSocket())
+            transport.perform(DropSocket())
+            transport.perform(OpenSocket())
             assert await facts_until(transport, Connected) == [Connected()]

@@ -7,10 +7,13 @@ import pytest
 from anyio.abc import ByteStream
 
 from backpack_proto.http import HttpRequest
-from backpack_proto.inputs import RequestFailed, ResponseReceived
+from backpack_proto.inputs import Given, RequestFailed, RequestLeft, ResponseReceived, TimerFired
+from backpack_proto.outputs import SendRequest, WithdrawRequest
+from backpack_runtime.network.send_queue import BROKEN
 from backpack_runtime.sandbox import serve_sandbox
 from backpack_runtime.transport import Transport
-from transports import PING, SOCKETS, Runtime, facts_until, read_head, request, to_sandbox, to_server
+from backpack_runtime.transports.base import HTTP_CONNECTIONS, Progress, Withheld
+from transports import PATIENCE_SECONDS, PING, SOCKETS, Runtime, facts_until, read_head, request, to_sandbox, to_server
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +34,7 @@ def anyio_backend(runtime: Runtime) -> str:
 
 
 async def answer_of(transport: Transport, number: int, http: HttpRequest = PING) -> ResponseReceived:
-    await transport.perform(request(number, http))
+    transport.perform(request(number, http))
     (fact,) = await facts_until(transport, ResponseReceived)
     assert isinstance(fact, ResponseReceived)
     assert fact.request_id == number
@@ -39,7 +42,7 @@ async def answer_of(transport: Transport, number: int, http: HttpRequest = PING)
 
 
 async def failure_of(transport: Transport, number: int, http: HttpRequest = PING) -> RequestFailed:
-    await transport.perform(request(number, http))
+    transport.perform(request(number, http))
     (fact,) = await facts_until(transport, RequestFailed)
     assert isinstance(fact, RequestFailed)
     assert fact.request_id == number
@@ -49,7 +52,7 @@ async def failure_of(transport: Transport, number: int, http: HttpRequest = PING
 async def test_requests_share_kept_connections(runtime: Runtime) -> None:
     async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
         for number in range(1, 4):
-            await transport.perform(request(number))
+            transport.perform(request(number))
             (fact,) = await facts_until(transport, ResponseReceived)
             assert isinstance(fact, ResponseReceived)
             assert (fact.request_id, fact.status, fact.body) == (number, 200, b"pong")
@@ -68,9 +71,9 @@ async def test_a_kept_connection_that_the_server_closed_costs_a_second_try(runti
             served.append(await stream.receive())
 
     async with to_server(runtime, serve) as transport:
-        await transport.perform(request(1))
+        transport.perform(request(1))
         await facts_until(transport, ResponseReceived)
-        await transport.perform(request(2))
+        transport.perform(request(2))
         (fact,) = await facts_until(transport, ResponseReceived)
         assert isinstance(fact, ResponseReceived)
         assert (fact.request_id, fact.status, fact.body) == (2, 200, b"pong")
@@ -88,7 +91,7 @@ async def test_what_changes_something_is_never_sent_twice(runtime: Runtime, http
             served.append(await stream.receive())
 
     async with to_server(runtime, serve) as transport:
-        await transport.perform(request(1))
+        transport.perform(request(1))
         await facts_until(transport, ResponseReceived)
         assert (await failure_of(transport, 2, http)).sent
         assert len(served) == 2
@@ -99,14 +102,14 @@ async def test_what_changes_something_is_not_lost_to_a_connection_that_the_serve
     runtime: Runtime, *, tls: bool
 ) -> None:
     async with serve_sandbox(tls=tls) as sandbox, to_sandbox(runtime, sandbox) as transport:
-        await transport.perform(request(1, POST))
+        transport.perform(request(1, POST))
         await facts_until(transport, ResponseReceived)
-        await transport.perform(request(2, POST))
+        transport.perform(request(2, POST))
         await facts_until(transport, ResponseReceived)
         assert sandbox.connections == 1
         sandbox.drop_connections()
         await anyio.sleep(0.05)
-        await transport.perform(request(3, POST))
+        transport.perform(request(3, POST))
         await facts_until(transport, ResponseReceived)
         assert sandbox.connections == 2
 
@@ -118,10 +121,10 @@ async def test_what_changes_something_takes_no_connection_that_was_idle_for_long
         monkeypatch.setattr(f"backpack_runtime.transports.{module}.FRESH_SECONDS", 0.0)
     async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
         for number in (1, 2):
-            await transport.perform(request(number))
+            transport.perform(request(number))
             await facts_until(transport, ResponseReceived)
         before = sandbox.connections
-        await transport.perform(request(3, HttpRequest(method="POST", target="/api/v1/order", body=b"{}")))
+        transport.perform(request(3, HttpRequest(method="POST", target="/api/v1/order", body=b"{}")))
         await facts_until(transport, ResponseReceived)
         assert sandbox.connections == before + 1
 
@@ -245,9 +248,203 @@ async def test_an_answer_that_is_none_is_a_failure_of_something_sent(runtime: Ru
 async def test_more_requests_than_connections_wait_for_their_turn(runtime: Runtime) -> None:
     async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
         for number in range(1, 31):
-            await transport.perform(request(number))
+            transport.perform(request(number))
         answered: set[int] = set()
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while len(answered) < 30:
                 answered |= {fact.request_id for fact in await transport.next(None) if isinstance(fact, ResponseReceived)}
         assert sandbox.connections <= 8
+
+
+# What may not leave any more never does.
+
+
+class Held:
+    """A server that answers no request before it is told to."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self.open = anyio.Event()
+
+    async def serve(self, stream: ByteStream) -> None:
+        while True:
+            self.heads.append(await read_head(stream))
+            await self.open.wait()
+            await stream.send(PONG)
+
+    async def until(self, count: int) -> None:
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while len(self.heads) < count:  # noqa: ASYNC110 - a bounded wait for the other end
+                await anyio.sleep(0.001)
+
+
+async def answers(transport: Transport, count: int) -> set[int]:
+    """The requests that are answered until there are so many."""
+    seen: set[int] = set()
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while len(seen) < count:
+            seen |= {fact.request_id for fact in await transport.next(None) if isinstance(fact, ResponseReceived)}
+    return seen
+
+
+def withheld(number: int, reason: str) -> RequestFailed:
+    return RequestFailed(request_id=number, reason=reason, sent=False)
+
+
+async def test_a_request_that_waits_for_a_connection_can_be_withdrawn(runtime: Runtime) -> None:
+    held = Held()
+    async with to_server(runtime, held.serve) as transport:
+        for number in range(1, HTTP_CONNECTIONS + 1):
+            transport.perform(request(number))
+        await held.until(HTTP_CONNECTIONS)
+        transport.perform(request(20, POST))
+        transport.perform(request(21, POST))
+        transport.perform(WithdrawRequest(21))
+        transport.perform(WithdrawRequest(21))
+        await anyio.lowlevel.checkpoint()
+        transport.perform(WithdrawRequest(20))
+        failed: list[Given] = []
+        while len(failed) < 2:
+            failed += await facts_until(transport, RequestFailed)
+        assert sorted(failed, key=str) == [withheld(20, "it was withdrawn"), withheld(21, "it was withdrawn")]
+        held.open.set()
+        assert len(await answers(transport, HTTP_CONNECTIONS)) == HTTP_CONNECTIONS
+        await answer_of(transport, 30)
+        assert not any(head.startswith(b"POST") for head in held.heads)
+
+
+async def test_a_request_whose_connection_is_being_made_can_be_withdrawn(runtime: Runtime) -> None:
+    hello, ended = anyio.Event(), anyio.Event()
+    received = bytearray()
+
+    async def serve(stream: ByteStream) -> None:
+        """Say nothing to the handshake of TLS."""
+        try:
+            while True:
+                received.extend(await stream.receive())
+                hello.set()
+        except BROKEN:
+            ended.set()
+
+    async with to_server(runtime, serve, encrypted=True) as transport:
+        transport.perform(request(1, POST))
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await hello.wait()
+        transport.perform(WithdrawRequest(1))
+        assert await facts_until(transport, RequestFailed) == [withheld(1, "it was withdrawn")]
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await ended.wait()
+        assert received[0] == 0x16, "a handshake, and nothing behind it"
+
+
+async def test_a_request_that_has_left_cannot_be_withdrawn_and_is_answered(runtime: Runtime) -> None:
+    held = Held()
+    async with to_server(runtime, held.serve) as transport:
+        transport.perform(request(1, POST))
+        await held.until(1)
+        transport.perform(WithdrawRequest(1))
+        assert await facts_until(transport, RequestLeft) == [RequestLeft(1)]
+        held.open.set()
+        (answer,) = await facts_until(transport, ResponseReceived)
+        assert isinstance(answer, ResponseReceived)
+        transport.perform(WithdrawRequest(1))
+        transport.perform(WithdrawRequest(99))
+        # Nothing is said of what has been answered, or never was.
+        await answer_of(transport, 2)
+        assert len(held.heads) == 2
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_request_whose_time_has_passed_is_never_sent(runtime: Runtime, *, kept: bool) -> None:
+    held = Held()
+    held.open.set()
+    async with to_server(runtime, held.serve) as transport:
+        if kept:
+            await answer_of(transport, 1)
+        past = SendRequest(request_id=2, request=POST, timeout_us=10_000_000, not_after_us=transport.now().mono_us - 1)
+        transport.perform(past)
+        assert await facts_until(transport, RequestFailed) == [withheld(2, "it has waited too long")]
+        await answer_of(transport, 3)
+        assert not any(head.startswith(b"POST") for head in held.heads)
+
+
+async def test_a_request_waits_for_a_connection_no_longer_than_it_may(runtime: Runtime) -> None:
+    held = Held()
+    async with to_server(runtime, held.serve) as transport:
+        for number in range(1, HTTP_CONNECTIONS + 1):
+            transport.perform(request(number))
+        await held.until(HTTP_CONNECTIONS)
+        bounded = SendRequest(request_id=20, request=POST, timeout_us=10_000_000, not_after_us=transport.now().mono_us + 50_000)
+        transport.perform(bounded)
+        assert await facts_until(transport, RequestFailed) == [withheld(20, "it has waited too long")]
+        assert transport.now().mono_us > bounded.not_after_us  # type: ignore[operator]  # it has a bound
+        held.open.set()
+        await answers(transport, HTTP_CONNECTIONS)
+        assert len(held.heads) == HTTP_CONNECTIONS
+
+
+async def test_the_time_for_an_answer_begins_when_the_request_is_sent(runtime: Runtime) -> None:
+    held = Held()
+    async with to_server(runtime, held.serve) as transport:
+        for number in range(1, HTTP_CONNECTIONS + 1):
+            transport.perform(request(number))
+        await held.until(HTTP_CONNECTIONS)
+        transport.perform(request(20, timeout_us=400_000))
+        with anyio.fail_after(PATIENCE_SECONDS):
+            assert await transport.next(transport.now().mono_us + 500_000) == [TimerFired()]
+        held.open.set()
+        assert 20 in await answers(transport, HTTP_CONNECTIONS + 1)
+
+
+@pytest.mark.parametrize("digits", ["9" * 5_000, "1" + "0" * 18, "\u0663".encode().decode("latin-1"), "+7", "1_0", ""])
+@pytest.mark.parametrize("name", ["Retry-After", "X-Total", "Content-Length", "X-Request-Id"])
+async def test_a_number_in_a_header_ends_no_transport(runtime: Runtime, name: str, digits: str) -> None:
+    served = 0
+
+    async def serve(stream: ByteStream) -> None:
+        nonlocal served
+        while True:
+            await read_head(stream)
+            served += 1
+            odd = f"{name}: {digits}\r\n" if served == 1 else ""
+            length = "" if odd and name == "Content-Length" else "Content-Length: 0\r\n"
+            await stream.send(f"HTTP/1.1 429 Slow\r\n{odd}{length}\r\n".encode("latin-1"))
+
+    async with to_server(runtime, serve) as transport:
+        transport.perform(request(1, POST, timeout_us=300_000))
+        with anyio.fail_after(PATIENCE_SECONDS):
+            facts: list[Given] = []
+            while not facts:
+                facts = await transport.next(None)
+        (fact,) = facts
+        assert isinstance(fact, ResponseReceived | RequestFailed)
+        assert isinstance(fact, RequestFailed) or fact.retry_after_us is None
+        assert (await answer_of(transport, 2)).status == 429
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_the_last_question_is_asked_when_there_is_a_connection_and_before_the_first_byte(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, kept: bool
+) -> None:
+    connected = anyio.Event()
+    received: list[bytes] = []
+
+    async def serve(stream: ByteStream) -> None:
+        connected.set()
+        while True:
+            received.append(await stream.receive())
+            await stream.send(PONG)
+
+    def refuse(_progress: Progress) -> None:
+        raise Withheld
+
+    async with to_server(runtime, serve) as transport:
+        if kept:
+            await answer_of(transport, 1)
+        monkeypatch.setattr(Progress, "leave", refuse)
+        assert not (await failure_of(transport, 2, POST)).sent
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await connected.wait()
+        monkeypatch.undo()
+        await answer_of(transport, 3)
+        assert [data[:4] for data in received] == [b"GET "] * (2 if kept else 1)

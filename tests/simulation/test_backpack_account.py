@@ -7,10 +7,10 @@ from decimal import Decimal
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from backpack_proto.account.ledger import RETRY, FillKey
 from backpack_proto.account.values import (
     AccountDiverged,
     AccountStale,
@@ -27,27 +27,37 @@ from backpack_proto.exchange.faults import Fault
 from backpack_proto.inputs import Argument, Call, FollowAccount, Open
 from backpack_proto.machine import Now
 from backpack_proto.outputs import CallAnswered, CallFailed, ConnectionUp, StreamsRefused
+from backpack_proto.rest.codec import build_request
+from backpack_proto.rest.endpoints.table import find_endpoint
 from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 from backpack_proto.testing.simulation import Simulation
+from hypothesis_profiles import examples
 
 START = Now(mono_us=9_000_000, unix_us=1_790_000_000_000_000)
 SECOND = 1_000_000
+STEPS = 30
 SYMBOLS = ("SOL_USDC", "SOL_USDC_PERP")
 
 
 class Trader:
     """A session that follows its account while it trades, on a connection that breaks."""
 
-    def __init__(self, seed: int, *, secret: str = THROWAWAY_SECRET) -> None:
+    def __init__(
+        self, seed: int, *, secret: str = THROWAWAY_SECRET, clock_error_us: int = 0, measure_clock: bool = True
+    ) -> None:
         listings = [listing for listing in LISTINGS if listing.symbol in SYMBOLS]
         self.exchange = Exchange(seed=seed, unix_us=START.unix_us, listings=listings)
-        self.session = Session(Random(seed), signer=Signer(Credentials(secret)), measure_clock=True)
+        self.session = Session(Random(seed), signer=Signer(Credentials(secret)), measure_clock=measure_clock)
         self.simulation = Simulation(self.session, self.exchange, START)
+        self.simulation.clock_error_us = clock_error_us
+        self.measures = measure_clock
         self.simulation.on_event = self._count
         self.random = Random(seed)
+        self.settles_within_us = 180 * SECOND
         self.calls = 0
-        self.told: Counter[tuple[str, int, str]] = Counter()
+        self.elsewhere = 0
+        self.told: Counter[FillKey] = Counter()
         self.kinds: Counter[str] = Counter()
         self.disconnects = 0
         self.simulation.give(Open(), FollowAccount())
@@ -91,6 +101,17 @@ class Trader:
                 timeInForce=self.random.choice(("GTC", "GTC", "GTC", "IOC")),
             )
 
+    def buy_elsewhere(self) -> None:
+        """Another program of the same account, whose clock is right, buys at the market."""
+        endpoint = find_endpoint("place_order")
+        request = build_request(
+            endpoint,
+            endpoint.check({"symbol": "SOL_USDC", "side": "Bid", "orderType": "Market", "quantity": "0.50"}),
+            signer=Signer(Credentials(THROWAWAY_SECRET)),
+            unix_us=self.simulation.now.unix_us,
+        )
+        self.simulation.request_elsewhere(request)
+
     def place_batch(self, count: int) -> None:
         """Limit orders on one market, some of which trade at once, most of which rest."""
         symbol = self.random.choice(SYMBOLS)
@@ -123,7 +144,7 @@ class Trader:
             self.simulation.events.clear()
 
     def settle(self) -> None:
-        assert self.simulation.run(180 * SECOND, until=lambda: self.session.account.live)
+        assert self.simulation.run(self.settles_within_us, until=lambda: self.session.account.live)
 
     def differences(self) -> list[str]:
         account, ledger = self.exchange.account, self.session.account
@@ -182,6 +203,50 @@ def test_fills_that_happened_while_the_connection_was_down_are_told_once_it_is_b
     assert Origin.RECONCILIATION in origins
 
 
+@pytest.mark.parametrize("clock_error_us", [4 * SECOND, -4 * SECOND], ids=["ahead", "behind"])
+def test_no_fill_is_lost_by_a_clock_that_is_wrong_and_was_not_measured(clock_error_us: int) -> None:
+    trader = Trader(7, clock_error_us=clock_error_us, measure_clock=False)
+    trader.settle()
+    for number in range(3):
+        trader.buy_elsewhere()
+        if number:
+            trader.simulation.cut()
+        trader.simulation.run(SECOND)
+    trader.assert_the_same()
+    assert len(trader.told) >= 3
+    assert trader.session.health(trader.simulation.now).healthy
+
+
+@pytest.mark.parametrize("clock_error_us", [600 * SECOND, -600 * SECOND], ids=["ahead", "behind"])
+def test_a_clock_that_is_wrong_from_the_start_costs_a_refusal_and_no_fill(clock_error_us: int) -> None:
+    trader = Trader(7, clock_error_us=clock_error_us)
+    trader.settle()
+    assert len(trader.events(StreamsRefused)) == 1
+    assert trader.simulation.now.mono_us - START.mono_us < 2 * SECOND
+    trader.buy_elsewhere()
+    trader.assert_the_same()
+    assert trader.told
+    assert trader.session.health(trader.simulation.now).healthy
+
+
+@pytest.mark.parametrize("step_us", [600 * SECOND, -600 * SECOND])
+def test_a_clock_that_is_set_costs_no_fill(step_us: int) -> None:
+    trader = Trader(7)
+    trader.settle()
+    for number in range(4):
+        # There and back again, and the connection breaks before it is noticed, or after.
+        trader.simulation.clock_error_us += step_us if number % 2 else -step_us
+        trader.simulation.run(20 * SECOND if number > 1 else 0)
+        trader.buy_elsewhere()
+        trader.simulation.cut()
+        trader.simulation.run(SECOND // 2)
+        trader.buy_elsewhere()
+        trader.settle()
+    trader.assert_the_same()
+    assert len(trader.told) >= 8
+    assert trader.kinds["AccountDiverged"] == 0
+
+
 def test_lost_replies_and_errors_leave_the_ledger_right() -> None:
     trader = Trader(11)
     trader.settle()
@@ -234,6 +299,14 @@ def test_a_wrong_key_is_refused_aloud_and_the_ledger_is_never_live() -> None:
     assert any("refused" in reason for reason in trader.session.health(trader.simulation.now).reasons)
 
 
+@pytest.mark.parametrize(("clock_error_us", "refusals"), [(0, 1), (600 * SECOND, 2)], ids=["right", "ahead"])
+def test_a_wrong_key_is_tried_once_more_at_the_most(clock_error_us: int, refusals: int) -> None:
+    trader = Trader(1, secret="42" * 32, clock_error_us=clock_error_us)
+    trader.simulation.run(60 * SECOND)
+    assert len(trader.events(StreamsRefused)) == refusals
+    assert any("refused" in reason for reason in trader.session.health(trader.simulation.now).reasons)
+
+
 def test_a_quiet_account_stays_live_through_its_checks() -> None:
     trader = Trader(2)
     trader.settle()
@@ -263,10 +336,22 @@ def test_calls_are_answered_with_typed_results() -> None:
 class AccountMachine(RuleBasedStateMachine):
     """Orders, fills and cancels on the simulated exchange, while the connection breaks at arbitrary points."""
 
-    @initialize(seed=st.integers(0, 1_000))
-    def begin(self, seed: int) -> None:
-        self.trader = Trader(seed)
+    @initialize(seed=st.integers(0, 1_000), error_ms=st.integers(-4_000, 4_000), measured=st.booleans())
+    def begin(self, seed: int, error_ms: int, *, measured: bool) -> None:
+        self.trader = Trader(seed, clock_error_us=error_ms * 1_000, measure_clock=measured)
+        # Each step may have planned a fault, and each costs the ledger half a minute once it has failed often.
+        self.trader.settles_within_us = (STEPS + 1) * RETRY.cap_us
         self.trader.settle()
+
+    @rule(error_ms=st.integers(-4_000, 4_000) | st.sampled_from([-600_000, 600_000]))
+    def set_clock(self, error_ms: int) -> None:
+        """A clock that is never measured can be wrong by no more than a signature's window, or else nothing is accepted."""
+        if abs(error_ms) <= 4_000 or self.trader.measures:
+            self.trader.simulation.clock_error_us = error_ms * 1_000
+
+    @rule()
+    def buy_elsewhere(self) -> None:
+        self.trader.buy_elsewhere()
 
     @rule(count=st.integers(1, 20))
     def place(self, count: int) -> None:
@@ -328,9 +413,7 @@ class AccountMachine(RuleBasedStateMachine):
 
 
 TestAccount = pytest.mark.gate(AccountMachine.TestCase)
-TestAccount.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestAccount.settings = examples(25, steps=STEPS)
 
 
 def run_for_long(order_events: int, disconnects: int) -> None:

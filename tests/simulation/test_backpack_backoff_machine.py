@@ -5,17 +5,24 @@ from __future__ import annotations
 from enum import Enum, auto
 from random import Random
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.connection.connection import Connection, ConnectionInput, GiveUp, Heard
+from backpack_proto.connection.connection import (
+    BACKOFF,
+    CONNECT_TIMEOUT_US,
+    DRAIN_TIMEOUT_US,
+    PROBATION_US,
+    Connection,
+    ConnectionInput,
+)
+from backpack_proto.connection.signals import DataHeard, GiveUp
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
 from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket
 from backpack_proto.testing.laws import FakeClock
+from hypothesis_profiles import examples
 
 SECOND = 1_000_000
-PROBATION_US = 10 * SECOND
 
 
 class Socket(Enum):
@@ -70,7 +77,7 @@ class BackoffMachine(RuleBasedStateMachine):
                     assert attempt == self.attempts
                 case ConnectionDown(retry_us=retry_us):
                     assert self.socket is Socket.NONE
-                    ceiling_us = min(30 * SECOND, SECOND * 2 ** max(self.attempts - 1, 0))
+                    ceiling_us = min(BACKOFF.cap_us, BACKOFF.base_us * 2 ** max(self.attempts - 1, 0))
                     assert 0 < retry_us <= ceiling_us
                     if self.dials:
                         self.next_attempt_us = now_us + retry_us
@@ -122,11 +129,11 @@ class BackoffMachine(RuleBasedStateMachine):
         if not self.proven and self.clock.mono_us - self.opened_us >= PROBATION_US:
             assert self.connection.on_probation
             self.proven, self.attempts = True, 0
-        self.give(Heard())
+        self.give(DataHeard())
 
     @precondition(lambda self: self.socket in (Socket.OPEN, Socket.CLOSING))
     @rule(noticed=st.booleans())
-    def link_ends(self, *, noticed: bool) -> None:
+    def connection_ends(self, *, noticed: bool) -> None:
         if noticed:
             self.socket = Socket.NONE
             self.give(Disconnected(1006, ""))
@@ -164,10 +171,10 @@ class BackoffMachine(RuleBasedStateMachine):
     def no_attempt_and_no_closing_lasts_for_ever(self) -> None:
         age_us = self.clock.mono_us - self.socket_since_us
         if self.socket is Socket.OPENING and self.dials:
-            assert age_us < 15 * SECOND
+            assert age_us < CONNECT_TIMEOUT_US
         if self.socket is Socket.CLOSING:
-            assert age_us < 5 * SECOND
+            assert age_us < DRAIN_TIMEOUT_US
 
 
 TestBackoff = BackoffMachine.TestCase
-TestBackoff.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestBackoff.settings = examples(150, steps=40)

@@ -14,7 +14,7 @@ from itertools import starmap
 from typing import TypeAlias
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -27,6 +27,9 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 
 from backpack_proto.book.sequencer import (
+    AUDIT_US,
+    BACKWARDS_US,
+    RETRY,
     BookSequencer,
     FetchSnapshot,
     SequencerInput,
@@ -38,20 +41,20 @@ from backpack_proto.book.sequencer import (
 )
 from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
+from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import BookTicker, Depth
 from backpack_proto.testing.laws import FakeClock, check_machine
+from hypothesis_profiles import examples
 from levels import by_price
 
 STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
 MS, SECOND = 1_000, 1_000_000
 ENGINE_US = 1_795_012_345_000_000
 LEVELS = 3
-SETTLE_US = SECOND
-"""A subscription is in force within this time of its request."""
-START_OVER_US = 3 * SECOND
+START_OVER_US = 3 * BACKWARDS_US
 """An exchange that starts its ids over is away for longer than a second."""
-RECOVERY_US = 110 * SECOND
+RECOVERY_US = RETRY.cap_us + AUDIT_US + 20 * SECOND
 """From the last fault to a right book: a backoff of half a minute, then an audit within a minute, and what it finds out."""
 RECOVERY_FETCHES = 6
 FETCHES_PER_MINUTE = 30
@@ -182,7 +185,7 @@ def _other(levels: tuple[Level, ...]) -> tuple[Level, ...]:
     return tuple(Level(price, quantity + 3) for price, quantity in levels)
 
 
-DELAYS_US = st.sampled_from([0, 1, 300 * MS, SETTLE_US])
+DELAYS_US = st.sampled_from([0, 1, 300 * MS, IN_FORCE_US])
 
 
 class Mirror:
@@ -369,7 +372,7 @@ class BookMachine(RuleBasedStateMachine):
         self.aggregated, self.limit = aggregated, limit
         self.subscribe(delay_us)
         if live:
-            self.wait(SETTLE_US)
+            self.wait(IN_FORCE_US)
             self.recover([], busy=True, tickers_first=False)
 
     @property
@@ -442,7 +445,7 @@ class BookMachine(RuleBasedStateMachine):
         self.give(StreamRequested())
 
     @rule(down_us=st.sampled_from([0, SECOND, 20 * SECOND]), delay_us=DELAYS_US, again=st.booleans())
-    def lose_link(self, down_us: int, delay_us: int, *, again: bool) -> None:
+    def lose_connection(self, down_us: int, delay_us: int, *, again: bool) -> None:
         """Or only ask for the same stream again, which changes nothing for the exchange."""
         if again:
             self.excused_us.append(self.clock.mono_us)
@@ -517,7 +520,7 @@ class BookMachine(RuleBasedStateMachine):
 
     # Time.
 
-    @rule(us=st.sampled_from([1, 100 * MS, SETTLE_US, 5 * SECOND, 20 * SECOND]) | st.integers(0, 70 * SECOND))
+    @rule(us=st.sampled_from([1, 100 * MS, IN_FORCE_US, 5 * SECOND, 20 * SECOND]) | st.integers(0, 70 * SECOND))
     def wait(self, us: int) -> None:
         end_us = self.clock.mono_us + us
         while self.sequencer.deadline is not None and self.sequencer.deadline <= end_us:
@@ -618,14 +621,12 @@ class BookMachine(RuleBasedStateMachine):
 
 
 TestBook = pytest.mark.gate(BookMachine.TestCase)
-TestBook.settings = settings(
-    max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestBook.settings = examples(300, steps=50)
 
 
 @pytest.mark.soak
 def test_book_for_long() -> None:
-    run_state_machine_as_test(BookMachine, settings=settings(TestBook.settings, max_examples=20_000, stateful_step_count=100))
+    run_state_machine_as_test(BookMachine, settings=examples(20_000, steps=100))
 
 
 # A delta that says another quantity than the market, in a book that was right until then.
@@ -644,7 +645,6 @@ def wronged(side: str, price: Decimal, quantity: Decimal, *, aggregated: bool) -
 QUANTITIES = st.sampled_from([0, 1, 2, 9]).map(Decimal)
 
 
-@settings(deadline=None)
 @given(
     level=st.sampled_from([("bid", Decimal(13)), ("bid", Decimal(14)), ("ask", Decimal(14)), ("ask", Decimal(15))]),
     quantity=QUANTITIES.filter(bool),
@@ -663,7 +663,6 @@ def test_a_wrong_level_at_the_top_is_found_by_the_next_ticker(
     machine.recover([], busy=False, tickers_first=False)
 
 
-@settings(deadline=None)
 @given(
     level=st.tuples(st.just("bid"), st.integers(8, 14).map(Decimal))
     | st.tuples(st.just("ask"), st.integers(14, 20).map(Decimal)),
@@ -682,7 +681,6 @@ def test_a_wrong_level_anywhere_is_found_by_a_snapshot(
     assert machine.book.live
 
 
-@settings(deadline=None)
 @given(st.lists(CHANGES, max_size=30), st.booleans())
 def test_a_right_book_is_never_called_wrong(events: list[list[Change]], aggregated: bool) -> None:  # noqa: FBT001 - drawn
     """With tickers and a check a second, and no fault."""
@@ -750,6 +748,12 @@ INPUTS: st.SearchStrategy[SequencerInput] = st.one_of(
 )
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("audit", [True, False])
 def test_the_sequencer_keeps_the_machine_laws(*, audit: bool) -> None:
-    check_machine(lambda: BookSequencer(STREAM, SYMBOL, audit=audit), INPUTS, max_gap_us=20 * SECOND, max_examples=200)
+    check_machine(
+        lambda: BookSequencer(STREAM, SYMBOL, audit=audit),
+        INPUTS,
+        max_gap_us=20 * SECOND,
+        max_examples=examples(200).max_examples,
+    )

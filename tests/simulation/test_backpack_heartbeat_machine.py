@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.connection.heartbeat import Heard, Heartbeat, HeartbeatInput, LinkDead, LinkLost
+from backpack_proto.connection.heartbeat import PAUSED_PONG_US, PING_TIMEOUT_US, SILENCE_US, Heartbeat, HeartbeatInput
+from backpack_proto.connection.signals import ConnectionLost, DataHeard, GiveUp
 from backpack_proto.inputs import Connected, PingReceived, PongReceived, ReadingPaused, ReadingResumed, TimerFired
 from backpack_proto.outputs import PeerSilent, SendPing, SendPong
 from backpack_proto.testing.laws import FakeClock
+from hypothesis_profiles import examples
 
 SECOND = 1_000_000
-SILENCE_US = 15 * SECOND
-PING_TIMEOUT_US = 10 * SECOND
-PAUSED_PONG_US = 30 * SECOND
 EXCHANGE_PING_US = 60 * SECOND
 
 
@@ -67,7 +65,7 @@ class HeartbeatMachine(RuleBasedStateMachine):
                     assert not self.alive, "an exchange that answers is not given up"
                     assert silent_us == self.clock.mono_us - self.heard_us
                     assert silent_us >= SILENCE_US + PING_TIMEOUT_US
-                case LinkDead():
+                case GiveUp():
                     self.end()
                 case _:
                     raise AssertionError(out)
@@ -101,10 +99,10 @@ class HeartbeatMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.connected)
     @rule(how=st.sampled_from(["not at all", "not at all", "loudly", "silently"]))
-    def link_ends(self, how: str) -> None:
+    def connection_ends(self, how: str) -> None:
         if how == "loudly":
             self.end()
-            self.give(LinkLost())
+            self.give(ConnectionLost())
         elif how == "silently":
             self.alive = False
             self.pongs_due.clear()
@@ -114,7 +112,7 @@ class HeartbeatMachine(RuleBasedStateMachine):
     def exchange_sends(self, gaps_us: list[int]) -> None:
         for gap_us in gaps_us:
             self.wait(gap_us)
-            self.arrive(Heard())
+            self.arrive(DataHeard())
 
     @precondition(lambda self: self.reading)
     @rule(for_us=st.integers(0, 100 * SECOND), on=st.booleans())
@@ -172,7 +170,7 @@ class HeartbeatMachine(RuleBasedStateMachine):
             self.give(TimerFired())
 
     @invariant()
-    def a_dead_link_is_given_up_in_time(self) -> None:
+    def a_dead_connection_is_given_up_in_time(self) -> None:
         if self.connected and self.reading:
             assert self.clock.mono_us - self.heard_us < SILENCE_US + PING_TIMEOUT_US
 
@@ -186,9 +184,9 @@ class HeartbeatMachine(RuleBasedStateMachine):
         assert self.payloads == sorted(set(self.payloads))
 
     @invariant()
-    def there_is_a_timer_exactly_while_there_is_a_link(self) -> None:
+    def there_is_a_timer_exactly_while_there_is_a_connection(self) -> None:
         assert (self.heartbeat.deadline is not None) == self.connected
 
 
 TestHeartbeat = HeartbeatMachine.TestCase
-TestHeartbeat.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestHeartbeat.settings = examples(80, steps=40)

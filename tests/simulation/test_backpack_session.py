@@ -12,13 +12,15 @@ from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.exchange import LISTINGS, Exchange
+from backpack_proto.errors import LocalProtocolError, NotSent
+from backpack_proto.exchange import LISTINGS, THROWAWAY_SECRET, Exchange
 from backpack_proto.inputs import (
+    Arguments,
     BytesReceived,
     Call,
     Close,
@@ -26,6 +28,7 @@ from backpack_proto.inputs import (
     ConnectFailed,
     Disconnected,
     Fact,
+    FollowAccount,
     Given,
     Open,
     PingReceived,
@@ -33,12 +36,15 @@ from backpack_proto.inputs import (
     ReadingPaused,
     ReadingResumed,
     RequestFailed,
+    RequestLeft,
+    Resolve,
     ResponseReceived,
     Subscribe,
     TextReceived,
     TimerFired,
     Unsubscribe,
     Verify,
+    Withdraw,
 )
 from backpack_proto.machine import Now
 from backpack_proto.metrics import Status
@@ -50,6 +56,7 @@ from backpack_proto.outputs import (
     BookVerified,
     CallAnswered,
     CallFailed,
+    CallUnresolved,
     Closed,
     ConnectionDown,
     ConnectionUp,
@@ -69,6 +76,7 @@ from backpack_proto.streams.names import streams_for
 from backpack_proto.streams.payloads import BookTicker, Depth, Trade
 from backpack_proto.testing.laws import FakeClock, check_machine
 from backpack_proto.testing.simulation import Simulation
+from hypothesis_profiles import examples
 from levels import by_price
 
 START = Now(mono_us=77_000_000, unix_us=1_790_000_000_000_000)
@@ -126,7 +134,7 @@ class Witness:
         self.symbols = tuple(symbols)
         self.losing = Random(0)
         self.loss = 0.0
-        self.simulation.give(Open(), Subscribe(streams_for(channels, self.symbols)))
+        self.simulation.give(Open(), Subscribe.of(streams_for(channels, self.symbols)))
 
     def _note(self, frame: bytes) -> list[bytes]:
         data = msgspec.json.decode(frame).get("data", {})
@@ -196,6 +204,7 @@ def _depth_symbol(request: SendRequest) -> str | None:
     return dict(parse_qsl(query)).get("symbol") if path == "/api/v1/depth" else None
 
 
+@pytest.mark.gate
 def test_books_follow_the_exchange_and_are_verified() -> None:
     witness = Witness(("book", "trades"))
     assert witness.settle(5)
@@ -251,6 +260,7 @@ def test_aggregated_depth_makes_the_same_books(window: str) -> None:
     assert all(witness.session.book(symbol).live for symbol in SYMBOLS)
 
 
+@pytest.mark.gate
 def test_a_cut_connection_comes_back_with_right_books() -> None:
     witness = Witness()
     assert witness.settle(5)
@@ -304,6 +314,7 @@ def test_a_mute_exchange_is_given_up_and_found_again() -> None:
     assert len(witness.events(ConnectionUp)) == 2
 
 
+@pytest.mark.gate
 def test_lost_frames_cost_one_book_and_are_noticed() -> None:
     witness = Witness()
     assert witness.settle(5)
@@ -318,6 +329,7 @@ def test_lost_frames_cost_one_book_and_are_noticed() -> None:
     assert len(witness.simulation.requests) < 120
 
 
+@pytest.mark.gate
 def test_garbage_is_dropped_aloud_and_changes_nothing() -> None:
     witness = Witness()
     assert witness.settle(5)
@@ -354,6 +366,7 @@ def test_an_unreadable_frame_has_the_books_checked_though_no_other_follows() -> 
     assert witness.settle(60)
 
 
+@pytest.mark.gate
 def test_failing_snapshots_are_asked_for_ever_less_often() -> None:
     witness = Witness(speed=0.2)
 
@@ -371,6 +384,7 @@ def test_failing_snapshots_are_asked_for_ever_less_often() -> None:
     witness.assert_books_are_the_exchange_s()
 
 
+@pytest.mark.gate
 def test_too_many_requests_pauses_all_of_them() -> None:
     witness = Witness()
 
@@ -384,6 +398,163 @@ def test_too_many_requests_pauses_all_of_them() -> None:
     assert witness.session.budget(witness.simulation.now).paused_until_us is not None
     witness.simulation.answer = None
     assert witness.settle(60)
+
+
+def paused(witness: Witness, seconds: int) -> None:
+    """The exchange answers one call with 429."""
+
+    def refuse(request: SendRequest, _: ResponseReceived) -> Fact:
+        return ResponseReceived(request_id=request.request_id, status=429, body=b"", retry_after_us=seconds * SECOND)
+
+    witness.simulation.answer = refuse
+    witness.simulation.give(Call(call_id=1_000, endpoint="ping"))
+    witness.simulation.run(SECOND)
+    witness.simulation.answer = None
+    witness.simulation.requests.clear()
+
+
+def depth_requests(witness: Witness) -> list[str]:
+    return [symbol for request in witness.simulation.requests if (symbol := _depth_symbol(request)) is not None]
+
+
+def test_the_snapshot_of_a_book_that_is_not_wanted_any_more_is_never_asked_for() -> None:
+    witness = Witness(("book",), ("SOL_USDC",))
+    assert witness.settle()
+    paused(witness, 20)
+    witness.simulation.give(Subscribe(("depth.BTC_USDC",)))
+    witness.simulation.run(2 * SECOND)
+    assert witness.session.budget(witness.simulation.now).queued == 1
+    witness.simulation.give(Unsubscribe(("depth.BTC_USDC",)))
+    assert witness.session.budget(witness.simulation.now).queued == 0
+    witness.simulation.run(22 * SECOND)
+    assert "BTC_USDC" not in depth_requests(witness)
+
+
+def test_lost_connections_leave_no_snapshots_behind_that_wait_for_the_budget() -> None:
+    witness = Witness(("book",))
+    assert witness.settle()
+    paused(witness, 50)
+    for _ in range(4):
+        witness.simulation.cut()
+        witness.simulation.run(5 * SECOND)
+
+    def waiting() -> bool:
+        return witness.session.budget(witness.simulation.now).queued == len(SYMBOLS)
+
+    assert witness.simulation.run(20 * SECOND, until=waiting)
+    witness.simulation.run(40 * SECOND, until=witness.all_live)
+    assert sorted(depth_requests(witness)) == sorted(SYMBOLS), "one each"
+
+
+def test_a_book_whose_snapshot_waits_for_the_budget_is_not_without_an_answer() -> None:
+    witness = Witness(("book",), ("SOL_USDC",))
+    assert witness.settle()
+    paused(witness, 50)
+    witness.simulation.cut()
+    witness.simulation.run(45 * SECOND)
+    assert witness.events(BookUnavailable) == []
+    assert witness.settle(10)
+
+
+def test_readings_of_the_ledger_that_were_given_up_are_never_sent() -> None:
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)))
+    witness = Witness((), ("SOL_USDC",), session=session)
+    witness.simulation.give(FollowAccount())
+    assert witness.simulation.run(20 * SECOND, until=lambda: session.account.live)
+    paused(witness, 50)
+    for _ in range(3):
+        witness.simulation.cut()
+        witness.simulation.run(10 * SECOND)
+    assert session.budget(witness.simulation.now).queued <= 1
+    assert witness.simulation.run(40 * SECOND, until=lambda: session.account.live)
+    assert [request.request.target for request in witness.simulation.requests].count("/api/v1/orders") == 1
+
+
+ORDER: Arguments = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Limit", "price": "1", "quantity": "1", "clientId": 7}
+
+
+@pytest.mark.parametrize("seconds", [10, 600, 1_000_000_000])
+def test_an_order_that_was_given_up_during_a_pause_is_never_placed(seconds: int) -> None:
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)))
+    witness = Witness((), ("SOL_USDC",), session=session)
+    witness.simulation.run(SECOND)
+    paused(witness, seconds)
+    witness.simulation.give(Call(call_id=7, endpoint="place_order", parameters=ORDER, max_wait_us=3_600 * SECOND))
+    with pytest.raises(LocalProtocolError, match="call_id 7 is in use"):
+        witness.simulation.give(Call(call_id=7, endpoint="ping"))
+    witness.simulation.run(2 * SECOND)
+    witness.simulation.give(Withdraw(7))
+    witness.simulation.run(700 * SECOND)
+    assert witness.simulation.requests == []
+    assert session.unresolved == {}
+    assert [event for event in witness.events(CallFailed, CallAnswered, CallUnresolved) if event.call_id == 7] == []  # type: ignore[attr-defined]  # each has one
+    witness.simulation.give(Call(call_id=8, endpoint="ping"))
+    witness.simulation.run(SECOND)
+    assert len(witness.simulation.requests) == 1, "the pause is over"
+
+
+def test_an_order_waits_for_five_seconds_of_a_pause_and_fails_as_not_sent() -> None:
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)))
+    witness = Witness((), ("SOL_USDC",), session=session)
+    witness.simulation.run(SECOND)
+    paused(witness, 30)
+    witness.simulation.give(Call(call_id=7, endpoint="place_order", parameters=ORDER))
+    witness.simulation.run(5 * SECOND - 1)
+    assert [event.call_id for event in witness.events(CallFailed) if isinstance(event, CallFailed)] == [1_000]
+    witness.simulation.run(60 * SECOND)
+    error = NotSent(endpoint="POST /api/v1/order", reason="its turn did not come within 5 s")
+    assert witness.events(CallFailed)[-1] == CallFailed(call_id=7, endpoint="place_order", error=error)
+    assert witness.simulation.requests == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_order_that_had_left_when_it_was_given_up_is_unresolved_until_it_is_known_how_it_ended(*, lost: bool) -> None:
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)))
+    witness = Witness((), ("SOL_USDC",), session=session)
+    witness.simulation.run(SECOND)
+    if lost:
+        witness.simulation.answer = lambda _request, _response: None
+    witness.simulation.latency_us = 100_000
+    bids, _, _ = witness.exchange.levels("SOL_USDC")
+    order = dict(ORDER) | {"price": f"{(bids[0][0] * Decimal('0.95')).quantize(Decimal('0.1'))}"}
+    witness.simulation.give(Call(call_id=7, endpoint="place_order", parameters=order), Withdraw(7), Withdraw(7))
+    assert list(session.unresolved) == [7]
+    witness.simulation.run(150_000)
+    (event,) = witness.events(CallUnresolved)
+    assert event == CallUnresolved(
+        call_id=7,
+        endpoint="place_order",
+        reason="it was given up by its caller after it had been sent",
+        symbol="SOL_USDC",
+        client_id=7,
+    )
+    assert session.unresolved == {7: event}
+    witness.simulation.run(SECOND)
+    (end,) = [event for event in witness.events(CallAnswered, CallFailed) if isinstance(event, CallAnswered | CallFailed)]
+    assert end.call_id == 7
+    assert isinstance(end, CallFailed if lost else CallAnswered)
+    assert list(session.unresolved) == ([7] if lost else [])
+    if lost:
+        witness.simulation.give(Resolve(7))
+    assert session.unresolved == {}
+    with pytest.raises(LocalProtocolError, match="call_id 7 is not unresolved"):
+        witness.simulation.give(Resolve(7))
+
+
+def test_a_pause_of_thirty_one_years_lasts_for_the_ceiling_and_is_said() -> None:
+    witness = Witness(session=Session(Random(1), book_levels=LEVELS, pause_ceiling_us=5 * SECOND))
+    assert witness.settle()
+    paused(witness, 1_000_000_000)
+    health = witness.session.health(witness.simulation.now)
+    assert health.status is Status.DEGRADED
+    (said,) = [reason for reason in health.reasons if "pause" in reason]
+    assert said.startswith("REST requests pause for 5 s, ")
+    assert said.endswith(" the exchange answered 429 and asked for 1000000000 s")
+    witness.simulation.run(5 * SECOND)
+    assert not [reason for reason in witness.session.health(witness.simulation.now).reasons if "pause" in reason]
+    witness.simulation.give(Call(call_id=1, endpoint="ping"))
+    witness.simulation.run(SECOND)
+    assert witness.events(CallAnswered)
 
 
 def test_a_wrong_quantity_is_found_out() -> None:
@@ -427,7 +598,7 @@ def test_a_closed_market_is_reported_and_the_others_go_on() -> None:
 def test_unsubscribing_stops_the_stream_without_a_word() -> None:
     witness = Witness(("book", "trades"))
     assert witness.settle(5)
-    witness.simulation.give(Unsubscribe(streams_for(("book", "trades"), ["SOL_USDC"])))
+    witness.simulation.give(Unsubscribe.of(streams_for(("book", "trades"), ["SOL_USDC"])))
     witness.simulation.events.clear()
     witness.simulation.run(10 * SECOND)
     assert witness.events(FrameDropped) == []
@@ -483,7 +654,7 @@ fault = st.sampled_from(["cut", "mute", "refuse", "lose", "corrupt", "calm", "re
 
 
 @pytest.mark.gate
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(20)
 @given(faults=st.lists(st.tuples(fault, st.integers(1, 20)), min_size=1, max_size=6), seed=st.integers(0, 50))
 def test_whatever_goes_wrong_what_is_live_is_right_and_all_is_live_in_the_end(faults: list[tuple[str, int]], seed: int) -> None:
     witness = Witness(seed=seed, speed=0.5)
@@ -530,7 +701,7 @@ from backpack_proto.testing.simulation import Simulation
 from backpack_proto.streams.names import streams_for
 import hashlib
 simulation = Simulation(Session(Random(4), book_levels=3), Exchange(seed=4, unix_us=10**15), Now(5, 10**15))
-simulation.give(Open(), Subscribe(streams_for(["book", "trades", "ticker"], ["SOL_USDC", "BTC_USDC", "kPEPE_USDC_PERP"])))
+simulation.give(Open(), Subscribe.of(streams_for(["book", "trades", "ticker"], ["SOL_USDC", "BTC_USDC", "kPEPE_USDC_PERP"])))
 simulation.run(3_000_000)
 simulation.cut()
 simulation.run(7_000_000)
@@ -538,6 +709,7 @@ print(len(simulation.events), hashlib.sha256(repr(simulation.events).encode()).h
 """
 
 
+@pytest.mark.gate
 def test_the_same_seeds_give_the_same_events_under_every_hash_seed() -> None:
     results = {
         subprocess.run(
@@ -588,9 +760,15 @@ given_inputs: st.SearchStrategy[Given] = st.one_of(
         bodies,
     ),
     st.builds(lambda number: RequestFailed(request_id=number, reason="reset"), st.integers(1, 6)),
+    st.builds(lambda number: Call(call_id=number, endpoint="update_account", parameters={"autoLend": True}), st.integers(1, 3)),
+    st.builds(Withdraw, st.integers(1, 3)),
+    st.builds(Resolve, st.integers(1, 3)),
+    st.builds(RequestLeft, st.integers(1, 6)),
+    st.just(FollowAccount()),
 )
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(("private", "dials"), [(False, True), (True, True), (False, False)])
 def test_the_session_keeps_the_laws_of_machines(*, private: bool, dials: bool) -> None:
     signer = Signer(Credentials(private_key="22" * 32)) if private else None

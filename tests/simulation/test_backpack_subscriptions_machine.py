@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.connection.subscriptions import (
-    FIRST_DATA_TIMEOUT_US,
-    DataSeen,
-    LinkLost,
-    Requested,
-    StreamState,
-    Subscriptions,
-    SubscriptionsInput,
-)
+from backpack_proto.connection.signals import ConnectionLost, DataSeen, Released, Requested
+from backpack_proto.connection.subscriptions import BLAME_US, CANARY_SILENCE_US, StreamState, Subscriptions, SubscriptionsInput
 from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now
 from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
+from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import ErrorFrame
-from backpack_proto.streams.names import Channel, parse_stream
+from backpack_proto.streams.names import parse_stream
 from backpack_proto.testing.laws import FakeClock
+from hypothesis_profiles import examples
 
 SECOND = 1_000_000
-CANARY_SILENCE_US = 10 * SECOND
-SUSPICION_US = 10 * SECOND
 
 PUBLIC = [f"{channel}.M{number}_USDC" for number in range(24) for channel in ("trade", "ticker", "depth.200ms", "openInterest")]
 PRIVATE = [f"account.orderUpdate.M{number}_USDC" for number in range(60)]
@@ -74,6 +66,10 @@ class SubscriptionsMachine(RuleBasedStateMachine):
                     order = [*self.subscriptions.wanted]
                     assert [*streams] == [name for name in order if name in set(streams)]
                     requested = []
+                case Released(streams):
+                    assert isinstance(given, Unsubscribe)
+                    assert out is outputs[-1]
+                    assert set(streams) <= set(given.streams)
                 case StreamLive(stream=name):
                     assert isinstance(given, DataSeen)
                     assert name == given.stream
@@ -129,11 +125,11 @@ class SubscriptionsMachine(RuleBasedStateMachine):
     def limit_us(self, name: str) -> float:
         if name in self.live:
             return CANARY_SILENCE_US if is_canary(name) else float("inf")
-        return FIRST_DATA_TIMEOUT_US.get(parse_stream(name).channel, float("inf"))
+        return parse_stream(name).channel.traits.first_data_us or float("inf")
 
     def suspects_of(self, code: int) -> set[str]:
         now_us = self.clock.mono_us
-        pending = {name for name in self.on_the_wire - self.live if now_us - self.since_us[name] < SUSPICION_US}
+        pending = {name for name in self.on_the_wire - self.live if now_us - self.since_us[name] < BLAME_US}
         if code == 4003:
             return pending & set(PRIVATE)
         if code == 4006:
@@ -166,11 +162,11 @@ class SubscriptionsMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.connected)
     @rule(reconnects=st.booleans(), after_us=st.integers(0, 100 * SECOND))
-    def link_ends(self, after_us: int, *, reconnects: bool) -> None:
+    def connection_ends(self, after_us: int, *, reconnects: bool) -> None:
         self.connected = False
         for name in [*self.on_the_wire]:
             self.forget(name)
-        self.give(LinkLost())
+        self.give(ConnectionLost())
         self.wait(after_us)
         if reconnects:
             self.connect()
@@ -248,4 +244,4 @@ class SubscriptionsMachine(RuleBasedStateMachine):
 
 
 TestSubscriptions = SubscriptionsMachine.TestCase
-TestSubscriptions.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestSubscriptions.settings = examples(80, steps=30)

@@ -23,7 +23,9 @@ from backpack_proto.outputs import BookChanged, ConnectionDown
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.network.proxy_settings import Proxies, Proxy, ProxyAuthFailed
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from backpack_runtime.settings import Settings
 from proxy_programs import PASSWORD, PROGRAMS, RunningProxy, missing, run_proxies
+from transports import SOCKETS
 
 __all__ = ["CELLS", "DOCUMENT", "PROXIES", "RUNTIMES", "Cell", "Remote", "check", "document", "serve_elsewhere"]
 
@@ -40,9 +42,9 @@ Dante's SOCKS4 knows no names (SOCKS4a), so it was tried with `remote_dns=False`
 `python tests/support/proxy_matrix.py` tries every cell anew and prints this table; `--write` keeps it here. The tests try every
 cell as well.
 """
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
-RUNTIMES = {"anyio on asyncio": ("anyio", "asyncio"), "anyio on trio": ("anyio", "trio"), "aiohttp": ("aiohttp", "asyncio")}
+RUNTIMES = SOCKETS
 """The runtime of the client, and the event loop beneath it."""
 TRAFFIC = ("REST", "websocket")
 PASSWORDS = {"no auth": None, "password": PASSWORD, "wrong password": "guessed"}
@@ -165,11 +167,13 @@ async def _check(cell: Cell, remote: Remote, proxy: RunningProxy) -> None:
     client = BackpackClient(
         ["SOL_USDC"],
         channels=["book"],
-        rest_url=remote.rest_url,
-        ws_url=remote.ws_url,
-        ca_file=remote.trusting(proxy, cell.scheme),
-        runtime=RUNTIMES[cell.runtime][0],
-        proxies=Proxies(rest=parsed) if cell.traffic == "REST" else Proxies(websocket=parsed),
+        settings=Settings(
+            rest_url=remote.rest_url,
+            ws_url=remote.ws_url,
+            ca_file=remote.trusting(proxy, cell.scheme),
+            runtime=RUNTIMES[cell.runtime][0],
+            proxies=Proxies(rest=parsed) if cell.traffic == "REST" else Proxies(websocket=parsed),
+        ),
     )
     through, direct = {proxy.program.outgoing}, {DIRECT}
     failure: BackpackError | None = None

@@ -29,6 +29,7 @@ from backpack_proto.outputs import BookChanged, ConnectionDown
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.network.proxy_settings import Proxies, Proxy
 from backpack_runtime.sandbox import serve_sandbox
+from backpack_runtime.settings import Settings
 from proxy_matrix import RUNTIMES
 from proxy_programs import PROGRAMS, RunningProxy, run_proxy
 
@@ -303,11 +304,9 @@ def _run_client(order: dict[str, Any]) -> str:
     client = BackpackClient(
         ["SOL_USDC"],
         channels=["book"],
-        rest_url=order["rest_url"],
-        ws_url=order["ws_url"],
-        ca_file=order["ca_file"],
-        runtime=runtime,
-        proxies=proxies,
+        settings=Settings(
+            rest_url=order["rest_url"], ws_url=order["ws_url"], ca_file=order["ca_file"], runtime=runtime, proxies=proxies
+        ),
     )
     seconds = RUN_SECONDS if order["proxy"] else DIRECT_SECONDS
     return anyio.run(_reach, client, seconds, backend=backend)

@@ -21,11 +21,14 @@ from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.send_queue import BROKEN
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from backpack_runtime.transport import Transport
-from backpack_runtime.transports.aiohttp.transport import AiohttpTransport
-from backpack_runtime.transports.anyio import AnyioTransport
+from backpack_runtime.transports import BUILT_IN, MakeTransport, transport_of
 from backpack_runtime.transports.mock import MockTransport, oblige, respond
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
+MARKETS = b"""[{"baseSymbol":"SOL","quoteSymbol":"USDC","symbol":"SOL_USDC","marketType":"SPOT","orderBookState":"Open","visible":true,
+"createdAt":"2025-01-21T06:34:54.691858","fundingInterval":null,"filters":{"price":{"minPrice":"0.01","maxPrice":null,"tickSize":"0.01"},
+"quantity":{"minQuantity":"0.01","maxQuantity":null,"stepSize":"0.01"}}}]"""
+"""A list of markets with one in it."""
 PING = HttpRequest(method="GET", target="/api/v1/ping")
 
 
@@ -36,15 +39,20 @@ def request(number: int, http: HttpRequest = PING, timeout_us: int = 10_000_000)
 class Runtime(NamedTuple):
     """What carries the contract, and the event loop that it does so on."""
 
+    name: str
     backend: str
-    transport: type[AnyioTransport | AiohttpTransport]
+
+    @property
+    def transport(self) -> MakeTransport:
+        return transport_of(self.name)
 
 
 SOCKETS = {
-    "asyncio": Runtime("asyncio", AnyioTransport),
-    "trio": Runtime("trio", AnyioTransport),
-    "aiohttp": Runtime("asyncio", AiohttpTransport),
+    f"{name} on {backend}" if len(runtime.backends) > 1 else name: Runtime(name, backend)
+    for name, runtime in BUILT_IN.items()
+    for backend in runtime.backends
 }
+"""Every runtime on each of its event loops: all of them have to keep the contract."""
 MOCKS = ("mock on asyncio", "mock on trio")
 
 
@@ -94,9 +102,9 @@ async def to_sandbox(runtime: Runtime, sandbox: Sandbox, *, compression: bool = 
 
 @asynccontextmanager
 async def to_server(
-    runtime: Runtime, serve: Callable[[ByteStream], Awaitable[None]], *, compression: bool = False
+    runtime: Runtime, serve: Callable[[ByteStream], Awaitable[None]], *, compression: bool = False, encrypted: bool = False
 ) -> AsyncIterator[Transport]:
-    """A transport, and a server that does what a test wants."""
+    """A transport, and a server that does what a test wants; with `encrypted` that includes the handshake of TLS."""
 
     async def handle(stream: ByteStream) -> None:
         with suppress(*BROKEN):
@@ -107,7 +115,8 @@ async def to_server(
         assert isinstance(listener, TypedAttributeProvider)
         port = int(listener.extra(SocketAttribute.local_port))
         tasks.start_soon(listener.serve, handle)
-        addresses = Addresses(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")
+        tls = "s" if encrypted else ""
+        addresses = Addresses(f"http{tls}://127.0.0.1:{port}", f"ws{tls}://127.0.0.1:{port}")
         async with runtime.transport(addresses, compression=compression) as transport:
             yield transport
         tasks.cancel_scope.cancel()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backpack_proto.errors import LocalProtocolError
+from backpack_proto.errors import ConfigurationError
 from backpack_runtime.network.addresses import Address, Addresses
 
 
@@ -43,31 +43,33 @@ def test_the_host_header_names_the_port_where_it_is_not_the_scheme_s(address: Ad
     "url", ["", "ftp://host", "api.backpack.exchange", "https://", "wss://host", "https://host:port", "https://[::1"]
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(LocalProtocolError, match="URL of the exchange"):
+    with pytest.raises(ConfigurationError, match=r"^rest_url: a URL"):
         Addresses(url)
 
 
 def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
-    with pytest.raises(LocalProtocolError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         Addresses("https://user:hunter2@host")
     assert "hunter2" not in str(caught.value)
 
 
 def test_a_missing_authority_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ConfigurationError, match=r"^ca_file: '.*missing\.pem' cannot be used: "):
         Addresses(ca_file=tmp_path / "missing.pem")
+    (tmp_path / "empty.pem").write_text("nothing")
+    with pytest.raises(ConfigurationError, match=r"^ca_file: '.*empty\.pem' cannot be used: .* certificates in PEM$"):
+        Addresses(ca_file=tmp_path / "empty.pem")
 
 
 @pytest.mark.parametrize(
     ("minimum", "version"),
     [
-        (None, ssl.TLSVersion.TLSv1_2),
         ("1.2", ssl.TLSVersion.TLSv1_2),
         ("1.3", ssl.TLSVersion.TLSv1_3),
         (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3),
     ],
 )
-def test_the_oldest_tls_that_is_spoken(minimum: str | ssl.TLSVersion | None, version: ssl.TLSVersion) -> None:
+def test_the_oldest_tls_that_is_spoken(minimum: str | ssl.TLSVersion, version: ssl.TLSVersion) -> None:
     context = Addresses(minimum_tls=minimum).ssl_context
     assert context is not None
     assert context.minimum_version is version
@@ -76,5 +78,5 @@ def test_the_oldest_tls_that_is_spoken(minimum: str | ssl.TLSVersion | None, ver
 
 @pytest.mark.parametrize("minimum", ["1.1", "", "TLSv1.3", ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.MINIMUM_SUPPORTED])
 def test_older_tls_cannot_be_asked_for(minimum: str | ssl.TLSVersion) -> None:
-    with pytest.raises(LocalProtocolError, match=r"1\.2, 1\.3"):
+    with pytest.raises(ConfigurationError, match=r"^minimum_tls: one of 1\.2, 1\.3, got "):
         Addresses("http://127.0.0.1:1", "ws://127.0.0.1:1", minimum_tls=minimum)

@@ -19,9 +19,9 @@ RUNTIME = Path(backpack_runtime.__file__).parent
 # One row a layer: what stands in a row may import from the rows above it. A folder stands for all of its modules, unless one of
 # them has a place of its own. Machines never import each other.
 CORE_LAYERS = (
-    {"errors", "values"},
+    {"errors", "hints", "values"},
     {"http"},
-    {"machine", "decoding"},
+    {"machine", "decoding", "backoff"},
     {"streams", "auth"},
     {"inputs", "outputs", "account.values"},
     {"connection", "book", "rest"},
@@ -32,8 +32,11 @@ CORE_LAYERS = (
     {"testing"},
 )
 RUNTIME_LAYERS = (
+    {"checks", "extras"},
     {"network", "framing", "delivery", "recording", "transport", "key_sources", "rest_methods"},
-    {"pump", "sandbox", "transports"},
+    {"pump", "transports"},
+    {"settings"},
+    {"sandbox"},
     {"client"},
     {"cryptofeed"},
     {"cli", "__init__"},

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from nacl.signing import SigningKey, VerifyKey
 
@@ -92,7 +92,7 @@ def test_numbers_are_signed_with_the_digits_that_they_have() -> None:
 def test_headers_are_those_that_the_client_itself_would_send(name: str, signing: str) -> None:
     """For every private call, found out from its finished request alone."""
     signer = BackpackConfig(auth=AUTH, signing=signing).signer()
-    request = build_request(ENDPOINTS[name], EXAMPLES[name]["parameters"], signer=signer, unix_us=NOW_US)
+    request = build_request(ENDPOINTS[name], ENDPOINTS[name].check(EXAMPLES[name]["parameters"]), signer=signer, unix_us=NOW_US)
     headers = helper(signing=signing).build_headers(
         method=request.method, path=request.target, body=request.body, timestamp_us=NOW_US
     )

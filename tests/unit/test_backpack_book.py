@@ -3,7 +3,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.book.levels import Book, Coverage
@@ -240,7 +240,6 @@ def a_side(quantities: list[Decimal], max_size: int = 12) -> st.SearchStrategy[t
 A_SNAPSHOT = st.tuples(a_side(QUANTITIES[2:]), a_side(QUANTITIES[2:]), st.none() | st.integers(1, 8))
 
 
-@settings(deadline=None)
 @given(A_SNAPSHOT, st.lists(st.tuples(a_side(QUANTITIES, 6), a_side(QUANTITIES, 6)), max_size=12), st.booleans())
 def test_a_book_is_what_a_dictionary_would_be(
     snapshot: tuple[tuple[Level, ...], tuple[Level, ...], int | None],
@@ -261,7 +260,6 @@ def test_a_book_is_what_a_dictionary_would_be(
         model.check(real)
 
 
-@settings(deadline=None)
 @given(A_SNAPSHOT, A_SNAPSHOT)
 def test_books_differ_where_their_levels_do(
     one: tuple[tuple[Level, ...], tuple[Level, ...], int | None], other: tuple[tuple[Level, ...], tuple[Level, ...], int | None]

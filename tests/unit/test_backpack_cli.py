@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 
 import anyio
@@ -30,7 +32,8 @@ from backpack_proto.outputs import (
     StreamLive,
     StreamsRefused,
 )
-from backpack_proto.streams.frames import Drop, FrameDropped
+from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import (
     BookTicker,
@@ -43,12 +46,14 @@ from backpack_proto.streams.payloads import (
     Ticker,
     Trade,
 )
+from backpack_runtime.cli import parser as cli_parser
 from backpack_runtime.cli.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
-from backpack_runtime.cli.output import Output
-from backpack_runtime.cli.parser import main
+from backpack_runtime.cli.output import Printer
+from backpack_runtime.cli.parser import COMMANDS, Command, main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
 from backpack_runtime.recording import Replay, frames
+from payload_table import FRAMES
 
 D = Decimal
 ENGINE_US = 1_800_000_061_000_000  # 08:01:01 UTC
@@ -322,24 +327,29 @@ def test_replay_as_json_says_by_its_exit_code_that_frames_were_dropped(
     ("arguments", "complaint"),
     [
         ([], "COMMAND"),
-        (["gaze"], "gaze"),
-        (["watch", "--depth", "0"], "'0' is no positive whole number"),
+        (["gaze"], "there is no command 'gaze'; there are watch, account, auth-check, sandbox, replay, parity"),
+        (["wach", "SOL_USDC"], "there is no command 'wach'; did you mean watch?"),
+        (["-v", "watch"], "-v"),
+        (["watch", "--chanels", "book"], "unrecognized arguments: --chanels; did you mean --channels?"),
+        (["watch", "--runtime", "aiohtp"], "argument --runtime: one of anyio, aiohttp, got 'aiohtp'; did you mean aiohttp?"),
+        (["account", "--backend", "tryo"], "--backend: one of asyncio, trio, got 'tryo'; did you mean trio?"),
+        (["watch", "--depth", "0"], "not a positive whole number: '0'"),
         (["watch", "--depth", "-1"], "--depth"),
-        (["watch", "--seconds", "nan"], "'nan' is no positive number"),
-        (["watch", "--seconds", "soon"], "'soon' is no positive number"),
+        (["watch", "--seconds", "nan"], "not a positive number: 'nan'"),
+        (["watch", "--seconds", "soon"], "not a positive number: 'soon'"),
         (["watch", "--channels", "book,"], "channel names"),
         (["watch", "--backend", "curio"], "curio"),
         (["watch", "--proxy", "socks5://user:canary@proxy.example"], "argument --proxy: the proxy URL has no port"),
         (
             ["account", "--ws-proxy", "ftp://user:canary@h:1"],
-            "argument --ws-proxy: the scheme of the proxy URL is none of http",
+            "argument --ws-proxy: the scheme of the proxy URL is one of http",
         ),
         (["watch", "--rest-proxy", "http://user:can ary@h:1"], "argument --rest-proxy: the proxy URL holds a space"),
         (["watch", "--prox", "socks5://user:canary@h", "--poxy=http://user:canary@h:1"], "argument --prox"),
         (["watch", "--poxy=http://user:canary@h:1"], "--poxy=http://<not shown>@h:1"),
         (["watch", "--minimum-tls", "1.1"], "1.1"),
-        (["sandbox", "--port", "65536"], "'65536' is no port"),
-        (["sandbox", "--speed", "inf"], "'inf' is no positive number"),
+        (["sandbox", "--port", "65536"], "not a valid port: '65536'"),
+        (["sandbox", "--speed", "inf"], "not a positive number: 'inf'"),
         (["replay"], "FILE"),
     ],
 )
@@ -359,7 +369,14 @@ def test_impossible_arguments_cost_one_line(arguments: list[str], complaint: str
     ("arguments", "complaint"),
     [
         (["watch", "--sandbox", "--minimum-tls", "1.3"], "--sandbox"),
-        (["watch", "--channels", "gossip"], "'gossip' is no stream of the exchange"),
+        (["watch", "--channels", "gossip"], "'gossip' is not a channel of the exchange"),
+        (["watch", "--channels", "orderbook"], "'orderbook' is not a channel of the exchange; did you mean book?"),
+        (["watch", "--channels", "l2_book"], "'l2_book' is not a channel of the exchange; did you mean book?"),
+        (["account", "--sandbox", "--key-file", "x"], "--sandbox starts an exchange of its own: leave out --key-file"),
+        (["account", "--sandbox", "--ws-url", "ws://h"], "--sandbox starts an exchange of its own: leave out --ws-url"),
+        (["account", "--trade"], "--trade is for the --sandbox only"),
+        (["account", "--ws-url", "ws://h"], "belong together"),
+        (["parity", "--sandbox", "--ca-file", "x"], "--sandbox starts an exchange of its own: leave out --ca-file"),
         (["watch", "--sandbox", "--rest-url", "http://localhost"], "--sandbox"),
         (["watch", "--sandbox", "--ca-file", "x"], "--sandbox"),
         (["watch", "--rest-url", "http://localhost"], "belong together"),
@@ -383,7 +400,27 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stopped.value.code == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("watch", "sandbox", "replay"))
+    assert [line.split(None, 1)[0] for line in out.splitlines() if line.startswith("    ") and line[4] != " "] == [
+        command.name for command in COMMANDS
+    ]
+
+
+def test_a_command_is_a_row_a_module_and_a_line_in_the_readme() -> None:
+    modules = {path.stem for path in Path(cli_parser.__file__).parent.glob("*.py") if "\ndef run(" in path.read_text()}
+    assert modules == {command.module.rpartition(".")[2] for command in COMMANDS}
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    commands = readme.partition("## Commands")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^backpack-feed ([a-z-]+)", commands, re.MULTILINE)) == {command.name for command in COMMANDS}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_explains_itself(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command.name, "--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: backpack-feed {command.name} [-h] [-v]")
+    assert import_module(command.module).DESCRIPTION.split(".")[0].split(",")[0] in " ".join(out.split())
 
 
 # ---- the live view
@@ -434,7 +471,7 @@ def test_one_market_on_a_small_terminal() -> None:
         "     99.11         1.00  ██████▌         08:01:01      99.11         0.50",
         "     99.10         2.00  █████████████   08:01:01      99.11         0.50",
         "                                         08:01:01      99.11         0.50",
-        "● link up  212 msg/s  1/1 verified  0 stale  0 resyncs  p50 ≤ 4 ms",
+        "● online  212 msg/s  1/1 verified  0 stale  0 resyncs  p50 ≤ 4 ms",
         "",
     ]
 
@@ -486,7 +523,7 @@ def test_the_ladder_keeps_its_place_when_one_side_is_short() -> None:
     assert " bp" in picture(a_board(panel), 60, 24, depth=5)[spread]
 
 
-def test_a_lost_link_and_other_troubles_are_said() -> None:
+def test_a_lost_connection_and_other_troubles_are_said() -> None:
     board = a_board(a_panel())
     troubled = CALM._replace(troubles=("stream x is silent", "y"), dropped=3)
     lines = picture(board, 80, 24, counters=troubled)
@@ -494,7 +531,7 @@ def test_a_lost_link_and_other_troubles_are_said() -> None:
     assert lines[-1].rstrip() == "stream x is silent (and 1 more)"
     board.take(ConnectionDown(reason="gone\x1b[2J", code=1006, retry_us=1))
     lines = picture(board, 80, 24, counters=troubled)
-    assert lines[-2].startswith("● link down")
+    assert lines[-2].startswith("● offline")
     assert lines[-1].rstrip() == "gone [2J"
 
 
@@ -505,13 +542,13 @@ def test_the_plain_line() -> None:
     (line,) = plain_lines(board, CALM, unix_us=ENGINE_US)
     assert line == (
         "08:01:01 SOL_USDC  99.11 * 1.00 / 99.12 * 1.00  live  last sold 0.50 at 99.11  "
-        "24h 98.5 -1.50 % low 97.38 high 101.19 vol 15089.56  link up  212 msg/s, 0 resyncs, 0 dropped"
+        "24h 98.5 -1.50 % low 97.38 high 101.19 vol 15089.56  online  212 msg/s, 0 resyncs, 0 dropped"
     )
     board = Board([a_panel(live=False), Panel("BTC_USDC", 1, 5)])
     board.take(BookUnavailable(stream=STREAM, symbol="SOL_USDC", reason="no answer", retry_us=1))
     first, second = plain_lines(board, CALM, unix_us=ENGINE_US)
     assert "99.11 * 1.00 / 99.12 * 1.00  STALE (no answer)" in first
-    assert second == "08:01:01 BTC_USDC  link down (connecting)  212 msg/s, 0 resyncs, 0 dropped"
+    assert second == "08:01:01 BTC_USDC  offline (connecting)  212 msg/s, 0 resyncs, 0 dropped"
 
 
 def test_verification_is_that_of_the_book_which_is_shown() -> None:
@@ -524,6 +561,20 @@ def test_verification_is_that_of_the_book_which_is_shown() -> None:
     assert panel.run.verified
     board.take(BookSynced(stream=STREAM, symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=()))
     assert not panel.run.verified
+
+
+@pytest.mark.parametrize("channel", [channel for channel in Channel if not channel.private])
+def test_the_last_word_of_every_public_channel_is_shown(channel: Channel) -> None:
+    """A new one has its members shown until somebody writes it a line of its own."""
+    examples = [decode_frame(line) for line in FRAMES]
+    for frame in examples:
+        if isinstance(frame, Frame) and isinstance(frame.payload, channel.traits.payloads):
+            panel = Panel(getattr(frame.payload, "symbol", ""), price_decimals=2, quantity_decimals=2, trades=deque())
+            Board([panel]).take(frame.payload)
+            assert panel.facts or panel.trades
+            assert not any("\n" in text for text in panel.facts.values())
+            return
+    raise AssertionError("no example")
 
 
 def test_other_channels_leave_their_last_word() -> None:
@@ -616,7 +667,7 @@ async def test_a_reader_who_takes_his_time_holds_up_the_writer_only() -> None:
     data = os.urandom(300_000)
     received = bytearray()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Output(writing).send, data)
+        tasks.start_soon(Printer(writing).send, data)
         await anyio.wait_all_tasks_blocked()
         while len(received) < len(data):
             await anyio.wait_readable(reading)
@@ -624,7 +675,7 @@ async def test_a_reader_who_takes_his_time_holds_up_the_writer_only() -> None:
     os.close(reading)
     assert received == data
     with pytest.raises(BrokenPipeError):
-        await Output(writing).send(b"x")
+        await Printer(writing).send(b"x")
     os.close(writing)
 
 
@@ -632,7 +683,7 @@ async def test_a_reader_who_takes_his_time_holds_up_the_writer_only() -> None:
 async def test_a_writer_can_be_cancelled() -> None:
     reading, writing = os.pipe()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Output(writing).send, bytes(10_000_000))
+        tasks.start_soon(Printer(writing).send, bytes(10_000_000))
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     os.close(reading)

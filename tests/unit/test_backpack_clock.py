@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.errors import LocalProtocolError
@@ -12,8 +12,8 @@ from backpack_proto.machine import Now
 from backpack_proto.rest.exchange_clock import (
     DRIFT_PPM,
     KEPT,
+    PROBE_AGAIN_US,
     REFRESH_US,
-    RETRY_US,
     STEP_US,
     WATCH_US,
     ClockProbeFailed,
@@ -26,6 +26,7 @@ from backpack_proto.rest.exchange_clock import (
     StopMeasuring,
 )
 from backpack_proto.testing.laws import check_machine, freeze
+from hypothesis_profiles import examples
 
 EPOCH_US = 1_788_285_151_083_000
 SECOND_US = 1_000_000
@@ -100,8 +101,8 @@ def test_it_measures_again_after_the_refresh_interval() -> None:
 def test_a_failure_is_retried_sooner() -> None:
     clock = started()
     assert clock.handle(ClockProbeFailed(), at(500)) == []
-    outputs = {now: clock.handle(TimerFired(), at(now)) for now in range(WATCH_US, RETRY_US + WATCH_US, WATCH_US // 10)}
-    assert [now for now, out in outputs.items() if out == [MeasureClock()]] == [RETRY_US + WATCH_US // 10]
+    outputs = {now: clock.handle(TimerFired(), at(now)) for now in range(WATCH_US, PROBE_AGAIN_US + WATCH_US, WATCH_US // 10)}
+    assert [now for now, out in outputs.items() if out == [MeasureClock()]] == [PROBE_AGAIN_US + WATCH_US // 10]
 
 
 def test_a_failure_keeps_what_was_known() -> None:
@@ -119,12 +120,12 @@ def test_while_it_measures_only_the_wall_clock_is_watched() -> None:
         assert clock.deadline is not None
         now = clock.deadline
         clock.handle(TimerFired(), at(now))
-    assert now == RETRY_US + 1
+    assert now == PROBE_AGAIN_US + 1
     assert clock.deadline == now + WATCH_US
 
 
 def test_the_intervals_are_those_of_the_documentation() -> None:
-    assert (REFRESH_US, RETRY_US, WATCH_US, STEP_US) == (600 * SECOND_US, 30 * SECOND_US, 10 * SECOND_US, SECOND_US // 2)
+    assert (REFRESH_US, PROBE_AGAIN_US, WATCH_US, STEP_US) == (600 * SECOND_US, 30 * SECOND_US, 10 * SECOND_US, SECOND_US // 2)
 
 
 def test_start_measures_at_once_but_never_twice_at_a_time() -> None:
@@ -227,6 +228,7 @@ def test_another_input_is_refused_with_state_and_name() -> None:
         ExchangeClock().handle(given_, at(0))
 
 
+@pytest.mark.hypothesis
 def test_it_keeps_the_machine_laws() -> None:
     inputs = st.one_of(
         st.sampled_from([StartMeasuring(), StopMeasuring(), ClockProbeFailed(), MeasureClock()]),
@@ -235,7 +237,7 @@ def test_it_keeps_the_machine_laws() -> None:
     check_machine(ExchangeClock, inputs)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     st.integers(-(10**9), 10**9),
     st.integers(-DRIFT_PPM, DRIFT_PPM),

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from cryptofeed.config import Config
 from nacl.signing import SigningKey
@@ -25,6 +25,8 @@ from backpack_runtime.cryptofeed.config.model import BackpackAuthSettings, Backp
 from backpack_runtime.cryptofeed.config.sources import read_config
 from backpack_runtime.network.addresses import REST_URL, WS_URL
 from backpack_runtime.network.proxy_settings import Proxies
+from backpack_runtime.settings import Settings
+from hypothesis_profiles import examples
 
 SEED = bytes(range(32))
 PUBLIC = SigningKey(SEED).verify_key.encode()
@@ -105,7 +107,7 @@ def test_a_private_key_may_have_the_public_one_behind_it() -> None:
 
 
 @given(st.binary(min_size=32, max_size=32))
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_any_key_works_in_hex_and_base64(seed: bytes) -> None:
     public = SigningKey(seed).verify_key.encode()
     in_hex = BackpackAuthSettings(api_key="name", public_key=public.hex(), private_key=seed.hex())
@@ -131,8 +133,14 @@ def test_any_key_works_in_hex_and_base64(seed: bytes) -> None:
         ({"api_key": "a\r\nX-Other: b"}, "auth.api_key: it is printable ASCII text, and not empty"),
         ({"passphrase": ""}, "auth.passphrase: it is printable ASCII text, and not empty"),
         ({"passphrase": PASSPHRASE + "\n"}, "auth.passphrase: it is printable ASCII text, and not empty"),
-        ({"seed": PRIVATE_KEY}, "auth.seed: Extra inputs are not permitted"),
-        ({PRIVATE_KEY: "x"}, "auth.**********: Extra inputs are not permitted"),
+        (
+            {"seed": PRIVATE_KEY},
+            "auth.seed: Extra inputs are not permitted; there are private_key, public_key, api_key, passphrase",
+        ),
+        (
+            {PRIVATE_KEY: "x"},
+            "auth.**********: Extra inputs are not permitted; there are private_key, public_key, api_key, passphrase",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_key_is_said_without_the_key(changed: dict[str, Any], said: str) -> None:
@@ -169,7 +177,12 @@ def test_an_api_key_of_another_name_is_for_the_request_scheme() -> None:
             {"proxies": {"hppt": "http://localhost:1"}},
             "proxies: proxies are a url, with remote_dns and timeout_seconds, or http and websocket of such, with timeout_seconds",
         ),
-        ({"native_enabled": True}, "native_enabled: Extra inputs are not permitted"),
+        ({"windowms": 1}, "windowms: Extra inputs are not permitted; did you mean window_ms?"),
+        ({"sandbox": True}, "sandbox: Extra inputs are not permitted; did you mean use_sandbox?"),
+        (
+            {"native_enabled": True},
+            f"native_enabled: Extra inputs are not permitted; there are {', '.join(BackpackConfig.model_fields)}",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_field_is_said(fields: dict[str, Any], said: str) -> None:
@@ -177,7 +190,14 @@ def test_what_is_wrong_with_a_field_is_said(fields: dict[str, Any], said: str) -
 
 
 @pytest.mark.parametrize(
-    "url", ["wss://localhost:1", "https://localhost:1/api", "https://user:word@localhost", "https://u:w/@h"]
+    "url",
+    [
+        "wss://localhost:1",
+        "https://localhost:1/api?x=1",
+        "https://localhost:1#x",
+        "https://user:word@localhost",
+        "https://u:w/@h",
+    ],
 )
 def test_the_sandbox_has_an_address_of_http(url: str) -> None:
     said = complaint(use_sandbox=True, sandbox_url=url)
@@ -198,6 +218,10 @@ def test_addresses_of_the_sandbox() -> None:
     served = BackpackConfig(use_sandbox=True, sandbox_url="https://localhost:8443/")
     assert (served.rest_url, served.ws_url) == ("https://localhost:8443", "wss://localhost:8443")
     assert BackpackConfig(use_sandbox=True, sandbox_url="http://localhost:80").ws_url == "ws://localhost:80"
+    below = BackpackConfig(use_sandbox=True, sandbox_url="http://gateway/backpack/", proxies="http://proxy.example:1")
+    assert below.settings() == Settings(
+        rest_url="http://gateway/backpack", ws_url="ws://gateway/backpack", proxies="http://proxy.example:1"
+    )
 
 
 def test_a_config_cannot_be_changed() -> None:

@@ -7,7 +7,18 @@ from typing import Protocol
 import pytest
 from hypothesis import strategies as st
 
-from backpack_proto.connection.connection import TRANSITIONS, Connection, ConnectionInput, ConnectionState, GiveUp, Heard
+from backpack_proto.backoff import Backoff
+from backpack_proto.connection.connection import (
+    BACKOFF,
+    CONNECT_TIMEOUT_US,
+    DRAIN_TIMEOUT_US,
+    PROBATION_US,
+    TRANSITIONS,
+    Connection,
+    ConnectionInput,
+    ConnectionState,
+)
+from backpack_proto.connection.signals import DataHeard, GiveUp
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
 from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket, Output
@@ -22,7 +33,7 @@ ONE_OF_EACH: list[ConnectionInput] = [
     ConnectFailed("refused"),
     Disconnected(1006, "reset"),
     GiveUp("silent"),
-    Heard(),
+    DataHeard(),
 ]
 INPUTS = st.sampled_from(ONE_OF_EACH)
 
@@ -112,9 +123,10 @@ IN_STATE: dict[ConnectionState, Make] = {
 }
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("dials", [True, False])
 def test_laws(*, dials: bool) -> None:
-    check_machine(lambda: Connection(Random(7), dials=dials), INPUTS, max_gap_us=40 * SECOND)
+    check_machine(lambda: Connection(Random(7), dials=dials), INPUTS, max_gap_us=2 * CONNECT_TIMEOUT_US)
 
 
 def test_every_state_can_be_reached() -> None:
@@ -152,7 +164,7 @@ def test_open_connects() -> None:
     driven = idle()
     assert driven.wait_us() is None
     assert driven.give(Open()) == [OpenSocket()]
-    assert driven.wait_us() == 15 * SECOND
+    assert driven.wait_us() == CONNECT_TIMEOUT_US
     assert not driven.is_open()
     assert driven.give(Connected()) == [ConnectionUp(attempt=1)]
     assert driven.is_open()
@@ -169,28 +181,33 @@ def test_open_again_changes_nothing(make: Callable[[], Driven]) -> None:
 
 def test_a_failed_attempt_is_repeated_after_the_backoff() -> None:
     driven = connecting()
-    assert driven.give(ConnectFailed("TLS: expired")) == [ConnectionDown(reason="TLS: expired", code=None, retry_us=SECOND)]
-    assert driven.wait_us() == SECOND
+    assert driven.give(ConnectFailed("TLS: expired")) == [
+        ConnectionDown(reason="TLS: expired", code=None, retry_us=BACKOFF.base_us)
+    ]
+    assert driven.wait_us() == BACKOFF.base_us
     assert driven.fire() == [OpenSocket()]
     assert driven.give(Connected()) == [ConnectionUp(attempt=2)]
 
 
 def test_an_attempt_that_takes_too_long_is_dropped() -> None:
     driven = connecting()
-    assert driven.fire() == [DropSocket(), ConnectionDown(reason="no connection within 15 s", code=None, retry_us=SECOND)]
+    assert driven.fire() == [
+        DropSocket(),
+        ConnectionDown(reason=f"no connection within {CONNECT_TIMEOUT_US // SECOND} s", code=None, retry_us=BACKOFF.base_us),
+    ]
     assert driven.state() is ConnectionState.BACKING_OFF
 
 
 def test_a_lost_connection_is_opened_again() -> None:
     driven = opened()
-    assert driven.give(Disconnected(1012, "restart")) == [ConnectionDown(reason="restart", code=1012, retry_us=SECOND)]
+    assert driven.give(Disconnected(1012, "restart")) == [ConnectionDown(reason="restart", code=1012, retry_us=BACKOFF.base_us)]
     assert not driven.is_open()
     assert driven.fire() == [OpenSocket()]
 
 
 def test_a_connection_that_is_given_up_is_dropped_without_waiting_for_its_end() -> None:
     driven = opened()
-    assert driven.give(GiveUp("silent")) == [DropSocket(), ConnectionDown(reason="silent", code=1006, retry_us=SECOND)]
+    assert driven.give(GiveUp("silent")) == [DropSocket(), ConnectionDown(reason="silent", code=1006, retry_us=BACKOFF.base_us)]
     assert driven.fire() == [OpenSocket()]
 
 
@@ -201,7 +218,7 @@ def test_the_ceiling_doubles_up_to_the_cap() -> None:
         driven.give(ConnectFailed(""))
         ceilings.append(driven.wait_us())
         driven.fire()
-    assert ceilings == [seconds * SECOND for seconds in (1, 2, 4, 8, 16, 30, 30, 30)]
+    assert ceilings == [min(BACKOFF.base_us << n, BACKOFF.cap_us) for n in range(8)]
 
 
 def test_hours_of_failure_stay_at_the_cap() -> None:
@@ -210,7 +227,7 @@ def test_hours_of_failure_stay_at_the_cap() -> None:
         driven.give(ConnectFailed(""))
         driven.fire()
     driven.give(ConnectFailed(""))
-    assert driven.wait_us() == 30 * SECOND
+    assert driven.wait_us() == BACKOFF.cap_us
 
 
 def test_delays_are_drawn_from_the_whole_range() -> None:
@@ -223,9 +240,9 @@ def test_delays_are_drawn_from_the_whole_range() -> None:
         driven.fire()
     late = delays[5:]
     assert min(delays) >= 1
-    assert max(late) <= 30 * SECOND
-    assert min(late) < 1 * SECOND
-    assert max(late) > 29 * SECOND
+    assert max(late) <= BACKOFF.cap_us
+    assert min(late) < BACKOFF.cap_us // 30
+    assert max(late) > BACKOFF.cap_us - BACKOFF.cap_us // 30
 
 
 def test_the_same_seed_gives_the_same_delays() -> None:
@@ -246,20 +263,20 @@ def flap(driven: Driven, *, heard_after_us: int | None) -> tuple[list[Output], i
     """From CONNECTING: open, perhaps hear something, break; gives the outputs of opening and the ceiling behind the break."""
     up = driven.give(Connected())
     if heard_after_us is not None:
-        driven.give(Heard(), heard_after_us)
+        driven.give(DataHeard(), heard_after_us)
     driven.give(Disconnected(1006, ""))
     ceiling = driven.wait_us()
     driven.fire()
     return up, ceiling
 
 
-@pytest.mark.parametrize("heard_after_us", [None, 0, 10 * SECOND - 1])
+@pytest.mark.parametrize("heard_after_us", [None, 0, PROBATION_US - 1])
 def test_a_connection_that_opens_and_breaks_is_backed_off_from(heard_after_us: int | None) -> None:
     driven = connecting()
     assert [flap(driven, heard_after_us=heard_after_us) for _ in range(3)] == [
-        ([ConnectionUp(attempt=1)], SECOND),
-        ([ConnectionUp(attempt=2)], 2 * SECOND),
-        ([ConnectionUp(attempt=3)], 4 * SECOND),
+        ([ConnectionUp(attempt=1)], BACKOFF.base_us),
+        ([ConnectionUp(attempt=2)], 2 * BACKOFF.base_us),
+        ([ConnectionUp(attempt=3)], 4 * BACKOFF.base_us),
     ]
 
 
@@ -269,16 +286,16 @@ def test_age_alone_does_not_prove_a_connection() -> None:
     driven.fire()
     driven.give(Connected())
     driven.give(Disconnected(1006, ""), after_us=3600 * SECOND)
-    assert driven.wait_us() == 2 * SECOND
+    assert driven.wait_us() == 2 * BACKOFF.base_us
 
 
 def test_data_ten_seconds_after_opening_prove_the_connection() -> None:
     driven = connecting()
     for _ in range(4):
         flap(driven, heard_after_us=None)
-    assert flap(driven, heard_after_us=10 * SECOND) == ([ConnectionUp(attempt=5)], SECOND)
-    assert flap(driven, heard_after_us=None) == ([ConnectionUp(attempt=1)], SECOND)
-    assert flap(driven, heard_after_us=None) == ([ConnectionUp(attempt=2)], 2 * SECOND)
+    assert flap(driven, heard_after_us=PROBATION_US) == ([ConnectionUp(attempt=5)], BACKOFF.base_us)
+    assert flap(driven, heard_after_us=None) == ([ConnectionUp(attempt=1)], BACKOFF.base_us)
+    assert flap(driven, heard_after_us=None) == ([ConnectionUp(attempt=2)], 2 * BACKOFF.base_us)
 
 
 def test_probation_ends_with_proof_and_begins_with_each_connection() -> None:
@@ -286,9 +303,9 @@ def test_probation_ends_with_proof_and_begins_with_each_connection() -> None:
     assert not driven.on_probation()
     driven.give(Connected())
     assert driven.on_probation()
-    driven.give(Heard(), 9 * SECOND)
+    driven.give(DataHeard(), PROBATION_US - 1)
     assert driven.on_probation()
-    assert driven.give(Heard(), 1 * SECOND) == []
+    assert driven.give(DataHeard(), 1) == []
     assert not driven.on_probation()
     driven.give(Disconnected(1006, ""))
     assert not driven.on_probation()
@@ -301,8 +318,8 @@ def test_close_drains_and_waits_for_the_exchange() -> None:
     driven = opened()
     assert driven.give(Close()) == [CloseSocket(1000, "")]
     assert not driven.is_open()
-    assert driven.wait_us() == 5 * SECOND
-    assert driven.give(Heard()) == []
+    assert driven.wait_us() == DRAIN_TIMEOUT_US
+    assert driven.give(DataHeard()) == []
     assert driven.give(Disconnected(1000, "")) == [Closed()]
     assert driven.wait_us() is None
 
@@ -346,7 +363,7 @@ def test_open_after_closed_starts_anew() -> None:
     assert driven.give(Open()) == [OpenSocket()]
     assert driven.give(Connected()) == [ConnectionUp(attempt=1)]
     driven.give(Disconnected(1006, ""))
-    assert driven.wait_us() == SECOND
+    assert driven.wait_us() == BACKOFF.base_us
 
 
 # Somebody else makes the connections.
@@ -381,8 +398,8 @@ def test_a_connection_that_somebody_else_makes_is_waited_for_without_a_timer() -
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (Disconnected(1012, "restart"), [ConnectionDown(reason="restart", code=1012, retry_us=SECOND)]),
-        (GiveUp("silent"), [DropSocket(), ConnectionDown(reason="silent", code=1006, retry_us=SECOND)]),
+        (Disconnected(1012, "restart"), [ConnectionDown(reason="restart", code=1012, retry_us=BACKOFF.base_us)]),
+        (GiveUp("silent"), [DropSocket(), ConnectionDown(reason="silent", code=1006, retry_us=BACKOFF.base_us)]),
     ],
 )
 def test_a_connection_that_somebody_else_made_and_that_is_gone_is_waited_for_again(
@@ -400,7 +417,7 @@ def test_somebody_else_is_advised_to_wait_longer_and_longer() -> None:
     driven = connecting(dials=False)
     downs = [output for _ in range(8) for output in driven.give(ConnectFailed("refused"))]
     assert downs == [
-        ConnectionDown(reason="refused", code=None, retry_us=seconds * SECOND) for seconds in (1, 2, 4, 8, 16, 30, 30, 30)
+        ConnectionDown(reason="refused", code=None, retry_us=min(BACKOFF.base_us << n, BACKOFF.cap_us)) for n in range(8)
     ]
     assert driven.wait_us() is None
     assert driven.give(Connected()) == [ConnectionUp(attempt=9)]
@@ -413,9 +430,9 @@ def test_the_advice_is_drawn_from_the_whole_range() -> None:
     advice = [down.retry_us for down in downs if isinstance(down, ConnectionDown)]
     assert len(advice) == 300
     assert min(advice) >= 1
-    assert max(advice) <= 30 * SECOND
-    assert min(advice[5:]) < 1 * SECOND
-    assert max(advice[5:]) > 29 * SECOND
+    assert max(advice) <= BACKOFF.cap_us
+    assert min(advice[5:]) < BACKOFF.cap_us // 30
+    assert max(advice[5:]) > BACKOFF.cap_us - BACKOFF.cap_us // 30
 
 
 def test_the_advice_is_what_a_connection_that_dials_would_wait() -> None:
@@ -428,20 +445,22 @@ def test_the_advice_is_what_a_connection_that_dials_would_wait() -> None:
         assert advising.give(given) == dialling.give(given)
 
 
-@pytest.mark.parametrize(("heard_after_us", "again_us"), [(10 * SECOND - 1, 4 * SECOND), (10 * SECOND, SECOND)])
+@pytest.mark.parametrize(
+    ("heard_after_us", "again_us"), [(PROBATION_US - 1, 4 * BACKOFF.base_us), (PROBATION_US, BACKOFF.base_us)]
+)
 def test_a_connection_that_somebody_else_made_proves_itself_as_any_other(heard_after_us: int, again_us: int) -> None:
     driven = connecting(dials=False)
     driven.give(ConnectFailed(""))
     driven.give(ConnectFailed(""))
     driven.give(Connected())
-    driven.give(Heard(), after_us=heard_after_us)
+    driven.give(DataHeard(), after_us=heard_after_us)
     assert driven.give(Disconnected(1006, "")) == [ConnectionDown(reason="", code=1006, retry_us=again_us)]
 
 
 def test_closing_a_connection_that_somebody_else_made() -> None:
     driven = opened(dials=False)
     assert driven.give(Close()) == [CloseSocket(1000, "")]
-    assert driven.wait_us() == 5 * SECOND
+    assert driven.wait_us() == DRAIN_TIMEOUT_US
     assert driven.give(Disconnected(1000, "")) == [Closed()]
     assert connecting(dials=False).give(Close()) == [DropSocket(), Closed()]
     assert driven.give(Open()) == []
@@ -451,7 +470,7 @@ def test_closing_a_connection_that_somebody_else_made() -> None:
 def test_all_durations_can_be_chosen() -> None:
     clock = FakeClock()
     connection = Connection(
-        Longest(), backoff_base_us=3, backoff_cap_us=5, connect_timeout_us=7, probation_us=11, drain_timeout_us=13
+        Longest(), backoff=Backoff(base_us=3, cap_us=5), connect_timeout_us=7, probation_us=11, drain_timeout_us=13
     )
     start = clock.mono_us
 
@@ -466,6 +485,6 @@ def test_all_durations_can_be_chosen() -> None:
     assert deadline_after(ConnectFailed("")) == 3 + 5
     connection.handle(TimerFired(), clock.advance(5))
     connection.handle(Connected(), clock.now)
-    connection.handle(Heard(), clock.advance(11))
+    connection.handle(DataHeard(), clock.advance(11))
     assert not connection.on_probation
     assert deadline_after(Close()) == 19 + 13

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 pytest.importorskip("ccxt.pro", reason="ccxt is not installed")
 
 import ccxt
@@ -30,6 +30,7 @@ from backpack_runtime.cryptofeed.ccxt.sources import (
 )
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError
 from backpack_runtime.cryptofeed.markets import loading as market_loading
+from backpack_runtime.extras import MissingExtra
 from backpack_runtime.network.addresses import REST_URL
 
 NAMES = {"SOL-USDC": "SOL_USDC", "BTC-USDC-PERP": "BTC_USDC_PERP"}
@@ -177,8 +178,11 @@ def test_proxies_have_ccxts_names() -> None:
 def test_without_ccxt_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ccxt", "ccxt.pro"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"pip install 'backpack-feed\[ccxt\]'"):
+    with pytest.raises(
+        MissingExtra, match=r"""CcxtBackpackFeed needs the extra "ccxt" .*: .* pip install "\.\[ccxt\]","""
+    ) as told:
         feed()
+    assert isinstance(told.value, ImportError)
 
 
 class Exchange:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
+
+import cryptofeed.defines
 
 from backpack_proto.account.values import (
     Balance,
@@ -39,21 +40,29 @@ from backpack_proto.outputs import (
     StreamsRefused,
 )
 from backpack_proto.session import SNAPSHOT_LIMIT
-from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode
+from backpack_proto.streams.channels import CHANNEL_OF
+from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
 from backpack_proto.streams.levels import Level
-from backpack_proto.streams.payloads import Depth, Event, Kline
+from backpack_proto.streams.payloads import (
+    Depth,
+    Event,
+    Kline,
+    OrderFill,
+    Payload,
+)
+from backpack_runtime.cryptofeed.channels import PRIVATE_CHANNELS, WEBSOCKET_CHANNELS
 from backpack_runtime.cryptofeed.native.deliveries import Deliveries
 from levels import by_price
+from payload_table import FIRST_ROWS, frame_of
 
 pytestmark = pytest.mark.anyio
 
-FRAMES = (Path(__file__).parent.parent / "fixtures" / "backpack" / "frames.jsonl").read_bytes().splitlines()
 STREAM = "depth.SOL_USDC"
 NAMES = {"SOL_USDC": "SOL-USDC", "SOL_USDC_PERP": "SOL-USDC-PERP", "ETH_USDC": "ETH-USDC"}
 ERROR = RemoteProtocolError("wrong")
 LOGGER = "backpack_runtime.cryptofeed"
-PUBLIC = ("trades", "l2_book", "l1_book", "ticker", "candles", "funding", "index", "open_interest", "liquidations")
-PRIVATE = ("order_info", "fills", "positions", "balances")
+PUBLIC = tuple(name for name in WEBSOCKET_CHANNELS if name not in PRIVATE_CHANNELS)
+PRIVATE = tuple(name for name in WEBSOCKET_CHANNELS if name in PRIVATE_CHANNELS)
 
 
 @pytest.fixture
@@ -94,8 +103,8 @@ class Setting:
 
     async def give_recorded(self, kind: str, stream: str = "") -> dict[str, Any]:
         """Give the first recorded payload of a kind; returns it as it came."""
-        data = next(line for line in FRAMES if f'"e":"{kind}"'.encode() in line and f'"stream":"{stream}'.encode() in line)
-        frame = decode(data)
+        data = frame_of(kind, stream)
+        frame = decode_frame(data)
         assert isinstance(frame, Frame)
         assert frame.payload is not None
         await self.give(frame.payload, data=data)
@@ -107,31 +116,48 @@ class Setting:
         return [channel for channel, _, _ in self.calls]
 
 
-@pytest.mark.parametrize(
-    ("kind", "channels"),
-    [
-        ("trade", ["trades"]),
-        ("bookTicker", ["ticker", "l1_book"]),
-        ("kline", ["candles"]),
-        ("markPrice", ["funding", "index"]),
-        ("openInterest", ["open_interest"]),
-        ("liquidation", ["liquidations"]),
-        ("orderAccepted", ["order_info"]),
-        ("orderFill", ["order_info", "fills"]),
-        ("positionOpened", ["positions"]),
-        ("balanceUpdate", ["balances"]),
-    ],
-)
-async def test_a_payload_calls_its_channels_with_the_frame_as_it_came(kind: str, channels: list[str]) -> None:
+def test_the_table_of_channels_has_cryptofeed_s_names() -> None:
+    names = set(WEBSOCKET_CHANNELS) - PRIVATE_CHANNELS
+    assert names <= {value for value in vars(cryptofeed.defines).values() if isinstance(value, str)}
+
+
+def channels_of(payload: Payload) -> set[str]:
+    """The channels that the table has for a payload's own one: of orders only fills are on both, and a delta is the session's."""
+    names = set(CHANNEL_OF[type(payload)].traits.cryptofeed) - {"l2_book"}
+    return names if isinstance(payload, OrderFill) else names - {"fills"}
+
+
+@pytest.mark.parametrize(("data", "payload"), FIRST_ROWS, ids=[type(payload).__name__ for _, payload in FIRST_ROWS])
+async def test_a_payload_calls_its_channels_with_the_frame_as_it_came(data: bytes, payload: Payload) -> None:
     setting = Setting()
     setting.want(*PUBLIC, *PRIVATE)
-    raw = await setting.give_recorded(kind)
-    assert setting.channels == channels
+    await setting.give(payload, data=data)
+    assert len(setting.channels) == len(channels_of(payload))
+    assert set(setting.channels) == channels_of(payload)
+    raw = json.loads(data)["data"]
     symbol = str(raw.get("s") or raw["a"])
     for _, found, receipt in setting.calls:
         assert found.raw == raw
         assert receipt == 9.0
         assert found.symbol == NAMES.get(symbol, symbol)
+
+
+@pytest.mark.parametrize(
+    ("kind", "channel"),
+    [
+        ("bookTicker", "ticker"),
+        ("bookTicker", "l1_book"),
+        ("markPrice", "funding"),
+        ("markPrice", "index"),
+        ("orderFill", "order_info"),
+        ("orderFill", "fills"),
+    ],
+)
+async def test_of_a_payload_with_two_channels_only_the_subscribed_one_is_called(kind: str, channel: str) -> None:
+    setting = Setting()
+    setting.want(channel)
+    await setting.give_recorded(kind)
+    assert setting.channels == [channel]
 
 
 async def test_only_what_was_subscribed_is_delivered() -> None:
@@ -161,14 +187,14 @@ async def test_candles_that_are_not_closed_can_be_left_out() -> None:
     await setting.give_recorded("kline", "kline.1m")
     assert setting.calls == []
     assert setting.deliveries.tallies.candle_updates == 1
-    frame = decode(next(line for line in FRAMES if b'"kline.1m.' in line))
+    frame = decode_frame(frame_of("kline", "kline.1m."))
     assert isinstance(frame, Frame)
     assert isinstance(frame.payload, Kline)
     await setting.give(msgspec.structs.replace(frame.payload, closed=True))
     assert setting.channels == ["candles"]
 
 
-def a_fill(trade_id: int = 3104477, order_id: str = "6120046020") -> Fill:
+def a_fill(trade_id: int | None = 3104477, order_id: str = "6120046020") -> Fill:
     return Fill(
         symbol="ETH_USDC",
         trade_id=trade_id,
@@ -179,7 +205,7 @@ def a_fill(trade_id: int = 3104477, order_id: str = "6120046020") -> Fill:
         fee=Decimal(0),
         fee_asset="ETH",
         maker=False,
-        unix_ms=1,
+        filled_us=1_000,
     )
 
 
@@ -195,6 +221,9 @@ async def test_a_fill_is_told_once_whoever_tells_it_first() -> None:
     await setting.give(Filled(fill=a_fill(trade_id=9), origin=Origin.RECONCILIATION))
     await setting.give(Filled(fill=a_fill(trade_id=9), origin=Origin.RECONCILIATION))
     assert [(fill.id, fill.order_id) for _, fill, _ in setting.calls[1:]] == [("3104477", "1"), ("9", "6120046020")]
+    # A settlement has no trade id.
+    await setting.give(Filled(fill=a_fill(trade_id=None), origin=Origin.RECONCILIATION))
+    assert setting.calls[-1][1].id is None
 
 
 def ledger_events(origin: Origin) -> list[Event]:
@@ -202,6 +231,9 @@ def ledger_events(origin: Origin) -> list[Event]:
         order_id="5",
         symbol="SOL_USDC",
         side="Ask",
+        order_type="Limit",
+        time_in_force="GTC",
+        self_trade_prevention="RejectTaker",
         state="Cancelled",
         executed_quantity=Decimal(1),
         executed_quote_quantity=Decimal(99),

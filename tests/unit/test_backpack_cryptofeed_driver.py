@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 import aiohttp
 from cryptofeed.exceptions import ConnectionClosed
+from msgspec.structs import replace
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
@@ -25,15 +27,29 @@ from backpack_proto.inputs import (
     ReadingPaused,
     ReadingResumed,
     RequestFailed,
+    RequestLeft,
     ResponseReceived,
     TextReceived,
     TimerFired,
+    Unsubscribe,
 )
 from backpack_proto.machine import Now
-from backpack_proto.outputs import ConnectionDown, DropSocket, OpenSocket, SendPing, SendPong, SendRequest, SendText, StreamLive
+from backpack_proto.outputs import (
+    ConnectionDown,
+    DropSocket,
+    OpenSocket,
+    SendPing,
+    SendPong,
+    SendRequest,
+    SendText,
+    StreamLive,
+    WithdrawRequest,
+)
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed import BackpackWebsocketError
 from backpack_runtime.cryptofeed.native.driver import SessionDriver
+from backpack_runtime.transport import system_now
+from backpack_runtime.transports.aiohttp.proxies import PROGRESS
 
 pytestmark = pytest.mark.anyio
 
@@ -102,13 +118,20 @@ class Conn:
 
 
 class Http:
-    """cryptofeed's HTTP connection."""
+    """cryptofeed's HTTP connection, as the feed has it."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
         self.answer: Any = "{}"
+        self.connected: asyncio.Event | None = None
+        """How long it takes to get a connection."""
 
     async def read(self, address: str, header: object = None) -> str:
+        if self.connected is not None:
+            await self.connected.wait()
+        progress = PROGRESS.get()
+        assert progress is not None
+        progress.leave()
         self.asked.append((address, header))
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -158,7 +181,7 @@ def told(*names: str) -> list[Event]:
 
 
 async def until(reached: Callable[[], object]) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         while not reached():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.001)
 
@@ -249,9 +272,14 @@ async def test_while_callbacks_hold_up_the_reader_silence_says_nothing(setting: 
         await let.wait()
 
     await setting.connect()
-    setting.session.answer = lambda given: told("a") if isinstance(given, TextReceived) else ()
-    setting.delivering = held
-    setting.session.deadline = time.monotonic_ns() // 1000 + 2_000
+
+    def answer(given: Any) -> list[Any]:
+        if not isinstance(given, TextReceived):
+            return []
+        setting.session.deadline = time.monotonic_ns() // 1000
+        return told("a")
+
+    setting.session.answer, setting.delivering = answer, held
     reading = asyncio.create_task(setting.driver.frame(b"", 0.0))
     await until(lambda: len(setting.session.given) == 3)
     let.set()
@@ -423,6 +451,58 @@ async def test_a_request_ends_in_exactly_one_fact(setting: Setting, answer: Any,
     await until(lambda: len(setting.session.given) == 2)
     assert setting.session.given[1] == fact
     assert setting.http.asked == [("https://rest/api/v1/depth", {"a": "b"})]
+    await setting.driver.aclose()
+
+
+async def test_a_refusal_says_how_long_to_wait(setting: Setting) -> None:
+    await setting.connect()
+    setting.http.answer = refused(429)
+    setting.session.answer = lambda given: [REQUEST] if isinstance(given, TextReceived) else ()
+    for value, wait_us in (("9", 9_000_000), ("9" * 5_000, None)):
+        headers = CIMultiDictProxy(CIMultiDict({"Retry-After": value}))
+        setting.http.answer.headers = headers
+        before = len(setting.session.given)
+        await setting.driver.frame(b"", 0.0)
+        await until(lambda: len(setting.session.given) == before + 2)  # noqa: B023 - waited for at once
+        fact = setting.session.given[-1]
+        assert (fact.status, fact.retry_after_us, fact.headers) == (429, wait_us, (("Retry-After", value),))
+    await setting.driver.aclose()
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_may_not_leave_any_more_is_never_sent(setting: Setting, *, late: bool) -> None:
+    await setting.connect()
+    setting.http.connected = asyncio.Event()
+    mono_us = system_now().mono_us
+    action = replace(REQUEST, timeout_us=10_000_000, not_after_us=mono_us + 20_000 if late else None)
+    setting.session.answer = lambda given: [action] if isinstance(given, TextReceived) else ()
+    await setting.driver.frame(b"", 0.0)
+    await asyncio.sleep(0)
+    if not late:
+        setting.session.answer = lambda given: [WithdrawRequest(7)] if isinstance(given, Unsubscribe) else ()
+        await setting.driver.give(Unsubscribe(("depth.SOL_USDC",)))
+    await until(lambda: isinstance(setting.session.given[-1], RequestFailed))
+    reason = "it has waited too long" if late else "it was withdrawn"
+    assert setting.session.given[-1] == RequestFailed(request_id=7, reason=reason, sent=False)
+    setting.http.connected.set()
+    await asyncio.sleep(0)
+    assert setting.http.asked == []
+    await setting.driver.aclose()
+
+
+async def test_what_has_left_cannot_be_withdrawn(setting: Setting) -> None:
+    await setting.connect()
+    setting.http.answer = None
+    setting.session.answer = lambda given: [REQUEST] if isinstance(given, TextReceived) else ()
+    await setting.driver.frame(b"", 0.0)
+    await until(lambda: bool(setting.http.asked))
+    setting.session.answer = lambda given: [WithdrawRequest(7)] if isinstance(given, Unsubscribe) else ()
+    await setting.driver.give(Unsubscribe(("depth.SOL_USDC",)))
+    await until(lambda: isinstance(setting.session.given[-1], RequestFailed))
+    assert setting.session.given[-2:] == [
+        RequestLeft(7),
+        RequestFailed(request_id=7, reason="no answer within 0.05 s", sent=True),
+    ]
     await setting.driver.aclose()
 
 

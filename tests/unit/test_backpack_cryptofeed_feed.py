@@ -12,13 +12,14 @@ import pytest
 
 pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
 
-from cryptofeed.exceptions import UnsupportedSymbol
+from cryptofeed.exceptions import UnsupportedDataFeed, UnsupportedSymbol
 from cryptofeed.feed import Feed
 from cryptofeed.symbols import Symbols
 
+from backpack_proto.errors import ConfigurationError, UnknownSymbol
 from backpack_proto.exchange import Exchange, RequestReceived, Respond
 from backpack_proto.machine import Now
-from backpack_runtime.cryptofeed import BackpackFeed
+from backpack_runtime.cryptofeed import BackpackFeed, CcxtBackpackFeed
 from backpack_runtime.cryptofeed.markets import loading as market_loading
 
 NOW = Now(1_000_000, 1_790_000_000_000_000)
@@ -94,3 +95,52 @@ def test_two_exchanges_in_one_process_keep_their_markets_apart() -> None:
 def test_what_would_subscribe_nothing_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         BackpackFeed({"use_sandbox": True, "sandbox_url": HERE}, **options)
+
+
+# ---- arguments that cannot be used
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"symbols": "SOL-USDC", "channels": ["trades"]},
+            "symbols: a list of texts, got the text 'SOL-USDC'; write ['SOL-USDC']",
+        ),
+        ({"symbols": ["SOL-USDC"], "channels": "trades"}, "channels: a list of texts, got the text 'trades'; write ['trades']"),
+        (
+            {"subscription": {"trades": "SOL-USDC"}},
+            "subscription['trades']: a list of texts, got the text 'SOL-USDC'; write ['SOL-USDC']",
+        ),
+        (
+            {"symbols": ["SOL-USDC"], "channels": ["orderbook"]},
+            "channels: 'orderbook' is not a channel of this feed; did you mean l2_book?",
+        ),
+        (
+            {"symbols": ["SOL-USDC"], "channels": ["tades"]},
+            "channels: 'tades' is not a channel of this feed; did you mean trades?",
+        ),
+        ({"silence_seconds": True}, "silence_seconds: a number of seconds, at least 0.001, got True (bool)"),
+        ({"ping_timeout_seconds": float("nan")}, "ping_timeout_seconds: a number of seconds, at least 0.001, got nan (float)"),
+    ],
+)
+def test_an_impossible_argument_is_refused_with_a_hint(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        BackpackFeed({"use_sandbox": True, "sandbox_url": HERE}, **options)
+    assert str(caught.value) == said
+
+
+def test_an_unknown_channel_is_unknown_to_cryptofeed_as_well() -> None:
+    for feed in (BackpackFeed, CcxtBackpackFeed):
+        with pytest.raises(UnsupportedDataFeed, match="did you mean l2_book"):
+            feed({"use_sandbox": True, "sandbox_url": HERE}, symbols=["SOL-USDC"], channels=["book"])
+
+
+@pytest.mark.parametrize(
+    ("symbol", "meant"), [("BTC-USDT", "BTC-USDC"), ("BTC_USDC_PERP", "BTC-USDC-PERP"), ("btc-usdc", "BTC-USDC")]
+)
+def test_an_unknown_symbol_comes_with_the_one_that_was_meant(symbol: str, meant: str) -> None:
+    with pytest.raises(UnsupportedSymbol) as caught:
+        loaded(feed_of(HERE, symbol))
+    assert isinstance(caught.value, UnknownSymbol)
+    assert str(caught.value).startswith(f"symbols: '{symbol}' is not a market of the exchange; did you mean {meant}")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 pytest.importorskip("ccxt", reason="ccxt is not installed")
 
 from cryptofeed.types import OrderBook

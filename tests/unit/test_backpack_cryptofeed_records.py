@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from backpack_proto.account import values as holdings
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.streams.frames import Frame, decode
+from backpack_proto.streams.frames import Frame, decode_frame
 from backpack_proto.streams.payloads import BalanceUpdate, Event, Kline, OrderFill
-from backpack_runtime.cryptofeed import Balance, Fill, OrderInfo, Position
+from backpack_runtime.cryptofeed import BalanceInfo, FillInfo, OrderInfo, PositionInfo
 from backpack_runtime.cryptofeed.native import conversion
+from payload_table import FRAMES
 
-FRAMES = (Path(__file__).parent.parent / "fixtures" / "backpack" / "frames.jsonl").read_bytes().splitlines()
 SOL = "SOL-USDC"
 Make = Callable[[Any, str, dict[str, Any]], Any]
 
@@ -30,7 +29,7 @@ Make = Callable[[Any, str, dict[str, Any]], Any]
 def payload(stream: str, kind: str) -> tuple[Event, dict[str, Any]]:
     """A recorded payload, decoded and as plain values."""
     (found, *_) = (line for line in FRAMES if f'"e":"{kind}"'.encode() in line and f'"stream":"{stream}"'.encode() in line)
-    frame = decode(found)
+    frame = decode_frame(found)
     assert isinstance(frame, Frame)
     assert frame.payload is not None
     return frame.payload, json.loads(found)["data"]
@@ -213,7 +212,7 @@ def test_a_recorded_payload_becomes_the_object_of_its_channel(
 def test_a_balance_is_filed_under_its_asset() -> None:
     known, raw = payload("account.balanceUpdate", "balanceUpdate")
     assert isinstance(known, BalanceUpdate)
-    assert conversion.balance_update(known, raw) == Balance(
+    assert conversion.balance_update(known, raw) == BalanceInfo(
         exchange="BACKPACK",
         symbol="USDC",
         currency="USDC",
@@ -291,9 +290,9 @@ def test_what_rest_tells_is_told_alike() -> None:
         fee=Decimal("0.1"),
         fee_asset="",
         maker=True,
-        unix_ms=1_795_012_452_174,
+        filled_us=1_795_012_452_174_000,
     )
-    assert conversion.reconciled_fill(filled, SOL) == Fill(
+    assert conversion.reconciled_fill(filled, SOL) == FillInfo(
         exchange="BACKPACK",
         symbol=SOL,
         side="sell",
@@ -309,7 +308,7 @@ def test_what_rest_tells_is_told_alike() -> None:
         raw={},
     )
     held = holdings.Position(symbol="S", net_quantity=Decimal(-2), entry_price=Decimal(9), break_even_price=Decimal(8))
-    assert conversion.reconciled_position(held, SOL, 3.0) == Position(
+    assert conversion.reconciled_position(held, SOL, 3.0) == PositionInfo(
         exchange="BACKPACK",
         symbol=SOL,
         position=Decimal(-2),

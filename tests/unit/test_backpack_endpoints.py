@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.auth.signing import json_body
-from backpack_proto.decoding import decode
+from backpack_proto.decoding import decode_json
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.http import Parameter
 from backpack_proto.rest.endpoints.table import (
@@ -28,7 +28,7 @@ from backpack_proto.rest.endpoints.table import (
 from backpack_proto.rest.markets import Markets
 from backpack_proto.rest.results.market_data import DepthSnapshot, FundingRate, ServerTime
 from backpack_proto.streams.levels import Level
-from backpack_proto.streams.payloads import Kline
+from backpack_proto.streams.payloads import Kline, MarkPrice, OpenInterest, Ticker, Trade
 
 
 def read(name: str, body: bytes, parameters: Mapping[str, Parameter]) -> Any:
@@ -179,7 +179,7 @@ def test_values_are_held_to_the_shape_of_the_parameter(endpoint: str, parameter:
     for value in bad:
         with pytest.raises(LocalProtocolError) as caught:
             rule.check(value)
-        assert str(caught.value).startswith(f"{parameter} is {rule.shape}; given: ")
+        assert str(caught.value).startswith(f"{parameter}: {rule.shape}, got ")
 
 
 @pytest.mark.parametrize(
@@ -281,12 +281,108 @@ def test_candles_are_those_of_the_stream() -> None:
     assert read("klines", body, {"symbol": "SOL_USDC", "interval": "1m"}) == (first, empty)
 
 
+MARKET_VALUES: list[tuple[str, bytes, Any]] = [
+    (
+        "ticker",
+        (
+            b'{"firstPrice":"101.94","high":"103","lastPrice":"98.98","low":"97.38","priceChange":"-2.96",'
+            b'"priceChangePercent":"-0.029032","quoteVolume":"1498114.9234","symbol":"SOL_USDC","trades":"6796","volume":"15089.56"}'
+        ),
+        Ticker(
+            emitted_us=None,
+            symbol="SOL_USDC",
+            first_price=Decimal("101.94"),
+            last_price=Decimal("98.98"),
+            high=Decimal(103),
+            low=Decimal("97.38"),
+            price_change=Decimal("-2.96"),
+            price_change_fraction=Decimal("-0.029032"),
+            volume=Decimal("15089.56"),
+            quote_volume=Decimal("1498114.9234"),
+            trade_count=6796,
+        ),
+    ),
+    (
+        "trades",
+        b'{"id":10782547,"isBuyerMaker":true,"price":"3870.25","quantity":"0.0008","quoteQuantity":"3.0962","timestamp":1788285151083}',
+        Trade(
+            emitted_us=None,
+            symbol="SOL_USDC",
+            trade_id=10782547,
+            price=Decimal("3870.25"),
+            quantity=Decimal("0.0008"),
+            quote_quantity=Decimal("3.0962"),
+            engine_us=1788285151083000,
+            buyer_is_maker=True,
+        ),
+    ),
+    (
+        "trades_history",
+        b'{"id":null,"isBuyerMaker":false,"price":"1","quantity":"2","quoteQuantity":"2","timestamp":1}',
+        Trade(
+            emitted_us=None,
+            symbol="SOL_USDC",
+            trade_id=None,
+            price=Decimal(1),
+            quantity=Decimal(2),
+            quote_quantity=Decimal(2),
+            engine_us=1000,
+            buyer_is_maker=False,
+        ),
+    ),
+    (
+        "mark_prices",
+        (
+            b'{"fundingRate":"-0.0000125","indexPrice":"98.94998504","markPrice":"98.94","nextFundingTimestamp":1788368400000,'
+            b'"symbol":"SOL_USDC_PERP"}'
+        ),
+        MarkPrice(
+            emitted_us=None,
+            engine_us=None,
+            symbol="SOL_USDC_PERP",
+            mark_price=Decimal("98.94"),
+            index_price=Decimal("98.94998504"),
+            funding_rate=Decimal("-0.0000125"),
+            next_funding_us=1788368400000000,
+        ),
+    ),
+    (
+        "mark_prices",
+        b'{"fundingRate":null,"markPrice":"0.5","symbol":"X_PREDICTION"}',
+        MarkPrice(emitted_us=None, engine_us=None, symbol="X_PREDICTION", mark_price=Decimal("0.5")),
+    ),
+    (
+        "open_interest",
+        b'{"openInterest":"100.5","symbol":"SOL_USDC_PERP","timestamp":1788285151083}',
+        OpenInterest(emitted_us=None, symbol="SOL_USDC_PERP", open_interest=Decimal("100.5"), engine_us=1788285151083000),
+    ),
+    (
+        "open_interest",
+        b'{"openInterest":null,"symbol":"X","timestamp":1}',
+        OpenInterest(emitted_us=None, symbol="X", open_interest=None, engine_us=1000),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "expected"), MARKET_VALUES, ids=[name for name, _, _ in MARKET_VALUES])
+def test_what_rest_says_of_a_market_is_the_value_that_a_stream_has(name: str, row: bytes, expected: Any) -> None:
+    for sent in (row, b'{"new":[null],' + row[1:]):
+        body = sent if name == "ticker" else b"[" + sent + b"]"
+        found = read(name, body, {"symbol": "SOL_USDC"})
+        assert found == (expected if name == "ticker" else (expected,))
+    required = set(json.loads(row)) - {name for name, value in json.loads(row).items() if value is None}
+    for member in required - {"id", "indexPrice", "fundingRate", "nextFundingTimestamp", "openInterest"}:
+        rest = {name: value for name, value in json.loads(row).items() if name != member}
+        with pytest.raises(RemoteProtocolError, match=member):
+            read(name, json.dumps(rest if name == "ticker" else [rest]).encode(), {"symbol": "SOL_USDC"})
+
+
 def test_funding_intervals_end_at_a_millisecond() -> None:
     body = b'[{"fundingRate":"-0.000012500","intervalEndTimestamp":"2026-09-23T04:00:00","symbol":"SOL_USDC_PERP"}]'
     row = FundingRate(symbol="SOL_USDC_PERP", funding_rate=Decimal("-0.0000125"), interval_end_us=1790136000000000)
-    assert decode(body, ENDPOINTS["funding_rates"].result, "funding_rates") == (row,)
+    assert decode_json(body, ENDPOINTS["funding_rates"].result, "funding_rates") == (row,)
     with pytest.raises(RemoteProtocolError):
-        decode(body.replace(b"2026-09-23T04:00:00", b"soon"), ENDPOINTS["funding_rates"].result, "funding_rates")
+        decode_json(body.replace(b"2026-09-23T04:00:00", b"soon"), ENDPOINTS["funding_rates"].result, "funding_rates")
 
 
 def test_time_and_ping_are_plain_text() -> None:
@@ -350,7 +446,7 @@ def test_every_endpoint_is_found_by_its_route_and_by_its_instruction_if_that_is_
     ("name", "message"),
     [
         ("orderExecute", "orderExecute is the instruction of place_order, place_orders: say which"),
-        ("open_order", "there is no endpoint 'open_order'; there are open_orders, "),
+        ("open_order", "there is no endpoint 'open_order'; did you mean open_orders"),
         ("/api/v1/nothing", "there is no endpoint '/api/v1/nothing'"),
         ("", "there is no endpoint ''; there are markets, market, "),
     ],
@@ -426,12 +522,12 @@ def test_parameters_that_go_together(name: str, parameters: Any) -> None:
         (
             "place_order",
             {**LIMIT, "price": 1.5, "quantity": "1"},
-            "place_order: price is a Decimal or text in plain digits; given: a float",
+            "place_order: price: a Decimal or text in plain digits, got 1.5 (float)",
         ),
         (
             "cancel_order",
             {"symbol": "S", "clientId": 2**32},
-            "cancel_order: clientId is a whole number, from 0 to 4294967295; given: a whole number",
+            "cancel_order: clientId: a whole number, from 0 to 4294967295, got 4294967296 (int)",
         ),
         ("cancel_order", {"clientId": 1}, "cancel_order needs symbol: text"),
     ],
@@ -442,19 +538,74 @@ def test_parameters_that_do_not(name: str, parameters: Any, message: str) -> Non
     assert str(caught.value) == message
 
 
-def test_a_refusal_never_repeats_a_value() -> None:
-    for value in ("hunter2" * 5, b"hunter2", ["hunter2"], 7.25):
-        parameters: Any = {
-            "address": "a",
-            "blockchain": "Solana",
-            "quantity": value,
-            "symbol": "SOL",
-            "twoFactorToken": "hunter2",
-        }
+def test_a_refusal_shows_no_value_that_may_be_a_secret() -> None:
+    rest: Any = {"address": "a", "blockchain": "Solana", "symbol": "SOL"}
+    values: tuple[Any, ...] = ("hunter2" * 5, b"hunter2", ["hunter2"], "hunter2@host")
+    for value in values:
         with pytest.raises(LocalProtocolError) as caught:
-            ENDPOINTS["withdraw"].check(parameters)
+            ENDPOINTS["withdraw"].check({**rest, "quantity": value, "twoFactorToken": "hunter2"})
         assert "hunter2" not in str(caught.value)
-        assert "7.25" not in str(caught.value)
+    with pytest.raises(LocalProtocolError) as caught:
+        ENDPOINTS["withdraw"].check({**rest, "quantity": "1", "twoFactorToken": 123456})
+    assert str(caught.value) == "withdraw: twoFactorToken: text, got a value that is not shown"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        (
+            "place_order",
+            {"symbol": "S", "side": "Bid", "order_type": "limit"},
+            "place_order: order_type: one of Limit, Market, got 'limit'; did you mean Limit?",
+        ),
+        (
+            "place_order",
+            {"symbol": "S", "side": "buy", "orderType": "Limit"},
+            "place_order: side: one of Bid, Ask, got 'buy'; did you mean Bid?",
+        ),
+        (
+            "place_order",
+            {"symbol": "S", "side": "Ask", "order_type": "Limit", "quantity": "1"},
+            "place_order needs price where order_type is Limit; given: none",
+        ),
+        (
+            "cancel_order",
+            {"symbol": "S", "order_id": None, "client_id": None},
+            "cancel_order takes exactly one of order_id, client_id; given: none",
+        ),
+        (
+            "klines",
+            {"symbol": "S", "interval": "1m", "end_s": 5},
+            "klines needs start_s: seconds since the epoch, from 0 to 99999999999",
+        ),
+        ("cancel_order", {"symbol": "S", "order": "1"}, "cancel_order has no parameter 'order'; did you mean orderId?"),
+        (
+            "cancel_order",
+            {"symbol": "S", "client_id": 1, "ordr_id": "1"},
+            "cancel_order has no parameter 'ordr_id'; did you mean order_id?",
+        ),
+        ("time", {"tz": "UTC"}, "time has no parameter 'tz'; it has none"),
+        (
+            "order",
+            {"symbol": "S", "orderId": "1", "order_id": "2"},
+            "order: order_id and orderId are two names of one parameter: give one",
+        ),
+    ],
+)
+def test_a_refusal_spells_parameters_as_the_call_does(name: str, parameters: Any, message: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        ENDPOINTS[name].check(parameters)
+    assert str(caught.value) == message
+
+
+def test_parameters_have_python_names_that_are_put_on_the_wire_in_its_own() -> None:
+    given: Any = {"symbol": "S", "order_id": "1", "from_ms": 5, "to_ms": None, "sort_direction": "Asc"}
+    assert ENDPOINTS["fill_history"].check(given) == {"symbol": "S", "orderId": "1", "from": 5, "sortDirection": "Asc"}
+    for endpoint in ENDPOINTS.values():
+        names = [rule.python_name for rule in endpoint.parameters]
+        assert len(set(names)) == len(names)
+        assert all(name.isidentifier() and name.islower() for name in names)
+        assert not set(names) & {rule.name for rule in endpoint.parameters if rule.name != rule.python_name}
 
 
 @pytest.mark.parametrize(
@@ -466,10 +617,10 @@ def test_a_refusal_never_repeats_a_value() -> None:
         ({"orders": [], "symbol": "S"}, "place_orders takes orders, a sequence of orders, and nothing else"),
         ({"orders": []}, "place_orders takes 1 to 20 orders; given: 0"),
         ({"orders": [MARKET] * 21}, "place_orders takes 1 to 20 orders; given: 21"),
-        ({"orders": ["S"]}, "place_orders: orders[0] is a mapping of parameters; given: text of 1 characters"),
+        ({"orders": ["S"]}, "place_orders: orders[0]: a mapping of parameters, got 'S'"),
         (
             {"orders": [{**MARKET, "quantity": "1"}, {**MARKET, "quantity": 1.0}]},
-            "place_orders: orders[1]: quantity is a Decimal or text in plain digits; given: a float",
+            "place_orders: orders[1]: quantity: a Decimal or text in plain digits, got 1.0 (float)",
         ),
         (
             {"orders": [MARKET]},
@@ -516,5 +667,5 @@ def test_a_decimal_is_sent_with_all_its_digits_and_no_exponent(value: Decimal) -
 
 
 def test_a_group_says_its_rule() -> None:
-    assert Group(names=("a",), counts=(0,)).shape == "takes no a"
-    assert Group(names=("a", "b"), counts=(0, 1)).shape == "takes no more than 1 of a, b"
+    assert Group(names=("a",), counts=(0,)).shape() == "takes no a"
+    assert Group(names=("a", "b"), counts=(0, 1)).shape() == "takes no more than 1 of a, b"

@@ -11,10 +11,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import backpack_proto.exchange
+import hypothesis_profiles
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import InvalidKey, LocalProtocolError, UnknownSymbol
@@ -27,13 +28,13 @@ from backpack_proto.exchange import (
     ExchangeInput,
     ExchangeOutput,
     FrameReceived,
-    PongReceived,
+    PingSocket,
     RequestReceived,
     Respond,
     SendFrame,
-    SendPing,
     SocketClosed,
     SocketOpened,
+    SocketPonged,
 )
 from backpack_proto.exchange.market.activity import FLOWS
 from backpack_proto.exchange.rest.authentication import Authentication
@@ -42,6 +43,7 @@ from backpack_proto.exchange.stream.sockets import Sockets
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 from backpack_proto.testing.laws import FakeClock, check_machine
+from hypothesis_profiles import examples
 
 PARSE_ERROR = b'{"id":null,"error":{"code":4002,"message":"Parse error"}}'
 INVALID_SIGNATURE = b'{"id":null,"error":{"code":4003,"message":"Invalid signature"}}'
@@ -97,10 +99,10 @@ def test_the_same_inputs_give_the_same_bytes_in_every_process(hash_seed: str) ->
         "spec.loader.exec_module(module)\n"
         "print(module.digest_of_a_run())\n"
     )
-    root = str(Path(backpack_proto.exchange.__file__).parents[2])
+    roots = (Path(backpack_proto.exchange.__file__).parents[2], Path(hypothesis_profiles.__file__).parent)
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": root},
+        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(map(str, roots))},
         check=True,
         capture_output=True,
         text=True,
@@ -156,7 +158,7 @@ def test_early_timers_leave_no_trace_and_the_wall_clock_moves_no_deadline() -> N
 INPUTS = st.one_of(
     st.builds(SocketOpened, st.integers(1, 3)),
     st.builds(SocketClosed, st.integers(1, 3)),
-    st.builds(PongReceived, st.integers(1, 3), st.binary(max_size=2)),
+    st.builds(SocketPonged, st.integers(1, 3), st.binary(max_size=2)),
     st.builds(
         FrameReceived,
         st.integers(1, 3),
@@ -172,11 +174,12 @@ INPUTS = st.one_of(
 )
 
 
+@pytest.mark.hypothesis
 def test_the_sockets_keep_the_laws_of_machines() -> None:
     def make() -> Sockets:
         return Sockets(Audience(), Authentication(THROWAWAY_API_KEY), existing_streams(LISTINGS), Random(3))
 
-    check_machine(make, INPUTS, max_examples=60)
+    check_machine(make, INPUTS, max_examples=examples(60).max_examples)
 
 
 def test_a_connection_cannot_be_opened_twice() -> None:
@@ -355,8 +358,8 @@ def pings_and_ends(exchange: Exchange, clock: FakeClock, us: int, *, answer: boo
         for output in exchange.handle(TimerFired(), clock.advance_to(deadline)):
             if not isinstance(output, SendFrame):
                 found.append(((clock.mono_us - start) // 1_000_000, output))
-            if isinstance(output, SendPing) and answer:
-                assert exchange.handle(PongReceived(output.connection, output.payload), clock.now) == []
+            if isinstance(output, PingSocket) and answer:
+                assert exchange.handle(SocketPonged(output.connection, output.payload), clock.now) == []
     return found
 
 
@@ -364,7 +367,7 @@ def test_pings_come_every_60_s_and_the_first_5_to_38_s_after_opening() -> None:
     clock = FakeClock()
     exchange = still_exchange(clock)
     pings = pings_and_ends(exchange, clock, 400_000_000, answer=True)
-    assert all(isinstance(ping, SendPing) for _, ping in pings)
+    assert all(isinstance(ping, PingSocket) for _, ping in pings)
     seconds = [second for second, _ in pings]
     assert 5 <= seconds[0] < 38
     assert seconds == [seconds[0] + 60 * number for number in range(len(seconds))]
@@ -375,10 +378,10 @@ def test_an_idle_connection_that_ignores_a_ping_is_dropped_when_the_next_is_due(
     clock = FakeClock()
     exchange = still_exchange(clock)
     (first, ping), (second, end) = pings_and_ends(exchange, clock, 400_000_000, answer=False)
-    assert isinstance(ping, SendPing)
+    assert isinstance(ping, PingSocket)
     assert end == CloseConnection(1, None)
     assert second - first == 60
-    for late in (FrameReceived(1, request("SUBSCRIBE", "ticker.SOL_USDC")), PongReceived(1, b""), SocketClosed(1)):
+    for late in (FrameReceived(1, request("SUBSCRIBE", "ticker.SOL_USDC")), SocketPonged(1, b""), SocketClosed(1)):
         assert exchange.handle(late, clock.now) == []
     assert run(exchange, clock, 2_000_000) == []
 
@@ -388,7 +391,7 @@ def test_a_subscribed_connection_that_ignores_pings_is_closed_after_120_s() -> N
     exchange = still_exchange(clock)
     exchange.handle(FrameReceived(1, request("SUBSCRIBE", "trade.SOL_USDC")), clock.now)
     found = pings_and_ends(exchange, clock, 400_000_000, answer=False)
-    assert [type(output) for _, output in found] == [SendPing, SendPing, CloseConnection]
+    assert [type(output) for _, output in found] == [PingSocket, PingSocket, CloseConnection]
     assert found[2][0] - found[0][0] == 120
     assert found[2][1] == CloseConnection(1, 1011)
 
@@ -397,14 +400,14 @@ def test_one_pong_in_time_is_enough() -> None:
     clock = FakeClock()
     exchange = still_exchange(clock)
     for _ in range(5):
-        ping = next(output for output in run_to_ping(exchange, clock) if isinstance(output, SendPing))
+        ping = next(output for output in run_to_ping(exchange, clock) if isinstance(output, PingSocket))
         clock.advance(59_000_000)
-        exchange.handle(PongReceived(1, ping.payload), clock.now)
+        exchange.handle(SocketPonged(1, ping.payload), clock.now)
 
 
 def run_to_ping(exchange: Exchange, clock: FakeClock) -> list[ExchangeOutput]:
     outputs: list[ExchangeOutput] = []
-    while not any(isinstance(output, SendPing | CloseConnection) for output in outputs):
+    while not any(isinstance(output, PingSocket | CloseConnection) for output in outputs):
         outputs = exchange.handle(TimerFired(), clock.advance_to(exchange.deadline))
     return outputs
 
@@ -480,13 +483,13 @@ GARBAGE: st.SearchStrategy[ExchangeInput] = st.one_of(
             optional={"signature": st.lists(st.text(), max_size=5), "id": st.integers()},
         ).map(lambda frame: json.dumps(frame).encode()),
     ),
-    st.builds(PongReceived, st.integers(0, 2), st.binary(max_size=125)),
+    st.builds(SocketPonged, st.integers(0, 2), st.binary(max_size=125)),
     st.builds(RequestReceived, st.integers(), st.text(), st.text(), st.just(()), st.binary()),
     st.builds(SocketClosed, st.integers(2, 5)),
 )
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.lists(st.tuples(GARBAGE, st.integers(0, 30_000_000)), max_size=40))
 def test_garbage_raises_nothing(steps: list[tuple[ExchangeInput, int]]) -> None:
     clock = FakeClock()

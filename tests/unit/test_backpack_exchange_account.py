@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials
@@ -17,22 +17,22 @@ from backpack_proto.errors import LocalProtocolError
 from backpack_proto.exchange import (
     THROWAWAY_SECRET,
     AbandonRequest,
-    AccountBalance,
     Exchange,
     ExchangeOutput,
     Fault,
     Fees,
     FrameReceived,
+    OrderState,
     RequestReceived,
     Respond,
     SendFrame,
+    SimulatedBalance,
     SocketOpened,
-    Status,
 )
-from backpack_proto.exchange.account.accounts import Position
+from backpack_proto.exchange.account.accounts import HeldPosition
 from backpack_proto.http import Headers
 from backpack_proto.inputs import TimerFired
-from backpack_proto.streams.frames import Frame, decode
+from backpack_proto.streams.frames import Frame, decode_frame
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
     OrderFill,
@@ -41,6 +41,7 @@ from backpack_proto.streams.payloads import (
     PositionUpdate,
 )
 from backpack_proto.testing.laws import FakeClock
+from hypothesis_profiles import examples
 
 CREDENTIALS = Credentials(THROWAWAY_SECRET)
 STREAMS = ("account.orderUpdate", "account.positionUpdate", "account.balanceUpdate")
@@ -284,7 +285,7 @@ def test_a_limit_order_rests_locks_and_gives_back() -> None:
         "triggerQuantity": None,
         "triggeredAt": None,
     }
-    assert trader.account.balances["USDC"] == AccountBalance(Decimal("999754.75"), Decimal("245.25"))
+    assert trader.account.balances["USDC"] == SimulatedBalance(Decimal("999754.75"), Decimal("245.25"))
     accepted, balance = trader.told()
     engine_us = accepted.pop("T")
     assert 100 <= accepted.pop("E") - engine_us <= 300
@@ -322,7 +323,7 @@ def test_a_limit_order_rests_locks_and_gives_back() -> None:
     status, cancelled = trader.call("DELETE", "/api/v1/order", {"symbol": "SOL_USDC", "orderId": order["id"]})
     assert (status, cancelled) == (200, order | {"status": "Cancelled"})
     assert [data["e"] for data in trader.told()] == ["orderCancelled", "balanceUpdate"]
-    assert trader.account.balances["USDC"] == AccountBalance(Decimal(1_000_000), Decimal(0))
+    assert trader.account.balances["USDC"] == SimulatedBalance(Decimal(1_000_000), Decimal(0))
     assert trader.call("DELETE", "/api/v1/order", {"symbol": "SOL_USDC", "orderId": order["id"]}) == (
         404,
         {"code": "RESOURCE_NOT_FOUND", "message": "Not Found"},
@@ -582,7 +583,7 @@ TRADES = st.lists(st.tuples(st.integers(-50, 50).filter(bool), st.integers(1, 10
 
 @given(TRADES)
 def test_cost_and_profit_of_a_position_add_up_to_what_was_paid(trades: list[tuple[int, int]]) -> None:
-    position = Position(1)
+    position = HeldPosition(1)
     for lots, price in trades:
         position.trade(lots, lots * price)
     assert position.lots == sum(lots for lots, _ in trades)
@@ -667,7 +668,7 @@ def test_a_trigger_that_cannot_be_placed_when_it_fires_fails() -> None:
     trader.run(2_000_000)
     failed = trader.told()[-1]
     assert (failed["e"], failed["X"]) == ("triggerFailed", "TriggerFailed")
-    assert [order.status for order in trader.account.orders.values()] == [Status.TRIGGER_PENDING]
+    assert [order.state for order in trader.account.orders.values()] == [OrderState.TRIGGER_PENDING]
 
 
 # The crowd, faults, limits
@@ -824,7 +825,7 @@ def expected_totals(trader: Trader) -> dict[str, Decimal]:
 
 
 @pytest.mark.gate
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(STEPS, st.integers(0, 3))
 def test_balances_are_what_the_deposits_and_the_fills_make_them(steps: list[Any], seed: int) -> None:
     trader = Trader(seed=seed, speed=3.0)
@@ -846,7 +847,7 @@ def test_balances_are_what_the_deposits_and_the_fills_make_them(steps: list[Any]
             for order in market.engine.orders.values()
             if order.owner == 2
         }
-        resting = {o.order_id: o.remaining for o in trader.account.orders.values() if o.status != Status.TRIGGER_PENDING}
+        resting = {o.order_id: o.remaining for o in trader.account.orders.values() if o.state != OrderState.TRIGGER_PENDING}
         assert engine_orders == resting
 
 
@@ -882,7 +883,7 @@ class Replica:
 
 
 @pytest.mark.gate
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(STEPS, STEPS, st.integers(0, 3))
 def test_streams_on_top_of_a_first_reading_equal_the_account(before: list[Any], after: list[Any], seed: int) -> None:
     trader = Trader(seed=seed, speed=3.0)
@@ -895,13 +896,13 @@ def test_streams_on_top_of_a_first_reading_equal_the_account(before: list[Any], 
         play(trader, step)
     for output in trader.outputs:
         if isinstance(output, SendFrame):
-            frames = decode(output.data)
+            frames = decode_frame(output.data)
             for frame in frames if isinstance(frames, tuple) else (frames,):
                 assert isinstance(frame, Frame)
                 replica.take(frame.payload)
     account = trader.account
     assert replica.balances == {a: (held.available, held.locked) for a, held in account.balances.items()}
-    assert replica.orders == {n: (o.status, o.quantity, o.executed_quantity) for n, o in account.open_orders.items()}
+    assert replica.orders == {n: (o.state, o.quantity, o.executed_quantity) for n, o in account.open_orders.items()}
     assert replica.positions == {
         symbol: (position.net_quantity, position.entry_price, position.realized_pnl)
         for symbol, position in account.positions.items()
@@ -924,7 +925,7 @@ BODIES = st.binary(max_size=40) | st.dictionaries(
 
 
 @pytest.mark.gate
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.sampled_from(sorted(INSTRUCTIONS)), BODIES, st.text(max_size=20), st.sampled_from(["signed", "unsigned"]))
 def test_nothing_that_a_client_sends_raises(route: tuple[str, str], body: bytes, query: str, signed: str) -> None:
     trader = ANYTHING

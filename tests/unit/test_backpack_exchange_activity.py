@@ -7,14 +7,14 @@ from random import Random
 
 import pytest
 
-from backpack_proto.exchange import LISTINGS, MatchingEngine, Outcome, SendFrame, Side, TimeInForce
+from backpack_proto.exchange import LISTINGS, MatchingEngine, OrderSide, OrderTimeInForce, Outcome, SendFrame
 from backpack_proto.exchange.market.activity import FLOWS, LIQUIDATIONS, LONGEST_PAUSE_US, Activity
-from backpack_proto.exchange.market.market import Market
+from backpack_proto.exchange.market.market import SimulatedMarket
 from backpack_proto.exchange.stream.audience import Audience
 from backpack_proto.exchange.stream.frames import FrameWriter
 from backpack_proto.exchange.stream.publication import Publication
 
-BID, ASK = Side.BID, Side.ASK
+BID, ASK = OrderSide.BID, OrderSide.ASK
 LISTING = {listing.symbol: listing for listing in LISTINGS}
 ACCOUNT = 2
 
@@ -30,7 +30,7 @@ def new_crowd(symbol: str, seed: int = 1) -> tuple[MatchingEngine, Activity]:
 def test_a_book_keeps_its_size_and_its_place(symbol: str) -> None:
     engine, crowd = new_crowd(symbol)
     opening = LISTING[symbol].opening_ticks
-    lots = [sum(lots for _, lots in engine.levels(side)) for side in Side]
+    lots = [sum(lots for _, lots in engine.levels(side)) for side in OrderSide]
     for number in range(40_000):
         crowd.act()
         if number % 500:
@@ -40,7 +40,7 @@ def test_a_book_keeps_its_size_and_its_place(symbol: str) -> None:
         assert ask is not None
         assert bid[0] < ask[0] <= bid[0] + 12 * FLOWS[symbol].spacing
         assert abs((bid[0] + ask[0]) / 2 - opening) < 0.05 * opening
-        for side, before in zip(Side, lots, strict=True):
+        for side, before in zip(OrderSide, lots, strict=True):
             assert FLOWS[symbol].levels / 2 < len(engine.prices(side)) < FLOWS[symbol].levels * 1.6
             assert before / 4 < sum(lots for _, lots in engine.levels(side)) < before * 4
         assert len(engine.orders) < FLOWS[symbol].levels * 8
@@ -86,7 +86,7 @@ def test_only_perpetuals_are_liquidated() -> None:
 
 
 def test_a_side_without_orders_is_null() -> None:
-    market = Market(LISTING["SOL_USDC"], seed=1, start_us=10**15)
+    market = SimulatedMarket(LISTING["SOL_USDC"], seed=1, start_us=10**15)
     audience = Audience()
     audience.subscribe(4, "bookTicker.SOL_USDC")
     publication = Publication(market, audience, Random(1))
@@ -99,18 +99,18 @@ def test_a_side_without_orders_is_null() -> None:
 
 
 def test_what_changed_nothing_is_not_told() -> None:
-    market = Market(LISTING["SOL_USDC"], seed=1, start_us=10**15)
+    market = SimulatedMarket(LISTING["SOL_USDC"], seed=1, start_us=10**15)
     audience = Audience()
     for stream in ("depth.SOL_USDC", "bookTicker.SOL_USDC", "depth.200ms.SOL_USDC"):
         audience.subscribe(4, stream)
     publication = Publication(market, audience, Random(1))
-    refused = market.engine.submit(BID, 10**12, 1, time_in_force=TimeInForce.FOK)
+    refused = market.engine.submit(BID, 10**12, 1, time_in_force=OrderTimeInForce.FOK)
     assert publication.book_event(refused, 10**15) == []
     assert publication.turn(10**15) == []
 
 
 def test_an_event_without_a_level_is_told_all_the_same() -> None:
-    market = Market(LISTING["SOL_USDC"], seed=1, start_us=10**15)
+    market = SimulatedMarket(LISTING["SOL_USDC"], seed=1, start_us=10**15)
     audience = Audience()
     audience.subscribe(4, "depth.SOL_USDC")
     publication = Publication(market, audience, Random(1))
@@ -130,7 +130,7 @@ def test_prices_are_written_right_however_many_there_were() -> None:
 
 
 def test_the_market_records_what_was_traded() -> None:
-    market = Market(LISTING["SOL_USDC"], seed=1, start_us=10**15)
+    market = SimulatedMarket(LISTING["SOL_USDC"], seed=1, start_us=10**15)
     outcome: Outcome = market.engine.submit(BID, 1, None)
     market.record(outcome, 10**15 + 5)
     newest = market.tape.trades(1)[0]

@@ -6,13 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.errors import LocalProtocolError
-from backpack_proto.exchange import Change, Fill, MatchingEngine, Outcome, Refusal, RestingOrder, SelfTrade, Side, TimeInForce
+from backpack_proto.exchange import (
+    Change,
+    Match,
+    MatchingEngine,
+    OrderSide,
+    OrderTimeInForce,
+    Outcome,
+    Refusal,
+    RestingOrder,
+    SelfTrade,
+)
+from hypothesis_profiles import examples
 
-BID, ASK = Side.BID, Side.ASK
+BID, ASK = OrderSide.BID, OrderSide.ASK
 
 
 def new_engine() -> MatchingEngine:
@@ -52,8 +63,10 @@ def test_what_is_left_of_a_limit_order_rests_and_both_sides_are_one_event() -> N
     assert (engine.best(BID), engine.best(ASK)) == ((10, 2), None)
 
 
-@pytest.mark.parametrize(("price", "time_in_force"), [(10, TimeInForce.IOC), (None, TimeInForce.GTC), (None, TimeInForce.IOC)])
-def test_what_is_left_of_an_order_that_may_not_rest_is_given_up(price: int | None, time_in_force: TimeInForce) -> None:
+@pytest.mark.parametrize(
+    ("price", "time_in_force"), [(10, OrderTimeInForce.IOC), (None, OrderTimeInForce.GTC), (None, OrderTimeInForce.IOC)]
+)
+def test_what_is_left_of_an_order_that_may_not_rest_is_given_up(price: int | None, time_in_force: OrderTimeInForce) -> None:
     engine = new_engine()
     engine.submit(ASK, 3, 10)
     outcome = engine.submit(BID, 5, price, time_in_force=time_in_force)
@@ -69,11 +82,11 @@ def test_fill_or_kill_is_filled_whole_or_leaves_no_trace() -> None:
     engine = new_engine()
     engine.submit(ASK, 3, 10)
     engine.submit(ASK, 3, 11)
-    refused = engine.submit(BID, 7, 11, time_in_force=TimeInForce.FOK)
+    refused = engine.submit(BID, 7, 11, time_in_force=OrderTimeInForce.FOK)
     assert refused == Outcome(update_id=None, order_id=3, given_up=7, refusal=Refusal.CANNOT_FILL)
-    assert engine.submit(BID, 6, 10, time_in_force=TimeInForce.FOK).refusal is Refusal.CANNOT_FILL
+    assert engine.submit(BID, 6, 10, time_in_force=OrderTimeInForce.FOK).refusal is Refusal.CANNOT_FILL
     assert engine.levels(ASK) == [(10, 3), (11, 3)]
-    assert engine.submit(BID, 6, 11, time_in_force=TimeInForce.FOK).given_up == 0
+    assert engine.submit(BID, 6, 11, time_in_force=OrderTimeInForce.FOK).given_up == 0
     assert engine.levels(ASK) == []
 
 
@@ -111,7 +124,7 @@ def test_fill_or_kill_counts_on_nothing_that_is_its_own() -> None:
     engine.submit(ASK, 4, 10, owner=7)
     engine.submit(ASK, 3, 11)
     for self_trade, refused in ((SelfTrade.REJECT_TAKER, True), (SelfTrade.REJECT_MAKER, False)):
-        outcome = engine.submit(BID, 3, 11, owner=7, self_trade=self_trade, time_in_force=TimeInForce.FOK)
+        outcome = engine.submit(BID, 3, 11, owner=7, self_trade=self_trade, time_in_force=OrderTimeInForce.FOK)
         assert (outcome.refusal is Refusal.CANNOT_FILL) is refused
 
 
@@ -144,7 +157,7 @@ def test_impossible_calls_are_refused_and_leave_no_trace() -> None:
         lambda: engine.submit(BID, 0, 10),
         lambda: engine.submit(BID, 1, 0),
         lambda: engine.submit(BID, 1, None, post_only=True),
-        lambda: engine.submit(BID, 1, 1, post_only=True, time_in_force=TimeInForce.IOC),
+        lambda: engine.submit(BID, 1, 1, post_only=True, time_in_force=OrderTimeInForce.IOC),
         lambda: engine.cancel(1, 2),
         lambda: engine.cancel(1, 1),
         lambda: engine.reduce(1, 5),
@@ -164,7 +177,7 @@ class Naive:
 
     resting: list[RestingOrder] = field(default_factory=list)
 
-    def candidates(self, side: Side, price: int | None) -> list[RestingOrder]:
+    def candidates(self, side: OrderSide, price: int | None) -> list[RestingOrder]:
         sign = 1 if side is BID else -1
         found = [
             order for order in self.resting if order.side is not side and (price is None or sign * order.price <= sign * price)
@@ -196,15 +209,15 @@ class Naive:
             maker.remaining -= taken
             if not maker.remaining:
                 self.resting.remove(maker)
-        if call.time_in_force is TimeInForce.FOK and left:
+        if call.time_in_force is OrderTimeInForce.FOK and left:
             self.resting = before
             return [], 0, [], True
-        rests = left if call.time_in_force is TimeInForce.GTC and call.price is not None and not stopped else 0
+        rests = left if call.time_in_force is OrderTimeInForce.GTC and call.price is not None and not stopped else 0
         if rests and call.price is not None:
             self.resting.append(RestingOrder(order_id, call.owner, call.side, call.price, rests))
         return fills, rests, yielded, False
 
-    def levels(self, side: Side) -> dict[int, int]:
+    def levels(self, side: OrderSide) -> dict[int, int]:
         totals: dict[int, int] = {}
         for order in self.resting:
             if order.side is side:
@@ -218,10 +231,10 @@ def replace_order(order: RestingOrder) -> RestingOrder:
 
 @dataclass(frozen=True)
 class Call:
-    side: Side
+    side: OrderSide
     lots: int
     price: int | None
-    time_in_force: TimeInForce
+    time_in_force: OrderTimeInForce
     post_only: bool
     owner: int
     self_trade: SelfTrade
@@ -235,22 +248,26 @@ class Withdraw:
 
 CALLS = st.builds(
     Call,
-    st.sampled_from(Side),
+    st.sampled_from(OrderSide),
     st.integers(1, 9),
     st.integers(95, 105) | st.none(),
-    st.sampled_from(TimeInForce),
+    st.sampled_from(OrderTimeInForce),
     st.booleans(),
     st.integers(0, 2),
     st.sampled_from(SelfTrade),
-).map(lambda call: replace(call, post_only=call.post_only and call.price is not None and call.time_in_force is TimeInForce.GTC))
+).map(
+    lambda call: replace(
+        call, post_only=call.post_only and call.price is not None and call.time_in_force is OrderTimeInForce.GTC
+    )
+)
 STEPS = st.lists(CALLS | CALLS | CALLS | st.builds(Withdraw, st.integers(0, 50), st.integers(0, 3)), max_size=60)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(STEPS)
 def test_the_engine_is_the_naive_model(steps: list[Call | Withdraw]) -> None:
     engine, model = new_engine(), Naive()
-    told: dict[Side, dict[int, int]] = {BID: {}, ASK: {}}
+    told: dict[OrderSide, dict[int, int]] = {BID: {}, ASK: {}}
     last_id = engine.update_id
     next_id = 1
     for step in steps:
@@ -297,7 +314,7 @@ def test_the_engine_is_the_naive_model(steps: list[Call | Withdraw]) -> None:
         else:
             last_id += 1
             assert outcome.update_id == engine.update_id == last_id
-        for side in Side:
+        for side in OrderSide:
             levels = engine.levels(side)
             # Whoever follows the changes holds the same book.
             assert dict(levels) == model.levels(side) == told[side]
@@ -311,7 +328,7 @@ def test_a_fill_names_both_orders_and_owners() -> None:
     engine = new_engine()
     engine.submit(ASK, 4, 10, owner=5)
     assert engine.submit(BID, 1, None, owner=6).fills == (
-        Fill(
+        Match(
             trade_id=100,
             price=10,
             lots=1,

@@ -7,13 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.exchange import LISTINGS, Exchange, RequestReceived, Respond
 from backpack_proto.inputs import TimerFired
-from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.streams.channels import KLINE_INTERVALS
 from backpack_proto.testing.laws import FakeClock
+from hypothesis_profiles import examples
 
 JSON = "application/json; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
@@ -279,7 +280,7 @@ NAMES = st.sampled_from(["symbol", "limit", "offset", "interval", "startTime", "
 QUERIES = st.lists(st.tuples(NAMES, VALUES), max_size=6).map(lambda pairs: "&".join(f"{name}={value}" for name, value in pairs))
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.tuples(PATHS, QUERIES).map("?".join) | st.text(), st.sampled_from(["GET", "POST", "", "get"]), st.binary())
 def test_any_request_is_answered(target: str, method: str, body: bytes) -> None:
     answers = EXCHANGE.handle(RequestReceived(1, method, target, (("x", "y"),), body), CLOCK.now)

@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from backpack_proto.exchange.market.listings import padded, stripped, to_decimal
-from backpack_proto.exchange.market.tape import DAY_S, Candle, Tape, TapedTrade, candle_end, candle_start
-from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.exchange.market.tape import DAY_S, Tape, TapedCandle, TapedTrade, candle_end, candle_start
+from backpack_proto.streams.channels import KLINE_INTERVALS
 
 START_S = int(datetime(2026, 9, 2, 16, 43, 50, tzinfo=UTC).timestamp())
 
@@ -69,12 +69,14 @@ def test_a_running_candle_takes_in_trades_and_ends_on_time() -> None:
     for price, lots in ((10, 1), (12, 2), (9, 3), (11, 4)):
         tape.record(trade(second + 1, price, lots))
     candle = tape.running["1m"]
-    assert candle == Candle(second, second + 60, open=10, high=12, low=9, close=11, lots=10, paid=10 + 24 + 27 + 44, trades=4)
+    assert candle == TapedCandle(
+        second, second + 60, open=10, high=12, low=9, close=11, lots=10, paid=10 + 24 + 27 + 44, trades=4
+    )
     tape.roll(second + 59)
     assert "1m" not in tape.take_closed()
     tape.roll(second + 60)
     assert tape.take_closed()["1m"] == [candle]
-    assert tape.running["1m"] == Candle(second + 60, second + 120)
+    assert tape.running["1m"] == TapedCandle(second + 60, second + 120)
 
 
 def test_candles_of_every_interval_are_made_of_the_same_minutes() -> None:
@@ -125,7 +127,7 @@ def test_the_rolling_day_forgets_what_is_older() -> None:
     second = START_S + 2 * DAY_S
     tape.record(trade(second, 20, 7))
     tape.roll(second)
-    assert tape.rolling(second) == Candle(
+    assert tape.rolling(second) == TapedCandle(
         second - DAY_S, second, open=20, high=20, low=20, close=20, lots=7, paid=140, trades=1
     )
     assert tape.rolling(second, 7 * DAY_S).trades == week.trades + 1

@@ -658,6 +658,9 @@ def test_given_headers_replace_ours() -> None:
         HttpRequest(method="GET", target="/", headers=(("X-Passphrase", "secr\u00e9t"),)),
         HttpRequest(method="GET", target="/", headers=(("Content-Length", "3"),)),
         HttpRequest(method="GET", target="/", headers=(("host", "other"),)),
+        HttpRequest(method="GET", target="/", headers=(("Connection", "close"),)),
+        HttpRequest(method="POST", target="/", headers=(("Transfer-Encoding", "chunked"),), body=b"x"),
+        HttpRequest(method="GET", target="/", headers=(("Upgrade", "websocket"),)),
     ],
 )
 def test_an_impossible_request_is_refused_and_leaves_no_trace(request_: HttpRequest) -> None:

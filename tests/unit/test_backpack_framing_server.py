@@ -15,9 +15,9 @@ from backpack_proto.inputs import Connected, Disconnected, PingReceived, PongRec
 from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendText
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, WebsocketFraming
 from backpack_runtime.framing.server import (
+    HttpRequestReceived,
     MessageReceived,
     PeerClosed,
-    RequestReceived,
     ServerFact,
     ServerFraming,
     UpgradeRequested,
@@ -51,9 +51,9 @@ def give(framing: ServerFraming, pieces: Iterable[bytes]) -> list[ServerFact]:
     return [fact for piece in pieces for fact in framing.receive(piece)]
 
 
-def asked(target: str, *, method: str = "GET", body: bytes = b"") -> RequestReceived:
+def asked(target: str, *, method: str = "GET", body: bytes = b"") -> HttpRequestReceived:
     headers = (("host", "h"), ("content-length", str(len(body)))) if body else (("host", "h"),)
-    return RequestReceived(method=method, target=target, headers=headers, body=body)
+    return HttpRequestReceived(method=method, target=target, headers=headers, body=body)
 
 
 def websocket(*, compression: bool = False, max_message_bytes: int = 1 << 20) -> tuple[WebsocketFraming, ServerFraming]:
@@ -89,7 +89,7 @@ def test_client_and_server_understand_each_other() -> None:
     for _ in range(3):
         request = HttpRequest(method="POST", target="/x?a=b", headers=(("X-Key", "k"),), body=b"{}")
         [fact] = server.receive(client.request(request, "h"))
-        assert isinstance(fact, RequestReceived)
+        assert isinstance(fact, HttpRequestReceived)
         assert (fact.method, fact.target, fact.body) == ("POST", "/x?a=b", b"{}")
         assert ("x-key", "k") in fact.headers
         response = client.receive(server.respond(400, "text/plain; charset=utf-8", "é".encode()))
@@ -208,7 +208,7 @@ def test_an_impossible_response_is_refused_and_leaves_no_trace() -> None:
 def test_an_upgrade_to_something_else_is_a_request() -> None:
     server = ServerFraming()
     facts = server.receive(b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n" + TIME)
-    assert [type(fact) for fact in facts] == [RequestReceived, RequestReceived]
+    assert [type(fact) for fact in facts] == [HttpRequestReceived, HttpRequestReceived]
     assert server.respond(200, "", b"") + server.respond(200, "", b"") == b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n" * 2
 
 
@@ -238,7 +238,7 @@ def test_the_handshake_of_the_standard(cut: Cut) -> None:
 def test_a_websocket_behind_requests(cut: Cut) -> None:
     server = ServerFraming()
     facts = give(server, cut(TIME + UPGRADE))
-    assert [type(fact) for fact in facts] == [RequestReceived, UpgradeRequested]
+    assert [type(fact) for fact in facts] == [HttpRequestReceived, UpgradeRequested]
     with pytest.raises(LocalProtocolError):
         server.accept()
     server.respond(200, "", b"")

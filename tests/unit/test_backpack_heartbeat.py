@@ -6,14 +6,15 @@ import pytest
 from hypothesis import strategies as st
 
 from backpack_proto.connection.heartbeat import (
+    PAUSED_PONG_US,
+    PING_TIMEOUT_US,
+    SILENCE_US,
     TRANSITIONS,
-    Heard,
     Heartbeat,
     HeartbeatInput,
     HeartbeatState,
-    LinkDead,
-    LinkLost,
 )
+from backpack_proto.connection.signals import ConnectionLost, DataHeard, GiveUp
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import Connected, PingReceived, PongReceived, ReadingPaused, ReadingResumed, TimerFired
 from backpack_proto.outputs import Output, PeerSilent, SendPing, SendPong
@@ -23,8 +24,8 @@ SECOND = 1_000_000
 
 ONE_OF_EACH: list[HeartbeatInput] = [
     Connected(),
-    LinkLost(),
-    Heard(),
+    ConnectionLost(),
+    DataHeard(),
     PingReceived(b"1"),
     PongReceived(b"1"),
     ReadingPaused(),
@@ -40,10 +41,10 @@ class Driven:
         self.clock = FakeClock()
         self.heartbeat = Heartbeat()
 
-    def give(self, given: HeartbeatInput, after_us: int = 0) -> list[Output | LinkDead]:
+    def give(self, given: HeartbeatInput, after_us: int = 0) -> list[Output | GiveUp]:
         return self.heartbeat.handle(given, self.clock.advance(after_us))
 
-    def fire(self, late_us: int = 0) -> list[Output | LinkDead]:
+    def fire(self, late_us: int = 0) -> list[Output | GiveUp]:
         self.clock.advance_to(self.heartbeat.deadline)
         return self.heartbeat.handle(TimerFired(), self.clock.advance(late_us))
 
@@ -88,8 +89,9 @@ IN_STATE: dict[HeartbeatState, Callable[[], Driven]] = {
 }
 
 
+@pytest.mark.hypothesis
 def test_laws() -> None:
-    check_machine(Heartbeat, INPUTS, max_gap_us=40 * SECOND)
+    check_machine(Heartbeat, INPUTS, max_gap_us=2 * (SILENCE_US + PING_TIMEOUT_US))
 
 
 def test_every_state_can_be_reached() -> None:
@@ -115,66 +117,66 @@ def test_without_a_connection_there_is_no_timer() -> None:
     driven = idle()
     assert driven.wait_us() is None
     assert driven.give(Connected()) == []
-    assert driven.wait_us() == 15 * SECOND
-    assert driven.give(LinkLost()) == []
+    assert driven.wait_us() == SILENCE_US
+    assert driven.give(ConnectionLost()) == []
     assert driven.wait_us() is None
 
 
 def test_silence_is_probed_and_then_given_up() -> None:
     driven = watching()
     assert driven.fire() == [SendPing(b"1")]
-    assert driven.wait_us() == 10 * SECOND
+    assert driven.wait_us() == PING_TIMEOUT_US
     assert driven.fire() == [
-        PeerSilent(silent_us=25 * SECOND),
-        LinkDead("nothing heard for 25.0 s, not even an answer to a ping"),
+        PeerSilent(silent_us=SILENCE_US + PING_TIMEOUT_US),
+        GiveUp(f"nothing heard for {(SILENCE_US + PING_TIMEOUT_US) / SECOND} s, not even an answer to a ping"),
     ]
     assert driven.wait_us() is None
-    assert driven.give(LinkLost()) == []
+    assert driven.give(ConnectionLost()) == []
     assert driven.give(Connected()) == []
     assert driven.fire() == [SendPing(b"2")]
 
 
-@pytest.mark.parametrize("given", [Heard(), PingReceived(b""), PongReceived(b"none of ours")])
+@pytest.mark.parametrize("given", [DataHeard(), PingReceived(b""), PongReceived(b"none of ours")])
 def test_anything_heard_moves_the_silence_but_the_timer_only_when_it_fires(given: HeartbeatInput) -> None:
     driven = watching()
     driven.give(given, after_us=4 * SECOND)
-    assert driven.wait_us() == 11 * SECOND
+    assert driven.wait_us() == SILENCE_US - 4 * SECOND
     assert driven.fire() == []
     assert driven.wait_us() == 4 * SECOND
     assert driven.fire() == [SendPing(b"1")]
 
 
-@pytest.mark.parametrize("given", [Heard(), PingReceived(b""), PongReceived(b"1"), PongReceived(b"none of ours")])
+@pytest.mark.parametrize("given", [DataHeard(), PingReceived(b""), PongReceived(b"1"), PongReceived(b"none of ours")])
 def test_anything_heard_after_the_ping_proves_the_connection(given: HeartbeatInput) -> None:
     driven = probing()
     driven.give(given, after_us=3 * SECOND)
     assert driven.fire() == []
     assert driven.state() is HeartbeatState.WATCHING
-    assert driven.wait_us() == 8 * SECOND
+    assert driven.wait_us() == SILENCE_US - (PING_TIMEOUT_US - 3 * SECOND)
 
 
 def test_what_was_heard_before_the_ping_does_not() -> None:
     driven = watching()
-    driven.give(Heard(), after_us=1)
+    driven.give(DataHeard(), after_us=1)
     assert driven.fire() == []
     assert driven.fire() == [SendPing(b"1")]
-    assert [type(out) for out in driven.fire()] == [PeerSilent, LinkDead]
+    assert [type(out) for out in driven.fire()] == [PeerSilent, GiveUp]
 
 
 def test_what_was_heard_in_the_moment_of_the_ping_does() -> None:
     driven = probing()
-    driven.give(Heard())
+    driven.give(DataHeard())
     assert driven.fire() == []
     assert driven.state() is HeartbeatState.WATCHING
 
 
 def test_a_late_timer_judges_by_what_was_heard_since() -> None:
     driven = watching()
-    driven.give(Heard(), after_us=10 * SECOND)
-    assert driven.fire(late_us=20 * SECOND) == [SendPing(b"1")]
-    driven.give(Heard(), after_us=1 * SECOND)
-    assert driven.fire(late_us=20 * SECOND) == [SendPing(b"2")]
-    assert driven.wait_us() == 10 * SECOND
+    driven.give(DataHeard(), after_us=SILENCE_US - 5 * SECOND)
+    assert driven.fire(late_us=SILENCE_US + 5 * SECOND) == [SendPing(b"1")]
+    driven.give(DataHeard(), after_us=1 * SECOND)
+    assert driven.fire(late_us=SILENCE_US + 5 * SECOND) == [SendPing(b"2")]
+    assert driven.wait_us() == PING_TIMEOUT_US
 
 
 def test_a_ping_of_the_exchange_is_answered_with_its_payload() -> None:
@@ -209,12 +211,12 @@ def test_only_the_first_answer_to_the_latest_ping_measures() -> None:
 def test_a_new_connection_has_no_round_trip_and_takes_no_answer_to_an_old_ping() -> None:
     driven = probing()
     driven.give(PongReceived(b"1"), after_us=5)
-    driven.give(LinkLost())
+    driven.give(ConnectionLost())
     assert driven.round_trip_us() == 5
     driven.give(Connected())
     assert driven.round_trip_us() is None
     driven.fire()
-    driven.give(LinkLost())
+    driven.give(ConnectionLost())
     driven.give(Connected())
     driven.give(PongReceived(b"2"), after_us=5)
     assert driven.round_trip_us() is None
@@ -224,22 +226,22 @@ def test_while_nothing_is_read_pongs_keep_the_connection() -> None:
     driven = watching()
     assert driven.give(ReadingPaused(), after_us=7 * SECOND) == []
     for _ in range(4):
-        assert driven.wait_us() == 30 * SECOND
+        assert driven.wait_us() == PAUSED_PONG_US
         assert driven.fire() == [SendPong(b"")]
 
 
 def test_on_resume_the_silence_clock_starts_again() -> None:
     driven = paused()
-    assert driven.give(ReadingResumed(), after_us=29 * SECOND) == []
-    assert driven.wait_us() == 15 * SECOND
+    assert driven.give(ReadingResumed(), after_us=PAUSED_PONG_US - SECOND) == []
+    assert driven.wait_us() == SILENCE_US
     assert driven.fire() == [SendPing(b"1")]
-    assert driven.fire()[0] == PeerSilent(silent_us=25 * SECOND)
+    assert driven.fire()[0] == PeerSilent(silent_us=SILENCE_US + PING_TIMEOUT_US)
 
 
 def test_pausing_calls_off_a_probe_and_its_round_trip() -> None:
     driven = probing()
-    assert driven.give(ReadingPaused(), after_us=9 * SECOND) == []
-    assert driven.wait_us() == 30 * SECOND
+    assert driven.give(ReadingPaused(), after_us=PING_TIMEOUT_US - SECOND) == []
+    assert driven.wait_us() == PAUSED_PONG_US
     driven.give(ReadingResumed(), after_us=20 * SECOND)
     driven.give(PongReceived(b"1"), after_us=1)
     assert driven.round_trip_us() is None
@@ -259,16 +261,16 @@ def test_pausing_or_resuming_twice_changes_nothing(make: Callable[[], Driven], g
 
 def test_a_connection_that_opens_while_nothing_is_read_starts_paused() -> None:
     driven = paused()
-    driven.give(LinkLost())
+    driven.give(ConnectionLost())
     driven.give(Connected())
     assert driven.state() is HeartbeatState.PAUSED
-    assert driven.wait_us() == 30 * SECOND
-    driven.give(LinkLost())
+    assert driven.wait_us() == PAUSED_PONG_US
+    driven.give(ConnectionLost())
     driven.give(ReadingResumed())
     assert driven.wait_us() is None
     driven.give(Connected())
     assert driven.state() is HeartbeatState.WATCHING
-    driven.give(LinkLost())
+    driven.give(ConnectionLost())
     driven.give(ReadingPaused())
     driven.give(Connected())
     assert driven.state() is HeartbeatState.PAUSED

@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from backpack_proto.auth.keys import Credentials, verify_signature
 from backpack_proto.errors import InvalidKey
+from hypothesis_profiles import examples
 
 # The sample of docs/protocol.md 2.1.
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -27,7 +28,7 @@ ODD_PUBLIC = SigningKey(ODD_SEED).verify_key.encode()
 seeds = st.binary(min_size=32, max_size=32)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(seeds)
 def test_every_spelling_of_a_key_gives_the_same_credentials(seed: bytes) -> None:
     public = SigningKey(seed).verify_key.encode()

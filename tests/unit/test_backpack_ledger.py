@@ -50,12 +50,15 @@ FILL = Fill(
     fee=D("0.003"),
     fee_asset="SOL",
     maker=False,
-    unix_ms=1_800_000_000_123,
+    filled_us=1_800_000_000_123_000,
 )
 ORDER = Order(
     order_id="11",
     symbol="SOL_USDC",
     side="Bid",
+    order_type="Limit",
+    time_in_force="GTC",
+    self_trade_prevention="RejectTaker",
     state="PartiallyFilled",
     executed_quantity=D("1.50"),
     executed_quote_quantity=D(150),
@@ -63,7 +66,15 @@ ORDER = Order(
     price=D("100.00"),
 )
 MARKET_ORDER = Order(
-    order_id="12", symbol="SOL_USDC", side="Ask", state="New", executed_quantity=D(0), executed_quote_quantity=D(0)
+    order_id="12",
+    symbol="SOL_USDC",
+    side="Ask",
+    order_type="Market",
+    time_in_force="IOC",
+    self_trade_prevention="RejectTaker",
+    state="New",
+    executed_quantity=D(0),
+    executed_quote_quantity=D(0),
 )
 SHORT = Position(symbol="SOL_USDC_PERP", net_quantity=D("-2.5"), entry_price=D("99.5"), break_even_price=D("99.4"))
 CLOSED = Position(symbol="SOL_USDC_PERP", net_quantity=D(0), entry_price=D(0), break_even_price=D(0))

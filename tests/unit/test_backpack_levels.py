@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto import BookChanged, BookSynced, Depth, DepthSnapshot, Level, LocalProtocolError
-from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode
+from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
 from backpack_proto.streams.levels import PRICES, REMEMBERED, RESTING
 
 D = Decimal
@@ -203,7 +203,7 @@ def frame(bids: bytes, asks: bytes = b"[]") -> bytes:
 
 
 def test_a_frame_brings_levels_as_they_were_sent() -> None:
-    found = decode(frame(b'[["150.10","2.500"]]', b'[["151","0.00"]]'))
+    found = decode_frame(frame(b'[["150.10","2.500"]]', b'[["151","0.00"]]'))
     assert isinstance(found, Frame)
     assert isinstance(found.payload, Depth)
     (bid,), (ask,) = found.payload.bids, found.payload.asks
@@ -213,7 +213,7 @@ def test_a_frame_brings_levels_as_they_were_sent() -> None:
 
 def test_numbers_in_levels_keep_every_digit() -> None:
     long = b"12345678901234567890.1234567890123456789012345678"
-    found = decode(frame(b"[[" + long + b',"2.50"],[150.10,0]]'))
+    found = decode_frame(frame(b"[[" + long + b',"2.50"],[150.10,0]]'))
     assert isinstance(found, Frame)
     assert isinstance(found.payload, Depth)
     bids: Any = found.payload.bids
@@ -228,7 +228,7 @@ def test_a_frame_with_a_bad_level_is_malformed(wrong: bytes, place: int) -> None
     level[place] = wrong
     for levels in (b"[[" + b",".join(level) + b"]]", b'[["1","1"],[' + b",".join(level) + b"]]"):
         for data in (frame(levels), frame(b"[]", levels)):
-            found = decode(data)
+            found = decode_frame(data)
             assert isinstance(found, FrameDropped)
             assert found.reason is Drop.MALFORMED
             assert found.stream == "depth.X"
@@ -239,7 +239,7 @@ def test_a_frame_with_a_bad_level_is_malformed(wrong: bytes, place: int) -> None
 )
 def test_a_level_of_another_form_is_malformed(levels: bytes) -> None:
     for data in (frame(levels), frame(b"[]", levels)):
-        found = decode(data)
+        found = decode_frame(data)
         assert isinstance(found, FrameDropped)
         assert found.reason is Drop.MALFORMED
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 from enum import Enum, auto
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import Close, Open, TimerFired
 from backpack_proto.machine import Now, Timers, Transitions, earliest
+from hypothesis_profiles import examples
 
 
 class Light(Enum):
@@ -147,4 +148,4 @@ class TimersMachine(RuleBasedStateMachine):
 
 
 TestTimers = TimersMachine.TestCase
-TestTimers.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestTimers.settings = examples(60, steps=30)

@@ -8,7 +8,17 @@ import pytest
 
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import ConnectFailed, RequestFailed, ResponseReceived
-from backpack_proto.metrics import RECENT_US, BookAwaited, Counted, Metrics, Status, StreamMetrics, TopVerified, Unwatched
+from backpack_proto.metrics import (
+    RECENT_US,
+    BookAwaited,
+    Counted,
+    Metrics,
+    Status,
+    StreamMetrics,
+    StreamsRequested,
+    TopVerified,
+    Unwatched,
+)
 from backpack_proto.outputs import (
     BookDesynced,
     BookSynced,
@@ -112,6 +122,11 @@ LASTING: list[tuple[Counted, Counted, str]] = [
     (StreamSilent(stream=SOL, silent_us=9), Unwatched((SOL,)), f"stream {SOL} is silent"),
     (REFUSED, StreamLive(stream="account.orderUpdate"), "stream account.orderUpdate was refused: Invalid signature"),
     (REFUSED, UP, "stream account.orderUpdate was refused: Invalid signature"),
+    (
+        REFUSED,
+        StreamsRequested(("account.orderUpdate",)),
+        "stream account.orderUpdate was refused: Invalid signature",
+    ),
     (REFUSED, Unwatched(("account.orderUpdate",)), "stream account.orderUpdate was refused: Invalid signature"),
 ]
 
@@ -123,6 +138,14 @@ def test_what_lasts_counts_until_it_is_cured(
     metrics.handle(cause, clock.now)
     assert metrics.health(clock.advance(10 * RECENT_US)).reasons == (reason,)
     metrics.handle(cure, clock.now)
+    assert metrics.health(clock.now).healthy
+
+
+def test_a_stream_that_was_silent_on_a_lost_connection_is_not_silent_on_the_next(metrics: Metrics, clock: FakeClock) -> None:
+    metrics.handle(StreamSilent(stream=SOL, silent_us=9), clock.now)
+    metrics.handle(DOWN, clock.now)
+    assert metrics.health(clock.now).reasons == ("the connection is down: reset",)
+    metrics.handle(UP, clock.now)
     assert metrics.health(clock.now).healthy
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.errors import LocalProtocolError
@@ -11,8 +11,8 @@ from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 from backpack_proto.rest.pacing import (
     HISTORICAL,
-    MAX_PAUSE_US,
-    PAUSE_US,
+    PAUSE,
+    PAUSE_CEILING_US,
     STANDARD,
     Budget,
     Cancel,
@@ -24,6 +24,7 @@ from backpack_proto.rest.pacing import (
     Succeeded,
 )
 from backpack_proto.testing.laws import check_machine, freeze
+from hypothesis_profiles import examples
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -159,11 +160,11 @@ def test_a_refusal_stops_everything() -> None:
     assert pacer.handle(Refused(), at(START_US)) == []
     assert [pacer.deadline] == [None]
     assert pacer.handle(Enqueue(request_id=1, urgent=True), at(START_US + 1)) == []
-    assert pacer.deadline == START_US + PAUSE_US
-    assert pacer.state(at(START_US + 1)).paused_until_us == START_US + PAUSE_US
-    assert pacer.handle(TimerFired(), at(START_US + PAUSE_US - 1)) == []
-    assert pacer.handle(TimerFired(), at(START_US + PAUSE_US)) == [Granted(1)]
-    assert pacer.state(at(START_US + PAUSE_US)).paused_until_us is None
+    assert pacer.deadline == START_US + PAUSE.base_us
+    assert pacer.state(at(START_US + 1)).paused_until_us == START_US + PAUSE.base_us
+    assert pacer.handle(TimerFired(), at(START_US + PAUSE.base_us - 1)) == []
+    assert pacer.handle(TimerFired(), at(START_US + PAUSE.base_us)) == [Granted(1)]
+    assert pacer.state(at(START_US + PAUSE.base_us)).paused_until_us is None
 
 
 def pause_after(pacer: Pacer, refused: Refused, mono_us: int) -> int:
@@ -181,27 +182,67 @@ def test_refusals_in_a_row_double_the_pause_until_one_succeeds() -> None:
         pauses.append(pause_after(pacer, Refused(), now))
         now += pauses[-1]
     assert pauses == [SECOND_US * seconds for seconds in (1, 2, 4, 8, 16, 30, 30)]
-    assert pauses[-1] == MAX_PAUSE_US
+    assert pauses[-1] == PAUSE.cap_us
     pacer.handle(Succeeded(), at(now))
-    assert pause_after(pacer, Refused(), now) == PAUSE_US
+    assert pause_after(pacer, Refused(), now) == PAUSE.base_us
 
 
 def test_during_a_pause_nothing_that_is_heard_counts_as_news() -> None:
     pacer = Pacer()
-    assert pause_after(pacer, Refused(), START_US) == PAUSE_US
+    assert pause_after(pacer, Refused(), START_US) == PAUSE.base_us
     for _ in range(20):
-        assert pause_after(pacer, Refused(), START_US + 1) == PAUSE_US - 1
+        assert pause_after(pacer, Refused(), START_US + 1) == PAUSE.base_us - 1
     pacer.handle(Succeeded(), at(START_US + 2))
-    assert pause_after(pacer, Refused(), START_US + PAUSE_US) == 2 * PAUSE_US
+    assert pause_after(pacer, Refused(), START_US + PAUSE.base_us) == 2 * PAUSE.base_us
 
 
 def test_the_exchanges_own_wish_counts_if_it_is_longer() -> None:
-    pacer = Pacer()
+    pacer = Pacer(pause_ceiling_us=120 * SECOND_US)
     assert pause_after(pacer, Refused(retry_after_us=5 * SECOND_US), START_US) == 5 * SECOND_US
     assert pause_after(pacer, Refused(retry_after_us=90 * SECOND_US), START_US) == 90 * SECOND_US
     now = START_US + 90 * SECOND_US
     assert pause_after(pacer, Refused(retry_after_us=1), now) == 2 * SECOND_US
-    assert pause_after(Pacer(), Refused(retry_after_us=-5), now) == PAUSE_US
+    assert pause_after(Pacer(), Refused(retry_after_us=-5), now) == PAUSE.base_us
+
+
+@pytest.mark.parametrize("asked_us", [90 * SECOND_US, 10**15, 10**18])
+def test_no_wish_of_the_exchange_pauses_for_longer_than_the_ceiling(asked_us: int) -> None:
+    assert pause_after(Pacer(), Refused(retry_after_us=asked_us), START_US) == PAUSE_CEILING_US == 60 * SECOND_US
+    pacer = Pacer(pause_ceiling_us=3 * SECOND_US)
+    now = START_US
+    for _ in range(5):
+        assert pause_after(pacer, Refused(retry_after_us=asked_us), now) == 3 * SECOND_US
+        now += 3 * SECOND_US
+    assert pause_after(pacer, Refused(), now) == 3 * SECOND_US
+
+
+def test_a_ceiling_is_positive() -> None:
+    with pytest.raises(LocalProtocolError, match=r"pause_ceiling_us: at least 1 microsecond, got 0"):
+        Pacer(pause_ceiling_us=0)
+
+
+def test_a_pause_says_how_long_it_is_and_what_was_asked_for() -> None:
+    pacer = Pacer()
+    assert (pacer.state(at(START_US)).pause_us, pacer.state(at(START_US)).asked_us) == (0, None)
+    pacer.handle(Refused(retry_after_us=10**15), at(START_US))
+    pacer.handle(Refused(retry_after_us=1), at(START_US + SECOND_US))
+    state = pacer.state(at(START_US + 2 * SECOND_US))
+    assert (state.paused_until_us, state.pause_us, state.asked_us) == (START_US + 60 * SECOND_US, 60 * SECOND_US, 10**15)
+    over = pacer.state(at(START_US + 60 * SECOND_US))
+    assert (over.paused_until_us, over.pause_us, over.asked_us) == (None, 0, None)
+    pacer.handle(Refused(), at(START_US + 60 * SECOND_US))
+    assert pacer.state(at(START_US + 60 * SECOND_US)).asked_us is None
+
+
+def test_what_is_cancelled_never_leaves_and_lets_nothing_else_leave_by_itself() -> None:
+    pacer = Pacer()
+    pacer.handle(Refused(), at(START_US))
+    for request_id in (1, 2, 3):
+        assert pacer.handle(Enqueue(request_id=request_id), at(START_US)) == []
+    later = START_US + PAUSE.base_us
+    assert pacer.handle(Cancel(1), at(later)) == []
+    assert pacer.handle(Cancel(3), at(later)) == []
+    assert pacer.handle(TimerFired(), at(later)) == [Granted(2)]
 
 
 def test_an_early_timer_changes_nothing() -> None:
@@ -226,6 +267,7 @@ def test_another_input_is_refused() -> None:
         Pacer().handle(given_, at(0))
 
 
+@pytest.mark.hypothesis
 def test_it_keeps_the_machine_laws() -> None:
     inputs = st.one_of(
         st.builds(Enqueue, request_id=st.integers(0, 9), historical=st.booleans(), urgent=st.booleans()),
@@ -264,7 +306,7 @@ def check_windows(moments: list[int], budget: Budget) -> None:
                 assert count <= budget.per_minute
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(operations, budgets, budgets)
 def test_budgets_order_and_completeness(operations: list[tuple[Any, ...]], standard: Budget, historical: Budget) -> None:
     pacer = Pacer(standard=standard, historical=historical)

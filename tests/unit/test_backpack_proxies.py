@@ -31,6 +31,7 @@ from backpack_runtime.network.proxy_settings import (
     log_proxy_use,
     resolve_proxies,
 )
+from backpack_runtime.settings import Settings
 
 CANARY = "c4n@ry:/?#secret%"
 URL = f"socks5h://user:{quote(CANARY, safe='')}@proxy.example:1080"
@@ -94,8 +95,8 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
         ("", "no scheme"),
         ("proxy.example:1080", "no scheme"),
         ("//proxy.example:1080", "no scheme"),
-        ("ftp://h:1", "none of http, https, socks4, socks4a, socks5, socks5h"),
-        ("ws://h:1", "none of http"),
+        ("ftp://h:1", "is one of http, https, socks4, socks4a, socks5, socks5h"),
+        ("ws://h:1", "is one of http"),
         ("http://", "no host"),
         ("http://:3128", "no host"),
         ("http://user:pw@:3128", "no host"),
@@ -372,9 +373,9 @@ def test_a_client_takes_the_environment_but_its_own_sandbox_does_not(monkeypatch
     monkeypatch.setenv("CRYPTOFEED_PROXY_ENABLED", "true")
     monkeypatch.setenv(HTTP, ONE)
     assert endpoints(BackpackClient()._proxies) == (ONE, None)
-    assert endpoints(BackpackClient(proxies={"ws": TWO})._proxies) == (ONE, TWO)
+    assert endpoints(BackpackClient(settings=Settings(proxies={"ws": TWO}))._proxies) == (ONE, TWO)
     assert endpoints(BackpackClient(sandbox=True)._proxies) == (None, None)
-    assert endpoints(BackpackClient(sandbox=True, proxies=TWO)._proxies) == (TWO, TWO)
+    assert endpoints(BackpackClient(sandbox=True, settings=Settings(proxies=TWO))._proxies) == (TWO, TWO)
 
 
 @pytest.mark.parametrize(
@@ -382,14 +383,14 @@ def test_a_client_takes_the_environment_but_its_own_sandbox_does_not(monkeypatch
     [(None, 15), ({"http": ONE}, 15), (ONE, 45), ({"ws": {"url": TWO, "timeout_seconds": 5}, "timeout_seconds": 50}, 20)],
 )
 def test_a_session_gives_up_only_after_the_proxy_has_used_up_its_time(proxies: Any, seconds: int) -> None:
-    session = BackpackClient(proxies=proxies)._session
+    session = BackpackClient(settings=Settings(proxies=proxies))._session
     session.handle(Open(), Now(0, 0))
     assert session.deadline == seconds * 1_000_000
 
 
 def test_a_client_refuses_a_bad_proxy_before_it_connects() -> None:
     with pytest.raises(InvalidProxy, match="no port"):
-        BackpackClient(proxies="socks5://proxy.example")
+        BackpackClient(settings=Settings(proxies="socks5://proxy.example"))
 
 
 def test_an_https_proxy_needs_tls_even_to_a_plain_exchange() -> None:
@@ -434,7 +435,7 @@ def test_nothing_shows_a_password(show: Callable[[object], str]) -> None:
     settings = ProxySettings(enabled=True, default=URL, exchanges={"backpack": {"ws": URL}})
     for value in (proxy, proxies, settings, settings.default, ProxyInjector(settings), Addresses(proxies=proxies)):
         assert not leaks(show(value))
-    assert not leaks(repr(vars(BackpackClient(proxies=URL))))
+    assert not leaks(repr(vars(BackpackClient(settings=Settings(proxies=URL)))))
 
 
 def test_nothing_pickles_a_password() -> None:
@@ -464,10 +465,10 @@ BAD = URL.replace(":1080", "")
         lambda: ProxySettings.from_environment({"CRYPTOFEED_PROXY_ENABLED": URL}),
         lambda: resolve_proxies(BAD),
         lambda: ProxyInjector(ProxySettings()).proxies(explicit=BAD),
-        lambda: BackpackClient(proxies=BAD),
-        lambda: BackpackClient(proxies=URL, minimum_tls="1.1"),
-        lambda: BackpackClient(proxies={"url": URL}, slow_consumer="never"),
-        lambda: BackpackClient(proxies=URL, channels=["nonsense"]),
+        lambda: BackpackClient(settings=Settings(proxies=BAD)),
+        lambda: BackpackClient(settings=Settings(proxies=URL, minimum_tls="1.1")),
+        lambda: BackpackClient(slow_consumer="never", settings=Settings(proxies={"url": URL})),
+        lambda: BackpackClient(channels=["nonsense"], settings=Settings(proxies=URL)),
     ],
 )
 def test_no_refusal_shows_a_password_not_even_in_the_locals_of_its_frames(refused: Callable[[], object]) -> None:

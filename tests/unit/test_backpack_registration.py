@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
+pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from cryptofeed import defines, feedhandler
 from cryptofeed.exchanges import EXCHANGE_MAP
@@ -120,10 +120,10 @@ def test_importing_registers_and_does_not_load_ccxt(
     assert output.split() == printed.split()
 
 
-@pytest.mark.parametrize("missing", ["cryptofeed", "pydantic"])
+@pytest.mark.parametrize("missing", ["aiohttp_socks", "cryptofeed", "pydantic"])
 def test_what_is_missing_is_named_and_how_to_get_it(missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; import backpack_runtime.cryptofeed"
     ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
-    assert 'pip install "backpack-feed[cryptofeed]"' in ended.stderr.splitlines()[-1]
+    assert 'pip install ".[cryptofeed]"' in ended.stderr.splitlines()[-1]
     assert missing in ended.stderr.splitlines()[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from decimal import Decimal
 from typing import Any
 
@@ -11,22 +12,41 @@ from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials, verify_signature
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
-from backpack_proto.inputs import RequestFailed, ResponseReceived, TimerFired
+from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, NotSent, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.inputs import RequestFailed, RequestLeft, ResponseReceived, TimerFired
 from backpack_proto.metrics import Metrics
-from backpack_proto.outputs import ConnectionDown, ConnectionUp, SendRequest
+from backpack_proto.outputs import ConnectionDown, ConnectionUp, SendRequest, WithdrawRequest
 from backpack_proto.rest.exchange_clock import ClockStepped
-from backpack_proto.rest.requests import Abandon, Ask, MeasureTime, Requests, RequestsInput, RequestsOutput, Settled
+from backpack_proto.rest.requests import (
+    MAX_WAIT_US,
+    Abandon,
+    Ask,
+    Forget,
+    MeasureTime,
+    Requests,
+    RequestsInput,
+    RequestsOutput,
+    Sending,
+    Settled,
+    Unresolved,
+    WithdrawAsk,
+)
 from backpack_proto.rest.results.market_data import Page, ServerTime
 from backpack_proto.testing.laws import FakeClock, check_machine
 
 
-def ask(asker: object, endpoint: str = "ping", *, urgent: bool = True, **parameters: str | int) -> Ask:
+def ask(asker: Hashable, endpoint: str = "ping", *, urgent: bool = True, **parameters: str | int) -> Ask:
     return Ask(asker=asker, endpoint=endpoint, parameters=parameters, urgent=urgent)
 
 
 def sent(outputs: list[RequestsOutput]) -> list[SendRequest]:
     return [output for output in outputs if isinstance(output, SendRequest)]
+
+
+def exhaust(requests: Requests, clock: FakeClock) -> None:
+    """Use up what the budget allows at once, with reads that are on their way from then on."""
+    for number in range(requests.budget(clock.now).standard_available):
+        requests.handle(ask(f"read {number}"), clock.now)
 
 
 def answered(request: SendRequest, body: bytes = b"pong", status: int = 200) -> ResponseReceived:
@@ -113,7 +133,9 @@ def test_abandoning_settles_what_was_sent_and_what_was_not(clock: FakeClock) -> 
         requests.handle(ask(number), clock.now)
     outputs = requests.handle(Abandon("closed"), clock.now)
     assert [output.asker for output in outputs if isinstance(output, Settled)] == list(range(burst + 1))
-    assert all(isinstance(output, Settled) and isinstance(output.result, BackpackError) for output in outputs)
+    assert all(isinstance(output.result, BackpackError) for output in outputs if isinstance(output, Settled))
+    withdrawn = [output.request_id for output in outputs if isinstance(output, WithdrawRequest)]
+    assert withdrawn == list(range(1, burst + 1)), "what has not left by now never will"
     assert requests.deadline is None
     assert requests.handle(ResponseReceived(request_id=1, status=200, body=b"pong"), clock.now) == []
 
@@ -122,7 +144,7 @@ def test_abandoning_ends_the_measuring_of_the_clock(clock: FakeClock) -> None:
     requests = Requests(None)
     requests.handle(MeasureTime(), clock.now)
     assert requests.deadline is not None
-    assert requests.handle(Abandon("closed"), clock.now) == []
+    assert requests.handle(Abandon("closed"), clock.now) == [WithdrawRequest(1)]
     assert requests.deadline is None
 
 
@@ -164,7 +186,7 @@ PLACED = ORDER | {"clientId": 7}
 UNKNOWN: dict[str, Any] = {"endpoint": "POST /api/v1/order", "symbol": "SOL_USDC", "client_id": 7}
 
 
-def place(asker: object, **more: Any) -> Ask:
+def place(asker: Hashable, **more: Any) -> Ask:
     return Ask(asker=asker, endpoint="place_order", parameters=PLACED | more, urgent=True)
 
 
@@ -188,7 +210,7 @@ def test_an_order_that_never_went_out_has_failed(clock: FakeClock) -> None:
     requests = Requests(SIGNER)
     (request,) = sent(requests.handle(place("me"), clock.now))
     outputs = requests.handle(failed(request, was_sent=False), clock.now)
-    assert outputs == [Settled("me", BackpackError("place_order was not sent: connection reset"))]
+    assert outputs == [Settled("me", NotSent(endpoint="POST /api/v1/order", reason="connection reset"))]
 
 
 @pytest.mark.parametrize(("status", "body"), [(500, b""), (502, b"<html>"), (504, b""), (200, b"<html>"), (200, b"")])
@@ -213,16 +235,13 @@ def test_an_order_that_was_refused_is_refused(clock: FakeClock) -> None:
 def test_when_the_session_closes_only_orders_on_their_way_are_unknown(clock: FakeClock) -> None:
     requests = Requests(SIGNER)
     requests.handle(place("on its way"), clock.now)
-    while requests.budget(clock.now).standard_available:
-        requests.handle(ask("read"), clock.now)
+    exhaust(requests, clock)
     requests.handle(place("in line"), clock.now)
     outputs = requests.handle(Abandon("closed"), clock.now)
     results = {output.asker: output.result for output in outputs if isinstance(output, Settled)}
-    assert results == {
-        "on its way": OutcomeUnknown(reason="closed before the answer came", **UNKNOWN),
-        "read": LocalProtocolError("ping: closed before the answer came"),
-        "in line": LocalProtocolError("place_order was not sent: closed"),
-    }
+    assert results["on its way"] == OutcomeUnknown(reason="closed before the answer came", **UNKNOWN)
+    assert results["read 0"] == LocalProtocolError("ping: closed before the answer came")
+    assert results["in line"] == NotSent(endpoint="POST /api/v1/order", reason="closed")
 
 
 def test_a_batch_on_its_way_is_unknown_order_by_order(clock: FakeClock) -> None:
@@ -237,8 +256,7 @@ def test_a_batch_on_its_way_is_unknown_order_by_order(clock: FakeClock) -> None:
 
 def test_what_is_in_line_has_no_answer_yet(clock: FakeClock) -> None:
     requests = Requests(SIGNER)
-    while requests.budget(clock.now).standard_available:
-        requests.handle(ask("read"), clock.now)
+    exhaust(requests, clock)
     assert requests.handle(place("me"), clock.now) == []
     in_line = max(requests._open)
     assert requests.handle(RequestFailed(request_id=in_line, reason="stray"), clock.now) == []
@@ -256,7 +274,7 @@ def test_a_read_that_expired_is_signed_again_when_the_clock_is_known(clock: Fake
     assert requests.handle(TimerFired(), clock.advance(1_000)) == []
     outputs = requests.handle(answered(probe, str(ahead_ms).encode()), clock.advance(1_000))
     (again,) = sent(outputs)
-    assert outputs == [again]
+    assert outputs == [Sending("me"), again]
     assert again.request.target == first.request.target
     assert again.request_id not in (first.request_id, probe.request_id)
     assert abs(timestamp_ms(again) - timestamp_ms(first) - 90_000) < 10
@@ -288,8 +306,9 @@ def test_without_a_measured_clock_the_refusal_stands(clock: FakeClock, how: str)
         "unreadable": answered(probe, b"noon"),
         "abandoned": Abandon("closed"),
     }
-    (settled,) = requests.handle(facts[how], clock.now)
-    assert isinstance(settled, Settled)
+    outputs = requests.handle(facts[how], clock.now)
+    (settled,) = [output for output in outputs if isinstance(output, Settled)]
+    assert outputs in ([settled], [settled, WithdrawRequest(probe.request_id)])
     assert settled.asker == "me"
     assert isinstance(settled.result, LocalProtocolError if how == "abandoned" else ApiError)
 
@@ -325,8 +344,7 @@ def test_a_public_read_has_no_signature_to_expire(clock: FakeClock) -> None:
 
 def test_parameters_are_those_at_the_time_of_asking(clock: FakeClock) -> None:
     requests = Requests(SIGNER)
-    while requests.budget(clock.now).standard_available:
-        requests.handle(ask("read"), clock.now)
+    exhaust(requests, clock)
     parameters = dict(PLACED)
     assert requests.handle(Ask(asker="me", endpoint="place_order", parameters=parameters, urgent=True), clock.now) == []
     parameters["price"] = 1.5
@@ -347,6 +365,187 @@ def test_a_question_shows_no_values() -> None:
     assert "hunter2" not in shown
 
 
+# Nothing abandoned is done later.
+
+
+def pause(requests: Requests, clock: FakeClock, seconds: int) -> None:
+    """The exchange answers 429."""
+    (request,) = sent(requests.handle(ask("refused"), clock.now))
+    refused = ResponseReceived(request_id=request.request_id, status=429, body=b"", retry_after_us=seconds * 1_000_000)
+    requests.handle(refused, clock.now)
+
+
+def everything(requests: Requests, clock: FakeClock) -> list[RequestsOutput]:
+    """All that comes by the passing of time alone."""
+    outputs: list[RequestsOutput] = []
+    while requests.deadline is not None:
+        outputs += requests.handle(TimerFired(), clock.advance_to(requests.deadline))
+    return outputs
+
+
+@pytest.mark.parametrize("question", [place("me"), ask("me"), ask("me", "balances")])
+def test_what_is_withdrawn_in_line_is_never_sent_and_never_settled(clock: FakeClock, question: Ask) -> None:
+    requests = Requests(SIGNER)
+    pause(requests, clock, 4)
+    assert requests.handle(question, clock.now) == []
+    assert requests.handle(place("another"), clock.now) == []
+    assert requests.handle(WithdrawAsk("me"), clock.advance(2_000_000)) == []
+    assert requests.budget(clock.now).queued == 1
+    outputs = everything(requests, clock)
+    assert [output for output in outputs if isinstance(output, Sending)] == [Sending("another")]
+    assert len(sent(outputs)) == 1
+    assert requests.unresolved == {}
+    assert requests.handle(WithdrawAsk("me"), clock.now) == []
+
+
+def test_a_read_that_waits_for_the_clock_is_not_signed_again_once_it_is_withdrawn(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (first,) = sent(requests.handle(ask("me", "balances"), clock.now))
+    (probe,) = sent(requests.handle(answered(first, EXPIRED, 400), clock.now))
+    assert requests.handle(WithdrawAsk("me"), clock.now) == []
+    assert requests.handle(answered(probe, str(clock.now.unix_us // 1000).encode()), clock.now) == []
+
+
+def test_a_read_that_was_sent_is_withdrawn_and_its_answer_is_nobodys(clock: FakeClock) -> None:
+    requests = Requests(None)
+    (request,) = sent(requests.handle(ask("me"), clock.now))
+    assert requests.handle(WithdrawAsk("me"), clock.now) == [WithdrawRequest(request.request_id)]
+    assert requests.handle(RequestLeft(request.request_id), clock.now) == []
+    assert requests.handle(answered(request), clock.now) == []
+    assert sent(requests.handle(ask("me"), clock.now)), "who asked may ask again"
+
+
+LEFT = OutcomeUnknown(reason="it was given up by its caller after it had been sent", **UNKNOWN)
+IN_DOUBT = OutcomeUnknown(reason="it was given up by its caller, and may have been sent", **UNKNOWN)
+
+
+def withdrawn(requests: Requests, clock: FakeClock) -> SendRequest:
+    (request,) = sent(requests.handle(place("me"), clock.now))
+    assert requests.handle(WithdrawAsk("me"), clock.now) == [WithdrawRequest(request.request_id)]
+    assert requests.unresolved == {"me": IN_DOUBT}
+    assert requests.handle(WithdrawAsk("me"), clock.now) == []
+    return request
+
+
+def test_an_order_that_the_transport_withdrew_in_time_has_not_happened(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    request = withdrawn(requests, clock)
+    assert requests.handle(failed(request, was_sent=False), clock.now) == []
+    assert requests.unresolved == {}
+    assert requests.deadline is None
+
+
+def test_an_order_that_had_left_is_unresolved_until_its_answer_comes(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    request = withdrawn(requests, clock)
+    assert requests.handle(RequestLeft(request.request_id), clock.now) == [Unresolved("me", LEFT)]
+    assert requests.handle(RequestLeft(request.request_id), clock.now) == []
+    assert requests.unresolved == {"me": LEFT}
+    with pytest.raises(LocalProtocolError, match="'me' is in use by a call that has not ended"):
+        requests.handle(place("me"), clock.now)
+    (settled,) = requests.handle(answered(request, b'{"code":"INSUFFICIENT_FUNDS"}', 400), clock.now)
+    assert isinstance(settled, Settled)
+    assert isinstance(settled.result, ApiError)
+    assert requests.unresolved == {}
+
+
+def test_an_order_whose_answer_crossed_its_withdrawal_is_settled_and_never_unresolved(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    request = withdrawn(requests, clock)
+    (settled,) = requests.handle(answered(request, b'{"code":"INSUFFICIENT_FUNDS"}', 400), clock.now)
+    assert isinstance(settled, Settled)
+    assert requests.unresolved == {}
+
+
+def test_an_order_whose_answer_never_comes_stays_unresolved_until_it_is_forgotten(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    request = withdrawn(requests, clock)
+    requests.handle(RequestLeft(request.request_id), clock.now)
+    lost = OutcomeUnknown(reason="connection reset", **UNKNOWN)
+    assert requests.handle(failed(request, was_sent=True), clock.now) == [Settled("me", lost)]
+    assert requests.unresolved == {"me": lost}
+    assert requests.handle(Forget("me"), clock.now) == []
+    assert requests.unresolved == {}
+    with pytest.raises(LocalProtocolError, match="'me' is not unresolved"):
+        requests.handle(Forget("me"), clock.now)
+    assert sent(requests.handle(place("me"), clock.now))
+
+
+@pytest.mark.parametrize("how", ["no answer", "closed"])
+def test_an_order_that_is_in_doubt_when_all_ends_is_unresolved(clock: FakeClock, how: str) -> None:
+    requests = Requests(SIGNER)
+    request = withdrawn(requests, clock)
+    ends: dict[str, RequestsInput] = {"no answer": failed(request, was_sent=True), "closed": Abandon("closed")}
+    (unresolved,) = requests.handle(ends[how], clock.now)
+    assert isinstance(unresolved, Unresolved)
+    assert requests.unresolved == {"me": unresolved.error}
+
+
+def test_what_changes_something_waits_for_five_seconds_and_is_not_sent_then(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    pause(requests, clock, 60)
+    assert requests.handle(place("me"), clock.now) == []
+    assert requests.handle(ask("reader"), clock.now) == []
+    assert requests.deadline == clock.now.mono_us + MAX_WAIT_US == clock.now.mono_us + 5_000_000
+    outputs = requests.handle(TimerFired(), clock.advance_to(requests.deadline))
+    error = NotSent(endpoint="POST /api/v1/order", reason="its turn did not come within 5 s")
+    assert outputs == [Settled("me", error)]
+    assert str(error) == "POST /api/v1/order was not sent: its turn did not come within 5 s"
+    assert [request.request.method for request in sent(everything(requests, clock))] == ["GET"], "a read has no bound"
+
+
+def test_a_bound_on_waiting_can_be_given_and_reaches_the_transport(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    bounded = Ask(asker="me", endpoint="time", parameters={}, urgent=True, max_wait_us=250_000)
+    (request,) = sent(requests.handle(bounded, clock.now))
+    assert request.not_after_us == clock.now.mono_us + 250_000
+    (order,) = sent(requests.handle(place("order"), clock.now))
+    assert order.not_after_us == clock.now.mono_us + MAX_WAIT_US
+    (unbounded,) = sent(requests.handle(ask("reader"), clock.now))
+    assert unbounded.not_after_us is None
+    with pytest.raises(LocalProtocolError, match="max_wait_us: at least 1 microsecond, got 0"):
+        requests.handle(Ask(asker="x", endpoint="time", parameters={}, urgent=True, max_wait_us=0), clock.now)
+
+
+def test_a_late_timer_does_not_let_an_order_out_whose_time_has_passed(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (read,) = sent(requests.handle(ask("reader"), clock.now))
+    pause(requests, clock, 1)
+    requests.handle(place("me"), clock.now)
+    outputs = requests.handle(answered(read), clock.advance(MAX_WAIT_US))
+    assert not sent(outputs)
+    assert [type(output.result) for output in outputs if isinstance(output, Settled)] == [NotSent, str]
+
+
+def test_what_is_wrong_with_a_question_is_said_at_once_and_a_request_is_signed_once(clock: FakeClock) -> None:
+    with pytest.raises(LocalProtocolError, match="place_order is private: it needs credentials"):
+        Requests(None).handle(place("me"), clock.now)
+    signed: list[int] = []
+
+    class Counting:
+        def headers(self, *_args: object, unix_us: int, **_options: object) -> tuple[tuple[str, str], ...]:
+            signed.append(unix_us)
+            return ()
+
+    requests = Requests(Counting())  # type: ignore[arg-type]  # all that is used of a signer
+    pause(requests, clock, 4)
+    requests.handle(place("me"), clock.now)
+    assert signed == []
+    everything(requests, clock)
+    assert signed == [clock.now.unix_us], "at the moment of sending"
+
+
+def test_a_pause_is_against_health_for_as_long_as_it_lasts(clock: FakeClock) -> None:
+    requests = Requests(None)
+    assert requests.troubles(clock.now) == []
+    pause(requests, clock, 1_000_000_000)
+    said = "REST requests pause for 60 s, 42 s of them are left: the exchange answered 429 and asked for 1000000000 s"
+    assert requests.troubles(clock.advance(18_000_000)) == [said]
+    assert requests.troubles(clock.advance(42_000_000)) == []
+    pause(requests, clock, 3)
+    assert requests.troubles(clock.now) == ["REST requests pause for 3 s, 3 s of them are left: the exchange answered 429"]
+
+
 questions = st.builds(
     ask, st.integers(0, 3), st.sampled_from(["ping", "time", "nonsense", "balances", "orderQueryAll"]), urgent=st.booleans()
 )
@@ -360,11 +559,13 @@ answers = st.builds(
 failures = st.builds(
     lambda number, was_sent: RequestFailed(request_id=number, reason="reset", sent=was_sent), st.integers(1, 8), st.booleans()
 )
-others = st.sampled_from([TimerFired(), MeasureTime(), Abandon("closed")])
+others = st.sampled_from([TimerFired(), MeasureTime(), Abandon("closed")]) | st.builds(RequestLeft, st.integers(1, 8))
+given_up = st.builds(WithdrawAsk, st.integers(0, 7)) | st.builds(Forget, st.integers(0, 7))
 
 
+@pytest.mark.hypothesis
 def test_requests_keep_the_laws_of_machines() -> None:
-    check_machine(lambda: Requests(SIGNER), questions | orders | answers | failures | others)
+    check_machine(lambda: Requests(SIGNER), questions | orders | answers | failures | others | given_up)
 
 
 @given(st.lists(st.tuples(questions | orders | answers | failures | others, st.integers(0, 2_000_000)), max_size=40))
@@ -388,6 +589,54 @@ def test_every_question_is_settled_once_and_no_order_is_sent_twice(steps: list[t
     assert len([one for one in sent(outputs) if one.request.method == "POST"]) <= len(placed)
 
 
+@given(st.lists(st.tuples(questions | orders | answers | failures | others | given_up, st.integers(0, 3_000_000)), max_size=40))
+def test_nothing_that_was_given_up_in_line_is_sent_and_each_question_is_settled_at_most_once(
+    steps: list[tuple[Any, int]],
+) -> None:
+    clock, requests = FakeClock(), Requests(SIGNER)
+    asked_us: dict[Hashable, int] = {}
+    bounds_us: dict[Hashable, int] = {}
+    waiting: set[Hashable] = set()
+    gone: set[Hashable] = set()
+    settled: list[Hashable] = []
+    for number, (step, wait_us) in enumerate(steps):
+        given = step
+        now = clock.advance(wait_us)
+        if isinstance(step, Ask):
+            bound_us = None if number % 3 else 400_000
+            given = Ask(
+                asker=number, endpoint=step.endpoint, parameters=step.parameters, urgent=step.urgent, max_wait_us=bound_us
+            )
+        elif isinstance(step, WithdrawAsk | Forget):
+            given = type(step)(max(asked_us, default=0) - step.asker)  # type: ignore[operator, type-var]  # numbers here
+        try:
+            outputs = requests.handle(given, now)
+        except LocalProtocolError:
+            assert requests.budget(now).queued >= 0
+            continue
+        if isinstance(given, Ask):
+            asked_us[given.asker] = now.mono_us
+            waiting.add(given.asker)
+            reading = step.endpoint != "place_order"
+            if given.max_wait_us is not None or not reading:
+                bounds_us[given.asker] = given.max_wait_us or MAX_WAIT_US
+        for output in outputs:
+            if isinstance(output, Sending):
+                assert output.asker not in gone, "it was given up in line"
+                if output.asker in waiting and output.asker in bounds_us:
+                    assert now.mono_us <= asked_us[output.asker] + bounds_us[output.asker]
+                waiting.discard(output.asker)
+            elif isinstance(output, Settled):
+                assert output.asker not in gone
+                settled.append(output.asker)
+                waiting.discard(output.asker)
+        if isinstance(given, WithdrawAsk) and given.asker in waiting:
+            gone.add(given.asker)
+            waiting.discard(given.asker)
+    assert len(settled) == len(set(settled))
+
+
+@pytest.mark.hypothesis
 def test_metrics_keep_the_laws_of_machines() -> None:
     events = st.sampled_from([ConnectionUp(attempt=1), ConnectionDown(reason="reset", code=None, retry_us=1), TimerFired()])
     check_machine(Metrics, events | answers)

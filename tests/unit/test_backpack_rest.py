@@ -13,17 +13,19 @@ from backpack_proto.auth.keys import Credentials, verify_signature
 from backpack_proto.auth.signing import MAX_WINDOW_MS, Signer, request_text
 from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
 from backpack_proto.http import HttpRequest
+from backpack_proto.inputs import Arguments
 from backpack_proto.rest.codec import (
-    RETRY_US,
+    UNSAID_RETRY_US,
     DepthSnapshot,
     build_request,
     find_endpoint,
     outcome_unknown,
     parse_response,
     refused_authentication,
+    retry_after_us,
 )
 from backpack_proto.rest.endpoints.table import ENDPOINTS, Endpoint, ParameterRule
-from backpack_proto.rest.results.market_data import SystemStatus
+from backpack_proto.rest.results.market_data import Page, SystemStatus
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Ticker
 
@@ -42,23 +44,27 @@ ORDER = Endpoint(
 )
 
 
+def built(endpoint: Endpoint, parameters: Arguments | None = None, **signing: Any) -> HttpRequest:
+    return build_request(endpoint, endpoint.check(parameters or {}), **signing)
+
+
 def test_a_request_without_parameters_is_a_path() -> None:
-    assert build_request(ENDPOINTS["time"]) == HttpRequest(method="GET", target="/api/v1/time")
+    assert built(ENDPOINTS["time"]) == HttpRequest(method="GET", target="/api/v1/time")
 
 
 def test_parameters_of_a_get_stand_sorted_in_the_query() -> None:
-    request = build_request(DEPTH, {"symbol": "SOL_USDC", "limit": 1000})
+    request = built(DEPTH, {"symbol": "SOL_USDC", "limit": 1000})
     assert request == HttpRequest(method="GET", target="/api/v1/depth?limit=1000&symbol=SOL_USDC")
 
 
 def test_none_is_left_out() -> None:
-    assert build_request(DEPTH, {"symbol": "X", "limit": None}).target == "/api/v1/depth?symbol=X"
-    assert build_request(ENDPOINTS["tickers"], {"interval": None}).target == "/api/v1/tickers"
+    assert built(DEPTH, {"symbol": "X", "limit": None}).target == "/api/v1/depth?symbol=X"
+    assert built(ENDPOINTS["tickers"], {"interval": None}).target == "/api/v1/tickers"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_a_query_carries_any_text(symbol: str) -> None:
-    target = build_request(ENDPOINTS["market"], {"symbol": symbol}).target
+    target = built(ENDPOINTS["market"], {"symbol": symbol}).target
     assert target.isascii()
     parts = urlsplit(target)
     assert (parts.path, parts.fragment) == ("/api/v1/market", "")
@@ -70,23 +76,23 @@ def test_a_query_carries_any_text(symbol: str) -> None:
     [
         ("depth", {}, "depth needs symbol: text"),
         ("depth", {"symbol": None}, "depth needs symbol: text"),
-        ("depth", {"symbol": "X", "limit": 25}, "depth: limit is one of 5, 10, 20, 50, 100, 500, 1000; given: a whole number"),
-        ("depth", {"symbol": "X", "levels": 5}, "depth has no parameter levels; it has symbol, limit"),
-        ("time", {"symbol": "X"}, "time has no parameter symbol; it has none"),
-        ("ticker", {"symbol": 1.5}, "ticker: symbol is text; given: a float"),
+        ("depth", {"symbol": "X", "limit": 25}, "depth: limit: one of 5, 10, 20, 50, 100, 500, 1000, got 25 (int)"),
+        ("depth", {"symbol": "X", "levels": 5}, "depth has no parameter 'levels'; it has symbol, limit"),
+        ("time", {"symbol": "X"}, "time has no parameter 'symbol'; it has none"),
+        ("ticker", {"symbol": 1.5}, "ticker: symbol: text, got 1.5 (float)"),
         ("klines", {"symbol": "X", "interval": "1m"}, "klines needs startTime: seconds since the epoch, from 0 to 99999999999"),
-        ("market", {"symbol": "\ud800"}, "symbol cannot be signed: a str of that value has no exact text"),
+        ("market", {"symbol": "\ud800"}, "market: symbol is text; given: text of 1 characters"),
     ],
 )
 def test_impossible_parameters_are_refused_before_anything_is_sent(name: str, parameters: Any, message: str) -> None:
     with pytest.raises(LocalProtocolError) as caught:
-        build_request(ENDPOINTS[name], parameters)
+        built(ENDPOINTS[name], parameters)
     assert str(caught.value) == message
 
 
 def test_public_requests_are_never_signed() -> None:
     signer = Signer(Credentials(SECRET))
-    assert build_request(ENDPOINTS["time"], signer=signer, unix_us=1) == build_request(ENDPOINTS["time"])
+    assert built(ENDPOINTS["time"], signer=signer, unix_us=1) == built(ENDPOINTS["time"])
 
 
 def test_private_requests_need_a_signer_and_the_time() -> None:
@@ -94,7 +100,7 @@ def test_private_requests_need_a_signer_and_the_time() -> None:
     for signing in ({}, {"signer": signer}, {"unix_us": 1}):
         arguments: dict[str, Any] = signing
         with pytest.raises(LocalProtocolError, match="order is private"):
-            build_request(ORDER, {"symbol": "X"}, **arguments)
+            built(ORDER, {"symbol": "X"}, **arguments)
 
 
 REST_VECTORS = [vector for vector in VECTORS if vector["method"] != "WS"]
@@ -108,7 +114,7 @@ def test_the_request_of_a_call_is_that_of_the_vector(vector: dict[str, Any]) -> 
     # No signer of ours uses the longest window of the exchange; what such a vector signs is tested with the signatures.
     window_ms = min(vector["window_ms"], MAX_WINDOW_MS)
     signer = Signer(Credentials(vector["seed_b64"]), window_ms=window_ms)
-    request = build_request(endpoint, parameters, signer=signer, unix_us=vector["timestamp_ms"] * 1000)
+    request = built(endpoint, parameters, signer=signer, unix_us=vector["timestamp_ms"] * 1000)
     assert request.method == vector["method"]
     assert request.target == vector["path"] + ("?" + vector["query_string"] if "query_string" in vector else "")
     assert request.body.decode() == vector.get("body_json", "")
@@ -126,7 +132,7 @@ def test_fourteen_vectors_name_an_endpoint() -> None:
 
 def test_the_request_scheme_covers_target_and_body() -> None:
     signer = Signer(Credentials(SECRET, passphrase="open sesame"), scheme="request")
-    request = build_request(ORDER, {"symbol": "X", "postOnly": True}, signer=signer, unix_us=1_788_285_151_083_777)
+    request = built(ORDER, {"symbol": "X", "postOnly": True}, signer=signer, unix_us=1_788_285_151_083_777)
     headers = dict(request.headers)
     assert request.body == b'{"symbol":"X","postOnly":true}'
     assert headers["X-Timestamp"] == "1788285151083777"
@@ -138,7 +144,7 @@ def test_the_request_scheme_covers_target_and_body() -> None:
 
 def test_an_answer_is_typed_by_the_table() -> None:
     assert parse_response(ENDPOINTS["status"], {}, status=200, body=b'{"message":null,"status":"Ok"}') == SystemStatus(
-        status="Ok"
+        state="Ok"
     )
     tickers = parse_response(ENDPOINTS["tickers"], {}, status=200, body=b"[]")
     assert tickers == ()
@@ -160,7 +166,7 @@ def test_no_content_is_none(status: int, body: bytes) -> None:
 
 
 def test_content_is_read_whatever_the_good_status() -> None:
-    assert parse_response(ENDPOINTS["status"], {}, status=202, body=b'{"status":"Ok"}') == SystemStatus(status="Ok")
+    assert parse_response(ENDPOINTS["status"], {}, status=202, body=b'{"status":"Ok"}') == SystemStatus(state="Ok")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"symbol":"X"}', b"\xff"])
@@ -222,12 +228,12 @@ def test_a_long_text_is_cut() -> None:
     [
         (400, "GET", None, None),
         (404, "GET", None, None),
-        (429, "GET", None, RETRY_US),
-        (429, "POST", None, RETRY_US),
+        (429, "GET", None, UNSAID_RETRY_US),
+        (429, "POST", None, UNSAID_RETRY_US),
         (400, "POST", None, None),
-        (503, "GET", None, RETRY_US),
-        (500, "GET", None, RETRY_US),
-        (502, "GET", None, RETRY_US),
+        (503, "GET", None, UNSAID_RETRY_US),
+        (500, "GET", None, UNSAID_RETRY_US),
+        (502, "GET", None, UNSAID_RETRY_US),
         (429, "GET", 7_000_000, 7_000_000),
         (429, "GET", -1, 0),
         (400, "GET", 7_000_000, 7_000_000),
@@ -375,3 +381,51 @@ def test_a_redirected_order_was_refused() -> None:
     order = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Market", "quantity": "1"}
     with pytest.raises(ApiError, match="not followed"):
         parse_response(find_endpoint("POST /api/v1/order"), order, status=307, body=b"")
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_us"),
+    [
+        ((), None),
+        ((("Retry-After", "7"),), 7_000_000),
+        ((("Date", "7"), ("retry-after", "0")), 0),
+        ((("retry-after", "1000000000"),), 10**15),
+        ((("retry-after", "9" * 18),), 10**18),
+        ((("retry-after", "9" * 19),), None),
+        ((("retry-after", "9" * 5_000),), None),
+        ((("retry-after", "Sun, 22 Nov 2026 19:00:00 GMT"),), None),
+        ((("retry-after", "-1"),), None),
+        ((("retry-after", "1_0"),), None),
+        ((("retry-after", "\u0663"),), None),
+        ((("retry-after", "\u00b2"),), None),
+    ],
+)
+def test_how_long_to_wait_is_digits_or_nothing(headers: tuple[tuple[str, str], ...], wait_us: int | None) -> None:
+    assert retry_after_us(headers) == wait_us
+
+
+@given(st.text() | st.text("0123456789", max_size=6_000))
+def test_no_header_is_too_much_for_the_reader_of_numbers(value: str) -> None:
+    wait_us = retry_after_us((("Retry-After", value),))
+    assert wait_us is None or 0 <= wait_us <= 10**18
+    names = ("x-total", "x-page-count", "x-current-page", "x-page-size", "x-request-id")
+    page = parse_response(
+        find_endpoint("fill_history"), {}, status=200, body=b"[]", headers=tuple((name, value) for name in names)
+    )
+    assert isinstance(page, Page)
+    assert page.total == (int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else None)
+
+
+@given(st.sampled_from(sorted(ENDPOINTS)), st.data())
+def test_whatever_passes_the_check_can_be_signed_and_sent(name: str, data: st.DataObject) -> None:
+    endpoint = ENDPOINTS[name]
+    values = st.text(max_size=4) | st.integers(-2, 2**65) | st.booleans() | st.decimals() | st.sampled_from(["1.50", "Bid"])
+    words = [word for rule in endpoint.parameters for word in rule.choices]
+    drawn = {rule.name: data.draw(values | st.sampled_from(words) if words else values) for rule in endpoint.parameters}
+    parameters: Any = {"orders": [drawn]} if endpoint.batch else drawn
+    try:
+        checked = endpoint.check(parameters)
+    except LocalProtocolError:
+        return
+    for scheme in ("instruction", "request"):
+        build_request(endpoint, checked, signer=Signer(Credentials(SECRET), scheme=scheme), unix_us=1_788_285_151_083_777)

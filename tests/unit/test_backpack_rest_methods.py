@@ -9,11 +9,12 @@ from typing import Any, get_type_hints
 import pytest
 from msgspec.structs import fields
 
-from backpack_proto.errors import LocalProtocolError
+from backpack_proto.errors import ConfigurationError, LocalProtocolError
 from backpack_proto.inputs import Arguments
 from backpack_proto.rest.endpoints.table import ENDPOINTS
+from backpack_proto.rest.new_order import NewOrder
 from backpack_proto.rest.results.market_data import Page
-from backpack_runtime.rest_methods import NewOrder, RestMethods
+from backpack_runtime.rest_methods import RestMethods
 
 pytestmark = pytest.mark.anyio
 
@@ -40,14 +41,19 @@ class Scripted(RestMethods):
 
     def __init__(self, *answers: object) -> None:
         self.calls: list[tuple[str, Mapping[str, object]]] = []
+        self.waits: list[int | None] = []
         self.answers = list(answers)
 
-    async def call(self, endpoint: str, parameters: Arguments | None = None) -> object:
+    async def call(self, endpoint: str, parameters: Arguments | None = None, *, max_wait_us: int | None = None) -> object:
+        self.waits.append(max_wait_us)
         self.calls.append((endpoint, ENDPOINTS[endpoint].check(parameters or {})))
         return self.answers.pop(0) if self.answers else None
 
     def _id(self, symbol: str) -> str:
         return symbol.replace("-", "_")
+
+    def _check_open(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize("name", READS)
@@ -83,12 +89,13 @@ def test_an_order_has_the_parameters_of_its_endpoint() -> None:
     names = {field.encode_name for field in fields(NewOrder)}
     assert names == {rule.name for rule in ENDPOINTS["place_order"].parameters}
     method = {name for name in signature(RestMethods.place_order).parameters if name != "self"}
-    assert method == {field.name for field in fields(NewOrder)}
+    assert method == {field.name for field in fields(NewOrder)} | {"max_wait_us"}
 
 
 async def test_every_parameter_of_an_order_arrives_under_its_own_name() -> None:
     client = Scripted()
     optional = [name for name, given in signature(client.place_order).parameters.items() if given.kind is Given.KEYWORD_ONLY]
+    optional.remove("max_wait_us")
     groups: list[dict[str, Any]] = [
         {name: Decimal(number) for number, name in enumerate(optional, 1) if name.endswith("price") or name == "quantity"}
         | {"trigger_quantity": "80%"},
@@ -112,11 +119,48 @@ async def test_an_impossible_order_is_refused_before_it_leaves() -> None:
         await client.place_order("SOL_USDC", "Bid", "Limit", quantity=0.1, price="1")  # type: ignore[arg-type]  # the point
     with pytest.raises(LocalProtocolError, match="price"):
         await client.place_order("SOL_USDC", "Bid", "Limit", quantity="1")
-    with pytest.raises(LocalProtocolError, match="clientId"):
+    with pytest.raises(LocalProtocolError, match="client_id"):
         await client.place_order("SOL_USDC", "Bid", "Market", quantity="1", client_id=2**32)
     with pytest.raises(LocalProtocolError, match="exactly one"):
         await client.cancel_order("SOL_USDC")
     assert client.calls == []
+
+
+async def test_everyday_orders_have_short_names() -> None:
+    client = Scripted()
+    await client.place(NewOrder.limit("SOL-USDC", "Bid", price="98.50", quantity="2", client_id=7, post_only=True))
+    await client.place(NewOrder.market("SOL-USDC", "Ask", quantity=Decimal("0.50"), reduce_only=True))
+    await client.place(NewOrder.market("SOL-USDC", "Bid", quote_quantity="100"))
+    await client.place(NewOrder.trigger("SOL-USDC", "Ask", trigger_price="90", trigger_quantity="100%"))
+    await client.place(NewOrder.trigger("SOL-USDC", "Ask", trigger_price="90", trigger_quantity="1", price="89"))
+    sell = {"symbol": "SOL_USDC", "side": "Ask"}
+    buy = {"symbol": "SOL_USDC", "side": "Bid"}
+    limit = {"orderType": "Limit", "price": "98.50", "quantity": "2", "clientId": 7, "postOnly": True}
+    trigger = {"triggerPrice": "90", "triggerQuantity": "1"}
+    assert [passed for _, passed in client.calls] == [
+        {**buy, **limit},
+        {**sell, "orderType": "Market", "quantity": "0.50", "reduceOnly": True},
+        {**buy, "orderType": "Market", "quoteQuantity": "100"},
+        {**sell, "orderType": "Market", "triggerPrice": "90", "triggerQuantity": "100%"},
+        {**sell, "orderType": "Limit", "price": "89", **trigger},
+    ]
+    assert {endpoint for endpoint, _ in client.calls} == {"place_order"}
+
+
+async def test_an_order_that_does_not_fit_together_is_refused_in_python_names() -> None:
+    client = Scripted()
+    order = NewOrder.market("SOL-USDC", "buy")  # type: ignore[arg-type]  # the point
+    with pytest.raises(LocalProtocolError, match=r"^place_order: side: one of Bid, Ask, got 'buy'; did you mean Bid\?$"):
+        await client.place(order)
+    with pytest.raises(LocalProtocolError, match="at least 1 of quantity, quote_quantity, trigger_quantity; given: none"):
+        await client.place(NewOrder.market("SOL-USDC", "Bid"))
+    assert client.calls == []
+
+
+@pytest.mark.parametrize("page_size", [0, 1001, True, 10.0])
+def test_pages_of_an_impossible_size_are_refused(page_size: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^page_size: a whole number, from 1 to 1000, got "):
+        Scripted().fills(page_size=page_size)
 
 
 async def test_a_batch_and_cancels() -> None:
@@ -131,6 +175,16 @@ async def test_a_batch_and_cancels() -> None:
         ("cancel_order", {"symbol": "SOL_USDC", "orderId": 28}),
         ("cancel_all_orders", {"symbol": "SOL_USDC", "orderType": "ConditionalOrder"}),
     ]
+
+
+async def test_what_changes_something_passes_on_how_long_it_may_wait() -> None:
+    client = Scripted()
+    await client.place_order("SOL-USDC", "Bid", "Market", quantity="1", max_wait_us=1)
+    await client.place_orders([NewOrder(symbol="SOL_USDC", side="Ask", order_type="Market", quantity="1")], max_wait_us=2)
+    await client.cancel_order("SOL-USDC", order_id=28, max_wait_us=3)
+    await client.cancel_all_orders("SOL-USDC", max_wait_us=4)
+    await client.cancel_all_orders("SOL-USDC")
+    assert client.waits == [1, 2, 3, 4, None]
 
 
 class _Row:

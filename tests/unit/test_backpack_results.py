@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from backpack_proto.decoding import decode
+from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.results.market_data import (
     Asset,
@@ -17,8 +17,8 @@ from backpack_proto.rest.results.market_data import (
 from backpack_proto.streams.levels import Level
 
 SAMPLES: list[tuple[bytes, Any]] = [
-    (b'{"message":null,"status":"Ok"}', SystemStatus(status="Ok")),
-    (b'{"message":"back at noon","status":"Maintenance"}', SystemStatus(status="Maintenance", message="back at noon")),
+    (b'{"message":null,"status":"Ok"}', SystemStatus(state="Ok")),
+    (b'{"message":"back at noon","status":"Maintenance"}', SystemStatus(state="Maintenance", message="back at noon")),
     (
         (
             b'{"coingeckoId":null,"displayName":"Solana","symbol":"SOL","tokens":[{"blockchain":"Solana","contractAddress":null,'
@@ -48,12 +48,12 @@ each_sample = pytest.mark.parametrize(("body", "expected"), SAMPLES, ids=lambda 
 
 @each_sample
 def test_a_row_reads_its_wire_form(body: bytes, expected: Any) -> None:
-    assert decode(body, type(expected), "row") == expected
+    assert decode_json(body, type(expected), "row") == expected
 
 
 @each_sample
 def test_members_nobody_knows_are_passed_over(body: bytes, expected: Any) -> None:
-    assert decode(b'{"new":[null],' + body[1:], type(expected), "row") == expected
+    assert decode_json(b'{"new":[null],' + body[1:], type(expected), "row") == expected
 
 
 @each_sample
@@ -63,7 +63,7 @@ def test_a_row_without_a_required_member_is_refused(body: bytes, expected: Any) 
             rest = msgspec.json.decode(body)
             del rest[member.encode_name]
             with pytest.raises(RemoteProtocolError, match=member.encode_name):
-                decode(msgspec.json.encode(rest), type(expected), "row")
+                decode_json(msgspec.json.encode(rest), type(expected), "row")
 
 
 def test_a_side_with_fewer_levels_than_asked_for_is_known_to_be_complete() -> None:

@@ -8,13 +8,24 @@ from decimal import Decimal
 import pytest
 
 from backpack_proto.book.sequencer import (
+    ANSWER_US,
+    AUDIT_US,
+    BACKWARDS_US,
     BUFFERED_FRAMES,
+    CALM_US,
+    FIRST_AUDIT_US,
+    LAG_US,
+    RETRY,
+    SUSPICION_US,
+    TOO_OLD_RETRY,
     BookSequencer,
     FetchSnapshot,
+    FrameLost,
     SequencerInput,
     SequencerOutput,
     SnapshotArrived,
     SnapshotFailed,
+    SnapshotRequested,
     StreamEnded,
     StreamRequested,
     TopMatched,
@@ -23,6 +34,7 @@ from backpack_proto.book.verification import SnapshotCheck
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Open, TimerFired, Verify
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
+from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import BookTicker, Depth
 from backpack_proto.testing.laws import FakeClock
@@ -30,6 +42,7 @@ from backpack_proto.testing.laws import FakeClock
 D = Decimal
 STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
 MS, SECOND = 1_000, 1_000_000
+RETRY_US, RETRY_CEILING_US, TOO_OLD_RETRY_US = RETRY.base_us, RETRY.cap_us, TOO_OLD_RETRY.base_us
 ENGINE_US = 1_795_012_345_000_000
 BIDS: tuple[Level, ...] = (Level(98, 1), Level(99, 2))
 ASKS: tuple[Level, ...] = (Level(101, 3), Level(102, 4))
@@ -123,15 +136,23 @@ def verified(last: int, against: str) -> BookVerified:
 
 
 class Bench:
-    """A sequencer and a clock."""
+    """A sequencer and a clock, and a request budget that is free unless it is `paused`."""
 
     def __init__(self, *, levels: int = 2, audit: bool = True) -> None:
         self.clock = FakeClock()
+        self.paused = False
         self.sequencer = BookSequencer(STREAM, SYMBOL, levels=levels, audit=audit)
         self.book = self.sequencer.book
 
     def give(self, *inputs: SequencerInput) -> list[SequencerOutput]:
-        return [output for given in inputs for output in self.sequencer.handle(given, self.clock.now)]
+        outputs: list[SequencerOutput] = []
+        for given in inputs:
+            said = self.sequencer.handle(given, self.clock.now)
+            outputs += said
+            for output in said:
+                if isinstance(output, FetchSnapshot) and not self.paused:
+                    assert self.sequencer.handle(SnapshotRequested(output.attempt), self.clock.now) == []
+        return outputs
 
     def fire(self) -> list[SequencerOutput]:
         """Wait for the deadline."""
@@ -185,7 +206,7 @@ def test_what_is_no_input_of_a_sequencer_is_refused() -> None:
 def test_a_snapshot_is_asked_for_at_once() -> None:
     bench = Bench()
     assert bench.give(StreamRequested()) == [fetch(1)]
-    assert bench.wait_us == 15 * SECOND
+    assert bench.wait_us == ANSWER_US
     assert bench.give(delta(5), delta(6), ticker(6)) == []
     assert bench.status() == (False, 0, (), ())
 
@@ -193,7 +214,7 @@ def test_a_snapshot_is_asked_for_at_once() -> None:
 def test_an_early_timer_is_nothing() -> None:
     bench = Bench()
     bench.give(StreamRequested())
-    bench.clock.advance(15 * SECOND - 1)
+    bench.clock.advance(ANSWER_US - 1)
     assert bench.give(TimerFired()) == []
     assert bench.wait_us == 1
 
@@ -254,8 +275,8 @@ def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(7))
     reason = "the snapshot is too old: it ends at 5, the stream needs 6"
-    assert bench.give(snapshot(1, 5)) == [unavailable(reason, 200 * MS)]
-    assert bench.wait_us == 200 * MS
+    assert bench.give(snapshot(1, 5)) == [unavailable(reason, TOO_OLD_RETRY_US)]
+    assert bench.wait_us == TOO_OLD_RETRY_US
     assert bench.give(delta(8)) == []
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(2, 6)) == [synced(6), changed(delta(7)), changed(delta(8))]
@@ -270,14 +291,14 @@ def test_snapshots_that_stay_too_old_are_asked_for_less_and_less() -> None:
         waits.append((bench.give(snapshot(attempt, 5)), bench.wait_us))
         assert waits[-1][0] == [unavailable(reason, waits[-1][1] or 0)]
         assert bench.fire() == [fetch(attempt + 1)]
-    assert [wait for _, wait in waits] == [200 * MS << n for n in range(8)] + [30 * SECOND] * 3
+    assert [wait for _, wait in waits] == [TOO_OLD_RETRY_US << n for n in range(8)] + [RETRY_CEILING_US] * 3
 
 
 def test_a_hole_among_the_kept_frames_counts_as_their_beginning() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5), delta(6), delta(9), delta(10))
     reason = "the snapshot is too old: it ends at 5, the stream needs 8"
-    assert bench.give(snapshot(1, 5)) == [unavailable(reason, 200 * MS)]
+    assert bench.give(snapshot(1, 5)) == [unavailable(reason, TOO_OLD_RETRY_US)]
     bench.fire()
     assert bench.give(snapshot(2, 8)) == [synced(8), changed(delta(9)), changed(delta(10))]
 
@@ -285,14 +306,14 @@ def test_a_hole_among_the_kept_frames_counts_as_their_beginning() -> None:
 def test_duplicates_among_the_kept_frames_are_passed_over() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5), delta(6), delta(6), delta(5), delta(7))
-    assert bench.give(snapshot(1, 5)) == [synced(5), changed(delta(6)), changed(delta(7))]
+    assert bench.give(snapshot(1, 4)) == [synced(4), changed(delta(5)), changed(delta(6)), changed(delta(7))]
 
 
 def test_of_too_many_frames_the_newest_are_kept() -> None:
     bench = Bench()
     bench.give(StreamRequested(), *(delta(last) for last in range(1, BUFFERED_FRAMES + 2)))
     reason = "the snapshot is too old: it ends at 0, the stream needs 1"
-    assert bench.give(snapshot(1, 0)) == [unavailable(reason, 200 * MS)]
+    assert bench.give(snapshot(1, 0)) == [unavailable(reason, TOO_OLD_RETRY_US)]
     bench.fire()
     assert bench.give(snapshot(2, 1)) == [synced(1), *(changed(delta(last)) for last in range(2, BUFFERED_FRAMES + 2))]
 
@@ -360,7 +381,7 @@ def test_a_snapshot_without_frames_is_held_until_one_is_asked_for_later() -> Non
     bench.give(StreamRequested())
     bench.clock.advance(100 * MS)
     assert bench.give(snapshot(1, 5)) == []
-    assert (bench.status(), bench.wait_us) == ((False, 0, (), ()), 900 * MS)
+    assert (bench.status(), bench.wait_us) == ((False, 0, (), ()), IN_FORCE_US - 100 * MS)
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(2, 6)) == [synced(6)]
     assert bench.give(given := delta(7)) == [changed(given)]
@@ -369,7 +390,7 @@ def test_a_snapshot_without_frames_is_held_until_one_is_asked_for_later() -> Non
 def test_a_snapshot_that_took_long_and_met_no_frame_is_followed_by_another() -> None:
     bench = Bench()
     bench.give(StreamRequested())
-    bench.clock.advance(SECOND)
+    bench.clock.advance(IN_FORCE_US)
     assert bench.give(snapshot(1, 5)) == [fetch(2)]
     assert bench.give(snapshot(2, 5)) == [synced(5)]
 
@@ -387,7 +408,7 @@ def test_a_first_frame_that_the_held_snapshot_holds_proves_the_subscription() ->
     bench.give(StreamRequested())
     bench.give(snapshot(1, 5))
     assert bench.give(delta(4)) == [synced(5)]
-    assert bench.wait_us == 10 * SECOND
+    assert bench.wait_us == FIRST_AUDIT_US
 
 
 def test_a_first_frame_that_does_not_join_on_costs_another_snapshot() -> None:
@@ -395,7 +416,7 @@ def test_a_first_frame_that_does_not_join_on_costs_another_snapshot() -> None:
     bench.give(StreamRequested())
     bench.give(snapshot(1, 5))
     reason = "the snapshot is too old: it ends at 5, the stream needs 6"
-    assert bench.give(delta(7)) == [unavailable(reason, 200 * MS)]
+    assert bench.give(delta(7)) == [unavailable(reason, TOO_OLD_RETRY_US)]
     assert bench.give(delta(8)) == []
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(2, 6)) == [synced(6), changed(delta(7)), changed(delta(8))]
@@ -424,9 +445,9 @@ def test_when_the_second_snapshot_fails_the_held_one_still_waits_for_a_frame() -
     bench.give(StreamRequested())
     bench.give(snapshot(1, 5))
     bench.fire()
-    assert bench.give(SnapshotFailed(attempt=2, reason="503")) == [unavailable("503", SECOND)]
+    assert bench.give(SnapshotFailed(attempt=2, reason="503")) == [unavailable("503", RETRY_US)]
     assert bench.give(delta(6)) == [synced(5), changed(delta(6))]
-    assert bench.wait_us == 10 * SECOND
+    assert bench.wait_us == FIRST_AUDIT_US
 
 
 def test_a_second_snapshot_that_is_older_than_the_first_proves_nothing() -> None:
@@ -435,7 +456,7 @@ def test_a_second_snapshot_that_is_older_than_the_first_proves_nothing() -> None
     bench.give(snapshot(1, 5))
     bench.fire()
     reason = "the snapshot is too old: it ends at 4, the one before it at 5"
-    assert bench.give(snapshot(2, 4)) == [unavailable(reason, 200 * MS)]
+    assert bench.give(snapshot(2, 4)) == [unavailable(reason, TOO_OLD_RETRY_US)]
     assert bench.fire() == [fetch(3)]
     assert bench.give(snapshot(3, 5)) == [synced(5)]
 
@@ -445,7 +466,7 @@ def test_a_second_snapshot_may_be_of_ids_that_have_started_over() -> None:
     bench.give(StreamRequested())
     bench.give(snapshot(1, 1000))
     bench.fire()
-    (book,) = bench.give(snapshot(2, 4, engine_us=ENGINE_US + 3 * SECOND))
+    (book,) = bench.give(snapshot(2, 4, engine_us=ENGINE_US + 3 * BACKWARDS_US))
     assert isinstance(book, BookSynced)
     assert book.last == 4
 
@@ -475,7 +496,7 @@ def test_a_gap_costs_a_snapshot(given: Depth) -> None:
     bench = live(10)
     assert bench.give(given) == [desynced(10, f"gap: expected 11, got {given.first_update_id}"), fetch(2)]
     assert bench.status() == (False, 10, TOP, ASKS)
-    assert bench.wait_us == 15 * SECOND
+    assert bench.wait_us == ANSWER_US
     assert bench.give(snapshot(2, given.first_update_id - 1)) == [synced(given.first_update_id - 1), changed(given)]
     assert bench.sequencer.book is bench.book
 
@@ -485,7 +506,7 @@ def test_the_old_book_stays_readable_until_its_successor_stands() -> None:
     bench.give(delta(12))
     assert bench.give(delta(13, bids=[TEN])) == []
     assert bench.status() == (False, 10, TOP, ASKS)
-    assert bench.give(SnapshotFailed(attempt=2, reason="503")) == [unavailable("503", 2 * SECOND)]
+    assert bench.give(SnapshotFailed(attempt=2, reason="503")) == [unavailable("503", 2 * RETRY_US)]
     assert bench.status() == (False, 10, TOP, ASKS)
 
 
@@ -495,7 +516,7 @@ def test_a_snapshot_from_before_what_the_stream_has_shown_is_too_old() -> None:
     diverged = "best bid at 10: 2 at 99 here, 5 at 99 on bookTicker"
     assert bench.give(ticker(10, Level(99, 5))) == [desynced(10, diverged, diverged=True), fetch(2)]
     reason = "the snapshot is too old: it ends at 9, the stream needs 10"
-    assert bench.give(snapshot(2, 9)) == [unavailable(reason, 400 * MS)]
+    assert bench.give(snapshot(2, 9)) == [unavailable(reason, 2 * TOO_OLD_RETRY_US)]
     bench.fire()
     assert bench.give(snapshot(3, 10)) == [synced(10)]
 
@@ -513,12 +534,12 @@ def test_an_old_frame_while_a_snapshot_is_fetched_anew_says_nothing() -> None:
 
 def test_ids_that_go_back_at_once_are_old_frames() -> None:
     bench = live(1000)
-    assert bench.give(delta(5, engine_us=ENGINE_US + 1000 + SECOND)) == []
+    assert bench.give(delta(5, engine_us=ENGINE_US + 1000 + BACKWARDS_US)) == []
 
 
 def test_ids_that_go_back_later_have_started_over() -> None:
     bench = live(1000)
-    later = ENGINE_US + 1001 + SECOND
+    later = ENGINE_US + 1001 + BACKWARDS_US
     given = delta(5, engine_us=later)
     assert bench.give(given) == [desynced(1000, "update ids went back to 5"), fetch(2)]
     assert bench.give(snapshot(2, 4, engine_us=later)) == [synced(4, engine_us=later), changed(given)]
@@ -526,7 +547,7 @@ def test_ids_that_go_back_later_have_started_over() -> None:
 
 def test_a_snapshot_of_the_old_ids_does_not_outlive_the_next_frame() -> None:
     bench = live(1000)
-    later = ENGINE_US + 1001 + SECOND
+    later = ENGINE_US + 1001 + BACKWARDS_US
     bench.give(delta(5, engine_us=later))
     bench.give(snapshot(2, 1000))
     assert bench.give(delta(6, engine_us=later)) == [desynced(1000, "update ids went back to 6")]
@@ -534,17 +555,32 @@ def test_a_snapshot_of_the_old_ids_does_not_outlive_the_next_frame() -> None:
 
 def test_ids_may_start_over_while_a_snapshot_is_fetched() -> None:
     bench = Bench()
-    later = ENGINE_US + 1001 + SECOND
+    later = ENGINE_US + 1001 + BACKWARDS_US
     kept = [delta(4, engine_us=later), delta(5, engine_us=later)]
     bench.give(StreamRequested(), delta(1000), *kept)
     assert bench.give(snapshot(1, 3, engine_us=later)) == [synced(3, engine_us=later), *map(changed, kept)]
+
+
+def test_ids_that_go_back_at_once_while_a_snapshot_is_fetched_are_old_frames() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(1000), delta(5, engine_us=ENGINE_US + 1000 + BACKWARDS_US))
+    assert bench.give(snapshot(1, 999)) == [synced(999), changed(delta(1000))]
+
+
+def test_tickers_of_the_old_ids_are_forgotten_while_a_snapshot_is_fetched() -> None:
+    bench = Bench()
+    later = ENGINE_US + 1000 + BACKWARDS_US
+    bench.give(StreamRequested(), delta(6), ticker(7, TEN), delta(4, engine_us=later))
+    bench.give(snapshot(1, 3, engine_us=later))
+    for last in (5, 6, 7):
+        assert bench.give(given := delta(last, engine_us=later)) == [changed(given)]
 
 
 def test_ids_may_start_over_while_a_book_is_fetched_anew() -> None:
     """Otherwise every snapshot of the new ids that holds all frames so far would look too old, for ever."""
     bench = live(1000)
     bench.give(ticker(1000, None))
-    later = ENGINE_US + 1001 + SECOND
+    later = ENGINE_US + 1001 + BACKWARDS_US
     assert bench.give(delta(5, engine_us=later)) == []
     (book,) = bench.give(snapshot(2, 6, engine_us=later))
     assert isinstance(book, BookSynced)
@@ -555,10 +591,10 @@ def test_tickers_of_the_old_ids_are_no_word_on_the_new_ones() -> None:
     bench = live(1000)
     for update_id in (1005, 1006, 1007):
         assert bench.give(ticker(update_id, Level(50, 1))) == []
-    later = ENGINE_US + 1001 + SECOND
+    later = ENGINE_US + 1001 + BACKWARDS_US
     bench.give(delta(4, engine_us=later))
     bench.give(snapshot(2, 4, engine_us=later))
-    bench.clock.advance(6 * SECOND)
+    bench.clock.advance(LAG_US + SECOND)
     assert bench.give(ticker(4)) == [MATCHED, verified(4, "bookTicker")]
     assert bench.give(given := delta(5, 1005, engine_us=later)) == [changed(given, verified=True)]
 
@@ -600,7 +636,7 @@ def test_a_delta_that_crossed_the_book_is_applied_to_the_snapshot_before_it() ->
 def test_a_crossed_snapshot_is_none() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5))
-    assert bench.give(snapshot(1, 5, bids=[Level(101, 1)])) == [unavailable("the snapshot is crossed", SECOND)]
+    assert bench.give(snapshot(1, 5, bids=[Level(101, 1)])) == [unavailable("the snapshot is crossed", RETRY_US)]
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(2, 5)) == [synced(5)]
 
@@ -609,7 +645,7 @@ def test_a_snapshot_that_frames_cross_is_none() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(6, bids=[Level(101, 1)]))
     reason = "the snapshot does not fit the stream: the book is crossed or used up"
-    assert bench.give(snapshot(1, 5)) == [unavailable(reason, SECOND)]
+    assert bench.give(snapshot(1, 5)) == [unavailable(reason, RETRY_US)]
     assert not bench.book.live
     bench.fire()
     assert bench.give(snapshot(2, 6)) == [synced(6)]
@@ -626,7 +662,7 @@ def test_a_snapshot_whose_known_levels_the_frames_use_up_is_none() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(6, asks=[Level(101, 0), Level(102, 0)]))
     reason = "the snapshot does not fit the stream: the book is crossed or used up"
-    assert bench.give(snapshot(1, 5, limit=2)) == [unavailable(reason, SECOND)]
+    assert bench.give(snapshot(1, 5, limit=2)) == [unavailable(reason, RETRY_US)]
 
 
 def test_a_market_without_orders_has_a_live_book() -> None:
@@ -649,7 +685,7 @@ def test_a_snapshot_that_frames_cross_or_use_up_on_the_way_is_none(sixth: Depth,
     bench = Bench()
     bench.give(StreamRequested(), sixth, seventh)
     reason = "the snapshot does not fit the stream: the book is crossed or used up"
-    assert bench.give(snapshot(1, 5, limit=2)) == [unavailable(reason, SECOND)]
+    assert bench.give(snapshot(1, 5, limit=2)) == [unavailable(reason, RETRY_US)]
     assert bench.status() == (False, 0, (), ())
     bench.fire()
     assert bench.give(snapshot(2, 7)) == [synced(7)]
@@ -745,21 +781,52 @@ def test_failures_in_a_row_wait_longer_and_longer() -> None:
         (event,) = bench.give(SnapshotFailed(attempt=attempt, reason="503"))
         assert isinstance(event, BookUnavailable)
         assert (event.reason, event.retry_us) == ("503", bench.wait_us)
-        waits.append(event.retry_us // SECOND)
+        waits.append(event.retry_us)
         assert bench.fire() == [fetch(attempt + 1)]
-    assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert waits == [min(RETRY_US << n, RETRY_CEILING_US) for n in range(8)]
 
 
 def test_an_answer_that_does_not_come_is_a_failure() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5))
-    assert bench.fire() == [unavailable("no answer in time", SECOND)]
+    assert bench.fire() == [unavailable("no answer in time", RETRY_US)]
     assert bench.give(snapshot(1, 5)) == []
     assert bench.fire() == [fetch(2)]
     assert bench.give(snapshot(1, 5)) == []
     assert bench.give(SnapshotFailed(attempt=1, reason="late")) == []
     assert bench.give(snapshot(2, 5)) == [synced(5)]
     assert bench.give(snapshot(2, 7)) == []
+
+
+def test_a_snapshot_that_waits_for_the_budget_is_not_late() -> None:
+    bench = Bench()
+    bench.paused = True
+    assert bench.give(StreamRequested(), delta(5)) == [fetch(1)]
+    assert (bench.sequencer.deadline, bench.sequencer.awaited) == (None, 1)
+    bench.clock.advance(60 * SECOND)
+    assert bench.give(TimerFired(), SnapshotRequested(0), SnapshotRequested(1)) == []
+    assert bench.wait_us == 15 * SECOND
+    assert bench.fire() == [unavailable("no answer in time", SECOND)]
+    assert bench.sequencer.awaited is None
+    assert bench.give(SnapshotRequested(1)) == []
+    assert bench.wait_us == SECOND
+
+
+@pytest.mark.parametrize("given", [StreamEnded("unsubscribed"), delta(20), StreamRequested()])
+def test_a_snapshot_is_not_awaited_once_it_is_of_no_use(given: SequencerInput) -> None:
+    bench = live(10)
+    bench.give(Verify(STREAM))
+    assert bench.sequencer.awaited == 2
+    bench.give(given)
+    assert bench.sequencer.awaited != 2
+
+
+def test_a_snapshot_that_waited_proves_a_quiet_stream_as_soon_as_it_was_asked_for_late_enough() -> None:
+    bench = Bench()
+    bench.paused = True
+    bench.give(StreamRequested())
+    bench.clock.advance(SECOND)
+    assert bench.give(SnapshotRequested(1), snapshot(1, 5)) == [synced(5)]
 
 
 def test_a_book_that_fails_again_at_once_is_given_time() -> None:
@@ -774,10 +841,10 @@ def test_a_book_that_fails_again_at_once_is_given_time() -> None:
         waits.append(bench.wait_us)
         assert bench.fire() == [fetch(attempt + 1)]
         last += 2
-    assert waits == [SECOND, 2 * SECOND, 4 * SECOND]
+    assert waits == [RETRY_US, 2 * RETRY_US, 4 * RETRY_US]
 
 
-@pytest.mark.parametrize(("lived_us", "calm"), [(10 * SECOND - 1, False), (10 * SECOND, True)])
+@pytest.mark.parametrize(("lived_us", "calm"), [(CALM_US - 1, False), (CALM_US, True)])
 def test_a_book_that_has_lived_a_while_is_fetched_at_once(lived_us: int, *, calm: bool) -> None:
     bench = live(10, audit=False)
     bench.give(delta(12))
@@ -876,7 +943,7 @@ def test_tickers_of_one_run_are_no_word_on_the_next() -> None:
 def test_a_book_that_tickers_have_outrun_is_stuck() -> None:
     bench = live(10)
     assert bench.give(ticker(12), ticker(13), ticker(14)) == []
-    bench.clock.advance(5 * SECOND - 1)
+    bench.clock.advance(LAG_US - 1)
     assert bench.give(ticker(15)) == []
     bench.clock.advance(1)
     assert bench.give(ticker(16)) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 16"), fetch(2)]
@@ -886,7 +953,7 @@ def test_a_book_that_tickers_have_outrun_is_stuck() -> None:
 def test_tickers_that_the_stream_never_reaches_cost_one_snapshot() -> None:
     bench = live(10, audit=False)
     bench.give(ticker(1012), ticker(1013), ticker(1014))
-    bench.clock.advance(20 * SECOND)
+    bench.clock.advance(4 * LAG_US)
     assert bench.give(ticker(10))[1:] == [fetch(2)]
     bench.give(snapshot(2, 10))
     for last in range(11, 40):
@@ -916,17 +983,17 @@ def test_a_depth_stream_that_lags_but_moves_is_not_stuck() -> None:
 def test_two_tickers_ahead_are_not_enough() -> None:
     bench = live(10)
     bench.give(ticker(12), ticker(13))
-    bench.clock.advance(9 * SECOND)
+    bench.clock.advance(2 * LAG_US)
     assert bench.give(ticker(10)) == [MATCHED, verified(10, "bookTicker")]
 
 
 def test_the_time_before_the_book_was_live_does_not_count() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(10), ticker(12), ticker(13), ticker(14))
-    bench.clock.advance(9 * SECOND)
+    bench.clock.advance(2 * LAG_US)
     bench.give(snapshot(1, 10))
     assert bench.give(ticker(15)) == []
-    bench.clock.advance(5 * SECOND)
+    bench.clock.advance(LAG_US)
     assert bench.give(ticker(16)) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 16"), fetch(2)]
 
 
@@ -936,16 +1003,16 @@ def test_the_time_before_the_book_was_live_does_not_count() -> None:
 def checking(last: int = 10) -> Bench:
     """A bench whose live book has just asked for a snapshot to be compared with."""
     bench = live(last)
-    assert bench.wait_us == 10 * SECOND
+    assert bench.wait_us == FIRST_AUDIT_US
     assert bench.fire() == [fetch(2, urgent=False)]
-    assert bench.wait_us == 15 * SECOND
+    assert bench.wait_us == ANSWER_US
     return bench
 
 
 def test_a_check_that_finds_no_difference() -> None:
     bench = checking()
     assert bench.give(snapshot(2, 10)) == [verified(10, "snapshot")]
-    assert bench.wait_us == 60 * SECOND
+    assert bench.wait_us == AUDIT_US
     assert bench.give(given := delta(11)) == [changed(given, verified=True)]
     assert bench.fire() == [fetch(3, urgent=False)]
     assert bench.give(snapshot(3, 11)) == [verified(11, "snapshot")]
@@ -983,7 +1050,7 @@ def test_a_check_that_finds_a_difference() -> None:
 def test_a_check_whose_snapshot_is_ahead_waits_for_the_book() -> None:
     bench = checking()
     assert bench.give(snapshot(2, 12)) == []
-    assert bench.wait_us == 5 * SECOND
+    assert bench.wait_us == LAG_US
     assert bench.give(given := delta(11)) == [changed(given)]
     assert bench.give(given := delta(12, 13)) == [changed(given), verified(13, "snapshot")]
 
@@ -1013,7 +1080,7 @@ def test_a_check_whose_snapshot_is_too_old_is_asked_for_again_ever_more_slowly()
         waits.append(bench.wait_us)
         assert bench.give(delta(9 + attempt)) == [changed(delta(9 + attempt))]
         assert bench.fire() == [fetch(attempt + 1, urgent=False)]
-    assert waits == [200 * MS << n for n in range(8)] + [30 * SECOND] * 4
+    assert waits == [TOO_OLD_RETRY_US << n for n in range(8)] + [RETRY_CEILING_US] * 4
     assert bench.give(snapshot(14, 10)) == [verified(22, "snapshot")]
 
 
@@ -1025,7 +1092,7 @@ def test_a_check_without_an_answer_proves_nothing(answer: SequencerInput) -> Non
     if isinstance(answer, TimerFired):
         bench.clock.advance_to(bench.sequencer.deadline)
     assert bench.give(answer) == []
-    assert (bench.book.live, bench.sequencer.verified, bench.wait_us) == (True, False, 60 * SECOND)
+    assert (bench.book.live, bench.sequencer.verified, bench.wait_us) == (True, False, AUDIT_US)
     assert bench.give(snapshot(2, 10)) == []
     assert bench.give(given := delta(11)) == [changed(given)]
     assert bench.fire() == [fetch(3, urgent=False)]
@@ -1036,18 +1103,22 @@ def test_a_check_whose_levels_are_used_up_on_the_way_proves_nothing() -> None:
     bench.give(delta(11, bids=[Level(99, 0)]))
     assert bench.give(snapshot(2, 10, bids=BIDS[1:], limit=1)) == []
     assert bench.status() == (True, 11, TOP[1:], ASKS)
-    assert (bench.sequencer.verified, bench.wait_us) == (False, 60 * SECOND)
+    assert (bench.sequencer.verified, bench.wait_us) == (False, AUDIT_US)
 
 
 def test_a_check_that_takes_too_many_deltas_proves_nothing() -> None:
     bench = checking()
     for last in range(11, 11 + SnapshotCheck.DELTAS_KEPT):
         bench.give(delta(last))
-    assert bench.wait_us == 15 * SECOND
+    assert bench.wait_us == ANSWER_US
     bench.give(delta(11 + SnapshotCheck.DELTAS_KEPT))
-    assert bench.wait_us == 60 * SECOND
+    assert bench.wait_us == AUDIT_US
     assert bench.give(snapshot(2, 10)) == []
     assert bench.book.live
+    last = bench.book.last
+    assert bench.fire() == [fetch(3, urgent=False)], "the next check begins from the start"
+    assert bench.give(given := delta(last + 1)) == [changed(given)]
+    assert bench.give(snapshot(3, last + 1)) == [verified(last + 1, "snapshot")]
 
 
 def test_a_gap_ends_a_check() -> None:
@@ -1077,17 +1148,34 @@ def test_one_check_at_a_time() -> None:
     assert bench.give(Verify(STREAM), Verify(STREAM)) == [fetch(2, urgent=False)]
     assert bench.give(snapshot(2, 11)) == []
     assert bench.give(Verify(STREAM)) == []
-    assert bench.wait_us == 5 * SECOND
+    assert bench.wait_us == LAG_US
     assert bench.give(given := delta(11)) == [changed(given), verified(11, "snapshot")]
     assert bench.give(Verify(STREAM)) == [fetch(3, urgent=False)]
+
+
+def test_a_lost_frame_that_named_the_stream_has_the_book_checked_every_time() -> None:
+    bench = live(10)
+    for attempt in (2, 3):
+        assert bench.give(FrameLost(named=True)) == [fetch(attempt, urgent=False)]
+        assert bench.give(snapshot(attempt, 10)) == [verified(10, "snapshot")]
+
+
+def test_a_lost_frame_of_no_known_stream_has_the_book_checked_now_and_then() -> None:
+    bench = live(10)
+    assert bench.give(FrameLost(named=False)) == [fetch(2, urgent=False)]
+    assert bench.give(snapshot(2, 10)) == [verified(10, "snapshot")]
+    bench.clock.advance(SUSPICION_US - 1)
+    assert bench.give(*[FrameLost(named=False)] * 50) == []
+    bench.clock.advance(1)
+    assert bench.give(FrameLost(named=False)) == [fetch(3, urgent=False)]
 
 
 def test_a_book_that_is_not_live_is_not_checked() -> None:
     bench = Bench()
     bench.give(StreamRequested())
-    assert bench.give(Verify(STREAM)) == []
+    assert bench.give(Verify(STREAM), FrameLost(named=True), FrameLost(named=False)) == []
     bench.give(snapshot(1, 5))
-    assert bench.give(Verify(STREAM)) == []
+    assert bench.give(Verify(STREAM), FrameLost(named=True), FrameLost(named=False)) == []
 
 
 def test_every_check_that_finds_no_difference_is_told() -> None:

@@ -1,19 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from backpack_proto.errors import InvalidStream
-from backpack_proto.streams.names import (
-    DEPTH_WINDOWS_MS,
-    KLINE_INTERVALS,
-    Channel,
-    Stream,
-    parse_channel,
-    parse_stream,
-    streams_for,
-)
+from backpack_proto.streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel
+from backpack_proto.streams.names import Stream, parse_channel, parse_stream, streams_for
 
 SYMBOLS = ("SOL_USDC", "AAPL.US_USDC_PERP", "0G_USDC_PERP", "2Z_USDC_PERP", "kPEPE_USDC_PERP", "FDVEXTD1B_USDC_PREDICTION")
 PRIVATE = ("account.orderUpdate", "account.positionUpdate", "account.rfqUpdate")
@@ -104,13 +100,11 @@ def check_spelling(name: str) -> None:
     assert name.encode().decode() == name
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_stream_that_is_spelt_the_same_or_refused(name: str) -> None:
     check_spelling(name)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(list(Channel)),
     st.none() | st.text(st.characters(codec="ascii", categories=("L", "N"), include_characters="._"), min_size=1),
@@ -121,30 +115,30 @@ def test_names_near_the_right_ones_are_spelt_the_same_or_refused(channel: Channe
 
 
 @pytest.mark.parametrize(
-    ("name", "streams"),
+    ("name", "stream"),
     [
-        ("book", (Stream(channel=Channel.DEPTH), Stream(channel=Channel.BOOK_TICKER))),
-        ("book.200ms", (Stream(channel=Channel.DEPTH, window_ms=200), Stream(channel=Channel.BOOK_TICKER))),
-        ("depth", (Stream(channel=Channel.DEPTH),)),
-        ("depth.1000ms", (Stream(channel=Channel.DEPTH, window_ms=1000),)),
-        ("bookTicker", (Stream(channel=Channel.BOOK_TICKER),)),
-        ("book_ticker", (Stream(channel=Channel.BOOK_TICKER),)),
-        ("trade", (Stream(channel=Channel.TRADE),)),
-        ("trades", (Stream(channel=Channel.TRADE),)),
-        ("kline.1month", (Stream(channel=Channel.KLINE, interval="1month"),)),
-        ("klines.1m", (Stream(channel=Channel.KLINE, interval="1m"),)),
-        ("candles.15m", (Stream(channel=Channel.KLINE, interval="15m"),)),
-        ("ticker", (Stream(channel=Channel.TICKER),)),
-        ("mark_price", (Stream(channel=Channel.MARK_PRICE),)),
-        ("open_interest", (Stream(channel=Channel.OPEN_INTEREST),)),
-        ("liquidations", (Stream(channel=Channel.LIQUIDATION),)),
-        ("external_ticker", (Stream(channel=Channel.EXTERNAL_TICKER),)),
-        ("account.orderUpdate", (Stream(channel=Channel.ORDER_UPDATE),)),
-        ("account.balanceUpdate", (Stream(channel=Channel.BALANCE_UPDATE),)),
+        ("book", Stream(channel=Channel.DEPTH, verified=True)),
+        ("book.200ms", Stream(channel=Channel.DEPTH, window_ms=200, verified=True)),
+        ("depth", Stream(channel=Channel.DEPTH)),
+        ("depth.1000ms", Stream(channel=Channel.DEPTH, window_ms=1000)),
+        ("bookTicker", Stream(channel=Channel.BOOK_TICKER)),
+        ("book_ticker", Stream(channel=Channel.BOOK_TICKER)),
+        ("trade", Stream(channel=Channel.TRADE)),
+        ("trades", Stream(channel=Channel.TRADE)),
+        ("kline.1month", Stream(channel=Channel.KLINE, interval="1month")),
+        ("klines.1m", Stream(channel=Channel.KLINE, interval="1m")),
+        ("candles.15m", Stream(channel=Channel.KLINE, interval="15m")),
+        ("ticker", Stream(channel=Channel.TICKER)),
+        ("mark_price", Stream(channel=Channel.MARK_PRICE)),
+        ("open_interest", Stream(channel=Channel.OPEN_INTEREST)),
+        ("liquidations", Stream(channel=Channel.LIQUIDATION)),
+        ("external_ticker", Stream(channel=Channel.EXTERNAL_TICKER)),
+        ("account.orderUpdate", Stream(channel=Channel.ORDER_UPDATE)),
+        ("account.balanceUpdate", Stream(channel=Channel.BALANCE_UPDATE)),
     ],
 )
-def test_channels_have_common_names(name: str, streams: tuple[Stream, ...]) -> None:
-    assert parse_channel(name) == streams
+def test_channels_have_common_names(name: str, stream: Stream) -> None:
+    assert parse_channel(name) == stream
 
 
 @pytest.mark.parametrize(
@@ -176,9 +170,18 @@ def test_a_channel_names_no_symbol(name: str) -> None:
         parse_channel(name)
 
 
+def names_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[str, ...]:
+    return tuple(stream.name for stream in streams_for(channels, symbols))
+
+
+@pytest.mark.parametrize("channels", [["book", "depth"], ["depth", "book"]])
+def test_a_book_that_is_asked_for_with_and_without_verification_is_verified(channels: list[str]) -> None:
+    assert streams_for(channels, ["SOL_USDC"]) == (Stream(channel=Channel.DEPTH, symbol="SOL_USDC", verified=True),)
+
+
 def test_streams_are_every_channel_on_every_symbol_without_repeats() -> None:
     channels = ["book", "bookTicker", "klines.1m", "trades", "account.balanceUpdate", "account.orderUpdate"]
-    assert streams_for(channels, ["SOL_USDC", "AAPL.US_USDC_PERP", "SOL_USDC"]) == (
+    assert names_for(channels, ["SOL_USDC", "AAPL.US_USDC_PERP", "SOL_USDC"]) == (
         "depth.SOL_USDC",
         "depth.AAPL.US_USDC_PERP",
         "bookTicker.SOL_USDC",
@@ -195,7 +198,7 @@ def test_streams_are_every_channel_on_every_symbol_without_repeats() -> None:
 
 def test_without_symbols_a_channel_that_can_do_without_means_all_of_it() -> None:
     channels = ["book", "liquidations", "account.balanceUpdate", *PRIVATE]
-    assert streams_for(iter(channels), iter(())) == ("liquidation", "account.balanceUpdate", *PRIVATE)
+    assert names_for(iter(channels), iter(())) == ("liquidation", "account.balanceUpdate", *PRIVATE)
 
 
 def test_an_unknown_channel_is_refused_even_without_symbols() -> None:
@@ -205,8 +208,8 @@ def test_an_unknown_channel_is_refused_even_without_symbols() -> None:
 
 def test_every_stream_of_every_channel_can_be_read_back() -> None:
     channels = [name for name in (*_channel_names(), "book.600ms") if name != "kline"]
-    for name in streams_for(channels, SYMBOLS):
-        assert parse_stream(name).name == name
+    for stream in streams_for(channels, SYMBOLS):
+        assert parse_stream(stream.name) == replace(stream, verified=False)
 
 
 def _channel_names() -> list[str]:
@@ -218,27 +221,26 @@ def _channel_names() -> list[str]:
     [("order", Channel.ORDER_UPDATE), ("position", Channel.POSITION_UPDATE), ("balance", Channel.BALANCE_UPDATE)],
 )
 def test_channels_of_the_account_have_short_names(name: str, channel: Channel) -> None:
-    assert parse_channel(f"{name}.*") == parse_channel(name) == (Stream(channel=channel),)
-    assert streams_for([f"{name}.*"], []) == streams_for([f"{name}.*"], SYMBOLS) == (channel.value,)
-    assert streams_for([name], []) == (channel.value,)
+    assert parse_channel(f"{name}.*") == parse_channel(name) == Stream(channel=channel)
+    assert names_for([f"{name}.*"], []) == names_for([f"{name}.*"], SYMBOLS) == (channel.value,)
+    assert names_for([name], []) == (channel.value,)
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
 @pytest.mark.parametrize("name", ["order", "position"])
 def test_a_channel_of_the_account_may_name_its_symbol(name: str, symbol: str) -> None:
     long = f"account.{name}Update.{symbol}"
-    assert parse_channel(f"{name}.{symbol}") == (parse_stream(long),)
-    assert streams_for([f"{name}.{symbol}"], []) == streams_for([f"{name}.{symbol}"], SYMBOLS) == (long,)
+    assert parse_channel(f"{name}.{symbol}") == parse_stream(long)
+    assert names_for([f"{name}.{symbol}"], []) == names_for([f"{name}.{symbol}"], SYMBOLS) == (long,)
 
 
 def test_short_and_long_names_of_the_account_s_channels_are_one() -> None:
     channels = ["order.*", "account.orderUpdate", "order.BTC_USDC", "book"]
-    assert streams_for(channels, []) == ("account.orderUpdate", "account.orderUpdate.BTC_USDC")
-    assert streams_for(channels, ["BTC_USDC"]) == (
+    assert names_for(channels, []) == ("account.orderUpdate", "account.orderUpdate.BTC_USDC")
+    assert names_for(channels, ["BTC_USDC"]) == (
         "account.orderUpdate",
         "account.orderUpdate.BTC_USDC",
         "depth.BTC_USDC",
-        "bookTicker.BTC_USDC",
     )
 
 

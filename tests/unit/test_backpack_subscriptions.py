@@ -6,26 +6,29 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from backpack_proto.connection.signals import ConnectionLost, DataSeen, Released, Requested, SignAgain
 from backpack_proto.connection.subscriptions import (
-    FIRST_DATA_TIMEOUT_US,
+    BLAME_US,
+    CANARY_SILENCE_US,
     STREAM_TRANSITIONS,
-    DataSeen,
-    LinkLost,
-    Requested,
     StreamState,
     Subscriptions,
     SubscriptionsInput,
     SubscriptionsOutput,
 )
 from backpack_proto.errors import InvalidStream, LocalProtocolError, RemoteProtocolError
-from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
+from backpack_proto.inputs import Connected, FollowAccount, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now
 from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
+from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import ErrorFrame
-from backpack_proto.streams.names import Channel
 from backpack_proto.testing.laws import FakeClock, check_machine, freeze
+from hypothesis_profiles import examples
 
 SECOND = 1_000_000
+FIRST_DATA_TIMEOUT_US = {
+    channel: channel.traits.first_data_us for channel in Channel if channel.traits.first_data_us is not None
+}
 
 DEPTH = "depth.SOL_USDC"
 DEPTH_200 = "depth.200ms.SOL_USDC"
@@ -91,18 +94,22 @@ def streams_of(method: str, outputs: list[SubscriptionsOutput]) -> list[list[str
     return [frame["params"] for frame in frames(outputs) if frame["method"] == method]
 
 
+@pytest.mark.hypothesis
 def test_laws() -> None:
     names = st.lists(st.sampled_from([*NAMES, "nope.SOL_USDC"]), max_size=4).map(tuple)
     inputs: st.SearchStrategy[SubscriptionsInput] = (
         st.builds(Subscribe, names)
         | st.builds(Unsubscribe, names)
+        | st.builds(Subscribe, names, st.lists(st.sampled_from([DEPTH, DEPTH_200, TRADE]), max_size=2).map(tuple))
+        | st.just(FollowAccount())
         | st.just(Connected())
-        | st.just(LinkLost())
+        | st.just(ConnectionLost())
+        | st.just(SignAgain())
         | st.builds(DataSeen, st.sampled_from(NAMES))
         | st.builds(ErrorFrame, st.sampled_from([4002, 4003, 4006, 4008]), st.just("message"))
     )
     check_machine(lambda: Subscriptions(sign), inputs)
-    check_machine(lambda: Subscriptions(None), inputs, max_examples=50)
+    check_machine(lambda: Subscriptions(None), inputs, max_examples=examples(50).max_examples)
 
 
 def test_without_a_connection_streams_are_only_wanted() -> None:
@@ -112,7 +119,7 @@ def test_without_a_connection_streams_are_only_wanted() -> None:
     assert [*driven.subscriptions.wanted] == [DEPTH, ORDERS]
     assert [*driven.subscriptions.awaited] == []
     assert driven.wait_us() is None
-    assert driven.give(Unsubscribe((DEPTH,))) == []
+    assert driven.give(Unsubscribe((DEPTH,))) == [Released((DEPTH,))]
     assert [*driven.subscriptions.wanted] == [ORDERS]
 
 
@@ -169,7 +176,7 @@ def test_each_request_is_signed_at_the_moment_it_is_sent() -> None:
     driven = Driven(ORDERS)
     driven.clock.advance(3600 * SECOND)
     assert frames(driven.give(Connected()))[0]["signature"] == driven.signature()
-    driven.give(LinkLost())
+    driven.give(ConnectionLost())
     driven.clock.advance(3600 * SECOND)
     assert frames(driven.give(Connected()))[0]["signature"] == driven.signature()
     driven.clock.advance(SECOND)
@@ -183,6 +190,7 @@ def test_unsubscribing_ends_it_on_the_wire_unsigned() -> None:
     assert driven.give(Unsubscribe((ORDERS, TICKER, DEPTH, DEPTH, TRADE))) == [
         SendText('{"method":"UNSUBSCRIBE","params":["ticker.SOL_USDC","depth.SOL_USDC"]}'),
         SendText('{"method":"UNSUBSCRIBE","params":["account.orderUpdate"]}'),
+        Released((ORDERS, TICKER, DEPTH)),
     ]
     assert driven.subscriptions.states == {}
     assert [*driven.subscriptions.awaited] == []
@@ -193,7 +201,7 @@ def test_unsubscribing_ends_it_on_the_wire_unsigned() -> None:
 def test_an_unsubscribed_stream_is_not_requested_on_the_next_connection() -> None:
     driven = up(DEPTH, TRADE)
     driven.give(Unsubscribe((DEPTH,)))
-    driven.give(LinkLost())
+    driven.give(ConnectionLost())
     assert driven.give(Connected())[-1] == Requested((TRADE,))
 
 
@@ -236,12 +244,12 @@ def test_a_signer_that_fails_leaves_nothing_behind() -> None:
 
 @pytest.mark.parametrize("given", [DataSeen(DEPTH), ErrorFrame(4006, "Invalid stream")])
 def test_without_a_connection_nothing_can_come(given: SubscriptionsInput) -> None:
-    with pytest.raises(LocalProtocolError, match=r"is impossible in LinkState\.DOWN"):
+    with pytest.raises(LocalProtocolError, match=r"is impossible in Connectivity\.DOWN"):
         Driven(DEPTH).give(given)
 
 
 def test_a_connection_cannot_open_twice() -> None:
-    with pytest.raises(LocalProtocolError, match=r"Connected is impossible in LinkState\.UP"):
+    with pytest.raises(LocalProtocolError, match=r"Connected is impossible in Connectivity\.UP"):
         up().give(Connected())
 
 
@@ -268,7 +276,7 @@ def test_the_views_follow_the_machine() -> None:
     driven.subscribe(DEPTH)
     assert DEPTH in wanted
     assert DEPTH in awaited
-    driven.give(LinkLost())
+    driven.give(ConnectionLost())
     assert DEPTH in wanted
     assert DEPTH not in awaited
     driven.give(Connected())
@@ -280,10 +288,10 @@ def test_the_end_of_the_connection_makes_everything_wanted_again() -> None:
     driven.give(DataSeen(DEPTH))
     driven.give(ErrorFrame(4003, "Invalid signature"))
     driven.fire()
-    assert driven.give(LinkLost()) == []
+    assert driven.give(ConnectionLost()) == []
     assert set(driven.subscriptions.states.values()) == {StreamState.WANTED}
     assert driven.wait_us() is None
-    assert driven.give(LinkLost()) == []
+    assert driven.give(ConnectionLost()) == []
     assert driven.give(Connected())[-1] == Requested((*NAMES,))
     assert set(driven.subscriptions.states.values()) == {StreamState.REQUESTED}
 
@@ -291,14 +299,14 @@ def test_the_end_of_the_connection_makes_everything_wanted_again() -> None:
 @pytest.mark.parametrize(
     ("name", "ping_timeout_us"),
     [
-        (TICKER, 5 * SECOND),
-        (MARK_PRICE, 5 * SECOND),
-        ("kline.1m.SOL_USDC", 60 * SECOND),
-        (DEPTH, 60 * SECOND),
-        (DEPTH_200, 60 * SECOND),
-        ("bookTicker.SOL_USDC", 60 * SECOND),
-        (TRADE, 60 * SECOND),
-        (OPEN_INTEREST, 130 * SECOND),
+        (TICKER, FIRST_DATA_TIMEOUT_US[Channel.TICKER]),
+        (MARK_PRICE, FIRST_DATA_TIMEOUT_US[Channel.MARK_PRICE]),
+        ("kline.1m.SOL_USDC", FIRST_DATA_TIMEOUT_US[Channel.KLINE]),
+        (DEPTH, FIRST_DATA_TIMEOUT_US[Channel.DEPTH]),
+        (DEPTH_200, FIRST_DATA_TIMEOUT_US[Channel.DEPTH]),
+        ("bookTicker.SOL_USDC", FIRST_DATA_TIMEOUT_US[Channel.BOOK_TICKER]),
+        (TRADE, FIRST_DATA_TIMEOUT_US[Channel.TRADE]),
+        (OPEN_INTEREST, FIRST_DATA_TIMEOUT_US[Channel.OPEN_INTEREST]),
     ],
 )
 def test_a_stream_that_sends_nothing_is_noticed_once(name: str, ping_timeout_us: int) -> None:
@@ -311,7 +319,7 @@ def test_a_stream_that_sends_nothing_is_noticed_once(name: str, ping_timeout_us:
     assert driven.state(name) is StreamState.LIVE
 
 
-def test_patience_is_known_for_every_channel_but_those_that_send_on_events_only() -> None:
+def test_the_timeout_of_first_data_is_known_for_every_channel_but_those_that_send_on_events_only() -> None:
     assert set(Channel) - set(FIRST_DATA_TIMEOUT_US) == {
         Channel.LIQUIDATION,
         Channel.ORDER_UPDATE,
@@ -340,19 +348,19 @@ def test_the_silent_streams_are_those_that_have_not_come_back() -> None:
     driven.give(Unsubscribe((MARK_PRICE,)))
     driven.fire()
     assert driven.silent() == (TICKER,)
-    driven.give(LinkLost())
+    driven.give(ConnectionLost())
     assert driven.silent() == ()
 
 
-def test_patience_starts_anew_with_each_request() -> None:
+def test_the_timeout_of_first_data_starts_again_with_each_request() -> None:
     driven = up(DEPTH)
     driven.fire()
-    driven.give(LinkLost())
+    driven.give(ConnectionLost())
     driven.give(Connected())
-    assert driven.fire() == [StreamSilent(stream=DEPTH, silent_us=60 * SECOND)]
+    assert driven.fire() == [StreamSilent(stream=DEPTH, silent_us=FIRST_DATA_TIMEOUT_US[Channel.DEPTH])]
     driven.give(Unsubscribe((DEPTH,)))
     driven.subscribe(DEPTH)
-    assert driven.wait_us() == 60 * SECOND
+    assert driven.wait_us() == FIRST_DATA_TIMEOUT_US[Channel.DEPTH]
 
 
 @pytest.mark.parametrize("name", [TICKER, MARK_PRICE])
@@ -360,27 +368,27 @@ def test_a_canary_that_stops_singing_is_noticed(name: str) -> None:
     driven = up(name)
     assert driven.give(DataSeen(name)) == [StreamLive(stream=name)]
     assert name in driven.subscriptions.awaited
-    assert driven.wait_us() == 10 * SECOND
+    assert driven.wait_us() == CANARY_SILENCE_US
     for _ in range(4):
         assert driven.give(DataSeen(name), after_us=SECOND) == []
-    assert driven.wait_us() == 6 * SECOND
+    assert driven.wait_us() == CANARY_SILENCE_US - 4 * SECOND
     assert driven.fire() == []
     assert driven.wait_us() == 4 * SECOND
-    assert driven.fire() == [StreamSilent(stream=name, silent_us=10 * SECOND)]
+    assert driven.fire() == [StreamSilent(stream=name, silent_us=CANARY_SILENCE_US)]
     assert driven.state(name) is StreamState.LIVE
     assert driven.wait_us() is None
     assert driven.give(DataSeen(name), after_us=SECOND) == [StreamLive(stream=name)]
     assert driven.give(DataSeen(name), after_us=SECOND) == []
     driven.fire()
-    assert driven.fire() == [StreamSilent(stream=name, silent_us=10 * SECOND)]
+    assert driven.fire() == [StreamSilent(stream=name, silent_us=CANARY_SILENCE_US)]
 
 
 def test_a_late_timer_sees_what_came_meanwhile() -> None:
     driven = up(TICKER)
     driven.give(DataSeen(TICKER))
-    driven.give(DataSeen(TICKER), after_us=9 * SECOND)
+    driven.give(DataSeen(TICKER), after_us=CANARY_SILENCE_US - SECOND)
     assert driven.fire(late_us=5 * SECOND) == []
-    assert driven.wait_us() == 4 * SECOND
+    assert driven.wait_us() == CANARY_SILENCE_US - 6 * SECOND
 
 
 def test_a_live_stream_other_than_a_canary_may_be_quiet() -> None:
@@ -436,7 +444,7 @@ def test_an_error_that_no_pending_request_explains_is_told_as_such(code: int, na
 def test_live_streams_and_old_requests_are_no_suspects() -> None:
     driven = up(DEPTH, TRADE)
     driven.give(DataSeen(DEPTH))
-    assert driven.give(ErrorFrame(4006, "message"), after_us=10 * SECOND - 1) == [refused(4006, TRADE)]
+    assert driven.give(ErrorFrame(4006, "message"), after_us=BLAME_US - 1) == [refused(4006, TRADE)]
     assert driven.give(ErrorFrame(4006, "message"), after_us=1) == [unexplained(4006)]
 
 
@@ -452,10 +460,24 @@ def test_a_refused_stream_is_requested_again_only_on_the_next_connection_and_sig
     driven.give(ErrorFrame(4003, "message"))
     assert driven.subscribe(ORDERS) == []
     assert driven.wait_us() is None
-    driven.give(LinkLost())
+    driven.give(ConnectionLost())
     driven.clock.advance(60 * SECOND)
     assert frames(driven.give(Connected())) == [{"method": "SUBSCRIBE", "params": [ORDERS], "signature": driven.signature()}]
     assert driven.state(ORDERS) is StreamState.REQUESTED
+
+
+def test_refused_private_streams_are_signed_again_on_the_same_connection_when_the_clock_was_wrong() -> None:
+    driven = up(ORDERS, TICKER)
+    driven.give(ErrorFrame(4002, "message"))
+    driven.subscribe(POSITIONS)
+    driven.clock.advance(60 * SECOND)
+    request = driven.give(SignAgain())
+    assert frames(request) == [{"method": "SUBSCRIBE", "params": [ORDERS], "signature": driven.signature()}]
+    assert request[-1] == Requested((ORDERS,))
+    assert driven.state(ORDERS) is StreamState.REQUESTED
+    assert driven.state(TICKER) is StreamState.REFUSED
+    assert driven.give(SignAgain()) == [], "nothing is refused any more"
+    assert driven.give(ErrorFrame(4003, "message")) == [refused(4003, ORDERS)]
 
 
 def test_data_clear_a_suspect() -> None:
@@ -463,7 +485,7 @@ def test_data_clear_a_suspect() -> None:
     driven.give(ErrorFrame(4006, "message"))
     assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH)]
     assert driven.state(DEPTH) is StreamState.LIVE
-    assert driven.fire() == [StreamSilent(stream=TICKER, silent_us=5 * SECOND)]
+    assert driven.fire() == [StreamSilent(stream=TICKER, silent_us=FIRST_DATA_TIMEOUT_US[Channel.TICKER])]
     assert driven.state(TICKER) is StreamState.REFUSED
 
 
@@ -490,3 +512,111 @@ def test_hundreds_of_canaries_need_few_timers() -> None:
         for name in names:
             assert driven.give(DataSeen(name)) == []
     assert freeze(driven.subscriptions._timers) == before
+
+
+BOOK_TICKER = "bookTicker.SOL_USDC"
+
+
+def books(*names: str) -> Subscribe:
+    return Subscribe(books=names)
+
+
+def subscribing(*streams: str) -> SendText:
+    return SendText(json.dumps({"method": "SUBSCRIBE", "params": streams}, separators=(",", ":")))
+
+
+def unsubscribing(*streams: str) -> SendText:
+    return SendText(json.dumps({"method": "UNSUBSCRIBE", "params": streams}, separators=(",", ":")))
+
+
+def test_a_verified_book_brings_its_book_ticker_and_hides_it() -> None:
+    driven = up()
+    assert driven.give(books(DEPTH)) == [subscribing(DEPTH, BOOK_TICKER), Requested((DEPTH, BOOK_TICKER))]
+    assert [*driven.subscriptions.shown] == [DEPTH]
+    assert driven.give(Unsubscribe((DEPTH,))) == [unsubscribing(DEPTH, BOOK_TICKER), Released((DEPTH, BOOK_TICKER))]
+    assert [*driven.subscriptions.wanted] == []
+
+
+def test_a_plain_depth_stream_brings_nothing() -> None:
+    driven = up()
+    assert driven.subscribe(DEPTH) == [subscribing(DEPTH), Requested((DEPTH,))]
+    assert driven.give(books(DEPTH)) == [subscribing(BOOK_TICKER), Requested((BOOK_TICKER,))]
+
+
+@pytest.mark.parametrize("given", [books(TRADE), Subscribe((TRADE,), (DEPTH, BOOK_TICKER))])
+def test_only_depth_streams_are_books(given: Subscribe) -> None:
+    driven = up()
+    before = freeze(driven.subscriptions)
+    with pytest.raises(LocalProtocolError, match=r"books: not a depth stream: '(trade|bookTicker)\.SOL_USDC'"):
+        driven.give(given)
+    assert freeze(driven.subscriptions) == before
+
+
+def test_a_book_ticker_that_the_user_leaves_to_the_book_stays_and_is_hidden() -> None:
+    driven = up()
+    driven.give(Subscribe((BOOK_TICKER,), (DEPTH,)))
+    assert [*driven.subscriptions.shown] == [DEPTH, BOOK_TICKER]
+    assert driven.give(Unsubscribe((BOOK_TICKER,))) == []
+    assert [*driven.subscriptions.shown] == [DEPTH]
+    assert [*driven.subscriptions.wanted] == [DEPTH, BOOK_TICKER]
+    assert driven.subscribe(BOOK_TICKER) == []
+    assert [*driven.subscriptions.shown] == [DEPTH, BOOK_TICKER]
+
+
+def test_a_book_leaves_the_book_ticker_to_the_user() -> None:
+    driven = up(BOOK_TICKER)
+    driven.give(books(DEPTH))
+    assert driven.give(Unsubscribe((DEPTH,))) == [unsubscribing(DEPTH), Released((DEPTH,))]
+    assert [*driven.subscriptions.shown] == [BOOK_TICKER]
+    assert driven.give(Unsubscribe((BOOK_TICKER,))) == [unsubscribing(BOOK_TICKER), Released((BOOK_TICKER,))]
+
+
+def test_two_books_of_a_symbol_share_its_book_ticker() -> None:
+    driven = up()
+    driven.give(books(DEPTH, DEPTH_200))
+    assert driven.give(Unsubscribe((DEPTH,))) == [unsubscribing(DEPTH), Released((DEPTH,))]
+    assert driven.give(Unsubscribe((DEPTH_200,))) == [
+        unsubscribing(DEPTH_200, BOOK_TICKER),
+        Released((DEPTH_200, BOOK_TICKER)),
+    ]
+
+
+def test_a_need_counts_once_however_often_it_is_said() -> None:
+    driven = up()
+    driven.give(books(DEPTH))
+    driven.give(Subscribe((DEPTH, TRADE), (DEPTH,)))
+    assert driven.give(Unsubscribe((DEPTH,)))[-1] == Released((DEPTH, BOOK_TICKER))
+
+
+def test_a_book_is_verified_on_the_next_connection_too() -> None:
+    driven = up()
+    driven.give(books(DEPTH))
+    driven.give(ConnectionLost())
+    assert driven.give(Connected()) == [subscribing(DEPTH, BOOK_TICKER), Requested((DEPTH, BOOK_TICKER))]
+
+
+def test_the_ledger_keeps_its_streams_when_the_user_unsubscribes_them() -> None:
+    driven = up(ORDERS)
+    assert driven.give(FollowAccount())[-1] == Requested(("account.positionUpdate", "account.balanceUpdate"))
+    assert driven.give(FollowAccount()) == []
+    assert driven.give(Unsubscribe((ORDERS, "account.balanceUpdate"))) == []
+    assert [*driven.subscriptions.shown] == [ORDERS, "account.positionUpdate", "account.balanceUpdate"]
+
+
+def test_an_account_is_followed_with_credentials_only() -> None:
+    driven = Driven(credentials=False)
+    with pytest.raises(LocalProtocolError, match="private streams need credentials"):
+        driven.give(FollowAccount())
+    assert driven.subscriptions.states == {}
+
+
+def test_what_was_unsubscribed_is_leaving_until_the_connection_ends_or_it_is_wanted_again() -> None:
+    driven = up(DEPTH, TRADE)
+    driven.give(Unsubscribe((DEPTH, TRADE)))
+    assert [*driven.subscriptions.leaving] == [DEPTH, TRADE]
+    driven.subscribe(DEPTH)
+    assert [*driven.subscriptions.leaving] == [TRADE]
+    driven.give(ConnectionLost())
+    assert [*driven.subscriptions.leaving] == []
+    driven.give(Unsubscribe((DEPTH,)))
+    assert [*driven.subscriptions.leaving] == []

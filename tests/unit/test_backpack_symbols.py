@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backpack_proto.account.values import MarginFunction
 from backpack_proto.errors import RemoteProtocolError, UnknownSymbol
-from backpack_proto.rest.markets import Band, MarginFunction, Market, Markets, PremiumBand, parse_markets
+from backpack_proto.rest.markets import Band, Market, Markets, PremiumBand, parse_markets
 
 
 def row(symbol: str, base: str, quote: str = "USDC", market_type: str = "SPOT", **more: Any) -> dict[str, Any]:
@@ -89,12 +90,17 @@ def test_both_spellings_lead_to_the_market() -> None:
     known = markets(*USUAL)
     for element, name in zip(USUAL, USUAL_NAMES, strict=True):
         symbol = element["symbol"]
-        assert known.resolve(symbol) is known[symbol]
-        assert known.resolve(name) is known[symbol]
-        assert known.normalised(symbol) == name
+        assert known[symbol] is known[name]
+        assert known[symbol].symbol == symbol
+        assert known.get(name) is known[symbol]
+        assert symbol in known
+        assert name in known
+        assert known.normalised(symbol) == known.normalised(name) == name
     assert list(known) == [element["symbol"] for element in USUAL]
     assert len(known) == len(USUAL)
-    assert "SOL-USDC" not in known
+    assert "sol-usdc" not in known
+    assert known.get("sol-usdc") is None
+    assert known == dict(known)
     assert repr(known) == "Markets(6 markets, 0 unreadable)"
 
 
@@ -102,7 +108,7 @@ def test_names_come_from_the_metadata_not_from_the_id() -> None:
     known = markets(row("X1", "SOL", "EUR", "IPERP"))
     assert known.normalised("X1") == "SOL-EUR-IPERP"
     with pytest.raises(UnknownSymbol):
-        known.resolve("X1-EUR-IPERP")
+        known["X1-EUR-IPERP"]
 
 
 @pytest.mark.parametrize(
@@ -116,13 +122,13 @@ def test_names_come_from_the_metadata_not_from_the_id() -> None:
 )
 def test_an_unknown_symbol_comes_with_close_ones(name: str, hint: str) -> None:
     known = markets(*USUAL)
-    with pytest.raises(UnknownSymbol, match=rf"^'{name}' is no market of the exchange; close to it: {hint}"):
-        known.resolve(name)
+    with pytest.raises(UnknownSymbol, match=rf"^'{name}' is not a market of the exchange; did you mean {hint}"):
+        known[name]
 
 
 def test_nothing_is_close_to_nonsense() -> None:
-    for ask in (markets(*USUAL).resolve, markets(*USUAL).normalised, markets().resolve):
-        with pytest.raises(UnknownSymbol, match=r"^'###' is no market of the exchange$"):
+    for ask in (markets(*USUAL).__getitem__, markets(*USUAL).normalised, markets().__getitem__):
+        with pytest.raises(UnknownSymbol, match=r"^'###' is not a market of the exchange$"):
             ask("###")
 
 
@@ -135,7 +141,7 @@ def test_of_markets_with_one_name_the_oldest_has_it() -> None:
     for seed in range(6):
         Random(seed).shuffle(rows)
         known = markets(*rows)
-        assert known.resolve("BTC-USDC-DATED").symbol == "BTC_USDC_DATED_Z"
+        assert known["BTC-USDC-DATED"].symbol == "BTC_USDC_DATED_Z"
         assert {symbol: known.normalised(symbol) for symbol in known} == {
             "BTC_USDC_DATED_A": "BTC_USDC_DATED_A",
             "BTC_USDC_DATED_B": "BTC_USDC_DATED_B",
@@ -145,7 +151,7 @@ def test_of_markets_with_one_name_the_oldest_has_it() -> None:
 
 def test_an_id_that_looks_like_another_markets_name_has_precedence() -> None:
     known = markets(row("SOL_USDC", "SOL"), row("SOL-USDC", "WSOL"))
-    assert known.resolve("SOL-USDC").base == "WSOL"
+    assert known["SOL-USDC"].base == "WSOL"
     assert known.normalised("SOL_USDC") == "SOL_USDC"
     assert known.normalised("SOL-USDC") == "WSOL-USDC"
 
@@ -165,8 +171,8 @@ def test_every_market_can_be_found_by_its_id_and_by_its_name(rows: list[tuple[st
     names = [known.normalised(symbol) for symbol in known]
     assert len(set(names)) == len(known) == len({symbol for symbol, *_ in rows})
     for symbol, name in zip(known, names, strict=True):
-        assert known.resolve(symbol).symbol == symbol
-        assert known.resolve(name).symbol == symbol
+        assert known[symbol].symbol == symbol
+        assert known[name].symbol == symbol
     again = markets(*(row(*arguments) for arguments in rows[::-1]))
     if len(known) == len(rows):
         assert {symbol: again.normalised(symbol) for symbol in known} == dict(zip(known, names, strict=True))

@@ -166,6 +166,7 @@ class ReadsTheWallClock(Lawful):
         (ReadsTheWallClock, Law.CLOCKS),
     ],
 )
+@pytest.mark.hypothesis
 def test_each_law_catches_its_offender(make: Callable[[], Lawful], law: Law) -> None:
     with pytest.raises(LawBroken) as caught:
         check_machine(make, INPUTS)
@@ -175,10 +176,12 @@ def test_each_law_catches_its_offender(make: Callable[[], Lawful], law: Law) -> 
     assert "\ntrace:\n" in text
 
 
+@pytest.mark.hypothesis
 def test_a_lawful_machine_passes() -> None:
     check_machine(Lawful, INPUTS)
 
 
+@pytest.mark.hypothesis
 def test_timers_among_the_inputs_are_judged_like_those_of_the_suite() -> None:
     check_machine(Lawful, INPUTS | st.just(TimerFired()))
     with pytest.raises(LawBroken) as caught:
@@ -186,6 +189,7 @@ def test_timers_among_the_inputs_are_judged_like_those_of_the_suite() -> None:
     assert caught.value.law is Law.TIMER_MOVES_ON
 
 
+@pytest.mark.hypothesis
 def test_the_report_holds_the_shortest_trace_and_what_changed() -> None:
     with pytest.raises(LawBroken) as caught:
         check_machine(ChangesBeforeItChecks, INPUTS)
@@ -194,11 +198,13 @@ def test_the_report_holds_the_shortest_trace_and_what_changed() -> None:
     assert "Connected()" in str(caught.value)
 
 
+@pytest.mark.hypothesis
 def test_a_machine_that_is_a_container_is_seen_to_change_too() -> None:
     with pytest.raises(LawBroken, match="changed: its contents"):
         check_machine(Grows, INPUTS)
 
 
+@pytest.mark.hypothesis
 def test_the_early_timers_of_the_suite_stay_out_of_the_trace() -> None:
     with pytest.raises(LawBroken) as caught:
         check_machine(KeepsItsDeadline, INPUTS)
@@ -206,6 +212,7 @@ def test_the_early_timers_of_the_suite_stay_out_of_the_trace() -> None:
     assert caught.value.trace[1][1].mono_us - caught.value.trace[0][1].mono_us == 10_000_000
 
 
+@pytest.mark.hypothesis
 def test_any_other_exception_passes_through_with_the_trace() -> None:
     class Crashes(Lawful):
         def take(self, given: object, now: Now) -> list[str]:

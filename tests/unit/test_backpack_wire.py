@@ -2,28 +2,28 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.streams.channels import KLINE_INTERVALS
 from backpack_proto.streams.frames import (
     Drop,
     ErrorFrame,
     Frame,
     FrameDropped,
-    decode,
+    decode_frame,
     dropped,
     subscribe_text,
     unsubscribe_text,
 )
-from backpack_proto.streams.names import KLINE_INTERVALS
 from backpack_proto.streams.payloads import Kline, PositionSnapshot
+from hypothesis_profiles import examples
+from payload_table import FRAMES
 
-FRAMES = (Path(__file__).parents[1] / "fixtures/backpack/frames.jsonl").read_bytes().splitlines()
 DEPTH = (
     b'{"data":{"E":1,"T":1,"U":5,"a":[["143.29","1.00"]],"b":[],"e":"depth","s":"SOL_USDC","u":5},"stream":"depth.SOL_USDC"}'
 )
@@ -38,7 +38,7 @@ POSITION = (
 
 
 def decode_dropped(data: bytes) -> FrameDropped:
-    decoded = decode(data)
+    decoded = decode_frame(data)
     assert isinstance(decoded, FrameDropped), decoded
     return decoded
 
@@ -80,7 +80,7 @@ def test_nothing_is_signed_to_unsubscribe() -> None:
     ],
 )
 def test_an_error_frame_is_read(data: bytes, error: ErrorFrame) -> None:
-    assert decode(data) == error
+    assert decode_frame(data) == error
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_data_that_do_not_fit_their_event(data: bytes) -> None:
 
 def test_a_dropped_frame_says_what_it_was() -> None:
     data = DEPTH.replace(b'"U":5', b'"U":9')
-    assert decode(data) == FrameDropped(
+    assert decode_frame(data) == FrameDropped(
         reason=Drop.MALFORMED,
         error=RemoteProtocolError("the first update id is above the last - at `$.data`"),
         stream="depth.SOL_USDC",
@@ -211,7 +211,7 @@ def test_the_excerpt_of_a_frame_is_short_and_is_text() -> None:
 @pytest.mark.parametrize("interval", KLINE_INTERVALS)
 def test_the_interval_of_a_candle(interval: str, symbol: str) -> None:
     stream = f"kline.{interval}.{symbol}"
-    decoded = decode(KLINE.replace(b"STREAM", stream.encode()))
+    decoded = decode_frame(KLINE.replace(b"STREAM", stream.encode()))
     assert isinstance(decoded, Frame)
     assert isinstance(decoded.payload, Kline)
     assert (decoded.stream, decoded.payload.interval) == (stream, interval)
@@ -224,7 +224,7 @@ def test_a_candle_without_an_interval_is_malformed(stream: str) -> None:
 
 
 def test_a_candle_cannot_bring_an_interval_of_its_own() -> None:
-    decoded = decode(KLINE.replace(b"STREAM", b"kline.1m.X").replace(b'"E":1', b'"E":1," interval":"5m","interval":"5m"'))
+    decoded = decode_frame(KLINE.replace(b"STREAM", b"kline.1m.X").replace(b'"E":1', b'"E":1," interval":"5m","interval":"5m"'))
     assert isinstance(decoded, Frame)
     assert isinstance(decoded.payload, Kline)
     assert decoded.payload.interval == "1m"
@@ -252,23 +252,23 @@ SNAPSHOT = PositionSnapshot(
 
 @pytest.mark.parametrize("stream", ["account.positionUpdate", "account.positionUpdate.ETH_USDC_PERP"])
 def test_an_open_position_at_the_subscription(stream: str) -> None:
-    assert decode(position_frame(POSITION, stream.encode())) == (Frame(SNAPSHOT, stream),)
-    assert decode(position_frame(POSITION[:-1] + b',"e":null}', stream.encode())) == (Frame(SNAPSHOT, stream),)
+    assert decode_frame(position_frame(POSITION, stream.encode())) == (Frame(SNAPSHOT, stream),)
+    assert decode_frame(position_frame(POSITION[:-1] + b',"e":null}', stream.encode())) == (Frame(SNAPSHOT, stream),)
 
 
 def test_open_positions_may_be_listed() -> None:
     other = POSITION.replace(b'"i":7', b'"i":"8"').replace(b'"-0.50"', b"-0.50")
-    decoded = decode(position_frame(b"[" + POSITION + b"," + other + b"]"))
+    decoded = decode_frame(position_frame(b"[" + POSITION + b"," + other + b"]"))
     assert isinstance(decoded, tuple)
     one, two = decoded
     assert one == Frame(SNAPSHOT, "account.positionUpdate")
     assert isinstance(two.payload, PositionSnapshot)
     assert (two.payload.position_id, str(two.payload.net_quantity)) == (8, "-0.50")
-    assert decode(position_frame(b"[]")) == ()
+    assert decode_frame(position_frame(b"[]")) == ()
 
 
 def test_decimals_of_an_open_position_never_pass_through_floats() -> None:
-    decoded = decode(position_frame(POSITION.replace(b'"3098.40"', b"3098.1234567890123456789012345")))
+    decoded = decode_frame(position_frame(POSITION.replace(b'"3098.40"', b"3098.1234567890123456789012345")))
     assert isinstance(decoded, tuple)
     (frame,) = decoded
     assert isinstance(frame.payload, PositionSnapshot)
@@ -311,7 +311,7 @@ def test_without_its_event_type_only_a_position_is_understood() -> None:
 
 
 def check_decodes(data: bytes) -> None:
-    decoded = decode(data)
+    decoded = decode_frame(data)
     if isinstance(decoded, FrameDropped):
         assert isinstance(decoded.error, RemoteProtocolError)
         assert len(decoded.excerpt) <= 200
@@ -325,13 +325,11 @@ def check_decodes(data: bytes) -> None:
             assert frame.error is None
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_arbitrary_bytes(data: bytes) -> None:
     check_decodes(data)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(FRAMES), st.data())
 def test_frames_with_bytes_changed(frame: bytes, data: st.DataObject) -> None:
     mutant = bytearray(frame)
@@ -355,7 +353,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sampled_from(FRAMES), st.data())
 def test_frames_with_members_changed(line: bytes, data: st.DataObject) -> None:
     frame: dict[str, Any] = json.loads(line)
@@ -373,7 +371,6 @@ def test_frames_with_members_changed(line: bytes, data: st.DataObject) -> None:
     check_decodes(json.dumps(frame).encode())
 
 
-@settings(deadline=None)
 @given(st.sampled_from(FRAMES), st.data())
 @example(FRAMES[-1], None)
 def test_frames_cut_short(frame: bytes, data: st.DataObject | None) -> None:

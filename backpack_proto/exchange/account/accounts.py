@@ -20,23 +20,23 @@ from msgspec import Struct
 from backpack_proto.decoding import sane
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.exchange.market.listings import Listing, stripped, to_decimal
-from backpack_proto.exchange.market.market import Market
-from backpack_proto.exchange.market.orders import Side
+from backpack_proto.exchange.market.market import SimulatedMarket
+from backpack_proto.exchange.market.orders import OrderSide
 from backpack_proto.values import Value
 
-from .orders import AccountOrder, OrderState
+from .orders import AccountOrder, SimulatedOrder
 
 __all__ = [
     "DEFAULT_DEPOSITS",
     "PLACES",
     "SETTLEMENT_ASSET",
-    "Account",
-    "AccountBalance",
-    "AccountFill",
-    "AccountPosition",
     "Fees",
-    "FundingPayment",
-    "Position",
+    "HeldPosition",
+    "SimulatedAccount",
+    "SimulatedBalance",
+    "SimulatedFill",
+    "SimulatedFundingPayment",
+    "SimulatedPosition",
     "base_units",
     "mark_ticks",
     "quote_units",
@@ -73,7 +73,7 @@ class Fees(Value, frozen=True, gc=False, kw_only=True):
         return units * int((self.maker_bps if maker else self.taker_bps) * 100) // _RATE_UNITS
 
 
-class AccountBalance(Struct, frozen=True, gc=False):
+class SimulatedBalance(Struct, frozen=True, gc=False):
     """The balance of one asset."""
 
     available: Decimal
@@ -81,7 +81,7 @@ class AccountBalance(Struct, frozen=True, gc=False):
     staked: Decimal = Decimal(0)
 
 
-class AccountPosition(Struct, frozen=True, gc=False, kw_only=True):
+class SimulatedPosition(Struct, frozen=True, gc=False, kw_only=True):
     """One perpetual position."""
 
     symbol: str
@@ -98,14 +98,14 @@ class AccountPosition(Struct, frozen=True, gc=False, kw_only=True):
     """All funding payments together; negative is paid."""
 
 
-class AccountFill(Struct, frozen=True, gc=False, kw_only=True):
+class SimulatedFill(Struct, frozen=True, gc=False, kw_only=True):
     """One fill of the account."""
 
     trade_id: int
     order_id: int
     client_id: int | None
     symbol: str
-    side: Side
+    side: OrderSide
     price: Decimal
     quantity: Decimal
     fee: Decimal
@@ -114,7 +114,7 @@ class AccountFill(Struct, frozen=True, gc=False, kw_only=True):
     engine_us: int
 
 
-class FundingPayment(Struct, frozen=True, gc=False, kw_only=True):
+class SimulatedFundingPayment(Struct, frozen=True, gc=False, kw_only=True):
     """The funding of one position for one interval."""
 
     symbol: str
@@ -129,7 +129,7 @@ class _Balance(Struct, gc=False):
     locked: int = 0
 
 
-class Position(Struct, gc=False):
+class HeldPosition(Struct, gc=False):
     """A perpetual position in the making: lots and units of 10^-`PLACES`, signed."""
 
     position_id: int
@@ -158,7 +158,7 @@ class Position(Struct, gc=False):
         return realized
 
 
-class Account:
+class SimulatedAccount:
     """One account; what tests compare a client's ledger with are the properties that return plain values.
 
     Raises:
@@ -181,29 +181,29 @@ class Account:
         """Every order that was ever accepted, oldest first."""
         self.by_id: dict[str, list[AccountOrder]] = {}
         """The same orders by the text of their id; several only if markets share it."""
-        self.fills: list[AccountFill] = []
+        self.fills: list[SimulatedFill] = []
         """Every fill, oldest first."""
-        self.funding: list[FundingPayment] = []
+        self.funding: list[SimulatedFundingPayment] = []
         """Every funding payment, oldest first."""
-        self.open_positions: dict[str, tuple[Market, Position]] = {}
+        self.open_positions: dict[str, tuple[SimulatedMarket, HeldPosition]] = {}
         self._balances = {asset: _Balance(_units(amount)) for asset, amount in deposits.items()}
 
     @property
-    def balances(self) -> dict[str, AccountBalance]:
+    def balances(self) -> dict[str, SimulatedBalance]:
         """The balance of every asset that was ever held."""
         return {
-            asset: AccountBalance(to_amount(held.available), to_amount(held.locked)) for asset, held in self._balances.items()
+            asset: SimulatedBalance(to_amount(held.available), to_amount(held.locked)) for asset, held in self._balances.items()
         }
 
     @property
-    def positions(self) -> dict[str, AccountPosition]:
+    def positions(self) -> dict[str, SimulatedPosition]:
         """The open positions by symbol, at their marks of this moment."""
         return {symbol: show_position(market, position) for symbol, (market, position) in self.open_positions.items()}
 
     @property
-    def open_orders(self) -> dict[int, OrderState]:
+    def open_orders(self) -> dict[int, SimulatedOrder]:
         """The open orders by id, triggers that wait included."""
-        return {order.order_id: order.state for order in self.orders.values()}
+        return {order.order_id: order.shown for order in self.orders.values()}
 
     def enlist(self, order: AccountOrder) -> None:
         """Take in a new open order."""
@@ -243,12 +243,12 @@ def quote_units(listing: Listing, tick_lots: int) -> int:
     return int(tick_lots * 10 ** (PLACES - listing.quantity_decimals - listing.price_decimals))
 
 
-def mark_ticks(market: Market) -> int:
+def mark_ticks(market: SimulatedMarket) -> int:
     """What a perpetual is marked at."""
     return market.listing.opening_ticks if market.reference is None else market.reference.mark
 
 
-def unrealized(market: Market, position: Position) -> int:
+def unrealized(market: SimulatedMarket, position: HeldPosition) -> int:
     """What closing at the mark would bring, in units."""
     return quote_units(market.listing, mark_ticks(market) * position.lots) - position.cost
 
@@ -260,10 +260,10 @@ def average(units: int, listing: Listing, lots: int) -> Decimal:
     return _LONG.divide(to_amount(units), Decimal(stripped(lots, listing.quantity_decimals)))
 
 
-def show_position(market: Market, position: Position) -> AccountPosition:
+def show_position(market: SimulatedMarket, position: HeldPosition) -> SimulatedPosition:
     """A position as a plain value."""
     listing = market.listing
-    return AccountPosition(
+    return SimulatedPosition(
         symbol=market.symbol,
         position_id=position.position_id,
         net_quantity=to_decimal(position.lots, listing.quantity_decimals),

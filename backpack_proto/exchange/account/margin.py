@@ -13,20 +13,20 @@ from typing import Final
 from msgspec import Struct
 
 from backpack_proto.exchange.market.listings import to_decimal
-from backpack_proto.exchange.market.market import RATE_DECIMALS, Market
-from backpack_proto.exchange.market.orders import Side
+from backpack_proto.exchange.market.market import RATE_DECIMALS, SimulatedMarket
+from backpack_proto.exchange.market.orders import OrderSide
 
 from .accounts import (
     SETTLEMENT_ASSET,
-    Account,
-    FundingPayment,
-    Position,
+    HeldPosition,
+    SimulatedAccount,
+    SimulatedFundingPayment,
     mark_ticks,
     quote_units,
     to_amount,
     unrealized,
 )
-from .orders import Status
+from .orders import OrderState
 
 __all__ = [
     "HAIRCUT_PERCENT",
@@ -68,22 +68,22 @@ class MarginFigures(Struct, frozen=True, gc=False, kw_only=True):
         return self.exposure // LEVERAGE_LIMIT
 
 
-def exposure_lots(account: Account, market: Market, extra: int = 0) -> int:
+def exposure_lots(account: SimulatedAccount, market: SimulatedMarket, extra: int = 0) -> int:
     """The size of a position in the worst case: with all open orders of one side filled; `extra` signed lots more are ordered."""
     held = account.open_positions.get(market.symbol)
     lots = 0 if held is None else held[1].lots
     bids, asks = max(extra, 0), max(-extra, 0)
     for order in account.orders.values():
-        if order.symbol != market.symbol or order.status is Status.TRIGGER_PENDING or order.request.reduce_only:
+        if order.symbol != market.symbol or order.state is OrderState.TRIGGER_PENDING or order.request.reduce_only:
             continue
-        if order.request.side is Side.BID:
+        if order.request.side is OrderSide.BID:
             bids += order.remaining
         else:
             asks += order.remaining
     return max(abs(lots + bids), abs(lots - asks), abs(lots))
 
 
-def asset_price(asset: str, markets: Mapping[str, Market]) -> tuple[int, int]:
+def asset_price(asset: str, markets: Mapping[str, SimulatedMarket]) -> tuple[int, int]:
     """What an asset costs in USDC: (ticks, decimals) of its last trade; 0 when nobody trades it."""
     if asset == SETTLEMENT_ASSET:
         return 1, 0
@@ -91,13 +91,13 @@ def asset_price(asset: str, markets: Mapping[str, Market]) -> tuple[int, int]:
     return (0, 0) if market is None else (market.tape.last_price or 0, market.listing.price_decimals)
 
 
-def asset_worth(account: Account, asset: str, markets: Mapping[str, Market]) -> int:
+def asset_worth(account: SimulatedAccount, asset: str, markets: Mapping[str, SimulatedMarket]) -> int:
     """What is held of an asset, at market price."""
     ticks, decimals = asset_price(asset, markets)
     return int(account.total(asset) * ticks // 10**decimals)
 
 
-def margin_figures(account: Account, markets: Mapping[str, Market]) -> MarginFigures:
+def margin_figures(account: SimulatedAccount, markets: Mapping[str, SimulatedMarket]) -> MarginFigures:
     """The state of an account's margin."""
     settled = account.total(SETTLEMENT_ASSET)
     others = sum(asset_worth(account, asset, markets) for asset in account.balances if asset != SETTLEMENT_ASSET)
@@ -110,14 +110,16 @@ def margin_figures(account: Account, markets: Mapping[str, Market]) -> MarginFig
     )
 
 
-def within_margin(account: Account, markets: Mapping[str, Market], market: Market, lots: int) -> bool:
+def within_margin(
+    account: SimulatedAccount, markets: Mapping[str, SimulatedMarket], market: SimulatedMarket, lots: int
+) -> bool:
     """Whether an order of signed lots is covered; one that leaves the worst case as it is always is."""
     more = _exposure(account, market, lots) - _exposure(account, market)
     figures = margin_figures(account, markets)
     return more <= 0 or figures.exposure + more <= figures.equity * LEVERAGE_LIMIT
 
 
-def pay_funding(account: Account, market: Market, position: Position, interval_end_us: int) -> None:
+def pay_funding(account: SimulatedAccount, market: SimulatedMarket, position: HeldPosition, interval_end_us: int) -> None:
     """Settle the funding of one position for the interval that ended: longs pay a positive rate, shorts receive it."""
     if market.reference is None:
         return
@@ -128,11 +130,11 @@ def pay_funding(account: Account, market: Market, position: Position, interval_e
     position.funding += units
     account.credit(SETTLEMENT_ASSET, units)
     account.funding.append(
-        FundingPayment(
+        SimulatedFundingPayment(
             symbol=market.symbol, amount=to_amount(units), rate=to_decimal(rate, RATE_DECIMALS), interval_end_s=end_s
         )
     )
 
 
-def _exposure(account: Account, market: Market, extra: int = 0) -> int:
+def _exposure(account: SimulatedAccount, market: SimulatedMarket, extra: int = 0) -> int:
     return quote_units(market.listing, mark_ticks(market) * exposure_lots(account, market, extra))

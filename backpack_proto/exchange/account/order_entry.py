@@ -15,23 +15,23 @@ from typing import TypeAlias
 
 from backpack_proto.errors import ApiError
 from backpack_proto.exchange.market.listings import to_decimal
-from backpack_proto.exchange.market.market import Market
-from backpack_proto.exchange.market.orders import Fill, Outcome, Refusal, RestingOrder, Side
+from backpack_proto.exchange.market.market import SimulatedMarket
+from backpack_proto.exchange.market.orders import Match, OrderSide, Outcome, Refusal, RestingOrder
 from backpack_proto.exchange.messages import SendFrame
 from backpack_proto.exchange.stream.private_streams import PrivateStreams
 
-from .accounts import SETTLEMENT_ASSET, Account, AccountFill, Position, base_units, quote_units, to_amount
+from .accounts import SETTLEMENT_ASSET, HeldPosition, SimulatedAccount, SimulatedFill, base_units, quote_units, to_amount
 from .margin import pay_funding
 from .order_request import refusal, trigger_size
 from .order_rules import limit_of, plan_order, reference_ticks, time_in_force_of, why_given_up
-from .orders import AccountOrder, OrderRequest, Status
+from .orders import AccountOrder, OrderRequest, OrderState
 
 __all__ = ["MOST_TRIGGERS", "OrderEntry", "Tell"]
 
 MOST_TRIGGERS = 50
 """Triggers that may wait at a time."""
 
-Tell: TypeAlias = Callable[[Market, Outcome], list[SendFrame]]
+Tell: TypeAlias = Callable[[SimulatedMarket, Outcome], list[SendFrame]]
 """Publishes what happened to a book, and settles it."""
 
 
@@ -39,7 +39,12 @@ class OrderEntry:
     """The orders of one account on all markets; `tell` publishes each change of a book and calls `settle` with it."""
 
     def __init__(
-        self, account: Account, markets: Mapping[str, Market], streams: PrivateStreams, tell: Tell, rng: Random
+        self,
+        account: SimulatedAccount,
+        markets: Mapping[str, SimulatedMarket],
+        streams: PrivateStreams,
+        tell: Tell,
+        rng: Random,
     ) -> None:
         self._account = account
         self._markets = markets
@@ -65,7 +70,7 @@ class OrderEntry:
             return order, self._execute(market, order, engine_us)
         if sum(map(len, self._waiting.values())) >= MOST_TRIGGERS:
             raise refusal("ORDER_LIMIT", "Too many trigger orders")
-        order.status = Status.TRIGGER_PENDING
+        order.state = OrderState.TRIGGER_PENDING
         order.rising = request.trigger_price > reference_ticks(market, request.trigger_by)
         self._waiting.setdefault(market.symbol, []).append(order)
         self._account.enlist(order)
@@ -78,7 +83,7 @@ class OrderEntry:
             return orders.get((symbol, order_id))
         return next((o for o in orders.values() if o.symbol == symbol and o.request.client_id == client_id), None)
 
-    def resting(self, market: Market) -> list[RestingOrder]:
+    def resting(self, market: SimulatedMarket) -> list[RestingOrder]:
         """The account's orders in a book, oldest first."""
         orders = market.engine.orders
         mine = (order.order_id for order in self._account.orders.values() if order.symbol == market.symbol)
@@ -89,9 +94,9 @@ class OrderEntry:
         frames: list[SendFrame] = []
         resting: list[int] = []
         for order in orders:
-            if order.status is Status.TRIGGER_PENDING:
+            if order.state is OrderState.TRIGGER_PENDING:
                 self._stop_waiting(order)
-                frames += self._end(order, Status.CANCELLED, engine_us)
+                frames += self._end(order, OrderState.CANCELLED, engine_us)
             else:
                 resting.append(order.order_id)
         if resting:
@@ -99,7 +104,7 @@ class OrderEntry:
             frames += self._tell(market, market.engine.cancel(*resting))
         return frames
 
-    def settle(self, market: Market, outcome: Outcome, engine_us: int) -> list[SendFrame]:
+    def settle(self, market: SimulatedMarket, outcome: Outcome, engine_us: int) -> list[SendFrame]:
         """Take in what one event did to a book."""
         if outcome.fills and market.symbol in self._waiting:
             self._moved[market.symbol] = None
@@ -131,11 +136,11 @@ class OrderEntry:
             market = self._markets[symbol]
             for order in tuple(self._waiting.get(symbol, ())):
                 price, reference = order.request.trigger_price or 0, reference_ticks(market, order.request.trigger_by)
-                if order.status is Status.TRIGGER_PENDING and (reference >= price if order.rising else reference <= price):
+                if order.state is OrderState.TRIGGER_PENDING and (reference >= price if order.rising else reference <= price):
                     frames += self._trigger(market, order, engine_us)
         return frames
 
-    def second(self, market: Market, engine_us: int, funding_us: int | None) -> list[SendFrame]:
+    def second(self, market: SimulatedMarket, engine_us: int, funding_us: int | None) -> list[SendFrame]:
         """Once a second per market: marks have moved, and funding may be due for the interval that ended at `funding_us`."""
         if market.symbol in self._waiting:
             self._moved[market.symbol] = None
@@ -146,7 +151,7 @@ class OrderEntry:
         frames = self._streams.position("positionAdjusted", market, held[1], engine_us)
         return frames + self._streams.balances(engine_us)
 
-    def _execute(self, market: Market, order: AccountOrder, engine_us: int) -> list[SendFrame]:
+    def _execute(self, market: SimulatedMarket, order: AccountOrder, engine_us: int) -> list[SendFrame]:
         """Fund an order and give it to the engine.
 
         Raises:
@@ -168,7 +173,7 @@ class OrderEntry:
         )
         if outcome.refusal is Refusal.WOULD_TAKE:
             raise refusal("INVALID_ORDER", "Order would immediately match and take")
-        order.lots, order.reserved, order.status = lots, reserve, Status.NEW
+        order.lots, order.reserved, order.state = lots, reserve, OrderState.NEW
         if request.trigger_price is None:
             self._account.enlist(order)
         else:
@@ -179,27 +184,27 @@ class OrderEntry:
         frames += self._tell(market, outcome)
         if outcome.given_up:
             order.expiry_reason = reason
-            frames += self._end(order, Status.EXPIRED, engine_us)
+            frames += self._end(order, OrderState.EXPIRED, engine_us)
         return frames + self._streams.balances(engine_us)
 
-    def _whole(self, market: Market, request: OrderRequest) -> int:
+    def _whole(self, market: SimulatedMarket, request: OrderRequest) -> int:
         """What a percentage is of, in lots: the position that the order reduces, or what a spot order could sell or buy."""
         listing = market.listing
         if listing.perpetual:
             held = self._account.open_positions.get(market.symbol)
-            return 0 if held is None or (held[1].lots > 0) is (request.side is Side.BID) else abs(held[1].lots)
-        if request.side is Side.ASK:
+            return 0 if held is None or (held[1].lots > 0) is (request.side is OrderSide.BID) else abs(held[1].lots)
+        if request.side is OrderSide.ASK:
             return self._account.available(listing.base) // base_units(listing, 1)
         price = request.price or reference_ticks(market, "LastPrice")
         return self._account.available(SETTLEMENT_ASSET) // quote_units(listing, price)
 
-    def _trigger(self, market: Market, order: AccountOrder, engine_us: int) -> list[SendFrame]:
+    def _trigger(self, market: SimulatedMarket, order: AccountOrder, engine_us: int) -> list[SendFrame]:
         self._stop_waiting(order)
         try:
             return self._execute(market, order, engine_us)
         except ApiError as error:
             order.expiry_reason = error.message
-            return self._end(order, Status.TRIGGER_FAILED, engine_us)
+            return self._end(order, OrderState.TRIGGER_FAILED, engine_us)
 
     def _stop_waiting(self, order: AccountOrder) -> None:
         waiting = self._waiting[order.symbol]
@@ -207,14 +212,14 @@ class OrderEntry:
         if not waiting:
             del self._waiting[order.symbol]
 
-    def _fill(self, market: Market, fill: Fill, engine_us: int) -> list[SendFrame]:
+    def _fill(self, market: SimulatedMarket, fill: Match, engine_us: int) -> list[SendFrame]:
         account, listing = self._account, market.listing
         maker = fill.taker_owner != account.owner
         order = account.orders[market.symbol, fill.maker_id if maker else fill.taker_id]
-        bought = order.request.side is Side.BID
+        bought = order.request.side is OrderSide.BID
         order.executed += fill.lots
         order.paid += fill.price * fill.lots
-        order.status = Status.PARTIALLY_FILLED if order.remaining else Status.FILLED
+        order.state = OrderState.PARTIALLY_FILLED if order.remaining else OrderState.FILLED
         paid, base = quote_units(listing, fill.price * fill.lots), base_units(listing, fill.lots)
         fee_asset = listing.base if bought and not listing.perpetual else SETTLEMENT_ASSET
         fee = account.fees.of(base if fee_asset == listing.base else paid, maker=maker)
@@ -231,7 +236,7 @@ class OrderEntry:
             account.credit(order.spends, -spent)
             account.credit(listing.base if bought else SETTLEMENT_ASSET, (base if bought else paid) - fee)
         account.fills.append(
-            AccountFill(
+            SimulatedFill(
                 trade_id=fill.trade_id,
                 order_id=order.order_id,
                 client_id=order.request.client_id,
@@ -245,17 +250,17 @@ class OrderEntry:
                 engine_us=engine_us,
             )
         )
-        if order.status is Status.FILLED:
+        if order.state is OrderState.FILLED:
             self._close(order)
         frames = self._streams.order("orderFill", order, engine_us, fill=fill, fee=fee, fee_asset=fee_asset)
         return frames + position_frames
 
-    def _change_position(self, market: Market, lots: int, paid: int, fee: int, engine_us: int) -> list[SendFrame]:
+    def _change_position(self, market: SimulatedMarket, lots: int, paid: int, fee: int, engine_us: int) -> list[SendFrame]:
         positions = self._account.open_positions
         event = "positionAdjusted"
         if market.symbol not in positions:
             event = "positionOpened"
-            positions[market.symbol] = (market, Position(self._next_position_id))
+            positions[market.symbol] = (market, HeldPosition(self._next_position_id))
             self._next_position_id += 1
         position = positions[market.symbol][1]
         position.charges += fee
@@ -266,16 +271,16 @@ class OrderEntry:
             del positions[market.symbol]
         return self._streams.position(event, market, position, engine_us)
 
-    def _removed(self, market: Market, removed: RestingOrder, engine_us: int, *, yielded: bool) -> list[SendFrame]:
+    def _removed(self, market: SimulatedMarket, removed: RestingOrder, engine_us: int, *, yielded: bool) -> list[SendFrame]:
         order = self._account.orders[market.symbol, removed.order_id]
         if yielded:
             order.expiry_reason = "SelfTradePrevention"
-        return self._end(order, Status.EXPIRED if order.expiry_reason else Status.CANCELLED, engine_us)
+        return self._end(order, OrderState.EXPIRED if order.expiry_reason else OrderState.CANCELLED, engine_us)
 
-    def _end(self, order: AccountOrder, status: Status, engine_us: int) -> list[SendFrame]:
-        order.status = status
+    def _end(self, order: AccountOrder, state: OrderState, engine_us: int) -> list[SendFrame]:
+        order.state = state
         self._close(order)
-        event = {Status.CANCELLED: "orderCancelled", Status.TRIGGER_FAILED: "triggerFailed"}.get(status, "orderExpired")
+        event = {OrderState.CANCELLED: "orderCancelled", OrderState.TRIGGER_FAILED: "triggerFailed"}.get(state, "orderExpired")
         return self._streams.order(event, order, engine_us)
 
     def _close(self, order: AccountOrder) -> None:
@@ -284,11 +289,11 @@ class OrderEntry:
         self._account.lock(order.spends, -order.reserved)
         order.reserved = 0
 
-    def _trim(self, market: Market, engine_us: int) -> list[SendFrame]:
+    def _trim(self, market: SimulatedMarket, engine_us: int) -> list[SendFrame]:
         """Shrink what could turn a position round that it should only reduce."""
         held = self._account.open_positions.get(market.symbol)
         lots = 0 if held is None else held[1].lots
-        left = {Side.ASK: max(lots, 0), Side.BID: max(-lots, 0)}
+        left = {OrderSide.ASK: max(lots, 0), OrderSide.BID: max(-lots, 0)}
         frames: list[SendFrame] = []
         for order in tuple(self._account.orders.values()):
             if not order.request.reduce_only or order.symbol != market.symbol or order.order_id not in market.engine.orders:

@@ -17,7 +17,7 @@ from typing import Final, NoReturn, TypeAlias, TypeVar
 
 from backpack_proto.errors import ApiError
 from backpack_proto.exchange.market.listings import Listing
-from backpack_proto.exchange.market.orders import SelfTrade, Side, TimeInForce
+from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, SelfTrade
 
 from .orders import OrderRequest
 
@@ -86,14 +86,14 @@ def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderReques
     symbol = read.text("symbol")
     if symbol is None:
         raise unreadable('failed to parse "OrderExecutePayload": field `symbol` is required')
-    side = read.word("side", Side)
+    side = read.word("side", OrderSide)
     order_type = read.choice("orderType", _TYPES)
     if side is None or order_type is None:
         raise unreadable('failed to parse "OrderExecutePayload": fields `side` and `orderType` are required')
     decimals = {
         name: read.decimal(name) for name in ("price", "quantity", "quoteQuantity", "triggerPrice", "slippageTolerance")
     }
-    time_in_force = read.word("timeInForce", TimeInForce)
+    time_in_force = read.word("timeInForce", OrderTimeInForce)
     self_trade = read.word("selfTradePrevention", SelfTrade)
     flags = {name: read.flag(name) for name in ("postOnly", "reduceOnly", *_FLAGS)}
     client_id = read.whole("clientId", MAX_CLIENT_ID)
@@ -113,7 +113,7 @@ def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderReques
             price=_units(decimals["price"], listing.price_decimals, "Price"),
             lots=_units(decimals["quantity"], listing.quantity_decimals, "Quantity"),
             tick_lots=_units(decimals["quoteQuantity"], listing.price_decimals + listing.quantity_decimals, "Quantity"),
-            time_in_force=time_in_force or TimeInForce.GTC,
+            time_in_force=time_in_force or OrderTimeInForce.GTC,
             post_only=flags["postOnly"],
             reduce_only=flags["reduceOnly"],
             client_id=client_id,
@@ -172,7 +172,7 @@ def _check(request: OrderRequest, *, limit: bool) -> None:
         raise refusal("INVALID_ORDER", "Invalid order")
     if (request.tick_lots is not None and limit) or (request.reduce_only and not request.listing.perpetual):
         raise refusal("INVALID_ORDER", "Invalid order")
-    if request.post_only and (not limit or request.time_in_force is not TimeInForce.GTC):
+    if request.post_only and (not limit or request.time_in_force is not OrderTimeInForce.GTC):
         raise refusal("INVALID_ORDER", "Invalid order")
     if any(price is not None and price < 1 for price in (request.price, request.trigger_price)):
         raise refusal("INVALID_PRICE", "Invalid price")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_DOWN, Context, Decimal
 
-from backpack_proto.exchange.market.market import INDEX_DECIMALS, Market
-from backpack_proto.exchange.market.orders import Outcome, Refusal, SelfTrade, Side, TimeInForce
+from backpack_proto.exchange.market.market import INDEX_DECIMALS, SimulatedMarket
+from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, Outcome, Refusal, SelfTrade
 
-from .accounts import Account, base_units, mark_ticks, quote_units
+from .accounts import SimulatedAccount, base_units, mark_ticks, quote_units
 from .margin import within_margin
 from .order_request import refusal
 from .orders import OrderRequest
@@ -22,7 +22,11 @@ _EXACT = Context(prec=80, rounding=ROUND_DOWN)
 
 
 def plan_order(
-    account: Account, markets: Mapping[str, Market], market: Market, request: OrderRequest, triggered_lots: int | None
+    account: SimulatedAccount,
+    markets: Mapping[str, SimulatedMarket],
+    market: SimulatedMarket,
+    request: OrderRequest,
+    triggered_lots: int | None,
 ) -> tuple[int, int]:
     """The lots of an order, and the units that it locks; `triggered_lots` is the size of one that was triggered.
 
@@ -43,10 +47,10 @@ def plan_order(
         if lots < 1:
             raise refusal("INVALID_ORDER", "Reduce only order would not reduce the position")
     if listing.perpetual:
-        if not within_margin(account, markets, market, lots if side is Side.BID else -lots):
+        if not within_margin(account, markets, market, lots if side is OrderSide.BID else -lots):
             raise refusal("INSUFFICIENT_MARGIN", "Insufficient margin")
         return lots, 0
-    if side is Side.ASK:
+    if side is OrderSide.ASK:
         asset, reserve = listing.base, base_units(listing, lots)
     elif request.price is not None:
         asset, reserve = "USDC", quote_units(listing, request.price * lots)
@@ -57,24 +61,24 @@ def plan_order(
     return lots, reserve
 
 
-def limit_of(market: Market, request: OrderRequest) -> int | None:
+def limit_of(market: SimulatedMarket, request: OrderRequest) -> int | None:
     """The worst price in ticks at which an order may trade; None when any is good enough."""
     best = market.engine.best(request.side.other)
     if request.price is not None or request.slippage is None or best is None:
         return request.price
     step = Decimal(1) if request.slippage_in_ticks else _EXACT.divide(Decimal(best[0]), Decimal(100))
     allowed = int(_EXACT.multiply(request.slippage, step))
-    return max(1, best[0] + allowed if request.side is Side.BID else best[0] - allowed)
+    return max(1, best[0] + allowed if request.side is OrderSide.BID else best[0] - allowed)
 
 
-def time_in_force_of(request: OrderRequest) -> TimeInForce:
+def time_in_force_of(request: OrderRequest) -> OrderTimeInForce:
     """What the engine is told: a market order never rests, not even one whose slippage is limited."""
-    if request.price is None and request.time_in_force is not TimeInForce.FOK:
-        return TimeInForce.IOC
+    if request.price is None and request.time_in_force is not OrderTimeInForce.FOK:
+        return OrderTimeInForce.IOC
     return request.time_in_force
 
 
-def reference_ticks(market: Market, trigger_by: str) -> int:
+def reference_ticks(market: SimulatedMarket, trigger_by: str) -> int:
     """The price that a trigger looks at; spot markets have nothing but the last one."""
     reference = market.reference
     if reference is not None and trigger_by == "MarkPrice":
@@ -84,7 +88,7 @@ def reference_ticks(market: Market, trigger_by: str) -> int:
     return market.tape.last_price or market.listing.opening_ticks
 
 
-def why_given_up(owner: int, market: Market, request: OrderRequest, outcome: Outcome, limit: int | None) -> str:
+def why_given_up(owner: int, market: SimulatedMarket, request: OrderRequest, outcome: Outcome, limit: int | None) -> str:
     """The reason that the exchange has for an order that ended without being filled; the book is as the order left it.
 
     `limit` is the worst price that the order could trade at.
@@ -98,7 +102,7 @@ def why_given_up(owner: int, market: Market, request: OrderRequest, outcome: Out
         request.self_trade is SelfTrade.REJECT_TAKER
         and in_its_way
         and best is not None
-        and (limit is None or (best[0] <= limit if request.side is Side.BID else best[0] >= limit))
+        and (limit is None or (best[0] <= limit if request.side is OrderSide.BID else best[0] >= limit))
     ):
         return "SelfTradePrevention"
     if request.price is not None:
@@ -106,22 +110,22 @@ def why_given_up(owner: int, market: Market, request: OrderRequest, outcome: Out
     return "InsufficientLiquidity" if request.slippage is None else "SlippageToleranceExceeded"
 
 
-def _within_band(market: Market, side: Side, price: int) -> bool:
+def _within_band(market: SimulatedMarket, side: OrderSide, price: int) -> bool:
     lowest, highest = _PERPETUAL_BAND if market.listing.perpetual else _SPOT_BAND
     last = reference_ticks(market, "LastPrice")
-    return price * 100 <= last * highest if side is Side.BID else price * 100 >= last * lowest
+    return price * 100 <= last * highest if side is OrderSide.BID else price * 100 >= last * lowest
 
 
-def _reducible(account: Account, market: Market, side: Side) -> int:
+def _reducible(account: SimulatedAccount, market: SimulatedMarket, side: OrderSide) -> int:
     """Lots of a position that no other order reduces yet."""
     held = account.open_positions.get(market.symbol)
     lots = 0 if held is None else held[1].lots
-    room = lots if side is Side.ASK else -lots
+    room = lots if side is OrderSide.ASK else -lots
     resting = (o for o in account.orders.values() if o.symbol == market.symbol and o.request.reduce_only)
     return room - sum(order.remaining for order in resting if order.request.side is side)
 
 
-def _offered(market: Market, owner: int, side: Side) -> Iterator[tuple[int, int]]:
+def _offered(market: SimulatedMarket, owner: int, side: OrderSide) -> Iterator[tuple[int, int]]:
     """What others offer to an order of a side, as (price, lots), best first."""
     engine = market.engine
     for price, lots in engine.levels(side.other):
@@ -130,7 +134,7 @@ def _offered(market: Market, owner: int, side: Side) -> Iterator[tuple[int, int]
             yield price, lots - own
 
 
-def _cost(market: Market, owner: int, side: Side, lots: int, limit: int | None) -> int:
+def _cost(market: SimulatedMarket, owner: int, side: OrderSide, lots: int, limit: int | None) -> int:
     """Ticks times lots that a market order pays at most."""
     cost = 0
     for price, offered in _offered(market, owner, side):
@@ -142,7 +146,7 @@ def _cost(market: Market, owner: int, side: Side, lots: int, limit: int | None) 
     return cost
 
 
-def _within_quote(market: Market, owner: int, side: Side, tick_lots: int) -> int:
+def _within_quote(market: SimulatedMarket, owner: int, side: OrderSide, tick_lots: int) -> int:
     """Lots that come closest to a notional value without exceeding it."""
     lots = 0
     for price, offered in _offered(market, owner, side):

@@ -8,12 +8,12 @@ from enum import StrEnum
 from msgspec import Struct
 
 from backpack_proto.exchange.market.listings import Listing, to_decimal
-from backpack_proto.exchange.market.orders import SelfTrade, Side, TimeInForce
+from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, SelfTrade
 
-__all__ = ["AccountOrder", "OrderRequest", "OrderState", "Status"]
+__all__ = ["AccountOrder", "OrderRequest", "OrderState", "SimulatedOrder"]
 
 
-class Status(StrEnum):
+class OrderState(StrEnum):
     """State of an order, in the exchange's words (docs/protocol.md 4.10)."""
 
     NEW = "New"
@@ -29,13 +29,13 @@ class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     """An order as somebody wants it, checked against the market's precision (docs/protocol.md 6.3)."""
 
     listing: Listing
-    side: Side
+    side: OrderSide
     price: int | None
     """Limit; None for a market order."""
     lots: int | None
     tick_lots: int | None = None
     """What a market order may spend or bring, in place of a quantity: ticks times lots."""
-    time_in_force: TimeInForce = TimeInForce.GTC
+    time_in_force: OrderTimeInForce = OrderTimeInForce.GTC
     post_only: bool | None = None
     reduce_only: bool | None = None
     client_id: int | None = None
@@ -49,19 +49,19 @@ class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     slippage_in_ticks: bool = False
 
 
-class OrderState(Struct, frozen=True, gc=False, kw_only=True):
+class SimulatedOrder(Struct, frozen=True, gc=False, kw_only=True):
     """One order as a plain value."""
 
     order_id: int
     client_id: int | None
     symbol: str
-    side: Side
+    side: OrderSide
     price: Decimal | None
     quantity: Decimal
     """0 while a trigger waits."""
     executed_quantity: Decimal
     executed_quote_quantity: Decimal
-    status: Status
+    state: OrderState
 
 
 class AccountOrder(Struct, gc=False, kw_only=True):
@@ -71,7 +71,7 @@ class AccountOrder(Struct, gc=False, kw_only=True):
     request: OrderRequest
     created_us: int
     lots: int = 0
-    status: Status = Status.NEW
+    state: OrderState = OrderState.NEW
     executed: int = 0
     """Lots that traded."""
     paid: int = 0
@@ -101,15 +101,15 @@ class AccountOrder(Struct, gc=False, kw_only=True):
     @property
     def spends(self) -> str:
         """The asset that a spot order spends."""
-        return "USDC" if self.request.side is Side.BID else self.request.listing.base
+        return "USDC" if self.request.side is OrderSide.BID else self.request.listing.base
 
     @property
-    def state(self) -> OrderState:
+    def shown(self) -> SimulatedOrder:
         """The order as a plain value."""
         request = self.request
         listing = request.listing
         price_decimals, quantity_decimals = listing.price_decimals, listing.quantity_decimals
-        return OrderState(
+        return SimulatedOrder(
             order_id=self.order_id,
             client_id=request.client_id,
             symbol=listing.symbol,
@@ -118,5 +118,5 @@ class AccountOrder(Struct, gc=False, kw_only=True):
             quantity=to_decimal(self.lots, quantity_decimals),
             executed_quantity=to_decimal(self.executed, quantity_decimals),
             executed_quote_quantity=to_decimal(self.paid, price_decimals + quantity_decimals),
-            status=self.status,
+            state=self.state,
         )

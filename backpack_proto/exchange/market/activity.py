@@ -17,7 +17,7 @@ from random import Random
 from msgspec import Struct
 
 from .matching import MatchingEngine
-from .orders import CROWD, Outcome, RestingOrder, Side, TimeInForce
+from .orders import CROWD, OrderSide, OrderTimeInForce, Outcome, RestingOrder
 
 __all__ = ["FLOWS", "LIQUIDATIONS", "Activity", "Flow"]
 
@@ -82,7 +82,7 @@ class Activity:
         self._spell_left = 0
         self._spell_rate = flow.events
         self._taking = flow.trades / flow.events
-        for side in Side:
+        for side in OrderSide:
             self._fill(side)
 
     def pause_us(self, speed: float) -> int:
@@ -108,7 +108,7 @@ class Activity:
             return self._engine.pass_by()
         if choice < _PASS_BY + self._taking:
             return self._take()
-        side = Side.BID if rng.random() < 0.5 else Side.ASK
+        side = OrderSide.BID if rng.random() < 0.5 else OrderSide.ASK
         return self._add(side) if rng.random() < self._appetite(side) else self._withdraw(side)
 
     def visit(self, order: RestingOrder) -> Outcome | None:
@@ -117,7 +117,7 @@ class Activity:
         prices = self._engine.prices(order.side)
         before = (
             prices[bisect_right(prices, order.price) :]
-            if order.side is Side.BID
+            if order.side is OrderSide.BID
             else prices[: bisect_left(prices, order.price)]
         )
         if len(before) >= _ATTRACTIVE_LEVELS or rng.random() >= _VISIT:
@@ -128,9 +128,9 @@ class Activity:
                 break
             lots += other.remaining
         lots += order.remaining if rng.random() < 0.5 else rng.randrange(1, order.remaining + 1)
-        return self._engine.submit(order.side.other, lots, order.price, time_in_force=TimeInForce.IOC)
+        return self._engine.submit(order.side.other, lots, order.price, time_in_force=OrderTimeInForce.IOC)
 
-    def _appetite(self, side: Side) -> float:
+    def _appetite(self, side: OrderSide) -> float:
         """The odds of adding: even for a side of the wanted size, less for a fuller one."""
         levels = self._flow.levels
         fullness = len(self._engine.prices(side)) / levels + len(self._engine.orders) / (levels * 2 * 1.9)
@@ -145,20 +145,20 @@ class Activity:
         """A market order, leaning towards the fair price; some of them sweep several levels, a few are forced."""
         rng = self._rng
         engine = self._engine
-        bid, ask = engine.best(Side.BID), engine.best(Side.ASK)
+        bid, ask = engine.best(OrderSide.BID), engine.best(OrderSide.ASK)
         middle = (bid[0] + ask[0]) / 2 if bid and ask else self.fair
         lean = (self.fair - middle) / (6.0 * self._flow.spacing)
-        side = Side.BID if rng.random() < 0.5 + 0.45 * max(-1.0, min(1.0, lean)) else Side.ASK
+        side = OrderSide.BID if rng.random() < 0.5 + 0.45 * max(-1.0, min(1.0, lean)) else OrderSide.ASK
         lots = 1 + int(rng.expovariate(1.0) * self._flow.lots * 0.4)
         if rng.random() < _SWEEP:
             swept = rng.randrange(2, 6)
             prices = engine.prices(side.other)
-            reached = prices[:swept] if side is Side.BID else prices[-swept:]
+            reached = prices[:swept] if side is OrderSide.BID else prices[-swept:]
             lots += sum(engine.lots_at(side.other, price) for price in reached[:-1] or reached)
         forced = self._liquidations and rng.random() < _LIQUIDATION
-        return engine.submit(side, lots, None, time_in_force=TimeInForce.IOC, owner=LIQUIDATIONS if forced else CROWD)
+        return engine.submit(side, lots, None, time_in_force=OrderTimeInForce.IOC, owner=LIQUIDATIONS if forced else CROWD)
 
-    def _add(self, side: Side) -> Outcome:
+    def _add(self, side: OrderSide) -> Outcome:
         """A limit order that rests: at the touch or inside the spread, near it, or deep in the book."""
         rng = self._rng
         spacing = self._flow.spacing
@@ -171,10 +171,10 @@ class Activity:
             away = int((_NEAR_LEVELS + rng.expovariate(1.0 / _DEEP_LEVELS)) * spacing)
         return self._engine.submit(side, self._size(), self._limit(side, away))
 
-    def _limit(self, side: Side, away: int) -> int:
+    def _limit(self, side: OrderSide, away: int) -> int:
         """A price so many ticks behind the touch that the fair price asks for, never one that would take."""
         opposite = self._engine.best(side.other)
-        if side is Side.BID:
+        if side is OrderSide.BID:
             price = floor(self.fair - 0.5 * self._flow.spacing)
             if opposite is not None:
                 price = min(price, opposite[0] - 1)
@@ -184,7 +184,7 @@ class Activity:
             price = max(price, opposite[0] + 1)
         return price + away
 
-    def _withdraw(self, side: Side) -> Outcome:
+    def _withdraw(self, side: OrderSide) -> Outcome:
         """Cancel or shrink one of the crowd's orders, or cancel a few at once."""
         rng = self._rng
         prices = self._engine.prices(side)
@@ -197,7 +197,7 @@ class Activity:
         found: list[int] = []
         wanted = 1 if rng.random() < 0.97 else rng.randrange(2, 5)
         for index in range(depth, min(depth + 2 * wanted, len(prices))):
-            price = prices[-1 - index] if side is Side.BID else prices[index]
+            price = prices[-1 - index] if side is OrderSide.BID else prices[index]
             order = next((order for order in self._engine.orders_at(side, price) if order.owner == CROWD), None)
             if order is None:
                 continue
@@ -208,7 +208,7 @@ class Activity:
                 break
         return self._engine.cancel(*found) if found else self._add(side)
 
-    def _fill(self, side: Side) -> None:
+    def _fill(self, side: OrderSide) -> None:
         """Build up one side from nothing: dense near the touch, thinner the deeper it gets."""
         rng = self._rng
         away = 0

@@ -9,10 +9,10 @@ from backpack_proto.streams.levels import Level
 from .activity import FLOWS, Activity
 from .listings import Listing, to_decimal
 from .matching import MatchingEngine
-from .orders import Outcome, Side
+from .orders import OrderSide, Outcome
 from .tape import Tape, TapedTrade
 
-__all__ = ["FUNDING_INTERVAL_US", "INDEX_DECIMALS", "RATE_DECIMALS", "Market", "Reference"]
+__all__ = ["FUNDING_INTERVAL_US", "INDEX_DECIMALS", "RATE_DECIMALS", "Reference", "SimulatedMarket"]
 
 FUNDING_INTERVAL_US = 3_600_000_000
 """Perpetuals settle funding every hour (docs/protocol.md 6.2)."""
@@ -54,7 +54,7 @@ class Reference:
         return [(end_s, round(Random(f"{seed}:{end_s}").gauss(12_500, 6_000))) for end_s in ends]
 
 
-class Market:
+class SimulatedMarket:
     """A market whose book is open: engine, crowd and tape, all drawn from `seed` and the symbol."""
 
     def __init__(self, listing: Listing, *, seed: int, start_us: int) -> None:
@@ -90,12 +90,12 @@ class Market:
 
     def best(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
         """Best bid and best ask, each as (ticks, lots); None for an empty side."""
-        return self.engine.best(Side.BID), self.engine.best(Side.ASK)
+        return self.engine.best(OrderSide.BID), self.engine.best(OrderSide.ASK)
 
     def record(self, outcome: Outcome, engine_us: int) -> None:
         """Put the fills of a book event on the tape."""
         for fill in outcome.fills:
-            maker_bought = fill.taker_side is Side.ASK
+            maker_bought = fill.taker_side is OrderSide.ASK
             self.tape.record(TapedTrade(fill.trade_id, fill.price, fill.lots, maker_bought, engine_us))
 
     def move_reference(self) -> None:
@@ -104,7 +104,7 @@ class Market:
         if self.reference is not None and bid is not None and ask is not None:
             self.reference.move(self.activity.fair, (bid[0] + ask[0]) // 2)
 
-    def levels(self, side: Side) -> tuple[Level, ...]:
+    def levels(self, side: OrderSide) -> tuple[Level, ...]:
         """Every level of a side, best first."""
         price_decimals, quantity_decimals = self.listing.price_decimals, self.listing.quantity_decimals
         return tuple(

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from backpack_proto.errors import LocalProtocolError
 
-from .orders import CROWD, Change, Fill, Outcome, Refusal, RestingOrder, SelfTrade, Side, TimeInForce
+from .orders import CROWD, Change, Match, OrderSide, OrderTimeInForce, Outcome, Refusal, RestingOrder, SelfTrade
 
 __all__ = ["MatchingEngine"]
 
@@ -34,7 +34,7 @@ class _Level(Struct, gc=False):
 class _Half:
     """One side of the book."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: OrderSide) -> None:
         self.side = side
         self.prices: list[int] = []
         """Ascending, on both sides."""
@@ -43,10 +43,10 @@ class _Half:
     def best(self) -> _Level | None:
         if not self.prices:
             return None
-        return self.levels[self.prices[-1] if self.side is Side.BID else self.prices[0]]
+        return self.levels[self.prices[-1] if self.side is OrderSide.BID else self.prices[0]]
 
     def best_first(self) -> Iterator[_Level]:
-        for price in reversed(self.prices) if self.side is Side.BID else self.prices:
+        for price in reversed(self.prices) if self.side is OrderSide.BID else self.prices:
             yield self.levels[price]
 
     def add(self, order: RestingOrder) -> None:
@@ -79,28 +79,28 @@ class MatchingEngine:
         """Every resting order by its id."""
         self._next_order_id = next_order_id
         self._next_trade_id = next_trade_id
-        self._halves = {Side.BID: _Half(Side.BID), Side.ASK: _Half(Side.ASK)}
+        self._halves = {OrderSide.BID: _Half(OrderSide.BID), OrderSide.ASK: _Half(OrderSide.ASK)}
 
-    def best(self, side: Side) -> tuple[int, int] | None:
+    def best(self, side: OrderSide) -> tuple[int, int] | None:
         """Price and quantity of the best level of a side, or None when the side is empty."""
         level = self._halves[side].best()
         return None if level is None else (level.price, level.lots)
 
-    def prices(self, side: Side) -> list[int]:
+    def prices(self, side: OrderSide) -> list[int]:
         """The prices of a side, ascending; the engine's own list, to be read only."""
         return self._halves[side].prices
 
-    def lots_at(self, side: Side, price: int) -> int:
+    def lots_at(self, side: OrderSide, price: int) -> int:
         """The quantity resting at a price."""
         level = self._halves[side].levels.get(price)
         return 0 if level is None else level.lots
 
-    def orders_at(self, side: Side, price: int) -> Iterable[RestingOrder]:
+    def orders_at(self, side: OrderSide, price: int) -> Iterable[RestingOrder]:
         """The orders resting at a price, oldest first."""
         level = self._halves[side].levels.get(price)
         return () if level is None else level.orders.values()
 
-    def levels(self, side: Side) -> list[tuple[int, int]]:
+    def levels(self, side: OrderSide) -> list[tuple[int, int]]:
         """Every level of a side as (price, lots), best first."""
         return [(level.price, level.lots) for level in self._halves[side].best_first()]
 
@@ -111,11 +111,11 @@ class MatchingEngine:
 
     def submit(
         self,
-        side: Side,
+        side: OrderSide,
         lots: int,
         price: int | None,
         *,
-        time_in_force: TimeInForce = TimeInForce.GTC,
+        time_in_force: OrderTimeInForce = OrderTimeInForce.GTC,
         post_only: bool = False,
         owner: int = CROWD,
         self_trade: SelfTrade = SelfTrade.REJECT_TAKER,
@@ -130,20 +130,20 @@ class MatchingEngine:
         """
         if lots < 1 or (price is not None and price < 1):
             raise LocalProtocolError(f"an order of {lots} lots at {price} ticks is no order")
-        if post_only and (price is None or time_in_force is not TimeInForce.GTC):
+        if post_only and (price is None or time_in_force is not OrderTimeInForce.GTC):
             raise LocalProtocolError("a post-only order is a limit order that rests")
         if order_id is None:
             order_id = self.take_order_id()
         against = self._halves[side.other]
         if post_only and _reaches(side, price, against.best()):
             return Outcome(update_id=None, order_id=order_id, given_up=lots, refusal=Refusal.WOULD_TAKE)
-        if time_in_force is TimeInForce.FOK and self._fillable(side, lots, price, owner, self_trade) < lots:
+        if time_in_force is OrderTimeInForce.FOK and self._fillable(side, lots, price, owner, self_trade) < lots:
             return Outcome(update_id=None, order_id=order_id, given_up=lots, refusal=Refusal.CANNOT_FILL)
 
         left = lots
-        fills: list[Fill] = []
+        fills: list[Match] = []
         removed: list[RestingOrder] = []
-        touched: dict[tuple[Side, int], None] = {}
+        touched: dict[tuple[OrderSide, int], None] = {}
         yielded = False
         while left and not yielded:
             level = against.best()
@@ -163,7 +163,7 @@ class MatchingEngine:
             if not maker.remaining:
                 del self.orders[maker.order_id]
             fills.append(
-                Fill(
+                Match(
                     trade_id=self._next_trade_id,
                     price=level.price,
                     lots=taken,
@@ -178,7 +178,7 @@ class MatchingEngine:
             self._next_trade_id += 1
 
         resting = 0
-        if left and not yielded and price is not None and time_in_force is TimeInForce.GTC:
+        if left and not yielded and price is not None and time_in_force is OrderTimeInForce.GTC:
             resting = left
             order = RestingOrder(order_id, owner, side, price, left)
             self.orders[order_id] = order
@@ -202,7 +202,7 @@ class MatchingEngine:
         """
         if len(set(order_ids)) != len(order_ids) or any(order_id not in self.orders for order_id in order_ids):
             raise LocalProtocolError(f"not every order of {order_ids} rests")
-        touched: dict[tuple[Side, int], None] = {}
+        touched: dict[tuple[OrderSide, int], None] = {}
         removed: list[RestingOrder] = []
         for order_id in order_ids:
             order = self.orders[order_id]
@@ -231,7 +231,7 @@ class MatchingEngine:
         self.update_id += 1
         return self.update_id
 
-    def _changes(self, touched: Iterable[tuple[Side, int]]) -> tuple[Change, ...]:
+    def _changes(self, touched: Iterable[tuple[OrderSide, int]]) -> tuple[Change, ...]:
         return tuple([Change(side, price, self.lots_at(side, price)) for side, price in touched])
 
     def _remove(self, order: RestingOrder) -> RestingOrder:
@@ -242,7 +242,7 @@ class MatchingEngine:
         del self.orders[order.order_id]
         return removed
 
-    def _fillable(self, side: Side, lots: int, price: int | None, owner: int, self_trade: SelfTrade) -> int:
+    def _fillable(self, side: OrderSide, lots: int, price: int | None, owner: int, self_trade: SelfTrade) -> int:
         """How much of an order would trade at once, counted no further than the order is large."""
         found = 0
         for level in self._halves[side.other].best_first():
@@ -256,8 +256,8 @@ class MatchingEngine:
         return found
 
 
-def _reaches(side: Side, price: int | None, level: _Level | None) -> bool:
+def _reaches(side: OrderSide, price: int | None, level: _Level | None) -> bool:
     """Whether an order of this side and limit would trade with a level of the other side."""
     if level is None:
         return False
-    return price is None or (level.price <= price if side is Side.BID else level.price >= price)
+    return price is None or (level.price <= price if side is OrderSide.BID else level.price >= price)

@@ -9,25 +9,25 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-__all__ = ["CROWD", "Change", "Fill", "Outcome", "Refusal", "RestingOrder", "SelfTrade", "Side", "TimeInForce"]
+__all__ = ["CROWD", "Change", "Match", "OrderSide", "OrderTimeInForce", "Outcome", "Refusal", "RestingOrder", "SelfTrade"]
 
 CROWD = 0
 """Owner of the orders that belong to nobody in particular."""
 
 
-class Side(StrEnum):
+class OrderSide(StrEnum):
     """Side of an order, in the exchange's words."""
 
     BID = "Bid"
     ASK = "Ask"
 
     @property
-    def other(self) -> Side:
+    def other(self) -> OrderSide:
         """The side that it trades with."""
-        return Side.ASK if self is Side.BID else Side.BID
+        return OrderSide.ASK if self is OrderSide.BID else OrderSide.BID
 
 
-class TimeInForce(StrEnum):
+class OrderTimeInForce(StrEnum):
     """What becomes of what cannot be filled at once: it rests, or it is given up; `FOK` wants all or nothing."""
 
     GTC = "GTC"
@@ -55,18 +55,18 @@ class RestingOrder(Struct, gc=False):
 
     order_id: int
     owner: int
-    side: Side
+    side: OrderSide
     price: int
     remaining: int
 
 
-class Fill(Struct, frozen=True, gc=False):
+class Match(Struct, frozen=True, gc=False):
     """One trade between a resting order (maker) and an arriving one (taker)."""
 
     trade_id: int
     price: int
     lots: int
-    taker_side: Side
+    taker_side: OrderSide
     taker_id: int
     taker_owner: int
     maker_id: int
@@ -77,7 +77,7 @@ class Fill(Struct, frozen=True, gc=False):
 class Change(Struct, frozen=True, gc=False):
     """The new absolute quantity of one price level; zero says that it is gone."""
 
-    side: Side
+    side: OrderSide
     price: int
     lots: int
 
@@ -89,7 +89,7 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """The event's id; None when the book did not change."""
     order_id: int | None = None
     """The id that the submitted order got."""
-    fills: tuple[Fill, ...] = ()
+    fills: tuple[Match, ...] = ()
     changes: tuple[Change, ...] = ()
     """Each level once, in the order in which they were touched."""
     resting: int = 0

@@ -16,9 +16,9 @@ from random import Random
 
 from msgspec import Struct
 
-from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.streams.channels import KLINE_INTERVALS
 
-__all__ = ["DAY_S", "Candle", "Tape", "TapedTrade", "candle_end", "candle_start"]
+__all__ = ["DAY_S", "Tape", "TapedCandle", "TapedTrade", "candle_end", "candle_start"]
 
 DAY_S = 86_400
 KEPT_TRADES = 2_000
@@ -40,7 +40,7 @@ class TapedTrade(Struct, frozen=True, gc=False):
     engine_us: int
 
 
-class Candle(Struct, gc=False):
+class TapedCandle(Struct, gc=False):
     """Open, high, low and close of one stretch of time, None while nothing was traded."""
 
     start_s: int
@@ -58,7 +58,7 @@ class Candle(Struct, gc=False):
         """Take in one trade."""
         self.merge(price, price, price, price, lots, price * lots, 1)
 
-    def absorb(self, later: Candle) -> None:
+    def absorb(self, later: TapedCandle) -> None:
         """Take in a candle that follows what is already in this one."""
         if later.open is not None and later.high is not None and later.low is not None and later.close is not None:
             self.merge(later.open, later.high, later.low, later.close, later.lots, later.paid, later.trades)
@@ -108,14 +108,14 @@ class Tape:
         next_trade_id: int,
     ) -> None:
         self._trades: deque[TapedTrade] = deque(maxlen=KEPT_TRADES)
-        self._minutes: deque[Candle] = deque(maxlen=KEPT_MINUTES)
-        self._seconds: deque[Candle] = deque(maxlen=KEPT_SECONDS)
-        self._closed: dict[str, list[Candle]] = {}
-        self._day: Candle | None = None
+        self._minutes: deque[TapedCandle] = deque(maxlen=KEPT_MINUTES)
+        self._seconds: deque[TapedCandle] = deque(maxlen=KEPT_SECONDS)
+        self._closed: dict[str, list[TapedCandle]] = {}
+        self._day: TapedCandle | None = None
         now_s = start_us // 1_000_000
         self._minutes.extend(_made_up_day(rng, now_s, closing_ticks, wander_ticks, lots, trades_per_minute))
         self._trades.extend(_made_up_trades(rng, start_us, closing_ticks, wander_ticks, lots, next_trade_id))
-        self.running: dict[str, Candle] = {interval: self._begun(interval, now_s) for interval in KLINE_INTERVALS}
+        self.running: dict[str, TapedCandle] = {interval: self._begun(interval, now_s) for interval in KLINE_INTERVALS}
         """The candle of each interval that is not over yet."""
 
     @property
@@ -139,14 +139,14 @@ class Tape:
             if candle.end_s > now_s:
                 continue
             start_s = candle_start(interval, now_s)
-            running[interval] = Candle(start_s, candle_end(interval, start_s))
+            running[interval] = TapedCandle(start_s, candle_end(interval, start_s))
             self._closed.setdefault(interval, []).append(candle)
             if interval == "1m":
                 self._day = None
             if candle.trades and interval in {"1s", "1m"}:
                 (self._seconds if interval == "1s" else self._minutes).append(candle)
 
-    def take_closed(self) -> dict[str, list[Candle]]:
+    def take_closed(self) -> dict[str, list[TapedCandle]]:
         """The candles that ended since this was last asked, by interval."""
         closed, self._closed = self._closed, {}
         return closed
@@ -156,28 +156,28 @@ class Tape:
         newest_first = list(reversed(self._trades))
         return newest_first[offset : offset + limit]
 
-    def rolling(self, now_s: int, length_s: int = DAY_S) -> Candle:
+    def rolling(self, now_s: int, length_s: int = DAY_S) -> TapedCandle:
         """The time up to now as one candle, exact to the minute at its far end; the tape must have rolled to `now_s`."""
         # What is over changes once a minute, and the rolling day is asked for every second.
         closed = self._day if length_s == DAY_S else None
         if closed is None:
-            closed = Candle(now_s - length_s, now_s)
+            closed = TapedCandle(now_s - length_s, now_s)
             for minute in self._minutes:
                 if minute.start_s >= now_s - length_s:
                     closed.absorb(minute)
             if length_s == DAY_S:
                 self._day = closed
-        rolling = Candle(now_s - length_s, now_s)
+        rolling = TapedCandle(now_s - length_s, now_s)
         rolling.absorb(closed)
         rolling.absorb(self.running["1m"])
         return rolling
 
-    def candles(self, interval: str, from_s: int, to_s: int) -> list[Candle]:
+    def candles(self, interval: str, from_s: int, to_s: int) -> list[TapedCandle]:
         """The candles of an interval that start between two seconds, both included, ascending, as far as the tape reaches.
 
         The last one may still be running; the tape must have rolled.
         """
-        source: Sequence[Candle] = [*(self._seconds if interval == "1s" else self._minutes)]
+        source: Sequence[TapedCandle] = [*(self._seconds if interval == "1s" else self._minutes)]
         now = self.running["1s"]
         if from_s > now.start_s:
             return []
@@ -186,11 +186,11 @@ class Tape:
         start_s = candle_start(interval, max(from_s, oldest))
         if start_s < from_s:
             start_s = candle_end(interval, start_s)
-        rows: list[Candle] = []
+        rows: list[TapedCandle] = []
         index = bisect_left(source, start_s, key=lambda candle: candle.start_s)
         last_s = min(to_s, now.start_s)
         while start_s <= last_s:
-            row = Candle(start_s, candle_end(interval, start_s))
+            row = TapedCandle(start_s, candle_end(interval, start_s))
             while index < len(source) and source[index].start_s < row.end_s:
                 row.absorb(source[index])
                 index += 1
@@ -200,10 +200,10 @@ class Tape:
             start_s = row.end_s
         return rows
 
-    def _begun(self, interval: str, now_s: int) -> Candle:
+    def _begun(self, interval: str, now_s: int) -> TapedCandle:
         """A candle that is under way at the start, with what the made-up day holds of it."""
         start_s = candle_start(interval, now_s)
-        candle = Candle(start_s, candle_end(interval, start_s))
+        candle = TapedCandle(start_s, candle_end(interval, start_s))
         for minute in self._minutes if candle.end_s - candle.start_s > 60 else ():
             if minute.start_s >= start_s:
                 candle.absorb(minute)
@@ -212,9 +212,9 @@ class Tape:
 
 def _made_up_day(
     rng: Random, start_s: int, closing_ticks: int, wander_ticks: float, lots: int, trades_per_minute: float
-) -> list[Candle]:
+) -> list[TapedCandle]:
     """The minutes of the day before the start, walked backwards from the price that the live market opens at."""
-    minutes: list[Candle] = []
+    minutes: list[TapedCandle] = []
     closed = closing_ticks
     end_s = start_s - start_s % 60
     for _ in range(DAY_S // 60):
@@ -224,7 +224,9 @@ def _made_up_day(
             reach = int(rng.expovariate(2.0 / wander_ticks))
             high, low = max(opened, closed) + reach, max(1, min(opened, closed) - reach)
             traded = trades * (1 + int(rng.random() * lots))
-            minutes.append(Candle(end_s - 60, end_s, opened, high, low, closed, traded, traded * ((high + low) // 2), trades))
+            minutes.append(
+                TapedCandle(end_s - 60, end_s, opened, high, low, closed, traded, traded * ((high + low) // 2), trades)
+            )
             closed = opened
         end_s -= 60
     minutes.reverse()

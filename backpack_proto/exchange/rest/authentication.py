@@ -12,13 +12,7 @@ from backpack_proto.auth.signing import DEFAULT_WINDOW_MS, MAX_EXCHANGE_WINDOW_M
 from backpack_proto.errors import ApiError, InvalidKey, LocalProtocolError
 from backpack_proto.exchange.messages import RequestReceived
 
-__all__ = ["THROWAWAY_API_KEY", "THROWAWAY_SECRET", "Authentication"]
-
-THROWAWAY_SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # noqa: S105 - the bytes 0 to 31, known to everybody
-"""Private key of the account that every simulated exchange has unless told otherwise (docs/protocol.md 2.1)."""
-
-THROWAWAY_API_KEY = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
-"""The API key that belongs to `THROWAWAY_SECRET`."""
+__all__ = ["Authentication"]
 
 _NUMBER = re.compile(r"[0-9]{1,16}")
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from backpack_proto.auth.signing import Parameters
 from backpack_proto.errors import ApiError
-from backpack_proto.exchange.account.accounts import Account
+from backpack_proto.exchange.account.accounts import SimulatedAccount
 from backpack_proto.exchange.account.order_entry import OrderEntry
 from backpack_proto.exchange.account.order_request import (
     Members,
@@ -27,9 +27,9 @@ from backpack_proto.exchange.account.order_request import (
     refusal,
     unreadable,
 )
-from backpack_proto.exchange.account.orders import AccountOrder, OrderRequest, Status
+from backpack_proto.exchange.account.orders import AccountOrder, OrderRequest, OrderState
 from backpack_proto.exchange.market.listings import Listing
-from backpack_proto.exchange.market.market import Market
+from backpack_proto.exchange.market.market import SimulatedMarket
 from backpack_proto.exchange.messages import RequestReceived, Respond, SendFrame
 
 from .answers import TEXT, Answer, refuse, respond
@@ -101,11 +101,11 @@ class PrivateRoutes:
 
     def __init__(
         self,
-        account: Account,
+        account: SimulatedAccount,
         entry: OrderEntry,
         authentication: Authentication,
         listings: Mapping[str, Listing],
-        markets: Mapping[str, Market],
+        markets: Mapping[str, SimulatedMarket],
         start_us: int,
     ) -> None:
         self._account = account
@@ -204,7 +204,7 @@ class PrivateRoutes:
             order
             for order in self._account.orders.values()
             if order.symbol == symbol
-            and (kind is None or (order.status is Status.TRIGGER_PENDING) is (kind == "ConditionalOrder"))
+            and (kind is None or (order.state is OrderState.TRIGGER_PENDING) is (kind == "ConditionalOrder"))
         ]
         self._frames += self._entry.cancel(orders, call.engine_us)
         return [order_row(order) for order in orders]

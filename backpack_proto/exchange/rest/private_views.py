@@ -13,9 +13,9 @@ from typing import TypeVar
 from backpack_proto.exchange.account.accounts import (
     PLACES,
     SETTLEMENT_ASSET,
-    Account,
-    AccountFill,
-    FundingPayment,
+    SimulatedAccount,
+    SimulatedFill,
+    SimulatedFundingPayment,
     mark_ticks,
     quote_units,
     show_position,
@@ -30,9 +30,9 @@ from backpack_proto.exchange.account.margin import (
     exposure_lots,
     margin_figures,
 )
-from backpack_proto.exchange.account.orders import AccountOrder, Status
+from backpack_proto.exchange.account.orders import AccountOrder, OrderState
 from backpack_proto.exchange.market.listings import market_object, stripped
-from backpack_proto.exchange.market.market import Market
+from backpack_proto.exchange.market.market import SimulatedMarket
 from backpack_proto.exchange.stream.frames import iso_time, iso_time_ms
 
 from .query import Query
@@ -80,7 +80,7 @@ def order_history_row(order: AccountOrder) -> dict[str, object]:
     return dict(sorted(row.items()))
 
 
-def fill_row(fill: AccountFill) -> dict[str, object]:
+def fill_row(fill: SimulatedFill) -> dict[str, object]:
     """One fill of the history; the client id is text here, unlike everywhere else."""
     return {
         "clientId": None if fill.client_id is None else str(fill.client_id),
@@ -98,7 +98,7 @@ def fill_row(fill: AccountFill) -> dict[str, object]:
     }
 
 
-def funding_row(payment: FundingPayment) -> dict[str, object]:
+def funding_row(payment: SimulatedFundingPayment) -> dict[str, object]:
     """One funding payment of the history."""
     return {
         "fundingRate": _text(payment.rate),
@@ -110,7 +110,7 @@ def funding_row(payment: FundingPayment) -> dict[str, object]:
     }
 
 
-def deposit_rows(account: Account, start_us: int) -> list[dict[str, object]]:
+def deposit_rows(account: SimulatedAccount, start_us: int) -> list[dict[str, object]]:
     """What the account began with."""
     return [
         {
@@ -128,7 +128,7 @@ def deposit_rows(account: Account, start_us: int) -> list[dict[str, object]]:
     ]
 
 
-def balance_rows(account: Account) -> dict[str, dict[str, str]]:
+def balance_rows(account: SimulatedAccount) -> dict[str, dict[str, str]]:
     """The balances by asset; only what is held."""
     return {
         asset: {"available": _text(held.available), "locked": _text(held.locked), "staked": _text(held.staked)}
@@ -137,7 +137,7 @@ def balance_rows(account: Account) -> dict[str, dict[str, str]]:
     }
 
 
-def position_row(account: Account, market: Market) -> dict[str, object]:
+def position_row(account: SimulatedAccount, market: SimulatedMarket) -> dict[str, object]:
     """The open position of a market."""
     _, position = account.open_positions[market.symbol]
     shown = show_position(market, position)
@@ -167,9 +167,9 @@ def position_row(account: Account, market: Market) -> dict[str, object]:
     }
 
 
-def account_summary(account: Account) -> dict[str, object]:
+def account_summary(account: SimulatedAccount) -> dict[str, object]:
     """Settings, fees and limits."""
-    triggers = sum(order.status is Status.TRIGGER_PENDING for order in account.orders.values())
+    triggers = sum(order.state is OrderState.TRIGGER_PENDING for order in account.orders.values())
     maker, taker = _text(account.fees.maker_bps), _text(account.fees.taker_bps)
     return {
         "autoBorrowSettlements": False,
@@ -189,7 +189,7 @@ def account_summary(account: Account) -> dict[str, object]:
     }
 
 
-def collateral_summary(account: Account, markets: Mapping[str, Market]) -> dict[str, object]:
+def collateral_summary(account: SimulatedAccount, markets: Mapping[str, SimulatedMarket]) -> dict[str, object]:
     """Equity and margin of the whole account, and what each asset contributes."""
     figures = margin_figures(account, markets)
     fraction = None
@@ -264,7 +264,7 @@ def _order(order: AccountOrder) -> dict[str, object]:
         "quoteQuantity": None if asked is None else stripped(asked, both),
         "selfTradePrevention": request.self_trade,
         "side": request.side,
-        "status": order.status,
+        "status": order.state,
         "stopLossLimitPrice": None,
         "stopLossTriggerBy": None,
         "stopLossTriggerPrice": None,

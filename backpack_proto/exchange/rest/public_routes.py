@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 from backpack_proto.errors import ApiError
 from backpack_proto.exchange.market.listings import Listing, market_object, stripped
-from backpack_proto.exchange.market.market import FUNDING_INTERVAL_US, INDEX_DECIMALS, RATE_DECIMALS, Market, Reference
-from backpack_proto.exchange.market.orders import Side
-from backpack_proto.exchange.market.tape import DAY_S, Candle, TapedTrade
+from backpack_proto.exchange.market.market import FUNDING_INTERVAL_US, INDEX_DECIMALS, RATE_DECIMALS, Reference, SimulatedMarket
+from backpack_proto.exchange.market.orders import OrderSide
+from backpack_proto.exchange.market.tape import DAY_S, TapedCandle, TapedTrade
 from backpack_proto.exchange.messages import RequestReceived, Respond
 from backpack_proto.exchange.stream.frames import iso_time
 from backpack_proto.exchange.stream.publication import next_funding_ms
-from backpack_proto.streams.names import KLINE_INTERVALS
+from backpack_proto.streams.channels import KLINE_INTERVALS
 
 from .answers import TEXT, Answer, refuse, respond
 from .query import Query
@@ -51,7 +51,7 @@ _EMPTY = (
 class Routes:
     """Answers requests from the state of the markets; `markets` are those that are open, by symbol."""
 
-    def __init__(self, listings: Iterable[Listing], markets: Mapping[str, Market]) -> None:
+    def __init__(self, listings: Iterable[Listing], markets: Mapping[str, SimulatedMarket]) -> None:
         self._listings = {listing.symbol: listing for listing in listings}
         self._markets = markets
         self._routes: dict[str, Callable[[Query, int], Answer]] = {
@@ -106,12 +106,12 @@ class Routes:
                 (stripped(price, listing.price_decimals), stripped(lots, listing.quantity_decimals))
                 for price, lots in market.engine.levels(side)[:limit]
             ]
-            for side in Side
+            for side in OrderSide
         }
-        sides[Side.BID].reverse()
+        sides[OrderSide.BID].reverse()
         return {
-            "asks": sides[Side.ASK],
-            "bids": sides[Side.BID],
+            "asks": sides[OrderSide.ASK],
+            "bids": sides[OrderSide.BID],
             "lastUpdateId": str(market.engine.update_id),
             "timestamp": engine_us,
         }
@@ -220,11 +220,11 @@ class Routes:
             raise _invalid(query, "Invalid market symbol")
         return listing
 
-    def _market(self, query: Query) -> Market | None:
+    def _market(self, query: Query) -> SimulatedMarket | None:
         """The market that is asked for, or None when it is listed but Closed."""
         return self._markets.get(self._listing(query).symbol)
 
-    def _perpetuals(self, query: Query) -> list[tuple[Market, Reference]]:
+    def _perpetuals(self, query: Query) -> list[tuple[SimulatedMarket, Reference]]:
         """The perpetuals that are open, or the one that is asked for."""
         symbol = query.optional("symbol")
         found = [
@@ -245,7 +245,7 @@ def _ticker_length(query: Query) -> int:
     return DAY_S if query.choice("interval", "TickerInterval", ("1d", "1w"), default="1d") == "1d" else 7 * DAY_S
 
 
-def _ticker_row(market: Market, engine_us: int, length_s: int) -> dict[str, str] | None:
+def _ticker_row(market: SimulatedMarket, engine_us: int, length_s: int) -> dict[str, str] | None:
     now_s = engine_us // 1_000_000
     market.tape.roll(now_s)
     day = market.tape.rolling(now_s, length_s)
@@ -267,7 +267,7 @@ def _ticker_row(market: Market, engine_us: int, length_s: int) -> dict[str, str]
     }
 
 
-def _kline_row(listing: Listing, candle: Candle) -> dict[str, str | None]:
+def _kline_row(listing: Listing, candle: TapedCandle) -> dict[str, str | None]:
     def price(ticks: int | None) -> str | None:
         return None if ticks is None else stripped(ticks, listing.price_decimals)
 

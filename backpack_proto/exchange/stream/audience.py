@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from backpack_proto.exchange.market.listings import Listing
-from backpack_proto.streams.names import DEPTH_WINDOWS_MS, KLINE_INTERVALS
+from backpack_proto.streams.channels import Channel, SymbolRule
+from backpack_proto.streams.names import Stream
 
 __all__ = ["Audience", "existing_streams"]
-
-_ACCOUNT_STREAMS = ("account.orderUpdate", "account.positionUpdate", "account.rfqUpdate")
 
 
 def existing_streams(listings: Iterable[Listing]) -> frozenset[str]:
     """The name of every stream that can ever carry data: those of markets whose book is open, and the account's."""
-    names = ["liquidation", "account.balanceUpdate", *_ACCOUNT_STREAMS]
-    for listing in listings:
-        if not listing.open:
-            continue
-        forms = ["bookTicker", "depth", "trade", "ticker", "externalTicker", *_ACCOUNT_STREAMS]
-        forms += [f"depth.{window}ms" for window in DEPTH_WINDOWS_MS]
-        forms += [f"kline.{interval}" for interval in KLINE_INTERVALS]
-        if listing.perpetual:
-            forms += ["markPrice", "openInterest", "liquidation"]
-        names += [f"{form}.{listing.symbol}" for form in forms]
+    open_listings = [listing for listing in listings if listing.open]
+    names: set[str] = set()
+    for channel in Channel:
+        rule = channel.traits.symbol
+        symbols: list[str | None] = []
+        if rule is not SymbolRule.REQUIRED:
+            symbols.append(None)
+        if rule is not SymbolRule.NEVER:
+            symbols += [listing.symbol for listing in open_listings if listing.perpetual or not channel.traits.perpetual_only]
+        names.update(form.name for symbol in symbols for form in _forms(channel, symbol))
     return frozenset(names)
+
+
+def _forms(channel: Channel, symbol: str | None) -> Iterable[Stream]:
+    """A channel of one symbol in all its windows or intervals."""
+    traits = channel.traits
+    if traits.intervals:
+        return [Stream(channel=channel, symbol=symbol, interval=interval) for interval in traits.intervals]
+    return [Stream(channel=channel, symbol=symbol, window_ms=window_ms) for window_ms in (None, *traits.windows_ms)]
 
 
 class Audience:

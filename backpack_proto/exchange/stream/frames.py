@@ -1,4 +1,4 @@
-"""The text of every public frame, member for member as the exchange sends it (docs/protocol.md sections 3.3 and 4).
+"""The text of the public frames, member for member as the exchange sends it (docs/protocol.md sections 3.3 and 4).
 
 `data` comes first, its members are in the order of the wire: alphabetical, capitals first, only klines differ. Depth, bookTicker
 and trade numbers are padded to the market's precision, the others stripped. Times named `_us` are microseconds since the epoch.
@@ -6,15 +6,17 @@ and trade numbers are padded to the market's precision, the others stripped. Tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+
+import msgspec
 
 from backpack_proto.exchange.market.listings import Listing, padded, stripped
 from backpack_proto.exchange.market.market import INDEX_DECIMALS, RATE_DECIMALS, Reference
-from backpack_proto.exchange.market.orders import Fill, Side
-from backpack_proto.exchange.market.tape import Candle
+from backpack_proto.exchange.market.orders import Match, OrderSide
+from backpack_proto.exchange.market.tape import TapedCandle
 
-__all__ = ["FrameWriter", "error_frame", "iso_time", "iso_time_ms"]
+__all__ = ["FrameWriter", "data_frame", "error_frame", "iso_time", "iso_time_ms"]
 
 _MOST_CACHED_PRICES = 65_536
 
@@ -32,6 +34,11 @@ def iso_time_ms(unix_ms: int) -> str:
 def error_frame(code: int, message: str) -> bytes:
     """An error frame; it does not say which request failed (docs/protocol.md 3.2)."""
     return f'{{"id":null,"error":{{"code":{code},"message":"{message}"}}}}'.encode()
+
+
+def data_frame(stream: str, data: Mapping[str, object]) -> bytes:
+    """The frame of a stream whose members are in the usual order: alphabetical, capitals first."""
+    return msgspec.json.encode({"data": dict(sorted(data.items())), "stream": stream})
 
 
 class FrameWriter:
@@ -71,9 +78,9 @@ class FrameWriter:
             f'"e":"depth","s":"{self._symbol}","u":{last_id}}},"stream":"{stream}"}}'
         ).encode()
 
-    def trade(self, fill: Fill, *, engine_us: int, emitted_us: int) -> bytes:
+    def trade(self, fill: Match, *, engine_us: int, emitted_us: int) -> bytes:
         """One fill (docs/protocol.md 4.5)."""
-        sold = fill.taker_side is Side.ASK
+        sold = fill.taker_side is OrderSide.ASK
         buyer, seller = (fill.maker_id, fill.taker_id) if sold else (fill.taker_id, fill.maker_id)
         return (
             f'{{"data":{{"E":{emitted_us},"T":{engine_us},"a":"{seller}","b":"{buyer}","e":"trade","m":{"true" if sold else "false"},'
@@ -81,7 +88,7 @@ class FrameWriter:
             f'"t":{fill.trade_id}}},"stream":"trade.{self._symbol}"}}'
         ).encode()
 
-    def ticker(self, day: Candle, *, emitted_us: int, event: str = "ticker") -> bytes:
+    def ticker(self, day: TapedCandle, *, emitted_us: int, event: str = "ticker") -> bytes:
         """The rolling day, which must have seen a trade; `event` may be `externalTicker` (docs/protocol.md 4.6)."""
         paid = stripped(day.paid, self._price_decimals + self._quantity_decimals)
         return (
@@ -90,7 +97,7 @@ class FrameWriter:
             f'"v":"{stripped(day.lots, self._quantity_decimals)}"}},"stream":"{event}.{self._symbol}"}}'
         ).encode()
 
-    def kline(self, interval: str, candle: Candle, *, closed: bool, emitted_us: int) -> bytes:
+    def kline(self, interval: str, candle: TapedCandle, *, closed: bool, emitted_us: int) -> bytes:
         """One candle; its prices are null without a trade (docs/protocol.md 4.4)."""
         return (
             f'{{"data":{{"E":{emitted_us},"e":"kline","s":"{self._symbol}","T":"{iso_time(candle.end_s)}",'
@@ -114,7 +121,7 @@ class FrameWriter:
             f'"s":"{self._symbol}"}},"stream":"openInterest.{self._symbol}"}}'
         ).encode()
 
-    def liquidation(self, stream: str, side: Side, price: int, lots: int, *, engine_us: int, emitted_us: int) -> bytes:
+    def liquidation(self, stream: str, side: OrderSide, price: int, lots: int, *, engine_us: int, emitted_us: int) -> bytes:
         """A forced order and where it ended; `stream` is one of its two names (docs/protocol.md 4.9)."""
         return (
             f'{{"data":{{"E":{emitted_us},"S":"{side}","T":{engine_us},"e":"liquidation","p":{self._stripped(price)},'

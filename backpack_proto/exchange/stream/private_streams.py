@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from random import Random
 
-import msgspec
-
 from backpack_proto.exchange.account.accounts import (
     PLACES,
-    Account,
-    AccountBalance,
-    Position,
+    HeldPosition,
+    SimulatedAccount,
+    SimulatedBalance,
     mark_ticks,
     quote_units,
     show_position,
@@ -22,11 +20,12 @@ from backpack_proto.exchange.account.accounts import (
 from backpack_proto.exchange.account.margin import IMF, MMF, exposure_lots
 from backpack_proto.exchange.account.orders import AccountOrder
 from backpack_proto.exchange.market.listings import padded, stripped
-from backpack_proto.exchange.market.market import Market
-from backpack_proto.exchange.market.orders import Fill
+from backpack_proto.exchange.market.market import SimulatedMarket
+from backpack_proto.exchange.market.orders import Match
 from backpack_proto.exchange.messages import SendFrame
 
 from .audience import Audience
+from .frames import data_frame
 
 __all__ = ["PrivateStreams"]
 
@@ -34,14 +33,14 @@ __all__ = ["PrivateStreams"]
 class PrivateStreams:
     """Tells an account's listeners what happens to it."""
 
-    def __init__(self, account: Account, audience: Audience, rng: Random) -> None:
+    def __init__(self, account: SimulatedAccount, audience: Audience, rng: Random) -> None:
         self._account = account
         self._audience = audience
         self._rng = rng
-        self._told: dict[str, AccountBalance] = account.balances
+        self._told: dict[str, SimulatedBalance] = account.balances
 
     def order(
-        self, event: str, order: AccountOrder, engine_us: int, *, fill: Fill | None = None, fee: int = 0, fee_asset: str = ""
+        self, event: str, order: AccountOrder, engine_us: int, *, fill: Match | None = None, fee: int = 0, fee_asset: str = ""
     ) -> list[SendFrame]:
         """What happened to an order; `fill`, with the fee in units, when it traded."""
         request = order.request
@@ -57,7 +56,7 @@ class PrivateStreams:
             "S": request.side,
             "T": engine_us,
             "V": request.self_trade,
-            "X": order.status,
+            "X": order.state,
             "Z": _padded(order.paid, both),
             "c": request.client_id,
             "e": event,
@@ -93,7 +92,7 @@ class PrivateStreams:
         data.setdefault("t", None)
         return self._send("account.orderUpdate", data, engine_us, listing.symbol)
 
-    def position(self, event: str, market: Market, position: Position, engine_us: int) -> list[SendFrame]:
+    def position(self, event: str, market: SimulatedMarket, position: HeldPosition, engine_us: int) -> list[SendFrame]:
         """What happened to a position."""
         data = {**self._position(market, position, engine_us), "e": event}
         return self._send("account.positionUpdate", data, engine_us, market.symbol)
@@ -104,7 +103,7 @@ class PrivateStreams:
         if kind != "account" or not stream.startswith("account.positionUpdate"):
             return []
         return [
-            SendFrame(connection, _frame(stream, {**self._position(market, position, engine_us), "E": engine_us}))
+            SendFrame(connection, data_frame(stream, {**self._position(market, position, engine_us), "E": engine_us}))
             for symbol, (market, position) in self._account.open_positions.items()
             if rest in {"", f".{symbol}"}
         ]
@@ -128,7 +127,7 @@ class PrivateStreams:
         self._told = balances
         return frames
 
-    def _position(self, market: Market, position: Position, engine_us: int) -> dict[str, object]:
+    def _position(self, market: SimulatedMarket, position: HeldPosition, engine_us: int) -> dict[str, object]:
         listing = market.listing
         shown = show_position(market, position)
         lots = exposure_lots(self._account, market)
@@ -154,13 +153,9 @@ class PrivateStreams:
         frames: list[SendFrame] = []
         for name in (stream, f"{stream}.{symbol}") if symbol else (stream,):
             if listeners := self._audience.of(name):
-                text = _frame(name, data)
+                text = data_frame(name, data)
                 frames += [SendFrame(connection, text) for connection in listeners]
         return frames
-
-
-def _frame(stream: str, data: dict[str, object]) -> bytes:
-    return msgspec.json.encode({"data": dict(sorted(data.items())), "stream": stream})
 
 
 def _padded(units: int, decimals: int) -> str:

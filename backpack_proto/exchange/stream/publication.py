@@ -14,11 +14,11 @@ from random import Random
 from msgspec import Struct
 
 from backpack_proto.exchange.market.activity import LIQUIDATIONS
-from backpack_proto.exchange.market.market import FUNDING_INTERVAL_US, Market
-from backpack_proto.exchange.market.orders import Change, Fill, Outcome, Side
-from backpack_proto.exchange.market.tape import Candle
+from backpack_proto.exchange.market.market import FUNDING_INTERVAL_US, SimulatedMarket
+from backpack_proto.exchange.market.orders import Change, Match, OrderSide, Outcome
+from backpack_proto.exchange.market.tape import TapedCandle
 from backpack_proto.exchange.messages import SendFrame
-from backpack_proto.streams.names import DEPTH_WINDOWS_MS, KLINE_INTERVALS
+from backpack_proto.streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS
 
 from .audience import Audience
 from .frames import FrameWriter
@@ -47,7 +47,7 @@ class _Gathered(Struct, gc=False):
 class Publication:
     """Turns what happens on one market into frames for its listeners."""
 
-    def __init__(self, market: Market, audience: Audience, rng: Random) -> None:
+    def __init__(self, market: SimulatedMarket, audience: Audience, rng: Random) -> None:
         self._market = market
         self._audience = audience
         self._rng = rng
@@ -150,9 +150,9 @@ class Publication:
         gathered.last_id = update_id
         gathered.engine_us = engine_us
         for change in changes:
-            (gathered.bids if change.side is Side.BID else gathered.asks)[change.price] = change.lots
+            (gathered.bids if change.side is OrderSide.BID else gathered.asks)[change.price] = change.lots
 
-    def _fills(self, fills: tuple[Fill, ...], engine_us: int, emitted_us: int) -> list[SendFrame]:
+    def _fills(self, fills: tuple[Match, ...], engine_us: int, emitted_us: int) -> list[SendFrame]:
         frames: list[SendFrame] = []
         of = self._audience.of
         if listeners := of(self._trade):
@@ -168,7 +168,9 @@ class Publication:
                 frames += _to(of(stream), data)
         return frames
 
-    def _candles(self, closed: dict[str, list[Candle]], running: dict[str, Candle], emitted_us: int) -> list[SendFrame]:
+    def _candles(
+        self, closed: dict[str, list[TapedCandle]], running: dict[str, TapedCandle], emitted_us: int
+    ) -> list[SendFrame]:
         frames: list[SendFrame] = []
         for interval, stream in self._klines.items():
             listeners = self._audience.of(stream)
@@ -190,5 +192,5 @@ def _by_side(changes: Iterable[Change]) -> tuple[list[tuple[int, int]], list[tup
     bids: list[tuple[int, int]] = []
     asks: list[tuple[int, int]] = []
     for change in changes:
-        (bids if change.side is Side.BID else asks).append((change.price, change.lots))
+        (bids if change.side is OrderSide.BID else asks).append((change.price, change.lots))
     return bids, asks

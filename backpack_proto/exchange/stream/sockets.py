@@ -24,24 +24,25 @@ from backpack_proto.errors import InvalidStream, LocalProtocolError
 from backpack_proto.exchange.messages import (
     CloseConnection,
     FrameReceived,
-    PongReceived,
+    PingSocket,
     SendFrame,
-    SendPing,
     SocketClosed,
     SocketOpened,
+    SocketPonged,
 )
 from backpack_proto.exchange.rest.authentication import Authentication
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, Timers, Transitions
-from backpack_proto.streams.names import DEPTH_WINDOWS_MS, parse_stream
+from backpack_proto.streams.channels import DEPTH_WINDOWS_MS
+from backpack_proto.streams.names import parse_stream
 
 from .audience import Audience
 from .frames import error_frame
 
 __all__ = ["TRANSITIONS", "Liveness", "SocketInput", "SocketOutput", "Sockets"]
 
-SocketInput: TypeAlias = SocketOpened | FrameReceived | PongReceived | SocketClosed | TimerFired
-SocketOutput: TypeAlias = SendFrame | SendPing | CloseConnection
+SocketInput: TypeAlias = SocketOpened | FrameReceived | SocketPonged | SocketClosed | TimerFired
+SocketOutput: TypeAlias = SendFrame | PingSocket | CloseConnection
 
 FIRST_PING_US = (5_000_000, 38_000_000)
 PING_INTERVAL_US = 60_000_000
@@ -68,9 +69,9 @@ class Liveness(Enum):
 TRANSITIONS = Transitions[Liveness](
     [
         (Liveness.ANSWERING, TimerFired, Liveness.PINGED),
-        (Liveness.ANSWERING, PongReceived, Liveness.ANSWERING),
+        (Liveness.ANSWERING, SocketPonged, Liveness.ANSWERING),
         (Liveness.ANSWERING, SocketClosed, Liveness.GONE),
-        (Liveness.PINGED, PongReceived, Liveness.ANSWERING),
+        (Liveness.PINGED, SocketPonged, Liveness.ANSWERING),
         (Liveness.PINGED, TimerFired, Liveness.PINGED),
         (Liveness.PINGED, TimerFired, Liveness.GONE),
         (Liveness.PINGED, SocketClosed, Liveness.GONE),
@@ -150,7 +151,7 @@ class Sockets:
                 self._pings.set(connection, now.mono_us + self._rng.randrange(*FIRST_PING_US))
             case FrameReceived(connection=connection, data=data) if connection in self._connections:
                 return self._frame(connection, data, now)
-            case PongReceived(connection=connection) if connection in self._connections:
+            case SocketPonged(connection=connection) if connection in self._connections:
                 known = self._connections[connection]
                 known.liveness = TRANSITIONS.step(known.liveness, given, Liveness.ANSWERING)
             case SocketClosed(connection=connection) if connection in self._connections:
@@ -174,7 +175,7 @@ class Sockets:
             known.unanswered_us = now.mono_us
         known.liveness = TRANSITIONS.step(known.liveness, given, Liveness.PINGED)
         self._pings.set(connection, now.mono_us + PING_INTERVAL_US)
-        return [SendPing(connection, str(now.unix_us // 1000).encode())]
+        return [PingSocket(connection, str(now.unix_us // 1000).encode())]
 
     def _forget(self, connection: int, given: SocketInput) -> None:
         known = self._connections.pop(connection)

@@ -6,11 +6,15 @@ documented.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
+from msgspec import Struct
+
+from backpack_proto.account.values import Balance, Position
+from backpack_proto.decoding import decode_json
 from backpack_proto.rest.results.account import (
-    Account,
-    Balance,
+    AccountSettings,
     BorrowLendPosition,
     Collateral,
     Deposit,
@@ -18,7 +22,6 @@ from backpack_proto.rest.results.account import (
     MaxBorrowQuantity,
     MaxOrderQuantity,
     MaxWithdrawalQuantity,
-    Position,
     VaultNav,
     VaultRedeem,
     Withdrawal,
@@ -46,15 +49,29 @@ from .parameters import (
     uint,
     word,
 )
-from .rules import Endpoint
+from .rules import Checked, Endpoint
 
 __all__ = ["ACCOUNT_ENDPOINTS"]
+
+
+class _BalanceBody(Struct, frozen=True, gc=False):
+    available: Decimal
+    locked: Decimal
+    staked: Decimal
+
+
+def _read_balances(body: bytes, _: Checked) -> dict[str, Balance]:
+    return {
+        asset: Balance(asset=asset, available=row.available, locked=row.locked, staked=row.staked)
+        for asset, row in decode_json(body, dict[str, _BalanceBody], "balances").items()
+    }
+
 
 _VAULT = uint("vaultId", UINT32, required=True)
 _BLOCKCHAIN = word("blockchain", "Arbitrum", "Base", "Bitcoin", "Ethereum", "Polygon", "Solana", required=True, grows=True)
 
 ACCOUNT_ENDPOINTS: Final = (
-    Endpoint(name="account", path="/api/v1/account", instruction="accountQuery", result=Account),
+    Endpoint(name="account", path="/api/v1/account", instruction="accountQuery", result=AccountSettings),
     Endpoint(
         name="update_account",
         method="PATCH",
@@ -92,7 +109,13 @@ ACCOUNT_ENDPOINTS: Final = (
         parameters=(SYMBOL, AUTO_BORROW, AUTO_LEND_REDEEM),
         result=MaxWithdrawalQuantity,
     ),
-    Endpoint(name="balances", path="/api/v1/capital", instruction="balanceQuery", result=dict[str, Balance]),
+    Endpoint(
+        name="balances",
+        path="/api/v1/capital",
+        instruction="balanceQuery",
+        result=dict[str, Balance],
+        read=_read_balances,
+    ),
     Endpoint(
         name="collateral",
         path="/api/v1/capital/collateral",
@@ -139,7 +162,7 @@ ACCOUNT_ENDPOINTS: Final = (
             decimal("quantity", required=True),
             SYMBOL,
             text("clientId"),
-            text("twoFactorToken"),
+            text("twoFactorToken", secret=True),
             AUTO_BORROW,
             AUTO_LEND_REDEEM,
         ),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from backpack_proto.account.values import Fill, Order
 from backpack_proto.rest.results.account import (
     BorrowLendMovement,
-    BorrowLendPositionRow,
     DustConversion,
     FundingPayment,
+    HistoricalBorrowLendPosition,
+    HistoricalPosition,
     InterestPayment,
-    PositionRow,
     Settlement,
 )
-from backpack_proto.rest.results.orders import Fill, Order, Quote, QuoteFill, Rfq, RfqFill, Strategy
+from backpack_proto.rest.results.orders import Quote, QuoteFill, Rfq, RfqFill, Strategy
 
 from .parameters import (
     ANY_SIDE,
@@ -73,7 +74,7 @@ HISTORY_ENDPOINTS: Final = (
         "borrow_lend_position_history",
         "borrowLend/positions",
         "borrowPositionHistoryQueryAll",
-        BorrowLendPositionRow,
+        HistoricalBorrowLendPosition,
         ANY_SYMBOL,
         word("side", "Borrow", "Lend"),
         _STATE,
@@ -113,7 +114,7 @@ HISTORY_ENDPOINTS: Final = (
         ANY_SYMBOL,
         MARKET_TYPE,
     ),
-    _history("position_history", "position", "positionHistoryQueryAll", PositionRow, ANY_SYMBOL, _STATE, MARKET_TYPE),
+    _history("position_history", "position", "positionHistoryQueryAll", HistoricalPosition, ANY_SYMBOL, _STATE, MARKET_TYPE),
     _history("rfq_history", "rfq", "rfqHistoryQueryAll", Rfq, identifier("rfqId"), ANY_SYMBOL, _STATUS, ANY_SIDE, _DEFERRED),
     _history("quote_history", "quote", "quoteHistoryQueryAll", Quote, _QUOTE_ID, ANY_SYMBOL, _STATUS, _DEFERRED),
     _history(

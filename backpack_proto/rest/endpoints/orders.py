@@ -6,9 +6,10 @@ from typing import Final, TypeAlias
 
 from msgspec import Raw, Struct
 
-from backpack_proto.decoding import decode
+from backpack_proto.account.values import Order
+from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.rest.results.orders import Order, OrderRefused, Quote, Rfq, RfqWithQuotes, Strategy
+from backpack_proto.rest.results.orders import OrderRefused, Quote, Rfq, RfqWithQuotes, Strategy
 
 from .parameters import (
     ANY_SYMBOL,
@@ -56,17 +57,17 @@ BatchItem: TypeAlias = Order | OrderRefused
 
 def _read_batch(body: bytes, parameters: Checked) -> tuple[BatchItem, ...]:
     """One result per order, in the order in which they were given: the place is all that joins them."""
-    rows = decode(body, list[Raw], "place_orders")
+    rows = decode_json(body, list[Raw], "place_orders")
     orders = parameters[BATCH]
     if isinstance(orders, str | int) or len(rows) != len(orders):
         raise RemoteProtocolError(f"place_orders: {len(rows)} results")
     items: list[BatchItem] = []
     for number, row in enumerate(rows):
         what = f"place_orders[{number}]"
-        operation = decode(row, _Operation, what).operation
+        operation = decode_json(row, _Operation, what).operation
         if operation not in ("Ok", "Err"):
             raise RemoteProtocolError(f"{what}: neither Ok nor Err")
-        items.append(decode(row, Order, what) if operation == "Ok" else decode(row, OrderRefused, what))
+        items.append(decode_json(row, Order, what) if operation == "Ok" else decode_json(row, OrderRefused, what))
     return tuple(items)
 
 

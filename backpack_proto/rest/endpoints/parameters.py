@@ -46,9 +46,9 @@ UINT32: Final = 2**32 - 1
 UINT64: Final = 2**64 - 1
 
 
-def text(name: str, *, required: bool = False) -> ParameterRule:
+def text(name: str, *, required: bool = False, secret: bool = False) -> ParameterRule:
     """Any text but the empty one."""
-    return ParameterRule(name=name, required=required)
+    return ParameterRule(name=name, required=required, secret=secret)
 
 
 def word(name: str, *choices: str, required: bool = False, grows: bool = False) -> ParameterRule:
@@ -66,9 +66,9 @@ def flag(name: str) -> ParameterRule:
     return ParameterRule(name=name, kind=bool)
 
 
-def uint(name: str, maximum: int, *, required: bool = False, unit: str = "") -> ParameterRule:
+def uint(name: str, maximum: int, *, required: bool = False, unit: str = "", python: str = "") -> ParameterRule:
     """A whole number from zero on."""
-    return ParameterRule(name=name, kind=int, required=required, maximum=maximum, unit=unit)
+    return ParameterRule(name=name, python=python, kind=int, required=required, maximum=maximum, unit=unit)
 
 
 def identifier(name: str, *, required: bool = False) -> ParameterRule:
@@ -83,7 +83,7 @@ def limit(maximum: int) -> ParameterRule:
 
 def _milliseconds(name: str) -> ParameterRule:
     # Microseconds, which the streams have, are out of range: 10^14 ms are the year 5138.
-    return uint(name, 99_999_999_999_999, unit="milliseconds since the epoch")
+    return uint(name, 99_999_999_999_999, unit="milliseconds since the epoch", python=f"{name}_ms")
 
 
 SYMBOL: Final = text("symbol", required=True)

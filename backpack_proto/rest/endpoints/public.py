@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import Microseconds, MicrosecondsOfText, decode
+from backpack_proto.decoding import UnixUs, UnixUsOfText, decode_json, whole_number
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.markets import Market, Markets, parse_markets
 from backpack_proto.rest.results.market_data import (
@@ -33,8 +32,8 @@ from backpack_proto.rest.results.reference import (
     VaultHistoryRow,
     Wallet,
 )
+from backpack_proto.streams.channels import KLINE_INTERVALS
 from backpack_proto.streams.levels import RawLevels, raw_levels
-from backpack_proto.streams.names import KLINE_INTERVALS
 from backpack_proto.streams.payloads import Kline, MarkPrice, OpenInterest, Ticker, Trade
 
 from .parameters import ANY_SYMBOL, MARKET_TYPE, OFFSET, PAGE_LIMIT, SUBACCOUNT, SYMBOL, flag, limit, text, uint, word
@@ -54,8 +53,8 @@ class _DepthBody(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class _KlineBody(Struct, frozen=True, gc=False, kw_only=True):
-    start: MicrosecondsOfText
-    end: MicrosecondsOfText
+    start: UnixUsOfText
+    end: UnixUsOfText
     open: Decimal | None = None
     high: Decimal | None = None
     low: Decimal | None = None
@@ -66,7 +65,7 @@ class _KlineBody(Struct, frozen=True, gc=False, kw_only=True):
 
 
 def _read_depth(body: bytes, parameters: Checked) -> DepthSnapshot:
-    depth = decode(body, _DepthBody, "depth")
+    depth = decode_json(body, _DepthBody, "depth")
     try:
         bids, asks = raw_levels(depth.bids), raw_levels(depth.asks)
     except ValueError as error:
@@ -88,7 +87,7 @@ class _TradeBody(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     price: Decimal
     quantity: Decimal
     quote_quantity: Decimal
-    timestamp: Microseconds
+    timestamp: UnixUs
     is_buyer_maker: bool
 
 
@@ -110,13 +109,13 @@ class _MarkPriceBody(Struct, frozen=True, gc=False, kw_only=True, rename="camel"
     mark_price: Decimal
     index_price: Decimal | None = None
     funding_rate: Decimal | None = None
-    next_funding_timestamp: Microseconds | None = None
+    next_funding_timestamp: UnixUs | None = None
 
 
 class _OpenInterestBody(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     symbol: str
     open_interest: Decimal | None = None
-    timestamp: Microseconds
+    timestamp: UnixUs
 
 
 def _read_klines(body: bytes, parameters: Checked) -> tuple[Kline, ...]:
@@ -137,7 +136,7 @@ def _read_klines(body: bytes, parameters: Checked) -> tuple[Kline, ...]:
             quote_volume=row.quote_volume,
             trade_count=row.trades,
         )
-        for row in decode(body, list[_KlineBody], "klines")
+        for row in decode_json(body, list[_KlineBody], "klines")
     )
 
 
@@ -154,7 +153,7 @@ def _read_trades(body: bytes, parameters: Checked) -> tuple[Trade, ...]:
             quote_quantity=row.quote_quantity,
             buyer_is_maker=row.is_buyer_maker,
         )
-        for row in decode(body, list[_TradeBody], "trades")
+        for row in decode_json(body, list[_TradeBody], "trades")
     )
 
 
@@ -175,11 +174,11 @@ def _ticker(row: _TickerBody) -> Ticker:
 
 
 def _read_ticker(body: bytes, _: Checked) -> Ticker:
-    return _ticker(decode(body, _TickerBody, "ticker"))
+    return _ticker(decode_json(body, _TickerBody, "ticker"))
 
 
 def _read_tickers(body: bytes, _: Checked) -> tuple[Ticker, ...]:
-    return tuple(map(_ticker, decode(body, list[_TickerBody], "tickers")))
+    return tuple(map(_ticker, decode_json(body, list[_TickerBody], "tickers")))
 
 
 def _read_mark_prices(body: bytes, _: Checked) -> tuple[MarkPrice, ...]:
@@ -193,21 +192,22 @@ def _read_mark_prices(body: bytes, _: Checked) -> tuple[MarkPrice, ...]:
             funding_rate=row.funding_rate,
             next_funding_us=row.next_funding_timestamp,
         )
-        for row in decode(body, list[_MarkPriceBody], "mark_prices")
+        for row in decode_json(body, list[_MarkPriceBody], "mark_prices")
     )
 
 
 def _read_open_interest(body: bytes, _: Checked) -> tuple[OpenInterest, ...]:
     return tuple(
         OpenInterest(emitted_us=None, symbol=row.symbol, open_interest=row.open_interest, engine_us=row.timestamp)
-        for row in decode(body, list[_OpenInterestBody], "open_interest")
+        for row in decode_json(body, list[_OpenInterestBody], "open_interest")
     )
 
 
 def _read_time(body: bytes, _: Checked) -> ServerTime:
-    if not re.fullmatch(rb"\s*[0-9]{1,18}\s*", body):
+    # A number without a sign, and no time as text, which `UnixUs` would be as well.
+    if whole_number(body.strip().decode("latin-1")) is None:
         raise RemoteProtocolError("time: not a number of milliseconds")
-    return ServerTime(server_us=decode(body, Microseconds, "time"))
+    return ServerTime(server_us=decode_json(body, UnixUs, "time"))
 
 
 def _read_ping(body: bytes, _: Checked) -> str:
@@ -222,7 +222,8 @@ def _read_markets(body: bytes, _: Checked) -> Markets:
 
 def _seconds(name: str, *, required: bool = False) -> ParameterRule:
     # Milliseconds, the usual mistake, are out of range: 10^11 seconds are the year 5138.
-    return uint(name, 99_999_999_999, required=required, unit="seconds since the epoch")
+    python = f"{name.removesuffix('Time')}_s"
+    return uint(name, 99_999_999_999, required=required, unit="seconds since the epoch", python=python)
 
 
 _TICKER_INTERVAL = word("interval", "1d", "1w")

@@ -1,8 +1,9 @@
 """What a row of the endpoint table says: where a call goes, what it takes, and what comes back.
 
 Parameters are held to their rules before anything is sent, and leave as they stand on the wire: a `Decimal` becomes text with all of
-its digits and no exponent, None is left out (docs/protocol.md 2.2). A refusal names the endpoint, the parameter and the kind of what
-was given, but never the value, for some values are secret.
+its digits and no exponent, None is left out (docs/protocol.md 2.2). Each has two names, `orderType` on the wire and `order_type` in
+Python, and a call may use either. A refusal names the endpoint and the parameter, in the spelling of the call, and shows the value
+unless it may be a secret.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from backpack_proto.decoding import DECIMAL_DIGITS, sane
+from backpack_proto.decoding import DECIMAL_DIGITS, is_unicode, sane
 from backpack_proto.errors import LocalProtocolError
+from backpack_proto.hints import did_you_mean, shown
 from backpack_proto.http import Parameter
 from backpack_proto.inputs import Arguments
 
@@ -41,12 +44,32 @@ Checked: TypeAlias = Mapping[str, Parameter | Sequence[Mapping[str, Parameter]]]
 """Parameters that keep the rules, each as it stands on the wire."""
 
 _DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?")
+_OTHER_WORDS = {
+    "buy": "Bid",
+    "long": "Bid",
+    "sell": "Ask",
+    "short": "Ask",
+    "bids": "Bid",
+    "asks": "Ask",
+    "desc": "Desc",
+    "asc": "Asc",
+}
+"""Words of other exchanges for words of this one, for hints."""
+
+
+@cache
+def _snake_case(name: str) -> str:
+    """Return the Python spelling of a name of the wire."""
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
 
 
 class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
     """What one parameter of an endpoint may be."""
 
     name: str
+    """On the wire."""
+    python: str = ""
+    """In Python, where that is more than another spelling: it may say the unit."""
     kind: type[str | int | bool | Decimal] = str
     required: bool = False
     choices: tuple[Parameter, ...] = ()
@@ -61,6 +84,13 @@ class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
     """A decimal may be a percentage, such as `80%`."""
     numeric: bool = False
     """A text that may be given as a whole number; it stays one on the wire."""
+    secret: bool = False
+    """No error shows its value."""
+
+    @property
+    def python_name(self) -> str:
+        """The name in Python."""
+        return self.python or _snake_case(self.name)
 
     @property
     def shape(self) -> str:
@@ -74,11 +104,11 @@ class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
             return f"text such as {words}" if self.grows else f"one of {words}"
         return "true or false" if self.kind is bool else f"text{' or a whole number' if self.numeric else ''}"
 
-    def check(self, value: object) -> Parameter:
-        """Hold a value to the rule and return it as it stands on the wire.
+    def check(self, value: object, called: str = "") -> Parameter:
+        """Hold a value to the rule and return it as it stands on the wire; `called` is the parameter's name in errors.
 
         Raises:
-            LocalProtocolError: naming the parameter, its shape and the kind of value that was given.
+            LocalProtocolError: naming the parameter, its shape and the value that was given.
         """
         wire: Parameter | None = None
         match value:
@@ -88,15 +118,21 @@ class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
                 wire = int(value) if self.minimum <= value <= self.maximum else None
             case str() if self.kind is Decimal:
                 wire = str.__str__(value) if self._is_decimal(value) else None
-            case str() if self.kind is str:
+            case str() if self.kind is str and is_unicode(value):
                 wire = str.__str__(value) or None  # members of a `str, Enum` class are given by their value
             case Decimal() if self.kind is Decimal and sane(value) and not value.is_signed():
                 wire = f"{value:f}"
             case _:
                 pass
         if wire is None or (self.choices and not self.grows and wire not in self.choices):
-            raise LocalProtocolError(f"{self.name} is {self.shape}; given: {_kind(value)}")
+            given = "a value that is not shown" if self.secret else shown(value)
+            raise LocalProtocolError(f"{called or self.name}: {self.shape}, got {given}{self._hint(value)}")
         return wire
+
+    def _hint(self, value: object) -> str:
+        """Return the word that was probably meant, as the end of an error text."""
+        words = [word for word in self.choices if isinstance(word, str)]
+        return did_you_mean(value, words, {other: word for other, word in _OTHER_WORDS.items() if word in words})
 
     def _is_decimal(self, text: str) -> bool:
         number = text.removesuffix("%") if self.percent else text
@@ -112,10 +148,9 @@ class Group(Struct, frozen=True, gc=False, kw_only=True):
     when: tuple[str, Parameter] | None = None
     """The group holds only where this parameter has this value."""
 
-    @property
-    def shape(self) -> str:
-        """The rule in words."""
-        names = ", ".join(self.names)
+    def shape(self, called: Callable[[str], str] = str) -> str:
+        """Return the rule in words; `called` gives the name of a parameter as the call spells it."""
+        names = ", ".join(map(called, self.names))
         if self.counts == (0,):
             said = f"takes no {names}"
         elif self.counts == (1,):
@@ -126,19 +161,19 @@ class Group(Struct, frozen=True, gc=False, kw_only=True):
             said = f"takes no more than {max(self.counts)} of {names}"
         else:
             said = f"needs at least {min(self.counts)} of {names}"
-        return said if self.when is None else f"{said} where {self.when[0]} is {self.when[1]}"
+        return said if self.when is None else f"{said} where {called(self.when[0])} is {self.when[1]}"
 
-    def check(self, given: Mapping[str, Parameter]) -> None:
-        """Hold checked parameters to the rule.
+    def check(self, given: Mapping[str, Parameter], called: Callable[[str], str] = str) -> None:
+        """Hold checked parameters to the rule; `called` is as for `shape`.
 
         Raises:
             LocalProtocolError: saying the rule, and which of the parameters were given.
         """
         if self.when is not None and given.get(self.when[0]) != self.when[1]:
             return
-        present = [name for name in self.names if name in given]
+        present = [called(name) for name in self.names if name in given]
         if len(present) not in self.counts:
-            raise LocalProtocolError(f"{self.shape}; given: {', '.join(present) or 'none'}")
+            raise LocalProtocolError(f"{self.shape(called)}; given: {', '.join(present) or 'none'}")
 
 
 def exactly_one(*names: str, when: tuple[str, Parameter] | None = None) -> Group:
@@ -209,38 +244,35 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
 
     def _check(self, what: str, given: object) -> dict[str, Parameter]:
         if not isinstance(given, Mapping):
-            raise LocalProtocolError(f"{what} is a mapping of parameters; given: {_kind(given)}")
-        rules = {rule.name: rule for rule in self.parameters}
+            raise LocalProtocolError(f"{what}: a mapping of parameters, got {shown(given)}")
+        on_wire = {rule.name: rule for rule in self.parameters}
+        in_python = {rule.python_name: rule for rule in self.parameters}
+        python_call = any(name in in_python and name not in on_wire for name in given)
+
+        def called(name: str) -> str:
+            return on_wire[name].python_name if python_call else name
+
         checked: dict[str, Parameter] = {}
         for name, value in given.items():
             if value is None:
                 continue
-            if name not in rules:
-                known = f"it has {', '.join(rules)}" if rules else "it has none"
-                raise LocalProtocolError(f"{what} has no parameter {name}; {known}")
+            rule = on_wire.get(name) or in_python.get(name)
+            if rule is None:
+                known = [called(other) for other in on_wire]
+                hint = did_you_mean(name, known) or (f"; it has {', '.join(known)}" if known else "; it has none")
+                raise LocalProtocolError(f"{what} has no parameter {shown(name)}{hint}")
+            if rule.name in checked:
+                raise LocalProtocolError(f"{what}: {rule.python_name} and {rule.name} are two names of one parameter: give one")
             try:
-                checked[name] = rules[name].check(value)
+                checked[rule.name] = rule.check(value, called(rule.name))
             except LocalProtocolError as error:
                 raise LocalProtocolError(f"{what}: {error}") from None
         for rule in self.parameters:
             if rule.required and rule.name not in checked:
-                raise LocalProtocolError(f"{what} needs {rule.name}: {rule.shape}")
+                raise LocalProtocolError(f"{what} needs {called(rule.name)}: {rule.shape}")
         for group in self.groups:
             try:
-                group.check(checked)
+                group.check(checked, called)
             except LocalProtocolError as error:
                 raise LocalProtocolError(f"{what} {error}") from None
         return checked
-
-
-def _kind(value: object) -> str:
-    """What a value is, without saying what it says."""
-    match value:
-        case bool():
-            return "a boolean"
-        case int():
-            return "a whole number"
-        case str():
-            return f"text of {len(value)} characters"
-        case _:
-            return f"a {type(value).__name__}"

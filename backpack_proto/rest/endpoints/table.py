@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final
 
 from backpack_proto.errors import LocalProtocolError
+from backpack_proto.hints import did_you_mean, shown
 
 from .account import ACCOUNT_ENDPOINTS
 from .history import HISTORY_ENDPOINTS
@@ -53,8 +53,8 @@ def find_endpoint(name: str) -> Endpoint:
     """
     endpoint = _BY_ANY_NAME.get(name)
     if endpoint is None:
-        close = get_close_matches(name, _BY_ANY_NAME) or ENDPOINTS
-        raise LocalProtocolError(f"there is no endpoint {name!r}; there are {', '.join(close)}")
+        hint = did_you_mean(name, _BY_ANY_NAME) or f"; there are {', '.join(ENDPOINTS)}"
+        raise LocalProtocolError(f"there is no endpoint {shown(name)}{hint}")
     if name == endpoint.instruction and name not in ENDPOINTS and _USES[name] > 1:
         several = [other.name for other in ENDPOINTS.values() if other.instruction == name]
         raise LocalProtocolError(f"{name} is the instruction of {', '.join(several)}: say which")

@@ -1,6 +1,6 @@
-"""What REST calls about an account return, typed: balances, collateral, positions, payments (docs/protocol.md 6.4).
+"""Typed answers of REST calls about an account beside balances and positions: collateral, loans, payments (docs/protocol.md 6.4).
 
-Times are milliseconds since the epoch, quantities of an asset are in that asset, words from open lists are plain strings.
+Times are microseconds since the epoch, quantities of an asset are in that asset, words from open lists are plain strings.
 """
 
 from __future__ import annotations
@@ -9,28 +9,26 @@ from decimal import Decimal
 
 from msgspec import field
 
-from backpack_proto.decoding import UnixMs
-from backpack_proto.rest.markets import MarginFunction
+from backpack_proto.account.values import MarginFunction
+from backpack_proto.decoding import UnixUs
 from backpack_proto.values import Value
 
 __all__ = [
-    "Account",
-    "Balance",
+    "AccountSettings",
     "BorrowLendMovement",
     "BorrowLendPosition",
-    "BorrowLendPositionRow",
     "Collateral",
     "CollateralAsset",
     "Deposit",
     "DepositAddress",
     "DustConversion",
     "FundingPayment",
+    "HistoricalBorrowLendPosition",
+    "HistoricalPosition",
     "InterestPayment",
     "MaxBorrowQuantity",
     "MaxOrderQuantity",
     "MaxWithdrawalQuantity",
-    "Position",
-    "PositionRow",
     "Settlement",
     "VaultNav",
     "VaultRedeem",
@@ -38,7 +36,7 @@ __all__ = [
 ]
 
 
-class Account(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+class AccountSettings(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Settings, fees and limits of the account."""
 
     auto_borrow_settlements: bool
@@ -58,15 +56,6 @@ class Account(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     limit_order_count: int = field(name="limitOrders")
     """How many are open."""
     trigger_order_count: int = field(name="triggerOrders")
-
-
-class Balance(Value, frozen=True, gc=False, kw_only=True):
-    """How much of one asset is held; what is lent stands in the collateral."""
-
-    available: Decimal
-    locked: Decimal
-    """In open orders."""
-    staked: Decimal
 
 
 class CollateralAsset(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -103,34 +92,7 @@ class Collateral(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     unsettled_equity: Decimal
 
 
-class Position(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """An open perpetual position."""
-
-    symbol: str
-    position_id: str
-    net_quantity: Decimal
-    """Signed: negative is short."""
-    entry_price: Decimal
-    break_even_price: Decimal
-    mark_price: Decimal
-    estimated_liquidation_price: Decimal | None = field(name="estLiquidationPrice", default=None)
-    net_cost: Decimal
-    net_exposure_quantity: Decimal
-    """With open orders."""
-    net_exposure_notional: Decimal
-    realized_pnl: Decimal = field(name="pnlRealized")
-    unrealized_pnl: Decimal = field(name="pnlUnrealized")
-    cumulative_funding_payment: Decimal
-    cumulative_interest: Decimal | None = None
-    initial_margin_fraction: Decimal = field(name="imf")
-    maintenance_margin_fraction: Decimal = field(name="mmf")
-    imf_function: MarginFunction | None = None
-    mmf_function: MarginFunction | None = None
-    subaccount_id: int | None = None
-    user_id: int
-
-
-class PositionRow(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+class HistoricalPosition(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A position of the past, or one that is open, in history."""
 
     position_id: str = field(name="id")
@@ -154,8 +116,8 @@ class PositionRow(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     closed_volume: Decimal
     initial_margin_fraction: Decimal = field(name="imf")
     account_leverage: Decimal | None = None
-    opened_ms: UnixMs | None = field(name="openedAt", default=None)
-    closed_ms: UnixMs | None = field(name="closedAt", default=None)
+    opened_us: UnixUs | None = field(name="openedAt", default=None)
+    closed_us: UnixUs | None = field(name="closedAt", default=None)
 
 
 class MaxBorrowQuantity(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -218,11 +180,11 @@ class BorrowLendMovement(Value, frozen=True, gc=False, kw_only=True, rename="cam
     source: str
     """Who wanted it: `Manual`, `SpotMargin`, `Interest`, ..."""
     symbol: str
-    timestamp_ms: UnixMs = field(name="timestamp")
+    timestamp_us: UnixUs = field(name="timestamp")
     spot_margin_order_id: str | None = None
 
 
-class BorrowLendPositionRow(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+class HistoricalBorrowLendPosition(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A loan in history."""
 
     position_id: str
@@ -233,7 +195,7 @@ class BorrowLendPositionRow(Value, frozen=True, gc=False, kw_only=True, rename="
     source: str
     cumulative_interest: Decimal
     average_interest_rate: Decimal = field(name="avgInterestRate")
-    created_ms: UnixMs = field(name="createdAt")
+    created_us: UnixUs = field(name="createdAt")
 
 
 class InterestPayment(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -249,7 +211,7 @@ class InterestPayment(Value, frozen=True, gc=False, kw_only=True, rename="camel"
     interest_rate: Decimal
     interval: int
     """How long it was for; the exchange does not document the unit."""
-    timestamp_ms: UnixMs = field(name="timestamp")
+    timestamp_us: UnixUs = field(name="timestamp")
 
 
 class FundingPayment(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -260,7 +222,7 @@ class FundingPayment(Value, frozen=True, gc=False, kw_only=True, rename="camel")
     """Positive: received."""
     funding_rate: Decimal
     """A fraction."""
-    interval_end_ms: UnixMs = field(name="intervalEndTimestamp")
+    interval_end_us: UnixUs = field(name="intervalEndTimestamp")
     subaccount_id: int | None = None
     user_id: int
 
@@ -272,7 +234,7 @@ class DustConversion(Value, frozen=True, gc=False, kw_only=True, rename="camel")
     symbol: str
     quantity: Decimal
     usdc_received: Decimal
-    timestamp_ms: UnixMs = field(name="timestamp")
+    timestamp_us: UnixUs = field(name="timestamp")
 
 
 class Settlement(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -281,7 +243,7 @@ class Settlement(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     quantity: Decimal
     source: str
     """`TradingFees`, `FundingPayment`, `RealizePnl`, ..."""
-    timestamp_ms: UnixMs = field(name="timestamp")
+    timestamp_us: UnixUs = field(name="timestamp")
     position_id: str | None = None
     engine_sequence: int | None = None
     subaccount_id: int | None = None
@@ -296,9 +258,9 @@ class Deposit(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     quantity: Decimal
     source: str
     """A blockchain or a payment processor."""
-    status: str
+    state: str = field(name="status")
     """`confirmed`, `pending`, ..."""
-    created_ms: UnixMs = field(name="createdAt")
+    created_us: UnixUs = field(name="createdAt")
     to_address: str | None = None
     from_address: str | None = None
     transaction_hash: str | None = None
@@ -324,11 +286,11 @@ class Withdrawal(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     quantity: Decimal
     fee: Decimal
     blockchain: str
-    status: str
+    state: str = field(name="status")
     """`confirmed`, `pending`, ..."""
     to_address: str
-    created_ms: UnixMs = field(name="createdAt")
-    trigger_ms: UnixMs | None = field(name="triggerAt", default=None)
+    created_us: UnixUs = field(name="createdAt")
+    trigger_us: UnixUs | None = field(name="triggerAt", default=None)
     """When a delayed one is to go out."""
     is_internal: bool
     identifier: str | None = None
@@ -353,7 +315,7 @@ class VaultNav(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     vault_equity: Decimal
     net_equity: Decimal
     token_circulating_supply: Decimal
-    last_crank_ms: UnixMs | None = field(name="lastCrankTimestamp", default=None)
+    last_crank_us: UnixUs | None = field(name="lastCrankTimestamp", default=None)
 
 
 class VaultRedeem(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -361,7 +323,7 @@ class VaultRedeem(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
     redeem_id: str = field(name="id")
     vault_id: int
-    status: str
+    state: str = field(name="status")
     """`Requested`, `Redeemed`, `Cancelled`."""
     vault_token_quantity: Decimal
     vault_token: str | None = None
@@ -370,4 +332,4 @@ class VaultRedeem(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What was paid out."""
     nav: Decimal | None = None
     reason: str | None = None
-    timestamp_ms: UnixMs = field(name="timestamp")
+    timestamp_us: UnixUs = field(name="timestamp")

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from msgspec import field
 
-from backpack_proto.decoding import Microseconds
+from backpack_proto.decoding import UnixUs
 from backpack_proto.streams.levels import Level
 from backpack_proto.values import Value
 
@@ -76,13 +76,13 @@ class FundingRate(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     symbol: str
     funding_rate: Decimal
     """A fraction."""
-    interval_end_us: Microseconds = field(name="intervalEndTimestamp")
+    interval_end_us: UnixUs = field(name="intervalEndTimestamp")
 
 
 class SystemStatus(Value, frozen=True, gc=False, kw_only=True):
     """`Ok` or `Maintenance`, and what the exchange has to say about it."""
 
-    status: str
+    state: str = field(name="status")
     message: str | None = None
 
 

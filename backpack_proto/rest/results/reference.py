@@ -9,8 +9,8 @@ from decimal import Decimal
 
 from msgspec import field
 
-from backpack_proto.decoding import Microseconds
-from backpack_proto.rest.markets import MarginFunction
+from backpack_proto.account.values import MarginFunction
+from backpack_proto.decoding import UnixUs
 from backpack_proto.values import Value
 
 __all__ = [
@@ -85,7 +85,7 @@ class BorrowLendMarket(Value, frozen=True, gc=False, kw_only=True, rename="camel
     fee: Decimal
     """What the exchange keeps of the yield."""
     step_size: Decimal
-    timestamp_us: Microseconds = field(name="timestamp")
+    timestamp_us: UnixUs = field(name="timestamp")
 
 
 class BorrowLendMarketRow(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -96,7 +96,7 @@ class BorrowLendMarketRow(Value, frozen=True, gc=False, kw_only=True, rename="ca
     borrowed_quantity: Decimal
     lent_quantity: Decimal
     utilization: Decimal
-    timestamp_us: Microseconds = field(name="timestamp")
+    timestamp_us: UnixUs = field(name="timestamp")
 
 
 class BorrowLendApy(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -149,8 +149,8 @@ class PredictionResolution(Value, frozen=True, gc=False, kw_only=True, rename="c
     """How an event came out, or will be found out."""
 
     resolved: bool
-    start_us: Microseconds = field(name="startDate")
-    end_us: Microseconds | None = field(name="endDate", default=None)
+    start_us: UnixUs = field(name="startDate")
+    end_us: UnixUs | None = field(name="endDate", default=None)
     strike_price: Decimal | None = None
     close_price: Decimal | None = None
     resolution_source_event_identifier: str | None = None
@@ -182,12 +182,12 @@ class PredictionMarket(Value, frozen=True, gc=False, kw_only=True, rename="camel
     quote_volume: Decimal
     """Of 24 hours."""
     quote_volume_lifetime: Decimal
-    resolved_us: Microseconds | None = field(name="resolvedAt", default=None)
+    resolved_us: UnixUs | None = field(name="resolvedAt", default=None)
     resolution_price: Decimal | None = None
     resolution_condition: ResolutionCondition | None = None
     proposed_resolution: bool | None = None
     """True is yes."""
-    proposed_resolution_us: Microseconds | None = field(name="proposedResolutionAt", default=None)
+    proposed_resolution_us: UnixUs | None = field(name="proposedResolutionAt", default=None)
     resolution_delay_s: int = field(name="resolutionDelaySecs")
     image_url: str | None = field(name="imgUrl", default=None)
 
@@ -263,7 +263,7 @@ class VaultHistoryRow(Value, frozen=True, gc=False, kw_only=True, rename="camel"
     """A vault at one time in the past."""
 
     vault_id: int
-    timestamp_us: Microseconds = field(name="timestamp")
+    timestamp_us: UnixUs = field(name="timestamp")
     nav: Decimal | None = None
     """Net asset value of a token."""
     vault_equity: Decimal | None = None

@@ -52,7 +52,7 @@ def tables(account: Account, fills: Iterable[Fill], notice: str) -> list[Table |
         _row(orders, order.symbol, order.side, order.price, order.quantity, order.executed_quantity, order.state)
     last = _table("Fills", "UTC", "market", "side", "price", "quantity", "fee")
     for fill in list(fills)[:ROWS]:
-        when = time_of_day(fill.unix_ms * 1000)
+        when = time_of_day(fill.filled_us)
         _row(last, when, fill.symbol, fill.side, fill.price, fill.quantity, f"{_text(fill.fee)} {fill.fee_asset}")
     return [state, balances, positions, orders, last, Text(printable(notice), "yellow")]
 
@@ -62,7 +62,7 @@ def event_line(event: Event, *, unix_us: int) -> str:
     when = time_of_day(unix_us)
     match event:
         case Filled(fill=fill, origin=origin):
-            when = time_of_day(fill.unix_ms * 1000)
+            when = time_of_day(fill.filled_us)
             what = (
                 f"fill     {fill.symbol} {fill.side} {_text(fill.quantity)} at {_text(fill.price)},"
                 f" fee {_text(fill.fee)} {fill.fee_asset}, order {fill.order_id} ({origin.value})"

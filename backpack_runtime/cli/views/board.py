@@ -17,6 +17,7 @@ from backpack_proto.outputs import (
     ConnectionDown,
     ConnectionUp,
 )
+from backpack_proto.streams.channels import CHANNEL_OF
 from backpack_proto.streams.payloads import (
     BookTicker,
     Event,
@@ -25,6 +26,7 @@ from backpack_proto.streams.payloads import (
     Liquidation,
     MarkPrice,
     OpenInterest,
+    StreamPayload,
     Ticker,
     Trade,
 )
@@ -34,6 +36,7 @@ __all__ = ["TRADES_KEPT", "Board", "Panel", "Rate"]
 
 TRADES_KEPT = 200
 RATE_US = 2_000_000
+_SAID_ELSEWHERE = ("symbol", "emitted_us", "engine_us")
 
 
 @dataclass(slots=True)
@@ -68,12 +71,12 @@ class Panel:
 
 
 class Board:
-    """All markets of the view, in the order in which they were asked for, and the link that they hang on."""
+    """All markets of the view, in the order in which they were asked for, and the connection that they hang on."""
 
     def __init__(self, panels: Iterable[Panel]) -> None:
         self.panels = {panel.symbol: panel for panel in panels}
-        self.link: str | None = "connecting"
-        """Why the link is not up; None when it is."""
+        self.connection_fault: str | None = "connecting"
+        """Why there is no connection; None when there is one."""
         self.notice = ""
         """The last line of the log."""
 
@@ -81,9 +84,9 @@ class Board:
         """Keep what the event says; most say nothing that the counters and the books do not."""
         match event:
             case ConnectionUp():
-                self.link = None
+                self.connection_fault = None
             case ConnectionDown(reason=reason):
-                self.link = reason
+                self.connection_fault = reason
             case _:
                 panel = self.panels.get(getattr(event, "symbol", None) or "")
                 if panel is not None:
@@ -148,8 +151,19 @@ def _fact(event: Event) -> tuple[str, str] | None:
             return event.interval, f"{prices} vol {plain(event.volume)}"
         case Liquidation():
             return "liquidation", f"{event.side.lower()} {plain(event.quantity)} at {plain(event.price)}"
+        case StreamPayload() if not CHANNEL_OF[type(event)].private:
+            return CHANNEL_OF[type(event)].value, _members(event)
         case _:
             return None
+
+
+def _members(event: StreamPayload) -> str:
+    """What is known of an event that has no line of its own."""
+    found = {name: getattr(event, name) for name in event.__struct_fields__ if name not in _SAID_ELSEWHERE}
+    texts = {
+        name: plain(value) if isinstance(value, Decimal) else str(value) for name, value in found.items() if value is not None
+    }
+    return " ".join(f"{name} {text}" for name, text in texts.items())
 
 
 def _ratio(value: Decimal, base: Decimal) -> Decimal:

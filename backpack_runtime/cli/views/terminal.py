@@ -36,7 +36,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 class Counters(NamedTuple):
-    """What the status lines say beside the state of books and link."""
+    """What the status lines say beside the state of books and connection."""
 
     rate: float
     """Messages a second."""
@@ -97,7 +97,7 @@ def _plain_line(board: Board, panel: Panel, counters: Counters) -> str:
             f"last {side} {number(trade.quantity, panel.quantity_decimals)} at {number(trade.price, panel.price_decimals)}"
         )
     parts += [f"{label} {text}" for label, text in sorted(panel.facts.items())]
-    parts.append("link up" if board.link is None else f"link down ({board.link})")
+    parts.append("online" if board.connection_fault is None else f"offline ({board.connection_fault})")
     parts.append(f"{counters.rate:,.0f} msg/s, {counters.resyncs} resyncs, {counters.dropped} dropped")
     return "  ".join(parts)
 
@@ -212,9 +212,9 @@ def _status(board: Board, counters: Counters, *, hidden: int) -> list[Text]:
     books = [panel for panel in board.panels.values() if panel.book is not None]
     stale = sum(not panel.book.live for panel in books if panel.book is not None)
     verified = sum(panel.book.live and panel.run.verified for panel in books if panel.book is not None)
-    up = board.link is None
+    up = board.connection_fault is None
     parts = [
-        Text("● link up", "green") if up else Text("● link down", "red"),
+        Text("● online", "green") if up else Text("● offline", "red"),
         Text(f"{counters.rate:,.0f} msg/s"),
     ]
     if books:
@@ -227,7 +227,11 @@ def _status(board: Board, counters: Counters, *, hidden: int) -> list[Text]:
         parts.append(Text(f"p50 ≤ {counters.latency_us / 1000:,.0f} ms"))
     if hidden:
         parts.append(Text(f"{hidden} not shown", "yellow"))
-    trouble = board.link if board.link is not None else (counters.troubles[0] if counters.troubles else board.notice)
+    trouble = (
+        board.connection_fault
+        if board.connection_fault is not None
+        else (counters.troubles[0] if counters.troubles else board.notice)
+    )
     more = f" (and {len(counters.troubles) - 1} more)" if up and len(counters.troubles) > 1 else ""
     return [Text("  ").join(parts), Text(printable(trouble) + more, "yellow" if trouble else "")]
 

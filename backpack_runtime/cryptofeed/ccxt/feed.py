@@ -26,11 +26,14 @@ from cryptofeed.defines import CANDLES, L2_BOOK, TICKER, TRADES
 from cryptofeed.feed import Feed
 from cryptofeed.types import Candle, OrderBook, Ticker, Trade
 
-from backpack_proto.streams.names import Channel
+from backpack_proto.errors import ConfigurationError
+from backpack_proto.hints import shown
+from backpack_proto.streams.channels import Channel
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
 from backpack_runtime.cryptofeed.markets.loading import MarketLoading
 from backpack_runtime.cryptofeed.shutdown import flush_backends
+from backpack_runtime.extras import MissingExtra
 from backpack_runtime.network.addresses import WS_URL
 from backpack_runtime.network.proxy import Proxy
 from backpack_runtime.network.proxy_settings import Proxies
@@ -80,12 +83,13 @@ class CcxtBackpackFeed(MarketLoading):
             options: cryptofeed's other arguments, such as `symbols`, `channels` and `callbacks`.
 
         Raises:
-            ImportError: ccxt is not installed.
-            ValueError: an argument is impossible.
+            MissingExtra: ccxt is not installed.
+            ConfigurationError: (a `ValueError`) an argument is impossible.
             BackpackRestError: cryptofeed 2 loads the markets here, and they could not be had.
         """
         if snapshot_interval < 0 or stall_seconds <= 0:
-            raise ValueError("snapshot_interval is at least 0, and stall_seconds more than that")
+            given = f"got {shown(snapshot_interval)} and {shown(stall_seconds)}"
+            raise ConfigurationError(f"snapshot_interval, stall_seconds: at least 0, and above 0, {given}")
         settings, feed_config = read_config(config)
         self._ccxt_class = _ccxt_class(rest_only=rest_only)
         self.snapshot_interval = snapshot_interval
@@ -116,8 +120,8 @@ class CcxtBackpackFeed(MarketLoading):
 
     def _make_exchange(self) -> Any:
         options: dict[str, Any] = {"newUpdates": True, **self._ccxt_proxies}
-        if self._ca_file is not None:
-            options["cafile"] = str(self._ca_file)
+        if self._connection.ca_file is not None:
+            options["cafile"] = str(self._connection.ca_file)
         exchange = self._ccxt_class(options)
         exchange.urls["api"] = {
             "public": self.rest_url,
@@ -216,7 +220,7 @@ def _ccxt_class(*, rest_only: bool) -> Callable[[dict[str, Any]], Any]:
     except ModuleNotFoundError as missing:
         if str(missing.name).partition(".")[0] != "ccxt":
             raise
-        raise ImportError("CcxtBackpackFeed needs ccxt: pip install 'backpack-feed[ccxt]'", name="ccxt") from missing
+        raise MissingExtra("CcxtBackpackFeed", "ccxt", missing) from missing
     chosen: Callable[[dict[str, Any]], Any] = backpack
     return chosen
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from backpack_proto.streams.names import Channel
+from backpack_proto.streams.channels import Channel
 
 __all__ = ["INTERVALS", "POLLED", "WATCHED", "BookTaken", "CandleSeen", "QuoteTaken", "Source", "Wish", "signs_of_life"]
 

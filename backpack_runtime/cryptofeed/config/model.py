@@ -5,7 +5,7 @@ No repr, dump, pickle or error of it shows a private key or a passphrase, and ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, final
 
@@ -28,15 +28,25 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from backpack_proto.auth.keys import Credentials, read_public_key
 from backpack_proto.auth.signing import DEFAULT_WINDOW_MS, MAX_WINDOW_MS, Scheme, Signer
-from backpack_proto.errors import InvalidKey, LocalProtocolError
+from backpack_proto.errors import ConfigurationError, InvalidKey
+from backpack_proto.hints import did_you_mean
 from backpack_runtime.key_sources import Secret
 from backpack_runtime.network.addresses import REST_URL, WS_URL, Address
 from backpack_runtime.network.proxy_settings import InvalidProxy, Proxies, ProxiesLike
+from backpack_runtime.settings import Settings
 
 __all__ = ["BackpackAuthSettings", "BackpackConfig"]
 
 _HIDDEN = "**********"
 _MAX_FIELD_NAME = 40
+_OTHER_WORDS = {
+    "sandbox": "use_sandbox",
+    "testnet": "use_sandbox",
+    "key_id": "auth",
+    "key_secret": "auth",
+    "secret": "private_key",
+}
+"""Words of other configurations, for hints."""
 
 
 def _read_secret(value: object) -> Secret:
@@ -85,7 +95,7 @@ class _Settings(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            problem = _without_inputs(error)
+            problem = _without_inputs(error, type(self).model_fields)
         if problem is not None:
             # For tools that print the locals of every frame of a traceback.
             del data
@@ -233,7 +243,7 @@ class BackpackConfig(_Settings):
     signing: Scheme = Scheme.INSTRUCTION
     """What a signature covers; `instruction` is what the exchange accepts (docs/protocol.md section 2)."""
     sandbox_url: str | None = None
-    """Where a simulated exchange is served: `https://host:port`."""
+    """Where a simulated exchange is served: `https://host:port`, and the path before all of its paths, if it has one."""
     ca_file: FilePath | None = None
     """Authorities (PEM) that are trusted instead of the system's."""
 
@@ -256,12 +266,13 @@ class BackpackConfig(_Settings):
     @classmethod
     def _read_sandbox_url(cls, value: str | None) -> str | None:
         try:
-            address = None if value is None else Address.parse(value.rstrip("/"), ("https", "http"))
-        except LocalProtocolError:
+            if value is not None:
+                Address.of_rest(value)
+        except ConfigurationError:
             # Its text may hold a part of the URL.
-            address = Address("", 0, encrypted=False, target="?")
-        if address is not None and address.target:
-            raise ValueError("it is https://host:port or http://host:port, without user, password and path")
+            raise ValueError(
+                "it is https://host:port or http://host:port, a path may follow; no user, password, query or fragment"
+            ) from None
         return None if value is None else value.rstrip("/")
 
     @model_validator(mode="after")
@@ -305,6 +316,15 @@ class BackpackConfig(_Settings):
             return WS_URL
         return None if self.sandbox_url is None else "ws" + self.sandbox_url.removeprefix("http")
 
+    def settings(self) -> Settings:
+        """Return how the exchange is reached; a sandbox that is started along has its addresses put in when it is."""
+        return Settings(
+            rest_url=self.rest_url or REST_URL,
+            ws_url=self.ws_url or WS_URL,
+            ca_file=self.ca_file,
+            proxies=self.proxies,
+        )
+
     @property
     def requires_auth(self) -> bool:
         """Whether private channels are wanted, and thus signed."""
@@ -317,11 +337,13 @@ class BackpackConfig(_Settings):
         return Signer(self.auth.credentials, scheme=self.signing, window_ms=self.window_ms, api_key=self.auth.api_key)
 
 
-def _without_inputs(error: ValidationError) -> ValidationError:
-    """The same complaints, without what they are about: pydantic keeps all inputs in an error."""
+def _without_inputs(error: ValidationError, known: Iterable[str]) -> ValidationError:
+    """The same complaints, without what they are about, for pydantic keeps all inputs; an unknown field gets the one that was meant."""
     complaints: list[InitErrorDetails] = []
     for complaint in error.errors(include_url=False, include_context=False, include_input=False):
         message = complaint["msg"].removeprefix("Value error, ")
+        if complaint["type"] == "extra_forbidden" and len(complaint["loc"]) == 1:
+            message += did_you_mean(complaint["loc"][0], known, _OTHER_WORDS) or f"; there are {', '.join(known)}"
         complaints.append(
             InitErrorDetails(
                 type=PydanticCustomError(complaint["type"], message),

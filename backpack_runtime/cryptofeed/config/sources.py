@@ -14,7 +14,6 @@ refused, for the feed would do something else than was asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from cryptofeed.exchanges import EXCHANGE_MAP
 
 from backpack_proto.auth.keys import Credentials, read_public_key
 from backpack_proto.errors import InvalidKey
+from backpack_proto.hints import did_you_mean
 from backpack_runtime.cryptofeed.logs import LOG
 
 from .model import BackpackConfig
@@ -152,9 +152,9 @@ def _misplaced(config: Mapping[Any, Any]) -> str:
     for name in config:
         if name in _MISPLACED:
             return f"{name} belongs into auth of a BackpackConfig, or (as key_id, key_secret) into the section {SECTION!r}"
-        close = [] if name in known else get_close_matches(str(name), _OWN_FIELDS, n=1, cutoff=_CLOSE)
-        if close:
-            return f"config has no field {name}; did you mean {close[0]}?"
+        hint = "" if name in known else did_you_mean(name, sorted(_OWN_FIELDS), cutoff=_CLOSE)
+        if hint:
+            return f"config has no field {name}{hint}"
     return ""
 
 

@@ -6,20 +6,25 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from cryptofeed.connection import Connection, RestEndpoint, Routes
+from cryptofeed.exceptions import UnsupportedSymbol
 from cryptofeed.feed import Feed
 from cryptofeed.symbols import Symbols
+from msgspec.structs import replace
 
+from backpack_proto.hints import did_you_mean, shown
+from backpack_runtime.cryptofeed.channels import OTHER_CHANNELS
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
+from backpack_runtime.cryptofeed.errors import UnknownFeedChannel, UnknownFeedSymbol
 from backpack_runtime.cryptofeed.local_sandbox import local_sandbox
 from backpack_runtime.cryptofeed.native.connection import HttpConnection
 from backpack_runtime.cryptofeed.native.conversion import EXCHANGE
 from backpack_runtime.network.addresses import REST_URL, Addresses
-from backpack_runtime.network.proxy_settings import Proxies, resolve_proxies
+from backpack_runtime.network.proxy_settings import resolve_proxies
+from backpack_runtime.settings import Settings
 
 from .symbols import MARKETS_PATH, fetch_markets, symbols_of
 
@@ -47,7 +52,7 @@ class MarketLoading(Feed):
             BackpackRestError: the markets could not be had.
         """
         self.settings = settings
-        self._addresses, self._ca_file = _find_addresses(settings)
+        self._connection, self._addresses = _connection_of(settings)
         rest, ws = self._addresses.rest, self._addresses.ws
         self.rest_url = f"http{'s' if rest.encrypted else ''}://{rest.authority}{rest.target}"
         self.ws_url = f"ws{'s' if ws.encrypted else ''}://{ws.authority}{ws.target}"
@@ -109,7 +114,8 @@ class MarketLoading(Feed):
         """Where cryptofeed 3 keeps the markets: those of a sandbox by another name than those of the exchange."""
         feed = _loading.get()
         if feed is not None and feed.settings.use_sandbox:
-            exchange_id = f"{exchange_id}@{feed._addresses.rest.authority}"  # noqa: SLF001 - one class
+            rest = feed._addresses.rest  # noqa: SLF001 - one class
+            exchange_id = f"{exchange_id}@{rest.authority}{rest.target.replace('/', '_')}"
         return str(Feed._symbol_cache_path(exchange_id))  # noqa: SLF001 - a hook of cryptofeed's
 
     @property
@@ -119,17 +125,45 @@ class MarketLoading(Feed):
         return settings.ca_file is not None or settings.rest_url is None or self._addresses.proxies.rest is not None
 
     @classmethod
+    def std_channel_to_exchange(cls, channel: str) -> str:
+        """Return the exchange's name of a channel.
+
+        Raises:
+            UnknownFeedChannel: there is no such channel; the text offers the closest ones.
+        """
+        known = cls.websocket_channels
+        if channel not in known:
+            hint = did_you_mean(channel, known, OTHER_CHANNELS) or f"; there are {', '.join(known)}"
+            raise UnknownFeedChannel(f"channels: {shown(channel)} is not a channel of this feed{hint}")
+        return str(known[channel])
+
+    def std_symbol_to_exchange_symbol(self, symbol: Any) -> str:
+        """Return the exchange's id of a normalised symbol.
+
+        Raises:
+            UnknownFeedSymbol: the exchange has no such market; the text offers the closest ones.
+        """
+        try:
+            return str(super().std_symbol_to_exchange_symbol(symbol))
+        except UnsupportedSymbol:
+            # cryptofeed may be given a symbol of its own type.
+            name = str(getattr(symbol, "normalized", symbol))
+            known = {**self.normalized_symbol_mapping}
+            exact = {number.casefold(): name for name, number in known.items()}
+            hint = did_you_mean(name, known, exact)
+            raise UnknownFeedSymbol(f"symbols: {shown(name)} is not a market of the exchange{hint}") from None
+
+    @classmethod
     def _parse_symbol_data(cls, data: Any) -> tuple[dict[str, str], dict[str, Any]]:
         return symbols_of(data)
 
 
-def _find_addresses(settings: BackpackConfig) -> tuple[Addresses, Path | None]:
-    """Where the exchange is, and the authority that is trusted instead of the system's."""
-    rest_url, ws_url, ca_file = settings.rest_url, settings.ws_url, settings.ca_file
-    proxies = resolve_proxies(settings.proxies)
-    if rest_url is None or ws_url is None:
-        sandbox = local_sandbox()
-        rest_url, ws_url, ca_file = sandbox.rest_url, sandbox.ws_url, sandbox.ca_file
-        # It is on this machine, so what holds for the process does not apply to it.
-        proxies = Proxies.of(settings.proxies)
-    return Addresses(rest_url, ws_url, ca_file=ca_file, proxies=proxies), ca_file
+def _connection_of(config: BackpackConfig) -> tuple[Settings, Addresses]:
+    """Return how the exchange is reached, with the addresses of a sandbox that had to be started, and the proxies of the process."""
+    settings = config.settings()
+    if config.rest_url is not None:
+        return settings, settings.addresses(resolve_proxies(settings.proxies))
+    sandbox = local_sandbox().settings
+    settings = replace(settings, rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, ca_file=sandbox.ca_file)
+    # It is on this machine, so what holds for the process does not apply to it.
+    return settings, settings.addresses(settings.proxies)

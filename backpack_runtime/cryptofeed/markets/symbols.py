@@ -65,7 +65,7 @@ def fetch_markets(addresses: Addresses) -> str:
 async def _fetch(addresses: Addresses) -> bytes:
     request = HttpRequest(method="GET", target=MARKETS_PATH)
     async with AnyioTransport(addresses) as transport:
-        await transport.perform(SendRequest(request_id=1, request=request, timeout_us=TIMEOUT_US))
+        transport.perform(SendRequest(request_id=1, request=request, timeout_us=TIMEOUT_US))
         facts = await transport.next(None)
     (fact,) = facts
     if isinstance(fact, ResponseReceived) and fact.status == 200:

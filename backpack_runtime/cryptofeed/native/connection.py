@@ -15,7 +15,7 @@ from backpack_runtime.cryptofeed.logs import LOG
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.proxy import ProxyError
 from backpack_runtime.transports.aiohttp.proxies import Connector
-from backpack_runtime.transports.aiohttp.sessions import make_connector
+from backpack_runtime.transports.aiohttp.sessions import follow_progress, make_connector
 
 from .driver import CLOSED_BY_FEED, SessionDriver
 from .tunnel import Tunnel
@@ -175,7 +175,9 @@ class HttpConnection(HTTPAsyncConn):
         await super()._open()
         bare: aiohttp.ClientSession = self.conn
         self._connector = make_connector(self._addresses, self._addresses.proxies.rest, "http")
-        self.conn: aiohttp.ClientSession = aiohttp.ClientSession(connector=self._connector, middlewares=(_stay,))
+        self.conn: aiohttp.ClientSession = aiohttp.ClientSession(
+            connector=self._connector, middlewares=(_stay,), trace_configs=[follow_progress()]
+        )
         await bare.close()
 
     async def close(self) -> None:

@@ -14,7 +14,7 @@ from backpack_proto.account import values as holdings
 from backpack_proto.streams import payloads
 from backpack_runtime.cryptofeed.channels import CANDLE_INTERVALS
 
-from .records import Balance, Fill, OrderInfo, Position
+from .records import BalanceInfo, FillInfo, OrderInfo, PositionInfo
 
 __all__ = [
     "balance",
@@ -180,25 +180,25 @@ def reconciled_order(given: holdings.Order, symbol: str, timestamp: float) -> Or
         type=None,
         price=given.price,
         amount=given.quantity,
-        remaining=None if given.quantity is None else given.quantity - given.executed_quantity,
+        remaining=None if given.quantity is None else given.quantity - (given.executed_quantity or 0),
         timestamp=timestamp,
         client_order_id=None if given.client_id is None else str(given.client_id),
     )
 
 
-def fill(given: payloads.OrderFill, symbol: str, raw: Raw) -> Fill | None:
+def fill(given: payloads.OrderFill, symbol: str, raw: Raw) -> FillInfo | None:
     """What a stream says of a fill; None when a member that makes it one is missing."""
     known = holdings.Fill.of(given)
-    return None if known is None else _fill(known, symbol, given.order_type.lower(), given.engine_us / 1e6, raw)
+    return None if known is None else _fill(known, symbol, given.order_type.lower(), raw)
 
 
-def reconciled_fill(given: holdings.Fill, symbol: str) -> Fill:
+def reconciled_fill(given: holdings.Fill, symbol: str) -> FillInfo:
     """What REST says of a fill."""
-    return _fill(given, symbol, None, given.unix_ms / 1e3, {})
+    return _fill(given, symbol, None, {})
 
 
-def _fill(given: holdings.Fill, symbol: str, order_type: str | None, timestamp: float, raw: Raw) -> Fill:
-    return Fill(
+def _fill(given: holdings.Fill, symbol: str, order_type: str | None, raw: Raw) -> FillInfo:
+    return FillInfo(
         exchange=EXCHANGE,
         symbol=symbol,
         side=_SIDES.get(given.side, given.side),
@@ -206,19 +206,19 @@ def _fill(given: holdings.Fill, symbol: str, order_type: str | None, timestamp: 
         price=given.price,
         fee=given.fee,
         fee_currency=given.fee_asset or None,
-        id=str(given.trade_id),
+        id=None if given.trade_id is None else str(given.trade_id),
         order_id=given.order_id,
         type=order_type,
         liquidity="maker" if given.maker else "taker",
-        timestamp=timestamp,
+        timestamp=given.filled_us / 1e6,
         raw=raw,
     )
 
 
-def position(given: payloads.PositionUpdate, symbol: str, raw: Raw) -> Position:
+def position(given: payloads.PositionUpdate, symbol: str, raw: Raw) -> PositionInfo:
     """What a stream says of a position."""
     held = holdings.Position.of(given)
-    return Position(
+    return PositionInfo(
         exchange=EXCHANGE,
         symbol=symbol,
         position=held.net_quantity,
@@ -230,9 +230,9 @@ def position(given: payloads.PositionUpdate, symbol: str, raw: Raw) -> Position:
     )
 
 
-def reconciled_position(given: holdings.Position, symbol: str, timestamp: float) -> Position:
+def reconciled_position(given: holdings.Position, symbol: str, timestamp: float) -> PositionInfo:
     """What REST says of a position, which is nothing of its profit; `timestamp` is when it was read."""
-    return Position(
+    return PositionInfo(
         exchange=EXCHANGE,
         symbol=symbol,
         position=given.net_quantity,
@@ -243,9 +243,9 @@ def reconciled_position(given: holdings.Position, symbol: str, timestamp: float)
     )
 
 
-def balance(given: holdings.Balance, timestamp: float, raw: Raw | None = None) -> Balance:
+def balance(given: holdings.Balance, timestamp: float, raw: Raw | None = None) -> BalanceInfo:
     """What there is of an asset."""
-    return Balance(
+    return BalanceInfo(
         exchange=EXCHANGE,
         symbol=given.asset,
         currency=given.asset,
@@ -256,7 +256,7 @@ def balance(given: holdings.Balance, timestamp: float, raw: Raw | None = None) -
     )
 
 
-def balance_update(given: payloads.BalanceUpdate, raw: Raw) -> Balance:
+def balance_update(given: payloads.BalanceUpdate, raw: Raw) -> BalanceInfo:
     """What a stream says of an asset."""
     return balance(holdings.Balance.of(given), given.engine_us / 1e6, raw)
 

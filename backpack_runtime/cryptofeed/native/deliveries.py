@@ -64,7 +64,7 @@ from backpack_runtime.cryptofeed.logs import LOG, RateLimited
 from . import conversion
 from .books import BookMirror
 from .driver import CLOSED_BY_FEED
-from .records import Fill
+from .records import FillInfo
 
 __all__ = ["Deliveries", "Tallies"]
 
@@ -111,9 +111,9 @@ class Deliveries:
         self._max_depth = max_depth
         self._candle_closed_only = candle_closed_only
         self._wanted: dict[str, frozenset[str] | None] = {}
-        self._fills: dict[tuple[str, int, str], None] = {}
+        self._fills: dict[tuple[str, str | None, str], None] = {}
         self._warned = RateLimited()
-        self._linked = False
+        self._connected = False
         self.tallies = Tallies()
         self.books: dict[str, BookMirror] = {}
         """By stream; those that are live."""
@@ -205,11 +205,11 @@ class Deliveries:
             case _:
                 raise TypeError(f"no private data: {type(event).__name__}")
 
-    async def _hand_fill(self, found: Fill | None, receipt: float) -> None:
+    async def _hand_fill(self, found: FillInfo | None, receipt: float) -> None:
         """Each fill once: streams and REST tell the same ones."""
         if found is None:
             return
-        key = (found.symbol, int(found.id), found.order_id)
+        key = (found.symbol, found.id, found.order_id)
         if key in self._fills:
             return
         self._fills[key] = None
@@ -292,10 +292,10 @@ class Deliveries:
         """What is no data is logged."""
         match event:
             case ConnectionUp():
-                self._linked = True
+                self._connected = True
                 LOG.info("BACKPACK: connected")
             case ConnectionDown(reason=reason, code=code, retry_us=retry_us):
-                self._linked = False
+                self._connected = False
                 self.books.clear()
                 level = logging.INFO if reason == CLOSED_BY_FEED else logging.WARNING
                 LOG.log(
@@ -305,7 +305,7 @@ class Deliveries:
                 LOG.warning("BACKPACK: nothing heard for %.0f s, not even an answer to a ping", silent_us / 1e6)
             case BookDesynced(stream=stream, symbol=symbol, reason=reason):
                 self.books.pop(stream, None)
-                if self._linked:
+                if self._connected:
                     # Otherwise it has been said already, once for all books.
                     self._warned.warning(
                         "BACKPACK: l2_book of %s is stale: %s; it is fetched anew", self._symbol_of(symbol), reason

@@ -34,21 +34,24 @@ from backpack_proto.inputs import (
     ReadingPaused,
     ReadingResumed,
     RequestFailed,
+    RequestLeft,
     ResponseReceived,
     TextReceived,
     TimerFired,
 )
 from backpack_proto.machine import Now
-from backpack_proto.outputs import ConnectionDown, DropSocket, SendPing, SendPong, SendRequest, SendText
+from backpack_proto.outputs import ConnectionDown, DropSocket, SendPing, SendPong, SendRequest, SendText, WithdrawRequest
+from backpack_proto.rest.codec import retry_after_us
 from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError
 from backpack_runtime.cryptofeed.logs import LOG
 from backpack_runtime.network.proxy import ProxyError
 from backpack_runtime.transport import system_now
-from backpack_runtime.transports.base import not_sent
+from backpack_runtime.transports.aiohttp.proxies import PROGRESS
+from backpack_runtime.transports.base import Progress, Withheld, not_sent
 
-__all__ = ["CLOSED_BY_FEED", "Link", "SessionDriver"]
+__all__ = ["CLOSED_BY_FEED", "Droppable", "SessionDriver"]
 
 Deliver = Callable[[Event, bytes | None, float], Awaitable[None]]
 """Takes an event, the frame that it was read from, if it was, and when that was received, in seconds since the epoch."""
@@ -66,7 +69,7 @@ LOST = (ConnectionClosed, FeedConnectionClosed, OSError)
 """What writing to a connection that has ended raises; that it has ended is told by its reader."""
 
 
-class Link(Protocol):
+class Droppable(Protocol):
     """A websocket connection that can be dropped at once."""
 
     def drop(self, error: Exception) -> None:
@@ -78,13 +81,16 @@ class SessionDriver:
     """One session, one connection after the other."""
 
     def __init__(self, session: Session, deliver: Deliver, rest_url: str, http: Callable[[], Any]) -> None:
-        """`http` gives cryptofeed's HTTP connection of the moment: a player puts its own in the place of the feed's."""
+        """`http` gives cryptofeed's HTTP connection of the moment: a player puts its own in the place of the feed's.
+
+        The feed's own asks `PROGRESS` whether a request may leave, immediately before it does.
+        """
         self._session = session
         self._deliver = deliver
         self._rest_url = rest_url
         self._http = http
         self._conn: Any = None
-        self._link: Link | None = None
+        self._droppable: Droppable | None = None
         self._open = False
         self.plays = False
         """Whether a recording is played back."""
@@ -93,6 +99,8 @@ class SessionDriver:
         self._played_us: int | None = None
         """When its latest frame was received, microseconds since the epoch; None before the first frame of a connection."""
         self._requests: set[asyncio.Task[None]] = set()
+        self._progress: dict[int, Progress] = {}
+        """Of the requests without an answer."""
         self._pings: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Task[None] | None = None
         self._timer_changed = asyncio.Event()
@@ -113,13 +121,13 @@ class SessionDriver:
         self.retry_seconds = 0.0
         """How long to wait before the next attempt to connect."""
 
-    async def connected(self, conn: Any, link: Link | None) -> None:
-        """A connection is open: request what is wanted. Without a `link` it is a recording that is played back."""
+    async def connected(self, conn: Any, droppable: Droppable | None) -> None:
+        """A connection is open: request what is wanted. With nothing to drop it is a recording that is played back."""
         if self._closed:
             return
         await self.disconnected(1006, "another connection took its place")
-        self._conn, self._link, self.plays = conn, link, link is None
-        if link is not None:
+        self._conn, self._droppable, self.plays = conn, droppable, droppable is None
+        if droppable is not None:
             self._start_timer()
             await self._go_open()
             return
@@ -130,7 +138,7 @@ class SessionDriver:
 
     async def frame(self, data: bytes, receipt: float) -> None:
         """One text message was received, at that time in seconds since the epoch."""
-        if self._link is not None:
+        if self._droppable is not None:
             self._reading = False
             try:
                 await self._take(TextReceived(data), receipt, data)
@@ -188,7 +196,7 @@ class SessionDriver:
 
     def _let_go(self) -> None:
         self._open = False
-        self._link = None
+        self._droppable = None
         if not self.plays:
             # A recording goes on, whatever is thought of it.
             self._conn = None
@@ -252,8 +260,13 @@ class SessionDriver:
     async def _perform(self, action: object) -> None:
         conn = self._conn
         match action:
-            case SendRequest():
-                self._start(self._requests, self._request(action))
+            case SendRequest(request_id=request_id):
+                self._progress[request_id] = Progress(action, self._now)
+                self._start(self._requests, self._request(action, self._progress[request_id]))
+            case WithdrawRequest(request_id):
+                progress = self._progress.get(request_id)
+                if progress is not None and not progress.withdraw():
+                    self._start(self._requests, self._take(RequestLeft(request_id)))
             case SendText(text, signed):
                 await self._send(conn, text, signed=signed)
             case SendPing(payload):
@@ -264,10 +277,10 @@ class SessionDriver:
                 raise TypeError(f"cryptofeed makes the connections, so who asks for {type(action).__name__}?")
 
     def _drop(self, reason: str) -> None:
-        link = self._link
+        droppable = self._droppable
         self._let_go()
-        if link is not None:
-            link.drop(BackpackWebsocketError(reason))
+        if droppable is not None:
+            droppable.drop(BackpackWebsocketError(reason))
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -280,8 +293,8 @@ class SessionDriver:
         error = None if task.cancelled() else task.exception()
         if not isinstance(error, Exception):
             return
-        if self._link is not None:
-            self._link.drop(error)
+        if self._droppable is not None:
+            self._droppable.drop(error)
         else:
             LOG.error("BACKPACK: a task of the feed failed", exc_info=error)
 
@@ -290,7 +303,7 @@ class SessionDriver:
             # It ended while what stands before this was being sent.
             return
         try:
-            if signed and self._link is not None and conn.raw_data_callback is not None:
+            if signed and self._droppable is not None and conn.raw_data_callback is not None:
                 # What recorders see they keep word for word, and a signature is not for keeping.
                 await conn.conn.send(text)
                 conn.sent += 1
@@ -301,7 +314,7 @@ class SessionDriver:
 
     async def _ping(self, payload: bytes) -> None:
         socket = getattr(self._conn, "conn", None)
-        if self._link is not None and socket is not None:
+        if self._droppable is not None and socket is not None:
             try:
                 await (await socket.ping(payload))
             except LOST as lost:
@@ -311,34 +324,55 @@ class SessionDriver:
 
     async def _pong(self, payload: bytes) -> None:
         socket = getattr(self._conn, "conn", None)
-        if self._link is None or socket is None:
+        if self._droppable is None or socket is None:
             return
         try:
             await socket.pong(payload)
         except LOST as lost:
             LOG.debug("BACKPACK: not sent, the connection has ended: %r", lost)
 
-    async def _request(self, action: SendRequest) -> None:
+    async def _request(self, action: SendRequest, progress: Progress) -> None:
+        PROGRESS.set(progress)
+        fact: Fact | None = None
+        try:
+            with progress.scope:
+                progress.connect()
+                if self.plays:
+                    # Nothing is sent to a recording, so nobody else asks.
+                    progress.leave()
+                fact = await self._read(action, progress)
+        except Withheld:
+            pass
+        finally:
+            del self._progress[action.request_id]
+        await self._take(fact or progress.failed())
+
+    async def _read(self, action: SendRequest, progress: Progress) -> Fact:
+        """Read an answer through cryptofeed's connection."""
         request = action.request
         request_id = action.request_id
         url = self._rest_url + request.target
         fact: Fact
         try:
-            async with asyncio.timeout(action.timeout_us / 1e6):
-                text = await self._http().read(url, header=dict(request.headers))
+            text = await self._http().read(url, header=dict(request.headers))
             fact = ResponseReceived(request_id=request_id, status=200, body=text.encode())
         except aiohttp.ClientResponseError as refused:
-            fact = ResponseReceived(request_id=request_id, status=refused.status, body=refused.message.encode())
+            headers = tuple((refused.headers or {}).items())
+            fact = ResponseReceived(
+                request_id=request_id,
+                status=refused.status,
+                body=refused.message.encode(),
+                retry_after_us=retry_after_us(headers),
+                headers=headers,
+            )
         except LookupError:
             # That is how the player of cryptofeed 2 says so.
             fact = RequestFailed(request_id=request_id, reason="the recording has no answer")
         except ProxyError as failure:
             fact = not_sent(request_id, failure)
-        except TimeoutError:
-            fact = RequestFailed(request_id=request_id, reason=f"no answer within {action.timeout_us / 1e6:g} s")
         except (aiohttp.ClientError, FeedConnectionClosed, OSError, UnicodeDecodeError) as error:
-            fact = RequestFailed(request_id=request_id, reason=f"{type(error).__name__}: {error}")
-        await self._take(fact)
+            fact = RequestFailed(request_id=request_id, reason=f"{type(error).__name__}: {error}", sent=progress.sent)
+        return fact
 
     def _start_timer(self) -> None:
         if self._timer is None or self._timer.done():

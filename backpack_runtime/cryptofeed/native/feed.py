@@ -17,15 +17,19 @@ from cryptofeed.defines import SPOT
 from msgspec.structs import replace
 
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
-from backpack_proto.inputs import FollowAccount, Subscribe
+from backpack_proto.errors import ConfigurationError
+from backpack_proto.hints import did_you_mean, shown
+from backpack_proto.inputs import FollowAccount
 from backpack_proto.session import Session
+from backpack_runtime.checks import refuse_text
 from backpack_runtime.cryptofeed.channels import (
     CANDLE_INTERVALS,
+    OTHER_CHANNELS,
     PERPETUAL_STREAMS,
     PRIVATE_CHANNELS,
     WEBSOCKET_CHANNELS,
+    market_data,
     standard_channel,
-    streams_of,
 )
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
@@ -104,9 +108,17 @@ class BackpackFeed(MarketLoading):
             options: cryptofeed's other arguments.
 
         Raises:
-            ValueError: an argument is impossible; a private channel without credentials.
+            ConfigurationError: (a `ValueError`) an argument is impossible, or there is no such channel.
+            BackpackAuthError: a private channel without credentials.
+            UnknownFeedSymbol: (cryptofeed's `UnsupportedSymbol`) no such market; cryptofeed 3 raises it when it runs the feed.
             BackpackRestError: cryptofeed 2 loads the markets here, and they could not be had.
         """
+        for name, given in (("symbols", symbols), ("channels", channels)):
+            refuse_text(name, given)
+        for channel, given in (subscription or {}).items():
+            refuse_text(f"subscription[{shown(channel)}]", given)
+        silence_us = _microseconds("silence_seconds", silence_seconds)
+        ping_timeout_us = _microseconds("ping_timeout_seconds", ping_timeout_seconds)
         settings, feed_config = read_config(config)
         if symbols is not None or channels is not None:
             symbols, channels = list(symbols or ()), [standard_channel(channel) for channel in channels or ()]
@@ -139,14 +151,16 @@ class BackpackFeed(MarketLoading):
         for channel in WEBSOCKET_CHANNELS:
             self.callbacks.setdefault(channel, [])
         self._attempts = retries
+        self._connection = replace(self._connection, silence_us=silence_us, ping_timeout_us=ping_timeout_us)
         signer = settings.signer() if settings.enable_private_channels else None
         self._session = Session(
             Random(),  # noqa: S311 - jitter
             signer=signer,
             measure_clock=signer is not None,
             dials=False,
-            silence_us=int(silence_seconds * 1e6),
-            ping_timeout_us=int(ping_timeout_seconds * 1e6),
+            silence_us=self._connection.silence_us,
+            ping_timeout_us=self._connection.ping_timeout_us,
+            pause_ceiling_us=self._connection.pause_ceiling_us,
         )
         self._deliveries = Deliveries(
             callback=self.callback,
@@ -221,7 +235,7 @@ class BackpackFeed(MarketLoading):
                 LOG.warning("BACKPACK: no %s of %s, spot markets have none", self.exchange_channel_to_std(name), names)
                 subscription[name] = [symbol for symbol in subscription[name] if symbol not in spot]
         interval = self.candle_interval_map[self.candle_interval]
-        await self._driver.give(Subscribe(streams_of(subscription, interval)))
+        await self._driver.give(market_data(subscription, interval))
         if PRIVATE_CHANNELS.intersection(channels):
             await self._driver.give(FollowAccount())
 
@@ -297,10 +311,16 @@ def _check_symbols(
 ) -> None:
     """Earlier versions of cryptofeed would subscribe nothing, without a word."""
     if symbols and not channels:
-        raise ValueError("symbols need channels")
+        raise ConfigurationError('channels: symbols need channels; give some, as in ["trades"]')
     without = [channel for channel, names in (subscription or {}).items() if not names and channel not in PRIVATE_CHANNELS]
     if without:
-        raise ValueError(f"{', '.join(without)} needs symbols")
+        raise ConfigurationError(f'symbols: {", ".join(without)} needs symbols; give some, as in ["SOL-USDC"]')
+
+
+def _microseconds(name: str, seconds: object) -> int:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.001 <= seconds < float("inf"):
+        raise ConfigurationError(f"{name}: a number of seconds, at least 0.001, got {shown(seconds)}")
+    return int(seconds * 1e6)
 
 
 def _prepared(callbacks: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -310,5 +330,6 @@ def _prepared(callbacks: Mapping[str, Any] | None) -> dict[str, Any] | None:
     found = {standard_channel(channel): callback for channel, callback in callbacks.items()}
     for channel in found:
         if channel not in WEBSOCKET_CHANNELS:
-            LOG.warning("BACKPACK: a callback for %r will never be called, there is no such channel", channel)
+            hint = did_you_mean(channel, WEBSOCKET_CHANNELS, OTHER_CHANNELS)
+            LOG.warning("BACKPACK: a callback for %r will never be called, there is no such channel%s", channel, hint)
     return found

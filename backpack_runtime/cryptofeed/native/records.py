@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-__all__ = ["Balance", "Fill", "OrderInfo", "Position"]
+__all__ = ["BalanceInfo", "FillInfo", "OrderInfo", "PositionInfo"]
 
 
 class _Record(Struct, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ class OrderInfo(_Record, frozen=True, kw_only=True):
     account: str | None = None
 
 
-class Fill(_Record, frozen=True, kw_only=True):
+class FillInfo(_Record, frozen=True, kw_only=True):
     """One trade of an order; each comes once, whether the stream or REST told it first."""
 
     side: str
@@ -77,7 +77,8 @@ class Fill(_Record, frozen=True, kw_only=True):
     price: Decimal
     fee: Decimal | None
     fee_currency: str | None
-    id: str
+    id: str | None
+    """None for a settlement and the like, which REST lists among the fills."""
     order_id: str
     type: str | None
     liquidity: str
@@ -85,7 +86,7 @@ class Fill(_Record, frozen=True, kw_only=True):
     account: str | None = None
 
 
-class Position(_Record, frozen=True, kw_only=True):
+class PositionInfo(_Record, frozen=True, kw_only=True):
     """A perpetual position is another one than before."""
 
     position: Decimal
@@ -96,7 +97,7 @@ class Position(_Record, frozen=True, kw_only=True):
     unrealised_pnl: Decimal | None
 
 
-class Balance(_Record, frozen=True, kw_only=True):
+class BalanceInfo(_Record, frozen=True, kw_only=True):
     """What there is of one asset; `symbol` is the asset, for backends file by symbol."""
 
     currency: str

@@ -14,6 +14,7 @@ from anyio.abc import ByteStream
 from python_socks import ProxyType
 from python_socks.async_.asyncio.v2 import Proxy as SocksDialer
 
+from backpack_runtime.extras import MissingExtra
 from backpack_runtime.network.dialing import Streams, dial
 from backpack_runtime.network.proxy import Proxy
 from backpack_runtime.network.proxy_settings import log_proxy_use
@@ -24,7 +25,7 @@ try:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp_socks import ProxyConnector
 except ImportError as missing:
-    raise ImportError('the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"') from missing
+    raise MissingExtra("the aiohttp runtime", "aiohttp", missing) from missing
 
 __all__ = ["ASYNCIO_STREAMS", "PROGRESS", "AsyncioStream", "Connector", "DirectConnector", "ProxiedConnector"]
 
@@ -160,10 +161,12 @@ class ProxiedConnector(ProxyConnector):
         timeout: float | None = None,  # noqa: ARG002, ASYNC109 - aiohttp-socks calls it so; the proxy has its own patience
     ) -> tuple[asyncio.Transport, ResponseHandler]:
         log_proxy_use(self._kind, self._proxy)
-        progress = PROGRESS.get() or Progress()
-        progress.dialing = self._proxy
+        progress = PROGRESS.get()
+        if progress is not None:
+            progress.dialing = self._proxy
         stream = await dial(host, port, self._proxy, self._timeout_seconds, streams=ASYNCIO_STREAMS, proxy_tls=self._tls)
-        progress.dialing = None
+        if progress is not None:
+            progress.dialing = None
         self.opened.add(cast("asyncio.Transport", stream.writer.transport))
         if ssl is not None:
             try:

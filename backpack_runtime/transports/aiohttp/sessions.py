@@ -14,6 +14,7 @@ import anyio
 
 from backpack_proto.errors import BackpackError, LocalProtocolError
 from backpack_proto.http import HttpRequest
+from backpack_runtime.extras import MissingExtra
 from backpack_runtime.framing.client import EXCERPT_BYTES, MAX_BODY_BYTES, HttpResponse, refusal, request_headers
 from backpack_runtime.network.addresses import Address, Addresses
 from backpack_runtime.network.proxy import Proxy
@@ -25,15 +26,15 @@ try:
     import aiohttp
     from yarl import URL
 except ImportError as missing:
-    raise ImportError('the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"') from missing
+    raise MissingExtra("the aiohttp runtime", "aiohttp", missing) from missing
 
 __all__ = [
-    "Attempt",
     "Failed",
     "close",
     "describe_handshake",
     "exact_url",
     "exchange",
+    "follow_progress",
     "make_connector",
     "rest_session",
     "websocket_session",
@@ -44,14 +45,6 @@ AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 class Failed(BackpackError):
     """An attempt failed, in words for people; none of aiohttp's own errors, which it would act on."""
-
-
-class Attempt:
-    """What becomes known of an attempt at a request while it is under way."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.reused = False
 
 
 def rest_session(addresses: Addresses) -> aiohttp.ClientSession:
@@ -76,18 +69,20 @@ async def close(session: aiohttp.ClientSession) -> None:
         await connector.opened.abort()
 
 
-async def exchange(session: aiohttp.ClientSession, address: Address, request: HttpRequest, attempt: Attempt) -> HttpResponse:
-    """Send one request, once, and read its answer.
+async def exchange(session: aiohttp.ClientSession, address: Address, request: HttpRequest, progress: Progress) -> HttpResponse:
+    """Send one request, once, if it may still leave, and read its answer.
 
     Raises:
         Failed: no answer came.
+        Withheld: it may not leave any more.
         ProxyError: the way to the exchange failed at the proxy.
         LocalProtocolError: the request is impossible.
     """
     url = exact_url("http", address, request.target)
-    options: dict[str, Any] = {"headers": request_headers(request), "data": request.body or None, "trace_request_ctx": attempt}
+    options: dict[str, Any] = {"headers": request_headers(request), "data": request.body or None}
     body = bytearray()
-    PROGRESS.set(attempt.progress)
+    progress.reused = False
+    PROGRESS.set(progress)
     try:
         async with session.request(request.method, url, allow_redirects=False, **options) as response:
             async for chunk in response.content.iter_any():
@@ -115,9 +110,6 @@ def make_connector(addresses: Addresses, proxy: Proxy | None, kind: str, **optio
 
 def _session(connector: aiohttp.BaseConnector, middleware: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
     """A session that adds nothing of its own to requests, keeps no cookies, knows no time limits, and leaves bodies as they come."""
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_end.append(_note_connected)
-    trace.on_connection_reuseconn.append(_note_reused)
     return aiohttp.ClientSession(
         connector=connector,
         auto_decompress=False,
@@ -125,21 +117,28 @@ def _session(connector: aiohttp.BaseConnector, middleware: aiohttp.ClientMiddlew
         middlewares=(middleware,),
         skip_auto_headers=AUTOMATIC_HEADERS,
         timeout=aiohttp.ClientTimeout(),
-        trace_configs=[trace],
+        trace_configs=[follow_progress()],
     )
 
 
-async def _note_connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    attempt = context.trace_request_ctx
-    if isinstance(attempt, Attempt):
-        attempt.progress.sent = True
+def follow_progress() -> aiohttp.TraceConfig:
+    """Have the requests of a session ask `PROGRESS` whether they may leave: aiohttp calls this before it writes the first byte."""
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(_note_reused)
+    trace.on_request_headers_sent.append(_leave)
+    return trace
 
 
-async def _note_reused(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-    await _note_connected(session, context, params)
-    attempt = context.trace_request_ctx
-    if isinstance(attempt, Attempt):
-        attempt.reused = True
+async def _note_reused(_session: aiohttp.ClientSession, _context: SimpleNamespace, _params: object) -> None:
+    progress = PROGRESS.get()
+    if progress is not None:
+        progress.reused = True
+
+
+async def _leave(_session: aiohttp.ClientSession, _context: SimpleNamespace, _params: object) -> None:
+    progress = PROGRESS.get()
+    if progress is not None:
+        progress.leave()
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -28,6 +28,7 @@ from backpack_proto.inputs import (
     TextReceived,
 )
 from backpack_proto.outputs import CloseSocket, SendPing, SendRequest, SendText
+from backpack_runtime.extras import MissingExtra
 from backpack_runtime.framing.client import USER_AGENT, Sendable
 from backpack_runtime.framing.frames import MAX_MESSAGE_BYTES, is_close_code, is_utf8
 from backpack_runtime.network.addresses import Addresses
@@ -43,7 +44,6 @@ from backpack_runtime.transports.base import (
 )
 
 from .sessions import (
-    Attempt,
     Failed,
     close,
     describe_handshake,
@@ -57,7 +57,7 @@ try:
     import aiohttp
     from aiohttp import WSMsgType
 except ImportError as missing:
-    raise ImportError('the aiohttp runtime needs aiohttp: pip install "backpack-feed[aiohttp]"') from missing
+    raise MissingExtra("the aiohttp runtime", "aiohttp", missing) from missing
 
 __all__ = ["AiohttpTransport"]
 
@@ -207,13 +207,12 @@ class AiohttpTransport(SocketTransport[_Socket]):
         if self._session is None:
             self._session = rest_session(self._addresses)
         while True:
-            attempt = Attempt(progress)
             try:
-                response = await exchange(self._session, self._addresses.rest, action.request, attempt)
+                response = await exchange(self._session, self._addresses.rest, action.request, progress)
             except ProxyError as failure:
                 return not_sent(action.request_id, failure)
             except Failed as failed:
-                if attempt.reused and reading:
+                if progress.reused and reading:
                     # The server may close a kept connection under a request (docs/protocol.md 1.1): once more.
                     continue
                 return RequestFailed(request_id=action.request_id, reason=str(failed), sent=progress.sent)

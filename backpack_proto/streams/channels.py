@@ -1,0 +1,283 @@
+"""The exchange's stream types: one table of what each of them is, read by everybody who has to know.
+
+A new stream is a row here, its payload in `payloads`, and its frames in the simulated exchange; tests compare the three, and the
+tables of the runtime, with each other. Source of the facts: docs/protocol.md sections 3.4 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, StrEnum, auto
+from types import MappingProxyType
+from typing import Final, Self
+
+from msgspec import Struct
+
+from .payloads import (
+    BalanceUpdate,
+    BookTicker,
+    Depth,
+    ExternalTicker,
+    Kline,
+    Liquidation,
+    MarkPrice,
+    OpenInterest,
+    OrderAccepted,
+    OrderCancelled,
+    OrderExpired,
+    OrderFill,
+    OrderModified,
+    PositionAdjusted,
+    PositionClosed,
+    PositionOpened,
+    PositionSnapshot,
+    PositionUpdated,
+    QuoteAccepted,
+    QuoteCancelled,
+    RfqAccepted,
+    RfqAcceptedBinding,
+    RfqActive,
+    RfqCancelled,
+    RfqCandidate,
+    RfqFilled,
+    RfqRefreshed,
+    StreamPayload,
+    Ticker,
+    Trade,
+    TriggerFailed,
+    TriggerPlaced,
+)
+
+__all__ = ["CHANNEL_OF", "DEPTH_WINDOWS_MS", "IN_FORCE_US", "KLINE_INTERVALS", "Channel", "SymbolRule", "Traits"]
+
+KLINE_INTERVALS: Final = (
+    *("1s", "1m", "3m", "5m", "15m", "30m"),
+    *("1h", "2h", "4h", "6h", "8h", "12h"),
+    *("1d", "3d", "1w", "1month"),
+)
+"""Every kline interval of the exchange, shortest first."""
+
+DEPTH_WINDOWS_MS: Final = (200, 600, 1000)
+"""Aggregation windows of `depth`; without a window every book event is a frame of its own."""
+
+
+IN_FORCE_US: Final = 1_000_000
+"""How long after its request a subscription is taken to be in force: it is never acknowledged (docs/protocol.md 3.2)."""
+
+
+class SymbolRule(Enum):
+    """Whether the name of a stream ends in a symbol."""
+
+    REQUIRED = auto()
+    OPTIONAL = auto()
+    """Without one it is all markets, or the whole account."""
+    NEVER = auto()
+
+
+class Traits(Struct, frozen=True, gc=False, kw_only=True):
+    """The facts about one channel; a new one has to say all that have no default."""
+
+    payloads: tuple[type[StreamPayload], ...]
+    """The types of its data."""
+    symbol: SymbolRule
+    first_data_us: int | None
+    """A requested stream without data for so long is reported as silent; None: it may be quiet for ever."""
+    droppable: bool
+    """A slow consumer may lose some of its data; otherwise they are always delivered."""
+    cryptofeed: tuple[str, ...]
+    """The channels of cryptofeed that are made of it; empty when cryptofeed has none."""
+    common: tuple[str, ...] = ()
+    """Other names that people use for it."""
+    every_second: bool = False
+    """Data come every second, changed or not, so that silence is a fault."""
+    perpetual_only: bool = False
+    """Spot markets have none; asked for, it would be silent for ever."""
+    windows_ms: tuple[int, ...] = ()
+    """One of them may stand behind the channel's name."""
+    intervals: tuple[str, ...] = ()
+    """One of them has to stand behind the channel's name."""
+
+
+class Channel(StrEnum):
+    """The exchange's stream types, by the first part of their names."""
+
+    traits: Traits
+
+    def __new__(cls, name: str, traits: Traits | None = None) -> Self:
+        """Make a member that is its name and knows its row; the name alone finds a member that exists."""
+        if traits is None:
+            raise TypeError(f"channel {name!r} has no traits")
+        channel = str.__new__(cls, name)
+        channel._value_ = name
+        channel.traits = traits
+        return channel
+
+    BOOK_TICKER = (
+        "bookTicker",
+        Traits(
+            common=("book_ticker",),
+            payloads=(BookTicker,),
+            symbol=SymbolRule.REQUIRED,
+            first_data_us=60_000_000,
+            droppable=True,
+            cryptofeed=("l1_book", "ticker"),
+        ),
+    )
+    DEPTH = (
+        "depth",
+        Traits(
+            common=("book",),
+            payloads=(Depth,),
+            symbol=SymbolRule.REQUIRED,
+            windows_ms=DEPTH_WINDOWS_MS,
+            first_data_us=60_000_000,
+            droppable=True,
+            cryptofeed=("l2_book",),
+        ),
+    )
+    KLINE = (
+        "kline",
+        Traits(
+            common=("klines", "candles"),
+            payloads=(Kline,),
+            symbol=SymbolRule.REQUIRED,
+            intervals=KLINE_INTERVALS,
+            first_data_us=60_000_000,
+            droppable=True,
+            cryptofeed=("candles",),
+        ),
+    )
+    TRADE = (
+        "trade",
+        Traits(
+            common=("trades",),
+            payloads=(Trade,),
+            symbol=SymbolRule.REQUIRED,
+            first_data_us=60_000_000,
+            droppable=True,
+            cryptofeed=("trades",),
+        ),
+    )
+    TICKER = (
+        "ticker",
+        Traits(
+            payloads=(Ticker,),
+            symbol=SymbolRule.REQUIRED,
+            first_data_us=5_000_000,
+            every_second=True,
+            droppable=True,
+            cryptofeed=(),
+        ),
+    )
+    MARK_PRICE = (
+        "markPrice",
+        Traits(
+            common=("mark_price",),
+            payloads=(MarkPrice,),
+            symbol=SymbolRule.REQUIRED,
+            perpetual_only=True,
+            first_data_us=5_000_000,
+            every_second=True,
+            droppable=True,
+            cryptofeed=("funding", "index"),
+        ),
+    )
+    OPEN_INTEREST = (
+        "openInterest",
+        Traits(
+            common=("open_interest",),
+            payloads=(OpenInterest,),
+            symbol=SymbolRule.REQUIRED,
+            perpetual_only=True,
+            first_data_us=130_000_000,
+            droppable=True,
+            cryptofeed=("open_interest",),
+        ),
+    )
+    LIQUIDATION = (
+        "liquidation",
+        Traits(
+            common=("liquidations",),
+            payloads=(Liquidation,),
+            symbol=SymbolRule.OPTIONAL,
+            perpetual_only=True,
+            first_data_us=None,
+            droppable=True,
+            cryptofeed=("liquidations",),
+        ),
+    )
+    EXTERNAL_TICKER = (
+        "externalTicker",
+        Traits(
+            common=("external_ticker",),
+            payloads=(ExternalTicker,),
+            symbol=SymbolRule.REQUIRED,
+            first_data_us=60_000_000,
+            droppable=True,
+            cryptofeed=(),
+        ),
+    )
+    ORDER_UPDATE = (
+        "account.orderUpdate",
+        Traits(
+            common=("order",),
+            payloads=(OrderAccepted, OrderCancelled, OrderExpired, OrderFill, OrderModified, TriggerPlaced, TriggerFailed),
+            symbol=SymbolRule.OPTIONAL,
+            first_data_us=None,
+            droppable=False,
+            cryptofeed=("order_info", "fills"),
+        ),
+    )
+    POSITION_UPDATE = (
+        "account.positionUpdate",
+        Traits(
+            common=("position",),
+            payloads=(PositionOpened, PositionAdjusted, PositionUpdated, PositionClosed, PositionSnapshot),
+            symbol=SymbolRule.OPTIONAL,
+            first_data_us=None,
+            droppable=False,
+            cryptofeed=("positions",),
+        ),
+    )
+    BALANCE_UPDATE = (
+        "account.balanceUpdate",
+        Traits(
+            common=("balance",),
+            payloads=(BalanceUpdate,),
+            symbol=SymbolRule.NEVER,
+            first_data_us=None,
+            droppable=False,
+            cryptofeed=("balances",),
+        ),
+    )
+    RFQ_UPDATE = (
+        "account.rfqUpdate",
+        Traits(
+            payloads=(
+                RfqActive,
+                RfqAccepted,
+                RfqAcceptedBinding,
+                RfqRefreshed,
+                RfqCancelled,
+                RfqCandidate,
+                RfqFilled,
+                QuoteAccepted,
+                QuoteCancelled,
+            ),
+            symbol=SymbolRule.OPTIONAL,
+            first_data_us=None,
+            droppable=False,
+            cryptofeed=(),
+        ),
+    )
+
+    @property
+    def private(self) -> bool:
+        """Whether a subscription needs a signature."""
+        return self.value.startswith("account.")
+
+
+CHANNEL_OF: Final[Mapping[type[StreamPayload], Channel]] = MappingProxyType(
+    {payload: channel for channel in Channel for payload in channel.traits.payloads}
+)
+"""The channel that each type of data comes on."""

@@ -1,0 +1,42 @@
+"""One line on standard error for everything that goes wrong, and signals that end a program without a word; loads no library."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+__all__ = ["FAILED", "SIGNALLED", "STOPS", "USAGE", "complain", "ended_by_signals"]
+
+FAILED = 1
+USAGE = 2
+SIGNALLED = 128
+"""Plus the number of the signal."""
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+def complain(error: object, code: int) -> int:
+    """Write an error on standard error, in one line, and return the exit code."""
+    # Some of it may be the exchange's own words, which must not move the cursor.
+    print("backpack-feed:", "".join(one if one.isprintable() else " " for one in str(error)), file=sys.stderr)
+    return code
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let signals end the program inside the block, at once; after it they are held back as before."""
+    before = {number: signal.signal(number, _exit_on_signal) for number in STOPS}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(SIGNALLED + number)

@@ -1,0 +1,71 @@
+"""The client over a scripted transport: what its user sees where no socket is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from backpack_proto.http import HttpRequest
+from backpack_proto.inputs import Fact, TextReceived
+from backpack_proto.outputs import Action, SendRequest
+from backpack_proto.streams.payloads import Trade
+from backpack_runtime.client import EVENTS_PER_TURN, BackpackClient
+from backpack_runtime.transports.mock import MockTransport, oblige, respond
+from transports import MARKETS
+
+pytestmark = pytest.mark.anyio
+
+TRADES = 20 * EVENTS_PER_TURN
+
+
+def trade(number: int) -> TextReceived:
+    text = (
+        f'{{"data":{{"E":1,"T":1,"a":"4","b":"3","e":"trade","m":true,"p":"18.68","q":"0.12","s":"SOL_USDC","t":{number}}},'
+        '"stream":"trade.SOL_USDC"}'
+    )
+    return TextReceived(text.encode())
+
+
+def exchange(action: Action) -> Iterator[Fact]:
+    match action:
+        case SendRequest(request=HttpRequest(target="/api/v1/markets")):
+            yield respond(action, MARKETS)
+        case _:
+            yield from oblige(action)
+
+
+async def test_a_consumer_that_never_waits_lets_other_tasks_run() -> None:
+    transport = MockTransport(exchange)
+    turns = 0
+    fetched: list[int] = []
+    longest = 0
+
+    async def neighbour() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(60):
+        async with BackpackClient(["SOL_USDC"], channels=["trades"], transport=transport) as client:
+            while client.delivery.waiting:
+                await anext(client)
+            transport.feed(*map(trade, range(TRADES)))
+            while client.delivery.waiting < TRADES:
+                await anyio.lowlevel.checkpoint()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(neighbour)
+                since, last_turn = 0, turns
+                while len(fetched) < TRADES:
+                    event = await anext(client)
+                    if isinstance(event, Trade) and event.trade_id is not None:
+                        fetched.append(event.trade_id)
+                    since = since + 1 if turns == last_turn else 1
+                    last_turn = turns
+                    longest = max(longest, since)
+                tasks.cancel_scope.cancel()
+    assert fetched == list(range(TRADES))
+    assert longest <= 2 * EVENTS_PER_TURN, "trio may give two turns in a row, for it shuffles each round of tasks"

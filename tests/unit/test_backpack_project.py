@@ -1,0 +1,37 @@
+"""What the project's own files have to say alike."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_tox_and_pre_commit_take_the_same_ruff() -> None:
+    pins = {
+        name: set(re.findall(r"ruff==[\d.]+", (ROOT / name).read_text())) for name in ("tox.ini", ".pre-commit-config.yaml")
+    }
+    assert len(pins["tox.ini"]) == 1
+    assert pins["tox.ini"] == pins[".pre-commit-config.yaml"]
+
+
+def test_the_readme_has_one_test_command_and_continuous_integration_runs_it_first() -> None:
+    readme = (ROOT / "README.md").read_text()
+    (command,) = re.findall(r"^python3 .*\btox run\b.*$", readme, flags=re.MULTILINE)
+    assert command == next(line for line in readme.splitlines() if "tox run" in line), "the first line is what .ci/run takes"
+    steps = (ROOT / ".ci" / "run").read_text()
+    assert "grep -m 1 'tox run' README.md" in steps
+    assert steps.index('eval "$command"') < steps.index("tox run --skip-missing")
+
+
+def test_every_marker_that_leaves_the_default_run_has_a_command_in_continuous_integration_or_of_its_own() -> None:
+    settings = (ROOT / "pyproject.toml").read_text()
+    (left,) = re.findall(r"-m '([^']+)'\"", settings)
+    assert set(re.findall(r"not (\w+)", left)) == {"slow", "gate", "soak"}
+    steps, tox = (ROOT / ".ci" / "run").read_text(), (ROOT / "tox.ini").read_text()
+    assert '-m "slow or ' in steps
+    assert '-m "not gate and not soak"' in steps
+    assert re.search(r"-e [\w,]*gate", steps)
+    for name in ("gate", "soak"):
+        assert re.search(rf"^commands = pytest .*-m {name}\b", tox, flags=re.MULTILINE)
