@@ -25,7 +25,8 @@ from .account.values import (
 from .auth.keys import Credentials
 from .auth.signing import Scheme, Signer
 from .book.levels import Book, Coverage
-from .decoding import UnixUs
+from .decoding import Amount, Identifier, UnixUs, UnixUsOfText
+from .encoding import SCHEMA, decode_event, encode_event
 from .errors import (
     ApiError,
     BackpackError,
@@ -39,7 +40,7 @@ from .errors import (
     RemoteProtocolError,
     UnknownSymbol,
 )
-from .http import HttpRequest, Parameter
+from .http import Headers, HttpRequest, Parameter
 from .inputs import (
     Argument,
     Arguments,
@@ -99,6 +100,7 @@ from .outputs import (
     StreamsRefused,
     WithdrawRequest,
 )
+from .rest.endpoints.rules import Group, ParameterRule
 from .rest.endpoints.table import ENDPOINTS, Endpoint, find_endpoint
 from .rest.exchange_clock import ClockStepped
 from .rest.markets import (
@@ -111,7 +113,6 @@ from .rest.markets import (
     QuantityFilter,
 )
 from .rest.new_order import (
-    Amount,
     NewOrder,
     OrderType,
     Side,
@@ -128,11 +129,12 @@ from .rest.results.orders import *  # noqa: F403 - as above
 from .rest.results.reference import *  # noqa: F403 - as above
 from .session import Session
 from .streams import payloads
-from .streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel
+from .streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, SymbolRule, Traits
 from .streams.frames import Drop, FrameDropped
 from .streams.levels import Level
 from .streams.names import Stream, parse_channel, parse_stream, streams_for
 from .streams.payloads import *  # noqa: F403 - as above
+from .values import Sealed, Secret, Value
 
 __version__ = "0.1.0"
 
@@ -140,6 +142,7 @@ __all__ = [
     "DEPTH_WINDOWS_MS",
     "ENDPOINTS",
     "KLINE_INTERVALS",
+    "SCHEMA",
     "Account",
     "AccountDiverged",
     "AccountStale",
@@ -190,8 +193,11 @@ __all__ = [
     "FollowAccount",
     "FrameDropped",
     "Given",
+    "Group",
+    "Headers",
     "Health",
     "HttpRequest",
+    "Identifier",
     "InvalidKey",
     "InvalidStream",
     "Level",
@@ -214,6 +220,7 @@ __all__ = [
     "Output",
     "PacerState",
     "Parameter",
+    "ParameterRule",
     "PeerSilent",
     "PingReceived",
     "PongReceived",
@@ -230,6 +237,8 @@ __all__ = [
     "Resolve",
     "ResponseReceived",
     "Scheme",
+    "Sealed",
+    "Secret",
     "SendPing",
     "SendPong",
     "SendRequest",
@@ -244,15 +253,21 @@ __all__ = [
     "StreamSilent",
     "StreamsRefused",
     "Subscribe",
+    "SymbolRule",
     "TextReceived",
     "TimeInForce",
     "TimerFired",
+    "Traits",
     "UnixUs",
+    "UnixUsOfText",
     "UnknownSymbol",
     "Unsubscribe",
+    "Value",
     "Verify",
     "Withdraw",
     "WithdrawRequest",
+    "decode_event",
+    "encode_event",
     "find_endpoint",
     "parse_channel",
     "parse_stream",

@@ -17,7 +17,19 @@ import msgspec
 
 from .errors import RemoteProtocolError
 
-__all__ = ["DECIMAL_DIGITS", "UnixUs", "decode_json", "is_unicode", "sane", "unix_us", "whole_number"]
+__all__ = [
+    "DECIMAL_DIGITS",
+    "Amount",
+    "Identifier",
+    "UnixUs",
+    "UnixUsOfText",
+    "decode_json",
+    "from_wire",
+    "is_unicode",
+    "sane",
+    "unix_us",
+    "whole_number",
+]
 
 T = TypeVar("T")
 
@@ -26,24 +38,50 @@ DECIMAL_DIGITS: Final = 100
 
 _LONGEST_NUMBER = 18
 """Digits of a whole number, at most: it fits into 64 bits."""
+_LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 if TYPE_CHECKING:
     UnixUs: TypeAlias = int
+    UnixUsOfText: TypeAlias = int
+    Identifier: TypeAlias = str
+    Amount: TypeAlias = Decimal | str
 else:
 
-    class _WholeNumbers(type):
-        """Whole numbers are instances of its classes."""
+    class _StandIn(type):
+        """A type whose values are plain ones: only a decoder of the wire's JSON sees a difference."""
 
         def __instancecheck__(cls, value: object) -> bool:
-            return isinstance(value, int) and not isinstance(value, bool)
+            return isinstance(value, cls.plain) and not isinstance(value, bool)
 
-    class UnixUs(metaclass=_WholeNumbers):
+    class UnixUs(metaclass=_StandIn):
         """Microseconds since the epoch, an `int`. REST sends milliseconds, or a time as text without a zone; `decode` converts both.
 
         The same member is a number in a live order and text in a history (docs/protocol.md 6.3, 6.4). Elsewhere, as in msgspec's own
         encoding of a value, it is the plain int.
         """
+
+        plain = int
+
+    class UnixUsOfText(metaclass=_StandIn):
+        """Microseconds since the epoch, an `int`; on the wire a time as text: a number there would be of an unknown unit."""
+
+        plain = int
+
+    class Identifier(metaclass=_StandIn):
+        """An id that the exchange sends as a string or as a number; always a `str` here (docs/protocol.md 4.10)."""
+
+        plain = str
+
+        def __new__(cls, value: object) -> str:
+            """Return the text of an id."""
+            return str(value)
+
+    class Amount(metaclass=_StandIn):
+        """A price or a quantity that a user gives: text in plain digits, or a `Decimal`; never a float."""
+
+        plain = (Decimal, str)
 
 
 def decode_json(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
@@ -59,7 +97,6 @@ def decode_json(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
     except (
         ValueError,
         RecursionError,
-        RemoteProtocolError,
     ) as error:  # bytes that are no UTF-8 raise UnicodeDecodeError, deep nesting RecursionError
         raise RemoteProtocolError(f"{what}: {error}") from None
     if not _all_sane(value):
@@ -100,23 +137,43 @@ def unix_us(text: str) -> int:
         raise RemoteProtocolError(f"{text[:40]!r} is no time") from None
 
 
+def from_wire(type_: object, value: object) -> object:
+    """Make a value of one of the types above of what the wire has: a `dec_hook` of msgspec.
+
+    Raises:
+        ValueError: the wire has something else.
+    """
+    if type_ is Identifier:
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return str(value)
+        raise ValueError("an id is neither a string nor a number")
+    if type_ is UnixUs:
+        return _microseconds(value)
+    if type_ is UnixUsOfText:
+        if isinstance(value, str) and not value.isdigit():
+            return _microseconds(value)
+        raise ValueError("not a time as text")
+    raise NotImplementedError(f"{type_} cannot be decoded")
+
+
+def _microseconds(value: object) -> int:
+    if isinstance(value, str):
+        number = whole_number(value)
+        if number is not None:
+            return _microseconds(number)
+        try:
+            return unix_us(value)
+        except RemoteProtocolError as error:
+            raise ValueError(str(error)) from None
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LATEST_MS:
+        return value * 1000
+    raise ValueError("neither milliseconds nor a time")
+
+
 @lru_cache(maxsize=256)
 def _decoder(type_: Hashable) -> msgspec.json.Decoder[Any]:
     # Not strict, for `lastUpdateId` and `trades` are numbers in strings (docs/protocol.md 5.1, 6.1).
-    return msgspec.json.Decoder(type_, strict=False, dec_hook=_convert)
-
-
-def _convert(type_: object, value: object) -> int:
-    if type_ is not UnixUs:
-        raise NotImplementedError(f"{type_} cannot be decoded")
-    if isinstance(value, str):
-        number = whole_number(value)
-        if number is None:
-            return unix_us(value)
-        value = number
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value * 1000
-    raise ValueError("neither milliseconds nor a time")
+    return msgspec.json.Decoder(type_, strict=False, dec_hook=from_wire)
 
 
 def _all_sane(value: object) -> bool:

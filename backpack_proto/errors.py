@@ -2,10 +2,18 @@
 
 `LocalProtocolError` is raised: the caller asked for something impossible, and nothing has changed. It has a class of its own for
 settings (`ConfigurationError`), for a client outside its block (`ClientClosed`), and for names, keys and symbols that do not exist.
-`RemoteProtocolError` is never raised out of the core: what the exchange does wrong travels inside an event.
+`RemoteProtocolError` is never raised out of the core: what the exchange does wrong travels inside an event. So errors are values
+too: they compare, pickle, and go through msgspec's encoders as an object of three members, `error` (the name of the class), `text`
+and `details`. Decoding makes the same class again if it is one of those that the member may hold.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from inspect import signature
+from types import FunctionType
+from typing import Any
 
 __all__ = [
     "ApiError",
@@ -22,14 +30,74 @@ __all__ = [
 ]
 
 
+# A dataclass in the eyes of msgspec, which encodes and decodes those; the three members are worked out when they are read.
+@dataclass(init=False, eq=False, repr=False, match_args=False)
 class BackpackError(Exception):
     """Base of every error of this project; equal when type and arguments are equal, so events that carry one compare."""
+
+    error: str
+    text: str
+    details: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Become, once decoded, the error that was encoded.
+
+        Raises:
+            ValueError: the members are not those of an error, or of one that may not stand here.
+        """
+        # The decoder has made no `args`, without which even a repr of it would crash.
+        Exception.__init__(self)
+        name, text, details = (self.__dict__.pop(member, None) for member in _MEMBERS)
+        for kind in _kinds(type(self)):
+            if kind.__name__ == name and isinstance(text, str) and isinstance(details, dict):
+                self.__class__ = kind
+                self.__init__(**details) if _arguments(kind) else self.__init__(text)  # type: ignore[misc]
+                return
+        raise ValueError(f"{name!r} is not a known error that may stand here")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name of the class, the text, and the details by their names."""
+        return {member: getattr(self, member) for member in _MEMBERS}
+
+    def __getattr__(self, name: str) -> Any:
+        # Worked out instead of stored, so that subclasses need not know of it.
+        match name:
+            case "error":
+                return type(self).__name__
+            case "text":
+                return str(self)
+            case "details":
+                return {argument: vars(self)[argument] for argument in _arguments(type(self)) if argument in vars(self)}
+            case _:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.args == getattr(other, "args", None)
 
     def __hash__(self) -> int:
         return hash((type(self), self.args))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.details)
+
+
+_MEMBERS = ("error", "text", "details")
+
+
+def _arguments(kind: type[BackpackError]) -> tuple[str, ...]:
+    """The names of what an error is made of; none for one that is made of its text alone."""
+    # Python's own exceptions, such as `KeyError`, take whatever they are given.
+    return tuple(signature(kind).parameters) if isinstance(kind.__init__, FunctionType) else ()
+
+
+def _kinds(kind: type[BackpackError]) -> Iterator[type[BackpackError]]:
+    yield kind
+    for subclass in kind.__subclasses__():
+        yield from _kinds(subclass)
+
+
+def _rebuild(kind: type[BackpackError], args: tuple[Any, ...], details: dict[str, Any]) -> BackpackError:
+    return kind(**details) if details else kind(*args)
 
 
 class LocalProtocolError(BackpackError):
@@ -116,6 +184,7 @@ class OutcomeUnknown(BackpackError):
         order_id: int | str | None = None,
         orders: tuple[tuple[str, int | None], ...] = (),
     ) -> None:
+        orders = tuple((symbol, client_id) for symbol, client_id in orders)  # decoded ones are lists
         super().__init__(endpoint, reason, symbol, client_id, order_id, orders)
         self.endpoint = endpoint
         self.reason = reason

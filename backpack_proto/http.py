@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from .values import REDACTED, Secret, Value
 
 __all__ = ["Headers", "HttpRequest", "Parameter"]
 
@@ -15,7 +17,10 @@ Parameter: TypeAlias = str | int | bool
 """A parameter of a REST call as the exchange signs it: decimals are strings, floats do not exist."""
 
 
-class HttpRequest(Struct, frozen=True, gc=False, kw_only=True):
+SECRET_HEADERS = frozenset({"x-signature", "x-passphrase"})
+
+
+class HttpRequest(Value, frozen=True, gc=False, kw_only=True):
     """One HTTP request, complete but for the address of the exchange."""
 
     method: str
@@ -24,5 +29,20 @@ class HttpRequest(Struct, frozen=True, gc=False, kw_only=True):
     headers: Headers = ()
     body: bytes = b""
 
+    def __post_init__(self) -> None:
+        # A signed request is sent and nothing else: its signature keeps the whole of it from being pickled and encoded.
+        if any(name.casefold() in SECRET_HEADERS for name, _ in self.headers):
+            force_setattr(self, "headers", tuple(map(_sealed, self.headers)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the members by their names; without the body, which may hold secrets, where the request is signed."""
+        signed = any(isinstance(value, Secret) for _, value in self.headers)
+        return super().to_dict() | ({"body": REDACTED} if signed else {})
+
     def __repr__(self) -> str:
         return f"HttpRequest({self.method} {self.target.partition('?')[0]})"
+
+
+def _sealed(header: tuple[str, str]) -> tuple[str, str]:
+    name, value = header
+    return (name, Secret(value)) if name.casefold() in SECRET_HEADERS else header

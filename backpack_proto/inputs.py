@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Self, TypeAlias
 
-from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from .errors import BackpackError
 from .http import Parameter
 from .streams.names import Stream
+from .values import Sealed, Value
 
 __all__ = [
     "Argument",
@@ -49,11 +50,11 @@ Arguments: TypeAlias = Mapping[str, Argument | Sequence[Mapping[str, Argument]]]
 """The parameters of a call; a batch has its orders in one of them."""
 
 
-class Command(Struct, frozen=True, gc=False):
+class Command(Value, frozen=True, gc=False):
     """What the application wants."""
 
 
-class Fact(Struct, frozen=True, gc=False):
+class Fact(Value, frozen=True, gc=False):
     """What the runtime saw."""
 
 
@@ -103,18 +104,25 @@ class Verify(Command, frozen=True, gc=False):
     stream: str
 
 
+_NOTHING: Arguments = Sealed({})
+
+
 class Call(Command, frozen=True, gc=False, kw_only=True):
     """Call a REST endpoint; the answer is a `CallAnswered` or `CallFailed` with the same `call_id`."""
 
     call_id: int
     endpoint: str
     """A name of the endpoint table, an instruction, or a method and a path: whatever `endpoints.find_endpoint` knows."""
-    parameters: Arguments = {}
+    parameters: Arguments = _NOTHING
+    """Sealed: some of them are secret, so a call is not pickled, encoded or logged."""
     max_wait_us: int | None = None
     """How long it may wait to be sent, then it fails as `NotSent`; None is `MAX_WAIT_US` where it changes something, else no bound."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.parameters, Sealed):
+            force_setattr(self, "parameters", Sealed(self.parameters))
+
     def __repr__(self) -> str:
-        # Values stay out of logs, for some of them are secret.
         return f"Call({self.call_id}, {self.endpoint}, {', '.join(self.parameters) or 'no parameters'})"
 
 

@@ -28,6 +28,7 @@ from .outputs import (
 )
 from .streams.frames import Drop, Frame, FrameDropped
 from .streams.payloads import Event
+from .values import Value
 
 __all__ = [
     "COUNTED_EVENTS",
@@ -105,7 +106,7 @@ class Status(StrEnum):
     DOWN = "down"
 
 
-class Health(Struct, frozen=True, gc=False, kw_only=True):
+class Health(Value, frozen=True, gc=False, kw_only=True):
     """Whether all is well, and each reason why not; a reason goes when its cause has passed."""
 
     status: Status
@@ -117,14 +118,14 @@ class Health(Struct, frozen=True, gc=False, kw_only=True):
         return self.status is Status.HEALTHY
 
 
-class StreamMetrics(Struct, frozen=True, gc=False, kw_only=True):
+class StreamMetrics(Value, frozen=True, gc=False, kw_only=True):
     """One stream's messages, and how long ago the last one came."""
 
     messages: int
     age_us: int
 
 
-class MetricsSnapshot(Struct, frozen=True, gc=False, kw_only=True):
+class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
     """All counters since the session began, at one moment."""
 
     ws_messages: int

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from .errors import BackpackError, RemoteProtocolError
 from .http import HttpRequest
 from .streams.levels import Level
 from .streams.payloads import Depth, Event
+from .values import Secret, Value
 
 __all__ = [
     "Action",
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 
-class Action(Struct, frozen=True, gc=False):
+class Action(Value, frozen=True, gc=False):
     """What the runtime has to do, in the order given."""
 
 
@@ -66,7 +67,11 @@ class SendText(Action, frozen=True, gc=False):
 
     text: str
     signed: bool = False
-    """It holds a signature, so it is not for logs and recordings."""
+    """It holds a signature: the text is then a secret, which is sent and not pickled, encoded or logged."""
+
+    def __post_init__(self) -> None:
+        if self.signed and not isinstance(self.text, Secret):
+            force_setattr(self, "text", Secret(self.text))
 
     def __repr__(self) -> str:
         return f"SendText({'<signed>' if self.signed else self.text!r})"

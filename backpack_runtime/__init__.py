@@ -10,28 +10,51 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backpack_proto import __version__
+    from backpack_proto.exchange import Exchange
+    from backpack_proto.exchange.account.accounts import Fees
+    from backpack_proto.exchange.market.listings import Listing
 
     from .client import BackpackClient
     from .delivery import DeliverySnapshot, SlowConsumer
     from .extras import MissingExtra
-    from .network.proxy import InvalidProxy, Proxy, ProxyError
-    from .network.proxy_settings import Proxies, ProxySettings, get_proxy_injector, init_proxy_system
+    from .network.addresses import Addresses
+    from .network.proxy import (
+        InvalidProxy,
+        Proxy,
+        ProxyAuthFailed,
+        ProxyError,
+        ProxyRefused,
+        ProxyTimeout,
+        ProxyUnreachableTarget,
+    )
+    from .network.proxy_settings import Proxies, ProxyInjector, ProxySettings, get_proxy_injector, init_proxy_system
     from .pump import Pump
+    from .rest_methods import Pages
     from .sandbox import Sandbox, serve_sandbox
     from .settings import Settings
     from .transport import Transport
     from .transports.mock import MockTransport
 
 __all__ = [
+    "Addresses",
     "BackpackClient",
     "DeliverySnapshot",
+    "Exchange",
+    "Fees",
     "InvalidProxy",
+    "Listing",
     "MissingExtra",
     "MockTransport",
+    "Pages",
     "Proxies",
     "Proxy",
+    "ProxyAuthFailed",
     "ProxyError",
+    "ProxyInjector",
+    "ProxyRefused",
     "ProxySettings",
+    "ProxyTimeout",
+    "ProxyUnreachableTarget",
     "Pump",
     "Sandbox",
     "Settings",
@@ -44,15 +67,25 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Addresses": ".network.addresses",
     "BackpackClient": ".client",
     "DeliverySnapshot": ".delivery",
+    "Exchange": "backpack_proto.exchange",
+    "Fees": "backpack_proto.exchange.account.accounts",
     "InvalidProxy": ".network.proxy",
+    "Listing": "backpack_proto.exchange.market.listings",
     "MissingExtra": ".extras",
     "MockTransport": ".transports.mock",
+    "Pages": ".rest_methods",
     "Proxies": ".network.proxy_settings",
     "Proxy": ".network.proxy",
+    "ProxyAuthFailed": ".network.proxy",
     "ProxyError": ".network.proxy",
+    "ProxyInjector": ".network.proxy_settings",
+    "ProxyRefused": ".network.proxy",
     "ProxySettings": ".network.proxy_settings",
+    "ProxyTimeout": ".network.proxy",
+    "ProxyUnreachableTarget": ".network.proxy",
     "Pump": ".pump",
     "Sandbox": ".sandbox",
     "Settings": ".settings",

@@ -11,11 +11,11 @@ from enum import StrEnum
 
 import anyio
 import msgspec
-from msgspec import Struct
 
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced
 from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.payloads import Event
+from backpack_proto.values import Value
 
 __all__ = ["Delivery", "DeliverySnapshot", "SlowConsumer"]
 
@@ -35,7 +35,7 @@ class SlowConsumer(StrEnum):
     """Drop the oldest."""
 
 
-class DeliverySnapshot(Struct, frozen=True, gc=False, kw_only=True):
+class DeliverySnapshot(Value, frozen=True, gc=False, kw_only=True):
     """The buffer at one moment."""
 
     waiting: int

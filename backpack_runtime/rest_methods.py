@@ -20,16 +20,12 @@ from backpack_proto.rest.markets import Markets
 from backpack_proto.rest.new_order import Amount, NewOrder, OrderType, Side, TimeInForce
 from backpack_proto.rest.results.market_data import (
     DepthSnapshot,
-    FundingRateRow,
-    KlineRow,
-    MarkPriceRow,
-    OpenInterestRow,
+    FundingRate,
     Page,
     ServerTime,
-    TickerRow,
-    TradeRow,
 )
 from backpack_proto.rest.results.orders import OrderRefused
+from backpack_proto.streams.payloads import Kline, MarkPrice, OpenInterest, Ticker, Trade
 
 from .checks import checked_count
 
@@ -109,7 +105,7 @@ class RestMethods(ABC):
 
     async def get_klines(
         self, symbol: str, interval: str, *, start_s: int, end_s: int | None = None, price_type: str | None = None
-    ) -> tuple[KlineRow, ...]:
+    ) -> tuple[Kline, ...]:
         """Candles, oldest first, from and to in seconds since the epoch; prices are `Last`, `Index` or `Mark`."""
         parameters: Arguments = {
             "symbol": self._id(symbol),
@@ -118,38 +114,38 @@ class RestMethods(ABC):
             "end_s": end_s,
             "price_type": price_type,
         }
-        return cast("tuple[KlineRow, ...]", await self.call("klines", parameters))
+        return cast("tuple[Kline, ...]", await self.call("klines", parameters))
 
-    async def get_trades(self, symbol: str, *, limit: int | None = None) -> tuple[TradeRow, ...]:
+    async def get_trades(self, symbol: str, *, limit: int | None = None) -> tuple[Trade, ...]:
         """The last public trades, up to 1000."""
-        return cast("tuple[TradeRow, ...]", await self.call("trades", {"symbol": self._id(symbol), "limit": limit}))
+        return cast("tuple[Trade, ...]", await self.call("trades", {"symbol": self._id(symbol), "limit": limit}))
 
-    async def get_ticker(self, symbol: str, *, interval: Literal["1d", "1w"] | None = None) -> TickerRow:
+    async def get_ticker(self, symbol: str, *, interval: Literal["1d", "1w"] | None = None) -> Ticker:
         """A day or a week of one market."""
-        return cast("TickerRow", await self.call("ticker", {"symbol": self._id(symbol), "interval": interval}))
+        return cast("Ticker", await self.call("ticker", {"symbol": self._id(symbol), "interval": interval}))
 
-    async def get_tickers(self, *, interval: Literal["1d", "1w"] | None = None) -> tuple[TickerRow, ...]:
+    async def get_tickers(self, *, interval: Literal["1d", "1w"] | None = None) -> tuple[Ticker, ...]:
         """A day or a week of every market."""
-        return cast("tuple[TickerRow, ...]", await self.call("tickers", {"interval": interval}))
+        return cast("tuple[Ticker, ...]", await self.call("tickers", {"interval": interval}))
 
-    async def get_mark_prices(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[MarkPriceRow, ...]:
+    async def get_mark_prices(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[MarkPrice, ...]:
         """Mark prices, index prices and funding of one market or all."""
         parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
-        return cast("tuple[MarkPriceRow, ...]", await self.call("mark_prices", parameters))
+        return cast("tuple[MarkPrice, ...]", await self.call("mark_prices", parameters))
 
-    async def get_open_interest(self, symbol: str | None = None) -> tuple[OpenInterestRow, ...]:
+    async def get_open_interest(self, symbol: str | None = None) -> tuple[OpenInterest, ...]:
         """Open contracts of one market or all, in base units."""
-        return cast("tuple[OpenInterestRow, ...]", await self.call("open_interest", {"symbol": self._any_id(symbol)}))
+        return cast("tuple[OpenInterest, ...]", await self.call("open_interest", {"symbol": self._any_id(symbol)}))
 
     async def get_funding_rates(
         self, symbol: str, *, limit: int | None = None, offset: int | None = None
-    ) -> tuple[FundingRateRow, ...]:
+    ) -> tuple[FundingRate, ...]:
         """Funding rates, newest first; fractions per interval."""
         parameters: Arguments = {"symbol": self._id(symbol), "limit": limit, "offset": offset}
-        return cast("tuple[FundingRateRow, ...]", await self.call("funding_rates", parameters))
+        return cast("tuple[FundingRate, ...]", await self.call("funding_rates", parameters))
 
     async def get_time(self) -> ServerTime:
-        """The exchange's clock, in milliseconds since the epoch."""
+        """The exchange's clock, in microseconds since the epoch."""
         return cast("ServerTime", await self.call("time"))
 
     async def get_balances(self) -> dict[str, Balance]:

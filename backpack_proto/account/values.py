@@ -10,11 +10,12 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 
-from msgspec import Struct, field
+from msgspec import field
 
 from backpack_proto.decoding import UnixUs
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderFill, OrderUpdate, PositionClosed, PositionUpdate
+from backpack_proto.values import Value
 
 __all__ = [
     "AccountDiverged",
@@ -46,7 +47,7 @@ class Origin(StrEnum):
     """From REST, after a reconnect or in a check."""
 
 
-class Order(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Order(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An order, open or of the past, as far as it is known: a member that its source does not tell is None.
 
     The private stream does not say when the order was created or triggered. REST leaves other members out for an open order than in
@@ -137,7 +138,7 @@ class Order(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
         )
 
 
-class Fill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Fill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """One trade of an order of the account."""
 
     symbol: str
@@ -182,7 +183,7 @@ class Fill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
         )
 
 
-class MarginFunction(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class MarginFunction(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Growth of the margin fraction with the size of a position; members depend on the kind, `sqrt` has these two."""
 
     kind: str = field(name="type")
@@ -190,7 +191,7 @@ class MarginFunction(Struct, frozen=True, gc=False, kw_only=True, rename="camel"
     factor: Decimal | None = None
 
 
-class Position(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Position(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A perpetual position; a quantity of zero says that it is closed. A member that its source does not tell is None."""
 
     symbol: str
@@ -237,7 +238,7 @@ class Position(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
         )
 
 
-class Balance(Struct, frozen=True, gc=False, kw_only=True):
+class Balance(Value, frozen=True, gc=False, kw_only=True):
     """Balance of one asset; what is lent stands in the collateral."""
 
     asset: str

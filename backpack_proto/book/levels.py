@@ -17,9 +17,8 @@ from decimal import Decimal
 from itertools import islice
 from typing import TypeAlias
 
-from msgspec import Struct
-
 from backpack_proto.streams.levels import PRICES, RESTING, Level
+from backpack_proto.values import Value
 
 __all__ = ["Book", "Coverage"]
 
@@ -30,7 +29,7 @@ _Side: TypeAlias = dict[Decimal, Level | None]
 """The levels by their prices; None where one is gone."""
 
 
-class Coverage(Struct, frozen=True, gc=False):
+class Coverage(Value, frozen=True, gc=False):
     """The range of prices inside which every level is known; None means that the whole side is."""
 
     lowest_bid: Decimal | None = None

@@ -3,7 +3,7 @@
 Everything is taken from `GET /markets`, nothing from the form of an id: ids hold dots, digits and lower case, and their grammar
 grows (docs/protocol.md sections 6.2 and 7). The normalised name of a market is `BASE-QUOTE` for spot, `BASE-QUOTE-PERP` for
 perpetuals and `BASE-QUOTE-<TYPE>` for all others. Where several markets would have the same name, such as dated futures that
-differ in their date only, the oldest has it (by `created_at`, then by id, so that a new listing never takes a name away), and the
+differ in their date only, the oldest has it (by `created_us`, then by id, so that a new listing never takes a name away), and the
 others go by their id alone.
 """
 
@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Final
 
-from msgspec import Raw, Struct, field
+from msgspec import Raw, field
 
 from backpack_proto.account.values import MarginFunction
-from backpack_proto.decoding import decode_json
+from backpack_proto.decoding import UnixUs, decode_json
 from backpack_proto.errors import RemoteProtocolError, UnknownSymbol
 from backpack_proto.hints import did_you_mean, shown
+from backpack_proto.values import Value
 
 __all__ = [
     "Band",
@@ -32,21 +33,21 @@ __all__ = [
 ]
 
 
-class Band(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Band(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """How far a price may be from another one, as factors."""
 
     min_multiplier: Decimal
     max_multiplier: Decimal
 
 
-class PremiumBand(Struct, frozen=True, gc=False, kw_only=True):
+class PremiumBand(Value, frozen=True, gc=False, kw_only=True):
     """How far the premium may be from its mean."""
 
     tolerance_fraction: Decimal = field(name="tolerancePct")
     """A fraction, in spite of its name on the wire: 0.05 is 5 %."""
 
 
-class PriceFilter(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class PriceFilter(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """The price rules of a market; multipliers are factors, None where a market has no such rule."""
 
     tick_size: Decimal
@@ -68,7 +69,7 @@ class PriceFilter(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     max_price_update_multiplier: Decimal | None = None
 
 
-class QuantityFilter(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class QuantityFilter(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """The quantity rules of a market, in base units."""
 
     step_size: Decimal
@@ -76,14 +77,14 @@ class QuantityFilter(Struct, frozen=True, gc=False, kw_only=True, rename="camel"
     max_quantity: Decimal | None = None
 
 
-class Filters(Struct, frozen=True, gc=False, kw_only=True):
+class Filters(Value, frozen=True, gc=False, kw_only=True):
     """The rules that an order must keep."""
 
     price: PriceFilter
     quantity: QuantityFilter
 
 
-class Market(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """One market as `/markets` describes it (docs/protocol.md 6.2). Words from open lists are plain strings."""
 
     symbol: str
@@ -95,8 +96,7 @@ class Market(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     order_book_state: str
     """`Open`, `Closed`, `CancelOnly`, `LimitOnly`, `PostOnly`; closed markets stay listed, and their streams are silent."""
     filters: Filters
-    created_at: str
-    """UTC without a zone, such as `2025-01-21T06:34:54.691858`."""
+    created_us: UnixUs = field(name="createdAt")
     visible: bool
     funding_interval_ms: int | None = field(name="fundingInterval", default=None)
     """Perpetuals; some spot markets carry one too."""
@@ -208,7 +208,7 @@ def _names(by_id: Mapping[str, Market]) -> dict[str, str]:
     """The normalised name of each id."""
     owners: dict[str, str] = {}
     names = dict.fromkeys(by_id, "")
-    for market in sorted(by_id.values(), key=lambda market: (market.created_at, market.symbol)):
+    for market in sorted(by_id.values(), key=lambda market: (market.created_us, market.symbol)):
         parts = [market.base, market.quote]
         if market.market_type != "SPOT":
             parts.append(market.market_type)

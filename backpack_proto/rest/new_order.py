@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias, get_args
 
-from msgspec import Struct
-from msgspec.structs import fields
+from msgspec.structs import fields, force_setattr
 
+from backpack_proto.decoding import DECIMAL_DIGITS, Amount
 from backpack_proto.inputs import Argument
+from backpack_proto.values import Value
 
 __all__ = ["Amount", "NewOrder", "OrderType", "Side", "TimeInForce"]
 
-Amount: TypeAlias = Decimal | str
-"""A price or a quantity: text in plain digits, or a Decimal; never a float."""
 Side: TypeAlias = Literal["Bid", "Ask"]
 OrderType: TypeAlias = Literal["Limit", "Market"]
 TimeInForce: TypeAlias = Literal["GTC", "IOC", "FOK"]
 
+_plain = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII).fullmatch
 
-class NewOrder(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """An order that is to be placed; what is None is left to the exchange (docs/protocol.md 6.3)."""
+
+class NewOrder(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """An order that is to be placed; what is None is left to the exchange (docs/protocol.md 6.3).
+
+    Amounts may be given as text in plain digits; they are decimals from then on.
+    """
 
     symbol: str
     side: Side
@@ -56,6 +61,13 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     slippage_tolerance: Amount | None = None
     slippage_tolerance_type: str | None = None
     broker_id: int | None = None
+
+    def __post_init__(self) -> None:
+        # One number has one form, so that orders compare, and are the same when they were encoded on the way.
+        for name in _AMOUNTS:
+            value = getattr(self, name)
+            if isinstance(value, str) and len(value) <= DECIMAL_DIGITS and _plain(value):
+                force_setattr(self, name, Decimal(value))
 
     @classmethod
     def limit(
@@ -134,3 +146,6 @@ class NewOrder(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     def arguments(self) -> Mapping[str, Argument]:
         """The parameters of the call that places it."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+_AMOUNTS = tuple(field.name for field in fields(NewOrder) if Amount in get_args(field.type))

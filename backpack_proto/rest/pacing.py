@@ -28,6 +28,7 @@ from backpack_proto.backoff import Backoff
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
+from backpack_proto.values import Value
 
 __all__ = ["PAUSE_CEILING_US", "Budget", "Cancel", "Enqueue", "Granted", "Pacer", "PacerState", "Refused", "Succeeded"]
 
@@ -90,7 +91,7 @@ class Granted(Struct, frozen=True, gc=False):
     request_id: int
 
 
-class PacerState(Struct, frozen=True, gc=False, kw_only=True):
+class PacerState(Value, frozen=True, gc=False, kw_only=True):
     """What is left of the budgets at one moment."""
 
     standard_available: int

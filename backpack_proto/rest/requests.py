@@ -389,7 +389,7 @@ class Requests:
         if not isinstance(call.asker, _Probe):
             return [Settled(call.asker, result)]
         if isinstance(result, ServerTime):
-            sample = ClockSampled(sent=call.asker.sent, server_ms=result.server_ms)
+            sample = ClockSampled(sent=call.asker.sent, server_ms=result.server_us // 1000)
             return [*self._clocked(self._clock.handle(sample, now), now), *self._sign_again(sample, now)]
         outputs = self._clocked(self._clock.handle(ClockProbeFailed(), now), now)
         return [*outputs, *(Settled(stale.asker, stale.stale) for stale in self._take_stale())]

@@ -11,12 +11,13 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct, field
 
+from backpack_proto.decoding import from_wire
 from backpack_proto.errors import InvalidStream, RemoteProtocolError
 
 from .channels import Channel
 from .levels import RawLevels, raw_levels
 from .names import parse_stream
-from .payloads import Depth, Event, Identifier, Kline, Payload, PositionSnapshot
+from .payloads import Depth, Event, Kline, Payload, PositionSnapshot
 
 __all__ = ["Drop", "ErrorFrame", "Frame", "FrameDropped", "decode_frame", "dropped", "subscribe_text", "unsubscribe_text"]
 
@@ -82,18 +83,12 @@ class _NumericDepth(Struct, frozen=True, gc=False, kw_only=True):
     asks: RawLevels = field(name="a")
 
 
-def _decode_hook(wanted: type, value: object) -> object:
-    if wanted is Identifier and isinstance(value, str | int) and not isinstance(value, bool):
-        return Identifier(value)
-    raise ValueError(f"Expected `{wanted.__name__}`, got `{type(value).__name__}`")
-
-
 # Lax, for the exchange's documents and its frames disagree on numbers and strings: both are accepted (docs/protocol.md 4.2, 4.11).
-_decode_frame = msgspec.json.Decoder(Frame, strict=False, dec_hook=_decode_hook).decode
+_decode_frame = msgspec.json.Decoder(Frame, strict=False, dec_hook=from_wire).decode
 _decode_loose = msgspec.json.Decoder(_Loose, strict=False).decode
 _decode_tag = msgspec.json.Decoder(_Tag | list[_Tag]).decode
 _decode_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | dict[str, msgspec.Raw]).decode
-_decode_position = msgspec.json.Decoder(PositionSnapshot, strict=False, dec_hook=_decode_hook).decode
+_decode_position = msgspec.json.Decoder(PositionSnapshot, strict=False, dec_hook=from_wire).decode
 _decode_numeric_depth = msgspec.json.Decoder(_NumericDepth, strict=False).decode
 _encode = msgspec.json.Encoder().encode
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -92,6 +92,7 @@ class Level(Struct, metaclass=_LevelMeta, frozen=True, gc=False, array_like=True
     quantity_text: str
 
     if TYPE_CHECKING:
+        __match_args__ = ("price", "quantity")
 
         def __init__(self, price: Decimal | int | str, quantity: Decimal | int | str) -> None: ...
 

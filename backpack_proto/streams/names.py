@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from backpack_proto.errors import InvalidStream
 from backpack_proto.hints import did_you_mean, shown
+from backpack_proto.values import Value
 
 from .channels import Channel, SymbolRule
 
 __all__ = ["Stream", "parse_channel", "parse_stream", "streams_for"]
 
 
-class Stream(Struct, frozen=True, gc=False, kw_only=True):
+class Stream(Value, frozen=True, gc=False, kw_only=True):
     """One stream: its channel, its symbol (None: all markets or the whole account), its window or interval."""
 
     channel: Channel

@@ -12,7 +12,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TypeAlias
 
-from msgspec import Struct, field
+from msgspec import field
+
+from backpack_proto.decoding import Identifier, UnixUs, UnixUsOfText
+from backpack_proto.values import Value
 
 from .levels import Level, judge
 
@@ -23,7 +26,6 @@ __all__ = [
     "Depth",
     "Event",
     "ExternalTicker",
-    "Identifier",
     "Kline",
     "Liquidation",
     "MarkPrice",
@@ -59,20 +61,15 @@ __all__ = [
 ]
 
 
-class Identifier(str):
-    """An id that the exchange sends as a string or as a number; always a string here (docs/protocol.md 4.10)."""
-
-    __slots__ = ()
-
-
-class Event(Struct, frozen=True, gc=False, kw_only=True):
+class Event(Value, frozen=True, gc=False, kw_only=True):
     """Something that happened and that the user may want to know."""
 
 
 class StreamPayload(Event, frozen=True, gc=False, kw_only=True, tag_field="e"):
-    """What all stream data have in common."""
+    """Base of all stream data, and of the values that REST returns in the same shape."""
 
-    emitted_us: int = field(name="E")
+    emitted_us: int | None = field(name="E")
+    """None on a value that REST returned."""
 
 
 class CheckedPayload(StreamPayload, frozen=True, gc=False, kw_only=True):
@@ -116,15 +113,14 @@ class Depth(StreamPayload, frozen=True, gc=False, kw_only=True, tag="depth"):
 
 
 class Kline(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="kline"):
-    """One candle; the running one is sent again and again, with `closed` at the end.
-
-    `start` and `end` are the wire's text, UTC without a zone, such as `2026-09-02T16:44:00`; `end` is the start of the next one.
-    """
+    """One candle; on the stream the running one is sent again and again, with `closed` at the end."""
 
     symbol: str = field(name="s")
-    start: str = field(name="t")
-    end: str = field(name="T")
-    closed: bool = field(name="X")
+    start_us: UnixUsOfText = field(name="t")
+    end_us: UnixUsOfText = field(name="T")
+    """The start of the next one."""
+    closed: bool | None = field(name="X")
+    """None from REST, which does not say."""
     trade_count: int = field(name="n")
     volume: Decimal = field(name="v")
     """Traded quantity in base units."""
@@ -133,27 +129,32 @@ class Kline(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="kline"):
     high: Decimal | None = field(name="h", default=None)
     low: Decimal | None = field(name="l", default=None)
     close: Decimal | None = field(name="c", default=None)
+    quote_volume: Decimal | None = field(name="quoteVolume", default=None)
+    """None from the stream."""
     interval: str = field(name=" interval", default="")
     """One of `KLINE_INTERVALS`; taken from the stream's name, for the payload lacks it (no member has a name with a blank)."""
 
 
 class Trade(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="trade"):
-    """One trade; frames are not sure to come in the order of time."""
+    """One public trade; frames are not sure to come in the order of time."""
 
     symbol: str = field(name="s")
     engine_us: int = field(name="T")
-    trade_id: int = field(name="t")
-    """Sequential per symbol."""
+    trade_id: int | None = field(name="t")
+    """Sequential per symbol; REST can lack it."""
     price: Decimal = field(name="p")
     quantity: Decimal = field(name="q")
     buyer_is_maker: bool = field(name="m")
     """True: the seller was the aggressor."""
-    buyer_order_id: Identifier = field(name="b")
-    seller_order_id: Identifier = field(name="a")
+    buyer_order_id: Identifier | None = field(name="b", default=None)
+    """None from REST, like the seller's."""
+    seller_order_id: Identifier | None = field(name="a", default=None)
+    quote_quantity: Decimal | None = field(name="quoteQuantity", default=None)
+    """None from the stream."""
 
 
 class Ticker(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="ticker"):
-    """Rolling 24 hours, sent every second."""
+    """Rolling 24 hours, sent every second; from REST a day or a week, which may be half a minute old (docs/protocol.md 1.2)."""
 
     symbol: str = field(name="s")
     first_price: Decimal = field(name="o")
@@ -164,6 +165,10 @@ class Ticker(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="ticker"):
     """Base units."""
     quote_volume: Decimal = field(name="V")
     trade_count: int = field(name="n")
+    price_change: Decimal | None = field(name="priceChange", default=None)
+    """None from the stream, like the fraction."""
+    price_change_fraction: Decimal | None = field(name="priceChangePercent", default=None)
+    """A fraction, in spite of its name on the wire: -0.029 is -2.9 %."""
 
 
 class ExternalTicker(Ticker, frozen=True, gc=False, kw_only=True, tag="externalTicker"):
@@ -174,22 +179,25 @@ class MarkPrice(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="markPr
     """Mark price of a perpetual, sent every second even when unchanged."""
 
     symbol: str = field(name="s")
-    engine_us: int = field(name="T")
+    engine_us: int | None = field(name="T")
+    """None from REST."""
     mark_price: Decimal = field(name="p")
     index_price: Decimal | None = field(name="i", default=None)
     """None, like the funding fields, for prediction markets."""
     funding_rate: Decimal | None = field(name="f", default=None)
     """Estimate for the running interval, a fraction (0.0001 is one basis point); may be negative."""
-    next_funding_ms: int | None = field(name="n", default=None)
-    """When the running interval ends, in milliseconds since the epoch."""
+    next_funding_us: UnixUs | None = field(name="n", default=None)
+    """When the running interval ends."""
 
 
 class OpenInterest(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="openInterest"):
     """Open contracts, every 60 seconds."""
 
     symbol: str = field(name="s")
-    open_interest: Decimal = field(name="o")
-    """Contracts, which are base units."""
+    open_interest: Decimal | None = field(name="o")
+    """Contracts, which are base units; REST can lack it."""
+    engine_us: int | None = field(name="timestamp", default=None)
+    """None from the stream."""
 
 
 class Liquidation(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="liquidation"):
@@ -349,8 +357,8 @@ class RfqUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
     """Base units; either this or `quote_quantity` is set."""
     quote_quantity: Decimal | None = field(name="Q", default=None)
     price: Decimal | None = field(name="p", default=None)
-    submitted_ms: int | None = field(name="w", default=None)
-    expires_ms: int | None = field(name="W", default=None)
+    submitted_us: UnixUs | None = field(name="w", default=None)
+    expires_us: UnixUs | None = field(name="W", default=None)
     system_order_type: str | None = field(name="o", default=None)
 
 

@@ -1,7 +1,7 @@
 """Events as JSON and as lines of text, made of the same members.
 
-Member names are those of the event's fields. Decimals are text in plain notation, for a reader of JSON would make a float of a
-number, and few of them read an exponent in a string.
+Members are those of `backpack_proto.encode_event`, which this is the short form of: without the change of a book, and with errors
+as text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from functools import cache
 import msgspec
 from msgspec import Struct
 
-from backpack_proto.decoding import sane
+from backpack_proto.encoding import event_members
+from backpack_proto.encoding import plain_digits as plain
+from backpack_proto.errors import BackpackError
 from backpack_proto.outputs import BookSynced
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Event
@@ -26,20 +28,13 @@ _LEFT_OUT = ("delta",)
 """The levels of the book are what a reader of JSON needs; what changed among them is not repeated."""
 _TEXT_LEVELS = 3
 
-# What JSON does not know, errors and identifiers, is text.
-_encoder = msgspec.json.Encoder(enc_hook=str)
+_encoder = msgspec.json.Encoder()
 
 
 @cache
 def event_name(kind: type[Event]) -> str:
     """The name of an event type: `book_changed` for `BookChanged`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
-
-
-def plain(value: Decimal) -> str:
-    """A decimal without an exponent: `100000`, not `1E+5`. Absurd ones keep it, as their digits would fill the memory."""
-    text = str(value)
-    return f"{value:f}" if "E" in text and sane(value) else text
 
 
 def decimal_places(value: Decimal) -> int:
@@ -52,28 +47,20 @@ def members(event: Event) -> dict[str, object]:
     """What a JSON object of the event holds: always `event`, `symbol` and `engine_us`, null where there is none, and its fields.
 
     Every event that carries a book has `first`, `last` and `verified`: one that has just been synced follows no change, so its
-    `first` is null, and is not verified yet.
+    `first` is null, and is not verified yet. An error is its text.
     """
-    kind = type(event)
-    found: dict[str, object] = {"event": event_name(kind), "symbol": None, "engine_us": None}
-    for name in kind.__struct_fields__:
-        if name in _LEVELS:
-            found[name] = [[plain(price), plain(quantity)] for price, quantity in getattr(event, name)]
-        elif name not in _LEFT_OUT:
-            value = getattr(event, name)
-            found[name] = _member(value)
-            if isinstance(value, Struct):
-                # What happened to an account is a value inside the event, and has the symbol.
-                found["symbol"] = getattr(value, "symbol", None)
-    if kind is BookSynced:
+    found: dict[str, object] = {"event": event_name(type(event)), "symbol": None, "engine_us": None}
+    found |= {name: member for name, member in event_members(event).items() if name not in _LEFT_OUT}
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, BackpackError):
+            found[name] = str(value)
+        elif isinstance(value, Struct) and name not in _LEFT_OUT:
+            # What happened to an account is a value inside the event, and has the symbol.
+            found["symbol"] = getattr(value, "symbol", None)
+    if isinstance(event, BookSynced):
         found |= {"first": None, "verified": False}
     return found
-
-
-def _member(value: object) -> object:
-    if isinstance(value, Struct):
-        return {name: _member(getattr(value, name)) for name in value.__struct_fields__}
-    return plain(value) if isinstance(value, Decimal) else value
 
 
 def json_lines(events: Iterable[Event]) -> bytes:
@@ -111,7 +98,7 @@ def printable(text: str) -> str:
 
 
 def _levels(levels: Iterable[Level]) -> str:
-    texts = [f"{plain(price)}*{plain(quantity)}" for price, quantity in levels]
+    texts = [f"{level.price_text}*{level.quantity_text}" for level in levels]
     rest = len(texts) - _TEXT_LEVELS
     return "[" + " ".join(texts[:_TEXT_LEVELS]) + (f" +{rest}]" if rest > 0 else "]")
 

@@ -1,4 +1,4 @@
-"""Microseconds per websocket frame: our framing next to wsproto alone, on the same bytes, as a ratio.
+"""UnixUs per websocket frame: our framing next to wsproto alone, on the same bytes, as a ratio.
 
 python tests/benchmarks/bench_framing.py [frames] [rounds]
 """

@@ -213,4 +213,4 @@ async def test_no_number_in_a_header_ends_the_client(runtime: str) -> None:
         assert [fill async for fill in client.fills()] == []
         wire.headers = {"X-Request-Id": digits}
         assert [order async for order in client.order_history()] == []
-        assert (await client.get_time()).server_ms > 0
+        assert (await client.get_time()).server_us > 0

@@ -223,9 +223,9 @@ class Tape:
         self.exchange = Exchange(seed=5, unix_us=START_US, speed=20.0)
         self.now = Now(START_US, START_US)
         self.frames: list[tuple[int, dict[str, Any]]] = []
-        """Microseconds, and the frame."""
+        """UnixUs, and the frame."""
         self.answers: list[tuple[int, str, str]] = []
-        """Microseconds, target and body."""
+        """UnixUs, target and body."""
         self.exchange.handle(SocketOpened(1), self.now)
         streams = [f"{channel}.{SOL}" for channel in ("depth", "bookTicker", "trade")]
         self.exchange.handle(FrameReceived(1, subscribe_text(streams).encode()), self.now)

@@ -355,7 +355,7 @@ async def test_reads_of_every_day() -> None:
         assert len(await client.get_markets()) == len(client.markets)
         depth = await client.get_depth("SOL-USDC", limit=5)
         assert depth.bids[0][0] < depth.asks[0][0]
-        now_s = (await client.get_time()).server_ms // 1000
+        now_s = (await client.get_time()).server_us // 1_000_000
         assert len(await client.get_klines("SOL_USDC", "1m", start_s=now_s - 600)) >= 1
         assert await client.get_trades("SOL_USDC", limit=3)
         assert (await client.get_ticker("SOL-USDC")).symbol == "SOL_USDC"

@@ -46,7 +46,6 @@ from backpack_proto.machine import Now
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
     Event,
-    Identifier,
     OrderAccepted,
     OrderCancelled,
     OrderFill,
@@ -87,7 +86,7 @@ class Model:
                 emitted_us=self.unix_us,
                 engine_us=self.unix_us,
                 symbol=SYMBOL,
-                order_id=Identifier(order.order_id),
+                order_id=order.order_id,
                 side=order.side,
                 order_type="LIMIT",
                 time_in_force="GTC",

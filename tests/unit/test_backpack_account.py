@@ -39,7 +39,7 @@ from backpack_proto.account.values import (
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 from backpack_proto.streams.channels import IN_FORCE_US
-from backpack_proto.streams.payloads import Identifier, OrderAccepted, OrderFill, PositionAdjusted
+from backpack_proto.streams.payloads import OrderAccepted, OrderFill, PositionAdjusted
 
 SYMBOL = "SOL_USDC"
 SECOND = 1_000_000
@@ -70,7 +70,7 @@ def of_stream(fill: Fill, executed: int = 1) -> OrderFill:
         emitted_us=fill.filled_us,
         engine_us=fill.filled_us,
         symbol=fill.symbol,
-        order_id=Identifier(fill.order_id),
+        order_id=fill.order_id,
         side=fill.side,
         order_type="LIMIT",
         time_in_force="GTC",
@@ -95,7 +95,7 @@ def accepted(unix_ms: int) -> OrderAccepted:
         emitted_us=unix_ms * 1000,
         engine_us=unix_ms * 1000,
         symbol=SYMBOL,
-        order_id=Identifier("77"),
+        order_id="77",
         side="Bid",
         order_type="LIMIT",
         time_in_force="GTC",

@@ -39,7 +39,6 @@ from backpack_proto.streams.payloads import (
     BookTicker,
     Depth,
     Event,
-    Identifier,
     Kline,
     Liquidation,
     MarkPrice,
@@ -82,8 +81,8 @@ TRADE = Trade(
     price=D("99.11"),
     quantity=D("0.50"),
     buyer_is_maker=True,
-    buyer_order_id=Identifier("18446744073709551617"),
-    seller_order_id=Identifier("4"),
+    buyer_order_id="18446744073709551617",
+    seller_order_id="4",
 )
 TICKER = Ticker(
     emitted_us=ENGINE_US,
@@ -133,7 +132,8 @@ def test_a_synced_book_follows_no_change_and_is_not_verified() -> None:
 def test_a_trade_as_json_is_exact() -> None:
     assert json_lines([TRADE]) == (
         b'{"event":"trade","symbol":"SOL_USDC","engine_us":1800000061000000,"emitted_us":1800000061000005,"trade_id":12,'
-        b'"price":"99.11","quantity":"0.50","buyer_is_maker":true,"buyer_order_id":"18446744073709551617","seller_order_id":"4"}\n'
+        b'"price":"99.11","quantity":"0.50","buyer_is_maker":true,"buyer_order_id":"18446744073709551617","seller_order_id":"4",'
+        b'"quote_quantity":null}\n'
     )
 
 
@@ -591,7 +591,16 @@ def test_other_channels_leave_their_last_word() -> None:
             funding_rate=D("0.0000125"),
         ),
         OpenInterest(emitted_us=1, symbol="SOL_USDC", open_interest=D("1E+3")),
-        Kline(emitted_us=1, symbol="SOL_USDC", start="", end="", closed=False, trade_count=0, volume=D(0), interval="1m"),
+        Kline(
+            emitted_us=1,
+            symbol="SOL_USDC",
+            start_us=0,
+            end_us=60_000_000,
+            closed=False,
+            trade_count=0,
+            volume=D(0),
+            interval="1m",
+        ),
         Liquidation(emitted_us=1, symbol="SOL_USDC", engine_us=1, price=D("98.5"), quantity=D(2), side="Ask"),
         BookTicker(
             emitted_us=1,

@@ -61,7 +61,7 @@ async def test_a_consumer_that_never_waits_lets_other_tasks_run() -> None:
                 since, last_turn = 0, turns
                 while len(fetched) < TRADES:
                     event = await anext(client)
-                    if isinstance(event, Trade):
+                    if isinstance(event, Trade) and event.trade_id is not None:
                         fetched.append(event.trade_id)
                     since = since + 1 if turns == last_turn else 1
                     last_turn = turns

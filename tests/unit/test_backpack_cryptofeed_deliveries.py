@@ -194,20 +194,6 @@ async def test_candles_that_are_not_closed_can_be_left_out() -> None:
     assert setting.channels == ["candles"]
 
 
-async def test_a_candle_that_cannot_be_read_is_counted_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    setting = Setting()
-    setting.want("candles")
-    frame = decode_frame(frame_of("kline", "kline.1m."))
-    assert isinstance(frame, Frame)
-    assert isinstance(frame.payload, Kline)
-    for _ in range(50):
-        await setting.give(msgspec.structs.replace(frame.payload, start="soon"))
-    assert setting.calls == []
-    assert setting.deliveries.tallies.undelivered == 50
-    assert 1 <= len(caplog.records) <= 5, "not a line for each"
-    assert "candle of SOL_USDC" in caplog.text
-
-
 def a_fill(trade_id: int | None = 3104477, order_id: str = "6120046020") -> Fill:
     return Fill(
         symbol="ETH_USDC",

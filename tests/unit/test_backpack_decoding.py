@@ -124,7 +124,19 @@ def test_a_time_is_microseconds_in_whatever_form_it_comes(wire: bytes, expected:
     assert type(stamped.at_us) is int
 
 
-@pytest.mark.parametrize("wire", [b"true", b"1.5", b"null", b'""', b'"soon"', b"[]", b'"9999999999999999999999"', b'"-5"'])
+def test_microseconds_keep_what_a_text_has_of_them() -> None:
+    stamped = decode_json(b'{"at_us":"2026-11-18 14:32:25.310999"}', Stamped, "row")
+    assert stamped.at_us == 1_795_012_345_310_999
+
+
+def test_a_value_that_was_encoded_again_is_read_as_it_is() -> None:
+    stamped = Stamped(at_us=1, then_us=2)
+    assert msgspec.json.decode(msgspec.json.encode(stamped), type=Stamped) == stamped
+
+
+@pytest.mark.parametrize(
+    "wire", [b"true", b"1.5", b"null", b'""', b'"soon"', b"[]", b'"9999999999999999999999"', b'"-5"', b"253402300800000"]
+)
 def test_what_is_no_time_is_refused(wire: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match=r"^row: "):
         decode_json(b'{"at_us":' + wire + b"}", Stamped, "row")

@@ -26,8 +26,9 @@ from backpack_proto.rest.endpoints.table import (
     find_endpoint,
 )
 from backpack_proto.rest.markets import Markets
-from backpack_proto.rest.results.market_data import DepthSnapshot, FundingRateRow, KlineRow, ServerTime
+from backpack_proto.rest.results.market_data import DepthSnapshot, FundingRate, ServerTime
 from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import Kline, MarkPrice, OpenInterest, Ticker, Trade
 
 
 def read(name: str, body: bytes, parameters: Mapping[str, Parameter]) -> Any:
@@ -247,14 +248,16 @@ def test_levels_may_come_in_any_order(bids: list[tuple[Decimal, Decimal]], asks:
     assert list(snapshot.asks) == sorted(asks)
 
 
-def test_candles_count_in_seconds() -> None:
+def test_candles_are_those_of_the_stream() -> None:
     body = b"""[{"close":"98.98","end":"2026-09-01 16:53:00","high":"99","low":"98","open":"98.5","quoteVolume":"508.7",
     "start":"2026-09-01 16:52:00","trades":"7","volume":"5.14"},
     {"close":null,"end":"2026-09-01T16:54:00","high":null,"low":null,"open":null,"quoteVolume":"0",
     "start":"2026-09-01T16:53:00","trades":"0","volume":"0"}]"""
-    first = KlineRow(
-        start_s=1788281520,
-        end_s=1788281580,
+    shared: dict[str, Any] = {"emitted_us": None, "symbol": "SOL_USDC", "interval": "1m", "closed": None}
+    first = Kline(
+        **shared,
+        start_us=1788281520000000,
+        end_us=1788281580000000,
         open=Decimal("98.5"),
         high=Decimal(99),
         low=Decimal(98),
@@ -263,9 +266,10 @@ def test_candles_count_in_seconds() -> None:
         quote_volume=Decimal("508.7"),
         trade_count=7,
     )
-    empty = KlineRow(
-        start_s=1788281580,
-        end_s=1788281640,
+    empty = Kline(
+        **shared,
+        start_us=1788281580000000,
+        end_us=1788281640000000,
         open=None,
         high=None,
         low=None,
@@ -274,20 +278,116 @@ def test_candles_count_in_seconds() -> None:
         quote_volume=Decimal(0),
         trade_count=0,
     )
-    assert read("klines", body, {}) == (first, empty)
+    assert read("klines", body, {"symbol": "SOL_USDC", "interval": "1m"}) == (first, empty)
+
+
+MARKET_VALUES: list[tuple[str, bytes, Any]] = [
+    (
+        "ticker",
+        (
+            b'{"firstPrice":"101.94","high":"103","lastPrice":"98.98","low":"97.38","priceChange":"-2.96",'
+            b'"priceChangePercent":"-0.029032","quoteVolume":"1498114.9234","symbol":"SOL_USDC","trades":"6796","volume":"15089.56"}'
+        ),
+        Ticker(
+            emitted_us=None,
+            symbol="SOL_USDC",
+            first_price=Decimal("101.94"),
+            last_price=Decimal("98.98"),
+            high=Decimal(103),
+            low=Decimal("97.38"),
+            price_change=Decimal("-2.96"),
+            price_change_fraction=Decimal("-0.029032"),
+            volume=Decimal("15089.56"),
+            quote_volume=Decimal("1498114.9234"),
+            trade_count=6796,
+        ),
+    ),
+    (
+        "trades",
+        b'{"id":10782547,"isBuyerMaker":true,"price":"3870.25","quantity":"0.0008","quoteQuantity":"3.0962","timestamp":1788285151083}',
+        Trade(
+            emitted_us=None,
+            symbol="SOL_USDC",
+            trade_id=10782547,
+            price=Decimal("3870.25"),
+            quantity=Decimal("0.0008"),
+            quote_quantity=Decimal("3.0962"),
+            engine_us=1788285151083000,
+            buyer_is_maker=True,
+        ),
+    ),
+    (
+        "trades_history",
+        b'{"id":null,"isBuyerMaker":false,"price":"1","quantity":"2","quoteQuantity":"2","timestamp":1}',
+        Trade(
+            emitted_us=None,
+            symbol="SOL_USDC",
+            trade_id=None,
+            price=Decimal(1),
+            quantity=Decimal(2),
+            quote_quantity=Decimal(2),
+            engine_us=1000,
+            buyer_is_maker=False,
+        ),
+    ),
+    (
+        "mark_prices",
+        (
+            b'{"fundingRate":"-0.0000125","indexPrice":"98.94998504","markPrice":"98.94","nextFundingTimestamp":1788368400000,'
+            b'"symbol":"SOL_USDC_PERP"}'
+        ),
+        MarkPrice(
+            emitted_us=None,
+            engine_us=None,
+            symbol="SOL_USDC_PERP",
+            mark_price=Decimal("98.94"),
+            index_price=Decimal("98.94998504"),
+            funding_rate=Decimal("-0.0000125"),
+            next_funding_us=1788368400000000,
+        ),
+    ),
+    (
+        "mark_prices",
+        b'{"fundingRate":null,"markPrice":"0.5","symbol":"X_PREDICTION"}',
+        MarkPrice(emitted_us=None, engine_us=None, symbol="X_PREDICTION", mark_price=Decimal("0.5")),
+    ),
+    (
+        "open_interest",
+        b'{"openInterest":"100.5","symbol":"SOL_USDC_PERP","timestamp":1788285151083}',
+        OpenInterest(emitted_us=None, symbol="SOL_USDC_PERP", open_interest=Decimal("100.5"), engine_us=1788285151083000),
+    ),
+    (
+        "open_interest",
+        b'{"openInterest":null,"symbol":"X","timestamp":1}',
+        OpenInterest(emitted_us=None, symbol="X", open_interest=None, engine_us=1000),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "expected"), MARKET_VALUES, ids=[name for name, _, _ in MARKET_VALUES])
+def test_what_rest_says_of_a_market_is_the_value_that_a_stream_has(name: str, row: bytes, expected: Any) -> None:
+    for sent in (row, b'{"new":[null],' + row[1:]):
+        body = sent if name == "ticker" else b"[" + sent + b"]"
+        found = read(name, body, {"symbol": "SOL_USDC"})
+        assert found == (expected if name == "ticker" else (expected,))
+    required = set(json.loads(row)) - {name for name, value in json.loads(row).items() if value is None}
+    for member in required - {"id", "indexPrice", "fundingRate", "nextFundingTimestamp", "openInterest"}:
+        rest = {name: value for name, value in json.loads(row).items() if name != member}
+        with pytest.raises(RemoteProtocolError, match=member):
+            read(name, json.dumps(rest if name == "ticker" else [rest]).encode(), {"symbol": "SOL_USDC"})
 
 
 def test_funding_intervals_end_at_a_millisecond() -> None:
     body = b'[{"fundingRate":"-0.000012500","intervalEndTimestamp":"2026-09-23T04:00:00","symbol":"SOL_USDC_PERP"}]'
-    row = FundingRateRow(symbol="SOL_USDC_PERP", funding_rate=Decimal("-0.0000125"), interval_end_us=1790136000000000)
+    row = FundingRate(symbol="SOL_USDC_PERP", funding_rate=Decimal("-0.0000125"), interval_end_us=1790136000000000)
     assert decode_json(body, ENDPOINTS["funding_rates"].result, "funding_rates") == (row,)
     with pytest.raises(RemoteProtocolError):
         decode_json(body.replace(b"2026-09-23T04:00:00", b"soon"), ENDPOINTS["funding_rates"].result, "funding_rates")
 
 
 def test_time_and_ping_are_plain_text() -> None:
-    assert read("time", b"1788285151083", {}) == ServerTime(server_ms=1788285151083)
-    assert read("time", b" 1\n", {}) == ServerTime(server_ms=1)
+    assert read("time", b"1788285151083", {}) == ServerTime(server_us=1788285151083000)
+    assert read("time", b" 1\n", {}) == ServerTime(server_us=1000)
     assert read("ping", b"pong\n", {}) == "pong"
 
 
@@ -316,7 +416,7 @@ def test_markets_become_markets() -> None:
 )
 def test_what_cannot_be_read_is_the_exchanges_error(name: str, body: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
-        read(name, body, {"symbol": "X"})
+        read(name, body, {"symbol": "X", "interval": "1m"})
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from backpack_proto.decoding import from_wire
 from backpack_proto.exchange import (
     LISTINGS,
     Exchange,
@@ -31,7 +32,7 @@ from backpack_proto.inputs import TimerFired
 from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.names import parse_stream
-from backpack_proto.streams.payloads import BookTicker, Depth, Identifier, Kline, Payload, Ticker, Trade
+from backpack_proto.streams.payloads import BookTicker, Depth, Kline, Payload, Ticker, Trade
 from backpack_proto.testing.laws import FakeClock
 from payload_table import FRAMES
 
@@ -53,13 +54,7 @@ class Envelope(msgspec.Struct):
     stream: str
 
 
-def identifier(wanted: type, value: object) -> object:
-    assert wanted is Identifier
-    assert isinstance(value, str)
-    return Identifier(value)
-
-
-DECODE = msgspec.json.Decoder(Envelope, dec_hook=identifier).decode
+DECODE = msgspec.json.Decoder(Envelope, dec_hook=from_wire).decode
 
 
 @dataclass
@@ -295,11 +290,14 @@ def test_trades_happened_at_prices_that_the_book_had() -> None:
         traded: Counter[tuple[str, bool, Decimal]] = Counter()
         for trade in decoded:
             if isinstance(trade, Trade):
+                assert trade.trade_id is not None
                 assert trade.trade_id == ids.get(trade.symbol, trade.trade_id)
                 ids[trade.symbol] = trade.trade_id + 1
                 makers[trade.buyer_is_maker] += 1
                 traded[trade.symbol, trade.buyer_is_maker, trade.price] += trade.quantity  # type: ignore[assignment]
                 # A newer order takes from an older one, and ids are given in the order of arrival.
+                assert trade.buyer_order_id is not None
+                assert trade.seller_order_id is not None
                 assert (int(trade.buyer_order_id) < int(trade.seller_order_id)) is trade.buyer_is_maker
         for (symbol, buyer_is_maker, price), quantity in traded.items():
             bids, asks = before[symbol]
@@ -419,7 +417,7 @@ def test_klines_end_with_a_closed_frame_and_agree_with_the_trades() -> None:
         if isinstance(frame.data, Kline) and frame.data.closed:
             closed[frame.stream].append(frame.data)
     for candles in closed.values():
-        assert [candle.end for candle in candles[:-1]] == [candle.start for candle in candles[1:]]
+        assert [candle.end_us for candle in candles[:-1]] == [candle.start_us for candle in candles[1:]]
     assert len(closed["kline.1m.SOL_USDC"]) == 2
     assert len(closed["kline.1s.SOL_USDC"]) in {129, 130}
     empty = [candle for candle in closed["kline.1s.SOL_USDC"] if candle.trade_count == 0]
@@ -429,8 +427,8 @@ def test_klines_end_with_a_closed_frame_and_agree_with_the_trades() -> None:
         assert candle.volume == 0
     whole = closed["kline.1m.SOL_USDC"][1]
     rows = world.get("/api/v1/klines?symbol=SOL_USDC&interval=1m&startTime=1788367440")
-    row = next(row for row in rows if row["start"] == whole.start.replace("T", " "))
-    assert row["end"] == whole.end.replace("T", " ")
+    row = next(row for row in rows if row["start"] == utc(whole.start_us))
+    assert row["end"] == utc(whole.end_us)
     inside = [trade for trade in trades if row["start"] <= utc(trade.engine_us) < row["end"]]
     assert whole.trade_count == len(inside) == int(row["trades"])
     assert whole.volume == sum(trade.quantity for trade in inside) == Decimal(row["volume"])

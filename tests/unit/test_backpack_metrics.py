@@ -58,8 +58,8 @@ def trade(engine_us: int, stream: str = "trade.SOL_USDC") -> Frame:
             price=Decimal(1),
             quantity=Decimal(1),
             buyer_is_maker=True,
-            buyer_order_id="1",  # type: ignore[arg-type]  # what decoding makes of it does not matter here
-            seller_order_id="2",  # type: ignore[arg-type]
+            buyer_order_id="1",
+            seller_order_id="2",
         ),
         stream,
     )

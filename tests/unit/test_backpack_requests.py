@@ -174,7 +174,7 @@ def test_a_time_that_the_user_asks_for_is_his_own(clock: FakeClock) -> None:
     requests = Requests(None)
     (request,) = sent(requests.handle(ask("me", "time"), clock.now))
     assert requests.handle(answered(request, b"1700000000000"), clock.now) == [
-        Settled("me", ServerTime(server_ms=1_700_000_000_000))
+        Settled("me", ServerTime(server_us=1_700_000_000_000_000))
     ]
     assert requests.exchange_unix_us(clock.now) == clock.now.unix_us
 

@@ -25,8 +25,9 @@ from backpack_proto.rest.codec import (
     retry_after_us,
 )
 from backpack_proto.rest.endpoints.table import ENDPOINTS, Endpoint, ParameterRule
-from backpack_proto.rest.results.market_data import Page, SystemStatus, TickerRow
+from backpack_proto.rest.results.market_data import Page, SystemStatus
 from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import Ticker
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "fixtures" / "backpack" / "signing_vectors.json").read_text()
@@ -179,7 +180,7 @@ def test_numbers_that_are_none_are_refused() -> None:
         ["firstPrice", "lastPrice", "high", "low", "priceChange", "priceChangePercent", "volume", "quoteVolume", "trades"], "1"
     )
     body = json.dumps({"symbol": "X", **ticker}).encode()
-    assert isinstance(parse_response(ENDPOINTS["ticker"], {"symbol": "X"}, status=200, body=body), TickerRow)
+    assert isinstance(parse_response(ENDPOINTS["ticker"], {"symbol": "X"}, status=200, body=body), Ticker)
     for name in ticker:
         broken = json.dumps({"symbol": "X", **ticker, name: "NaN"}).encode()
         with pytest.raises(RemoteProtocolError):

@@ -12,70 +12,11 @@ from backpack_proto.rest.results.market_data import (
     Asset,
     AssetToken,
     DepthSnapshot,
-    MarkPriceRow,
-    OpenInterestRow,
     SystemStatus,
-    TickerRow,
-    TradeRow,
 )
 from backpack_proto.streams.levels import Level
 
 SAMPLES: list[tuple[bytes, Any]] = [
-    (
-        (
-            b'{"firstPrice":"101.94","high":"103","lastPrice":"98.98","low":"97.38","priceChange":"-2.96",'
-            b'"priceChangePercent":"-0.029032","quoteVolume":"1498114.9234","symbol":"SOL_USDC","trades":"6796","volume":"15089.56"}'
-        ),
-        TickerRow(
-            symbol="SOL_USDC",
-            first_price=Decimal("101.94"),
-            last_price=Decimal("98.98"),
-            high=Decimal(103),
-            low=Decimal("97.38"),
-            price_change=Decimal("-2.96"),
-            price_change_fraction=Decimal("-0.029032"),
-            volume=Decimal("15089.56"),
-            quote_volume=Decimal("1498114.9234"),
-            trade_count=6796,
-        ),
-    ),
-    (
-        b'{"id":10782547,"isBuyerMaker":true,"price":"3870.25","quantity":"0.0008","quoteQuantity":"3.0962","timestamp":1788285151083}',
-        TradeRow(
-            trade_id=10782547,
-            price=Decimal("3870.25"),
-            quantity=Decimal("0.0008"),
-            quote_quantity=Decimal("3.0962"),
-            timestamp_ms=1788285151083,
-            buyer_is_maker=True,
-        ),
-    ),
-    (
-        b'{"id":null,"isBuyerMaker":false,"price":"1","quantity":"2","quoteQuantity":"2","timestamp":1}',
-        TradeRow(price=Decimal(1), quantity=Decimal(2), quote_quantity=Decimal(2), timestamp_ms=1, buyer_is_maker=False),
-    ),
-    (
-        (
-            b'{"fundingRate":"-0.0000125","indexPrice":"98.94998504","markPrice":"98.94","nextFundingTimestamp":1788368400000,'
-            b'"symbol":"SOL_USDC_PERP"}'
-        ),
-        MarkPriceRow(
-            symbol="SOL_USDC_PERP",
-            mark_price=Decimal("98.94"),
-            index_price=Decimal("98.94998504"),
-            funding_rate=Decimal("-0.0000125"),
-            next_funding_ms=1788368400000,
-        ),
-    ),
-    (
-        b'{"fundingRate":null,"markPrice":"0.5","symbol":"X_PREDICTION"}',
-        MarkPriceRow(symbol="X_PREDICTION", mark_price=Decimal("0.5")),
-    ),
-    (
-        b'{"openInterest":"100.5","symbol":"SOL_USDC_PERP","timestamp":1788285151083}',
-        OpenInterestRow(symbol="SOL_USDC_PERP", open_interest=Decimal("100.5"), timestamp_ms=1788285151083),
-    ),
-    (b'{"openInterest":null,"symbol":"X","timestamp":1}', OpenInterestRow(symbol="X", timestamp_ms=1)),
     (b'{"message":null,"status":"Ok"}', SystemStatus(state="Ok")),
     (b'{"message":"back at noon","status":"Maintenance"}', SystemStatus(state="Maintenance", message="back at noon")),
     (

@@ -61,7 +61,7 @@ RECORDED = b"""[{"baseSymbol":"SOL","createdAt":"2025-01-21T06:34:54.691858","fi
 def test_a_market_has_every_member_of_the_wire_under_a_name_with_its_unit() -> None:
     market = parse_markets(RECORDED)["SOL_USDC_PERP"]
     assert (market.base, market.quote, market.market_type, market.order_book_state) == ("SOL", "USDC", "PERP", "PostOnly")
-    assert (market.visible, market.created_at) == (False, "2025-01-21T06:34:54.691858")
+    assert (market.visible, market.created_us) == (False, 1_737_441_294_691_858)
     assert (market.tick_size, market.step_size) == (Decimal("0.01"), Decimal("0.02"))
     assert (market.min_quantity, market.max_quantity) == (Decimal("0.1"), Decimal(500))
     assert str(market.tick_size) == "0.010"

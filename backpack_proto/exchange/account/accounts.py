@@ -22,6 +22,7 @@ from backpack_proto.errors import LocalProtocolError
 from backpack_proto.exchange.market.listings import Listing, stripped, to_decimal
 from backpack_proto.exchange.market.market import SimulatedMarket
 from backpack_proto.exchange.market.orders import OrderSide
+from backpack_proto.values import Value
 
 from .orders import AccountOrder, SimulatedOrder
 
@@ -61,7 +62,7 @@ _LONG = Context(prec=28)
 _PNL_PLACES = 6
 
 
-class Fees(Struct, frozen=True, gc=False, kw_only=True):
+class Fees(Value, frozen=True, gc=False, kw_only=True):
     """What trading costs, in basis points with at most two decimals; negative is a rebate."""
 
     maker_bps: Decimal = Decimal(2)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from msgspec import Struct
+from backpack_proto.values import Value
 
 __all__ = ["LISTINGS", "Listing", "market_object", "padded", "stripped", "to_decimal"]
 
 
-class Listing(Struct, frozen=True, gc=False, kw_only=True):
+class Listing(Value, frozen=True, gc=False, kw_only=True):
     """One market: its names, its precision, and where its price stands when the simulation starts."""
 
     symbol: str

@@ -8,20 +8,15 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import decode_json, unix_us, whole_number
+from backpack_proto.decoding import UnixUs, UnixUsOfText, decode_json, whole_number
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.markets import Market, Markets, parse_markets
 from backpack_proto.rest.results.market_data import (
     Asset,
     DepthSnapshot,
-    FundingRateRow,
-    KlineRow,
-    MarkPriceRow,
-    OpenInterestRow,
+    FundingRate,
     ServerTime,
     SystemStatus,
-    TickerRow,
-    TradeRow,
 )
 from backpack_proto.rest.results.reference import (
     ApyRates,
@@ -39,6 +34,7 @@ from backpack_proto.rest.results.reference import (
 )
 from backpack_proto.streams.channels import KLINE_INTERVALS
 from backpack_proto.streams.levels import RawLevels, raw_levels
+from backpack_proto.streams.payloads import Kline, MarkPrice, OpenInterest, Ticker, Trade
 
 from .parameters import ANY_SYMBOL, MARKET_TYPE, OFFSET, PAGE_LIMIT, SUBACCOUNT, SYMBOL, flag, limit, text, uint, word
 from .rules import Checked, Endpoint, ParameterRule
@@ -57,8 +53,8 @@ class _DepthBody(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class _KlineBody(Struct, frozen=True, gc=False, kw_only=True):
-    start: str
-    end: str
+    start: UnixUsOfText
+    end: UnixUsOfText
     open: Decimal | None = None
     high: Decimal | None = None
     low: Decimal | None = None
@@ -86,11 +82,52 @@ def _read_depth(body: bytes, parameters: Checked) -> DepthSnapshot:
     )
 
 
-def _read_klines(body: bytes, _: Checked) -> tuple[KlineRow, ...]:
+class _TradeBody(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    id: int | None = None
+    price: Decimal
+    quantity: Decimal
+    quote_quantity: Decimal
+    timestamp: UnixUs
+    is_buyer_maker: bool
+
+
+class _TickerBody(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    symbol: str
+    first_price: Decimal
+    last_price: Decimal
+    high: Decimal
+    low: Decimal
+    price_change: Decimal
+    price_change_percent: Decimal
+    volume: Decimal
+    quote_volume: Decimal
+    trades: int
+
+
+class _MarkPriceBody(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    symbol: str
+    mark_price: Decimal
+    index_price: Decimal | None = None
+    funding_rate: Decimal | None = None
+    next_funding_timestamp: UnixUs | None = None
+
+
+class _OpenInterestBody(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    symbol: str
+    open_interest: Decimal | None = None
+    timestamp: UnixUs
+
+
+def _read_klines(body: bytes, parameters: Checked) -> tuple[Kline, ...]:
+    symbol, interval = str(parameters["symbol"]), str(parameters["interval"])
     return tuple(
-        KlineRow(
-            start_s=unix_us(row.start) // 1_000_000,
-            end_s=unix_us(row.end) // 1_000_000,
+        Kline(
+            emitted_us=None,
+            symbol=symbol,
+            interval=interval,
+            start_us=row.start,
+            end_us=row.end,
+            closed=None,
             open=row.open,
             high=row.high,
             low=row.low,
@@ -103,11 +140,74 @@ def _read_klines(body: bytes, _: Checked) -> tuple[KlineRow, ...]:
     )
 
 
+def _read_trades(body: bytes, parameters: Checked) -> tuple[Trade, ...]:
+    symbol = str(parameters["symbol"])
+    return tuple(
+        Trade(
+            emitted_us=None,
+            symbol=symbol,
+            engine_us=row.timestamp,
+            trade_id=row.id,
+            price=row.price,
+            quantity=row.quantity,
+            quote_quantity=row.quote_quantity,
+            buyer_is_maker=row.is_buyer_maker,
+        )
+        for row in decode_json(body, list[_TradeBody], "trades")
+    )
+
+
+def _ticker(row: _TickerBody) -> Ticker:
+    return Ticker(
+        emitted_us=None,
+        symbol=row.symbol,
+        first_price=row.first_price,
+        last_price=row.last_price,
+        high=row.high,
+        low=row.low,
+        volume=row.volume,
+        quote_volume=row.quote_volume,
+        trade_count=row.trades,
+        price_change=row.price_change,
+        price_change_fraction=row.price_change_percent,
+    )
+
+
+def _read_ticker(body: bytes, _: Checked) -> Ticker:
+    return _ticker(decode_json(body, _TickerBody, "ticker"))
+
+
+def _read_tickers(body: bytes, _: Checked) -> tuple[Ticker, ...]:
+    return tuple(map(_ticker, decode_json(body, list[_TickerBody], "tickers")))
+
+
+def _read_mark_prices(body: bytes, _: Checked) -> tuple[MarkPrice, ...]:
+    return tuple(
+        MarkPrice(
+            emitted_us=None,
+            symbol=row.symbol,
+            engine_us=None,
+            mark_price=row.mark_price,
+            index_price=row.index_price,
+            funding_rate=row.funding_rate,
+            next_funding_us=row.next_funding_timestamp,
+        )
+        for row in decode_json(body, list[_MarkPriceBody], "mark_prices")
+    )
+
+
+def _read_open_interest(body: bytes, _: Checked) -> tuple[OpenInterest, ...]:
+    return tuple(
+        OpenInterest(emitted_us=None, symbol=row.symbol, open_interest=row.open_interest, engine_us=row.timestamp)
+        for row in decode_json(body, list[_OpenInterestBody], "open_interest")
+    )
+
+
 def _read_time(body: bytes, _: Checked) -> ServerTime:
-    server_ms = whole_number(body.strip().decode("latin-1"))
-    if server_ms is None:
+    # A number without a sign, and no time as text, which `UnixUs` would be as well.
+    if whole_number(body.strip().decode("latin-1")) is None:
         raise RemoteProtocolError("time: not a number of milliseconds")
-    return ServerTime(server_ms=server_ms)
+    return ServerTime(server_us=decode_json(body, UnixUs, "time"))
 
 
 def _read_ping(body: bytes, _: Checked) -> str:
@@ -132,8 +232,14 @@ _POOL_INTERVAL = word("interval", "1d", "1w", "1month", "1year", required=True)
 PUBLIC_ENDPOINTS: Final = (
     Endpoint(name="markets", path="/api/v1/markets", parameters=(MARKET_TYPE,), result=Markets, read=_read_markets),
     Endpoint(name="market", path="/api/v1/market", parameters=(SYMBOL,), result=Market),
-    Endpoint(name="ticker", path="/api/v1/ticker", parameters=(SYMBOL, _TICKER_INTERVAL), result=TickerRow),
-    Endpoint(name="tickers", path="/api/v1/tickers", parameters=(_TICKER_INTERVAL,), result=tuple[TickerRow, ...]),
+    Endpoint(name="ticker", path="/api/v1/ticker", parameters=(SYMBOL, _TICKER_INTERVAL), result=Ticker, read=_read_ticker),
+    Endpoint(
+        name="tickers",
+        path="/api/v1/tickers",
+        parameters=(_TICKER_INTERVAL,),
+        result=tuple[Ticker, ...],
+        read=_read_tickers,
+    ),
     Endpoint(
         name="depth",
         path="/api/v1/depth",
@@ -152,34 +258,43 @@ PUBLIC_ENDPOINTS: Final = (
             word("priceType", "Last", "Index", "Mark"),
         ),
         historical=True,
-        result=tuple[KlineRow, ...],
+        result=tuple[Kline, ...],
         read=_read_klines,
     ),
-    Endpoint(name="trades", path="/api/v1/trades", parameters=(SYMBOL, PAGE_LIMIT), result=tuple[TradeRow, ...]),
+    Endpoint(
+        name="trades",
+        path="/api/v1/trades",
+        parameters=(SYMBOL, PAGE_LIMIT),
+        result=tuple[Trade, ...],
+        read=_read_trades,
+    ),
     Endpoint(
         name="trades_history",
         path="/api/v1/trades/history",
         parameters=(SYMBOL, PAGE_LIMIT, OFFSET),
         historical=True,
-        result=tuple[TradeRow, ...],
+        result=tuple[Trade, ...],
+        read=_read_trades,
     ),
     Endpoint(
         name="mark_prices",
         path="/api/v1/markPrices",
         parameters=(ANY_SYMBOL, MARKET_TYPE),
-        result=tuple[MarkPriceRow, ...],
+        result=tuple[MarkPrice, ...],
+        read=_read_mark_prices,
     ),
     Endpoint(
         name="open_interest",
         path="/api/v1/openInterest",
         parameters=(ANY_SYMBOL,),
-        result=tuple[OpenInterestRow, ...],
+        result=tuple[OpenInterest, ...],
+        read=_read_open_interest,
     ),
     Endpoint(
         name="funding_rates",
         path="/api/v1/fundingRates",
         parameters=(SYMBOL, limit(10_000), OFFSET),
-        result=tuple[FundingRateRow, ...],
+        result=tuple[FundingRate, ...],
     ),
     Endpoint(name="status", path="/api/v1/status", result=SystemStatus),
     Endpoint(name="ping", path="/api/v1/ping", result=str, read=_read_ping),

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from msgspec import Struct, field
+from msgspec import field
 
 from backpack_proto.account.values import MarginFunction
 from backpack_proto.decoding import UnixUs
+from backpack_proto.values import Value
 
 __all__ = [
     "AccountSettings",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 
-class AccountSettings(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class AccountSettings(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Settings, fees and limits of the account."""
 
     auto_borrow_settlements: bool
@@ -57,7 +58,7 @@ class AccountSettings(Struct, frozen=True, gc=False, kw_only=True, rename="camel
     trigger_order_count: int = field(name="triggerOrders")
 
 
-class CollateralAsset(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class CollateralAsset(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What one asset counts as collateral."""
 
     symbol: str
@@ -72,7 +73,7 @@ class CollateralAsset(Struct, frozen=True, gc=False, kw_only=True, rename="camel
     available_quantity: Decimal
 
 
-class Collateral(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Collateral(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """The margin of the account, in USDC."""
 
     assets_value: Decimal
@@ -91,7 +92,7 @@ class Collateral(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     unsettled_equity: Decimal
 
 
-class HistoricalPosition(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class HistoricalPosition(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A position of the past, or one that is open, in history."""
 
     position_id: str = field(name="id")
@@ -119,14 +120,14 @@ class HistoricalPosition(Struct, frozen=True, gc=False, kw_only=True, rename="ca
     closed_us: UnixUs | None = field(name="closedAt", default=None)
 
 
-class MaxBorrowQuantity(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class MaxBorrowQuantity(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """How much of an asset can be borrowed."""
 
     symbol: str
     max_borrow_quantity: Decimal
 
 
-class MaxOrderQuantity(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class MaxOrderQuantity(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """How large an order can be, on the terms that were asked for."""
 
     symbol: str
@@ -139,7 +140,7 @@ class MaxOrderQuantity(Struct, frozen=True, gc=False, kw_only=True, rename="came
     auto_lend_redeem: bool | None = None
 
 
-class MaxWithdrawalQuantity(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class MaxWithdrawalQuantity(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """How much of an asset can be withdrawn, on the terms that were asked for."""
 
     symbol: str
@@ -148,7 +149,7 @@ class MaxWithdrawalQuantity(Struct, frozen=True, gc=False, kw_only=True, rename=
     auto_lend_redeem: bool | None = None
 
 
-class BorrowLendPosition(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class BorrowLendPosition(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An open loan, given or taken."""
 
     position_id: str = field(name="id")
@@ -167,7 +168,7 @@ class BorrowLendPosition(Struct, frozen=True, gc=False, kw_only=True, rename="ca
     mmf_function: MarginFunction | None = None
 
 
-class BorrowLendMovement(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class BorrowLendMovement(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A change of a loan."""
 
     event_type: str
@@ -183,7 +184,7 @@ class BorrowLendMovement(Struct, frozen=True, gc=False, kw_only=True, rename="ca
     spot_margin_order_id: str | None = None
 
 
-class HistoricalBorrowLendPosition(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class HistoricalBorrowLendPosition(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A loan in history."""
 
     position_id: str
@@ -197,7 +198,7 @@ class HistoricalBorrowLendPosition(Struct, frozen=True, gc=False, kw_only=True, 
     created_us: UnixUs = field(name="createdAt")
 
 
-class InterestPayment(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class InterestPayment(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Interest, paid or received."""
 
     payment_type: str
@@ -213,7 +214,7 @@ class InterestPayment(Struct, frozen=True, gc=False, kw_only=True, rename="camel
     timestamp_us: UnixUs = field(name="timestamp")
 
 
-class FundingPayment(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class FundingPayment(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Funding of one interval."""
 
     symbol: str
@@ -226,7 +227,7 @@ class FundingPayment(Struct, frozen=True, gc=False, kw_only=True, rename="camel"
     user_id: int
 
 
-class DustConversion(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class DustConversion(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A balance too small to trade that was turned into USDC."""
 
     conversion_id: int = field(name="id")
@@ -236,7 +237,7 @@ class DustConversion(Struct, frozen=True, gc=False, kw_only=True, rename="camel"
     timestamp_us: UnixUs = field(name="timestamp")
 
 
-class Settlement(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Settlement(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """USDC that was settled."""
 
     quantity: Decimal
@@ -249,7 +250,7 @@ class Settlement(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     user_id: int
 
 
-class Deposit(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Deposit(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An asset that came in."""
 
     deposit_id: int = field(name="id")
@@ -269,13 +270,13 @@ class Deposit(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     platform_memo: str | None = None
 
 
-class DepositAddress(Struct, frozen=True, gc=False, kw_only=True):
+class DepositAddress(Value, frozen=True, gc=False, kw_only=True):
     """Where to deposit."""
 
     address: str
 
 
-class Withdrawal(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Withdrawal(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An asset that goes out."""
 
     withdrawal_id: int = field(name="id")
@@ -304,7 +305,7 @@ class Withdrawal(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     account_identifier: str | None = None
 
 
-class VaultNav(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class VaultNav(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What a vault and its tokens are worth, for the vault's own account."""
 
     nav: Decimal
@@ -317,7 +318,7 @@ class VaultNav(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     last_crank_us: UnixUs | None = field(name="lastCrankTimestamp", default=None)
 
 
-class VaultRedeem(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class VaultRedeem(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Tokens on their way back to a vault."""
 
     redeem_id: str = field(name="id")

@@ -1,7 +1,7 @@
 """What REST calls about markets return, typed. Source of every field: docs/protocol.md sections 5.1 and 6.1.
 
-The other results are in `results_reference` (what the exchange lists), `results_account` and `results_orders`. Names are the field's own, units are in names. Prices and quantities are `Decimal`, quantities in base units unless the name says
-quote. Rows share their subject with a stream payload, but not its members: `TickerRow` is a row of `/ticker`, `Ticker` a frame.
+Names are the field's own, units are in names. Prices and quantities are `Decimal`, quantities in base units unless the name says
+quote. Candles, trades, tickers, mark prices and open interest are the values of the streams (`streams.payloads`).
 """
 
 from __future__ import annotations
@@ -10,30 +10,26 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Generic, TypeVar
 
-from msgspec import Struct, field
+from msgspec import field
 
 from backpack_proto.decoding import UnixUs
 from backpack_proto.streams.levels import Level
+from backpack_proto.values import Value
 
 __all__ = [
     "Asset",
     "AssetToken",
     "DepthSnapshot",
-    "FundingRateRow",
-    "KlineRow",
-    "MarkPriceRow",
-    "OpenInterestRow",
+    "FundingRate",
     "Page",
     "ServerTime",
     "SystemStatus",
-    "TickerRow",
-    "TradeRow",
 ]
 
 Row = TypeVar("Row")
 
 
-class Page(Struct, Generic[Row], frozen=True, gc=False, kw_only=True):
+class Page(Value, Generic[Row], frozen=True, gc=False, kw_only=True):
     """Some rows of a history, newest first unless asked for otherwise; iterating, `len` and an index are those of the rows.
 
     The counts are None where the exchange did not say (docs/protocol.md 6.4).
@@ -60,7 +56,7 @@ class Page(Struct, Generic[Row], frozen=True, gc=False, kw_only=True):
         return self.rows[index]
 
 
-class DepthSnapshot(Struct, frozen=True, gc=False, kw_only=True):
+class DepthSnapshot(Value, frozen=True, gc=False, kw_only=True):
     """The book at one update id; on both sides the best price is first, whatever the order on the wire."""
 
     symbol: str
@@ -74,70 +70,7 @@ class DepthSnapshot(Struct, frozen=True, gc=False, kw_only=True):
     asks: tuple[Level, ...]
 
 
-class TickerRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """A day or a week of one market; it has no time of its own and may be half a minute old (docs/protocol.md 1.2)."""
-
-    symbol: str
-    first_price: Decimal
-    last_price: Decimal
-    high: Decimal
-    low: Decimal
-    price_change: Decimal
-    price_change_fraction: Decimal = field(name="priceChangePercent")
-    """A fraction, in spite of its name on the wire: -0.029 is -2.9 %."""
-    volume: Decimal
-    quote_volume: Decimal
-    trade_count: int = field(name="trades")
-
-
-class KlineRow(Struct, frozen=True, gc=False, kw_only=True):
-    """One candle. The prices are None when nothing was traded."""
-
-    start_s: int
-    """Seconds since the epoch, the unit in which candles are asked for."""
-    end_s: int
-    """The start of the next one."""
-    open: Decimal | None
-    high: Decimal | None
-    low: Decimal | None
-    close: Decimal | None
-    volume: Decimal
-    quote_volume: Decimal
-    trade_count: int
-
-
-class TradeRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """One public trade."""
-
-    trade_id: int | None = field(name="id", default=None)
-    price: Decimal
-    quantity: Decimal
-    quote_quantity: Decimal
-    timestamp_ms: int = field(name="timestamp")
-    buyer_is_maker: bool = field(name="isBuyerMaker")
-    """True: the seller was the aggressor."""
-
-
-class MarkPriceRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """Mark price of one market; index price and funding are None for markets that have none."""
-
-    symbol: str
-    mark_price: Decimal
-    index_price: Decimal | None = None
-    funding_rate: Decimal | None = None
-    """A fraction per funding interval, may be negative."""
-    next_funding_ms: int | None = field(name="nextFundingTimestamp", default=None)
-
-
-class OpenInterestRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """Open contracts of one market, which are base units."""
-
-    symbol: str
-    open_interest: Decimal | None = None
-    timestamp_ms: int = field(name="timestamp")
-
-
-class FundingRateRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class FundingRate(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """The funding rate of one interval; the first row can be that of the interval that has not ended."""
 
     symbol: str
@@ -146,21 +79,20 @@ class FundingRateRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"
     interval_end_us: UnixUs = field(name="intervalEndTimestamp")
 
 
-class SystemStatus(Struct, frozen=True, gc=False, kw_only=True):
+class SystemStatus(Value, frozen=True, gc=False, kw_only=True):
     """`Ok` or `Maintenance`, and what the exchange has to say about it."""
 
     state: str = field(name="status")
     message: str | None = None
 
 
-class ServerTime(Struct, frozen=True, gc=False, kw_only=True):
-    """The exchange's clock."""
+class ServerTime(Value, frozen=True, gc=False, kw_only=True):
+    """The exchange's clock, microseconds since the epoch; it shows whole milliseconds."""
 
-    server_ms: int
-    """Milliseconds since the epoch."""
+    server_us: int
 
 
-class AssetToken(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class AssetToken(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An asset on one blockchain."""
 
     display_name: str
@@ -175,7 +107,7 @@ class AssetToken(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     native_decimals: int | None = None
 
 
-class Asset(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Asset(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An asset that the exchange holds for its users."""
 
     symbol: str

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from msgspec import Struct, field
+from msgspec import field
 
 from backpack_proto.decoding import UnixUs
+from backpack_proto.values import Value
 
 __all__ = [
     "OrderRefused",
@@ -23,14 +24,14 @@ __all__ = [
 ]
 
 
-class OrderRefused(Struct, frozen=True, gc=False, kw_only=True):
+class OrderRefused(Value, frozen=True, gc=False, kw_only=True):
     """An order of a batch that was refused, while others may stand."""
 
     code: str
     message: str | None = None
 
 
-class Rfq(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Rfq(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A request for quotes."""
 
     rfq_id: str
@@ -52,7 +53,7 @@ class Rfq(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """In history."""
 
 
-class Quote(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Quote(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A quote for a request."""
 
     rfq_id: str
@@ -66,14 +67,14 @@ class Quote(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """In history."""
 
 
-class RfqWithQuotes(Struct, frozen=True, gc=False, kw_only=True):
+class RfqWithQuotes(Value, frozen=True, gc=False, kw_only=True):
     """An open request of the account and the quotes that it has had."""
 
     rfq: Rfq
     quotes: tuple[Quote, ...]
 
 
-class RfqFill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class RfqFill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A request of the account that was filled."""
 
     rfq_id: str
@@ -89,7 +90,7 @@ class RfqFill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     system_order_type: str | None = None
 
 
-class QuoteFill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class QuoteFill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A quote of the account that was filled."""
 
     rfq_id: str
@@ -105,7 +106,7 @@ class QuoteFill(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     filled_us: UnixUs = field(name="filledAt")
 
 
-class Strategy(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Strategy(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Orders that the exchange makes one after the other."""
 
     strategy_id: str = field(name="id")

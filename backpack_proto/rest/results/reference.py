@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from msgspec import Struct, field
+from msgspec import field
 
 from backpack_proto.account.values import MarginFunction
 from backpack_proto.decoding import UnixUs
+from backpack_proto.values import Value
 
 __all__ = [
     "ApyRates",
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 
-class HaircutFunction(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class HaircutFunction(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """How the haircut grows with the quantity; members depend on the kind, `inverseSqrt` has these two, `identity` none."""
 
     kind: str = field(name="type")
@@ -45,14 +46,14 @@ class HaircutFunction(Struct, frozen=True, gc=False, kw_only=True, rename="camel
     positive_curve_penalty: Decimal | None = None
 
 
-class Haircut(Struct, frozen=True, gc=False, kw_only=True):
+class Haircut(Value, frozen=True, gc=False, kw_only=True):
     """How much of an asset's value counts as collateral."""
 
     weight: Decimal
     function: HaircutFunction = field(name="kind")
 
 
-class CollateralParameters(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class CollateralParameters(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What an asset is worth as collateral."""
 
     symbol: str
@@ -63,7 +64,7 @@ class CollateralParameters(Struct, frozen=True, gc=False, kw_only=True, rename="
     haircut: Haircut = field(name="haircutFunction")
 
 
-class BorrowLendMarket(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class BorrowLendMarket(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """The lending pool of one asset. Rates and utilisations are fractions, quantities are in the asset."""
 
     symbol: str
@@ -87,7 +88,7 @@ class BorrowLendMarket(Struct, frozen=True, gc=False, kw_only=True, rename="came
     timestamp_us: UnixUs = field(name="timestamp")
 
 
-class BorrowLendMarketRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class BorrowLendMarketRow(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A lending pool at one time in the past."""
 
     borrow_interest_rate: Decimal
@@ -98,7 +99,7 @@ class BorrowLendMarketRow(Struct, frozen=True, gc=False, kw_only=True, rename="c
     timestamp_us: UnixUs = field(name="timestamp")
 
 
-class BorrowLendApy(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class BorrowLendApy(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What borrowing and lending an asset costs and yields in a year."""
 
     symbol: str
@@ -106,7 +107,7 @@ class BorrowLendApy(Struct, frozen=True, gc=False, kw_only=True, rename="camel")
     lend_rate: Decimal
 
 
-class StakingApy(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class StakingApy(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What staking an asset yields in a year."""
 
     symbol: str
@@ -114,28 +115,28 @@ class StakingApy(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     staking_rate: Decimal
 
 
-class ApyRates(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class ApyRates(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Yearly rates."""
 
     borrow_lend: tuple[BorrowLendApy, ...]
     staking: tuple[StakingApy, ...]
 
 
-class LiquidationEstimate(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class LiquidationEstimate(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Where a position that is thought of would be liquidated."""
 
     liquidation_price: Decimal
     mark_price: Decimal
 
 
-class PredictionTag(Struct, frozen=True, gc=False, kw_only=True):
+class PredictionTag(Value, frozen=True, gc=False, kw_only=True):
     """A subject of predictions."""
 
     slug: str
     title: str
 
 
-class PredictionSeries(Struct, frozen=True, gc=False, kw_only=True):
+class PredictionSeries(Value, frozen=True, gc=False, kw_only=True):
     """Events that come again and again."""
 
     slug: str
@@ -144,7 +145,7 @@ class PredictionSeries(Struct, frozen=True, gc=False, kw_only=True):
     """`minutely`, `hourly`, `daily`, ..."""
 
 
-class PredictionResolution(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class PredictionResolution(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """How an event came out, or will be found out."""
 
     resolved: bool
@@ -157,7 +158,7 @@ class PredictionResolution(Struct, frozen=True, gc=False, kw_only=True, rename="
     outcome: str | None = None
 
 
-class ResolutionCondition(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class ResolutionCondition(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """When a market resolves to yes; members depend on the kind: `QuantityRange`, `StrikePrice` or `Outcome`."""
 
     kind: str | None = field(name="type", default=None)
@@ -168,7 +169,7 @@ class ResolutionCondition(Struct, frozen=True, gc=False, kw_only=True, rename="c
     outcome: str | None = None
 
 
-class PredictionMarket(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class PredictionMarket(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """One question of an event, and its market."""
 
     symbol: str = field(name="marketSymbol")
@@ -191,7 +192,7 @@ class PredictionMarket(Struct, frozen=True, gc=False, kw_only=True, rename="came
     image_url: str | None = field(name="imgUrl", default=None)
 
 
-class PredictionEvent(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class PredictionEvent(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Something that will come out one way or another, with the markets on it."""
 
     slug: str
@@ -208,7 +209,7 @@ class PredictionEvent(Struct, frozen=True, gc=False, kw_only=True, rename="camel
     image_url: str | None = field(name="imgUrl", default=None)
 
 
-class MarketSession(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class MarketSession(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Trading hours, as a clock on a wall of that timezone shows them."""
 
     name: str
@@ -223,7 +224,7 @@ class MarketSession(Struct, frozen=True, gc=False, kw_only=True, rename="camel")
     end_weekday: int
 
 
-class SecuritySession(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class SecuritySession(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """The quantity rules of a security during one session."""
 
     name: str
@@ -232,7 +233,7 @@ class SecuritySession(Struct, frozen=True, gc=False, kw_only=True, rename="camel
     step_size: Decimal
 
 
-class Security(Struct, frozen=True, gc=False, kw_only=True):
+class Security(Value, frozen=True, gc=False, kw_only=True):
     """A security that is traded as an asset."""
 
     asset: str
@@ -241,7 +242,7 @@ class Security(Struct, frozen=True, gc=False, kw_only=True):
     sessions: tuple[SecuritySession, ...]
 
 
-class Vault(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Vault(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A vault, and on what terms it takes and gives."""
 
     vault_id: int = field(name="id")
@@ -258,7 +259,7 @@ class Vault(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """In tokens."""
 
 
-class VaultHistoryRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class VaultHistoryRow(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """A vault at one time in the past."""
 
     vault_id: int
@@ -269,7 +270,7 @@ class VaultHistoryRow(Struct, frozen=True, gc=False, kw_only=True, rename="camel
     token_circulating_supply: Decimal | None = None
 
 
-class Wallet(Struct, frozen=True, gc=False, kw_only=True):
+class Wallet(Value, frozen=True, gc=False, kw_only=True):
     """A wallet of the exchange on a blockchain."""
 
     blockchain: str

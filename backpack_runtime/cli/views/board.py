@@ -143,7 +143,7 @@ def _fact(event: Event) -> tuple[str, str] | None:
             funding = "" if event.funding_rate is None else f" funding {_percent(event.funding_rate)}"
             return "mark", f"{plain(event.mark_price)}{index}{funding}"
         case OpenInterest():
-            return "open interest", plain(event.open_interest)
+            return "open interest", "-" if event.open_interest is None else plain(event.open_interest)
         case Kline():
             prices = " ".join(
                 "-" if price is None else plain(price) for price in (event.open, event.high, event.low, event.close)

@@ -1,20 +1,16 @@
 """From the core's events to the objects that cryptofeed's callbacks get.
 
 Times are seconds since the epoch as floats, ids are strings, decimals are handed on as they are. What cryptofeed's type cannot
-say, such as a ticker without a bid, has no object: None. A candle whose time cannot be read raises `RemoteProtocolError`.
+say, such as a ticker without a bid, has no object: None.
 """
 
 from __future__ import annotations
 
-from calendar import timegm
-from functools import lru_cache
-from time import strptime
 from typing import Any
 
 from cryptofeed.types import Candle, Funding, Index, L1Book, Liquidation, OpenInterest, Ticker, Trade
 
 from backpack_proto.account import values as holdings
-from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.streams import payloads
 from backpack_runtime.cryptofeed.channels import CANDLE_INTERVALS
 
@@ -98,8 +94,8 @@ def candle(given: payloads.Kline, symbol: str, raw: Raw) -> Candle | None:
     return Candle(
         EXCHANGE,
         symbol,
-        _seconds(given.start),
-        _seconds(given.end),
+        given.start_us / 1e6,
+        given.end_us / 1e6,
         CANDLE_INTERVALS.get(given.interval, given.interval),
         given.trade_count,
         given.open,
@@ -108,34 +104,36 @@ def candle(given: payloads.Kline, symbol: str, raw: Raw) -> Candle | None:
         given.low,
         given.volume,
         given.closed,
-        given.emitted_us / 1e6,
+        _seconds(given.emitted_us),
         raw=raw,
     )
 
 
 def funding(given: payloads.MarkPrice, symbol: str, raw: Raw) -> Funding | None:
     """Mark price and the estimated rate of the running interval; None for markets without funding."""
-    if given.funding_rate is None or given.next_funding_ms is None:
+    if given.funding_rate is None or given.next_funding_us is None:
         return None
     return Funding(
         EXCHANGE,
         symbol,
         given.mark_price,
         given.funding_rate,
-        given.next_funding_ms / 1e3,
-        given.engine_us / 1e6,
+        given.next_funding_us / 1e6,
+        _seconds(given.engine_us),
         raw=raw,
     )
 
 
 def index(given: payloads.MarkPrice, symbol: str, raw: Raw) -> Index | None:
     """The index price; None for markets without one."""
-    return None if given.index_price is None else Index(EXCHANGE, symbol, given.index_price, given.engine_us / 1e6, raw=raw)
+    return None if given.index_price is None else Index(EXCHANGE, symbol, given.index_price, _seconds(given.engine_us), raw=raw)
 
 
-def open_interest(given: payloads.OpenInterest, symbol: str, raw: Raw) -> OpenInterest:
-    """Open contracts, base units."""
-    return OpenInterest(EXCHANGE, symbol, given.open_interest, given.emitted_us / 1e6, raw=raw)
+def open_interest(given: payloads.OpenInterest, symbol: str, raw: Raw) -> OpenInterest | None:
+    """Open contracts, base units; None where the exchange does not say."""
+    if given.open_interest is None:
+        return None
+    return OpenInterest(EXCHANGE, symbol, given.open_interest, _seconds(given.emitted_us), raw=raw)
 
 
 def liquidation(given: payloads.Liquidation, symbol: str, raw: Raw) -> Liquidation:
@@ -269,10 +267,5 @@ def _direction(held: holdings.Position) -> str | None:
     return "long" if held.net_quantity > 0 else "short"
 
 
-@lru_cache(maxsize=1024)
-def _seconds(text: str) -> float:
-    """UTC without a zone, such as `2026-09-02T16:44:00`, as seconds since the epoch (docs/protocol.md 4.4)."""
-    try:
-        return float(timegm(strptime(text, "%Y-%m-%dT%H:%M:%S")))
-    except ValueError as error:
-        raise RemoteProtocolError(f"a candle's time is none: {text[:40]!r}") from error
+def _seconds(unix_us: int | None) -> float | None:
+    return None if unix_us is None else unix_us / 1e6

@@ -30,7 +30,6 @@ from backpack_proto.account.values import (
     PositionChanged,
 )
 from backpack_proto.book.levels import Book
-from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.outputs import (
     BookChanged,
     BookDesynced,
@@ -82,8 +81,6 @@ class Tallies:
         self.candle_updates = 0
         self.order_updates = 0
         self.position_updates = 0
-        self.undelivered = 0
-        """Payloads that could not be made into an object."""
         self.last_message: float | None = None
         self.last_trade: float | None = None
         self.last_ticker: float | None = None
@@ -166,7 +163,7 @@ class Deliveries:
             case Kline(symbol=symbol):
                 tallies.candle_updates += 1
                 if self._wants(CANDLES, symbol) and (event.closed or not self._candle_closed_only):
-                    await self._hand_candle(event, data, receipt)
+                    await self._hand(CANDLES, conversion.candle(event, self._symbol_of(symbol), _raw(data)), receipt)
             case MarkPrice(symbol=symbol):
                 if self._wants(FUNDING, symbol):
                     await self._hand(FUNDING, conversion.funding(event, self._symbol_of(symbol), _raw(data)), receipt)
@@ -188,15 +185,6 @@ class Deliveries:
             LOG.debug("BACKPACK: %s %s", channel, found)
         if found is not None:
             await self._callback(channel, found, receipt)
-
-    async def _hand_candle(self, event: Kline, data: bytes | None, receipt: float) -> None:
-        try:
-            found = conversion.candle(event, self._symbol_of(event.symbol), _raw(data))
-        except RemoteProtocolError as error:
-            self.tallies.undelivered += 1
-            self._warned.warning("BACKPACK: dropped a candle of %s: %s", event.symbol, error)
-            return
-        await self._hand(CANDLES, found, receipt)
 
     async def _private_data(self, event: Event, data: bytes | None, receipt: float) -> None:
         self.tallies.last_message = receipt
