@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import backpack_proto
+from backpack_proto.exchange import Exchange, FrameReceived, SendFrame, SocketOpened
+from backpack_proto.inputs import TimerFired
 from backpack_proto.streams.channels import CHANNEL_OF, Channel, SymbolRule
 from backpack_proto.streams.frames import Frame, decode_frame
 from backpack_proto.streams.payloads import Payload, StreamPayload
+from backpack_proto.testing.laws import FakeClock
 from payload_table import FRAMES
 
 PUBLIC = [channel for channel in Channel if not channel.private]
@@ -65,3 +70,23 @@ def test_what_comes_every_second_is_missed_after_five() -> None:
 
 def test_a_stream_of_the_account_can_be_asked_for_without_a_symbol() -> None:
     assert not [channel for channel in Channel if channel.private and channel.traits.symbol is SymbolRule.REQUIRED]
+
+
+def test_the_simulated_exchange_sends_every_public_channel_of_a_perpetual_within_a_minute() -> None:
+    """But for liquidations, which come when they come."""
+    clock = FakeClock()
+    exchange = Exchange(seed=1, unix_us=clock.unix_us, speed=0.1)
+    wanted = [channel for channel in PUBLIC if channel is not Channel.LIQUIDATION]
+    streams = {
+        channel: f"{channel}.1m.SOL_USDC_PERP" if channel.traits.intervals else f"{channel}.SOL_USDC_PERP" for channel in wanted
+    }
+    exchange.handle(SocketOpened(1), clock.now)
+    exchange.handle(FrameReceived(1, json.dumps({"method": "SUBSCRIBE", "params": list(streams.values())}).encode()), clock.now)
+    seen: set[Channel] = set()
+    end_us = clock.mono_us + 61_000_000
+    while clock.mono_us < end_us and seen != set(wanted):
+        assert exchange.deadline is not None
+        clock.advance_to(exchange.deadline)
+        sent = [output.data for output in exchange.handle(TimerFired(), clock.now) if isinstance(output, SendFrame)]
+        seen |= {backpack_proto.parse_stream(json.loads(data)["stream"]).channel for data in sent}
+    assert seen == set(wanted)

@@ -53,6 +53,7 @@ from backpack_runtime.cli.parser import COMMANDS, Subcommand, main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
 from backpack_runtime.recording import Replay, frames
+from backpack_runtime.transports import BUILT_IN
 from payload_table import FRAMES
 
 D = Decimal
@@ -327,11 +328,14 @@ def test_replay_as_json_says_by_its_exit_code_that_frames_were_dropped(
     ("arguments", "complaint"),
     [
         ([], "COMMAND"),
-        (["gaze"], "there is no command 'gaze'; there are watch, account, auth-check, sandbox, replay, parity"),
+        (["gaze"], f"there is no command 'gaze'; there are {', '.join(command.name for command in COMMANDS)}"),
         (["wach", "SOL_USDC"], "there is no command 'wach'; did you mean watch?"),
         (["-v", "watch"], "-v"),
         (["watch", "--chanels", "book"], "unrecognized arguments: --chanels; did you mean --channels?"),
-        (["watch", "--runtime", "aiohtp"], "argument --runtime: one of anyio, aiohttp, got 'aiohtp'; did you mean aiohttp?"),
+        (
+            ["watch", "--runtime", "aiohtp"],
+            f"argument --runtime: one of {', '.join(BUILT_IN)}, got 'aiohtp'; did you mean aiohttp?",
+        ),
         (["account", "--backend", "tryo"], "--backend: one of asyncio, trio, got 'tryo'; did you mean trio?"),
         (["watch", "--depth", "0"], "not a positive whole number: '0'"),
         (["watch", "--depth", "-1"], "--depth"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -119,6 +121,12 @@ class Setting:
 def test_the_table_of_channels_has_cryptofeed_s_names() -> None:
     names = set(WEBSOCKET_CHANNELS) - PRIVATE_CHANNELS
     assert names <= {value for value in vars(cryptofeed.defines).values() if isinstance(value, str)}
+
+
+def test_the_document_has_a_row_for_every_channel_with_its_stream() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "exchanges" / "backpack.md").read_text()
+    for name, stream in WEBSOCKET_CHANNELS.items():
+        assert re.search(rf"^\|.*`{name}`.*\|.*{re.escape(stream.partition('>')[0])}", text, re.MULTILINE), name
 
 
 def channels_of(payload: Payload) -> set[str]:

@@ -16,7 +16,9 @@ pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from backpack_proto.account import values as holdings
 from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import Frame, decode_frame
+from backpack_proto.streams.names import parse_stream
 from backpack_proto.streams.payloads import BalanceUpdate, Event, Kline, OrderFill
 from backpack_runtime.cryptofeed import BalanceInfo, FillInfo, OrderInfo, PositionInfo
 from backpack_runtime.cryptofeed.native import conversion
@@ -207,6 +209,19 @@ def test_a_recorded_payload_becomes_the_object_of_its_channel(
     assert found.to_dict() == {"exchange": "BACKPACK", "symbol": SOL} | expected
     assert found.raw == raw
     assert type(found.timestamp) is float
+
+
+def test_every_conversion_of_a_payload_has_a_case() -> None:
+    made = {make.__name__ for _, _, make, _ in CASES} | {"balance_update"}
+    assert made == {name for name in conversion.__all__ if not name.startswith("reconciled_") and name != "balance"}
+
+
+def test_every_channel_of_cryptofeed_has_its_conversion_and_every_conversion_its_channel() -> None:
+    made: dict[Channel, set[str]] = {Channel.DEPTH: {"the session's book"}, Channel.BALANCE_UPDATE: {"balance_update"}}
+    for stream, _, make, _ in CASES:
+        made.setdefault(parse_stream(stream).channel, set()).add(make.__name__)
+    wanted = {channel: len(channel.traits.cryptofeed) for channel in Channel if channel.traits.cryptofeed}
+    assert {channel: len(makes) for channel, makes in made.items()} == wanted
 
 
 def test_a_balance_is_filed_under_its_asset() -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+import backpack_proto
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import Exchange, RequestReceived, Respond
@@ -49,6 +51,14 @@ def has_a_method(endpoint: str) -> bool:
 
 def test_every_endpoint_is_a_method_of_the_client_or_known_to_be_reached_by_call_alone() -> None:
     assert {name for name in ENDPOINTS if not has_a_method(name)} == set(BY_CALL_ONLY.split())
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_every_type_of_an_answer_is_public(name: str) -> None:
+    for kind in (ENDPOINTS[name].result, *get_args(ENDPOINTS[name].result)):
+        if isinstance(kind, type) and kind.__module__.startswith("backpack_proto."):
+            assert getattr(backpack_proto, kind.__name__) is kind
+            assert kind.__name__ in backpack_proto.__all__
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)

@@ -35,3 +35,25 @@ def test_every_marker_that_leaves_the_default_run_has_a_command_in_continuous_in
     assert re.search(r"-e [\w,]*gate", steps)
     for name in ("gate", "soak"):
         assert re.search(rf"^commands = pytest .*-m {name}\b", tox, flags=re.MULTILINE)
+
+
+def test_contributing_names_files_and_tests_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = set(re.findall(r"(?<![\w/.])((?:backpack_proto|backpack_runtime|tests|docs|\.ci)/[\w./-]*[\w/])", text))
+    assert len(paths) > 20
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    pairs = re.findall(r"`(tests/[\w/]+\.py)`: `(test_\w+)`", text)
+    assert len(pairs) > 10
+    assert [(path, test) for path, test in pairs if f"def {test}(" not in (ROOT / path).read_text()] == []
+    alone = set(re.findall(r"`(test_\w+)`", text))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [test for test in sorted(alone) if f"def {test}(" not in tests] == []
+
+
+def test_contributing_names_at_most_five_places_for_each_recipe() -> None:
+    recipes = (ROOT / "CONTRIBUTING.md").read_text().partition("## Recipes")[2].partition("\n## ")[0].split("\n### ")[1:]
+    assert len(recipes) == 5
+    for recipe in recipes:
+        numbers = [int(number) for number in re.findall(r"^\| (\d+) \|", recipe, flags=re.MULTILINE)]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert 1 <= len(numbers) <= 5, recipe.splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backpack_proto.errors import LocalProtocolError
-from backpack_runtime import BackpackClient, MissingExtra
+from backpack_runtime import BackpackClient, MissingExtra, transports
 from backpack_runtime.cli.parser import main
 from backpack_runtime.settings import Settings
 from backpack_runtime.transports import BUILT_IN, GROUP, runtime_names, transport_of
@@ -67,6 +68,16 @@ def test_ours_are_where_the_list_says(name: str) -> None:
     assert isinstance(transport, type)
     assert issubclass(transport, SocketTransport)
     assert transport.__module__ == BUILT_IN[name].module
+
+
+def test_every_transport_with_sockets_is_in_the_list() -> None:
+    folder = Path(transports.__file__).parent
+    found = {
+        (".".join(("backpack_runtime", "transports", *path.relative_to(folder).with_suffix("").parts)), name)
+        for path in folder.rglob("*.py")
+        for name in re.findall(r"^class (\w+)\(SocketTransport\b", path.read_text(), re.MULTILINE)
+    }
+    assert found == {(runtime.module, runtime.transport) for runtime in BUILT_IN.values()}
 
 
 @pytest.mark.anyio
