@@ -18,22 +18,7 @@ from backpack_runtime.rest_methods import RestMethods
 
 pytestmark = pytest.mark.anyio
 
-READS = (
-    "markets",
-    "depth",
-    "klines",
-    "trades",
-    "ticker",
-    "tickers",
-    "mark_prices",
-    "open_interest",
-    "funding_rates",
-    "time",
-    "balances",
-    "positions",
-    "open_orders",
-    "order",
-)
+READS = tuple(name for name in ENDPOINTS if hasattr(RestMethods, f"get_{name}"))
 
 
 class Scripted(RestMethods):
