@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HAS_CRYPTOFEED = find_spec("cryptofeed") is not None
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 BLOCKS = [
     (f"{path.name}-{number}", block)
     for path in DOCUMENTS
@@ -49,6 +50,30 @@ def test_every_example_for_cryptofeed_runs_to_its_end_and_prints_something(block
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_program_runs_to_its_end_and_prints_something(path: Path, tmp_path: Path) -> None:
+    if "cryptofeed" in path.read_text() and not HAS_CRYPTOFEED:
+        pytest.skip("cryptofeed is not installed")
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_every_example_program_is_short_and_in_the_readme() -> None:
+    assert len(EXAMPLES) >= 5
+    assert {path.name: len(path.read_text().splitlines()) for path in EXAMPLES if len(path.read_text().splitlines()) > 40} == {}
+    readme = (ROOT / "README.md").read_text()
+    assert [path.name for path in EXAMPLES if f"(examples/{path.name})" not in readme] == []
 
 
 def test_connections_between_documents_lead_somewhere() -> None:

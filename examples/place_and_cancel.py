@@ -1,0 +1,32 @@
+"""Place an order that rests in the book of the sandbox, look at it, and cancel it: `python examples/place_and_cancel.py`."""
+
+from decimal import Decimal
+
+import anyio
+
+from backpack_proto import ApiError, NewOrder, NotSent, OutcomeUnknown
+from backpack_runtime import BackpackClient
+
+SYMBOL = "SOL_USDC"
+
+
+async def main() -> None:
+    async with BackpackClient(sandbox=True, follow_account=True) as client:
+        depth = await client.get_depth(SYMBOL, limit=5)
+        price = (depth.bids[0].price * Decimal("0.98")).quantize(Decimal("0.01"))
+        try:
+            order = await client.place(NewOrder.limit(SYMBOL, "Bid", price=price, quantity="0.50", post_only=True, client_id=1))
+        except ApiError as refused:
+            print("refused:", refused.code, refused.message)
+        except NotSent as error:
+            print("the exchange has not seen it:", error)
+        except OutcomeUnknown as unknown:
+            print("look for the order", unknown.client_id)
+        else:
+            print("placed", order.order_id, order.state, "at", order.price)
+            print("open:", [one.order_id for one in await client.get_open_orders(SYMBOL)])
+            await client.cancel_order(SYMBOL, order_id=order.order_id)
+            print("open:", await client.get_open_orders(SYMBOL))
+
+
+anyio.run(main)
