@@ -57,3 +57,11 @@ def test_contributing_names_at_most_five_places_for_each_recipe() -> None:
         numbers = [int(number) for number in re.findall(r"^\| (\d+) \|", recipe, flags=re.MULTILINE)]
         assert numbers == list(range(1, len(numbers) + 1))
         assert 1 <= len(numbers) <= 5, recipe.splitlines()[0]
+
+
+def test_the_document_of_the_protocol_names_modules_that_exist() -> None:
+    text = (ROOT / "docs" / "protocol.md").read_text().partition("### 10.1")[2].partition("### 10.2")[0]
+    cells = [row.split("|")[2] for row in text.splitlines() if row.startswith("| ")][2:]
+    paths = [path for cell in cells for path in re.findall(r"`([\w/.]+)`", cell)]
+    assert len(paths) > 20
+    assert [path for path in paths if not ((ROOT / "backpack_proto" / path).exists() or (ROOT / path).exists())] == []
