@@ -40,9 +40,8 @@ from .errors import (
     RemoteProtocolError,
     UnknownSymbol,
 )
-from .http import Headers, HttpRequest, Parameter
+from .http import Argument, Headers, HttpRequest, Parameter
 from .inputs import (
-    Argument,
     Arguments,
     BytesReceived,
     Call,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 from msgspec.structs import force_setattr
 
 from .values import REDACTED, Secret, Value
 
-__all__ = ["Headers", "HttpRequest", "Parameter"]
+__all__ = ["Argument", "Headers", "HttpRequest", "Parameter"]
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Names and values, in order."""
 
 Parameter: TypeAlias = str | int | bool
 """A parameter of a REST call as the exchange signs it: decimals are strings, floats do not exist."""
+
+Argument: TypeAlias = Parameter | Decimal | None
+"""What a caller may give for a parameter: a `Decimal` is sent with all its digits, None is left out."""
 
 
 SECRET_HEADERS = frozenset({"x-signature", "x-passphrase"})

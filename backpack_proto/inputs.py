@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import Self, TypeAlias
 
 from msgspec.structs import force_setattr
 
 from .errors import BackpackError
-from .http import Parameter
+from .http import Argument
 from .streams.names import Stream
 from .values import Sealed, Value
 
 __all__ = [
-    "Argument",
     "Arguments",
     "BytesReceived",
     "Call",
@@ -42,9 +40,6 @@ __all__ = [
     "Verify",
     "Withdraw",
 ]
-
-Argument: TypeAlias = Parameter | Decimal | None
-"""What a caller may give for a parameter: a `Decimal` is sent with all its digits, None is left out."""
 
 Arguments: TypeAlias = Mapping[str, Argument | Sequence[Mapping[str, Argument]]]
 """The parameters of a call; a batch has its orders in one of them."""

@@ -33,8 +33,8 @@ from .book.sequencer import (
 )
 from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState
 from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heartbeat
-from .connection.signals import ConnectionLost, DataHeard, DataSeen, GiveUp, Released, Requested, SignAgain
-from .connection.subscriptions import ACCOUNT_STREAMS, Subscriptions
+from .connection.signals import ClockRead, ConnectionLost, DataHeard, DataSeen, GiveUp, Released, Requested
+from .connection.subscriptions import ACCOUNT_STREAMS, Signature, Subscriptions
 from .errors import BackpackError, LocalProtocolError, OutcomeUnknown
 from .inputs import (
     BytesReceived,
@@ -76,8 +76,6 @@ __all__ = ["Session"]
 
 SNAPSHOT_LIMIT = 1000
 """Levels a side that are asked for, always explicitly, for the sources disagree on the default (docs/protocol.md 5.1)."""
-WRONG_CLOCK_US = 500_000
-"""A signature that was this far off, as it turns out, may have been refused for that."""
 
 _ACCOUNT_STREAMS = frozenset(ACCOUNT_STREAMS)
 
@@ -162,11 +160,6 @@ class Session:
         """The snapshot of each stream that Requests has been asked for and has not settled."""
         self._reading: ReadAccount | None = None
         """The reading of the ledger that Requests has been asked for and has not settled."""
-        self._signed_us = 0
-        """When the monotonic clock stood at zero, by the exchange's clock as it was known when private streams were signed last."""
-        self._refused = False
-        """It was refused, on this connection."""
-        self._signed_again = False
         self._metrics = Metrics()
         self._account: Account | None = None
         self._sequencers: dict[str, BookSequencer] = {}
@@ -352,7 +345,11 @@ class Session:
     # Inputs that several machines have to do with.
 
     def _answered(self, given: ResponseReceived | RequestFailed | RequestLeft, now: Now) -> list[Output]:
-        return self._pass_on(self._requests.handle(given, now), now) + self._sign_again(now)
+        outputs = self._pass_on(self._requests.handle(given, now), now)
+        if self._connection.is_open:
+            clock = ClockRead(self._requests.exchange_unix_us(now) - now.mono_us)
+            outputs += self._pass_on(self._subscriptions.handle(clock, now), now)
+        return outputs
 
     def _timer_fired(self, given: TimerFired, now: Now) -> list[Output]:
         """Only those whose moment has come are told; to the others it would say nothing."""
@@ -436,7 +433,6 @@ class Session:
     def _lose_connection(self, reason: str, now: Now) -> list[Output]:
         self._heartbeat.handle(ConnectionLost(), now)
         self._subscriptions.handle(ConnectionLost(), now)
-        self._refused = self._signed_again = False
         outputs: list[Output] = []
         for sequencer in self._sequencers.values():
             outputs += self._sequence(sequencer, StreamEnded(reason), now)
@@ -468,16 +464,8 @@ class Session:
         if not _ACCOUNT_STREAMS.isdisjoint(given.suspects):
             outputs += self._keep_account(AccountEnded(f"the exchange refused it: {given.message}"), now)
         if given.authentication and self._measure_clock:
-            self._refused = True
             outputs += self._to_requests(MeasureTime(), now)
         return outputs
-
-    def _sign_again(self, now: Now) -> list[Output]:
-        """Once on each connection, request again what was refused if it turns out that it was signed by a clock that was wrong."""
-        if not self._refused or self._signed_again or abs(self._exchange_zero_us(now) - self._signed_us) < WRONG_CLOCK_US:
-            return []
-        self._refused, self._signed_again = False, True
-        return self._pass_on(self._subscriptions.handle(SignAgain(), now), now)
 
     def _fetch_snapshot(self, given: FetchSnapshot, now: Now) -> list[Output]:
         asker = self._asked[given.stream] = _Snapshot(given.stream, given.attempt)
@@ -562,15 +550,11 @@ class Session:
             outputs += self._to_requests(withdrawn, now)
         return outputs + self._pass_on(produced, now)
 
-    def _exchange_zero_us(self, now: Now) -> int:
-        """The exchange's time when our monotonic clock stood at zero, as well as it is known."""
-        return self._requests.exchange_unix_us(now) - now.mono_us
-
-    def _sign_subscription(self, now: Now) -> tuple[str, str, str, str]:
+    def _sign_subscription(self, now: Now) -> Signature:
         if self._signer is None:
             raise AssertionError("without a signer private streams are refused")
-        self._signed_us = self._exchange_zero_us(now)
-        return self._signer.subscribe_signature(self._requests.exchange_unix_us(now))
+        unix_us = self._requests.exchange_unix_us(now)
+        return Signature(self._signer.subscribe_signature(unix_us), unix_us)
 
     _INPUTS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
         BytesReceived: _bytes_received,

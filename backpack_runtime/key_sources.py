@@ -1,6 +1,6 @@
 """Where the command line takes keys from: arguments, a file, the environment, in this order, and a prompt for the private one.
 
-Texts that may be a private key travel as `Secret`, and no error or warning of this module repeats what it has read: a key that stands
+Texts that may be a private key travel as `HiddenText`, and no error or warning of this module repeats what it has read: a key that stands
 in the wrong place is still a key.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 
 from backpack_proto.errors import ConfigurationError
 
-__all__ = ["ENVIRONMENT", "Keys", "Secret", "find_keys", "read_key_file"]
+__all__ = ["ENVIRONMENT", "HiddenText", "Keys", "find_keys", "read_key_file"]
 
 ENVIRONMENT = {"api_key": "BACKPACK_API_KEY", "public_key": "BACKPACK_PUBLIC_KEY", "private_key": "BACKPACK_PRIVATE_KEY"}
 """The variables that keys are taken from."""
@@ -27,7 +27,7 @@ MAX_FILE_BYTES = 64 * 1024
 
 
 @final
-class Secret:
+class HiddenText:
     """Text that shows itself to nobody but to who asks for it by name."""
 
     __slots__ = ("reveal",)
@@ -46,9 +46,9 @@ class Secret:
 class Keys(NamedTuple):
     """The keys of an account as they were given, and where each came from."""
 
-    api_key: Secret | None = None
-    public_key: Secret | None = None
-    private_key: Secret | None = None
+    api_key: HiddenText | None = None
+    public_key: HiddenText | None = None
+    private_key: HiddenText | None = None
     sources: Mapping[str, str] = {}
     """By name of the key."""
     warnings: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class Keys(NamedTuple):
 
 
 def find_keys(
-    arguments: Mapping[str, Secret | None],
+    arguments: Mapping[str, HiddenText | None],
     *,
     key_file: Path | None,
     environment: Mapping[str, str],
@@ -71,12 +71,12 @@ def find_keys(
     warnings: tuple[str, ...] = ()
     if arguments.get("private_key") is not None:
         warnings += ("the private key is an argument: everybody on this machine can read it in the list of processes",)
-    in_file: Mapping[str, Secret] = {}
+    in_file: Mapping[str, HiddenText] = {}
     if key_file is not None:
         in_file, exposed = read_key_file(key_file)
         warnings += ("the key file can be read by other users",) if exposed else ()
     in_environment = {
-        name: Secret(environment[variable]) for name, variable in ENVIRONMENT.items() if environment.get(variable)
+        name: HiddenText(environment[variable]) for name, variable in ENVIRONMENT.items() if environment.get(variable)
     }
     for name in ENVIRONMENT:
         for source, keys in (("argument", arguments), ("key file", in_file), ("environment", in_environment)):
@@ -84,11 +84,11 @@ def find_keys(
             if key is not None and name not in found:
                 found[name], sources[name] = key, source
     if "private_key" not in found and prompt is not None:
-        found["private_key"], sources["private_key"] = Secret(prompt()), "prompt"
+        found["private_key"], sources["private_key"] = HiddenText(prompt()), "prompt"
     return Keys(**found, sources=sources, warnings=warnings)
 
 
-def read_key_file(path: Path) -> tuple[dict[str, Secret], bool]:
+def read_key_file(path: Path) -> tuple[dict[str, HiddenText], bool]:
     """Read keys from a JSON object or from lines of `NAME=VALUE`, and whether other users could do so too.
 
     Names are `api_key`, `public_key` and `private_key`, or those of the environment; others are passed over.
@@ -99,7 +99,7 @@ def read_key_file(path: Path) -> tuple[dict[str, Secret], bool]:
     try:
         with path.open("rb") as file:
             exposed = bool(fstat(file.fileno()).st_mode & (stat.S_IRGRP | stat.S_IROTH))
-            content = Secret(file.read(MAX_FILE_BYTES).decode(errors="replace"))
+            content = HiddenText(file.read(MAX_FILE_BYTES).decode(errors="replace"))
     except OSError as error:
         # Without the name of the file, for a key may have been given in its place; the error itself has it as well.
         raise ConfigurationError(f"the key file cannot be read: {error.strerror}") from None
@@ -109,7 +109,7 @@ def read_key_file(path: Path) -> tuple[dict[str, Secret], bool]:
     return keys, exposed
 
 
-def _parse(text: str) -> dict[str, Secret]:
+def _parse(text: str) -> dict[str, HiddenText]:
     """The keys in a text; none when it cannot be read."""
     if text.lstrip().startswith("{"):
         try:
@@ -120,7 +120,7 @@ def _parse(text: str) -> dict[str, Secret]:
         lines = [line.strip().removeprefix("export ").partition("=") for line in text.splitlines()]
         pairs = {name.strip(): value.strip().strip("'\"") for name, _, value in lines if not name.startswith("#")}
     return {
-        _NAMES[name.lower()]: Secret(value)
+        _NAMES[name.lower()]: HiddenText(value)
         for name, value in pairs.items()
         if name.lower() in _NAMES and isinstance(value, str) and value
     }

@@ -21,7 +21,7 @@ import msgspec
 from backpack_proto.decoding import is_unicode, sane
 from backpack_proto.errors import ConfigurationError, LocalProtocolError
 from backpack_proto.hints import one_of, shown
-from backpack_proto.http import Headers, HttpRequest, Parameter
+from backpack_proto.http import Argument, Headers, HttpRequest
 
 from .keys import Credentials
 
@@ -32,7 +32,6 @@ __all__ = [
     "Parameters",
     "Scheme",
     "Signer",
-    "Value",
     "encode_value",
     "json_body",
     "query_string",
@@ -41,10 +40,7 @@ __all__ = [
     "signing_string",
 ]
 
-Value: TypeAlias = Parameter | Decimal | None
-"""A value that can be signed; None means that the parameter is left out (docs/protocol.md 2.2)."""
-
-Parameters: TypeAlias = Mapping[str, Value]
+Parameters: TypeAlias = Mapping[str, Argument]
 
 DEFAULT_WINDOW_MS: Final = 5_000
 MAX_WINDOW_MS: Final = 10_000
@@ -141,7 +137,7 @@ class Signer:
         return f"Signer({self._credentials!r}, scheme={self._scheme.value!r}, window_ms={self._window_ms})"
 
 
-def encode_value(name: str, value: Value) -> str:
+def encode_value(name: str, value: Argument) -> str:
     """Turn one value into the text that is signed and sent: booleans in lower case, decimals without an exponent.
 
     Raises:

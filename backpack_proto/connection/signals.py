@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["ConnectionLost", "DataHeard", "DataSeen", "GiveUp", "Released", "Requested", "SignAgain"]
+__all__ = ["ClockRead", "ConnectionLost", "DataHeard", "DataSeen", "GiveUp", "Released", "Requested"]
+
+
+class ClockRead(Struct, frozen=True, gc=False):
+    """The exchange's clock may be known better than before."""
+
+    zero_us: int
+    """The exchange's time when our monotonic clock stood at zero, microseconds since the epoch."""
 
 
 class ConnectionLost(Struct, frozen=True, gc=False):
@@ -19,10 +26,6 @@ class GiveUp(Struct, frozen=True, gc=False):
     """Give the connection up: it is dead, though no end of it was heard."""
 
     reason: str
-
-
-class SignAgain(Struct, frozen=True, gc=False):
-    """Request refused private streams once more: their signature bore a wrong time."""
 
 
 class DataSeen(Struct, frozen=True, gc=False):

@@ -17,7 +17,7 @@ Refusals. An error frame does not name its request, so the suspects are the stre
 and have sent nothing. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
 only private ones are pending, any other code all of them. Suspects become REFUSED. That is suspicion, not proof: data make such a
 stream LIVE like any other, its timeout runs on, and the next connection requests it again; private ones are requested again on this connection
-too, newly signed, when it is found that the clock that they were signed by was wrong (`SignAgain`).
+too, newly signed, when it is found that the clock that they were signed by was wrong (`ClockRead`), once on each connection.
 
 `DataSeen` is needed only for the names in `awaited`, so data of all other streams cost this machine nothing.
 """
@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Connected, FollowAccount, Subscribe, TimerFired, Unsubscribe
@@ -37,7 +37,7 @@ from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import ErrorFrame, subscribe_text, unsubscribe_text
 from backpack_proto.streams.names import Stream, parse_stream
 
-from .signals import ConnectionLost, DataSeen, Released, Requested, SignAgain
+from .signals import ClockRead, ConnectionLost, DataSeen, Released, Requested
 
 __all__ = [
     "ACCOUNT_STREAMS",
@@ -46,17 +46,31 @@ __all__ = [
     "Connectivity",
     "Need",
     "Sign",
+    "Signature",
     "StreamState",
     "Subscriptions",
     "SubscriptionsInput",
     "SubscriptionsOutput",
 ]
 
-Sign: TypeAlias = Callable[[Now], tuple[str, str, str, str]]
-"""Signs a SUBSCRIBE: key, signature, timestamp and window, as text (docs/protocol.md 3.1)."""
+
+class Signature(NamedTuple):
+    """Proof of who subscribes."""
+
+    parts: tuple[str, str, str, str]
+    """Key, signature, timestamp and window, as text (docs/protocol.md 3.1)."""
+    unix_us: int
+    """The exchange's time that was signed, microseconds since the epoch."""
+
+
+Sign: TypeAlias = Callable[[Now], Signature]
+"""Signs a SUBSCRIBE at the moment of sending."""
 
 STREAMS_PER_FRAME = 50
 """More names go into further frames. No limit is published, and 91 names in one frame were taken (docs/protocol.md 1.3)."""
+
+WRONG_CLOCK_US = 500_000
+"""A signature that was this far off in time is worth another try: the exchange grants a window of seconds (docs/protocol.md 2.2)."""
 
 BLAME_US = 10_000_000
 """An error frame is not blamed on a request that is this old."""
@@ -103,7 +117,7 @@ class Connectivity(Enum):
 
 
 SubscriptionsInput: TypeAlias = (
-    Subscribe | Unsubscribe | FollowAccount | SignAgain | Connected | ConnectionLost | DataSeen | ErrorFrame | TimerFired
+    Subscribe | Unsubscribe | FollowAccount | ClockRead | Connected | ConnectionLost | DataSeen | ErrorFrame | TimerFired
 )
 SubscriptionsOutput: TypeAlias = Output | Requested | Released
 
@@ -119,7 +133,7 @@ CONNECTIVITY_TRANSITIONS = Transitions(
         (_C.UP, Subscribe, _C.UP),
         (_C.UP, Unsubscribe, _C.UP),
         (_C.UP, FollowAccount, _C.UP),
-        (_C.UP, SignAgain, _C.UP),
+        (_C.UP, ClockRead, _C.UP),
         (_C.UP, DataSeen, _C.UP),
         (_C.UP, ErrorFrame, _C.UP),
         (_C.UP, TimerFired, _C.UP),
@@ -142,7 +156,7 @@ STREAM_TRANSITIONS = Transitions(
         (_S.LIVE, ConnectionLost, _S.WANTED),
         (_S.REFUSED, DataSeen, _S.LIVE),
         (_S.REFUSED, ErrorFrame, _S.REFUSED),
-        (_S.REFUSED, SignAgain, _S.REQUESTED),
+        (_S.REFUSED, ClockRead, _S.REQUESTED),
         (_S.REFUSED, ConnectionLost, _S.WANTED),
     ]
 )
@@ -180,6 +194,10 @@ class Subscriptions:
         self._leaving: dict[str, None] = {}
         self._awaited: dict[str, None] = {}
         self._timers: Timers[str] = Timers()
+        self._signed_zero_us = 0
+        """The exchange's time when our monotonic clock stood at zero, as it was known when private streams were signed last."""
+        self._signed_again = False
+        """On this connection."""
 
     @property
     def deadline(self) -> int | None:
@@ -238,8 +256,8 @@ class Subscriptions:
                 return self._want([(name, Need.LEDGER) for name in ACCOUNT_STREAMS], given, now)
             case Unsubscribe(names):
                 return self._unsubscribe(names)
-            case SignAgain():
-                return self._request(self._refused_private(), given, now)
+            case ClockRead():
+                return self._sign_again(given, now)
             case Connected():
                 outputs = self._request(self._subscriptions, given, now)
                 self._connectivity = CONNECTIVITY_TRANSITIONS.step(self._connectivity, given, Connectivity.UP)
@@ -308,7 +326,7 @@ class Subscriptions:
             self._release(_verifier_of(subscription.stream), name, released)
 
     def _request(
-        self, subscriptions: Mapping[str, _Subscription], given: Subscribe | FollowAccount | SignAgain | Connected, now: Now
+        self, subscriptions: Mapping[str, _Subscription], given: Subscribe | FollowAccount | ClockRead | Connected, now: Now
     ) -> list[SubscriptionsOutput]:
         if not subscriptions:
             return []
@@ -329,9 +347,20 @@ class Subscriptions:
         refused = {name: one for name, one in self._subscriptions.items() if one.state is StreamState.REFUSED}
         return {name: one for name, one in refused.items() if one.stream.private}
 
+    def _sign_again(self, given: ClockRead, now: Now) -> list[SubscriptionsOutput]:
+        """Request refused private streams again, once on each connection, when they were signed by a clock that was wrong."""
+        refused = self._refused_private()
+        if not refused or self._signed_again or abs(given.zero_us - self._signed_zero_us) < WRONG_CLOCK_US:
+            return []
+        outputs = self._request(refused, given, now)
+        self._signed_again = True
+        return outputs
+
     def _signature(self, now: Now) -> tuple[str, str, str, str]:
         assert self._sign is not None, "private streams without credentials are refused by Subscribe"  # noqa: S101
-        return self._sign(now)
+        signature = self._sign(now)
+        self._signed_zero_us = signature.unix_us - now.mono_us
+        return signature.parts
 
     def _see(self, name: str, given: DataSeen, now: Now) -> list[SubscriptionsOutput]:
         if name not in self._awaited:
@@ -402,6 +431,7 @@ class Subscriptions:
             subscription.silent = False
         self._awaited.clear()
         self._leaving.clear()
+        self._signed_again = False
         self._timers = Timers()
 
 

@@ -10,7 +10,7 @@ from typing import Literal, Self, TypeAlias, get_args
 from msgspec.structs import fields, force_setattr
 
 from backpack_proto.decoding import DECIMAL_DIGITS, Amount
-from backpack_proto.inputs import Argument
+from backpack_proto.http import Argument
 from backpack_proto.values import Value
 
 __all__ = ["Amount", "NewOrder", "OrderType", "Side", "TimeInForce"]

@@ -17,7 +17,7 @@ from backpack_proto.account.values import Fill, Filled
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import BackpackError, ConfigurationError
-from backpack_proto.inputs import Argument
+from backpack_proto.http import Argument
 from backpack_proto.rest.codec import DepthSnapshot
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.key_sources import Keys

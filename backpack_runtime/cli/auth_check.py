@@ -14,7 +14,7 @@ from backpack_proto.auth.keys import Credentials, read_public_key
 from backpack_proto.auth.signing import DEFAULT_WINDOW_MS, Scheme, Signer, request_text, signing_string
 from backpack_proto.errors import InvalidKey
 from backpack_proto.http import HttpRequest
-from backpack_runtime.key_sources import Keys, Secret
+from backpack_runtime.key_sources import HiddenText, Keys
 
 from .options import KEYS_COME_FROM, add_key_file, keys_of
 
@@ -38,10 +38,10 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument("--api-key", type=Secret, metavar="KEY", help="the public key, as the exchange calls it")
-    parser.add_argument("--public-key", type=Secret, metavar="KEY", help="32 bytes in hex or base64")
+    parser.add_argument("--api-key", type=HiddenText, metavar="KEY", help="the public key, as the exchange calls it")
+    parser.add_argument("--public-key", type=HiddenText, metavar="KEY", help="32 bytes in hex or base64")
     parser.add_argument(
-        "--private-key", type=Secret, metavar="KEY", help="32 or 64 bytes in hex or base64; arguments show in process lists"
+        "--private-key", type=HiddenText, metavar="KEY", help="32 or 64 bytes in hex or base64; arguments show in process lists"
     )
     add_key_file(parser)
 
@@ -92,7 +92,7 @@ def check_keys(keys: Keys) -> Report:
     return Report((*lines, *_samples(opened), "OK: the keys are well-formed and belong together"), OK)
 
 
-def _open(private_key: Secret | None) -> Credentials | str:
+def _open(private_key: HiddenText | None) -> Credentials | str:
     if private_key is None:
         return "no private key was given"
     try:
@@ -101,7 +101,7 @@ def _open(private_key: Secret | None) -> Credentials | str:
         return str(error)
 
 
-def _problem(label: str, given: Secret, expected: str | None, private_key: Secret | None) -> str:
+def _problem(label: str, given: HiddenText, expected: str | None, private_key: HiddenText | None) -> str:
     """What is wrong with a value that should be the public key; empty when nothing is."""
     public = read_public_key(given.reveal())
     if public is None:

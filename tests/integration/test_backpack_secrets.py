@@ -28,8 +28,8 @@ from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Scheme, Signer
 from backpack_proto.errors import BackpackError
 from backpack_proto.exchange import LISTINGS, Exchange
-from backpack_proto.http import HttpRequest
-from backpack_proto.inputs import Argument, Call, FollowAccount, Given, Open, Subscribe
+from backpack_proto.http import Argument, HttpRequest
+from backpack_proto.inputs import Call, FollowAccount, Given, Open, Subscribe
 from backpack_proto.machine import Now
 from backpack_proto.outputs import Output, SendRequest, SendText
 from backpack_proto.session import Session

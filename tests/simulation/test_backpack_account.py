@@ -24,7 +24,8 @@ from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.exchange import LISTINGS, THROWAWAY_SECRET, Exchange
 from backpack_proto.exchange.faults import Fault
-from backpack_proto.inputs import Argument, Call, FollowAccount, Open
+from backpack_proto.http import Argument
+from backpack_proto.inputs import Call, FollowAccount, Open
 from backpack_proto.machine import Now
 from backpack_proto.outputs import CallAnswered, CallFailed, ConnectionUp, StreamsRefused
 from backpack_proto.rest.codec import build_request

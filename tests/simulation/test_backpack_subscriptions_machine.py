@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from backpack_proto.connection.signals import ConnectionLost, DataSeen, Released, Requested
-from backpack_proto.connection.subscriptions import BLAME_US, CANARY_SILENCE_US, StreamState, Subscriptions, SubscriptionsInput
+from backpack_proto.connection.subscriptions import (
+    BLAME_US,
+    CANARY_SILENCE_US,
+    Signature,
+    StreamState,
+    Subscriptions,
+    SubscriptionsInput,
+)
 from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now
 from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
@@ -30,8 +37,8 @@ names = few | many
 gaps = st.integers(0, 200 * SECOND) | st.sampled_from([0, SECOND, 5 * SECOND, 10 * SECOND, 60 * SECOND])
 
 
-def sign(now: Now) -> tuple[str, str, str, str]:
-    return ("key", f"signed at {now.unix_us}", str(now.unix_us // 1000), "5000")
+def sign(now: Now) -> Signature:
+    return Signature(("key", f"signed at {now.unix_us}", str(now.unix_us // 1000), "5000"), now.unix_us)
 
 
 def is_canary(name: str) -> bool:
@@ -109,7 +116,7 @@ class SubscriptionsMachine(RuleBasedStateMachine):
             return []
         assert frame["method"] == "SUBSCRIBE"
         assert private == {signed}
-        assert not signed or tuple(frame["signature"]) == sign(now), "signed at the moment of sending"
+        assert not signed or tuple(frame["signature"]) == sign(now).parts, "signed at the moment of sending"
         assert not self.on_the_wire & set(streams)
         self.on_the_wire |= set(streams)
         self.since_us |= dict.fromkeys(streams, now.mono_us)

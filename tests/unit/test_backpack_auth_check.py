@@ -16,7 +16,7 @@ from backpack_proto.auth.keys import verify_signature
 from backpack_proto.errors import LocalProtocolError
 from backpack_runtime.cli.auth_check import Report, check_keys
 from backpack_runtime.cli.parser import main
-from backpack_runtime.key_sources import ENVIRONMENT, Keys, Secret, find_keys
+from backpack_runtime.key_sources import ENVIRONMENT, HiddenText, Keys, find_keys
 
 SEED = bytes(range(200, 232))
 PUBLIC = SigningKey(SEED).verify_key.encode()
@@ -34,7 +34,7 @@ def no_keys_around(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def checked(private_key: str | None, *, api_key: str | None = None, public_key: str | None = None) -> Report:
-    api, public, private = (None if text is None else Secret(text) for text in (api_key, public_key, private_key))
+    api, public, private = (None if text is None else HiddenText(text) for text in (api_key, public_key, private_key))
     report = check_keys(Keys(api_key=api, public_key=public, private_key=private))
     assert not [form for form in SHOWN_NEVER if form in "\n".join(report.lines)]
     return report
@@ -91,7 +91,7 @@ def test_every_problem_is_told() -> None:
 
 
 def test_a_secret_shows_itself_to_nobody() -> None:
-    secret = Secret(PRIVATE_KEY)
+    secret = HiddenText(PRIVATE_KEY)
     keys = Keys(private_key=secret)
     assert repr(secret) == str(secret) == f"{secret}" == "<secret>"
     assert PRIVATE_KEY not in repr(keys)
@@ -105,9 +105,9 @@ def test_the_first_place_that_has_a_key_wins(tmp_path: Path) -> None:
     file.write_text("api_key=from file\nprivate_key=from file\n")
     file.chmod(0o600)
     environment = dict.fromkeys(ENVIRONMENT.values(), "from environment")
-    keys = find_keys({"api_key": Secret("given")}, key_file=file, environment=environment, prompt=None)
+    keys = find_keys({"api_key": HiddenText("given")}, key_file=file, environment=environment, prompt=None)
     assert keys.sources == {"api_key": "argument", "private_key": "key file", "public_key": "environment"}
-    assert [key.reveal() for key in keys[:3] if isinstance(key, Secret)] == ["given", "from environment", "from file"]
+    assert [key.reveal() for key in keys[:3] if isinstance(key, HiddenText)] == ["given", "from environment", "from file"]
     assert keys.warnings == ()
 
 

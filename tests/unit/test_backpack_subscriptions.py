@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from backpack_proto.connection.signals import ConnectionLost, DataSeen, Released, Requested, SignAgain
+from backpack_proto.connection.signals import ClockRead, ConnectionLost, DataSeen, Released, Requested
 from backpack_proto.connection.subscriptions import (
     BLAME_US,
     CANARY_SILENCE_US,
     STREAM_TRANSITIONS,
+    WRONG_CLOCK_US,
+    Signature,
     StreamState,
     Subscriptions,
     SubscriptionsInput,
@@ -43,8 +45,8 @@ POSITIONS = "account.positionUpdate.SOL_USDC_PERP"
 NAMES = [DEPTH, DEPTH_200, TRADE, TICKER, MARK_PRICE, OPEN_INTEREST, LIQUIDATION, ORDERS, POSITIONS]
 
 
-def sign(now: Now) -> tuple[str, str, str, str]:
-    return ("key", f"signed at {now.unix_us}", str(now.unix_us // 1000), "5000")
+def sign(now: Now) -> Signature:
+    return Signature(("key", f"signed at {now.unix_us}", str(now.unix_us // 1000), "5000"), now.unix_us)
 
 
 class Driven:
@@ -77,7 +79,7 @@ class Driven:
         return self.subscriptions.silent
 
     def signature(self) -> list[str]:
-        return [*sign(self.clock.now)]
+        return [*sign(self.clock.now).parts]
 
 
 def up(*wanted: str) -> Driven:
@@ -104,7 +106,7 @@ def test_laws() -> None:
         | st.just(FollowAccount())
         | st.just(Connected())
         | st.just(ConnectionLost())
-        | st.just(SignAgain())
+        | st.builds(ClockRead, st.integers(-1_000_000, 1_000_000))
         | st.builds(DataSeen, st.sampled_from(NAMES))
         | st.builds(ErrorFrame, st.sampled_from([4002, 4003, 4006, 4008]), st.just("message"))
     )
@@ -230,7 +232,7 @@ def test_private_streams_need_credentials() -> None:
 
 
 def test_a_signer_that_fails_leaves_nothing_behind() -> None:
-    def fail(now: Now) -> tuple[str, str, str, str]:
+    def fail(now: Now) -> Signature:
         raise LocalProtocolError(f"no clock at {now.mono_us}")
 
     subscriptions = Subscriptions(fail)
@@ -471,13 +473,16 @@ def test_refused_private_streams_are_signed_again_on_the_same_connection_when_th
     driven.give(ErrorFrame(4002, "message"))
     driven.subscribe(POSITIONS)
     driven.clock.advance(60 * SECOND)
-    request = driven.give(SignAgain())
+    zero_us = driven.clock.now.unix_us - driven.clock.now.mono_us
+    assert driven.give(ClockRead(zero_us + WRONG_CLOCK_US - 1)) == [], "the clock was right enough"
+    request = driven.give(ClockRead(zero_us + WRONG_CLOCK_US))
     assert frames(request) == [{"method": "SUBSCRIBE", "params": [ORDERS], "signature": driven.signature()}]
     assert request[-1] == Requested((ORDERS,))
     assert driven.state(ORDERS) is StreamState.REQUESTED
     assert driven.state(TICKER) is StreamState.REFUSED
-    assert driven.give(SignAgain()) == [], "nothing is refused any more"
+    assert driven.give(ClockRead(zero_us - WRONG_CLOCK_US)) == [], "nothing is refused any more"
     assert driven.give(ErrorFrame(4003, "message")) == [refused(4003, ORDERS)]
+    assert driven.give(ClockRead(zero_us - WRONG_CLOCK_US)) == [], "once on each connection"
 
 
 def test_data_clear_a_suspect() -> None:

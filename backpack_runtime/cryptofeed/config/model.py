@@ -30,7 +30,7 @@ from backpack_proto.auth.keys import Credentials, read_public_key
 from backpack_proto.auth.signing import DEFAULT_WINDOW_MS, MAX_WINDOW_MS, Scheme, Signer
 from backpack_proto.errors import ConfigurationError, InvalidKey
 from backpack_proto.hints import did_you_mean
-from backpack_runtime.key_sources import Secret
+from backpack_runtime.key_sources import HiddenText
 from backpack_runtime.network.addresses import REST_URL, WS_URL, Address
 from backpack_runtime.network.proxy_settings import InvalidProxy, Proxies, ProxiesLike
 from backpack_runtime.settings import Settings
@@ -49,15 +49,15 @@ _OTHER_WORDS = {
 """Words of other configurations, for hints."""
 
 
-def _read_secret(value: object) -> Secret:
+def _read_secret(value: object) -> HiddenText:
     """Text that is put out of sight."""
-    if isinstance(value, Secret):
+    if isinstance(value, HiddenText):
         return value
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if not isinstance(value, str):
         raise ValueError("it is text; in YAML, a value of digits alone wants quotes")  # noqa: TRY004 - pydantic wants this one
-    return Secret(value)
+    return HiddenText(value)
 
 
 def _read_proxies(value: Any) -> Proxies | None:
@@ -72,7 +72,7 @@ def _hide(value: object) -> str | None:
 
 
 _Secret: TypeAlias = Annotated[
-    Secret,
+    HiddenText,
     BeforeValidator(_read_secret),
     PlainSerializer(_hide, when_used="json"),
     WithJsonSchema({"type": "string", "format": "password"}),
@@ -151,19 +151,19 @@ class BackpackAuthSettings(_Settings):
             *,
             api_key: str,
             public_key: str,
-            private_key: str | SecretStr | Secret,
-            passphrase: str | SecretStr | Secret | None = None,
+            private_key: str | SecretStr | HiddenText,
+            passphrase: str | SecretStr | HiddenText | None = None,
         ) -> None: ...
 
     @field_validator("private_key", mode="after")
     @classmethod
-    def _read_private_key(cls, value: Secret) -> Secret:
+    def _read_private_key(cls, value: HiddenText) -> HiddenText:
         try:
             Credentials(value.reveal())
         except InvalidKey as error:
             raise ValueError(str(error)) from None
         # What reads a public key reads any 32 bytes; the longer form of a private key stays as it is.
-        return Secret(read_public_key(value.reveal()) or value.reveal().strip())
+        return HiddenText(read_public_key(value.reveal()) or value.reveal().strip())
 
     @field_validator("public_key", mode="after")
     @classmethod
@@ -194,7 +194,7 @@ class BackpackAuthSettings(_Settings):
 
     @field_validator("passphrase", mode="after")
     @classmethod
-    def _read_passphrase(cls, value: Secret | None) -> Secret | None:
+    def _read_passphrase(cls, value: HiddenText | None) -> HiddenText | None:
         if value is not None and not _fits_header(value.reveal()):
             raise ValueError("it is printable ASCII text, and not empty")
         return value
@@ -367,7 +367,7 @@ def _same_key(one: str, other: str) -> bool:
         return False
 
 
-def _are_swapped(public_key: str, private_key: Secret) -> bool:
+def _are_swapped(public_key: str, private_key: HiddenText) -> bool:
     try:
         return Credentials(public_key).api_key == read_public_key(private_key.reveal())
     except InvalidKey:
