@@ -70,7 +70,9 @@ def test_every_public_call_is_that_of_the_documents_and_needs_what_they_say() ->
     text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
     section = text[text.index("### 6.1") : text.index("### 6.2")]
     rows = [row.split("|")[1:3] for row in section.splitlines() if row.startswith("| `/")]
-    documented = {path: set(re.findall(r"(\w+)\*(?!\*)", taken)) for paths, taken in rows for path in re.findall(r"`(/\S+)`", paths)}
+    documented = {
+        path: set(re.findall(r"(\w+)\*(?!\*)", taken)) for paths, taken in rows for path in re.findall(r"`(/\S+)`", paths)
+    }
     table = [ENDPOINTS[name] for name in PUBLIC]
     assert {one.path: {rule.name for rule in one.parameters if rule.required} for one in table} == documented
     assert len(documented) > 20
