@@ -31,8 +31,8 @@ __all__ = [
     "MAX_WINDOW_MS",
     "Parameters",
     "Scheme",
+    "Signable",
     "Signer",
-    "Value",
     "encode_value",
     "json_body",
     "query_string",
@@ -41,10 +41,10 @@ __all__ = [
     "signing_string",
 ]
 
-Value: TypeAlias = Parameter | Decimal | None
+Signable: TypeAlias = Parameter | Decimal | None
 """A value that can be signed; None means that the parameter is left out (docs/protocol.md 2.2)."""
 
-Parameters: TypeAlias = Mapping[str, Value]
+Parameters: TypeAlias = Mapping[str, Signable]
 
 DEFAULT_WINDOW_MS: Final = 5_000
 MAX_WINDOW_MS: Final = 10_000
@@ -141,7 +141,7 @@ class Signer:
         return f"Signer({self._credentials!r}, scheme={self._scheme.value!r}, window_ms={self._window_ms})"
 
 
-def encode_value(name: str, value: Value) -> str:
+def encode_value(name: str, value: Signable) -> str:
     """Turn one value into the text that is signed and sent: booleans in lower case, decimals without an exponent.
 
     Raises:
