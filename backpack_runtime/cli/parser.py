@@ -24,7 +24,7 @@ from typing import NamedTuple, NoReturn
 
 from .complaints import FAILED, SIGNALLED, STOPS, USAGE, complain
 
-__all__ = ["COMMANDS", "Command", "main"]
+__all__ = ["COMMANDS", "Subcommand", "main"]
 
 PROGRAM = "backpack-feed"
 LIKE_A_KEY = re.compile(r"[\w+/=%-]{32,}|(?<=://)\S+(?=@)")
@@ -32,7 +32,7 @@ LIKE_A_KEY = re.compile(r"[\w+/=%-]{32,}|(?<=://)\S+(?=@)")
 UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (--[a-z-]+)")
 
 
-class Command(NamedTuple):
+class Subcommand(NamedTuple):
     """One command, as the list of all commands shows it."""
 
     name: str
@@ -45,12 +45,12 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("watch", "show market data as they come"),
-    Command("account", "show an account as it changes"),
-    Command("auth-check", "check API keys, offline"),
-    Command("sandbox", "serve the simulated exchange"),
-    Command("replay", "read recorded frames"),
-    Command("parity", "compare the native feed with the one by ccxt"),
+    Subcommand("watch", "show market data as they come"),
+    Subcommand("account", "show an account as it changes"),
+    Subcommand("auth-check", "check API keys, offline"),
+    Subcommand("sandbox", "serve the simulated exchange"),
+    Subcommand("replay", "read recorded frames"),
+    Subcommand("parity", "compare the native feed with the one by ccxt"),
 )
 
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _chosen(given: Sequence[str]) -> Command:
+def _chosen(given: Sequence[str]) -> Subcommand:
     """Return the command, which comes first."""
     command = next((command for command in COMMANDS if given and given[0] == command.name), None)
     return command or _refuse(given)
@@ -86,7 +86,7 @@ def _refuse(given: Sequence[str]) -> NoReturn:
     parser.error("COMMAND comes first, before all options but --help and --version")
 
 
-def _run(command: Command, arguments: Sequence[str]) -> int:
+def _run(command: Subcommand, arguments: Sequence[str]) -> int:
     from backpack_proto.errors import BackpackError, LocalProtocolError  # noqa: PLC0415 - see the module's docstring
     from backpack_runtime.extras import MissingExtra  # noqa: PLC0415 - see the module's docstring
 

@@ -49,7 +49,7 @@ from backpack_proto.streams.payloads import (
 from backpack_runtime.cli import parser as cli_parser
 from backpack_runtime.cli.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
 from backpack_runtime.cli.output import Printer
-from backpack_runtime.cli.parser import COMMANDS, Command, main
+from backpack_runtime.cli.parser import COMMANDS, Subcommand, main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
 from backpack_runtime.recording import Replay, frames
@@ -414,7 +414,7 @@ def test_a_command_is_a_row_a_module_and_a_line_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_command_explains_itself(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_explains_itself(command: Subcommand, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([command.name, "--help"])
     assert stopped.value.code == 0
