@@ -25,7 +25,7 @@ from .account.values import (
 from .auth.keys import Credentials
 from .auth.signing import Scheme, Signer
 from .book.levels import Book, Coverage
-from .decoding import Amount, Identifier, UnixUs, UnixUsOfText
+from .decoding import Amount, UnixUs, UnixUsOfText
 from .encoding import SCHEMA, decode_event, encode_event
 from .errors import (
     ApiError,
@@ -133,7 +133,7 @@ from .streams.frames import Drop, FrameDropped
 from .streams.levels import Level
 from .streams.names import Stream, parse_channel, parse_stream, streams_for
 from .streams.payloads import *  # noqa: F403 - as above
-from .values import Sealed, Secret, Value
+from .values import Sealed, SecretText, Value
 
 __version__ = "0.1.0"
 
@@ -196,7 +196,6 @@ __all__ = [
     "Headers",
     "Health",
     "HttpRequest",
-    "Identifier",
     "InvalidKey",
     "InvalidStream",
     "Level",
@@ -237,7 +236,7 @@ __all__ = [
     "ResponseReceived",
     "Scheme",
     "Sealed",
-    "Secret",
+    "SecretText",
     "SendPing",
     "SendPong",
     "SendRequest",

@@ -20,7 +20,6 @@ from .errors import RemoteProtocolError
 __all__ = [
     "DECIMAL_DIGITS",
     "Amount",
-    "Identifier",
     "UnixUs",
     "UnixUsOfText",
     "decode_json",
@@ -45,7 +44,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 if TYPE_CHECKING:
     UnixUs: TypeAlias = int
     UnixUsOfText: TypeAlias = int
-    Identifier: TypeAlias = str
     Amount: TypeAlias = Decimal | str
 else:
 
@@ -68,15 +66,6 @@ else:
         """Microseconds since the epoch, an `int`; on the wire a time as text: a number there would be of an unknown unit."""
 
         plain = int
-
-    class Identifier(metaclass=_StandIn):
-        """An id that the exchange sends as a string or as a number; always a `str` here (docs/protocol.md 4.10)."""
-
-        plain = str
-
-        def __new__(cls, value: object) -> str:
-            """Return the text of an id."""
-            return str(value)
 
     class Amount(metaclass=_StandIn):
         """A price or a quantity that a user gives: text in plain digits, or a `Decimal`; never a float."""
@@ -143,10 +132,6 @@ def from_wire(type_: object, value: object) -> object:
     Raises:
         ValueError: the wire has something else.
     """
-    if type_ is Identifier:
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            return str(value)
-        raise ValueError("an id is neither a string nor a number")
     if type_ is UnixUs:
         return _microseconds(value)
     if type_ is UnixUsOfText:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from msgspec.structs import force_setattr
 
-from .values import REDACTED, Secret, Value
+from .values import REDACTED, SecretText, Value
 
 __all__ = ["Argument", "Headers", "HttpRequest", "Parameter"]
 
@@ -40,7 +40,7 @@ class HttpRequest(Value, frozen=True, gc=False, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the members by their names; without the body, which may hold secrets, where the request is signed."""
-        signed = any(isinstance(value, Secret) for _, value in self.headers)
+        signed = any(isinstance(value, SecretText) for _, value in self.headers)
         return super().to_dict() | ({"body": REDACTED} if signed else {})
 
     def __repr__(self) -> str:
@@ -49,4 +49,4 @@ class HttpRequest(Value, frozen=True, gc=False, kw_only=True):
 
 def _sealed(header: tuple[str, str]) -> tuple[str, str]:
     name, value = header
-    return (name, Secret(value)) if name.casefold() in SECRET_HEADERS else header
+    return (name, SecretText(value)) if name.casefold() in SECRET_HEADERS else header

@@ -10,7 +10,7 @@ from .errors import BackpackError, RemoteProtocolError
 from .http import HttpRequest
 from .streams.levels import Level
 from .streams.payloads import Depth, Event
-from .values import Secret, Value
+from .values import SecretText, Value
 
 __all__ = [
     "Action",
@@ -70,8 +70,8 @@ class SendText(Action, frozen=True, gc=False):
     """It holds a signature: the text is then a secret, which is sent and not pickled, encoded or logged."""
 
     def __post_init__(self) -> None:
-        if self.signed and not isinstance(self.text, Secret):
-            force_setattr(self, "text", Secret(self.text))
+        if self.signed and not isinstance(self.text, SecretText):
+            force_setattr(self, "text", SecretText(self.text))
 
     def __repr__(self) -> str:
         return f"SendText({'<signed>' if self.signed else self.text!r})"

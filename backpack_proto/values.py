@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Self, TypeVar
 
 from msgspec import Struct
 
-__all__ = ["REDACTED", "Sealed", "Secret", "Value", "plain"]
+__all__ = ["REDACTED", "Sealed", "SecretText", "Value", "plain"]
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class Value(Struct, frozen=True, gc=False):
         return {name: plain(getattr(self, name)) for name in self.__struct_fields__}
 
 
-class Secret(str):
+class SecretText(str):
     """Text that may be sent and nothing else: msgspec and pickle refuse it, its repr does not show it."""
 
     __slots__ = ()
@@ -82,7 +82,7 @@ class Sealed(Mapping[str, T]):
 def plain(value: object) -> Any:
     """Return a value as dictionaries, tuples and what is in neither, with Python's names."""
     match value:
-        case Secret():
+        case SecretText():
             return REDACTED
         case Enum():
             return value.value

@@ -29,6 +29,7 @@ __all__ = [
     "DEFAULT_WINDOW_MS",
     "MAX_EXCHANGE_WINDOW_MS",
     "MAX_WINDOW_MS",
+    "Argument",
     "Parameters",
     "Scheme",
     "Signer",

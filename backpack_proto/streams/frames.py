@@ -5,8 +5,10 @@ A frame that cannot be used becomes a `FrameDropped` with its reason; nothing th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import get_args
 
 import msgspec
 from msgspec import Struct, field
@@ -91,6 +93,14 @@ _decode_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | dict[str, 
 _decode_position = msgspec.json.Decoder(PositionSnapshot, strict=False, dec_hook=from_wire).decode
 _decode_numeric_depth = msgspec.json.Decoder(_NumericDepth, strict=False).decode
 _encode = msgspec.json.Encoder().encode
+_is_integer = re.compile(rb"-?[0-9]+").fullmatch
+_IDS = {"buyer_order_id", "seller_order_id", "order_id", "related_order_id", "strategy_id"}
+_ID_MEMBERS = {
+    str(kind.__struct_config__.tag): names
+    for kind in get_args(Payload)
+    if (names := [member.encode_name for member in msgspec.structs.fields(kind) if member.name in _IDS])
+}
+"""The members of the wire that are ids, by `e`, for payloads that have any."""
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -156,6 +166,8 @@ def _second_look(data: bytes, undecodable: Exception) -> Frame | tuple[Frame, ..
         return _position_snapshot(loose, data)
     if events == [Depth.__struct_config__.tag]:
         return _numeric_depth(loose, data, undecodable)
+    if len(events) == 1 and events[0] in _ID_MEMBERS:
+        return _numeric_ids(loose, events[0], data, undecodable)
     reason = Drop.UNKNOWN_EVENT if None not in events and "at `$.data.e`" in str(undecodable) else Drop.MALFORMED
     return dropped(reason, str(undecodable), data=data, stream=loose.stream or None)
 
@@ -176,6 +188,21 @@ def _numeric_depth(loose: _Loose, data: bytes, undecodable: Exception) -> Frame 
     except (*_UNDECODABLE, ValueError):
         return dropped(Drop.MALFORMED, str(undecodable), data=data, stream=loose.stream or None)
     return Frame(depth, loose.stream)
+
+
+def _numeric_ids(loose: _Loose, event: str, data: bytes, undecodable: Exception) -> Frame | FrameDropped:
+    """Read a payload with numbers where ids are texts (docs/protocol.md 4.10), or say what else is wrong with it."""
+    try:
+        members = _decode_members(loose.data)
+        if isinstance(members, dict):
+            ids = {name: members[name] for name in _ID_MEMBERS[event] if name in members}
+            members |= {name: msgspec.Raw(b'"%b"' % bytes(raw)) for name, raw in ids.items() if _is_integer(bytes(raw))}
+            frame = _decode_frame(_encode({"data": members, "stream": loose.stream}))
+            if frame.payload is not None and frame.stream:
+                return frame
+    except _UNDECODABLE as still:
+        undecodable = still
+    return dropped(Drop.MALFORMED, str(undecodable), data=data, stream=loose.stream or None)
 
 
 def _position_snapshot(loose: _Loose, data: bytes) -> tuple[Frame, ...] | FrameDropped:

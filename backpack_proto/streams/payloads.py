@@ -10,11 +10,13 @@ Source of every field: docs/protocol.md section 4.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TypeAlias
+from functools import cache
+from typing import TypeAlias, get_args
 
 from msgspec import field
+from msgspec.structs import fields
 
-from backpack_proto.decoding import Identifier, UnixUs, UnixUsOfText
+from backpack_proto.decoding import UnixUs, UnixUsOfText
 from backpack_proto.values import Value
 
 from .levels import Level, judge
@@ -76,10 +78,15 @@ class CheckedPayload(StreamPayload, frozen=True, gc=False, kw_only=True):
     """A payload whose decimals are all finite: `Decimal` would read the texts NaN and Infinity without a word."""
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
+        for name in _decimal_fields(type(self)):
             value = getattr(self, name)
             if type(value) is Decimal and not value.is_finite():
                 raise ValueError(f"{name} is not a finite number")
+
+
+@cache
+def _decimal_fields(kind: type[CheckedPayload]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.type is Decimal or Decimal in get_args(field.type))
 
 
 class BookTicker(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="bookTicker"):
@@ -146,9 +153,9 @@ class Trade(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="trade"):
     quantity: Decimal = field(name="q")
     buyer_is_maker: bool = field(name="m")
     """True: the seller was the aggressor."""
-    buyer_order_id: Identifier | None = field(name="b", default=None)
+    buyer_order_id: str | None = field(name="b", default=None)
     """None from REST, like the seller's."""
-    seller_order_id: Identifier | None = field(name="a", default=None)
+    seller_order_id: str | None = field(name="a", default=None)
     quote_quantity: Decimal | None = field(name="quoteQuantity", default=None)
     """None from the stream."""
 
@@ -216,7 +223,7 @@ class OrderUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
 
     symbol: str = field(name="s")
     engine_us: int = field(name="T")
-    order_id: Identifier = field(name="i")
+    order_id: str = field(name="i")
     side: str = field(name="S")
     """`Bid` or `Ask`."""
     order_type: str = field(name="o")
@@ -259,8 +266,8 @@ class OrderUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
     """On fills: whether this order was the resting one."""
     fee: Decimal | None = field(name="n", default=None)
     fee_asset: str | None = field(name="N", default=None)
-    related_order_id: Identifier | None = field(name="I", default=None)
-    strategy_id: Identifier | None = field(name="H", default=None)
+    related_order_id: str | None = field(name="I", default=None)
+    strategy_id: str | None = field(name="H", default=None)
 
 
 class OrderAccepted(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="orderAccepted"):

@@ -20,6 +20,7 @@ from backpack_proto.machine import Now
 from backpack_proto.outputs import SendRequest
 from backpack_proto.rest.requests import Ask, Requests
 from backpack_runtime.network.addresses import Addresses
+from backpack_runtime.transport import system_now
 from backpack_runtime.transports.anyio import AnyioTransport
 
 pytestmark = pytest.mark.anyio
@@ -82,11 +83,10 @@ async def recorder() -> AsyncIterator[Recorder]:
 
 async def capture(vector: dict[str, Any], signer: Signer) -> Captured:
     """What goes out when a session is asked for the call of a vector, at the vector's time."""
-    now = Now(mono_us=0, unix_us=vector["timestamp_ms"] * 1000)
+    now = Now(mono_us=system_now().mono_us, unix_us=vector["timestamp_ms"] * 1000)
     parameters = {"orders": vector["orders"]} if "orders" in vector else vector["params"]
     ask = Ask(asker=None, endpoint=f"{vector['method']} {vector['path']}", parameters=parameters, urgent=True)
-    (action,) = Requests(signer).handle(ask, now)
-    assert isinstance(action, SendRequest)
+    (action,) = (output for output in Requests(signer).handle(ask, now) if isinstance(output, SendRequest))
     with anyio.fail_after(PATIENCE_SECONDS):
         async with (
             recorder() as recording,

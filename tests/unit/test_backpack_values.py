@@ -47,7 +47,7 @@ from backpack_proto import (
     Page,
     RemoteProtocolError,
     Sealed,
-    Secret,
+    SecretText,
     SendRequest,
     SendText,
     Trade,
@@ -57,7 +57,7 @@ from backpack_proto import (
     decode_event,
     encode_event,
 )
-from backpack_proto.decoding import Amount, Identifier, UnixUs, UnixUsOfText
+from backpack_proto.decoding import Amount, UnixUs, UnixUsOfText
 from backpack_proto.rest.codec import parse_response
 from backpack_proto.rest.endpoints.rules import Group, ParameterRule
 from backpack_runtime import InvalidProxy, Proxies, ProxyAuthFailed, ProxyError, Settings
@@ -74,7 +74,6 @@ NEVER_ENCODED = {Call}
 
 STAND_INS: dict[Any, object] = {
     Amount: D("0.10"),
-    Identifier: "6120046020",
     UnixUs: 1_795_012_345_000_000,
     UnixUsOfText: 60_000_000,
 }
@@ -423,7 +422,7 @@ def test_the_parameters_of_a_call_are_its_own() -> None:
 
 
 def test_a_secret_is_text_that_does_not_show() -> None:
-    secret = Secret("x")
+    secret = SecretText("x")
     assert (secret, repr(secret), copy.copy(secret)) == ("x", "<secret>", "x")
     sealed = Sealed({"a": 1})
     assert (sealed["a"], len(sealed), repr(sealed)) == (1, 1, "<a>")

@@ -18,7 +18,6 @@ from backpack_proto import (
     Balance,
     BalanceUpdate,
     Fill,
-    Identifier,
     Order,
     OrderAccepted,
     OrderFill,
@@ -92,7 +91,7 @@ UPDATE = OrderAccepted(
     emitted_us=1_788_285_244_094_999,
     engine_us=1_788_285_244_094_321,
     symbol="SOL_USDC",
-    order_id=Identifier("59669287267"),
+    order_id="59669287267",
     client_id=7001,
     side="Bid",
     order_type="LIMIT",
@@ -115,8 +114,8 @@ UPDATE = OrderAccepted(
     stop_loss_trigger_price=Decimal(130),
     stop_loss_limit_price=Decimal(129),
     stop_loss_trigger_by="IndexPrice",
-    related_order_id=Identifier("5"),
-    strategy_id=Identifier("6"),
+    related_order_id="5",
+    strategy_id="6",
 )
 
 
