@@ -697,7 +697,7 @@ def test_a_right_book_is_never_called_wrong(events: list[list[Change]], aggregat
 
 # The machine laws, on inputs of no market.
 
-LEVEL_LISTS = st.lists(st.tuples(PRICES, QUANTITIES), max_size=3).map(tuple)
+LEVEL_LISTS = st.lists(st.builds(Level, PRICES, QUANTITIES), max_size=3).map(tuple)
 IDS = st.integers(0, 12)
 INPUTS: st.SearchStrategy[SequencerInput] = st.one_of(
     st.just(StreamRequested()),

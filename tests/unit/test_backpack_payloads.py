@@ -259,6 +259,19 @@ def test_a_delta_covers_ids_in_their_order(members: dict[str, object]) -> None:
 def test_candles_have_times_of_text() -> None:
     # The official client types them as seconds, which is stale (docs/protocol.md 4.4).
     assert isinstance(decode_frame(changed(Kline, t=1795012380, T=1795012440)), FrameDropped)
+    assert isinstance(decode_frame(changed(Kline, t="1795012380000", T="1795012440000")), FrameDropped)
+    candle = only(changed(Kline, t="2026-11-18T14:33:00", T="2026-11-18T14:34:00"))
+    assert isinstance(candle, Kline)
+    assert (candle.start_us, candle.end_us) == (1_795_012_380_000_000, 1_795_012_440_000_000)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-13-18T14:33:00", "x" * 10_000])
+def test_a_candle_whose_time_cannot_be_read_is_malformed_and_shows_little_of_it(text: str) -> None:
+    dropped = decode_frame(changed(Kline, t=text))
+    assert isinstance(dropped, FrameDropped)
+    assert dropped.reason is Drop.MALFORMED
+    assert "$.data.t" in str(dropped.error)
+    assert len(str(dropped.error)) < 120
 
 
 def test_payloads_are_values() -> None:
