@@ -68,14 +68,13 @@ class Wire:
 
 
 @asynccontextmanager
-async def trading(runtime: str, **options: Any) -> AsyncIterator[tuple[BackpackClient, Sandbox, Wire]]:
+async def trading(runtime: str, **changed: Any) -> AsyncIterator[tuple[BackpackClient, Sandbox, Wire]]:
     async with serve_sandbox(speed=0.2) as sandbox:
         wire = Wire(sandbox)
         async with BackpackClient(
             channels=(),
             signer=Signer(Credentials(sandbox.secret)),
-            settings=replace(sandbox.settings, runtime="aiohttp" if runtime == "aiohttp" else "anyio"),
-            **options,
+            settings=replace(sandbox.settings, runtime="aiohttp" if runtime == "aiohttp" else "anyio", **changed),
         ) as client:
             with anyio.fail_after(PATIENCE_SECONDS):
                 yield client, sandbox, wire

@@ -117,7 +117,7 @@ async def test_what_changes_something_is_not_lost_to_a_connection_that_the_serve
 async def test_what_changes_something_takes_no_connection_that_was_idle_for_long(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("anyio", "aiohttp_sessions"):
+    for module in ("anyio", "aiohttp.sessions"):
         monkeypatch.setattr(f"backpack_runtime.transports.{module}.FRESH_SECONDS", 0.0)
     async with serve_sandbox() as sandbox, to_sandbox(runtime, sandbox) as transport:
         for number in (1, 2):
