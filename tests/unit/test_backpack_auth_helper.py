@@ -138,7 +138,10 @@ def test_the_time_is_that_of_this_machine_unless_given(signing: str, per_second:
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        ({"method": "GET", "path": "/api/v1/captial"}, "there is no endpoint 'GET /api/v1/captial'; there are"),
+        (
+            {"method": "GET", "path": "/api/v1/captial"},
+            "there is no endpoint 'GET /api/v1/captial'; did you mean GET /api/v1/capital",
+        ),
         ({"method": "GET", "path": "https://api.backpack.exchange/api/v1/capital"}, "there is no endpoint"),
         ({"method": "PUT", "path": "/api/v1/order"}, "there is no endpoint"),
         ({"method": "GET", "path": "/api/v1/depth?symbol=SOL_USDC"}, "GET /api/v1/depth is public: it is not signed"),
