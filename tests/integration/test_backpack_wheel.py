@@ -401,7 +401,7 @@ def check_extra(environment: Environment, extra: str) -> None:
 
 EXTRAS = [
     "aiohttp",
-    pytest.param("ccxt", marks=[needs_cryptofeed, pytest.mark.once]),
+    pytest.param("ccxt", marks=[needs_cryptofeed, pytest.mark.gate]),
     pytest.param("cryptofeed", marks=needs_cryptofeed),
     "tls-sandbox",
     "trio",
