@@ -46,5 +46,5 @@ def test_a_market_that_does_not_exist_is_an_error_in_one_line(tmp_path: Path) ->
     ran = run("NO-SUCH", "--sandbox", "--seconds", "2", folder=tmp_path)
     assert ran.returncode == 2
     complaint = ran.stderr.splitlines()[-1]
-    assert complaint == "backpack-feed: NO-SUCH is not supported on BACKPACK"
+    assert complaint == "backpack-feed: symbols: 'NO-SUCH' is not a market of the exchange"
     assert "Traceback" not in ran.stderr
