@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from random import Random
 
 from backpack_proto.streams.levels import Level
@@ -107,7 +108,10 @@ class SimulatedMarket:
     def levels(self, side: OrderSide) -> tuple[Level, ...]:
         """Every level of a side, best first."""
         price_decimals, quantity_decimals = self.listing.price_decimals, self.listing.quantity_decimals
-        return tuple(
-            Level(to_decimal(price, price_decimals), to_decimal(lots, quantity_decimals))
-            for price, lots in self.engine.levels(side)
-        )
+        return tuple(_level(price, lots, price_decimals, quantity_decimals) for price, lots in self.engine.levels(side))
+
+
+# From one look at a book to the next, most of its levels stay as they are.
+@lru_cache(maxsize=65536)
+def _level(price: int, lots: int, price_decimals: int, quantity_decimals: int) -> Level:
+    return Level(to_decimal(price, price_decimals), to_decimal(lots, quantity_decimals))
