@@ -8,7 +8,7 @@ and never looks at the book.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import starmap
 from typing import TypeAlias
@@ -35,6 +35,7 @@ from backpack_proto.book.sequencer import (
     SequencerInput,
     SnapshotArrived,
     SnapshotFailed,
+    SnapshotRequested,
     StreamEnded,
     StreamRequested,
     TopMatched,
@@ -308,8 +309,14 @@ class BookMachine(RuleBasedStateMachine):
                     self.check_verified(output)
                 case _:
                     raise AssertionError(output)
+        self.send_requests(output for output in outputs if isinstance(output, FetchSnapshot))
         if self.book.live:
             self.kept.clear()
+
+    def send_requests(self, asked: Iterable[FetchSnapshot]) -> None:
+        """Requests leave at once: the time for their answers runs from here on."""
+        for ask in asked:
+            assert self.sequencer.handle(SnapshotRequested(ask.attempt), self.clock.now) == []
 
     def check_verified(self, output: BookVerified) -> None:
         """There was something to compare with."""
