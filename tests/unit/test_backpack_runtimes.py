@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backpack_proto.errors import LocalProtocolError
-from backpack_runtime import BackpackClient, MissingExtra, transports
+from backpack_runtime import BackpackClient, transports
 from backpack_runtime.cli.parser import main
 from backpack_runtime.settings import Settings
 from backpack_runtime.transports import BUILT_IN, GROUP, runtime_names, transport_of
@@ -111,16 +111,6 @@ def test_nobody_takes_the_place_of_a_runtime_of_ours() -> None:
 def test_a_runtime_that_cannot_be_used_says_whose_it_is(name: str, complaint: str) -> None:
     with pytest.raises(LocalProtocolError, match=complaint):
         BackpackClient(settings=Settings(runtime=name))
-
-
-def test_a_runtime_of_ours_that_lacks_its_libraries_says_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in [name for name in sys.modules if name.startswith("backpack_runtime.transports.aiohttp")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "aiohttp", None)
-    with pytest.raises(
-        MissingExtra, match=r'the aiohttp runtime needs the extra "aiohttp" .*in a checkout pip install "\.\[aiohttp\]"'
-    ):
-        transport_of("aiohttp")
 
 
 @pytest.mark.usefixtures("curio")
