@@ -19,6 +19,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
     Close,
+    Command,
     Connected,
     ConnectFailed,
     Disconnected,
@@ -150,15 +151,18 @@ class Setting:
         self.delivered: list[Event] = []
         self.details: list[tuple[bytes | None, float]] = []
         self.delivering: Callable[[Event], Any] | None = None
+        self.commands: dict[Event, Sequence[Command]] = {}
+        """What the deliveries want done about an event."""
         self.dropped: list[Exception] = []
         session: Any = self.session
         self.driver = SessionDriver(session, self._deliver, "https://rest", lambda: self.http)
 
-    async def _deliver(self, event: Event, data: bytes | None, receipt: float) -> None:
+    async def _deliver(self, event: Event, data: bytes | None, receipt: float) -> Sequence[Command]:
         if self.delivering is not None:
             await self.delivering(event)
         self.delivered.append(event)
         self.details.append((data, receipt))
+        return self.commands.pop(event, ())
 
     def drop(self, error: Exception) -> None:
         self.dropped.append(error)
