@@ -71,9 +71,10 @@ def checked_callbacks(callbacks: object, known: Iterable[str], wanted: Iterable[
         name = f"callbacks[{shown(channel)}]"
         if not isinstance(channel, str):
             raise ConfigurationError(f"{name}: the key is the name of a channel, as in 'trades', not {shown(channel)}")
-        for callback in given if isinstance(given, list) else [given]:
+        group = given if isinstance(given, list) else [given]
+        for callback in group:
             _check_callback(name, callback)
-            found.setdefault(standard_channel(channel), []).append(callback)
+        found.setdefault(standard_channel(channel), []).extend(group)
     known, wanted = list(known), [standard_channel(channel) for channel in wanted]
     for channel in found:
         if channel not in known:
@@ -81,7 +82,7 @@ def checked_callbacks(callbacks: object, known: Iterable[str], wanted: Iterable[
             LOG.warning("BACKPACK: a callback for %r will never be called, there is no such channel%s", channel, hint)
         elif channel not in wanted:
             LOG.warning("BACKPACK: a callback for %s will never be called, the channel is not subscribed", channel)
-    without = [channel for channel in wanted if channel not in found]
+    without = [channel for channel in wanted if not found.get(channel)]
     if without:
         LOG.warning("BACKPACK: nothing will be delivered of %s: there is no callback for it", ", ".join(without))
     return found

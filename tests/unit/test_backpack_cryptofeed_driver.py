@@ -403,6 +403,73 @@ async def test_pings_go_out_and_their_pongs_come_back(setting: Setting) -> None:
     await setting.driver.aclose()
 
 
+async def test_what_the_deliveries_want_done_is_done_in_the_order_of_the_events(setting: Setting) -> None:
+    await setting.connect()
+    first, second = told("first", "second")
+    (third,) = told("third")
+    setting.commands = {first: (Unsubscribe(("a",)), Unsubscribe(("b",)))}
+    setting.session.answer = lambda given: [first, second] if isinstance(given, TextReceived) else [third]
+    await setting.driver.frame(b"frame", 12.5)
+    assert setting.session.given == [TextReceived(b"frame"), Unsubscribe(("a",)), Unsubscribe(("b",))]
+    assert setting.names() == ["first", "second", "third", "third"]
+    # A session that has ended takes no commands.
+    setting.commands = {DOWN: (Unsubscribe(("c",)),)}
+    setting.session.answer = lambda given: (DOWN,) if isinstance(given, Disconnected) else ()
+    await setting.driver.aclose()
+    assert setting.session.given[3:] == [Disconnected(1000, "closed by the feed"), Close()]
+
+
+@pytest.mark.parametrize("where", ["the reader", "a task"])
+async def test_an_error_of_the_feed_is_named_as_the_reason_of_the_end(setting: Setting, where: str) -> None:
+    await setting.connect()
+
+    async def raises(_event: Event) -> None:
+        raise ZeroDivisionError("of the\napplication's")
+
+    setting.delivering = raises
+    if where == "the reader":
+        setting.session.answer = lambda given: told("a") if isinstance(given, TextReceived) else ()
+        with pytest.raises(ZeroDivisionError):
+            await setting.driver.frame(b"", 0.0)
+    else:
+        setting.session.answer = lambda given: (
+            [SendPing(b"5")] if isinstance(given, TextReceived) else told("a") if isinstance(given, PongReceived) else ()
+        )
+        await setting.driver.frame(b"", 0.0)
+        await until(lambda: setting.dropped)
+    setting.delivering = None
+    await setting.driver.disconnected(1000, "closed by the feed")
+    assert setting.session.given[-1] == Disconnected(1006, "an error in the feed: ZeroDivisionError: of the application's")
+    # The next connection ends for a reason of its own.
+    await setting.driver.connected(setting.conn, setting)
+    await setting.driver.disconnected(1000, "closed by the feed")
+    assert setting.session.given[-1] == Disconnected(1000, "closed by the feed")
+    await setting.driver.aclose()
+
+
+async def test_a_callback_is_not_cut_off_when_the_connection_ends(setting: Setting) -> None:
+    """It may have been the answer to a ping that brought the events."""
+    let, begun, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def held(_event: Event) -> None:
+        begun.set()
+        await let.wait()
+        ended.set()
+
+    await setting.connect()
+    setting.delivering = held
+    setting.session.answer = lambda given: (
+        [SendPing(b"5")] if isinstance(given, TextReceived) else told("a") if isinstance(given, PongReceived) else ()
+    )
+    await setting.driver.frame(b"", 0.0)
+    await begun.wait()
+    await setting.driver.disconnected(1006, "lost")
+    let.set()
+    async with asyncio.timeout(5):
+        await ended.wait()
+    await setting.driver.aclose()
+
+
 async def test_a_ping_without_a_pong_ends_with_its_connection(setting: Setting) -> None:
     setting.conn.conn.answered = asyncio.get_running_loop().create_future()
     await setting.connect()

@@ -31,6 +31,8 @@ __all__ = ["CandleHistory", "CandleOutput", "CandlesMissing"]
 
 SETTLED_US = 2_000_000
 """A candle that ended so long ago, by the exchange's time, has all of its trades."""
+QUIET_US = 10_000_000
+"""A symbol whose stream has said nothing for so long is asked for without it."""
 MOST_CANDLES = 1_000
 """Of one symbol that are filled in after an outage, and that are held meanwhile; the latest ones."""
 ATTEMPTS = 3
@@ -58,6 +60,8 @@ class _Doubt(Struct):
     """What has come since: candles that closed, and the latest state of the running one."""
     failures: int = 0
     not_before_us: int = 0
+    quiet_us: int | None = None
+    """When, by the exchange's time, the stream has been quiet for long; None until that time is known."""
     asked_in_silence: bool = False
     """The candles up to a moment were asked for before any had come."""
 
@@ -98,6 +102,8 @@ class CandleHistory:
         """Empty until the exchange's time is known."""
         self._exchange_us = 0
         """The time in the newest frame."""
+        self._heard = False
+        """Whether this connection has had a frame with a time."""
         self._ready: Timers[str] = Timers()
         """When, by the exchange's time, the candles of a symbol can be asked for."""
         self._asked: _Asked | None = None
@@ -110,31 +116,28 @@ class CandleHistory:
 
     def clock(self, emitted_us: int | None) -> list[CandleOutput]:
         """Take the time of any frame of the exchange."""
-        if emitted_us is None:
-            return []
-        self._exchange_us = emitted_us
-        if not self._series:
-            self._series = {symbol: _Series(emitted_us - SETTLED_US) for symbol in self._symbols}
+        self._set_time(emitted_us)
         return self._ask()
 
     def seen(self, candle: Kline) -> list[CandleOutput]:
         """Take a candle of the stream."""
-        outputs = self.clock(candle.emitted_us)
+        self._set_time(candle.emitted_us)
         series = self._series.get(candle.symbol)
         if series is None or (doubt := series.doubt) is None or candle.end_us <= series.known_us:
             # One that is repeated settles nothing.
-            return outputs + self._hand_on(series, [candle])
+            return [*self._hand_on(series, [candle]), *self._ask()]
         _hold(doubt.held, candle)
-        return [*outputs, *self._settle(candle.symbol, series, doubt), *self._ask()]
+        return [*self._settle(candle.symbol, series, doubt), *self._ask()]
 
     def connection_lost(self) -> list[Withdraw]:
         """Doubt all candles from here on."""
         withdrawn = [] if self._asked is None else [Withdraw(self._asked.call_id)]
         self._asked = None
+        self._heard = False
         for symbol, series in self._series.items():
             # What was held closed after the last known candle, so it is asked for again.
             series.doubt = _Doubt()
-            self._settle(symbol, series, series.doubt)
+            self._ready.set(symbol, None)
         return withdrawn
 
     def frame_lost(self, stream: str | None) -> None:
@@ -149,6 +152,7 @@ class CandleHistory:
                 series.doubt = _Doubt()
             # The lost one may have closed before those.
             series.doubt.held.clear()
+            series.doubt.quiet_us = self._exchange_us + QUIET_US
             self._settle(symbol, series, series.doubt)
 
     def answered(self, given: CallAnswered | CallFailed) -> list[CandleOutput]:
@@ -174,6 +178,20 @@ class CandleHistory:
         doubt.failures, doubt.not_before_us, doubt.asked_in_silence = 0, 0, True
         return [*outputs, *self._settle(asked.symbol, series, doubt), *self._ask()]
 
+    def _set_time(self, emitted_us: int | None) -> None:
+        if emitted_us is None:
+            return
+        self._exchange_us = emitted_us
+        if self._heard:
+            return
+        self._heard = True
+        if not self._series:
+            self._series = {symbol: _Series(emitted_us - SETTLED_US) for symbol in self._symbols}
+        for symbol, series in self._series.items():
+            if series.doubt is not None:
+                series.doubt.quiet_us = emitted_us + QUIET_US
+                self._settle(symbol, series, series.doubt)
+
     def _settle(self, symbol: str, series: _Series, doubt: _Doubt) -> list[CandleOutput]:
         """Hand on what is held if nothing is missing before it, otherwise say when the rest can be asked for."""
         if self._asked is not None and self._asked.symbol == symbol:
@@ -185,10 +203,11 @@ class CandleHistory:
             return self._hand_on(series, doubt.held)
         if doubt.held:
             self._ready.set(symbol, max(doubt.held[0].start_us + SETTLED_US, doubt.not_before_us))
-        elif doubt.asked_in_silence:
+        elif doubt.asked_in_silence or doubt.quiet_us is None:
             self._ready.set(symbol, None)
         else:
-            self._ready.set(symbol, max(series.known_us + self._length_us + SETTLED_US, doubt.not_before_us))
+            closed_us = series.known_us + self._length_us + SETTLED_US
+            self._ready.set(symbol, max(closed_us, doubt.quiet_us, doubt.not_before_us))
         return []
 
     def _hand_on(self, series: _Series | None, candles: Iterable[Kline]) -> list[CandleOutput]:
@@ -207,7 +226,7 @@ class CandleHistory:
         if not isinstance(rows, tuple):
             raise TypeError(f"not an answer with candles: {type(rows).__name__}")
         wanted = sorted(
-            (row for row in rows if isinstance(row, Kline) and series.known_us < row.end_us <= asked.until_us),
+            (row for row in rows if row.symbol == asked.symbol and series.known_us < row.end_us <= asked.until_us),
             key=lambda row: row.start_us,
         )
         # REST does not say that they have closed, and has no time of sending: they were complete at their end.

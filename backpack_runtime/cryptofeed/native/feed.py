@@ -101,7 +101,7 @@ class BackpackFeed(OneRun):
             symbols: normalised names, as `BTC-USDC` or `BTC-USDC-PERP`.
             channels: see the class; private ones need no symbols.
             subscription: channels with the symbols of each, in the place of the two.
-            callbacks: by channel.
+            callbacks: coroutine functions by channel, which take an object and its receipt timestamp; one, or a list of them.
             candle_interval: of `candles`.
             timeout: seconds without a message before cryptofeed reconnects. -1: never, for the session watches the connection itself, and a
                 quiet private stream is none that has failed.
