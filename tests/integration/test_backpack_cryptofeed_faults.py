@@ -483,7 +483,7 @@ async def test_a_callback_that_raises_costs_nothing_but_its_own_call(
 async def test_an_error_that_the_application_wants_raised_is_named_in_health(programs: Programs) -> None:
     """cryptofeed hands it on and ends the feed: version 3 raises it out of the handler, earlier ones into a task that nobody awaits."""
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-    told = 0
+    told, named = 0, False
 
     async def raises(_book: Any, _receipt: float) -> None:
         nonlocal told
@@ -497,6 +497,8 @@ async def test_an_error_that_the_application_wants_raised_is_named_in_health(pro
             reason = "the connection is down: an error in the feed: ArithmeticError: the application's own"
             await program.until(lambda: reason in program.reasons)
             assert program.counters["callback_errors"] == 0
+            named = True
+    assert named
 
 
 async def test_a_slow_callback_is_named_until_it_is_past(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -546,7 +548,8 @@ async def test_candles_that_closed_during_an_outage_are_delivered_once_each_and_
 
 
 def tape(program: Program) -> Any:
-    return program.sandbox.exchange._markets["SOL_USDC"].tape  # type: ignore[attr-defined]  # its own word on it
+    """The exchange's own list of trades."""
+    return program.sandbox.exchange._markets["SOL_USDC"].tape
 
 
 async def test_candles_that_cannot_be_had_are_named(

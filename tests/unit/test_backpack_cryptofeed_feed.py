@@ -29,6 +29,7 @@ NOW = Now(1_000_000, 1_790_000_000_000_000)
 HERE, THERE = "http://127.0.0.1:1", "http://127.0.0.1:2"
 
 
+@functools.cache
 def markets() -> list[Any]:
     outputs = Exchange(seed=1, unix_us=NOW.unix_us).handle(RequestReceived(1, "GET", "/api/v1/markets"), NOW)
     found: list[Any] = json.loads(next(output.body for output in outputs if isinstance(output, Respond)))
@@ -147,6 +148,69 @@ def test_an_unknown_symbol_comes_with_the_one_that_was_meant(symbol: str, meant:
         loaded(feed_of(HERE, symbol))
     assert isinstance(caught.value, UnknownSymbol)
     assert str(caught.value).startswith(f"symbols: '{symbol}' is not a market of the exchange; did you mean {meant}")
+
+
+# ---- a market that was listed after the markets were loaded
+
+
+class Exchanges(Answers):
+    """Its cache keeps the list of markets as it was before SOL was listed; whatever it does not know it gets from the exchange."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.fails = False
+
+    def read(self, address: str, *, json: bool = False, **_options: Any) -> Any:
+        self.asked.append(address)
+        if self.fails and "?" in address:
+            raise ConnectionRefusedError("nobody answers")
+        found = [market for market in markets() if "?" in address or market["baseSymbol"] != "SOL"]
+        return found if json else self._given(found)
+
+    async def _given(self, found: list[Any]) -> str:
+        return json.dumps(found)
+
+
+@pytest.fixture
+def exchanges(monkeypatch: pytest.MonkeyPatch) -> Exchanges:
+    found = Exchanges()
+    monkeypatch.setattr(BackpackFeed, "http_sync", found, raising=False)
+    return found
+
+
+def feed_at(exchanges: Exchanges, *symbols: str) -> Any:
+    feed: Any = BackpackFeed({"use_sandbox": True, "sandbox_url": HERE}, symbols=list(symbols), channels=["funding"])
+    feed.http_conn = exchanges
+    return loaded(feed)
+
+
+def test_a_market_that_was_listed_just_now_is_found(exchanges: Exchanges) -> None:
+    assert "SOL-USDC" not in feed_at(exchanges, "BTC-USDC-PERP").normalized_symbol_mapping
+    asked = len(exchanges.asked)
+    feed = feed_at(exchanges, "BTC-USDC-PERP", "SOL-USDC-PERP", "SOL-USDC")
+    (address,) = exchanges.asked[asked:]
+    assert address.startswith(f"{HERE}/api/v1/markets?fresh=")
+    assert set(feed.subscription["markPrice"]) == {"BTC_USDC_PERP", "SOL_USDC_PERP", "SOL_USDC"}
+    assert feed._symbol_of("SOL_USDC_PERP") == "SOL-USDC-PERP"
+    assert feed._is_spot("SOL_USDC")
+    # Whoever comes next finds it in the table.
+    feed_at(exchanges, "SOL-USDC")
+    assert len(exchanges.asked) == asked + 1
+
+
+def test_a_symbol_is_refused_as_unknown_by_a_fresh_list_only(exchanges: Exchanges) -> None:
+    with pytest.raises(UnsupportedSymbol, match=r"^symbols: 'SOL-USDT' is not a market of the exchange; did you mean SOL-USDC"):
+        feed_at(exchanges, "SOL-USDT")
+    assert ["?" in address for address in exchanges.asked] == [False, True]
+
+
+def test_where_no_fresh_list_can_be_had_the_error_says_so(exchanges: Exchanges) -> None:
+    exchanges.fails = True
+    with pytest.raises(UnsupportedSymbol) as caught:
+        feed_at(exchanges, "SOL-USDC")
+    said = "a fresh list of markets could not be had: ConnectionRefusedError: nobody answers"
+    assert str(caught.value).startswith("symbols: 'SOL-USDC' is not a market of the exchange")
+    assert str(caught.value).endswith(said)
 
 
 # ---- callbacks
