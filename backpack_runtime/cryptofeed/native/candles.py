@@ -9,8 +9,8 @@ symbol that stays quiet the candles up to now are asked for once, when one must 
 
 No clock of ours says that a candle has closed, but the exchange's own times, in its frames: an unfinished candle handed on as closed
 would be worse than one that is late. They also make each request one of its own: its end is the newest such time, so that no cache
-holds an older answer to it (docs/protocol.md 1.2). One request is made at a time, and the exchange allows 30 of this kind a minute:
-after an outage that long, 100 symbols take more than three minutes, and the candles of each wait for its turn.
+holds an older answer to it (docs/protocol.md 1.2). One request is made at a time, and the exchange allows 30 of this kind a minute
+(docs/protocol.md 1.3): 100 symbols take almost four minutes, and the candles of each wait for its turn.
 """
 
 from __future__ import annotations
