@@ -632,6 +632,7 @@ async def test_a_slow_callback_is_caught_up_with_in_bounded_memory(programs: Pro
             await asyncio.sleep(0.02)
 
     async with programs(["l2_book"], [SPOT], callbacks={"l2_book": follows}, speed=20.0) as program:
+        await program.until(lambda: program.snapshots[SPOT] or program.feed._deliveries.books)
         await asyncio.sleep(2)
         slow = False
         program.sandbox.exchange._speed = 1e-6

@@ -470,6 +470,82 @@ async def test_a_callback_is_not_cut_off_when_the_connection_ends(setting: Setti
     await setting.driver.aclose()
 
 
+async def test_a_callback_may_stop_the_feed(setting: Setting) -> None:
+    async def stops(event: Event) -> None:
+        if isinstance(event, StreamLive):
+            await setting.driver.aclose()
+
+    await setting.connect()
+    setting.delivering = stops
+    setting.session.answer = lambda given: told("a") if isinstance(given, TextReceived) else ()
+    async with asyncio.timeout(5):
+        await setting.driver.frame(b"", 0.0)
+    assert setting.session.given == [TextReceived(b""), Disconnected(1000, "closed by the feed"), Close()]
+
+
+@pytest.mark.parametrize("brought_by", ["the timer", "a request"])
+async def test_a_callback_that_another_task_calls_may_stop_the_feed(setting: Setting, brought_by: str) -> None:
+    stopped = asyncio.Event()
+
+    async def stops(event: Event) -> None:
+        if isinstance(event, StreamLive):
+            await setting.driver.aclose()
+            await asyncio.sleep(0)
+            stopped.set()
+
+    await setting.connect()
+    setting.delivering = stops
+    if brought_by == "the timer":
+        setting.session.answer = lambda given: told("a") if isinstance(given, TimerFired) else ()
+        setting.session.deadline = time.monotonic_ns() // 1000
+    else:
+        setting.session.answer = lambda given: (
+            [REQUEST] if isinstance(given, TextReceived) else told("a") if isinstance(given, ResponseReceived) else ()
+        )
+    await setting.driver.frame(b"", 0.0)
+    async with asyncio.timeout(5):
+        await stopped.wait()
+    assert setting.session.given[-1] == Close()
+
+
+async def test_a_callback_that_never_returns_does_not_keep_the_feed_from_stopping(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("backpack_runtime.cryptofeed.native.event_queue.CLOSING_SECONDS", 0.05)
+    begun = asyncio.Event()
+
+    async def hangs(_event: Event) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    await setting.connect()
+    setting.delivering = hangs
+    setting.session.answer = lambda given: told("a", "b") if isinstance(given, TextReceived) else ()
+    reading = asyncio.create_task(setting.driver.frame(b"", 0.0))
+    await begun.wait()
+    async with asyncio.timeout(5):
+        await setting.driver.aclose()
+    assert setting.session.given[-1] == Close()
+    assert "BACKPACK: stopped while a callback was running; events that are not delivered: 1" in caplog.text
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert setting.delivered == []
+
+
+async def test_what_was_received_is_delivered_before_the_feed_has_stopped(setting: Setting) -> None:
+    async def slowly(_event: Event) -> None:
+        await asyncio.sleep(0.02)
+
+    await setting.connect()
+    setting.delivering = slowly
+    setting.session.answer = lambda given: told("a", "b", "c") if isinstance(given, TextReceived) else ()
+    reading = asyncio.create_task(setting.driver.frame(b"", 0.0))
+    await asyncio.sleep(0)
+    await setting.driver.aclose()
+    assert setting.names() == ["a", "b", "c"]
+    await reading
+
+
 async def test_a_ping_without_a_pong_ends_with_its_connection(setting: Setting) -> None:
     setting.conn.conn.answered = asyncio.get_running_loop().create_future()
     await setting.connect()

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from cryptofeed.exceptions import ConnectionClosed as FeedConnectionClosed
@@ -49,12 +48,9 @@ from backpack_runtime.transports.aiohttp.proxies import PROGRESS
 from backpack_runtime.transports.base import Progress, Withheld
 
 from .answers import read_answer
+from .event_queue import Deliver, EventQueue
 
 __all__ = ["CLOSED_BY_FEED", "Droppable", "SessionDriver"]
-
-Deliver = Callable[[Event, bytes | None, float], Awaitable[Sequence[Command]]]
-"""Takes an event, the frame that it was read from, if it was, and when that was received, in seconds since the epoch. Returns what the
-session is to do about it."""
 
 MOMENT_SECONDS = 0.001
 """Frames that are received within this share one moment: in a burst the clock is read, and the connection found alive, once for many."""
@@ -87,7 +83,6 @@ class SessionDriver:
         The feed's own asks `PROGRESS` whether a request may leave, immediately before it does.
         """
         self._session = session
-        self._deliver = deliver
         self._rest_url = rest_url
         self._http = http
         self._conn: Any = None
@@ -114,8 +109,7 @@ class SessionDriver:
         self._moment = Now(0, 0)
         self._moment_began = 0.0
         """When its first frame was received, seconds since the epoch; 0 when another fact has come since."""
-        self._events: deque[tuple[Event, bytes | None, float]] = deque()
-        self._delivering = asyncio.Lock()
+        self._events = EventQueue(deliver, self._command)
         self._reading = True
         """Whether the reader waits for a frame, and not for the callbacks of one."""
         self._paused = False
@@ -168,7 +162,8 @@ class SessionDriver:
         if self._failure is not None:
             code, reason = ABNORMAL_CLOSURE, f"an error in the feed: {described(self._failure)}"
         self._let_go()
-        await self._take(Disconnected(code, reason))
+        # Whoever stops the feed does not wait for the callback that is running, which may be the one that stops it.
+        await self._take(Disconnected(code, reason), waits=False)
 
     async def connect_failed(self, error: Exception) -> None:
         """No connection could be made; `retry_seconds` says how long to wait."""
@@ -185,14 +180,16 @@ class SessionDriver:
         await self._take(given)
 
     async def aclose(self) -> None:
-        """End the session; no event is delivered any more."""
+        """End the session, once what was received has been delivered: no event is delivered after that."""
         self.closed = True
+        self._events.close()
         await self.disconnected(1000, CLOSED_BY_FEED)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for task in (*self._requests, *self._pings):
-            task.cancel()
+        await self._events.finish()
+        for task in (self._timer, *self._requests, *self._pings):
+            # One of them may have called the callback that stops the feed.
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        self._timer = None
         self._session.handle(Close(), self._now())
 
     async def _begin(self) -> None:
@@ -224,7 +221,7 @@ class SessionDriver:
             self._moment, self._moment_began = system_now(), receipt
         return self._moment
 
-    async def _take(self, given: Given, receipt: float | None = None, data: bytes | None = None) -> None:
+    async def _take(self, given: Given, receipt: float | None = None, data: bytes | None = None, *, waits: bool = True) -> None:
         if receipt is None:
             receipt, now = time.time(), self._now()
             self._moment_began = 0.0
@@ -232,14 +229,14 @@ class SessionDriver:
             now = self._now_of_frame(receipt)
         await self._handle(given, now, receipt, data)
         if self._events:
-            await self._deliver_events()
+            await self._events.deliver(waits=waits)
 
     async def _handle(self, given: Given, now: Now, receipt: float, data: bytes | None = None) -> None:
         """Give the session one input, begin what it wants done, and keep its events for delivery."""
         outputs = self._session.handle(given, now)
         for output in outputs:
             if isinstance(output, Event):
-                self._events.append((output, data, receipt))
+                self._events.put(output, data, receipt)
                 if isinstance(output, ConnectionDown):
                     self.retry_seconds = output.retry_us / 1e6
             elif isinstance(output, DropSocket):
@@ -250,30 +247,13 @@ class SessionDriver:
             self._looks = True
             asyncio.get_running_loop().call_soon(self._look_at_deadline)
 
+    async def _command(self, given: Command, receipt: float) -> None:
+        await self._handle(given, self._now(), receipt)
+
     def _look_at_deadline(self) -> None:
         self._looks = False
         if self._session.deadline != self._timer_us:
             self._timer_changed.set()
-
-    async def _deliver_events(self) -> None:
-        """Whoever brings events waits for their delivery, so a slow callback slows down the reading.
-
-        One that fails keeps nothing from the others: its error is raised behind the last event.
-        """
-        failures: list[Exception] = []
-        async with self._delivering:
-            while self._events:
-                event, data, receipt = self._events.popleft()
-                try:
-                    commands = await self._deliver(event, data, receipt)
-                    for command in () if self.closed else commands:
-                        await self._handle(command, self._now(), receipt)
-                except Exception as error:  # noqa: BLE001 - whatever a callback raises
-                    failures.append(error)
-        if failures:
-            if failures[1:]:
-                failures[0].add_note(f"{len(failures) - 1} more of the events that came together failed")
-            raise failures[0]
 
     async def _perform(self, action: object) -> None:
         conn = self._conn

@@ -291,6 +291,8 @@ class BackpackFeed(OneRun):
 
     async def shutdown(self) -> Any:
         """Stop: no callback is called any more, and what the backends still hold is written."""
+        for handler in self.connection_handlers:
+            handler.running = False
         await self._driver.aclose()
         await flush_backends(self.callbacks.values())
         return await super().shutdown()
