@@ -43,6 +43,14 @@ class _SlowCall(NamedTuple):
     ended: float
 
 
+class _Share(Struct):
+    """The time that one callback has taken."""
+
+    channel: str
+    callback: Any
+    seconds: float
+
+
 class _Busy(NamedTuple):
     """A window that callbacks left too little of."""
 
@@ -77,8 +85,8 @@ class Callbacks:
         self._slow: deque[_SlowCall] = deque()
         """Recent slow calls, the slowest first: one that a slower one has followed says nothing any more."""
         self._window_began = clock()
-        self._window: dict[tuple[str, int], tuple[Any, float]] = {}
-        """Each callback, and the seconds that it has taken since."""
+        self._window: dict[tuple[str, int], _Share] = {}
+        """What each callback has taken since."""
         self._busy: _Busy | None = None
 
     async def call(self, channel: str, callbacks: Iterable[Any], found: Any, receipt: float) -> None:
@@ -169,13 +177,17 @@ class Callbacks:
                 self._slow.pop()
             self._slow.append(_SlowCall(_name(channel, callback), seconds, ended))
         key = (channel, id(callback))
-        self._window[key] = callback, self._window[key][1] + seconds if key in self._window else seconds
+        share = self._window.get(key)
+        if share is None:
+            self._window[key] = _Share(channel, callback, seconds)
+        else:
+            share.seconds += seconds
         passed = ended - self._window_began
         if passed < WINDOW_SECONDS:
             return
-        share = sum(spent for _, spent in self._window.values()) / passed
-        (busiest, _), (most, _) = max(self._window.items(), key=lambda item: item[1][1])
-        self._busy = _Busy(share, _name(busiest, most), ended) if share >= BUSY_SHARE else None
+        taken = sum(share.seconds for share in self._window.values()) / passed
+        most = max(self._window.values(), key=lambda share: share.seconds)
+        self._busy = _Busy(taken, _name(most.channel, most.callback), ended) if taken >= BUSY_SHARE else None
         self._window_began = ended
         self._window.clear()
 

@@ -32,10 +32,12 @@ class CandleDeliveries:
         self._tallies = tallies
         self._warned = RateLimited()
         self._history: CandleHistory | None = None
+        self.wanted = False
+        """Whether candles are filled in."""
 
     def want(self, interval: str, symbols: Iterable[str]) -> None:
         """Fill in the candles of these symbols, ids of the exchange."""
-        self._history = CandleHistory(interval, symbols)
+        self._history, self.wanted = CandleHistory(interval, symbols), True
 
     async def received(self, candle: Kline, data: bytes | None, receipt: float) -> Sequence[Command]:
         """Take a candle of the stream."""

@@ -146,7 +146,7 @@ class Deliveries:
                 tallies.candle_updates += 1
                 return await self.candles.received(event, data, receipt)
         await self._hand_objects(event, data, receipt)
-        return await self.candles.heard(event, receipt)
+        return await self.candles.heard(event, receipt) if self.candles.wanted else ()
 
     async def _hand_objects(self, event: MarketData, data: bytes | None, receipt: float) -> None:
         if self._candle_closed_only and type(event) is Kline and not event.closed:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from cryptofeed.exceptions import ConnectionClosed as FeedConnectionClosed
@@ -37,7 +37,16 @@ from backpack_proto.inputs import (
     TimerFired,
 )
 from backpack_proto.machine import Now
-from backpack_proto.outputs import ConnectionDown, DropSocket, SendPing, SendPong, SendRequest, SendText, WithdrawRequest
+from backpack_proto.outputs import (
+    ConnectionDown,
+    DropSocket,
+    Output,
+    SendPing,
+    SendPong,
+    SendRequest,
+    SendText,
+    WithdrawRequest,
+)
 from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError, described
@@ -113,6 +122,8 @@ class SessionDriver:
         self._reading = True
         """Whether the reader waits for a frame, and not for the callbacks of one."""
         self._paused = False
+        self._down = ""
+        """Why the session gave up the latest connection."""
         self._failure: Exception | None = None
         """What the feed raises, which has cryptofeed close the connection."""
         self.begun = False
@@ -227,28 +238,29 @@ class SessionDriver:
             self._moment_began = 0.0
         else:
             now = self._now_of_frame(receipt)
-        await self._handle(given, now, receipt, data)
+        for action in self._handle(given, now, receipt, data):
+            await self._perform(action)
         if self._events:
             await self._events.deliver(waits=waits)
 
-    async def _handle(self, given: Given, now: Now, receipt: float, data: bytes | None = None) -> None:
-        """Give the session one input, begin what it wants done, and keep its events for delivery."""
-        outputs = self._session.handle(given, now)
-        for output in outputs:
+    def _handle(self, given: Given, now: Now, receipt: float, data: bytes | None = None) -> Sequence[Output]:
+        """Give the session one input, keep its events for delivery, and return what it wants done."""
+        actions: list[Output] = []
+        for output in self._session.handle(given, now):
             if isinstance(output, Event):
                 self._events.put(output, data, receipt)
                 if isinstance(output, ConnectionDown):
-                    self.retry_seconds = output.retry_us / 1e6
-            elif isinstance(output, DropSocket):
-                self._drop(next(other.reason for other in outputs if isinstance(other, ConnectionDown)))
+                    self.retry_seconds, self._down = output.retry_us / 1e6, output.reason
             else:
-                await self._perform(output)
+                actions.append(output)
         if not self._looks:
             self._looks = True
             asyncio.get_running_loop().call_soon(self._look_at_deadline)
+        return actions
 
     async def _command(self, given: Command, receipt: float) -> None:
-        await self._handle(given, self._now(), receipt)
+        for action in self._handle(given, self._now(), receipt):
+            await self._perform(action)
 
     def _look_at_deadline(self) -> None:
         self._looks = False
@@ -265,6 +277,8 @@ class SessionDriver:
                 progress = self._progress.get(request_id)
                 if progress is not None and not progress.withdraw():
                     self._start(self._requests, self._take(RequestLeft(request_id)))
+            case DropSocket():
+                self._drop(self._down)
             case SendText(text, signed):
                 await self._send(conn, text, signed=signed)
             case SendPing(payload):
