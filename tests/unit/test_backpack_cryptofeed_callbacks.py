@@ -38,14 +38,16 @@ class Setting:
 
     def __init__(self, *raises: type[Exception]) -> None:
         self.now = 1_000.0
-        self.callbacks = Callbacks(raises, clock=lambda: self.now)
+        self.group: tuple[Any, ...] = ()
+        self.callbacks = Callbacks(lambda _channel: self.group, raises, clock=lambda: self.now)
         self.got: list[Any] = []
 
     async def take(self, found: Any, _receipt: float) -> None:
         self.got.append(found)
 
     async def call(self, *callbacks: Any, found: object = "object") -> None:
-        await self.callbacks.call("trades", callbacks, found, 9.0)
+        self.group = callbacks
+        await self.callbacks.call("trades", found, 9.0)
 
 
 async def fails(_found: Any, _receipt: float) -> None:

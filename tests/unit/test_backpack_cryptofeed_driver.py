@@ -470,15 +470,17 @@ async def test_a_callback_is_not_cut_off_when_the_connection_ends(setting: Setti
     await setting.driver.aclose()
 
 
-async def test_a_callback_may_stop_the_feed(setting: Setting) -> None:
+@pytest.mark.parametrize("in_a_task", [False, True])
+async def test_a_callback_may_stop_the_feed(setting: Setting, *, in_a_task: bool) -> None:
     async def stops(event: Event) -> None:
         if isinstance(event, StreamLive):
-            await setting.driver.aclose()
+            stopping = setting.driver.aclose()
+            await (asyncio.create_task(stopping) if in_a_task else stopping)
 
     await setting.connect()
     setting.delivering = stops
     setting.session.answer = lambda given: told("a") if isinstance(given, TextReceived) else ()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(1):
         await setting.driver.frame(b"", 0.0)
     assert setting.session.given == [TextReceived(b""), Disconnected(1000, "closed by the feed"), Close()]
 

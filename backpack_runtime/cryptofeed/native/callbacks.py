@@ -71,10 +71,22 @@ class _Failure(Struct):
 class Callbacks:
     """All calls of callbacks of one feed. They never overlap: the driver delivers one event after the other."""
 
-    def __init__(self, raises: Iterable[type[BaseException]] = (), clock: Callable[[], float] = monotonic) -> None:
-        """`raises` are exceptions that are passed on instead of named; `clock` returns seconds, and never goes back."""
+    def __init__(
+        self,
+        callbacks_of: Callable[[str], Iterable[Any]],
+        raises: Iterable[type[BaseException]] = (),
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Begin without a call.
+
+        Args:
+            callbacks_of: the callbacks of a channel.
+            raises: exceptions that are passed on instead of named.
+            clock: seconds, which never go back.
+        """
         self.errors = 0
         """How many calls have raised."""
+        self._callbacks_of = callbacks_of
         self._raises = tuple(raises)
         self._clock = clock
         self._running: tuple[str, Any, float] | None = None
@@ -89,14 +101,14 @@ class Callbacks:
         """What each callback has taken since."""
         self._busy: _Busy | None = None
 
-    async def call(self, channel: str, callbacks: Iterable[Any], found: Any, receipt: float) -> None:
-        """Hand an object to each callback.
+    async def call(self, channel: str, found: Any, receipt: float) -> None:
+        """Hand an object to each callback of a channel.
 
         Raises:
             Exception: a callback raised what is to be passed on.
         """
         began = self._clock()
-        for callback in callbacks:
+        for callback in self._callbacks_of(channel):
             self._running = (channel, callback, began)
             try:
                 if self._owed and type(found) is OrderBook:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from contextvars import ContextVar
+from typing import TypeAlias
 
 from backpack_proto.inputs import Command
 from backpack_proto.streams.payloads import Event
@@ -15,6 +16,9 @@ __all__ = ["Deliver", "EventQueue"]
 
 CLOSING_SECONDS = 2.0
 """How long whoever stops the feed waits for a callback that is running."""
+
+_TURN: ContextVar[object] = ContextVar("_TURN", default=None)
+"""The delivery in which the code that runs was called, by a callback or by a task that a callback has started."""
 
 Deliver: TypeAlias = Callable[[Event, bytes | None, float], Awaitable[Sequence[Command]]]
 """Takes an event, the frame that it was read from, if it was, and when that was received, in seconds since the epoch. Returns what the
@@ -30,8 +34,8 @@ class EventQueue:
         self._command = command
         self._events: deque[tuple[Event, bytes | None, float]] = deque()
         self._delivering = asyncio.Lock()
-        self._deliverer: asyncio.Task[Any] | None = None
-        """The task that delivers at the moment."""
+        self._turn: object = None
+        """The delivery that was begun last."""
         self._closing = False
 
     def __len__(self) -> int:
@@ -54,18 +58,16 @@ class EventQueue:
             return
         failures: list[Exception] = []
         async with self._delivering:
-            self._deliverer = asyncio.current_task()
-            try:
-                while self._events:
-                    event, data, receipt = self._events.popleft()
-                    try:
-                        commands = await self._deliver(event, data, receipt)
-                        for command in () if self._closing else commands:
-                            await self._command(command, receipt)
-                    except Exception as error:  # noqa: BLE001 - whatever a callback raises
-                        failures.append(error)
-            finally:
-                self._deliverer = None
+            self._turn = turn = object()
+            _TURN.set(turn)
+            while self._events:
+                event, data, receipt = self._events.popleft()
+                try:
+                    commands = await self._deliver(event, data, receipt)
+                    for command in () if self._closing else commands:
+                        await self._command(command, receipt)
+                except Exception as error:  # noqa: BLE001 - whatever a callback raises
+                    failures.append(error)
         if failures:
             if failures[1:]:
                 failures[0].add_note(f"{len(failures) - 1} more of the events that came together failed")
@@ -77,7 +79,7 @@ class EventQueue:
 
     async def finish(self) -> None:
         """Wait for the callbacks, but not for ever, and not for one that waits for this: a callback may stop the feed."""
-        if self._deliverer is not None and self._deliverer is asyncio.current_task():
+        if self._delivering.locked() and _TURN.get() is self._turn:
             return
         try:
             async with asyncio.timeout(CLOSING_SECONDS), self._delivering:

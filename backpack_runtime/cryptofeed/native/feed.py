@@ -167,9 +167,9 @@ class BackpackFeed(OneRun):
             ping_timeout_us=self._connection.ping_timeout_us,
             pause_ceiling_us=self._connection.pause_ceiling_us,
         )
-        self._callbacks = Callbacks(self.exceptions or ())
+        self._callbacks = Callbacks(lambda channel: self.callbacks[channel], self.exceptions or ())
         self._deliveries = Deliveries(
-            callback=self.callback,
+            callback=self._callbacks.call,
             book_callback=self.book_callback,
             symbol_of=self._symbol_of,
             book_of=self._session.book,
@@ -277,11 +277,11 @@ class BackpackFeed(OneRun):
             return
         book.timestamp, book.raw, book.sequence_number = timestamp, raw, sequence_number
         book.checksum, book.delta = checksum, delta
-        await self.callback(book_type, book, receipt_timestamp)
+        await self._callbacks.call(book_type, book, receipt_timestamp)
 
     async def callback(self, data_type: str, obj: Any, receipt_timestamp: float) -> None:
         """Hand on an object to each callback of a channel; one that raises is named, and keeps nothing from the others."""
-        await self._callbacks.call(data_type, self.callbacks[data_type], obj, receipt_timestamp)
+        await self._callbacks.call(data_type, obj, receipt_timestamp)
 
     def stop(self) -> None:
         """Stop, as cryptofeed 2 asks: what it reads after this it hands to nobody, and a recording must not hold it either."""
