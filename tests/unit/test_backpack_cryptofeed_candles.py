@@ -214,10 +214,49 @@ def test_a_symbol_that_stays_quiet_is_asked_for_once() -> None:
     for minute in range(4, 9):
         setting.clock(BEGAN + minute * MINUTE)
     assert len(setting.calls) == 2
+    assert setting.missing == []
     # Its first candle still settles whether more have closed meanwhile.
     setting.seen(candle(9, closed=False))
     assert len(setting.calls) == 3
     setting.answer(rows(3, 9))
+    assert setting.closed == list(range(9))
+
+
+def test_a_frame_with_a_time_from_the_future_closes_no_candle() -> None:
+    setting = Setting()
+    setting.seen(candle(0))
+    setting.lose_connection()
+    setting.clock(BEGAN + MINUTE + 30 * SECOND)
+    far = BEGAN + 10**15
+    setting.clock(far)
+    assert setting.calls[0].parameters["endTime"] == far // SECOND
+    setting.answer(rows(0, 1))
+    assert setting.closed == [0], "what is listed last is under way"
+    assert setting.missing == []
+    setting.seen(candle(1, closed=False), candle(3, closed=False))
+    setting.seen(candle(3))
+    assert setting.closed == [0, 3], "a quiet market, for all that is known"
+    # The same at the very beginning.
+    history = CandleHistory("1m", [SOL])
+    history.clock(far)
+    history.seen(candle(0))
+    history.connection_lost()
+    (call,) = history.seen(candle(3, closed=False))
+    assert isinstance(call, Call)
+    assert call.parameters["startTime"] == BEGAN // SECOND
+
+
+def test_when_a_quiet_symbol_cannot_be_asked_for_its_first_candle_has_it_asked_for_again() -> None:
+    setting = Setting()
+    setting.seen(candle(0))
+    setting.lose_connection()
+    setting.clock(BEGAN + 4 * MINUTE)
+    for attempt in range(ATTEMPTS):
+        setting.clock(BEGAN + (5 + attempt) * MINUTE)
+        setting.fail()
+    assert (len(setting.calls), setting.missing) == (ATTEMPTS, [])
+    setting.seen(candle(9, closed=False))
+    setting.answer(rows(0, 9))
     assert setting.closed == list(range(9))
 
 

@@ -83,6 +83,8 @@ class _Asked(NamedTuple):
     symbol: str
     until_us: int
     """Candles that end by then are wanted."""
+    in_silence: bool
+    """No candle has shown that those before it have closed."""
 
 
 class CandleHistory:
@@ -123,6 +125,9 @@ class CandleHistory:
         """Take a candle of the stream."""
         self._set_time(candle.emitted_us)
         series = self._series.get(candle.symbol)
+        if series is not None and not series.handed_us:
+            # A first frame with a wrong time would have all candles known for ever.
+            series.known_us = min(series.known_us, candle.start_us)
         if series is None or (doubt := series.doubt) is None or candle.end_us <= series.known_us:
             # One that is repeated settles nothing.
             return [*self._hand_on(series, [candle]), *self._ask()]
@@ -171,10 +176,12 @@ class CandleHistory:
             if doubt.failures < ATTEMPTS:
                 doubt.not_before_us = self._exchange_us + RETRY_US * doubt.failures
                 return [*self._settle(asked.symbol, series, doubt), *self._ask()]
-            outputs.append(_missing(asked.symbol, series.known_us, asked.until_us, str(given.error)))
+            if not asked.in_silence:
+                outputs.append(_missing(asked.symbol, series.known_us, asked.until_us, str(given.error)))
         else:
             outputs += self._fill(series, asked, given.result)
-        series.known_us = max(series.known_us, asked.until_us)
+        if not asked.in_silence:
+            series.known_us = max(series.known_us, asked.until_us)
         doubt.failures, doubt.not_before_us, doubt.asked_in_silence = 0, 0, True
         return [*outputs, *self._settle(asked.symbol, series, doubt), *self._ask()]
 
@@ -225,10 +232,11 @@ class CandleHistory:
     def _fill(self, series: _Series, asked: _Asked, rows: object) -> list[CandleOutput]:
         if not isinstance(rows, tuple):
             raise TypeError(f"not an answer with candles: {type(rows).__name__}")
-        wanted = sorted(
-            (row for row in rows if row.symbol == asked.symbol and series.known_us < row.end_us <= asked.until_us),
-            key=lambda row: row.start_us,
-        )
+        listed = sorted((row for row in rows if row.symbol == asked.symbol), key=lambda row: row.start_us)
+        if asked.in_silence:
+            # The last one is under way, whatever the frame said that showed the time.
+            del listed[-1:]
+        wanted = [row for row in listed if series.known_us < row.end_us <= asked.until_us]
         # REST does not say that they have closed, and has no time of sending: they were complete at their end.
         filled = self._hand_on(series, [replace(row, closed=True, emitted_us=row.end_us) for row in wanted])
         self.filled += len(filled)
@@ -243,15 +251,16 @@ class CandleHistory:
         self._ready.set(symbol, None)
         series = self._series[symbol]
         held = series.doubt.held if series.doubt is not None else []
-        until_us = held[0].start_us if held else self._exchange_us - SETTLED_US
+        most_us = MOST_CANDLES * self._length_us
+        until_us = held[0].start_us if held else min(self._exchange_us - SETTLED_US, series.known_us + most_us)
         outputs: list[CandleOutput] = []
-        earliest_us = until_us - MOST_CANDLES * self._length_us
+        earliest_us = until_us - most_us
         if series.known_us < earliest_us:
             reason = f"only the latest {MOST_CANDLES} are filled in"
             outputs.append(_missing(symbol, series.known_us, earliest_us, reason))
             series.known_us = earliest_us
         self._last_call_id += 1
-        self._asked = _Asked(self._last_call_id, symbol, until_us)
+        self._asked = _Asked(self._last_call_id, symbol, until_us, in_silence=not held)
         parameters: dict[str, str | int] = {
             "symbol": symbol,
             "interval": self.interval,
