@@ -473,7 +473,7 @@ async def test_a_callback_that_raises_costs_nothing_but_its_own_call(
         assert program.watch.snapshots == {"SOL_USDC": 1, "AAPL.US_USDC_PERP": 1}
         assert f"raises of l2_book raised {kind} (" in program.reasons
         assert not program.feed.health().healthy
-        assert program.counters["callback_errors"] == len(told)
+        assert 0 <= len(told) - program.counters["callback_errors"] <= 1, "one may be under way"
         assert program.counters["ws_errors"] == program.counters["ws_reconnects"] == 0
         assert set(map(type, told)) == {type(None)}, "it never took a book, so it always gets the whole one"
     (said,) = lines(caplog, "raised")
