@@ -8,6 +8,7 @@ from msgspec.structs import force_setattr
 
 from .errors import BackpackError, RemoteProtocolError
 from .http import HttpRequest
+from .importance import Importance
 from .streams.levels import Level
 from .streams.payloads import Depth, Event
 from .values import SecretText, Value
@@ -102,6 +103,8 @@ class SendRequest(Action, frozen=True, gc=False, kw_only=True):
     """How long the answer may take, counted from sending; making a connection may take as long once more."""
     not_after_us: int | None = None
     """When it may leave no more, on `Now.mono_us`."""
+    importance: Importance = Importance.READ
+    """Of two that wait for a connection, the more important one gets it."""
 
 
 class WithdrawRequest(Action, frozen=True, gc=False):

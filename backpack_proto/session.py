@@ -36,6 +36,7 @@ from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heartbeat
 from .connection.signals import ClockRead, ConnectionLost, DataHeard, DataSeen, GiveUp, Released, Requested
 from .connection.subscriptions import ACCOUNT_STREAMS, Signature, Subscriptions
 from .errors import BackpackError, LocalProtocolError, OutcomeUnknown
+from .importance import Importance
 from .inputs import (
     BytesReceived,
     Call,
@@ -64,9 +65,10 @@ from .inputs import (
 from .machine import Now, Timers, earliest
 from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
 from .outputs import BookChanged, CallAnswered, CallFailed, CallUnresolved, ConnectionDown, Event, Output, StreamsRefused
+from .rest.asks import Abandon, Ask, Forget, MeasureTime, Sending, Settled, Unresolved, WithdrawAsk
 from .rest.codec import DepthSnapshot
 from .rest.pacing import PAUSE_CEILING_US, PacerState
-from .rest.requests import Abandon, Ask, Forget, MeasureTime, Requests, Sending, Settled, Unresolved, WithdrawAsk
+from .rest.requests import Requests
 from .streams.channels import Channel
 from .streams.frames import Drop, ErrorFrame, Frame, decode_frame, dropped
 from .streams.names import parse_stream
@@ -414,7 +416,6 @@ class Session:
             asker=_Caller(given.call_id, given.endpoint),
             endpoint=given.endpoint,
             parameters=given.parameters,
-            urgent=True,
             max_wait_us=given.max_wait_us,
         )
         return self._to_requests(ask, now)
@@ -473,7 +474,7 @@ class Session:
             asker=asker,
             endpoint="depth",
             parameters={"symbol": given.symbol, "limit": SNAPSHOT_LIMIT},
-            urgent=given.urgent,
+            importance=Importance.SNAPSHOT if given.urgent else Importance.AUDIT,
         )
         return self._to_requests(ask, now)
 
@@ -483,7 +484,12 @@ class Session:
 
     def _read_account(self, given: ReadAccount, now: Now) -> list[Output]:
         self._reading = given
-        ask = Ask(asker=given, endpoint=endpoint_of(given), parameters=arguments_of(given), urgent=True)
+        ask = Ask(
+            asker=given,
+            endpoint=endpoint_of(given),
+            parameters=arguments_of(given),
+            importance=Importance.LEDGER,
+        )
         return self._to_requests(ask, now)
 
     def _settled(self, given: Settled, now: Now) -> Sequence[Output]:
