@@ -41,10 +41,12 @@ from backpack_proto.rest.codec import retry_after_us
 from backpack_runtime.framing.client import HttpResponse, Sendable
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.proxy import Proxy, ProxyError, ProxyTimeout
+from backpack_runtime.network.turns import Turns
 from backpack_runtime.transport import Inbox, system_now
 
 __all__ = [
     "ABNORMAL_CLOSURE",
+    "CANCEL_CONNECTIONS",
     "FLUSH_SECONDS",
     "FRESH_SECONDS",
     "HTTP_CONNECTIONS",
@@ -57,7 +59,9 @@ __all__ = [
 ]
 
 HTTP_CONNECTIONS = 8
-"""How many REST requests are under way at the same time."""
+"""How many REST requests are under way at the same time, cancels excepted."""
+CANCEL_CONNECTIONS = 24
+"""How many cancels more."""
 FRESH_SECONDS = 5.0
 """A connection that was idle for longer carries reads only: should it have been closed, they can be sent again."""
 FLUSH_SECONDS = 1.0
@@ -172,7 +176,7 @@ class SocketTransport(ABC, Generic[SocketT]):
         self._socket: SocketT | None = None
         self._readable = anyio.Event()
         self._readable.set()
-        self._http_slots = anyio.Semaphore(HTTP_CONNECTIONS)
+        self._turns = Turns(HTTP_CONNECTIONS, CANCEL_CONNECTIONS)
         self._requests: dict[int, Progress] = {}
         """Those without an answer."""
 
@@ -282,7 +286,7 @@ class SocketTransport(ABC, Generic[SocketT]):
         fact: Fact | None = None
         try:
             with progress.scope:
-                async with self._http_slots:
+                async with self._turns.take(action.importance):
                     progress.connect()
                     fact = await self._request(action, progress)
         except Withheld:

@@ -18,7 +18,7 @@ from backpack_runtime.extras import MissingExtra
 from backpack_runtime.framing.client import EXCERPT_BYTES, MAX_BODY_BYTES, HttpResponse, refusal, request_headers
 from backpack_runtime.network.addresses import Address, Addresses
 from backpack_runtime.network.proxy import Proxy
-from backpack_runtime.transports.base import FLUSH_SECONDS, FRESH_SECONDS, HTTP_CONNECTIONS, Progress
+from backpack_runtime.transports.base import CANCEL_CONNECTIONS, FLUSH_SECONDS, FRESH_SECONDS, HTTP_CONNECTIONS, Progress
 
 from .proxies import PROGRESS, Connector, DirectConnector, ProxiedConnector
 
@@ -50,7 +50,11 @@ class Failed(BackpackError):
 def rest_session(addresses: Addresses) -> aiohttp.ClientSession:
     """A session for REST requests, which share a few connections."""
     connector = make_connector(
-        addresses, addresses.proxies.rest, "http", limit=HTTP_CONNECTIONS, keepalive_timeout=FRESH_SECONDS
+        addresses,
+        addresses.proxies.rest,
+        "http",
+        limit=HTTP_CONNECTIONS + CANCEL_CONNECTIONS,
+        keepalive_timeout=FRESH_SECONDS,
     )
     return _session(connector, _once)
 

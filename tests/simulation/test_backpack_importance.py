@@ -1,0 +1,145 @@
+"""Many books, one budget: who leaves first, how many requests it takes, and that it comes to an end."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import cast
+
+import pytest
+
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
+from backpack_proto.exchange import THROWAWAY_SECRET, Exchange
+from backpack_proto.exchange.messages import ExchangeInput, ExchangeOutput, RequestReceived, Respond
+from backpack_proto.inputs import Call, Fact, FollowAccount, Open, ResponseReceived, Subscribe
+from backpack_proto.machine import Now
+from backpack_proto.outputs import BookSynced, BookUnavailable, SendRequest
+from backpack_proto.rest.pacing import HISTORICAL, RESERVE, STANDARD
+from backpack_proto.session import Session
+from backpack_proto.testing.simulation import Simulation
+
+START = Now(mono_us=77_000_000, unix_us=1_790_000_000_000_000)
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+REFILL = STANDARD.per_minute - STANDARD.burst
+DEPTH = b'{"asks":[["101","1"]],"bids":[["99","1"]],"lastUpdateId":"7","timestamp":1790000000000000}'
+ORDER = {"symbol": "SOL_USDC", "order_id": "1"}
+
+
+class QuietExchange:
+    """Answers every request, and never sends a frame."""
+
+    deadline = None
+
+    def handle(self, given: ExchangeInput, _: Now) -> list[ExchangeOutput]:
+        if not isinstance(given, RequestReceived):
+            return []
+        body = {"/api/v1/depth": DEPTH, "/api/v1/capital": b"{}"}.get(given.target.partition("?")[0], b"[]")
+        return [Respond(given.request_id, 200, "application/json", body)]
+
+
+def quiet(books: int, *, account: bool = False) -> Simulation:
+    """A session with so many books of quiet markets that is about to connect."""
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)))
+    simulation = Simulation(session, cast("Exchange", QuietExchange()), START)
+    simulation.give(Subscribe(books=tuple(f"depth.M{number}_USDC" for number in range(books))), Open())
+    if account:
+        simulation.give(FollowAccount())
+    return simulation
+
+
+def synced(simulation: Simulation) -> int:
+    return len({event.stream for event in simulation.events if isinstance(event, BookSynced)})
+
+
+def snapshots(simulation: Simulation) -> int:
+    return sum(request.request.target.startswith("/api/v1/depth") for request in simulation.requests)
+
+
+@pytest.mark.parametrize("books", [20, 100, 400])
+def test_a_cancel_and_an_order_overtake_the_snapshots_of_a_reconnect(books: int) -> None:
+    simulation = quiet(books, account=True)
+    simulation.run(MINUTE)
+    simulation.requests.clear()
+    simulation.cut()
+    assert simulation.run(10 * SECOND, until=lambda: snapshots(simulation) >= STANDARD.burst)
+    simulation.requests.clear()
+    for number in range(20):
+        simulation.give(Call(call_id=number, endpoint="cancel_order", parameters=ORDER))
+    cancels = [request.request.method for request in simulation.requests]
+    assert cancels == ["DELETE"] * 20, "at once, whatever waits"
+    simulation.requests.clear()
+    order = {"symbol": "SOL_USDC", "side": "Bid", "order_type": "Limit", "price": "1", "quantity": "1"}
+    simulation.give(Call(call_id=100, endpoint="place_order", parameters=order))
+
+    def placed() -> bool:
+        return any(request.request.method == "POST" for request in simulation.requests)
+
+    assert simulation.run(100_000, until=placed)
+
+
+def test_the_ledger_is_read_before_the_books() -> None:
+    simulation = quiet(400, account=True)
+
+    def live() -> bool:
+        return simulation.session.account.live
+
+    assert simulation.run(2 * SECOND, until=live)
+    assert synced(simulation) < 100
+
+
+def test_fifty_books_cost_fifty_requests_though_the_exchange_asks_for_a_quarter_of_an_hour() -> None:
+    simulation = quiet(50)
+
+    def refuse(request: SendRequest, _: ResponseReceived) -> Fact:
+        return ResponseReceived(request_id=request.request_id, status=429, body=b"", retry_after_us=900 * SECOND)
+
+    simulation.answer = refuse
+    simulation.give(Call(call_id=1_000, endpoint="ping"))
+    simulation.run(2_000)
+    simulation.answer = None
+    refused = snapshots(simulation)
+    simulation.requests.clear()
+    simulation.run(59 * SECOND)
+    assert snapshots(simulation) == 0, "all of them pause"
+    assert simulation.session.budget(simulation.now).queued == 50
+    simulation.run(30 * SECOND, until=lambda: synced(simulation) == 50)
+    assert synced(simulation) == 50
+    assert refused + snapshots(simulation) <= 50 + STANDARD.burst
+
+
+def test_an_exchange_that_means_its_quarter_of_an_hour_is_tried_once_a_minute() -> None:
+    simulation = quiet(50)
+    until_us = START.mono_us + 900 * SECOND
+
+    def refuse(request: SendRequest, given: ResponseReceived) -> Fact:
+        if simulation.now.mono_us >= until_us:
+            return given
+        return ResponseReceived(request_id=request.request_id, status=429, body=b"", retry_after_us=900 * SECOND)
+
+    simulation.answer = refuse
+    assert simulation.run(970 * SECOND, until=lambda: synced(simulation) == 50)
+    assert snapshots(simulation) <= STANDARD.burst + 15 + 50
+
+
+@pytest.mark.parametrize("books", [600, 1_000])
+def test_many_quiet_books_become_live_in_the_time_that_the_budget_takes(books: int) -> None:
+    simulation = quiet(books)
+    requests, progress = 0, []
+    needed_us = 2 * books * MINUTE // REFILL + 5 * SECOND
+    while synced(simulation) < books and simulation.now.mono_us < START.mono_us + needed_us:
+        simulation.run(SECOND)
+        progress.append((synced(simulation), simulation.session.budget(simulation.now).queued))
+        requests = snapshots(simulation)
+    assert synced(simulation) == books
+    assert not [event for event in simulation.events if isinstance(event, BookUnavailable)]
+    assert requests <= 2 * books, "one, and one more where the stream says nothing"
+    half = progress[len(progress) // 2 :]
+    assert [count for count, _ in half] == sorted(count for count, _ in half)
+    assert half[0][0] < half[-1][0], "whoever looks sees it move"
+    assert any(queued for _, queued in progress), "and how much is still to come"
+
+
+def test_the_budget_of_a_minute_is_that_of_the_exchange() -> None:
+    assert STANDARD.per_minute + RESERVE.per_minute == 2_000
+    assert HISTORICAL.per_minute == 30
