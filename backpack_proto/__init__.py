@@ -35,12 +35,14 @@ from .errors import (
     InvalidKey,
     InvalidStream,
     LocalProtocolError,
+    NothingTraded,
     NotSent,
     OutcomeUnknown,
     RemoteProtocolError,
     UnknownSymbol,
 )
 from .http import Argument, Headers, HttpRequest, Parameter
+from .importance import Importance
 from .inputs import (
     Arguments,
     BytesReceived,
@@ -196,6 +198,7 @@ __all__ = [
     "Headers",
     "Health",
     "HttpRequest",
+    "Importance",
     "InvalidKey",
     "InvalidStream",
     "Level",
@@ -207,6 +210,7 @@ __all__ = [
     "MetricsSnapshot",
     "NewOrder",
     "NotSent",
+    "NothingTraded",
     "Now",
     "Open",
     "OpenSocket",

@@ -121,7 +121,11 @@ class RestMethods(ABC):
         return cast("tuple[Trade, ...]", await self.call("trades", {"symbol": self._id(symbol), "limit": limit}))
 
     async def get_ticker(self, symbol: str, *, interval: Literal["1d", "1w"] | None = None) -> Ticker:
-        """A day or a week of one market."""
+        """A day or a week of one market.
+
+        Raises:
+            NothingTraded: there was no trade in that time, as in a market that has just been listed.
+        """
         return cast("Ticker", await self.call("ticker", {"symbol": self._id(symbol), "interval": interval}))
 
     async def get_tickers(self, *, interval: Literal["1d", "1w"] | None = None) -> tuple[Ticker, ...]:

@@ -74,8 +74,8 @@ STANDARD: Final = Budget(per_minute=1_800, burst=20)
 """What all requests share."""
 RESERVE: Final = Budget(per_minute=200, burst=100)
 """What is kept for cancels: a market maker takes a hundred quotes off the market at once."""
-AUDITS: Final = Budget(per_minute=500, burst=1)
-"""What audits may use of the standard budget; there is never a reason to send two of them at once."""
+AUDITS: Final = Budget(per_minute=500, burst=10)
+"""What audits may use of the standard budget."""
 HISTORICAL: Final = Budget(per_minute=30, burst=5)
 
 

@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 from msgspec.structs import replace
 
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, LocalProtocolError, NotSent, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.errors import ApiError, LocalProtocolError, NothingTraded, NotSent, OutcomeUnknown, RemoteProtocolError
 from backpack_proto.importance import Importance
 from backpack_proto.inputs import RequestFailed, RequestLeft, ResponseReceived, TimerFired
 from backpack_proto.machine import Now, Timers, earliest
@@ -261,7 +261,7 @@ class Requests:
                 retry_after_us=given.retry_after_us,
                 headers=given.headers,
             )
-        except (ApiError, OutcomeUnknown, RemoteProtocolError) as error:
+        except (ApiError, NothingTraded, OutcomeUnknown, RemoteProtocolError) as error:
             result = error
         if isinstance(result, ApiError) and call.may_be_signed_again(result):
             state = CALL_TRANSITIONS.step(call.state, result, CallState.STALE)

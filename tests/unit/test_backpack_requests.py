@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials, verify_signature
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, NotSent, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.errors import (
+    ApiError,
+    BackpackError,
+    LocalProtocolError,
+    NothingTraded,
+    NotSent,
+    OutcomeUnknown,
+    RemoteProtocolError,
+)
 from backpack_proto.importance import Importance
 from backpack_proto.inputs import RequestFailed, RequestLeft, ResponseReceived, TimerFired
 from backpack_proto.metrics import Metrics
@@ -81,6 +89,18 @@ def test_a_refusal_a_bad_answer_and_no_answer_are_settled_as_errors(clock: FakeC
     assert isinstance(settled.result, RemoteProtocolError)
     failed = RequestFailed(request_id=three.request_id, reason="connection reset")
     assert requests.handle(failed, clock.now) == [Settled(3, BackpackError("time: connection reset"))]
+
+
+def test_a_market_without_trades_and_an_order_that_was_accepted_are_typed_ends(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (ticker,) = sent(requests.handle(ask("ticker", "ticker", symbol="NEW_USDC"), clock.now))
+    untraded = NothingTraded(endpoint="GET /api/v1/ticker", symbol="NEW_USDC")
+    assert requests.handle(answered(ticker, b"", 204), clock.now) == [Settled("ticker", untraded)]
+    (cancel,) = sent(requests.handle(ask("cancel", "cancel_order", symbol="SOL_USDC", orderId="1"), clock.now))
+    (settled,) = requests.handle(answered(cancel, b"", 202), clock.now)
+    assert isinstance(settled, Settled)
+    assert isinstance(settled.result, OutcomeUnknown)
+    assert (settled.result.symbol, settled.result.order_id) == ("SOL_USDC", "1")
 
 
 @pytest.mark.parametrize(

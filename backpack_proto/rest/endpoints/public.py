@@ -232,7 +232,14 @@ _POOL_INTERVAL = word("interval", "1d", "1w", "1month", "1year", required=True)
 PUBLIC_ENDPOINTS: Final = (
     Endpoint(name="markets", path="/api/v1/markets", parameters=(MARKET_TYPE,), result=Markets, read=_read_markets),
     Endpoint(name="market", path="/api/v1/market", parameters=(SYMBOL,), result=Market),
-    Endpoint(name="ticker", path="/api/v1/ticker", parameters=(SYMBOL, _TICKER_INTERVAL), result=Ticker, read=_read_ticker),
+    Endpoint(
+        name="ticker",
+        path="/api/v1/ticker",
+        parameters=(SYMBOL, _TICKER_INTERVAL),
+        may_be_empty=True,
+        result=Ticker,
+        read=_read_ticker,
+    ),
     Endpoint(
         name="tickers",
         path="/api/v1/tickers",

@@ -213,6 +213,8 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
     """It counts against the small budget of historical market data (docs/protocol.md 1.3)."""
     importance: Importance = Importance.READ
     """Its place among requests that wait: a cancel, an order, or a read, which whoever makes it may place otherwise."""
+    may_be_empty: bool = False
+    """A 204 without a body says that nothing was traded yet; elsewhere it is an answer that cannot be read."""
     paged: bool = False
     """The answer is a `Page` of the rows in `result`."""
     result: Any
