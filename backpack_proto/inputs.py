@@ -152,6 +152,8 @@ class ConnectFailed(Fact, frozen=True, gc=False):
     """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
     error: BackpackError | None = None
     """The same as a type, where there is one of its own."""
+    retry_after_us: int | None = None
+    """How long a handshake that was refused asks to wait, from its Retry-After header."""
 
 
 class Disconnected(Fact, frozen=True, gc=False):

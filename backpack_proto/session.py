@@ -143,14 +143,17 @@ class Session:
             connect_timeout_us: how long a connection may take to open.
             silence_us: probe a connection on which nothing was heard for so long.
             ping_timeout_us: give it up when nothing was heard for so long after that.
-            pause_ceiling_us: how long a 429 of the exchange stops all requests at most, whatever it asks for.
+            pause_ceiling_us: how long a 429 of the exchange stops all requests, or the next attempt to connect, at most, whatever it
+                asks for.
         """
         self._signer = signer
         self._book_levels = book_levels
         self._manage_books = manage_books
         self._audit_books = audit_books
         self._measure_clock = measure_clock
-        self._connection = Connection(random, dials=dials, connect_timeout_us=connect_timeout_us)
+        self._connection = Connection(
+            random, dials=dials, connect_timeout_us=connect_timeout_us, retry_after_ceiling_us=pause_ceiling_us
+        )
         self._heartbeat = Heartbeat(silence_us=silence_us, ping_timeout_us=ping_timeout_us)
         self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
         self._wanted = self._subscriptions.wanted

@@ -41,6 +41,7 @@ from backpack_proto.rest.codec import retry_after_us
 from backpack_runtime.framing.client import HttpResponse, Sendable
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.proxy import Proxy, ProxyError, ProxyTimeout
+from backpack_runtime.network.send_queue import MOST_UNSENT_BYTES
 from backpack_runtime.network.turns import Turns
 from backpack_runtime.transport import Inbox, system_now
 
@@ -50,6 +51,8 @@ __all__ = [
     "FLUSH_SECONDS",
     "FRESH_SECONDS",
     "HTTP_CONNECTIONS",
+    "REFUSAL_SECONDS",
+    "UNREAD",
     "Progress",
     "Socket",
     "SocketTransport",
@@ -66,6 +69,10 @@ FRESH_SECONDS = 5.0
 """A connection that was idle for longer carries reads only: should it have been closed, they can be sent again."""
 FLUSH_SECONDS = 1.0
 """How long a last Close frame may take to leave."""
+REFUSAL_SECONDS = 1.0
+"""How long the reason of a refused handshake, its body, is waited for."""
+UNREAD = f"the exchange has not read the last {MOST_UNSENT_BYTES} bytes that were to be sent"
+"""Why a connection is given up whose peer does not read."""
 ABNORMAL_CLOSURE = 1006
 
 
@@ -74,6 +81,9 @@ class Socket(ABC):
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
+        """Around everything that is done for it."""
+        self.reading = anyio.CancelScope()
+        """Around its reading, which ends when that is pointless: the reason of a refusal is late, or nothing is read at the other end."""
 
     @abstractmethod
     def send(self, action: Sendable) -> None:

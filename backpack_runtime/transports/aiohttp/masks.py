@@ -1,0 +1,78 @@
+"""The check that aiohttp leaves out: a server does not mask its frames (RFC 6455 section 5.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backpack_runtime.extras import MissingExtra
+from backpack_runtime.framing.frames import LENGTH_BYTES, MASK_BIT
+
+try:
+    from aiohttp import WebSocketError, WSCloseCode
+    from aiohttp.client_proto import ResponseHandler
+except ImportError as missing:
+    raise MissingExtra("the aiohttp runtime", "aiohttp", missing) from missing
+
+__all__ = ["StrictHandler"]
+
+
+class StrictHandler(ResponseHandler):
+    """A connection whose websocket ends with code 1002 at the first masked frame."""
+
+    def set_parser(self, parser: Any, payload: Any, *args: Any, **options: Any) -> None:
+        """Read frames from here on."""
+        super().set_parser(_Unmasked(parser, payload), payload, *args, **options)
+
+
+class _Unmasked:
+    """A parser of frames that hands all up to the first masked frame to another one, and the error after that."""
+
+    def __init__(self, parser: Any, payload: Any) -> None:
+        self._parser = parser
+        self._payload = payload
+        self._head = bytearray()
+        """What has come of a header that is incomplete."""
+        self._left = 0
+        """What is still to come of a payload."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Take what was read; true says that the other side erred."""
+        masked = self._find_masked(data)
+        if masked is None:
+            ended: tuple[bool, bytes] = self._parser.feed_data(data)
+            return ended
+        if masked:
+            self._parser.feed_data(data[:masked])
+        self._payload.set_exception(WebSocketError(WSCloseCode.PROTOCOL_ERROR, "client received unexpected masked frame"))
+        return True, b""
+
+    def _find_masked(self, data: bytes) -> int | None:
+        """Where in these bytes a masked frame begins; None if none does."""
+        pos, end, head = 0, len(data), self._head
+        while pos < end:
+            if self._left:
+                step = min(self._left, end - pos)
+                self._left -= step
+                pos += step
+                continue
+            start = max(pos - len(head), 0)
+            size = 2 if len(head) < 2 else _header_size(head)
+            taken = data[pos : pos + size - len(head)]
+            head += taken
+            pos += len(taken)
+            if len(head) < 2:
+                break
+            if head[1] & MASK_BIT:
+                return start
+            if len(head) == _header_size(head):
+                self._left = int.from_bytes(head[2:]) if len(head) > 2 else head[1]
+                head.clear()
+        return None
+
+
+def _header_size(head: bytearray) -> int:
+    """How long an unmasked header is, by its first two bytes."""
+    return 2 + LENGTH_BYTES.get(head[1] & ~MASK_BIT, 0)
