@@ -35,6 +35,7 @@ from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendText
 from backpack_proto.rest.codec import redirect_refused, retry_after_us
 
 from .frames import MAX_MESSAGE_BYTES, Frames
+from .lengths import says_two_lengths
 
 __all__ = [
     "EXCERPT_BYTES",
@@ -53,7 +54,6 @@ MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024
 EXCERPT_BYTES = 200
 FRAMING_HEADERS = {"connection", "content-length", "host", "transfer-encoding", "upgrade"}
-TWO_LENGTHS = {"content-length", "transfer-encoding"}
 END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 Sendable: TypeAlias = SendText | SendPing | SendPong | CloseSocket
@@ -335,7 +335,9 @@ class HttpFraming:
             if isinstance(event, h11.Response):
                 self._status = event.status_code
                 self._headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers)
-                self._check_length()
+                if says_two_lengths(event.headers):
+                    self._broken = True
+                    raise RemoteProtocolError("malformed response: it has both Content-Length and Transfer-Encoding")
             elif isinstance(event, h11.Data):
                 self._body += event.data
                 if len(self._body) > self._max_body_bytes:
@@ -345,12 +347,6 @@ class HttpFraming:
                 return self._finish()
             elif not isinstance(event, h11.InformationalResponse):
                 return None
-
-    def _check_length(self) -> None:
-        """Refuse a response that says in two ways how long it is: what stands between may have believed the other one (RFC 9112 6.3)."""
-        if {name for name, _ in self._headers} >= TWO_LENGTHS:
-            self._broken = True
-            raise RemoteProtocolError("malformed response: it has both Content-Length and Transfer-Encoding")
 
     def _finish(self) -> HttpResponse:
         response = HttpResponse(status=self._status, headers=self._headers, body=bytes(self._body))

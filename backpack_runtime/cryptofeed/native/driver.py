@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import aiohttp
 from cryptofeed.exceptions import ConnectionClosed as FeedConnectionClosed
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from backpack_proto.inputs import (
     Close,
@@ -167,7 +167,10 @@ class SessionDriver:
         if isinstance(error, ProxyError):
             await self._take(ConnectFailed(str(error), proxy=error.proxy, error=error.with_traceback(None)))
         else:
-            await self._take(ConnectFailed(f"{type(error).__name__}: {error}"))
+            asked_us = None
+            if isinstance(error, InvalidStatus):
+                asked_us = retry_after_us(tuple(error.response.headers.raw_items()))
+            await self._take(ConnectFailed(f"{type(error).__name__}: {error}", retry_after_us=asked_us))
 
     async def give(self, given: Given) -> None:
         """Give the session a command."""
