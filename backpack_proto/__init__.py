@@ -99,6 +99,7 @@ from .outputs import (
     StreamLive,
     StreamSilent,
     StreamsRefused,
+    UntypedReceived,
     WithdrawRequest,
 )
 from .rest.endpoints.rules import Group, ParameterRule
@@ -264,6 +265,7 @@ __all__ = [
     "UnixUsOfText",
     "UnknownSymbol",
     "Unsubscribe",
+    "UntypedReceived",
     "Value",
     "Verify",
     "Withdraw",

@@ -64,7 +64,17 @@ from .inputs import (
 )
 from .machine import Now, Timers, earliest
 from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
-from .outputs import BookChanged, CallAnswered, CallFailed, CallUnresolved, ConnectionDown, Event, Output, StreamsRefused
+from .outputs import (
+    BookChanged,
+    CallAnswered,
+    CallFailed,
+    CallUnresolved,
+    ConnectionDown,
+    Event,
+    Output,
+    StreamsRefused,
+    UntypedReceived,
+)
 from .rest.asks import Abandon, Ask, Forget, MeasureTime, Sending, Settled, Unresolved, WithdrawAsk
 from .rest.codec import DepthSnapshot
 from .rest.pacing import PAUSE_CEILING_US, PacerState
@@ -158,6 +168,7 @@ class Session:
         self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
         self._wanted = self._subscriptions.wanted
         self._shown = self._subscriptions.shown
+        self._untyped = self._subscriptions.untyped
         self._awaited = self._subscriptions.awaited
         self._heard_us = -1
         self._requests = Requests(signer, pause_ceiling_us=pause_ceiling_us)
@@ -286,7 +297,17 @@ class Session:
             return [output for frame in decoded for output in self._frame_received(frame, data, now)]
         if isinstance(decoded, ErrorFrame):
             return self._pass_on(self._subscriptions.handle(decoded, now), now)
+        if decoded.stream in self._untyped:
+            return self._untyped_received(decoded.stream, data, now)
         return [decoded, *self._frame_lost(decoded.stream, now)]
+
+    def _untyped_received(self, stream: str, data: bytes, now: Now) -> Sequence[Output]:
+        """Hand on what only the user can read."""
+        self._metrics.handle(Frame(stream=stream), now)
+        outputs: list[Output] = [UntypedReceived(stream=stream, text=data.decode())]
+        if stream in self._awaited:
+            outputs = [*self._pass_on(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
+        return outputs
 
     def _frame_received(self, frame: Frame, data: bytes, now: Now) -> Sequence[Output]:
         stream, payload = frame.stream, frame.payload
@@ -387,7 +408,7 @@ class Session:
     def _subscribe(self, given: Subscribe, now: Now) -> list[Output]:
         if not self._manage_books:
             # Where there is no book there is nothing to verify.
-            given = Subscribe((*given.books, *given.streams))
+            given = Subscribe((*given.books, *given.streams), untyped=given.untyped)
         outputs = self._subscriptions.handle(given, now)
         for name in (*given.books, *given.streams) if self._manage_books else ():
             stream = parse_stream(name)

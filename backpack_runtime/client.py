@@ -263,6 +263,22 @@ class BackpackClient(RestMethods):
         streams = await self._streams(channels, symbols)
         self._open().pump.give(Unsubscribe.of(streams))
 
+    async def subscribe_untyped(self, streams: Iterable[str]) -> None:
+        """Subscribe streams of kinds that this project has no type for, by the exchange's names, such as `stockPrice.NVDA`.
+
+        Their data are `UntypedReceived`. A kind that the exchange does not have either is a `StreamsRefused` that names it.
+
+        Raises:
+            InvalidStream: there is a type for it, so `subscribe` is the way; or the exchange can have no such name.
+            LocalProtocolError: a private stream without a signer.
+            ConfigurationError: `streams` is not a list of texts.
+        """
+        self._open().pump.give(Subscribe(untyped=checked_names("streams", streams)))
+
+    async def unsubscribe_untyped(self, streams: Iterable[str]) -> None:
+        """Undo `subscribe_untyped`."""
+        self._open().pump.give(Unsubscribe(checked_names("streams", streams)))
+
     async def verify(self, symbol: str) -> None:
         """Have a book compared with a fresh snapshot now; `BookVerified` or `BookDesynced` tells how it went."""
         symbol = await self._id(symbol)

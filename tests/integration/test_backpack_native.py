@@ -402,7 +402,7 @@ async def test_recorded_snapshot_and_deltas_give_the_book_without_a_network() ->
         engine_us = json.loads(frame)["data"]["E"]
         await feed.message_handler(frame.decode(), connection, engine_us / 1e6)
     assert connection.written == [
-        {"method": "SUBSCRIBE", "params": ["depth.SOL_USDC", "bookTicker.SOL_USDC", "trade.SOL_USDC"]}
+        {"method": "SUBSCRIBE", "params": [f"{kind}.SOL_USDC"]} for kind in ("depth", "bookTicker", "trade")
     ]
     assert len(answers.asked) == 1
     assert "symbol=SOL_USDC" in answers.asked[0]

@@ -12,10 +12,10 @@ from backpack_proto.connection.subscriptions import (
     BLAME_US,
     CANARY_SILENCE_US,
     Signature,
-    StreamState,
     Subscriptions,
     SubscriptionsInput,
 )
+from backpack_proto.connection.wanted_stream import StreamState
 from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now
 from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
@@ -107,6 +107,7 @@ class SubscriptionsMachine(RuleBasedStateMachine):
         assert len(set(streams)) == len(streams)
         private = {parse_stream(name).private for name in streams}
         assert len(private) == 1, "public and private streams are never mixed"
+        assert len({parse_stream(name).channel for name in streams}) == 1, "a frame is about one kind"
         assert signed == ("signature" in frame)
         if frame["method"] == "UNSUBSCRIBE":
             assert not signed
