@@ -18,7 +18,7 @@ looks like a quiet one. Some channels come every second whatever happens (docs/p
 watched for as long as they live. Data after a silence give `StreamLive` again.
 
 Refusals. An error frame does not name its request, so the suspects are the streams that were requested less than BLAME_US ago
-and have sent nothing. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
+and have sent nothing. A bad signature is refused once for each frame that has it, and reported once. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
 only private ones are pending, any other code all of them. Suspects become REFUSED. That is suspicion, not proof: data make such a
 stream LIVE like any other, its timeout runs on, and the next connection requests it again; private ones are requested again on this connection
 too, newly signed, when it is found that the clock that they were signed by was wrong (`ClockRead`), once on each connection.
@@ -394,6 +394,10 @@ class Subscriptions:
         suspects = self._suspects(given.code, now)
         if not suspects:
             return [ErrorReceived(error=error, code=given.code, message=given.message)]
+        signature = given.code == _Code.INVALID_SIGNATURE
+        if signature and all(subscription.state is StreamState.REFUSED for subscription in suspects.values()):
+            # Another frame with the signature of which all have been reported as refused.
+            return []
         for subscription in suspects.values():
             subscription.become(StreamState.REFUSED, given)
         landed = self._flight is not None and self._flight.name in suspects
@@ -403,7 +407,7 @@ class Subscriptions:
                 code=given.code,
                 message=given.message,
                 suspects=(*suspects,),
-                authentication=given.code == _Code.INVALID_SIGNATURE,
+                authentication=signature,
             ),
             *(self._land(given, now) if landed else ()),
         ]

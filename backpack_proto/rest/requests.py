@@ -318,7 +318,8 @@ class Requests:
             self._pacer.handle(Cancel(request_id), now)
             if call.state is CallState.SENT:
                 outputs.append(WithdrawRequest(request_id))
-            outputs += self._settle(call, call.abandoned(reason), now)
+            if not isinstance(call.asker, Probe):
+                outputs += self._settle(call, call.abandoned(reason), now)
         return outputs
 
 

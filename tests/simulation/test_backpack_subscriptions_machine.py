@@ -205,7 +205,11 @@ class SubscriptionsMachine(RuleBasedStateMachine):
     @rule(code=st.sampled_from([4002, 4003, 4006, 4008]), after_us=gaps)
     def exchange_refuses(self, code: int, after_us: int) -> None:
         self.wait(after_us)
-        self.give(ErrorFrame(code, "message"))
+        suspects = self.suspects_of(code)
+        if code == 4003 and suspects and suspects <= self.suspected:
+            assert self.subscriptions.handle(ErrorFrame(code, "message"), self.clock.now) == [], "it was reported"
+        else:
+            self.give(ErrorFrame(code, "message"))
 
     @rule(us=gaps)
     def time_passes(self, us: int) -> None:

@@ -277,6 +277,14 @@ def test_unknown_private_kinds_need_credentials() -> None:
         Driven(credentials=False).give(untyped(NEWEST))
 
 
+def test_the_frames_of_one_signature_are_refused_once() -> None:
+    driven = up(ORDERS, POSITIONS)
+    assert driven.give(ErrorFrame(4003, "message")) == [refused(4003, ORDERS, POSITIONS)]
+    assert driven.give(ErrorFrame(4003, "message")) == []
+    driven.subscribe("account.balanceUpdate")
+    assert [type(output) for output in driven.give(ErrorFrame(4003, "message"))] == [StreamsRefused]
+
+
 def test_each_request_is_signed_at_the_moment_it_is_sent() -> None:
     driven = Driven(ORDERS)
     driven.clock.advance(3600 * SECOND)
@@ -557,8 +565,8 @@ def test_live_streams_and_old_requests_are_no_suspects() -> None:
 def test_a_second_error_on_the_same_request_has_the_same_suspects() -> None:
     driven = up(ORDERS)
     driven.subscribe(POSITIONS)
-    assert driven.give(ErrorFrame(4003, "message")) == [refused(4003, ORDERS, POSITIONS)]
-    assert driven.give(ErrorFrame(4003, "message"), after_us=1) == [refused(4003, ORDERS, POSITIONS)]
+    assert driven.give(ErrorFrame(4002, "message")) == [refused(4002, ORDERS, POSITIONS)]
+    assert driven.give(ErrorFrame(4002, "message"), after_us=1) == [refused(4002, ORDERS, POSITIONS)]
 
 
 def test_a_refused_stream_is_requested_again_only_on_the_next_connection_and_signed_anew() -> None:
