@@ -5,18 +5,32 @@ from __future__ import annotations
 from random import Random
 from typing import cast
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
+from backpack_proto.errors import NotSent
 from backpack_proto.exchange import THROWAWAY_SECRET, Exchange
-from backpack_proto.exchange.messages import ExchangeInput, ExchangeOutput, RequestReceived, Respond
-from backpack_proto.inputs import Call, Fact, FollowAccount, Open, ResponseReceived, Subscribe
+from backpack_proto.exchange.messages import AbandonRequest, ExchangeInput, ExchangeOutput, RequestReceived, Respond
+from backpack_proto.inputs import (
+    Arguments,
+    Call,
+    Fact,
+    FollowAccount,
+    Open,
+    ResponseReceived,
+    Subscribe,
+    Unsubscribe,
+)
 from backpack_proto.machine import Now
-from backpack_proto.outputs import BookSynced, BookUnavailable, SendRequest
+from backpack_proto.outputs import BookSynced, BookUnavailable, CallFailed, SendRequest
 from backpack_proto.rest.pacing import HISTORICAL, RESERVE, STANDARD
 from backpack_proto.session import Session
 from backpack_proto.testing.simulation import Simulation
+from hypothesis_profiles import examples
 
 START = Now(mono_us=77_000_000, unix_us=1_790_000_000_000_000)
 SECOND = 1_000_000
@@ -24,6 +38,7 @@ MINUTE = 60 * SECOND
 REFILL = STANDARD.per_minute - STANDARD.burst
 DEPTH = b'{"asks":[["101","1"]],"bids":[["99","1"]],"lastUpdateId":"7","timestamp":1790000000000000}'
 ORDER = {"symbol": "SOL_USDC", "order_id": "1"}
+NEW_ORDER = {"symbol": "SOL_USDC", "side": "Bid", "order_type": "Limit", "price": "1", "quantity": "1"}
 
 
 class QuietExchange:
@@ -69,8 +84,7 @@ def test_a_cancel_and_an_order_overtake_the_snapshots_of_a_reconnect(books: int)
     cancels = [request.request.method for request in simulation.requests]
     assert cancels == ["DELETE"] * 20, "at once, whatever waits"
     simulation.requests.clear()
-    order = {"symbol": "SOL_USDC", "side": "Bid", "order_type": "Limit", "price": "1", "quantity": "1"}
-    simulation.give(Call(call_id=100, endpoint="place_order", parameters=order))
+    simulation.give(Call(call_id=100, endpoint="place_order", parameters=NEW_ORDER))
 
     def placed() -> bool:
         return any(request.request.method == "POST" for request in simulation.requests)
@@ -143,3 +157,108 @@ def test_many_quiet_books_become_live_in_the_time_that_the_budget_takes(books: i
 def test_the_budget_of_a_minute_is_that_of_the_exchange() -> None:
     assert STANDARD.per_minute + RESERVE.per_minute == 2_000
     assert HISTORICAL.per_minute == 30
+
+
+class Faulty(QuietExchange):
+    """The same exchange, of which a test says how it answers next."""
+
+    def __init__(self) -> None:
+        self.status = 200
+
+    def handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
+        if self.status == 200 or not isinstance(given, RequestReceived):
+            return super().handle(given, now)
+        if self.status == 0:
+            return [AbandonRequest(given.request_id)]
+        return [Respond(given.request_id, self.status, "text/plain", b"no")]
+
+
+class Witnessed:
+    """A session of which a witness knows since when each cancel waits, and whether it may."""
+
+    def __init__(self) -> None:
+        self.exchange = Faulty()
+        session = Session(Random(2), signer=Signer(Credentials(THROWAWAY_SECRET)))
+        self.simulation = Simulation(session, cast("Exchange", self.exchange), START)
+        self.simulation.give(Open())
+        self.calls = 0
+        self.waiting: dict[int, int | None] = {}
+        """When each cancel in line has to have left, by its order id; None where it may wait."""
+
+    def cancel(self, count: int) -> None:
+        for _ in range(count):
+            self.calls += 1
+            budget = self.simulation.session.budget(self.simulation.now)
+            # 100 ms bring in two tokens for certain.
+            held = budget.standard_available + budget.reserve_available + 2
+            free = budget.paused_until_us is None and len(self.waiting) < held
+            self.waiting[self.calls] = self.simulation.now.mono_us + 100_000 if free else None
+            self.call("cancel_order", {"symbol": "SOL_USDC", "order_id": str(self.calls)})
+            self.look()
+
+    def call(self, endpoint: str, parameters: Arguments) -> None:
+        self.calls += 1
+        self.simulation.give(Call(call_id=self.calls, endpoint=endpoint, parameters=parameters))
+
+    def run(self, duration_us: int) -> None:
+        end_us = self.simulation.now.mono_us + duration_us
+        while self.simulation.now.mono_us < end_us:
+            self.simulation.run(min(20_000, end_us - self.simulation.now.mono_us))
+            self.look()
+
+    def look(self) -> None:
+        """Compare what has left with what had to."""
+        for request in self.simulation.requests:
+            if request.request.method == "DELETE":
+                self.waiting.pop(int(msgspec.json.decode(request.request.body)["orderId"]), None)
+        self.simulation.requests.clear()
+        for event in self.simulation.events:
+            if isinstance(event, CallFailed) and isinstance(event.error, NotSent):
+                self.waiting.pop(event.call_id - 1, None)
+        self.simulation.events.clear()
+        if self.simulation.session.budget(self.simulation.now).paused_until_us is not None:
+            self.waiting = dict.fromkeys(self.waiting)
+        late = [number for number, due_us in self.waiting.items() if due_us and due_us < self.simulation.now.mono_us]
+        assert not late
+
+
+@examples(60)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("cancel"), st.integers(1, 60)),
+            st.tuples(st.just("order"), st.integers(1, 60)),
+            st.tuples(st.just("read"), st.integers(1, 200)),
+            st.tuples(st.just("books"), st.integers(1, 300)),
+            st.tuples(st.just("no books"), st.integers(1, 300)),
+            st.tuples(st.just("cut"), st.just(0)),
+            st.tuples(st.just("answers"), st.sampled_from([200, 200, 429, 503, 401, 0])),
+            st.tuples(st.just("pass"), st.integers(0, 4_000_000)),
+        ),
+        max_size=25,
+    )
+)
+def test_a_cancel_leaves_within_100_ms_with_any_queue_and_any_fault(steps: list[tuple[str, int]]) -> None:
+    """Unless the exchange has asked for a pause, or more cancels wait than the budget holds."""
+    witnessed = Witnessed()
+    for what, number in steps:
+        match what:
+            case "cancel":
+                witnessed.cancel(number)
+            case "order":
+                for _ in range(number):
+                    witnessed.call("place_order", NEW_ORDER)
+            case "read":
+                for _ in range(number):
+                    witnessed.call("open_orders", {})
+            case "books":
+                witnessed.simulation.give(Subscribe(books=tuple(f"depth.M{book}_USDC" for book in range(number))))
+            case "no books":
+                witnessed.simulation.give(Unsubscribe(tuple(f"depth.M{book}_USDC" for book in range(number))))
+            case "cut":
+                witnessed.simulation.cut()
+            case "answers":
+                witnessed.exchange.status = number
+            case _:
+                witnessed.run(number)
+    witnessed.run(200_000)
