@@ -155,7 +155,7 @@ class ConnectFailed(Fact, frozen=True, gc=False):
     error: BackpackError | None = None
     """The same as a type, where there is one of its own."""
     retry_after_us: int | None = None
-    """How long a handshake that was refused asks to wait, from its Retry-After header."""
+    """The wait that a refused handshake asks for, from its Retry-After header."""
 
 
 class Disconnected(Fact, frozen=True, gc=False):

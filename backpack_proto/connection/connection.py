@@ -46,7 +46,7 @@ DRAIN_TIMEOUT_US = 5_000_000
 """How long the exchange may take to answer our Close frame; it grants itself 30 s of grace (docs/protocol.md 3.4)."""
 
 RETRY_AFTER_CEILING_US = 60_000_000
-"""How long a refused handshake can have the next one wait."""
+"""The longest wait that a refused handshake can ask for."""
 
 _NORMAL_CLOSURE = 1000
 _ABNORMAL_CLOSURE = 1006

@@ -317,7 +317,7 @@ class Subscriptions:
         return outputs
 
     def _land(self, given: _Requester, now: Now) -> list[SubscriptionsOutput]:
-        """What is in flight is understood or refused by now, so the next in line may go."""
+        """Request the next in line: the one in flight is understood or refused by now."""
         self._flight = None
         return self._request({}, given, now)
 

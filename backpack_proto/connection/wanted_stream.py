@@ -30,7 +30,7 @@ class Need(Enum):
 
 
 class StreamState(Enum):
-    """How far a wanted stream has come on the current connection."""
+    """Progress of a wanted stream on the current connection."""
 
     WANTED = auto()
     """There is no connection to request it on, or its turn to be requested has not come."""
@@ -82,17 +82,17 @@ class WantedStream:
 
     @property
     def private(self) -> bool:
-        """Whether a request of it is signed."""
+        """True if a request of it is signed."""
         return self.name.startswith("account.") if self.stream is None else self.stream.private
 
     @property
     def canary(self) -> bool:
-        """Whether its silence is a fault."""
+        """True if its silence is a fault."""
         return self.stream is not None and self.stream.channel.traits.every_second
 
     @property
     def first_data_us(self) -> int | None:
-        """How long it may say nothing at first."""
+        """The time within which its first data are expected; None: none is."""
         return UNTYPED_SILENCE_US if self.stream is None else self.stream.channel.traits.first_data_us
 
     def become(self, state: StreamState, given: object) -> None:

@@ -1,4 +1,4 @@
-"""What `Requests` is asked for, and what it says to whoever asked."""
+"""Inputs of `Requests`, and its outputs for whoever asked."""
 
 from __future__ import annotations
 

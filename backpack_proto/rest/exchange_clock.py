@@ -111,7 +111,7 @@ TRANSITIONS: Final = Transitions(
 
 
 class Timer(Enum):
-    """What the clock waits for."""
+    """Reasons for the clock to be woken."""
 
     MEASURE = "measure"
     """The next measurement is due, RESTING only."""

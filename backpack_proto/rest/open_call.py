@@ -29,7 +29,7 @@ class Probe(Struct, frozen=True, gc=False):
 
 
 class CallState(Enum):
-    """How far a call has come."""
+    """Progress of a call."""
 
     QUEUED = "queued"
     SENT = "sent"

@@ -49,7 +49,7 @@ PAUSE: Final = Backoff(base_us=1_000_000, cap_us=30_000_000)
 PAUSE_CEILING_US: Final = 60_000_000
 """How long a refusal pauses at most, whatever the exchange asks for."""
 TRIAL_US: Final = 2_000_000
-"""How long the first request after a pause holds up the others."""
+"""The longest time for which the first request after a pause holds up the others."""
 _TOKEN = 60_000_000
 _LONG_AGO = -(2**63)
 
@@ -71,11 +71,11 @@ class Budget(Struct, frozen=True, gc=False, kw_only=True):
 
 
 STANDARD: Final = Budget(per_minute=1_800, burst=20)
-"""What all requests share."""
+"""Shared by all requests."""
 RESERVE: Final = Budget(per_minute=200, burst=100)
-"""What is kept for cancels: a market maker takes a hundred quotes off the market at once."""
+"""Kept for cancels: a market maker takes a hundred quotes off the market at once."""
 AUDITS: Final = Budget(per_minute=500, burst=10)
-"""What audits may use of the standard budget."""
+"""The share of the standard budget that audits may use."""
 HISTORICAL: Final = Budget(per_minute=30, burst=5)
 
 
@@ -289,7 +289,7 @@ class _Bucket:
         self._counted_us = _LONG_AGO
 
     def ready_us(self, tokens: int = 1) -> int:
-        """When there are so many tokens, on the monotonic clock."""
+        """Return the moment at which there are so many tokens, on the monotonic clock."""
         return self._counted_us - min(0, (self._level - tokens * _TOKEN) // self._refill)
 
     def available(self, mono_us: int) -> int:

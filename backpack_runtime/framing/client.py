@@ -104,7 +104,7 @@ class WebsocketFraming:
 
     @property
     def refused(self) -> bool:
-        """Whether the handshake was refused, and only the rest of the reason is still to come: it need not be waited for.
+        """True if the handshake was refused, and only the rest of the reason is still to come: it need not be waited for.
 
         To wait no longer, give `receive` the end of the connection.
         """

@@ -34,7 +34,7 @@ class Outgoing:
 
     @property
     def overfull(self) -> bool:
-        """Whether the peer has left more unread than is kept for it."""
+        """True if the peer has left more unread than is kept for it."""
         return self.waiting_bytes > MOST_UNSENT_BYTES
 
     def write(self, data: bytes) -> None:

@@ -62,15 +62,15 @@ __all__ = [
 ]
 
 HTTP_CONNECTIONS = 8
-"""How many REST requests are under way at the same time, cancels excepted."""
+"""REST requests that are under way at the same time at most, cancels excepted."""
 CANCEL_CONNECTIONS = 24
-"""How many cancels more."""
+"""Cancels that may be under way besides."""
 FRESH_SECONDS = 5.0
 """A connection that was idle for longer carries reads only: should it have been closed, they can be sent again."""
 FLUSH_SECONDS = 1.0
 """How long a last Close frame may take to leave."""
 REFUSAL_SECONDS = 1.0
-"""How long the reason of a refused handshake, its body, is waited for."""
+"""The longest wait for the reason of a refused handshake, its body."""
 UNREAD = f"the exchange has not read the last {MOST_UNSENT_BYTES} bytes that were to be sent"
 """Why a connection is given up whose peer does not read."""
 ABNORMAL_CLOSURE = 1006

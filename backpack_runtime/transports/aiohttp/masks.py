@@ -13,7 +13,7 @@ try:
 except ImportError as missing:
     raise MissingExtra("the aiohttp runtime", "aiohttp", missing) from missing
 
-__all__ = ["StrictHandler"]
+__all__ = ["StrictHandler", "Unmasked"]
 
 
 class StrictHandler(ResponseHandler):
@@ -21,19 +21,19 @@ class StrictHandler(ResponseHandler):
 
     def set_parser(self, parser: Any, payload: Any, *args: Any, **options: Any) -> None:
         """Read frames from here on."""
-        super().set_parser(_Unmasked(parser, payload), payload, *args, **options)
+        super().set_parser(Unmasked(parser, payload), payload, *args, **options)
 
 
-class _Unmasked:
+class Unmasked:
     """A parser of frames that hands all up to the first masked frame to another one, and the error after that."""
 
     def __init__(self, parser: Any, payload: Any) -> None:
         self._parser = parser
         self._payload = payload
         self._head = bytearray()
-        """What has come of a header that is incomplete."""
+        """The beginning of a header that is incomplete."""
         self._left = 0
-        """What is still to come of a payload."""
+        """Bytes of a payload that are still to come."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parser, name)
@@ -50,7 +50,7 @@ class _Unmasked:
         return True, b""
 
     def _find_masked(self, data: bytes) -> int | None:
-        """Where in these bytes a masked frame begins; None if none does."""
+        """Return where in these bytes a masked frame begins; None if none does."""
         pos, end, head = 0, len(data), self._head
         while pos < end:
             if self._left:
@@ -74,5 +74,5 @@ class _Unmasked:
 
 
 def _header_size(head: bytearray) -> int:
-    """How long an unmasked header is, by its first two bytes."""
+    """Return the size of an unmasked header, by its first two bytes."""
     return 2 + LENGTH_BYTES.get(head[1] & ~MASK_BIT, 0)
