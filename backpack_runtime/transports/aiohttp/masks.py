@@ -15,6 +15,8 @@ except ImportError as missing:
 
 __all__ = ["StrictHandler", "Unmasked"]
 
+LONGEST_IN_HEADER = 125
+
 
 class StrictHandler(ResponseHandler):
     """A connection whose websocket ends with code 1002 at the first masked frame."""
@@ -30,7 +32,7 @@ class Unmasked:
     def __init__(self, parser: Any, payload: Any) -> None:
         self._parser = parser
         self._payload = payload
-        self._head = bytearray()
+        self._head = b""
         """The beginning of a header that is incomplete."""
         self._left = 0
         """Bytes of a payload that are still to come."""
@@ -51,28 +53,21 @@ class Unmasked:
 
     def _find_masked(self, data: bytes) -> int | None:
         """Return where in these bytes a masked frame begins; None if none does."""
-        pos, end, head = 0, len(data), self._head
-        while pos < end:
-            if self._left:
-                step = min(self._left, end - pos)
-                self._left -= step
-                pos += step
-                continue
-            start = max(pos - len(head), 0)
-            size = 2 if len(head) < 2 else _header_size(head)
-            taken = data[pos : pos + size - len(head)]
-            head += taken
-            pos += len(taken)
-            if len(head) < 2:
-                break
-            if head[1] & MASK_BIT:
-                return start
-            if len(head) == _header_size(head):
-                self._left = int.from_bytes(head[2:]) if len(head) > 2 else head[1]
-                head.clear()
+        before = len(self._head)
+        if before:
+            data, self._head = self._head + data, b""
+        pos, end = self._left, len(data)
+        while end - pos >= 2:
+            length = data[pos + 1]
+            if length & MASK_BIT:
+                return max(pos - before, 0)
+            start = pos + 2
+            if length > LONGEST_IN_HEADER:
+                start += LENGTH_BYTES[length]
+                if start > end:
+                    break
+                length = int.from_bytes(data[pos + 2 : start])
+            pos = start + length
+        self._left = max(pos - end, 0)
+        self._head = data[pos:]
         return None
-
-
-def _header_size(head: bytearray) -> int:
-    """Return the size of an unmasked header, by its first two bytes."""
-    return 2 + LENGTH_BYTES.get(head[1] & ~MASK_BIT, 0)
