@@ -40,8 +40,18 @@ from backpack_proto.streams.channels import IN_FORCE_US, Channel
 from backpack_proto.streams.frames import ErrorFrame, subscribe_text, unsubscribe_text
 from backpack_proto.streams.names import Stream, channel_of, check_untyped, parse_stream
 
-from .signals import ClockRead, ConnectionLost, DataSeen, Released, Requested
-from .wanted_stream import Need, StreamState, WantedStream, frames_of
+from .signals import (
+    CanariesChosen,
+    CanaryRequested,
+    ClockRead,
+    ConnectionLost,
+    DataSeen,
+    InForce,
+    Released,
+    Requested,
+    Resubscribe,
+)
+from .wanted_stream import SHOWN, Need, StreamState, WantedStream, frames_of
 
 __all__ = [
     "ACCOUNT_STREAMS",
@@ -96,9 +106,19 @@ class Connectivity(Enum):
 
 
 SubscriptionsInput: TypeAlias = (
-    Subscribe | Unsubscribe | FollowAccount | ClockRead | Connected | ConnectionLost | DataSeen | ErrorFrame | TimerFired
+    Subscribe
+    | Unsubscribe
+    | FollowAccount
+    | CanariesChosen
+    | Resubscribe
+    | ClockRead
+    | Connected
+    | ConnectionLost
+    | DataSeen
+    | ErrorFrame
+    | TimerFired
 )
-SubscriptionsOutput: TypeAlias = Output | Requested | Released
+SubscriptionsOutput: TypeAlias = Output | CanaryRequested | Requested | Released | InForce
 
 _C = Connectivity
 
@@ -107,11 +127,14 @@ CONNECTIVITY_TRANSITIONS = Transitions(
         (_C.DOWN, Subscribe, _C.DOWN),
         (_C.DOWN, Unsubscribe, _C.DOWN),
         (_C.DOWN, FollowAccount, _C.DOWN),
+        (_C.DOWN, CanariesChosen, _C.DOWN),
         (_C.DOWN, Connected, _C.UP),
         (_C.DOWN, ConnectionLost, _C.DOWN),
         (_C.UP, Subscribe, _C.UP),
         (_C.UP, Unsubscribe, _C.UP),
         (_C.UP, FollowAccount, _C.UP),
+        (_C.UP, CanariesChosen, _C.UP),
+        (_C.UP, Resubscribe, _C.UP),
         (_C.UP, ClockRead, _C.UP),
         (_C.UP, DataSeen, _C.UP),
         (_C.UP, ErrorFrame, _C.UP),
@@ -121,7 +144,18 @@ CONNECTIVITY_TRANSITIONS = Transitions(
 )
 
 _UNANSWERED = frozenset({StreamState.REQUESTED, StreamState.REFUSED})
-_Requester: TypeAlias = Subscribe | Unsubscribe | FollowAccount | ClockRead | Connected | DataSeen | ErrorFrame | TimerFired
+_Requester: TypeAlias = (
+    Subscribe
+    | Unsubscribe
+    | FollowAccount
+    | CanariesChosen
+    | Resubscribe
+    | ClockRead
+    | Connected
+    | DataSeen
+    | ErrorFrame
+    | TimerFired
+)
 """Inputs that have streams requested."""
 
 
@@ -155,6 +189,8 @@ class Subscriptions:
         """The exchange's time when our monotonic clock stood at zero, as it was known when private streams were signed last."""
         self._signed_again = False
         """On this connection."""
+        self._turns = 0
+        """Counts requests."""
 
     @property
     def deadline(self) -> int | None:
@@ -170,6 +206,17 @@ class Subscriptions:
     def shown(self) -> KeysView[str]:
         """The wanted streams whose data are events; a live view."""
         return self._shown.keys()
+
+    @property
+    def needed(self) -> bool:
+        """Whether anybody but the canaries needs a stream."""
+        return any(subscription.reported for subscription in self._subscriptions.values())
+
+    def of_symbol(self, symbol: str) -> tuple[str, ...]:
+        """Return the wanted streams of one market."""
+        return tuple(
+            name for name, one in self._subscriptions.items() if one.stream is not None and one.stream.symbol == symbol
+        )
 
     @property
     def untyped(self) -> KeysView[str]:
@@ -189,7 +236,7 @@ class Subscriptions:
     @property
     def silent(self) -> tuple[str, ...]:
         """The streams that a `StreamSilent` was told of on this connection and that have sent nothing since, in the order wanted."""
-        return tuple(name for name, subscription in self._subscriptions.items() if subscription.silent)
+        return tuple(name for name, one in self._subscriptions.items() if one.silent and one.reported)
 
     @property
     def awaited(self) -> KeysView[str]:
@@ -218,12 +265,17 @@ class Subscriptions:
                 return self._want([(name, Need.LEDGER) for name in ACCOUNT_STREAMS], given, now)
             case Unsubscribe(names):
                 return self._unsubscribe(names, given, now)
+            case CanariesChosen(names):
+                return self._watch(names, given, now)
+            case Resubscribe(names):
+                return self._resubscribe(names, given, now)
             case ClockRead():
                 return self._sign_again(given, now)
             case Connected():
                 outputs = self._request(self._subscriptions, given, now)
                 self._connectivity = CONNECTIVITY_TRANSITIONS.step(self._connectivity, given, Connectivity.UP)
-                return outputs
+                watched = any(Need.CANARY in one.needs for one in self._subscriptions.values())
+                return [*outputs, CanaryRequested()] if watched else outputs
             case ConnectionLost():
                 self._lose(given)
                 return []
@@ -243,7 +295,7 @@ class Subscriptions:
         return self._want(needs, given, now)
 
     def _want(
-        self, needs: Sequence[tuple[str, Need | str]], given: Subscribe | FollowAccount, now: Now
+        self, needs: Sequence[tuple[str, Need | str]], given: Subscribe | FollowAccount | CanariesChosen, now: Now
     ) -> list[SubscriptionsOutput]:
         untyped = given.untyped if isinstance(given, Subscribe) else ()
         wanted = {name: WantedStream(name, None if name in untyped else parse_stream(name)) for name, _ in needs}
@@ -255,11 +307,29 @@ class Subscriptions:
         self._subscriptions.update(fresh)
         self._untyped.update(dict.fromkeys(untyped))
         for name, need in needs:
-            self._subscriptions[name].needs[need] = None
+            subscription = self._subscriptions[name]
+            reported = subscription.reported or not subscription.needs
+            subscription.needs[need] = None
+            if subscription.reported and not reported and subscription.state is StreamState.LIVE:
+                outputs.append(StreamLive(stream=name))
             self._leaving.pop(name, None)
-            if isinstance(need, Need):
+            if need in SHOWN:
                 self._shown[name] = None
         return outputs
+
+    def _watch(self, names: tuple[str, ...], given: CanariesChosen, now: Now) -> list[SubscriptionsOutput]:
+        """Have these canaries and no others; the new ones are requested before the old ones are undone."""
+        outputs = self._want([(name, Need.CANARY) for name in names], given, now)
+        old = [name for name, one in self._subscriptions.items() if Need.CANARY in one.needs and name not in names]
+        outputs += self._give_up(old, Need.CANARY, given, now)
+        return [*outputs, CanaryRequested()] if names and self._connectivity is Connectivity.UP else outputs
+
+    def _resubscribe(self, names: tuple[str, ...], given: Resubscribe, now: Now) -> list[SubscriptionsOutput]:
+        """Undo streams and request them again; untyped ones have no place in line to come back to, and stay as they are."""
+        wanted = {name: self._subscriptions[name] for name in names if name in self._subscriptions}
+        wanted = {name: one for name, one in wanted.items() if one.stream is not None}
+        undone = [SendText(unsubscribe_text(frame)) for _, frame in frames_of(wanted)]
+        return [*undone, *self._request(wanted, given, now)]
 
     def _unsubscribe(self, names: Iterable[str], given: Unsubscribe, now: Now) -> list[SubscriptionsOutput]:
         names = tuple(dict.fromkeys(names))
@@ -268,9 +338,14 @@ class Subscriptions:
                 parse_stream(name)
             elif name not in self._untyped:
                 check_untyped(name)
+        return self._give_up(names, Need.USER, given, now)
+
+    def _give_up(
+        self, names: Iterable[str], need: Need, given: Unsubscribe | CanariesChosen, now: Now
+    ) -> list[SubscriptionsOutput]:
         released: dict[str, WantedStream] = {}
         for name in names:
-            self._release(name, Need.USER, released)
+            self._release(name, need, released)
         if not released:
             return []
         outputs: list[SubscriptionsOutput] = []
@@ -290,7 +365,7 @@ class Subscriptions:
             return
         needs = subscription.needs
         del needs[need]
-        if not any(isinstance(other, Need) for other in needs):
+        if not any(other in SHOWN for other in needs):
             self._shown.pop(name, None)
         if needs:
             return
@@ -330,9 +405,11 @@ class Subscriptions:
             signature = self._signature(now) if private else None
             outputs.append(SendText(subscribe_text(frame, signature), signed=private))
         # Signing runs foreign code that may raise, so only from here on does anything change.
+        self._turns += 1
         for name, subscription in subscriptions.items():
             subscription.become(StreamState.REQUESTED, given)
             subscription.since_us = now.mono_us
+            subscription.turn, subscription.in_force = self._turns, False
             self._awaited[name] = None
             timeout_us = subscription.first_data_us
             self._timers.set(name, None if timeout_us is None else now.mono_us + timeout_us)
@@ -363,16 +440,26 @@ class Subscriptions:
         subscription = self._subscriptions[name]
         canary = subscription.canary
         news = subscription.silent or subscription.state is not StreamState.LIVE
+        in_force = self._in_force(subscription.turn, given, now) if not subscription.in_force else []
         subscription.become(StreamState.LIVE, given)
         subscription.since_us, subscription.silent = now.mono_us, False
         if not canary:
             del self._awaited[name]
         if not news:
             # The timer stays where it is; when it fires it finds out that there were data, and moves on.
-            return []
+            return in_force
         self._timers.set(name, now.mono_us + CANARY_SILENCE_US if canary else None)
-        landed = self._flight is not None and self._flight.name == name
-        return [StreamLive(stream=name), *(self._land(given, now) if landed else ())]
+        return [StreamLive(stream=name), *in_force] if subscription.reported else in_force
+
+    def _in_force(self, turn: int, given: DataSeen, now: Now) -> list[SubscriptionsOutput]:
+        """The exchange takes frames in order, so data of a stream prove all requests up to its own."""
+        proved = {name: one for name, one in self._subscriptions.items() if not one.in_force and 0 < one.turn <= turn}
+        for one in proved.values():
+            one.in_force = True
+        # Only books wait for it.
+        depth = tuple(name for name, one in proved.items() if one.stream is not None and one.stream.channel is Channel.DEPTH)
+        outputs: list[SubscriptionsOutput] = [InForce(depth)] if depth else []
+        return [*outputs, *self._land(given, now)] if self._flight is not None and self._flight.name in proved else outputs
 
     def _fire(self, given: TimerFired, now: Now) -> list[SubscriptionsOutput]:
         outputs: list[SubscriptionsOutput] = []
@@ -386,7 +473,8 @@ class Subscriptions:
                 continue
             subscription.silent = True
             self._timers.set(name, None)
-            outputs.append(StreamSilent(stream=name, silent_us=silent_us))
+            if subscription.reported:
+                outputs.append(StreamSilent(stream=name, silent_us=silent_us))
         return outputs
 
     def _refuse(self, given: ErrorFrame, now: Now) -> list[SubscriptionsOutput]:
@@ -436,6 +524,7 @@ class Subscriptions:
         for subscription in self._subscriptions.values():
             subscription.become(StreamState.WANTED, given)
             subscription.silent = False
+            subscription.turn, subscription.in_force = 0, False
         self._awaited.clear()
         self._leaving.clear()
         self._line.clear()

@@ -11,9 +11,9 @@ from backpack_proto.machine import Transitions
 from backpack_proto.streams.frames import ErrorFrame
 from backpack_proto.streams.names import Stream
 
-from .signals import ClockRead, ConnectionLost, DataSeen
+from .signals import CanariesChosen, ClockRead, ConnectionLost, DataSeen, Resubscribe
 
-__all__ = ["STREAM_TRANSITIONS", "Need", "StreamState", "WantedStream", "frames_of"]
+__all__ = ["SHOWN", "STREAM_TRANSITIONS", "Need", "StreamState", "WantedStream", "frames_of"]
 
 STREAMS_PER_FRAME = 50
 """More names go into further frames. No limit is published, and 91 names in one frame were taken (docs/protocol.md 1.3)."""
@@ -23,10 +23,16 @@ UNTYPED_SILENCE_US = 60_000_000
 
 
 class Need(Enum):
-    """Who needs a stream and sees its data; the other needs are those of verified books, by the names of their depth streams."""
+    """Who needs a stream; the other needs are those of verified books, by the names of their depth streams."""
 
     USER = auto()
     LEDGER = auto()
+    CANARY = auto()
+    """Nobody sees its data; they prove the path."""
+
+
+SHOWN = (Need.USER, Need.LEDGER)
+"""The needs that make a stream's data events."""
 
 
 class StreamState(Enum):
@@ -47,6 +53,7 @@ STREAM_TRANSITIONS = Transitions(
     [
         (_S.WANTED, Subscribe, _S.REQUESTED),
         (_S.WANTED, FollowAccount, _S.REQUESTED),
+        (_S.WANTED, CanariesChosen, _S.REQUESTED),
         (_S.WANTED, Connected, _S.REQUESTED),
         *(
             (_S.WANTED, ended, _S.REQUESTED) for ended in (DataSeen, ErrorFrame, Unsubscribe, TimerFired)
@@ -60,6 +67,7 @@ STREAM_TRANSITIONS = Transitions(
         (_S.REFUSED, DataSeen, _S.LIVE),
         (_S.REFUSED, ErrorFrame, _S.REFUSED),
         (_S.REFUSED, ClockRead, _S.REQUESTED),
+        *((state, Resubscribe, _S.REQUESTED) for state in (_S.REQUESTED, _S.LIVE, _S.REFUSED)),
         (_S.REFUSED, ConnectionLost, _S.WANTED),
     ]
 )
@@ -79,6 +87,15 @@ class WantedStream:
     """Who needs it; never empty."""
     silent: bool = False
     """A `StreamSilent` was told, and nothing has come since."""
+    turn: int = 0
+    """Of its request among those of this connection; 0 while it has not been requested."""
+    in_force: bool = False
+    """Data have shown that the exchange has taken its request."""
+
+    @property
+    def reported(self) -> bool:
+        """True if its coming and going is of interest to anybody but the canaries."""
+        return any(need is not Need.CANARY for need in self.needs)
 
     @property
     def private(self) -> bool:

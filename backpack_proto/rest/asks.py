@@ -19,6 +19,7 @@ __all__ = [
     "MeasureTime",
     "Sending",
     "Settled",
+    "TimeAnswered",
     "Unresolved",
     "WithdrawAsk",
 ]
@@ -85,3 +86,9 @@ class Unresolved(Struct, frozen=True, gc=False):
 
     asker: Hashable
     error: OutcomeUnknown
+
+
+class TimeAnswered(Struct, frozen=True, gc=False):
+    """Output: the exchange has told its time in the answer that was just given."""
+
+    server_us: int

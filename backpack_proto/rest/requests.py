@@ -31,7 +31,7 @@ from backpack_proto.inputs import RequestFailed, RequestLeft, ResponseReceived, 
 from backpack_proto.machine import Now, Timers, earliest
 from backpack_proto.outputs import Event, SendRequest, WithdrawRequest
 
-from .asks import MAX_WAIT_US, Abandon, Ask, Forget, MeasureTime, Sending, Settled, Unresolved, WithdrawAsk
+from .asks import MAX_WAIT_US, Abandon, Ask, Forget, MeasureTime, Sending, Settled, TimeAnswered, Unresolved, WithdrawAsk
 from .codec import ServerTime, build_request, outcome_unknown, parse_response
 from .endpoints.table import find_endpoint
 from .exchange_clock import ClockProbeFailed, ClockSampled, ExchangeClock, MeasureClock, StartMeasuring, StopMeasuring
@@ -45,7 +45,7 @@ REQUEST_TIMEOUT_US: Final = 10_000_000
 RequestsInput: TypeAlias = (
     Ask | WithdrawAsk | Forget | Abandon | MeasureTime | ResponseReceived | RequestFailed | RequestLeft | TimerFired
 )
-RequestsOutput: TypeAlias = SendRequest | WithdrawRequest | Sending | Settled | Unresolved | Event
+RequestsOutput: TypeAlias = SendRequest | WithdrawRequest | Sending | Settled | TimeAnswered | Unresolved | Event
 
 
 class Requests:
@@ -277,7 +277,8 @@ class Requests:
             return [Settled(call.asker, result)]
         if isinstance(result, ServerTime):
             sample = ClockSampled(sent=call.asker.sent, server_ms=result.server_us // 1000)
-            return [*self._clocked(self._clock.handle(sample, now), now), *self._sign_again(sample, now)]
+            clocked = self._clocked(self._clock.handle(sample, now), now)
+            return [TimeAnswered(result.server_us), *clocked, *self._sign_again(sample, now)]
         outputs = self._clocked(self._clock.handle(ClockProbeFailed(), now), now)
         return [*outputs, *(Settled(stale.asker, stale.stale) for stale in self._take_stale())]
 

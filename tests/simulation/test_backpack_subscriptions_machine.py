@@ -7,7 +7,7 @@ import json
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.connection.signals import ConnectionLost, DataSeen, Released, Requested
+from backpack_proto.connection.signals import ConnectionLost, DataSeen, InForce, Released, Requested
 from backpack_proto.connection.subscriptions import (
     BLAME_US,
     CANARY_SILENCE_US,
@@ -77,6 +77,9 @@ class SubscriptionsMachine(RuleBasedStateMachine):
                     assert isinstance(given, Unsubscribe)
                     assert out is outputs[-1]
                     assert set(streams) <= set(given.streams)
+                case InForce(streams):
+                    assert isinstance(given, DataSeen)
+                    assert set(streams) <= self.on_the_wire
                 case StreamLive(stream=name):
                     assert isinstance(given, DataSeen)
                     assert name == given.stream

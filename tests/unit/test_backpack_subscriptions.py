@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from backpack_proto.connection.signals import ClockRead, ConnectionLost, DataSeen, Released, Requested
+from backpack_proto.connection.signals import ClockRead, ConnectionLost, DataSeen, InForce, Released, Requested
 from backpack_proto.connection.subscriptions import (
     BLAME_US,
     CANARY_SILENCE_US,
@@ -198,7 +198,13 @@ def test_names_of_unknown_kinds_travel_one_by_one() -> None:
     outputs = driven.give(Subscribe((DEPTH,), untyped=(NEW, NEWER, NEWEST)))
     assert outputs == [subscribing(DEPTH), subscribing(NEW), Requested((DEPTH, NEW))]
     assert driven.state(NEWER) is StreamState.WANTED
-    assert driven.give(DataSeen(NEW)) == [StreamLive(stream=NEW), subscribing(NEWER), Requested((NEWER,))]
+    # Data of it prove that what was requested before it is in force as well.
+    assert driven.give(DataSeen(NEW)) == [
+        StreamLive(stream=NEW),
+        InForce((DEPTH,)),
+        subscribing(NEWER),
+        Requested((NEWER,)),
+    ]
     assert driven.wait_us() == IN_FORCE_US
     assert driven.give(TimerFired(), IN_FORCE_US - 1) == []
     outputs = driven.give(TimerFired(), 1)
@@ -243,6 +249,13 @@ def test_an_unknown_kind_that_is_not_wanted_any_more_holds_nobody_up() -> None:
     assert outputs[:2] == [unsubscribing(NEW), Released((NEW,))]
     assert outputs[-1] == Requested((NEWEST,))
     assert driven.give(Unsubscribe((NEW, NEWER))) == []
+
+
+def test_data_of_a_later_request_end_the_flight_of_an_earlier_one() -> None:
+    driven = up()
+    driven.give(untyped(NEW, NEWER))
+    driven.subscribe(TRADE)
+    assert driven.give(DataSeen(TRADE)) == [StreamLive(stream=TRADE), subscribing(NEWER), Requested((NEWER,))]
 
 
 def test_a_lost_connection_begins_the_line_again() -> None:
@@ -369,7 +382,7 @@ def test_a_connection_cannot_open_twice() -> None:
 
 def test_first_data_make_a_stream_live() -> None:
     driven = up(DEPTH, ORDERS)
-    assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH)]
+    assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH), InForce((DEPTH,))]
     assert driven.state(DEPTH) is StreamState.LIVE
     assert [*driven.subscriptions.awaited] == [ORDERS]
     assert driven.give(DataSeen(DEPTH)) == []
@@ -429,7 +442,7 @@ def test_a_stream_that_sends_nothing_is_noticed_once(name: str, ping_timeout_us:
     assert driven.fire() == [StreamSilent(stream=name, silent_us=ping_timeout_us)]
     assert driven.state(name) is StreamState.REQUESTED
     assert driven.wait_us() is None
-    assert driven.give(DataSeen(name), after_us=SECOND) == [StreamLive(stream=name)]
+    assert driven.give(DataSeen(name), after_us=SECOND)[0] == StreamLive(stream=name)
     assert driven.state(name) is StreamState.LIVE
 
 
@@ -600,7 +613,7 @@ def test_refused_private_streams_are_signed_again_on_the_same_connection_when_th
 def test_data_clear_a_suspect() -> None:
     driven = up(DEPTH, TICKER)
     driven.give(ErrorFrame(4006, "message"))
-    assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH)]
+    assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH), InForce((DEPTH,))]
     assert driven.state(DEPTH) is StreamState.LIVE
     assert driven.fire() == [StreamSilent(stream=TICKER, silent_us=FIRST_DATA_TIMEOUT_US[Channel.TICKER])]
     assert driven.state(TICKER) is StreamState.REFUSED
