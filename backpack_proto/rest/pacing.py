@@ -20,7 +20,7 @@ for years. A request that succeeds ends the row. What is heard during a pause co
 had left before it: a refusal can prolong the pause but does not double it, and a success ends no row.
 
 An exchange that asked for a longer pause than the ceiling refuses again what comes after it. So the first request after a pause is a
-trial: the others, cancels excepted, wait until it is answered, `TRIAL_US` at most. There are no other states, and so no table of them:
+trial: the others, cancels and orders excepted, wait until it is answered, `TRIAL_US` at most. There are no other states, and so no table of them:
 every input is possible at any time.
 
 All arithmetic is in whole units of 1/60,000,000 token, of which `refill` trickle in per microsecond: nothing is ever rounded.
@@ -275,7 +275,7 @@ class Pacer:
             elif importance is Importance.AUDIT:
                 ready = max(self._standard.ready_us(self._left_by_audits + 1), self._audits.ready_us(), self._trial_until)
             else:
-                ready = max(standard, self._trial_until)
+                ready = standard if importance is Importance.ORDER else max(standard, self._trial_until)
             yield importance, historical, max(ready, self._historical.ready_us()) if historical else ready
 
 

@@ -336,9 +336,10 @@ def test_a_trial_without_an_answer_holds_nobody_up_for_long() -> None:
     assert pacer.handle(TimerFired(), at(until)) == [Granted(1), Granted(2)]
 
 
-def test_cancels_wait_for_no_trial() -> None:
-    _, granted = after_a_pause(Importance.READ, Importance.CANCEL, Importance.CANCEL)
-    assert granted == [Granted(1), Granted(2)]
+def test_cancels_and_orders_wait_for_no_trial() -> None:
+    pacer, granted = after_a_pause(Importance.LEDGER, Importance.CANCEL, Importance.ORDER, Importance.CANCEL)
+    assert granted == [Granted(1), Granted(3), Granted(2)]
+    assert pacer.handle(enqueue(4, Importance.ORDER), at(START_US + PAUSE.base_us)) == [Granted(4)]
 
 
 def test_what_is_cancelled_never_leaves_and_lets_nothing_else_leave_by_itself() -> None:
