@@ -47,6 +47,7 @@ from backpack_proto.outputs import (
     SendText,
     WithdrawRequest,
 )
+from backpack_proto.rest.codec import retry_after_us
 from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError, described
