@@ -35,12 +35,14 @@ from .errors import (
     InvalidKey,
     InvalidStream,
     LocalProtocolError,
+    NothingTraded,
     NotSent,
     OutcomeUnknown,
     RemoteProtocolError,
     UnknownSymbol,
 )
 from .http import Argument, Headers, HttpRequest, Parameter
+from .importance import Importance
 from .inputs import (
     Arguments,
     BytesReceived,
@@ -97,6 +99,7 @@ from .outputs import (
     StreamLive,
     StreamSilent,
     StreamsRefused,
+    UntypedReceived,
     WithdrawRequest,
 )
 from .rest.endpoints.rules import Group, ParameterRule
@@ -196,6 +199,7 @@ __all__ = [
     "Headers",
     "Health",
     "HttpRequest",
+    "Importance",
     "InvalidKey",
     "InvalidStream",
     "Level",
@@ -207,6 +211,7 @@ __all__ = [
     "MetricsSnapshot",
     "NewOrder",
     "NotSent",
+    "NothingTraded",
     "Now",
     "Open",
     "OpenSocket",
@@ -260,6 +265,7 @@ __all__ = [
     "UnixUsOfText",
     "UnknownSymbol",
     "Unsubscribe",
+    "UntypedReceived",
     "Value",
     "Verify",
     "Withdraw",

@@ -24,6 +24,7 @@ __all__ = [
     "InvalidStream",
     "LocalProtocolError",
     "NotSent",
+    "NothingTraded",
     "OutcomeUnknown",
     "RemoteProtocolError",
     "UnknownSymbol",
@@ -149,6 +150,21 @@ class ApiError(BackpackError):
 
     def __str__(self) -> str:
         return f"{self.endpoint} answered {self.status} {self.code or '(no code)'}: {self.message}"
+
+
+class NothingTraded(BackpackError):
+    """There is no answer because nothing was traded yet, in the time that was asked for: the market is in order.
+
+    `endpoint` is the method and path, `symbol` the market.
+    """
+
+    def __init__(self, *, endpoint: str, symbol: str) -> None:
+        super().__init__(endpoint, symbol)
+        self.endpoint = endpoint
+        self.symbol = symbol
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: nothing was traded yet in {self.symbol}"
 
 
 class NotSent(BackpackError):

@@ -68,6 +68,8 @@ class Subscribe(Command, frozen=True, gc=False):
     books: tuple[str, ...] = ()
     """Depth streams that are wanted as well, and whose books are verified: the `bookTicker` that this takes is requested along with
     them, and is among the events only when it is wanted itself."""
+    untyped: tuple[str, ...] = ()
+    """Streams of kinds that `Channel` does not have, as the exchange spells them: their data are `UntypedReceived`."""
 
     @classmethod
     def of(cls, streams: Iterable[Stream]) -> Self:
@@ -152,6 +154,8 @@ class ConnectFailed(Fact, frozen=True, gc=False):
     """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
     error: BackpackError | None = None
     """The same as a type, where there is one of its own."""
+    retry_after_us: int | None = None
+    """The wait that a refused handshake asks for, from its Retry-After header."""
 
 
 class Disconnected(Fact, frozen=True, gc=False):

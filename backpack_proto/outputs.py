@@ -8,6 +8,7 @@ from msgspec.structs import force_setattr
 
 from .errors import BackpackError, RemoteProtocolError
 from .http import HttpRequest
+from .importance import Importance
 from .streams.levels import Level
 from .streams.payloads import Depth, Event
 from .values import SecretText, Value
@@ -39,6 +40,7 @@ __all__ = [
     "StreamLive",
     "StreamSilent",
     "StreamsRefused",
+    "UntypedReceived",
     "WithdrawRequest",
 ]
 
@@ -102,6 +104,8 @@ class SendRequest(Action, frozen=True, gc=False, kw_only=True):
     """How long the answer may take, counted from sending; making a connection may take as long once more."""
     not_after_us: int | None = None
     """When it may leave no more, on `Now.mono_us`."""
+    importance: Importance = Importance.READ
+    """Of two that wait for a connection, the more important one gets it."""
 
 
 class WithdrawRequest(Action, frozen=True, gc=False):
@@ -173,6 +177,14 @@ class ErrorReceived(Event, frozen=True, gc=False, kw_only=True):
     error: RemoteProtocolError
     code: int
     message: str
+
+
+class UntypedReceived(Event, frozen=True, gc=False, kw_only=True):
+    """Data of a stream of a kind that `Channel` does not have."""
+
+    stream: str
+    text: str
+    """The whole frame as it came, a JSON object with `stream` and `data`."""
 
 
 class BookSynced(Event, frozen=True, gc=False, kw_only=True):

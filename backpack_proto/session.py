@@ -60,6 +60,7 @@ from .connection.signals import (
 )
 from .connection.subscriptions import ACCOUNT_STREAMS, Signature, Subscriptions
 from .errors import ApiError, BackpackError, LocalProtocolError, OutcomeUnknown
+from .importance import Importance
 from .inputs import (
     BytesReceived,
     Call,
@@ -99,22 +100,13 @@ from .outputs import (
     Output,
     SendRequest,
     StreamsRefused,
+    UntypedReceived,
 )
+from .rest.asks import Abandon, Ask, Forget, MeasureTime, Sending, Settled, TimeAnswered, Unresolved, WithdrawAsk
 from .rest.codec import DepthSnapshot
 from .rest.markets import Market, Markets
 from .rest.pacing import PAUSE_CEILING_US, PacerState
-from .rest.requests import (
-    Abandon,
-    Ask,
-    Forget,
-    MeasureTime,
-    Requests,
-    Sending,
-    Settled,
-    TimeAnswered,
-    Unresolved,
-    WithdrawAsk,
-)
+from .rest.requests import Requests
 from .streams.channels import Channel
 from .streams.frames import Drop, ErrorFrame, Frame, decode_frame, dropped
 from .streams.names import parse_stream
@@ -206,17 +198,21 @@ class Session:
             connect_timeout_us: how long a connection may take to open.
             silence_us: probe a connection on which nothing was heard for so long.
             ping_timeout_us: give it up when nothing was heard for so long after that.
-            pause_ceiling_us: how long a 429 of the exchange stops all requests at most, whatever it asks for.
+            pause_ceiling_us: how long a 429 of the exchange stops all requests, or the next attempt to connect, at most, whatever it
+                asks for.
         """
         self._signer = signer
         self._book_levels = book_levels
         self._manage_books = manage_books
         self._measure_clock = measure_clock
-        self._connection = Connection(random, dials=dials, connect_timeout_us=connect_timeout_us)
+        self._connection = Connection(
+            random, dials=dials, connect_timeout_us=connect_timeout_us, retry_after_ceiling_us=pause_ceiling_us
+        )
         self._heartbeat = Heartbeat(silence_us=silence_us, ping_timeout_us=ping_timeout_us)
         self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
         self._wanted = self._subscriptions.wanted
         self._shown = self._subscriptions.shown
+        self._untyped = self._subscriptions.untyped
         self._awaited = self._subscriptions.awaited
         self._heard_us = -1
         self._requests = Requests(signer, pause_ceiling_us=pause_ceiling_us)
@@ -369,7 +365,17 @@ class Session:
             return [output for frame in decoded for output in self._frame_received(frame, data, now)]
         if isinstance(decoded, ErrorFrame):
             return self._pass_on(self._subscriptions.handle(decoded, now), now)
+        if decoded.stream in self._untyped:
+            return self._untyped_received(decoded.stream, data, now)
         return [decoded, *self._frame_lost(decoded.stream, now)]
+
+    def _untyped_received(self, stream: str, data: bytes, now: Now) -> Sequence[Output]:
+        """Hand on what only the user can read."""
+        self._metrics.handle(Frame(stream=stream), now)
+        outputs: list[Output] = [UntypedReceived(stream=stream, text=data.decode())]
+        if stream in self._awaited:
+            outputs = [*self._pass_on(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
+        return outputs
 
     def _frame_received(self, frame: Frame, data: bytes, now: Now) -> Sequence[Output]:
         stream, payload = frame.stream, frame.payload
@@ -517,7 +523,7 @@ class Session:
     def _subscribe(self, given: Subscribe, now: Now) -> list[Output]:
         if not self._manage_books:
             # Where there is no book there is nothing to verify.
-            given = Subscribe((*given.books, *given.streams))
+            given = Subscribe((*given.books, *given.streams), untyped=given.untyped)
         outputs: list[Any] = [*self._subscriptions.handle(given, now)]
         for name in (*given.books, *given.streams) if self._manage_books else ():
             stream = parse_stream(name)
@@ -551,7 +557,6 @@ class Session:
             asker=_Caller(given.call_id, given.endpoint),
             endpoint=given.endpoint,
             parameters=given.parameters,
-            urgent=True,
             max_wait_us=given.max_wait_us,
         )
         return self._to_requests(ask, now)
@@ -618,7 +623,7 @@ class Session:
             asker=asker,
             endpoint="depth",
             parameters={"symbol": given.symbol, "limit": SNAPSHOT_LIMIT},
-            urgent=given.urgent,
+            importance=Importance.SNAPSHOT if given.urgent else Importance.AUDIT,
         )
         return self._to_requests(ask, now)
 
@@ -656,10 +661,16 @@ class Session:
         if self._markets_asked:
             return []
         self._markets_asked = True
-        return self._to_requests(Ask(asker=_MarketList(), endpoint="markets", parameters={}, urgent=False), now)
+        # Without a canary no book is live, so this one request goes before the snapshots of all of them.
+        return self._to_requests(Ask(asker=_MarketList(), endpoint="markets", parameters={}, importance=Importance.READ), now)
 
     def _read_market(self, given: ReadMarket, now: Now) -> list[Output]:
-        ask = Ask(asker=_MarketState(given.symbol), endpoint="market", parameters={"symbol": given.symbol}, urgent=False)
+        ask = Ask(
+            asker=_MarketState(given.symbol),
+            endpoint="market",
+            parameters={"symbol": given.symbol},
+            importance=Importance.SNAPSHOT,
+        )
         return self._to_requests(ask, now)
 
     def _markets_read(self, result: object, now: Now) -> list[Output]:
@@ -686,7 +697,12 @@ class Session:
 
     def _read_account(self, given: ReadAccount, now: Now) -> list[Output]:
         self._reading = given
-        ask = Ask(asker=given, endpoint=endpoint_of(given), parameters=arguments_of(given), urgent=True)
+        ask = Ask(
+            asker=given,
+            endpoint=endpoint_of(given),
+            parameters=arguments_of(given),
+            importance=Importance.LEDGER,
+        )
         return self._to_requests(ask, now)
 
     def _settled(self, given: Settled, now: Now) -> Sequence[Output]:

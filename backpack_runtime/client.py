@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from http import HTTPStatus
 from random import Random
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from backpack_proto.account.ledger import Account
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import BackpackError, ClientClosed, ConfigurationError
+from backpack_proto.errors import ApiError, BackpackError, ClientClosed, ConfigurationError
 from backpack_proto.hints import shown
 from backpack_proto.inputs import Arguments, Call, Close, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify, Withdraw
 from backpack_proto.machine import Now
@@ -23,7 +24,7 @@ from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
 from backpack_proto.rest.codec import outcome_unknown
 from backpack_proto.rest.endpoints.table import find_endpoint
-from backpack_proto.rest.markets import Markets
+from backpack_proto.rest.markets import Market, Markets
 from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import Session
 from backpack_proto.streams.channels import Channel
@@ -151,6 +152,8 @@ class BackpackClient(RestMethods):
         self._last_call_id = 0
         self._fetched = 0
         self._markets = Markets(())
+        self._found: dict[str, Market] = {}
+        """Markets that were asked for one by one, for the list did not have them."""
         self._stack = AsyncExitStack()
         self._running: _Running | None = None
         self._closed = False
@@ -253,21 +256,49 @@ class BackpackClient(RestMethods):
             LocalProtocolError: a private channel without a signer.
             ConfigurationError: a channel needs symbols, or an argument is not a list of texts.
         """
-        self._open().pump.give(Subscribe.of(self._streams(channels, symbols)))
+        self._open()
+        streams = await self._streams(channels, symbols)
+        self._open().pump.give(Subscribe.of(streams))
 
     async def unsubscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
         """Undo `subscribe`; what is still on its way is dropped."""
-        self._open().pump.give(Unsubscribe.of(self._streams(channels, symbols)))
+        self._open()
+        streams = await self._streams(channels, symbols)
+        self._open().pump.give(Unsubscribe.of(streams))
+
+    async def subscribe_untyped(self, streams: Iterable[str]) -> None:
+        """Subscribe streams of kinds that this project has no type for, by the exchange's names, such as `stockPrice.NVDA`.
+
+        Their data are `UntypedReceived`. A kind that the exchange does not have either is a `StreamsRefused` that names it.
+
+        Raises:
+            InvalidStream: there is a type for it, so `subscribe` is the way; or the exchange can have no such name.
+            LocalProtocolError: a private stream without a signer.
+            ConfigurationError: `streams` is not a list of texts.
+        """
+        self._open().pump.give(Subscribe(untyped=checked_names("streams", streams)))
+
+    async def unsubscribe_untyped(self, streams: Iterable[str]) -> None:
+        """Undo `subscribe_untyped`."""
+        self._open().pump.give(Unsubscribe(checked_names("streams", streams)))
 
     async def verify(self, symbol: str) -> None:
         """Have a book compared with a fresh snapshot now; `BookVerified` or `BookDesynced` tells how it went."""
-        running = self._open()
-        (symbol,) = self._ids([symbol])
-        running.pump.give(Verify(f"{Channel.DEPTH.value}.{symbol}"))
+        symbol = await self._id(symbol)
+        self._open().pump.give(Verify(f"{Channel.DEPTH.value}.{symbol}"))
 
-    async def load_markets(self) -> Markets:
-        """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it."""
-        self._markets = await self.get_markets()
+    async def load_markets(self, *, fresh: bool = False) -> Markets:
+        """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it.
+
+        The network in front of the exchange keeps the list for up to a quarter of an hour. With `fresh` the exchange itself is asked,
+        for a list that is right now. Without it markets that were found since, by their symbols, stay among the others.
+        """
+        if checked_flag("fresh", fresh):
+            # The query is a part of the cache's key, so one that was never asked for reaches the exchange (docs/protocol.md 1.2).
+            self._markets = cast("Markets", await self.call("markets", {"nonce": system_now().unix_us}))
+            self._found.clear()
+        else:
+            self._markets = (await self.get_markets()).joined_by(self._found.values())
         return self._markets
 
     @property
@@ -423,19 +454,34 @@ class BackpackClient(RestMethods):
     def _check_open(self) -> None:
         self._open()
 
-    def _ids(self, symbols: Iterable[str]) -> tuple[str, ...]:
-        return tuple(self._id(symbol) for symbol in symbols)
-
-    def _id(self, symbol: str) -> str:
+    async def _id(self, symbol: str) -> str:
         self._open()
+        if symbol and symbol not in self._markets:
+            await self._ask_for(symbol)
         return self._markets[symbol].symbol
 
-    def _streams(self, channels: Iterable[str], symbols: Iterable[str]) -> list[Stream]:
+    async def _ask_for(self, symbol: str) -> None:
+        """Look for a market that has been listed since the list of markets was made: `/market` is not cached."""
+        # Of a normalised name this is what the id probably is; the market that is found says whether it has that name.
+        likely = symbol.replace("-", "_")
+        try:
+            market = cast("Market", await self.call("market", {"symbol": likely}))
+        except ApiError as refused:
+            if refused.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
+                raise
+            return
+        self._found[market.symbol] = market
+        self._markets = self._markets.joined_by([market])
+
+    async def _streams(self, channels: Iterable[str], symbols: Iterable[str]) -> list[Stream]:
         """The streams of channels; a symbol that stands in the name of a channel is resolved as well."""
-        names, ids = checked_names("channels", channels), self._ids(checked_names("symbols", symbols))
+        names = checked_names("channels", channels)
+        ids = tuple([await self._id(symbol) for symbol in checked_names("symbols", symbols)])
         _check_symbols(names, ids)
-        streams = streams_for(names, ids)
-        return [stream if stream.symbol is None else replace(stream, symbol=self._id(stream.symbol)) for stream in streams]
+        return [
+            stream if stream.symbol is None else replace(stream, symbol=await self._id(stream.symbol))
+            for stream in streams_for(names, ids)
+        ]
 
 
 def _checked_settings(settings: object, *, sandbox: bool, transport: object) -> Settings:

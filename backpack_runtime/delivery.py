@@ -12,15 +12,16 @@ from enum import StrEnum
 import anyio
 import msgspec
 
-from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced
+from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, UntypedReceived
 from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.payloads import Event
 from backpack_proto.values import Value
 
 __all__ = ["Delivery", "DeliverySnapshot", "SlowConsumer"]
 
-_MARKET_DATA: tuple[type[Event], ...] = tuple(
-    payload for channel in Channel if channel.traits.droppable for payload in channel.traits.payloads
+_MARKET_DATA: tuple[type[Event], ...] = (
+    UntypedReceived,
+    *(payload for channel in Channel if channel.traits.droppable for payload in channel.traits.payloads),
 )
 
 

@@ -13,7 +13,7 @@ from typing import Generic, Literal, Self, TypeVar, cast
 from msgspec.structs import replace
 
 from backpack_proto.account.values import Balance, Fill, Order, Position
-from backpack_proto.errors import ConfigurationError, RemoteProtocolError
+from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import shown
 from backpack_proto.inputs import Arguments
 from backpack_proto.rest.markets import Markets
@@ -88,8 +88,8 @@ class RestMethods(ABC):
         """Call an endpoint."""
 
     @abstractmethod
-    def _id(self, symbol: str) -> str:
-        """The exchange's spelling of a symbol."""
+    async def _id(self, symbol: str) -> str:
+        """Return the exchange's spelling of a symbol; one that is not in the list of markets is asked for."""
 
     @abstractmethod
     def _check_open(self) -> None:
@@ -101,14 +101,14 @@ class RestMethods(ABC):
 
     async def get_depth(self, symbol: str, *, limit: int = 1000) -> DepthSnapshot:
         """The book, best prices first; `limit` levels a side: 5, 10, 20, 50, 100, 500 or 1000."""
-        return cast("DepthSnapshot", await self.call("depth", {"symbol": self._id(symbol), "limit": limit}))
+        return cast("DepthSnapshot", await self.call("depth", {"symbol": await self._id(symbol), "limit": limit}))
 
     async def get_klines(
         self, symbol: str, interval: str, *, start_s: int, end_s: int | None = None, price_type: str | None = None
     ) -> tuple[Kline, ...]:
         """Candles, oldest first, from and to in seconds since the epoch; prices are `Last`, `Index` or `Mark`."""
         parameters: Arguments = {
-            "symbol": self._id(symbol),
+            "symbol": await self._id(symbol),
             "interval": interval,
             "start_s": start_s,
             "end_s": end_s,
@@ -118,11 +118,15 @@ class RestMethods(ABC):
 
     async def get_trades(self, symbol: str, *, limit: int | None = None) -> tuple[Trade, ...]:
         """The last public trades, up to 1000."""
-        return cast("tuple[Trade, ...]", await self.call("trades", {"symbol": self._id(symbol), "limit": limit}))
+        return cast("tuple[Trade, ...]", await self.call("trades", {"symbol": await self._id(symbol), "limit": limit}))
 
     async def get_ticker(self, symbol: str, *, interval: Literal["1d", "1w"] | None = None) -> Ticker:
-        """A day or a week of one market."""
-        return cast("Ticker", await self.call("ticker", {"symbol": self._id(symbol), "interval": interval}))
+        """A day or a week of one market.
+
+        Raises:
+            NothingTraded: there was no trade in that time, as in a market that has just been listed.
+        """
+        return cast("Ticker", await self.call("ticker", {"symbol": await self._id(symbol), "interval": interval}))
 
     async def get_tickers(self, *, interval: Literal["1d", "1w"] | None = None) -> tuple[Ticker, ...]:
         """A day or a week of every market."""
@@ -130,18 +134,18 @@ class RestMethods(ABC):
 
     async def get_mark_prices(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[MarkPrice, ...]:
         """Mark prices, index prices and funding of one market or all."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
+        parameters: Arguments = {"symbol": await self._any_id(symbol), "market_type": market_type}
         return cast("tuple[MarkPrice, ...]", await self.call("mark_prices", parameters))
 
     async def get_open_interest(self, symbol: str | None = None) -> tuple[OpenInterest, ...]:
         """Open contracts of one market or all, in base units."""
-        return cast("tuple[OpenInterest, ...]", await self.call("open_interest", {"symbol": self._any_id(symbol)}))
+        return cast("tuple[OpenInterest, ...]", await self.call("open_interest", {"symbol": await self._any_id(symbol)}))
 
     async def get_funding_rates(
         self, symbol: str, *, limit: int | None = None, offset: int | None = None
     ) -> tuple[FundingRate, ...]:
         """Funding rates, newest first; fractions per interval."""
-        parameters: Arguments = {"symbol": self._id(symbol), "limit": limit, "offset": offset}
+        parameters: Arguments = {"symbol": await self._id(symbol), "limit": limit, "offset": offset}
         return cast("tuple[FundingRate, ...]", await self.call("funding_rates", parameters))
 
     async def get_time(self) -> ServerTime:
@@ -154,17 +158,17 @@ class RestMethods(ABC):
 
     async def get_positions(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[Position, ...]:
         """The open positions."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
+        parameters: Arguments = {"symbol": await self._any_id(symbol), "market_type": market_type}
         return cast("tuple[Position, ...]", await self.call("positions", parameters))
 
     async def get_open_orders(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[Order, ...]:
         """The open orders."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "market_type": market_type}
+        parameters: Arguments = {"symbol": await self._any_id(symbol), "market_type": market_type}
         return cast("tuple[Order, ...]", await self.call("open_orders", parameters))
 
     async def get_order(self, symbol: str, *, order_id: str | int | None = None, client_id: int | None = None) -> Order:
         """One open order, by exactly one of its ids."""
-        parameters: Arguments = {"symbol": self._id(symbol), "order_id": order_id, "client_id": client_id}
+        parameters: Arguments = {"symbol": await self._id(symbol), "order_id": order_id, "client_id": client_id}
         return cast("Order", await self.call("order", parameters))
 
     def order_history(
@@ -177,8 +181,8 @@ class RestMethods(ABC):
         page_size: int = PAGE,
     ) -> Pages[Order]:
         """Every order of the past, open ones among them, as an async iterator."""
-        parameters: Arguments = {"symbol": self._any_id(symbol), "order_id": order_id, "market_type": market_type}
-        return self._pages("order_history", parameters, _order_key, oldest_first=oldest_first, page_size=page_size)
+        parameters: Arguments = {"order_id": order_id, "market_type": market_type}
+        return self._pages("order_history", symbol, parameters, _order_key, oldest_first=oldest_first, page_size=page_size)
 
     def fills(
         self,
@@ -194,14 +198,13 @@ class RestMethods(ABC):
     ) -> Pages[Fill]:
         """Every fill, from and to in milliseconds since the epoch, as an async iterator."""
         parameters: Arguments = {
-            "symbol": self._any_id(symbol),
             "order_id": order_id,
             "from_ms": from_ms,
             "to_ms": to_ms,
             "fill_type": fill_type,
             "market_type": market_type,
         }
-        return self._pages("fill_history", parameters, _fill_key, oldest_first=oldest_first, page_size=page_size)
+        return self._pages("fill_history", symbol, parameters, _fill_key, oldest_first=oldest_first, page_size=page_size)
 
     async def place(self, order: NewOrder, *, max_wait_us: int | None = None) -> Order:
         """Place one order, such as `NewOrder.limit("SOL_USDC", "Bid", price="98.50", quantity="2")`.
@@ -213,7 +216,7 @@ class RestMethods(ABC):
         """
         if not isinstance(order, NewOrder):
             raise ConfigurationError(f"order: a NewOrder, such as NewOrder.limit(...), got {shown(order)}")
-        order = replace(order, symbol=self._id(order.symbol))
+        order = replace(order, symbol=await self._id(order.symbol))
         return cast("Order", await self.call("place_order", order.arguments(), max_wait_us=max_wait_us))
 
     async def place_order(
@@ -296,7 +299,7 @@ class RestMethods(ABC):
             NotSent: they did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: any of them may have been placed; its `orders` hold their client ids.
         """
-        batch = [replace(order, symbol=self._id(order.symbol)).arguments() for order in orders]
+        batch = [replace(order, symbol=await self._id(order.symbol)).arguments() for order in orders]
         placed = await self.call("place_orders", {"orders": batch}, max_wait_us=max_wait_us)
         return cast("tuple[Order | OrderRefused, ...]", placed)
 
@@ -315,7 +318,7 @@ class RestMethods(ABC):
             NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been cancelled.
         """
-        parameters: Arguments = {"symbol": self._id(symbol), "order_id": order_id, "client_id": client_id}
+        parameters: Arguments = {"symbol": await self._id(symbol), "order_id": order_id, "client_id": client_id}
         return cast("Order | None", await self.call("cancel_order", parameters, max_wait_us=max_wait_us))
 
     async def cancel_all_orders(
@@ -331,15 +334,21 @@ class RestMethods(ABC):
             NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: some may have been cancelled.
         """
-        parameters: Arguments = {"symbol": self._id(symbol), "order_type": order_type}
-        cancelled = await self.call("cancel_all_orders", parameters, max_wait_us=max_wait_us)
-        return cast("tuple[Order, ...] | None", cancelled) or ()
+        parameters: Arguments = {"symbol": await self._id(symbol), "order_type": order_type}
+        return cast("tuple[Order, ...]", await self.call("cancel_all_orders", parameters, max_wait_us=max_wait_us))
 
-    def _any_id(self, symbol: str | None) -> str | None:
-        return None if symbol is None else self._id(symbol)
+    async def _any_id(self, symbol: str | None) -> str | None:
+        return None if symbol is None else await self._id(symbol)
 
     def _pages(
-        self, endpoint: str, parameters: Arguments, key: Callable[[Row], Hashable], *, oldest_first: bool, page_size: int
+        self,
+        endpoint: str,
+        symbol: str | None,
+        parameters: Arguments,
+        key: Callable[[Row], Hashable],
+        *,
+        oldest_first: bool,
+        page_size: int,
     ) -> Pages[Row]:
         self._check_open()
         checked_count("page_size", page_size, maximum=PAGE)
@@ -347,10 +356,8 @@ class RestMethods(ABC):
 
         async def read(offset: int) -> Page[Row]:
             paging: Arguments = {"limit": page_size, "offset": offset, "sort_direction": direction}
-            page = await self.call(endpoint, {**parameters, **paging})
-            if not isinstance(page, Page):
-                raise RemoteProtocolError(f"{endpoint}: accepted, and no page came")
-            return page
+            page = await self.call(endpoint, {"symbol": await self._any_id(symbol), **parameters, **paging})
+            return cast("Page[Row]", page)
 
         return Pages(read, key, page_size=page_size)
 

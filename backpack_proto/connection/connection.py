@@ -5,7 +5,8 @@ or times out, and a connection that breaks or is given up, lead to BACKING_OFF; 
 connection by the closing handshake, DRAINING, and anything else at once. `Closed` tells that it is over; `Open` starts anew.
 
 Two numbers decide how long to back off. Full jitter: each delay is drawn from the whole range up to the ceiling, so that clients
-that were cut off together do not come back together. And the ceiling falls back only when the connection has proven itself by data at
+that were cut off together do not come back together. A handshake that was refused with a Retry-After is not tried again before that,
+within a bound of its own: no header keeps a client away for years. And the ceiling falls back only when the connection has proven itself by data at
 least PROBATION_US after it opened: an exchange that accepts and then drops is backed off from like one that refuses.
 
 After `DropSocket` nothing more is heard of that socket, so a late `Connected` or `Disconnected` is an error of the runtime and is
@@ -43,6 +44,9 @@ PROBATION_US = 10_000_000
 
 DRAIN_TIMEOUT_US = 5_000_000
 """How long the exchange may take to answer our Close frame; it grants itself 30 s of grace (docs/protocol.md 3.4)."""
+
+RETRY_AFTER_CEILING_US = 60_000_000
+"""The longest wait that a refused handshake can ask for."""
 
 _NORMAL_CLOSURE = 1000
 _ABNORMAL_CLOSURE = 1006
@@ -113,6 +117,7 @@ class Connection:
         connect_timeout_us: int = CONNECT_TIMEOUT_US,
         probation_us: int = PROBATION_US,
         drain_timeout_us: int = DRAIN_TIMEOUT_US,
+        retry_after_ceiling_us: int = RETRY_AFTER_CEILING_US,
     ) -> None:
         self._random = random
         self._dials = dials
@@ -120,6 +125,7 @@ class Connection:
         self._connect_timeout_us = connect_timeout_us
         self._probation_us = probation_us
         self._drain_timeout_us = drain_timeout_us
+        self._retry_after_ceiling_us = retry_after_ceiling_us
         self._state = ConnectionState.IDLE
         self._deadline: int | None = None
         self._attempts = 0
@@ -170,7 +176,8 @@ class Connection:
                 self._opened_us, self._proven = now.mono_us, False
                 return [ConnectionUp(attempt=self._attempts)]
             case ConnectFailed(reason=reason, error=error):
-                return [self._back_off(given, now, reason, None, error)]
+                asked_us = min(given.retry_after_us or 0, self._retry_after_ceiling_us)
+                return [self._back_off(given, now, reason, None, error, asked_us=asked_us)]
             case Disconnected(code, reason):
                 if self._state is ConnectionState.DRAINING:
                     return [self._end(given)]
@@ -218,9 +225,16 @@ class Connection:
         return [OpenSocket()] if self._dials else []
 
     def _back_off(
-        self, given: ConnectionInput, now: Now, reason: str, code: int | None, error: BackpackError | None = None
+        self,
+        given: ConnectionInput,
+        now: Now,
+        reason: str,
+        code: int | None,
+        error: BackpackError | None = None,
+        *,
+        asked_us: int = 0,
     ) -> ConnectionDown:
-        retry_us = self._backoff.jittered_us(self._attempts, self._random)
+        retry_us = max(self._backoff.jittered_us(self._attempts, self._random), asked_us)
         if self._dials:
             self._enter(ConnectionState.BACKING_OFF, given, now.mono_us + retry_us)
         else:

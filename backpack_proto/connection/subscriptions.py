@@ -9,12 +9,16 @@ While there is no connection a wanted stream is WANTED; when there is one it has
 if it is private. The exchange never acknowledges (docs/protocol.md 3.2), so only data make it LIVE. The end of the connection makes everything
 WANTED again. Data of a stream that was just unsubscribed may still be on their way: it is LEAVING until the connection ends.
 
+Frames. Each names streams of one kind, so that an error frame is about one kind. A kind that is not in our table of channels may not
+exist, so each of its names, UNTYPED, has a frame of its own, and only one of these is in flight: until its first data, an error, or
+until it must be in force, `IN_FORCE_US` after the request. An error 4006 meanwhile is about that name, and the others go out behind it.
+
 Silence. A REQUESTED stream that sends nothing within its channel's timeout gives one `StreamSilent`, a notice: an unknown market
 looks like a quiet one. Some channels come every second whatever happens (docs/protocol.md 3.4); these canaries are
 watched for as long as they live. Data after a silence give `StreamLive` again.
 
 Refusals. An error frame does not name its request, so the suspects are the streams that were requested less than BLAME_US ago
-and have sent nothing. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
+and have sent nothing. A bad signature is refused once for each frame that has it, and reported once. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
 only private ones are pending, any other code all of them. Suspects become REFUSED. That is suspicion, not proof: data make such a
 stream LIVE like any other, its timeout runs on, and the next connection requests it again; private ones are requested again on this connection
 too, newly signed, when it is found that the clock that they were signed by was wrong (`ClockRead`), once on each connection.
@@ -24,18 +28,17 @@ too, newly signed, when it is found that the clock that they were signed by was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from enum import Enum, IntEnum, auto
 from typing import Final, NamedTuple, TypeAlias
 
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Connected, FollowAccount, Subscribe, TimerFired, Unsubscribe
-from backpack_proto.machine import Now, Timers, Transitions
+from backpack_proto.machine import Now, Timers, Transitions, earliest
 from backpack_proto.outputs import ErrorReceived, Output, SendText, StreamLive, StreamSilent, StreamsRefused
-from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.channels import IN_FORCE_US, Channel
 from backpack_proto.streams.frames import ErrorFrame, subscribe_text, unsubscribe_text
-from backpack_proto.streams.names import Stream, parse_stream
+from backpack_proto.streams.names import Stream, channel_of, check_untyped, parse_stream
 
 from .signals import (
     CanariesChosen,
@@ -48,16 +51,14 @@ from .signals import (
     Requested,
     Resubscribe,
 )
+from .wanted_stream import SHOWN, Need, StreamState, WantedStream, frames_of
 
 __all__ = [
     "ACCOUNT_STREAMS",
     "CONNECTIVITY_TRANSITIONS",
-    "STREAM_TRANSITIONS",
     "Connectivity",
-    "Need",
     "Sign",
     "Signature",
-    "StreamState",
     "Subscriptions",
     "SubscriptionsInput",
     "SubscriptionsOutput",
@@ -76,9 +77,6 @@ class Signature(NamedTuple):
 Sign: TypeAlias = Callable[[Now], Signature]
 """Signs a SUBSCRIBE at the moment of sending."""
 
-STREAMS_PER_FRAME = 50
-"""More names go into further frames. No limit is published, and 91 names in one frame were taken (docs/protocol.md 1.3)."""
-
 WRONG_CLOCK_US = 500_000
 """A signature that was this far off in time is worth another try: the exchange grants a window of seconds (docs/protocol.md 2.2)."""
 
@@ -92,37 +90,12 @@ ACCOUNT_STREAMS: Final = (Channel.ORDER_UPDATE.value, Channel.POSITION_UPDATE.va
 """The streams that a ledger follows."""
 
 
-class Need(Enum):
-    """Who needs a stream; the other needs are those of verified books, by the names of their depth streams."""
-
-    USER = auto()
-    LEDGER = auto()
-    CANARY = auto()
-    """Nobody sees its data; they prove the path."""
-
-
-SHOWN = (Need.USER, Need.LEDGER)
-"""The needs that make a stream's data events."""
-
-
 class _Code(IntEnum):
     """Error codes that say which kind of request was refused (docs/protocol.md 3.2)."""
 
     INVALID_SIGNATURE = 4003
     INVALID_STREAM = 4006
     INVALID_DEPTH_WINDOW = 4008
-
-
-class StreamState(Enum):
-    """How far a wanted stream has come on the current connection."""
-
-    WANTED = auto()
-    """There is no connection to request it on."""
-    REQUESTED = auto()
-    LIVE = auto()
-    """It has sent data."""
-    REFUSED = auto()
-    """It is a suspect of an error frame and has sent nothing."""
 
 
 class Connectivity(Enum):
@@ -170,53 +143,27 @@ CONNECTIVITY_TRANSITIONS = Transitions(
     ]
 )
 
-_S = StreamState
-
-STREAM_TRANSITIONS = Transitions(
-    [
-        (_S.WANTED, Subscribe, _S.REQUESTED),
-        (_S.WANTED, FollowAccount, _S.REQUESTED),
-        (_S.WANTED, CanariesChosen, _S.REQUESTED),
-        (_S.WANTED, Connected, _S.REQUESTED),
-        (_S.WANTED, ConnectionLost, _S.WANTED),
-        (_S.REQUESTED, DataSeen, _S.LIVE),
-        (_S.REQUESTED, ErrorFrame, _S.REFUSED),
-        (_S.REQUESTED, ConnectionLost, _S.WANTED),
-        (_S.LIVE, DataSeen, _S.LIVE),
-        (_S.LIVE, ConnectionLost, _S.WANTED),
-        (_S.REFUSED, DataSeen, _S.LIVE),
-        (_S.REFUSED, ErrorFrame, _S.REFUSED),
-        (_S.REFUSED, ClockRead, _S.REQUESTED),
-        *((state, Resubscribe, _S.REQUESTED) for state in (_S.REQUESTED, _S.LIVE, _S.REFUSED)),
-        (_S.REFUSED, ConnectionLost, _S.WANTED),
-    ]
+_UNANSWERED = frozenset({StreamState.REQUESTED, StreamState.REFUSED})
+_Requester: TypeAlias = (
+    Subscribe
+    | Unsubscribe
+    | FollowAccount
+    | CanariesChosen
+    | Resubscribe
+    | ClockRead
+    | Connected
+    | DataSeen
+    | ErrorFrame
+    | TimerFired
 )
+"""Inputs that have streams requested."""
 
 
-@dataclass(slots=True)
-class _Subscription:
-    """One wanted stream."""
+class _Flight(NamedTuple):
+    """The untyped stream that was requested last, as long as an error may be about it."""
 
-    stream: Stream
-    state: StreamState = StreamState.WANTED
-    since_us: int = 0
-    """When it was requested, or, of a live canary, last heard."""
-    needs: dict[Need | str, None] = field(default_factory=dict)
-    """Who needs it; never empty."""
-    silent: bool = False
-    """A `StreamSilent` was told, and nothing has come since."""
-    turn: int = 0
-    """Of its request among those of this connection; 0 while it has not been requested."""
-    in_force: bool = False
-    """Data have shown that the exchange has taken its request."""
-
-    @property
-    def reported(self) -> bool:
-        """Whether its coming and going is of interest to anybody but the canaries."""
-        return any(need is not Need.CANARY for need in self.needs)
-
-    def become(self, state: StreamState, given: SubscriptionsInput) -> None:
-        self.state = STREAM_TRANSITIONS.step(self.state, given, state)
+    name: str
+    in_force_us: int
 
 
 class Subscriptions:
@@ -229,10 +176,14 @@ class Subscriptions:
     def __init__(self, sign: Sign | None) -> None:
         self._sign = sign
         self._connectivity = Connectivity.DOWN
-        self._subscriptions: dict[str, _Subscription] = {}
+        self._subscriptions: dict[str, WantedStream] = {}
         self._shown: dict[str, None] = {}
         self._leaving: dict[str, None] = {}
         self._awaited: dict[str, None] = {}
+        self._untyped: dict[str, None] = {}
+        self._line: dict[str, None] = {}
+        """The untyped streams that wait for the one in flight."""
+        self._flight: _Flight | None = None
         self._timers: Timers[str] = Timers()
         self._signed_zero_us = 0
         """The exchange's time when our monotonic clock stood at zero, as it was known when private streams were signed last."""
@@ -244,7 +195,7 @@ class Subscriptions:
     @property
     def deadline(self) -> int | None:
         """When the first stream is to be looked at, on `Now.mono_us`; None when none is."""
-        return self._timers.earliest
+        return earliest(self._timers.earliest, None if self._flight is None else self._flight.in_force_us)
 
     @property
     def wanted(self) -> KeysView[str]:
@@ -263,7 +214,14 @@ class Subscriptions:
 
     def of_symbol(self, symbol: str) -> tuple[str, ...]:
         """Return the wanted streams of one market."""
-        return tuple(name for name, one in self._subscriptions.items() if one.stream.symbol == symbol)
+        return tuple(
+            name for name, one in self._subscriptions.items() if one.stream is not None and one.stream.symbol == symbol
+        )
+
+    @property
+    def untyped(self) -> KeysView[str]:
+        """The wanted streams of kinds that are not in our table; a live view."""
+        return self._untyped.keys()
 
     @property
     def leaving(self) -> KeysView[str]:
@@ -296,7 +254,7 @@ class Subscriptions:
                 (`CONNECTIVITY_TRANSITIONS`); nothing has changed.
         """
         if isinstance(given, TimerFired):
-            return self._fire(now)
+            return self._fire(given, now)
         CONNECTIVITY_TRANSITIONS.check(self._connectivity, given)
         match given:
             case DataSeen(name):
@@ -306,7 +264,7 @@ class Subscriptions:
             case FollowAccount():
                 return self._want([(name, Need.LEDGER) for name in ACCOUNT_STREAMS], given, now)
             case Unsubscribe(names):
-                return self._unsubscribe(names)
+                return self._unsubscribe(names, given, now)
             case CanariesChosen(names):
                 return self._watch(names, given, now)
             case Resubscribe(names):
@@ -331,18 +289,23 @@ class Subscriptions:
             if stream.channel is not Channel.DEPTH:
                 raise LocalProtocolError(f"books: not a depth stream: {name!r}")
             needs.append((_verifier_of(stream), name))
+        for name in given.untyped:
+            check_untyped(name)
+            needs.append((name, Need.USER))
         return self._want(needs, given, now)
 
     def _want(
         self, needs: Sequence[tuple[str, Need | str]], given: Subscribe | FollowAccount | CanariesChosen, now: Now
     ) -> list[SubscriptionsOutput]:
-        streams = {name: parse_stream(name) for name, _ in needs}
-        if self._sign is None and any(stream.private for stream in streams.values()):
-            private = [name for name, stream in streams.items() if stream.private]
+        untyped = given.untyped if isinstance(given, Subscribe) else ()
+        wanted = {name: WantedStream(name, None if name in untyped else parse_stream(name)) for name, _ in needs}
+        private = [name for name, subscription in wanted.items() if subscription.private]
+        if private and self._sign is None:
             raise LocalProtocolError(f"{', '.join(private)}: private streams need credentials")
-        fresh = {name: _Subscription(stream) for name, stream in streams.items() if name not in self._subscriptions}
+        fresh = {name: subscription for name, subscription in wanted.items() if name not in self._subscriptions}
         outputs = self._request(fresh, given, now) if self._connectivity is Connectivity.UP else []
         self._subscriptions.update(fresh)
+        self._untyped.update(dict.fromkeys(untyped))
         for name, need in needs:
             subscription = self._subscriptions[name]
             reported = subscription.reported or not subscription.needs
@@ -358,32 +321,44 @@ class Subscriptions:
         """Have these canaries and no others; the new ones are requested before the old ones are undone."""
         outputs = self._want([(name, Need.CANARY) for name in names], given, now)
         old = [name for name, one in self._subscriptions.items() if Need.CANARY in one.needs and name not in names]
-        outputs += self._give_up(old, Need.CANARY)
+        outputs += self._give_up(old, Need.CANARY, given, now)
         return [*outputs, CanaryRequested()] if names and self._connectivity is Connectivity.UP else outputs
 
     def _resubscribe(self, names: tuple[str, ...], given: Resubscribe, now: Now) -> list[SubscriptionsOutput]:
+        """Undo streams and request them again; untyped ones have no place in line to come back to, and stay as they are."""
         wanted = {name: self._subscriptions[name] for name in names if name in self._subscriptions}
-        public, private = _by_privacy({name: subscription.stream for name, subscription in wanted.items()})
-        undone = [SendText(unsubscribe_text(frame)) for frame in (*_frames(public), *_frames(private))]
+        wanted = {name: one for name, one in wanted.items() if one.stream is not None}
+        undone = [SendText(unsubscribe_text(frame)) for _, frame in frames_of(wanted)]
         return [*undone, *self._request(wanted, given, now)]
 
-    def _unsubscribe(self, names: Iterable[str]) -> list[SubscriptionsOutput]:
-        return self._give_up({name: parse_stream(name) for name in names}, Need.USER)
+    def _unsubscribe(self, names: Iterable[str], given: Unsubscribe, now: Now) -> list[SubscriptionsOutput]:
+        names = tuple(dict.fromkeys(names))
+        for name in names:
+            if channel_of(name) is not None:
+                parse_stream(name)
+            elif name not in self._untyped:
+                check_untyped(name)
+        return self._give_up(names, Need.USER, given, now)
 
-    def _give_up(self, names: Iterable[str], need: Need) -> list[SubscriptionsOutput]:
-        released: dict[str, Stream] = {}
+    def _give_up(
+        self, names: Iterable[str], need: Need, given: Unsubscribe | CanariesChosen, now: Now
+    ) -> list[SubscriptionsOutput]:
+        released: dict[str, WantedStream] = {}
         for name in names:
             self._release(name, need, released)
         if not released:
             return []
         outputs: list[SubscriptionsOutput] = []
         if self._connectivity is Connectivity.UP:
-            self._leaving.update(dict.fromkeys(released))
-            public, private = _by_privacy(released)
-            outputs += [SendText(unsubscribe_text(frame)) for frame in (*_frames(public), *_frames(private))]
-        return [*outputs, Released((*released,))]
+            requested = {name: one for name, one in released.items() if one.state is not StreamState.WANTED}
+            self._leaving.update(dict.fromkeys(requested))
+            outputs += [SendText(unsubscribe_text(frame)) for _, frame in frames_of(requested)]
+        outputs.append(Released((*released,)))
+        if self._flight is not None and self._flight.name in released:
+            outputs += self._land(given, now)
+        return outputs
 
-    def _release(self, name: str, need: Need | str, released: dict[str, Stream]) -> None:
+    def _release(self, name: str, need: Need | str, released: dict[str, WantedStream]) -> None:
         """Take one need off a stream; with the last one it goes, and with a book what that needed."""
         subscription = self._subscriptions.get(name)
         if subscription is None or need not in subscription.needs:
@@ -394,25 +369,41 @@ class Subscriptions:
             self._shown.pop(name, None)
         if needs:
             return
-        released[name] = subscription.stream
+        released[name] = subscription
         del self._subscriptions[name]
-        self._awaited.pop(name, None)
+        for names in (self._awaited, self._untyped, self._line):
+            names.pop(name, None)
         self._timers.set(name, None)
-        if subscription.stream.channel is Channel.DEPTH:
+        if subscription.stream is not None and subscription.stream.channel is Channel.DEPTH:
             self._release(_verifier_of(subscription.stream), name, released)
 
-    def _request(
-        self,
-        subscriptions: Mapping[str, _Subscription],
-        given: Subscribe | FollowAccount | CanariesChosen | Resubscribe | ClockRead | Connected,
-        now: Now,
-    ) -> list[SubscriptionsOutput]:
+    def _request(self, subscriptions: Mapping[str, WantedStream], given: _Requester, now: Now) -> list[SubscriptionsOutput]:
+        """Request what can be requested now, and put the rest of the untyped streams into line."""
+        leaving = {name: one for name, one in subscriptions.items() if one.stream is not None}
+        line = self._line | {name: None for name, one in subscriptions.items() if one.stream is None}
+        flight = self._flight
+        if line and flight is None:
+            first = next(iter(line))
+            del line[first]
+            leaving[first] = subscriptions.get(first) or self._subscriptions[first]
+            flight = _Flight(first, now.mono_us + IN_FORCE_US)
+        outputs = self._send(leaving, given, now)
+        self._line, self._flight = line, flight
+        return outputs
+
+    def _land(self, given: _Requester, now: Now) -> list[SubscriptionsOutput]:
+        """Request the next in line: the one in flight is understood or refused by now."""
+        self._flight = None
+        return self._request({}, given, now)
+
+    def _send(self, subscriptions: Mapping[str, WantedStream], given: _Requester, now: Now) -> list[SubscriptionsOutput]:
         if not subscriptions:
             return []
-        public, private = _by_privacy({name: subscription.stream for name, subscription in subscriptions.items()})
-        outputs: list[SubscriptionsOutput] = [SendText(subscribe_text(frame)) for frame in _frames(public)]
-        # Signed here and never kept: a signature is good for its window, seconds, and a connection may come hours later.
-        outputs += [SendText(subscribe_text(frame, self._signature(now)), signed=True) for frame in _frames(private)]
+        outputs: list[SubscriptionsOutput] = []
+        for private, frame in frames_of(subscriptions):
+            # Signed here and never kept: a signature is good for its window, seconds, and a connection may come hours later.
+            signature = self._signature(now) if private else None
+            outputs.append(SendText(subscribe_text(frame, signature), signed=private))
         # Signing runs foreign code that may raise, so only from here on does anything change.
         self._turns += 1
         for name, subscription in subscriptions.items():
@@ -420,13 +411,13 @@ class Subscriptions:
             subscription.since_us = now.mono_us
             subscription.turn, subscription.in_force = self._turns, False
             self._awaited[name] = None
-            timeout_us = subscription.stream.channel.traits.first_data_us
+            timeout_us = subscription.first_data_us
             self._timers.set(name, None if timeout_us is None else now.mono_us + timeout_us)
         return [*outputs, Requested((*subscriptions,))]
 
-    def _refused_private(self) -> dict[str, _Subscription]:
+    def _refused_private(self) -> dict[str, WantedStream]:
         refused = {name: one for name, one in self._subscriptions.items() if one.state is StreamState.REFUSED}
-        return {name: one for name, one in refused.items() if one.stream.private}
+        return {name: one for name, one in refused.items() if one.private and one.stream is not None}
 
     def _sign_again(self, given: ClockRead, now: Now) -> list[SubscriptionsOutput]:
         """Request refused private streams again, once on each connection, when they were signed by a clock that was wrong."""
@@ -447,9 +438,9 @@ class Subscriptions:
         if name not in self._awaited:
             return []
         subscription = self._subscriptions[name]
-        canary = subscription.stream.channel.traits.every_second
+        canary = subscription.canary
         news = subscription.silent or subscription.state is not StreamState.LIVE
-        in_force = self._in_force(subscription.turn) if not subscription.in_force else []
+        in_force = self._in_force(subscription.turn, given, now) if not subscription.in_force else []
         subscription.become(StreamState.LIVE, given)
         subscription.since_us, subscription.silent = now.mono_us, False
         if not canary:
@@ -460,17 +451,20 @@ class Subscriptions:
         self._timers.set(name, now.mono_us + CANARY_SILENCE_US if canary else None)
         return [StreamLive(stream=name), *in_force] if subscription.reported else in_force
 
-    def _in_force(self, turn: int) -> list[SubscriptionsOutput]:
+    def _in_force(self, turn: int, given: DataSeen, now: Now) -> list[SubscriptionsOutput]:
         """The exchange takes frames in order, so data of a stream prove all requests up to its own."""
         proved = {name: one for name, one in self._subscriptions.items() if not one.in_force and 0 < one.turn <= turn}
         for one in proved.values():
             one.in_force = True
         # Only books wait for it.
-        depth = tuple(name for name, one in proved.items() if one.stream.channel is Channel.DEPTH)
-        return [InForce(depth)] if depth else []
+        depth = tuple(name for name, one in proved.items() if one.stream is not None and one.stream.channel is Channel.DEPTH)
+        outputs: list[SubscriptionsOutput] = [InForce(depth)] if depth else []
+        return [*outputs, *self._land(given, now)] if self._flight is not None and self._flight.name in proved else outputs
 
-    def _fire(self, now: Now) -> list[SubscriptionsOutput]:
+    def _fire(self, given: TimerFired, now: Now) -> list[SubscriptionsOutput]:
         outputs: list[SubscriptionsOutput] = []
+        if self._flight is not None and now.mono_us >= self._flight.in_force_us:
+            outputs += self._land(given, now)
         for name in self._timers.due(now.mono_us):
             subscription = self._subscriptions[name]
             silent_us = now.mono_us - subscription.since_us
@@ -488,31 +482,40 @@ class Subscriptions:
         suspects = self._suspects(given.code, now)
         if not suspects:
             return [ErrorReceived(error=error, code=given.code, message=given.message)]
+        signature = given.code == _Code.INVALID_SIGNATURE
+        if signature and all(subscription.state is StreamState.REFUSED for subscription in suspects.values()):
+            # Another frame with the signature of which all have been reported as refused.
+            return []
         for subscription in suspects.values():
             subscription.become(StreamState.REFUSED, given)
+        landed = self._flight is not None and self._flight.name in suspects
         return [
             StreamsRefused(
                 error=error,
                 code=given.code,
                 message=given.message,
                 suspects=(*suspects,),
-                authentication=given.code == _Code.INVALID_SIGNATURE,
-            )
+                authentication=signature,
+            ),
+            *(self._land(given, now) if landed else ()),
         ]
 
-    def _suspects(self, code: int, now: Now) -> dict[str, _Subscription]:
+    def _suspects(self, code: int, now: Now) -> dict[str, WantedStream]:
         pending = {
             name: subscription
             for name, subscription in self._subscriptions.items()
-            if subscription.state is not StreamState.LIVE and now.mono_us - subscription.since_us < BLAME_US
+            if subscription.state in _UNANSWERED and now.mono_us - subscription.since_us < BLAME_US
         }
         match code:
             case _Code.INVALID_SIGNATURE:
-                return {name: one for name, one in pending.items() if one.stream.private}
+                return {name: one for name, one in pending.items() if one.private}
+            case _Code.INVALID_STREAM if self._flight is not None:
+                # The exchange has all kinds of our table.
+                return {self._flight.name: self._subscriptions[self._flight.name]}
             case _Code.INVALID_STREAM:
-                return {name: one for name, one in pending.items() if not one.stream.private} or pending
+                return {name: one for name, one in pending.items() if not one.private} or pending
             case _Code.INVALID_DEPTH_WINDOW:
-                return {name: one for name, one in pending.items() if one.stream.window_ms is not None}
+                return {name: one for name, one in pending.items() if one.stream is not None and one.stream.window_ms}
             case _:
                 return pending
 
@@ -524,6 +527,8 @@ class Subscriptions:
             subscription.turn, subscription.in_force = 0, False
         self._awaited.clear()
         self._leaving.clear()
+        self._line.clear()
+        self._flight = None
         self._signed_again = False
         self._timers = Timers()
 
@@ -531,15 +536,3 @@ class Subscriptions:
 def _verifier_of(depth: Stream) -> str:
     """The stream that tells the best levels of the same book, at the same update ids."""
     return Stream(channel=Channel.BOOK_TICKER, symbol=depth.symbol).name
-
-
-def _by_privacy(streams: Mapping[str, Stream]) -> tuple[list[str], list[str]]:
-    """Names of public and of private streams, each in order."""
-    public = [name for name, stream in streams.items() if not stream.private]
-    private = [name for name, stream in streams.items() if stream.private]
-    return public, private
-
-
-def _frames(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(names), STREAMS_PER_FRAME):
-        yield names[start : start + STREAMS_PER_FRAME]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final, cast
 
@@ -18,7 +19,14 @@ from msgspec import Struct
 
 from backpack_proto.auth.signing import Signer, json_body, query_string
 from backpack_proto.decoding import decode_json, whole_number
-from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.errors import (
+    ApiError,
+    BackpackError,
+    LocalProtocolError,
+    NothingTraded,
+    OutcomeUnknown,
+    RemoteProtocolError,
+)
 from backpack_proto.http import Headers, HttpRequest, Parameter
 from backpack_proto.inputs import Arguments
 
@@ -102,14 +110,15 @@ def parse_response(
     retry_after_us: int | None = None,
     headers: Headers = (),
 ) -> object:
-    """Return the typed answer of a call, `endpoint.result`; None for an empty one, such as 202 and 204.
+    """Return the typed answer of a call, `endpoint.result`; None only where that is the type.
 
     `parameters` are those of the request, for a snapshot repeats some of them; `retry_after_us` is the Retry-After header, if any;
     `headers` hold the page counts of a history, which is a `Page` with or without them.
 
     Raises:
         ApiError: the exchange refused; its `retry_after_us` is None when another try would fail the same way.
-        OutcomeUnknown: the call was to change something, and may have done so.
+        NothingTraded: there is nothing to answer with yet.
+        OutcomeUnknown: the call was to change something, and may have done so; a 202 says that it was accepted and no more.
         RemoteProtocolError: the exchange accepted, but its answer cannot be read.
     """
     checked = cast("Checked", {name: value for name, value in parameters.items() if value is not None})
@@ -118,8 +127,10 @@ def parse_response(
         if not endpoint.idempotent and (status >= 500 or status == _REQUEST_TIMEOUT or refusal.code == _TIMEOUT_CODE):
             raise outcome_unknown(endpoint, checked, f"answered {status} {refusal.code} {refusal.message}".rstrip())
         raise refusal
-    if endpoint.result is None or (status in (202, 204) and not body.strip()):
+    if endpoint.result is None:
         return None
+    if status in (HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT) and not body.strip():
+        raise _empty(endpoint, checked, status)
     try:
         answer = decode_json(body, endpoint.result, endpoint.name) if endpoint.read is None else endpoint.read(body, checked)
     except RemoteProtocolError as error:
@@ -127,6 +138,15 @@ def parse_response(
             raise
         raise outcome_unknown(endpoint, checked, f"accepted, but the answer cannot be read: {error}") from None
     return _page(answer, headers) if endpoint.paged else answer
+
+
+def _empty(endpoint: Endpoint, parameters: Checked, status: int) -> BackpackError:
+    """Return the error that stands for an answer without a body (docs/protocol.md 1.4)."""
+    if not endpoint.idempotent:
+        return outcome_unknown(endpoint, parameters, f"accepted with {status}, without a word on how it ends")
+    if endpoint.may_be_empty and status == HTTPStatus.NO_CONTENT:
+        return NothingTraded(endpoint=endpoint.route, symbol=str(parameters.get("symbol")))
+    return RemoteProtocolError(f"{endpoint.name}: {status} without a body")
 
 
 def outcome_unknown(endpoint: Endpoint, parameters: Checked, reason: str) -> OutcomeUnknown:

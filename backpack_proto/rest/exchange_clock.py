@@ -11,8 +11,10 @@ Of the last `KEPT` measurements the one with the narrowest bound is used.
 
 IDLE wants no timer. `StartMeasuring` asks for a measurement at once. Afterwards the machine is MEASURING until the answer or the
 failure is reported, then RESTING until the next one is due: `REFRESH_US` after an answer, `PROBE_AGAIN_US` after a failure. Every
-`WATCH_US` it looks whether the wall clock was set: a jump of `STEP_US` or more is told (`ClockStepped`) and measured anew.
-Answers are welcome in every state, late ones included.
+`WATCH_US` it looks whether the wall clock was set: a jump of `STEP_US` or more is told (`ClockStepped`) and measured again.
+
+Each `MeasureClock` is answered once, so an answer without a measurement under way is a fault of whoever gives it and is refused. After
+`StopMeasuring` the one that was under way is not to be answered any more.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from msgspec import Struct
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import TimerFired
-from backpack_proto.machine import Now, Transitions, earliest
+from backpack_proto.machine import Now, Timers, Transitions
 from backpack_proto.streams.payloads import Event
 
 __all__ = [
@@ -94,21 +96,27 @@ class State(Enum):
 TRANSITIONS: Final = Transitions(
     [
         (State.IDLE, StartMeasuring, State.MEASURING),
-        (State.RESTING, StartMeasuring, State.MEASURING),
+        (State.IDLE, StopMeasuring, State.IDLE),
         (State.MEASURING, StartMeasuring, State.MEASURING),
-        *((state, StopMeasuring, State.IDLE) for state in State),
+        (State.MEASURING, StopMeasuring, State.IDLE),
         (State.MEASURING, ClockSampled, State.RESTING),
-        (State.RESTING, ClockSampled, State.RESTING),
-        (State.IDLE, ClockSampled, State.IDLE),
         (State.MEASURING, ClockProbeFailed, State.RESTING),
-        (State.RESTING, ClockProbeFailed, State.RESTING),
-        (State.IDLE, ClockProbeFailed, State.IDLE),
+        (State.MEASURING, TimerFired, State.MEASURING),
+        (State.RESTING, StartMeasuring, State.MEASURING),
+        (State.RESTING, StopMeasuring, State.IDLE),
         (State.RESTING, TimerFired, State.RESTING),
         (State.RESTING, TimerFired, State.MEASURING),
-        (State.MEASURING, TimerFired, State.MEASURING),
-        (State.IDLE, TimerFired, State.IDLE),
     ]
 )
+
+
+class Timer(Enum):
+    """Reasons for the clock to be woken."""
+
+    MEASURE = "measure"
+    """The next measurement is due, RESTING only."""
+    WATCH = "watch"
+    """The wall clock is looked at, in every state but IDLE."""
 
 
 class _Sample(NamedTuple):
@@ -129,15 +137,16 @@ class ExchangeClock:
 
     def __init__(self) -> None:
         self._state = State.IDLE
-        self._measure_at: int | None = None
+        self._timers: Timers[Timer] = Timers()
         self._watched: Now | None = None
+        """When the wall clock was looked at last."""
         self._samples: deque[_Sample] = deque(maxlen=KEPT)
         self._best: _Sample | None = None
 
     @property
     def deadline(self) -> int | None:
         """When to measure again, or to look at the wall clock; None while idle."""
-        return earliest(self._measure_at, None if self._watched is None else self._watched.mono_us + WATCH_US)
+        return self._timers.earliest
 
     @property
     def state(self) -> State:
@@ -161,46 +170,52 @@ class ExchangeClock:
         """Take one input; a `TimerFired` that is early changes nothing.
 
         Raises:
-            LocalProtocolError: a sample that was sent after it came back, or an input of another kind.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`), or a sample was sent after it came back; nothing
+                has changed.
         """
+        if isinstance(given, TimerFired) and not self._timers.due(now.mono_us):
+            return []
         TRANSITIONS.check(self._state, given)
         match given:
             case StartMeasuring():
-                self._watched = self._watched or now
+                if self._watched is None:
+                    self._watch(now)
                 return self._measure(given)
             case StopMeasuring():
                 self._state = TRANSITIONS.step(self._state, given, State.IDLE)
-                self._measure_at = self._watched = None
+                self._watched = None
+                self._timers = Timers()
             case ClockSampled():
                 self._take(given, now)
                 self._rest(given, now.mono_us + REFRESH_US)
-            case ClockProbeFailed() if self._state is State.MEASURING:
+            case ClockProbeFailed():
                 self._rest(given, now.mono_us + PROBE_AGAIN_US)
-            case TimerFired() if self.deadline is not None and now.mono_us >= self.deadline:
+            case TimerFired():
                 return self._on_timer(given, now)
-            case _:
-                pass
         return []
 
     def _on_timer(self, given: TimerFired, now: Now) -> list[ClockOutput]:
         step_us = _between(self._watched or now, now)
-        self._watched = now
+        due = self._timers.due(now.mono_us)
+        self._watch(now)
         if abs(step_us) >= STEP_US:
             return [ClockStepped(step_us=step_us), *self._measure(given)]
-        return self._measure(given) if self._measure_at is not None and now.mono_us >= self._measure_at else []
+        return self._measure(given) if Timer.MEASURE in due else []
+
+    def _watch(self, now: Now) -> None:
+        self._watched = now
+        self._timers.set(Timer.WATCH, now.mono_us + WATCH_US)
 
     def _measure(self, given: StartMeasuring | TimerFired) -> list[ClockOutput]:
         if self._state is State.MEASURING:
             return []
         self._state = TRANSITIONS.step(self._state, given, State.MEASURING)
-        self._measure_at = None
+        self._timers.set(Timer.MEASURE, None)
         return [MeasureClock()]
 
     def _rest(self, given: ClockSampled | ClockProbeFailed, until: int) -> None:
-        if self._state is State.IDLE:
-            return
         self._state = TRANSITIONS.step(self._state, given, State.RESTING)
-        self._measure_at = until
+        self._timers.set(Timer.MEASURE, until)
 
     def _take(self, given: ClockSampled, now: Now) -> None:
         round_trip_us = now.mono_us - given.sent.mono_us

@@ -172,6 +172,11 @@ class Markets(Mapping[str, Market]):
         """Return how many markets there are."""
         return len(self._by_id)
 
+    def joined_by(self, markets: Iterable[Market]) -> Markets:
+        """Return all of these, followed by those of `markets` that are not among them."""
+        further = (market for market in markets if market.symbol not in self._by_id)
+        return Markets((*self._by_id.values(), *further), self.unreadable)
+
     def normalised(self, symbol: str) -> str:
         """Return the normalised name of a market; its id where that name belongs to another one.
 

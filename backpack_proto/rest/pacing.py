@@ -1,18 +1,27 @@
-"""Request budgets: when a REST request may leave.
+"""Request budgets: when a REST request may leave, and which one goes first.
 
 Theory of operation. The exchange allows 2,000 requests a minute, and 30 a minute on the routes of historical market data, which
 count against both budgets (docs/protocol.md 1.3). Each budget is a token bucket. A bucket of `burst` tokens that refills at
 `per_minute - burst` a minute gives out at most `per_minute` tokens in any minute, wherever that minute begins.
 
-`Enqueue` puts a request into line, `Granted` lets it leave; both are bare ids. Urgent requests (snapshots of books that are out of
-step, calls of the user) go before background ones (audits); within a class the order is that of arrival, except that a request
-that waits for the historical budget does not hold up those that do not need it.
+The 2,000 are divided. A tenth is the RESERVE of cancels, the rest is STANDARD. `Enqueue` puts a request into line, `Granted` lets it
+leave; both are bare ids. Requests leave in the order of their `Importance`, and in that of arrival within a class, except that a
+request that waits for the historical budget does not hold up those that do not need it. These are the rules of a class:
+
+* A cancel takes a STANDARD token, and one of the RESERVE when there is none. Nothing else touches the RESERVE, so a cancel leaves at once
+  whatever waits, unless all requests pause or the RESERVE is used up; then cancels are the first to leave, at the rate of the budget.
+* An audit needs a token of AUDITS besides, a quarter of the budget, and leaves only while more than half of the STANDARD burst is left:
+  an order that comes right behind it finds a token.
+* All others take a STANDARD token.
 
 A refusal (HTTP 429) pauses everything by `PAUSE`, longer at each refusal in a row, or for as long
 as the exchange asked if that is longer. No refusal pauses for longer than the ceiling: one header must not keep cancels from leaving
 for years. A request that succeeds ends the row. What is heard during a pause concerns requests that
-had left before it: a refusal can prolong the pause but does not double it, and a success ends no row. There are no other states, and
-so no table of them: every input is possible at any time.
+had left before it: a refusal can prolong the pause but does not double it, and a success ends no row.
+
+An exchange that asked for a longer pause than the ceiling refuses again what comes after it. So the first request after a pause is a
+trial: the others, cancels and orders excepted, wait until it is answered, `TRIAL_US` at most. There are no other states, and so no table of them:
+every input is possible at any time.
 
 All arithmetic is in whole units of 1/60,000,000 token, of which `refill` trickle in per microsecond: nothing is ever rounded.
 """
@@ -20,14 +29,17 @@ All arithmetic is in whole units of 1/60,000,000 token, of which `refill` trickl
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import product
 from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from backpack_proto.backoff import Backoff
 from backpack_proto.errors import LocalProtocolError
+from backpack_proto.importance import Importance
 from backpack_proto.inputs import TimerFired
-from backpack_proto.machine import Now
+from backpack_proto.machine import Now, earliest
 from backpack_proto.values import Value
 
 __all__ = ["PAUSE_CEILING_US", "Budget", "Cancel", "Enqueue", "Granted", "Pacer", "PacerState", "Refused", "Succeeded"]
@@ -36,6 +48,8 @@ PAUSE: Final = Backoff(base_us=1_000_000, cap_us=30_000_000)
 """How long refusals in a row pause everything."""
 PAUSE_CEILING_US: Final = 60_000_000
 """How long a refusal pauses at most, whatever the exchange asks for."""
+TRIAL_US: Final = 2_000_000
+"""The longest time for which the first request after a pause holds up the others."""
 _TOKEN = 60_000_000
 _LONG_AGO = -(2**63)
 
@@ -56,7 +70,12 @@ class Budget(Struct, frozen=True, gc=False, kw_only=True):
             raise LocalProtocolError("a burst is at least 1 and less than what a minute allows")
 
 
-STANDARD: Final = Budget(per_minute=2_000, burst=20)
+STANDARD: Final = Budget(per_minute=1_800, burst=20)
+"""Shared by all requests."""
+RESERVE: Final = Budget(per_minute=200, burst=100)
+"""Kept for cancels: a market maker takes a hundred quotes off the market at once."""
+AUDITS: Final = Budget(per_minute=500, burst=10)
+"""The share of the standard budget that audits may use."""
 HISTORICAL: Final = Budget(per_minute=30, burst=5)
 
 
@@ -64,9 +83,9 @@ class Enqueue(Struct, frozen=True, gc=False, kw_only=True):
     """A request wants to leave."""
 
     request_id: int
+    importance: Importance
     historical: bool = False
     """It is on a route of historical market data."""
-    urgent: bool = False
 
 
 class Cancel(Struct, frozen=True, gc=False):
@@ -96,6 +115,8 @@ class PacerState(Value, frozen=True, gc=False, kw_only=True):
 
     standard_available: int
     """Requests that could leave at once."""
+    reserve_available: int
+    """Cancels that could leave at once besides."""
     historical_available: int
     queued: int
     paused_until_us: int | None
@@ -113,13 +134,21 @@ class Pacer:
     """Lets requests leave within the budgets: takes `PacerInput`, gives `Granted`."""
 
     def __init__(
-        self, *, standard: Budget = STANDARD, historical: Budget = HISTORICAL, pause_ceiling_us: int = PAUSE_CEILING_US
+        self,
+        *,
+        standard: Budget = STANDARD,
+        reserve: Budget = RESERVE,
+        audits: Budget = AUDITS,
+        historical: Budget = HISTORICAL,
+        pause_ceiling_us: int = PAUSE_CEILING_US,
     ) -> None:
         """Nothing waits and nothing is paused.
 
         Args:
-            standard: the budget of all requests.
-            historical: the further budget of those for historical market data.
+            standard: the budget that all requests share.
+            reserve: the further budget that only cancels may use.
+            audits: what audits may use of the standard budget.
+            historical: what requests for historical market data may use of the standard budget.
             pause_ceiling_us: how long a refusal pauses at most.
 
         Raises:
@@ -128,10 +157,13 @@ class Pacer:
         if pause_ceiling_us < 1:
             raise LocalProtocolError(f"pause_ceiling_us: at least 1 microsecond, got {pause_ceiling_us}")
         self._standard = _Bucket(standard)
+        self._reserve = _Bucket(reserve)
+        self._audits = _Bucket(audits)
         self._historical = _Bucket(historical)
-        # In the order in which they are served; a line maps the id of a request to the number of its arrival.
-        self._lines: dict[tuple[bool, bool], OrderedDict[int, int]] = {
-            (urgent, historical): OrderedDict() for urgent in (True, False) for historical in (False, True)
+        self._left_by_audits = standard.burst // 2
+        # A line maps the id of a request to the number of its arrival; the most important come first.
+        self._lines: dict[tuple[Importance, bool], OrderedDict[int, int]] = {
+            kind: OrderedDict() for kind in product(Importance, (False, True))
         }
         self._line_of: dict[int, OrderedDict[int, int]] = {}
         self._arrived = 0
@@ -140,22 +172,23 @@ class Pacer:
         self._paused_until = _LONG_AGO
         self._asked_us: int | None = None
         self._refusals = 0
+        self._trial_due = False
+        """The next request is the first after a pause."""
+        self._trial_until = _LONG_AGO
 
     @property
     def deadline(self) -> int | None:
         """When the next request in line can be granted; None when no one waits."""
         if not self._line_of:
             return None
-        ready = self._standard.ready_us
-        if not self._lines[True, False] and not self._lines[False, False]:
-            ready = max(ready, self._historical.ready_us)
-        return max(ready, self._paused_until)
+        return earliest(*(max(ready, self._paused_until) for _, _, ready in self._ready()))
 
     def state(self, now: Now) -> PacerState:
         """Return what is left of the budgets."""
         paused = now.mono_us < self._paused_until
         return PacerState(
             standard_available=self._standard.available(now.mono_us),
+            reserve_available=self._reserve.available(now.mono_us),
             historical_available=self._historical.available(now.mono_us),
             queued=len(self._line_of),
             paused_until_us=self._paused_until if paused else None,
@@ -174,7 +207,7 @@ class Pacer:
             case Enqueue(request_id=request_id):
                 if request_id in self._line_of:
                     raise LocalProtocolError(f"request {request_id} is in line already")
-                line = self._lines[given.urgent, given.historical]
+                line = self._lines[given.importance, given.historical]
                 self._line_of[request_id] = line
                 self._arrived += 1
                 line[request_id] = self._arrived
@@ -189,12 +222,14 @@ class Pacer:
                     pause_us = max(pause_us, PAUSE.delay_us(self._refusals))
                     self._paused_since = now.mono_us
                     self._asked_us = None
+                self._trial_due, self._trial_until = True, _LONG_AGO
                 self._paused_until = max(self._paused_until, now.mono_us + min(pause_us, self._ceiling_us))
                 if retry_after_us is not None:
                     self._asked_us = max(self._asked_us or 0, retry_after_us)
             case Succeeded():
                 if not paused:
                     self._refusals = 0
+                    self._trial_until = _LONG_AGO
             case TimerFired():
                 pass
             case _:
@@ -209,23 +244,39 @@ class Pacer:
             request_id, _ = line.popitem(last=False)
             del self._line_of[request_id]
             granted.append(Granted(request_id))
+            if self._trial_due:
+                self._trial_due, self._trial_until = False, mono_us + TRIAL_US
         return granted
 
     def _next_line(self, mono_us: int) -> OrderedDict[int, int] | None:
         """Take the tokens for the request to be served next, and return the line that it heads; None if none can be."""
-        if not self._line_of or mono_us < self._standard.ready_us:
+        if not self._line_of:
             return None
-        for urgent in (True, False):
-            plain, historical = self._lines[urgent, False], self._lines[urgent, True]
-            open_to_all = historical and mono_us >= self._historical.ready_us
-            if open_to_all and (not plain or _head(historical) < _head(plain)):
-                self._historical.take(mono_us)
-                self._standard.take(mono_us)
-                return historical
-            if plain:
-                self._standard.take(mono_us)
-                return plain
-        return None
+        ready = [(importance, historical) for importance, historical, ready_us in self._ready() if ready_us <= mono_us]
+        if not ready:
+            return None
+        importance, historical = min(ready, key=lambda kind: (kind[0], _head(self._lines[kind])))
+        spare = importance is Importance.CANCEL and mono_us < self._standard.ready_us()
+        (self._reserve if spare else self._standard).take(mono_us)
+        if importance is Importance.AUDIT:
+            self._audits.take(mono_us)
+        if historical:
+            self._historical.take(mono_us)
+        return self._lines[importance, historical]
+
+    def _ready(self) -> Iterator[tuple[Importance, bool, int]]:
+        """Say of each class with a request in line when its budgets let the first one leave."""
+        standard = self._standard.ready_us()
+        for (importance, historical), line in self._lines.items():
+            if not line:
+                continue
+            if importance is Importance.CANCEL:
+                ready = min(standard, self._reserve.ready_us())
+            elif importance is Importance.AUDIT:
+                ready = max(self._standard.ready_us(self._left_by_audits + 1), self._audits.ready_us(), self._trial_until)
+            else:
+                ready = standard if importance is Importance.ORDER else max(standard, self._trial_until)
+            yield importance, historical, max(ready, self._historical.ready_us()) if historical else ready
 
 
 class _Bucket:
@@ -237,10 +288,9 @@ class _Bucket:
         self._level = self._capacity
         self._counted_us = _LONG_AGO
 
-    @property
-    def ready_us(self) -> int:
-        """When there is a token, on the monotonic clock."""
-        return self._counted_us - min(0, (self._level - _TOKEN) // self._refill)
+    def ready_us(self, tokens: int = 1) -> int:
+        """Return the moment at which there are so many tokens, on the monotonic clock."""
+        return self._counted_us - min(0, (self._level - tokens * _TOKEN) // self._refill)
 
     def available(self, mono_us: int) -> int:
         """How many whole tokens there are."""

@@ -18,153 +18,29 @@ settles with `OutcomeUnknown`; when it is certain that it never left, with a pla
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from enum import Enum
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, NotSent, OutcomeUnknown, RemoteProtocolError
-from backpack_proto.inputs import Arguments, RequestFailed, RequestLeft, ResponseReceived, TimerFired
-from backpack_proto.machine import Now, Timers, Transitions, earliest
+from backpack_proto.errors import ApiError, LocalProtocolError, NothingTraded, NotSent, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.importance import Importance
+from backpack_proto.inputs import RequestFailed, RequestLeft, ResponseReceived, TimerFired
+from backpack_proto.machine import Now, Timers, earliest
 from backpack_proto.outputs import Event, SendRequest, WithdrawRequest
 
-from .codec import ServerTime, build_request, outcome_unknown, parse_response, refused_as_expired
-from .endpoints.table import Checked, Endpoint, find_endpoint
+from .asks import MAX_WAIT_US, Abandon, Ask, Forget, MeasureTime, Sending, Settled, TimeAnswered, Unresolved, WithdrawAsk
+from .codec import ServerTime, build_request, outcome_unknown, parse_response
+from .endpoints.table import find_endpoint
 from .exchange_clock import ClockProbeFailed, ClockSampled, ExchangeClock, MeasureClock, StartMeasuring, StopMeasuring
+from .open_call import CALL_TRANSITIONS, WITH_TRANSPORT, CallState, OpenCall, Probe
 from .pacing import PAUSE_CEILING_US, Cancel, Enqueue, Granted, Pacer, PacerState, Refused, Succeeded
 
-__all__ = [
-    "MAX_WAIT_US",
-    "Abandon",
-    "Ask",
-    "Forget",
-    "MeasureTime",
-    "Requests",
-    "Sending",
-    "Settled",
-    "TimeAnswered",
-    "Unresolved",
-    "WithdrawAsk",
-]
+__all__ = ["Requests", "RequestsInput", "RequestsOutput"]
 
-REQUEST_TIMEOUT_US = 10_000_000
-MAX_WAIT_US = 5_000_000
-"""How long a call that changes something waits to be sent, unless it says otherwise: a price is of its moment."""
-
-
-class Ask(Struct, frozen=True, gc=False, kw_only=True):
-    """Somebody wants an endpoint called."""
-
-    asker: Hashable
-    """Comes back with the answer; no other open `Ask` has an equal one."""
-    endpoint: str
-    """Whatever `find_endpoint` knows."""
-    parameters: Arguments
-    urgent: bool
-    max_wait_us: int | None = None
-    """How long it may wait to be sent; None is `MAX_WAIT_US` for what changes something, and no bound for what reads."""
-
-    def __repr__(self) -> str:
-        # Values stay out of logs, for some of them are secret.
-        return f"Ask({self.endpoint}, {', '.join(self.parameters) or 'no parameters'}, urgent={self.urgent})"
-
-
-class WithdrawAsk(Struct, frozen=True, gc=False):
-    """Who asked does not want it any more; nothing happens if it has been settled."""
-
-    asker: Hashable
-
-
-class Forget(Struct, frozen=True, gc=False):
-    """How an unresolved `Ask` ended was found out otherwise."""
-
-    asker: Hashable
-
-
-class Abandon(Struct, frozen=True, gc=False):
-    """Nobody waits for any answer any more; each asker is told so."""
-
-    reason: str
-
-
-class MeasureTime(Struct, frozen=True, gc=False):
-    """Measure the exchange's clock, now and from time to time."""
-
-
-class Settled(Struct, frozen=True, gc=False):
-    """Output: the end of an `Ask`; the result is a `BackpackError` when there is none."""
-
-    asker: Hashable
-    result: object
-
-
-class Sending(Struct, frozen=True, gc=False):
-    """Output: an `Ask` has waited for its turn and is being sent now; time-outs of its asker begin here."""
-
-    asker: Hashable
-
-
-class Unresolved(Struct, frozen=True, gc=False):
-    """Output: an `Ask` that was withdrawn had been sent; a `Settled` follows should its answer come."""
-
-    asker: Hashable
-    error: OutcomeUnknown
-
-
-class TimeAnswered(Struct, frozen=True, gc=False):
-    """Output: the exchange has told its time in the answer that was just given."""
-
-    server_us: int
-
-
-class _Probe(Struct, frozen=True, gc=False):
-    """Asks for the exchange's time."""
-
-    sent: Now
-
-
-class State(Enum):
-    """How far a call has come."""
-
-    QUEUED = "queued"
-    SENT = "sent"
-    STALE = "stale"
-    WITHDRAWN = "withdrawn"
-    UNRESOLVED = "unresolved"
-
-
-TRANSITIONS: Final = Transitions(
-    [
-        (State.QUEUED, Granted, State.SENT),
-        (State.SENT, ApiError, State.STALE),
-        (State.STALE, ClockSampled, State.QUEUED),
-        (State.SENT, WithdrawAsk, State.WITHDRAWN),
-        (State.WITHDRAWN, RequestLeft, State.UNRESOLVED),
-    ]
-)
-"""Of one call; each of the states may be its last."""
-
-
-class _Open(Struct, frozen=True, gc=False, kw_only=True):
-    """A call that has not been settled."""
-
-    asker: Hashable
-    endpoint: Endpoint
-    parameters: Checked
-    urgent: bool
-    max_wait_us: int | None = None
-    not_after_us: int | None = None
-    """When it may leave no more."""
-    state: State = State.QUEUED
-    stale: ApiError | None = None
-    """Why its first signature was refused, if it was."""
-
-
-_WITH_TRANSPORT = frozenset({State.SENT, State.WITHDRAWN, State.UNRESOLVED})
+REQUEST_TIMEOUT_US: Final = 10_000_000
 
 RequestsInput: TypeAlias = (
     Ask | WithdrawAsk | Forget | Abandon | MeasureTime | ResponseReceived | RequestFailed | RequestLeft | TimerFired
@@ -180,7 +56,7 @@ class Requests:
         self._signer = signer
         self._pacer = Pacer(pause_ceiling_us=pause_ceiling_us)
         self._clock = ExchangeClock()
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, OpenCall] = {}
         self._ids: dict[Hashable, int] = {}
         """The open request of each asker."""
         self._waits: Timers[int] = Timers()
@@ -248,14 +124,14 @@ class Requests:
                 return self._answered(given, now)
             case RequestFailed(request_id=request_id):
                 call = self._open.get(request_id)
-                if call is None or call.state not in _WITH_TRANSPORT:
+                if call is None or call.state not in WITH_TRANSPORT:
                     return []
                 self._close(request_id)
-                if call.state is State.WITHDRAWN and not given.sent:
+                if call.state is CallState.WITHDRAWN and not given.sent:
                     # In time: nothing has happened, and nobody waits.
                     self._unresolved.pop(call.asker, None)
                     return []
-                return self._settle(call, _failure(call, given), now)
+                return self._settle(call, call.failure(given), now)
             case RequestLeft(request_id):
                 return self._left(given, request_id)
             case TimerFired():
@@ -263,7 +139,7 @@ class Requests:
                 return [*outputs, *self._granted(self._pacer.handle(given, now), now)]
         raise TypeError(f"not an input of Requests: {type(given).__name__}")
 
-    def _checked(self, ask: Ask, now: Now) -> _Open:
+    def _checked(self, ask: Ask, now: Now) -> OpenCall:
         """What is wrong with an `Ask` is found out before it waits in line, and never again."""
         endpoint = find_endpoint(ask.endpoint)
         if endpoint.instruction is not None and self._signer is None:
@@ -275,26 +151,26 @@ class Requests:
             max_wait_us = None if endpoint.idempotent else MAX_WAIT_US
         elif max_wait_us < 1:
             raise LocalProtocolError(f"max_wait_us: at least 1 microsecond, got {max_wait_us}")
-        return _Open(
+        return OpenCall(
             asker=ask.asker,
             endpoint=endpoint,
             parameters=endpoint.check(ask.parameters),
-            urgent=ask.urgent,
+            importance=endpoint.importance if ask.importance is None else ask.importance,
             max_wait_us=max_wait_us,
             not_after_us=None if max_wait_us is None else now.mono_us + max_wait_us,
         )
 
-    def _enqueue(self, call: _Open, now: Now) -> list[RequestsOutput]:
+    def _enqueue(self, call: OpenCall, now: Now) -> list[RequestsOutput]:
         self._last_request_id += 1
         request_id = self._last_request_id
         self._open[request_id] = call
-        if not isinstance(call.asker, _Probe):
+        if not isinstance(call.asker, Probe):
             self._ids[call.asker] = request_id
         self._waits.set(request_id, call.not_after_us)
-        enqueue = Enqueue(request_id=request_id, urgent=call.urgent, historical=call.endpoint.historical)
+        enqueue = Enqueue(request_id=request_id, importance=call.importance, historical=call.endpoint.historical)
         return self._granted(self._pacer.handle(enqueue, now), now)
 
-    def _close(self, request_id: int) -> _Open:
+    def _close(self, request_id: int) -> OpenCall:
         """Take a request off the open ones, wherever it waits."""
         call = self._open.pop(request_id)
         self._ids.pop(call.asker, None)
@@ -316,25 +192,25 @@ class Requests:
         if request_id is None:
             return []
         call = self._open[request_id]
-        if call.state is State.SENT and not call.endpoint.idempotent:
-            self._open[request_id] = replace(call, state=TRANSITIONS.step(call.state, given, State.WITHDRAWN))
+        if call.state is CallState.SENT and not call.endpoint.idempotent:
+            self._open[request_id] = replace(call, state=CALL_TRANSITIONS.step(call.state, given, CallState.WITHDRAWN))
             # In doubt until the transport has answered, and what is in doubt may have left.
             reason = "it was given up by its caller, and may have been sent"
             self._unresolved[call.asker] = outcome_unknown(call.endpoint, call.parameters, reason)
-        elif call.state in (State.WITHDRAWN, State.UNRESOLVED):
+        elif call.state in (CallState.WITHDRAWN, CallState.UNRESOLVED):
             return []
         else:
             self._close(request_id)
-        if call.state is State.SENT:
+        if call.state is CallState.SENT:
             return [WithdrawRequest(request_id)]
         self._pacer.handle(Cancel(request_id), now)
         return []
 
     def _left(self, given: RequestLeft, request_id: int) -> list[RequestsOutput]:
         call = self._open.get(request_id)
-        if call is None or call.state is not State.WITHDRAWN:
+        if call is None or call.state is not CallState.WITHDRAWN:
             return []
-        self._open[request_id] = replace(call, state=TRANSITIONS.step(call.state, given, State.UNRESOLVED))
+        self._open[request_id] = replace(call, state=CALL_TRANSITIONS.step(call.state, given, CallState.UNRESOLVED))
         error = outcome_unknown(call.endpoint, call.parameters, "it was given up by its caller after it had been sent")
         return self._still_unresolved(call.asker, error)
 
@@ -348,20 +224,24 @@ class Requests:
         outputs: list[RequestsOutput] = []
         for grant in grants:
             call = self._open[grant.request_id]
-            asker = _Probe(now) if isinstance(call.asker, _Probe) else call.asker
-            call = replace(call, asker=asker, state=TRANSITIONS.step(call.state, grant, State.SENT))
+            asker = Probe(now) if isinstance(call.asker, Probe) else call.asker
+            call = replace(call, asker=asker, state=CALL_TRANSITIONS.step(call.state, grant, CallState.SENT))
             self._open[grant.request_id] = call
             self._waits.set(grant.request_id, None)
-            if not isinstance(asker, _Probe):
+            if not isinstance(asker, Probe):
                 outputs.append(Sending(asker))
             outputs.append(self._build(call, now, grant.request_id))
         return outputs
 
-    def _build(self, call: _Open, now: Now, request_id: int) -> SendRequest:
+    def _build(self, call: OpenCall, now: Now, request_id: int) -> SendRequest:
         unix_us = self.exchange_unix_us(now)
         request = build_request(call.endpoint, call.parameters, signer=self._signer, unix_us=unix_us)
         return SendRequest(
-            request_id=request_id, request=request, timeout_us=REQUEST_TIMEOUT_US, not_after_us=call.not_after_us
+            request_id=request_id,
+            request=request,
+            timeout_us=REQUEST_TIMEOUT_US,
+            not_after_us=call.not_after_us,
+            importance=call.importance,
         )
 
     def _answered(self, given: ResponseReceived, now: Now) -> list[RequestsOutput]:
@@ -369,7 +249,7 @@ class Requests:
         paced = self._pacer.handle(Refused(given.retry_after_us) if limited else Succeeded(), now)
         outputs = self._granted(paced, now)
         call = self._open.get(given.request_id)
-        if call is None or call.state not in _WITH_TRANSPORT:
+        if call is None or call.state not in WITH_TRANSPORT:
             return outputs
         result: object
         try:
@@ -381,19 +261,19 @@ class Requests:
                 retry_after_us=given.retry_after_us,
                 headers=given.headers,
             )
-        except (ApiError, OutcomeUnknown, RemoteProtocolError) as error:
+        except (ApiError, NothingTraded, OutcomeUnknown, RemoteProtocolError) as error:
             result = error
-        if isinstance(result, ApiError) and _may_be_signed_again(call, result):
-            state = TRANSITIONS.step(call.state, result, State.STALE)
+        if isinstance(result, ApiError) and call.may_be_signed_again(result):
+            state = CALL_TRANSITIONS.step(call.state, result, CallState.STALE)
             self._open[given.request_id] = replace(call, state=state, stale=result)
             return [*outputs, *self._clocked(self._clock.handle(StartMeasuring(), now), now)]
         self._close(given.request_id)
         return [*outputs, *self._settle(call, result, now)]
 
-    def _settle(self, call: _Open, result: object, now: Now) -> list[RequestsOutput]:
-        if call.state in (State.WITHDRAWN, State.UNRESOLVED):
+    def _settle(self, call: OpenCall, result: object, now: Now) -> list[RequestsOutput]:
+        if call.state in (CallState.WITHDRAWN, CallState.UNRESOLVED):
             return self._settle_late(call, result)
-        if not isinstance(call.asker, _Probe):
+        if not isinstance(call.asker, Probe):
             return [Settled(call.asker, result)]
         if isinstance(result, ServerTime):
             sample = ClockSampled(sent=call.asker.sent, server_ms=result.server_us // 1000)
@@ -402,11 +282,11 @@ class Requests:
         outputs = self._clocked(self._clock.handle(ClockProbeFailed(), now), now)
         return [*outputs, *(Settled(stale.asker, stale.stale) for stale in self._take_stale())]
 
-    def _settle_late(self, call: _Open, result: object) -> list[RequestsOutput]:
+    def _settle_late(self, call: OpenCall, result: object) -> list[RequestsOutput]:
         """Say how a call ended whose caller has gone."""
         if isinstance(result, OutcomeUnknown):
             unresolved = self._still_unresolved(call.asker, result)
-            return unresolved if call.state is State.WITHDRAWN else [Settled(call.asker, result)]
+            return unresolved if call.state is CallState.WITHDRAWN else [Settled(call.asker, result)]
         self._unresolved.pop(call.asker, None)
         return [Settled(call.asker, result)]
 
@@ -414,12 +294,12 @@ class Requests:
         outputs: list[RequestsOutput] = []
         for call in self._take_stale():
             # It was sent in time once, so its bound on waiting has been kept.
-            queued = replace(call, not_after_us=None, state=TRANSITIONS.step(call.state, sample, State.QUEUED))
+            queued = replace(call, not_after_us=None, state=CALL_TRANSITIONS.step(call.state, sample, CallState.QUEUED))
             outputs += self._enqueue(queued, now)
         return outputs
 
-    def _take_stale(self) -> list[_Open]:
-        stale = [request_id for request_id, call in self._open.items() if call.state is State.STALE]
+    def _take_stale(self) -> list[OpenCall]:
+        stale = [request_id for request_id, call in self._open.items() if call.state is CallState.STALE]
         return [self._close(request_id) for request_id in stale]
 
     def _clocked(self, outputs: Sequence[Event | MeasureClock], now: Now) -> list[RequestsOutput]:
@@ -437,34 +317,12 @@ class Requests:
         outputs: list[RequestsOutput] = []
         for request_id, call in calls.items():
             self._pacer.handle(Cancel(request_id), now)
-            if call.state is State.SENT:
+            if call.state is CallState.SENT:
                 outputs.append(WithdrawRequest(request_id))
-            outputs += self._settle(call, _abandoned(call, reason), now)
+            if not isinstance(call.asker, Probe):
+                outputs += self._settle(call, call.abandoned(reason), now)
         return outputs
 
 
-def _may_be_signed_again(call: _Open, error: ApiError) -> bool:
-    signed = call.endpoint.instruction is not None
-    return signed and call.endpoint.idempotent and call.stale is None and refused_as_expired(error)
-
-
-def _failure(call: _Open, failed: RequestFailed) -> BackpackError:
-    if failed.sent and not call.endpoint.idempotent:
-        return outcome_unknown(call.endpoint, call.parameters, failed.reason)
-    if failed.error is not None:
-        return failed.error
-    if not failed.sent:
-        return NotSent(endpoint=call.endpoint.route, reason=failed.reason)
-    return BackpackError(f"{call.endpoint.name}: {failed.reason}")
-
-
-def _abandoned(call: _Open, reason: str) -> BackpackError:
-    if call.endpoint.idempotent:
-        return LocalProtocolError(f"{call.endpoint.name}: {reason} before the answer came")
-    if call.state in _WITH_TRANSPORT:
-        return outcome_unknown(call.endpoint, call.parameters, f"{reason} before the answer came")
-    return NotSent(endpoint=call.endpoint.route, reason=reason)
-
-
-def _time_probe(now: Now) -> _Open:
-    return _Open(asker=_Probe(now), endpoint=find_endpoint("time"), parameters={}, urgent=True)
+def _time_probe(now: Now) -> OpenCall:
+    return OpenCall(asker=Probe(now), endpoint=find_endpoint("time"), parameters={}, importance=Importance.ORDER)

@@ -17,7 +17,7 @@ from backpack_proto.values import Value
 
 from .channels import Channel, SymbolRule
 
-__all__ = ["Stream", "parse_channel", "parse_stream", "streams_for"]
+__all__ = ["Stream", "channel_of", "check_untyped", "parse_channel", "parse_stream", "streams_for"]
 
 
 class Stream(Value, frozen=True, gc=False, kw_only=True):
@@ -61,6 +61,24 @@ def parse_stream(name: str) -> Stream:
     if stream.symbol is None and stream.channel.traits.symbol is SymbolRule.REQUIRED:
         raise InvalidStream(f"stream {name!r} names no symbol")
     return stream
+
+
+def channel_of(name: str) -> Channel | None:
+    """Return the channel of a stream by its name; None for one of a kind that is not in the table."""
+    return next((channel for channel in Channel if name == channel or name.startswith(f"{channel}.")), None)
+
+
+def check_untyped(name: str) -> None:
+    """Check the name of a stream whose kind is not in the table; only the exchange knows whether there is such a kind.
+
+    Raises:
+        InvalidStream: the name is of a kind that is in the table, or cannot be one at all.
+    """
+    channel = channel_of(name)
+    if channel is not None:
+        raise InvalidStream(f"untyped: {shown(name)} is a {channel} stream, which has a type; subscribe it like any other")
+    if not all(name.split(".")) or _has_odd_characters(name):
+        raise InvalidStream(f"untyped: {shown(name)} is not the name of a stream, such as 'kind.SYMBOL'")
 
 
 @lru_cache(maxsize=256)
@@ -141,34 +159,33 @@ def _parse_form(name: str, given: str) -> Stream:
     """Read a stream whose symbol may be missing, which is a channel; errors show it as it was `given`."""
     if name.endswith("."):
         raise InvalidStream(f"stream {shown(given)} ends in a dot")
-    for channel in Channel:
-        prefix = channel.value
-        if name == prefix:
-            rest = ""
-        elif name.startswith(prefix + "."):
-            rest = name[len(prefix) + 1 :]
-        else:
-            continue
-        traits = channel.traits
-        window_ms: int | None = None
-        interval: str | None = None
-        if traits.windows_ms:
-            windows = {f"{window}ms": window for window in traits.windows_ms}
-            head, _, tail = rest.partition(".")
-            if head in windows:
-                window_ms, rest = windows[head], tail
-            elif head[:1].isdigit() and head.endswith("ms"):
-                raise InvalidStream(f"{shown(given)}: the {channel} windows are {', '.join(windows)}")
-        if traits.intervals:
-            interval, _, rest = rest.partition(".")
-            if interval not in traits.intervals:
-                raise InvalidStream(f"{shown(given)}: the {channel} intervals are {', '.join(traits.intervals)}")
-        if rest and traits.symbol is SymbolRule.NEVER:
-            raise InvalidStream(f"{shown(given)}: {channel} has no symbol")
-        if not rest.isprintable() or any(character in ' "\\' for character in rest):
-            raise InvalidStream(f"{shown(given)}: a symbol holds no white space, no quotes and nothing that cannot be printed")
-        return Stream(channel=channel, symbol=rest or None, window_ms=window_ms, interval=interval)
-    raise InvalidStream(f"{shown(given)} is not a channel of the exchange{_hint(given)}")
+    channel = channel_of(name)
+    if channel is None:
+        raise InvalidStream(f"{shown(given)} is not a channel of the exchange{_hint(given)}")
+    rest = name[len(channel) + 1 :]
+    traits = channel.traits
+    window_ms: int | None = None
+    interval: str | None = None
+    if traits.windows_ms:
+        windows = {f"{window}ms": window for window in traits.windows_ms}
+        head, _, tail = rest.partition(".")
+        if head in windows:
+            window_ms, rest = windows[head], tail
+        elif head[:1].isdigit() and head.endswith("ms"):
+            raise InvalidStream(f"{shown(given)}: the {channel} windows are {', '.join(windows)}")
+    if traits.intervals:
+        interval, _, rest = rest.partition(".")
+        if interval not in traits.intervals:
+            raise InvalidStream(f"{shown(given)}: the {channel} intervals are {', '.join(traits.intervals)}")
+    if rest and traits.symbol is SymbolRule.NEVER:
+        raise InvalidStream(f"{shown(given)}: {channel} has no symbol")
+    if _has_odd_characters(rest):
+        raise InvalidStream(f"{shown(given)}: a symbol holds no white space, no quotes and nothing that cannot be printed")
+    return Stream(channel=channel, symbol=rest or None, window_ms=window_ms, interval=interval)
+
+
+def _has_odd_characters(text: str) -> bool:
+    return not text.isprintable() or any(character in ' "\\' for character in text)
 
 
 def _hint(given: str) -> str:

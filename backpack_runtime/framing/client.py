@@ -29,12 +29,13 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError as WsprotoRemoteProtocolError
 
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
-from backpack_proto.http import HttpRequest
+from backpack_proto.http import Headers, HttpRequest
 from backpack_proto.inputs import BytesReceived, Connected, ConnectFailed, Fact
 from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendText
-from backpack_proto.rest.codec import redirect_refused
+from backpack_proto.rest.codec import redirect_refused, retry_after_us
 
 from .frames import MAX_MESSAGE_BYTES, Frames
+from .lengths import says_two_lengths
 
 __all__ = [
     "EXCERPT_BYTES",
@@ -100,6 +101,14 @@ class WebsocketFraming:
         self._excerpt = bytearray()
         self._frames: Frames | None = None
         self._failed = False
+
+    @property
+    def refused(self) -> bool:
+        """True if the handshake was refused, and only the rest of the reason is still to come: it need not be waited for.
+
+        To wait no longer, give `receive` the end of the connection.
+        """
+        return self._rejection is not None and not self._failed
 
     @property
     def closed(self) -> bool:
@@ -198,18 +207,20 @@ class WebsocketFraming:
 
     def _fail(self, reason: str) -> list[Fact]:
         self._failed = True
-        if self._rejection is not None:
-            location = next((value for name, value in self._rejection.headers if name.lower() == b"location"), b"")
-            reason = refusal(self._rejection.status_code, self._excerpt, location.decode("latin-1"))
-        return [ConnectFailed(reason)]
+        if self._rejection is None:
+            return [ConnectFailed(reason)]
+        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._rejection.headers)
+        return [refusal(self._rejection.status_code, self._excerpt, headers)]
 
 
-def refusal(status: int, body: bytes | bytearray, location: str) -> str:
-    """What is said of an answer to the upgrade request that is none; `body` is its beginning, `location` where it redirects to."""
+def refusal(status: int, body: bytes | bytearray, headers: Headers) -> ConnectFailed:
+    """Say of a response to the upgrade request that it is no upgrade; `body` is its beginning."""
     if 300 <= status < 400:
-        return f"websocket handshake was answered with status {status}, {redirect_refused(location)}"
+        location = next((value for name, value in headers if name.lower() == "location"), "")
+        return ConnectFailed(f"websocket handshake was answered with status {status}, {redirect_refused(location)}")
     text = " ".join(bytes(body[:EXCERPT_BYTES]).decode(errors="replace").split())
-    return f"websocket handshake was refused with status {status}: {text or '(no body)'}"
+    reason = f"websocket handshake was refused with status {status}: {text or '(no body)'}"
+    return ConnectFailed(reason, retry_after_us=retry_after_us(headers))
 
 
 def _event(action: Sendable) -> Event:
@@ -324,6 +335,9 @@ class HttpFraming:
             if isinstance(event, h11.Response):
                 self._status = event.status_code
                 self._headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers)
+                if says_two_lengths(event.headers):
+                    self._broken = True
+                    raise RemoteProtocolError("malformed response: it has both Content-Length and Transfer-Encoding")
             elif isinstance(event, h11.Data):
                 self._body += event.data
                 if len(self._body) > self._max_body_bytes:

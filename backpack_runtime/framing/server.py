@@ -27,6 +27,7 @@ from backpack_proto.http import Headers
 from backpack_proto.inputs import Disconnected, PingReceived, PongReceived, TextReceived
 
 from .frames import Frames
+from .lengths import says_two_lengths
 
 __all__ = ["HttpRequestReceived", "MessageReceived", "PeerClosed", "ServerFact", "ServerFraming", "UpgradeRequested"]
 
@@ -267,6 +268,9 @@ class ServerFraming:
         while True:
             event = self._http.next_event()
             if isinstance(event, h11.Request):
+                if says_two_lengths(event.headers):
+                    self._refuse(HTTPStatus.BAD_REQUEST)
+                    return b""
                 self._request = _Request(self._http, event, bytearray())
             elif self._request is not None and isinstance(event, h11.Data):
                 self._request.body += event.data

@@ -12,7 +12,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import Connected, ConnectFailed, Disconnected, Fact, RequestFailed
-from backpack_proto.outputs import SendRequest
+from backpack_proto.outputs import SendPong, SendRequest
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.network.addresses import Address, Addresses
 from backpack_runtime.network.dialing import ANYIO_STREAMS, describe, dial
@@ -21,7 +21,18 @@ from backpack_runtime.network.proxy_settings import log_proxy_use
 from backpack_runtime.network.send_queue import BROKEN, Outgoing
 from backpack_runtime.network.tls import TlsStream
 
-from .base import ABNORMAL_CLOSURE, FLUSH_SECONDS, FRESH_SECONDS, Progress, Socket, SocketTransport, answered, not_sent
+from .base import (
+    ABNORMAL_CLOSURE,
+    FLUSH_SECONDS,
+    FRESH_SECONDS,
+    REFUSAL_SECONDS,
+    UNREAD,
+    Progress,
+    Socket,
+    SocketTransport,
+    answered,
+    not_sent,
+)
 
 __all__ = ["AnyioTransport"]
 
@@ -37,8 +48,15 @@ class _Socket(Socket):
 
     def send(self, action: Sendable) -> None:
         # The connection may have ended meanwhile; the fact that says so is on its way.
-        if self.framing is not None:
-            self.outgoing.write(self.framing.send(action))
+        if self.framing is None:
+            return
+        data = self.framing.send(action)
+        if isinstance(action, SendPong):
+            self.outgoing.write_pong(data)
+        else:
+            self.outgoing.write(data)
+        if self.outgoing.overfull:
+            self.reading.cancel()
 
 
 class _HttpConnection:
@@ -123,6 +141,14 @@ class AnyioTransport(SocketTransport[_Socket]):
 
     async def _read(self, stream: ByteStream, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
         """Read until the websocket ends; returns the end, should no fact have told it yet."""
+        with socket.reading:
+            return await self._read_on(stream, socket, framing)
+        if not framing.refused:
+            return [Disconnected(ABNORMAL_CLOSURE, UNREAD)]
+        self._take(b"", socket, framing)
+        return []
+
+    async def _read_on(self, stream: ByteStream, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
         connected = False
         while True:
             await self._readable.wait()
@@ -133,13 +159,20 @@ class AnyioTransport(SocketTransport[_Socket]):
             except BROKEN as broken:
                 reason = describe(broken)
                 return [Disconnected(ABNORMAL_CLOSURE, reason) if connected else ConnectFailed(reason)]
-            facts = framing.receive(data)
+            facts = self._take(data, socket, framing)
             connected = connected or any(isinstance(fact, Connected) for fact in facts)
-            socket.outgoing.write(framing.to_send())
-            socket.ended = framing.closed
-            self._report(socket, facts)
             if socket.ended:
                 return []
+            if framing.refused:
+                socket.reading.deadline = min(socket.reading.deadline, anyio.current_time() + REFUSAL_SECONDS)
+
+    def _take(self, data: bytes, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
+        """Report what was read."""
+        facts = framing.receive(data)
+        socket.outgoing.write(framing.to_send())
+        socket.ended = framing.closed
+        self._report(socket, facts)
+        return facts
 
     async def _request(self, action: SendRequest, progress: Progress) -> Fact:
         request = action.request

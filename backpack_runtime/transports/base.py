@@ -41,13 +41,18 @@ from backpack_proto.rest.codec import retry_after_us
 from backpack_runtime.framing.client import HttpResponse, Sendable
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.proxy import Proxy, ProxyError, ProxyTimeout
+from backpack_runtime.network.send_queue import MOST_UNSENT_BYTES
+from backpack_runtime.network.turns import Turns
 from backpack_runtime.transport import Inbox, system_now
 
 __all__ = [
     "ABNORMAL_CLOSURE",
+    "CANCEL_CONNECTIONS",
     "FLUSH_SECONDS",
     "FRESH_SECONDS",
     "HTTP_CONNECTIONS",
+    "REFUSAL_SECONDS",
+    "UNREAD",
     "Progress",
     "Socket",
     "SocketTransport",
@@ -57,11 +62,17 @@ __all__ = [
 ]
 
 HTTP_CONNECTIONS = 8
-"""How many REST requests are under way at the same time."""
+"""REST requests that are under way at the same time at most, cancels excepted."""
+CANCEL_CONNECTIONS = 24
+"""Cancels that may be under way besides."""
 FRESH_SECONDS = 5.0
 """A connection that was idle for longer carries reads only: should it have been closed, they can be sent again."""
 FLUSH_SECONDS = 1.0
 """How long a last Close frame may take to leave."""
+REFUSAL_SECONDS = 1.0
+"""The longest wait for the reason of a refused handshake, its body."""
+UNREAD = f"the exchange has not read the last {MOST_UNSENT_BYTES} bytes that were to be sent"
+"""Why a connection is given up whose peer does not read."""
 ABNORMAL_CLOSURE = 1006
 
 
@@ -70,6 +81,9 @@ class Socket(ABC):
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
+        """Around everything that is done for it."""
+        self.reading = anyio.CancelScope()
+        """Around its reading, which ends when that is pointless: the reason of a refusal is late, or nothing is read at the other end."""
 
     @abstractmethod
     def send(self, action: Sendable) -> None:
@@ -172,7 +186,7 @@ class SocketTransport(ABC, Generic[SocketT]):
         self._socket: SocketT | None = None
         self._readable = anyio.Event()
         self._readable.set()
-        self._http_slots = anyio.Semaphore(HTTP_CONNECTIONS)
+        self._turns = Turns(HTTP_CONNECTIONS, CANCEL_CONNECTIONS)
         self._requests: dict[int, Progress] = {}
         """Those without an answer."""
 
@@ -282,7 +296,7 @@ class SocketTransport(ABC, Generic[SocketT]):
         fact: Fact | None = None
         try:
             with progress.scope:
-                async with self._http_slots:
+                async with self._turns.take(action.importance):
                     progress.connect()
                     fact = await self._request(action, progress)
         except Withheld:

@@ -15,7 +15,16 @@ from msgspec.structs import replace
 
 from backpack_proto.errors import ApiError, BackpackError, ConfigurationError, InvalidStream, LocalProtocolError, UnknownSymbol
 from backpack_proto.metrics import Status
-from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookVerified, ConnectionDown, PeerSilent
+from backpack_proto.outputs import (
+    BookChanged,
+    BookDesynced,
+    BookSynced,
+    BookVerified,
+    ConnectionDown,
+    ConnectionUp,
+    PeerSilent,
+    StreamsRefused,
+)
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import BookTicker, Event, Kline, Ticker, Trade
 from backpack_runtime.client import BackpackClient
@@ -298,6 +307,22 @@ async def test_a_bug_of_ours_is_not_taken_for_network_trouble(monkeypatch: pytes
                 async for _ in client:
                     pass
         assert caught.group_contains(ZeroDivisionError)
+
+
+@in_every_runtime
+async def test_an_unknown_kind_of_stream_is_refused_by_name_and_no_other_is_blamed(runtime: str) -> None:
+    async with (
+        serve_sandbox() as sandbox,
+        a_client(sandbox, settings=replace(sandbox.settings, runtime=runtime_of(runtime))) as client,
+    ):
+        await until(client, a(ConnectionUp))
+        await client.subscribe_untyped(["nope.SOL_USDC", "stockPrice.NVDA", "whale.SOL_USDC"])
+        suspects: list[tuple[str, ...]] = []
+        while len(suspects) < 2:
+            refused = (await until(client, a(StreamsRefused)))[-1]
+            assert isinstance(refused, StreamsRefused)
+            suspects.append(refused.suspects)
+        assert suspects == [("nope.SOL_USDC",), ("whale.SOL_USDC",)]
 
 
 @in_every_runtime

@@ -392,7 +392,7 @@ async def test_recorded_snapshot_and_deltas_give_the_book_without_a_network() ->
         "timestamp": 1795012401309655,
     }
     await feed.http_conn.close()
-    answers = Answers({"/api/v1/depth": snapshot})
+    answers = Answers({"/api/v1/depth": snapshot, "/api/v1/markets": []})
     feed.http_conn = answers
     connection = Recording({"depth": ["SOL_USDC"], "bookTicker>ticker": ["SOL_USDC"], "trade": ["SOL_USDC"]})
     await feed.subscribe(connection)
@@ -402,7 +402,7 @@ async def test_recorded_snapshot_and_deltas_give_the_book_without_a_network() ->
         engine_us = json.loads(frame)["data"]["E"]
         await feed.message_handler(frame.decode(), connection, engine_us / 1e6)
     assert connection.written == [
-        {"method": "SUBSCRIBE", "params": ["depth.SOL_USDC", "bookTicker.SOL_USDC", "trade.SOL_USDC"]}
+        {"method": "SUBSCRIBE", "params": [f"{kind}.SOL_USDC"]} for kind in ("depth", "bookTicker", "trade")
     ]
     (snapshots,) = (url for url in answers.asked if "/depth" in url)
     assert "symbol=SOL_USDC" in snapshots

@@ -18,7 +18,8 @@ from backpack_proto.auth.signing import MAX_WINDOW_MS, Signer
 from backpack_proto.inputs import ResponseReceived
 from backpack_proto.machine import Now
 from backpack_proto.outputs import SendRequest
-from backpack_proto.rest.requests import Ask, Requests
+from backpack_proto.rest.asks import Ask
+from backpack_proto.rest.requests import Requests
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.transport import system_now
 from backpack_runtime.transports.anyio import AnyioTransport
@@ -85,7 +86,7 @@ async def capture(vector: dict[str, Any], signer: Signer) -> Captured:
     """What goes out when a session is asked for the call of a vector, at the vector's time."""
     now = Now(mono_us=system_now().mono_us, unix_us=vector["timestamp_ms"] * 1000)
     parameters = {"orders": vector["orders"]} if "orders" in vector else vector["params"]
-    ask = Ask(asker=None, endpoint=f"{vector['method']} {vector['path']}", parameters=parameters, urgent=True)
+    ask = Ask(asker=None, endpoint=f"{vector['method']} {vector['path']}", parameters=parameters)
     (action,) = (output for output in Requests(signer).handle(ask, now) if isinstance(output, SendRequest))
     with anyio.fail_after(PATIENCE_SECONDS):
         async with (

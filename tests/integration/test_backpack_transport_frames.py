@@ -20,7 +20,9 @@ from backpack_proto.inputs import (
 )
 from backpack_proto.outputs import CloseSocket, DropSocket, OpenSocket, SendPing, SendPong, SendText
 from backpack_runtime.framing.frames import MAX_MESSAGE_BYTES
+from backpack_runtime.network.send_queue import MOST_UNSENT_BYTES
 from backpack_runtime.transport import Transport
+from backpack_runtime.transports.base import UNREAD
 from transports import (
     PATIENCE_SECONDS,
     SOCKETS,
@@ -300,6 +302,154 @@ async def test_an_answer_that_is_no_upgrade_is_refused_once_with_the_reason(
         assert len(fact.reason) < 400
         assert len(heads) == 1, "neither a redirect nor a failure leads to another try"
         transport.perform(SendPing(b"too late"))
+
+
+async def refused(runtime: Runtime, answer: bytes, *, then: bytes = b"") -> ConnectFailed:
+    """The failure of a handshake that a server answers so, and then goes on to say no more, or the same for ever."""
+
+    async def serve(stream: ByteStream) -> None:
+        await read_head(stream)
+        await stream.send(answer)
+        while then:
+            await anyio.sleep(0.02)
+            await stream.send(then)
+        await anyio.sleep_forever()
+
+    async with to_server(runtime, serve) as transport:
+        transport.perform(OpenSocket())
+        (fact,) = await facts_until(transport, ConnectFailed)
+        assert isinstance(fact, ConnectFailed)
+        return fact
+
+
+@pytest.mark.parametrize(
+    ("body", "then", "words"),
+    [
+        (b"", b"", "403: (no body)"),
+        (b"FFFFFF\r\nnot you", b"", "403: not you"),
+        (b"FFFFFF\r\nnot you", b" ", "403: not you"),
+        (b"", b"1\r\n \r\n", "403: (no body)"),
+    ],
+    ids=["silence", "a begun chunk", "drops", "drops in chunks"],
+)
+async def test_a_refusal_with_an_endless_body_says_its_status(runtime: Runtime, body: bytes, then: bytes, words: str) -> None:
+    head = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with anyio.fail_after(PATIENCE_SECONDS / 4):
+        fact = await refused(runtime, head + body, then=then)
+    assert words in fact.reason
+
+
+@pytest.mark.parametrize("status", [b"429 Too Many Requests", b"503 Unavailable"])
+async def test_a_refusal_passes_on_how_long_it_asks_to_wait(runtime: Runtime, status: bytes) -> None:
+    answer = b"HTTP/1.1 %b\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n" % status
+    fact = await refused(runtime, answer)
+    assert fact.retry_after_us == 7_000_000
+    assert status[:3].decode() in fact.reason
+
+
+MASKED = bytes([0x80 | TEXT, 0x80 | 5, 0, 0, 0, 0]) + b"masks"
+
+
+@pytest.mark.parametrize("before", [b"", b"hello", b"x" * 200, b"y" * 70_000], ids=len)
+@pytest.mark.parametrize("bytewise", [False, True])
+async def test_a_masked_frame_of_a_server_ends_the_websocket(runtime: Runtime, before: bytes, *, bytewise: bool) -> None:
+    first = frame(TEXT, before) if before else b""
+
+    async def serve(stream: ByteStream) -> None:
+        await upgrade(stream)
+        await stream.send(first[:-1])
+        rest = first[-1:] + MASKED
+        for piece in [rest[place : place + 1] for place in range(len(rest))] if bytewise else [rest]:
+            await stream.send(piece)
+            await anyio.sleep(0.001)
+        await anyio.sleep_forever()
+
+    async with to_server(runtime, serve) as transport:
+        ears = await opened(transport)
+        assert (await ears.end()).code == 1002
+        assert await ears.texts(0) == ([before] if before else [])
+
+
+@pytest.mark.parametrize("extension", [DEFLATE, "x-unasked", f"{DEFLATE}, x-unasked"])
+@pytest.mark.parametrize("compression", [False, True])
+async def test_extensions_that_nobody_asked_for_are_refused(runtime: Runtime, extension: str, *, compression: bool) -> None:
+    async def serve(stream: ByteStream) -> None:
+        await upgrade(stream, extension=extension)
+        await anyio.sleep_forever()
+
+    async with to_server(runtime, serve, compression=compression) as transport:
+        transport.perform(OpenSocket())
+        if compression and extension == DEFLATE:
+            assert await facts_until(transport, Connected) == [Connected()]
+            return
+        (fact,) = await facts_until(transport, ConnectFailed)
+        assert isinstance(fact, ConnectFailed)
+        assert fact.reason.startswith("websocket handshake failed: unrecognized extension ")
+
+
+async def test_of_the_pongs_that_wait_only_the_last_is_sent(runtime: Runtime) -> None:
+    heard: list[tuple[int, bytes]] = []
+
+    async def serve(stream: ByteStream) -> None:
+        await upgrade(stream)
+        while True:
+            heard.append(await read_frame(stream))
+            await stream.send(frame(TEXT, b"heard"))
+
+    async with to_server(runtime, serve) as transport:
+        ears = await opened(transport)
+        for number in range(500):
+            transport.perform(SendPong(b"%d" % number))
+        transport.perform(SendText("end"))
+        for number in range(500, 1_000):
+            transport.perform(SendPong(b"%d" % number))
+        await ears.texts(2)
+        assert sorted(heard) == [(0x80 | TEXT, b"end"), (0x80 | PONG, b"999")]
+        transport.perform(SendPong(b"later"))
+        await ears.texts(3)
+        assert heard[-1] == (0x80 | PONG, b"later")
+
+
+async def test_a_server_that_floods_us_with_pings_and_does_not_read_costs_nothing(runtime: Runtime) -> None:
+    """Every ping is answered, so what cannot be sent would pile up."""
+
+    async def serve(stream: ByteStream) -> None:
+        await upgrade(stream)
+        while True:
+            await stream.send(frame(PING, b"x" * 125) * 500)
+
+    async with to_server(runtime, serve) as transport:
+        await opened(transport)
+        pongs = 0
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while pongs < 100_000:
+                for fact in await transport.next(None):
+                    assert isinstance(fact, PingReceived), "the connection stays"
+                    transport.perform(SendPong(fact.payload))
+                    pongs += 1
+        assert unsent_bytes(transport) < 200_000
+
+
+def unsent_bytes(transport: Transport) -> int:
+    """All bytes of values that the queue of the websocket holds."""
+    socket = transport._socket  # type: ignore[attr-defined]  # what is kept for a peer that does not read shows nowhere else
+    if hasattr(socket, "outgoing"):
+        return int(socket.outgoing.waiting_bytes)
+    return int(socket._waiting_bytes)
+
+
+async def test_a_connection_whose_peer_reads_nothing_is_given_up_when_too_much_waits(runtime: Runtime) -> None:
+    async def serve(stream: ByteStream) -> None:
+        await upgrade(stream)
+        await anyio.sleep_forever()
+
+    async with to_server(runtime, serve) as transport:
+        ears = await opened(transport)
+        for _ in range(1_000):
+            transport.perform(SendText("x" * 65_000))
+            assert unsent_bytes(transport) < 2 * MOST_UNSENT_BYTES
+            await anyio.lowlevel.checkpoint()
+        assert await ears.end() == Disconnected(1006, UNREAD)
 
 
 async def test_a_socket_dropped_while_it_connects_is_never_heard_of(runtime: Runtime) -> None:

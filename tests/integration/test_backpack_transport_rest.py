@@ -7,12 +7,14 @@ import pytest
 from anyio.abc import ByteStream
 
 from backpack_proto.http import HttpRequest
+from backpack_proto.importance import Importance
 from backpack_proto.inputs import Given, RequestFailed, RequestLeft, ResponseReceived, TimerFired
 from backpack_proto.outputs import SendRequest, WithdrawRequest
 from backpack_runtime.network.send_queue import BROKEN
+from backpack_runtime.network.turns import Turns
 from backpack_runtime.sandbox import serve_sandbox
 from backpack_runtime.transport import Transport
-from backpack_runtime.transports.base import HTTP_CONNECTIONS, Progress, Withheld
+from backpack_runtime.transports.base import CANCEL_CONNECTIONS, HTTP_CONNECTIONS, Progress, Withheld
 from transports import PATIENCE_SECONDS, PING, SOCKETS, Runtime, facts_until, read_head, request, to_sandbox, to_server
 
 pytestmark = pytest.mark.anyio
@@ -231,6 +233,8 @@ async def test_answers_of_every_form_are_whole(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf",
         b"HTTP/1.1 200 O",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npong\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\npong\r\n0\r\n\r\n",
         b"\x16\x03\x01 garbage\r\n\r\n",
     ],
 )
@@ -381,6 +385,70 @@ async def test_a_request_waits_for_a_connection_no_longer_than_it_may(runtime: R
         held.open.set()
         await answers(transport, HTTP_CONNECTIONS)
         assert len(held.heads) == HTTP_CONNECTIONS
+
+
+def of(importance: Importance, number: int) -> SendRequest:
+    target = f"/{importance.name}"
+    return SendRequest(
+        request_id=number,
+        request=HttpRequest(method="GET", target=target),
+        timeout_us=10_000_000,
+        importance=importance,
+    )
+
+
+async def test_cancels_find_a_connection_though_reads_hold_all_others(runtime: Runtime) -> None:
+    held = Held()
+    async with to_server(runtime, held.serve) as transport:
+        for number in range(1, 2 * HTTP_CONNECTIONS + 1):
+            transport.perform(of(Importance.SNAPSHOT, number))
+        await held.until(HTTP_CONNECTIONS)
+        for number in range(100, 100 + CANCEL_CONNECTIONS):
+            transport.perform(of(Importance.CANCEL, number))
+        await held.until(HTTP_CONNECTIONS + CANCEL_CONNECTIONS)
+        assert sum(head.startswith(b"GET /CANCEL ") for head in held.heads) == CANCEL_CONNECTIONS
+        held.open.set()
+        await answers(transport, 2 * HTTP_CONNECTIONS + CANCEL_CONNECTIONS)
+
+
+async def test_the_most_important_request_gets_the_next_connection(runtime: Runtime) -> None:
+    held = Held()
+    async with to_server(runtime, held.serve) as transport:
+        for number in range(1, HTTP_CONNECTIONS + 1):
+            transport.perform(of(Importance.READ, number))
+        await held.until(HTTP_CONNECTIONS)
+        for number in range(100, 150):
+            transport.perform(of(Importance.AUDIT, number))
+        transport.perform(of(Importance.ORDER, 200))
+        held.open.set()
+        await answers(transport, HTTP_CONNECTIONS + 51)
+        behind = held.heads[HTTP_CONNECTIONS:]
+        place = next(place for place, head in enumerate(behind) if head.startswith(b"GET /ORDER "))
+        # Several connections get free in one moment, and the server sees what comes on them in any order.
+        assert place < HTTP_CONNECTIONS
+
+
+async def test_a_turn_that_was_waited_for_in_vain_is_nobodys() -> None:
+    turns, log = Turns(1, 1), []
+
+    async def take(importance: Importance, number: int) -> None:
+        async with turns.take(importance):
+            log.append(number)
+            await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with anyio.create_task_group() as tasks, turns.take(Importance.READ):
+            async with anyio.create_task_group() as given_up:
+                given_up.start_soon(take, Importance.ORDER, 1)
+                given_up.start_soon(take, Importance.ORDER, 2)
+                await anyio.wait_all_tasks_blocked()
+                given_up.cancel_scope.cancel()
+            for number, importance in enumerate([Importance.AUDIT, Importance.ORDER, Importance.ORDER], start=3):
+                tasks.start_soon(take, importance, number)
+                await anyio.wait_all_tasks_blocked()
+            await take(Importance.CANCEL, 6)
+            assert log == [6]
+    assert log == [6, 4, 5, 3]
 
 
 async def test_the_time_for_an_answer_begins_when_the_request_is_sent(runtime: Runtime) -> None:

@@ -7,15 +7,15 @@ import json
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backpack_proto.connection.signals import ConnectionLost, DataSeen, Released, Requested
+from backpack_proto.connection.signals import ConnectionLost, DataSeen, InForce, Released, Requested
 from backpack_proto.connection.subscriptions import (
     BLAME_US,
     CANARY_SILENCE_US,
     Signature,
-    StreamState,
     Subscriptions,
     SubscriptionsInput,
 )
+from backpack_proto.connection.wanted_stream import StreamState
 from backpack_proto.inputs import Connected, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now
 from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
@@ -77,6 +77,9 @@ class SubscriptionsMachine(RuleBasedStateMachine):
                     assert isinstance(given, Unsubscribe)
                     assert out is outputs[-1]
                     assert set(streams) <= set(given.streams)
+                case InForce(streams):
+                    assert isinstance(given, DataSeen)
+                    assert set(streams) <= self.on_the_wire
                 case StreamLive(stream=name):
                     assert isinstance(given, DataSeen)
                     assert name == given.stream
@@ -107,6 +110,7 @@ class SubscriptionsMachine(RuleBasedStateMachine):
         assert len(set(streams)) == len(streams)
         private = {parse_stream(name).private for name in streams}
         assert len(private) == 1, "public and private streams are never mixed"
+        assert len({parse_stream(name).channel for name in streams}) == 1, "a frame is about one kind"
         assert signed == ("signature" in frame)
         if frame["method"] == "UNSUBSCRIBE":
             assert not signed
@@ -204,7 +208,11 @@ class SubscriptionsMachine(RuleBasedStateMachine):
     @rule(code=st.sampled_from([4002, 4003, 4006, 4008]), after_us=gaps)
     def exchange_refuses(self, code: int, after_us: int) -> None:
         self.wait(after_us)
-        self.give(ErrorFrame(code, "message"))
+        suspects = self.suspects_of(code)
+        if code == 4003 and suspects and suspects <= self.suspected:
+            assert self.subscriptions.handle(ErrorFrame(code, "message"), self.clock.now) == [], "it was reported"
+        else:
+            self.give(ErrorFrame(code, "message"))
 
     @rule(us=gaps)
     def time_passes(self, us: int) -> None:

@@ -8,6 +8,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
+from backpack_proto.auth.signing import Signer
+from backpack_proto.errors import ApiError, UnknownSymbol
 from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import Fact, TextReceived
 from backpack_proto.outputs import Action, SendRequest
@@ -69,3 +72,83 @@ async def test_a_consumer_that_never_waits_lets_other_tasks_run() -> None:
                 tasks.cancel_scope.cancel()
     assert fetched == list(range(TRADES))
     assert longest <= 2 * EVENTS_PER_TURN, "trio may give two turns in a row, for it shuffles each round of tasks"
+
+
+NEW = MARKETS[1:-1].replace(b"SOL", b"NEW")
+
+
+class Listing:
+    """An exchange that has just listed NEW_USDC; the list of markets that the network keeps does not have it yet."""
+
+    def __init__(self) -> None:
+        self.targets: list[str] = []
+        self.status = 200
+
+    def __call__(self, action: Action) -> Iterator[Fact]:
+        if not isinstance(action, SendRequest):
+            yield from oblige(action)
+            return
+        target = action.request.target
+        self.targets.append(target)
+        if target == "/api/v1/market?symbol=NEW_USDC":
+            yield respond(action, NEW, status=self.status)
+        elif target.startswith("/api/v1/market?"):
+            yield respond(action, b'{"code":"INVALID_CLIENT_REQUEST","message":"Invalid market symbol"}', status=400)
+        elif target.startswith("/api/v1/markets?nonce="):
+            yield respond(action, MARKETS[:-1] + b"," + NEW + b"]")
+        elif target == "/api/v1/markets":
+            yield respond(action, MARKETS)
+        else:
+            yield respond(action, b"[]")
+
+    def asked(self) -> list[str]:
+        """What was asked about single markets."""
+        return [target.partition("=")[2] for target in self.targets if target.startswith("/api/v1/market?")]
+
+
+@pytest.mark.parametrize("symbol", ["NEW_USDC", "NEW-USDC"])
+async def test_a_market_that_was_listed_a_minute_ago_is_found(symbol: str) -> None:
+    exchange = Listing()
+    with anyio.fail_after(60):
+        async with BackpackClient([symbol], channels=["book"], transport=MockTransport(exchange)) as client:
+            assert set(exchange.asked()) == {"NEW_USDC"}
+            assert client.markets.normalised("NEW_USDC") == "NEW-USDC"
+            assert client.book(symbol).symbol == "NEW_USDC"
+            await client.get_trades(symbol)
+            assert "NEW_USDC" in await client.load_markets(), "though the list that the network keeps is old"
+            await client.subscribe(["trades"], [symbol])
+            assert set(exchange.asked()) == {"NEW_USDC"}
+
+
+async def test_a_symbol_that_the_exchange_does_not_know_is_refused_after_it_was_asked_for() -> None:
+    exchange = Listing()
+    with anyio.fail_after(60):
+        async with BackpackClient(transport=MockTransport(exchange)) as client:
+            with pytest.raises(UnknownSymbol, match="NOPE_USDC"):
+                await client.get_trades("NOPE_USDC")
+            assert exchange.asked() == ["NOPE_USDC"]
+            exchange.status = 503
+            with pytest.raises(ApiError, match="503"):
+                await client.get_trades("NEW_USDC")
+
+
+async def test_a_history_asks_for_its_symbol_when_it_is_read() -> None:
+    exchange = Listing()
+    with anyio.fail_after(60):
+        async with BackpackClient(transport=MockTransport(exchange), signer=Signer(Credentials(THROWAWAY_SECRET))) as client:
+            history = client.fills("NEW-USDC")
+            assert exchange.asked() == []
+            assert [row async for row in history] == []
+            assert exchange.asked() == ["NEW_USDC"]
+
+
+async def test_markets_can_be_loaded_past_the_cache() -> None:
+    exchange = Listing()
+    with anyio.fail_after(60):
+        async with BackpackClient(transport=MockTransport(exchange)) as client:
+            assert "NEW_USDC" not in client.markets
+            assert "NEW_USDC" in await client.load_markets(fresh=True)
+            await client.load_markets(fresh=True)
+            nonces = [target for target in exchange.targets if "nonce" in target]
+            assert len(set(nonces)) == 2, "no two are alike, for the second would come out of the cache"
+            assert exchange.asked() == []

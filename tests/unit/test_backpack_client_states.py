@@ -27,6 +27,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "side": ("Bid",),
     "order_type": ("Market",),
     "channels": (["trades"],),
+    "streams": (["stockPrice.NVDA"],),
     "symbols": (["SOL_USDC"],),
     "endpoint": ("time",),
     "call_id": (1,),

@@ -15,7 +15,9 @@ from backpack_proto.rest.exchange_clock import (
     PROBE_AGAIN_US,
     REFRESH_US,
     STEP_US,
+    TRANSITIONS,
     WATCH_US,
+    ClockInput,
     ClockProbeFailed,
     ClockSampled,
     ClockStepped,
@@ -136,24 +138,36 @@ def test_start_measures_at_once_but_never_twice_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("earlier", [[], [ClockProbeFailed()]])
-def test_stopped_it_wants_nothing_and_takes_late_answers(earlier: list[Any]) -> None:
+def test_stopped_it_wants_nothing_and_can_start_again(earlier: list[Any]) -> None:
     clock = started()
     for given_ in earlier:
         clock.handle(given_, at(1))
     assert clock.handle(StopMeasuring(), at(2)) == []
     assert (clock.state, clock.deadline) == (State.IDLE, None)
-    assert clock.handle(ClockProbeFailed(), at(3)) == []
-    assert clock.handle(ClockSampled(sent=at(0), server_ms=EPOCH_US // 1000 + 5_000), at(4)) == []
-    assert (clock.state, clock.deadline) == (State.IDLE, None)
-    assert clock.offset_us == 5_000_000 - 2
+    assert clock.handle(StopMeasuring(), at(3)) == []
     assert clock.handle(StartMeasuring(), at(5)) == [MeasureClock()]
 
 
-def test_a_late_failure_does_not_disturb_a_rest() -> None:
-    clock = measured()
-    before = freeze(clock)
-    assert clock.handle(ClockProbeFailed(), at(50_000)) == []
-    assert freeze(clock) == before
+@pytest.mark.parametrize("answer", [ClockProbeFailed(), ClockSampled(sent=at(0), server_ms=EPOCH_US // 1000)])
+def test_an_answer_that_nobody_waits_for_is_the_callers_error_and_leaves_no_trace(answer: ClockInput) -> None:
+    idle, resting = ExchangeClock(), measured()
+    for clock in (idle, resting):
+        before = freeze(clock)
+        with pytest.raises(LocalProtocolError, match=f"{type(answer).__name__} is impossible in State"):
+            clock.handle(answer, at(50_000))
+        assert freeze(clock) == before
+
+
+def test_the_table_is_honest() -> None:
+    pairs = {(state, given_) for state, given_, _ in TRANSITIONS.edges}
+    assert len(pairs) == 10 < len(State) * 5
+    assert {after for _, _, after in TRANSITIONS.edges} == set(State)
+
+
+def again(clock: ExchangeClock, sample: ClockSampled, now: Now) -> None:
+    """One more measurement."""
+    assert clock.handle(StartMeasuring(), sample.sent) == [MeasureClock()]
+    assert clock.handle(sample, now) == []
 
 
 def test_the_narrowest_of_the_recent_samples_counts() -> None:
@@ -161,14 +175,14 @@ def test_the_narrowest_of_the_recent_samples_counts() -> None:
     for count in range(1, KEPT + 1):
         now = count * SECOND_US
         worse = ClockSampled(sent=at(now), server_ms=(EPOCH_US + now) // 1000 + 2_000)
-        clock.handle(worse, at(now + 500_000))
+        again(clock, worse, at(now + 500_000))
         expected = 1_000_000 if count < KEPT else 1_750_000
         assert clock.offset_us == expected
 
 
 def test_of_equal_samples_the_latest_counts_for_it_has_drifted_least() -> None:
     clock = measured(round_trip_us=0, offset_us=1_000_000)
-    clock.handle(ClockSampled(sent=at(SECOND_US), server_ms=(EPOCH_US + SECOND_US) // 1000 + 1_001), at(SECOND_US))
+    again(clock, ClockSampled(sent=at(SECOND_US), server_ms=(EPOCH_US + SECOND_US) // 1000 + 1_001), at(SECOND_US))
     assert clock.offset_us == 1_001_000
 
 
@@ -215,7 +229,7 @@ def test_a_jump_during_a_measurement_is_told_and_asks_for_no_second_one() -> Non
 
 
 def test_a_sample_from_the_future_is_the_callers_error_and_leaves_no_trace() -> None:
-    clock = measured()
+    clock = started()
     before = freeze(clock)
     with pytest.raises(LocalProtocolError, match="before it was sent"):
         clock.handle(ClockSampled(sent=at(SECOND_US), server_ms=1), at(SECOND_US - 1))
@@ -268,6 +282,7 @@ def test_the_truth_is_always_inside_the_bound(
             sent = at(mono_us, set_us=set_us)
             server_ms = truth(mono_us + there_us) // 1000
             mono_us += there_us + back_us
+            clock.handle(StartMeasuring(), sent)
             clock.handle(ClockSampled(sent=sent, server_ms=server_ms), at(mono_us, set_us=set_us))
         elif what == "set":
             set_us += jump_us
@@ -285,7 +300,8 @@ def test_the_truth_is_always_inside_the_bound(
                 assert freeze(clock) == before
         elif what in ("fail", "start", "stop"):
             inputs: dict[str, Any] = {"fail": ClockProbeFailed(), "start": StartMeasuring(), "stop": StopMeasuring()}
-            clock.handle(inputs[what], at(mono_us, set_us=set_us))
+            if what != "fail" or clock.state is State.MEASURING:
+                clock.handle(inputs[what], at(mono_us, set_us=set_us))
         now = at(mono_us, set_us=set_us)
         error_us = clock.error_us(now)
         if error_us is not None:

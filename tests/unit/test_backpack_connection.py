@@ -13,6 +13,7 @@ from backpack_proto.connection.connection import (
     CONNECT_TIMEOUT_US,
     DRAIN_TIMEOUT_US,
     PROBATION_US,
+    RETRY_AFTER_CEILING_US,
     TRANSITIONS,
     Connection,
     ConnectionInput,
@@ -257,6 +258,27 @@ def test_the_same_seed_gives_the_same_delays() -> None:
         return found
 
     assert delays(3) == delays(3) != delays(4)
+
+
+@pytest.mark.parametrize(
+    ("asked_us", "waited_us"),
+    [(None, 1_000_000), (0, 1_000_000), (-5, 1_000_000), (20_000_000, 20_000_000), (10**15, RETRY_AFTER_CEILING_US)],
+)
+def test_a_refused_handshake_is_tried_again_no_earlier_than_it_asked_for(asked_us: int | None, waited_us: int) -> None:
+    driven = Driven(Longest())
+    driven.give(Open())
+    (down,) = driven.give(ConnectFailed("429", retry_after_us=asked_us))
+    assert isinstance(down, ConnectionDown)
+    assert down.retry_us == driven.wait_us() == waited_us
+
+
+def test_how_long_it_can_ask_for_can_be_chosen() -> None:
+    connection = Connection(Longest(), retry_after_ceiling_us=3_000_000)
+    clock = FakeClock()
+    connection.handle(Open(), clock.now)
+    (down,) = connection.handle(ConnectFailed("429", retry_after_us=10**12), clock.now)
+    assert isinstance(down, ConnectionDown)
+    assert down.retry_us == 3_000_000
 
 
 def flap(driven: Driven, *, heard_after_us: int | None) -> tuple[list[Output], int | None]:

@@ -15,6 +15,9 @@ import aiohttp
 from cryptofeed.exceptions import ConnectionClosed
 from msgspec.structs import replace
 from multidict import CIMultiDict, CIMultiDictProxy
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
 
 from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
@@ -188,6 +191,14 @@ async def until(reached: Callable[[], object]) -> None:
     async with asyncio.timeout(60):
         while not reached():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.001)
+
+
+async def test_a_refused_handshake_passes_on_how_long_it_asks_to_wait(setting: Setting) -> None:
+    refused = InvalidStatus(Response(429, "Too Many Requests", Headers({"Retry-After": "7"})))
+    await setting.driver.connect_failed(refused)
+    fact = setting.session.given[-1]
+    assert isinstance(fact, ConnectFailed)
+    assert fact.retry_after_us == 7_000_000
 
 
 async def test_a_session_is_opened_once_and_told_of_each_connection(setting: Setting) -> None:

@@ -16,6 +16,7 @@ from backpack_proto.auth.signing import json_body
 from backpack_proto.decoding import decode_json
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.http import Parameter
+from backpack_proto.importance import Importance
 from backpack_proto.rest.endpoints.table import (
     BATCH_LIMIT,
     DEPTH_LIMITS,
@@ -635,3 +636,15 @@ def test_a_decimal_is_sent_with_all_its_digits_and_no_exponent(value: Decimal) -
 def test_a_group_says_its_rule() -> None:
     assert Group(names=("a",), counts=(0,)).shape() == "takes no a"
     assert Group(names=("a", "b"), counts=(0, 1)).shape() == "takes no more than 1 of a, b"
+
+
+def test_what_a_call_changes_decides_how_important_it_is() -> None:
+    cancels = {name for name, endpoint in ENDPOINTS.items() if endpoint.importance is Importance.CANCEL}
+    assert cancels == {"cancel_order", "cancel_all_orders", "cancel_rfq", "cancel_strategy", "cancel_all_strategies"}
+    assert all((endpoint.importance is Importance.READ) == endpoint.idempotent for endpoint in ENDPOINTS.values())
+
+
+@pytest.mark.parametrize(("method", "importance"), [("GET", Importance.CANCEL), ("POST", Importance.READ)])
+def test_a_row_cannot_forget_how_important_it_is(method: str, importance: Importance) -> None:
+    with pytest.raises(LocalProtocolError, match=f"^importance: {method} /x is {importance.name}"):
+        Endpoint(name="x", method=method, path="/x", result=None, importance=importance)

@@ -307,12 +307,6 @@ def test_a_history_is_a_page_with_or_without_counts() -> None:
     assert (odd.total, odd.page_count) == (None, 4)
 
 
-@pytest.mark.parametrize("name", [name for name, endpoint in ENDPOINTS.items() if not endpoint.idempotent])
-def test_nothing_is_in_an_empty_answer(name: str) -> None:
-    for status in (202, 204):
-        assert parse_response(ENDPOINTS[name], EXAMPLES[name]["parameters"], status=status, body=b"") is None
-
-
 def test_examples_hold_no_row_twice_by_mistake() -> None:
     for example in EXAMPLES.values():
         rows = example.get("body")

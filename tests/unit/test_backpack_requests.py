@@ -12,32 +12,39 @@ from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials, verify_signature
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, NotSent, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.errors import (
+    ApiError,
+    BackpackError,
+    LocalProtocolError,
+    NothingTraded,
+    NotSent,
+    OutcomeUnknown,
+    RemoteProtocolError,
+)
+from backpack_proto.importance import Importance
 from backpack_proto.inputs import RequestFailed, RequestLeft, ResponseReceived, TimerFired
 from backpack_proto.metrics import Metrics
 from backpack_proto.outputs import ConnectionDown, ConnectionUp, SendRequest, WithdrawRequest
-from backpack_proto.rest.exchange_clock import ClockStepped
-from backpack_proto.rest.requests import (
+from backpack_proto.rest.asks import (
     MAX_WAIT_US,
     Abandon,
     Ask,
     Forget,
     MeasureTime,
-    Requests,
-    RequestsInput,
-    RequestsOutput,
     Sending,
     Settled,
     TimeAnswered,
     Unresolved,
     WithdrawAsk,
 )
+from backpack_proto.rest.exchange_clock import ClockStepped
+from backpack_proto.rest.requests import Requests, RequestsInput, RequestsOutput
 from backpack_proto.rest.results.market_data import Page, ServerTime
 from backpack_proto.testing.laws import FakeClock, check_machine
 
 
-def ask(asker: Hashable, endpoint: str = "ping", *, urgent: bool = True, **parameters: str | int) -> Ask:
-    return Ask(asker=asker, endpoint=endpoint, parameters=parameters, urgent=urgent)
+def ask(asker: Hashable, endpoint: str = "ping", *, importance: Importance | None = None, **parameters: str | int) -> Ask:
+    return Ask(asker=asker, endpoint=endpoint, parameters=parameters, importance=importance)
 
 
 def sent(outputs: list[RequestsOutput]) -> list[SendRequest]:
@@ -85,6 +92,18 @@ def test_a_refusal_a_bad_answer_and_no_answer_are_settled_as_errors(clock: FakeC
     assert requests.handle(failed, clock.now) == [Settled(3, BackpackError("time: connection reset"))]
 
 
+def test_a_market_without_trades_and_an_order_that_was_accepted_are_typed_ends(clock: FakeClock) -> None:
+    requests = Requests(SIGNER)
+    (ticker,) = sent(requests.handle(ask("ticker", "ticker", symbol="NEW_USDC"), clock.now))
+    untraded = NothingTraded(endpoint="GET /api/v1/ticker", symbol="NEW_USDC")
+    assert requests.handle(answered(ticker, b"", 204), clock.now) == [Settled("ticker", untraded)]
+    (cancel,) = sent(requests.handle(ask("cancel", "cancel_order", symbol="SOL_USDC", orderId="1"), clock.now))
+    (settled,) = requests.handle(answered(cancel, b"", 202), clock.now)
+    assert isinstance(settled, Settled)
+    assert isinstance(settled.result, OutcomeUnknown)
+    assert (settled.result.symbol, settled.result.order_id) == ("SOL_USDC", "1")
+
+
 @pytest.mark.parametrize(
     ("endpoint", "parameters", "said"),
     [("nonsense", {}, "no endpoint 'nonsense'"), ("depth", {}, "symbol"), ("depth", {"symbol": "S", "limit": 7}, "limit")],
@@ -95,17 +114,17 @@ def test_an_impossible_question_is_refused_and_costs_nothing(
     requests = Requests(None)
     before = requests.budget(clock.now)
     with pytest.raises(LocalProtocolError, match=said):
-        requests.handle(Ask(asker="me", endpoint=endpoint, parameters=parameters, urgent=True), clock.now)
+        requests.handle(Ask(asker="me", endpoint=endpoint, parameters=parameters), clock.now)
     assert requests.budget(clock.now) == before
     assert requests.deadline is None
 
 
-def test_a_burst_is_spread_and_the_urgent_go_first(clock: FakeClock) -> None:
+def test_a_burst_is_spread_and_the_more_important_go_first(clock: FakeClock) -> None:
     requests = Requests(None)
     burst = requests.budget(clock.now).standard_available
     for number in range(burst):
         assert sent(requests.handle(ask(number), clock.now))
-    assert requests.handle(ask("audit", urgent=False), clock.now) == []
+    assert requests.handle(ask("audit", importance=Importance.AUDIT), clock.now) == []
     assert requests.handle(ask("user", "time"), clock.now) == []
     assert requests.budget(clock.now).queued == 2
     (first,) = sent(requests.handle(TimerFired(), clock.advance_to(requests.deadline)))
@@ -188,7 +207,7 @@ UNKNOWN: dict[str, Any] = {"endpoint": "POST /api/v1/order", "symbol": "SOL_USDC
 
 
 def place(asker: Hashable, **more: Any) -> Ask:
-    return Ask(asker=asker, endpoint="place_order", parameters=PLACED | more, urgent=True)
+    return Ask(asker=asker, endpoint="place_order", parameters=PLACED | more)
 
 
 def failed(request: SendRequest, *, was_sent: bool) -> RequestFailed:
@@ -247,7 +266,7 @@ def test_when_the_session_closes_only_orders_on_their_way_are_unknown(clock: Fak
 
 def test_a_batch_on_its_way_is_unknown_order_by_order(clock: FakeClock) -> None:
     requests = Requests(SIGNER)
-    batch = Ask(asker="me", endpoint="POST /api/v1/orders", parameters={"orders": [PLACED, ORDER]}, urgent=True)
+    batch = Ask(asker="me", endpoint="POST /api/v1/orders", parameters={"orders": [PLACED, ORDER]})
     (request,) = sent(requests.handle(batch, clock.now))
     (settled,) = requests.handle(failed(request, was_sent=True), clock.now)
     assert isinstance(settled, Settled)
@@ -330,7 +349,7 @@ def test_several_that_expired_share_one_measurement(clock: FakeClock) -> None:
 )
 def test_what_changes_something_is_never_sent_twice(clock: FakeClock, endpoint: str, parameters: dict[str, Any]) -> None:
     requests = Requests(SIGNER)
-    (request,) = sent(requests.handle(Ask(asker="me", endpoint=endpoint, parameters=parameters, urgent=True), clock.now))
+    (request,) = sent(requests.handle(Ask(asker="me", endpoint=endpoint, parameters=parameters), clock.now))
     (settled,) = requests.handle(answered(request, EXPIRED, 400), clock.now)
     assert isinstance(settled, Settled)
     assert isinstance(settled.result, ApiError)
@@ -347,7 +366,7 @@ def test_parameters_are_those_at_the_time_of_asking(clock: FakeClock) -> None:
     requests = Requests(SIGNER)
     exhaust(requests, clock)
     parameters = dict(PLACED)
-    assert requests.handle(Ask(asker="me", endpoint="place_order", parameters=parameters, urgent=True), clock.now) == []
+    assert requests.handle(Ask(asker="me", endpoint="place_order", parameters=parameters), clock.now) == []
     parameters["price"] = 1.5
     (request,) = sent(requests.handle(TimerFired(), clock.advance_to(requests.deadline)))
     assert b'"price":"1.50"' in request.request.body
@@ -498,7 +517,7 @@ def test_what_changes_something_waits_for_five_seconds_and_is_not_sent_then(cloc
 
 def test_a_bound_on_waiting_can_be_given_and_reaches_the_transport(clock: FakeClock) -> None:
     requests = Requests(SIGNER)
-    bounded = Ask(asker="me", endpoint="time", parameters={}, urgent=True, max_wait_us=250_000)
+    bounded = Ask(asker="me", endpoint="time", parameters={}, max_wait_us=250_000)
     (request,) = sent(requests.handle(bounded, clock.now))
     assert request.not_after_us == clock.now.mono_us + 250_000
     (order,) = sent(requests.handle(place("order"), clock.now))
@@ -506,7 +525,7 @@ def test_a_bound_on_waiting_can_be_given_and_reaches_the_transport(clock: FakeCl
     (unbounded,) = sent(requests.handle(ask("reader"), clock.now))
     assert unbounded.not_after_us is None
     with pytest.raises(LocalProtocolError, match="max_wait_us: at least 1 microsecond, got 0"):
-        requests.handle(Ask(asker="x", endpoint="time", parameters={}, urgent=True, max_wait_us=0), clock.now)
+        requests.handle(Ask(asker="x", endpoint="time", parameters={}, max_wait_us=0), clock.now)
 
 
 def test_a_late_timer_does_not_let_an_order_out_whose_time_has_passed(clock: FakeClock) -> None:
@@ -549,7 +568,10 @@ def test_a_pause_is_against_health_for_as_long_as_it_lasts(clock: FakeClock) -> 
 
 
 questions = st.builds(
-    ask, st.integers(0, 3), st.sampled_from(["ping", "time", "nonsense", "balances", "orderQueryAll"]), urgent=st.booleans()
+    ask,
+    st.integers(0, 3),
+    st.sampled_from(["ping", "time", "nonsense", "balances", "orderQueryAll"]),
+    importance=st.none() | st.sampled_from(Importance),
 )
 orders = st.builds(place, st.integers(4, 7))
 answers = st.builds(
@@ -578,7 +600,7 @@ def test_every_question_is_settled_once_and_no_order_is_sent_twice(steps: list[t
     for number, (step, wait_us) in enumerate(steps):
         current = step
         if isinstance(step, Ask):
-            current = Ask(asker=number, endpoint=step.endpoint, parameters=step.parameters, urgent=step.urgent)
+            current = Ask(asker=number, endpoint=step.endpoint, parameters=step.parameters, importance=step.importance)
         try:
             outputs += requests.handle(current, clock.advance(wait_us))
         except LocalProtocolError:
@@ -607,7 +629,11 @@ def test_nothing_that_was_given_up_in_line_is_sent_and_each_question_is_settled_
         if isinstance(step, Ask):
             bound_us = None if number % 3 else 400_000
             given = Ask(
-                asker=number, endpoint=step.endpoint, parameters=step.parameters, urgent=step.urgent, max_wait_us=bound_us
+                asker=number,
+                endpoint=step.endpoint,
+                parameters=step.parameters,
+                importance=step.importance,
+                max_wait_us=bound_us,
             )
         elif isinstance(step, WithdrawAsk | Forget):
             given = type(step)(max(asked_us, default=0) - step.asker)  # type: ignore[operator, type-var]  # numbers here

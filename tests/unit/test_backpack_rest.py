@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials, verify_signature
 from backpack_proto.auth.signing import MAX_WINDOW_MS, Signer, request_text
-from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.errors import ApiError, LocalProtocolError, NothingTraded, OutcomeUnknown, RemoteProtocolError
 from backpack_proto.http import HttpRequest
+from backpack_proto.importance import Importance
 from backpack_proto.inputs import Arguments
 from backpack_proto.rest.codec import (
     UNSAID_RETRY_US,
@@ -38,6 +39,7 @@ ORDER = Endpoint(
     name="order",
     method="POST",
     path="/api/v1/order",
+    importance=Importance.ORDER,
     instruction="orderExecute",
     parameters=(ParameterRule(name="symbol", required=True), ParameterRule(name="postOnly", kind=bool)),
     result=dict[str, str],
@@ -160,9 +162,26 @@ def test_a_snapshot_repeats_what_was_asked_for() -> None:
     assert snapshot.limit is None
 
 
-@pytest.mark.parametrize(("status", "body"), [(204, b""), (202, b""), (204, b"\n")])
-def test_no_content_is_none(status: int, body: bytes) -> None:
-    assert parse_response(ENDPOINTS["ticker"], {"symbol": "X"}, status=status, body=body) is None
+@pytest.mark.parametrize("body", [b"", b"\n"])
+def test_a_ticker_without_content_says_that_nothing_was_traded(body: bytes) -> None:
+    with pytest.raises(NothingTraded, match=r"^GET /api/v1/ticker: nothing was traded yet in NEW_USDC$") as caught:
+        parse_response(ENDPOINTS["ticker"], {"symbol": "NEW_USDC"}, status=204, body=body)
+    assert caught.value.symbol == "NEW_USDC"
+
+
+@pytest.mark.parametrize("status", [202, 204])
+@pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=lambda endpoint: endpoint.name)
+def test_no_typed_call_is_answered_with_none(endpoint: Endpoint, status: int) -> None:
+    if endpoint.result is None:
+        assert parse_response(endpoint, {}, status=status, body=b"") is None
+        return
+    parameters: Arguments = {"orders": [{"symbol": "X", "clientId": 7}]} if endpoint.batch else {"symbol": "X", "clientId": 7}
+    expected = RemoteProtocolError if endpoint.idempotent else OutcomeUnknown
+    with pytest.raises((expected, NothingTraded)) as caught:
+        parse_response(endpoint, parameters, status=status, body=b"")
+    assert isinstance(caught.value, NothingTraded) == (endpoint.name == "ticker" and status == 204)
+    if isinstance(caught.value, OutcomeUnknown):
+        assert "7" in str(caught.value), "it can be looked up"
 
 
 def test_content_is_read_whatever_the_good_status() -> None:
@@ -242,7 +261,8 @@ def test_a_long_text_is_cut() -> None:
 def test_a_refusal_says_whether_another_try_makes_sense(
     status: int, method: str, given_us: int | None, expected: int | None
 ) -> None:
-    endpoint = Endpoint(name="x", method=method, path="/x", result=None)
+    importance = Importance.READ if method == "GET" else Importance.ORDER
+    endpoint = Endpoint(name="x", method=method, path="/x", result=None, importance=importance)
     assert refusal(status, b"", endpoint=endpoint, retry_after_us=given_us).retry_after_us == expected
 
 

@@ -34,7 +34,7 @@ class Scripted(RestMethods):
         self.calls.append((endpoint, ENDPOINTS[endpoint].check(parameters or {})))
         return self.answers.pop(0) if self.answers else None
 
-    def _id(self, symbol: str) -> str:
+    async def _id(self, symbol: str) -> str:
         return symbol.replace("-", "_")
 
     def _check_open(self) -> None:
@@ -149,7 +149,7 @@ def test_pages_of_an_impossible_size_are_refused(page_size: Any) -> None:
 
 
 async def test_a_batch_and_cancels() -> None:
-    client = Scripted(None, None)
+    client = Scripted((), None, ())
     orders = [NewOrder(symbol="SOL-USDC", side="Ask", order_type="Market", quantity=Decimal("1.0"), client_id=5)]
     await client.place_orders(orders)
     await client.cancel_order("SOL-USDC", order_id=28)

@@ -59,6 +59,7 @@ from backpack_proto.outputs import (
     SendText,
     StreamLive,
     StreamsRefused,
+    UntypedReceived,
     WithdrawRequest,
 )
 from backpack_proto.session import Session
@@ -155,9 +156,30 @@ def test_opening_and_connecting_request_what_is_wanted_and_its_snapshot() -> Non
     assert driven.give(Subscribe((TRADE,), (DEPTH,))) == []
     assert driven.give(Open()) == [OpenSocket()]
     outputs = driven.give(Connected())
-    assert [type(output) for output in outputs] == [ConnectionUp, SendText, SendRequest]
+    assert [type(output) for output in outputs] == [ConnectionUp, *[SendText] * 3, SendRequest]
     assert params(outputs, "SUBSCRIBE") == [DEPTH, TRADE, BOOK_TICKER]
     assert request_in(outputs).request.target == "/api/v1/depth?limit=1000&symbol=SOL_USDC"
+
+
+def test_data_of_a_kind_that_has_no_type_are_handed_on_as_they_came() -> None:
+    driven = up(Subscribe(untyped=("stockPrice.NVDA", "whale.SOL_USDC")))
+    frame = text("stockPrice.NVDA", {"e": "stockPrice", "symbol": "NVDA", "bid": "1"})
+    outputs = driven.give(frame)
+    assert outputs[0] == StreamLive(stream="stockPrice.NVDA")
+    assert params(outputs, "SUBSCRIBE") == ["whale.SOL_USDC"], "its data end its turn"
+    assert outputs[-1] == UntypedReceived(stream="stockPrice.NVDA", text=frame.data.decode())
+    assert driven.give(frame) == [outputs[-1]]
+    metrics = driven.session.metrics(driven.clock.now)
+    assert (metrics.streams["stockPrice.NVDA"].messages, metrics.dropped_messages) == (2, 0)
+    driven.give(Unsubscribe(("stockPrice.NVDA",)))
+    assert driven.events(frame) == [FrameDropped], "and nothing is made of what nobody wants"
+
+
+@pytest.mark.parametrize("managed", [True, False])
+def test_untyped_streams_are_subscribed_whoever_makes_the_books(*, managed: bool) -> None:
+    driven = Driven(manage_books=managed)
+    driven.give(Open(), Subscribe((TRADE,), (DEPTH,), untyped=("stockPrice.NVDA",)))
+    assert "stockPrice.NVDA" in params(driven.give(Connected()), "SUBSCRIBE")
 
 
 def test_a_lost_connection_is_told_to_books_and_ledger() -> None:
@@ -377,7 +399,7 @@ def test_following_the_account_requests_its_streams_and_then_reads_it() -> None:
     driven = up(signed=True)
     outputs = driven.give(FollowAccount())
     assert params(outputs, "SUBSCRIBE") == [*ACCOUNT_STREAMS]
-    assert [type(output) for output in outputs] == [SendText, AccountStale, SendRequest]
+    assert [type(output) for output in outputs] == [*[SendText] * 3, AccountStale, SendRequest]
     assert driven.answer(outputs, b"[]") == []
     driven.clock.advance(IN_FORCE_US)
     assert request_in(driven.give(TimerFired())).request.target == "/api/v1/orders"

@@ -10,19 +10,18 @@ from backpack_proto.connection.signals import ClockRead, ConnectionLost, DataSee
 from backpack_proto.connection.subscriptions import (
     BLAME_US,
     CANARY_SILENCE_US,
-    STREAM_TRANSITIONS,
     WRONG_CLOCK_US,
     Signature,
-    StreamState,
     Subscriptions,
     SubscriptionsInput,
     SubscriptionsOutput,
 )
+from backpack_proto.connection.wanted_stream import STREAM_TRANSITIONS, StreamState
 from backpack_proto.errors import InvalidStream, LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Connected, FollowAccount, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now
 from backpack_proto.outputs import ErrorReceived, SendText, StreamLive, StreamSilent, StreamsRefused
-from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.channels import IN_FORCE_US, Channel
 from backpack_proto.streams.frames import ErrorFrame
 from backpack_proto.testing.laws import FakeClock, check_machine, freeze
 from hypothesis_profiles import examples
@@ -98,16 +97,17 @@ def streams_of(method: str, outputs: list[SubscriptionsOutput]) -> list[list[str
 
 @pytest.mark.hypothesis
 def test_laws() -> None:
-    names = st.lists(st.sampled_from([*NAMES, "nope.SOL_USDC"]), max_size=4).map(tuple)
+    names = st.lists(st.sampled_from([*NAMES, "nope.SOL_USDC", NEW]), max_size=4).map(tuple)
     inputs: st.SearchStrategy[SubscriptionsInput] = (
         st.builds(Subscribe, names)
         | st.builds(Unsubscribe, names)
         | st.builds(Subscribe, names, st.lists(st.sampled_from([DEPTH, DEPTH_200, TRADE]), max_size=2).map(tuple))
+        | st.builds(Subscribe, untyped=st.lists(st.sampled_from([NEW, NEWER, NEWEST, DEPTH]), max_size=3).map(tuple))
         | st.just(FollowAccount())
         | st.just(Connected())
         | st.just(ConnectionLost())
         | st.builds(ClockRead, st.integers(-1_000_000, 1_000_000))
-        | st.builds(DataSeen, st.sampled_from(NAMES))
+        | st.builds(DataSeen, st.sampled_from([*NAMES, NEW, NEWER, NEWEST]))
         | st.builds(ErrorFrame, st.sampled_from([4002, 4003, 4006, 4008]), st.just("message"))
     )
     check_machine(lambda: Subscriptions(sign), inputs)
@@ -130,11 +130,14 @@ def test_a_connection_has_everything_requested_in_the_order_wanted() -> None:
     driven.subscribe(DEPTH, POSITIONS)
     key, signature, timestamp, window = driven.signature()
     assert driven.give(Connected()) == [
-        SendText('{"method":"SUBSCRIBE","params":["trade.SOL_USDC","depth.SOL_USDC"]}'),
-        SendText(
-            '{"method":"SUBSCRIBE","params":["account.orderUpdate","account.positionUpdate.SOL_USDC_PERP"],'
-            f'"signature":["{key}","{signature}","{timestamp}","{window}"]}}',
-            signed=True,
+        SendText('{"method":"SUBSCRIBE","params":["trade.SOL_USDC"]}'),
+        SendText('{"method":"SUBSCRIBE","params":["depth.SOL_USDC"]}'),
+        *(
+            SendText(
+                f'{{"method":"SUBSCRIBE","params":["{name}"],"signature":["{key}","{signature}","{timestamp}","{window}"]}}',
+                signed=True,
+            )
+            for name in (ORDERS, POSITIONS)
         ),
         Requested((TRADE, ORDERS, DEPTH, POSITIONS)),
     ]
@@ -174,6 +177,127 @@ def test_long_lists_go_out_in_frames_of_fifty() -> None:
     assert [len(names) for names in streams_of("UNSUBSCRIBE", ended)] == [50, 50, 20, 50, 1]
 
 
+def test_a_frame_is_about_one_kind_of_stream() -> None:
+    driven = Driven(TRADE, "depth.BTC_USDC", "kline.1m.SOL_USDC", DEPTH_200, "trade.BTC_USDC", DEPTH, "kline.1h.SOL_USDC")
+    assert streams_of("SUBSCRIBE", driven.give(Connected())) == [
+        [TRADE, "trade.BTC_USDC"],
+        ["depth.BTC_USDC", DEPTH_200, DEPTH],
+        ["kline.1m.SOL_USDC", "kline.1h.SOL_USDC"],
+    ]
+
+
+NEW, NEWER, NEWEST = "stockPrice.NVDA", "whale.SOL_USDC", "account.taxUpdate"
+
+
+def untyped(*names: str) -> Subscribe:
+    return Subscribe(untyped=names)
+
+
+def test_names_of_unknown_kinds_travel_one_by_one() -> None:
+    driven = up(TRADE)
+    outputs = driven.give(Subscribe((DEPTH,), untyped=(NEW, NEWER, NEWEST)))
+    assert outputs == [subscribing(DEPTH), subscribing(NEW), Requested((DEPTH, NEW))]
+    assert driven.state(NEWER) is StreamState.WANTED
+    # Data of it prove that what was requested before it is in force as well.
+    assert driven.give(DataSeen(NEW)) == [
+        StreamLive(stream=NEW),
+        InForce((DEPTH,)),
+        subscribing(NEWER),
+        Requested((NEWER,)),
+    ]
+    assert driven.wait_us() == IN_FORCE_US
+    assert driven.give(TimerFired(), IN_FORCE_US - 1) == []
+    outputs = driven.give(TimerFired(), 1)
+    key, signature, timestamp, window = driven.signature()
+    assert outputs == [
+        SendText(
+            f'{{"method":"SUBSCRIBE","params":["{NEWEST}"],"signature":["{key}","{signature}","{timestamp}","{window}"]}}',
+            signed=True,
+        ),
+        Requested((NEWEST,)),
+    ]
+    assert set(driven.subscriptions.untyped) == {NEW, NEWER, NEWEST}
+    assert driven.give(DataSeen(NEWER)) == [StreamLive(stream=NEWER)], "late, but live"
+
+
+def test_an_error_about_an_unknown_kind_names_its_culprit() -> None:
+    driven = up(DEPTH, TRADE)
+    driven.give(untyped(NEW, NEWER))
+    assert driven.give(ErrorFrame(4006, "message")) == [
+        refused(4006, NEW),
+        subscribing(NEWER),
+        Requested((NEWER,)),
+    ]
+    assert driven.state(NEW) is StreamState.REFUSED
+    assert driven.state(DEPTH) is StreamState.REQUESTED, "what we know the exchange has"
+    assert driven.give(ErrorFrame(4006, "message")) == [refused(4006, NEWER)]
+
+
+def test_an_error_that_cannot_be_about_it_leaves_the_one_in_flight_alone() -> None:
+    driven = up(DEPTH_200, ORDERS)
+    driven.give(untyped(NEW, NEWER))
+    assert driven.give(ErrorFrame(4008, "message")) == [refused(4008, DEPTH_200)]
+    assert driven.give(ErrorFrame(4003, "message")) == [refused(4003, ORDERS)]
+    assert driven.state(NEWER) is StreamState.WANTED
+
+
+def test_an_unknown_kind_that_is_not_wanted_any_more_holds_nobody_up() -> None:
+    driven = up()
+    driven.give(untyped(NEW, NEWER, NEWEST))
+    assert driven.give(Unsubscribe((NEWER,))) == [Released((NEWER,))], "it was never requested"
+    outputs = driven.give(Unsubscribe((NEW,)))
+    assert outputs[:2] == [unsubscribing(NEW), Released((NEW,))]
+    assert outputs[-1] == Requested((NEWEST,))
+    assert driven.give(Unsubscribe((NEW, NEWER))) == []
+
+
+def test_data_of_a_later_request_end_the_flight_of_an_earlier_one() -> None:
+    driven = up()
+    driven.give(untyped(NEW, NEWER))
+    driven.subscribe(TRADE)
+    assert driven.give(DataSeen(TRADE)) == [StreamLive(stream=TRADE), subscribing(NEWER), Requested((NEWER,))]
+
+
+def test_a_lost_connection_begins_the_line_again() -> None:
+    driven = up()
+    driven.give(untyped(NEW, NEWER))
+    driven.give(ConnectionLost())
+    assert driven.wait_us() is None
+    assert driven.give(Connected()) == [subscribing(NEW), Requested((NEW,))]
+    assert driven.fire()[-1] == Requested((NEWER,))
+
+
+def test_an_unknown_kind_that_says_nothing_is_reported() -> None:
+    driven = up()
+    driven.give(untyped(NEW))
+    driven.fire()
+    assert driven.fire() == [StreamSilent(stream=NEW, silent_us=60 * SECOND)]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [(DEPTH, "is a depth stream"), ("", "is not the name"), ("kind.", "is not the name"), ("a b.X", "is not")]
+)
+def test_what_has_a_type_or_is_no_name_is_not_untyped(name: str, said: str) -> None:
+    driven = up(TRADE)
+    before = freeze(driven.subscriptions)
+    with pytest.raises(InvalidStream, match=f"^untyped: '{name}' {said}"):
+        driven.give(untyped(NEW, name))
+    assert freeze(driven.subscriptions) == before
+
+
+def test_unknown_private_kinds_need_credentials() -> None:
+    with pytest.raises(LocalProtocolError, match=r"^account\.taxUpdate: private streams need credentials$"):
+        Driven(credentials=False).give(untyped(NEWEST))
+
+
+def test_the_frames_of_one_signature_are_refused_once() -> None:
+    driven = up(ORDERS, POSITIONS)
+    assert driven.give(ErrorFrame(4003, "message")) == [refused(4003, ORDERS, POSITIONS)]
+    assert driven.give(ErrorFrame(4003, "message")) == []
+    driven.subscribe("account.balanceUpdate")
+    assert [type(output) for output in driven.give(ErrorFrame(4003, "message"))] == [StreamsRefused]
+
+
 def test_each_request_is_signed_at_the_moment_it_is_sent() -> None:
     driven = Driven(ORDERS)
     driven.clock.advance(3600 * SECOND)
@@ -190,7 +314,8 @@ def test_unsubscribing_ends_it_on_the_wire_unsigned() -> None:
     driven.give(DataSeen(DEPTH))
     driven.give(DataSeen(TICKER))
     assert driven.give(Unsubscribe((ORDERS, TICKER, DEPTH, DEPTH, TRADE))) == [
-        SendText('{"method":"UNSUBSCRIBE","params":["ticker.SOL_USDC","depth.SOL_USDC"]}'),
+        SendText('{"method":"UNSUBSCRIBE","params":["ticker.SOL_USDC"]}'),
+        SendText('{"method":"UNSUBSCRIBE","params":["depth.SOL_USDC"]}'),
         SendText('{"method":"UNSUBSCRIBE","params":["account.orderUpdate"]}'),
         Released((ORDERS, TICKER, DEPTH)),
     ]
@@ -453,8 +578,8 @@ def test_live_streams_and_old_requests_are_no_suspects() -> None:
 def test_a_second_error_on_the_same_request_has_the_same_suspects() -> None:
     driven = up(ORDERS)
     driven.subscribe(POSITIONS)
-    assert driven.give(ErrorFrame(4003, "message")) == [refused(4003, ORDERS, POSITIONS)]
-    assert driven.give(ErrorFrame(4003, "message"), after_us=1) == [refused(4003, ORDERS, POSITIONS)]
+    assert driven.give(ErrorFrame(4002, "message")) == [refused(4002, ORDERS, POSITIONS)]
+    assert driven.give(ErrorFrame(4002, "message"), after_us=1) == [refused(4002, ORDERS, POSITIONS)]
 
 
 def test_a_refused_stream_is_requested_again_only_on_the_next_connection_and_signed_anew() -> None:
@@ -536,9 +661,13 @@ def unsubscribing(*streams: str) -> SendText:
 
 def test_a_verified_book_brings_its_book_ticker_and_hides_it() -> None:
     driven = up()
-    assert driven.give(books(DEPTH)) == [subscribing(DEPTH, BOOK_TICKER), Requested((DEPTH, BOOK_TICKER))]
+    assert driven.give(books(DEPTH)) == [subscribing(DEPTH), subscribing(BOOK_TICKER), Requested((DEPTH, BOOK_TICKER))]
     assert [*driven.subscriptions.shown] == [DEPTH]
-    assert driven.give(Unsubscribe((DEPTH,))) == [unsubscribing(DEPTH, BOOK_TICKER), Released((DEPTH, BOOK_TICKER))]
+    assert driven.give(Unsubscribe((DEPTH,))) == [
+        unsubscribing(DEPTH),
+        unsubscribing(BOOK_TICKER),
+        Released((DEPTH, BOOK_TICKER)),
+    ]
     assert [*driven.subscriptions.wanted] == []
 
 
@@ -581,7 +710,8 @@ def test_two_books_of_a_symbol_share_its_book_ticker() -> None:
     driven.give(books(DEPTH, DEPTH_200))
     assert driven.give(Unsubscribe((DEPTH,))) == [unsubscribing(DEPTH), Released((DEPTH,))]
     assert driven.give(Unsubscribe((DEPTH_200,))) == [
-        unsubscribing(DEPTH_200, BOOK_TICKER),
+        unsubscribing(DEPTH_200),
+        unsubscribing(BOOK_TICKER),
         Released((DEPTH_200, BOOK_TICKER)),
     ]
 
@@ -597,7 +727,7 @@ def test_a_book_is_verified_on_the_next_connection_too() -> None:
     driven = up()
     driven.give(books(DEPTH))
     driven.give(ConnectionLost())
-    assert driven.give(Connected()) == [subscribing(DEPTH, BOOK_TICKER), Requested((DEPTH, BOOK_TICKER))]
+    assert driven.give(Connected()) == [subscribing(DEPTH), subscribing(BOOK_TICKER), Requested((DEPTH, BOOK_TICKER))]
 
 
 def test_the_ledger_keeps_its_streams_when_the_user_unsubscribes_them() -> None:

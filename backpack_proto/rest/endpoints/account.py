@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from backpack_proto.account.values import Balance, Position
 from backpack_proto.decoding import decode_json
+from backpack_proto.importance import Importance
 from backpack_proto.rest.results.account import (
     AccountSettings,
     BorrowLendPosition,
@@ -75,6 +76,7 @@ ACCOUNT_ENDPOINTS: Final = (
     Endpoint(
         name="update_account",
         method="PATCH",
+        importance=Importance.ORDER,
         path="/api/v1/account",
         instruction="accountUpdate",
         parameters=(flag("autoBorrowSettlements"), AUTO_LEND, flag("autoRepayBorrows"), decimal("leverageLimit")),
@@ -83,6 +85,7 @@ ACCOUNT_ENDPOINTS: Final = (
     Endpoint(
         name="convert_dust",
         method="POST",
+        importance=Importance.ORDER,
         path="/api/v1/account/convertDust",
         instruction="convertDust",
         parameters=(ANY_SYMBOL,),
@@ -154,6 +157,7 @@ ACCOUNT_ENDPOINTS: Final = (
     Endpoint(
         name="withdraw",
         method="POST",
+        importance=Importance.ORDER,
         path="/wapi/v1/capital/withdrawals",
         instruction="withdraw",
         parameters=(
@@ -177,6 +181,7 @@ ACCOUNT_ENDPOINTS: Final = (
     Endpoint(
         name="borrow_lend",
         method="POST",
+        importance=Importance.ORDER,
         path="/api/v1/borrowLend",
         instruction="borrowLendExecute",
         parameters=(decimal("quantity", required=True), word("side", "Borrow", "Lend", required=True), SYMBOL),
@@ -185,6 +190,7 @@ ACCOUNT_ENDPOINTS: Final = (
     Endpoint(
         name="mint_vault_tokens",
         method="POST",
+        importance=Importance.ORDER,
         path="/api/v1/vault/mint",
         instruction="vaultMint",
         parameters=(_VAULT, SYMBOL, decimal("quantity", required=True), AUTO_BORROW, AUTO_LEND_REDEEM),
@@ -193,6 +199,7 @@ ACCOUNT_ENDPOINTS: Final = (
     Endpoint(
         name="redeem_vault_tokens",
         method="POST",
+        importance=Importance.ORDER,
         path="/api/v1/vault/redeem",
         instruction="vaultRedeemRequest",
         parameters=(_VAULT, decimal("vaultTokenQuantity")),
@@ -201,6 +208,7 @@ ACCOUNT_ENDPOINTS: Final = (
     Endpoint(
         name="cancel_vault_redeem",
         method="DELETE",
+        importance=Importance.ORDER,
         path="/api/v1/vault/redeem",
         instruction="vaultRedeemCancel",
         parameters=(_VAULT,),

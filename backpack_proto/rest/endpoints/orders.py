@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 from backpack_proto.account.values import Order
 from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.importance import Importance
 from backpack_proto.rest.results.orders import OrderRefused, Quote, Rfq, RfqWithQuotes, Strategy
 
 from .parameters import (
@@ -133,6 +134,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="place_order",
         method="POST",
+        importance=Importance.ORDER,
         path="/api/v1/order",
         instruction="orderExecute",
         parameters=_ORDER,
@@ -142,6 +144,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="cancel_order",
         method="DELETE",
+        importance=Importance.CANCEL,
         path="/api/v1/order",
         instruction="orderCancel",
         parameters=(SYMBOL, ORDER_ID, CLIENT_ID),
@@ -158,6 +161,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="place_orders",
         method="POST",
+        importance=Importance.ORDER,
         path="/api/v1/orders",
         instruction="orderExecute",
         parameters=_ORDER,
@@ -169,6 +173,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="cancel_all_orders",
         method="DELETE",
+        importance=Importance.CANCEL,
         path="/api/v1/orders",
         instruction="orderCancelAll",
         parameters=(SYMBOL, word("orderType", "RestingLimitOrder", "ConditionalOrder", grows=True)),
@@ -177,6 +182,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="submit_rfq",
         method="POST",
+        importance=Importance.ORDER,
         path="/api/v1/rfq",
         instruction="rfqSubmit",
         parameters=(
@@ -195,6 +201,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="submit_quote",
         method="POST",
+        importance=Importance.ORDER,
         path="/api/v1/rfq/quote",
         instruction="quoteSubmit",
         parameters=(
@@ -209,6 +216,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="accept_quote",
         method="POST",
+        importance=Importance.ORDER,
         path="/api/v1/rfq/accept",
         instruction="quoteAccept",
         parameters=(_QUOTE_ID, _RFQ_ID, CLIENT_ID),
@@ -218,6 +226,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="refresh_rfq",
         method="POST",
+        importance=Importance.ORDER,
         path="/api/v1/rfq/refresh",
         instruction="rfqRefresh",
         parameters=(identifier("rfqId", required=True),),
@@ -226,6 +235,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="cancel_rfq",
         method="POST",
+        importance=Importance.CANCEL,
         path="/api/v1/rfq/cancel",
         instruction="rfqCancel",
         parameters=(_RFQ_ID, CLIENT_ID),
@@ -250,6 +260,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="create_strategy",
         method="POST",
+        importance=Importance.ORDER,
         path="/api/v1/strategy",
         instruction="strategyCreate",
         parameters=(
@@ -275,6 +286,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="cancel_strategy",
         method="DELETE",
+        importance=Importance.CANCEL,
         path="/api/v1/strategy",
         instruction="strategyCancel",
         parameters=_STRATEGY,
@@ -291,6 +303,7 @@ ORDER_ENDPOINTS: Final = (
     Endpoint(
         name="cancel_all_strategies",
         method="DELETE",
+        importance=Importance.CANCEL,
         path="/api/v1/strategies",
         instruction="strategyCancelAll",
         parameters=(SYMBOL, word("strategyType", *_STRATEGY_TYPES, grows=True)),

@@ -36,7 +36,7 @@ from backpack_proto.streams.channels import KLINE_INTERVALS
 from backpack_proto.streams.levels import RESTING, RawLevels, raw_levels
 from backpack_proto.streams.payloads import Kline, MarkPrice, OpenInterest, Ticker, Trade
 
-from .parameters import ANY_SYMBOL, MARKET_TYPE, OFFSET, PAGE_LIMIT, SUBACCOUNT, SYMBOL, flag, limit, text, uint, word
+from .parameters import ANY_SYMBOL, MARKET_TYPE, OFFSET, PAGE_LIMIT, SUBACCOUNT, SYMBOL, UINT64, flag, limit, text, uint, word
 from .rules import Checked, Endpoint, ParameterRule
 
 __all__ = ["DEPTH_LIMITS", "PUBLIC_ENDPOINTS"]
@@ -236,9 +236,23 @@ _TICKER_INTERVAL = word("interval", "1d", "1w")
 _POOL_INTERVAL = word("interval", "1d", "1w", "1month", "1year", required=True)
 
 PUBLIC_ENDPOINTS: Final = (
-    Endpoint(name="markets", path="/api/v1/markets", parameters=(MARKET_TYPE,), result=Markets, read=_read_markets),
+    Endpoint(
+        name="markets",
+        path="/api/v1/markets",
+        # The nonce means nothing to the exchange. One that was never used goes past the cache in front of it (docs/protocol.md 1.2).
+        parameters=(MARKET_TYPE, uint("nonce", UINT64)),
+        result=Markets,
+        read=_read_markets,
+    ),
     Endpoint(name="market", path="/api/v1/market", parameters=(SYMBOL,), result=Market),
-    Endpoint(name="ticker", path="/api/v1/ticker", parameters=(SYMBOL, _TICKER_INTERVAL), result=Ticker, read=_read_ticker),
+    Endpoint(
+        name="ticker",
+        path="/api/v1/ticker",
+        parameters=(SYMBOL, _TICKER_INTERVAL),
+        may_be_empty=True,
+        result=Ticker,
+        read=_read_ticker,
+    ),
     Endpoint(
         name="tickers",
         path="/api/v1/tickers",

@@ -20,6 +20,7 @@ from backpack_proto.decoding import DECIMAL_DIGITS, is_unicode, sane
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.hints import did_you_mean, shown
 from backpack_proto.http import Parameter
+from backpack_proto.importance import Importance
 from backpack_proto.inputs import Arguments
 
 __all__ = [
@@ -210,12 +211,23 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
     """It takes one parameter, `orders`, a sequence of 1 to `BATCH_LIMIT` mappings that `parameters` and `groups` speak of."""
     historical: bool = False
     """It counts against the small budget of historical market data (docs/protocol.md 1.3)."""
+    importance: Importance = Importance.READ
+    """Its place among requests that wait: a cancel, an order, or a read, which whoever makes it may place otherwise."""
+    may_be_empty: bool = False
+    """A 204 without a body says that nothing was traded yet; elsewhere it is an answer that cannot be read."""
     paged: bool = False
     """The answer is a `Page` of the rows in `result`."""
     result: Any
     """The type of the answer; None for a call that answers with its status alone."""
     read: Callable[[bytes, Checked], object] | None = None
     """Makes a `result` of a body and of the parameters of the call, where its JSON is not that of `result` already."""
+
+    def __post_init__(self) -> None:
+        """Refuse a row that forgets to say how important a change is."""
+        if self.idempotent != (self.importance is Importance.READ):
+            raise LocalProtocolError(
+                f"importance: {self.route} is {self.importance.name}; only a GET is a READ, and no GET is more"
+            )
 
     @property
     def route(self) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from cryptofeed.exceptions import ConnectionClosed as FeedConnectionClosed
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from backpack_proto.inputs import (
     Close,
@@ -47,6 +47,7 @@ from backpack_proto.outputs import (
     SendText,
     WithdrawRequest,
 )
+from backpack_proto.rest.codec import retry_after_us
 from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError, described
@@ -184,7 +185,10 @@ class SessionDriver:
         if isinstance(error, ProxyError):
             await self._take(ConnectFailed(str(error), proxy=error.proxy, error=error.with_traceback(None)))
         else:
-            await self._take(ConnectFailed(f"{type(error).__name__}: {error}"))
+            asked_us = None
+            if isinstance(error, InvalidStatus):
+                asked_us = retry_after_us(tuple(error.response.headers.raw_items()))
+            await self._take(ConnectFailed(f"{type(error).__name__}: {error}", retry_after_us=asked_us))
 
     async def give(self, given: Given) -> None:
         """Give the session a command."""

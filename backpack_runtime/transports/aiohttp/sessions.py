@@ -7,29 +7,43 @@ no error and no redirect reach the code that would act on them.
 from __future__ import annotations
 
 from contextlib import suppress
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
+from wsproto.extensions import Extension, PerMessageDeflate
+from wsproto.handshake import client_extensions_handshake
+from wsproto.utilities import RemoteProtocolError
 
 from backpack_proto.errors import BackpackError, LocalProtocolError
-from backpack_proto.http import HttpRequest
+from backpack_proto.http import Headers, HttpRequest
+from backpack_proto.inputs import ConnectFailed
 from backpack_runtime.extras import MissingExtra
 from backpack_runtime.framing.client import EXCERPT_BYTES, MAX_BODY_BYTES, HttpResponse, refusal, request_headers
 from backpack_runtime.network.addresses import Address, Addresses
 from backpack_runtime.network.proxy import Proxy
-from backpack_runtime.transports.base import FLUSH_SECONDS, FRESH_SECONDS, HTTP_CONNECTIONS, Progress
+from backpack_runtime.transports.base import (
+    CANCEL_CONNECTIONS,
+    FLUSH_SECONDS,
+    FRESH_SECONDS,
+    HTTP_CONNECTIONS,
+    REFUSAL_SECONDS,
+    Progress,
+)
 
 from .proxies import PROGRESS, Connector, DirectConnector, ProxiedConnector
 
 try:
     import aiohttp
+    from aiohttp.hdrs import SEC_WEBSOCKET_EXTENSIONS
     from yarl import URL
 except ImportError as missing:
     raise MissingExtra("the aiohttp runtime", "aiohttp", missing) from missing
 
 __all__ = [
     "Failed",
+    "Refused",
     "close",
     "describe_handshake",
     "exact_url",
@@ -47,10 +61,22 @@ class Failed(BackpackError):
     """An attempt failed, in words for people; none of aiohttp's own errors, which it would act on."""
 
 
+class Refused(BackpackError):
+    """The answer to an upgrade request is no upgrade."""
+
+    def __init__(self, fact: ConnectFailed) -> None:
+        super().__init__(fact)
+        self.fact = fact
+
+
 def rest_session(addresses: Addresses) -> aiohttp.ClientSession:
     """A session for REST requests, which share a few connections."""
     connector = make_connector(
-        addresses, addresses.proxies.rest, "http", limit=HTTP_CONNECTIONS, keepalive_timeout=FRESH_SECONDS
+        addresses,
+        addresses.proxies.rest,
+        "http",
+        limit=HTTP_CONNECTIONS + CANCEL_CONNECTIONS,
+        keepalive_timeout=FRESH_SECONDS,
     )
     return _session(connector, _once)
 
@@ -93,8 +119,11 @@ async def exchange(session: aiohttp.ClientSession, address: Address, request: Ht
         raise Failed(_describe(error)) from error
     except ValueError:
         raise LocalProtocolError(f"{request!r} is impossible in HTTP/1.1") from None
-    headers = tuple((name.decode("ascii").lower(), value.decode("latin-1")) for name, value in response.raw_headers)
-    return HttpResponse(status=response.status, headers=headers, body=bytes(body))
+    return HttpResponse(status=response.status, headers=_headers(response), body=bytes(body))
+
+
+def _headers(response: aiohttp.ClientResponse) -> Headers:
+    return tuple((name.decode("ascii").lower(), value.decode("latin-1")) for name, value in response.raw_headers)
 
 
 def make_connector(addresses: Addresses, proxy: Proxy | None, kind: str, **options: Any) -> Connector:
@@ -152,14 +181,28 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 async def _shake_hands(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """One attempt at an upgrade request: an answer that is no upgrade is refused, wherever it may point to."""
     response = await _once(request, handler)
-    if response.status == 101:
+    headers = _headers(response)
+    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        _check_extensions(request, headers)
         return response
     excerpt = bytearray()
-    with suppress(aiohttp.ClientError):
+    with suppress(aiohttp.ClientError), anyio.move_on_after(REFUSAL_SECONDS):
         while len(excerpt) < EXCERPT_BYTES and (chunk := await response.content.readany()):
             excerpt += chunk
     response.close()
-    raise Failed(refusal(response.status, excerpt, response.headers.get("Location", "")))
+    raise Refused(refusal(response.status, excerpt, headers))
+
+
+def _check_extensions(request: aiohttp.ClientRequest, headers: Headers) -> None:
+    """Refuse extensions that were not offered, and parameters that mean nothing, which aiohttp passes over (RFC 6455 section 9.1)."""
+    offered: list[Extension] = [PerMessageDeflate()] if SEC_WEBSOCKET_EXTENSIONS in request.headers else []
+    agreed = [part for name, value in headers if name == "sec-websocket-extensions" for part in value.split(",")]
+    try:
+        client_extensions_handshake([part.strip() for part in agreed], offered)
+    except RemoteProtocolError as error:
+        raise Failed(f"websocket handshake failed: {error}") from None
+    except (ValueError, IndexError):
+        raise Failed("websocket handshake failed: malformed headers") from None
 
 
 def exact_url(scheme: str, address: Address, target: str) -> URL:

@@ -12,6 +12,7 @@ import asyncio
 import socket as sockets
 import struct
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Self, TypeAlias
 
 import anyio
@@ -27,15 +28,17 @@ from backpack_proto.inputs import (
     RequestFailed,
     TextReceived,
 )
-from backpack_proto.outputs import CloseSocket, SendPing, SendRequest, SendText
+from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendRequest, SendText
 from backpack_runtime.extras import MissingExtra
 from backpack_runtime.framing.client import USER_AGENT, Sendable
 from backpack_runtime.framing.frames import MAX_MESSAGE_BYTES, is_close_code, is_utf8
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.proxy import ProxyError
+from backpack_runtime.network.send_queue import MOST_UNSENT_BYTES
 from backpack_runtime.transports.base import (
     ABNORMAL_CLOSURE,
     FLUSH_SECONDS,
+    UNREAD,
     Progress,
     Socket,
     SocketTransport,
@@ -45,6 +48,7 @@ from backpack_runtime.transports.base import (
 
 from .sessions import (
     Failed,
+    Refused,
     close,
     describe_handshake,
     exact_url,
@@ -70,13 +74,24 @@ NO_STATUS = 1005
 INVALID_PAYLOAD = 1007
 
 
+@dataclass(slots=True)
+class _Frame:
+    """A frame that waits to be sent."""
+
+    kind: WSMsgType
+    payload: bytes
+
+
 class _Socket(Socket):
     def __init__(self) -> None:
         super().__init__()
         self.connected = False
         self.closing = False
         self.ended = False
-        self._frames: asyncio.Queue[tuple[WSMsgType, bytes] | None] = asyncio.Queue()
+        self._frames: asyncio.Queue[_Frame | None] = asyncio.Queue()
+        self._pong: _Frame | None = None
+        """The pong that waits."""
+        self._waiting_bytes = 0
 
     def send(self, action: Sendable) -> None:
         if self.ended:
@@ -87,22 +102,39 @@ class _Socket(Socket):
             if isinstance(action, SendText):
                 raise LocalProtocolError("SendText after CloseSocket")
             return
-        self._frames.put_nowait(_frame(action))
+        frame = _frame(action)
+        if self._pong is not None and isinstance(action, SendPong):
+            # As in the queue of the other runtimes, only the last pong is kept (RFC 6455 section 5.5.3).
+            self._waiting_bytes += len(frame.payload) - len(self._pong.payload)
+            self._pong.payload = frame.payload
+            return
+        if self._waiting_bytes > MOST_UNSENT_BYTES:
+            self.reading.cancel()
+            return
+        if isinstance(action, SendPong):
+            self._pong = frame
+        self._put(frame)
         self.closing = isinstance(action, CloseSocket)
 
     def end(self, code: int | None) -> None:
         """Let nothing more be written, but for a Close frame, should one have to be answered."""
         self.ended = True
         if code is not None and not self.closing:
-            self._frames.put_nowait((WSMsgType.CLOSE, b"" if code == NO_STATUS else struct.pack("!H", code)))
+            self._put(_Frame(WSMsgType.CLOSE, b"" if code == NO_STATUS else struct.pack("!H", code)))
         self._frames.put_nowait(None)
 
     async def send_all(self, websocket: _Websocket) -> None:
         """Send whatever is written, until the end, or until the connection breaks, which its reader sees as well."""
         with suppress(aiohttp.ClientError, OSError):
             while (frame := await self._frames.get()) is not None:
-                kind, payload = frame
-                await websocket.send_frame(payload, kind)
+                if frame is self._pong:
+                    self._pong = None
+                await websocket.send_frame(frame.payload, frame.kind)
+                self._waiting_bytes -= len(frame.payload)
+
+    def _put(self, frame: _Frame) -> None:
+        self._waiting_bytes += len(frame.payload)
+        self._frames.put_nowait(frame)
 
 
 class AiohttpTransport(SocketTransport[_Socket]):
@@ -156,6 +188,10 @@ class AiohttpTransport(SocketTransport[_Socket]):
             socket.ended = True
             self._report(socket, [ConnectFailed(str(failure), proxy=failure.proxy, error=failure.with_traceback(None))])
             return
+        except Refused as refused:
+            socket.ended = True
+            self._report(socket, [refused.fact])
+            return
         except (Failed, aiohttp.ClientError) as failed:
             socket.ended = True
             self._report(socket, [ConnectFailed(describe_handshake(failed))])
@@ -177,6 +213,12 @@ class AiohttpTransport(SocketTransport[_Socket]):
 
     async def _read(self, websocket: _Websocket, socket: _Socket) -> Disconnected:
         """Read until the websocket ends; returns its end."""
+        with socket.reading:
+            return await self._read_on(websocket, socket)
+        socket.end(None)
+        return Disconnected(ABNORMAL_CLOSURE, UNREAD)
+
+    async def _read_on(self, websocket: _Websocket, socket: _Socket) -> Disconnected:
         while True:
             if not self._readable.is_set():
                 await self._readable.wait()
@@ -230,8 +272,8 @@ async def _end(websocket: _Websocket, connection: sockets.socket | None, session
         await websocket.close()
 
 
-def _frame(action: Sendable) -> tuple[WSMsgType, bytes]:
-    """Kind and payload of the frame that an action becomes.
+def _frame(action: Sendable) -> _Frame:
+    """Return the frame that an action becomes.
 
     Raises:
         LocalProtocolError: it cannot be encoded.
@@ -239,17 +281,17 @@ def _frame(action: Sendable) -> tuple[WSMsgType, bytes]:
     name = type(action).__name__
     if isinstance(action, SendText):
         try:
-            return WSMsgType.TEXT, action.text.encode()
+            return _Frame(WSMsgType.TEXT, action.text.encode())
         except UnicodeEncodeError:
             raise LocalProtocolError(f"{name} cannot be encoded as a frame: it holds half a surrogate pair") from None
     if isinstance(action, CloseSocket):
         if not is_close_code(action.code):
             raise LocalProtocolError(f"close code {action.code} is none that can be sent (RFC 6455 section 7.4)")
         reason = action.reason.encode()[: MAX_CONTROL_BYTES - 2].decode(errors="ignore")
-        return WSMsgType.CLOSE, struct.pack("!H", action.code) + reason.encode()
+        return _Frame(WSMsgType.CLOSE, struct.pack("!H", action.code) + reason.encode())
     if len(action.payload) > MAX_CONTROL_BYTES:
         raise LocalProtocolError(f"{name} cannot be encoded as a frame: its payload is longer than {MAX_CONTROL_BYTES} bytes")
-    return WSMsgType.PING if isinstance(action, SendPing) else WSMsgType.PONG, action.payload
+    return _Frame(WSMsgType.PING if isinstance(action, SendPing) else WSMsgType.PONG, action.payload)
 
 
 def _abnormal(error: object) -> Disconnected:
