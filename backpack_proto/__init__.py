@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
-from .account.ledger import Account
+from .account.account import Account
 from .account.values import (
+    AccountConfirmed,
     AccountDiverged,
+    AccountDoubted,
     AccountStale,
     AccountSynced,
+    AccountUnconfirmed,
     Balance,
     BalanceChanged,
     Fill,
@@ -37,6 +40,7 @@ from .errors import (
     LocalProtocolError,
     NotSent,
     OutcomeUnknown,
+    PartlyUnreadable,
     RemoteProtocolError,
     UnknownSymbol,
 )
@@ -90,6 +94,7 @@ from .outputs import (
     OpenSocket,
     Output,
     PeerSilent,
+    RowsSkipped,
     SendPing,
     SendPong,
     SendRequest,
@@ -143,9 +148,12 @@ __all__ = [
     "KLINE_INTERVALS",
     "SCHEMA",
     "Account",
+    "AccountConfirmed",
     "AccountDiverged",
+    "AccountDoubted",
     "AccountStale",
     "AccountSynced",
+    "AccountUnconfirmed",
     "Action",
     "Amount",
     "ApiError",

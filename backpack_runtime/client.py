@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
-from backpack_proto.account.ledger import Account
+from backpack_proto.account.account import Account
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.book.levels import Book

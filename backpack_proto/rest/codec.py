@@ -12,13 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final, cast, get_args, get_origin
 
 from msgspec import Struct
 
 from backpack_proto.auth.signing import Signer, json_body, query_string
-from backpack_proto.decoding import decode_json, whole_number
-from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.decoding import Rows, decode_json, decode_rows, whole_number
+from backpack_proto.errors import ApiError, LocalProtocolError, OutcomeUnknown, PartlyUnreadable, RemoteProtocolError
 from backpack_proto.http import Headers, HttpRequest, Parameter
 from backpack_proto.inputs import Arguments
 
@@ -110,6 +110,7 @@ def parse_response(
     Raises:
         ApiError: the exchange refused; its `retry_after_us` is None when another try would fail the same way.
         OutcomeUnknown: the call was to change something, and may have done so.
+        PartlyUnreadable: some rows of a list cannot be read.
         RemoteProtocolError: the exchange accepted, but its answer cannot be read.
     """
     checked = cast("Checked", {name: value for name, value in parameters.items() if value is not None})
@@ -121,12 +122,28 @@ def parse_response(
     if endpoint.result is None or (status in (202, 204) and not body.strip()):
         return None
     try:
-        answer = decode_json(body, endpoint.result, endpoint.name) if endpoint.read is None else endpoint.read(body, checked)
+        answer = _read(endpoint, body, checked)
     except RemoteProtocolError as error:
         if endpoint.idempotent:
             raise
         raise outcome_unknown(endpoint, checked, f"accepted, but the answer cannot be read: {error}") from None
     return _page(answer, headers) if endpoint.paged else answer
+
+
+def _read(endpoint: Endpoint, body: bytes, parameters: Checked) -> object:
+    """Read a body; the rows of a list are read one by one where the whole cannot be read."""
+    answer: object
+    if endpoint.read is not None:
+        answer = endpoint.read(body, parameters)
+    elif get_origin(endpoint.result) is tuple:
+        answer = decode_rows(body, get_args(endpoint.result)[0], endpoint.name)
+    else:
+        answer = decode_json(body, endpoint.result, endpoint.name)
+    if not isinstance(answer, Rows):
+        return answer
+    if answer.errors:
+        raise PartlyUnreadable(endpoint=endpoint.route, rows=answer.rows, errors=answer.errors)
+    return answer.rows
 
 
 def outcome_unknown(endpoint: Endpoint, parameters: Checked, reason: str) -> OutcomeUnknown:

@@ -27,10 +27,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, NotSent, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.errors import (
+    ApiError,
+    BackpackError,
+    LocalProtocolError,
+    NotSent,
+    OutcomeUnknown,
+    PartlyUnreadable,
+    RemoteProtocolError,
+)
 from backpack_proto.inputs import Arguments, RequestFailed, RequestLeft, ResponseReceived, TimerFired
 from backpack_proto.machine import Now, Timers, Transitions, earliest
-from backpack_proto.outputs import Event, SendRequest, WithdrawRequest
+from backpack_proto.outputs import Event, RowsSkipped, SendRequest, WithdrawRequest
 
 from .codec import ServerTime, build_request, outcome_unknown, parse_response, refused_as_expired
 from .endpoints.table import Checked, Endpoint, find_endpoint
@@ -376,6 +384,10 @@ class Requests:
             )
         except (ApiError, OutcomeUnknown, RemoteProtocolError) as error:
             result = error
+        if isinstance(result, PartlyUnreadable) and result.rows and call.endpoint.instruction is None:
+            # Rows about the market are independent; what is missing of an account would look like money that is not there.
+            outputs.append(RowsSkipped(endpoint=call.endpoint.route, errors=result.errors))
+            result = result.rows
         if isinstance(result, ApiError) and _may_be_signed_again(call, result):
             state = TRANSITIONS.step(call.state, result, State.STALE)
             self._open[given.request_id] = replace(call, state=state, stale=result)

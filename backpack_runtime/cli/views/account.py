@@ -9,7 +9,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from backpack_proto.account.ledger import Account
+from backpack_proto.account.account import Account
 from backpack_proto.account.values import (
     AccountDiverged,
     AccountStale,
