@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .account.account import Account
+from .account.sync import AccountState
 from .account.values import (
     AccountConfirmed,
     AccountDiverged,
@@ -152,6 +153,7 @@ __all__ = [
     "AccountDiverged",
     "AccountDoubted",
     "AccountStale",
+    "AccountState",
     "AccountSynced",
     "AccountUnconfirmed",
     "Action",
@@ -227,6 +229,7 @@ __all__ = [
     "PacerState",
     "Parameter",
     "ParameterRule",
+    "PartlyUnreadable",
     "PeerSilent",
     "PingReceived",
     "PongReceived",
@@ -242,6 +245,7 @@ __all__ = [
     "RequestLeft",
     "Resolve",
     "ResponseReceived",
+    "RowsSkipped",
     "Scheme",
     "Sealed",
     "SecretText",

@@ -91,14 +91,14 @@ class Account:
         match given:
             case OrderUpdate() | PositionUpdate() | BalanceUpdate():
                 if self.state is AccountState.IDLE:
-                    return ()
+                    return []
                 if self._audit.state is not AuditState.OFF:
                     self._audit.handle(given, now)
                 return self._to_sync(given, now)
             case AccountRequested() | AccountEnded():
                 return self._to_sync(given, now)
             case UpdateLost():
-                return () if self.state is AccountState.IDLE else self._to_sync(given, now)
+                return [] if self.state is AccountState.IDLE else self._to_sync(given, now)
             case TimerFired():
                 outputs: list[AccountOutput] = []
                 if _due(self._sync.deadline, now):
@@ -112,7 +112,7 @@ class Account:
             return self._to_sync(given, now)
         if _answers(self._audit.asked, given):
             return self._to_audit(given, now)
-        return ()
+        return []
 
     def _to_sync(self, given: SyncInput, now: Now) -> list[AccountOutput]:
         outputs = list(self._sync.handle(given, now))

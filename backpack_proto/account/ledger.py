@@ -109,11 +109,8 @@ class Ledger:
             fill = Fill.of(update)
             if fill is None:
                 return f"a fill of order {order_id} without quantity or price"
-            if fill.trade_id is None:
-                # Whether it is a new one, only the sum can tell.
-                new = update.executed_quantity > executed
-            else:
-                new = not self.fills.knows(fill)
+            # Whether one without an id is new, only the sum can say.
+            new = update.executed_quantity > executed if fill.trade_id is None else not self.fills.knows(fill)
             executed = EXACT.add(executed, fill.quantity) if new else executed
         if update.executed_quantity == executed or (update.executed_quantity < executed and order_id in self._ahead):
             return None

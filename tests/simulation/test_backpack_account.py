@@ -10,12 +10,13 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from backpack_proto.account.ledger import RETRY, FillKey
+from backpack_proto.account.signals import RETRY
 from backpack_proto.account.values import (
     AccountDiverged,
     AccountStale,
     AccountSynced,
     Filled,
+    FillKey,
     OrderChanged,
     Origin,
     PositionChanged,
@@ -159,7 +160,7 @@ class Trader:
         nets = {symbol: position.net_quantity for symbol, position in account.positions.items() if position.net_quantity}
         if nets != {symbol: position.net_quantity for symbol, position in ledger.positions.items()}:
             found.append(f"positions {nets} and {ledger.positions}")
-        filled = {(fill.symbol, fill.trade_id, str(fill.order_id)) for fill in account.fills}
+        filled = {(fill.symbol, fill.trade_id, str(fill.order_id), fill.quantity) for fill in account.fills}
         if filled != set(self.told):
             found.append(f"fills lost {filled - set(self.told)}, made up {set(self.told) - filled}")
         return found

@@ -14,15 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from backpack_proto.account import ledger as account
-from backpack_proto.account.ledger import Account, AccountInput, AccountOutput, FillKey
+from backpack_proto.account import rounds
+from backpack_proto.account.account import Account, AccountInput, AccountOutput
 from backpack_proto.account.readings import (
     AccountEnded,
     AccountRequested,
     BalancesRead,
     FillsRead,
     OpenOrdersRead,
+    OrderFillsRead,
     OrderRead,
+    PastOrdersRead,
     PositionsRead,
     Read,
     ReadAccount,
@@ -36,6 +38,7 @@ from backpack_proto.account.values import (
     BalanceChanged,
     Fill,
     Filled,
+    FillKey,
     Order,
     OrderChanged,
     Origin,
@@ -134,6 +137,7 @@ class Model:
             time_in_force="GTC",
             self_trade_prevention="RejectTaker",
             state="New",
+            created_us=self.unix_us // 1000 * 1000,
             executed_quantity=Decimal(0),
             executed_quote_quantity=Decimal(0),
             quantity=Decimal(3),
@@ -212,7 +216,12 @@ class Model:
                 return BalancesRead(read.attempt, (self.balance,))
             case Read.FILLS:
                 fills = [fill for fill in reversed(self.listed()) if fill.filled_us >= (read.since_ms or 0) * 1000]
-                return FillsRead(read.attempt, tuple(fills[read.offset : read.offset + vars(account)["PAGE"]]))
+                return FillsRead(read.attempt, tuple(fills[read.offset : read.offset + vars(rounds)["PAGE"]]))
+            case Read.PAST_ORDERS:
+                past = list(reversed(self.orders.values()))
+                return PastOrdersRead(read.attempt, tuple(past[read.offset : read.offset + vars(rounds)["ORDERS_PAGE"]]))
+            case Read.ORDER_FILLS:
+                return OrderFillsRead(read.attempt, tuple(fill for fill in self.listed() if fill.order_id == read.order_id))
             case Read.ORDER:
                 return OrderRead(read.attempt, self.orders.get(read.order_id or ""))
 
@@ -244,7 +253,7 @@ class World:
 
     def _take(self, output: AccountOutput) -> None:
         if isinstance(output, ReadAccount):
-            self.reading = self.reading or output.what is not Read.FILLS
+            self.reading = self.reading or output.what not in {Read.PAST_ORDERS, Read.FILLS}
             self.reads.append(output)
             self.give(ReadingRequested(output.attempt))
         else:
@@ -283,7 +292,7 @@ class World:
                 self.give(update)
             case "answer" if self.reads:
                 read = self.reads.popleft()
-                if not self.reading and not read.offset:
+                if not self.reading and not read.offset and read.what is Read.FILLS:
                     self.from_before = {fill.key for fill in self.model.listed()}
                 self.answers.append(self.model.answer(read))
             case "arrive" if self.answers:
@@ -313,7 +322,8 @@ class World:
 
     def assert_the_same(self) -> None:
         model, ledger = self.model, self.account
-        assert dict(ledger.open_orders) == {order.order_id: order for order in model.open()}
+        followed = {order_id: replace(order, created_us=None) for order_id, order in ledger.open_orders.items()}
+        assert followed == {order.order_id: replace(order, created_us=None) for order in model.open()}
         assert ledger.balances == {"USDC": model.balance}
         assert {symbol: position.net_quantity for symbol, position in ledger.positions.items()} == (
             {SYMBOL: model.net} if model.net else {}
@@ -330,7 +340,7 @@ class World:
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fills come in many pages."""
-    monkeypatch.setattr("backpack_proto.account.ledger.PAGE", PAGE)
+    monkeypatch.setattr("backpack_proto.account.rounds.PAGE", PAGE)
 
 
 steps = st.lists(
@@ -384,7 +394,7 @@ def test_whatever_happens_at_its_beginning_the_ledger_tells_what_happened_since(
 
 
 def test_long_runs_with_many_disconnects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backpack_proto.account.ledger.PAGE", 1_000)
+    monkeypatch.setattr("backpack_proto.account.rounds.PAGE", 1_000)
     syncs = 0
     for seed in range(4):
         random = Random(seed)

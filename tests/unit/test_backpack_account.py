@@ -7,15 +7,17 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from backpack_proto.account import ledger as account
-from backpack_proto.account.ledger import Account, AccountInput, AccountOutput, AccountState
+from backpack_proto.account import audit, fills, rounds, signals
+from backpack_proto.account.account import Account, AccountInput, AccountOutput
 from backpack_proto.account.readings import (
     AccountEnded,
     AccountRequested,
     BalancesRead,
     FillsRead,
     OpenOrdersRead,
+    OrderFillsRead,
     OrderRead,
+    PastOrdersRead,
     PositionsRead,
     Read,
     ReadAccount,
@@ -24,6 +26,7 @@ from backpack_proto.account.readings import (
     ReadingRequested,
 )
 from backpack_proto.account.reconciliation import arguments_of
+from backpack_proto.account.sync import AccountState
 from backpack_proto.account.values import (
     AccountDiverged,
     AccountStale,
@@ -140,6 +143,8 @@ class Desk:
         self.created_us: int | None = None
         self.ended: Order | None = None
         """What history says of an order that is open no more."""
+        self.past: list[Order] = []
+        """The order history."""
         self.asked: list[ReadAccount] = []
         self.said: list[AccountOutput] = []
 
@@ -164,9 +169,14 @@ class Desk:
             case Read.FILLS:
                 listed = [fill for fill in self.listed if fill.filled_us >= (read.since_ms or 0) * 1000]
                 listed.sort(key=lambda fill: (fill.filled_us, fill.trade_id or 0), reverse=True)
-                return FillsRead(read.attempt, tuple(listed[read.offset : read.offset + vars(account)["PAGE"]]))
+                return FillsRead(read.attempt, tuple(listed[read.offset : read.offset + vars(rounds)["PAGE"]]))
+            case Read.PAST_ORDERS:
+                past = sorted(self.past, key=lambda order: order.created_us or 0, reverse=True)
+                return PastOrdersRead(read.attempt, tuple(past[read.offset : read.offset + vars(rounds)["ORDERS_PAGE"]]))
             case Read.ORDER:
                 return OrderRead(read.attempt, self.ended)
+            case Read.ORDER_FILLS:
+                return OrderFillsRead(read.attempt, tuple(fill for fill in self.listed if fill.order_id == read.order_id))
 
     def order(self) -> Order:
         return Order(
@@ -225,12 +235,13 @@ class Desk:
 
 def test_the_newest_fills_are_read_at_once_and_nothing_else_until_the_subscription_is_in_force() -> None:
     desk = Desk(a_fill(1, T_MS))
-    beginning = ReadAccount(attempt=1, what=Read.FILLS)
-    assert desk.ledger.handle(AccountRequested(), desk.now) == [AccountStale(reason="it is being read"), beginning]
+    orders, beginning = ReadAccount(attempt=1, what=Read.PAST_ORDERS), ReadAccount(attempt=2, what=Read.FILLS)
+    assert desk.ledger.handle(AccountRequested(), desk.now) == [AccountStale(reason="it is being read"), orders]
+    assert desk.ledger.handle(desk.answer(orders), desk.now) == [beginning]
     assert desk.ledger.handle(desk.answer(beginning), desk.now) == []
     settled = Now(desk.now.mono_us + IN_FORCE_US, 0)
     assert desk.ledger.deadline == settled.mono_us
-    assert desk.ledger.handle(TimerFired(), settled) == [ReadAccount(attempt=2, what=Read.OPEN_ORDERS)]
+    assert desk.ledger.handle(TimerFired(), settled) == [ReadAccount(attempt=3, what=Read.OPEN_ORDERS)]
 
 
 def test_the_beginning_may_take_longer_than_a_subscription() -> None:
@@ -238,7 +249,7 @@ def test_the_beginning_may_take_longer_than_a_subscription() -> None:
     desk.now = Now(desk.now.mono_us + 5 * SECOND, 0)
     desk.answer_all()
     assert desk.ledger.deadline == desk.now.mono_us
-    assert desk.timer().asked == [ReadAccount(attempt=2, what=Read.OPEN_ORDERS)]
+    assert desk.timer().asked == [ReadAccount(attempt=3, what=Read.OPEN_ORDERS)]
 
 
 def test_fills_are_asked_for_with_a_bound_that_the_exchange_gave_or_with_none() -> None:
@@ -251,9 +262,9 @@ def test_fills_are_asked_for_with_a_bound_that_the_exchange_gave_or_with_none() 
 @pytest.mark.parametrize(
     ("newest_ms", "since_ms"),
     [
-        (account.OVERLAP_MS, 0),
-        (account.OVERLAP_MS + TEN_MINUTES_MS - 1, 0),
-        (account.OVERLAP_MS - 1, -TEN_MINUTES_MS),
+        (fills.OVERLAP_MS, 0),
+        (fills.OVERLAP_MS + TEN_MINUTES_MS - 1, 0),
+        (fills.OVERLAP_MS - 1, -TEN_MINUTES_MS),
     ],
 )
 def test_fills_are_read_from_a_whole_ten_minutes_on_and_a_minute_early(newest_ms: int, since_ms: int) -> None:
@@ -283,14 +294,14 @@ def test_what_is_filled_behind_the_beginning_is_told_once_whatever_our_clock_say
 def test_fills_that_are_listed_late_are_told_within_the_overlap() -> None:
     desk = Desk(a_fill(5, T_MS)).sync()
     # Behind the newest, in its very millisecond, and almost a minute before it.
-    desk.listed += [a_fill(6, T_MS), a_fill(4, T_MS - account.OVERLAP_MS)]
+    desk.listed += [a_fill(6, T_MS), a_fill(4, T_MS - fills.OVERLAP_MS)]
     desk.give(AccountEnded("down")).sync()
     assert [trade_id for trade_id, _ in desk.told] == [4, 6]
 
 
 def test_what_is_older_than_the_beginning_is_from_before_even_if_it_was_not_listed() -> None:
     desk = Desk(a_fill(5, T_MS)).sync()
-    desk.listed.append(a_fill(3, T_MS - account.OVERLAP_MS - 1))
+    desk.listed.append(a_fill(3, T_MS - fills.OVERLAP_MS - 1))
     desk.give(AccountEnded("down")).sync().check()
     assert desk.told == []
 
@@ -318,7 +329,7 @@ def test_what_the_stream_tells_is_never_from_before_though_the_beginning_lists_i
     late.executed = 1
     late.sync()
     assert late.told == []
-    late.now = Now(late.now.mono_us + account.GRACE_US, 0)
+    late.now = Now(late.now.mono_us + audit.GRACE_US, 0)
     late.give(of_stream(fill))
     assert late.told == [(2, Origin.STREAM)]
     assert not [event for event in [*desk.said, *late.said] if isinstance(event, AccountDiverged)]
@@ -341,7 +352,7 @@ def test_what_was_filled_behind_the_first_word_of_the_stream_is_not_from_before(
     desk = Desk(a_fill(1, T_MS)).give(AccountRequested(), accepted(T_MS + 5), AccountEnded("down"))
     desk.asked.clear()
     # So long ago when the beginning is read at last that it lies before the overlap.
-    desk.listed += [a_fill(2, T_MS + 5), a_fill(3, T_MS + 10 * account.OVERLAP_MS)]
+    desk.listed += [a_fill(2, T_MS + 5), a_fill(3, T_MS + 10 * fills.OVERLAP_MS)]
     desk.executed = 2
     desk.sync().check()
     assert [trade_id for trade_id, _ in desk.told] == [2, 3]
@@ -350,6 +361,7 @@ def test_what_was_filled_behind_the_first_word_of_the_stream_is_not_from_before(
 @pytest.mark.parametrize("fails", [True, False], ids=["refused", "no answer"])
 def test_a_beginning_that_cannot_be_read_is_read_again_and_what_the_stream_tells_meanwhile_is_told(*, fails: bool) -> None:
     desk = Desk(a_fill(1, T_MS)).give(AccountRequested())
+    desk.give(desk.answer(desk.asked.pop()))
     first = desk.asked.pop()
     if fails:
         desk.give(ReadFailed(first.attempt, "401"))
@@ -362,16 +374,17 @@ def test_a_beginning_that_cannot_be_read_is_read_again_and_what_the_stream_tells
     desk.listed.append(fill)
     desk.executed = 1
     desk.timer()
-    assert desk.asked == [ReadAccount(attempt=2, what=Read.FILLS)]
+    assert desk.asked == [ReadAccount(attempt=3, what=Read.FILLS)]
     desk.sync().check()
     assert desk.told == [(2, Origin.STREAM)]
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["one connection", "two connections"])
 def test_a_beginning_of_many_pages_while_the_account_trades(monkeypatch: pytest.MonkeyPatch, *, lost: bool) -> None:
-    monkeypatch.setattr("backpack_proto.account.ledger.PAGE", 3)
+    monkeypatch.setattr("backpack_proto.account.rounds.PAGE", 3)
     before = [a_fill(number, T_MS + number * 10_000) for number in range(1, 12)]
     desk = Desk(*before).give(AccountRequested())
+    desk.give(desk.answer(desk.asked.pop(0)))
     reads: list[tuple[int | None, int]] = []
     for page in range(3):
         read = desk.asked.pop(0)
@@ -388,13 +401,13 @@ def test_a_beginning_of_many_pages_while_the_account_trades(monkeypatch: pytest.
 
 
 def test_a_beginning_ends_where_the_overlap_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backpack_proto.account.ledger.PAGE", 2)
-    times = [0, 1_000, 1_000, account.OVERLAP_MS - 1, account.OVERLAP_MS, account.OVERLAP_MS + 1, 2 * account.OVERLAP_MS]
+    monkeypatch.setattr("backpack_proto.account.rounds.PAGE", 2)
+    times = [0, 1_000, 1_000, fills.OVERLAP_MS - 1, fills.OVERLAP_MS, fills.OVERLAP_MS + 1, 2 * fills.OVERLAP_MS]
     desk = Desk(*(a_fill(number, T_MS - back_ms) for number, back_ms in enumerate(times)))
     desk.give(AccountRequested())
     offsets = []
     while desk.asked:
-        offsets.append(desk.asked[0].offset)
+        offsets += [desk.asked[0].offset] if desk.asked[0].what is Read.FILLS else []
         desk.give(desk.answer(desk.asked.pop(0)))
     assert offsets == [0, 2, 4]
     desk.sync().check()
@@ -427,7 +440,7 @@ def test_a_fill_of_the_stream_does_not_prove_that_those_before_it_came() -> None
 
 def test_only_a_round_that_is_complete_moves_the_cursor() -> None:
     desk = Desk(a_fill(1, T_MS)).sync()
-    start_ms = (T_MS - account.OVERLAP_MS) // TEN_MINUTES_MS * TEN_MINUTES_MS
+    start_ms = (T_MS - fills.OVERLAP_MS) // TEN_MINUTES_MS * TEN_MINUTES_MS
     later = a_fill(2, T_MS + TEN_MINUTES_MS)
     desk.executed = 1
     desk.give(of_stream(later))
@@ -440,7 +453,7 @@ def test_only_a_round_that_is_complete_moves_the_cursor() -> None:
 
 def test_a_check_does_not_pass_a_fill_that_the_stream_has_yet_to_tell() -> None:
     desk = Desk(a_fill(1, T_MS)).sync()
-    start_ms = (T_MS - account.OVERLAP_MS) // TEN_MINUTES_MS * TEN_MINUTES_MS
+    start_ms = (T_MS - fills.OVERLAP_MS) // TEN_MINUTES_MS * TEN_MINUTES_MS
     on_its_way, later = a_fill(2, T_MS + 1), a_fill(3, T_MS + 5 * TEN_MINUTES_MS)
     desk.executed = 0
     desk.listed += [on_its_way, later]
@@ -452,7 +465,7 @@ def test_a_check_does_not_pass_a_fill_that_the_stream_has_yet_to_tell() -> None:
 
 
 def test_no_fill_that_may_be_listed_again_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backpack_proto.account.ledger.REMEMBERED_FILLS", 4)
+    monkeypatch.setattr("backpack_proto.account.fills.REMEMBERED_FILLS", 4)
     desk = Desk().sync()
     for number in range(20):
         desk.listed.append(a_fill(number, T_MS + number * 10_000))
@@ -466,17 +479,20 @@ def test_no_fill_that_may_be_listed_again_is_forgotten(monkeypatch: pytest.Monke
     for _ in range(3):
         desk.give(AccountEnded("down")).sync().check()
     assert [trade_id for trade_id, _ in desk.told] == [*range(20), *range(100, 110)]
-    assert len(desk.ledger._fills) < 20
-    desk.listed.append(a_fill(99, T_MS + 200_009 - account.OVERLAP_MS))
+    assert len(desk.ledger._ledger.fills) < 20
+    desk.listed.append(a_fill(99, T_MS + 200_009 - fills.OVERLAP_MS))
     desk.give(AccountEnded("down")).sync().check()
     assert [trade_id for trade_id, _ in desk.told] == [*range(20), *range(100, 110), 99]
 
 
-def test_rows_without_a_trade_id_are_told_no_oftener_than_before() -> None:
+def test_each_row_without_a_trade_id_is_reported_once() -> None:
     desk = Desk(a_fill(None, T_MS, "1")).sync()
+    # Two of the same order, two that differ in nothing at all, and one that is like the one from before.
     desk.listed += [a_fill(None, T_MS + 5, "1"), a_fill(None, T_MS + 6, "2"), a_fill(None, T_MS + 7, "2")]
+    desk.listed += [a_fill(None, T_MS + 7, "2"), a_fill(None, T_MS, "1")]
     desk.give(AccountEnded("down")).sync().check()
-    assert desk.told == [(None, Origin.RECONCILIATION)]
+    desk.give(AccountEnded("down")).sync().check()
+    assert desk.told == [(None, Origin.RECONCILIATION)] * 5
 
 
 def test_what_only_rest_knows_of_an_order_is_taken_over_without_an_event() -> None:
@@ -544,28 +560,34 @@ def answers(attempt: int) -> list[Reading]:
         PositionsRead(attempt, ()),
         BalancesRead(attempt, ()),
         FillsRead(attempt, ()),
+        PastOrdersRead(attempt, ()),
         OrderRead(attempt, None),
+        OrderFillsRead(attempt, ()),
     ]
 
 
-def questions() -> dict[Read, Desk]:
-    """A ledger at each of its questions."""
-    found: dict[Read, Desk] = {}
-    for what in Read:
-        desk = Desk(a_fill(1, T_MS))
+def at_question(what: Read) -> Desk:
+    """A ledger at one of its questions."""
+    desk = Desk(a_fill(1, T_MS))
+    if what is Read.ORDER_FILLS:
+        # Born under the ledger's eyes, and a fill is missing when it is read again.
+        desk.sync().give(accepted(T_MS + 5))
+        desk.listed.append(a_fill(2, T_MS - 10 * fills.OVERLAP_MS))
+        desk.executed = 1
+        desk.give(AccountEnded("down")).sync().timer()
+    else:
         desk.executed = 0
         desk.sync().give(AccountEnded("down"), AccountRequested())
         desk.executed = None
         desk.timer()
-        while desk.asked[0].what is not what:
-            desk.give(desk.answer(desk.asked.pop(0)))
-        found[what] = desk
-    return found
+    while desk.asked[0].what is not what:
+        desk.give(desk.answer(desk.asked.pop(0)))
+    return desk
 
 
 @pytest.mark.parametrize("what", Read)
 def test_an_answer_to_another_question_is_ignored(what: Read) -> None:
-    desk = questions()[what]
+    desk = at_question(what)
     read = desk.asked[0]
     right = desk.answer(read)
     deadline = desk.ledger.deadline
@@ -578,13 +600,14 @@ def test_an_answer_to_another_question_is_ignored(what: Read) -> None:
 
 
 def test_the_end_of_another_order_is_no_answer() -> None:
-    desk = questions()[Read.ORDER]
+    desk = at_question(Read.ORDER)
     attempt = desk.asked[0].attempt
     desk.executed = 1
     other = replace(desk.order(), order_id="78", state="Filled")
     assert desk.ledger.handle(OrderRead(attempt, other), desk.now) == []
     assert desk.ledger.state is AccountState.READING
-    outputs = desk.ledger.handle(OrderRead(attempt, None), desk.now)
+    ended = replace(desk.order(), state="Cancelled")
+    outputs = desk.ledger.handle(OrderRead(attempt, ended), desk.now)
     assert outputs[-1] == AccountSynced(orders=0, fills=0)
 
 
@@ -594,6 +617,6 @@ def test_at_the_beginning_too_an_answer_to_another_question_is_ignored() -> None
     ledger.handle(AccountRequested(), now)
     ledger.handle(ReadingRequested(1), now)
     for answer in answers(1):
-        if not isinstance(answer, FillsRead):
+        if not isinstance(answer, PastOrdersRead):
             assert ledger.handle(answer, now) == []
-    assert ledger.deadline == now.mono_us + account.ANSWER_US
+    assert ledger.deadline == now.mono_us + signals.ANSWER_US

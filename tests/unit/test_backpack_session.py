@@ -378,6 +378,9 @@ def test_following_the_account_requests_its_streams_and_then_reads_it() -> None:
     outputs = driven.give(FollowAccount())
     assert params(outputs, "SUBSCRIBE") == [*ACCOUNT_STREAMS]
     assert [type(output) for output in outputs] == [SendText, AccountStale, SendRequest]
+    assert request_in(outputs).request.target.startswith("/wapi/v1/history/orders")
+    outputs = driven.answer(outputs, b"[]")
+    assert request_in(outputs).request.target.startswith("/wapi/v1/history/fills")
     assert driven.answer(outputs, b"[]") == []
     driven.clock.advance(IN_FORCE_US)
     assert request_in(driven.give(TimerFired())).request.target == "/api/v1/orders"
@@ -387,7 +390,7 @@ def test_an_account_whose_streams_were_there_before_is_read_as_well() -> None:
     driven = up(Subscribe(ACCOUNT_STREAMS), signed=True)
     outputs = driven.give(FollowAccount())
     assert [type(output) for output in outputs] == [AccountStale, SendRequest]
-    assert request_in(outputs).request.target.startswith("/wapi/v1/history/fills")
+    assert request_in(outputs).request.target.startswith("/wapi/v1/history/orders")
     assert driven.give(FollowAccount()) == []
 
 
