@@ -595,7 +595,9 @@ def test_an_answer_to_another_question_is_ignored(what: Read) -> None:
         if type(answer) is not type(right) or answer.attempt != read.attempt:
             assert desk.ledger.handle(answer, desk.now) == []
             assert desk.ledger.deadline == deadline
-    assert desk.ledger.handle(right, desk.now) != []
+    assert desk.ledger.awaited == read.attempt
+    desk.ledger.handle(right, desk.now)
+    assert desk.ledger.awaited != read.attempt
     assert desk.ledger.handle(right, desk.now) == [], "a question is answered once"
 
 
