@@ -74,7 +74,7 @@ class Account:
     @property
     def open_orders(self) -> Mapping[str, Order]:
         """By order id."""
-        return self._ledger.open_orders
+        return self._ledger.orders.open
 
     @property
     def positions(self) -> Mapping[str, Position]:

@@ -288,14 +288,14 @@ class Sync:
         changes, fills = self._ledger.merge(state.round, state.kept, state.insisted)
         self._failures = 0
         self._enter(_Live(state.requested_us), given)
-        return [*changes, AccountSynced(orders=len(self._ledger.open_orders), fills=fills)]
+        return [*changes, AccountSynced(orders=len(self._ledger.orders.open), fills=fills)]
 
     def _read_beginning(self, state: _Settling, given: PastOrdersRead | FillsRead, now: Now) -> Sequence[SyncOutput]:
         beginning = self._beginning
         beginning.take(given)
         if not beginning.complete:
             return self._ask(beginning.next(self._attempts))
-        self._ledger.past.begin(beginning, self._heard_ms)
+        self._ledger.orders.past.begin(beginning, self._heard_ms)
         self._ledger.fills.begin(beginning.fills, beginning.fills_newest_ms or 0, self._heard_ms)
         self._failures = 0
         self._timers.set(Timer.IN_FORCE, max(state.until_us, now.mono_us))

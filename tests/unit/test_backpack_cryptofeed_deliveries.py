@@ -230,7 +230,9 @@ async def test_a_fill_is_told_once_whoever_tells_it_first() -> None:
     await setting.give(Filled(fill=a_fill(trade_id=9), origin=Origin.RECONCILIATION))
     assert [(fill.id, fill.order_id) for _, fill, _ in setting.calls[1:]] == [("3104477", "1"), ("9", "6120046020")]
     # A settlement has no trade id, and there may be two that are equal in everything; the ledger has counted them.
-    await setting.give(*[Filled(fill=a_fill(trade_id=None), origin=origin) for origin in (Origin.RECONCILIATION, Origin.STREAM)])
+    await setting.give(
+        *[Filled(fill=a_fill(trade_id=None), origin=origin) for origin in (Origin.RECONCILIATION, Origin.STREAM)]
+    )
     assert [fill.id for _, fill, _ in setting.calls[3:]] == [None, None]
     # Two of one id that differ in quantity are two.
     await setting.give(Filled(fill=msgspec.structs.replace(a_fill(), quantity=Decimal(77)), origin=Origin.RECONCILIATION))

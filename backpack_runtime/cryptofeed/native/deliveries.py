@@ -331,12 +331,24 @@ class Deliveries:
                 LOG.debug("BACKPACK: %s is live", stream)
             case StreamSilent(stream=stream, silent_us=silent_us):
                 LOG.warning("BACKPACK: %s has sent nothing for %.0f s", stream, silent_us / 1e6)
+            case RowsSkipped(endpoint=endpoint, errors=errors):
+                named = ", ".join(f"{key or 'a row without an id'} ({reason})" for key, reason in errors[:3])
+                self._warned.warning("BACKPACK: %s has %d rows that cannot be read: %s", endpoint, len(errors), named)
+            case _:
+                self._report_account(event)
+
+    def _report_account(self, event: Event) -> None:
+        match event:
             case AccountSynced(orders=orders, fills=fills):
                 LOG.info("BACKPACK: account synced, %d open orders, %d fills were missed and are told now", orders, fills)
             case AccountStale(reason=reason):
                 LOG.info("BACKPACK: the account is stale: %s", reason)
             case AccountDiverged(what=what, escalated=escalated):
-                again = "; reading it again did not help, so what REST lists is taken" if escalated else "; the account is read again"
+                again = (
+                    "; reading it again did not help, so what REST lists is taken"
+                    if escalated
+                    else "; the account is read again"
+                )
                 LOG.warning("BACKPACK: streams and REST contradict each other: %s%s", what, again)
             case AccountDoubted(doubts=doubts):
                 if doubts:
@@ -345,9 +357,6 @@ class Deliveries:
                     LOG.info("BACKPACK: the account is in doubt no more")
             case AccountUnconfirmed(reason=reason):
                 LOG.warning("BACKPACK: the account could not be checked: %s", reason)
-            case RowsSkipped(endpoint=endpoint, errors=errors):
-                named = ", ".join(f"{key or 'a row without an id'} ({reason})" for key, reason in errors[:3])
-                self._warned.warning("BACKPACK: %s has %d rows that cannot be read: %s", endpoint, len(errors), named)
             case _:
                 LOG.debug("BACKPACK: %s", type(event).__name__)
 
