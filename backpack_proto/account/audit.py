@@ -24,7 +24,7 @@ from backpack_proto.machine import Now, Timers, Transitions
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, PositionUpdate
 
 from .ledger import Ledger, Update, subject_of
-from .readings import ANSWERS, ReadAccount, ReadFailed, Reading, ReadingRequested
+from .readings import ANSWERS, LAST, ReadAccount, ReadFailed, Reading, ReadingRequested
 from .rounds import Attempts, Round
 from .signals import ANSWER_US, RETRY, UPDATES, Agreed, ReadAgain
 from .subjects import Kind, Subject
@@ -105,12 +105,14 @@ TRANSITIONS: Final = Transitions(
         *((state, StopAudits, _S.OFF) for state in AuditState),
         *((state, update, state) for state in _ON for update in UPDATES),
         *((state, TimerFired, state) for state in (_S.OFF, _S.WAITING)),
-        *((_S.READING, reading, to) for reading in ANSWERS.values() for to in (_S.READING, _S.COMPARING)),
+        *((_S.READING, reading, _S.READING) for reading in ANSWERS.values()),
+        *((_S.READING, reading, _S.COMPARING) for reading in LAST),
         (_S.WAITING, TimerFired, _S.READING),
         (_S.READING, ReadingRequested, _S.READING),
-        *((_S.READING, given, to) for given in (ReadFailed, TimerFired) for to in (_S.WAITING, _S.OFF)),
-        *((_S.COMPARING, TimerFired, to) for to in (_S.WAITING, _S.OFF)),
-        # The claim of a ledger that is not live has ended already.
+        *((_S.READING, given, _S.WAITING) for given in (ReadFailed, TimerFired)),
+        (_S.READING, ReadFailed, _S.OFF),
+        (_S.COMPARING, TimerFired, _S.WAITING),
+        # A check that differs ends the claim of the ledger, and so does its age.
         *((state, TimerFired, _S.OFF) for state in _ON),
     ]
 )

@@ -12,6 +12,7 @@ from .values import Balance, Fill, Order, Position
 
 __all__ = [
     "ANSWERS",
+    "LAST",
     "ORDERS_PAGE",
     "PAGE",
     "AccountEnded",
@@ -174,3 +175,5 @@ ANSWERS: Final[Mapping[Read, type[Reading]]] = {
     Read.ORDER_FILLS: OrderFillsRead,
 }
 """The kind of answer that belongs to each kind of reading."""
+LAST: Final = (PastOrdersRead, OrderRead, OrderFillsRead)
+"""The kinds of answers that can be the last of a round."""

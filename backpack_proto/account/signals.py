@@ -11,7 +11,7 @@ from backpack_proto.streams.payloads import BalanceUpdate, OrderUpdate, Payload,
 
 from .subjects import Subject
 
-__all__ = ["ANSWER_US", "RETRY", "UPDATES", "Agreed", "ReadAgain"]
+__all__ = ["ANSWER_US", "ORDER_UPDATES", "RETRY", "UPDATES", "Agreed", "ReadAgain"]
 
 RETRY: Final = Backoff(base_us=1_000_000, cap_us=30_000_000)
 """When the account is read again after a reading that failed."""
@@ -19,6 +19,8 @@ ANSWER_US: Final = 30_000_000
 """How long one reading may take once it is requested; waiting for the request budget does not count."""
 UPDATES: Final = tuple(kind for kind in get_args(Payload) if issubclass(kind, OrderUpdate | PositionUpdate | BalanceUpdate))
 """The kinds of updates that a ledger follows."""
+ORDER_UPDATES: Final = tuple(kind for kind in UPDATES if issubclass(kind, OrderUpdate))
+"""Those of them that can contradict what is known."""
 
 
 class ReadAgain(Struct, frozen=True, gc=False):

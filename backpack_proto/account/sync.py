@@ -27,6 +27,7 @@ from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, P
 from .ledger import Ledger, Update, subject_of
 from .readings import (
     ANSWERS,
+    LAST,
     AccountEnded,
     AccountRequested,
     FillsRead,
@@ -38,7 +39,7 @@ from .readings import (
     UpdateLost,
 )
 from .rounds import Attempts, Beginning, Round
-from .signals import ANSWER_US, RETRY, UPDATES, Agreed, ReadAgain
+from .signals import ANSWER_US, ORDER_UPDATES, RETRY, UPDATES, Agreed, ReadAgain
 from .subjects import Kind, Subject
 from .values import AccountDiverged, AccountStale, AccountSynced
 
@@ -125,8 +126,7 @@ TRANSITIONS: Final = Transitions(
         *((state, AccountRequested, _S.SETTLING) for state in AccountState),
         *((state, AccountEnded, _S.IDLE) for state in AccountState),
         *((state, update, state) for state in _FOLLOWING for update in UPDATES),
-        *((_S.READING, update, _S.READING) for update in UPDATES),
-        *((_S.LIVE, update, to) for update in (*UPDATES, UpdateLost, ReadAgain) for to in (_S.READING, _S.RETRYING)),
+        *((_S.LIVE, given, to) for given in (*ORDER_UPDATES, UpdateLost, ReadAgain) for to in (_S.READING, _S.RETRYING)),
         (_S.LIVE, Agreed, _S.LIVE),
         *((state, TimerFired, state) for state in (_S.IDLE, _S.LIVE)),
         # Before a round there is nothing that a lost frame could be missing from.
@@ -135,7 +135,8 @@ TRANSITIONS: Final = Transitions(
         *((state, given, state) for state in (_S.SETTLING, _S.READING) for given in (ReadingRequested, ReadFailed)),
         *((_S.SETTLING, given, _S.SETTLING) for given in (PastOrdersRead, FillsRead, TimerFired)),
         (_S.SETTLING, TimerFired, _S.READING),
-        *((_S.READING, reading, to) for reading in ANSWERS.values() for to in (_S.READING, _S.LIVE)),
+        *((_S.READING, reading, _S.READING) for reading in ANSWERS.values()),
+        *((_S.READING, reading, _S.LIVE) for reading in LAST),
         (_S.READING, ReadFailed, _S.RETRYING),
         (_S.READING, TimerFired, _S.RETRYING),
         (_S.RETRYING, TimerFired, _S.READING),

@@ -1,4 +1,4 @@
-"""The ledger as values: which fills it tells, from where on it reads them, and which answers it takes."""
+"""The ledger as values: which fills it reports, from where on it reads them, and which answers it takes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from backpack_proto.account import audit, fills, rounds, signals
-from backpack_proto.account.account import Account, AccountInput, AccountOutput
+from accounts import ONE, SECOND, SYMBOL, T_MS, TEN_MINUTES_MS, ZERO, Desk, a_fill, a_position, accepted, of_stream
+from backpack_proto.account import audit, fills, signals
+from backpack_proto.account.account import Account
 from backpack_proto.account.readings import (
     AccountEnded,
     AccountRequested,
@@ -31,9 +32,6 @@ from backpack_proto.account.values import (
     AccountDiverged,
     AccountStale,
     AccountSynced,
-    Fill,
-    Filled,
-    Order,
     OrderChanged,
     Origin,
     Position,
@@ -42,195 +40,6 @@ from backpack_proto.account.values import (
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 from backpack_proto.streams.channels import IN_FORCE_US
-from backpack_proto.streams.payloads import OrderAccepted, OrderFill, PositionAdjusted
-
-SYMBOL = "SOL_USDC"
-SECOND = 1_000_000
-TEN_MINUTES_MS = 600_000
-T_MS = 1_790_000_400_000 // TEN_MINUTES_MS * TEN_MINUTES_MS + 300_000
-"""On the exchange's clock; ours stands elsewhere in all of these tests."""
-ZERO = Decimal(0)
-ONE = Decimal(1)
-
-
-def a_fill(trade_id: int | None, unix_ms: int, order_id: str = "77") -> Fill:
-    return Fill(
-        symbol=SYMBOL,
-        trade_id=trade_id,
-        order_id=order_id,
-        side="Bid",
-        price=ONE,
-        quantity=ONE,
-        fee=ZERO,
-        fee_asset="SOL",
-        maker=True,
-        filled_us=unix_ms * 1000,
-    )
-
-
-def of_stream(fill: Fill, executed: int = 1) -> OrderFill:
-    return OrderFill(
-        emitted_us=fill.filled_us,
-        engine_us=fill.filled_us,
-        symbol=fill.symbol,
-        order_id=fill.order_id,
-        side=fill.side,
-        order_type="LIMIT",
-        time_in_force="GTC",
-        state="PartiallyFilled",
-        executed_quantity=Decimal(executed),
-        executed_quote_quantity=Decimal(executed),
-        self_trade_prevention="RejectTaker",
-        origin="USER",
-        quantity=Decimal(100),
-        price=ONE,
-        trade_id=fill.trade_id,
-        fill_quantity=fill.quantity,
-        fill_price=fill.price,
-        fee=fill.fee,
-        fee_asset=fill.fee_asset,
-        maker=fill.maker,
-    )
-
-
-def accepted(unix_ms: int) -> OrderAccepted:
-    return OrderAccepted(
-        emitted_us=unix_ms * 1000,
-        engine_us=unix_ms * 1000,
-        symbol=SYMBOL,
-        order_id="77",
-        side="Bid",
-        order_type="LIMIT",
-        time_in_force="GTC",
-        state="New",
-        executed_quantity=ZERO,
-        executed_quote_quantity=ZERO,
-        self_trade_prevention="RejectTaker",
-        origin="USER",
-        quantity=Decimal(100),
-        price=ONE,
-    )
-
-
-def a_position(*, net: Decimal, mark: int) -> PositionAdjusted:
-    return PositionAdjusted(
-        emitted_us=T_MS * 1000,
-        engine_us=T_MS * 1000,
-        symbol=SYMBOL,
-        position_id=5,
-        net_quantity=net,
-        entry_price=ONE,
-        break_even_price=ONE,
-        mark_price=Decimal(mark),
-        net_exposure_quantity=net,
-        net_exposure_notional=net,
-        realized_pnl=ZERO,
-        unrealized_pnl=Decimal(mark),
-        initial_margin_fraction=ZERO,
-        maintenance_margin_fraction=ZERO,
-    )
-
-
-class Desk:
-    """A ledger, and an exchange that lists these fills, newest first, and this one order as open."""
-
-    def __init__(self, *listed: Fill, wall_us: int = 0) -> None:
-        self.ledger = Account()
-        self.now = Now(5 * SECOND, wall_us)
-        self.listed = list(listed)
-        self.executed: int | None = None
-        """Of the open order; None: there is none."""
-        self.created_us: int | None = None
-        self.ended: Order | None = None
-        """What history says of an order that is open no more."""
-        self.past: list[Order] = []
-        """The order history."""
-        self.asked: list[ReadAccount] = []
-        self.said: list[AccountOutput] = []
-
-    def give(self, *given: AccountInput) -> Desk:
-        for one in given:
-            for output in self.ledger.handle(one, self.now):
-                if isinstance(output, ReadAccount):
-                    self.asked.append(output)
-                    self.give(ReadingRequested(output.attempt))
-                else:
-                    self.said.append(output)
-        return self
-
-    def answer(self, read: ReadAccount) -> Reading:
-        match read.what:
-            case Read.OPEN_ORDERS:
-                return OpenOrdersRead(read.attempt, () if self.executed is None else (self.order(),))
-            case Read.POSITIONS:
-                return PositionsRead(read.attempt, ())
-            case Read.BALANCES:
-                return BalancesRead(read.attempt, ())
-            case Read.FILLS:
-                listed = [fill for fill in self.listed if fill.filled_us >= (read.since_ms or 0) * 1000]
-                listed.sort(key=lambda fill: (fill.filled_us, fill.trade_id or 0), reverse=True)
-                return FillsRead(read.attempt, tuple(listed[read.offset : read.offset + vars(rounds)["PAGE"]]))
-            case Read.PAST_ORDERS:
-                past = sorted(self.past, key=lambda order: order.created_us or 0, reverse=True)
-                return PastOrdersRead(read.attempt, tuple(past[read.offset : read.offset + vars(rounds)["ORDERS_PAGE"]]))
-            case Read.ORDER:
-                return OrderRead(read.attempt, self.ended)
-            case Read.ORDER_FILLS:
-                return OrderFillsRead(read.attempt, tuple(fill for fill in self.listed if fill.order_id == read.order_id))
-
-    def order(self) -> Order:
-        return Order(
-            order_id="77",
-            symbol=SYMBOL,
-            side="Bid",
-            order_type="Limit",
-            time_in_force="GTC",
-            self_trade_prevention="RejectTaker",
-            state="PartiallyFilled" if self.executed else "New",
-            created_us=self.created_us,
-            executed_quantity=Decimal(self.executed or 0),
-            executed_quote_quantity=Decimal(self.executed or 0),
-            quantity=Decimal(100),
-            price=ONE,
-        )
-
-    def answer_all(self) -> Desk:
-        while self.asked:
-            self.give(self.answer(self.asked.pop(0)))
-        return self
-
-    def timer(self) -> Desk:
-        deadline = self.ledger.deadline
-        assert deadline is not None
-        self.now = Now(max(deadline, self.now.mono_us), self.now.unix_us)
-        return self.give(TimerFired())
-
-    def sync(self) -> Desk:
-        """Connect, if need be, and let everything be answered."""
-        if self.ledger.state is AccountState.IDLE:
-            self.give(AccountRequested())
-        while not self.ledger.live:
-            self.answer_all()
-            if not self.ledger.live:
-                self.timer()
-        return self
-
-    def check(self) -> Desk:
-        """One audit of a live ledger."""
-        return self.timer().answer_all().timer()
-
-    @property
-    def told(self) -> list[tuple[int | None, Origin]]:
-        return [(event.fill.trade_id, event.origin) for event in self.said if isinstance(event, Filled)]
-
-    def since_ms(self) -> int | None:
-        """From where on the next check reads."""
-        self.timer()
-        while self.asked[0].what is not Read.FILLS:
-            self.give(self.answer(self.asked.pop(0)))
-        since_ms = self.asked[0].since_ms
-        self.answer_all().timer()
-        return since_ms
 
 
 def test_the_newest_fills_are_read_at_once_and_nothing_else_until_the_subscription_is_in_force() -> None:
