@@ -247,7 +247,7 @@ class Ledger:
             # Where the sum is right, none is missing.
             if self.orders.accounted(order_id) == self.orders.executed(order_id):
                 del self._unreadable_fills[order_id]
-        self.orders.close_round(read.past_orders.values(), read.ended_orders())
+        self.orders.close_round(read.orders.keys(), read.past_orders.values(), read.ended_orders())
 
     # Single values.
 

@@ -9,7 +9,7 @@ executed before the ledger + its reported fills; `unbalanced` returns the orders
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
 
 from msgspec.structs import asdict, replace
@@ -152,8 +152,10 @@ class Orders:
         self._claims[order.order_id] = claim
         return True
 
-    def close_round(self, listed: Iterable[Order], ended: Iterable[Order]) -> None:
-        """Take note of a complete round: the past orders as they were listed, and those that have ended."""
+    def close_round(self, open_ids: Collection[str], listed: Iterable[Order], ended: Iterable[Order]) -> None:
+        """Take note of a complete round: the open orders, the past ones as they were listed, and those that have ended."""
+        for order_id in self._claims.keys() - open_ids:
+            del self._claims[order_id]
         unknown = [order for order in ended if order.order_id not in self._known and self.past.is_since(order)]
         self.past.move_cursor(listed, unknown)
         for order_id in self.past.forgotten(self._known):
