@@ -28,8 +28,6 @@ AccountInput: TypeAlias = (
 )
 AccountOutput: TypeAlias = Event | ReadAccount
 
-_READINGS = tuple(ANSWERS.values())
-
 
 class Account:
     """One account's ledger; a machine. Takes `AccountInput`, gives events and `ReadAccount`."""
@@ -106,13 +104,9 @@ class Account:
                 if _due(self._audit.deadline, now):
                     outputs += self._to_audit(given, now)
                 return outputs
-        if not isinstance(given, (ReadingRequested, ReadFailed, *_READINGS)):
+        if not isinstance(given, (ReadingRequested, ReadFailed, *ANSWERS.values())):
             raise TypeError(f"not an input of an account: {type(given).__name__}")
-        if _answers(self._sync.asked, given):
-            return self._to_sync(given, now)
-        if _answers(self._audit.asked, given):
-            return self._to_audit(given, now)
-        return []
+        return self._to_sync(given, now) if self._sync.asked is not None else self._to_audit(given, now)
 
     def _to_sync(self, given: SyncInput, now: Now) -> list[AccountOutput]:
         outputs = list(self._sync.handle(given, now))
@@ -134,16 +128,3 @@ class Account:
 
 def _due(deadline: int | None, now: Now) -> bool:
     return deadline is not None and now.mono_us >= deadline
-
-
-def _answers(asked: ReadAccount | None, given: ReadingRequested | ReadFailed | Reading) -> bool:
-    """Whether this answers what was asked last; late answers of rounds that were given up do not."""
-    if asked is None or given.attempt != asked.attempt:
-        return False
-    if isinstance(given, ReadingRequested | ReadFailed):
-        return True
-    if type(given) is not ANSWERS[asked.what]:
-        return False
-    # An order that was not asked for is no answer either.
-    order = getattr(given, "order", None)
-    return order is None or order.order_id == asked.order_id

@@ -24,7 +24,7 @@ from backpack_proto.machine import Now, Timers, Transitions
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, PositionUpdate
 
 from .ledger import Ledger, Update, subject_of
-from .readings import ANSWERS, LAST, ReadAccount, ReadFailed, Reading, ReadingRequested
+from .readings import ANSWERS, LAST, ReadAccount, ReadFailed, Reading, ReadingRequested, answers
 from .rounds import Attempts, Round
 from .signals import ANSWER_US, RETRY, UPDATES, Agreed, ReadAgain
 from .subjects import Kind, Subject
@@ -161,6 +161,8 @@ class Audit:
         Raises:
             LocalProtocolError: the input is impossible in this state.
         """
+        if not answers(self._asked, given):
+            return ()
         TRANSITIONS.check(self.state, given)
         match given:
             case StartAudits(requested_us):

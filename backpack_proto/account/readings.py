@@ -30,6 +30,7 @@ __all__ = [
     "Reading",
     "ReadingRequested",
     "UpdateLost",
+    "answers",
 ]
 
 PAGE = 1000
@@ -177,3 +178,19 @@ ANSWERS: Final[Mapping[Read, type[Reading]]] = {
 """The kind of answer that belongs to each kind of reading."""
 LAST: Final = (PastOrdersRead, OrderRead, OrderFillsRead)
 """The kinds of answers that can be the last of a round."""
+
+
+def answers(asked: ReadAccount | None, given: object) -> bool:
+    """Whether an input belongs to what was asked last; late answers of rounds that were given up do not.
+
+    An answer to another question is none: neither one of another kind, nor an order that was not asked for. Every input that is not
+    about a reading belongs.
+    """
+    if not isinstance(given, (ReadingRequested, ReadFailed, *ANSWERS.values())):
+        return True
+    if asked is None or given.attempt != asked.attempt:
+        return False
+    if isinstance(given, ReadingRequested | ReadFailed):
+        return True
+    order = given.order if isinstance(given, OrderRead) else None
+    return type(given) is ANSWERS[asked.what] and (order is None or order.order_id == asked.order_id)

@@ -37,6 +37,7 @@ from .readings import (
     Reading,
     ReadingRequested,
     UpdateLost,
+    answers,
 )
 from .rounds import Attempts, Beginning, Round
 from .signals import ANSWER_US, ORDER_UPDATES, RETRY, UPDATES, Agreed, ReadAgain
@@ -187,6 +188,8 @@ class Sync:
         Raises:
             LocalProtocolError: the input is impossible in this state.
         """
+        if not answers(self._asked, given):
+            return ()
         TRANSITIONS.check(self.state, given)
         match given:
             case OrderUpdate() | PositionUpdate() | BalanceUpdate():
