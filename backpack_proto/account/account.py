@@ -15,7 +15,7 @@ from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, P
 
 from .audit import Audit, AuditInput, AuditState, StartAudits, StopAudits
 from .ledger import Ledger, Update
-from .readings import ANSWERS, AccountEnded, AccountRequested, ReadAccount, ReadFailed, Reading, ReadingRequested, UpdateLost
+from .readings import AccountEnded, AccountRequested, ReadAccount, ReadFailed, Reading, ReadingRequested, UpdateLost
 from .rounds import Attempts
 from .signals import Agreed, ReadAgain
 from .sync import AccountState, Sync, SyncInput
@@ -104,7 +104,7 @@ class Account:
                 if _due(self._audit.deadline, now):
                     outputs += self._to_audit(given, now)
                 return outputs
-        if not isinstance(given, (ReadingRequested, ReadFailed, *ANSWERS.values())):
+        if not isinstance(given, ReadingRequested | ReadFailed | Reading):
             raise TypeError(f"not an input of an account: {type(given).__name__}")
         return self._to_sync(given, now) if self._sync.asked is not None else self._to_audit(given, now)
 

@@ -101,8 +101,8 @@ _S = AuditState
 _ON = (_S.WAITING, _S.READING, _S.COMPARING)
 TRANSITIONS: Final = Transitions(
     [
-        *((state, StartAudits, _S.WAITING) for state in AuditState),
-        *((state, StopAudits, _S.OFF) for state in AuditState),
+        (_S.OFF, StartAudits, _S.WAITING),
+        *((state, StopAudits, _S.OFF) for state in _ON),
         *((state, update, state) for state in _ON for update in UPDATES),
         *((state, TimerFired, state) for state in (_S.OFF, _S.WAITING)),
         *((_S.READING, reading, _S.READING) for reading in ANSWERS.values()),

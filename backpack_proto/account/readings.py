@@ -186,7 +186,7 @@ def answers(asked: ReadAccount | None, given: object) -> bool:
     An answer to another question is none: neither one of another kind, nor an order that was not asked for. Every input that is not
     about a reading belongs.
     """
-    if not isinstance(given, (ReadingRequested, ReadFailed, *ANSWERS.values())):
+    if not isinstance(given, ReadingRequested | ReadFailed | Reading):
         return True
     if asked is None or given.attempt != asked.attempt:
         return False
