@@ -337,10 +337,14 @@ class World:
         told = Counter(told_key(event.fill) for event in self.events if isinstance(event, Filled))
         assert told == Counter(map(told_key, model.fills)), "a fill was lost or told twice"
         assert not ledger.doubts
-        ends = {event.order.order_id: event.order for event in self.events if isinstance(event, OrderChanged)}
-        assert {order_id: order.state for order_id, order in ends.items()} == {
-            order_id: order.state for order_id, order in model.orders.items()
-        } or any(order_id not in ends for order_id in model.orders)
+        changed = [event.order for event in self.events if isinstance(event, OrderChanged)]
+        assert {order.order_id: order.state for order in changed} == {
+            order.order_id: order.state for order in model.orders.values()
+        }
+        ends = Counter(order.order_id for order in changed if not order.open)
+        assert ends == Counter(order.order_id for order in model.orders.values() if not order.open), (
+            "an end was lost or told twice"
+        )
 
 
 @pytest.fixture(autouse=True)
