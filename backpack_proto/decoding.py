@@ -134,8 +134,9 @@ def _row_id(raw: msgspec.Raw) -> str:
     """Return what a row is known by, as text; empty where it has nothing of the kind."""
     try:
         members = decode_json(raw, dict[str, msgspec.Raw], "row")
-        member = next((members[name] for name in _ROW_IDS if name in members), None)
-        return "" if member is None else decode_json(member, str, "id")
+        member = next((members[name] for name in _ROW_IDS if name in members), msgspec.Raw(b'""'))
+        number = bytes(member).decode("latin-1")
+        return number if whole_number(number) is not None else decode_json(member, str, "id")
     except RemoteProtocolError:
         return ""
 

@@ -223,7 +223,7 @@ class Audit:
         if Timer.ANSWER in due:
             return self._failed(given, "no answer in time", now, refused=False)
         if Timer.NEXT in due:
-            self._enter(_Reading(self._ledger.round(), set(), now.mono_us), given)
+            self._enter(_Reading(self._ledger.round(audit=True), set(), now.mono_us), given)
             return self._ask_on()
         if Timer.GRACE in due and isinstance(state, _Comparing):
             return self._compare(state, given, now)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Context, Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Final, TypeAlias
 
 from .values import ZERO, Fill, FillKey, FillProfile
@@ -30,8 +30,8 @@ finds the answer in a recording."""
 REMEMBERED_FILLS = 100_000
 """More only of those that can be listed again: none within the overlap is ever forgotten."""
 
-EXACT: Final = Context(prec=200)
-"""Sums are made in this context: that of the thread may round, and belongs to the user."""
+EXACT: Final = Context(prec=200, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
+"""Sums are made in this context: that of the thread belongs to the user, and may round or raise."""
 
 ListedKey: TypeAlias = FillKey | tuple[FillProfile, int]
 Listed: TypeAlias = Mapping[ListedKey, Fill]

@@ -96,9 +96,9 @@ class Ledger:
 
     # Rounds of readings.
 
-    def round(self) -> Round:
+    def round(self, *, audit: bool) -> Round:
         """Return a new round that reads from the cursors on."""
-        return Round(self.fills.read_from_ms(), self.orders.past.since_ms)
+        return Round(self.fills.read_from_ms(), self.orders.past.since_ms, audit=audit)
 
     def look_ups(self, read: Round, mentioned: Collection[str], *, live: bool) -> list[LookUp]:
         """Return the orders to look up when all lists of a round are read.
@@ -132,12 +132,12 @@ class Ledger:
         for order in rows:
             events += self.orders.take_row(order, insist=Subject(Kind.ORDER, order.order_id) in insisted)
         for symbol in sorted(self.positions.keys() - read.positions.keys()):
-            if Subject(Kind.POSITION, symbol) not in read.unreadable:
+            if not read.hides(Subject(Kind.POSITION, symbol)):
                 events += self._put_position(_closed(self.positions[symbol]), Origin.RECONCILIATION)
         for position in read.positions.values():
             events += self._put_position(position, Origin.RECONCILIATION)
         for asset in sorted(self.balances.keys() - read.balances.keys()):
-            if Subject(Kind.BALANCE, asset) not in read.unreadable:
+            if not read.hides(Subject(Kind.BALANCE, asset)):
                 events += self._put_balance(_nothing(asset), Origin.RECONCILIATION)
         for balance in read.balances.values():
             events += self._put_balance(balance, Origin.RECONCILIATION)
@@ -169,12 +169,12 @@ class Ledger:
             subject = Subject(Kind.POSITION, symbol)
             here = held[symbol].net_quantity if symbol in held else ZERO
             there = said[symbol].net_quantity if symbol in said else ZERO
-            if here != there and subject not in left_out:
+            if here != there and subject not in left_out and (symbol in said or not read.hides(subject)):
                 yield subject, f"position {symbol}: {here} here, {there} by REST"
         for asset in sorted({*self.balances, *read.balances}):
             subject = Subject(Kind.BALANCE, asset)
             ours, theirs = (balances.get(asset, _nothing(asset)) for balances in (self.balances, read.balances))
-            if ours != theirs and subject not in left_out:
+            if ours != theirs and subject not in left_out and (asset in read.balances or not read.hides(subject)):
                 yield subject, f"balance of {asset}: {_shown(ours)} here, {_shown(theirs)} by REST"
 
     def _order_differences(self, read: Round, left_out: Collection[Subject]) -> Iterator[tuple[Subject, str]]:
@@ -183,7 +183,7 @@ class Ledger:
             subject = Subject(Kind.ORDER, order_id)
             here = executed(mine[order_id]) if order_id in mine else None
             there = executed(theirs[order_id]) if order_id in theirs else None
-            if here != there and subject not in left_out:
+            if here != there and subject not in left_out and (order_id in theirs or not read.hides(subject)):
                 if order_id in theirs:
                     # The next round may repeat it, and then it counts.
                     self.orders.is_behind(theirs[order_id])
@@ -289,7 +289,7 @@ def subject_of(update: Update) -> Subject:
 
 
 def _is_listed(read: Round, order_id: str) -> bool:
-    return order_id in read.orders or Subject(Kind.ORDER, order_id) in read.unreadable
+    return order_id in read.orders or read.hides(Subject(Kind.ORDER, order_id))
 
 
 def _closed(position: Position) -> Position:
@@ -308,7 +308,7 @@ def _nothing(asset: str) -> Balance:
 
 
 def _shown(balance: Balance) -> str:
-    return f"{balance.available:f} available, {balance.locked:f} locked, {balance.staked:f} staked"
+    return f"{balance.available} available, {balance.locked} locked, {balance.staked} staked"
 
 
 def _in_order(fill: Fill) -> tuple[int, bool, int]:

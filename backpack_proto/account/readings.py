@@ -162,6 +162,8 @@ class ReadAccount(Struct, frozen=True, gc=False, kw_only=True):
     """Of fills and past orders: how many newer ones to pass over."""
     order_id: str | None = None
     symbol: str | None = None
+    audit: bool = False
+    """The ledger is live, and is only checked: this is less urgent than everything else."""
 
 
 Reading: TypeAlias = OpenOrdersRead | PositionsRead | BalancesRead | FillsRead | PastOrdersRead | OrderRead | OrderFillsRead

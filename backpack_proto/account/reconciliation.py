@@ -67,9 +67,6 @@ def reading_of(read: ReadAccount, result: object) -> Reading | ReadFailed:
     unreadable: tuple[str, ...] = ()
     if isinstance(result, PartlyUnreadable):
         unreadable = tuple(key for key, _ in result.errors)
-        if not all(unreadable) or read.what is Read.ORDER:
-            # A row that does not even say what it is about may be about anything.
-            return ReadFailed(read.attempt, str(result))
         result = result.rows
     if isinstance(result, BackpackError):
         return ReadFailed(read.attempt, str(result), refused=isinstance(result, ApiError) and refused_authentication(result))

@@ -55,7 +55,8 @@ class LookUp(NamedTuple):
 class Round:
     """The answers of one round of readings."""
 
-    def __init__(self, fills_from_ms: int | None, orders_from_ms: int | None) -> None:
+    def __init__(self, fills_from_ms: int | None, orders_from_ms: int | None, *, audit: bool) -> None:
+        """Make a round that reads fills and past orders from these times on; `audit` says that it checks a live ledger."""
         self.orders: dict[str, Order] = {}
         """The open ones."""
         self.positions: dict[str, Position] = {}
@@ -71,6 +72,7 @@ class Round:
         """Ids of orders that have fills whose rows cannot be read."""
         self.listed = False
         """All lists are read; what remains are single orders."""
+        self._audit = audit
         self._fills_from_ms = fills_from_ms
         self._orders_from_ms = orders_from_ms
         self._next: Read | None = Read.OPEN_ORDERS
@@ -83,14 +85,22 @@ class Round:
 
     def next(self, attempts: Attempts) -> ReadAccount | None:
         """Return the next reading to ask for; None: there is none."""
-        if self._next is Read.FILLS:
-            return ReadAccount(attempt=attempts.next(), what=Read.FILLS, since_ms=self._fills_from_ms, offset=self._offset)
-        if self._next is not None:
-            return ReadAccount(attempt=attempts.next(), what=self._next, offset=self._offset)
-        if self._look_ups:
+        what, order_id, symbol, since_ms = self._next, None, None, None
+        if what is None and not self._look_ups:
+            return None
+        if what is None:
             what, order_id, symbol = self._look_ups.popleft()
-            return ReadAccount(attempt=attempts.next(), what=what, order_id=order_id, symbol=symbol)
-        return None
+        elif what is Read.FILLS:
+            since_ms = self._fills_from_ms
+        return ReadAccount(
+            attempt=attempts.next(),
+            what=what,
+            since_ms=since_ms,
+            offset=self._offset,
+            order_id=order_id,
+            symbol=symbol,
+            audit=self._audit,
+        )
 
     def take(self, asked: ReadAccount, given: Reading) -> None:
         """Take the answer to what was asked."""
@@ -128,6 +138,10 @@ class Round:
         looked_up = {order_id: order for order_id, order in self.looked_up.items() if order is not None}
         rows = {**dict(reversed(self.past_orders.items())), **looked_up}
         return (order for order in rows.values() if not order.open)
+
+    def hides(self, subject: Subject) -> bool:
+        """Whether a row that cannot be read is, or may be, that of this subject: it is then not absent."""
+        return subject in self.unreadable or Subject(subject.kind, "") in self.unreadable
 
     def all_fills(self) -> dict[ListedKey, Fill]:
         """Return the listed fills and those of the orders that were looked up."""

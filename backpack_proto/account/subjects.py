@@ -17,10 +17,10 @@ class Kind(StrEnum):
 
 
 class Subject(NamedTuple):
-    """One order by its id, one position by its symbol, or one balance by its asset."""
+    """One order by its id, one position by its symbol, or one balance by its asset; without a key, one that is not known."""
 
     kind: Kind
     key: str
 
     def __str__(self) -> str:
-        return f"{self.kind.value} {self.key}"
+        return f"{self.kind.value} {self.key}" if self.key else f"{self.kind.value} without an id"

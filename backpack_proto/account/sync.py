@@ -259,7 +259,7 @@ class Sync:
 
     def _begin(self, given: SyncInput, kept: list[Update], insisted: frozenset[Subject], now: Now) -> list[SyncOutput]:
         """Start a round of readings."""
-        read = self._ledger.round()
+        read = self._ledger.round(audit=False)
         self._enter(_Reading(kept, read, insisted, now.mono_us), given)
         asked = read.next(self._attempts)
         return [] if asked is None else self._ask(asked)

@@ -272,6 +272,14 @@ def test_sums_do_not_round() -> None:
     assert desk.events(AccountDiverged) == []
 
 
+def test_no_number_is_too_large_for_a_sum() -> None:
+    desk = Desk().sync().give(accepted(T_MS))
+    update = of_stream(replace(a_fill(1, T_MS), quantity=Decimal("1E+999999")))
+    desk.give(update, replace(update, trade_id=2), replace(update, trade_id=3))
+    desk.give(a_balance_update("SOL", 1), replace(a_balance_update("SOL", 1), available=Decimal("1E+999999"))).check()
+    assert max(len(event.what) for event in desk.events(AccountDiverged)) < 300
+
+
 def test_fills_of_many_pages_are_read_to_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backpack_proto.account.rounds.PAGE", 3)
     desk = Desk(a_fill(0, T_MS)).sync().give(DOWN)
@@ -360,6 +368,20 @@ def test_a_row_that_cannot_be_read_is_not_absent() -> None:
     desk.positions = list(known[2].values())
     desk.check()
     assert desk.ledger.doubts == {}
+
+
+def test_where_a_row_does_not_even_say_what_it_is_nothing_is_absent() -> None:
+    desk = Desk()
+    desk.executed, desk.balances = 0, [BALANCE, a_balance("SOL", 2)]
+    desk.sync()
+    desk.executed, desk.balances = None, [a_balance("USDC", 9)]
+    desk.unreadable = {Read.OPEN_ORDERS: ("",), Read.BALANCES: ("",)}
+    again(desk)
+    desk.check()
+    assert set(desk.ledger.open_orders) == {"77"}
+    assert [balance.available for balance in desk.ledger.balances.values()] == [9, 2]
+    assert list(desk.ledger.doubts) == ["balance without an id", "order without an id"]
+    assert desk.events(AccountDiverged) == []
 
 
 def test_an_order_with_a_fill_that_cannot_be_read_is_doubted() -> None:

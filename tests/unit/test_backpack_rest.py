@@ -489,6 +489,12 @@ def test_a_balance_that_cannot_be_read_is_named() -> None:
     assert [key for key, _ in caught.value.errors] == ["USDC"]
 
 
+def test_an_id_that_is_a_number_is_known_as_its_text() -> None:
+    with pytest.raises(PartlyUnreadable) as caught:
+        rows_of("open_orders", {"id": 7}, {"id": -7}, {"id": 7.5}, {"id": None})
+    assert [key for key, _ in caught.value.errors] == ["7", "", "", ""]
+
+
 def test_many_errors_are_summed_up() -> None:
     with pytest.raises(PartlyUnreadable, match=r"9 of 9 rows .* and 6 more; `rows` has the others$") as caught:
         rows_of("open_orders", *range(9))
