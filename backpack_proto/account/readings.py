@@ -148,7 +148,7 @@ class ReadFailed(Struct, frozen=True, gc=False):
     attempt: int
     reason: str
     refused: bool = False
-    """The exchange does not accept the key or the signature: no reading will be had before that is mended."""
+    """The answer is final, such as 401 and 404: no reading will be had before something is mended."""
 
 
 class ReadAccount(Struct, frozen=True, gc=False, kw_only=True):

@@ -69,7 +69,9 @@ def reading_of(read: ReadAccount, result: object) -> Reading | ReadFailed:
         unreadable = tuple(key for key, _ in result.errors)
         result = result.rows
     if isinstance(result, BackpackError):
-        return ReadFailed(read.attempt, str(result), refused=isinstance(result, ApiError) and refused_authentication(result))
+        # 401, 404 and the like: another try would fail the same way.
+        refused = isinstance(result, ApiError) and (result.retry_after_us is None or refused_authentication(result))
+        return ReadFailed(read.attempt, str(result), refused=refused)
     rows: tuple[object, ...] = ()
     if isinstance(result, tuple | Page):
         rows = tuple(result)
