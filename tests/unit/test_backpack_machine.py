@@ -59,7 +59,6 @@ def test_a_step_that_is_not_in_the_table_is_a_bug() -> None:
 # The tables of the core.
 
 TO_BE_MENDED = {
-    "book.sequencer": "its real states are outside of its table",
     "rest.exchange_clock": "its answers are tied to probes outside of its table",
 }
 """Modules whose tables allow every input in every state, and say nothing by that."""
