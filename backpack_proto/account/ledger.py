@@ -256,6 +256,7 @@ class Ledger:
 
     def _report(self, fill: Fill, origin: Origin) -> Filled:
         self.fills.report(fill)
+        self.orders.touch(fill.order_id)
         return Filled(fill=fill, origin=origin)
 
     def _put_position(self, position: Position, origin: Origin) -> list[Event]:

@@ -44,6 +44,8 @@ class Orders:
         self._known: dict[str, Order] = {}
         self._bases: dict[str, Decimal] = {}
         """Of each order that was followed from its birth: what it had executed before the ledger."""
+        self._unsettled: dict[str, None] = {}
+        """Those of them that are open, or that something was reported of since they were found to be balanced."""
         self._ahead: set[str] = set()
         """Orders whose executed quantity is that of a reading: updates that it contained may still come."""
         self._claims: dict[str, tuple[str, Decimal]] = {}
@@ -76,10 +78,15 @@ class Orders:
 
     def unbalanced(self) -> Iterator[tuple[str, Decimal, Decimal]]:
         """Return the orders whose fills do not make what they executed: id, executed, and the sum of the fills."""
-        for order_id in self._bases:
+        for order_id in self._unsettled:
             total = self.accounted(order_id)
             if total is not None and order_id in self._known and executed(self._known[order_id]) != total:
                 yield order_id, executed(self._known[order_id]), total
+
+    def touch(self, order_id: str) -> None:
+        """Take note that something was reported of an order or of its fills."""
+        if order_id in self._bases:
+            self._unsettled[order_id] = None
 
     def contradiction(self, update: OrderUpdate) -> str | None:
         """Return what an update says that cannot follow from what is known."""
@@ -110,6 +117,7 @@ class Orders:
         own = update.fill_quantity if isinstance(update, OrderFill) else None
         if order_id not in self._known and update.executed_quantity == (own or ZERO):
             self._bases.setdefault(order_id, ZERO)
+        self.touch(order_id)
 
     def apply(self, update: OrderUpdate) -> list[OrderChanged]:
         """Take what an update says of its order."""
@@ -125,6 +133,7 @@ class Orders:
             return
         if order.created_us // 1000 >= self._fills.from_ms:
             self._bases.setdefault(order.order_id, self._fills.quantity_before(order.order_id))
+            self.touch(order.order_id)
 
     def is_news(self, order: Order) -> bool:
         """Whether the end of an order may be new: the order is known, or was created since the ledger began."""
@@ -156,11 +165,18 @@ class Orders:
         """Take note of a complete round: the open orders, the past ones as they were listed, and those that have ended."""
         for order_id in self._claims.keys() - open_ids:
             del self._claims[order_id]
+        unbalanced = {order_id for order_id, _, _ in self.unbalanced()}
+        self._unsettled = {
+            order_id: None
+            for order_id in self._unsettled
+            if order_id in unbalanced or order_id not in self._known or self._known[order_id].open
+        }
         unknown = [order for order in ended if order.order_id not in self._known and self.past.is_since(order)]
         self.past.move_cursor(listed, unknown)
         for order_id in self.past.forgotten(self._known):
             del self._known[order_id]
             self._bases.pop(order_id, None)
+            self._unsettled.pop(order_id, None)
             self._ahead.discard(order_id)
             self._fills.forget_order(order_id)
 
@@ -170,6 +186,7 @@ class Orders:
             # What has ended stays so, and what was executed stays executed: the other source is behind.
             return []
         self.past.see(order)
+        self.touch(order.order_id)
         order = _completed(order, known, insist=insist)
         if known is not None and not any(getattr(order, name) != getattr(known, name) for name in ORDER_MOVES):
             # With the digits in which they were reported first.

@@ -39,7 +39,7 @@ from backpack_proto.inputs import (
     Verify,
     Withdraw,
 )
-from backpack_proto.metrics import Health, Status
+from backpack_proto.metrics import Status
 from backpack_proto.outputs import (
     BookChanged,
     BookDesynced,
@@ -484,7 +484,8 @@ def test_a_public_frame_that_cannot_be_read_is_no_concern_of_the_ledger() -> Non
 
 def test_a_quiet_account_that_was_read_is_healthy_though_no_data_have_come() -> None:
     driven = a_followed_account()
-    assert driven.session.health(driven.clock.now) == Health(status=Status.HEALTHY, reasons=())
+    health = driven.session.health(driven.clock.now)
+    assert (health.status, health.reasons) == (Status.HEALTHY, ())
 
 
 def audit_requested(driven: Driven) -> SendRequest:
