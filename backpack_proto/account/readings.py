@@ -36,7 +36,7 @@ __all__ = [
 PAGE = 1000
 """Fills in one reading, at most (docs/protocol.md 6.4)."""
 ORDERS_PAGE = 100
-"""Past orders in one reading. Few are needed as a rule: those that were created since the last reading."""
+"""Past orders in the first reading of a round. As a rule no more are needed: those that were created since the last round."""
 
 
 class Read(StrEnum):

@@ -11,7 +11,6 @@ from backpack_proto.rest.codec import refused_authentication
 from backpack_proto.rest.results.market_data import Page
 
 from .readings import (
-    ORDERS_PAGE,
     PAGE,
     BalancesRead,
     FillsRead,
@@ -25,6 +24,7 @@ from .readings import (
     ReadFailed,
     Reading,
 )
+from .rounds import orders_page
 from .values import Balance, Fill, Order, Position
 
 __all__ = ["arguments_of", "endpoint_of", "reading_of"]
@@ -54,7 +54,7 @@ def arguments_of(read: ReadAccount) -> Arguments:
         case Read.FILLS:
             return {"from": read.since_ms, "limit": PAGE, "offset": read.offset, "sortDirection": "Desc"}
         case Read.PAST_ORDERS:
-            return {"limit": ORDERS_PAGE, "offset": read.offset, "sortDirection": "Desc"}
+            return {"limit": orders_page(read.offset), "offset": read.offset, "sortDirection": "Desc"}
         case Read.ORDER:
             return {"orderId": read.order_id, "symbol": read.symbol}
         case Read.ORDER_FILLS:

@@ -28,7 +28,7 @@ from .readings import (
 from .subjects import Kind, Subject
 from .values import Balance, Fill, Order, Position
 
-__all__ = ["Attempts", "Beginning", "LookUp", "Round", "created_ms"]
+__all__ = ["Attempts", "Beginning", "LookUp", "Round", "created_ms", "orders_page"]
 
 
 class Attempts:
@@ -125,7 +125,7 @@ class Round:
                 self.past_orders |= {order.order_id: order for order in orders if order.order_id not in self.past_orders}
                 # An order whose end cannot be read has none that is known; the lookup by its id comes to the same row.
                 self._refuse(Kind.ORDER, (order_id for order_id in given.unreadable if order_id not in self.orders))
-                self._turn(given.rows, ORDERS_PAGE, more=_reaches_on(orders, self._orders_from_ms), then=None)
+                self._turn(given.rows, orders_page(self._offset), more=_reaches_on(orders, self._orders_from_ms), then=None)
                 self.listed = self._next is None
             case OrderRead(order=order):
                 self.looked_up[asked.order_id or ""] = order
@@ -187,7 +187,7 @@ class Beginning:
                 max(times, default=0) if self.orders_newest_ms is None else self.orders_newest_ms
             )
             self.orders |= {order.order_id: order for order in given.orders if created_ms(order) <= newest_ms}
-            self._turn(given.rows, ORDERS_PAGE, times, newest_ms)
+            self._turn(given.rows, orders_page(self._offset), times, newest_ms)
             return
         times = [fill.listed_ms for fill in given.fills]
         newest_ms = self.fills_newest_ms = max(times, default=0) if self.fills_newest_ms is None else self.fills_newest_ms
@@ -202,6 +202,11 @@ class Beginning:
             self._offset = 0
         else:
             self.complete = True
+
+
+def orders_page(offset: int) -> int:
+    """Return how many past orders are asked for at once: few at first, and many where these were not all."""
+    return PAGE if offset else ORDERS_PAGE
 
 
 def created_ms(order: Order) -> int:

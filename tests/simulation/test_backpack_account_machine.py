@@ -218,7 +218,7 @@ class Model:
                 return FillsRead(read.attempt, tuple(fills[read.offset : read.offset + vars(rounds)["PAGE"]]))
             case Read.PAST_ORDERS:
                 past = list(reversed(self.orders.values()))
-                return PastOrdersRead(read.attempt, tuple(past[read.offset : read.offset + vars(rounds)["ORDERS_PAGE"]]))
+                return PastOrdersRead(read.attempt, tuple(past[read.offset : read.offset + rounds.orders_page(read.offset)]))
             case Read.ORDER_FILLS:
                 return OrderFillsRead(read.attempt, tuple(fill for fill in self.listed() if fill.order_id == read.order_id))
             case Read.ORDER:

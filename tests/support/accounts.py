@@ -203,7 +203,7 @@ class Desk:
                 return FillsRead(read.attempt, page, () if read.offset else self.unreadable.get(read.what, ()))
             case Read.PAST_ORDERS:
                 past = sorted(self.past, key=lambda order: order.created_us or 0, reverse=True)
-                return PastOrdersRead(read.attempt, tuple(past[read.offset : read.offset + vars(rounds)["ORDERS_PAGE"]]))
+                return PastOrdersRead(read.attempt, tuple(past[read.offset : read.offset + rounds.orders_page(read.offset)]))
             case Read.ORDER:
                 known = {order.order_id: order for order in self.past}
                 return OrderRead(read.attempt, self.ended if read.order_id == "77" else known.get(read.order_id or ""))

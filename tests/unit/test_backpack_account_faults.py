@@ -184,6 +184,7 @@ def test_an_order_that_the_streams_swallowed_whole_is_found_by_the_check() -> No
 
 def test_past_orders_come_in_pages_back_to_the_last_ones_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backpack_proto.account.rounds.ORDERS_PAGE", 3)
+    monkeypatch.setattr("backpack_proto.account.rounds.PAGE", 4)
     desk = Desk()
     desk.past = [an_order(f"{number}", created_ms=T_MS + (number - 50) * 90_000, state="Cancelled") for number in range(50)]
     desk.sync().give(DOWN)
@@ -193,7 +194,7 @@ def test_past_orders_come_in_pages_back_to_the_last_ones_that_are_known(monkeypa
     while desk.asked:
         offsets += [desk.asked[0].offset] if desk.asked[0].what is Read.PAST_ORDERS else []
         desk.give(desk.answer(desk.asked.pop(0)))
-    assert offsets == [0, 3, 6, 9]
+    assert offsets == [0, 3, 7, 11]
     assert [event.order.order_id for event in desk.events(OrderChanged)] == [f"{number}" for number in range(100, 110)]
 
 

@@ -322,7 +322,7 @@ def test_the_context_of_the_user_changes_no_sum(precision: int) -> None:
         (Read.OPEN_ORDERS, "open_orders", {}),
         (Read.POSITIONS, "positions", {}),
         (Read.BALANCES, "balances", {}),
-        (Read.PAST_ORDERS, "order_history", {"limit": 100, "offset": 3, "sortDirection": "Desc"}),
+        (Read.PAST_ORDERS, "order_history", {"limit": 1000, "offset": 3, "sortDirection": "Desc"}),
         (Read.ORDER, "order_history", {"orderId": "5", "symbol": SYMBOL}),
         (Read.ORDER_FILLS, "fill_history", {"orderId": "5", "symbol": SYMBOL, "limit": 1000, "sortDirection": "Desc"}),
     ],
