@@ -291,6 +291,7 @@ class BackpackClient(RestMethods):
             ApiError: the exchange refused.
             NotSent: it did not leave, in most cases because its turn did not come in time.
             OutcomeUnknown: the call was to change something, and nobody can say whether it did; it is never sent twice.
+            PartlyUnreadable: rows of a list about the account cannot be read; it has the others.
             BackpackError: no answer came.
         """
         running = self._open()

@@ -273,14 +273,6 @@ def test_sums_do_not_round() -> None:
     assert desk.events(AccountDiverged) == []
 
 
-def test_no_number_is_too_large_for_a_sum() -> None:
-    desk = Desk().sync().give(accepted(T_MS))
-    update = of_stream(replace(a_fill(1, T_MS), quantity=Decimal("1E+999999")))
-    desk.give(update, replace(update, trade_id=2), replace(update, trade_id=3))
-    desk.give(a_balance_update("SOL", 1), replace(a_balance_update("SOL", 1), available=Decimal("1E+999999"))).check()
-    assert max(len(event.what) for event in desk.events(AccountDiverged)) < 300
-
-
 def test_fills_of_many_pages_are_read_to_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backpack_proto.account.rounds.PAGE", 3)
     desk = Desk(a_fill(0, T_MS)).sync().give(DOWN)
