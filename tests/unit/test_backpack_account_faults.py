@@ -135,6 +135,18 @@ def test_one_row_that_is_late_does_not_open_an_order_again() -> None:
     assert [state for state, _ in desk.states("77")] == ["New", "Cancelled"]
 
 
+def test_a_row_that_is_behind_counts_anew_once_the_stream_has_gone_on() -> None:
+    one, other = a_fill(1, T_MS + 1), a_fill(2, T_MS + 2)
+    desk = Desk().sync().give(accepted(T_MS), of_stream(one), DOWN)
+    desk.executed, desk.listed = 0, [one]
+    desk.sync().give(of_stream(other, executed=2))
+    desk.listed.append(other)
+    desk.check()
+    assert desk.ledger.open_orders["77"].executed_quantity == 2
+    desk.check()
+    assert desk.ledger.open_orders["77"].executed_quantity == 0, "it says so twice, and nobody contradicts it"
+
+
 def test_an_update_that_is_late_does_not_open_an_order_again() -> None:
     desk = Desk().sync().give(accepted(T_MS), cancelled(T_MS + 1), accepted(T_MS))
     assert desk.ledger.open_orders == {}
