@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
-from .account.ledger import Account
+from .account.account import Account
+from .account.sync import AccountState
 from .account.values import (
+    AccountConfirmed,
     AccountDiverged,
+    AccountDoubted,
     AccountStale,
     AccountSynced,
+    AccountUnconfirmed,
     Balance,
     BalanceChanged,
     Fill,
@@ -38,6 +42,7 @@ from .errors import (
     NothingTraded,
     NotSent,
     OutcomeUnknown,
+    PartlyUnreadable,
     RemoteProtocolError,
     UnknownSymbol,
 )
@@ -92,6 +97,7 @@ from .outputs import (
     OpenSocket,
     Output,
     PeerSilent,
+    RowsSkipped,
     SendPing,
     SendPong,
     SendRequest,
@@ -146,9 +152,13 @@ __all__ = [
     "KLINE_INTERVALS",
     "SCHEMA",
     "Account",
+    "AccountConfirmed",
     "AccountDiverged",
+    "AccountDoubted",
     "AccountStale",
+    "AccountState",
     "AccountSynced",
+    "AccountUnconfirmed",
     "Action",
     "Amount",
     "ApiError",
@@ -224,6 +234,7 @@ __all__ = [
     "PacerState",
     "Parameter",
     "ParameterRule",
+    "PartlyUnreadable",
     "PeerSilent",
     "PingReceived",
     "PongReceived",
@@ -239,6 +250,7 @@ __all__ = [
     "RequestLeft",
     "Resolve",
     "ResponseReceived",
+    "RowsSkipped",
     "Scheme",
     "Sealed",
     "SecretText",

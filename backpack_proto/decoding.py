@@ -7,11 +7,11 @@ UTC (docs/protocol.md section 8, trap 4).
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -21,9 +21,11 @@ __all__ = [
     "DECIMAL_DIGITS",
     "MAX_ID",
     "Amount",
+    "Rows",
     "UnixUs",
     "UnixUsOfText",
     "decode_json",
+    "decode_rows",
     "from_wire",
     "is_unicode",
     "sane",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Made = TypeVar("Made")
 
 DECIMAL_DIGITS: Final = 100
 """How far a digit may stand from the decimal point for a number to be written out."""
@@ -46,6 +49,8 @@ _LONGEST_NUMBER = 18
 """Digits of a whole number, at most: it fits into 64 bits."""
 _LATEST_MS = 253_402_300_799_999
 """The end of the year 9999."""
+_ROW_IDS = ("id", "orderId", "symbol", "start", "positionId")
+"""The members that rows of lists are known by, the one that says most first."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 if TYPE_CHECKING:
@@ -98,6 +103,49 @@ def decode_json(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
     if not _all_sane(value):
         raise RemoteProtocolError(f"{what}: a decimal is not a usable number")
     return cast("T", value)
+
+
+class Rows(msgspec.Struct, Generic[T], frozen=True, gc=False):
+    """The rows of a list, and the id and the reason of each row that cannot be read."""
+
+    rows: tuple[T, ...]
+    errors: tuple[tuple[str, str], ...] = ()
+
+    def map(self, make: Callable[[T], Made]) -> Rows[Made]:
+        """Return the rows as something else."""
+        return Rows(tuple(map(make, self.rows)), self.errors)
+
+
+def decode_rows(body: bytes, type_: type[T], what: str) -> Rows[T]:
+    """Read a JSON array of independent rows; one that cannot be read costs only itself.
+
+    Raises:
+        RemoteProtocolError: not a JSON array.
+    """
+    try:
+        return Rows(tuple(decode_json(body, list[type_], what)))  # type: ignore[valid-type] # a type at run time
+    except RemoteProtocolError:
+        # One by one is slow, and hardly ever needed.
+        raws = decode_json(body, list[msgspec.Raw], what)
+    rows: list[T] = []
+    errors: list[tuple[str, str]] = []
+    for number, raw in enumerate(raws):
+        try:
+            rows.append(decode_json(raw, type_, f"{what}[{number}]"))
+        except RemoteProtocolError as error:
+            errors.append((_row_id(raw), str(error)))
+    return Rows(tuple(rows), tuple(errors))
+
+
+def _row_id(raw: msgspec.Raw) -> str:
+    """Return what a row is known by, as text; empty where it has nothing of the kind."""
+    try:
+        members = decode_json(raw, dict[str, msgspec.Raw], "row")
+        member = next((members[name] for name in _ROW_IDS if name in members), msgspec.Raw(b'""'))
+        number = bytes(member).decode("latin-1")
+        return number if whole_number(number) is not None else decode_json(member, str, "id")
+    except RemoteProtocolError:
+        return ""
 
 
 def sane(value: Decimal) -> bool:

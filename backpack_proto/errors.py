@@ -26,6 +26,7 @@ __all__ = [
     "NotSent",
     "NothingTraded",
     "OutcomeUnknown",
+    "PartlyUnreadable",
     "RemoteProtocolError",
     "UnknownSymbol",
 ]
@@ -83,6 +84,7 @@ class BackpackError(Exception):
 
 
 _MEMBERS = ("error", "text", "details")
+_SHOWN_ROWS = 3
 
 
 def _arguments(kind: type[BackpackError]) -> tuple[str, ...]:
@@ -130,6 +132,27 @@ class UnknownSymbol(LocalProtocolError, KeyError):
 
 class RemoteProtocolError(BackpackError):
     """The exchange sent something that its protocol does not allow; carried by events, not raised."""
+
+
+class PartlyUnreadable(RemoteProtocolError):
+    """A list came of which some rows cannot be read; returning the others alone would look like a whole list.
+
+    `endpoint` is the method and path, `rows` are the rows that could be read, in their order, and `errors` has a pair for each of the
+    others: the id that it is known by, empty where even that cannot be read, and the reason. Decoded from JSON, `rows` are mappings.
+    """
+
+    def __init__(self, *, endpoint: str, rows: tuple[Any, ...], errors: tuple[tuple[str, str], ...]) -> None:
+        rows, errors = tuple(rows), tuple((key, reason) for key, reason in errors)  # decoded ones are lists
+        super().__init__(endpoint, rows, errors)
+        self.endpoint = endpoint
+        self.rows = rows
+        self.errors = errors
+
+    def __str__(self) -> str:
+        named = ", ".join(f"{key or 'a row without an id'} ({reason})" for key, reason in self.errors[:_SHOWN_ROWS])
+        more = f" and {len(self.errors) - _SHOWN_ROWS} more" if len(self.errors) > _SHOWN_ROWS else ""
+        total = len(self.rows) + len(self.errors)
+        return f"{self.endpoint}: {len(self.errors)} of {total} rows cannot be read: {named}{more}; `rows` has the others"
 
 
 class ApiError(BackpackError):

@@ -9,7 +9,14 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
-from .account.values import AccountDiverged, AccountStale, AccountSynced
+from .account.values import (
+    AccountConfirmed,
+    AccountDiverged,
+    AccountDoubted,
+    AccountStale,
+    AccountSynced,
+    AccountUnconfirmed,
+)
 from .inputs import ConnectFailed, Given, RequestFailed, ResponseReceived
 from .machine import Now
 from .outputs import (
@@ -20,6 +27,7 @@ from .outputs import (
     ConnectionUp,
     ErrorReceived,
     PeerSilent,
+    RowsSkipped,
     StreamLive,
     StreamSilent,
     StreamsRefused,
@@ -45,9 +53,12 @@ __all__ = [
 
 COUNTED_EVENTS = frozenset(
     {
+        AccountConfirmed,
         AccountDiverged,
+        AccountDoubted,
         AccountStale,
         AccountSynced,
+        AccountUnconfirmed,
         BookDesynced,
         Closed,
         ErrorReceived,
@@ -55,6 +66,7 @@ COUNTED_EVENTS = frozenset(
         ConnectionDown,
         ConnectionUp,
         PeerSilent,
+        RowsSkipped,
         StreamLive,
         StreamSilent,
         StreamsRefused,
@@ -66,6 +78,7 @@ COUNTED_EVENTS = frozenset(
 RECENT_US = 60_000_000
 """How long something that passed at once, such as a dropped frame, counts against health."""
 _LATENCY_BUCKETS = 64
+_SHOWN_DOUBTS = 3
 
 
 class CanarySeen(Struct, frozen=True, gc=False):
@@ -161,6 +174,9 @@ class Metrics:
         self._connections = 0
         self._connection_fault: str | None = "the connection was never up"
         self._stale_account: str | None = None
+        self._account_synced = False
+        self._account_unconfirmed: str | None = None
+        self._account_doubts: tuple[str, ...] = ()
         self._silent: dict[str, None] = {}
         self._refused: dict[str, str] = {}
         self._recent: dict[str, int] = {}
@@ -225,6 +241,9 @@ class Metrics:
         reasons: list[str] = []
         if self._stale_account is not None:
             reasons.append(f"the account is stale: {self._stale_account}")
+        if self._account_unconfirmed is not None:
+            reasons.append(f"the account could not be checked: {self._account_unconfirmed}")
+        reasons += _summary("the account is in doubt", self._account_doubts)
         # Data that need not come are no reason: an unknown market looks like a quiet one.
         quiet = [stream for stream in self._silent if not parse_stream(stream).channel.traits.every_second]
         reasons += [f"stream {stream} is silent" for stream in self._silent if stream not in quiet]
@@ -234,7 +253,8 @@ class Metrics:
         reasons += [reason for reason, when_us in self._recent.items() if now.mono_us - when_us < RECENT_US]
         if self._connection_fault is not None:
             return Health(status=Status.DOWN, reasons=(self._connection_fault, *reasons), notes=said)
-        if not self._streams:
+        if not self._streams and not self._account_synced:
+            # An account may be quiet for hours, and one that was read is data.
             return Health(status=Status.DEGRADED, reasons=("no data has come yet", *reasons), notes=said)
         return Health(status=Status.DEGRADED if reasons else Status.HEALTHY, reasons=tuple(reasons), notes=said)
 
@@ -304,8 +324,20 @@ class Metrics:
         match event:
             case AccountSynced():
                 self._stale_account = None
+                self._account_synced = True
+                self._account_unconfirmed = None
             case AccountStale(reason=reason):
                 self._stale_account = reason
+                self._account_unconfirmed = None
+            case AccountUnconfirmed(reason=reason):
+                self._account_unconfirmed = reason
+            case AccountConfirmed():
+                self._account_unconfirmed = None
+            case AccountDoubted(doubts=doubts):
+                self._account_doubts = doubts
+            case RowsSkipped(endpoint=endpoint, errors=errors):
+                named = ", ".join(key or "one without an id" for key, _ in errors[:_SHOWN_DOUBTS])
+                self._recent[f"{endpoint} has rows that cannot be read: {named}"] = now.mono_us
             case AccountDiverged():
                 self._counters["account_divergences"] += 1
                 self._recent["the account had diverged"] = now.mono_us
@@ -320,3 +352,9 @@ class Metrics:
             count["parser_errors"] += 1
         if reason is not Drop.NOT_CONNECTED:
             self._recent[f"frames were dropped: {reason.value}"] = now.mono_us
+
+
+def _summary(what: str, parts: Sequence[str]) -> list[str]:
+    """Return the first of many parts as reasons, and how many more there are."""
+    more = [f"{what}: {len(parts) - _SHOWN_DOUBTS} parts more"] if len(parts) > _SHOWN_DOUBTS else []
+    return [*(f"{what}: {part}" for part in parts[:_SHOWN_DOUBTS]), *more]

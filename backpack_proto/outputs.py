@@ -33,6 +33,7 @@ __all__ = [
     "OpenSocket",
     "Output",
     "PeerSilent",
+    "RowsSkipped",
     "SendPing",
     "SendPong",
     "SendRequest",
@@ -296,6 +297,18 @@ class BookUnavailable(Event, frozen=True, gc=False, kw_only=True):
     symbol: str
     reason: str
     retry_us: int
+
+
+class RowsSkipped(Event, frozen=True, gc=False, kw_only=True):
+    """A list about the market had rows that cannot be read; the others are the answer.
+
+    Lists about the account have no such event: their calls fail with `PartlyUnreadable`.
+    """
+
+    endpoint: str
+    """Method and path."""
+    errors: tuple[tuple[str, str], ...]
+    """The id of each row, empty where even that cannot be read, and the reason."""
 
 
 class CallAnswered(Event, frozen=True, gc=False, kw_only=True):

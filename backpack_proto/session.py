@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from .account.ledger import Account, AccountInput, AccountState
-from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested
+from .account.account import Account, AccountInput
+from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
 from .account.reconciliation import arguments_of, endpoint_of, reading_of
+from .account.sync import AccountState
 from .auth.signing import Signer
 from .book.levels import Book
 from .book.openings import MarketsRead, MarketUnread, MarketWatched, Openings, OpeningsInput, ReadMarket
@@ -108,7 +109,7 @@ from .rest.markets import Market, Markets
 from .rest.pacing import PAUSE_CEILING_US, PacerState
 from .rest.requests import Requests
 from .streams.channels import Channel
-from .streams.frames import Drop, ErrorFrame, Frame, decode_frame, dropped
+from .streams.frames import Drop, ErrorFrame, Frame, FrameDropped, decode_frame, dropped
 from .streams.names import parse_stream
 from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, Payload, PositionUpdate, Trade
 
@@ -367,7 +368,7 @@ class Session:
             return self._pass_on(self._subscriptions.handle(decoded, now), now)
         if decoded.stream in self._untyped:
             return self._untyped_received(decoded.stream, data, now)
-        return [decoded, *self._frame_lost(decoded.stream, now)]
+        return [decoded, *self._frame_lost(decoded.stream, now), *self._update_lost(decoded, now)]
 
     def _untyped_received(self, stream: str, data: bytes, now: Now) -> Sequence[Output]:
         """Hand on what only the user can read."""
@@ -425,6 +426,12 @@ class Session:
         lost = FrameLost()
         suspects = [sequencer for sequencer in self._sequencers.values() if stream in (None, sequencer.stream)]
         return [output for sequencer in suspects for output in self._sequence(sequencer, lost, now)]
+
+    def _update_lost(self, lost: FrameDropped, now: Now) -> list[Output]:
+        """Tell the ledger of a frame of its streams that cannot be read, or of one that may have been of its streams."""
+        if lost.stream is not None and lost.stream not in _ACCOUNT_STREAMS:
+            return []
+        return self._keep_account(UpdateLost(lost.reason.value), now)
 
     def _bytes_received(self, _: BytesReceived, now: Now) -> Sequence[Output]:
         if self._connection.is_open:

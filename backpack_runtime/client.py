@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
-from backpack_proto.account.ledger import Account
+from backpack_proto.account.account import Account
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import ApiError, BackpackError, ClientClosed, ConfigurationError
@@ -322,6 +322,7 @@ class BackpackClient(RestMethods):
             ApiError: the exchange refused.
             NotSent: it did not leave, in most cases because its turn did not come in time.
             OutcomeUnknown: the call was to change something, and nobody can say whether it did; it is never sent twice.
+            PartlyUnreadable: rows of a list about the account cannot be read; it has the others.
             BackpackError: no answer came.
         """
         running = self._open()

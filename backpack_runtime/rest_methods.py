@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Generic, Literal, Self, TypeVar, cast
 
@@ -53,7 +54,8 @@ class Pages(Generic[Row]):
         self._offset = 0
         self._rows: list[Row] = []
         """Those still to be given out, the next one last."""
-        self._seen: set[Hashable] = set()
+        self._seen: Counter[Hashable] = Counter()
+        """How many equal rows one page had at most: the same one may be on two pages, and two on one page are two."""
         self._ended = False
 
     def __aiter__(self) -> Self:
@@ -72,11 +74,13 @@ class Pages(Generic[Row]):
         self._offset += len(page)
         self._ended = len(page) < self._page_size if page.total is None else not len(page) or self._offset >= page.total
         fresh: list[Row] = []
+        here: Counter[Hashable] = Counter()
         for row in page:
             key = self._key(row)
-            if key not in self._seen:
-                self._seen.add(key)
+            here[key] += 1
+            if here[key] > self._seen[key]:
                 fresh.append(row)
+        self._seen |= here
         self._rows = fresh[::-1]
 
 

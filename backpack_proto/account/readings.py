@@ -1,42 +1,54 @@
-"""The vocabulary of the ledger: what it is told besides the updates of the streams, and what it asks to be read."""
+"""The vocabulary of the ledger: its inputs besides the updates of the streams, and the readings that it asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from .values import Balance, Fill, Order, Position
 
 __all__ = [
+    "ANSWERS",
+    "LAST",
+    "ORDERS_PAGE",
     "PAGE",
     "AccountEnded",
     "AccountRequested",
     "BalancesRead",
     "FillsRead",
     "OpenOrdersRead",
+    "OrderFillsRead",
     "OrderRead",
+    "PastOrdersRead",
     "PositionsRead",
     "Read",
     "ReadAccount",
     "ReadFailed",
     "Reading",
     "ReadingRequested",
+    "UpdateLost",
+    "answers",
 ]
 
 PAGE = 1000
-"""Fills in one reading at the most (docs/protocol.md 6.4)."""
+"""Fills in one reading, at most (docs/protocol.md 6.4)."""
+ORDERS_PAGE = 100
+"""Past orders in the first reading of a round. As a rule no more are needed: those that were created since the last round."""
 
 
 class Read(StrEnum):
-    """What is read, in this order."""
+    """The kinds of readings, in their order: no later one may be older than an earlier one."""
 
     OPEN_ORDERS = "open orders"
     POSITIONS = "positions"
     BALANCES = "balances"
     FILLS = "fills"
+    PAST_ORDERS = "past orders"
     ORDER = "an order's end"
+    ORDER_FILLS = "an order's fills"
 
 
 class AccountRequested(Struct, frozen=True, gc=False):
@@ -45,6 +57,12 @@ class AccountRequested(Struct, frozen=True, gc=False):
 
 class AccountEnded(Struct, frozen=True, gc=False):
     """The connection is gone, or the streams are not wanted any more."""
+
+    reason: str
+
+
+class UpdateLost(Struct, frozen=True, gc=False):
+    """A frame of a private stream came and could not be read."""
 
     reason: str
 
@@ -60,6 +78,8 @@ class OpenOrdersRead(Struct, frozen=True, gc=False):
 
     attempt: int
     orders: tuple[Order, ...]
+    unreadable: tuple[str, ...] = ()
+    """Ids of orders whose rows cannot be read; they are not absent."""
 
 
 class PositionsRead(Struct, frozen=True, gc=False):
@@ -67,6 +87,8 @@ class PositionsRead(Struct, frozen=True, gc=False):
 
     attempt: int
     positions: tuple[Position, ...]
+    unreadable: tuple[str, ...] = ()
+    """Symbols."""
 
 
 class BalancesRead(Struct, frozen=True, gc=False):
@@ -74,6 +96,8 @@ class BalancesRead(Struct, frozen=True, gc=False):
 
     attempt: int
     balances: tuple[Balance, ...]
+    unreadable: tuple[str, ...] = ()
+    """Assets."""
 
 
 class FillsRead(Struct, frozen=True, gc=False):
@@ -81,13 +105,41 @@ class FillsRead(Struct, frozen=True, gc=False):
 
     attempt: int
     fills: tuple[Fill, ...]
+    unreadable: tuple[str, ...] = ()
+    """Ids of the orders that they belong to, one for each row."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows the page has."""
+        return len(self.fills) + len(self.unreadable)
+
+
+class PastOrdersRead(Struct, frozen=True, gc=False):
+    """One page of the order history, the last created first; open orders may be among them."""
+
+    attempt: int
+    orders: tuple[Order, ...]
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows the page has."""
+        return len(self.orders) + len(self.unreadable)
 
 
 class OrderRead(Struct, frozen=True, gc=False):
-    """How an order ended; None when the exchange does not know it."""
+    """One order as history has it; None when history does not have it."""
 
     attempt: int
     order: Order | None
+
+
+class OrderFillsRead(Struct, frozen=True, gc=False):
+    """The fills of one order."""
+
+    attempt: int
+    fills: tuple[Fill, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 class ReadFailed(Struct, frozen=True, gc=False):
@@ -95,6 +147,8 @@ class ReadFailed(Struct, frozen=True, gc=False):
 
     attempt: int
     reason: str
+    refused: bool = False
+    """The answer is final, such as 401 and 404: no reading will be had before something is mended."""
 
 
 class ReadAccount(Struct, frozen=True, gc=False, kw_only=True):
@@ -105,10 +159,40 @@ class ReadAccount(Struct, frozen=True, gc=False, kw_only=True):
     since_ms: int | None = None
     """Of fills: from when on, by the exchange's clock; None: all there are, the newest first."""
     offset: int = 0
-    """Of fills: how many newer ones to pass over."""
+    """Of fills and past orders: how many newer ones to pass over."""
     order_id: str | None = None
     symbol: str | None = None
+    audit: bool = False
+    """The ledger is live, and is only checked: this is less urgent than everything else."""
 
 
-Reading: TypeAlias = OpenOrdersRead | PositionsRead | BalancesRead | FillsRead | OrderRead
-"""What a `ReadAccount` is answered with."""
+Reading: TypeAlias = OpenOrdersRead | PositionsRead | BalancesRead | FillsRead | PastOrdersRead | OrderRead | OrderFillsRead
+"""Answers to a `ReadAccount`."""
+ANSWERS: Final[Mapping[Read, type[Reading]]] = {
+    Read.OPEN_ORDERS: OpenOrdersRead,
+    Read.POSITIONS: PositionsRead,
+    Read.BALANCES: BalancesRead,
+    Read.FILLS: FillsRead,
+    Read.PAST_ORDERS: PastOrdersRead,
+    Read.ORDER: OrderRead,
+    Read.ORDER_FILLS: OrderFillsRead,
+}
+"""The kind of answer that belongs to each kind of reading."""
+LAST: Final = (PastOrdersRead, OrderRead, OrderFillsRead)
+"""The kinds of answers that can be the last of a round."""
+
+
+def answers(asked: ReadAccount | None, given: object) -> bool:
+    """Whether an input belongs to what was asked last; late answers of rounds that were given up do not.
+
+    An answer to another question is none: neither one of another kind, nor an order that was not asked for. Every input that is not
+    about a reading belongs.
+    """
+    if not isinstance(given, ReadingRequested | ReadFailed | Reading):
+        return True
+    if asked is None or given.attempt != asked.attempt:
+        return False
+    if isinstance(given, ReadingRequested | ReadFailed):
+        return True
+    order = given.order if isinstance(given, OrderRead) else None
+    return type(given) is ANSWERS[asked.what] and (order is None or order.order_id == asked.order_id)

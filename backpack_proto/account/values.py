@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from typing import TypeAlias
 
 from msgspec import field
 
@@ -18,9 +19,12 @@ from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderFill, Ord
 from backpack_proto.values import Value
 
 __all__ = [
+    "AccountConfirmed",
     "AccountDiverged",
+    "AccountDoubted",
     "AccountStale",
     "AccountSynced",
+    "AccountUnconfirmed",
     "Balance",
     "BalanceChanged",
     "Fill",
@@ -34,7 +38,10 @@ __all__ = [
 ]
 
 ZERO = Decimal(0)
-OPEN_STATES = frozenset({"New", "PartiallyFilled", "TriggerPending", "Triggered"})
+ENDED_STATES = frozenset({"Filled", "Cancelled", "Expired", "TriggerFailed"})
+"""Every other word is of an open order: the exchange adds to its list, and an order is open until something final is seen of it."""
+FillKey: TypeAlias = tuple[str, int | None, str, Decimal]
+FillProfile: TypeAlias = tuple[str, str, Decimal, Decimal, int]
 _ORDER_TYPES = {"LIMIT": "Limit", "MARKET": "Market"}
 """The stream's words and those of REST (docs/protocol.md 4.10, 6.3)."""
 
@@ -59,13 +66,13 @@ class Order(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     symbol: str
     side: str
     """`Bid` or `Ask`."""
-    order_type: str
+    order_type: str | None = None
     """`Limit` or `Market`."""
     state: str = field(name="status")
     """The exchange's word: `New`, `PartiallyFilled`, `Filled`, `Cancelled`, `Expired`, `TriggerPending`, `TriggerFailed`, ..."""
-    time_in_force: str
+    time_in_force: str | None = None
     """`GTC`, `IOC` or `FOK`."""
-    self_trade_prevention: str
+    self_trade_prevention: str | None = None
     """`RejectTaker`, `RejectMaker` or `RejectBoth`."""
     created_us: UnixUs | None = field(name="createdAt", default=None)
     price: Decimal | None = None
@@ -102,7 +109,7 @@ class Order(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     @property
     def open(self) -> bool:
         """Whether it can still trade or be triggered."""
-        return self.state in OPEN_STATES
+        return self.state not in ENDED_STATES
 
     @classmethod
     def of(cls, update: OrderUpdate) -> Order:
@@ -112,7 +119,7 @@ class Order(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
             client_id=update.client_id,
             symbol=update.symbol,
             side=update.side,
-            order_type=_ORDER_TYPES.get(update.order_type, update.order_type),
+            order_type=None if update.order_type is None else _ORDER_TYPES.get(update.order_type, update.order_type),
             state=update.state,
             time_in_force=update.time_in_force,
             self_trade_prevention=update.self_trade_prevention,
@@ -150,23 +157,37 @@ class Fill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """`Bid` or `Ask`."""
     price: Decimal
     quantity: Decimal
-    fee: Decimal
-    fee_asset: str = field(name="feeSymbol")
-    maker: bool = field(name="isMaker")
+    fee: Decimal | None = None
+    fee_asset: str | None = field(name="feeSymbol", default=None)
+    maker: bool | None = field(name="isMaker", default=None)
     filled_us: UnixUs = field(name="timestamp")
     """When, by the exchange's clock; REST lists no more than milliseconds."""
     system_order_type: str | None = None
     """Why the exchange itself made the order; None for those of the user, and in what a stream tells."""
 
     @property
-    def key(self) -> tuple[str, int | None, str]:
-        """Return what tells fills apart: trade ids are counted per symbol, and a trade with oneself belongs to two orders."""
-        return (self.symbol, self.trade_id, self.order_id)
+    def key(self) -> FillKey:
+        """Return what tells fills apart: trade ids are counted per symbol, and a trade with oneself belongs to two orders.
+
+        The quantity is part of it, for rows that differ there are two fills, whatever their ids say. Rows without an id are told apart
+        by `profile`, and there may be several of one.
+        """
+        return (self.symbol, self.trade_id, self.order_id, self.quantity)
+
+    @property
+    def listed_ms(self) -> int:
+        """When, in the grain that REST lists it in, so that the times of both sources compare."""
+        return self.filled_us // 1000
+
+    @property
+    def profile(self) -> FillProfile:
+        """Return what is left to know a fill by when it has no trade id."""
+        return (self.symbol, self.order_id, self.price, self.quantity, self.listed_ms)
 
     @classmethod
     def of(cls, update: OrderFill) -> Fill | None:
         """Return the fill that a stream tells of; None when a member that makes it a fill is missing."""
-        if update.trade_id is None or update.fill_quantity is None or update.fill_price is None:
+        if update.fill_quantity is None or update.fill_price is None:
             return None
         return cls(
             symbol=update.symbol,
@@ -176,9 +197,9 @@ class Fill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
             side=update.side,
             price=update.fill_price,
             quantity=update.fill_quantity,
-            fee=update.fee or ZERO,
-            fee_asset=update.fee_asset or "",
-            maker=bool(update.maker),
+            fee=update.fee,
+            fee_asset=update.fee_asset,
+            maker=update.maker,
             filled_us=update.engine_us,
         )
 
@@ -224,7 +245,7 @@ class Position(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
         closed = isinstance(update, PositionClosed)
         return cls(
             symbol=update.symbol,
-            position_id=str(update.position_id),
+            position_id=None if update.position_id is None else str(update.position_id),
             net_quantity=ZERO if closed else update.net_quantity,
             entry_price=update.entry_price,
             break_even_price=update.break_even_price,
@@ -287,17 +308,36 @@ class AccountSynced(Event, frozen=True, gc=False, kw_only=True):
     orders: int
     """Open orders."""
     fills: int
-    """Fills that only REST told of, because the streams were away."""
+    """Fills that only REST reported, because the streams were away."""
+
+
+class AccountDoubted(Event, frozen=True, gc=False, kw_only=True):
+    """The parts of a live ledger that are not proved changed; without any, all of it is."""
+
+    doubts: tuple[str, ...]
+    """Each names an order, a position or a balance and says why, such as `order 5: REST does not list it as open, nor how it ended`."""
+
+
+class AccountConfirmed(Event, frozen=True, gc=False, kw_only=True):
+    """A live ledger could be checked again, and agrees; follows an `AccountUnconfirmed`."""
+
+
+class AccountUnconfirmed(Event, frozen=True, gc=False, kw_only=True):
+    """A live ledger could not be checked: its last proof grows old. Reported once, until a check succeeds again."""
+
+    reason: str
 
 
 class AccountStale(Event, frozen=True, gc=False, kw_only=True):
-    """The ledger may have missed something; it is being read anew, or will be when the connection is back."""
+    """The ledger may have missed something; it is being read again, or will be when the connection is back."""
 
     reason: str
 
 
 class AccountDiverged(Event, frozen=True, gc=False, kw_only=True):
-    """The two sources contradict each other; everything is read anew."""
+    """The two sources contradict each other; everything is read again."""
 
     what: str
     error: RemoteProtocolError
+    escalated: bool = False
+    """The same contradiction was there before, and reading again did not mend it: now what the exchange lists replaces what is known."""

@@ -13,18 +13,19 @@ import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final, cast, get_args, get_origin
 
 from msgspec import Struct
 
 from backpack_proto.auth.signing import Signer, json_body, query_string
-from backpack_proto.decoding import decode_json, whole_number
+from backpack_proto.decoding import Rows, decode_json, decode_rows, whole_number
 from backpack_proto.errors import (
     ApiError,
     BackpackError,
     LocalProtocolError,
     NothingTraded,
     OutcomeUnknown,
+    PartlyUnreadable,
     RemoteProtocolError,
 )
 from backpack_proto.http import Headers, HttpRequest, Parameter
@@ -119,6 +120,7 @@ def parse_response(
         ApiError: the exchange refused; its `retry_after_us` is None when another try would fail the same way.
         NothingTraded: there is nothing to answer with yet.
         OutcomeUnknown: the call was to change something, and may have done so; a 202 says that it was accepted and no more.
+        PartlyUnreadable: some rows of a list cannot be read.
         RemoteProtocolError: the exchange accepted, but its answer cannot be read.
     """
     checked = cast("Checked", {name: value for name, value in parameters.items() if value is not None})
@@ -132,7 +134,7 @@ def parse_response(
     if status in (HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT) and not body.strip():
         raise _empty(endpoint, checked, status)
     try:
-        answer = decode_json(body, endpoint.result, endpoint.name) if endpoint.read is None else endpoint.read(body, checked)
+        answer = _read(endpoint, body, checked)
     except RemoteProtocolError as error:
         if endpoint.idempotent:
             raise
@@ -147,6 +149,22 @@ def _empty(endpoint: Endpoint, parameters: Checked, status: int) -> BackpackErro
     if endpoint.may_be_empty and status == HTTPStatus.NO_CONTENT:
         return NothingTraded(endpoint=endpoint.route, symbol=str(parameters.get("symbol")))
     return RemoteProtocolError(f"{endpoint.name}: {status} without a body")
+
+
+def _read(endpoint: Endpoint, body: bytes, parameters: Checked) -> object:
+    """Read a body; the rows of a list are read one by one where the whole cannot be read."""
+    answer: object
+    if endpoint.read is not None:
+        answer = endpoint.read(body, parameters)
+    elif get_origin(endpoint.result) is tuple:
+        answer = decode_rows(body, get_args(endpoint.result)[0], endpoint.name)
+    else:
+        answer = decode_json(body, endpoint.result, endpoint.name)
+    if not isinstance(answer, Rows):
+        return answer
+    if answer.errors:
+        raise PartlyUnreadable(endpoint=endpoint.route, rows=answer.rows, errors=answer.errors)
+    return answer.rows
 
 
 def outcome_unknown(endpoint: Endpoint, parameters: Checked, reason: str) -> OutcomeUnknown:

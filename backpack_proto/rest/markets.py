@@ -97,7 +97,8 @@ class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """`Open`, `Closed`, `CancelOnly`, `LimitOnly`, `PostOnly`; closed markets stay listed, and their streams are silent."""
     filters: Filters
     created_us: UnixUs = field(name="createdAt")
-    visible: bool
+    visible: bool = True
+    """True where the row does not say; those of 2025 did not (docs/protocol.md 6.2)."""
     funding_interval_ms: int | None = field(name="fundingInterval", default=None)
     """Perpetuals; some spot markets carry one too."""
     funding_rate_lower_bound_basis_points: Decimal | None = field(name="fundingRateLowerBound", default=None)

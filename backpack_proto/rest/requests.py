@@ -25,11 +25,19 @@ from typing import Final, TypeAlias
 from msgspec.structs import replace
 
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, LocalProtocolError, NothingTraded, NotSent, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.errors import (
+    ApiError,
+    LocalProtocolError,
+    NothingTraded,
+    NotSent,
+    OutcomeUnknown,
+    PartlyUnreadable,
+    RemoteProtocolError,
+)
 from backpack_proto.importance import Importance
 from backpack_proto.inputs import RequestFailed, RequestLeft, ResponseReceived, TimerFired
 from backpack_proto.machine import Now, Timers, earliest
-from backpack_proto.outputs import Event, SendRequest, WithdrawRequest
+from backpack_proto.outputs import Event, RowsSkipped, SendRequest, WithdrawRequest
 
 from .asks import MAX_WAIT_US, Abandon, Ask, Forget, MeasureTime, Sending, Settled, TimeAnswered, Unresolved, WithdrawAsk
 from .codec import ServerTime, build_request, outcome_unknown, parse_response
@@ -263,6 +271,10 @@ class Requests:
             )
         except (ApiError, NothingTraded, OutcomeUnknown, RemoteProtocolError) as error:
             result = error
+        if isinstance(result, PartlyUnreadable) and result.rows and call.endpoint.instruction is None:
+            # Rows about the market are independent; what is missing of an account would look like money that is not there.
+            outputs.append(RowsSkipped(endpoint=call.endpoint.route, errors=result.errors))
+            result = result.rows
         if isinstance(result, ApiError) and call.may_be_signed_again(result):
             state = CALL_TRANSITIONS.step(call.state, result, CallState.STALE)
             self._open[given.request_id] = replace(call, state=state, stale=result)

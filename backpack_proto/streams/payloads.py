@@ -219,24 +219,27 @@ class Liquidation(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="liqu
 
 
 class OrderUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
-    """What happened to an order of the account; the subclass says which event it was."""
+    """What happened to an order of the account; the subclass says which event it was.
+
+    Required is what the ledger cannot do without. Other members may be missing: a capture of 2024 has no `O` (docs/protocol.md 4.10).
+    """
 
     symbol: str = field(name="s")
     engine_us: int = field(name="T")
     order_id: str = field(name="i")
     side: str = field(name="S")
     """`Bid` or `Ask`."""
-    order_type: str = field(name="o")
+    order_type: str | None = field(name="o", default=None)
     """`LIMIT` or `MARKET`, in capitals on this stream."""
-    time_in_force: str = field(name="f")
+    time_in_force: str | None = field(name="f", default=None)
     """`GTC`, `IOC` or `FOK`."""
     state: str = field(name="X")
     """`New`, `PartiallyFilled`, `Filled`, `Cancelled`, `Expired`, `TriggerPending`, `TriggerFailed`, ..."""
     executed_quantity: Decimal = field(name="z")
     """Executed so far, all fills together; the size of one fill is `fill_quantity`."""
-    executed_quote_quantity: Decimal = field(name="Z")
-    self_trade_prevention: str = field(name="V")
-    origin: str = field(name="O")
+    executed_quote_quantity: Decimal | None = field(name="Z", default=None)
+    self_trade_prevention: str | None = field(name="V", default=None)
+    origin: str | None = field(name="O", default=None)
     """`USER`, or who else created the order: `LIQUIDATION_AUTOCLOSE`, `ADL_AUTOCLOSE`, ..."""
     client_id: int | None = field(name="c", default=None)
     quantity: Decimal | None = field(name="q", default=None)
@@ -299,23 +302,23 @@ class TriggerFailed(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="trigg
 
 
 class PositionUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
-    """A perpetual position of the account; decimals come as strings or numbers."""
+    """A perpetual position of the account; decimals come as strings or numbers. Required is what the ledger cannot do without."""
 
     symbol: str = field(name="s")
     engine_us: int = field(name="T")
-    position_id: int = field(name="i")
+    position_id: int | None = field(name="i", default=None)
     net_quantity: Decimal = field(name="q")
     """Signed: negative is short."""
     entry_price: Decimal = field(name="B")
     break_even_price: Decimal = field(name="b")
-    mark_price: Decimal = field(name="M")
-    net_exposure_quantity: Decimal = field(name="Q")
+    mark_price: Decimal | None = field(name="M", default=None)
+    net_exposure_quantity: Decimal | None = field(name="Q", default=None)
     """With open orders."""
-    net_exposure_notional: Decimal = field(name="n")
-    realized_pnl: Decimal = field(name="p")
-    unrealized_pnl: Decimal = field(name="P")
-    initial_margin_fraction: Decimal = field(name="f")
-    maintenance_margin_fraction: Decimal = field(name="m")
+    net_exposure_notional: Decimal | None = field(name="n", default=None)
+    realized_pnl: Decimal | None = field(name="p", default=None)
+    unrealized_pnl: Decimal | None = field(name="P", default=None)
+    initial_margin_fraction: Decimal | None = field(name="f", default=None)
+    maintenance_margin_fraction: Decimal | None = field(name="m", default=None)
 
 
 class PositionOpened(PositionUpdate, frozen=True, gc=False, kw_only=True, tag="positionOpened"):

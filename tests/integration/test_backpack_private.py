@@ -176,7 +176,7 @@ async def test_the_ledger_comes_through_a_cut_connection_without_a_hole() -> Non
         seen += await until(client, lambda event: not client.account.open_orders and isinstance(event, BalanceChanged))
         told = [event.fill.key for event in seen if isinstance(event, Filled)]
         assert len(set(told)) == len(told)
-        assert {trade_id for _, trade_id, _ in told} == {fill.trade_id for fill in sandbox.exchange.account.fills}
+        assert {trade_id for _, trade_id, _, _ in told} == {fill.trade_id for fill in sandbox.exchange.account.fills}
         assert_same(client, sandbox)
         assert client.metrics.ws_reconnects == 3
 

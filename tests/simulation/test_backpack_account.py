@@ -10,12 +10,13 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from backpack_proto.account.ledger import RETRY, FillKey
+from backpack_proto.account.signals import RETRY
 from backpack_proto.account.values import (
     AccountDiverged,
     AccountStale,
     AccountSynced,
     Filled,
+    FillKey,
     OrderChanged,
     Origin,
     PositionChanged,
@@ -59,6 +60,7 @@ class Trader:
         self.calls = 0
         self.elsewhere = 0
         self.told: Counter[FillKey] = Counter()
+        self.ended: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.disconnects = 0
         self.simulation.give(Open(), FollowAccount())
@@ -67,6 +69,8 @@ class Trader:
         self.kinds[type(event).__name__] += 1
         if isinstance(event, Filled):
             self.told[event.fill.key] += 1
+        if isinstance(event, OrderChanged) and not event.order.open:
+            self.ended[event.order.order_id] += 1
 
     def events(self, *kinds: type[Event]) -> list[Event]:
         return [event for event in self.simulation.events if isinstance(event, kinds)]
@@ -159,9 +163,14 @@ class Trader:
         nets = {symbol: position.net_quantity for symbol, position in account.positions.items() if position.net_quantity}
         if nets != {symbol: position.net_quantity for symbol, position in ledger.positions.items()}:
             found.append(f"positions {nets} and {ledger.positions}")
-        filled = {(fill.symbol, fill.trade_id, str(fill.order_id)) for fill in account.fills}
+        filled = {(fill.symbol, fill.trade_id, str(fill.order_id), fill.quantity) for fill in account.fills}
         if filled != set(self.told):
             found.append(f"fills lost {filled - set(self.told)}, made up {set(self.told) - filled}")
+        ended = {str(order.order_id) for order in account.history} - {str(order_id) for order_id in account.open_orders}
+        if ended != set(self.ended):
+            found.append(f"ends lost {ended - set(self.ended)}, made up {set(self.ended) - ended}")
+        if ledger.doubts:
+            found.append(f"doubts {ledger.doubts}")
         return found
 
     def assert_the_same(self) -> None:
@@ -171,6 +180,7 @@ class Trader:
             self.differences()
         )
         assert not [key for key, times in self.told.items() if times > 1], "a fill was told twice"
+        assert not [order_id for order_id, times in self.ended.items() if times > 1], "an end was told twice"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -202,6 +212,22 @@ def test_fills_that_happened_while_the_connection_was_down_are_told_once_it_is_b
     trader.assert_the_same()
     origins = {event.origin for event in trader.events(Filled) if isinstance(event, Filled)}
     assert Origin.RECONCILIATION in origins
+
+
+def test_orders_that_lived_and_died_while_the_connection_was_down_are_told_once_it_is_back() -> None:
+    trader = Trader(7)
+    trader.settle()
+    trader.simulation.refusing = True
+    trader.simulation.cut()
+    trader.buy_elsewhere()
+    trader.buy_elsewhere()
+    trader.simulation.run(30 * SECOND)
+    assert not trader.ended
+    trader.simulation.refusing = False
+    trader.assert_the_same()
+    told = [event for event in trader.events(OrderChanged) if isinstance(event, OrderChanged)]
+    assert [(event.order.state, event.origin) for event in told] == [("Filled", Origin.RECONCILIATION)] * 2
+    assert trader.kinds["AccountDiverged"] == 0
 
 
 @pytest.mark.parametrize("clock_error_us", [4 * SECOND, -4 * SECOND], ids=["ahead", "behind"])

@@ -42,7 +42,8 @@ RUNTIME_LAYERS = (
     {"cli", "__init__"},
 )
 MACHINES = {
-    "account.ledger",
+    "account.audit",
+    "account.sync",
     "book.audit",
     "book.openings",
     "book.sync",

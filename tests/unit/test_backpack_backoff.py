@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from backpack_proto.account import ledger
+from backpack_proto.account import signals
 from backpack_proto.backoff import Backoff
 from backpack_proto.book import sync
 from backpack_proto.connection import connection
@@ -39,7 +39,7 @@ def test_a_jittered_wait_comes_from_the_whole_range_and_is_never_nothing() -> No
     ("backoff", "base_us"),
     [
         (connection.BACKOFF, 1 * SECOND),
-        (ledger.RETRY, 1 * SECOND),
+        (signals.RETRY, 1 * SECOND),
         (sync.RETRY, 1 * SECOND),
         (sync.TOO_OLD_RETRY, SECOND // 5),
         (pacing.PAUSE, 1 * SECOND),

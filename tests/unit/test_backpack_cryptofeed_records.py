@@ -271,7 +271,16 @@ def test_what_cryptofeed_has_no_way_to_say_is_no_object(stream: str, kind: str, 
 def test_a_fill_without_its_members_is_no_object() -> None:
     known, raw = payload(f"{ORDERS}.ETH_USDC", "orderFill")
     assert isinstance(known, OrderFill)
-    assert conversion.fill(msgspec.structs.replace(known, trade_id=None), SOL, raw) is None
+    assert conversion.fill(msgspec.structs.replace(known, fill_quantity=None), SOL, raw) is None
+    assert conversion.fill(msgspec.structs.replace(known, fill_price=None), SOL, raw) is None
+
+
+def test_a_fill_without_a_trade_id_or_a_side_of_the_book_is_one() -> None:
+    known, raw = payload(f"{ORDERS}.ETH_USDC", "orderFill")
+    assert isinstance(known, OrderFill)
+    found = conversion.fill(msgspec.structs.replace(known, trade_id=None, maker=None, fee=None), SOL, raw)
+    assert found is not None
+    assert (found.id, found.liquidity, found.fee) == (None, None, None)
 
 
 def a_candle(**changes: Any) -> Kline:

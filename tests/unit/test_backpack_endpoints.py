@@ -17,6 +17,7 @@ from backpack_proto.decoding import decode_json
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.http import Parameter
 from backpack_proto.importance import Importance
+from backpack_proto.rest.codec import parse_response
 from backpack_proto.rest.endpoints.table import (
     BATCH_LIMIT,
     DEPTH_LIMITS,
@@ -33,9 +34,7 @@ from backpack_proto.streams.payloads import Kline, MarkPrice, OpenInterest, Tick
 
 
 def read(name: str, body: bytes, parameters: Mapping[str, Parameter]) -> Any:
-    reader = ENDPOINTS[name].read
-    assert reader is not None
-    return reader(body, parameters)
+    return parse_response(ENDPOINTS[name], parameters, status=200, body=body)
 
 
 PUBLIC = {name for name, endpoint in ENDPOINTS.items() if endpoint.instruction is None}

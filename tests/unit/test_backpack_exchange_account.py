@@ -877,7 +877,7 @@ class Replica:
             case PositionClosed() as update:
                 del self.positions[update.symbol]
             case PositionUpdate() as update:
-                self.positions[update.symbol] = (update.net_quantity, update.entry_price, update.realized_pnl)
+                self.positions[update.symbol] = (update.net_quantity, update.entry_price, update.realized_pnl or Decimal(0))
             case BalanceUpdate() as update:
                 self.balances[update.asset] = (update.available, update.locked)
 

@@ -11,9 +11,12 @@ import pytest
 from rich.console import Console, Group
 
 from backpack_proto.account.values import (
+    AccountConfirmed,
     AccountDiverged,
+    AccountDoubted,
     AccountStale,
     AccountSynced,
+    AccountUnconfirmed,
     Balance,
     BalanceChanged,
     Fill,
@@ -106,6 +109,10 @@ FAULT = RemoteProtocolError("x")
         (AccountSynced(orders=2, fills=1), "08:01:01 live     2 open orders, 1 fills told by reconciliation"),
         (AccountStale(reason="the connection\n is down"), "08:01:01 stale    the connection  is down"),
         (AccountDiverged(what="order 1", error=FAULT), "08:01:01 diverged order 1"),
+        (AccountDoubted(doubts=("order 5: a\n", "balance SOL: b")), "08:01:01 doubt    order 5: a , balance SOL: b"),
+        (AccountDoubted(doubts=()), "08:01:01 doubt    none any more"),
+        (AccountUnconfirmed(reason="503"), "08:01:01 unproved 503"),
+        (AccountConfirmed(), "08:01:01 proved   a check agrees again"),
         (ConnectionDown(reason="gone", code=None, retry_us=5), "08:01:01 connection_down - reason=gone retry_us=5"),
     ],
 )

@@ -6,6 +6,13 @@ from decimal import Decimal
 
 import pytest
 
+from backpack_proto.account.values import (
+    AccountConfirmed,
+    AccountDoubted,
+    AccountStale,
+    AccountSynced,
+    AccountUnconfirmed,
+)
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import ConnectFailed, RequestFailed, ResponseReceived
 from backpack_proto.metrics import (
@@ -28,12 +35,13 @@ from backpack_proto.outputs import (
     ConnectionUp,
     ErrorReceived,
     PeerSilent,
+    RowsSkipped,
     StreamLive,
     StreamSilent,
     StreamsRefused,
 )
 from backpack_proto.streams.frames import Drop, Frame, FrameDropped
-from backpack_proto.streams.payloads import OpenInterest, Trade
+from backpack_proto.streams.payloads import Event, OpenInterest, Trade
 from backpack_proto.testing.laws import FakeClock
 
 SOL, TICKER = "depth.SOL_USDC", "ticker.SOL_USDC"
@@ -212,6 +220,42 @@ def test_latency_is_measured_from_engine_to_receipt_and_never_negative(clock: Fa
     snapshot = metrics.snapshot(clock.now)
     assert snapshot.latency_p50_us == 1023
     assert snapshot.latency_p99_us == 131_071
+
+
+@pytest.mark.parametrize(
+    ("given", "reason", "cure"),
+    [
+        (AccountUnconfirmed(reason="503"), "the account could not be checked: 503", AccountConfirmed()),
+        (AccountUnconfirmed(reason="503"), "the account could not be checked: 503", AccountSynced(orders=0, fills=0)),
+        (AccountDoubted(doubts=("order 5: why",)), "the account is in doubt: order 5: why", AccountDoubted(doubts=())),
+        (AccountStale(reason="down"), "the account is stale: down", AccountSynced(orders=0, fills=0)),
+    ],
+)
+def test_what_is_not_proved_of_the_account_counts_until_it_is(clock: FakeClock, given: Event, reason: str, cure: Event) -> None:
+    metrics = Metrics()
+    for event in (UP, AccountSynced(orders=0, fills=0)):
+        metrics.handle(event, clock.now)
+    assert metrics.health(clock.now).healthy, "a synced account is data"
+    metrics.handle(given, clock.now)
+    assert metrics.health(clock.now).reasons == (reason,)
+    metrics.handle(cure, clock.now)
+    assert metrics.health(clock.now).healthy
+
+
+def test_a_thousand_doubts_are_few_reasons(metrics: Metrics, clock: FakeClock) -> None:
+    metrics.handle(AccountDoubted(doubts=tuple(f"order {number}: why" for number in range(1_000))), clock.now)
+    reasons = [reason for reason in metrics.health(clock.now).reasons if "doubt" in reason]
+    assert len(reasons) == 4
+    assert reasons[-1] == "the account is in doubt: 997 parts more"
+
+
+def test_rows_that_were_skipped_are_named_for_a_while(metrics: Metrics, clock: FakeClock) -> None:
+    errors = (("SOL_USDC", "why"), ("", "why"), ("A", "b"), ("C", "d"))
+    metrics.handle(RowsSkipped(endpoint="GET /api/v1/tickers", errors=errors), clock.now)
+    reason = "GET /api/v1/tickers has rows that cannot be read: SOL_USDC, one without an id, A"
+    assert reason in metrics.health(clock.now).reasons
+    clock.advance(RECENT_US)
+    assert reason not in metrics.health(clock.now).reasons
 
 
 def test_metrics_want_no_timer() -> None:

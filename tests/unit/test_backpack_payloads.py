@@ -24,6 +24,7 @@ from backpack_proto.streams.payloads import (
     OrderModified,
     OrderUpdate,
     Payload,
+    PositionAdjusted,
     PositionOpened,
     PositionSnapshot,
     PositionUpdate,
@@ -172,6 +173,16 @@ def test_what_is_optional_may_be_null_or_missing(kind: type[Payload]) -> None:
     assert bare == null
     assert isinstance(bare, OrderUpdate)
     assert (bare.client_id, bare.price, bare.trade_id, bare.reduce_only, bare.related_order_id) == (None,) * 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "members"),
+    [(kind, "ofZVOqQpryt") for kind in (OrderAccepted, OrderFill, OrderCancelled)] + [(PositionAdjusted, "iMQnpPfm")],
+)
+def test_an_account_update_may_lack_what_the_ledger_can_do_without(kind: type[Payload], members: str) -> None:
+    for member in members:
+        assert isinstance(only(changed(kind, **{member: ...})), kind)
+    assert isinstance(only(changed(kind, **dict.fromkeys(members, ...))), kind)
 
 
 @pytest.mark.parametrize("kind", [type(payload) for _, payload in PAYLOADS if not isinstance(payload, PositionSnapshot)])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 
 from backpack_proto.auth.keys import Credentials, verify_signature
 from backpack_proto.auth.signing import MAX_WINDOW_MS, Signer, request_text
-from backpack_proto.errors import ApiError, LocalProtocolError, NothingTraded, OutcomeUnknown, RemoteProtocolError
+from backpack_proto.errors import (
+    ApiError,
+    LocalProtocolError,
+    NothingTraded,
+    OutcomeUnknown,
+    PartlyUnreadable,
+    RemoteProtocolError,
+)
 from backpack_proto.http import HttpRequest
 from backpack_proto.importance import Importance
 from backpack_proto.inputs import Arguments
@@ -449,3 +457,84 @@ def test_whatever_passes_the_check_can_be_signed_and_sent(name: str, data: st.Da
         return
     for scheme in ("instruction", "request"):
         build_request(endpoint, checked, signer=Signer(Credentials(SECRET), scheme=scheme), unix_us=1_788_285_151_083_777)
+
+
+# Rows that cannot be read.
+
+ORDER_ROW = {"id": "5", "symbol": "SOL_USDC", "side": "Bid", "status": "New", "orderType": "Limit", "executedQuantity": "0"}
+FILL_ROW = {"orderId": "5", "symbol": "S", "side": "Bid", "price": "1", "quantity": "2", "timestamp": "2026-09-01T17:54:04.094"}
+POSITION_ROW = {"symbol": "S", "positionId": "9", "netQuantity": "1", "entryPrice": "1", "breakEvenPrice": "1"}
+CANDLE_ROW = {"start": "2026-09-01 16:52:00", "end": "2026-09-01 16:53:00", "quoteVolume": "0", "trades": "0", "volume": "0"}
+
+
+def rows_of(name: str, *rows: object) -> object:
+    parameters: Any = {"symbol": "S", "interval": "1m"}
+    return parse_response(ENDPOINTS[name], parameters, status=200, body=json.dumps(rows).encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "member", "row_id"),
+    [
+        ("open_orders", ORDER_ROW, "status", "5"),
+        ("order_history", ORDER_ROW, "symbol", "5"),
+        ("fill_history", FILL_ROW, "quantity", "5"),
+        ("positions", POSITION_ROW, "netQuantity", "S"),
+        ("klines", CANDLE_ROW, "end", "2026-09-01 16:52:00"),
+    ],
+)
+def test_one_odd_row_costs_itself_and_is_named(name: str, row: dict[str, str], member: str, row_id: str) -> None:
+    odd = {key: value for key, value in row.items() if key != member}
+    with pytest.raises(PartlyUnreadable) as caught:
+        rows_of(name, row, odd, None, row)
+    error = caught.value
+    (good, _) = error.rows
+    assert error.rows == (good, good)
+    assert [key for key, _ in error.errors] == [row_id, ""]
+    assert member in error.errors[0][1]
+    assert f"{ENDPOINTS[name].route}: 2 of 4 rows cannot be read: {row_id} (" in str(error)
+    assert pickle.loads(pickle.dumps(error)) == error  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "members"),
+    [
+        ("open_orders", ORDER_ROW, ("timeInForce", "selfTradePrevention", "createdAt", "orderType")),
+        ("fill_history", FILL_ROW, ("fee", "feeSymbol", "isMaker", "tradeId")),
+    ],
+)
+def test_members_that_do_not_matter_may_be_missing_or_null(name: str, row: dict[str, str], members: tuple[str, ...]) -> None:
+    for member in members:
+        without = rows_of(name, {key: value for key, value in row.items() if key != member})
+        assert rows_of(name, {**row, member: None}) == without
+
+
+def test_a_balance_that_cannot_be_read_is_named() -> None:
+    body = {"SOL": {"available": "1", "locked": "0", "staked": "0"}, "USDC": {"available": "1", "locked": None, "staked": "0"}}
+    with pytest.raises(PartlyUnreadable) as caught:
+        parse_response(ENDPOINTS["balances"], {}, status=200, body=json.dumps(body).encode())
+    assert [balance.asset for balance in caught.value.rows] == ["SOL"]
+    assert [key for key, _ in caught.value.errors] == ["USDC"]
+
+
+def test_an_id_that_is_a_number_is_known_as_its_text() -> None:
+    with pytest.raises(PartlyUnreadable) as caught:
+        rows_of("open_orders", {"id": 7}, {"id": -7}, {"id": 7.5}, {"id": None})
+    assert [key for key, _ in caught.value.errors] == ["7", "", "", ""]
+
+
+def test_many_errors_are_summed_up() -> None:
+    with pytest.raises(PartlyUnreadable, match=r"9 of 9 rows .* and 6 more; `rows` has the others$") as caught:
+        rows_of("open_orders", *range(9))
+    assert caught.value.rows == ()
+
+
+def test_a_depth_answer_is_all_or_nothing() -> None:
+    body = b'{"asks":[["9","1"],["10","x"]],"bids":[["8","1"]],"lastUpdateId":"5","timestamp":1}'
+    with pytest.raises(RemoteProtocolError) as caught:
+        parse_response(DEPTH, {"symbol": "X", "limit": 5}, status=200, body=body)
+    assert not isinstance(caught.value, PartlyUnreadable)
+
+
+def test_a_list_of_cancelled_orders_that_cannot_be_read_has_an_unknown_outcome() -> None:
+    with pytest.raises(OutcomeUnknown):
+        parse_response(ENDPOINTS["cancel_all_orders"], {"symbol": "S"}, status=200, body=b'[{"id":"5"}]')

@@ -207,6 +207,11 @@ async def test_a_history_is_read_to_its_end_and_no_row_comes_twice(pages: list[P
     assert client.calls == [("order_history", {**fixed, "offset": offset}) for offset in offsets]
 
 
+async def test_rows_that_are_equal_are_as_many_as_one_page_has() -> None:
+    client = Scripted(a_page("ff"), a_page("fe"), a_page("d"))
+    assert [row.order_id async for row in client.order_history(page_size=2)] == ["f", "f", "e", "d"]
+
+
 async def test_a_history_can_be_left_in_the_middle_and_gone_on_with() -> None:
     client = Scripted(a_page("fe"), a_page("d"))
     history = client.order_history(page_size=2)

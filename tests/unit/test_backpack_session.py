@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from backpack_proto.account.values import AccountStale
+from backpack_proto.account.values import AccountConfirmed, AccountDoubted, AccountStale, AccountUnconfirmed
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.book.audit import SUSPICION
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.connection.subscriptions import ACCOUNT_STREAMS
-from backpack_proto.errors import ApiError, InvalidStream, LocalProtocolError
+from backpack_proto.errors import ApiError, InvalidStream, LocalProtocolError, PartlyUnreadable
 from backpack_proto.inputs import (
     BytesReceived,
     Call,
@@ -39,6 +39,7 @@ from backpack_proto.inputs import (
     Verify,
     Withdraw,
 )
+from backpack_proto.metrics import Status
 from backpack_proto.outputs import (
     BookChanged,
     BookDesynced,
@@ -53,6 +54,7 @@ from backpack_proto.outputs import (
     OpenSocket,
     Output,
     PeerSilent,
+    RowsSkipped,
     SendPing,
     SendPong,
     SendRequest,
@@ -400,6 +402,9 @@ def test_following_the_account_requests_its_streams_and_then_reads_it() -> None:
     outputs = driven.give(FollowAccount())
     assert params(outputs, "SUBSCRIBE") == [*ACCOUNT_STREAMS]
     assert [type(output) for output in outputs] == [*[SendText] * 3, AccountStale, SendRequest]
+    assert request_in(outputs).request.target.startswith("/wapi/v1/history/orders")
+    outputs = driven.answer(outputs, b"[]")
+    assert request_in(outputs).request.target.startswith("/wapi/v1/history/fills")
     assert driven.answer(outputs, b"[]") == []
     driven.clock.advance(IN_FORCE_US)
     assert request_in(driven.give(TimerFired())).request.target == "/api/v1/orders"
@@ -409,7 +414,7 @@ def test_an_account_whose_streams_were_there_before_is_read_as_well() -> None:
     driven = up(Subscribe(ACCOUNT_STREAMS), signed=True)
     outputs = driven.give(FollowAccount())
     assert [type(output) for output in outputs] == [AccountStale, SendRequest]
-    assert request_in(outputs).request.target.startswith("/wapi/v1/history/fills")
+    assert request_in(outputs).request.target.startswith("/wapi/v1/history/orders")
     assert driven.give(FollowAccount()) == []
 
 
@@ -453,6 +458,121 @@ def test_a_reading_that_fails_is_told_to_the_ledger() -> None:
     driven = up(signed=True)
     request = request_in(driven.give(FollowAccount()))
     assert driven.events(RequestFailed(request_id=request.request_id, reason="reset")) == [AccountStale]
+
+
+def settle(driven: Driven, request: SendRequest) -> list[Output]:
+    """Answer a reading with nothing, and those that it leads to; return what came of the last one."""
+    outputs: list[Output] = [request]
+    while requests := [output for output in outputs if isinstance(output, SendRequest)]:
+        body = b"{}" if requests[0].request.target.endswith("/capital") else b"[]"
+        outputs = driven.give(ResponseReceived(request_id=requests[0].request_id, status=200, body=body))
+    return outputs
+
+
+def a_followed_account() -> Driven:
+    driven = up(signed=True)
+    settle(driven, request_in(driven.give(FollowAccount())))
+    driven.clock.advance(IN_FORCE_US)
+    settle(driven, request_in(driven.give(TimerFired())))
+    assert driven.session.account.live
+    return driven
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        text(ORDERS, {"e": "orderTeleported", "E": 1, "T": 1, "i": "5"}),
+        text(ORDERS, {"e": "orderFill", "E": 1, "T": 1, "i": "5", "s": "SOL_USDC", "S": "Bid", "X": "Filled", "z": ""}),
+        text("account.balanceUpdate", {"e": "balanceUpdate", "E": 1, "T": 1, "a": "SOL"}),
+        text("account.positionUpdate", {"e": "positionClosed", "E": 1, "T": 1, "s": "SOL_USDC_PERP"}),
+        GARBAGE,
+    ],
+)
+def test_a_private_frame_that_cannot_be_read_makes_the_ledger_stale_and_read_again_at_once(frame: TextReceived) -> None:
+    driven = a_followed_account()
+    outputs = driven.give(frame)
+    assert [type(output) for output in outputs] == [FrameDropped, AccountStale, SendRequest]
+    assert not driven.session.account.live
+    assert any("could not be read" in reason for reason in driven.session.health(driven.clock.now).reasons)
+    assert request_in(outputs).request.target == "/api/v1/orders"
+
+
+def test_a_public_frame_that_cannot_be_read_is_no_concern_of_the_ledger() -> None:
+    driven = a_followed_account()
+    driven.give(Subscribe((TRADE,)))
+    driven.give(text(TRADE, {"e": "nothing"}), text("account.rfqUpdate", {"e": "nothing"}))
+    assert driven.session.account.live
+
+
+def test_a_quiet_account_that_was_read_is_healthy_though_no_data_have_come() -> None:
+    driven = a_followed_account()
+    health = driven.session.health(driven.clock.now)
+    assert (health.status, health.reasons) == (Status.HEALTHY, ())
+
+
+def audit_requested(driven: Driven) -> SendRequest:
+    deadline = driven.session.account.deadline
+    assert deadline is not None
+    driven.clock.advance_to(deadline)
+    return request_in(driven.give(TimerFired()))
+
+
+def test_signed_reads_that_are_refused_make_the_ledger_stale_at_once_and_health_says_why() -> None:
+    driven = a_followed_account()
+    request = audit_requested(driven)
+    body = b'{"code":"UNAUTHORIZED","message":"no"}'
+    driven.give(ResponseReceived(request_id=request.request_id, status=401, body=body))
+    assert not driven.session.account.live
+    (reason,) = driven.session.health(driven.clock.now).reasons
+    assert "401 UNAUTHORIZED" in reason
+    assert reason.endswith("read again in 1 s")
+
+
+def test_a_check_that_could_not_be_made_is_an_event_and_a_reason_until_one_could() -> None:
+    driven = a_followed_account()
+    request = audit_requested(driven)
+    assert driven.events(ResponseReceived(request_id=request.request_id, status=503, body=b"")) == [AccountUnconfirmed]
+    assert driven.session.account.live
+    (reason,) = driven.session.health(driven.clock.now).reasons
+    assert reason.startswith("the account could not be checked: ")
+    settle(driven, audit_requested(driven))
+    deadline = driven.session.account.deadline
+    assert deadline is not None
+    driven.clock.advance_to(deadline)
+    assert AccountConfirmed in driven.events(TimerFired())
+    assert driven.session.health(driven.clock.now).healthy
+
+
+def test_an_odd_row_of_the_account_is_doubted_and_its_call_fails() -> None:
+    driven = a_followed_account()
+    request = audit_requested(driven)
+    outputs = driven.give(ResponseReceived(request_id=request.request_id, status=200, body=b'[{"id":"5"}]'))
+    settle(driven, request_in(outputs))
+    deadline = driven.session.account.deadline
+    assert deadline is not None
+    driven.clock.advance_to(deadline)
+    assert driven.events(TimerFired()) == [AccountDoubted]
+    assert driven.session.account.doubts == {"order 5": "its row cannot be read"}
+    assert driven.session.health(driven.clock.now).reasons == ("the account is in doubt: order 5: its row cannot be read",)
+    call = request_in(driven.give(Call(call_id=1, endpoint="open_orders", parameters={})))
+    (failed,) = driven.give(ResponseReceived(request_id=call.request_id, status=200, body=b'[{"id":"5"}]'))
+    assert isinstance(failed, CallFailed)
+    assert isinstance(failed.error, PartlyUnreadable)
+
+
+def test_an_odd_row_of_the_market_is_passed_over_and_named() -> None:
+    driven = up()
+    call = request_in(driven.give(Call(call_id=1, endpoint="mark_prices", parameters={})))
+    body = b'[{"symbol":"A","markPrice":"1"},{"symbol":"B"}]'
+    skipped, answered = driven.give(ResponseReceived(request_id=call.request_id, status=200, body=body))
+    assert isinstance(skipped, RowsSkipped)
+    assert [key for key, _ in skipped.errors] == ["B"]
+    assert isinstance(answered, CallAnswered)
+    assert isinstance(answered.result, tuple)
+    assert [row.symbol for row in answered.result] == ["A"]
+    call = request_in(driven.give(Call(call_id=2, endpoint="mark_prices", parameters={})))
+    (failed,) = driven.give(ResponseReceived(request_id=call.request_id, status=200, body=b'[{"symbol":"B"}]'))
+    assert isinstance(failed, CallFailed), "nothing could be read"
 
 
 # Frames that cannot be read, and two books

@@ -149,14 +149,15 @@ def test_a_fill_is_the_same_from_rest_and_from_a_stream_but_for_the_digits_of_it
     assert from_stream is not None
     assert (from_rest.filled_us, from_stream.filled_us) == (1_788_285_244_094_000, 1_788_285_244_094_321)
     assert msgspec.structs.replace(from_rest, filled_us=from_stream.filled_us) == from_stream
-    assert from_rest.key == from_stream.key == ("SOL_USDC", 31, "59669287267")
+    assert from_rest.key == from_stream.key == ("SOL_USDC", 31, "59669287267", Decimal("4.20"))
 
 
 def test_a_row_without_a_trade_has_a_key_too() -> None:
     row = b"""{"fee":"0","feeSymbol":"USDC","isMaker":false,"orderId":"5","price":"1","quantity":"2","side":"Ask","symbol":"S",
     "timestamp":"2026-09-01T17:54:04.094123"}"""
     settled = decode_json(row, Fill, "fill")
-    assert settled.key == ("S", None, "5")
+    assert settled.key == ("S", None, "5", Decimal(2))
+    assert settled.profile == ("S", "5", Decimal(1), Decimal(2), 1_788_285_244_094)
     assert settled.filled_us == 1_788_285_244_094_123
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from backpack_proto.account.values import Balance, Position
-from backpack_proto.decoding import decode_json
+from backpack_proto.decoding import Rows, decode_json
+from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.importance import Importance
 from backpack_proto.rest.results.account import (
     AccountSettings,
@@ -61,11 +62,18 @@ class _BalanceBody(Struct, frozen=True, gc=False):
     staked: Decimal
 
 
-def _read_balances(body: bytes, _: Checked) -> dict[str, Balance]:
-    return {
-        asset: Balance(asset=asset, available=row.available, locked=row.locked, staked=row.staked)
-        for asset, row in decode_json(body, dict[str, _BalanceBody], "balances").items()
-    }
+def _read_balances(body: bytes, _: Checked) -> dict[str, Balance] | Rows[Balance]:
+    raws = decode_json(body, dict[str, Raw], "balances")
+    held: dict[str, Balance] = {}
+    errors: list[tuple[str, str]] = []
+    for asset, raw in raws.items():
+        try:
+            row = decode_json(raw, _BalanceBody, f"balances[{asset}]")
+        except RemoteProtocolError as error:
+            errors.append((asset, str(error)))
+        else:
+            held[asset] = Balance(asset=asset, available=row.available, locked=row.locked, staked=row.staked)
+    return Rows(tuple(held.values()), tuple(errors)) if errors else held
 
 
 _VAULT = uint("vaultId", UINT32, required=True)

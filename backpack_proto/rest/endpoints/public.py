@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import MAX_ID, UnixUs, UnixUsOfText, decode_json, whole_number
+from backpack_proto.decoding import MAX_ID, Rows, UnixUs, UnixUsOfText, decode_json, decode_rows, whole_number
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.markets import Market, Markets, parse_markets
 from backpack_proto.rest.results.market_data import (
@@ -124,10 +124,10 @@ class _OpenInterestBody(Struct, frozen=True, gc=False, kw_only=True, rename="cam
     timestamp: UnixUs
 
 
-def _read_klines(body: bytes, parameters: Checked) -> tuple[Kline, ...]:
+def _read_klines(body: bytes, parameters: Checked) -> Rows[Kline]:
     symbol, interval = str(parameters["symbol"]), str(parameters["interval"])
-    return tuple(
-        Kline(
+    return decode_rows(body, _KlineBody, "klines").map(
+        lambda row: Kline(
             emitted_us=None,
             symbol=symbol,
             interval=interval,
@@ -142,14 +142,13 @@ def _read_klines(body: bytes, parameters: Checked) -> tuple[Kline, ...]:
             quote_volume=row.quote_volume,
             trade_count=row.trades,
         )
-        for row in decode_json(body, list[_KlineBody], "klines")
     )
 
 
-def _read_trades(body: bytes, parameters: Checked) -> tuple[Trade, ...]:
+def _read_trades(body: bytes, parameters: Checked) -> Rows[Trade]:
     symbol = str(parameters["symbol"])
-    return tuple(
-        Trade(
+    return decode_rows(body, _TradeBody, "trades").map(
+        lambda row: Trade(
             emitted_us=None,
             symbol=symbol,
             engine_us=row.timestamp,
@@ -159,7 +158,6 @@ def _read_trades(body: bytes, parameters: Checked) -> tuple[Trade, ...]:
             quote_quantity=row.quote_quantity,
             buyer_is_maker=row.is_buyer_maker,
         )
-        for row in decode_json(body, list[_TradeBody], "trades")
     )
 
 
@@ -183,13 +181,13 @@ def _read_ticker(body: bytes, _: Checked) -> Ticker:
     return _ticker(decode_json(body, _TickerBody, "ticker"))
 
 
-def _read_tickers(body: bytes, _: Checked) -> tuple[Ticker, ...]:
-    return tuple(map(_ticker, decode_json(body, list[_TickerBody], "tickers")))
+def _read_tickers(body: bytes, _: Checked) -> Rows[Ticker]:
+    return decode_rows(body, _TickerBody, "tickers").map(_ticker)
 
 
-def _read_mark_prices(body: bytes, _: Checked) -> tuple[MarkPrice, ...]:
-    return tuple(
-        MarkPrice(
+def _read_mark_prices(body: bytes, _: Checked) -> Rows[MarkPrice]:
+    return decode_rows(body, _MarkPriceBody, "mark_prices").map(
+        lambda row: MarkPrice(
             emitted_us=None,
             symbol=row.symbol,
             engine_us=None,
@@ -198,14 +196,12 @@ def _read_mark_prices(body: bytes, _: Checked) -> tuple[MarkPrice, ...]:
             funding_rate=row.funding_rate,
             next_funding_us=row.next_funding_timestamp,
         )
-        for row in decode_json(body, list[_MarkPriceBody], "mark_prices")
     )
 
 
-def _read_open_interest(body: bytes, _: Checked) -> tuple[OpenInterest, ...]:
-    return tuple(
-        OpenInterest(emitted_us=None, symbol=row.symbol, open_interest=row.open_interest, engine_us=row.timestamp)
-        for row in decode_json(body, list[_OpenInterestBody], "open_interest")
+def _read_open_interest(body: bytes, _: Checked) -> Rows[OpenInterest]:
+    return decode_rows(body, _OpenInterestBody, "open_interest").map(
+        lambda row: OpenInterest(emitted_us=None, symbol=row.symbol, open_interest=row.open_interest, engine_us=row.timestamp)
     )
 
 

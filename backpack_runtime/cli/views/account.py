@@ -9,11 +9,14 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from backpack_proto.account.ledger import Account
+from backpack_proto.account.account import Account
 from backpack_proto.account.values import (
+    AccountConfirmed,
     AccountDiverged,
+    AccountDoubted,
     AccountStale,
     AccountSynced,
+    AccountUnconfirmed,
     BalanceChanged,
     Fill,
     Filled,
@@ -29,7 +32,10 @@ __all__ = ["NOTICES", "ROWS", "TOLD", "event_line", "tables"]
 
 ROWS: Final = 12
 """Orders, and fills, that are shown at once."""
-NOTICES = (ConnectionUp, ConnectionDown, StreamsRefused, AccountSynced, AccountStale, AccountDiverged)
+NOTICES = (
+    *(ConnectionUp, ConnectionDown, StreamsRefused, AccountSynced, AccountStale, AccountDiverged),
+    *(AccountDoubted, AccountUnconfirmed, AccountConfirmed),
+)
 """Events about how far the ledger is to be trusted."""
 TOLD = (*NOTICES, OrderChanged, Filled, PositionChanged, BalanceChanged)
 """Events that people are told of; the updates that they are made from stay with the programs."""
@@ -39,6 +45,8 @@ def tables(account: Account, fills: Iterable[Fill], notice: str) -> list[Table |
     """Everything that the account holds at this moment, its last fills (newest first), and the last notice."""
     live = account.live
     state = Text("● live", "green") if live else Text("● stale: what was known last", "yellow")
+    if live and account.doubts:
+        state = Text(printable(f"● live, but for {', '.join(account.doubts)}"), "yellow")
     balances = _table("Balances", "asset", "available", "locked", "staked")
     for balance in sorted(account.balances.values(), key=lambda one: one.asset):
         if balance.available or balance.locked or balance.staked:
@@ -53,7 +61,7 @@ def tables(account: Account, fills: Iterable[Fill], notice: str) -> list[Table |
     last = _table("Fills", "UTC", "market", "side", "price", "quantity", "fee")
     for fill in list(fills)[:ROWS]:
         when = time_of_day(fill.filled_us)
-        _row(last, when, fill.symbol, fill.side, fill.price, fill.quantity, f"{_text(fill.fee)} {fill.fee_asset}")
+        _row(last, when, fill.symbol, fill.side, fill.price, fill.quantity, _fee(fill))
     return [state, balances, positions, orders, last, Text(printable(notice), "yellow")]
 
 
@@ -65,7 +73,7 @@ def event_line(event: Event, *, unix_us: int) -> str:
             when = time_of_day(fill.filled_us)
             what = (
                 f"fill     {fill.symbol} {fill.side} {_text(fill.quantity)} at {_text(fill.price)},"
-                f" fee {_text(fill.fee)} {fill.fee_asset}, order {fill.order_id} ({origin.value})"
+                f" fee {_fee(fill)}, order {fill.order_id} ({origin.value})"
             )
         case OrderChanged(order=order, origin=origin):
             what = f"order    {_order(order)} ({origin.value})"
@@ -81,9 +89,19 @@ def event_line(event: Event, *, unix_us: int) -> str:
             what = f"stale    {reason}"
         case AccountDiverged(what=contradiction):
             what = f"diverged {contradiction}"
+        case AccountDoubted(doubts=doubts):
+            what = f"doubt    {', '.join(doubts) or 'none any more'}"
+        case AccountUnconfirmed(reason=reason):
+            what = f"unproved {reason}"
+        case AccountConfirmed():
+            what = "proved   a check agrees again"
         case _:
             what = text_line(event).strip()
     return printable(f"{when} {what}")
+
+
+def _fee(fill: Fill) -> str:
+    return f"{_text(fill.fee)} {fill.fee_asset or ''}".strip()
 
 
 def _order(order: Order) -> str:

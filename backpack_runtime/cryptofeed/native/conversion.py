@@ -159,7 +159,7 @@ def order_info(given: payloads.OrderUpdate, symbol: str, raw: Raw) -> OrderInfo:
         id=str(given.order_id),
         side=_SIDES.get(given.side, given.side),
         status=_STATUSES.get(given.state, given.state),
-        type=given.order_type.lower(),
+        type=(given.order_type or "").lower() or None,
         price=given.price,
         amount=given.quantity,
         remaining=None if given.quantity is None else given.quantity - given.executed_quantity,
@@ -189,7 +189,7 @@ def reconciled_order(given: holdings.Order, symbol: str, timestamp: float) -> Or
 def fill(given: payloads.OrderFill, symbol: str, raw: Raw) -> FillInfo | None:
     """What a stream says of a fill; None when a member that makes it one is missing."""
     known = holdings.Fill.of(given)
-    return None if known is None else _fill(known, symbol, given.order_type.lower(), raw)
+    return None if known is None else _fill(known, symbol, (given.order_type or "").lower() or None, raw)
 
 
 def reconciled_fill(given: holdings.Fill, symbol: str) -> FillInfo:
@@ -209,7 +209,7 @@ def _fill(given: holdings.Fill, symbol: str, order_type: str | None, raw: Raw) -
         id=None if given.trade_id is None else str(given.trade_id),
         order_id=given.order_id,
         type=order_type,
-        liquidity="maker" if given.maker else "taker",
+        liquidity=None if given.maker is None else "maker" if given.maker else "taker",
         timestamp=given.filled_us / 1e6,
         raw=raw,
     )

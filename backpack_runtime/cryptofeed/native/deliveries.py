@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -11,8 +12,10 @@ from cryptofeed.defines import L2_BOOK
 
 from backpack_proto.account.values import (
     AccountDiverged,
+    AccountDoubted,
     AccountStale,
     AccountSynced,
+    AccountUnconfirmed,
     BalanceChanged,
     Filled,
     OrderChanged,
@@ -33,6 +36,7 @@ from backpack_proto.outputs import (
     ConnectionUp,
     ErrorReceived,
     PeerSilent,
+    RowsSkipped,
     StreamLive,
     StreamSilent,
     StreamsRefused,
@@ -91,7 +95,7 @@ class Deliveries:
         self._max_depth = max_depth
         self._candle_closed_only = candle_closed_only
         self._wanted: dict[str, frozenset[str] | None] = {}
-        self._fills: dict[tuple[str, str | None, str], None] = {}
+        self._fills: dict[tuple[str, str | None, str, Decimal], None] = {}
         self._warned = RateLimited()
         self._connected = False
         self.tallies = Tallies()
@@ -168,7 +172,7 @@ class Deliveries:
                 self.tallies.order_updates += 1
                 if self._wants(ORDER_INFO, symbol):
                     await self._hand(ORDER_INFO, conversion.order_info(event, self._symbol_of(symbol), _raw(data)), receipt)
-                if isinstance(event, OrderFill) and self._wants(FILLS, symbol):
+                if isinstance(event, OrderFill) and event.trade_id is not None and self._wants(FILLS, symbol):
                     await self._hand_fill(conversion.fill(event, self._symbol_of(symbol), _raw(data)), receipt)
             case PositionUpdate(symbol=symbol):
                 self.tallies.position_updates += 1
@@ -181,13 +185,15 @@ class Deliveries:
                 raise TypeError(f"no private data: {type(event).__name__}")
 
     async def _hand_fill(self, found: FillInfo | None, receipt: float) -> None:
-        """Each fill once: streams and REST tell the same ones."""
+        """Hand on each fill once: streams and REST report the same ones."""
         if found is None:
             return
-        key = (found.symbol, found.id, found.order_id)
+        key = (found.symbol, found.id, found.order_id, found.amount)
         if key in self._fills:
             return
-        self._fills[key] = None
+        if found.id is not None:
+            # Those without an id come from the ledger alone, which counts them: two may be equal in every member.
+            self._fills[key] = None
         if len(self._fills) > REMEMBERED_FILLS:
             del self._fills[next(iter(self._fills))]
         await self._hand(FILLS, found, receipt)
@@ -195,14 +201,16 @@ class Deliveries:
     async def _reconciled(self, event: Event, receipt: float) -> None:
         """What REST told and no stream did; what the ledger made of the streams has been handed on as it came."""
         match event:
-            case Filled(fill=fill, origin=Origin.RECONCILIATION):
+            case Filled(fill=fill, origin=origin) if origin is Origin.RECONCILIATION or fill.trade_id is None:
                 if self._wants(FILLS, fill.symbol):
                     await self._hand_fill(conversion.reconciled_fill(fill, self._symbol_of(fill.symbol)), receipt)
             case OrderChanged(order=order, origin=Origin.RECONCILIATION):
+                self.tallies.order_updates += 1
                 if self._wants(ORDER_INFO, order.symbol):
                     found = conversion.reconciled_order(order, self._symbol_of(order.symbol), receipt)
                     await self._hand(ORDER_INFO, found, receipt)
             case PositionChanged(position=position, origin=Origin.RECONCILIATION):
+                self.tallies.position_updates += 1
                 if self._wants(POSITIONS, position.symbol):
                     held = conversion.reconciled_position(position, self._symbol_of(position.symbol), receipt)
                     await self._hand(POSITIONS, held, receipt)
@@ -298,12 +306,33 @@ class Deliveries:
                 LOG.debug("BACKPACK: %s is live", stream)
             case StreamSilent(stream=stream, silent_us=silent_us):
                 LOG.warning("BACKPACK: %s has sent nothing for %.0f s", stream, silent_us / 1e6)
+            case RowsSkipped(endpoint=endpoint, errors=errors):
+                named = ", ".join(f"{key or 'a row without an id'} ({reason})" for key, reason in errors[:3])
+                self._warned.warning("BACKPACK: %s has %d rows that cannot be read: %s", endpoint, len(errors), named)
+            case _:
+                self._report_account(event)
+
+    def _report_account(self, event: Event) -> None:
+        match event:
             case AccountSynced(orders=orders, fills=fills):
                 LOG.info("BACKPACK: account synced, %d open orders, %d fills were missed and are told now", orders, fills)
             case AccountStale(reason=reason):
                 LOG.info("BACKPACK: the account is stale: %s", reason)
-            case AccountDiverged(what=what):
-                LOG.warning("BACKPACK: streams and REST contradict each other: %s; the account is read anew", what)
+            case AccountDiverged(what=what, escalated=escalated):
+                again = (
+                    "; reading it again did not help, so what REST lists is taken"
+                    if escalated
+                    else "; the account is read again"
+                )
+                LOG.warning("BACKPACK: streams and REST contradict each other: %s%s", what, again)
+            case AccountDoubted(doubts=doubts):
+                if doubts:
+                    more = f", and {len(doubts) - 3} more" if len(doubts) > 3 else ""
+                    self._warned.warning("BACKPACK: the account is in doubt: %s%s", ", ".join(doubts[:3]), more)
+                else:
+                    LOG.info("BACKPACK: the account is in doubt no more")
+            case AccountUnconfirmed(reason=reason):
+                LOG.warning("BACKPACK: the account could not be checked: %s", reason)
             case _:
                 LOG.debug("BACKPACK: %s", type(event).__name__)
 

@@ -81,8 +81,8 @@ class FillInfo(_Record, frozen=True, kw_only=True):
     """None for a settlement and the like, which REST lists among the fills."""
     order_id: str
     type: str | None
-    liquidity: str
-    """`maker` or `taker`."""
+    liquidity: str | None
+    """`maker` or `taker`; None where the exchange did not say."""
     account: str | None = None
 
 

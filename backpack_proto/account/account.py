@@ -1,0 +1,130 @@
+"""The ledger of an account: open orders, fills, positions and balances that survive reconnects without a hole.
+
+`Account` joins the parts: the ledger (a pure fold), the synchronising machine, which brings it up to the exchange, and the auditing
+machine, which proves again and again that it is right. It routes, and has no rules of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from backpack_proto.inputs import TimerFired
+from backpack_proto.machine import Now, earliest
+from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, PositionUpdate
+
+from .audit import Audit, AuditInput, AuditState, StartAudits, StopAudits
+from .ledger import Ledger, Update
+from .readings import AccountEnded, AccountRequested, ReadAccount, ReadFailed, Reading, ReadingRequested, UpdateLost
+from .rounds import Attempts
+from .signals import Agreed, ReadAgain
+from .sync import AccountState, Sync, SyncInput
+from .values import Balance, Order, Position
+
+__all__ = ["Account", "AccountInput", "AccountOutput"]
+
+AccountInput: TypeAlias = (
+    AccountRequested | AccountEnded | Update | UpdateLost | ReadingRequested | Reading | ReadFailed | TimerFired
+)
+AccountOutput: TypeAlias = Event | ReadAccount
+
+
+class Account:
+    """One account's ledger; a machine. Takes `AccountInput`, gives events and `ReadAccount`."""
+
+    def __init__(self) -> None:
+        attempts = Attempts()
+        self._ledger = Ledger()
+        self._sync = Sync(self._ledger, attempts)
+        self._audit = Audit(self._ledger, attempts)
+
+    @property
+    def deadline(self) -> int | None:
+        """The earliest of the two machines."""
+        return earliest(self._sync.deadline, self._audit.deadline)
+
+    @property
+    def awaited(self) -> int | None:
+        """The attempt whose reading is awaited; that of any other one can be withdrawn."""
+        asked = self._sync.asked or self._audit.asked
+        return None if asked is None else asked.attempt
+
+    @property
+    def state(self) -> AccountState:
+        """How far the ledger has come."""
+        return self._sync.state
+
+    @property
+    def live(self) -> bool:
+        """Whether the ledger follows the exchange; otherwise it is what was known last. `doubts` says which parts are excepted."""
+        return self.state is AccountState.LIVE
+
+    @property
+    def confirmed_us(self) -> int | None:
+        """As of when a reading has proved the ledger right, on the monotonic clock; None unless it is live."""
+        return self._audit.confirmed_us
+
+    @property
+    def doubts(self) -> Mapping[str, str]:
+        """The parts that a live ledger is not live for, such as `order 5`, `position SOL_USDC_PERP` or `balance SOL`, and why."""
+        return {str(subject): reason for subject, reason in self._ledger.doubts.items()}
+
+    @property
+    def open_orders(self) -> Mapping[str, Order]:
+        """By order id."""
+        return self._ledger.orders.open
+
+    @property
+    def positions(self) -> Mapping[str, Position]:
+        """By symbol; those that are open."""
+        return self._ledger.open_positions
+
+    @property
+    def balances(self) -> Mapping[str, Balance]:
+        """By asset."""
+        return dict(self._ledger.balances)
+
+    def handle(self, given: AccountInput, now: Now) -> Sequence[AccountOutput]:
+        """Take an update, a reading or a timer; return what changed, and what to read."""
+        match given:
+            case OrderUpdate() | PositionUpdate() | BalanceUpdate():
+                if self.state is AccountState.IDLE:
+                    return []
+                if self._audit.state is not AuditState.OFF:
+                    self._audit.handle(given, now)
+                return self._to_sync(given, now)
+            case AccountRequested() | AccountEnded():
+                return self._to_sync(given, now)
+            case UpdateLost():
+                return [] if self.state is AccountState.IDLE else self._to_sync(given, now)
+            case TimerFired():
+                outputs: list[AccountOutput] = []
+                if _due(self._sync.deadline, now):
+                    outputs += self._to_sync(given, now)
+                if _due(self._audit.deadline, now):
+                    outputs += self._to_audit(given, now)
+                return outputs
+        if not isinstance(given, ReadingRequested | ReadFailed | Reading):
+            raise TypeError(f"not an input of an account: {type(given).__name__}")
+        return self._to_sync(given, now) if self._sync.asked is not None else self._to_audit(given, now)
+
+    def _to_sync(self, given: SyncInput, now: Now) -> list[AccountOutput]:
+        outputs = list(self._sync.handle(given, now))
+        if self.live and self._audit.state is AuditState.OFF:
+            self._audit.handle(StartAudits(self._sync.requested_us), now)
+        elif not self.live and self._audit.state is not AuditState.OFF:
+            self._audit.handle(StopAudits(), now)
+        return outputs
+
+    def _to_audit(self, given: AuditInput, now: Now) -> list[AccountOutput]:
+        outputs: list[AccountOutput] = []
+        for output in self._audit.handle(given, now):
+            if isinstance(output, ReadAgain | Agreed):
+                outputs += self._to_sync(output, now)
+            else:
+                outputs.append(output)
+        return outputs
+
+
+def _due(deadline: int | None, now: Now) -> bool:
+    return deadline is not None and now.mono_us >= deadline
