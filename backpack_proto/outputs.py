@@ -29,6 +29,7 @@ __all__ = [
     "DropSocket",
     "ErrorReceived",
     "Event",
+    "EventsDropped",
     "OpenSocket",
     "Output",
     "PeerSilent",
@@ -175,6 +176,18 @@ class ErrorReceived(Event, frozen=True, gc=False, kw_only=True):
     message: str
 
 
+class EventsDropped(Event, frozen=True, gc=False, kw_only=True):
+    """Events were lost here, between the one before and the one after, because their consumer was too slow.
+
+    Each consumer's queue tells its own losses, a run of them in one event; the session itself loses none.
+    """
+
+    count: int
+    """How many events the consumer will never see."""
+    private: bool
+    """They were private events or told of the state of connection, books and account; otherwise they were market data."""
+
+
 class BookSynced(Event, frozen=True, gc=False, kw_only=True):
     """A book is live: snapshot and stream join without a hole.
 
@@ -207,6 +220,11 @@ class BookChanged(Event, frozen=True, gc=False, kw_only=True):
     """Whether this run of the book has been compared with the exchange's own word, and was equal."""
     delta: Depth
     """What changed."""
+
+    @property
+    def received_us(self) -> int | None:
+        """When the last frame of the change was received, by the local clock."""
+        return self.delta.received_us
 
 
 class BookVerified(Event, frozen=True, gc=False, kw_only=True):

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from .account.ledger import Account, AccountInput, AccountState
 from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested
@@ -233,7 +234,7 @@ class Session:
             LocalProtocolError: the input is impossible in this state; nothing has changed.
         """
         if isinstance(given, TextReceived):
-            outputs = self._text_received(given.data, now)
+            outputs = self._text_received(given, now)
         else:
             handler = self._INPUTS.get(type(given))
             if handler is None:
@@ -262,7 +263,8 @@ class Session:
 
     # What was received on the websocket.
 
-    def _text_received(self, data: bytes, now: Now) -> Sequence[Output]:
+    def _text_received(self, given: TextReceived, now: Now) -> Sequence[Output]:
+        data = given.data
         if not self._connection.is_open:
             # What is still on its way when the application has closed the session is of no interest to it.
             if self._connection.state is ConnectionState.DRAINING:
@@ -276,15 +278,19 @@ class Session:
                 self._connection.handle(_DATA_HEARD, now)
         decoded = decode_frame(data)
         if isinstance(decoded, Frame):
-            return self._frame_received(decoded, data, now)
+            return self._frame_received(decoded, given, now)
         if isinstance(decoded, tuple):
-            return [output for frame in decoded for output in self._frame_received(frame, data, now)]
+            return [output for frame in decoded for output in self._frame_received(frame, given, now)]
         if isinstance(decoded, ErrorFrame):
             return self._pass_on(self._subscriptions.handle(decoded, now), now)
         return [decoded, *self._frame_lost(decoded.stream, now)]
 
-    def _frame_received(self, frame: Frame, data: bytes, now: Now) -> Sequence[Output]:
-        stream, payload = frame.stream, frame.payload
+    def _frame_received(self, frame: Frame, given: TextReceived, now: Now) -> Sequence[Output]:
+        stream, payload, data = frame.stream, frame.payload, given.data
+        if payload is None:
+            raise AssertionError("decode_frame returns no frame without a payload")
+        # The decoded payload is the event, and nobody has seen it yet: this is cheaper than a copy.
+        force_setattr(payload, "received_us", now.unix_us if given.received_us is None else given.received_us)
         if stream not in self._wanted:
             if stream in self._subscriptions.leaving:
                 return ()
@@ -303,10 +309,8 @@ class Session:
             outputs = [*self._pass_on(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
         return outputs
 
-    def _data_received(self, stream: str, payload: Payload | None, now: Now) -> list[Output]:
+    def _data_received(self, stream: str, payload: Payload, now: Now) -> list[Output]:
         """Data are events for who wanted them; some a machine wants, too."""
-        if payload is None:
-            raise AssertionError("decode_frame returns no frame without a payload")
         outputs: list[Output] = [payload] if stream in self._shown else []
         if type(payload) is BookTicker:
             for sequencer in self._by_symbol.get(payload.symbol, ()):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backpack_proto.exchange.market.listings import Listing
 
     from .client import BackpackClient
-    from .delivery import DeliverySnapshot, SlowConsumer
+    from .delivery import DeliverySnapshot, EventStream, SlowConsumer
     from .extras import MissingExtra
     from .network.addresses import Addresses
     from .network.proxy import (
@@ -39,6 +39,7 @@ __all__ = [
     "Addresses",
     "BackpackClient",
     "DeliverySnapshot",
+    "EventStream",
     "Exchange",
     "Fees",
     "InvalidProxy",
@@ -70,6 +71,7 @@ _HOMES = {
     "Addresses": ".network.addresses",
     "BackpackClient": ".client",
     "DeliverySnapshot": ".delivery",
+    "EventStream": ".delivery",
     "Exchange": "backpack_proto.exchange",
     "Fees": "backpack_proto.exchange.account.accounts",
     "InvalidProxy": ".network.proxy",

@@ -45,6 +45,8 @@ class FrameDropped(Event, frozen=True, gc=False, kw_only=True):
     stream: str | None = None
     excerpt: str = ""
     """The frame's beginning."""
+    count: int = 1
+    """How many frames of this kind the event stands for: while one waits for a slow consumer, the next ones are counted in it."""
 
 
 class ErrorFrame(Struct, frozen=True, gc=False):

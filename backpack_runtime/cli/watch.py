@@ -157,7 +157,7 @@ def _counters(client: BackpackClient, rate: Rate) -> Counters:
         rate=rate.update(metrics.ws_messages, system_now().mono_us),
         resyncs=metrics.orderbook_resyncs,
         dropped=metrics.dropped_messages,
-        latency_us=metrics.latency_p50_us,
+        latency_us=metrics.engine_to_receipt_p50_us,
         troubles=client.health.reasons,
     )
 

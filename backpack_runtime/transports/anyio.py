@@ -133,7 +133,7 @@ class AnyioTransport(SocketTransport[_Socket]):
             except BROKEN as broken:
                 reason = describe(broken)
                 return [Disconnected(ABNORMAL_CLOSURE, reason) if connected else ConnectFailed(reason)]
-            facts = framing.receive(data)
+            facts = framing.receive(data, self.now().unix_us)
             connected = connected or any(isinstance(fact, Connected) for fact in facts)
             socket.outgoing.write(framing.to_send())
             socket.ended = framing.closed

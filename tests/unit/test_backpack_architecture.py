@@ -21,7 +21,7 @@ RUNTIME = Path(backpack_runtime.__file__).parent
 CORE_LAYERS = (
     {"errors", "hints", "values"},
     {"http"},
-    {"machine", "decoding", "backoff"},
+    {"machine", "decoding", "backoff", "histogram"},
     {"streams", "auth"},
     {"inputs", "outputs", "account.values"},
     {"connection", "book", "rest"},

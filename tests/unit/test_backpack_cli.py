@@ -112,6 +112,7 @@ def test_a_change_of_a_book_as_json() -> None:
         "bids": [["99.11", "10"], ["99.10", "2.5"]],
         "asks": [["99.12", "100000"], ["99.13", "0.00000001"]],
         "verified": True,
+        "received_us": None,
     }
 
 
@@ -132,7 +133,7 @@ def test_a_synced_book_follows_no_change_and_is_not_verified() -> None:
 
 def test_a_trade_as_json_is_exact() -> None:
     assert json_lines([TRADE]) == (
-        b'{"event":"trade","symbol":"SOL_USDC","engine_us":1800000061000000,"emitted_us":1800000061000005,"trade_id":12,'
+        b'{"event":"trade","symbol":"SOL_USDC","engine_us":1800000061000000,"emitted_us":1800000061000005,"received_us":null,"trade_id":12,'
         b'"price":"99.11","quantity":"0.50","buyer_is_maker":true,"buyer_order_id":"18446744073709551617","seller_order_id":"4",'
         b'"quote_quantity":null}\n'
     )

@@ -12,7 +12,8 @@ from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import Fact, TextReceived
 from backpack_proto.outputs import Action, SendRequest
 from backpack_proto.streams.payloads import Trade
-from backpack_runtime.client import EVENTS_PER_TURN, BackpackClient
+from backpack_runtime.client import BackpackClient
+from backpack_runtime.delivery.streams import EVENTS_PER_TURN
 from backpack_runtime.transports.mock import MockTransport, oblige, respond
 from transports import MARKETS
 

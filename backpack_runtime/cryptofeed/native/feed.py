@@ -289,7 +289,7 @@ class BackpackFeed(MarketLoading):
         counters = self._session.metrics(system_now())
         if self._driver.plays:
             # The clock of a recording says nothing of how late its frames were.
-            counters = replace(counters, latency_p50_us=None, latency_p99_us=None)
+            counters = replace(counters, engine_to_receipt_p50_us=None, engine_to_receipt_p99_us=None)
         return metrics_of(counters, self._deliveries.tallies, time.time(), self._symbol_of)
 
     def health(self, *, max_snapshot_age: float | None = None) -> BackpackHealthReport:
