@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from random import Random
@@ -33,6 +34,7 @@ from backpack_proto.streams.payloads import Event
 from .checks import checked_count, checked_flag, checked_member, checked_names
 from .delivery import DeliverySnapshot, EventStream, Outlets, SlowConsumer
 from .delivery.policy import BUFFER_BYTES
+from .logs import EventLog
 from .network.addresses import REST_URL, WS_URL
 from .network.proxy_settings import Proxies, resolve_proxies
 from .pump import Pump
@@ -150,6 +152,7 @@ class BackpackClient(RestMethods):
             ping_timeout_us=self._settings.ping_timeout_us,
             pause_ceiling_us=self._settings.pause_ceiling_us,
         )
+        self._log = EventLog(logging.getLogger(__name__))
         self._answers: dict[int, _Answer] = {}
         self._last_call_id = 0
         self._markets = Markets(())
@@ -429,6 +432,7 @@ class BackpackClient(RestMethods):
     def _deliver(self, events: list[Event]) -> None:
         passed: list[Event] = []
         for event in events:
+            self._log.tell(event)
             if isinstance(event, CallAnswered | CallFailed):
                 answer = self._answers.get(event.call_id)
                 # Without one, whoever asked has stopped waiting, and the call changes something.

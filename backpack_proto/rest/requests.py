@@ -31,6 +31,7 @@ from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, N
 from backpack_proto.inputs import Arguments, RequestFailed, RequestLeft, ResponseReceived, TimerFired
 from backpack_proto.machine import Now, Timers, Transitions, earliest
 from backpack_proto.outputs import Event, SendRequest, WithdrawRequest
+from backpack_proto.text import printable
 
 from .codec import ServerTime, build_request, outcome_unknown, parse_response, refused_as_expired
 from .endpoints.table import Checked, Endpoint, find_endpoint
@@ -441,13 +442,14 @@ def _may_be_signed_again(call: _Open, error: ApiError) -> bool:
 
 
 def _failure(call: _Open, failed: RequestFailed) -> BackpackError:
+    reason = printable(failed.reason)
     if failed.sent and not call.endpoint.idempotent:
-        return outcome_unknown(call.endpoint, call.parameters, failed.reason)
+        return outcome_unknown(call.endpoint, call.parameters, reason)
     if failed.error is not None:
         return failed.error
     if not failed.sent:
-        return NotSent(endpoint=call.endpoint.route, reason=failed.reason)
-    return BackpackError(f"{call.endpoint.name}: {failed.reason}")
+        return NotSent(endpoint=call.endpoint.route, reason=reason)
+    return BackpackError(f"{call.endpoint.name}: {reason}")
 
 
 def _abandoned(call: _Open, reason: str) -> BackpackError:

@@ -20,8 +20,9 @@ from backpack_proto.errors import BackpackError
 from backpack_proto.outputs import BookChanged, BookSynced
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Event
+from backpack_proto.text import printable
 
-__all__ = ["decimal_places", "event_name", "json_lines", "members", "plain", "printable", "text_line", "time_of_day"]
+__all__ = ["decimal_places", "event_name", "json_lines", "members", "plain", "text_line", "time_of_day"]
 
 _LEVELS = ("bids", "asks")
 _LEFT_OUT = ("delta",)
@@ -83,7 +84,7 @@ def text_line(event: Event) -> str:
             parts.append(f"{name}={_levels(getattr(event, name))}")
         elif value is not None:
             parts.append(f"{name}={_text(value)}")
-    return printable(" ".join(parts))
+    return printable(" ".join(parts), None)
 
 
 def time_of_day(unix_us: int, *, digits: int = 0) -> str:
@@ -93,11 +94,6 @@ def time_of_day(unix_us: int, *, digits: int = 0) -> str:
     hours, minute = divmod(minutes, 60)
     fraction = f".{micros:06}"[: digits + 1] if digits else ""
     return f"{hours % 24:02}:{minute:02}:{second:02}{fraction}"
-
-
-def printable(text: str) -> str:
-    """Text on one line and without control characters: what the exchange sends must not move the cursor."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _levels(levels: Iterable[Level]) -> str:

@@ -69,7 +69,7 @@ def run(parsed: argparse.Namespace) -> int:
         settings=settings_of(parsed),
         sandbox=parsed.sandbox,
         book_levels=parsed.depth if parsed.json else 1,
-        slow_consumer=SlowConsumer.BLOCK if parsed.json else SlowConsumer.DROP_OLDEST,
+        slow_consumer=SlowConsumer.BLOCK if parsed.json else SlowConsumer.CONFLATE,
     )
 
     async def body() -> None:

@@ -88,6 +88,11 @@ class EventStream:
             )
         return await self.fetch()
 
+    def leave(self, loop: object) -> None:
+        """Let another loop begin."""
+        if self._loop is not None and self._loop() is loop:
+            self._loop = None
+
     async def fetch(self) -> Event:
         """Return the next event to whoever has the right to it.
 
@@ -128,7 +133,12 @@ class _Loop:
     async def __anext__(self) -> Event:
         if self.task_id is None:
             self.task_id = anyio.get_current_task().id
-        return await self._stream.fetch()
+        try:
+            return await self._stream.fetch()
+        except BaseException:
+            # The end, or a cancellation: the loop is left, though the traceback may keep its iterator for a while.
+            self._stream.leave(self)
+            raise
 
 
 class Outlets:

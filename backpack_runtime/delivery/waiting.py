@@ -24,17 +24,15 @@ POINTER_BYTES: Final = 8
 """A level that the book of the session holds as well."""
 
 
-class Waiting:
+# Structs, and no members of a cycle: the garbage collector need not look at what waits.
+class Waiting(msgspec.Struct, gc=False):
     """An event that waits."""
 
-    __slots__ = ("arrived_us", "event", "number", "weight")
-
-    def __init__(self, number: int, event: Any, weight: int, arrived_us: int) -> None:
-        self.number = number
-        """Tells who came first."""
-        self.event = event
-        self.weight = weight
-        self.arrived_us = arrived_us
+    number: int
+    """Tells who came first."""
+    event: Any
+    weight: int
+    arrived_us: int
 
     def result(self) -> Event:
         """Return the event to deliver."""
@@ -42,64 +40,54 @@ class Waiting:
         return event
 
 
-class Changes(Waiting):
+class Changes(Waiting, gc=False):
     """Changes of one run of one book, on their way to being one change."""
 
-    __slots__ = ("_asks", "_bids", "_first")
-
-    def __init__(self, number: int, event: BookChanged, weight: int, arrived_us: int) -> None:
-        super().__init__(number, event, weight, arrived_us)
-        self._first: BookChanged | None = None
-        """Set once there is more than one."""
-        self._bids: dict[Decimal, Level] = {}
-        self._asks: dict[Decimal, Level] = {}
+    first: BookChanged | None = None
+    """Set once there is more than one."""
+    bids: dict[Decimal, Level] = {}
+    asks: dict[Decimal, Level] = {}
 
     def add(self, later: BookChanged) -> None:
         """Take up the next change; this costs as much as that change has levels."""
-        if self._first is None:
-            self._first = self.event
-            self._take(self.event)
+        if self.first is None:
+            self.first = self.event
+            # By the number and not its text: one price may be written in more than one way.
+            self.bids = {level.price: level for level in self.event.delta.bids}
+            self.asks = {level.price: level for level in self.event.delta.asks}
         self.event = later
-        self._take(later)
-        self.weight = weight_of(later) + LEVEL_BYTES * (len(self._bids) + len(self._asks))
+        self.bids.update((level.price, level) for level in later.delta.bids)
+        self.asks.update((level.price, level) for level in later.delta.asks)
+        self.weight = weight_of(later) + LEVEL_BYTES * (len(self.bids) + len(self.asks))
 
     def result(self) -> Event:
         """Return one change from before the first to after the last one."""
         last: BookChanged = self.event
-        first = self._first
+        first = self.first
         if first is None:
             return last
         delta = msgspec.structs.replace(
             last.delta,
             first_update_id=first.delta.first_update_id,
-            bids=tuple(self._bids.values()),
-            asks=tuple(self._asks.values()),
+            bids=tuple(self.bids.values()),
+            asks=tuple(self.asks.values()),
         )
         return msgspec.structs.replace(last, first=first.first, delta=delta)
 
-    def _take(self, change: BookChanged) -> None:
-        # By the number and not its text: one price may be written in more than one way.
-        self._bids.update((level.price, level) for level in change.delta.bids)
-        self._asks.update((level.price, level) for level in change.delta.asks)
 
+class Repeats(Waiting, gc=False):
+    """Frames that could not be used, of one kind: the first of them, and how many came after it."""
 
-class Repeats(Waiting):
-    """Frames that could not be used, of one kind: the first of them, and how many there were."""
-
-    __slots__ = ("_count",)
-
-    def __init__(self, number: int, event: FrameDropped, weight: int, arrived_us: int) -> None:
-        super().__init__(number, event, weight, arrived_us)
-        self._count = event.count
+    more: int = 0
 
     def add(self, later: FrameDropped) -> None:
         """Count one more."""
-        self._count += later.count
+        self.more += later.count
 
     def result(self) -> Event:
         """Return the first of them, with the count of all."""
         first: FrameDropped = self.event
-        return first if self._count == first.count else msgspec.structs.replace(first, count=self._count)
+        return msgspec.structs.replace(first, count=first.count + self.more) if self.more else first
 
 
 def weight_of(event: Event) -> int:

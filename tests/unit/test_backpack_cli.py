@@ -46,8 +46,9 @@ from backpack_proto.streams.payloads import (
     Ticker,
     Trade,
 )
+from backpack_proto.text import printable
 from backpack_runtime.cli import parser as cli_parser
-from backpack_runtime.cli.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
+from backpack_runtime.cli.events import event_name, json_lines, members, plain, text_line, time_of_day
 from backpack_runtime.cli.output import Printer
 from backpack_runtime.cli.parser import COMMANDS, Subcommand, main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
@@ -206,7 +207,7 @@ def test_an_event_as_a_line_of_text() -> None:
 def test_text_of_the_exchange_stays_on_its_line_and_moves_no_cursor() -> None:
     error = ErrorReceived(error=RemoteProtocolError("a\nb"), code=1, message="\x1b[2J\r")
     assert text_line(error) == '                error_received - error="a\\nb" code=1 message="\\u001b[2J\\r"'
-    assert printable("a\nb\x1b\u2028c") == "a b  c"
+    assert printable("a\nb\x1b\u2028c") == "a\\nb\\x1b\\u2028c"
 
 
 @pytest.mark.parametrize(
@@ -537,7 +538,7 @@ def test_a_lost_connection_and_other_troubles_are_said() -> None:
     board.take(ConnectionDown(reason="gone\x1b[2J", code=1006, retry_us=1))
     lines = picture(board, 80, 24, counters=troubled)
     assert lines[-2].startswith("● offline")
-    assert lines[-1].rstrip() == "gone [2J"
+    assert lines[-1].rstrip() == "gone\\x1b[2J"
 
 
 def test_the_plain_line() -> None:

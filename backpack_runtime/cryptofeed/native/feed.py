@@ -35,7 +35,7 @@ from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
 from backpack_runtime.cryptofeed.errors import BackpackAuthError
 from backpack_runtime.cryptofeed.health import BackpackHealthReport, metrics_of, report_of
-from backpack_runtime.cryptofeed.logs import LOG
+from backpack_runtime.cryptofeed.logs import LOG, join_cryptofeed_log
 from backpack_runtime.cryptofeed.markets.loading import MarketLoading
 from backpack_runtime.cryptofeed.shutdown import flush_backends
 from backpack_runtime.network.addresses import WS_URL
@@ -208,6 +208,7 @@ class BackpackFeed(MarketLoading):
 
     async def subscribe(self, connection: Any) -> None:
         """Request everything that is wanted; what was requested on an earlier connection is requested again."""
+        join_cryptofeed_log()
         if self._wanted is None:
             self._wanted = {channel: list(symbols) for channel, symbols in connection.subscription.items()}
             await self._want(self._wanted)
