@@ -156,9 +156,9 @@ async def read_head(stream: ByteStream) -> bytes:
     return head
 
 
-async def upgrade(stream: ByteStream, *, extension: str = "", along: bytes = b"") -> bytes:
-    """Answer an upgrade request, with the first bytes of the websocket in the same breath; returns the request."""
-    head = await read_head(stream)
+async def upgrade(stream: ByteStream, *, head: bytes = b"", extension: str = "", along: bytes = b"") -> bytes:
+    """Answer an upgrade request, read before or now, with the first bytes of the websocket in the same breath; returns the request."""
+    head = head or await read_head(stream)
     found = re.search(rb"(?i)sec-websocket-key: *(\S+)", head)
     assert found is not None
     accept = base64.b64encode(hashlib.sha1(found[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()  # noqa: S324 - RFC 6455
