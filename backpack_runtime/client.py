@@ -235,6 +235,7 @@ class BackpackClient(RestMethods):
         running = self._inside()
         with anyio.move_on_after(DRAIN_SECONDS):
             if not running.finished.is_set():
+                self._log.expect_the_end()
                 running.pump.give(Close())
             await running.finished.wait()
 

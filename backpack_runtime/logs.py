@@ -99,15 +99,31 @@ class EventLog:
     def __init__(self, logger: logging.Logger) -> None:
         """Write to `logger`."""
         self._log = LimitedLog(logger)
+        self._connected = False
+        self._closing = False
+
+    def expect_the_end(self) -> None:
+        """Take it for no trouble that books and account end: the application closes the connection."""
+        self._closing = True
 
     def tell(self, event: Event) -> None:
         """Write the line of an event, if it has one."""
         row = _ROWS.get(type(event))
-        if row is not None:
-            level, kind, fields_of = row
-            if isinstance(event, BookDesynced) and event.diverged:
-                kind = "book diverged"
-            self._log.line(level, kind, **fields_of(event))
+        if row is None:
+            return
+        level, kind, fields_of = row
+        match event:
+            case ConnectionUp() | ConnectionDown():
+                self._connected = isinstance(event, ConnectionUp)
+            case BookDesynced():
+                if not self._connected or self._closing:
+                    # A lost connection is said once, for all books.
+                    return
+                kind = "book diverged" if event.diverged else kind
+            case AccountStale():
+                if self._closing:
+                    return
+        self._log.line(level, kind, **fields_of(event))
 
 
 def _safe(value: object) -> object:

@@ -61,11 +61,29 @@ def refused(message: str) -> StreamsRefused:
 )
 def test_each_event_is_one_line_with_its_fields(event: Event, level: str, line: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, LOGGER)
-    EventLog(logging.getLogger(LOGGER)).tell(event)
+    log = EventLog(logging.getLogger(LOGGER))
+    if not isinstance(event, ConnectionUp):
+        log.tell(ConnectionUp(attempt=1))
+        caplog.clear()
+    log.tell(event)
     (record,) = caplog.records
     assert (record.levelname, record.getMessage(), record.name) == (level, line, LOGGER)
     assert line.startswith(vars(record)["event"])
     assert all(f"{name}=" in line for name in vars(record)["fields"])
+
+
+def test_a_lost_connection_is_said_once_for_all_books_and_an_end_in_order_is_no_trouble(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = EventLog(logging.getLogger(LOGGER))
+    down = ConnectionDown(reason="reset", code=1006, retry_us=0)
+    for event in (ConnectionUp(attempt=1), down, desynced(), desynced(), AccountStale(reason="reset")):
+        log.tell(event)
+    log.tell(ConnectionUp(attempt=1))
+    log.expect_the_end()
+    log.tell(desynced("closed"))
+    log.tell(AccountStale(reason="closed"))
+    assert caplog.messages == ["connection down reason=reset code=1006 retry_s=0.0", "account stale reason=reset"]
 
 
 def test_text_of_the_exchange_is_one_line_that_moves_no_cursor(caplog: pytest.LogCaptureFixture) -> None:
