@@ -11,6 +11,8 @@ from typing import Final
 __all__ = ["Histogram"]
 
 _FINE_BITS: Final = 4
+_EXACT: Final = 2 << _FINE_BITS
+"""Shorter durations have a bucket each."""
 _LARGEST_BITS: Final = 56
 """Longer durations, thousands of years, count as this."""
 
@@ -18,25 +20,27 @@ _LARGEST_BITS: Final = 56
 class Histogram:
     """How often durations of each length happened."""
 
-    __slots__ = ("_counts", "_total")
+    __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._counts = [0] * ((_LARGEST_BITS - _FINE_BITS) << _FINE_BITS)
-        self._total = 0
+        self._counts = [0] * ((_LARGEST_BITS - _FINE_BITS + 1) << _FINE_BITS)
 
     def record(self, duration_us: int) -> None:
         """Count a duration; a negative one, which two clocks can give, counts as none."""
-        duration_us = max(duration_us, 0)
+        # One call for every frame: no function is called that can be done without.
+        if duration_us < _EXACT:
+            self._counts[duration_us if duration_us > 0 else 0] += 1  # noqa: FURB136 - see above
+            return
         shift = duration_us.bit_length() - _FINE_BITS - 1
-        bucket = duration_us if shift <= 0 else (shift << _FINE_BITS) + (duration_us >> shift)
-        self._counts[min(bucket, len(self._counts) - 1)] += 1
-        self._total += 1
+        bucket = (shift << _FINE_BITS) + (duration_us >> shift)
+        self._counts[bucket if bucket < len(self._counts) else -1] += 1
 
     def percentile(self, share: float) -> int | None:
         """Return the duration that this share of all durations, at least one of them, does not exceed; None without any."""
-        if not self._total:
+        total = sum(self._counts)
+        if not total:
             return None
-        wanted, seen = max(self._total * share, 1), 0
+        wanted, seen = max(total * share, 1), 0
         for bucket, count in enumerate(self._counts):
             seen += count
             if seen >= wanted:
