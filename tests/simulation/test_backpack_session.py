@@ -174,7 +174,7 @@ class Witness:
                 self.compared += 1
 
     def all_live(self) -> bool:
-        return all(self.session.book(symbol).live for symbol in self.symbols)
+        return all(self.session.book(symbol).is_live(self.simulation.now.mono_us) for symbol in self.symbols)
 
     def settle(self, seconds: int = 120) -> bool:
         return self.simulation.run(seconds * SECOND, until=self.all_live)
