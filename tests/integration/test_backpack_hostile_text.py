@@ -84,7 +84,7 @@ def check_log(caplog: pytest.LogCaptureFixture, *expected: str) -> None:
 
 
 async def test_a_refused_handshake_and_a_refused_call(runtime: str, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "backpack_runtime")
+    caplog.set_level(logging.INFO, "backpack_runtime.client")
 
     async def serve(stream: ByteStream) -> None:
         request = await stream.receive()
@@ -112,7 +112,7 @@ async def test_a_refused_handshake_and_a_refused_call(runtime: str, caplog: pyte
 
 
 async def test_frames_and_a_close_frame(runtime: str, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "backpack_runtime")
+    caplog.set_level(logging.INFO, "backpack_runtime.client")
     error = b'{"id":null,"error":{"code":4000,"message":"\\u001b[2J\\nINFO all is well"}}'
 
     async def serve(stream: ByteStream) -> None:

@@ -21,6 +21,12 @@ ERROR = RemoteProtocolError("no")
 STREAM = "depth.SOL_USDC"
 
 
+@pytest.fixture(autouse=True)
+def _everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Other tests run commands, which set the level for the whole process."""
+    caplog.set_level(logging.INFO, LOGGER)
+
+
 def desynced(reason: str = "gap", *, diverged: bool = False) -> BookDesynced:
     return BookDesynced(stream=STREAM, symbol="SOL_USDC", last=7, reason=reason, diverged=diverged, error=ERROR)
 
@@ -60,7 +66,6 @@ def refused(message: str) -> StreamsRefused:
     ],
 )
 def test_each_event_is_one_line_with_its_fields(event: Event, level: str, line: str, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, LOGGER)
     log = EventLog(logging.getLogger(LOGGER))
     if not isinstance(event, ConnectionUp):
         log.tell(ConnectionUp(attempt=1))
@@ -83,7 +88,12 @@ def test_a_lost_connection_is_said_once_for_all_books_and_an_end_in_order_is_no_
     log.expect_the_end()
     log.tell(desynced("closed"))
     log.tell(AccountStale(reason="closed"))
-    assert caplog.messages == ["connection down reason=reset code=1006 retry_s=0.0", "account stale reason=reset"]
+    assert caplog.messages == [
+        "connected attempt=1",
+        "connection down reason=reset code=1006 retry_s=0.0",
+        "account stale reason=reset",
+        "connected attempt=1",
+    ]
 
 
 def test_text_of_the_exchange_is_one_line_that_moves_no_cursor(caplog: pytest.LogCaptureFixture) -> None:
