@@ -194,7 +194,7 @@ class BackpackClient(RestMethods):
             addresses = replace(self._settings, rest_url=sandbox.rest_url, ws_url=sandbox.ws_url).addresses(self._proxies)
         own = self._transport or self._make_transport(addresses, compression=self._settings.compression)
         transport = await self._stack.enter_async_context(own)
-        outlets = Outlets(pause=transport.pause_reading, resume=transport.resume_reading)
+        outlets = Outlets(pause=transport.pause_reading, resume=transport.resume_reading, tell=self._log.tell)
         events = outlets.open(self._slow_consumer, self._buffer, self._buffer_bytes)
         pump = Pump(self._session, transport, self._deliver)
         self._running = _Running(tasks, transport, pump, outlets, events, anyio.Event())

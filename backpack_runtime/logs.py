@@ -21,6 +21,7 @@ from backpack_proto.outputs import (
     ConnectionDown,
     ConnectionUp,
     ErrorReceived,
+    EventsDropped,
     PeerSilent,
     StreamLive,
     StreamSilent,
@@ -182,6 +183,7 @@ _ROWS: Final[Mapping[type, tuple[int, str, Callable[[Any], dict[str, object]]]]]
         lambda event: {"reason": event.reason, "code": event.code, "retry_s": _seconds(event.retry_us)},
     ),
     ConnectionUp: (logging.INFO, "connected", lambda event: {"attempt": event.attempt}),
+    EventsDropped: (logging.WARNING, "events dropped", lambda event: {"count": event.count, "private": event.private}),
     ErrorReceived: (logging.WARNING, "error received", lambda event: {"code": event.code, "message": event.message}),
     FrameDropped: (
         logging.WARNING,

@@ -38,6 +38,7 @@ from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, Transitions
 from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderFill, OrderUpdate, PositionUpdate
+from backpack_proto.text import printable
 
 from .readings import (
     PAGE,
@@ -553,6 +554,7 @@ class Account:
     def _diverge(self, what: str) -> list[AccountOutput]:
         self._kept.clear()
         self._enter(AccountState.READING, _Contradiction(), None)
+        what = printable(what)
         event = AccountDiverged(what=what, error=RemoteProtocolError(what))
         return [event, AccountStale(reason=what), *self._begin()]
 

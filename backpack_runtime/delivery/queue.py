@@ -98,6 +98,12 @@ class Delivery:
         """When private events were lost last."""
         self.begun = False
         """Whether an event has ever been asked for."""
+        self.loop: Callable[[], object | None] | None = None
+        """Gives the loop that fetches, None once that is left; there is nothing to call while nobody has begun one."""
+        self._fetched = False
+        """Whether an event was asked for since the last batch."""
+        self._fetched_us = 0
+        """The last batch before which one was."""
         self._finished = False
         self._awaited = False
         self._arrived = anyio.Event()
@@ -129,7 +135,7 @@ class Delivery:
             found.append(
                 f"reading has been paused for {paused_us / 1e6:.1f} s, until {self._waiting} waiting events are fetched"
             )
-        elif self.begun and (behind_us := self._behind_us(now_us)) >= DOUBTED_US:
+        elif self._attended(now_us) and (behind_us := self._behind_us(now_us)) >= DOUBTED_US:
             found.append(f"events are fetched {behind_us / 1e6:.1f} s late, {self._waiting} of them wait")
         lost_us = self._lost_private_us
         if lost_us is not None and now_us - lost_us < RECENT_US and (self.begun or alone):
@@ -140,6 +146,8 @@ class Delivery:
         """Add a batch; what is too much is dealt with at once, and reading is paused after the fact."""
         now_us = self._clock_us()
         behind = self._behind_us(now_us) >= BEHIND_US
+        if self._fetched:
+            self._fetched, self._fetched_us = False, now_us
         for event in events:
             self._add(event, now_us, behind=behind)
         if self._policy is SlowConsumer.BLOCK and self._paused_us is None and self._full:
@@ -175,7 +183,7 @@ class Delivery:
 
     def take_nowait(self) -> Event | None:
         """Return the next event, or None when none waits."""
-        self.begun = True
+        self.begun = self._fetched = True
         if self._lost or self._lost_private:
             told = self._tell_losses()
             if told is not None:
@@ -196,6 +204,12 @@ class Delivery:
     @property
     def _full(self) -> bool:
         return self._waiting >= self._limit or self._bytes >= self._limit_bytes
+
+    def _attended(self, now_us: int) -> bool:
+        """Whether somebody is at it: events that nobody wants any more are not late."""
+        if self.loop is not None:
+            return self.loop() is not None
+        return self.begun and (self._fetched or now_us - self._fetched_us < RECENT_US)
 
     def _behind_us(self, now_us: int) -> int:
         lane = self._oldest()

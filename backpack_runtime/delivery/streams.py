@@ -7,10 +7,10 @@ then a second loop is refused. Each further consumer has a stream of its own.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
-from weakref import ReferenceType, finalize, ref
+from weakref import finalize, ref
 
 import anyio
 import anyio.lowlevel
@@ -41,8 +41,8 @@ class EventStream:
 
     _delivery: Delivery
     _close: Callable[[], object]
+    _tell: Callable[[Event], None]
     _fetched = 0
-    _loop: ReferenceType[_Loop] | None = None
 
     @property
     def delivery(self) -> DeliverySnapshot:
@@ -67,12 +67,12 @@ class EventStream:
         Raises:
             LocalProtocolError: another loop runs.
         """
-        if self._loop is not None and self._loop() is not None:
+        if self._running is not None:
             raise LocalProtocolError(
                 "the events are being iterated over already: one loop at a time, others use `client.stream(...)`"
             )
-        loop = _Loop(self)
-        self._loop = ref(loop)
+        loop = _Loop(self._fetch, self._leave)
+        self._delivery.loop = ref(loop)
         return loop
 
     async def __anext__(self) -> Event:
@@ -81,24 +81,28 @@ class EventStream:
         Raises:
             LocalProtocolError: another task waits for it, or runs a loop over the events.
         """
-        loop = None if self._loop is None else self._loop()
+        loop = self._running
         if loop is not None and loop.task_id not in {None, anyio.get_current_task().id}:
             raise LocalProtocolError(
                 "another task iterates over the events: one consumer iterates, others use `client.stream(...)`"
             )
-        return await self.fetch()
+        if loop is None:
+            self._delivery.loop = None
+        return await self._fetch()
 
-    def leave(self, loop: object) -> None:
+    @property
+    def _running(self) -> _Loop | None:
+        """The loop that has not been left."""
+        loop = None if self._delivery.loop is None else self._delivery.loop()
+        return loop if isinstance(loop, _Loop) else None
+
+    def _leave(self, loop: _Loop) -> None:
         """Let another loop begin."""
-        if self._loop is not None and self._loop() is loop:
-            self._loop = None
+        if self._running is loop:
+            self._delivery.loop = _no_loop
 
-    async def fetch(self) -> Event:
-        """Return the next event to whoever has the right to it.
-
-        Raises:
-            LocalProtocolError: another task waits for it.
-        """
+    async def _fetch(self) -> Event:
+        """Return the next event to whoever has the right to it."""
         self._fetched += 1
         if self._fetched % EVENTS_PER_TURN == 0:
             # A consumer that never waits must not keep the connection from being looked after.
@@ -106,24 +110,28 @@ class EventStream:
         event = self._delivery.take_nowait() or await self._delivery.take()
         if event is None:
             raise StopAsyncIteration
+        if type(event) is EventsDropped:
+            self._tell(event)
         return event
 
 
 class _OfQueue(EventStream):
     """The events that are put into one queue; `close` is called once, when the consumer has closed its stream or let go of it."""
 
-    def __init__(self, delivery: Delivery, close: Callable[[], None]) -> None:
+    def __init__(self, delivery: Delivery, close: Callable[[], None], tell: Callable[[Event], None]) -> None:
         self._delivery = delivery
+        self._tell = tell
         self._close = finalize(self, close)
 
 
 class _Loop:
     """One `async for`."""
 
-    __slots__ = ("__weakref__", "_stream", "task_id")
+    __slots__ = ("__weakref__", "_fetch", "_leave", "task_id")
 
-    def __init__(self, stream: EventStream) -> None:
-        self._stream = stream
+    def __init__(self, fetch: Callable[[], Awaitable[Event]], leave: Callable[[_Loop], None]) -> None:
+        self._fetch = fetch
+        self._leave = leave
         self.task_id: int | None = None
         """The task that runs it, once it has begun."""
 
@@ -134,18 +142,21 @@ class _Loop:
         if self.task_id is None:
             self.task_id = anyio.get_current_task().id
         try:
-            return await self._stream.fetch()
+            return await self._fetch()
         except BaseException:
             # The end, or a cancellation: the loop is left, though the traceback may keep its iterator for a while.
-            self._stream.leave(self)
+            self._leave(self)
             raise
 
 
 class Outlets:
     """All queues of one client. Reading pauses while one of them asks for it."""
 
-    def __init__(self, *, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        """There is no queue yet; `pause` and `resume` stop and continue reading."""
+    def __init__(
+        self, *, pause: Callable[[], None], resume: Callable[[], None], tell: Callable[[Event], None] = lambda _: None
+    ) -> None:
+        """There is no queue yet; `pause` and `resume` stop and continue reading, `tell` hears of losses when they are fetched."""
+        self._tell = tell
         self.latency = Histogram()
         """Microseconds from receipt to delivery, in all queues."""
         self._pause = pause
@@ -177,7 +188,7 @@ class Outlets:
             # A queue that nobody empties any more must not stop the others.
             delivery.finish()
 
-        return _OfQueue(delivery, close)
+        return _OfQueue(delivery, close, self._tell)
 
     def put(self, events: list[Event]) -> None:
         """Hand a batch to every queue."""
@@ -202,6 +213,10 @@ class Outlets:
         self._paused -= 1
         if self._paused == 0:
             self._resume()
+
+
+def _no_loop() -> None:
+    """Stand for a loop that was left."""
 
 
 def _name(kinds: tuple[type[Event], ...]) -> str:

@@ -292,6 +292,10 @@ def test_a_late_consumer_and_a_pause_are_reasons_against_health() -> None:
     delivery.take_nowait()
     assert delivery.troubles(alone=True) == ["events are fetched 2.0 s late, 1 of them wait"]
     assert delivery.snapshot.behind_us == DOUBTED_US
+    delivery.put([])
+    clock.us += RECENT_US
+    delivery.put([])
+    assert delivery.troubles(alone=True) == [], "whoever asked for single events has stopped asking"
     blocking, _ = make(SlowConsumer.BLOCK, 2, clock=clock)
     blocking.put([DOWN, DOWN])
     clock.us += DOUBTED_US

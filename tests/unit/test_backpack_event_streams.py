@@ -202,6 +202,23 @@ async def test_latency_reaches_to_delivery() -> None:
         assert 0 <= metrics.receipt_to_delivery_p50_us <= metrics.receipt_to_delivery_p99_us < PATIENCE_SECONDS * 1e6
 
 
+async def test_a_loop_that_is_late_is_a_reason_against_health_until_it_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_us = 0
+    monkeypatch.setattr("backpack_runtime.delivery.queue.time.monotonic_ns", lambda: now_us * 1000)
+
+    def late(client: BackpackClient) -> list[str]:
+        return [reason for reason in client.health.reasons if reason.startswith("consumer of Trade")]
+
+    async with a_client() as (client, transport), client.stream(Trade) as stream:
+        await arrive(client, transport, 1, 2)
+        now_us = 7_700_000
+        assert late(client) == [], "nobody asked the stream for anything"
+        async for _ in stream:
+            assert late(client) == ["consumer of Trade: events are fetched 7.7 s late, 1 of them wait"]
+            break
+        assert late(client) == []
+
+
 async def test_impossible_streams_are_refused() -> None:
     async with a_client() as (client, _):
         with pytest.raises(ConfigurationError, match=r"^kinds: classes of events, such as Trade, got 'trades'$"):

@@ -10,7 +10,7 @@ import pytest
 
 from backpack_proto.account.values import AccountDiverged, AccountStale
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.outputs import BookDesynced, BookSynced, ConnectionDown, ConnectionUp, StreamsRefused
+from backpack_proto.outputs import BookDesynced, BookSynced, ConnectionDown, ConnectionUp, EventsDropped, StreamsRefused
 from backpack_proto.streams.frames import Drop, FrameDropped
 from backpack_proto.streams.payloads import Event
 from backpack_proto.text import LONGEST_TEXT, printable
@@ -62,6 +62,7 @@ def refused(message: str) -> StreamsRefused:
             "streams refused code=4003 message=\"say 'no'\" suspects=a,b authentication=True",
         ),
         (AccountStale(reason="401"), "WARNING", "account stale reason=401"),
+        (EventsDropped(count=5, private=False), "WARNING", "events dropped count=5 private=False"),
         (AccountDiverged(what="a fill", error=ERROR), "WARNING", 'account diverged what="a fill"'),
     ],
 )
