@@ -39,7 +39,7 @@ from .book.signals import (
     TopMatched,
 )
 from .claims import AuditPace, Claims, PathClaim
-from .connection.canary import Canary, CanaryInput, MarketsKnown, MarketsUnknown, ReadMarkets, StreamsWanted
+from .connection.canary import Canary, CanaryInput, CanaryState, MarketsKnown, MarketsUnknown, ReadMarkets, StreamsWanted
 from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState
 from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heartbeat
 from .connection.path import Path, PathInput
@@ -253,8 +253,7 @@ class Session:
             self._connection.deadline,
             self._heartbeat.deadline,
             self._path.deadline,
-            self._canary.deadline,
-            self._openings.deadline,
+            *((self._canary.deadline, self._openings.deadline) if self._connection.wanted else ()),
             self._subscriptions.deadline,
             self._requests.deadline,
             self._book_timers.earliest,
@@ -296,6 +295,8 @@ class Session:
         path_doubt = self._path.doubt(now)
         troubles = [] if path_doubt is None else [path_doubt]
         troubles += [f"the canary of {market} is silent, though other data come" for market in self._canary.replaced]
+        if self._canary.state is CanaryState.LOOKING and self._connection.is_open:
+            troubles.append("there is no canary yet: the list of markets has not been read, or has no open perpetual")
         troubles += _summary({stream: sequencer.doubt(now.mono_us) for stream, sequencer in self._sequencers.items()})
         notes = [f"market {symbol} is closed" for symbol in self._openings.closed]
         if not self._watches_path:
@@ -448,7 +449,7 @@ class Session:
 
     def _unsubscribe(self, given: Unsubscribe, now: Now) -> list[Output]:
         outputs = self._pass_on(self._subscriptions.handle(given, now), now)
-        return [*outputs, *self._to_canary(StreamsWanted(self._subscriptions.needed), now)]
+        return [*outputs, *self._want_canary(now)]
 
     # Inputs that several machines have to do with.
 
@@ -457,6 +458,10 @@ class Session:
 
     def _to_canary(self, given: CanaryInput, now: Now) -> list[Output]:
         return self._pass_on(self._canary.handle(given, now), now) if self._watches_path else []
+
+    def _want_canary(self, now: Now) -> list[Output]:
+        """Have canaries while a connection is wanted and has something to say."""
+        return self._to_canary(StreamsWanted(self._connection.wanted and self._subscriptions.needed), now)
 
     def _to_openings(self, given: OpeningsInput | MarketDoubted, now: Now) -> list[Output]:
         return self._pass_on(self._openings.handle(given, now), now)
@@ -479,8 +484,9 @@ class Session:
         outputs = self._pass_on(self._connection.handle(given, now), now)
         outputs += self._pass_on(self._heartbeat.handle(given, now), now)
         outputs += self._to_path(given, now)
-        outputs += self._to_canary(given, now)
-        outputs += self._to_openings(given, now)
+        if self._connection.wanted:
+            outputs += self._to_canary(given, now)
+            outputs += self._to_openings(given, now)
         outputs += self._pass_on(self._subscriptions.handle(given, now), now)
         for stream in self._book_timers.due(now.mono_us):
             outputs += self._sequence(self._sequencers[stream], given, now)
@@ -492,13 +498,14 @@ class Session:
         outputs = self._pass_on(self._connection.handle(given, now), now)
         if self._measure_clock:
             outputs += self._to_requests(MeasureTime(), now)
-        return outputs
+        return [*outputs, *self._want_canary(now)]
 
     def _close(self, given: Close, now: Now) -> list[Output]:
         """The connection ends for all but the connection, which sees it closed in order."""
         outputs = self._lose_connection("closed by the application", now) if self._connection.is_open else []
         outputs += self._pass_on(self._requests.handle(Abandon("the session was closed"), now), now)
-        return outputs + self._pass_on(self._connection.handle(given, now), now)
+        outputs += self._pass_on(self._connection.handle(given, now), now)
+        return [*outputs, *self._want_canary(now)]
 
     def _connected(self, given: Connected, now: Now) -> list[Output]:
         outputs = self._pass_on(self._connection.handle(given, now), now)
@@ -525,7 +532,7 @@ class Session:
                 self._by_symbol.setdefault(symbol, []).append(sequencer)
                 outputs += self._openings.handle(MarketWatched(symbol, watched=True), now)
         self._pace.books = len(self._sequencers)
-        return [*self._pass_on(outputs, now), *self._to_canary(StreamsWanted(self._subscriptions.needed), now)]
+        return [*self._pass_on(outputs, now), *self._want_canary(now)]
 
     def _follow_account(self, given: FollowAccount, now: Now) -> list[Output]:
         outputs = self._subscriptions.handle(given, now)
@@ -535,7 +542,7 @@ class Session:
         if begins and self._connection.is_open and account.state is AccountState.IDLE:
             # The user had subscribed all of its streams before.
             passed += self._request_account(now)
-        return [*passed, *self._to_canary(StreamsWanted(self._subscriptions.needed), now)]
+        return [*passed, *self._want_canary(now)]
 
     def _verify(self, given: Verify, now: Now) -> list[Output]:
         sequencer = self._sequencers.get(given.stream)
