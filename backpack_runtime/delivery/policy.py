@@ -34,12 +34,12 @@ RECENT_US: Final = 60_000_000
 class SlowConsumer(StrEnum):
     """Policy for market data when the consumer does not keep up. Private and state events are kept under each of them."""
 
+    BLOCK = "block"
+    """Stop reading the socket until the consumer has caught up; nothing is lost, everything is late, and TCP holds the exchange back."""
     CONFLATE = "conflate"
     """Keep books current: merge the waiting changes of each book into one, and drop the oldest of all other market data."""
     DROP_OLDEST = "drop_oldest"
     """Drop the oldest market data, changes of books included."""
-    BLOCK = "block"
-    """Stop reading the socket until the consumer has caught up; nothing is lost, everything is late, and TCP holds the exchange back."""
 
 
 class DeliverySnapshot(Value, frozen=True, gc=False, kw_only=True):

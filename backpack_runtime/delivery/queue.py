@@ -105,7 +105,8 @@ class Delivery:
         self._fetched_us = 0
         """The last batch before which one was."""
         self._finished = False
-        self._awaited = False
+        self.awaited = False
+        """Whether a task waits for the next event."""
         self._arrived = anyio.Event()
         self._conflated = self._repeated = self._dropped = self._dropped_private = self._pauses = 0
 
@@ -129,9 +130,8 @@ class Delivery:
         Events that nobody ever asks for are late and lost to nobody, unless the queue is `alone`: then its consumer is awaited.
         """
         now_us = self._clock_us()
-        paused_us = 0 if self._paused_us is None else now_us - self._paused_us
         found = []
-        if paused_us >= DOUBTED_US:
+        if self._paused_us is not None and (paused_us := now_us - self._paused_us) >= DOUBTED_US:
             found.append(
                 f"reading has been paused for {paused_us / 1e6:.1f} s, until {self._waiting} waiting events are fetched"
             )
@@ -168,17 +168,17 @@ class Delivery:
         Raises:
             LocalProtocolError: another task waits for it already.
         """
-        if self._awaited:
+        if self.awaited:
             raise LocalProtocolError(
                 "another task waits for the next event: one consumer iterates, others use `client.stream(...)`"
             )
-        self._awaited = True
+        self.awaited = True
         try:
             while (event := self.take_nowait()) is None and not self._finished:
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
         finally:
-            self._awaited = False
+            self.awaited = False
         return event
 
     def take_nowait(self) -> Event | None:

@@ -107,7 +107,11 @@ class EventStream:
         if self._fetched % EVENTS_PER_TURN == 0:
             # A consumer that never waits must not keep the connection from being looked after.
             await anyio.lowlevel.checkpoint()
-        event = self._delivery.take_nowait() or await self._delivery.take()
+        delivery = self._delivery
+        # An event belongs to the task that waits for it, though it may not have been woken yet; `take` refuses everybody else.
+        event = None if delivery.awaited else delivery.take_nowait()
+        if event is None:
+            event = await delivery.take()
         if event is None:
             raise StopAsyncIteration
         if type(event) is EventsDropped:
@@ -122,6 +126,7 @@ class _OfQueue(EventStream):
         self._delivery = delivery
         self._tell = tell
         self._close = finalize(self, close)
+        self._close.atexit = False
 
 
 class _Loop:

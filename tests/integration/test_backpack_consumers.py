@@ -136,3 +136,31 @@ async def test_a_consumer_that_does_nothing_for_a_while_finds_current_books_and_
             assert all(later.first == earlier.last + 1 for earlier, later in pairwise(changes))
             lost = sum(event.count for event in seen if isinstance(event, EventsDropped))
             assert 5 <= lost <= client.delivery.dropped
+
+
+async def test_a_pause_of_reading_is_a_reason_against_health_that_names_the_consumer(
+    runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backpack_runtime.delivery.queue.DOUBTED_US", 0)
+
+    def paused(client: BackpackClient) -> list[str]:
+        return [reason for reason in client.health.reasons if "reading has been paused" in reason]
+
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with (
+            serve_sandbox(speed=20.0) as sandbox,
+            BackpackClient(["SOL_USDC"], settings=settings_of(sandbox.settings, runtime)) as client,
+        ):
+            await count_to(client, BookSynced, 1, [])
+            stream = client.stream(Trade, slow_consumer="block", buffer=3)
+            while not stream.delivery.pauses:
+                await anyio.lowlevel.checkpoint()
+            assert len(paused(client)) == 1, client.health
+            (reason,) = paused(client)
+            assert reason.startswith("consumer of Trade: reading has been paused for ")
+            assert not client.health.healthy
+            trades: list[Event] = []
+            await count_to(stream, Trade, 10, trades)
+            assert [type(event) for event in trades] == [Trade] * 10, "nothing was lost"
+            stream.close()
+            assert paused(client) == []
