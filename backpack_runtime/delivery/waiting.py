@@ -103,11 +103,13 @@ def weight_of(event: Event) -> int:
         return EVENT_BYTES * (1 + (len(result) if isinstance(result, Sized) else 1))
     weight = EVENT_BYTES
     for name in _texts(kind):
-        weight += len(getattr(event, name) or "")
+        value = getattr(event, name)
+        if isinstance(value, str):
+            weight += len(value)
     return weight
 
 
 @cache
 def _texts(kind: type[Event]) -> tuple[str, ...]:
-    """The members of an event that are texts: the others are of a bounded size."""
+    """The members of an event that are texts, or may be: the others are of a bounded size."""
     return tuple(name for name, hint in get_type_hints(kind).items() if hint is str or str in get_args(hint))
