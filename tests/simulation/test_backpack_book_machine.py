@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
+from backpack_proto.book.kept import BACKWARDS_US
 from backpack_proto.book.sequencer import BookSequencer, SequencerInput
 from backpack_proto.book.signals import (
     BookInForce,
@@ -42,7 +43,7 @@ from backpack_proto.book.signals import (
     StreamSuspended,
     TopMatched,
 )
-from backpack_proto.book.sync import BACKWARDS_US, RETRY, SyncState
+from backpack_proto.book.sync import RETRY, SyncState
 from backpack_proto.claims import AUDIT_US, AuditPace, Claims
 from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.outputs import (
