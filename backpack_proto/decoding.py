@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 import msgspec
 
 from .errors import RemoteProtocolError
+from .text import printable
 
 __all__ = [
     "DECIMAL_DIGITS",
@@ -99,7 +100,7 @@ def decode_json(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
         ValueError,
         RecursionError,
     ) as error:  # bytes that are no UTF-8 raise UnicodeDecodeError, deep nesting RecursionError
-        raise RemoteProtocolError(f"{what}: {error}") from None
+        raise RemoteProtocolError(printable(f"{what}: {error}")) from None
     if not _all_sane(value):
         raise RemoteProtocolError(f"{what}: a decimal is not a usable number")
     return cast("T", value)

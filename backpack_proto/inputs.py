@@ -169,6 +169,8 @@ class TextReceived(Fact, frozen=True, gc=False):
     """One whole text message, still encoded."""
 
     data: bytes
+    received_us: int | None = None
+    """When it was read, by the wall clock, microseconds since the epoch; None: at the moment at which it is given to the session."""
 
 
 class BytesReceived(Fact, frozen=True, gc=False):

@@ -17,6 +17,7 @@ from .account.values import (
     AccountSynced,
     AccountUnconfirmed,
 )
+from .histogram import Histogram
 from .inputs import ConnectFailed, Given, RequestFailed, ResponseReceived
 from .machine import Now
 from .outputs import (
@@ -77,7 +78,6 @@ COUNTED_EVENTS = frozenset(
 
 RECENT_US = 60_000_000
 """How long something that passed at once, such as a dropped frame, counts against health."""
-_LATENCY_BUCKETS = 64
 _SHOWN_DOUBTS = 3
 
 
@@ -127,6 +127,13 @@ class Health(Value, frozen=True, gc=False, kw_only=True):
         """No reason against it."""
         return self.status is Status.HEALTHY
 
+    def and_also(self, reasons: Sequence[str]) -> Health:
+        """Return this health with the reasons that somebody else knows of."""
+        if not reasons:
+            return self
+        status = Status.DEGRADED if self.healthy else self.status
+        return Health(status=status, reasons=(*self.reasons, *reasons))
+
 
 class StreamMetrics(Value, frozen=True, gc=False, kw_only=True):
     """One stream's messages, and how long ago the last one came."""
@@ -159,9 +166,12 @@ class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
     proxy_failures: int
     """Connections of either kind that failed at their proxy."""
     streams: Mapping[str, StreamMetrics]
-    latency_p50_us: int | None
-    """From the matching engine's time to receipt, by the local clock; an upper bound, a power of two. None without data."""
-    latency_p99_us: int | None
+    engine_to_receipt_p50_us: int | None
+    """From the matching engine's time to receipt, by the local clock; at most 6.25 % too high, never too low. None without data."""
+    engine_to_receipt_p99_us: int | None
+    receipt_to_delivery_p50_us: int | None = None
+    """From receipt to the moment at which a consumer of the client fetched the event; None where nobody measures it."""
+    receipt_to_delivery_p99_us: int | None = None
 
 
 class Metrics:
@@ -170,7 +180,7 @@ class Metrics:
     def __init__(self) -> None:
         self._counters: Counter[str] = Counter()
         self._streams: dict[str, list[int]] = {}
-        self._latencies = [0] * _LATENCY_BUCKETS
+        self._engine_to_receipt = Histogram()
         self._connections = 0
         self._connection_fault: str | None = "the connection was never up"
         self._stale_account: str | None = None
@@ -232,8 +242,8 @@ class Metrics:
                 stream: StreamMetrics(messages=messages, age_us=now.mono_us - last_us)
                 for stream, (messages, last_us) in self._streams.items()
             },
-            latency_p50_us=self._latency(0.5),
-            latency_p99_us=self._latency(0.99),
+            engine_to_receipt_p50_us=self._engine_to_receipt.percentile(0.5),
+            engine_to_receipt_p99_us=self._engine_to_receipt.percentile(0.99),
         )
 
     def health(self, now: Now, troubles: Sequence[str] = (), notes: Sequence[str] = ()) -> Health:
@@ -265,19 +275,11 @@ class Metrics:
         else:
             entry[0] += 1
             entry[1] = now.mono_us
-        engine_us = getattr(frame.payload, "engine_us", None)
-        if engine_us is not None:
+        payload = frame.payload
+        engine_us = getattr(payload, "engine_us", None)
+        if payload is not None and engine_us is not None:
             # An engine clock that is ahead of ours gives a negative latency, which counts as none.
-            self._latencies[max(now.unix_us - engine_us, 0).bit_length() % _LATENCY_BUCKETS] += 1
-
-    def _latency(self, share: float) -> int | None:
-        wanted = sum(self._latencies) * share
-        seen = 0
-        for bits, messages in enumerate(self._latencies):
-            seen += messages
-            if messages and seen >= wanted:
-                return (1 << bits) - 1
-        return None
+            self._engine_to_receipt.record((payload.received_us or now.unix_us) - engine_us)
 
     def _count_event(self, event: Event, now: Now) -> None:
         count = self._counters

@@ -30,6 +30,7 @@ __all__ = [
     "DropSocket",
     "ErrorReceived",
     "Event",
+    "EventsDropped",
     "OpenSocket",
     "Output",
     "PeerSilent",
@@ -188,6 +189,18 @@ class UntypedReceived(Event, frozen=True, gc=False, kw_only=True):
     """The whole frame as it came, a JSON object with `stream` and `data`."""
 
 
+class EventsDropped(Event, frozen=True, gc=False, kw_only=True):
+    """Events were lost here, between the one before and the one after, because their consumer was too slow.
+
+    Each consumer's queue tells its own losses, a run of them in one event; the session itself loses none.
+    """
+
+    count: int
+    """How many events the consumer will never see."""
+    private: bool
+    """They were private events or told of the state of connection, books and account; otherwise they were market data."""
+
+
 class BookSynced(Event, frozen=True, gc=False, kw_only=True):
     """A book follows its stream: snapshot and stream join without a hole.
 
@@ -222,6 +235,11 @@ class BookChanged(Event, frozen=True, gc=False, kw_only=True):
     """Whether the best levels at exactly this update id were compared with the exchange's own word, and were equal."""
     delta: Depth
     """What changed."""
+
+    @property
+    def received_us(self) -> int | None:
+        """When the last frame of the change was received, by the local clock."""
+        return self.delta.received_us
 
 
 class BookVerified(Event, frozen=True, gc=False, kw_only=True):

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from .account.account import Account, AccountInput
 from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
@@ -318,7 +319,7 @@ class Session:
             LocalProtocolError: the input is impossible in this state; nothing has changed.
         """
         if isinstance(given, TextReceived):
-            outputs = self._text_received(given.data, now)
+            outputs = self._text_received(given, now)
         else:
             handler = self._INPUTS.get(type(given))
             if handler is None:
@@ -347,7 +348,8 @@ class Session:
 
     # What was received on the websocket.
 
-    def _text_received(self, data: bytes, now: Now) -> Sequence[Output]:
+    def _text_received(self, given: TextReceived, now: Now) -> Sequence[Output]:
+        data = given.data
         if not self._connection.is_open:
             # What is still on its way when the application has closed the session is of no interest to it.
             if self._connection.state is ConnectionState.DRAINING:
@@ -361,9 +363,9 @@ class Session:
                 self._connection.handle(_DATA_HEARD, now)
         decoded = decode_frame(data)
         if isinstance(decoded, Frame):
-            return self._frame_received(decoded, data, now)
+            return self._frame_received(decoded, given, now)
         if isinstance(decoded, tuple):
-            return [output for frame in decoded for output in self._frame_received(frame, data, now)]
+            return [output for frame in decoded for output in self._frame_received(frame, given, now)]
         if isinstance(decoded, ErrorFrame):
             return self._pass_on(self._subscriptions.handle(decoded, now), now)
         if decoded.stream in self._untyped:
@@ -378,14 +380,16 @@ class Session:
             outputs = [*self._pass_on(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
         return outputs
 
-    def _frame_received(self, frame: Frame, data: bytes, now: Now) -> Sequence[Output]:
+    def _frame_received(self, frame: Frame, given: TextReceived, now: Now) -> Sequence[Output]:
         stream, payload = frame.stream, frame.payload
         if payload is None:
             raise AssertionError("decode_frame returns no frame without a payload")
+        # The decoded payload is the event, and nobody has seen it yet: this is cheaper than a copy.
+        force_setattr(payload, "received_us", now.unix_us if given.received_us is None else given.received_us)
         path = self._path.see(stream, payload.emitted_us, now)
         if path:
-            return [*self._pass_on(path, now), *self._data_frame(frame, payload, data, now)]
-        return self._data_frame(frame, payload, data, now)
+            return [*self._pass_on(path, now), *self._data_frame(frame, payload, given.data, now)]
+        return self._data_frame(frame, payload, given.data, now)
 
     def _data_frame(self, frame: Frame, payload: Payload, data: bytes, now: Now) -> Sequence[Output]:
         stream = frame.stream

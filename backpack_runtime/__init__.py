@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .books import BookView
     from .client import BackpackClient
-    from .delivery import DeliverySnapshot, SlowConsumer
+    from .delivery import DeliverySnapshot, EventStream, SlowConsumer
     from .extras import MissingExtra
     from .network.addresses import Addresses
     from .network.proxy import (
@@ -41,6 +41,7 @@ __all__ = [
     "BackpackClient",
     "BookView",
     "DeliverySnapshot",
+    "EventStream",
     "Exchange",
     "Fees",
     "InvalidProxy",
@@ -73,6 +74,7 @@ _HOMES = {
     "BackpackClient": ".client",
     "BookView": ".books",
     "DeliverySnapshot": ".delivery",
+    "EventStream": ".delivery",
     "Exchange": "backpack_proto.exchange",
     "Fees": "backpack_proto.exchange.account.accounts",
     "InvalidProxy": ".network.proxy",

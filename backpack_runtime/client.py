@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from http import HTTPStatus
 from random import Random
@@ -33,7 +34,9 @@ from backpack_proto.streams.payloads import Event
 
 from .books import BookView
 from .checks import checked_count, checked_flag, checked_member, checked_names
-from .delivery import Delivery, DeliverySnapshot, SlowConsumer
+from .delivery import DeliverySnapshot, EventStream, Outlets, SlowConsumer
+from .delivery.policy import BUFFER_BYTES
+from .logs import EventLog
 from .network.addresses import REST_URL, WS_URL
 from .network.proxy_settings import Proxies, resolve_proxies
 from .pump import Pump
@@ -45,7 +48,6 @@ from .transports import transport_of
 __all__ = ["BackpackClient"]
 
 DEFAULT_CHANNELS = ("book", "trades")
-EVENTS_PER_TURN = 16
 DRAIN_SECONDS = 6.0
 """A little more than the session's own patience with the closing handshake."""
 
@@ -64,7 +66,9 @@ class _Running(NamedTuple):
     tasks: TaskGroup
     transport: Transport
     pump: Pump
-    delivery: Delivery
+    outlets: Outlets
+    events: EventStream
+    """Those of the client's own iteration."""
     finished: anyio.Event
 
 
@@ -91,8 +95,9 @@ class BackpackClient(RestMethods):
         signer: Signer | None = None,
         follow_account: bool = False,
         book_levels: int = 10,
-        slow_consumer: SlowConsumer | str = SlowConsumer.BLOCK,
+        slow_consumer: SlowConsumer | str = SlowConsumer.CONFLATE,
         buffer: int = 10_000,
+        buffer_bytes: int = BUFFER_BYTES,
         transport: AbstractAsyncContextManager[Transport] | None = None,
     ) -> None:
         """Nothing is connected before the block is entered.
@@ -107,8 +112,10 @@ class BackpackClient(RestMethods):
             signer: signs private subscriptions and calls; the sandbox has one of its own for users without one.
             follow_account: keep the ledger of the account, `account`, and emit all that changes in it.
             book_levels: how many levels a side `BookChanged` carries, at least 1; `BookSynced` has all.
-            slow_consumer: what happens to market data that are not fetched in time: `block`, `conflate` or `drop_oldest`.
-            buffer: how many events may wait before that happens.
+            slow_consumer: what happens to market data that are not fetched in time. `conflate` keeps books current: it merges the
+                changes of each book, and drops the oldest of the rest. `drop_oldest` drops the oldest of all, `block` stops reading.
+            buffer: how many events may wait before any are dropped, or before reading stops.
+            buffer_bytes: how much memory they may take before that, estimated.
             transport: drive this one instead of a runtime's sockets, such as a `MockTransport`.
 
         Raises:
@@ -123,6 +130,7 @@ class BackpackClient(RestMethods):
         self._channels = _checked_channels(channels, self._symbols)
         self._slow_consumer = checked_member("slow_consumer", slow_consumer, SlowConsumer)
         self._buffer = checked_count("buffer", buffer)
+        self._buffer_bytes = checked_count("buffer_bytes", buffer_bytes, unit="bytes")
         self._sandbox_seed = checked_count("sandbox_seed", sandbox_seed, minimum=0)
         self._follow_account = checked_flag("follow_account", follow_account)
         if signer is not None and not isinstance(signer, Signer):
@@ -147,10 +155,10 @@ class BackpackClient(RestMethods):
             ping_timeout_us=self._settings.ping_timeout_us,
             pause_ceiling_us=self._settings.pause_ceiling_us,
         )
+        self._log = EventLog(logging.getLogger(__name__))
         self._answers: dict[int, _Answer] = {}
         self._books: dict[int, BookView] = {}
         self._last_call_id = 0
-        self._fetched = 0
         self._markets = Markets(())
         self._found: dict[str, Market] = {}
         """Markets that were asked for one by one, for the list did not have them."""
@@ -189,9 +197,10 @@ class BackpackClient(RestMethods):
             addresses = replace(self._settings, rest_url=sandbox.rest_url, ws_url=sandbox.ws_url).addresses(self._proxies)
         own = self._transport or self._make_transport(addresses, compression=self._settings.compression)
         transport = await self._stack.enter_async_context(own)
-        delivery = Delivery(self._slow_consumer, self._buffer, pause=transport.pause_reading, resume=transport.resume_reading)
+        outlets = Outlets(pause=transport.pause_reading, resume=transport.resume_reading, tell=self._log.tell)
+        events = outlets.open(self._slow_consumer, self._buffer, self._buffer_bytes)
         pump = Pump(self._session, transport, self._deliver)
-        self._running = _Running(tasks, transport, pump, delivery, anyio.Event())
+        self._running = _Running(tasks, transport, pump, outlets, events, anyio.Event())
         tasks.start_soon(self._run, self._running)
         await self.load_markets()
         if self._follow_account:
@@ -202,7 +211,7 @@ class BackpackClient(RestMethods):
         try:
             await running.pump.run()
         finally:
-            running.delivery.finish()
+            running.outlets.finish()
             running.finished.set()
             for answer in self._answers.values():
                 answer.arrived.set()
@@ -221,6 +230,9 @@ class BackpackClient(RestMethods):
             raise
         finally:
             self._closed = True
+            if self._running is not None:
+                # The task that would do it may have been cancelled before it began.
+                self._running.outlets.finish()
             # Whatever way the block was left: no book and no ledger says any more that it is live.
             self._session.handle(Close(), system_now())
 
@@ -229,23 +241,57 @@ class BackpackClient(RestMethods):
         running = self._inside()
         with anyio.move_on_after(DRAIN_SECONDS):
             if not running.finished.is_set():
+                self._log.expect_the_end()
                 running.pump.give(Close())
             await running.finished.wait()
 
-    def __aiter__(self) -> Self:
-        """Every event, in order, until the client is closed; a second iteration goes on where the first one left off."""
-        return self
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Every event, in order, until the client is closed; after a loop was left, the next one goes on where it stopped.
+
+        Raises:
+            LocalProtocolError: another loop runs; `stream` has events for a second consumer.
+        """
+        return aiter(self._inside().events)
 
     async def __anext__(self) -> Event:
-        delivery = self._inside().delivery
-        self._fetched += 1
-        if self._fetched % EVENTS_PER_TURN == 0:
-            # A consumer that never waits must not keep the connection from being looked after.
-            await anyio.lowlevel.checkpoint()
-        event = delivery.take_nowait() or await delivery.take()
-        if event is None:
-            raise StopAsyncIteration
-        return event
+        """Return the next event.
+
+        Raises:
+            LocalProtocolError: another task waits for it, or runs a loop over the events.
+        """
+        return await anext(self._inside().events)
+
+    def stream(
+        self,
+        *kinds: type[Event],
+        slow_consumer: SlowConsumer | str | None = None,
+        buffer: int | None = None,
+        buffer_bytes: int | None = None,
+    ) -> EventStream:
+        """Return a stream of events for one more consumer, which is as independent as if it were the only one.
+
+            async with client.stream(Trade, BookTicker) as stream:
+                async for event in stream:
+                    ...
+
+        It has the events from now on, of these classes and their subclasses, or all of them if none is given, and `EventsDropped` where its
+        own consumer was too slow. Each stream has a queue of its own. Leave its block, or let go of it, when you need it no more.
+
+        Args:
+            kinds: classes of events, such as `Trade` or `BookChanged`.
+            slow_consumer: the policy for this consumer; that of the client unless given.
+            buffer: how many events may wait for it; as many as for the client unless given.
+            buffer_bytes: how much memory they may take; as much as for the client unless given.
+
+        Raises:
+            ConfigurationError: an argument cannot be used.
+            ClientClosed: the client is not inside its block.
+        """
+        _check_kinds(kinds)
+        policy = self._slow_consumer if slow_consumer is None else checked_member("slow_consumer", slow_consumer, SlowConsumer)
+        limit = self._buffer if buffer is None else checked_count("buffer", buffer)
+        limit_bytes = self._buffer_bytes if buffer_bytes is None else checked_count("buffer_bytes", buffer_bytes, unit="bytes")
+        return self._open().outlets.open(policy, limit, limit_bytes, kinds)
 
     async def subscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
         """Subscribe every channel for every symbol, on this connection and on each that follows.
@@ -400,19 +446,23 @@ class BackpackClient(RestMethods):
     @property
     def health(self) -> Health:
         """Whether all is well now, and if not, why."""
-        self._inside()
-        return self._session.health(self._now())
+        outlets = self._inside().outlets
+        return self._session.health(self._now()).and_also(outlets.troubles)
 
     @property
     def metrics(self) -> MetricsSnapshot:
         """All counters of the session now."""
-        self._inside()
-        return self._session.metrics(self._now())
+        latency = self._inside().outlets.latency
+        return replace(
+            self._session.metrics(self._now()),
+            receipt_to_delivery_p50_us=latency.percentile(0.5),
+            receipt_to_delivery_p99_us=latency.percentile(0.99),
+        )
 
     @property
     def delivery(self) -> DeliverySnapshot:
-        """What waits for the consumer now, and what was lost to its slowness."""
-        return self._inside().delivery.snapshot
+        """What waits for the client's own iteration now, and what was lost to its slowness."""
+        return self._inside().events.delivery
 
     @property
     def budget(self) -> PacerState:
@@ -427,6 +477,7 @@ class BackpackClient(RestMethods):
     def _deliver(self, events: list[Event]) -> None:
         passed: list[Event] = []
         for event in events:
+            self._log.tell(event)
             if isinstance(event, CallAnswered | CallFailed):
                 answer = self._answers.get(event.call_id)
                 # Without one, whoever asked has stopped waiting, and the call changes something.
@@ -436,7 +487,7 @@ class BackpackClient(RestMethods):
                     continue
             passed.append(event)
         if passed:
-            self._inside().delivery.put(passed)
+            self._inside().outlets.put(passed)
 
     def _inside(self) -> _Running:
         """What there is inside the block, and can still be read after it."""
@@ -519,6 +570,13 @@ def _check_symbols(channels: tuple[str, ...], symbols: tuple[str, ...]) -> None:
         raise ConfigurationError(
             f'channels: {", ".join(silent)} without symbols subscribes nothing; give symbols, as in ["SOL_USDC"]'
         )
+
+
+def _check_kinds(kinds: Iterable[object]) -> None:
+    """Refuse what is not a class of events: nothing would ever be of that kind."""
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Event)):
+            raise ConfigurationError(f"kinds: classes of events, such as Trade, got {shown(kind)}")
 
 
 def _kind(value: object) -> str:

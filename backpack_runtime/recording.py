@@ -1,6 +1,7 @@
 """Recorded frames, read back through a session: no socket, no clock, no timer.
 
-A recording is a file with one frame a line, each as the websocket delivered it. It holds no commands, so the streams that were
+A recording is a file with one frame a line, each as the websocket delivered it. A frame may have been given one more member at its top,
+`received_us`, the local time of the read that delivered it: then its events have that. It holds no commands, so the streams that were
 wanted are those that speak in it, and no REST answers, so the changes of books come out as they are, not as books.
 """
 
@@ -11,6 +12,7 @@ from random import Random
 
 import msgspec
 from msgspec import Raw, Struct, field
+from msgspec.structs import replace
 
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
@@ -19,7 +21,7 @@ from backpack_proto.inputs import Connected, Open, Subscribe, TextReceived
 from backpack_proto.machine import Now
 from backpack_proto.session import Session
 from backpack_proto.streams.names import parse_stream
-from backpack_proto.streams.payloads import Event
+from backpack_proto.streams.payloads import Event, StreamPayload
 
 __all__ = ["Replay", "frames"]
 
@@ -27,6 +29,7 @@ __all__ = ["Replay", "frames"]
 class _Envelope(Struct, frozen=True, gc=False):
     stream: str = ""
     data: Raw = Raw(b"null")
+    received_us: int | None = None
 
 
 class _Moment(Struct, frozen=True, gc=False):
@@ -61,28 +64,33 @@ class Replay:
 
     def give(self, frame: bytes) -> list[Event]:
         """The events that follow from one frame; a frame that cannot be used is among them as `FrameDropped`."""
-        stream, emitted_us = _look_at(frame)
+        stream, emitted_us, received_us = _look_at(frame)
         if emitted_us is not None and emitted_us > self._now.unix_us:
             self._now = Now(emitted_us, emitted_us)
         if stream not in self._streams and _exists(stream):
             self._streams.add(stream)
             self._session.handle(Subscribe((stream,)), self._now)
-        return [output for output in self._session.handle(TextReceived(frame), self._now) if isinstance(output, Event)]
+        outputs = self._session.handle(TextReceived(frame, received_us), self._now)
+        events = [output for output in outputs if isinstance(output, Event)]
+        if received_us is None:
+            # The clocks of a replay are no answer to the question when it was received.
+            return [replace(event, received_us=None) if isinstance(event, StreamPayload) else event for event in events]
+        return events
 
 
-def _look_at(frame: bytes) -> tuple[str, int | None]:
-    """Stream and time of a frame, as far as they can be read; the session judges everything else."""
+def _look_at(frame: bytes) -> tuple[str, int | None, int | None]:
+    """Stream of a frame, when it was sent and when received, as far as they can be read; the session judges everything else."""
     try:
         envelope = _decode_envelope(frame)
     except _UNREADABLE:
-        return "", None
+        return "", None, None
     try:
         moments = _decode_moments(envelope.data)
     except _UNREADABLE:
         moments = None
     if isinstance(moments, list):
         moments = moments[0] if moments else None
-    return envelope.stream, None if moments is None else moments.emitted_us
+    return envelope.stream, None if moments is None else moments.emitted_us, envelope.received_us
 
 
 def _exists(stream: str) -> bool:

@@ -15,7 +15,8 @@ async def main() -> None:
     table = csv.writer(sys.stdout)
     table.writerow(["engine_us", "symbol", "price", "quantity", "aggressor"])
     left = TRADES
-    async with BackpackClient(["SOL_USDC", "BTC_USDC"], channels=["trades"], sandbox=True) as client:
+    # An export wants every trade, late rather than never.
+    async with BackpackClient(["SOL_USDC", "BTC_USDC"], channels=["trades"], slow_consumer="block", sandbox=True) as client:
         async for event in client:
             if isinstance(event, Trade):
                 aggressor = "sell" if event.buyer_is_maker else "buy"

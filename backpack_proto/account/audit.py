@@ -22,6 +22,7 @@ from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, Timers, Transitions
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, PositionUpdate
+from backpack_proto.text import printable
 
 from .ledger import Ledger, Update, subject_of
 from .readings import ANSWERS, LAST, ReadAccount, ReadFailed, Reading, ReadingRequested, answers
@@ -271,6 +272,7 @@ class Audit:
             insisted = frozenset(subject for subject in wrong if self._differed[subject] > 1)
             what = differences[wrong[0]] if len(wrong) == 1 else f"{differences[wrong[0]]}, and {len(wrong) - 1} more"
             self._stop(given)
+            what = printable(what)
             diverged = AccountDiverged(what=what, error=RemoteProtocolError(what), escalated=bool(insisted))
             return [*changes, diverged, ReadAgain(what, insisted)]
         self._enter(_Waiting(), given)

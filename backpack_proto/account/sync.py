@@ -23,6 +23,7 @@ from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, Timers, Transitions
 from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, PositionUpdate
+from backpack_proto.text import printable
 
 from .ledger import Ledger, Update, subject_of
 from .readings import (
@@ -332,6 +333,7 @@ class Sync:
         return self._read_again(given, reason, now, insisted=insisted)
 
     def _contradicted(self, update: Update, fault: str, now: Now) -> list[SyncOutput]:
+        fault = printable(fault)
         diverged = AccountDiverged(what=fault, error=RemoteProtocolError(fault))
         return [diverged, *self._read_again(update, fault, now)]
 

@@ -28,6 +28,7 @@ from backpack_proto.errors import BackpackError
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
 from backpack_proto.machine import Now, Transitions
 from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket, Output
+from backpack_proto.text import printable
 
 from .signals import DataHeard, GiveUp
 
@@ -239,7 +240,7 @@ class Connection:
             self._enter(ConnectionState.BACKING_OFF, given, now.mono_us + retry_us)
         else:
             self._connect(given, now)
-        return ConnectionDown(reason=reason, code=code, retry_us=retry_us, error=error)
+        return ConnectionDown(reason=printable(reason), code=code, retry_us=retry_us, error=error)
 
     def _end(self, given: ConnectionInput) -> Closed:
         self._enter(ConnectionState.CLOSED, given)

@@ -30,6 +30,7 @@ from backpack_proto.errors import (
 )
 from backpack_proto.http import Headers, HttpRequest, Parameter
 from backpack_proto.inputs import Arguments
+from backpack_proto.text import printable
 
 from .endpoints.table import ENDPOINTS, Checked, Endpoint, find_endpoint
 from .results.market_data import DepthSnapshot, Page, ServerTime
@@ -252,4 +253,10 @@ def _refusal(endpoint: Endpoint, status: int, body: bytes, retry_after_us: int |
         retry_after_us = max(0, retry_after_us)
     elif status == 429 or status >= 500:
         retry_after_us = UNSAID_RETRY_US
-    return ApiError(status=status, code=code, message=message, endpoint=endpoint.route, retry_after_us=retry_after_us)
+    return ApiError(
+        status=status,
+        code=printable(code),
+        message=printable(message),
+        endpoint=endpoint.route,
+        retry_after_us=retry_after_us,
+    )

@@ -12,6 +12,7 @@ from backpack_proto.errors import ApiError, BackpackError, LocalProtocolError, N
 from backpack_proto.importance import Importance
 from backpack_proto.inputs import RequestFailed, RequestLeft
 from backpack_proto.machine import Now, Transitions
+from backpack_proto.text import printable
 
 from .asks import WithdrawAsk
 from .codec import outcome_unknown, refused_as_expired
@@ -76,12 +77,12 @@ class OpenCall(Struct, frozen=True, gc=False, kw_only=True):
     def failure(self, failed: RequestFailed) -> BackpackError:
         """Return the error that it settles with when the transport has no answer."""
         if failed.sent and not self.endpoint.idempotent:
-            return outcome_unknown(self.endpoint, self.parameters, failed.reason)
+            return outcome_unknown(self.endpoint, self.parameters, printable(failed.reason))
         if failed.error is not None:
             return failed.error
         if not failed.sent:
-            return NotSent(endpoint=self.endpoint.route, reason=failed.reason)
-        return BackpackError(f"{self.endpoint.name}: {failed.reason}")
+            return NotSent(endpoint=self.endpoint.route, reason=printable(failed.reason))
+        return BackpackError(f"{self.endpoint.name}: {printable(failed.reason)}")
 
     def abandoned(self, reason: str) -> BackpackError:
         """Return the error that it settles with when nobody waits for answers any more."""

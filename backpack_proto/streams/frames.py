@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from backpack_proto.decoding import from_wire
 from backpack_proto.errors import InvalidStream, RemoteProtocolError
+from backpack_proto.text import printable
 
 from .channels import Channel
 from .levels import RawLevels, raw_levels
@@ -44,7 +45,9 @@ class FrameDropped(Event, frozen=True, gc=False, kw_only=True):
     error: RemoteProtocolError
     stream: str | None = None
     excerpt: str = ""
-    """The frame's beginning."""
+    """The frame's beginning, control characters escaped."""
+    count: int = 1
+    """How many frames of this kind the event stands for: while one waits for a slow consumer, the next ones are counted in it."""
 
 
 class ErrorFrame(Struct, frozen=True, gc=False):
@@ -114,14 +117,18 @@ def decode_frame(data: bytes) -> Frame | ErrorFrame | FrameDropped | tuple[Frame
     if payload is not None and frame.stream:
         return frame if type(payload) is not Kline else _with_interval(frame.stream, payload, data)
     if frame.error is not None:
-        return frame.error
+        return ErrorFrame(frame.error.code, printable(frame.error.message))
     return dropped(Drop.UNKNOWN_SHAPE, "a frame without data and stream", data=data)
 
 
 def dropped(reason: Drop, detail: str, *, data: bytes, stream: str | None = None) -> FrameDropped:
     """Build the event for a frame that cannot be used."""
-    excerpt = data[:EXCERPT_CHARACTERS].decode("utf-8", "replace")
-    return FrameDropped(reason=reason, error=RemoteProtocolError(detail), stream=stream, excerpt=excerpt)
+    return FrameDropped(
+        reason=reason,
+        error=RemoteProtocolError(printable(detail)),
+        stream=None if stream is None else printable(stream),
+        excerpt=printable(data[:EXCERPT_CHARACTERS].decode("utf-8", "replace"), EXCERPT_CHARACTERS),
+    )
 
 
 def subscribe_text(streams: Sequence[str], signature: Sequence[str] | None = None) -> str:

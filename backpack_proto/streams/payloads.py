@@ -72,6 +72,9 @@ class StreamPayload(Event, frozen=True, gc=False, kw_only=True, tag_field="e"):
 
     emitted_us: int | None = field(name="E")
     """None on a value that REST returned."""
+    received_us: int | None = field(name=" receivedUs", default=None)
+    """When this machine read the frame from the socket, by its own clock, in microseconds since the epoch; None on a value that REST
+    returned, and before a session has taken the frame (no member of the wire has a name with a blank)."""
 
 
 class CheckedPayload(StreamPayload, frozen=True, gc=False, kw_only=True):

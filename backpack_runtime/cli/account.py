@@ -20,6 +20,7 @@ from backpack_proto.errors import BackpackError, ConfigurationError
 from backpack_proto.http import Argument
 from backpack_proto.rest.codec import DepthSnapshot
 from backpack_runtime.client import BackpackClient
+from backpack_runtime.delivery import SlowConsumer
 from backpack_runtime.key_sources import Keys
 from backpack_runtime.transport import system_now
 
@@ -64,7 +65,13 @@ def run(parsed: argparse.Namespace) -> int:
         raise ConfigurationError("--trade is for the --sandbox only: give both")
     settings = settings_of(parsed)
     credentials = Credentials(THROWAWAY_SECRET) if parsed.sandbox else _credentials(keys_of(parsed))
-    client = BackpackClient(settings=settings, sandbox=parsed.sandbox, signer=Signer(credentials), follow_account=True)
+    client = BackpackClient(
+        settings=settings,
+        sandbox=parsed.sandbox,
+        signer=Signer(credentials),
+        follow_account=True,
+        slow_consumer=SlowConsumer.BLOCK if parsed.json else SlowConsumer.CONFLATE,
+    )
 
     async def body() -> None:
         async with AsyncExitStack() as stack:

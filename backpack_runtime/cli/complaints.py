@@ -20,8 +20,10 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 
 def complain(error: object, code: int) -> int:
     """Write an error on standard error, in one line, and return the exit code."""
+    from backpack_proto.text import printable  # noqa: PLC0415 - see the module's docstring
+
     # Some of it may be the exchange's own words, which must not move the cursor.
-    print("backpack-feed:", "".join(one if one.isprintable() else " " for one in str(error)), file=sys.stderr)
+    print("backpack-feed:", printable(str(error), None), file=sys.stderr)
     return code
 
 

@@ -17,11 +17,12 @@ from msgspec import Struct
 from backpack_proto.encoding import event_members
 from backpack_proto.encoding import plain_digits as plain
 from backpack_proto.errors import BackpackError
-from backpack_proto.outputs import BookSynced
+from backpack_proto.outputs import BookChanged, BookSynced
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Event
+from backpack_proto.text import printable
 
-__all__ = ["decimal_places", "event_name", "json_lines", "members", "plain", "printable", "text_line", "time_of_day"]
+__all__ = ["decimal_places", "event_name", "json_lines", "members", "plain", "text_line", "time_of_day"]
 
 _LEVELS = ("bids", "asks")
 _LEFT_OUT = ("delta",)
@@ -46,7 +47,7 @@ def decimal_places(value: Decimal) -> int:
 def members(event: Event) -> dict[str, object]:
     """What a JSON object of the event holds: always `event`, `symbol` and `engine_us`, null where there is none, and its fields.
 
-    Every event that carries a book has `first`, `last` and `verified`: one that has just been synced follows no change, so its
+    What came from the wire has `received_us`, when this machine read it. Every event that carries a book has `first`, `last` and `verified`: one that has just been synced follows no change, so its
     `first` is null, and is not verified yet. An error is its text.
     """
     found: dict[str, object] = {"event": event_name(type(event)), "symbol": None, "engine_us": None}
@@ -58,7 +59,9 @@ def members(event: Event) -> dict[str, object]:
         elif isinstance(value, Struct) and name not in _LEFT_OUT:
             # What happened to an account is a value inside the event, and has the symbol.
             found["symbol"] = getattr(value, "symbol", None)
-    if isinstance(event, BookSynced):
+    if isinstance(event, BookChanged):
+        found["received_us"] = event.received_us
+    elif isinstance(event, BookSynced):
         found |= {"first": None, "verified": False}
     return found
 
@@ -72,7 +75,8 @@ def text_line(event: Event) -> str:
     """One event for people: time of the engine (of the frame, where the engine's is unknown), name, symbol, and what else it has."""
     found = members(event)
     when_us = found.pop("engine_us") or found.get("emitted_us")
-    found.pop("emitted_us", None)
+    for name in ("emitted_us", "received_us"):
+        found.pop(name, None)
     parts = [time_of_day(when_us, digits=6) if isinstance(when_us, int) else " " * 15]
     parts += [str(found.pop("event")), str(found.pop("symbol") or "-")]
     for name, value in found.items():
@@ -80,7 +84,7 @@ def text_line(event: Event) -> str:
             parts.append(f"{name}={_levels(getattr(event, name))}")
         elif value is not None:
             parts.append(f"{name}={_text(value)}")
-    return printable(" ".join(parts))
+    return printable(" ".join(parts), None)
 
 
 def time_of_day(unix_us: int, *, digits: int = 0) -> str:
@@ -90,11 +94,6 @@ def time_of_day(unix_us: int, *, digits: int = 0) -> str:
     hours, minute = divmod(minutes, 60)
     fraction = f".{micros:06}"[: digits + 1] if digits else ""
     return f"{hours % 24:02}:{minute:02}:{second:02}{fraction}"
-
-
-def printable(text: str) -> str:
-    """Text on one line and without control characters: what the exchange sends must not move the cursor."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _levels(levels: Iterable[Level]) -> str:

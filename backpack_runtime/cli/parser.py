@@ -112,6 +112,8 @@ def _run(command: Subcommand, arguments: Sequence[str]) -> int:
 def _set_up_logging(verbose: int) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("backpack_runtime").setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
+    # The commands show in their own way what happens to a connection; its log is for who asks for it.
+    logging.getLogger("backpack_runtime.client").setLevel(logging.NOTSET if verbose else logging.CRITICAL)
 
 
 def _hint(given: str, known: Iterable[str]) -> str:

@@ -69,7 +69,7 @@ def run(parsed: argparse.Namespace) -> int:
         settings=settings_of(parsed),
         sandbox=parsed.sandbox,
         book_levels=parsed.depth if parsed.json else 1,
-        slow_consumer=SlowConsumer.BLOCK if parsed.json else SlowConsumer.DROP_OLDEST,
+        slow_consumer=SlowConsumer.BLOCK if parsed.json else SlowConsumer.CONFLATE,
     )
 
     async def body() -> None:
@@ -157,7 +157,7 @@ def _counters(client: BackpackClient, rate: Rate) -> Counters:
         rate=rate.update(metrics.ws_messages, system_now().mono_us),
         resyncs=metrics.orderbook_resyncs,
         dropped=metrics.dropped_messages,
-        latency_us=metrics.latency_p50_us,
+        latency_us=metrics.engine_to_receipt_p50_us,
         troubles=client.health.reasons,
     )
 

@@ -51,8 +51,8 @@ def metrics_of(counters: MetricsSnapshot, tallies: Tallies, now: float, symbol_o
         "symbol_snapshot_age": {
             symbol_of(stream.rpartition("depth.")[2]): max(now - when, 0.0) for stream, when in tallies.snapshots.items()
         },
-        "latency_p50_seconds": _seconds(counters.latency_p50_us),
-        "latency_p99_seconds": _seconds(counters.latency_p99_us),
+        "latency_p50_seconds": _seconds(counters.engine_to_receipt_p50_us),
+        "latency_p99_seconds": _seconds(counters.engine_to_receipt_p99_us),
     }
 
 

@@ -1,35 +1,43 @@
-"""The one logger of the feed, and warnings that cannot flood it."""
+"""The one logger of the feed, and its way into the log that cryptofeed's own configuration asks for."""
 
 from __future__ import annotations
 
 import logging
-import time
 
-__all__ = ["LOG", "RateLimited"]
+__all__ = ["LOG", "join_cryptofeed_log"]
 
 LOG = logging.getLogger("backpack_runtime.cryptofeed")
 
+_CRYPTOFEED = ("feedhandler", "cryptofeed")
+"""The loggers that `log:` configures, in cryptofeed 2 and 3."""
 
-class RateLimited:
-    """Warns at most `burst` times in `seconds`, and says with the next warning how many it kept to itself."""
 
-    def __init__(self, *, burst: int = 5, seconds: float = 60.0) -> None:
-        self._burst = burst
-        self._seconds = seconds
-        self._since = 0.0
-        self._said = 0
-        self._kept = 0
+def join_cryptofeed_log() -> None:
+    """Have cryptofeed's `log:` file get the lines of the feed as well, and its level hold for them unless they have one of their own.
 
-    def warning(self, text: str, *values: object) -> None:
-        """Log a warning, or count it."""
-        now = time.monotonic()
-        if now - self._since >= self._seconds:
-            self._since, self._said = now, 0
-        if self._said >= self._burst:
-            self._kept += 1
-            return
-        self._said += 1
-        if self._kept:
-            LOG.warning("BACKPACK: %d warnings of this kind were left out", self._kept)
-            self._kept = 0
-        LOG.warning(text, *values)
+    It may be called again and again: the configuration is read when a FeedHandler is made.
+    """
+    if not any(isinstance(handler, _ToFiles) for handler in LOG.handlers):
+        LOG.addHandler(_ToFiles())
+    levels = [logger.level for logger in map(logging.getLogger, _CRYPTOFEED) if logger.level and _files(logger)]
+    if levels and LOG.level == logging.NOTSET:
+        LOG.setLevel(min(levels))
+
+
+class _ToFiles(logging.Handler):
+    """Hands records to the files of cryptofeed's loggers; what they show on a terminal our own loggers show already."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for logger in map(logging.getLogger, _CRYPTOFEED):
+            if record.levelno >= logger.level:
+                for handler in _files(logger):
+                    if record.levelno >= handler.level:
+                        handler.handle(record)
+        # Python shows warnings on standard error as long as nobody has set up logging, and this handler is nobody.
+        last = logging.lastResort
+        if last is not None and not logging.getLogger().handlers and record.levelno >= last.level:
+            last.handle(record)
+
+
+def _files(logger: logging.Logger) -> list[logging.Handler]:
+    return [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]

@@ -126,16 +126,16 @@ class WebsocketFraming:
         request, self._request = self._request, None
         return request
 
-    def receive(self, data: bytes) -> list[Fact]:
-        """Take what was read; returns what it means, or `BytesReceived` when it completes nothing.
+    def receive(self, data: bytes, received_us: int | None = None) -> list[Fact]:
+        """Take what was read, and when; returns what it means, or `BytesReceived` when it completes nothing.
 
         A read of `b""` says that the peer closed the TCP connection. After the last fact there is nothing more.
         """
         if self.closed:
             return []
         if self._frames is None:
-            return self._receive_answer(data)
-        return self._frames.receive(data) or [BytesReceived(len(data))]
+            return self._receive_answer(data, received_us)
+        return self._frames.receive(data, received_us) or [BytesReceived(len(data))]
 
     def to_send(self) -> bytes:
         """Take the bytes that have to go out in reply to what was received: a Close frame at most."""
@@ -160,7 +160,7 @@ class WebsocketFraming:
         except ValueError as error:
             raise LocalProtocolError(f"{type(action).__name__} cannot be encoded as a frame: {error}") from None
 
-    def _receive_answer(self, data: bytes) -> list[Fact]:
+    def _receive_answer(self, data: bytes, received_us: int | None) -> list[Fact]:
         """Collect the head of the answer, which goes to wsproto alone: what follows a 101 is frames already."""
         if not data:
             return self._fail("connection closed during the websocket handshake")
@@ -179,7 +179,7 @@ class WebsocketFraming:
             return facts
         if self._frames is None:
             return self._digest_answer(rest)
-        return [*facts, *self._frames.receive(rest)]
+        return [*facts, *self._frames.receive(rest, received_us)]
 
     def _digest_answer(self, data: bytes) -> list[Fact]:
         problem = ""

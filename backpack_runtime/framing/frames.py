@@ -60,6 +60,7 @@ class Frames:
         self._size = 0
         self._outgoing = bytearray()
         self._ended = False
+        self._received_us: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -71,12 +72,13 @@ class Frames:
         """Whether this side has sent its Close frame and waits for the other one."""
         return not self._ended and self._control.state is not ConnectionState.OPEN
 
-    def receive(self, data: bytes) -> list[Fact]:
-        """Take what was read; returns the facts that it completes, the last one ever being `Disconnected`.
+    def receive(self, data: bytes, received_us: int | None = None) -> list[Fact]:
+        """Take what was read, and when; returns the facts that it completes, the last one ever being `Disconnected`.
 
         A read of `b""` says that the peer closed the TCP connection. What is to be sent in reply is in `to_send`. Nothing
         is to be given once `ended` is true.
         """
+        self._received_us = received_us
         if not data:
             self._ended = True
             return [Disconnected(CloseReason.ABNORMAL_CLOSURE.value, "connection lost without a Close frame")]
@@ -127,6 +129,7 @@ class Frames:
     def _slice_texts(self, data: bytes, pos: int, facts: list[Fact]) -> int:
         """Take the run of short text frames at `pos`; returns where it ends."""
         add = facts.append
+        received_us = self._received_us
         end = len(data)
         longest = self._longest_slice
         while end - pos >= 2 and data[pos] == TEXT_FRAME:
@@ -147,7 +150,7 @@ class Frames:
             payload = data[start:stop]
             if not payload.isascii() and not is_utf8(payload):
                 break
-            add(TextReceived(payload))
+            add(TextReceived(payload, received_us))
             pos = stop
         return pos
 
@@ -219,7 +222,7 @@ class Frames:
             self._parts.append(part)
             self._size += len(part)
         if event.message_finished and self._size <= self._max_message_bytes:
-            facts.append(TextReceived(b"".join(self._parts)))
+            facts.append(TextReceived(b"".join(self._parts), self._received_us))
             self._parts.clear()
             self._size = 0
 

@@ -23,6 +23,8 @@ from python_socks import ProxyConnectionError, ProxyTimeoutError, ProxyType
 from python_socks import ProxyError as SocksRefusal
 from python_socks.async_.anyio.v2 import Proxy as SocksDialer
 
+from backpack_proto.text import printable
+
 from .proxy import Proxy, ProxyAuthFailed, ProxyError, ProxyRefused, ProxyTimeout, ProxyUnreachableTarget
 from .send_queue import BROKEN
 from .tls import TlsStream
@@ -228,7 +230,7 @@ async def _connect(stream: ByteStream, authority: str, target: str, proxy: Proxy
             answer = http.next_event()
     except h11.RemoteProtocolError:
         return ProxyRefused(proxy.endpoint, "does not speak HTTP")
-    words = f"{answer.status_code} {answer.reason.decode(errors='replace')}".strip()[:_EXCERPT]
+    words = f"{answer.status_code} {printable(answer.reason.decode(errors='replace'), _EXCERPT)}".strip()
     if answer.status_code in _WANTS_CREDENTIALS:
         return ProxyAuthFailed(
             proxy.endpoint, f"{'wants credentials' if proxy.username is None else 'refused the credentials'}: {words}"

@@ -168,7 +168,7 @@ class AnyioTransport(SocketTransport[_Socket]):
 
     def _take(self, data: bytes, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
         """Report what was read."""
-        facts = framing.receive(data)
+        facts = framing.receive(data, self.now().unix_us)
         socket.outgoing.write(framing.to_send())
         socket.ended = framing.closed
         self._report(socket, facts)

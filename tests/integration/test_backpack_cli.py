@@ -131,6 +131,18 @@ def test_the_sandbox_says_where_it_is_and_ends_with_ctrl_c() -> None:
         assert program.errors == ""
 
 
+def test_watch_says_on_standard_error_what_happens_to_the_connection(exchange: list[str]) -> None:
+    with running("watch", "SOL_USDC", "-vv", "--seconds", "2", *exchange) as program:
+        assert program.end(None) == 0
+        lines = program.errors.splitlines()
+        assert "INFO backpack_runtime.client: connected attempt=1" in lines
+        assert any(line.startswith("INFO backpack_runtime.client: book synced stream=depth.SOL_USDC") for line in lines)
+        assert "DEBUG backpack_runtime.client: stream live stream=trade.SOL_USDC" in lines
+    with running("watch", "SOL_USDC", "--seconds", "1", *exchange) as program:
+        assert program.end(None) == 0
+        assert program.errors == ""
+
+
 @both_backends
 def test_watch_as_json_until_ctrl_c(exchange: list[str], backend: str) -> None:
     channels = ["--channels", "book,trades,ticker,book_ticker"]

@@ -7,6 +7,7 @@ import zlib
 import anyio
 import pytest
 from anyio.abc import ByteStream
+from msgspec.structs import replace
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import (
@@ -54,11 +55,12 @@ def anyio_backend(runtime: Runtime) -> str:
 
 
 class Ears:
-    """All that was heard of a transport."""
+    """All that was heard of a transport, without the times at which it was read, which stand beside it."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.batches: list[list[Given]] = []
+        self.received_us: list[int | None] = []
 
     @property
     def facts(self) -> list[Given]:
@@ -68,7 +70,11 @@ class Ears:
         """Everything so far, once there are so many of that kind."""
         with anyio.fail_after(PATIENCE_SECONDS):
             while sum(isinstance(fact, kind) for fact in self.facts) < count:
-                self.batches.append(await self._transport.next(None))
+                batch = await self._transport.next(None)
+                self.received_us += [fact.received_us for fact in batch if isinstance(fact, TextReceived)]
+                self.batches.append(
+                    [replace(fact, received_us=None) if isinstance(fact, TextReceived) else fact for fact in batch]
+                )
         return self.facts
 
     async def texts(self, count: int) -> list[bytes]:
@@ -191,6 +197,8 @@ async def test_what_came_along_with_the_answer_to_the_handshake_is_not_lost(runt
     async with to_server(runtime, serve) as transport:
         ears = await opened(transport)
         assert await ears.until(Disconnected) == [Connected(), TextReceived(b"early"), Disconnected(1000, "")]
+        assert len(ears.received_us) == 1
+        assert ears.received_us[0] is not None
 
 
 async def test_fragments_and_the_pings_between_them_become_one_message(runtime: Runtime) -> None:
@@ -202,11 +210,16 @@ async def test_fragments_and_the_pings_between_them_become_one_message(runtime: 
         await anyio.sleep_forever()
 
     async with to_server(runtime, serve) as transport:
-        facts = await (await opened(transport)).until(TextReceived)
+        before_us = transport.now().unix_us
+        ears = await opened(transport)
+        facts = await ears.until(TextReceived)
         assert [fact for fact in facts if isinstance(fact, PingReceived | TextReceived)] == [
             PingReceived(b"between"),
             TextReceived('{"ä":1}'.encode()),
         ]
+        (received_us,) = ears.received_us
+        assert received_us is not None
+        assert before_us <= received_us <= transport.now().unix_us
 
 
 @pytest.mark.parametrize("bytewise", [False, True])

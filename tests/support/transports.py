@@ -36,6 +36,24 @@ def request(number: int, http: HttpRequest = PING, timeout_us: int = 10_000_000)
     return SendRequest(request_id=number, request=http, timeout_us=timeout_us)
 
 
+def one_market(action: Action) -> Iterator[Fact]:
+    """The script of an exchange with one market, which does nothing by itself."""
+    match action:
+        case SendRequest(request=HttpRequest(target="/api/v1/markets")):
+            yield respond(action, MARKETS)
+        case _:
+            yield from oblige(action)
+
+
+def trade_frame(number: int) -> TextReceived:
+    """A trade of that market."""
+    text = (
+        f'{{"data":{{"E":1,"T":1,"a":"4","b":"3","e":"trade","m":true,"p":"18.68","q":"0.12","s":"SOL_USDC","t":{number}}},'
+        '"stream":"trade.SOL_USDC"}'
+    )
+    return TextReceived(text.encode())
+
+
 class Runtime(NamedTuple):
     """What carries the contract, and the event loop that it does so on."""
 
@@ -138,9 +156,9 @@ async def read_head(stream: ByteStream) -> bytes:
     return head
 
 
-async def upgrade(stream: ByteStream, *, extension: str = "", along: bytes = b"") -> bytes:
-    """Answer an upgrade request, with the first bytes of the websocket in the same breath; returns the request."""
-    head = await read_head(stream)
+async def upgrade(stream: ByteStream, *, head: bytes = b"", extension: str = "", along: bytes = b"") -> bytes:
+    """Answer an upgrade request, read before or now, with the first bytes of the websocket in the same breath; returns the request."""
+    head = head or await read_head(stream)
     found = re.search(rb"(?i)sec-websocket-key: *(\S+)", head)
     assert found is not None
     accept = base64.b64encode(hashlib.sha1(found[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()  # noqa: S324 - RFC 6455

@@ -19,9 +19,9 @@ RUNTIME = Path(backpack_runtime.__file__).parent
 # One row a layer: what stands in a row may import from the rows above it. A folder stands for all of its modules, unless one of
 # them has a place of its own. Machines never import each other.
 CORE_LAYERS = (
-    {"errors", "hints", "importance", "values"},
+    {"errors", "hints", "importance", "text", "values"},
     {"http"},
-    {"machine", "decoding", "backoff", "claims"},
+    {"machine", "decoding", "backoff", "claims", "histogram"},
     {"streams", "auth"},
     {"inputs", "outputs", "account.values"},
     {"connection", "book", "rest"},
@@ -33,7 +33,7 @@ CORE_LAYERS = (
 )
 RUNTIME_LAYERS = (
     {"checks", "extras"},
-    {"network", "framing", "delivery", "recording", "transport", "key_sources", "rest_methods", "books"},
+    {"network", "framing", "delivery", "logs", "recording", "transport", "key_sources", "rest_methods", "books"},
     {"pump", "transports"},
     {"settings"},
     {"sandbox"},

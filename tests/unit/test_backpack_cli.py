@@ -46,9 +46,10 @@ from backpack_proto.streams.payloads import (
     Ticker,
     Trade,
 )
+from backpack_proto.text import printable
 from backpack_runtime.books import BookView
 from backpack_runtime.cli import parser as cli_parser
-from backpack_runtime.cli.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
+from backpack_runtime.cli.events import event_name, json_lines, members, plain, text_line, time_of_day
 from backpack_runtime.cli.output import Printer
 from backpack_runtime.cli.parser import COMMANDS, Subcommand, main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
@@ -114,6 +115,7 @@ def test_a_change_of_a_book_as_json() -> None:
         "bids": [["99.11", "10"], ["99.10", "2.5"]],
         "asks": [["99.12", "100000"], ["99.13", "0.00000001"]],
         "verified": True,
+        "received_us": None,
     }
 
 
@@ -134,7 +136,7 @@ def test_a_synced_book_follows_no_change_and_is_not_verified() -> None:
 
 def test_a_trade_as_json_is_exact() -> None:
     assert json_lines([TRADE]) == (
-        b'{"event":"trade","symbol":"SOL_USDC","engine_us":1800000061000000,"emitted_us":1800000061000005,"trade_id":12,'
+        b'{"event":"trade","symbol":"SOL_USDC","engine_us":1800000061000000,"emitted_us":1800000061000005,"received_us":null,"trade_id":12,'
         b'"price":"99.11","quantity":"0.50","buyer_is_maker":true,"buyer_order_id":"18446744073709551617","seller_order_id":"4",'
         b'"quote_quantity":null}\n'
     )
@@ -207,7 +209,7 @@ def test_an_event_as_a_line_of_text() -> None:
 def test_text_of_the_exchange_stays_on_its_line_and_moves_no_cursor() -> None:
     error = ErrorReceived(error=RemoteProtocolError("a\nb"), code=1, message="\x1b[2J\r")
     assert text_line(error) == '                error_received - error="a\\nb" code=1 message="\\u001b[2J\\r"'
-    assert printable("a\nb\x1b\u2028c") == "a b  c"
+    assert printable("a\nb\x1b\u2028c") == "a\\nb\\x1b\\u2028c"
 
 
 @pytest.mark.parametrize(
@@ -538,7 +540,7 @@ def test_a_lost_connection_and_other_troubles_are_said() -> None:
     board.take(ConnectionDown(reason="gone\x1b[2J", code=1006, retry_us=1))
     lines = picture(board, 80, 24, counters=troubled)
     assert lines[-2].startswith("● offline")
-    assert lines[-1].rstrip() == "gone [2J"
+    assert lines[-1].rstrip() == "gone\\x1b[2J"
 
 
 def test_the_plain_line() -> None:

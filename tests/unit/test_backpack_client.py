@@ -11,37 +11,21 @@ import pytest
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import ApiError, UnknownSymbol
-from backpack_proto.http import HttpRequest
-from backpack_proto.inputs import Fact, TextReceived
+from backpack_proto.inputs import Fact
 from backpack_proto.outputs import Action, SendRequest
 from backpack_proto.streams.payloads import Trade
-from backpack_runtime.client import EVENTS_PER_TURN, BackpackClient
+from backpack_runtime.client import BackpackClient
+from backpack_runtime.delivery.streams import EVENTS_PER_TURN
 from backpack_runtime.transports.mock import MockTransport, oblige, respond
-from transports import MARKETS
+from transports import MARKETS, one_market, trade_frame
 
 pytestmark = pytest.mark.anyio
 
 TRADES = 20 * EVENTS_PER_TURN
 
 
-def trade(number: int) -> TextReceived:
-    text = (
-        f'{{"data":{{"E":1,"T":1,"a":"4","b":"3","e":"trade","m":true,"p":"18.68","q":"0.12","s":"SOL_USDC","t":{number}}},'
-        '"stream":"trade.SOL_USDC"}'
-    )
-    return TextReceived(text.encode())
-
-
-def exchange(action: Action) -> Iterator[Fact]:
-    match action:
-        case SendRequest(request=HttpRequest(target="/api/v1/markets")):
-            yield respond(action, MARKETS)
-        case _:
-            yield from oblige(action)
-
-
 async def test_a_consumer_that_never_waits_lets_other_tasks_run() -> None:
-    transport = MockTransport(exchange)
+    transport = MockTransport(one_market)
     turns = 0
     fetched: list[int] = []
     longest = 0
@@ -56,7 +40,7 @@ async def test_a_consumer_that_never_waits_lets_other_tasks_run() -> None:
         async with BackpackClient(["SOL_USDC"], channels=["trades"], transport=transport) as client:
             while client.delivery.waiting:
                 await anext(client)
-            transport.feed(*map(trade, range(TRADES)))
+            transport.feed(*map(trade_frame, range(TRADES)))
             while client.delivery.waiting < TRADES:
                 await anyio.lowlevel.checkpoint()
             async with anyio.create_task_group() as tasks:

@@ -49,7 +49,7 @@ async def use(client: BackpackClient, name: str) -> object:
         return value
     needed: dict[str, Any] = {}
     for parameter in inspect.signature(value).parameters.values():
-        if parameter.default is inspect.Parameter.empty:
+        if parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
             (needed[parameter.name],) = ARGUMENTS[parameter.name]
     result = value(**needed)
     return await result if inspect.isawaitable(result) else result

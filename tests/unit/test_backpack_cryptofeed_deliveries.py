@@ -40,6 +40,7 @@ from backpack_proto.outputs import (
     CallFailed,
     ConnectionDown,
     ConnectionUp,
+    ErrorReceived,
     PeerSilent,
     StreamLive,
     StreamsRefused,
@@ -466,17 +467,30 @@ async def test_lines_name_the_channel_and_the_symbol(caplog: pytest.LogCaptureFi
 async def test_what_was_dropped_is_said_a_few_times_and_what_was_kept_back_is_counted(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setting = Setting()
     now = 1_000.0
-    monkeypatch.setattr("backpack_runtime.cryptofeed.logs.time.monotonic", lambda: now)
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    setting = Setting()
     dropped = FrameDropped(reason=Drop.NOT_JSON, error=ERROR, excerpt="garbage")
     await setting.give(*[dropped] * 100)
     assert len(caplog.records) == 5
     assert "dropped payload (not JSON, stream None): garbage" in caplog.text
     now += 60.0
     await setting.give(dropped)
-    assert len(caplog.records) == 7
-    assert "95 warnings of this kind were left out" in caplog.text
+    assert len(caplog.records) == 6
+    assert caplog.messages[-1].endswith("garbage (95 of these lines were left out)")
+
+
+async def test_a_refused_signature_is_said_however_much_garbage_came_before_it(caplog: pytest.LogCaptureFixture) -> None:
+    setting = Setting()
+    await setting.give(*[FrameDropped(reason=Drop.NOT_JSON, error=ERROR, excerpt="garbage")] * 100)
+    await setting.give(
+        ErrorReceived(error=ERROR, code=4000, message="other"),
+        StreamsRefused(error=ERROR, code=4003, message="no\x1b[2J\nINFO all is well", suspects=("x",), authentication=True),
+    )
+    assert caplog.messages[-2:] == [
+        "BACKPACK: the exchange answered 4000 other",
+        "BACKPACK: the exchange refused (4003 no\\x1b[2J\\nINFO all is well), one or all of: x",
+    ]
 
 
 async def test_each_message_is_logged_where_that_is_asked_for_only(caplog: pytest.LogCaptureFixture) -> None:

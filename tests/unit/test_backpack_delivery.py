@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 
+import anyio
+import msgspec
 import pytest
 
-from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, ConnectionDown
+from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
+from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, ConnectionDown, EventsDropped
+from backpack_proto.streams.frames import Drop, FrameDropped
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Depth, Event, OpenInterest
 from backpack_runtime.delivery import Delivery, SlowConsumer
+from backpack_runtime.delivery.policy import BEHIND_US, BUFFER_BYTES, DOUBTED_US, KEPT_EVENTS, RECENT_US
 from levels import by_price
 
 SOL = "depth.SOL_USDC"
@@ -54,9 +59,28 @@ class Reading:
         self.said.append("resume")
 
 
-def make(policy: SlowConsumer, limit: int) -> tuple[Delivery, Reading]:
+class Clock:
+    """The time that passes while events wait."""
+
+    def __init__(self) -> None:
+        self.us = 0
+
+    def __call__(self) -> int:
+        return self.us
+
+
+def make(
+    policy: SlowConsumer, limit: int, *, limit_bytes: int = BUFFER_BYTES, clock: Clock | None = None
+) -> tuple[Delivery, Reading]:
     reading = Reading()
-    return Delivery(policy, limit, pause=reading.pause, resume=reading.resume), reading
+    delivery = Delivery(
+        policy, limit, limit_bytes=limit_bytes, pause=reading.pause, resume=reading.resume, clock_us=clock or Clock()
+    )
+    return delivery, reading
+
+
+def unusable(reason: Drop = Drop.NOT_JSON, *, stream: str | None = None, excerpt: str = "") -> FrameDropped:
+    return FrameDropped(reason=reason, error=RemoteProtocolError("no"), stream=stream, excerpt=excerpt)
 
 
 def drain(delivery: Delivery) -> list[Event]:
@@ -113,7 +137,7 @@ def test_conflate_drops_the_oldest_of_the_rest_and_no_book() -> None:
     merged, *rest = drain(delivery)
     assert isinstance(merged, BookChanged)
     assert (merged.first, merged.last) == (1, 2)
-    assert rest == [interest(3), DOWN]
+    assert rest == [EventsDropped(count=2, private=False), interest(3), DOWN]
     assert (delivery.snapshot.conflated, delivery.snapshot.dropped) == (1, 2)
 
 
@@ -121,7 +145,7 @@ def test_drop_oldest_keeps_the_newest_and_everything_that_is_no_market_data() ->
     delivery, reading = make(SlowConsumer.DROP_OLDEST, 3)
     delivery.put([DOWN, DESYNCED, change(1)])
     delivery.put([change(2), change(3), SYNCED])
-    assert drain(delivery) == [DOWN, DESYNCED, SYNCED]
+    assert drain(delivery) == [DOWN, DESYNCED, SYNCED, EventsDropped(count=3, private=False)]
     assert delivery.snapshot.dropped == 3
     assert reading.said == []
 
@@ -130,6 +154,191 @@ def test_what_cannot_be_dropped_is_kept_beyond_the_limit() -> None:
     delivery, _ = make(SlowConsumer.DROP_OLDEST, 1)
     delivery.put([DOWN, DOWN, DESYNCED])
     assert drain(delivery) == [DOWN, DOWN, DESYNCED]
+
+
+def test_changes_are_merged_as_soon_as_the_consumer_is_behind() -> None:
+    clock = Clock()
+    delivery, _ = make(SlowConsumer.CONFLATE, 1000, clock=clock)
+    delivery.put([change(1), change(2)])
+    clock.us = BEHIND_US - 1
+    delivery.put([change(3), interest(1)])
+    assert delivery.snapshot.waiting == 4, "nobody is behind yet"
+    clock.us = BEHIND_US
+    delivery.put([change(4), interest(2), change(5)])
+    spans = [(event.first, event.last) for event in drain(delivery) if isinstance(event, BookChanged)]
+    assert spans == [(1, 1), (2, 2), (3, 5)]
+    assert delivery.snapshot.conflated == 2
+    delivery.put([change(6), change(7)])
+    assert delivery.snapshot.waiting == 2, "whoever has caught up gets every change"
+
+
+def test_one_price_that_is_written_in_two_ways_is_one_level_of_the_merged_change() -> None:
+    delivery, _ = make(SlowConsumer.CONFLATE, 1)
+    delivery.put([change(1, level("9.0", "1")), change(2, level("9.00", "0")), change(3, level("9.0", "7"))])
+    (merged,) = drain(delivery)
+    assert isinstance(merged, BookChanged)
+    assert merged.delta.bids == (level("9", "7"),)
+
+
+def test_repeated_garbage_is_counted_and_not_queued() -> None:
+    for policy in SlowConsumer:
+        delivery, _ = make(policy, 10)
+        delivery.put([unusable(), unusable(Drop.MALFORMED, stream=SOL)])
+        delivery.put([unusable(excerpt="later")] * 5_999)
+        assert delivery.snapshot.waiting == 2
+        assert delivery.snapshot.repeated == 5_999
+        first, second = drain(delivery)
+        assert isinstance(first, FrameDropped)
+        assert isinstance(second, FrameDropped)
+        assert (first.count, first.excerpt, second.count) == (6_000, "", 1)
+        delivery.put([unusable(), unusable()])
+        (again,) = drain(delivery)
+        assert again == msgspec.structs.replace(unusable(), count=2)
+
+
+@pytest.mark.parametrize("policy", [SlowConsumer.CONFLATE, SlowConsumer.DROP_OLDEST])
+def test_garbage_of_many_kinds_is_bounded_like_market_data(policy: SlowConsumer) -> None:
+    delivery, _ = make(policy, 10)
+    delivery.put([unusable(stream=str(number)) for number in range(6_000)])
+    assert delivery.snapshot.waiting == 10
+    told, *rest = drain(delivery)
+    assert told == EventsDropped(count=5_990, private=False)
+    assert [event.stream for event in rest if isinstance(event, FrameDropped)] == [
+        str(number) for number in range(5_990, 6_000)
+    ]
+
+
+def test_a_run_of_losses_is_told_once_where_it_happened() -> None:
+    delivery, _ = make(SlowConsumer.DROP_OLDEST, 16)
+    delivery.put([DOWN, *map(interest, range(100))])
+    told = drain(delivery)
+    assert told == [DOWN, EventsDropped(count=85, private=False), *map(interest, range(85, 100))]
+
+
+def test_losses_that_never_end_are_told_without_doubling_the_work() -> None:
+    delivery, _ = make(SlowConsumer.DROP_OLDEST, 80)
+    delivery.put(map(interest, range(80)))
+    seen: list[Event] = []
+    for number in range(80, 480):
+        delivery.put([interest(2 * number), interest(2 * number + 1)])
+        event = delivery.take_nowait()
+        assert event is not None
+        seen.append(event)
+    seen += drain(delivery)
+    told = [event for event in seen if isinstance(event, EventsDropped)]
+    assert sum(event.count for event in told) == delivery.snapshot.dropped
+    assert len(seen) - len(told) + delivery.snapshot.dropped == 880
+    assert len(told) <= 400 // 10 + 2
+
+
+def test_private_and_state_events_are_kept_up_to_their_own_bound() -> None:
+    for policy in SlowConsumer:
+        delivery, _ = make(policy, 5)
+        delivery.put([DOWN] * KEPT_EVENTS)
+        assert delivery.snapshot.dropped_private == 0
+        assert delivery.troubles(alone=True) == []
+        delivery.put([DESYNCED, DESYNCED])
+        assert delivery.snapshot.dropped_private == 2
+        (trouble,) = delivery.troubles(alone=True)
+        assert trouble == "2 private or state events were dropped, for they were not fetched"
+        assert delivery.troubles(alone=False) == [], "nobody ever asked for them, and others are there"
+        first, *rest = drain(delivery)
+        assert first == EventsDropped(count=2, private=True)
+        assert rest[-2:] == [DESYNCED, DESYNCED]
+        assert len([event for event in rest if event == DOWN]) == KEPT_EVENTS - 2
+
+
+def test_a_loss_of_private_events_is_a_reason_for_a_minute() -> None:
+    clock = Clock()
+    delivery, _ = make(SlowConsumer.CONFLATE, 5, clock=clock)
+    delivery.put([DOWN] * (KEPT_EVENTS + 1))
+    clock.us = RECENT_US - 1
+    assert delivery.troubles(alone=True)
+    clock.us = RECENT_US
+    assert delivery.troubles(alone=True) == []
+
+
+def test_memory_is_bounded_as_the_number_is() -> None:
+    many = tuple(level(str(price), "1") for price in range(1, 1_001))
+    delivery, reading = make(SlowConsumer.DROP_OLDEST, 10_000, limit_bytes=1_000_000)
+    delivery.put([change(number, *many) for number in range(1, 101)])
+    assert delivery.snapshot.waiting_bytes <= 1_000_000
+    assert 5 <= delivery.snapshot.waiting <= 10
+    assert delivery.snapshot.dropped == 100 - delivery.snapshot.waiting
+    drain(delivery)
+    assert delivery.snapshot.waiting_bytes == 0
+    blocking, reading = make(SlowConsumer.BLOCK, 10_000, limit_bytes=1_000_000)
+    blocking.put([change(number, *many) for number in range(1, 11)])
+    assert reading.said == ["pause"]
+
+
+def test_what_merging_adds_is_weighed() -> None:
+    delivery, _ = make(SlowConsumer.CONFLATE, 1)
+    delivery.put([change(1, level("1", "1"))])
+    before = delivery.snapshot.waiting_bytes
+    delivery.put([change(number, level(str(number), "1")) for number in range(2, 1_002)])
+    assert delivery.snapshot.waiting == 1
+    assert delivery.snapshot.waiting_bytes > before + 100_000
+    drain(delivery)
+    assert delivery.snapshot.waiting_bytes == 0
+
+
+def test_a_late_consumer_and_a_pause_are_reasons_against_health() -> None:
+    clock = Clock()
+    delivery, _ = make(SlowConsumer.CONFLATE, 100, clock=clock)
+    delivery.put([DOWN, DOWN])
+    clock.us = DOUBTED_US
+    assert delivery.troubles(alone=True) == [], "nobody has asked for events yet, and books are current"
+    delivery.take_nowait()
+    assert delivery.troubles(alone=True) == ["events are fetched 2.0 s late, 1 of them wait"]
+    assert delivery.snapshot.behind_us == DOUBTED_US
+    delivery.put([])
+    clock.us += RECENT_US
+    delivery.put([])
+    assert delivery.troubles(alone=True) == [], "whoever asked for single events has stopped asking"
+    blocking, _ = make(SlowConsumer.BLOCK, 2, clock=clock)
+    blocking.put([DOWN, DOWN])
+    clock.us += DOUBTED_US
+    assert blocking.troubles(alone=False) == ["reading has been paused for 2.0 s, until 2 waiting events are fetched"]
+
+
+@pytest.mark.parametrize("policy", [SlowConsumer.CONFLATE, SlowConsumer.DROP_OLDEST])
+def test_an_event_costs_the_same_however_many_wait(policy: SlowConsumer) -> None:
+    """Steps of the interpreter are counted instead of time; half of the events are kept, so that none of them is in the way."""
+    steps: dict[int, int] = {}
+    for limit in (100, 6_000):
+        delivery, _ = make(policy, limit)
+        delivery.put([DOWN if number % 2 else interest(number) for number in range(2 * limit)])
+        counted = 0
+
+        def count(*_: object) -> None:
+            nonlocal counted
+            counted += 1
+
+        batch = [change(1), unusable(), interest(1), DOWN]
+        sys.setprofile(count)
+        delivery.put(batch)
+        sys.setprofile(None)
+        steps[limit] = counted
+    assert steps[6_000] <= steps[100] + 8
+
+
+@pytest.mark.anyio
+async def test_two_tasks_cannot_wait_for_one_event() -> None:
+    delivery, _ = make(SlowConsumer.BLOCK, 9)
+    got: list[Event | None] = []
+
+    async def wait() -> None:
+        got.append(await delivery.take())
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(LocalProtocolError, match="another task waits"):
+                await delivery.take()
+            delivery.finish()
+    assert got == [None]
 
 
 @pytest.mark.anyio

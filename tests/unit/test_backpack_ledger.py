@@ -107,7 +107,7 @@ FAULT = RemoteProtocolError("x")
             "08:01:01 balance  USDC 1000000 available, 200 locked (stream)",
         ),
         (AccountSynced(orders=2, fills=1), "08:01:01 live     2 open orders, 1 fills told by reconciliation"),
-        (AccountStale(reason="the connection\n is down"), "08:01:01 stale    the connection  is down"),
+        (AccountStale(reason="the connection\n is down"), r"08:01:01 stale    the connection\n is down"),
         (AccountDiverged(what="order 1", error=FAULT), "08:01:01 diverged order 1"),
         (AccountDoubted(doubts=("order 5: a\n", "balance SOL: b")), "08:01:01 doubt    order 5: a , balance SOL: b"),
         (AccountDoubted(doubts=()), "08:01:01 doubt    none any more"),
@@ -159,4 +159,4 @@ def test_the_tables_show_what_the_account_holds() -> None:
     assert ["08:00:00", "SOL_USDC", "Bid", "100", "1.50", "0.003", "SOL"] in lines
     assert any(line[:2] == ["SOL_USDC_PERP", "-0.70"] for line in lines if line)
     assert any(line[:1] == ["USDC"] and "61.7" in line[2] for line in lines if line)
-    assert "the connection [bold]is down " in picture
+    assert r"the connection [bold]is down\x1b" in picture

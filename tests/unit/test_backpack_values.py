@@ -63,6 +63,7 @@ from backpack_proto.decoding import Amount, UnixUs, UnixUsOfText
 from backpack_proto.rest.codec import parse_response
 from backpack_proto.rest.endpoints.rules import Group, ParameterRule
 from backpack_runtime import InvalidProxy, Proxies, ProxyAuthFailed, ProxyError, Settings
+from backpack_runtime.delivery import Delivery, SlowConsumer
 
 D = Decimal
 EXAMPLES: dict[str, dict[str, Any]] = json.loads(
@@ -313,6 +314,19 @@ def test_an_encoded_event_is_read_back_equal(kind: type[Event], *, bare: bool) -
     again = decode_event(data)
     assert (type(again), again) == (kind, event)
     assert decode_event(data.decode()) == event
+
+
+@both_samples
+@each_event
+def test_every_event_can_wait_for_a_consumer_and_is_weighed(kind: type[Event], *, bare: bool) -> None:
+    event = sample_of(kind, bare=bare)
+    assert isinstance(event, Event)
+    for policy in SlowConsumer:
+        delivery = Delivery(policy, 9, pause=lambda: None, resume=lambda: None)
+        delivery.put([event])
+        assert 512 <= delivery.snapshot.waiting_bytes < 10_000
+        assert delivery.take_nowait() == event
+        assert delivery.snapshot.waiting_bytes == 0
 
 
 def test_an_encoded_book_has_the_texts_that_were_sent() -> None:

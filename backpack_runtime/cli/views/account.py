@@ -26,7 +26,8 @@ from backpack_proto.account.values import (
 )
 from backpack_proto.outputs import ConnectionDown, ConnectionUp, StreamsRefused
 from backpack_proto.streams.payloads import Event
-from backpack_runtime.cli.events import plain, printable, text_line, time_of_day
+from backpack_proto.text import printable
+from backpack_runtime.cli.events import plain, text_line, time_of_day
 
 __all__ = ["NOTICES", "ROWS", "TOLD", "event_line", "tables"]
 
@@ -97,7 +98,7 @@ def event_line(event: Event, *, unix_us: int) -> str:
             what = "proved   a check agrees again"
         case _:
             what = text_line(event).strip()
-    return printable(f"{when} {what}")
+    return printable(f"{when} {what}", None)
 
 
 def _fee(fill: Fill) -> str:

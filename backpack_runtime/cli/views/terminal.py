@@ -17,8 +17,9 @@ from rich.text import Text
 from backpack_proto.decoding import sane
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Trade
+from backpack_proto.text import printable
 from backpack_runtime.books import BookView
-from backpack_runtime.cli.events import decimal_places, printable, time_of_day
+from backpack_runtime.cli.events import decimal_places, time_of_day
 
 from .board import Board, Panel
 
@@ -76,7 +77,7 @@ def number(value: Decimal, decimals: int) -> str:
 
 def plain_lines(board: Board, counters: Counters, *, unix_us: int) -> list[str]:
     """The same for what is no terminal: one line a market."""
-    return [printable(f"{time_of_day(unix_us)} {_plain_line(board, panel, counters)}") for panel in board.panels.values()]
+    return [printable(f"{time_of_day(unix_us)} {_plain_line(board, panel, counters)}", None) for panel in board.panels.values()]
 
 
 def _plain_line(board: Board, panel: Panel, counters: Counters) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from cryptofeed.connection import AsyncConnection
 from cryptofeed.exceptions import UnsupportedSymbol
 
+from backpack_proto.text import printable
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError
 from backpack_runtime.cryptofeed.logs import LOG
 
@@ -212,6 +213,6 @@ def _as_fault(error: BaseException) -> BaseException:
 
     if not isinstance(error, NetworkError):
         return error
-    fault = BackpackWebsocketError(f"{type(error).__name__}: {error}")
+    fault = BackpackWebsocketError(printable(f"{type(error).__name__}: {error}"))
     fault.__cause__ = error
     return fault

@@ -14,6 +14,7 @@ from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import ResponseReceived
 from backpack_proto.outputs import SendRequest
 from backpack_proto.rest.markets import parse_markets
+from backpack_proto.text import printable
 from backpack_runtime.cryptofeed.errors import BackpackRestError
 from backpack_runtime.cryptofeed.logs import LOG
 from backpack_runtime.network.addresses import Addresses
@@ -77,5 +78,5 @@ async def _fetch(addresses: Addresses, query: str) -> bytes:
 
 def _why(fact: object) -> str:
     if isinstance(fact, ResponseReceived):
-        return f"status {fact.status}, {fact.body[:200].decode(errors='replace')}"
-    return str(getattr(fact, "reason", fact))
+        return f"status {fact.status}, {printable(fact.body[:200].decode(errors='replace'))}"
+    return printable(str(getattr(fact, "reason", fact)))

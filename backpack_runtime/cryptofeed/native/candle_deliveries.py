@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from time import gmtime, strftime
 
@@ -9,7 +10,8 @@ from backpack_proto.inputs import Command
 from backpack_proto.outputs import CallAnswered, CallFailed, ConnectionDown
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event, Kline, StreamPayload
-from backpack_runtime.cryptofeed.logs import RateLimited
+from backpack_runtime.cryptofeed.logs import LOG
+from backpack_runtime.logs import LimitedLog
 
 from .candles import CandleHistory, CandleOutput, CandlesMissing
 from .tallies import Tallies
@@ -30,7 +32,7 @@ class CandleDeliveries:
         self._hand = hand
         self._symbol_of = symbol_of
         self._tallies = tallies
-        self._warned = RateLimited()
+        self._log = LimitedLog(LOG)
         self._history: CandleHistory | None = None
         self.wanted = False
         """Whether candles are filled in."""
@@ -90,7 +92,8 @@ class CandleDeliveries:
                     self._tallies.candle_gaps += 1
                     text = "BACKPACK: candles of %s are missing from %s to %s: %s"
                     times = _time_of(output.from_us), _time_of(output.until_us)
-                    self._warned.warning(text, self._symbol_of(output.symbol), *times, output.reason)
+                    symbol = self._symbol_of(output.symbol)
+                    self._log.write(logging.WARNING, "candles missing", text, symbol, *times, output.reason)
                 case _:
                     commands.append(output)
         return commands

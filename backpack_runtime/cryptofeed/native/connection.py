@@ -10,6 +10,7 @@ import aiohttp
 from cryptofeed.connection import HTTPAsyncConn, WSAsyncConn
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
+from backpack_proto.text import printable
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError
 from backpack_runtime.cryptofeed.logs import LOG
 from backpack_runtime.network.addresses import Addresses
@@ -95,7 +96,7 @@ class WebsocketConnection(WSAsyncConn):
                     "%s: attempt %d to connect failed (%s), next in %.1f s",
                     self.id,
                     self._failed,
-                    error,
+                    printable(str(error)),
                     self._driver.retry_seconds,
                 )
             else:
@@ -137,7 +138,7 @@ class WebsocketConnection(WSAsyncConn):
 
     async def _ended(self, socket: Any) -> Exception:
         code = socket.close_code or ABNORMAL_CLOSURE
-        why = socket.close_reason or "the connection was lost"
+        why = printable(socket.close_reason or "the connection was lost")
         proxy = self._addresses.proxies.websocket
         if proxy is not None and code == ABNORMAL_CLOSURE:
             why = f"{why} (through proxy {proxy.endpoint})"

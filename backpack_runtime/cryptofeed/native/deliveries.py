@@ -56,7 +56,8 @@ from backpack_proto.streams.payloads import (
     Trade,
 )
 from backpack_runtime.cryptofeed.channels import BALANCES, FILLS, ORDER_INFO, POSITIONS
-from backpack_runtime.cryptofeed.logs import LOG, RateLimited
+from backpack_runtime.cryptofeed.logs import LOG
+from backpack_runtime.logs import LimitedLog
 
 from . import conversion
 from .books import BookMirror
@@ -96,7 +97,7 @@ class Deliveries:
         self._candle_closed_only = candle_closed_only
         self._wanted: dict[str, frozenset[str] | None] = {}
         self._fills: dict[tuple[str, str | None, str, Decimal], None] = {}
-        self._warned = RateLimited()
+        self._log = LimitedLog(LOG)
         self._connected = False
         self.tallies = Tallies()
         self.books: dict[str, BookMirror] = {}
@@ -223,7 +224,7 @@ class Deliveries:
     async def _book_synced(self, event: BookSynced, receipt: float) -> None:
         symbol = self._symbol_of(event.symbol)
         if event.stream in self.tallies.snapshots:
-            LOG.info("BACKPACK: resynced l2_book of %s at %d", symbol, event.last)
+            self._log.write(logging.INFO, "resynced", "BACKPACK: resynced l2_book of %s at %d", symbol, event.last)
         mirror = BookMirror(conversion.EXCHANGE, symbol, event, max_depth=self._max_depth)
         self.books[event.stream] = mirror
         await self._hand_snapshot(event.stream, mirror, event.engine_us / 1e6, receipt)
@@ -273,66 +274,86 @@ class Deliveries:
 
     def _report(self, event: Event) -> None:
         """What is no data is logged."""
+        write = self._log.write
         match event:
             case ConnectionUp():
                 self._connected = True
-                LOG.info("BACKPACK: connected")
+                write(logging.INFO, "connected", "BACKPACK: connected")
             case ConnectionDown(reason=reason, code=code, retry_us=retry_us):
                 self._connected = False
                 self.books.clear()
                 level = logging.INFO if reason == CLOSED_BY_FEED else logging.WARNING
-                LOG.log(
-                    level, "BACKPACK: the connection is down (%s, code %s), to be back in %.1f s", reason, code, retry_us / 1e6
-                )
+                text = "BACKPACK: the connection is down (%s, code %s), to be back in %.1f s"
+                write(level, "connection down", text, reason, code, retry_us / 1e6)
             case PeerSilent(silent_us=silent_us):
-                LOG.warning("BACKPACK: nothing heard for %.0f s, not even an answer to a ping", silent_us / 1e6)
-            case BookDesynced(stream=stream, symbol=symbol, reason=reason):
+                text = "BACKPACK: nothing heard for %.0f s, not even an answer to a ping"
+                write(logging.WARNING, "peer silent", text, silent_us / 1e6)
+            case BookDesynced(stream=stream, symbol=symbol, reason=reason, diverged=diverged):
                 self.books.pop(stream, None)
                 if self._connected:
                     # Otherwise it has been said already, once for all books.
-                    self._warned.warning(
-                        "BACKPACK: l2_book of %s is stale: %s; it is fetched anew", self._symbol_of(symbol), reason
-                    )
+                    kind = "book diverged" if diverged else "book stale"
+                    text = "BACKPACK: l2_book of %s is stale: %s; it is fetched anew"
+                    write(logging.WARNING, kind, text, self._symbol_of(symbol), reason)
             case BookUnavailable(symbol=symbol, reason=reason, retry_us=retry_us):
                 text = "BACKPACK: no snapshot for l2_book of %s: %s; asked for again after %.1f s"
-                self._warned.warning(text, self._symbol_of(symbol), reason, retry_us / 1e6)
+                write(logging.WARNING, "book unavailable", text, self._symbol_of(symbol), reason, retry_us / 1e6)
             case FrameDropped(reason=reason, stream=stream, excerpt=excerpt):
-                self._warned.warning("BACKPACK: dropped payload (%s, stream %s): %s", reason.value, stream, excerpt)
+                text = "BACKPACK: dropped payload (%s, stream %s): %s"
+                write(logging.WARNING, "frame dropped", text, reason.value, stream, excerpt)
             case StreamsRefused(code=code, message=message, suspects=suspects):
-                LOG.error("BACKPACK: the exchange refused (%d %s), one or all of: %s", code, message, ", ".join(suspects))
+                text = "BACKPACK: the exchange refused (%d %s), one or all of: %s"
+                write(logging.ERROR, "streams refused", text, code, message, ", ".join(suspects))
             case ErrorReceived(code=code, message=message):
-                self._warned.warning("BACKPACK: the exchange answered %d %s", code, message)
+                write(logging.WARNING, "error received", "BACKPACK: the exchange answered %d %s", code, message)
             case StreamLive(stream=stream):
                 LOG.debug("BACKPACK: %s is live", stream)
             case StreamSilent(stream=stream, silent_us=silent_us):
-                LOG.warning("BACKPACK: %s has sent nothing for %.0f s", stream, silent_us / 1e6)
+                write(logging.WARNING, "stream silent", "BACKPACK: %s has sent nothing for %.0f s", stream, silent_us / 1e6)
             case RowsSkipped(endpoint=endpoint, errors=errors):
                 named = ", ".join(f"{key or 'a row without an id'} ({reason})" for key, reason in errors[:3])
-                self._warned.warning("BACKPACK: %s has %d rows that cannot be read: %s", endpoint, len(errors), named)
+                write(
+                    logging.WARNING,
+                    "rows skipped",
+                    "BACKPACK: %s has %d rows that cannot be read: %s",
+                    endpoint,
+                    len(errors),
+                    named,
+                )
             case _:
                 self._report_account(event)
 
     def _report_account(self, event: Event) -> None:
+        write = self._log.write
         match event:
             case AccountSynced(orders=orders, fills=fills):
-                LOG.info("BACKPACK: account synced, %d open orders, %d fills were missed and are told now", orders, fills)
+                text = "BACKPACK: account synced, %d open orders, %d fills were missed and are told now"
+                write(logging.INFO, "account synced", text, orders, fills)
             case AccountStale(reason=reason):
-                LOG.info("BACKPACK: the account is stale: %s", reason)
+                write(logging.WARNING, "account stale", "BACKPACK: the account is stale: %s", reason)
             case AccountDiverged(what=what, escalated=escalated):
                 again = (
                     "; reading it again did not help, so what REST lists is taken"
                     if escalated
                     else "; the account is read again"
                 )
-                LOG.warning("BACKPACK: streams and REST contradict each other: %s%s", what, again)
+                write(
+                    logging.WARNING, "account diverged", "BACKPACK: streams and REST contradict each other: %s%s", what, again
+                )
             case AccountDoubted(doubts=doubts):
                 if doubts:
                     more = f", and {len(doubts) - 3} more" if len(doubts) > 3 else ""
-                    self._warned.warning("BACKPACK: the account is in doubt: %s%s", ", ".join(doubts[:3]), more)
+                    write(
+                        logging.WARNING,
+                        "account doubted",
+                        "BACKPACK: the account is in doubt: %s%s",
+                        ", ".join(doubts[:3]),
+                        more,
+                    )
                 else:
-                    LOG.info("BACKPACK: the account is in doubt no more")
+                    write(logging.INFO, "account doubted", "BACKPACK: the account is in doubt no more")
             case AccountUnconfirmed(reason=reason):
-                LOG.warning("BACKPACK: the account could not be checked: %s", reason)
+                write(logging.WARNING, "account unconfirmed", "BACKPACK: the account could not be checked: %s", reason)
             case _:
                 LOG.debug("BACKPACK: %s", type(event).__name__)
 

@@ -38,7 +38,7 @@ from backpack_runtime.cryptofeed.channels import (
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
 from backpack_runtime.cryptofeed.health import BackpackHealthReport, metrics_of, report_of
-from backpack_runtime.cryptofeed.logs import LOG
+from backpack_runtime.cryptofeed.logs import LOG, join_cryptofeed_log
 from backpack_runtime.cryptofeed.shutdown import flush_backends
 from backpack_runtime.network.addresses import WS_URL
 from backpack_runtime.transport import system_now
@@ -214,6 +214,7 @@ class BackpackFeed(OneRun):
 
     async def subscribe(self, connection: Any) -> None:
         """Request everything that is wanted; what was requested on an earlier connection is requested again."""
+        join_cryptofeed_log()
         if self._wanted is None:
             self._wanted = {channel: list(symbols) for channel, symbols in connection.subscription.items()}
             await self._want(self._wanted)
@@ -302,7 +303,7 @@ class BackpackFeed(OneRun):
         counters = self._session.metrics(system_now())
         if self._driver.plays:
             # The clock of a recording says nothing of how late its frames were.
-            counters = replace(counters, latency_p50_us=None, latency_p99_us=None)
+            counters = replace(counters, engine_to_receipt_p50_us=None, engine_to_receipt_p99_us=None)
         found = metrics_of(counters, self._deliveries.tallies, time.time(), self._symbol_of)
         return found | {"callback_errors": self._callbacks.errors}
 

@@ -227,7 +227,8 @@ class AiohttpTransport(SocketTransport[_Socket]):
                 if not data.isascii() and kind is WSMsgType.TEXT and not is_utf8(data):
                     socket.end(INVALID_PAYLOAD)
                     return Disconnected(INVALID_PAYLOAD, "payload is not valid UTF-8, or not valid deflate data")
-                self._report(socket, [TextReceived(data)])
+                # aiohttp has read it by now, and before only if reading was paused.
+                self._report(socket, [TextReceived(data, self.now().unix_us)])
             elif kind is WSMsgType.PING:
                 self._report(socket, [PingReceived(bytes(data))])
             elif kind is WSMsgType.PONG:

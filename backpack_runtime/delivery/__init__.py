@@ -1,0 +1,9 @@
+"""The way from the session to the consumers: bounded queues, each with a policy for a consumer that is slow."""
+
+from __future__ import annotations
+
+from .policy import DeliverySnapshot, SlowConsumer
+from .queue import Delivery
+from .streams import EventStream, Outlets
+
+__all__ = ["Delivery", "DeliverySnapshot", "EventStream", "Outlets", "SlowConsumer"]

@@ -1,0 +1,230 @@
+"""The consumers' side: iterators of events, one queue for each, and the one place that hands every event to all of them.
+
+Theory. An event belongs to whoever fetches it, so two loops over one queue would each get a part of the events, and one of two waiting
+tasks would never wake up. Therefore one loop runs at a time: it holds an iterator of its own, which ends when the loop is left, and until
+then a second loop is refused. Each further consumer has a stream of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Final, Self
+from weakref import finalize, ref
+
+import anyio
+import anyio.lowlevel
+
+from backpack_proto.errors import LocalProtocolError
+from backpack_proto.histogram import Histogram
+from backpack_proto.outputs import EventsDropped
+from backpack_proto.streams.payloads import Event
+
+from .policy import DeliverySnapshot, SlowConsumer
+from .queue import Delivery
+
+__all__ = ["EVENTS_PER_TURN", "EventStream", "Outlets"]
+
+EVENTS_PER_TURN: Final = 16
+
+
+class EventStream:
+    """Events of a client for one consumer, with a queue and a policy of their own.
+
+        async with client.stream(Trade, BookTicker) as stream:
+            async for event in stream:
+                ...
+
+    An async iterator that ends when it or the client is closed, behind the events that waited then. It has the events that happen from
+    its making on. `EventsDropped` is among them, whatever kinds were asked for.
+    """
+
+    _delivery: Delivery
+    _close: Callable[[], object]
+    _tell: Callable[[Event], None]
+    _fetched = 0
+
+    @property
+    def delivery(self) -> DeliverySnapshot:
+        """What waits for the consumer now, and what was lost to its slowness."""
+        return self._delivery.snapshot
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take no more events; an iteration ends behind those that wait."""
+        self._close()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Every event, in order, until the end; after a loop was left, the next one goes on where it stopped.
+
+        Raises:
+            LocalProtocolError: another loop runs.
+        """
+        if self._running is not None:
+            raise LocalProtocolError(
+                "the events are being iterated over already: one loop at a time, others use `client.stream(...)`"
+            )
+        loop = _Loop(self._fetch, self._leave)
+        self._delivery.loop = ref(loop)
+        return loop
+
+    async def __anext__(self) -> Event:
+        """Return the next event.
+
+        Raises:
+            LocalProtocolError: another task waits for it, or runs a loop over the events.
+        """
+        loop = self._running
+        if loop is not None and loop.task_id not in {None, anyio.get_current_task().id}:
+            raise LocalProtocolError(
+                "another task iterates over the events: one consumer iterates, others use `client.stream(...)`"
+            )
+        if loop is None:
+            self._delivery.loop = None
+        return await self._fetch()
+
+    @property
+    def _running(self) -> _Loop | None:
+        """The loop that has not been left."""
+        loop = None if self._delivery.loop is None else self._delivery.loop()
+        return loop if isinstance(loop, _Loop) else None
+
+    def _leave(self, loop: _Loop) -> None:
+        """Let another loop begin."""
+        if self._running is loop:
+            self._delivery.loop = _no_loop
+
+    async def _fetch(self) -> Event:
+        """Return the next event to whoever has the right to it."""
+        self._fetched += 1
+        if self._fetched % EVENTS_PER_TURN == 0:
+            # A consumer that never waits must not keep the connection from being looked after.
+            await anyio.lowlevel.checkpoint()
+        delivery = self._delivery
+        # An event belongs to the task that waits for it, though it may not have been woken yet; `take` refuses everybody else.
+        event = None if delivery.awaited else delivery.take_nowait()
+        if event is None:
+            event = await delivery.take()
+        if event is None:
+            raise StopAsyncIteration
+        if type(event) is EventsDropped:
+            self._tell(event)
+        return event
+
+
+class _OfQueue(EventStream):
+    """The events that are put into one queue; `close` is called once, when the consumer has closed its stream or let go of it."""
+
+    def __init__(self, delivery: Delivery, close: Callable[[], None], tell: Callable[[Event], None]) -> None:
+        self._delivery = delivery
+        self._tell = tell
+        self._close = finalize(self, close)
+        self._close.atexit = False
+
+
+class _Loop:
+    """One `async for`."""
+
+    __slots__ = ("__weakref__", "_fetch", "_leave", "task_id")
+
+    def __init__(self, fetch: Callable[[], Awaitable[Event]], leave: Callable[[_Loop], None]) -> None:
+        self._fetch = fetch
+        self._leave = leave
+        self.task_id: int | None = None
+        """The task that runs it, once it has begun."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self.task_id is None:
+            self.task_id = anyio.get_current_task().id
+        try:
+            return await self._fetch()
+        except BaseException:
+            # The end, or a cancellation: the loop is left, though the traceback may keep its iterator for a while.
+            self._leave(self)
+            raise
+
+
+class Outlets:
+    """All queues of one client. Reading pauses while one of them asks for it."""
+
+    def __init__(
+        self, *, pause: Callable[[], None], resume: Callable[[], None], tell: Callable[[Event], None] = lambda _: None
+    ) -> None:
+        """There is no queue yet; `pause` and `resume` stop and continue reading, `tell` hears of losses when they are fetched."""
+        self._tell = tell
+        self.latency = Histogram()
+        """Microseconds from receipt to delivery, in all queues."""
+        self._pause = pause
+        self._resume = resume
+        self._paused = 0
+        self._all: list[tuple[Delivery, tuple[type[Event], ...]]] = []
+        self._finished = False
+
+    @property
+    def troubles(self) -> list[str]:
+        """The reasons against health that lie in the consumers."""
+        alone = not any(delivery.begun for delivery, _ in self._all)
+        return [f"{_name(kinds)}: {trouble}" for delivery, kinds in self._all for trouble in delivery.troubles(alone=alone)]
+
+    def open(self, policy: SlowConsumer, limit: int, limit_bytes: int, kinds: tuple[type[Event], ...] = ()) -> EventStream:
+        """Make a queue of the events of some kinds, or of all, and return its consumer's side."""
+        delivery = Delivery(
+            policy, limit, limit_bytes=limit_bytes, pause=self._stop_reading, resume=self._read_on, latency=self.latency
+        )
+        wanted: tuple[type[Event], ...] = (*kinds, EventsDropped) if kinds else (Event,)
+        outlet = (delivery, wanted)
+        if self._finished:
+            delivery.finish()
+        self._all.append(outlet)
+
+        def close() -> None:
+            if outlet in self._all:
+                self._all.remove(outlet)
+            # A queue that nobody empties any more must not stop the others.
+            delivery.finish()
+
+        return _OfQueue(delivery, close, self._tell)
+
+    def put(self, events: list[Event]) -> None:
+        """Hand a batch to every queue."""
+        # A copy, for a consumer that is collected just now takes its queue off.
+        for delivery, kinds in tuple(self._all):
+            wanted = events if kinds[0] is Event else [event for event in events if isinstance(event, kinds)]
+            if wanted:
+                delivery.put(wanted)
+
+    def finish(self) -> None:
+        """Nothing more will come: every iteration ends behind the events that wait."""
+        self._finished = True
+        for delivery, _ in tuple(self._all):
+            delivery.finish()
+
+    def _stop_reading(self) -> None:
+        self._paused += 1
+        if self._paused == 1:
+            self._pause()
+
+    def _read_on(self) -> None:
+        self._paused -= 1
+        if self._paused == 0:
+            self._resume()
+
+
+def _no_loop() -> None:
+    """Stand for a loop that was left."""
+
+
+def _name(kinds: tuple[type[Event], ...]) -> str:
+    """Say whose queue it is."""
+    names = [kind.__name__ for kind in kinds if kind is not EventsDropped]
+    return "consumer of all events" if names == [Event.__name__] else f"consumer of {', '.join(names)}"
