@@ -174,6 +174,10 @@ class Exchange:
             raise UnknownSymbol(f"{symbol!r} has no book")
         return market.levels(OrderSide.BID), market.levels(OrderSide.ASK), market.engine.update_id
 
+    def best(self, symbol: str) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """Best bid and best ask of an open book, each as (ticks, lots); None for an empty side."""
+        return self._markets[symbol].best()
+
     @property
     def deadline(self) -> int | None:
         """When the next thing happens by itself; None before the first input."""
