@@ -291,7 +291,7 @@ def _tamper(world: World, rng: Random, tamper: Tamper) -> Undo:
 
 def _change_some(name: str, change: Callable[[World, Random, bytes], list[bytes]]) -> None:
     def begin(world: World, rng: Random) -> Undo:
-        share = rng.choice((0.02, 0.2, 0.5, 0.9))
+        share = rng.choice((0.05, 0.3, 0.6, 0.9))
 
         def tamper(frame: bytes) -> list[bytes]:
             if rng.random() >= share:
@@ -302,7 +302,7 @@ def _change_some(name: str, change: Callable[[World, Random, bytes], list[bytes]
 
         return _tamper(world, rng, tamper)
 
-    FAULTS[name] = Fault(begin, 5_000, 60_000)
+    FAULTS[name] = Fault(begin, 10_000, 70_000)
 
 
 GARBAGE = (

@@ -163,6 +163,8 @@ class Network:
         self.jitter_us = rng.randrange(100, 5_000)
         self.rest_latency_us = self.latency_us + rng.randrange(0, 20_000)
         self.dial_us = rng.randrange(1_000, 120_000)
+        self.on_text: Callable[[str], None] = lambda _: None
+        """Called with each text frame of the client."""
         self.on_event: Callable[[Event], None] = lambda _: None
         self.on_request: Callable[[Pending], None] = lambda _: None
         """Called when the session asks for a request."""
@@ -312,6 +314,7 @@ class Network:
                 self._to_exchange(connection, SocketClosed(connection.number))
                 self._to_client(connection, Disconnected(code, ""))
             case SendText(text=text) if connection is not None:
+                self.on_text(text)
                 self._to_exchange(connection, FrameReceived(connection.number, text.encode()))
             case SendPing(payload=payload) if connection is not None:
                 self._to_exchange(connection, None, payload)

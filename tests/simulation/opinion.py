@@ -16,7 +16,7 @@ from backpack_proto.metrics import Health
 from backpack_proto.outputs import BookDesynced, BookSynced, BookUnavailable
 from backpack_proto.session import Session
 
-__all__ = ["CANARIES", "CONFIRMING", "DOUBTING", "HAS_CANARY", "age_us", "health", "is_live", "make_session"]
+__all__ = ["CANARIES", "CONFIRMING", "DOUBTING", "HAS_CANARY", "age_us", "health", "is_live", "is_well", "make_session"]
 
 HAS_CANARY = "canary" in signature(Session.__init__).parameters
 """Whether the session watches the path itself."""
@@ -50,6 +50,11 @@ def age_us(book: Book, now: Now) -> int | None:
     ask = getattr(book, "age_us", None)
     age: int | None = None if ask is None else ask(now.mono_us)
     return age
+
+
+def is_well(said: Health) -> bool:
+    """Return whether nothing is wrong; that a stream is silent is a notice, for quiet markets are normal."""
+    return said.healthy or all(reason.endswith("is silent") for reason in said.reasons)
 
 
 def health(session: Session, now: Now) -> Health:

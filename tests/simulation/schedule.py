@@ -116,7 +116,8 @@ def draw_plan(
 
 def _draw_episodes(rng: Random, duration_ms: int, kinds: Mapping[str, tuple[int, int]]) -> tuple[Episode, ...]:
     episodes: list[Episode] = []
-    names = list(kinds)
+    # Frame faults are many and short-lived in life, too.
+    names = [kind for kind in kinds for _ in range(3 if kind.startswith("frames_") else 1)]
     storm_ms = rng.randrange(FIRST_STORM_MS // 2, FIRST_STORM_MS)
     # Nothing begins that a calm could not follow.
     while names and storm_ms + CALM_MS + STORM_MS[1] <= duration_ms:
@@ -126,7 +127,7 @@ def _draw_episodes(rng: Random, duration_ms: int, kinds: Mapping[str, tuple[int,
             kind = rng.choice(names)
             shortest, longest = kinds[kind]
             wanted_ms = rng.randrange(shortest, longest + 1)
-            start_ms = rng.randrange(storm_ms, max(end_ms - wanted_ms, storm_ms + 1))
+            start_ms = rng.randrange(storm_ms, max(end_ms - wanted_ms, end_ms - length_ms // 2))
             lasting_ms = min(wanted_ms, end_ms - start_ms)
             episodes.append(Episode(kind=kind, start_ms=start_ms, duration_ms=lasting_ms, seed=rng.getrandbits(32)))
         storm_ms = end_ms + CALM_MS + rng.randrange(60_000)

@@ -72,7 +72,12 @@ class Trader:
             self.withdrawn[client_id] = network.now_us
         self._world.fired("abandoned_calls")
         network.give(Withdraw(call_id))
-        network.after(120 * SECOND, network.give, Resolve(call_id))
+        network.after(120 * SECOND, self._resolve, call_id)
+
+    def _resolve(self, call_id: int) -> None:
+        network = self._world.network
+        if network.frozen_until_us is None and call_id in network.session.unresolved:
+            network.give(Resolve(call_id))
 
     def act_elsewhere(self, rng: Random, name: str) -> None:
         """Have the second client place an order, or cancel all of a market."""
