@@ -6,6 +6,7 @@ is taken back. What it counts is the harm that was done, not the attempt: a rese
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,13 +55,13 @@ def fault(shortest_ms: int, longest_ms: int) -> Callable[[Begin], Begin]:
 
 
 @fault(0, 0)
-def reset(world: World, rng: Random) -> None:
+def reset(world: World, _: Random) -> None:
     if world.network.reset():
         world.fired("reset")
 
 
 @fault(5_000, 60_000)
-def half_open(world: World, rng: Random) -> Undo | None:
+def half_open(world: World, _: Random) -> Undo | None:
     connection = world.network.connection
     if connection is None:
         return None
@@ -94,7 +95,7 @@ def refused(world: World, rng: Random) -> Undo:
 
 
 @fault(3_000, 90_000)
-def mute(world: World, rng: Random) -> Undo:
+def mute(world: World, _: Random) -> Undo:
     world.network.conditions.mute += 1
     world.fired("mute")
 
@@ -105,7 +106,7 @@ def mute(world: World, rng: Random) -> Undo:
 
 
 @fault(5_000, 60_000)
-def mute_from_birth(world: World, rng: Random) -> Undo:
+def mute_from_birth(world: World, _: Random) -> Undo:
     conditions, born = world.network.conditions, world.network.connections
     conditions.mute_births += 1
     world.network.reset()
@@ -119,14 +120,14 @@ def mute_from_birth(world: World, rng: Random) -> Undo:
 
 
 def _mute_streams(world: World, name: str, streams: list[str]) -> Undo:
-    muted = world.network.conditions.mute_streams
-    before = {stream: muted[stream] for stream in streams}
+    conditions = world.network.conditions
+    before = sum(conditions.muted[stream] for stream in streams)
+    conditions.mute_streams.update(streams)
 
     def undo() -> None:
-        if any(muted[stream] > before[stream] for stream in streams):
+        if sum(conditions.muted[stream] for stream in streams) > before:
             world.fired(name)
-        for stream in streams:
-            del muted[stream]
+        conditions.mute_streams -= Counter(streams)
 
     return undo
 
@@ -270,7 +271,7 @@ def slow_consumer(world: World, rng: Random) -> Undo:
 
 
 @fault(3_000, 90_000)
-def absent_consumer(world: World, rng: Random) -> Undo:
+def absent_consumer(world: World, _: Random) -> Undo:
     world.network.pause_reading()
     world.fired("absent_consumer")
     return world.network.resume_reading
@@ -482,7 +483,7 @@ INSANE = (
 """Negative and zero prices, negative quantities, an exponent, an id of 2^70, an empty book of old, a crossed one."""
 
 
-def _insane(world: World, rng: Random, pending: Pending, given: ResponseReceived) -> Fact:
+def _insane(world: World, rng: Random, pending: Pending, _given: ResponseReceived) -> Fact:
     body = rng.choice(INSANE)
     last = world.exchange.levels(pending.symbol)[2]
     numbers = (last, world.network.true_now.unix_us)

@@ -84,7 +84,9 @@ class Conditions:
         self.mute_births = 0
         """Connections that are made are mute."""
         self.mute_streams: Counter[str] = Counter()
-        """Frames of these streams are lost."""
+        """Frames of these streams are lost, so long as their count is not zero."""
+        self.muted: Counter[str] = Counter()
+        """How many frames of each were lost so."""
         self.drips = 0
         """Bytes arrive that complete no frame, and everything waits behind them."""
         self.delays: dict[int, Callable[[int, Connection], int]] = {}
@@ -243,8 +245,7 @@ class Network:
                 self.handle(_TIMER_FIRED)
 
     def _advance(self, mono_us: int) -> None:
-        if mono_us > self.now_us:
-            self.now_us = mono_us
+        self.now_us = max(self.now_us, mono_us)
 
     # The client's side.
 
@@ -409,8 +410,7 @@ class Network:
         arrives_us = now_us + self._delay_us()
         for delay in self.conditions.delays.values():
             arrives_us += delay(now_us, connection)
-        if arrives_us < connection.inbound_us:
-            arrives_us = connection.inbound_us
+        arrives_us = max(arrives_us, connection.inbound_us)
         connection.inbound_us = arrives_us
         self._pushed += 1
         heappush(self._heap, (arrives_us, self._pushed, self._arrive, (connection, fact, sent_us)))
@@ -578,7 +578,7 @@ class Network:
             if conditions.mute_streams:
                 stream = data[data.rindex(b'"stream":"') + 10 : -2].decode()
                 if stream in conditions.mute_streams:
-                    conditions.mute_streams[stream] += 1
+                    conditions.muted[stream] += 1
                     return
         if not conditions.tampers:
             self._to_client(connection, TextReceived(data))

@@ -10,7 +10,6 @@ import pytest
 from backpack_proto.book.levels import Book
 from backpack_proto.exchange import CloseMarket, OpenMarket
 from backpack_proto.outputs import BookDesynced, ConnectionDown, ConnectionUp, PeerSilent
-
 from tests.simulation import opinion
 from tests.simulation.network import Connection
 from tests.simulation.schedule import Plan
@@ -114,7 +113,7 @@ def test_a_mute_book_stream_is_seen_by_its_book_ticker_within_2_s() -> None:
     scene = Scene()
     stream = scene.world.stream_of("SOL_USDC")
     connections, asked = scene.network.connections, len(scene.requested("SUBSCRIBE", stream))
-    scene.network.conditions.mute_streams[stream] = 0
+    scene.network.conditions.mute_streams[stream] += 1
     ahead_us = 0
     book = scene.world.session.book(stream)
     while not ahead_us:
@@ -138,7 +137,7 @@ def test_a_mute_book_is_seen_by_a_trade_within_2_s() -> None:
     symbol = "BTC_USDC_PERP"
     streams = [scene.world.stream_of(symbol), f"bookTicker.{symbol}"]
     for stream in streams:
-        scene.network.conditions.mute_streams[stream] = 0
+        scene.network.conditions.mute_streams[stream] += 1
     tape = scene.world.exchange._markets[symbol].tape
     newest = tape.trades(1)[0].trade_id
     while tape.trades(1)[0].trade_id == newest:
@@ -151,7 +150,7 @@ def test_a_mute_book_beside_a_living_canary_is_stale_within_the_bound_of_its_cha
     scene = Scene()
     connections = scene.network.connections
     for stream in (scene.world.stream_of("SOL_USDC"), "bookTicker.SOL_USDC"):
-        scene.network.conditions.mute_streams[stream] = 0
+        scene.network.conditions.mute_streams[stream] += 1
     assert scene.until_stale("SOL_USDC", 125) <= 121
     assert scene.network.connections == connections
     assert opinion.is_live(scene.world.session.book(scene.world.stream_of("S1_USDC")), scene.network.now)
