@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from .run import KINDS, Report, plan_for, run_plan, shrink
+from .run import KINDS, Report, explain, plan_for, run_plan
 from .schedule import Plan
 from .world import Violation
 
@@ -43,9 +43,7 @@ def main() -> int:
             report = run_plan(plan)
         except Violation as violation:
             failed = True
-            print(f"seed {plan.seed}: VIOLATION: {violation}", flush=True)
-            smallest = shrink(plan, violation)
-            print(f"{len(smallest.episodes)} of {len(plan.episodes)} episodes are enough:\n{smallest.to_json()}", flush=True)
+            print(explain(plan, violation), flush=True)
             continue
         total.add(report)
         took = time.perf_counter() - started

@@ -14,11 +14,11 @@ from .faults import FAULTS, FRAME_FAULTS
 from .schedule import BUSY_BOOKS, Episode, Plan, draw_plan
 from .world import Violation, World
 
-__all__ = ["KINDS", "Report", "plan_for", "run_plan", "shrink", "sweep"]
+__all__ = ["KINDS", "Report", "explain", "plan_for", "run_plan", "shrink", "sweep"]
 
 KINDS = {name: (fault.shortest_ms, fault.longest_ms) for name, fault in FAULTS.items()}
 BUSY_CHANGES_PER_S = 0.5
-SHRINKING_RUNS = 60
+SHRINKING_RUNS = 40
 
 
 class Report(Struct, kw_only=True):
@@ -90,19 +90,26 @@ def run_plan(plan: Plan, kind: type[Session] = Session) -> Report:
     )
 
 
-def sweep(plans: Iterable[Plan]) -> Report:
-    """Run plans one after the other, and add up.
-
-    Raises:
-        Violation: a check failed.
-    """
+def sweep(plans: Iterable[Plan], *, most_runs: int = SHRINKING_RUNS) -> tuple[Report, list[str]]:
+    """Run plans one after the other; return the figures of those that hold, and what is wrong with each of the others."""
     total = Report(faults=Counter(), checked=Counter())
+    wrong: list[str] = []
     for plan in plans:
-        total.add(run_plan(plan))
-    return total
+        try:
+            total.add(run_plan(plan))
+        except Violation as violation:
+            wrong.append(explain(plan, violation, most_runs=most_runs))
+    return total, wrong
 
 
-def shrink(plan: Plan, violation: Violation, kind: type[Session] = Session) -> Plan:
+def explain(plan: Plan, violation: Violation, *, most_runs: int = SHRINKING_RUNS) -> str:
+    """Return a violation in words, with its seed and the smallest schedule that was found for it."""
+    smallest = shrink(plan, violation, most_runs=most_runs)
+    enough = f"{len(smallest.episodes)} of {len(plan.episodes)} episodes are enough, for --plan:"
+    return f"seed {plan.seed}: VIOLATION: {violation}\n{enough}\n{smallest.to_json()}"
+
+
+def shrink(plan: Plan, violation: Violation, kind: type[Session] = Session, *, most_runs: int = SHRINKING_RUNS) -> Plan:
     """Return the smallest plan found that fails the same check: cut at the failure, and without each episode that it does not need."""
     runs = 0
 
@@ -120,9 +127,9 @@ def shrink(plan: Plan, violation: Violation, kind: type[Session] = Session) -> P
     if fails(cut):
         smallest = cut
     chunk = max(len(smallest.episodes) // 2, 1)
-    while chunk and runs < SHRINKING_RUNS:
+    while chunk and runs < most_runs:
         start = 0
-        while start < len(smallest.episodes) and runs < SHRINKING_RUNS:
+        while start < len(smallest.episodes) and runs < most_runs:
             dropped = smallest.episodes[start : start + chunk]
             candidate = _without(smallest, dropped)
             if fails(candidate):

@@ -89,13 +89,14 @@ def draw_plan(
         seed: draws everything.
         hours: how long the run takes, in virtual time.
         kinds: the kinds of faults, each with the shortest and the longest duration in ms.
-        books: how many books are followed; drawn, if not given, and every other seed has `BUSY_BOOKS` busy ones.
+        books: how many books are followed; drawn, if not given, and more than half of the seeds have `BUSY_BOOKS` busy ones.
         only: the kinds to draw from; all, if empty.
     """
     rng = Random(f"{seed}:plan")
     duration_ms = int(hours * 3_600_000)
     known = [kind for kind in kinds if kind in only] if only else [kind for kind in kinds if rng.random() < 0.7]
-    busy = seed % 2 == 0
+    # More than half of any seven seeds in a row.
+    busy = seed % 2 == 0 or seed % 7 == 3
     count = books or (rng.randrange(BUSY_BOOKS, BUSY_BOOKS + 2) if busy else rng.randrange(1, 5))
     real = rng.sample(REAL_MARKETS, min(count, rng.randrange(1, 3)))
     small = [f"S{number}_USDC" for number in range(1, count - len(real) + 1)]

@@ -85,11 +85,9 @@ class Trader:
         if symbol is None or not self._world.plan.account:
             return
         self.acted_us = self._world.network.now_us
-        if rng.random() < 0.3:
-            endpoint, arguments = "cancel_all_orders", {"symbol": symbol}
-        else:
-            endpoint, arguments = "place_order", self._order(symbol, rng)
-        found = find_endpoint(endpoint)
+        cancels = rng.random() < 0.3
+        arguments: dict[str, Argument] = {"symbol": symbol} if cancels else self._order(symbol, rng)
+        found = find_endpoint("cancel_all_orders" if cancels else "place_order")
         unix_us = self._world.network.true_now.unix_us
         request = build_request(found, found.check(arguments), signer=self._signer, unix_us=unix_us)
         self._world.network.request_elsewhere(request)

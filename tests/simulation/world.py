@@ -258,17 +258,15 @@ class World:
             self.told_last.pop(event.stream, None)
         for name, check in _CHECKS_OF.get(kind, ()):
             self.judge(name, check(self, event))
-        if kind is BookChanged or kind is BookSynced:
-            self._check_book(event.stream)  # type: ignore[attr-defined]  # both have it
-        if isinstance(event, opinion.CONFIRMING):
-            self.said_live[event.stream] = True
-        elif isinstance(event, opinion.DOUBTING):
-            self.said_live[event.stream] = False
+        if isinstance(event, BookChanged | BookSynced):
+            self._check_book(event.stream)
+        if kind in _SAYING:
+            self.said_live[getattr(event, "stream", "")] = _SAYING[kind]
 
     def _check_book(self, stream: str) -> bool:
         """Check a book, if it claims to be live; says whether it does."""
-        book = self._books[stream]
-        if not opinion.is_live(book, self.network.now):
+        book = self._books.get(stream)
+        if book is None or not opinion.is_live(book, self.network.now):
             return False
         judge = self.judge
         for name, check in BOOK_CHECKS.items():
@@ -403,3 +401,5 @@ def _checks_by_type() -> dict[type, list[tuple[str, Callable[[World, Any], Verdi
 
 
 _CHECKS_OF = _checks_by_type()
+_SAYING: dict[type, bool] = {**dict.fromkeys(opinion.CONFIRMING, True), **dict.fromkeys(opinion.DOUBTING, False)}
+"""Events that say whether a book is live, and what."""
