@@ -9,12 +9,9 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from backpack_proto.inputs import Call, Subscribe, Unsubscribe
 from backpack_proto.streams.names import streams_for
-from hypothesis_profiles import examples
 from tests.simulation import opinion
 from tests.simulation.faults import FAULTS
 from tests.simulation.network import Pending
@@ -27,6 +24,7 @@ SYMBOLS = ("SOL_USDC_PERP", "BTC_USDC_PERP", "S1_USDC")
 BOOKS = {"S1_USDC": 0.05}
 CALM_FAULTS = tuple(kind for kind in FAULTS if kind not in {"abandoned_calls", "outage_orders", "second_client"})
 CANCEL_US = 100_000
+SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.gate) for seed in range(3, 40))]
 
 
 def stormy(world: World) -> None:
@@ -39,16 +37,14 @@ def strike(world: World, kind: str, seed: int, duration_ms: int) -> None:
 
 
 @pytest.mark.xfail(strict=False, reason="a silent stream, and an unsubscribed book, are still reasons against health")
-@pytest.mark.gate
-@examples(25)
-@given(seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_health_is_well_after_any_pair_of_subscribe_and_unsubscribe(seed: int) -> None:
     rng = Random(seed)
     world = World(Plan(seed=seed, duration_ms=10**9, books=BOOKS, account=rng.random() < 0.5))
     stormy(world)
     world.run(10_000)
     wanted: list[tuple[str, ...]] = []
-    for _ in range(rng.randrange(2, 12)):
+    for _ in range(rng.randrange(2, 8)):
         kind = rng.random()
         if kind < 0.4:
             streams = streams_for(rng.sample(CHANNELS, rng.randrange(1, 4)), rng.sample(SYMBOLS, rng.randrange(1, 3)))
@@ -71,12 +67,10 @@ def test_health_is_well_after_any_pair_of_subscribe_and_unsubscribe(seed: int) -
 
 
 @pytest.mark.xfail(strict=False, reason="a cancel waits behind the snapshots of books that are not live")
-@pytest.mark.gate
-@examples(15)
-@given(seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_cancel_leaves_within_100_ms(seed: int) -> None:
     rng = Random(seed)
-    books = {f"S{number}_USDC": 0.01 for number in range(rng.randrange(1, 80))}
+    books = {f"S{number}_USDC": 0.01 for number in range(rng.choice((1, 5, 30)))}
     world = World(Plan(seed=seed, duration_ms=10**9, books=books))
     stormy(world)
     asked: list[int] = []
@@ -93,10 +87,10 @@ def test_a_cancel_leaves_within_100_ms(seed: int) -> None:
         note(pending)
 
     # Only this test cancels.
-    world.trader.act = lambda _: None  # type: ignore[method-assign]
+    world.trader.act = lambda _: None  # type: ignore[assignment,method-assign]
     world.run(15_000)
     world.network.on_request = asks
-    for number in range(rng.randrange(3, 25)):
+    for number in range(rng.randrange(3, 15)):
         kind = rng.random()
         if kind < 0.3:
             world.network.reset()
