@@ -397,13 +397,13 @@ class Network:
         else:
             self.at(arrives_us, self.give_exchange, given)
 
-    def _to_client(self, connection: Connection, fact: Fact) -> None:
+    def _to_client(self, connection: Connection, fact: Fact, *, genuine: bool = True) -> None:
         if connection.half_open or connection is not self.connection:
             return
         if connection.stuck is not None and not isinstance(fact, Disconnected):
-            connection.stuck.append((fact, self.now_us))
+            connection.stuck.append((fact, self.now_us if genuine else 0))
             return
-        self._arrive_at(connection, fact, self.now_us)
+        self._arrive_at(connection, fact, self.now_us if genuine else 0)
 
     def _arrive_at(self, connection: Connection, fact: Fact, sent_us: int) -> None:
         now_us = self.now_us
@@ -446,7 +446,8 @@ class Network:
             return
         if isinstance(fact, TextReceived):
             self.frames += 1
-            if fact.data.startswith(_DATA):
+            # What was changed on the way says nothing of how late it is.
+            if sent_us and fact.data.startswith(_DATA):
                 self.data_frames += 1
                 connection.data_us = self.now_us
                 connection.path_us = max(connection.path_us, sent_us)
@@ -587,7 +588,7 @@ class Network:
         for tamper in tuple(conditions.tampers.values()):
             frames = [changed for frame in frames for changed in tamper(frame)]
         for frame in frames:
-            self._to_client(connection, TextReceived(frame))
+            self._to_client(connection, TextReceived(frame), genuine=frame is data)
 
     def _send_to(self, number: int, fact: Fact) -> None:
         if self.connection is not None and self.connection.number == number:
