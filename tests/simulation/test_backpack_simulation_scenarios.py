@@ -30,6 +30,8 @@ class Scene:
         self.unwell_after_s: float | None = None
         self.texts: list[tuple[int, str]] = []
         self.connected: list[int] = []
+        # What these scenes do to the network is in no plan.
+        self.world.lasts_us(10**12)
         self.network.on_text = lambda text: self.texts.append((self.network.now_us, text))
         self.run(40)
 
