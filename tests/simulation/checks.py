@@ -47,6 +47,8 @@ REQUESTS_A_MINUTE = 2_000
 CALM_SHARE = 0.995
 LIVE_SHARE = 0.5
 QUIET_ACCOUNT_US = 12 * SECOND
+LEDGER_US = 45 * SECOND
+"""From when on in a calm the ledger must be right: a frame that a storm swallowed is found by the next audit, within 120 s and a reading."""
 FULL_SHARE = 0.01
 
 
@@ -237,7 +239,10 @@ def staleness_is_said(world: World) -> Verdict:
 
 
 def ledger(world: World) -> Verdict:
-    if not world.plan.account or not world.calm or world.network.now_us - world.trader.acted_us < QUIET_ACCOUNT_US:
+    now_us = world.network.now_us
+    if not world.plan.account or not world.calm or now_us - world.trader.acted_us < QUIET_ACCOUNT_US:
+        return None
+    if world.calm_since_us is None or now_us - world.calm_since_us < LEDGER_US:
         return None
     if world.account_moved_us() < QUIET_ACCOUNT_US:
         return None

@@ -10,7 +10,7 @@ Faults set the attributes of `Network` and `Conditions`; the network draws nothi
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
@@ -69,6 +69,7 @@ ABNORMAL_CLOSURE = 1006
 _TIMER_FIRED = TimerFired()
 _NEVER = 2**63
 _DATA = b'{"data":'
+MOST_ORIGINALS = 256
 
 Tamper = Callable[[bytes], list[bytes]]
 
@@ -187,6 +188,8 @@ class Network:
         self._timer_first = False
         self._unread: deque[tuple[Connection, Fact, int]] = deque()
         self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._originals: OrderedDict[int, tuple[bytes, int]] = OrderedDict()
+        """Frames as the exchange made them, by identity, and when: some are held back and sent later, others are changed."""
         self._pending: dict[int, Pending] = {}
         self._elsewhere = 0
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -397,13 +400,13 @@ class Network:
         else:
             self.at(arrives_us, self.give_exchange, given)
 
-    def _to_client(self, connection: Connection, fact: Fact, *, genuine: bool = True) -> None:
+    def _to_client(self, connection: Connection, fact: Fact, sent_us: int | None = None) -> None:
         if connection.half_open or connection is not self.connection:
             return
         if connection.stuck is not None and not isinstance(fact, Disconnected):
-            connection.stuck.append((fact, self.now_us if genuine else 0))
+            connection.stuck.append((fact, self.now_us if sent_us is None else sent_us))
             return
-        self._arrive_at(connection, fact, self.now_us if genuine else 0)
+        self._arrive_at(connection, fact, self.now_us if sent_us is None else sent_us)
 
     def _arrive_at(self, connection: Connection, fact: Fact, sent_us: int) -> None:
         now_us = self.now_us
@@ -584,11 +587,14 @@ class Network:
         if not conditions.tampers:
             self._to_client(connection, TextReceived(data))
             return
+        self._originals[id(data)] = (data, self.now_us)
+        if len(self._originals) > MOST_ORIGINALS:
+            self._originals.popitem(last=False)
         frames = [data]
         for tamper in tuple(conditions.tampers.values()):
             frames = [changed for frame in frames for changed in tamper(frame)]
         for frame in frames:
-            self._to_client(connection, TextReceived(frame), genuine=frame is data)
+            self._to_client(connection, TextReceived(frame), self._originals.get(id(frame), (frame, 0))[1])
 
     def _send_to(self, number: int, fact: Fact) -> None:
         if self.connection is not None and self.connection.number == number:

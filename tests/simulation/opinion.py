@@ -53,8 +53,12 @@ def age_us(book: Book, now: Now) -> int | None:
 
 
 def is_well(said: Health) -> bool:
-    """Return whether nothing is wrong; that a stream is silent is a notice, for quiet markets are normal."""
-    return said.healthy or all(reason.endswith("is silent") for reason in said.reasons)
+    """Return whether nothing is wrong now.
+
+    That a stream is silent is a notice, for quiet markets are normal. That something had diverged, and was repaired, is remembered for a
+    minute: an audit may find only at the beginning of a calm what the storm before had swallowed.
+    """
+    return said.healthy or all(reason.endswith(("is silent", "had diverged")) for reason in said.reasons)
 
 
 def health(session: Session, now: Now) -> Health:

@@ -180,6 +180,7 @@ def staleness_is_said(world: World, *, planted: bool) -> checks.Verdict:
 
 def ledger(world: World, *, planted: bool) -> checks.Verdict:
     world.trader.acted_us = 0
+    world.calm_since_us = 1
     if planted:
         world.exchange.account.credit("SOL", 1)
     return checks.SAMPLE_CHECKS["ledger"](world)
@@ -187,6 +188,7 @@ def ledger(world: World, *, planted: bool) -> checks.Verdict:
 
 def sum_of_fills(world: World, *, planted: bool) -> checks.Verdict:
     world.trader.acted_us = 0
+    world.calm_since_us = 1
     if planted:
         world.told_fills[SYMBOL, 1, "1"] = 1
     return checks.END_CHECKS["sum of fills"](world)
