@@ -14,8 +14,6 @@ from .inputs import ConnectFailed, Given, RequestFailed, ResponseReceived
 from .machine import Now
 from .outputs import (
     BookDesynced,
-    BookSynced,
-    BookUnavailable,
     BookVerified,
     Closed,
     ConnectionDown,
@@ -27,12 +25,13 @@ from .outputs import (
     StreamsRefused,
 )
 from .streams.frames import Drop, Frame, FrameDropped
+from .streams.names import parse_stream
 from .streams.payloads import Event
 from .values import Value
 
 __all__ = [
     "COUNTED_EVENTS",
-    "BookAwaited",
+    "CanarySeen",
     "Counted",
     "Health",
     "Metrics",
@@ -50,8 +49,6 @@ COUNTED_EVENTS = frozenset(
         AccountStale,
         AccountSynced,
         BookDesynced,
-        BookSynced,
-        BookUnavailable,
         Closed,
         ErrorReceived,
         FrameDropped,
@@ -71,10 +68,8 @@ RECENT_US = 60_000_000
 _LATENCY_BUCKETS = 64
 
 
-class BookAwaited(Struct, frozen=True, gc=False):
-    """A book was requested, and is not there before its snapshot is."""
-
-    stream: str
+class CanarySeen(Struct, frozen=True, gc=False):
+    """A canary has spoken, on a stream that nobody else needs."""
 
 
 class StreamsRequested(Struct, frozen=True, gc=False):
@@ -95,7 +90,7 @@ class Unwatched(Struct, frozen=True, gc=False):
     streams: tuple[str, ...]
 
 
-Counted = Frame | Event | Given | BookAwaited | StreamsRequested | TopVerified | Unwatched
+Counted = Frame | Event | Given | CanarySeen | StreamsRequested | TopVerified | Unwatched
 
 
 class Status(StrEnum):
@@ -111,6 +106,8 @@ class Health(Value, frozen=True, gc=False, kw_only=True):
 
     status: Status
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What is worth knowing and is no reason against health, such as a closed market."""
 
     @property
     def healthy(self) -> bool:
@@ -135,6 +132,8 @@ class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
     ws_errors: int
     """Lost or failed connections, silent peers and error frames."""
     auth_failures: int
+    canary_messages: int
+    """Frames of canaries that nobody else needs; the other counters do not have them."""
     dropped_messages: int
     """Frames that nobody could use, `parser_errors` among them."""
     parser_errors: int
@@ -161,7 +160,6 @@ class Metrics:
         self._latencies = [0] * _LATENCY_BUCKETS
         self._connections = 0
         self._connection_fault: str | None = "the connection was never up"
-        self._stale_books: dict[str, str] = {}
         self._stale_account: str | None = None
         self._silent: dict[str, None] = {}
         self._refused: dict[str, str] = {}
@@ -178,8 +176,8 @@ class Metrics:
             self._count_frame(given, now)
         elif isinstance(given, Event):
             self._count_event(given, now)
-        elif isinstance(given, BookAwaited):
-            self._stale_books[given.stream] = "its snapshot is awaited"
+        elif isinstance(given, CanarySeen):
+            self._counters["canary_messages"] += 1
         elif isinstance(given, TopVerified):
             self._counters["book_verifications"] += 1
         elif isinstance(given, StreamsRequested):
@@ -187,7 +185,6 @@ class Metrics:
                 self._refused.pop(stream, None)
         elif isinstance(given, Unwatched):
             for stream in given.streams:
-                self._stale_books.pop(stream, None)
                 self._silent.pop(stream, None)
                 self._refused.pop(stream, None)
         elif isinstance(given, ResponseReceived) and given.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -206,6 +203,7 @@ class Metrics:
             ws_reconnects=max(self._connections - 1, 0),
             ws_errors=count["ws_errors"],
             auth_failures=count["auth_failures"],
+            canary_messages=count["canary_messages"],
             dropped_messages=count["dropped_messages"],
             parser_errors=count["parser_errors"],
             orderbook_resyncs=count["orderbook_resyncs"],
@@ -222,20 +220,23 @@ class Metrics:
             latency_p99_us=self._latency(0.99),
         )
 
-    def health(self, now: Now, troubles: Sequence[str] = ()) -> Health:
-        """Say whether all is well at this moment, and if not, why; `troubles` are reasons that others know of."""
-        reasons = [f"book {stream} is stale: {why}" for stream, why in self._stale_books.items()]
+    def health(self, now: Now, troubles: Sequence[str] = (), notes: Sequence[str] = ()) -> Health:
+        """Say whether all is well at this moment, and if not, why; `troubles` and `notes` are what others know of."""
+        reasons: list[str] = []
         if self._stale_account is not None:
             reasons.append(f"the account is stale: {self._stale_account}")
-        reasons += [f"stream {stream} is silent" for stream in self._silent]
+        # Data that need not come are no reason: an unknown market looks like a quiet one.
+        quiet = [stream for stream in self._silent if not parse_stream(stream).channel.traits.every_second]
+        reasons += [f"stream {stream} is silent" for stream in self._silent if stream not in quiet]
+        said = (*notes, *(f"stream {stream} has sent nothing yet" for stream in quiet))
         reasons += [f"stream {stream} was refused: {why}" for stream, why in self._refused.items()]
         reasons += troubles
         reasons += [reason for reason, when_us in self._recent.items() if now.mono_us - when_us < RECENT_US]
         if self._connection_fault is not None:
-            return Health(status=Status.DOWN, reasons=(self._connection_fault, *reasons))
+            return Health(status=Status.DOWN, reasons=(self._connection_fault, *reasons), notes=said)
         if not self._streams:
-            return Health(status=Status.DEGRADED, reasons=("no data has come yet", *reasons))
-        return Health(status=Status.DEGRADED if reasons else Status.HEALTHY, reasons=tuple(reasons))
+            return Health(status=Status.DEGRADED, reasons=("no data has come yet", *reasons), notes=said)
+        return Health(status=Status.DEGRADED if reasons else Status.HEALTHY, reasons=tuple(reasons), notes=said)
 
     def _count_frame(self, frame: Frame, now: Now) -> None:
         entry = self._streams.get(frame.stream)
@@ -273,18 +274,13 @@ class Metrics:
                 self._connection_fault = "the session is closed"
             case PeerSilent():
                 self._recent["the exchange fell silent"] = now.mono_us
-            case BookSynced(stream=stream):
-                self._stale_books.pop(stream, None)
-            case BookDesynced(stream=stream, reason=reason, diverged=diverged):
+            case BookDesynced(stream=stream, diverged=diverged):
                 count["orderbook_resyncs"] += 1
                 count["book_divergences"] += diverged
-                self._stale_books[stream] = reason
                 if diverged:
                     self._recent[f"book {stream} had diverged"] = now.mono_us
             case BookVerified(against="snapshot"):
                 count["book_verifications"] += 1
-            case BookUnavailable(stream=stream, reason=reason):
-                self._stale_books[stream] = reason
             case StreamSilent(stream=stream):
                 self._silent[stream] = None
             case StreamLive(stream=stream):

@@ -176,7 +176,9 @@ class ErrorReceived(Event, frozen=True, gc=False, kw_only=True):
 
 
 class BookSynced(Event, frozen=True, gc=False, kw_only=True):
-    """A book is live: snapshot and stream join without a hole.
+    """A book follows its stream: snapshot and stream join without a hole.
+
+    It is live from here on, unless a `BookStale` follows at once, because the path of the connection is in doubt.
 
     It is told as the snapshot had it; what the stream has changed since follows as `BookChanged`, so that whoever applies the deltas
     of those has the book at every update id, as far as the levels of the snapshot reach (docs/protocol.md 5.1).
@@ -204,7 +206,7 @@ class BookChanged(Event, frozen=True, gc=False, kw_only=True):
     """The best levels after the change, best first, as many as the session was asked to hand out."""
     asks: tuple[Level, ...]
     verified: bool
-    """Whether this run of the book has been compared with the exchange's own word, and was equal."""
+    """Whether the best levels at exactly this update id were compared with the exchange's own word, and were equal."""
     delta: Depth
     """What changed."""
 
@@ -231,6 +233,48 @@ class BookDesynced(Event, frozen=True, gc=False, kw_only=True):
     diverged: bool
     """A verification failed: the book was wrong without a gap."""
     error: RemoteProtocolError
+    agreed: int | None = None
+    """The last update id of this run at which the book was found equal to the exchange's word; None when it never was."""
+    differed: int | None = None
+    """The update id at which it was found different, where it was."""
+
+
+class BookStale(Event, frozen=True, gc=False, kw_only=True):
+    """A claim that the book is live has expired, though nothing contradicts it: it still follows its stream, and `BookChanged` goes on."""
+
+    stream: str
+    symbol: str
+    last: int
+    reason: str
+
+
+class BookConfirmed(Event, frozen=True, gc=False, kw_only=True):
+    """Fresh proof has come: a book that was called stale is live again, at `last`, without a new snapshot."""
+
+    stream: str
+    symbol: str
+    last: int
+
+
+class BookCheckFailed(Event, frozen=True, gc=False, kw_only=True):
+    """A book could not be compared with a snapshot, for the first time since the last comparison; it is tried again."""
+
+    stream: str
+    symbol: str
+    reason: str
+    retry_us: int
+
+
+class MarketClosed(Event, frozen=True, gc=False, kw_only=True):
+    """A market is closed: its books are not live until it opens, when their streams are requested again."""
+
+    symbol: str
+
+
+class MarketOpened(Event, frozen=True, gc=False, kw_only=True):
+    """A market that was closed is open again."""
+
+    symbol: str
 
 
 class BookUnavailable(Event, frozen=True, gc=False, kw_only=True):

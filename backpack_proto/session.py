@@ -9,6 +9,7 @@ snapshots, the clock or the user's calls, share one budget.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from random import Random
 from typing import Any, ClassVar
 
@@ -19,23 +20,46 @@ from .account.readings import AccountEnded, AccountRequested, ReadAccount, Readi
 from .account.reconciliation import arguments_of, endpoint_of, reading_of
 from .auth.signing import Signer
 from .book.levels import Book
-from .book.sequencer import (
-    BookSequencer,
+from .book.openings import MarketsRead, MarketUnread, MarketWatched, Openings, OpeningsInput, ReadMarket
+from .book.sequencer import BookSequencer, SequencerInput
+from .book.signals import (
+    BookInForce,
     FetchSnapshot,
     FrameLost,
-    SequencerInput,
+    MarketDoubted,
+    PathChanged,
     SnapshotArrived,
     SnapshotFailed,
     SnapshotRequested,
     StreamEnded,
+    StreamMute,
     StreamRequested,
+    StreamSuspended,
     TopMatched,
 )
+from .claims import AuditPace, Claims, PathClaim
+from .connection.canary import Canary, CanaryInput, CanaryState, MarketsKnown, MarketsUnknown, ReadMarkets, StreamsWanted
 from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState
 from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heartbeat
-from .connection.signals import ClockRead, ConnectionLost, DataHeard, DataSeen, GiveUp, Released, Requested
+from .connection.path import Path, PathInput
+from .connection.signals import (
+    CanariesChosen,
+    CanaryRequested,
+    ClockRead,
+    ConnectionLost,
+    DataHeard,
+    DataSeen,
+    GiveUp,
+    InForce,
+    PathExpired,
+    PathProved,
+    Released,
+    Requested,
+    Resubscribe,
+    RoundTripMeasured,
+)
 from .connection.subscriptions import ACCOUNT_STREAMS, Signature, Subscriptions
-from .errors import BackpackError, LocalProtocolError, OutcomeUnknown
+from .errors import ApiError, BackpackError, LocalProtocolError, OutcomeUnknown
 from .inputs import (
     BytesReceived,
     Call,
@@ -62,15 +86,39 @@ from .inputs import (
     Withdraw,
 )
 from .machine import Now, Timers, earliest
-from .metrics import COUNTED_EVENTS, BookAwaited, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
-from .outputs import BookChanged, CallAnswered, CallFailed, CallUnresolved, ConnectionDown, Event, Output, StreamsRefused
+from .metrics import COUNTED_EVENTS, CanarySeen, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
+from .outputs import (
+    BookChanged,
+    CallAnswered,
+    CallFailed,
+    CallUnresolved,
+    ConnectionDown,
+    Event,
+    MarketClosed,
+    MarketOpened,
+    Output,
+    SendRequest,
+    StreamsRefused,
+)
 from .rest.codec import DepthSnapshot
+from .rest.markets import Market, Markets
 from .rest.pacing import PAUSE_CEILING_US, PacerState
-from .rest.requests import Abandon, Ask, Forget, MeasureTime, Requests, Sending, Settled, Unresolved, WithdrawAsk
+from .rest.requests import (
+    Abandon,
+    Ask,
+    Forget,
+    MeasureTime,
+    Requests,
+    Sending,
+    Settled,
+    TimeAnswered,
+    Unresolved,
+    WithdrawAsk,
+)
 from .streams.channels import Channel
 from .streams.frames import Drop, ErrorFrame, Frame, decode_frame, dropped
 from .streams.names import parse_stream
-from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, Payload, PositionUpdate
+from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, Payload, PositionUpdate, Trade
 
 __all__ = ["Session"]
 
@@ -78,6 +126,10 @@ SNAPSHOT_LIMIT = 1000
 """Levels a side that are asked for, always explicitly, for the sources disagree on the default (docs/protocol.md 5.1)."""
 
 _ACCOUNT_STREAMS = frozenset(ACCOUNT_STREAMS)
+_FINAL = (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
+"""Refusals that the next request would have as well."""
+_SHOWN_BOOKS = 3
+"""So many books with one reason are named in health."""
 
 
 class _Snapshot(Struct, frozen=True, gc=False):
@@ -85,6 +137,16 @@ class _Snapshot(Struct, frozen=True, gc=False):
 
     stream: str
     attempt: int
+
+
+class _MarketList(Struct, frozen=True, gc=False):
+    """The canary asked for the list of markets."""
+
+
+class _MarketState(Struct, frozen=True, gc=False):
+    """Whether a market is closed is asked for."""
+
+    symbol: str
 
 
 class _Caller(Struct, frozen=True, gc=False):
@@ -121,6 +183,7 @@ class Session:
         book_levels: int = 1,
         manage_books: bool = True,
         audit_books: bool = True,
+        canary: bool = True,
         measure_clock: bool = False,
         dials: bool = True,
         connect_timeout_us: int = CONNECT_TIMEOUT_US,
@@ -135,7 +198,9 @@ class Session:
             signer: signs private subscriptions and calls; without one they are refused.
             book_levels: how many levels a side `BookChanged` carries.
             manage_books: turn `depth` streams into books; otherwise their deltas are events as they come.
-            audit_books: compare live books with fresh REST snapshots from time to time.
+            audit_books: compare live books with fresh REST snapshots from time to time; without it the chain of a book has no bound.
+            canary: subscribe to a stream that comes every second, so that a mute or late exchange is noticed; without it the path of the
+                connection has no bound.
             measure_clock: measure the exchange's clock, so that signatures are right when ours is not.
             dials: open the connections; otherwise somebody else does, and `ConnectionDown.retry_us` tells it how long to wait.
             connect_timeout_us: how long a connection may take to open.
@@ -146,7 +211,6 @@ class Session:
         self._signer = signer
         self._book_levels = book_levels
         self._manage_books = manage_books
-        self._audit_books = audit_books
         self._measure_clock = measure_clock
         self._connection = Connection(random, dials=dials, connect_timeout_us=connect_timeout_us)
         self._heartbeat = Heartbeat(silence_us=silence_us, ping_timeout_us=ping_timeout_us)
@@ -162,6 +226,19 @@ class Session:
         """The reading of the ledger that Requests has been asked for and has not settled."""
         self._metrics = Metrics()
         self._account: Account | None = None
+        self._watches_path = canary
+        path_claim = PathClaim(bounded=canary)
+        self._path = Path(path_claim)
+        self._canary = Canary()
+        self._canary_streams: frozenset[str] = frozenset()
+        self._openings = Openings()
+        self._pace = AuditPace(audits=audit_books)
+        self._claims = Claims(path_claim, self._pace)
+        self._sent_us: dict[int, int] = {}
+        """When each open request was sent."""
+        self._round_trip_us = 0
+        """Of the answer that is being handled."""
+        self._markets_asked = False
         self._sequencers: dict[str, BookSequencer] = {}
         self._by_symbol: dict[str, list[BookSequencer]] = {}
         self._book_timers: Timers[str] = Timers()
@@ -174,6 +251,8 @@ class Session:
         return earliest(
             self._connection.deadline,
             self._heartbeat.deadline,
+            self._path.deadline,
+            *((self._canary.deadline, self._openings.deadline) if self._connection.wanted else ()),
             self._subscriptions.deadline,
             self._requests.deadline,
             self._book_timers.earliest,
@@ -212,7 +291,16 @@ class Session:
 
     def health(self, now: Now) -> Health:
         """Whether all is well at this moment, and if not, why."""
-        return self._metrics.health(now, self._requests.troubles(now))
+        path_doubt = self._path.doubt(now)
+        troubles = [] if path_doubt is None else [path_doubt]
+        troubles += [f"the canary of {market} is silent, though other data come" for market in self._canary.replaced]
+        if self._canary.state is CanaryState.LOOKING and self._connection.is_open:
+            troubles.append("there is no canary yet: the list of markets has not been read, or has no open perpetual")
+        troubles += _summary({stream: sequencer.doubt(now.mono_us) for stream, sequencer in self._sequencers.items()})
+        notes = [f"market {symbol} is closed" for symbol in self._openings.closed]
+        if not self._watches_path:
+            notes.append("there is no canary: a connection that falls silent is not noticed")
+        return self._metrics.health(now, [*troubles, *self._requests.troubles(now)], notes)
 
     @property
     def unresolved(self) -> Mapping[int, CallUnresolved]:
@@ -285,6 +373,15 @@ class Session:
 
     def _frame_received(self, frame: Frame, data: bytes, now: Now) -> Sequence[Output]:
         stream, payload = frame.stream, frame.payload
+        if payload is None:
+            raise AssertionError("decode_frame returns no frame without a payload")
+        path = self._path.see(stream, payload.emitted_us, now)
+        if path:
+            return [*self._pass_on(path, now), *self._data_frame(frame, payload, data, now)]
+        return self._data_frame(frame, payload, data, now)
+
+    def _data_frame(self, frame: Frame, payload: Payload, data: bytes, now: Now) -> Sequence[Output]:
+        stream = frame.stream
         if stream not in self._wanted:
             if stream in self._subscriptions.leaving:
                 return ()
@@ -298,17 +395,20 @@ class Session:
             outputs = self._sequence(sequencer, payload, now)
         else:
             outputs = self._data_received(stream, payload, now)
-        self._metrics.handle(frame, now)
+        if stream in self._canary_streams:
+            outputs = [*self._pass_on(self._canary.handle(DataSeen(stream), now), now), *outputs]
+        if stream in self._canary_streams and stream not in self._shown:
+            self._metrics.handle(CanarySeen(), now)
+        else:
+            self._metrics.handle(frame, now)
         if stream in self._awaited:
             outputs = [*self._pass_on(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
         return outputs
 
-    def _data_received(self, stream: str, payload: Payload | None, now: Now) -> list[Output]:
+    def _data_received(self, stream: str, payload: Payload, now: Now) -> list[Output]:
         """Data are events for who wanted them; some a machine wants, too."""
-        if payload is None:
-            raise AssertionError("decode_frame returns no frame without a payload")
         outputs: list[Output] = [payload] if stream in self._shown else []
-        if type(payload) is BookTicker:
+        if isinstance(payload, BookTicker | Trade):
             for sequencer in self._by_symbol.get(payload.symbol, ()):
                 outputs += self._sequence(sequencer, payload, now)
         elif stream in _ACCOUNT_STREAMS and isinstance(payload, OrderUpdate | PositionUpdate | BalanceUpdate):
@@ -316,7 +416,7 @@ class Session:
         return outputs
 
     def _frame_lost(self, stream: str | None, now: Now) -> list[Output]:
-        lost = FrameLost(stream is not None)
+        lost = FrameLost()
         suspects = [sequencer for sequencer in self._sequencers.values() if stream in (None, sequencer.stream)]
         return [output for sequencer in suspects for output in self._sequence(sequencer, lost, now)]
 
@@ -330,8 +430,8 @@ class Session:
 
     # Inputs that one machine is given as they came.
 
-    def _to_heartbeat(self, given: ReadingPaused | ReadingResumed, now: Now) -> list[Output]:
-        return self._pass_on(self._heartbeat.handle(given, now), now)
+    def _read_or_not(self, given: ReadingPaused | ReadingResumed, now: Now) -> list[Output]:
+        return [*self._pass_on(self._heartbeat.handle(given, now), now), *self._to_path(given, now)]
 
     def _to_requests(self, given: Ask | WithdrawAsk | Forget | MeasureTime, now: Now) -> list[Output]:
         return self._pass_on(self._requests.handle(given, now), now)
@@ -339,13 +439,37 @@ class Session:
     def _to_connection(self, given: ConnectFailed | Disconnected | GiveUp, now: Now) -> list[Output]:
         return self._pass_on(self._connection.handle(given, now), now)
 
-    def _to_subscriptions(self, given: Unsubscribe, now: Now) -> list[Output]:
+    def _to_subscriptions(self, given: CanariesChosen, now: Now) -> list[Output]:
+        self._canary_streams = frozenset(given.streams)
         return self._pass_on(self._subscriptions.handle(given, now), now)
+
+    def _unsubscribe(self, given: Unsubscribe, now: Now) -> list[Output]:
+        outputs = self._pass_on(self._subscriptions.handle(given, now), now)
+        return [*outputs, *self._want_canary(now)]
 
     # Inputs that several machines have to do with.
 
+    def _to_path(self, given: PathInput, now: Now) -> list[Output]:
+        return self._pass_on(self._path.handle(given, now), now)
+
+    def _to_canary(self, given: CanaryInput, now: Now) -> list[Output]:
+        return self._pass_on(self._canary.handle(given, now), now) if self._watches_path else []
+
+    def _want_canary(self, now: Now) -> list[Output]:
+        """Have canaries while a connection is wanted and has something to say."""
+        return self._to_canary(StreamsWanted(self._connection.wanted and self._subscriptions.needed), now)
+
+    def _to_openings(self, given: OpeningsInput | MarketDoubted, now: Now) -> list[Output]:
+        return self._pass_on(self._openings.handle(given, now), now)
+
     def _answered(self, given: ResponseReceived | RequestFailed | RequestLeft, now: Now) -> list[Output]:
-        outputs = self._pass_on(self._requests.handle(given, now), now)
+        outputs: list[Output] = []
+        if not isinstance(given, RequestLeft):
+            sent_us = self._sent_us.pop(given.request_id, None)
+            if sent_us is not None and isinstance(given, ResponseReceived):
+                self._round_trip_us = now.mono_us - sent_us
+                outputs += self._to_path(RoundTripMeasured(self._round_trip_us), now)
+        outputs += self._pass_on(self._requests.handle(given, now), now)
         if self._connection.is_open:
             clock = ClockRead(self._requests.exchange_unix_us(now) - now.mono_us)
             outputs += self._pass_on(self._subscriptions.handle(clock, now), now)
@@ -355,6 +479,10 @@ class Session:
         """Only those whose moment has come are told; to the others it would say nothing."""
         outputs = self._pass_on(self._connection.handle(given, now), now)
         outputs += self._pass_on(self._heartbeat.handle(given, now), now)
+        outputs += self._to_path(given, now)
+        if self._connection.wanted:
+            outputs += self._to_canary(given, now)
+            outputs += self._to_openings(given, now)
         outputs += self._pass_on(self._subscriptions.handle(given, now), now)
         for stream in self._book_timers.due(now.mono_us):
             outputs += self._sequence(self._sequencers[stream], given, now)
@@ -366,32 +494,41 @@ class Session:
         outputs = self._pass_on(self._connection.handle(given, now), now)
         if self._measure_clock:
             outputs += self._to_requests(MeasureTime(), now)
-        return outputs
+        return [*outputs, *self._want_canary(now)]
 
     def _close(self, given: Close, now: Now) -> list[Output]:
         """The connection ends for all but the connection, which sees it closed in order."""
         outputs = self._lose_connection("closed by the application", now) if self._connection.is_open else []
         outputs += self._pass_on(self._requests.handle(Abandon("the session was closed"), now), now)
-        return outputs + self._pass_on(self._connection.handle(given, now), now)
+        outputs += self._pass_on(self._connection.handle(given, now), now)
+        return [*outputs, *self._want_canary(now)]
 
     def _connected(self, given: Connected, now: Now) -> list[Output]:
         outputs = self._pass_on(self._connection.handle(given, now), now)
         self._heartbeat.handle(given, now)
-        return outputs + self._pass_on(self._subscriptions.handle(given, now), now)
+        self._path.handle(given, now)
+        outputs += self._to_canary(given, now)
+        outputs += self._pass_on(self._subscriptions.handle(given, now), now)
+        if self._watches_path:
+            # The exchange's time is what says how late data are.
+            outputs += self._to_requests(MeasureTime(), now)
+        return outputs
 
     def _subscribe(self, given: Subscribe, now: Now) -> list[Output]:
         if not self._manage_books:
             # Where there is no book there is nothing to verify.
             given = Subscribe((*given.books, *given.streams))
-        outputs = self._subscriptions.handle(given, now)
+        outputs: list[Any] = [*self._subscriptions.handle(given, now)]
         for name in (*given.books, *given.streams) if self._manage_books else ():
             stream = parse_stream(name)
             if stream.channel is Channel.DEPTH and name not in self._sequencers:
                 symbol = stream.symbol or ""
-                sequencer = BookSequencer(name, symbol, levels=self._book_levels, limit=SNAPSHOT_LIMIT, audit=self._audit_books)
+                sequencer = BookSequencer(name, symbol, levels=self._book_levels, claims=self._claims)
                 self._sequencers[name] = sequencer
                 self._by_symbol.setdefault(symbol, []).append(sequencer)
-        return self._pass_on(outputs, now)
+                outputs += self._openings.handle(MarketWatched(symbol, watched=True), now)
+        self._pace.books = len(self._sequencers)
+        return [*self._pass_on(outputs, now), *self._want_canary(now)]
 
     def _follow_account(self, given: FollowAccount, now: Now) -> list[Output]:
         outputs = self._subscriptions.handle(given, now)
@@ -401,7 +538,7 @@ class Session:
         if begins and self._connection.is_open and account.state is AccountState.IDLE:
             # The user had subscribed all of its streams before.
             passed += self._request_account(now)
-        return passed
+        return [*passed, *self._want_canary(now)]
 
     def _verify(self, given: Verify, now: Now) -> list[Output]:
         sequencer = self._sequencers.get(given.stream)
@@ -432,8 +569,9 @@ class Session:
 
     def _lose_connection(self, reason: str, now: Now) -> list[Output]:
         self._heartbeat.handle(ConnectionLost(), now)
+        self._path.handle(ConnectionLost(), now)
         self._subscriptions.handle(ConnectionLost(), now)
-        outputs: list[Output] = []
+        outputs: list[Output] = self._to_canary(ConnectionLost(), now)
         for sequencer in self._sequencers.values():
             outputs += self._sequence(sequencer, StreamEnded(reason), now)
         return outputs + self._keep_account(AccountEnded(reason), now)
@@ -443,9 +581,12 @@ class Session:
         self._metrics.handle(StreamsRequested(given.streams), now)
         outputs: list[Output] = []
         for stream in given.streams:
-            if stream in self._sequencers:
-                self._metrics.handle(BookAwaited(stream), now)
-                outputs += self._sequence(self._sequencers[stream], StreamRequested(), now)
+            sequencer = self._sequencers.get(stream)
+            if sequencer is not None:
+                closed = self._openings.is_closed(sequencer.symbol)
+                outputs += self._sequence(sequencer, StreamSuspended() if closed else StreamRequested(), now)
+        if not self._canary_streams.issuperset(given.streams):
+            outputs += self._to_canary(given, now)
         return outputs if _ACCOUNT_STREAMS.isdisjoint(given.streams) else outputs + self._request_account(now)
 
     def _released(self, given: Released, now: Now) -> list[Output]:
@@ -456,6 +597,10 @@ class Session:
                 outputs += self._sequence(sequencer, StreamEnded("unsubscribed"), now)
                 self._by_symbol[sequencer.symbol].remove(sequencer)
                 self._book_timers.set(stream, None)
+                if not self._by_symbol[sequencer.symbol]:
+                    del self._by_symbol[sequencer.symbol]
+                    self._openings.handle(MarketWatched(sequencer.symbol, watched=False), now)
+        self._pace.books = len(self._sequencers)
         self._unwatched = given.streams
         return outputs
 
@@ -477,6 +622,64 @@ class Session:
         )
         return self._to_requests(ask, now)
 
+    def _in_force(self, given: InForce, now: Now) -> list[Output]:
+        outputs: list[Output] = []
+        for stream in given.streams:
+            if stream in self._sequencers:
+                outputs += self._sequence(self._sequencers[stream], BookInForce(), now)
+        return outputs
+
+    def _path_changed(self, given: PathProved | PathExpired, now: Now) -> list[Output]:
+        """The path is that of all books at once."""
+        changed = PathChanged(given.reason if isinstance(given, PathExpired) else None)
+        return [output for sequencer in self._sequencers.values() for output in self._sequence(sequencer, changed, now)]
+
+    def _stream_mute(self, given: StreamMute, now: Now) -> list[Output]:
+        if given.abandon:
+            return self._to_connection(GiveUp(f"{given.stream}: {given.reason}"), now)
+        return self._pass_on(self._subscriptions.handle(Resubscribe((given.stream,)), now), now)
+
+    def _market_closed(self, given: MarketClosed, now: Now) -> list[Output]:
+        outputs: list[Output] = [given]
+        for sequencer in self._by_symbol.get(given.symbol, ()):
+            outputs += self._sequence(sequencer, StreamSuspended(), now)
+        return outputs
+
+    def _market_opened(self, given: MarketOpened, now: Now) -> list[Output]:
+        """What was subscribed while the market was closed may never speak, so it is requested again."""
+        if not self._connection.is_open:
+            return [given]
+        streams = self._subscriptions.of_symbol(given.symbol)
+        return [given, *self._pass_on(self._subscriptions.handle(Resubscribe(streams), now), now)]
+
+    def _read_markets(self, _: ReadMarkets, now: Now) -> list[Output]:
+        if self._markets_asked:
+            return []
+        self._markets_asked = True
+        return self._to_requests(Ask(asker=_MarketList(), endpoint="markets", parameters={}, urgent=False), now)
+
+    def _read_market(self, given: ReadMarket, now: Now) -> list[Output]:
+        ask = Ask(asker=_MarketState(given.symbol), endpoint="market", parameters={"symbol": given.symbol}, urgent=False)
+        return self._to_requests(ask, now)
+
+    def _markets_read(self, result: object, now: Now) -> list[Output]:
+        """Learn from a list of markets, or from one, whoever asked for it."""
+        if isinstance(result, Markets):
+            markets = result.values()
+            outputs = self._to_openings(MarketsRead({market.symbol: market.order_book_state for market in markets}), now)
+            perpetuals = tuple(market.symbol for market in markets if _may_be_canary(market))
+            return [*outputs, *self._to_canary(MarketsKnown(perpetuals), now)]
+        return (
+            self._to_openings(MarketsRead({result.symbol: result.order_book_state}), now) if isinstance(result, Market) else []
+        )
+
+    def _request_sent(self, given: SendRequest, now: Now) -> list[Output]:
+        self._sent_us[given.request_id] = now.mono_us
+        return [given]
+
+    def _time_answered(self, given: TimeAnswered, now: Now) -> list[Output]:
+        return self._to_path(RoundTripMeasured(self._round_trip_us, given.server_us), now)
+
     def _top_matched(self, given: TopMatched, now: Now) -> list[Output]:
         self._metrics.handle(TopVerified(given.stream), now)
         return []
@@ -496,10 +699,18 @@ class Session:
             case ReadAccount() as asker:
                 self._reading = None
                 return self._keep_account(reading_of(asker, result), now)
+            case _MarketList():
+                self._markets_asked = False
+                failed = isinstance(result, BackpackError)
+                return self._to_canary(MarketsUnknown(), now) if failed else self._markets_read(result, now)
+            case _MarketState(symbol):
+                failed = isinstance(result, BackpackError)
+                return self._to_openings(MarketUnread(symbol), now) if failed else self._markets_read(result, now)
             case _Caller(call_id, endpoint):
                 if isinstance(result, BackpackError):
                     return [CallFailed(call_id=call_id, endpoint=endpoint, error=result)]
-                return [CallAnswered(call_id=call_id, endpoint=endpoint, result=result)]
+                answered = CallAnswered(call_id=call_id, endpoint=endpoint, result=result)
+                return [answered, *self._markets_read(result, now)]
         raise TypeError(f"nobody asks like this: {type(given.asker).__name__}")
 
     def _sending(self, given: Sending, now: Now) -> Sequence[Output]:
@@ -567,34 +778,69 @@ class Session:
         Open: _open,
         PingReceived: _ping_or_pong_received,
         PongReceived: _ping_or_pong_received,
-        ReadingPaused: _to_heartbeat,
-        ReadingResumed: _to_heartbeat,
+        ReadingPaused: _read_or_not,
+        ReadingResumed: _read_or_not,
         RequestFailed: _answered,
         RequestLeft: _answered,
         Resolve: _resolve,
         ResponseReceived: _answered,
         Subscribe: _subscribe,
         TimerFired: _timer_fired,
-        Unsubscribe: _to_subscriptions,
+        Unsubscribe: _unsubscribe,
         Verify: _verify,
         Withdraw: _withdraw,
     }
     """Who takes which command or fact; text frames, the hot path, are taken before."""
 
     _SIGNALS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
+        CanariesChosen: _to_subscriptions,
+        CanaryRequested: _to_path,
         ConnectionDown: _went_down,
         FetchSnapshot: _fetch_snapshot,
         GiveUp: _to_connection,
+        InForce: _in_force,
+        MarketClosed: _market_closed,
+        MarketDoubted: _to_openings,
+        MarketOpened: _market_opened,
+        PathExpired: _path_changed,
+        PathProved: _path_changed,
         ReadAccount: _read_account,
+        ReadMarket: _read_market,
+        ReadMarkets: _read_markets,
         Released: _released,
         Requested: _requested,
+        SendRequest: _request_sent,
         Sending: _sending,
         Settled: _settled,
+        StreamMute: _stream_mute,
         StreamsRefused: _streams_refused,
+        TimeAnswered: _time_answered,
         TopMatched: _top_matched,
         Unresolved: _call_unresolved,
     }
     """Who takes what one machine says to another; all other outputs leave the session."""
+
+
+def _may_be_canary(market: Market) -> bool:
+    """Return whether a market trades all the time, so that it has data every second."""
+    return (
+        market.market_type == "PERP" and market.order_book_state == "Open" and market.rwa_market_type is None and market.visible
+    )
+
+
+def _summary(doubts: Mapping[str, str | None]) -> list[str]:
+    """Say what is wrong with which books; many with one reason are one reason against health."""
+    streams_of: dict[str, list[str]] = {}
+    for stream, doubt in doubts.items():
+        if doubt is not None:
+            streams_of.setdefault(doubt, []).append(stream)
+    reasons: list[str] = []
+    for doubt, streams in streams_of.items():
+        if len(streams) > _SHOWN_BOOKS:
+            reasons.append(f"{len(streams)} books, {', '.join(streams[:_SHOWN_BOOKS])}, ...: each {doubt}")
+        else:
+            reasons += [f"book {stream} {doubt}" for stream in streams]
+    return reasons
 
 
 def _unresolved(caller: _Caller, error: OutcomeUnknown) -> CallUnresolved:
@@ -611,7 +857,8 @@ def _unresolved(caller: _Caller, error: OutcomeUnknown) -> CallUnresolved:
 
 def _snapshot(asker: _Snapshot, result: object) -> SnapshotArrived | SnapshotFailed:
     if not isinstance(result, DepthSnapshot):
-        return SnapshotFailed(attempt=asker.attempt, reason=str(result))
+        final = isinstance(result, ApiError) and result.status in _FINAL
+        return SnapshotFailed(attempt=asker.attempt, reason=str(result), final=final)
     return SnapshotArrived(
         attempt=asker.attempt,
         last_update_id=result.last_update_id,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backpack_proto.exchange.account.accounts import Fees
     from backpack_proto.exchange.market.listings import Listing
 
+    from .books import BookView
     from .client import BackpackClient
     from .delivery import DeliverySnapshot, SlowConsumer
     from .extras import MissingExtra
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Addresses",
     "BackpackClient",
+    "BookView",
     "DeliverySnapshot",
     "Exchange",
     "Fees",
@@ -69,6 +71,7 @@ __all__ = [
 _HOMES = {
     "Addresses": ".network.addresses",
     "BackpackClient": ".client",
+    "BookView": ".books",
     "DeliverySnapshot": ".delivery",
     "Exchange": "backpack_proto.exchange",
     "Fees": "backpack_proto.exchange.account.accounts",

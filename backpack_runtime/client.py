@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from backpack_proto.account.ledger import Account
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.book.levels import Book
 from backpack_proto.errors import BackpackError, ClientClosed, ConfigurationError
 from backpack_proto.hints import shown
 from backpack_proto.inputs import Arguments, Call, Close, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify, Withdraw
+from backpack_proto.machine import Now
 from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
 from backpack_proto.rest.codec import outcome_unknown
@@ -30,6 +30,7 @@ from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.names import Stream, parse_channel, streams_for
 from backpack_proto.streams.payloads import Event
 
+from .books import BookView
 from .checks import checked_count, checked_flag, checked_member, checked_names
 from .delivery import Delivery, DeliverySnapshot, SlowConsumer
 from .network.addresses import REST_URL, WS_URL
@@ -138,6 +139,7 @@ class BackpackClient(RestMethods):
             Random(),  # noqa: S311 - jitter is no secret
             signer=signer,
             book_levels=checked_count("book_levels", book_levels),
+            canary=self._settings.canary,
             measure_clock=signer is not None,
             connect_timeout_us=_connect_timeout_us(self._settings, self._proxies),
             silence_us=self._settings.silence_us,
@@ -145,6 +147,7 @@ class BackpackClient(RestMethods):
             pause_ceiling_us=self._settings.pause_ceiling_us,
         )
         self._answers: dict[int, _Answer] = {}
+        self._books: dict[int, BookView] = {}
         self._last_call_id = 0
         self._fetched = 0
         self._markets = Markets(())
@@ -348,26 +351,31 @@ class BackpackClient(RestMethods):
             raise ConfigurationError("account: it is not followed; make the client with follow_account=True and a signer")
         return self._session.account
 
-    def book(self, symbol: str) -> Book:
-        """The order book of a symbol: always the same object, always at the latest frame, `live` or stale.
+    def book(self, symbol: str) -> BookView:
+        """Return the order book of a symbol: always the same object, always at the latest frame, `live` or stale.
 
         Raises:
             UnknownSymbol: the exchange has no such market.
             LocalProtocolError: its book is not subscribed.
         """
-        return self._session.book(self.markets[symbol].symbol)
+        book = self._session.book(self.markets[symbol].symbol)
+        view = self._books.get(id(book))
+        if view is None:
+            # The view keeps its book, so no other one ever has its id.
+            view = self._books[id(book)] = BookView(book, self._now)
+        return view
 
     @property
     def health(self) -> Health:
         """Whether all is well now, and if not, why."""
         self._inside()
-        return self._session.health(system_now())
+        return self._session.health(self._now())
 
     @property
     def metrics(self) -> MetricsSnapshot:
         """All counters of the session now."""
         self._inside()
-        return self._session.metrics(system_now())
+        return self._session.metrics(self._now())
 
     @property
     def delivery(self) -> DeliverySnapshot:
@@ -378,7 +386,11 @@ class BackpackClient(RestMethods):
     def budget(self) -> PacerState:
         """What is left of the request budget now."""
         self._inside()
-        return self._session.budget(system_now())
+        return self._session.budget(self._now())
+
+    def _now(self) -> Now:
+        """Return this moment on the clock of the session."""
+        return system_now() if self._running is None else self._running.transport.now()
 
     def _deliver(self, events: list[Event]) -> None:
         passed: list[Event] = []

@@ -53,7 +53,7 @@ class Replay:
     def __init__(self) -> None:
         # Private streams need a signature, which nobody will ever check.
         signer = Signer(Credentials(THROWAWAY_SECRET))
-        self._session = Session(Random(0), signer=signer, manage_books=False)  # noqa: S311 - for delays that never come
+        self._session = Session(Random(0), signer=signer, manage_books=False, canary=False)  # noqa: S311 - for delays that never come
         self._now = Now(0, 0)
         self._streams: set[str] = set()
         self._session.handle(Open(), self._now)

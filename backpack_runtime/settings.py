@@ -52,6 +52,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Offer permessage-deflate: a fifth of the bytes for several times the work."""
     connect_timeout_us: int = CONNECT_TIMEOUT_US
     """How long a connection may take to open, microseconds; the time of a proxy comes on top."""
+    canary: bool = True
+    """Subscribe to a stream that comes every second, so that a mute or late exchange is noticed; without it only its books are watched."""
     silence_us: int = SILENCE_US
     """A connection on which nothing was heard for so long is probed by a ping, microseconds."""
     ping_timeout_us: int = PING_TIMEOUT_US
@@ -71,6 +73,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             proxies: ProxiesLike = None,
             runtime: str = DEFAULT_RUNTIME,
             compression: bool = False,
+            canary: bool = True,
             connect_timeout_us: int = CONNECT_TIMEOUT_US,
             silence_us: int = SILENCE_US,
             ping_timeout_us: int = PING_TIMEOUT_US,
@@ -92,6 +95,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         force_setattr(self, "minimum_tls", tls_name(self.minimum_tls))
         check_runtime(self.runtime)
         checked_flag("compression", self.compression)
+        checked_flag("canary", self.canary)
         for name in ("connect_timeout_us", "silence_us", "ping_timeout_us", "pause_ceiling_us"):
             checked_count(name, getattr(self, name), minimum=SHORTEST_US, unit="microseconds")
 

@@ -17,6 +17,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import TypeAlias
 
+from backpack_proto.claims import Claims
 from backpack_proto.streams.levels import PRICES, RESTING, Level
 from backpack_proto.values import Value
 
@@ -39,10 +40,22 @@ class Coverage(Value, frozen=True, gc=False):
 class Book:
     """The order book of one market at one update id.
 
-    Readable at any time; `live` says whether it may be trusted. Only the session that owns it changes it.
+    Readable at any time; `is_live` says whether it may be trusted at a moment. Only the session that owns it changes it.
     """
 
-    __slots__ = ("_ask_prices", "_asks", "_bid_prices", "_bids", "_sweep_at", "coverage", "engine_us", "last", "live", "symbol")
+    __slots__ = (
+        "_ask_prices",
+        "_asks",
+        "_bid_prices",
+        "_bids",
+        "_sweep_at",
+        "claims",
+        "confirmed_us",
+        "coverage",
+        "engine_us",
+        "last",
+        "symbol",
+    )
 
     def __init__(
         self,
@@ -60,8 +73,10 @@ class Book:
         """The last update id that is in the book."""
         self.engine_us = engine_us
         """When the matching engine made that update, in microseconds since the epoch."""
-        self.live = False
-        """Whether the book follows the exchange without a hole; a book that does not is stale."""
+        self.claims = Claims()
+        """What it rests on when it is live; its owner replaces them."""
+        self.confirmed_us: int | None = None
+        """When the newest proof came that the book misses nothing, on the monotonic clock; None while there is none."""
         self._bids: _Side = {level.price: level for level in bids if RESTING[level.quantity_text]}
         self._asks: _Side = {level.price: level for level in asks if RESTING[level.quantity_text]}
         self._bid_prices = sorted(self._bids)
@@ -73,8 +88,24 @@ class Book:
         )
 
     def __repr__(self) -> str:
-        state = "live" if self.live else "stale"
+        state = "followed" if self.confirmed_us is not None else "stale"
         return f"<Book {self.symbol} {state} at {self.last}: {self.best_bid} / {self.best_ask}>"
+
+    def is_live(self, mono_us: int) -> bool:
+        """Return whether the book follows the exchange without a hole and fresh proof says so; one that is not live is stale."""
+        confirmed_us = self.confirmed_us
+        return confirmed_us is not None and self.claims.hold(confirmed_us, mono_us)
+
+    def age_us(self, mono_us: int) -> int | None:
+        """Return how old the newest proof is that this is the book of the exchange, in microseconds; None without proof.
+
+        It is the age of the newest data of the connection, by the time at which the exchange sent them; where no path is watched, that of the
+        newest proof of the book itself.
+        """
+        if self.confirmed_us is None:
+            return None
+        path = self.claims.path
+        return path.age_us(mono_us) if path.bounded else max(mono_us - self.confirmed_us, 0)
 
     @property
     def best_bid(self) -> Level | None:
@@ -151,8 +182,10 @@ class Book:
 
     def take_over(self, other: Book) -> None:
         """Become the other book, which must not be used any more: whoever holds this one goes on holding the right one."""
+        claims = self.claims
         for name in self.__slots__:
             setattr(self, name, getattr(other, name))
+        self.claims = claims
 
     def differs_from(self, other: Book) -> str | None:
         """Say where two books at the same update id differ inside what both of them know; None when nowhere."""

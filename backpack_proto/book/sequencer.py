@@ -1,133 +1,84 @@
-"""The order of one depth stream: buffer, snapshot, the chain of update ids, gaps, and the proof that the book is right.
+"""The book of one depth stream: what joins synchronising, auditing and the levels, and says what became of the book.
 
-Theory of operation; the steps are those of docs/protocol.md 5.2. A stream is IDLE until it is requested. Then it is SYNCING:
-frames are kept while a snapshot is fetched, which is asked for at once, for a quiet market may send no frame for half a minute.
-The snapshot is the book's beginning, and every kept frame must join on to it; it and each of them is told, as if they had come
-in order.
+        frames, snapshots ──> Sync ──Begin──> Book <──compares── Audit
+                               ^                │
+                               └────Resync──────┘  gap, crossed, wrong, stuck
 
-No frame yet says nothing about the subscription: it is never acknowledged, so a change may have fallen between the snapshot and
-the subscription's start. Such a snapshot is held, SETTLING, until the first frame joins on to it, or until one that was asked
-for after IN_FORCE_US stands unopposed. LIVE, each frame must begin where the last one ended; anything else costs a new snapshot of
-this one stream, while the old book stays readable, marked stale.
+Theory of operation. A stream finds its beginning (`sync`). Then each frame must begin where the last one ended; anything else costs a
+new snapshot of this one stream, while the old book stays readable. The book is compared with `bookTicker` at every id that both have, and with a fresh
+snapshot from time to time (`audit`); a difference is treated like a gap, and told apart from it.
 
-LIVE, the book is compared with bookTicker at every id that both have, and now and then with a fresh snapshot; a difference is
-treated like a gap, and told apart from it.
+A book that follows is live while its claims hold (`claims`). The chain is proved by a frame that joins, by a `bookTicker` at or below the
+book's id, and by an audit that agrees; the path by what the connection delivers. A claim that expires makes the book stale
+(`BookStale`), and one proof makes it live again (`BookConfirmed`). Counter-evidence is more: a `bookTicker` or a trade that the stream does not
+follow within LAG_US, a snapshot that it does not reach. Then the book begins anew; a stream that stays mute is requested again, and after that
+the connection is given up.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import TypeAlias
-
-from msgspec import Struct
+from typing import NamedTuple, TypeAlias
 
 from backpack_proto.backoff import Backoff
+from backpack_proto.claims import Claims
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired, Verify
-from backpack_proto.machine import Now, Transitions
-from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
-from backpack_proto.streams.channels import IN_FORCE_US
-from backpack_proto.streams.levels import Level
-from backpack_proto.streams.payloads import BookTicker, Depth, Event
+from backpack_proto.machine import Now, earliest
+from backpack_proto.outputs import (
+    BookChanged,
+    BookCheckFailed,
+    BookConfirmed,
+    BookDesynced,
+    BookStale,
+    BookSynced,
+    BookUnavailable,
+    BookVerified,
+)
+from backpack_proto.streams.payloads import BookTicker, Depth, Event, Trade
 
+from .audit import Agreed, Audit, AuditInput, Differed, Follow, Stop, Unmade
+from .audit import Ask as AskForAudit
 from .levels import Book
-from .verification import SnapshotCheck, TopCheck, Verdict
+from .signals import (
+    BookInForce,
+    FetchSnapshot,
+    FrameLost,
+    MarketDoubted,
+    PathChanged,
+    SnapshotArrived,
+    SnapshotFailed,
+    SnapshotRequested,
+    StreamEnded,
+    StreamMute,
+    StreamRequested,
+    StreamSuspended,
+    TopMatched,
+)
+from .sync import BACKWARDS_US, Ask, Begin, Mute, Resync, StartedOver, Sync, SyncInput, SyncState, Unavailable, Unfit, leaps
+from .verification import TopCheck, Verdict
 
-__all__ = [
-    "BookSequencer",
-    "FetchSnapshot",
-    "FrameLost",
-    "SnapshotArrived",
-    "SnapshotFailed",
-    "SnapshotRequested",
-    "StreamEnded",
-    "StreamRequested",
-    "TopMatched",
-]
+__all__ = ["BookSequencer", "BookTimer", "SequencerInput", "SequencerOutput"]
 
-ANSWER_US = 15_000_000
-"""How long a snapshot may take once it is requested; waiting for the request budget does not count."""
-RETRY = Backoff(base_us=1_000_000, cap_us=30_000_000)
-"""When a snapshot is asked for again."""
-TOO_OLD_RETRY = Backoff(base_us=200_000, cap_us=RETRY.cap_us)
-"""The same, of one that was too old: a snapshot lags the stream by a few dozen ids at the most, so the next one joins on."""
-CALM_US = 10_000_000
-"""A book that lived this long is not part of a series of failures."""
-LAG_US = 5_000_000
-"""How long the book may stay behind a bookTicker before the depth stream counts as stuck."""
-BACKWARDS_US = 1_000_000
-"""An old update id with an engine time this much later is no duplicate: the ids have started over."""
-FIRST_AUDIT_US = 10_000_000
-AUDIT_US = 60_000_000
-SUSPICION_US = 5_000_000
-"""How often, at most, frames that name no stream have the book checked."""
-BUFFERED_FRAMES = 20_000
-
-
-class StreamRequested(Struct, frozen=True, gc=False):
-    """The subscription of the depth stream has just been sent."""
-
-
-class StreamEnded(Struct, frozen=True, gc=False):
-    """The connection is gone, or the stream is not wanted any more."""
-
-    reason: str
-
-
-class SnapshotRequested(Struct, frozen=True, gc=False):
-    """The request of a `FetchSnapshot` has just been sent: it waited for the request budget until now."""
-
-    attempt: int
-
-
-class SnapshotArrived(Struct, frozen=True, gc=False, kw_only=True):
-    """A REST snapshot, levels in any order, cut off at `limit` levels a side."""
-
-    attempt: int
-    last_update_id: int
-    engine_us: int
-    bids: Sequence[Level]
-    asks: Sequence[Level]
-    limit: int
-
-
-class SnapshotFailed(Struct, frozen=True, gc=False, kw_only=True):
-    """A snapshot could not be had."""
-
-    attempt: int
-    reason: str
-
-
-class FetchSnapshot(Struct, frozen=True, gc=False, kw_only=True):
-    """Ask REST for the depth; answer with `SnapshotArrived` or `SnapshotFailed` of the same attempt."""
-
-    stream: str
-    symbol: str
-    attempt: int
-    urgent: bool
-    """The book is not live; otherwise it is only to be checked."""
-
-
-class TopMatched(Struct, frozen=True, gc=False, kw_only=True):
-    """The top of the book was the one that bookTicker gave for the same update id."""
-
-    stream: str
-
-
-class FrameLost(Struct, frozen=True, gc=False):
-    """A frame came that cannot be read, and that may have been a change of this book."""
-
-    named: bool
-    """It named this stream; otherwise it may have been of any."""
-
+LAG_US = 2_000_000
+"""How long the book may stay behind a bookTicker or a trade before its stream counts as stuck."""
+TRADE_SLACK_US = 100_000
+"""A trade this much newer than the book is not in it; the two times of one match may differ a little."""
+TRADE_DOUBTS = Backoff(base_us=60_000_000, cap_us=900_000_000)
+"""How often trades alone have a book begin anew: not every trade need be one of the book's."""
+ABANDON = Backoff(base_us=60_000_000, cap_us=900_000_000)
+"""How often one mute stream has the connection given up."""
 
 SequencerInput: TypeAlias = (
     StreamRequested
+    | BookInForce
     | StreamEnded
+    | StreamSuspended
+    | PathChanged
     | Depth
     | BookTicker
+    | Trade
     | SnapshotRequested
     | SnapshotArrived
     | SnapshotFailed
@@ -135,148 +86,166 @@ SequencerInput: TypeAlias = (
     | Verify
     | TimerFired
 )
-SequencerOutput: TypeAlias = Event | FetchSnapshot | TopMatched
+SequencerOutput: TypeAlias = Event | FetchSnapshot | TopMatched | StreamMute | MarketDoubted
 
 
-class SyncState(Enum):
-    """Where a stream stands on its way to a live book."""
+class BookTimer(Enum):
+    """The meanings of the deadline, beside those of synchronising and auditing."""
 
-    IDLE = auto()
-    SYNCING = auto()
-    SETTLING = auto()
-    LIVE = auto()
+    CHAIN = auto()
+    """The proof of the chain may have expired."""
+    LAG = auto()
+    """The stream may not have followed a bookTicker or a trade."""
 
 
-S = SyncState
-TRANSITIONS = Transitions(
-    [
-        *((state, StreamRequested, S.SYNCING) for state in SyncState),
-        *((state, StreamEnded, S.IDLE) for state in SyncState),
-        *((state, given, state) for state in SyncState for given in (Depth, BookTicker, FrameLost, Verify, TimerFired)),
-        *((state, given, state) for state in SyncState for given in (SnapshotRequested, SnapshotArrived, SnapshotFailed)),
-        (S.SYNCING, SnapshotArrived, S.SETTLING),
-        (S.SYNCING, SnapshotArrived, S.LIVE),
-        (S.SETTLING, SnapshotArrived, S.SYNCING),
-        (S.SETTLING, SnapshotArrived, S.LIVE),
-        (S.SETTLING, Depth, S.LIVE),
-        (S.SETTLING, Depth, S.SYNCING),
-        (S.LIVE, Depth, S.SYNCING),
-        (S.LIVE, BookTicker, S.SYNCING),
-        (S.LIVE, SnapshotArrived, S.SYNCING),
-        (S.LIVE, TimerFired, S.SYNCING),
-    ]
-)
+class _Asked(NamedTuple):
+    """Who waits for a snapshot."""
+
+    attempt: int
+    audit: bool
 
 
 class BookSequencer:
     """Keeps the book of one depth stream right, or says that it is not; a machine."""
 
-    def __init__(self, stream: str, symbol: str, *, levels: int = 1, limit: int = 1000, audit: bool = True) -> None:
-        """`levels` are handed out with each change, `limit` is the snapshots' (docs/protocol.md 5.1)."""
+    def __init__(self, stream: str, symbol: str, *, levels: int = 1, claims: Claims | None = None) -> None:
+        """`levels` are handed out with each change; `claims` are what the book rests on beside its own evidence."""
         self.stream = stream
         self.symbol = symbol
-        self.state = SyncState.IDLE
         self.book = Book(symbol)
-        self.verified = False
-        """Whether this run of the book was found equal to the exchange's word."""
+        self._claims = self.book.claims = Claims() if claims is None else claims
         self._levels = levels
-        self._limit = limit
-        self._audits = audit
-        self._buffer: deque[Depth] = deque(maxlen=BUFFERED_FRAMES)
-        self._heard = False
-        self._requested_us = 0
-        self._attempt = 0
-        self._asked_us: int | None = None
-        self._timer_us: int | None = None
-        self._failures = 0
-        self._held: Book | None = None
-        self._floor = 0
-        """What the stream has shown already: an older snapshot would leave a hole."""
-        self._may_straddle = False
-        self._live_since_us = 0
-        self._suspected_us: int | None = None
-        """When a frame that named no stream last had the book checked."""
+        self._sync = Sync(self.book)
+        self._audit = Audit(self.book)
         self._tops = TopCheck()
-        self._check: SnapshotCheck | None = None
+        self._timers: dict[BookTimer, int] = {}
+        self._asked: _Asked | None = None
+        self._attempt = 0
+        self._may_straddle = False
+        self._began_us = 0
+        self._framed = False
+        """The id of the book is one at which a frame ended."""
+        self._agreed: int | None = None
+        """The last update id of this run at which the book was found equal."""
+        self._trade: tuple[int, int] | None = None
+        """The engine's time of a trade that the book has not reached, and when it came."""
+        self._trade_doubts = 0
+        self._trade_doubted_us: int | None = None
+        self._mute_told = False
+        """The stream was requested again because it was mute, and has sent nothing since."""
+        self._abandons = 0
+        self._abandoned_us: int | None = None
+        self._reported_stale = False
+        self._path_doubt: str | None = None
+        self._unchecked: str | None = None
+        """Why the last audit could not be made."""
+        self._why: str | None = None
+        """Why it does not follow; None before it was requested."""
+
+    @property
+    def state(self) -> SyncState:
+        """How far the stream has come on its way to a book that follows."""
+        return self._sync.state
 
     @property
     def deadline(self) -> int | None:
-        """Of the snapshot that is requested or to be retried, of settling, or of the next check."""
-        return self._timer_us
+        """The first timer of synchronising, auditing, and the book's own."""
+        return earliest(self._sync.deadline, self._audit.deadline, *self._timers.values())
 
     @property
     def awaited(self) -> int | None:
         """The attempt whose snapshot is awaited; that of any other one can be withdrawn."""
-        return None if self._asked_us is None else self._attempt
+        return None if self._asked is None else self._asked.attempt
+
+    def doubt(self, mono_us: int) -> str | None:
+        """Return why the book is not live at this moment, or could not be checked lately; None when all is well, or its market is closed."""
+        state = self._sync.state
+        if state is SyncState.SUSPENDED or self._why is None:
+            return None
+        if state is SyncState.FOLLOWING and self.book.is_live(mono_us):
+            return None if self._unchecked is None else f"could not be checked: {self._unchecked}"
+        if state is SyncState.FOLLOWING and not self._claims.path.holds(mono_us):
+            return "is stale, as the path of its connection is in doubt"
+        return f"is stale: {self._stale_because(mono_us)}"
 
     def handle(self, given: SequencerInput, now: Now) -> Sequence[SequencerOutput]:
         """Take a frame, a snapshot or a timer; return what became of the book, and snapshots to fetch."""
         if isinstance(given, Depth):
-            return self._follow(given, now) if self.state is SyncState.LIVE else self._keep(given, now)
-        if isinstance(given, BookTicker):
-            return self._compare_top(given, now)
-        TRANSITIONS.check(self.state, given)
+            if self._sync.state is SyncState.FOLLOWING:
+                return self._follow(given, now)
+            return self._keep(given, now)
         match given:
+            case BookTicker():
+                return self._compare_top(given, now)
+            case Trade():
+                return self._note_trade(given, now)
             case TimerFired():
-                return self._timer_fired(given, now)
+                return self._fire(given, now)
             case SnapshotRequested(attempt):
-                if attempt == self.awaited:
-                    self._asked_us = now.mono_us
-                    self._timer_us = now.mono_us + ANSWER_US
-                return []
+                return self._to_asker(given, attempt, now, answer=False)
             case SnapshotArrived(attempt=attempt) | SnapshotFailed(attempt=attempt):
-                if self._asked_us is None or attempt != self._attempt:
-                    return []
-                asked_us, self._asked_us = self._asked_us, None
-                if isinstance(given, SnapshotFailed):
-                    return self._without_snapshot(given.reason, now)
-                return self._with_snapshot(given, asked_us, now)
+                return self._to_asker(given, attempt, now, answer=True)
+            case PathChanged(doubt):
+                self._path_doubt = doubt
+                return self._report(now)
+            case Verify() | FrameLost():
+                return self._audit_now(given, now) if self._sync.following else []
+            case BookInForce():
+                return self._synchronise(given, now) if self._sync.state is not SyncState.IDLE else []
             case StreamRequested():
-                outputs = self._mark_stale("requested anew")
-                self._forget()
-                self.state = TRANSITIONS.step(self.state, given, SyncState.SYNCING)
-                self._requested_us = now.mono_us
-                return [*outputs, self._fetch(now)]
+                outputs = self._end("it is requested again")
+                self._why = "its snapshot is awaited"
+                return [*outputs, *self._synchronise(given, now)]
             case StreamEnded(reason):
-                outputs = self._mark_stale(reason)
-                self._forget()
-                self.state = TRANSITIONS.step(self.state, given, SyncState.IDLE)
+                outputs = self._end(reason)
+                self._mute_told = False
+                self._path_doubt = None
+                self._synchronise(given, now)
                 return outputs
-            case FrameLost(named):
-                return self._suspect(now, named=named)
-            case _:  # Verify: the table knows no other input
-                return self._start_check(now)
+            case StreamSuspended():
+                outputs = self._end("the market is closed")
+                self._synchronise(given, now)
+                return outputs
+        raise TypeError(f"not an input of a book: {type(given).__name__}")
+
+    # Steps 6 and 7: a book that follows takes what joins on, and nothing else.
 
     def _follow(self, delta: Depth, now: Now) -> Sequence[SequencerOutput]:
-        """Steps 6 and 7: a live book takes what joins on, and nothing else."""
         book = self.book
         last = book.last
-        if delta.first_update_id != last + 1:
+        first = delta.first_update_id
+        if first != last + 1:
+            if leaps(delta, last):
+                return self._resync(f"the frame {first} to {delta.last_update_id} is too far from {last}", now)
             if delta.last_update_id <= last:
                 if delta.engine_us - book.engine_us <= BACKWARDS_US:
                     return []
-                self._tops.reset()
-                return self._resync(delta, f"update ids went back to {delta.last_update_id}", now)
-            if delta.first_update_id > last + 1:
-                return self._resync(delta, f"gap: expected {last + 1}, got {delta.first_update_id}", now)
+                return self._resync(f"update ids went back to {delta.last_update_id}", now, kept=delta, floor=0)
+            if first > last + 1:
+                return self._resync(f"gap: expected {last + 1}, got {first}", now, kept=delta)
             if not self._may_straddle:
-                return self._resync(delta, f"overlap: expected {last + 1}, got {delta.first_update_id}", now)
+                return self._resync(f"overlap: expected {last + 1}, got {first}", now, kept=delta)
+        elif leaps(delta, last):
+            return self._resync(f"the frame {first} to {delta.last_update_id} spans too many ids", now)
         self._may_straddle = False
         book.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
         if not book.sound:
             fault = "crossed" if book.crossed else "a side's known levels are used up"
-            return self._resync(delta, f"{fault} at {book.last}", now)
+            return self._resync(f"{fault} at {book.last}", now, kept=delta)
+        book.confirmed_us = now.mono_us
+        self._framed = True
         verdict = self._tops.book_changed(book)
-        if self._check is not None:
-            self._check.delta_applied(delta)
-        if verdict is Verdict.OPEN and self._check is None:
-            return (self._changed(book, delta, last + 1),)
-        confirmed = self._judge(delta, verdict, now)
-        if self.state is not SyncState.LIVE:
-            return confirmed
-        return [self._changed(book, delta, last + 1), *confirmed, *self._finish_check(delta, now)]
+        if verdict is Verdict.OPEN and not self._audit.running and not self._reported_stale:
+            return (self._changed(book, delta, last + 1, verified=False),)
+        if isinstance(verdict, str):
+            return self._resync(verdict, now, kept=delta, diverged=True, differed=book.last)
+        outputs = self._matched(book.last) if verdict is Verdict.EQUAL else []
+        changed = self._changed(book, delta, last + 1, verified=verdict is Verdict.EQUAL)
+        # The audit may find the book wrong, which is told behind the change.
+        audited = self._audited(delta, now) if self._audit.running else []
+        return [changed, *outputs, *self._report(now), *audited]
 
-    def _changed(self, book: Book, delta: Depth, first: int) -> BookChanged:
+    def _changed(self, book: Book, delta: Depth, first: int, *, verified: bool) -> BookChanged:
         return BookChanged(
             stream=self.stream,
             symbol=self.symbol,
@@ -285,224 +254,288 @@ class BookSequencer:
             engine_us=book.engine_us,
             bids=book.bids(self._levels),
             asks=book.asks(self._levels),
-            verified=self.verified,
+            verified=verified,
             delta=delta,
         )
 
-    def _keep(self, delta: Depth, now: Now) -> Sequence[SequencerOutput]:
-        """Steps 1 and 5: keep frames for the snapshot to come, or join them on to the one that is held."""
-        if self.state is SyncState.IDLE:
+    # Synchronising.
+
+    def _keep(self, delta: Depth, now: Now) -> list[SequencerOutput]:
+        match self._sync.state:
+            case SyncState.IDLE:
+                return []
+            case SyncState.SUSPENDED:
+                # A closed market sends nothing, so perhaps it has opened.
+                return [MarketDoubted(symbol=self.symbol)]
+        return self._synchronise(delta, now)
+
+    def _synchronise(self, given: SyncInput, now: Now) -> list[SequencerOutput]:
+        outputs: list[SequencerOutput] = []
+        for output in self._sync.handle(given, now):
+            match output:
+                case Ask():
+                    outputs.append(self._fetch(audit=False))
+                case Begin():
+                    outputs += self._begin(output, now)
+                case Unavailable(reason, retry_us, doubted):
+                    self._asked = None
+                    self._why = reason
+                    outputs.append(BookUnavailable(stream=self.stream, symbol=self.symbol, reason=reason, retry_us=retry_us))
+                    if doubted:
+                        outputs.append(MarketDoubted(symbol=self.symbol))
+                case StartedOver():
+                    self._tops.reset()
+                case Mute(reason):
+                    self._why = reason
+                    outputs += self._mute(reason, now)
+        return outputs
+
+    def _fetch(self, *, audit: bool) -> FetchSnapshot:
+        self._attempt += 1
+        self._asked = _Asked(self._attempt, audit)
+        return FetchSnapshot(stream=self.stream, symbol=self.symbol, attempt=self._attempt, urgent=not audit)
+
+    def _to_asker(
+        self, given: SnapshotRequested | SnapshotArrived | SnapshotFailed, attempt: int, now: Now, *, answer: bool
+    ) -> list[SequencerOutput]:
+        """Give an answer to who waits for it; nobody waits for that of an earlier attempt."""
+        asked = self._asked
+        if asked is None or attempt != asked.attempt:
             return []
-        self._heard = True
-        buffer = self._buffer
-        newest, newest_us = (buffer[-1].last_update_id, buffer[-1].engine_us) if buffer else (self._floor, self.book.engine_us)
-        if delta.last_update_id <= newest:
-            if delta.engine_us - newest_us <= BACKWARDS_US:
-                return []
-            self._floor = 0
-            self._tops.reset()
-        if buffer and delta.first_update_id != newest + 1:
-            # What lies before a hole could only serve a snapshot that contains it already.
-            buffer.clear()
-        buffer.append(delta)
-        return self._join(self._held, delta, now) if self._held is not None else []
+        if answer:
+            self._asked = None
+        return self._audited(given, now) if asked.audit else self._synchronise(given, now)
 
-    def _with_snapshot(self, given: SnapshotArrived, asked_us: int, now: Now) -> Sequence[SequencerOutput]:
-        """Steps 2 to 5."""
-        snapshot = Book(
-            self.symbol,
-            bids=given.bids,
-            asks=given.asks,
-            last=given.last_update_id,
-            engine_us=given.engine_us,
-            limit=given.limit,
-        )
-        if snapshot.crossed:
-            return self._without_snapshot("the snapshot is crossed", now)
-        if self._check is not None:
-            return self._with_check_snapshot(self._check, snapshot, given, now)
-        held = self._held
-        if held is not None and snapshot.last < held.last and snapshot.engine_us - held.engine_us <= BACKWARDS_US:
-            reason = f"the snapshot is too old: it ends at {snapshot.last}, the one before it at {held.last}"
-            return self._without_snapshot(reason, now, backoff=TOO_OLD_RETRY)
-        if self._heard or asked_us >= self._requested_us + IN_FORCE_US:
-            return self._join(snapshot, given, now)
-        self._held = snapshot
-        self.state = TRANSITIONS.step(self.state, given, SyncState.SETTLING)
-        self._timer_us = self._requested_us + IN_FORCE_US
-        return [self._fetch(now)] if self._timer_us <= now.mono_us else []
-
-    def _join(self, snapshot: Book, given: SnapshotArrived | Depth, now: Now) -> Sequence[SequencerOutput]:
-        """Steps 3 to 5: drop what the snapshot contains, and roll it forward through the rest."""
-        buffer = self._buffer
-        while buffer and buffer[0].last_update_id <= snapshot.last:
-            buffer.popleft()
-        needed = buffer[0].first_update_id - 1 if buffer else self._floor
-        if snapshot.last < needed:
-            self._held = None
-            self.state = TRANSITIONS.step(self.state, given, SyncState.SYNCING)
-            if self._asked_us is not None:
-                return []
-            reason = f"the snapshot is too old: it ends at {snapshot.last}, the stream needs {needed}"
-            return self._without_snapshot(reason, now, backoff=TOO_OLD_RETRY)
-        self._may_straddle = not buffer
-        told: list[SequencerOutput] = [self._synced(snapshot)]
+    def _begin(self, begin: Begin, now: Now) -> list[SequencerOutput]:
+        """Take over the snapshot and roll it forward: each frame is reported as if it had come in order."""
+        snapshot = begin.snapshot
+        outputs: list[SequencerOutput] = [
+            BookSynced(
+                stream=self.stream,
+                symbol=self.symbol,
+                last=snapshot.last,
+                engine_us=snapshot.engine_us,
+                bids=snapshot.bids(),
+                asks=snapshot.asks(),
+            )
+        ]
         sound = snapshot.sound
-        for delta in buffer:
+        for delta in begin.frames:
             first = snapshot.last + 1
             snapshot.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
             sound = sound and snapshot.sound
-            told.append(self._changed(snapshot, delta, first))
-        buffer.clear()
-        self._held = None
+            outputs.append(self._changed(snapshot, delta, first, verified=False))
         if not sound:
-            # Those frames are spent, so only a snapshot that contains them can be a beginning.
-            self._floor = snapshot.last
-            self.state = TRANSITIONS.step(self.state, given, SyncState.SYNCING)
-            return self._without_snapshot("the snapshot does not fit the stream: the book is crossed or used up", now)
-        return [*told, *self._go_live(snapshot, given, now)]
-
-    def _synced(self, snapshot: Book) -> BookSynced:
-        return BookSynced(
-            stream=self.stream,
-            symbol=self.symbol,
-            last=snapshot.last,
-            engine_us=snapshot.engine_us,
-            bids=snapshot.bids(),
-            asks=snapshot.asks(),
-        )
-
-    def _go_live(self, snapshot: Book, given: SnapshotArrived | Depth, now: Now) -> Sequence[SequencerOutput]:
+            return self._synchronise(Unfit(snapshot.last), now)
+        self._asked = None
         self.book.take_over(snapshot)
-        book = self.book
-        book.live = True
-        self.state = TRANSITIONS.step(self.state, given, SyncState.LIVE)
-        self._asked_us = None
-        self._live_since_us = now.mono_us
-        self._timer_us = now.mono_us + FIRST_AUDIT_US if self._audits else None
-        return self._judge(given, self._tops.restart(book), now)
+        self.book.confirmed_us = now.mono_us
+        self._may_straddle = begin.may_straddle
+        self._framed = bool(begin.frames) or not begin.may_straddle
+        self._began_us = now.mono_us
+        self._agreed = self._trade = self._unchecked = None
+        self._reported_stale = False
+        self._timers.clear()
+        self._watch_chain(now)
+        self._audit.handle(Follow(), now)
+        verdict = self._tops.restart(self.book)
+        self._watch_lag()
+        kept = begin.frames[-1] if begin.frames else None
+        return [*outputs, *self._report(now), *self._judge(verdict, self.book.last, now, kept=kept)]
 
-    def _without_snapshot(self, reason: str, now: Now, *, backoff: Backoff = RETRY) -> Sequence[SequencerOutput]:
-        if self._check is not None:
-            self._check = None
-            self._timer_us = self._next_check_us(now)
-            return []
-        self._failures += 1
-        retry_us = backoff.delay_us(self._failures)
-        self._timer_us = now.mono_us + retry_us
-        return [BookUnavailable(stream=self.stream, symbol=self.symbol, reason=reason, retry_us=retry_us)]
+    def _mute(self, reason: str, now: Now) -> list[SequencerOutput]:
+        """Have the stream requested again, and the connection given up after that, less and less often."""
+        if self._mute_told:
+            abandoned_us = self._abandoned_us
+            if abandoned_us is not None and now.mono_us - abandoned_us < ABANDON.delay_us(self._abandons):
+                return []
+            self._abandons += 1
+            self._abandoned_us = now.mono_us
+        abandon, self._mute_told = self._mute_told, True
+        return [
+            BookUnavailable(stream=self.stream, symbol=self.symbol, reason=reason, retry_us=0),
+            StreamMute(stream=self.stream, reason=reason, abandon=abandon),
+        ]
 
-    def _timer_fired(self, given: TimerFired, now: Now) -> Sequence[SequencerOutput]:
-        if self._timer_us is None or now.mono_us < self._timer_us:
-            return []
-        if self.state is SyncState.LIVE:
-            check = self._check
-            if check is None or (check.snapshot is None and self._asked_us is None):
-                return self._start_check(now)
-            if check.snapshot is not None:
-                return self._resync(given, f"the stream did not reach {check.snapshot.last}, where the snapshot is", now)
-        if self._asked_us is not None:
-            self._asked_us = None
-            return self._without_snapshot("no answer in time", now)
-        return [self._fetch(now)]
-
-    def _fetch(self, now: Now) -> FetchSnapshot:
-        self._attempt += 1
-        self._asked_us = now.mono_us
-        self._timer_us = None
-        urgent = self.state is not SyncState.LIVE
-        return FetchSnapshot(stream=self.stream, symbol=self.symbol, attempt=self._attempt, urgent=urgent)
+    # What bookTicker and trades say.
 
     def _compare_top(self, ticker: BookTicker, now: Now) -> Sequence[SequencerOutput]:
-        if self.state is SyncState.IDLE:
+        match self._sync.state:
+            case SyncState.IDLE | SyncState.SUSPENDED:
+                return []
+            case SyncState.FETCHING | SyncState.HELD:
+                self._tops.keep(ticker, now.mono_us)
+                return self._synchronise(ticker, now)
+        book = self.book
+        verdict = self._tops.ticker_arrived(ticker, book.last, now.mono_us)
+        if ticker.update_id > book.last:
+            self._watch_lag()
             return []
-        if self.state is not SyncState.LIVE:
-            self._tops.keep(ticker, now.mono_us)
+        if not isinstance(verdict, str):
+            book.confirmed_us = now.mono_us
+        judged = self._judge(verdict, ticker.update_id, now)
+        return [*judged, *self._report(now)] if self._reported_stale else judged
+
+    def _judge(self, verdict: Verdict | str, at: int, now: Now, *, kept: Depth | None = None) -> list[SequencerOutput]:
+        if isinstance(verdict, str):
+            return self._resync(verdict, now, kept=kept, diverged=True, differed=at)
+        return self._matched(at) if verdict is Verdict.EQUAL else []
+
+    def _matched(self, last: int) -> list[SequencerOutput]:
+        """Note that the top was equal; only the first time of a run is worth an event."""
+        agreed, self._agreed = self._agreed, last
+        matched = TopMatched(stream=self.stream)
+        return [matched] if agreed is not None else [matched, self._verified("bookTicker", last)]
+
+    def _verified(self, against: str, last: int) -> BookVerified:
+        return BookVerified(stream=self.stream, symbol=self.symbol, last=last, against=against)
+
+    def _note_trade(self, trade: Trade, now: Now) -> Sequence[SequencerOutput]:
+        """Remember a trade that the book has not reached: a match always changes the book."""
+        if not self._sync.following or self._trade is not None or trade.engine_us <= self.book.engine_us + TRADE_SLACK_US:
             return []
-        verdict = self._tops.ticker_arrived(ticker, self.book.last, now.mono_us)
-        since_us = self._tops.outrun_since_us
-        if since_us is not None and now.mono_us - max(since_us, self._live_since_us) >= LAG_US:
+        doubted_us = self._trade_doubted_us
+        if doubted_us is not None and now.mono_us - doubted_us < TRADE_DOUBTS.delay_us(self._trade_doubts):
+            return []
+        self._trade = (trade.engine_us, now.mono_us)
+        self._watch_lag()
+        return []
+
+    def _watch_lag(self) -> None:
+        """Set the timer by which the stream has to have followed."""
+        unreached = self._tops.unreached
+        since = [] if unreached is None else [max(unreached[1], self._began_us)]
+        since += [] if self._trade is None else [self._trade[1]]
+        if since:
+            self._timers[BookTimer.LAG] = min(since) + LAG_US
+        else:
+            self._timers.pop(BookTimer.LAG, None)
+
+    def _look_at_lag(self, now: Now) -> list[SequencerOutput]:
+        book, trade, unreached = self.book, self._trade, self._tops.unreached
+        if unreached is not None and max(unreached[1], self._began_us) + LAG_US <= now.mono_us:
             # Whatever they were, the book that follows is not to be called stuck on account of the same tickers.
             self._tops.reset()
-            reason = f"the depth stream is stuck at {self.book.last}, bookTicker is at {ticker.update_id}"
-            return self._resync(ticker, reason, now)
-        return self._judge(ticker, verdict, now)
+            return self._resync(f"the depth stream is stuck at {book.last}, bookTicker is at {unreached[0]}", now)
+        if trade is not None and trade[1] + LAG_US <= now.mono_us:
+            self._trade = None
+            if book.engine_us + TRADE_SLACK_US < trade[0]:
+                self._trade_doubts += 1
+                self._trade_doubted_us = now.mono_us
+                return self._resync(f"the depth stream is stuck at {book.last}: a later trade is not in it", now)
+        self._watch_lag()
+        return []
 
-    def _judge(self, given: SequencerInput, verdict: Verdict | str, now: Now) -> Sequence[SequencerOutput]:
-        if verdict is Verdict.OPEN:
-            return []
-        if isinstance(verdict, str):
-            return self._resync(given, verdict, now, diverged=True)
-        last = given.update_id if isinstance(given, BookTicker) else self.book.last
-        return [TopMatched(stream=self.stream), *self._confirm("bookTicker", last)]
+    # Auditing.
 
-    def _confirm(self, against: str, last: int) -> list[SequencerOutput]:
-        if self.verified and against == "bookTicker":
-            return []
-        self.verified = True
-        return [BookVerified(stream=self.stream, symbol=self.symbol, last=last, against=against)]
+    def _audit_now(self, given: Verify | FrameLost, now: Now) -> list[SequencerOutput]:
+        return self._audited(given, now)
 
-    def _start_check(self, now: Now) -> Sequence[SequencerOutput]:
-        """Ask for a snapshot to compare the live book with; one that reached back too far is asked for again."""
-        if self.state is not SyncState.LIVE or self._asked_us is not None:
-            return []
-        if self._check is None:
-            self._check = SnapshotCheck(self.book.last)
-        elif self._check.snapshot is not None:
-            return []
-        return [self._fetch(now)]
+    def _audited(self, given: AuditInput, now: Now) -> list[SequencerOutput]:
+        outputs: list[SequencerOutput] = []
+        for output in self._audit.handle(given, now):
+            match output:
+                case AskForAudit():
+                    outputs.append(self._fetch(audit=True))
+                case Agreed(sent_us, snapshot):
+                    outputs += self._agree(sent_us, snapshot, now)
+                case Differed(reason, diverged):
+                    differed = self.book.last if diverged else None
+                    kept = given if isinstance(given, Depth) else None
+                    outputs += self._resync(reason, now, kept=kept, diverged=diverged, differed=differed)
+                case Unmade(reason, retry_us, final):
+                    outputs += self._unmade(reason, retry_us, now, final=final)
+        return outputs
 
-    def _suspect(self, now: Now, *, named: bool) -> Sequence[SequencerOutput]:
-        """Check a live book: in a quiet market no next frame would show the gap."""
-        if self.state is not SyncState.LIVE:
-            return []
-        if not named:
-            if self._suspected_us is not None and now.mono_us < self._suspected_us + SUSPICION_US:
-                return []
-            self._suspected_us = now.mono_us
-        return self._start_check(now)
-
-    def _with_check_snapshot(
-        self, check: SnapshotCheck, snapshot: Book, given: SnapshotArrived, now: Now
-    ) -> Sequence[SequencerOutput]:
-        if not check.usable(snapshot):
-            check.refusals += 1
-            self._timer_us = now.mono_us + TOO_OLD_RETRY.delay_us(check.refusals)
-            return []
-        check.snapshot = snapshot
-        self._timer_us = now.mono_us + LAG_US
-        return self._finish_check(given, now)
-
-    def _finish_check(self, given: SequencerInput, now: Now) -> Sequence[SequencerOutput]:
-        check = self._check
-        if check is None or check.snapshot is None:
-            if check is not None and check.overfull:
-                self._asked_us = None
-                return self._without_snapshot("more deltas than a check keeps", now)
-            return []
-        verdict = check.compare(self.book)
-        if verdict is Verdict.OPEN:
-            return []
-        if verdict is Verdict.VOID:
-            return self._without_snapshot("the snapshot's levels are used up", now)
-        if isinstance(verdict, str):
-            return self._resync(given, verdict, now, diverged=True)
-        self._check = None
-        self._timer_us = self._next_check_us(now)
+    def _agree(self, sent_us: int, snapshot: Book, now: Now) -> list[SequencerOutput]:
+        book = self.book
+        confirmed_us = sent_us if book.confirmed_us is None else max(book.confirmed_us, sent_us)
         # The equal one was cut off around the touch of today, so it knows more of what is near.
-        self.book.take_over(check.snapshot)
-        self.book.live = True
-        return self._confirm("snapshot", self.book.last)
+        book.take_over(snapshot)
+        book.confirmed_us = confirmed_us
+        self._agreed = book.last
+        self._unchecked = None
+        return [self._verified("snapshot", book.last), *self._report(now)]
 
-    def _next_check_us(self, now: Now) -> int | None:
-        return now.mono_us + AUDIT_US if self._audits else None
+    def _unmade(self, reason: str, retry_us: int, now: Now, *, final: bool) -> list[SequencerOutput]:
+        """Say at the first time that there is no evidence; where the exchange refuses it for good, the claim ends at once."""
+        self._asked = None
+        first = self._unchecked is None
+        self._unchecked = reason
+        outputs: list[SequencerOutput] = [MarketDoubted(symbol=self.symbol)]
+        if first:
+            outputs.append(BookCheckFailed(stream=self.stream, symbol=self.symbol, reason=reason, retry_us=retry_us))
+        if final:
+            self.book.confirmed_us = None
+            outputs += self._report(now)
+        return outputs
 
-    def _mark_stale(self, reason: str, *, diverged: bool = False) -> list[SequencerOutput]:
-        if self.state is not SyncState.LIVE:
+    # Claims.
+
+    def _stale_because(self, mono_us: int) -> str:
+        """Say why the book is not live."""
+        if not self._sync.following:
+            return self._why or "it was never requested"
+        if not self._claims.path.holds(mono_us):
+            return self._path_doubt or "no data have proved the path of the connection yet"
+        confirmed_us = self.book.confirmed_us
+        if confirmed_us is None:
+            return f"the exchange refuses to show it: {self._unchecked}"
+        return f"nothing has confirmed it for {(mono_us - confirmed_us) / 1e6:.0f} s"
+
+    def _watch_chain(self, now: Now) -> None:
+        """Set the timer at which the newest proof expires; an expired one needs none."""
+        confirmed_us = self.book.confirmed_us
+        until_us = None if confirmed_us is None else self._claims.chain_until_us(confirmed_us)
+        if until_us is not None and until_us > now.mono_us:
+            self._timers[BookTimer.CHAIN] = until_us
+
+    def _report(self, now: Now) -> list[SequencerOutput]:
+        """Say when a book that follows becomes stale because a claim has expired, and when it is live again."""
+        if not self._sync.following:
             return []
-        self.book.live = False
-        self.verified = False
-        error = RemoteProtocolError(reason)
+        book = self.book
+        live = book.is_live(now.mono_us)
+        if live is not self._reported_stale:
+            return []
+        self._reported_stale = not live
+        if live:
+            self._watch_chain(now)
+            return [BookConfirmed(stream=self.stream, symbol=self.symbol, last=book.last)]
+        reason = self._stale_because(now.mono_us)
+        return [BookStale(stream=self.stream, symbol=self.symbol, last=book.last, reason=reason)]
+
+    def _fire(self, given: TimerFired, now: Now) -> list[SequencerOutput]:
+        """Only those whose moment has come are told."""
+        outputs: list[SequencerOutput] = []
+        if self._timers.get(BookTimer.CHAIN, now.mono_us + 1) <= now.mono_us:
+            del self._timers[BookTimer.CHAIN]
+            # Proof may have moved on since the timer was set.
+            self._watch_chain(now)
+            outputs += self._report(now)
+        if self._timers.get(BookTimer.LAG, now.mono_us + 1) <= now.mono_us:
+            outputs += self._look_at_lag(now)
+        if self._sync.state in (SyncState.FETCHING, SyncState.HELD):
+            outputs += self._synchronise(given, now)
+        if self._sync.following:
+            outputs += self._audited(given, now)
+        return outputs
+
+    # Ends of a run.
+
+    def _end(self, reason: str, *, diverged: bool = False, differed: int | None = None) -> list[SequencerOutput]:
+        """Stop calling the book live."""
+        followed = self._sync.following
+        agreed, self._agreed = self._agreed, None
+        self._why = reason
+        self._asked = None
+        self._timers.clear()
+        self._tops.reset()
+        self._trade = self._unchecked = None
+        self._audit.handle(Stop(), _NEVER)
+        self.book.confirmed_us = None
+        if not followed:
+            return []
         return [
             BookDesynced(
                 stream=self.stream,
@@ -510,37 +543,37 @@ class BookSequencer:
                 last=self.book.last,
                 reason=reason,
                 diverged=diverged,
-                error=error,
+                error=RemoteProtocolError(reason),
+                agreed=agreed,
+                differed=differed,
             )
         ]
 
-    def _forget(self) -> None:
-        """Step 8: nothing of one subscription is of use to the next."""
-        self._buffer.clear()
-        self._heard = False
-        self._asked_us = None
-        self._timer_us = None
-        self._held = None
-        self._floor = 0
-        self._failures = 0
-        self._tops.reset()
-        self._check = None
+    def _resync(
+        self,
+        reason: str,
+        now: Now,
+        *,
+        kept: Depth | None = None,
+        floor: int | None = None,
+        diverged: bool = False,
+        differed: int | None = None,
+    ) -> list[SequencerOutput]:
+        """End the run on counter-evidence, and begin anew."""
+        floor = self.book.last if floor is None else floor
+        if kept is not None:
+            floor = min(floor, kept.last_update_id)
+        resync = Resync(
+            floor=floor,
+            reached=self.book.last if self._framed else None,
+            kept=kept,
+            lived_us=now.mono_us - self._began_us,
+        )
+        if self._framed:
+            self._mute_told, self._abandons = False, 0
+        outputs = self._end(reason, diverged=diverged, differed=differed)
+        return [*outputs, *self._synchronise(resync, now)]
 
-    def _resync(self, given: SequencerInput, reason: str, now: Now, *, diverged: bool = False) -> Sequence[SequencerOutput]:
-        """Fetch this one book anew: at once, unless it has just failed before."""
-        outputs = self._mark_stale(reason, diverged=diverged)
-        self._check = None
-        self._asked_us = None
-        self._floor = self.book.last
-        if isinstance(given, Depth):
-            self._buffer.append(given)
-            self._floor = min(self._floor, given.last_update_id)
-        if now.mono_us - self._live_since_us >= CALM_US:
-            self._failures = 0
-        self.state = TRANSITIONS.step(self.state, given, SyncState.SYNCING)
-        if self._failures:
-            self._timer_us = now.mono_us + RETRY.delay_us(self._failures)
-        else:
-            outputs.append(self._fetch(now))
-        self._failures += 1
-        return outputs
+
+_NEVER = Now(0, 0)
+"""`Stop` asks for no time."""

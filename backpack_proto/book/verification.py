@@ -34,7 +34,6 @@ class TopCheck:
 
     TOPS_KEPT = 64
     TICKERS_KEPT = 64
-    OVERTAKING = 2
 
     def __init__(self) -> None:
         self._tops: deque[tuple[int, Level | None, Level | None]] = deque(maxlen=self.TOPS_KEPT)
@@ -45,9 +44,9 @@ class TopCheck:
         self._unreached_us = 0
 
     @property
-    def outrun_since_us(self) -> int | None:
-        """Since when several tickers have been ahead of the book; one or two may overtake their depth frames."""
-        return self._unreached_us if len(self._waiting) > self.OVERTAKING else None
+    def unreached(self) -> tuple[int, int] | None:
+        """The first ticker that the book has not reached, by its update id, and when it came; None when there is none."""
+        return (self._unreached, self._unreached_us) if self._waiting else None
 
     def restart(self, book: Book) -> Verdict | str:
         """Begin anew with a book that has just been synced; tickers that it is yet to reach stay."""

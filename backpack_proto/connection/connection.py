@@ -137,6 +137,11 @@ class Connection:
         return self._state
 
     @property
+    def wanted(self) -> bool:
+        """Whether a connection is there or on its way."""
+        return self._state in (ConnectionState.CONNECTING, ConnectionState.OPEN, ConnectionState.BACKING_OFF)
+
+    @property
     def is_open(self) -> bool:
         """Whether frames can be sent."""
         return self._state is ConnectionState.OPEN

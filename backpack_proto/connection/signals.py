@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["ClockRead", "ConnectionLost", "DataHeard", "DataSeen", "GiveUp", "Released", "Requested"]
+__all__ = [
+    "CanariesChosen",
+    "CanaryRequested",
+    "ClockRead",
+    "ConnectionLost",
+    "DataHeard",
+    "DataReceived",
+    "DataSeen",
+    "GiveUp",
+    "InForce",
+    "PathExpired",
+    "PathProved",
+    "Released",
+    "Requested",
+    "Resubscribe",
+    "RoundTripMeasured",
+]
 
 
 class ClockRead(Struct, frozen=True, gc=False):
@@ -42,5 +58,53 @@ class Requested(Struct, frozen=True, gc=False):
 
 class Released(Struct, frozen=True, gc=False):
     """Nobody wants these streams any more."""
+
+    streams: tuple[str, ...]
+
+
+class InForce(Struct, frozen=True, gc=False):
+    """Subscriptions have taken effect: a stream that was requested with them or after them has spoken."""
+
+    streams: tuple[str, ...]
+
+
+class CanaryRequested(Struct, frozen=True, gc=False):
+    """A stream that comes every second has just been requested."""
+
+
+class DataReceived(Struct, frozen=True, gc=False):
+    """A data frame came, whatever is in it."""
+
+    stream: str
+    emitted_us: int | None
+    """When the exchange emitted it, microseconds since the epoch, by the exchange's clock; None where it does not say."""
+
+
+class RoundTripMeasured(Struct, frozen=True, gc=False):
+    """A request was answered."""
+
+    round_trip_us: int
+    server_us: int | None = None
+    """What the exchange's clock showed, where the answer says so."""
+
+
+class PathProved(Struct, frozen=True, gc=False):
+    """Recent data have come through the connection, which was in doubt."""
+
+
+class PathExpired(Struct, frozen=True, gc=False):
+    """The newest proof of the connection's path is too old."""
+
+    reason: str
+
+
+class CanariesChosen(Struct, frozen=True, gc=False):
+    """These are the streams of the canaries from here on, and no others."""
+
+    streams: tuple[str, ...]
+
+
+class Resubscribe(Struct, frozen=True, gc=False):
+    """Undo these streams and request them again, if they are wanted."""
 
     streams: tuple[str, ...]

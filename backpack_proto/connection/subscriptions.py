@@ -37,7 +37,17 @@ from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import ErrorFrame, subscribe_text, unsubscribe_text
 from backpack_proto.streams.names import Stream, parse_stream
 
-from .signals import ClockRead, ConnectionLost, DataSeen, Released, Requested
+from .signals import (
+    CanariesChosen,
+    CanaryRequested,
+    ClockRead,
+    ConnectionLost,
+    DataSeen,
+    InForce,
+    Released,
+    Requested,
+    Resubscribe,
+)
 
 __all__ = [
     "ACCOUNT_STREAMS",
@@ -83,10 +93,16 @@ ACCOUNT_STREAMS: Final = (Channel.ORDER_UPDATE.value, Channel.POSITION_UPDATE.va
 
 
 class Need(Enum):
-    """Who needs a stream and sees its data; the other needs are those of verified books, by the names of their depth streams."""
+    """Who needs a stream; the other needs are those of verified books, by the names of their depth streams."""
 
     USER = auto()
     LEDGER = auto()
+    CANARY = auto()
+    """Nobody sees its data; they prove the path."""
+
+
+SHOWN = (Need.USER, Need.LEDGER)
+"""The needs that make a stream's data events."""
 
 
 class _Code(IntEnum):
@@ -117,9 +133,19 @@ class Connectivity(Enum):
 
 
 SubscriptionsInput: TypeAlias = (
-    Subscribe | Unsubscribe | FollowAccount | ClockRead | Connected | ConnectionLost | DataSeen | ErrorFrame | TimerFired
+    Subscribe
+    | Unsubscribe
+    | FollowAccount
+    | CanariesChosen
+    | Resubscribe
+    | ClockRead
+    | Connected
+    | ConnectionLost
+    | DataSeen
+    | ErrorFrame
+    | TimerFired
 )
-SubscriptionsOutput: TypeAlias = Output | Requested | Released
+SubscriptionsOutput: TypeAlias = Output | CanaryRequested | Requested | Released | InForce
 
 _C = Connectivity
 
@@ -128,11 +154,14 @@ CONNECTIVITY_TRANSITIONS = Transitions(
         (_C.DOWN, Subscribe, _C.DOWN),
         (_C.DOWN, Unsubscribe, _C.DOWN),
         (_C.DOWN, FollowAccount, _C.DOWN),
+        (_C.DOWN, CanariesChosen, _C.DOWN),
         (_C.DOWN, Connected, _C.UP),
         (_C.DOWN, ConnectionLost, _C.DOWN),
         (_C.UP, Subscribe, _C.UP),
         (_C.UP, Unsubscribe, _C.UP),
         (_C.UP, FollowAccount, _C.UP),
+        (_C.UP, CanariesChosen, _C.UP),
+        (_C.UP, Resubscribe, _C.UP),
         (_C.UP, ClockRead, _C.UP),
         (_C.UP, DataSeen, _C.UP),
         (_C.UP, ErrorFrame, _C.UP),
@@ -147,6 +176,7 @@ STREAM_TRANSITIONS = Transitions(
     [
         (_S.WANTED, Subscribe, _S.REQUESTED),
         (_S.WANTED, FollowAccount, _S.REQUESTED),
+        (_S.WANTED, CanariesChosen, _S.REQUESTED),
         (_S.WANTED, Connected, _S.REQUESTED),
         (_S.WANTED, ConnectionLost, _S.WANTED),
         (_S.REQUESTED, DataSeen, _S.LIVE),
@@ -157,6 +187,7 @@ STREAM_TRANSITIONS = Transitions(
         (_S.REFUSED, DataSeen, _S.LIVE),
         (_S.REFUSED, ErrorFrame, _S.REFUSED),
         (_S.REFUSED, ClockRead, _S.REQUESTED),
+        *((state, Resubscribe, _S.REQUESTED) for state in (_S.REQUESTED, _S.LIVE, _S.REFUSED)),
         (_S.REFUSED, ConnectionLost, _S.WANTED),
     ]
 )
@@ -174,6 +205,15 @@ class _Subscription:
     """Who needs it; never empty."""
     silent: bool = False
     """A `StreamSilent` was told, and nothing has come since."""
+    turn: int = 0
+    """Of its request among those of this connection; 0 while it has not been requested."""
+    in_force: bool = False
+    """Data have shown that the exchange has taken its request."""
+
+    @property
+    def reported(self) -> bool:
+        """Whether its coming and going is of interest to anybody but the canaries."""
+        return any(need is not Need.CANARY for need in self.needs)
 
     def become(self, state: StreamState, given: SubscriptionsInput) -> None:
         self.state = STREAM_TRANSITIONS.step(self.state, given, state)
@@ -198,6 +238,8 @@ class Subscriptions:
         """The exchange's time when our monotonic clock stood at zero, as it was known when private streams were signed last."""
         self._signed_again = False
         """On this connection."""
+        self._turns = 0
+        """Counts requests."""
 
     @property
     def deadline(self) -> int | None:
@@ -215,6 +257,15 @@ class Subscriptions:
         return self._shown.keys()
 
     @property
+    def needed(self) -> bool:
+        """Whether anybody but the canaries needs a stream."""
+        return any(subscription.reported for subscription in self._subscriptions.values())
+
+    def of_symbol(self, symbol: str) -> tuple[str, ...]:
+        """Return the wanted streams of one market."""
+        return tuple(name for name, one in self._subscriptions.items() if one.stream.symbol == symbol)
+
+    @property
     def leaving(self) -> KeysView[str]:
         """The streams that were unsubscribed on this connection, whose last data may still be on their way; a live view."""
         return self._leaving.keys()
@@ -227,7 +278,7 @@ class Subscriptions:
     @property
     def silent(self) -> tuple[str, ...]:
         """The streams that a `StreamSilent` was told of on this connection and that have sent nothing since, in the order wanted."""
-        return tuple(name for name, subscription in self._subscriptions.items() if subscription.silent)
+        return tuple(name for name, one in self._subscriptions.items() if one.silent and one.reported)
 
     @property
     def awaited(self) -> KeysView[str]:
@@ -256,12 +307,17 @@ class Subscriptions:
                 return self._want([(name, Need.LEDGER) for name in ACCOUNT_STREAMS], given, now)
             case Unsubscribe(names):
                 return self._unsubscribe(names)
+            case CanariesChosen(names):
+                return self._watch(names, given, now)
+            case Resubscribe(names):
+                return self._resubscribe(names, given, now)
             case ClockRead():
                 return self._sign_again(given, now)
             case Connected():
                 outputs = self._request(self._subscriptions, given, now)
                 self._connectivity = CONNECTIVITY_TRANSITIONS.step(self._connectivity, given, Connectivity.UP)
-                return outputs
+                watched = any(Need.CANARY in one.needs for one in self._subscriptions.values())
+                return [*outputs, CanaryRequested()] if watched else outputs
             case ConnectionLost():
                 self._lose(given)
                 return []
@@ -278,7 +334,7 @@ class Subscriptions:
         return self._want(needs, given, now)
 
     def _want(
-        self, needs: Sequence[tuple[str, Need | str]], given: Subscribe | FollowAccount, now: Now
+        self, needs: Sequence[tuple[str, Need | str]], given: Subscribe | FollowAccount | CanariesChosen, now: Now
     ) -> list[SubscriptionsOutput]:
         streams = {name: parse_stream(name) for name, _ in needs}
         if self._sign is None and any(stream.private for stream in streams.values()):
@@ -288,16 +344,36 @@ class Subscriptions:
         outputs = self._request(fresh, given, now) if self._connectivity is Connectivity.UP else []
         self._subscriptions.update(fresh)
         for name, need in needs:
-            self._subscriptions[name].needs[need] = None
+            subscription = self._subscriptions[name]
+            reported = subscription.reported or not subscription.needs
+            subscription.needs[need] = None
+            if subscription.reported and not reported and subscription.state is StreamState.LIVE:
+                outputs.append(StreamLive(stream=name))
             self._leaving.pop(name, None)
-            if isinstance(need, Need):
+            if need in SHOWN:
                 self._shown[name] = None
         return outputs
 
+    def _watch(self, names: tuple[str, ...], given: CanariesChosen, now: Now) -> list[SubscriptionsOutput]:
+        """Have these canaries and no others; the new ones are requested before the old ones are undone."""
+        outputs = self._want([(name, Need.CANARY) for name in names], given, now)
+        old = [name for name, one in self._subscriptions.items() if Need.CANARY in one.needs and name not in names]
+        outputs += self._give_up(old, Need.CANARY)
+        return [*outputs, CanaryRequested()] if names and self._connectivity is Connectivity.UP else outputs
+
+    def _resubscribe(self, names: tuple[str, ...], given: Resubscribe, now: Now) -> list[SubscriptionsOutput]:
+        wanted = {name: self._subscriptions[name] for name in names if name in self._subscriptions}
+        public, private = _by_privacy({name: subscription.stream for name, subscription in wanted.items()})
+        undone = [SendText(unsubscribe_text(frame)) for frame in (*_frames(public), *_frames(private))]
+        return [*undone, *self._request(wanted, given, now)]
+
     def _unsubscribe(self, names: Iterable[str]) -> list[SubscriptionsOutput]:
+        return self._give_up({name: parse_stream(name) for name in names}, Need.USER)
+
+    def _give_up(self, names: Iterable[str], need: Need) -> list[SubscriptionsOutput]:
         released: dict[str, Stream] = {}
-        for name in {name: parse_stream(name) for name in names}:
-            self._release(name, Need.USER, released)
+        for name in names:
+            self._release(name, need, released)
         if not released:
             return []
         outputs: list[SubscriptionsOutput] = []
@@ -314,7 +390,7 @@ class Subscriptions:
             return
         needs = subscription.needs
         del needs[need]
-        if not any(isinstance(other, Need) for other in needs):
+        if not any(other in SHOWN for other in needs):
             self._shown.pop(name, None)
         if needs:
             return
@@ -326,7 +402,10 @@ class Subscriptions:
             self._release(_verifier_of(subscription.stream), name, released)
 
     def _request(
-        self, subscriptions: Mapping[str, _Subscription], given: Subscribe | FollowAccount | ClockRead | Connected, now: Now
+        self,
+        subscriptions: Mapping[str, _Subscription],
+        given: Subscribe | FollowAccount | CanariesChosen | Resubscribe | ClockRead | Connected,
+        now: Now,
     ) -> list[SubscriptionsOutput]:
         if not subscriptions:
             return []
@@ -335,9 +414,11 @@ class Subscriptions:
         # Signed here and never kept: a signature is good for its window, seconds, and a connection may come hours later.
         outputs += [SendText(subscribe_text(frame, self._signature(now)), signed=True) for frame in _frames(private)]
         # Signing runs foreign code that may raise, so only from here on does anything change.
+        self._turns += 1
         for name, subscription in subscriptions.items():
             subscription.become(StreamState.REQUESTED, given)
             subscription.since_us = now.mono_us
+            subscription.turn, subscription.in_force = self._turns, False
             self._awaited[name] = None
             timeout_us = subscription.stream.channel.traits.first_data_us
             self._timers.set(name, None if timeout_us is None else now.mono_us + timeout_us)
@@ -368,15 +449,25 @@ class Subscriptions:
         subscription = self._subscriptions[name]
         canary = subscription.stream.channel.traits.every_second
         news = subscription.silent or subscription.state is not StreamState.LIVE
+        in_force = self._in_force(subscription.turn) if not subscription.in_force else []
         subscription.become(StreamState.LIVE, given)
         subscription.since_us, subscription.silent = now.mono_us, False
         if not canary:
             del self._awaited[name]
         if not news:
             # The timer stays where it is; when it fires it finds out that there were data, and moves on.
-            return []
+            return in_force
         self._timers.set(name, now.mono_us + CANARY_SILENCE_US if canary else None)
-        return [StreamLive(stream=name)]
+        return [StreamLive(stream=name), *in_force] if subscription.reported else in_force
+
+    def _in_force(self, turn: int) -> list[SubscriptionsOutput]:
+        """The exchange takes frames in order, so data of a stream prove all requests up to its own."""
+        proved = {name: one for name, one in self._subscriptions.items() if not one.in_force and 0 < one.turn <= turn}
+        for one in proved.values():
+            one.in_force = True
+        # Only books wait for it.
+        depth = tuple(name for name, one in proved.items() if one.stream.channel is Channel.DEPTH)
+        return [InForce(depth)] if depth else []
 
     def _fire(self, now: Now) -> list[SubscriptionsOutput]:
         outputs: list[SubscriptionsOutput] = []
@@ -388,7 +479,8 @@ class Subscriptions:
                 continue
             subscription.silent = True
             self._timers.set(name, None)
-            outputs.append(StreamSilent(stream=name, silent_us=silent_us))
+            if subscription.reported:
+                outputs.append(StreamSilent(stream=name, silent_us=silent_us))
         return outputs
 
     def _refuse(self, given: ErrorFrame, now: Now) -> list[SubscriptionsOutput]:
@@ -429,6 +521,7 @@ class Subscriptions:
         for subscription in self._subscriptions.values():
             subscription.become(StreamState.WANTED, given)
             subscription.silent = False
+            subscription.turn, subscription.in_force = 0, False
         self._awaited.clear()
         self._leaving.clear()
         self._signed_again = False

@@ -46,6 +46,7 @@ __all__ = [
     "Requests",
     "Sending",
     "Settled",
+    "TimeAnswered",
     "Unresolved",
     "WithdrawAsk",
 ]
@@ -114,6 +115,12 @@ class Unresolved(Struct, frozen=True, gc=False):
     error: OutcomeUnknown
 
 
+class TimeAnswered(Struct, frozen=True, gc=False):
+    """Output: the exchange has told its time in the answer that was just given."""
+
+    server_us: int
+
+
 class _Probe(Struct, frozen=True, gc=False):
     """Asks for the exchange's time."""
 
@@ -162,7 +169,7 @@ _WITH_TRANSPORT = frozenset({State.SENT, State.WITHDRAWN, State.UNRESOLVED})
 RequestsInput: TypeAlias = (
     Ask | WithdrawAsk | Forget | Abandon | MeasureTime | ResponseReceived | RequestFailed | RequestLeft | TimerFired
 )
-RequestsOutput: TypeAlias = SendRequest | WithdrawRequest | Sending | Settled | Unresolved | Event
+RequestsOutput: TypeAlias = SendRequest | WithdrawRequest | Sending | Settled | TimeAnswered | Unresolved | Event
 
 
 class Requests:
@@ -390,7 +397,8 @@ class Requests:
             return [Settled(call.asker, result)]
         if isinstance(result, ServerTime):
             sample = ClockSampled(sent=call.asker.sent, server_ms=result.server_us // 1000)
-            return [*self._clocked(self._clock.handle(sample, now), now), *self._sign_again(sample, now)]
+            clocked = self._clocked(self._clock.handle(sample, now), now)
+            return [TimeAnswered(result.server_us), *clocked, *self._sign_again(sample, now)]
         outputs = self._clocked(self._clock.handle(ClockProbeFailed(), now), now)
         return [*outputs, *(Settled(stale.asker, stale.stale) for stale in self._take_stale())]
 

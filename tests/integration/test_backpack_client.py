@@ -115,7 +115,7 @@ async def test_books_and_trades_arrive_in_order_and_verified(runtime: str, *, tl
         events = await until(client, enough)
         events += await until(client, a(Trade))
         assert assert_in_sequence(events) > 10
-        assert status_of(client) is Status.HEALTHY
+        assert status_of(client) is Status.HEALTHY, client.health
         book = client.book("SOL-USDC")
         assert book is client.book("SOL_USDC")
         assert book.live
@@ -153,7 +153,7 @@ async def test_a_killed_server_is_found_again(runtime: str, *, compression: bool
         after = await until(client, a(BookVerified))
         assert_in_sequence([event for event in after if not isinstance(event, BookChanged)])
         assert client.metrics.ws_reconnects == 1
-        assert status_of(client) is Status.HEALTHY
+        assert status_of(client) is Status.HEALTHY, client.health
 
 
 @pytest.mark.slow
@@ -342,7 +342,7 @@ async def test_a_consumer_that_sleeps_loses_what_it_chose_and_no_book(policy: st
             while not client.book(symbol).live:
                 await until(client, a(BookChanged))
         assert client.book("SOL_USDC").live
-        assert status_of(client) is Status.HEALTHY
+        assert status_of(client) is Status.HEALTHY, client.health
 
 
 async def test_the_client_s_own_sandbox_needs_nothing_else() -> None:

@@ -26,23 +26,35 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
-from backpack_proto.book.sequencer import (
-    AUDIT_US,
-    BACKWARDS_US,
-    RETRY,
-    BookSequencer,
+from backpack_proto.book.sequencer import BookSequencer, SequencerInput
+from backpack_proto.book.signals import (
+    BookInForce,
     FetchSnapshot,
-    SequencerInput,
+    FrameLost,
+    MarketDoubted,
+    PathChanged,
     SnapshotArrived,
     SnapshotFailed,
     SnapshotRequested,
     StreamEnded,
+    StreamMute,
     StreamRequested,
+    StreamSuspended,
     TopMatched,
 )
+from backpack_proto.book.sync import BACKWARDS_US, RETRY, SyncState
+from backpack_proto.claims import AUDIT_US, AuditPace, Claims
 from backpack_proto.inputs import TimerFired, Verify
-from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
-from backpack_proto.streams.channels import IN_FORCE_US
+from backpack_proto.outputs import (
+    BookChanged,
+    BookCheckFailed,
+    BookConfirmed,
+    BookDesynced,
+    BookStale,
+    BookSynced,
+    BookUnavailable,
+    BookVerified,
+)
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import BookTicker, Depth
 from backpack_proto.testing.laws import FakeClock, check_machine
@@ -53,6 +65,8 @@ STREAM, SYMBOL = "depth.SOL_USDC", "SOL_USDC"
 MS, SECOND = 1_000, 1_000_000
 ENGINE_US = 1_795_012_345_000_000
 LEVELS = 3
+IN_FORCE_US = SECOND
+"""How long the exchange takes to begin with a subscription at most."""
 START_OVER_US = 3 * BACKWARDS_US
 """An exchange that starts its ids over is away for longer than a second."""
 RECOVERY_US = RETRY.cap_us + AUDIT_US + 20 * SECOND
@@ -222,7 +236,7 @@ class BookMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
-        self.sequencer = BookSequencer(STREAM, SYMBOL, levels=LEVELS)
+        self.sequencer = BookSequencer(STREAM, SYMBOL, levels=LEVELS, claims=Claims(pace=AuditPace()))
         self.book = self.sequencer.book
         self.market = Market()
         self.aggregated = False
@@ -253,9 +267,19 @@ class BookMachine(RuleBasedStateMachine):
         """How far the book has come since its stream was requested."""
         self.run_verified = False
         self.desyncs: list[BookDesynced] = []
+        self.mute: list[StreamMute] = []
+        self.proved_in_force = False
         self.fetches_us: deque[int] = deque()
         self.excused_us: deque[int] = deque()
         """When something happened that may cost a snapshot at once: a subscription or a command."""
+
+    @property
+    def follows(self) -> bool:
+        return self.sequencer.state is SyncState.FOLLOWING
+
+    @property
+    def live(self) -> bool:
+        return self.book.is_live(self.clock.mono_us)
 
     # What the sequencer is given, and what it says.
 
@@ -279,13 +303,13 @@ class BookMachine(RuleBasedStateMachine):
         for output in outputs:
             match output:
                 case FetchSnapshot(urgent=urgent):
-                    assert urgent == (not self.book.live)
+                    assert urgent == (not self.follows)
                     self.asked.append(output)
                     self.fetches_us.append(self.clock.mono_us)
                 case BookUnavailable(retry_us=retry_us, reason=reason):
                     event(f"unavailable: {_words(reason)}")
-                    assert not self.book.live
-                    assert self.sequencer.deadline == self.clock.mono_us + retry_us
+                    assert not self.live
+                    assert not retry_us or self.sequencer.deadline == self.clock.mono_us + retry_us
                 case BookDesynced(last=last, diverged=diverged, reason=reason):
                     event(f"desynced: {_words(reason)}")
                     assert self.run_last is not None
@@ -300,18 +324,35 @@ class BookMachine(RuleBasedStateMachine):
                 case BookChanged():
                     assert output.delta in self.kept if joined else output.delta == fed
                     matched = any(isinstance(other, TopMatched) for other in outputs)
-                    assert output.verified == (not joined and (self.run_verified or matched))
+                    assert output.verified == (not joined and matched)
                     self.check_changed(output)
                 case TopMatched():
                     event("top matched")
                     assert (fed.update_id if isinstance(fed, BookTicker) else self.run_last) in self.tickers_seen
                 case BookVerified():
                     self.check_verified(output)
+                case BookStale():
+                    event("stale by its age")
+                    assert not self.live
+                    assert self.follows
+                case BookConfirmed():
+                    assert self.live
+                case BookCheckFailed():
+                    assert self.follows
+                case MarketDoubted():
+                    assert not self.follows or self.sequencer.doubt(self.clock.mono_us) is not None
+                case StreamMute(abandon=abandon):
+                    event(f"mute: {abandon}")
+                    self.mute.append(output)
                 case _:
                     raise AssertionError(output)
         self.send_requests(output for output in outputs if isinstance(output, FetchSnapshot))
-        if self.book.live:
+        if self.follows:
             self.kept.clear()
+        if self.mute:
+            self.mute.clear()
+            self.excused_us.append(self.clock.mono_us)
+            self.give(StreamRequested())
 
     def send_requests(self, asked: Iterable[FetchSnapshot]) -> None:
         """Requests leave at once: the time for their answers runs from here on."""
@@ -380,6 +421,7 @@ class BookMachine(RuleBasedStateMachine):
         self.subscribe(delay_us)
         if live:
             self.wait(IN_FORCE_US)
+            self.prove_in_force()
             self.recover([], busy=True, tickers_first=False)
 
     @property
@@ -449,13 +491,22 @@ class BookMachine(RuleBasedStateMachine):
         self.in_force_us = self.clock.mono_us + delay_us
         self.market.forget()
         self.excused_us.append(self.clock.mono_us)
+        self.proved_in_force = False
         self.give(StreamRequested())
+
+    @precondition(lambda self: self.in_force and not self.proved_in_force)
+    @rule()
+    def prove_in_force(self) -> None:
+        """A stream that was requested later speaks."""
+        self.proved_in_force = True
+        self.give(BookInForce())
 
     @rule(down_us=st.sampled_from([0, SECOND, 20 * SECOND]), delay_us=DELAYS_US, again=st.booleans())
     def lose_connection(self, down_us: int, delay_us: int, *, again: bool) -> None:
         """Or only ask for the same stream again, which changes nothing for the exchange."""
         if again:
             self.excused_us.append(self.clock.mono_us)
+            self.proved_in_force = False
             self.give(StreamRequested())
             return
         self.in_force_us = None
@@ -567,7 +618,7 @@ class BookMachine(RuleBasedStateMachine):
 
     def is_right(self) -> bool:
         """The book is the true one, and nothing is on its way that could change it."""
-        return self.book.live and self.book.engine_us == self.market.engine_us and self.shows(self.book.engine_us)
+        return self.live and self.book.engine_us == self.market.engine_us and self.shows(self.book.engine_us)
 
     def shows(self, engine_us: int) -> bool:
         """Whether the book is the true one of that time, as far as it claims to know."""
@@ -581,22 +632,22 @@ class BookMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_live_book_is_the_true_one_of_its_id(self) -> None:
-        assert not self.book.live or self.wrong_us is not None or self.shows(self.book.engine_us)
+        assert not self.follows or self.wrong_us is not None or self.shows(self.book.engine_us)
 
     @invariant()
     def a_live_book_is_never_crossed_or_used_up(self) -> None:
-        assert not self.book.live or not (self.book.crossed or self.book.exhausted)
+        assert not self.follows or not (self.book.crossed or self.book.exhausted)
 
     @invariant()
     def the_events_tell_the_whole_story(self) -> None:
-        assert self.book.live == (self.run_last is not None)
-        assert not self.book.live or self.book.last == self.run_last
-        assert self.sequencer.verified == self.run_verified
+        assert self.follows == (self.run_last is not None)
+        assert not self.follows or self.book.last == self.run_last
+        assert self.follows or not self.live
 
     @invariant()
     def the_events_alone_make_the_book(self) -> None:
         if self.mirror is None:
-            assert not self.book.live
+            assert not self.follows
         elif self.mirror_wrong_us is None and self.wrong_us is None:
             bids, asks = by_price(self.book.bids()), by_price(self.book.asks())
             floor, ceiling = self.book.coverage.lowest_bid, self.book.coverage.highest_ask
@@ -645,7 +696,7 @@ def wronged(side: str, price: Decimal, quantity: Decimal, *, aggregated: bool) -
     machine.begin(aggregated=aggregated, limit=1000, live=True, delay_us=0)
     machine.trade([[(side, price, quantity)]], "nothing", 0)
     machine.flush()
-    assert machine.book.live
+    assert machine.live
     return machine
 
 
@@ -685,7 +736,7 @@ def test_a_wrong_level_anywhere_is_found_by_a_snapshot(
     machine.deliver_deltas(1, wrong=0)
     machine.recover([], busy=busy, tickers_first=False)
     assert [(desync.diverged, desync.reason[:4]) for desync in machine.desyncs] == [(True, f"{level[0]} ")]
-    assert machine.book.live
+    assert machine.live
 
 
 @given(st.lists(CHANGES, max_size=30), st.booleans())
@@ -751,7 +802,11 @@ INPUTS: st.SearchStrategy[SequencerInput] = st.one_of(
         asks=LEVEL_LISTS | st.just(()),
         limit=st.sampled_from([2, 1000]),
     ),
-    st.builds(SnapshotFailed, attempt=st.integers(1, 6), reason=st.just("503")),
+    st.builds(SnapshotFailed, attempt=st.integers(1, 6), reason=st.just("503"), final=st.booleans()),
+    st.just(BookInForce()),
+    st.just(FrameLost()),
+    st.just(StreamSuspended()),
+    st.builds(PathChanged, st.sampled_from([None, "data are late"])),
 )
 
 
@@ -759,7 +814,7 @@ INPUTS: st.SearchStrategy[SequencerInput] = st.one_of(
 @pytest.mark.parametrize("audit", [True, False])
 def test_the_sequencer_keeps_the_machine_laws(*, audit: bool) -> None:
     check_machine(
-        lambda: BookSequencer(STREAM, SYMBOL, audit=audit),
+        lambda: BookSequencer(STREAM, SYMBOL, claims=Claims(pace=AuditPace(audits=audit))),
         INPUTS,
         max_gap_us=20 * SECOND,
         max_examples=examples(200).max_examples,

@@ -62,6 +62,7 @@ from backpack_proto.outputs import (
     ConnectionUp,
     DropSocket,
     Event,
+    MarketClosed,
     Output,
     PeerSilent,
     SendRequest,
@@ -121,7 +122,7 @@ class Witness:
     ) -> None:
         listings = [listing for listing in LISTINGS if listing.symbol in {*symbols, "HNT_USDC"}]
         self.exchange = Exchange(seed=seed, unix_us=START.unix_us, speed=speed, listings=listings)
-        self.session = session or Session(Random(seed), book_levels=LEVELS)
+        self.session = session or Session(Random(seed), book_levels=LEVELS, canary=False)
         self.simulation = Simulation(self.session, self.exchange, START)
         self.simulation.tamper = self._note
         self.simulation.answer = self._note_snapshot
@@ -174,7 +175,7 @@ class Witness:
                 self.compared += 1
 
     def all_live(self) -> bool:
-        return all(self.session.book(symbol).live for symbol in self.symbols)
+        return all(self.session.book(symbol).is_live(self.simulation.now.mono_us) for symbol in self.symbols)
 
     def settle(self, seconds: int = 120) -> bool:
         return self.simulation.run(seconds * SECOND, until=self.all_live)
@@ -187,7 +188,7 @@ class Witness:
         for symbol in self.symbols:
             book = self.session.book(symbol)
             bids, asks, update_id = self.exchange.levels(symbol)
-            assert book.live
+            assert book.is_live(self.simulation.now.mono_us)
             behind = update_id - book.last
             assert 0 <= behind <= 3
             if not behind:
@@ -257,7 +258,7 @@ def test_aggregated_depth_makes_the_same_books(window: str) -> None:
     witness.simulation.run(30 * SECOND)
     assert witness.compared > 20
     assert witness.events(BookDesynced) == []
-    assert all(witness.session.book(symbol).live for symbol in SYMBOLS)
+    assert witness.all_live()
 
 
 @pytest.mark.gate
@@ -457,7 +458,7 @@ def test_a_book_whose_snapshot_waits_for_the_budget_is_not_without_an_answer() -
 
 
 def test_readings_of_the_ledger_that_were_given_up_are_never_sent() -> None:
-    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)))
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET), canary=False))
     witness = Witness((), ("SOL_USDC",), session=session)
     witness.simulation.give(FollowAccount())
     assert witness.simulation.run(20 * SECOND, until=lambda: session.account.live)
@@ -475,7 +476,7 @@ ORDER: Arguments = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Limit", "
 
 @pytest.mark.parametrize("seconds", [10, 600, 1_000_000_000])
 def test_an_order_that_was_given_up_during_a_pause_is_never_placed(seconds: int) -> None:
-    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)))
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET), canary=False))
     witness = Witness((), ("SOL_USDC",), session=session)
     witness.simulation.run(SECOND)
     paused(witness, seconds)
@@ -494,7 +495,7 @@ def test_an_order_that_was_given_up_during_a_pause_is_never_placed(seconds: int)
 
 
 def test_an_order_waits_for_five_seconds_of_a_pause_and_fails_as_not_sent() -> None:
-    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)))
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET), canary=False))
     witness = Witness((), ("SOL_USDC",), session=session)
     witness.simulation.run(SECOND)
     paused(witness, 30)
@@ -509,7 +510,7 @@ def test_an_order_waits_for_five_seconds_of_a_pause_and_fails_as_not_sent() -> N
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_an_order_that_had_left_when_it_was_given_up_is_unresolved_until_it_is_known_how_it_ended(*, lost: bool) -> None:
-    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)))
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET), canary=False))
     witness = Witness((), ("SOL_USDC",), session=session)
     witness.simulation.run(SECOND)
     if lost:
@@ -542,7 +543,7 @@ def test_an_order_that_had_left_when_it_was_given_up_is_unresolved_until_it_is_k
 
 
 def test_a_pause_of_thirty_one_years_lasts_for_the_ceiling_and_is_said() -> None:
-    witness = Witness(session=Session(Random(1), book_levels=LEVELS, pause_ceiling_us=5 * SECOND))
+    witness = Witness(session=Session(Random(1), book_levels=LEVELS, pause_ceiling_us=5 * SECOND, canary=False))
     assert witness.settle()
     paused(witness, 1_000_000_000)
     health = witness.session.health(witness.simulation.now)
@@ -578,7 +579,7 @@ def test_a_wrong_quantity_is_found_out() -> None:
     diverged = [event for event in witness.events(BookDesynced) if isinstance(event, BookDesynced) and event.diverged]
     assert len(diverged) == 1
     assert witness.session.metrics(witness.simulation.now).book_divergences == 1
-    assert witness.session.book("SOL_USDC").live
+    assert witness.all_live()
 
 
 def test_a_closed_market_is_reported_and_the_others_go_on() -> None:
@@ -589,10 +590,17 @@ def test_a_closed_market_is_reported_and_the_others_go_on() -> None:
     unavailable = [event for event in witness.events(BookUnavailable) if isinstance(event, BookUnavailable)]
     assert {event.symbol for event in unavailable} == {"HNT_USDC"}
     assert "RESOURCE_NOT_FOUND" in unavailable[0].reason
-    reasons = witness.session.health(witness.simulation.now).reasons
-    assert any("HNT_USDC" in reason for reason in reasons)
+    assert witness.events(MarketClosed) == [MarketClosed(symbol="HNT_USDC")]
+    health = witness.session.health(witness.simulation.now)
+    assert health.healthy, "a closed market is no fault of anybody's"
+    assert "market HNT_USDC is closed" in health.notes
+    assert not witness.session.book("HNT_USDC").is_live(witness.simulation.now.mono_us)
+    witness.simulation.requests.clear()
+    witness.simulation.run(600 * SECOND)
+    looked_up = [request.request.target for request in witness.simulation.requests if "HNT_USDC" in request.request.target]
+    assert looked_up == ["/api/v1/market?symbol=HNT_USDC"] * 10, "once a minute"
     witness.simulation.give(Unsubscribe(("depth.HNT_USDC",)))
-    assert witness.session.health(witness.simulation.now).reasons == ()
+    assert not any("HNT_USDC" in note for note in witness.session.health(witness.simulation.now).notes)
 
 
 def test_unsubscribing_stops_the_stream_without_a_word() -> None:
@@ -607,7 +615,7 @@ def test_unsubscribing_stops_the_stream_without_a_word() -> None:
 
 def test_a_private_stream_with_a_wrong_key_is_refused_within_a_second() -> None:
     signer = Signer(Credentials(private_key="11" * 32))
-    witness = Witness(session=Session(Random(1), signer=signer, book_levels=LEVELS))
+    witness = Witness(session=Session(Random(1), signer=signer, book_levels=LEVELS, canary=False))
     witness.simulation.give(Subscribe(("account.orderUpdate",)))
     assert witness.simulation.run(SECOND, until=lambda: bool(witness.events(StreamsRefused)))
     (refused,) = (event for event in witness.events(StreamsRefused) if isinstance(event, StreamsRefused))
@@ -777,7 +785,7 @@ def test_the_session_keeps_the_laws_of_machines(*, private: bool, dials: bool) -
 
 def test_a_session_whose_connections_somebody_else_makes() -> None:
     clock, stream = FakeClock(), "depth.SOL_USDC"
-    session = Session(Random(5), dials=False)
+    session = Session(Random(5), dials=False, canary=False)
 
     def give(*inputs: Given) -> list[Output]:
         return [output for given in inputs for output in session.handle(given, clock.now)]
@@ -795,7 +803,7 @@ def test_a_session_whose_connections_somebody_else_makes() -> None:
         body = f'{{"asks":[["9","1"]],"bids":[["8","1"]],"lastUpdateId":"{last - 1}","timestamp":1}}'
         outputs = give(TextReceived(frame.encode()), ResponseReceived(request_id=request_id, status=200, body=body.encode()))
         assert [type(output) for output in outputs] == [StreamLive, BookSynced, BookChanged]
-        assert session.book(stream).live
+        assert session.book(stream).is_live(clock.mono_us)
 
     assert give(Open(), Subscribe((stream,))) == []
     assert session.deadline is None
@@ -807,7 +815,7 @@ def test_a_session_whose_connections_somebody_else_makes() -> None:
     assert (down.reason, down.code) == ("reset", 1006)
     assert 0 < down.retry_us <= SECOND
     assert isinstance(stale, BookDesynced)
-    assert not session.book(stream).live
+    assert not session.book(stream).is_live(clock.mono_us)
     assert session.deadline is None
 
     (failed,) = give(ConnectFailed("refused"))

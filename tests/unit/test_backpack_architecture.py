@@ -21,7 +21,7 @@ RUNTIME = Path(backpack_runtime.__file__).parent
 CORE_LAYERS = (
     {"errors", "hints", "values"},
     {"http"},
-    {"machine", "decoding", "backoff"},
+    {"machine", "decoding", "backoff", "claims"},
     {"streams", "auth"},
     {"inputs", "outputs", "account.values"},
     {"connection", "book", "rest"},
@@ -33,7 +33,7 @@ CORE_LAYERS = (
 )
 RUNTIME_LAYERS = (
     {"checks", "extras"},
-    {"network", "framing", "delivery", "recording", "transport", "key_sources", "rest_methods"},
+    {"network", "framing", "delivery", "recording", "transport", "key_sources", "rest_methods", "books"},
     {"pump", "transports"},
     {"settings"},
     {"sandbox"},
@@ -43,9 +43,13 @@ RUNTIME_LAYERS = (
 )
 MACHINES = {
     "account.ledger",
-    "book.sequencer",
+    "book.audit",
+    "book.openings",
+    "book.sync",
+    "connection.canary",
     "connection.connection",
     "connection.heartbeat",
+    "connection.path",
     "connection.subscriptions",
     "metrics",
     "rest.exchange_clock",
@@ -162,7 +166,7 @@ session = Session(Random(1), measure_clock=True)
 simulation = Simulation(session, Exchange(seed=1, unix_us=1_700_000_000_000_000), Now(1_000, 1_700_000_000_000_000))
 simulation.give(Open(), Subscribe(("depth.SOL_USDC", "bookTicker.SOL_USDC")))
 simulation.run(20_000_000)
-assert session.book("SOL_USDC").live, "the session did not run"
+assert session.book("SOL_USDC").is_live(simulation.now.mono_us), "the session did not run"
 print(*sorted(set(sys.modules) - before))
 print(*sorted(sys.modules))
 """

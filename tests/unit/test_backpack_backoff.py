@@ -6,7 +6,7 @@ import pytest
 
 from backpack_proto.account import ledger
 from backpack_proto.backoff import Backoff
-from backpack_proto.book import sequencer
+from backpack_proto.book import sync
 from backpack_proto.connection import connection
 from backpack_proto.rest import pacing
 
@@ -40,8 +40,8 @@ def test_a_jittered_wait_comes_from_the_whole_range_and_is_never_nothing() -> No
     [
         (connection.BACKOFF, 1 * SECOND),
         (ledger.RETRY, 1 * SECOND),
-        (sequencer.RETRY, 1 * SECOND),
-        (sequencer.TOO_OLD_RETRY, SECOND // 5),
+        (sync.RETRY, 1 * SECOND),
+        (sync.TOO_OLD_RETRY, SECOND // 5),
         (pacing.PAUSE, 1 * SECOND),
     ],
 )

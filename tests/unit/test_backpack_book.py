@@ -34,7 +34,7 @@ def book(**arguments: object) -> Book:
 
 def test_a_new_book_is_empty_and_stale() -> None:
     empty = Book("SOL_USDC")
-    assert (empty.live, empty.last, empty.engine_us, empty.symbol) == (False, 0, 0, "SOL_USDC")
+    assert (empty.is_live(0), empty.last, empty.engine_us, empty.symbol) == (False, 0, 0, "SOL_USDC")
     assert (empty.best_bid, empty.best_ask) == (None, None)
     assert (empty.bids(), empty.asks(), empty.bids(1), empty.asks(1)) == ((), (), (), ())
     assert (empty.crossed, empty.exhausted) == (False, False)
@@ -51,7 +51,7 @@ def test_a_snapshot_is_read_in_any_order(*, ascending: bool) -> None:
     assert snapshot.asks() == levels(p101="4", p102="5")
     assert (snapshot.bids(2), snapshot.asks(1), snapshot.asks(9)) == (bids[:0:-1], asks[:1], asks)
     assert snapshot.bids(0) == snapshot.asks(0) == ()
-    assert (snapshot.last, snapshot.engine_us, snapshot.live) == (7, 70, False)
+    assert (snapshot.last, snapshot.engine_us, snapshot.is_live(0)) == (7, 70, False)
 
 
 def test_a_snapshot_without_a_limit_is_the_whole_book() -> None:
@@ -152,9 +152,11 @@ def test_a_book_whose_sides_meet_is_crossed(bid: str, *, crossed: bool) -> None:
 
 def test_whoever_holds_a_book_goes_on_holding_the_right_one() -> None:
     mine, other = Book("X"), book(limit=2)
-    mine.live = True
+    mine.confirmed_us = 5
+    claims = mine.claims
     mine.take_over(other)
-    assert (mine.symbol, mine.last, mine.engine_us, mine.coverage, mine.live) == ("SOL_USDC", 7, 70, other.coverage, False)
+    assert (mine.symbol, mine.last, mine.engine_us, mine.coverage) == ("SOL_USDC", 7, 70, other.coverage)
+    assert (mine.is_live(5), mine.claims) == (False, claims)
     mine.apply(levels(p100="1", p97="1"), levels(p101="0"), last=8, engine_us=80)
     assert (mine.bids(), mine.asks()) == (levels(p100="1", p99="2", p98="1"), levels(p102="4"))
 

@@ -46,6 +46,7 @@ from backpack_proto.streams.payloads import (
     Ticker,
     Trade,
 )
+from backpack_runtime.books import BookView
 from backpack_runtime.cli import parser as cli_parser
 from backpack_runtime.cli.events import event_name, json_lines, members, plain, printable, text_line, time_of_day
 from backpack_runtime.cli.output import Printer
@@ -53,6 +54,7 @@ from backpack_runtime.cli.parser import COMMANDS, Subcommand, main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
 from backpack_runtime.recording import Replay, frames
+from backpack_runtime.transport import system_now
 from backpack_runtime.transports import BUILT_IN
 from payload_table import FRAMES
 
@@ -438,8 +440,8 @@ def a_panel(symbol: str = "SOL_USDC", *, live: bool = True, depth: int = 12, tra
         last=4_330_361_024,
         engine_us=ENGINE_US,
     )
-    book.live = live
-    return Panel(symbol, price_decimals=2, quantity_decimals=2, book=book, trades=deque([TRADE] * trades))
+    book.confirmed_us = 0 if live else None
+    return Panel(symbol, price_decimals=2, quantity_decimals=2, book=BookView(book, system_now), trades=deque([TRADE] * trades))
 
 
 def a_board(*panels: Panel) -> Board:
@@ -500,7 +502,7 @@ def test_a_stale_book_looks_stale() -> None:
     assert " red" in "".join(f" {span.style}" for line in live for span in line.spans)
     book = board.panels["SOL_USDC"].book
     assert book is not None
-    book.live = False
+    board.panels["SOL_USDC"].book = a_panel(live=False).book
     lines = screen(board, CALM, width=60, height=24, depth=10)
     assert " STALE " in lines[0].plain
     assert "ids 5 to 7 are missing" in lines[1].plain
@@ -523,7 +525,7 @@ def test_the_ladder_keeps_its_place_when_one_side_is_short() -> None:
     panel = a_panel(trades=0)
     whole = picture(a_board(panel), 60, 24, depth=5)
     spread = next(index for index, line in enumerate(whole) if " bp" in line)
-    panel.book = Book("SOL_USDC", bids=BIDS, asks=ASKS[:1])
+    panel.book = BookView(Book("SOL_USDC", bids=BIDS, asks=ASKS[:1]), system_now)
     assert " bp" in picture(a_board(panel), 60, 24, depth=5)[spread]
 
 

@@ -10,7 +10,7 @@ from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import ConnectFailed, RequestFailed, ResponseReceived
 from backpack_proto.metrics import (
     RECENT_US,
-    BookAwaited,
+    CanarySeen,
     Counted,
     Metrics,
     Status,
@@ -22,7 +22,6 @@ from backpack_proto.metrics import (
 from backpack_proto.outputs import (
     BookDesynced,
     BookSynced,
-    BookUnavailable,
     BookVerified,
     Closed,
     ConnectionDown,
@@ -37,7 +36,7 @@ from backpack_proto.streams.frames import Drop, Frame, FrameDropped
 from backpack_proto.streams.payloads import OpenInterest, Trade
 from backpack_proto.testing.laws import FakeClock
 
-SOL = "depth.SOL_USDC"
+SOL, TICKER = "depth.SOL_USDC", "ticker.SOL_USDC"
 ERROR = RemoteProtocolError("whatever")
 UP = ConnectionUp(attempt=1)
 DOWN = ConnectionDown(reason="reset", code=1006, retry_us=1)
@@ -113,13 +112,8 @@ REFUSED = StreamsRefused(
 LASTING: list[tuple[Counted, Counted, str]] = [
     (DOWN, UP, "the connection is down: reset"),
     (Closed(), UP, "the session is closed"),
-    (BookAwaited(SOL), SYNCED, f"book {SOL} is stale: its snapshot is awaited"),
-    (BookAwaited(SOL), Unwatched((SOL,)), f"book {SOL} is stale: its snapshot is awaited"),
-    (desynced(), SYNCED, f"book {SOL} is stale: gap"),
-    (BookUnavailable(stream=SOL, symbol="SOL_USDC", reason="404", retry_us=1), SYNCED, f"book {SOL} is stale: 404"),
-    (desynced(), Unwatched((SOL,)), f"book {SOL} is stale: gap"),
-    (StreamSilent(stream=SOL, silent_us=9), StreamLive(stream=SOL), f"stream {SOL} is silent"),
-    (StreamSilent(stream=SOL, silent_us=9), Unwatched((SOL,)), f"stream {SOL} is silent"),
+    (StreamSilent(stream=TICKER, silent_us=9), StreamLive(stream=TICKER), f"stream {TICKER} is silent"),
+    (StreamSilent(stream=TICKER, silent_us=9), Unwatched((TICKER,)), f"stream {TICKER} is silent"),
     (REFUSED, StreamLive(stream="account.orderUpdate"), "stream account.orderUpdate was refused: Invalid signature"),
     (REFUSED, UP, "stream account.orderUpdate was refused: Invalid signature"),
     (
@@ -141,8 +135,23 @@ def test_what_lasts_counts_until_it_is_cured(
     assert metrics.health(clock.now).healthy
 
 
-def test_a_stream_that_was_silent_on_a_lost_connection_is_not_silent_on_the_next(metrics: Metrics, clock: FakeClock) -> None:
+def test_a_stream_that_may_be_quiet_is_a_note_and_no_reason(metrics: Metrics, clock: FakeClock) -> None:
     metrics.handle(StreamSilent(stream=SOL, silent_us=9), clock.now)
+    health = metrics.health(clock.now, notes=["market X is closed"])
+    assert (health.healthy, health.notes) == (True, ("market X is closed", f"stream {SOL} has sent nothing yet"))
+    metrics.handle(StreamLive(stream=SOL), clock.now)
+    assert metrics.health(clock.now).notes == ()
+
+
+def test_frames_of_canaries_are_counted_apart(metrics: Metrics, clock: FakeClock) -> None:
+    before = metrics.snapshot(clock.now)
+    metrics.handle(CanarySeen(), clock.now)
+    after = metrics.snapshot(clock.now)
+    assert (after.canary_messages, after.ws_messages, after.streams) == (1, before.ws_messages, before.streams)
+
+
+def test_a_stream_that_was_silent_on_a_lost_connection_is_not_silent_on_the_next(metrics: Metrics, clock: FakeClock) -> None:
+    metrics.handle(StreamSilent(stream=TICKER, silent_us=9), clock.now)
     metrics.handle(DOWN, clock.now)
     assert metrics.health(clock.now).reasons == ("the connection is down: reset",)
     metrics.handle(UP, clock.now)

@@ -28,6 +28,7 @@ from backpack_proto.rest.requests import (
     RequestsOutput,
     Sending,
     Settled,
+    TimeAnswered,
     Unresolved,
     WithdrawAsk,
 )
@@ -154,7 +155,7 @@ def test_the_exchange_s_clock_is_measured_on_demand(clock: FakeClock) -> None:
     (request,) = sent(requests.handle(MeasureTime(), clock.now))
     ahead_ms = clock.now.unix_us // 1000 + 90_000
     clock.advance(20_000)
-    assert requests.handle(answered(request, str(ahead_ms).encode()), clock.now) == []
+    assert requests.handle(answered(request, str(ahead_ms).encode()), clock.now) == [TimeAnswered(ahead_ms * 1000)]
     offset_us = requests.exchange_unix_us(clock.now) - clock.now.unix_us
     assert abs(offset_us - 90_000_000) < 21_000
     assert requests.deadline is not None
@@ -274,7 +275,7 @@ def test_a_read_that_expired_is_signed_again_when_the_clock_is_known(clock: Fake
     assert requests.handle(TimerFired(), clock.advance(1_000)) == []
     outputs = requests.handle(answered(probe, str(ahead_ms).encode()), clock.advance(1_000))
     (again,) = sent(outputs)
-    assert outputs == [Sending("me"), again]
+    assert outputs == [TimeAnswered(ahead_ms * 1000), Sending("me"), again]
     assert again.request.target == first.request.target
     assert again.request_id not in (first.request_id, probe.request_id)
     assert abs(timestamp_ms(again) - timestamp_ms(first) - 90_000) < 10
@@ -403,7 +404,8 @@ def test_a_read_that_waits_for_the_clock_is_not_signed_again_once_it_is_withdraw
     (first,) = sent(requests.handle(ask("me", "balances"), clock.now))
     (probe,) = sent(requests.handle(answered(first, EXPIRED, 400), clock.now))
     assert requests.handle(WithdrawAsk("me"), clock.now) == []
-    assert requests.handle(answered(probe, str(clock.now.unix_us // 1000).encode()), clock.now) == []
+    time_ms = clock.now.unix_us // 1000
+    assert requests.handle(answered(probe, str(time_ms).encode()), clock.now) == [TimeAnswered(time_ms * 1000)]
 
 
 def test_a_read_that_was_sent_is_withdrawn_and_its_answer_is_nobodys(clock: FakeClock) -> None:

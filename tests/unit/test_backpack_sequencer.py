@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from decimal import Decimal
 
 import pytest
 
-from backpack_proto.book.sequencer import (
-    ANSWER_US,
-    AUDIT_US,
-    BACKWARDS_US,
-    BUFFERED_FRAMES,
-    CALM_US,
-    FIRST_AUDIT_US,
-    LAG_US,
-    RETRY,
-    SUSPICION_US,
-    TOO_OLD_RETRY,
-    BookSequencer,
+from backpack_proto.book.audit import FIRST_AUDIT_US, SUSPICION
+from backpack_proto.book.audit import LAG_US as AHEAD_US
+from backpack_proto.book.sequencer import LAG_US, BookSequencer, SequencerInput, SequencerOutput
+from backpack_proto.book.signals import (
+    BookInForce,
     FetchSnapshot,
     FrameLost,
-    SequencerInput,
-    SequencerOutput,
+    MarketDoubted,
+    PathChanged,
     SnapshotArrived,
     SnapshotFailed,
     SnapshotRequested,
     StreamEnded,
+    StreamMute,
     StreamRequested,
+    StreamSuspended,
     TopMatched,
 )
+from backpack_proto.book.sync import (
+    ANSWER_US,
+    APART_US,
+    BACKWARDS_US,
+    BUFFERED_FRAMES,
+    CALM_US,
+    RETRY,
+    TAKEN_US,
+    TOO_OLD_RETRY,
+)
 from backpack_proto.book.verification import SnapshotCheck
-from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
+from backpack_proto.claims import AUDIT_US, PATH_BOUND_US, AuditPace, Claims, PathClaim
+from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import Open, TimerFired, Verify
-from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, BookUnavailable, BookVerified
-from backpack_proto.streams.channels import IN_FORCE_US
+from backpack_proto.outputs import (
+    BookChanged,
+    BookCheckFailed,
+    BookConfirmed,
+    BookDesynced,
+    BookStale,
+    BookSynced,
+    BookUnavailable,
+    BookVerified,
+)
 from backpack_proto.streams.levels import Level
-from backpack_proto.streams.payloads import BookTicker, Depth
+from backpack_proto.streams.payloads import BookTicker, Depth, Trade
 from backpack_proto.testing.laws import FakeClock
 
 D = Decimal
@@ -121,10 +136,26 @@ def changed(
     )
 
 
-def desynced(last: int, reason: str, *, diverged: bool = False) -> BookDesynced:
+def desynced(last: int, reason: str, *, agreed: int | None = None, differed: int | None = None) -> BookDesynced:
+    """The end of a run; what differed somewhere has diverged."""
     return BookDesynced(
-        stream=STREAM, symbol=SYMBOL, last=last, reason=reason, diverged=diverged, error=RemoteProtocolError(reason)
+        stream=STREAM,
+        symbol=SYMBOL,
+        last=last,
+        reason=reason,
+        diverged=differed is not None,
+        error=RemoteProtocolError(reason),
+        agreed=agreed,
+        differed=differed,
     )
+
+
+def stale(last: int, reason: str) -> BookStale:
+    return BookStale(stream=STREAM, symbol=SYMBOL, last=last, reason=reason)
+
+
+def check_failed(reason: str) -> BookCheckFailed:
+    return BookCheckFailed(stream=STREAM, symbol=SYMBOL, reason=reason, retry_us=5 * SECOND)
 
 
 def unavailable(reason: str, retry_us: int) -> BookUnavailable:
@@ -138,17 +169,21 @@ def verified(last: int, against: str) -> BookVerified:
 class Bench:
     """A sequencer and a clock, and a request budget that is free unless it is `paused`."""
 
-    def __init__(self, *, levels: int = 2, audit: bool = True) -> None:
+    def __init__(self, *, levels: int = 2, audit: bool = True, path: PathClaim | None = None) -> None:
         self.clock = FakeClock()
         self.paused = False
-        self.sequencer = BookSequencer(STREAM, SYMBOL, levels=levels, audit=audit)
+        self.doubted = 0
+        """How often it was asked whether the market is closed."""
+        pace = AuditPace(audits=audit)
+        self.sequencer = BookSequencer(STREAM, SYMBOL, levels=levels, claims=Claims(path, pace))
         self.book = self.sequencer.book
 
     def give(self, *inputs: SequencerInput) -> list[SequencerOutput]:
         outputs: list[SequencerOutput] = []
         for given in inputs:
             said = self.sequencer.handle(given, self.clock.now)
-            outputs += said
+            outputs += [output for output in said if not isinstance(output, MarketDoubted)]
+            self.doubted += sum(isinstance(output, MarketDoubted) for output in said)
             for output in said:
                 if isinstance(output, FetchSnapshot) and not self.paused:
                     assert self.sequencer.handle(SnapshotRequested(output.attempt), self.clock.now) == []
@@ -166,7 +201,7 @@ class Bench:
         return None if deadline is None else deadline - self.clock.mono_us
 
     def status(self) -> tuple[bool, int, tuple[Level, ...], tuple[Level, ...]]:
-        return self.book.live, self.book.last, self.book.bids(), self.book.asks()
+        return self.book.is_live(self.clock.mono_us), self.book.last, self.book.bids(), self.book.asks()
 
 
 def live(last: int = 10, *, audit: bool = True, limit: int = 1000) -> Bench:
@@ -196,7 +231,7 @@ def test_ending_what_has_not_begun() -> None:
 
 
 def test_what_is_no_input_of_a_sequencer_is_refused() -> None:
-    with pytest.raises(LocalProtocolError, match=r"Open is impossible in SyncState\.IDLE"):
+    with pytest.raises(TypeError, match="not an input of a book: Open"):
         Bench().sequencer.handle(Open(), FakeClock().now)  # type: ignore[arg-type]
 
 
@@ -327,7 +362,7 @@ def test_a_kept_frame_may_straddle_the_snapshot() -> None:
     assert bench.give(snapshot(1, 7)) == [synced(7), changed(kept, first=8, bids=(Level(99, 2), Level(98, 7)))]
 
 
-@pytest.mark.parametrize(("last", "joins"), [(4, False), (5, True), (8, True), (9, True), (10, True)])
+@pytest.mark.parametrize(("last", "joins"), [(4, False), (5, True), (8, True), (9, True)])
 def test_where_a_snapshot_may_end_for_a_frame_to_join_on(last: int, *, joins: bool) -> None:
     bench = Bench()
     bench.give(StreamRequested(), kept := delta(6, 9))
@@ -342,8 +377,10 @@ def test_where_a_snapshot_may_end_for_a_frame_to_join_on(last: int, *, joins: bo
 def test_a_snapshot_ahead_of_the_stream_waits_for_the_frame_that_joins_on() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5))
-    assert bench.give(snapshot(1, 8)) == [synced(8)]
-    assert bench.give(delta(6, bids=[TEN]), delta(7, bids=[TEN]), delta(8, bids=[TEN])) == []
+    assert bench.give(snapshot(1, 8)) == []
+    assert bench.give(delta(6, bids=[TEN]), delta(7, bids=[TEN])) == []
+    assert bench.status() == (False, 0, (), ())
+    assert bench.give(delta(8, bids=[TEN])) == [synced(8)]
     assert bench.give(given := delta(9)) == [changed(given)]
 
 
@@ -352,8 +389,18 @@ def test_the_first_frame_may_straddle_a_snapshot_that_was_ahead() -> None:
     bench.give(StreamRequested(), delta(5))
     bench.give(snapshot(1, 8))
     assert bench.give(delta(6, 7)) == []
-    assert bench.give(given := delta(8, 11)) == [changed(given, first=9)]
+    assert bench.give(given := delta(8, 11)) == [synced(8), changed(given, first=9)]
     assert bench.give(given := delta(12, 13)) == [changed(given)]
+
+
+def test_a_stream_that_speaks_is_waited_for_and_not_outrun_by_another_snapshot() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), delta(5))
+    bench.give(snapshot(1, 80))
+    for last in range(6, 80):
+        bench.clock.advance(APART_US - 1)
+        assert bench.give(TimerFired(), delta(last)) == []
+    assert bench.give(delta(80)) == [synced(80)]
 
 
 def test_only_the_first_frame_may_straddle() -> None:
@@ -366,33 +413,79 @@ def test_only_the_first_frame_may_straddle() -> None:
     assert bench.give(delta(11, 12)) == [desynced(11, "overlap: expected 12, got 11"), fetch(2)]
 
 
-def test_a_hole_behind_a_snapshot_that_was_ahead_is_a_gap() -> None:
+def test_a_hole_behind_a_snapshot_that_was_ahead_costs_another_one() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5))
     bench.give(snapshot(1, 8))
-    assert bench.give(delta(10)) == [desynced(8, "gap: expected 9, got 10"), fetch(2)]
+    reason = "the snapshot is too old: it ends at 8, the stream needs 9"
+    assert bench.give(delta(10)) == [unavailable(reason, TOO_OLD_RETRY_US)]
+    assert bench.fire() == [fetch(2)]
 
 
-# Step 5 on a quiet market: no frame yet says nothing about the subscription.
+# A snapshot alone proves nothing.
 
 
-def test_a_snapshot_without_frames_is_held_until_one_is_asked_for_later() -> None:
+def test_a_quiet_market_is_live_after_two_equal_snapshots() -> None:
     bench = Bench()
     bench.give(StreamRequested())
     bench.clock.advance(100 * MS)
-    assert bench.give(snapshot(1, 5)) == []
-    assert (bench.status(), bench.wait_us) == ((False, 0, (), ()), IN_FORCE_US - 100 * MS)
+    assert bench.give(snapshot(1, 5), BookInForce()) == []
+    assert (bench.status(), bench.wait_us) == ((False, 0, (), ()), APART_US - 100 * MS)
     assert bench.fire() == [fetch(2)]
-    assert bench.give(snapshot(2, 6)) == [synced(6)]
-    assert bench.give(given := delta(7)) == [changed(given)]
+    assert bench.give(snapshot(2, 5)) == [synced(5)]
+    assert bench.give(given := delta(6)) == [changed(given)]
 
 
-def test_a_snapshot_that_took_long_and_met_no_frame_is_followed_by_another() -> None:
+def test_the_second_snapshot_is_asked_for_when_the_subscription_is_in_force() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), snapshot(1, 5))
+    assert bench.wait_us == TAKEN_US
+    bench.clock.advance(7 * SECOND)
+    assert bench.give(BookInForce(), TimerFired()) == [fetch(2)]
+    assert bench.give(snapshot(2, 5)) == [synced(5)]
+
+
+def test_two_snapshots_that_were_asked_for_before_the_subscription_was_in_force_prove_nothing() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), snapshot(1, 5), BookInForce())
+    bench.fire()
+    bench.give(StreamRequested())
+    bench.paused = True
+    assert bench.give(snapshot(3, 5)) == []
+    assert not bench.book.is_live(bench.clock.mono_us)
+
+
+def test_a_second_snapshot_that_has_moved_is_held_in_place_of_the_first() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), snapshot(1, 5), BookInForce())
+    bench.fire()
+    assert bench.give(snapshot(2, 7)) == []
+    assert bench.fire() == [fetch(3)]
+    assert bench.give(snapshot(3, 7)) == [synced(7)]
+
+
+def test_a_ticker_at_the_id_of_the_snapshot_proves_it() -> None:
     bench = Bench()
     bench.give(StreamRequested())
-    bench.clock.advance(IN_FORCE_US)
-    assert bench.give(snapshot(1, 5)) == [fetch(2)]
-    assert bench.give(snapshot(2, 5)) == [synced(5)]
+    assert bench.give(ticker(4), snapshot(1, 5)) == []
+    assert bench.give(ticker(5)) == [synced(5), MATCHED, verified(5, "bookTicker")]
+
+
+def test_a_stream_that_stays_mute_is_requested_again_and_then_given_up() -> None:
+    bench = Bench()
+    mute = "the market has moved to 7, and its depth stream sends nothing"
+    for number, abandon in enumerate((False, True)):
+        attempt = 3 * number + 1
+        assert bench.give(StreamRequested())[-1] == fetch(attempt)
+        bench.give(BookInForce())
+        for last in (5, 6):
+            assert bench.give(snapshot(attempt, last)) == []
+            assert bench.fire() == [fetch(attempt := attempt + 1)]
+        assert bench.give(snapshot(attempt, 7)) == [
+            unavailable(mute, 0),
+            StreamMute(stream=STREAM, reason=mute, abandon=abandon),
+        ]
+        assert not bench.book.is_live(bench.clock.mono_us)
 
 
 @pytest.mark.parametrize("first", [4, 5, 6])
@@ -403,11 +496,12 @@ def test_the_first_frame_joins_on_to_the_snapshot_that_is_held(first: int) -> No
     assert bench.give(given := delta(first, 6)) == [synced(5), changed(given, first=6)]
 
 
-def test_a_first_frame_that_the_held_snapshot_holds_proves_the_subscription() -> None:
+def test_a_first_frame_from_before_the_held_snapshot_proves_nothing_yet() -> None:
     bench = Bench()
     bench.give(StreamRequested())
     bench.give(snapshot(1, 5))
-    assert bench.give(delta(4)) == [synced(5)]
+    assert bench.give(delta(4)) == []
+    assert bench.give(delta(5)) == [synced(5)]
     assert bench.wait_us == FIRST_AUDIT_US
 
 
@@ -466,9 +560,9 @@ def test_a_second_snapshot_may_be_of_ids_that_have_started_over() -> None:
     bench.give(StreamRequested())
     bench.give(snapshot(1, 1000))
     bench.fire()
-    (book,) = bench.give(snapshot(2, 4, engine_us=ENGINE_US + 3 * BACKWARDS_US))
-    assert isinstance(book, BookSynced)
-    assert book.last == 4
+    later = ENGINE_US + 3 * BACKWARDS_US
+    assert bench.give(snapshot(2, 4, engine_us=later)) == []
+    assert bench.give(delta(4, engine_us=later)) == [synced(4, engine_us=later)]
 
 
 # Step 6: the chain.
@@ -514,7 +608,7 @@ def test_a_snapshot_from_before_what_the_stream_has_shown_is_too_old() -> None:
     """The frames up to 10 were applied and are not kept: a snapshot of 9 has a hole behind it even when no frame says so."""
     bench = live(10)
     diverged = "best bid at 10: 2 at 99 here, 5 at 99 on bookTicker"
-    assert bench.give(ticker(10, Level(99, 5))) == [desynced(10, diverged, diverged=True), fetch(2)]
+    assert bench.give(ticker(10, Level(99, 5))) == [desynced(10, diverged, differed=10), fetch(2)]
     reason = "the snapshot is too old: it ends at 9, the stream needs 10"
     assert bench.give(snapshot(2, 9)) == [unavailable(reason, 2 * TOO_OLD_RETRY_US)]
     bench.fire()
@@ -545,12 +639,27 @@ def test_ids_that_go_back_later_have_started_over() -> None:
     assert bench.give(snapshot(2, 4, engine_us=later)) == [synced(4, engine_us=later), changed(given)]
 
 
-def test_a_snapshot_of_the_old_ids_does_not_outlive_the_next_frame() -> None:
+def test_a_snapshot_of_the_old_ids_is_refused() -> None:
     bench = live(1000)
     later = ENGINE_US + 1001 + BACKWARDS_US
     bench.give(delta(5, engine_us=later))
-    bench.give(snapshot(2, 1000))
-    assert bench.give(delta(6, engine_us=later)) == [desynced(1000, "update ids went back to 6")]
+    reason = "the snapshot ends at 1000, and is older than what is known at that id"
+    assert bench.give(snapshot(2, 1000)) == [unavailable(reason, 2 * TOO_OLD_RETRY_US)]
+
+
+def test_a_held_snapshot_of_the_old_ids_does_not_outlive_the_next_frame() -> None:
+    bench = Bench()
+    bench.give(StreamRequested(), snapshot(1, 1000))
+    reason = "the snapshot ends at 1000, and is older than what is known at that id"
+    assert bench.give(delta(6, engine_us=ENGINE_US + 1001 + BACKWARDS_US)) == [unavailable(reason, TOO_OLD_RETRY_US)]
+    assert bench.fire() == [fetch(2)]
+
+
+def test_an_empty_snapshot_with_an_old_time_is_refused() -> None:
+    bench = live(10)
+    bench.give(delta(12, engine_us=ENGINE_US + 2 * BACKWARDS_US))
+    (event,) = bench.give(snapshot(2, 12, bids=(), asks=(), engine_us=ENGINE_US))
+    assert isinstance(event, BookUnavailable)
 
 
 def test_ids_may_start_over_while_a_snapshot_is_fetched() -> None:
@@ -582,9 +691,8 @@ def test_ids_may_start_over_while_a_book_is_fetched_anew() -> None:
     bench.give(ticker(1000, None))
     later = ENGINE_US + 1001 + BACKWARDS_US
     assert bench.give(delta(5, engine_us=later)) == []
-    (book,) = bench.give(snapshot(2, 6, engine_us=later))
-    assert isinstance(book, BookSynced)
-    assert book.last == 6
+    assert bench.give(snapshot(2, 6, engine_us=later)) == []
+    assert bench.give(delta(6, engine_us=later)) == [synced(6, engine_us=later)]
 
 
 def test_tickers_of_the_old_ids_are_no_word_on_the_new_ones() -> None:
@@ -596,7 +704,7 @@ def test_tickers_of_the_old_ids_are_no_word_on_the_new_ones() -> None:
     bench.give(snapshot(2, 4, engine_us=later))
     bench.clock.advance(LAG_US + SECOND)
     assert bench.give(ticker(4)) == [MATCHED, verified(4, "bookTicker")]
-    assert bench.give(given := delta(5, 1005, engine_us=later)) == [changed(given, verified=True)]
+    assert bench.give(given := delta(5, 1005, engine_us=later)) == [changed(given)]
 
 
 # Step 7: levels.
@@ -617,7 +725,7 @@ def test_deleting_a_level_that_is_not_there_is_normal() -> None:
 def test_a_crossed_or_locked_book_is_never_handed_out(bid: Decimal) -> None:
     bench = live(10)
     assert bench.give(delta(11, bids=[Level(bid, 1)])) == [desynced(11, "crossed at 11"), fetch(2)]
-    assert not bench.book.live
+    assert not bench.book.is_live(bench.clock.mono_us)
     # The snapshot may end before the delta, and may hold it.
     assert bench.give(snapshot(2, 11, bids=[*BIDS, Level(bid, 1)], asks=ASKS[1:])) == [
         synced(11, bids=(Level(bid, 1), *TOP), asks=ASKS[1:])
@@ -646,7 +754,7 @@ def test_a_snapshot_that_frames_cross_is_none() -> None:
     bench.give(StreamRequested(), delta(6, bids=[Level(101, 1)]))
     reason = "the snapshot does not fit the stream: the book is crossed or used up"
     assert bench.give(snapshot(1, 5)) == [unavailable(reason, RETRY_US)]
-    assert not bench.book.live
+    assert not bench.book.is_live(bench.clock.mono_us)
     bench.fire()
     assert bench.give(snapshot(2, 6)) == [synced(6)]
 
@@ -741,9 +849,9 @@ def test_ids_may_start_over_with_the_connection_while_a_book_is_fetched_anew() -
     bench = live(1000)
     bench.give(ticker(1000, None))
     assert bench.give(StreamEnded("the connection is down"), StreamRequested()) == [fetch(3)]
-    bench.clock.advance(SECOND)
-    assert bench.give(snapshot(3, 5)) == [fetch(4)]
-    assert bench.give(snapshot(4, 5)) == [synced(5)]
+    later = ENGINE_US + 1001 + BACKWARDS_US
+    assert bench.give(snapshot(3, 5, engine_us=later)) == []
+    assert bench.give(delta(5, engine_us=later)) == [synced(5, engine_us=later)]
 
 
 def test_a_held_snapshot_is_of_no_use_to_the_next_subscription() -> None:
@@ -757,17 +865,16 @@ def test_a_held_snapshot_is_of_no_use_to_the_next_subscription() -> None:
 def test_a_check_ends_with_its_subscription() -> None:
     bench = live(10)
     bench.fire()
-    assert bench.give(StreamRequested()) == [desynced(10, "requested anew"), fetch(3)]
+    assert bench.give(StreamRequested()) == [desynced(10, "it is requested again"), fetch(3)]
     assert bench.give(delta(12)) == []
     assert bench.give(snapshot(3, 11)) == [synced(11), changed(delta(12))]
 
 
 def test_a_stream_that_is_requested_anew_begins_again() -> None:
     bench = live(10)
-    assert bench.give(StreamRequested()) == [desynced(10, "requested anew"), fetch(2)]
+    assert bench.give(StreamRequested()) == [desynced(10, "it is requested again"), fetch(2)]
     assert bench.give(snapshot(2, 11)) == []
-    assert bench.fire() == [fetch(3)]
-    assert bench.give(snapshot(3, 11)) == [synced(11)]
+    assert bench.give(delta(11)) == [synced(11)]
 
 
 # Snapshots that do not come.
@@ -821,14 +928,6 @@ def test_a_snapshot_is_not_awaited_once_it_is_of_no_use(given: SequencerInput) -
     assert bench.sequencer.awaited != 2
 
 
-def test_a_snapshot_that_waited_proves_a_quiet_stream_as_soon_as_it_was_asked_for_late_enough() -> None:
-    bench = Bench()
-    bench.paused = True
-    bench.give(StreamRequested())
-    bench.clock.advance(SECOND)
-    assert bench.give(SnapshotRequested(1), snapshot(1, 5)) == [synced(5)]
-
-
 def test_a_book_that_fails_again_at_once_is_given_time() -> None:
     bench = live(10)
     assert bench.give(delta(12)) == [desynced(10, "gap: expected 11, got 12"), fetch(2)]
@@ -859,9 +958,8 @@ def test_a_book_that_has_lived_a_while_is_fetched_at_once(lived_us: int, *, calm
 def test_a_ticker_behind_the_frame_verifies_the_book_once() -> None:
     bench = live(10)
     assert bench.give(ticker(10)) == [MATCHED, verified(10, "bookTicker")]
-    assert bench.give(given := delta(11)) == [changed(given, verified=True)]
+    assert bench.give(given := delta(11)) == [changed(given)]
     assert bench.give(ticker(11)) == [MATCHED]
-    assert bench.sequencer.verified
 
 
 def test_a_verified_book_says_at_which_id_it_was_compared() -> None:
@@ -889,18 +987,14 @@ def test_a_ticker_of_an_id_that_the_book_never_has_says_nothing() -> None:
     assert bench.give(ticker(12, Level(50, 1))) == []
     assert bench.give(given := delta(11, 14)) == [changed(given)]
     assert bench.give(ticker(13, Level(50, 1)), ticker(9, Level(50, 1))) == []
-    assert not bench.sequencer.verified
 
 
 def test_a_ticker_that_differs_costs_a_snapshot() -> None:
     bench = live(10)
     bench.give(ticker(10))
     reason = "best bid at 11: 5 at 99 here, 2 at 99 on bookTicker"
-    assert bench.give(given := delta(11, bids=[Level(99, 5)])) == [
-        changed(given, bids=(Level(99, 5), Level(98, 1)), verified=True)
-    ]
-    assert bench.give(ticker(11)) == [desynced(11, reason, diverged=True), fetch(2)]
-    assert not bench.sequencer.verified
+    assert bench.give(given := delta(11, bids=[Level(99, 5)])) == [changed(given, bids=(Level(99, 5), Level(98, 1)))]
+    assert bench.give(ticker(11)) == [desynced(11, reason, agreed=10, differed=11), fetch(2)]
     assert bench.give(snapshot(2, 11)) == [synced(11)]
     assert bench.give(ticker(11)) == [MATCHED, verified(11, "bookTicker")]
 
@@ -909,14 +1003,14 @@ def test_a_book_that_differs_from_a_waiting_ticker_is_not_handed_out() -> None:
     bench = live(10)
     bench.give(ticker(11))
     reason = "best bid at 11: 5 at 99 here, 2 at 99 on bookTicker"
-    assert bench.give(delta(11, bids=[Level(99, 5)])) == [desynced(11, reason, diverged=True), fetch(2)]
+    assert bench.give(delta(11, bids=[Level(99, 5)])) == [desynced(11, reason, differed=11), fetch(2)]
 
 
 def test_a_snapshot_that_differs_from_a_waiting_ticker_is_given_up() -> None:
     bench = Bench()
     bench.give(StreamRequested(), ticker(5, Level(99, 7)), delta(5))
     reason = "best bid at 5: 2 at 99 here, 7 at 99 on bookTicker"
-    assert bench.give(snapshot(1, 5)) == [synced(5), desynced(5, reason, diverged=True), fetch(2)]
+    assert bench.give(snapshot(1, 5)) == [synced(5), desynced(5, reason, differed=5), fetch(2)]
     assert bench.give(snapshot(2, 5, bids=[Level(99, 7)])) == [synced(5, bids=(Level(99, 7),))]
 
 
@@ -925,7 +1019,7 @@ def test_a_first_frame_whose_book_differs_from_a_waiting_ticker_is_kept() -> Non
     bench.give(StreamRequested(), ticker(6, Level(99, 7)))
     bench.give(snapshot(1, 5))
     reason = "best bid at 6: 2 at 99 here, 7 at 99 on bookTicker"
-    assert bench.give(delta(6)) == [synced(5), changed(delta(6)), desynced(6, reason, diverged=True), fetch(2)]
+    assert bench.give(delta(6)) == [synced(5), changed(delta(6)), desynced(6, reason, differed=6), fetch(2)]
     bids = (Level(99, 7),)
     assert bench.give(snapshot(2, 5, bids=bids)) == [synced(5, bids=bids), changed(delta(6), bids=bids)]
 
@@ -940,51 +1034,45 @@ def test_tickers_of_one_run_are_no_word_on_the_next() -> None:
 # A depth stream that is stuck.
 
 
-def test_a_book_that_tickers_have_outrun_is_stuck() -> None:
+def test_a_book_that_a_ticker_has_outrun_is_stuck() -> None:
     bench = live(10)
-    assert bench.give(ticker(12), ticker(13), ticker(14)) == []
+    assert bench.give(ticker(12)) == []
     bench.clock.advance(LAG_US - 1)
-    assert bench.give(ticker(15)) == []
+    assert bench.give(TimerFired(), ticker(15)) == []
     bench.clock.advance(1)
-    assert bench.give(ticker(16)) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 16"), fetch(2)]
-    assert bench.give(snapshot(2, 16)) == [synced(16)]
+    assert bench.give(TimerFired()) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 12"), fetch(2)]
+    assert bench.give(snapshot(2, 16)) == []
+    assert bench.give(delta(11, 16)) == [synced(16)]
 
 
 def test_tickers_that_the_stream_never_reaches_cost_one_snapshot() -> None:
     bench = live(10, audit=False)
     bench.give(ticker(1012), ticker(1013), ticker(1014))
-    bench.clock.advance(4 * LAG_US)
-    assert bench.give(ticker(10))[1:] == [fetch(2)]
-    bench.give(snapshot(2, 10))
+    assert bench.fire()[1:] == [fetch(2)]
+    assert bench.give(snapshot(2, 10)) == [synced(10)]
     for last in range(11, 40):
         bench.clock.advance(SECOND)
-        assert bench.give(given := delta(last)) == [changed(given, verified=last > 11)]
+        assert bench.give(TimerFired(), given := delta(last)) == [changed(given)]
         assert MATCHED in bench.give(ticker(last))
 
 
 def test_a_busy_ticker_does_not_hide_that_the_depth_stream_is_stuck() -> None:
     bench = live(10)
-    for number in range(1, 51):
+    for number in range(1, 20):
         bench.clock.advance(100 * MS)
-        assert bench.give(*(ticker(10 + 20 * number + n) for n in range(20))) == []
-    bench.clock.advance(100 * MS)
-    assert bench.give(ticker(2000)) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 2000"), fetch(2)]
+        assert bench.give(*(ticker(10 + 20 * number + n) for n in range(20)), TimerFired()) == []
+    bench.clock.advance(200 * MS)
+    assert bench.give(TimerFired()) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 30"), fetch(2)]
 
 
 def test_a_depth_stream_that_lags_but_moves_is_not_stuck() -> None:
     bench = live(10, audit=False)
     for number in range(11, 200):
         bench.clock.advance(100 * MS)
-        assert bench.give(*(ticker(200 * number + n) for n in range(200))) == []
+        assert bench.give(*(ticker(200 * number + n) for n in range(200)), TimerFired()) == []
         given = delta(bench.book.last + 1, 200 * number + 5)
-        assert bench.give(given)[0] == changed(given, verified=bench.sequencer.verified)
-
-
-def test_two_tickers_ahead_are_not_enough() -> None:
-    bench = live(10)
-    bench.give(ticker(12), ticker(13))
-    bench.clock.advance(2 * LAG_US)
-    assert bench.give(ticker(10)) == [MATCHED, verified(10, "bookTicker")]
+        outputs = bench.give(given)
+        assert outputs[0] == changed(given, verified=MATCHED in outputs)
 
 
 def test_the_time_before_the_book_was_live_does_not_count() -> None:
@@ -992,9 +1080,50 @@ def test_the_time_before_the_book_was_live_does_not_count() -> None:
     bench.give(StreamRequested(), delta(10), ticker(12), ticker(13), ticker(14))
     bench.clock.advance(2 * LAG_US)
     bench.give(snapshot(1, 10))
-    assert bench.give(ticker(15)) == []
-    bench.clock.advance(LAG_US)
-    assert bench.give(ticker(16)) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 16"), fetch(2)]
+    assert bench.wait_us == LAG_US
+    assert bench.fire() == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 12"), fetch(2)]
+
+
+def trade(engine_us: int) -> Trade:
+    return Trade(
+        emitted_us=0,
+        symbol=SYMBOL,
+        engine_us=engine_us,
+        price=D(100),
+        quantity=D(1),
+        buyer_order_id="1",
+        seller_order_id="2",
+        trade_id=1,
+        buyer_is_maker=True,
+    )
+
+
+def test_a_trade_that_the_depth_stream_does_not_follow_shows_that_it_is_stuck() -> None:
+    bench = live(10)
+    later = ENGINE_US + 10 + SECOND
+    assert bench.give(trade(later)) == []
+    assert bench.wait_us == LAG_US
+    reason = "the depth stream is stuck at 10: a later trade is not in it"
+    assert bench.fire() == [desynced(10, reason), fetch(2)]
+
+
+def test_a_trade_that_the_depth_stream_follows_is_forgotten() -> None:
+    bench = live(10, audit=False)
+    later = ENGINE_US + 10 + SECOND
+    bench.give(trade(later), delta(11, engine_us=later))
+    assert bench.fire() == []
+    assert bench.sequencer.deadline is None
+
+
+def test_trades_alone_do_not_have_a_right_book_fetched_again_and_again() -> None:
+    bench = live(10, audit=False)
+    later = ENGINE_US + 10 + SECOND
+    bench.give(trade(later))
+    bench.fire()
+    assert bench.give(snapshot(2, 10)) == [synced(10)]
+    for number in range(1, 29):
+        bench.clock.advance(2 * SECOND)
+        assert bench.give(trade(later + 2 * number * SECOND), TimerFired()) == []
 
 
 # Checks against a snapshot.
@@ -1013,7 +1142,7 @@ def test_a_check_that_finds_no_difference() -> None:
     bench = checking()
     assert bench.give(snapshot(2, 10)) == [verified(10, "snapshot")]
     assert bench.wait_us == AUDIT_US
-    assert bench.give(given := delta(11)) == [changed(given, verified=True)]
+    assert bench.give(given := delta(11)) == [changed(given)]
     assert bench.fire() == [fetch(3, urgent=False)]
     assert bench.give(snapshot(3, 11)) == [verified(11, "snapshot")]
 
@@ -1025,7 +1154,7 @@ def test_a_check_rolls_the_snapshot_forward() -> None:
         changed(given, asks=(Level(101, 8), ASKS[1]))
     ]
     assert bench.give(snapshot(2, 11, bids=[Level(97, 1), *BIDS])) == [verified(12, "snapshot")]
-    assert bench.give(given := delta(13)) == [changed(given, asks=(Level(101, 8), ASKS[1]), verified=True)]
+    assert bench.give(given := delta(13)) == [changed(given, asks=(Level(101, 8), ASKS[1]))]
     assert bench.sequencer.book is bench.book
 
 
@@ -1036,13 +1165,13 @@ def test_a_check_gives_the_book_the_coverage_of_the_newer_snapshot() -> None:
     bench.fire()
     assert bench.give(snapshot(2, 11, bids=[Level(97, 1), *BIDS, Level(100, 1)])) == [verified(11, "snapshot")]
     assert bench.book.bid_quantity(D(97)) == 1
-    assert bench.book.live
+    assert bench.book.is_live(bench.clock.mono_us)
 
 
 def test_a_check_that_finds_a_difference() -> None:
     bench = checking()
     reason = "bid 98: 1 here, 7 there"
-    assert bench.give(snapshot(2, 10, bids=[Level(98, 7), BIDS[1]])) == [desynced(10, reason, diverged=True), fetch(3)]
+    assert bench.give(snapshot(2, 10, bids=[Level(98, 7), BIDS[1]])) == [desynced(10, reason, differed=10), fetch(3)]
     assert bench.status() == (False, 10, TOP, ASKS)
     assert bench.give(snapshot(3, 10, bids=[Level(98, 7), BIDS[1]])) == [synced(10, bids=(TOP[0], Level(98, 7)))]
 
@@ -1050,7 +1179,7 @@ def test_a_check_that_finds_a_difference() -> None:
 def test_a_check_whose_snapshot_is_ahead_waits_for_the_book() -> None:
     bench = checking()
     assert bench.give(snapshot(2, 12)) == []
-    assert bench.wait_us == LAG_US
+    assert bench.wait_us == AHEAD_US
     assert bench.give(given := delta(11)) == [changed(given)]
     assert bench.give(given := delta(12, 13)) == [changed(given), verified(13, "snapshot")]
 
@@ -1060,7 +1189,7 @@ def test_a_check_whose_snapshot_is_ahead_may_find_a_difference() -> None:
     bench.give(snapshot(2, 11, bids=[BIDS[1]]))
     assert bench.give(given := delta(11)) == [
         changed(given),
-        desynced(11, "bid 98: 1 here, 0 there", diverged=True),
+        desynced(11, "bid 98: 1 here, 0 there", differed=11),
         fetch(3),
     ]
     assert bench.give(snapshot(3, 10)) == [synced(10), changed(delta(11))]
@@ -1075,27 +1204,137 @@ def test_a_snapshot_that_the_stream_does_not_reach_tells_that_it_is_stuck() -> N
 def test_a_check_whose_snapshot_is_too_old_is_asked_for_again_ever_more_slowly() -> None:
     bench = checking()
     waits = []
-    for attempt in range(2, 14):
+    for attempt in range(2, 7):
         assert bench.give(snapshot(attempt, 9)) == []
         waits.append(bench.wait_us)
-        assert bench.give(delta(9 + attempt)) == [changed(delta(9 + attempt))]
         assert bench.fire() == [fetch(attempt + 1, urgent=False)]
-    assert waits == [TOO_OLD_RETRY_US << n for n in range(8)] + [RETRY_CEILING_US] * 4
-    assert bench.give(snapshot(14, 10)) == [verified(22, "snapshot")]
+    assert waits == [TOO_OLD_RETRY_US << n for n in range(5)]
+    assert bench.give(snapshot(7, 9)) == [check_failed("the snapshot ends at 9, before the audit began")]
+    bench.fire()
+    assert bench.give(snapshot(8, 10)) == [verified(10, "snapshot")]
 
 
 @pytest.mark.parametrize(
-    "answer", [SnapshotFailed(attempt=2, reason="503"), snapshot(2, 10, bids=[Level(105, 1)]), TimerFired()]
+    ("answer", "reason"),
+    [
+        (SnapshotFailed(attempt=2, reason="503"), "503"),
+        (snapshot(2, 10, bids=[Level(105, 1)]), "the snapshot is crossed"),
+        (TimerFired(), "no answer in time"),
+    ],
 )
-def test_a_check_without_an_answer_proves_nothing(answer: SequencerInput) -> None:
+def test_a_check_that_could_not_be_made_is_reported_once_and_tried_again(answer: SequencerInput, reason: str) -> None:
     bench = checking()
     if isinstance(answer, TimerFired):
         bench.clock.advance_to(bench.sequencer.deadline)
-    assert bench.give(answer) == []
-    assert (bench.book.live, bench.sequencer.verified, bench.wait_us) == (True, False, AUDIT_US)
+    assert bench.sequencer.doubt(bench.clock.mono_us) is None
+    assert bench.give(answer) == [check_failed(reason)]
+    assert (bench.book.is_live(bench.clock.mono_us), bench.doubted, bench.wait_us) == (True, 1, 5 * SECOND)
+    assert bench.sequencer.doubt(bench.clock.mono_us) == f"could not be checked: {reason}"
     assert bench.give(snapshot(2, 10)) == []
     assert bench.give(given := delta(11)) == [changed(given)]
     assert bench.fire() == [fetch(3, urgent=False)]
+    assert bench.give(SnapshotFailed(attempt=3, reason="503")) == []
+    assert (bench.doubted, bench.wait_us) == (2, 10 * SECOND)
+    bench.fire()
+    assert bench.give(snapshot(4, 11)) == [verified(11, "snapshot")]
+    assert bench.sequencer.doubt(bench.clock.mono_us) is None
+
+
+def test_a_book_that_cannot_be_checked_becomes_stale_when_its_claim_has_expired() -> None:
+    bench = live(10)
+    events: list[SequencerOutput] = []
+    attempt = 1
+    while bench.book.is_live(bench.clock.mono_us):
+        for output in bench.fire():
+            events.append(output)
+            if isinstance(output, FetchSnapshot):
+                attempt += 1
+                events += bench.give(SnapshotFailed(attempt=attempt, reason="503"))
+    lived_us = bench.clock.mono_us - FakeClock().mono_us
+    assert lived_us == 2 * AUDIT_US - PATH_BOUND_US
+    assert [event for event in events if not isinstance(event, FetchSnapshot)] == [
+        check_failed("503"),
+        stale(10, "nothing has confirmed it for 115 s"),
+    ]
+    assert bench.give(given := delta(11)) == [changed(given), BookConfirmed(stream=STREAM, symbol=SYMBOL, last=11)]
+    assert bench.book.is_live(bench.clock.mono_us)
+
+
+@pytest.mark.parametrize("proof", [delta(11), ticker(10), "audit"])
+def test_one_proof_renews_a_claim_that_has_expired(proof: Depth | BookTicker | str) -> None:
+    bench = live(10)
+    bench.clock.advance(2 * AUDIT_US)
+    outputs = bench.give(TimerFired())
+    assert stale(10, "nothing has confirmed it for 120 s") in outputs
+    assert not bench.book.is_live(bench.clock.mono_us)
+    assert fetch(2, urgent=False) in outputs
+    outputs = bench.give(snapshot(2, 10) if isinstance(proof, str) else proof)
+    assert any(isinstance(output, BookConfirmed) for output in outputs)
+    assert bench.book.is_live(bench.clock.mono_us)
+
+
+def test_an_audit_that_agrees_is_as_old_as_its_request() -> None:
+    bench = checking()
+    sent_us = bench.clock.mono_us
+    bench.clock.advance(14 * SECOND)
+    bench.give(snapshot(2, 10))
+    assert bench.book.confirmed_us == sent_us
+
+
+def test_an_audit_that_the_exchange_refuses_ends_the_claim_at_once() -> None:
+    bench = checking()
+    refused = SnapshotFailed(attempt=2, reason="404", final=True)
+    assert bench.give(refused) == [check_failed("404"), stale(10, "the exchange refuses to show it: 404")]
+    assert bench.sequencer.doubt(bench.clock.mono_us) == "is stale: the exchange refuses to show it: 404"
+    assert bench.give(given := delta(11)) == [changed(given), BookConfirmed(stream=STREAM, symbol=SYMBOL, last=11)]
+
+
+def test_a_path_in_doubt_makes_the_book_stale_until_it_is_proved() -> None:
+    path = PathClaim()
+    path.proved_us, path.offset_us = 0, FakeClock().mono_us
+    bench = Bench(audit=False, path=path)
+    bench.give(StreamRequested(), delta(10), snapshot(1, 10))
+    bench.clock.advance(PATH_BOUND_US)
+    assert not bench.book.is_live(bench.clock.mono_us)
+    assert bench.give(PathChanged("no data")) == [stale(10, "no data")]
+    assert bench.give(given := delta(11)) == [changed(given)]
+    path.proved_us = PATH_BOUND_US
+    assert bench.give(PathChanged(None)) == [BookConfirmed(stream=STREAM, symbol=SYMBOL, last=11)]
+
+
+def test_a_book_that_begins_while_the_path_is_in_doubt_is_stale_at_once() -> None:
+    bench = Bench(audit=False, path=PathClaim())
+    bench.give(PathChanged("data are 8 s late"), StreamRequested(), delta(10))
+    assert bench.give(snapshot(1, 10)) == [synced(10), stale(10, "data are 8 s late")]
+
+
+def test_the_book_of_a_closed_market_wants_nothing() -> None:
+    bench = live(10)
+    assert bench.give(StreamSuspended()) == [desynced(10, "the market is closed")]
+    assert (bench.sequencer.deadline, bench.sequencer.doubt(bench.clock.mono_us)) == (None, None)
+    assert not bench.book.is_live(bench.clock.mono_us)
+    assert bench.give(delta(11), snapshot(1, 11), ticker(11), Verify(STREAM), TimerFired()) == []
+    assert bench.doubted == 1, "a frame of a closed market may mean that it has opened"
+    assert bench.give(StreamRequested()) == [fetch(2)]
+
+
+@pytest.mark.parametrize(("given", "last"), [(delta(11, 20_000_000), 10), (delta(20_000_000), 10), (delta(11, 2**62), 10)])
+def test_a_frame_that_moves_by_more_ids_than_any_is_not_applied(given: Depth, last: int) -> None:
+    bench = live(10)
+    assert bench.give(given)[-1] == fetch(2)
+    assert bench.status() == (False, last, TOP, ASKS)
+    assert bench.give(snapshot(2, 10)) == [synced(10)]
+
+
+def test_a_snapshot_that_moves_by_more_ids_than_any_needs_another_one_that_says_the_same() -> None:
+    bench = live(10)
+    far = 50_000_000
+    bench.give(delta(far))
+    reason = f"the snapshot ends at {far}, far from 10: it is doubted until another one shows the same"
+    assert bench.give(snapshot(2, far)) == [unavailable(reason, SECOND)]
+    assert bench.fire() == [fetch(3)]
+    assert bench.give(snapshot(3, far + 5)) == []
+    assert bench.give(delta(far + 1, far + 5)) == [synced(far + 5)]
 
 
 def test_a_check_whose_levels_are_used_up_on_the_way_proves_nothing() -> None:
@@ -1103,7 +1342,7 @@ def test_a_check_whose_levels_are_used_up_on_the_way_proves_nothing() -> None:
     bench.give(delta(11, bids=[Level(99, 0)]))
     assert bench.give(snapshot(2, 10, bids=BIDS[1:], limit=1)) == []
     assert bench.status() == (True, 11, TOP[1:], ASKS)
-    assert (bench.sequencer.verified, bench.wait_us) == (False, AUDIT_US)
+    assert bench.wait_us == TOO_OLD_RETRY_US
 
 
 def test_a_check_that_takes_too_many_deltas_proves_nothing() -> None:
@@ -1111,11 +1350,10 @@ def test_a_check_that_takes_too_many_deltas_proves_nothing() -> None:
     for last in range(11, 11 + SnapshotCheck.DELTAS_KEPT):
         bench.give(delta(last))
     assert bench.wait_us == ANSWER_US
-    bench.give(delta(11 + SnapshotCheck.DELTAS_KEPT))
-    assert bench.wait_us == AUDIT_US
+    last = 11 + SnapshotCheck.DELTAS_KEPT
+    assert bench.give(delta(last))[1:] == [check_failed("more deltas than an audit keeps")]
     assert bench.give(snapshot(2, 10)) == []
-    assert bench.book.live
-    last = bench.book.last
+    assert bench.book.is_live(bench.clock.mono_us)
     assert bench.fire() == [fetch(3, urgent=False)], "the next check begins from the start"
     assert bench.give(given := delta(last + 1)) == [changed(given)]
     assert bench.give(snapshot(3, last + 1)) == [verified(last + 1, "snapshot")]
@@ -1148,34 +1386,36 @@ def test_one_check_at_a_time() -> None:
     assert bench.give(Verify(STREAM), Verify(STREAM)) == [fetch(2, urgent=False)]
     assert bench.give(snapshot(2, 11)) == []
     assert bench.give(Verify(STREAM)) == []
-    assert bench.wait_us == LAG_US
+    assert bench.wait_us == AHEAD_US
     assert bench.give(given := delta(11)) == [changed(given), verified(11, "snapshot")]
     assert bench.give(Verify(STREAM)) == [fetch(3, urgent=False)]
 
 
-def test_a_lost_frame_that_named_the_stream_has_the_book_checked_every_time() -> None:
-    bench = live(10)
-    for attempt in (2, 3):
-        assert bench.give(FrameLost(named=True)) == [fetch(attempt, urgent=False)]
-        assert bench.give(snapshot(attempt, 10)) == [verified(10, "snapshot")]
-
-
-def test_a_lost_frame_of_no_known_stream_has_the_book_checked_now_and_then() -> None:
-    bench = live(10)
-    assert bench.give(FrameLost(named=False)) == [fetch(2, urgent=False)]
-    assert bench.give(snapshot(2, 10)) == [verified(10, "snapshot")]
-    bench.clock.advance(SUSPICION_US - 1)
-    assert bench.give(*[FrameLost(named=False)] * 50) == []
-    bench.clock.advance(1)
-    assert bench.give(FrameLost(named=False)) == [fetch(3, urgent=False)]
+def test_lost_frames_have_the_book_checked_less_and_less_often() -> None:
+    bench = live(10, audit=False)
+    asked_us: list[int] = []
+    attempt = 1
+    for _ in range(3000):
+        bench.clock.advance(100 * MS)
+        if FetchSnapshot in map(type, bench.give(FrameLost())):
+            attempt += 1
+            asked_us.append(bench.clock.mono_us)
+            assert bench.give(snapshot(attempt, 10)) == [verified(10, "snapshot")]
+    waits = [after - before for before, after in itertools.pairwise(asked_us)]
+    assert waits == [SUSPICION.delay_us(number) for number in range(1, len(asked_us))]
+    bench.clock.advance(10 * 60 * SECOND)
+    assert bench.give(FrameLost()) == [fetch(attempt + 1, urgent=False)]
+    assert bench.give(snapshot(attempt + 1, 10)) == [verified(10, "snapshot")]
+    bench.clock.advance(SUSPICION.delay_us(1))
+    assert bench.give(FrameLost()) == [fetch(attempt + 2, urgent=False)], "after a calm it begins anew"
 
 
 def test_a_book_that_is_not_live_is_not_checked() -> None:
     bench = Bench()
     bench.give(StreamRequested())
-    assert bench.give(Verify(STREAM), FrameLost(named=True), FrameLost(named=False)) == []
+    assert bench.give(Verify(STREAM), FrameLost(), FrameLost()) == []
     bench.give(snapshot(1, 5))
-    assert bench.give(Verify(STREAM), FrameLost(named=True), FrameLost(named=False)) == []
+    assert bench.give(Verify(STREAM), FrameLost(), FrameLost()) == []
 
 
 def test_every_check_that_finds_no_difference_is_told() -> None:

@@ -11,7 +11,7 @@ import pytest
 from backpack_proto.account.values import AccountStale
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.book.sequencer import SUSPICION_US
+from backpack_proto.book.audit import SUSPICION
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.connection.subscriptions import ACCOUNT_STREAMS
 from backpack_proto.errors import ApiError, InvalidStream, LocalProtocolError
@@ -108,7 +108,7 @@ class Driven:
     def __init__(self, *, signed: bool = False, **options: Any) -> None:
         self.clock = FakeClock()
         signer = Signer(Credentials(private_key="22" * 32)) if signed else None
-        self.session = Session(Random(5), signer=signer, **options)
+        self.session = Session(Random(5), signer=signer, **{"canary": False, **options})
 
     def give(self, *inputs: Given) -> list[Output]:
         return [output for given in inputs for output in self.session.handle(given, self.clock.now)]
@@ -143,7 +143,7 @@ def live(given: Subscribe) -> Driven:
     outputs = driven.give(given)
     driven.give(delta(6))
     driven.answer(outputs)
-    assert driven.session.book("SOL_USDC").live
+    assert driven.session.book("SOL_USDC").is_live(driven.clock.mono_us)
     return driven
 
 
@@ -246,7 +246,7 @@ def test_a_frame_that_names_no_stream_has_every_book_checked_but_not_every_time(
     assert BookVerified in [
         type(output) for output in driven.answer(outputs, SNAPSHOT.replace(b'"5"', b'"6"').replace(b'["9","1"]', b'["9","2"]'))
     ]
-    driven.clock.advance(SUSPICION_US - 1)
+    driven.clock.advance(SUSPICION.base_us - 1)
     assert driven.events(*[GARBAGE] * 100) == [FrameDropped] * 100
     assert not [output for output in driven.give(GARBAGE) if isinstance(output, SendRequest)]
     driven.clock.advance(1)
@@ -451,10 +451,10 @@ class Books:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.session = Session(Random(5), audit_books=False)
+        self.session = Session(Random(5), audit_books=False, canary=False)
         self.give(Open(), Subscribe(STREAMS), Connected())
         self.give(frame("SOL_USDC", 5), frame("BTC_USDC", 5))
-        assert [self.session.book(stream).live for stream in STREAMS] == [True, True]
+        assert [self.session.book(stream).is_live(self.clock.mono_us) for stream in STREAMS] == [True, True]
 
     def give(self, *inputs: Given) -> list[Output]:
         """Give inputs now, and answer each request for a snapshot; returns what came out."""
@@ -487,21 +487,23 @@ def test_a_frame_that_cannot_be_read_has_every_book_checked_now_and_then() -> No
         again = books.give(garbage)
         assert drops(again) == [Drop.NOT_JSON], "each is told, and none costs a request"
         assert not [output for output in again if isinstance(output, SendRequest)]
-    books.clock.advance(SUSPICION_US - 1)
+    books.clock.advance(SUSPICION.base_us - 1)
     assert checked(books.give(garbage)) == []
     books.clock.advance(1)
-    assert checked(books.give(garbage)) == list(STREAMS)
+    assert checked(books.give(garbage, TimerFired())) == list(STREAMS)
     assert checked(books.give(garbage)) == []
 
 
 def test_a_bad_frame_that_names_its_stream_has_that_book_checked_at_once() -> None:
     books = Books()
-    books.give(TextReceived(b"garbage"))
     malformed = TextReceived(b'{"data":{"e":"depth","s":"SOL_USDC"},"stream":"depth.SOL_USDC"}')
-    for _ in range(2):
-        outputs = books.give(malformed)
-        assert drops(outputs) == [Drop.MALFORMED]
-        assert checked(outputs) == ["depth.SOL_USDC"]
+    outputs = books.give(malformed)
+    assert drops(outputs) == [Drop.MALFORMED]
+    assert checked(outputs) == ["depth.SOL_USDC"]
+    assert checked(books.give(malformed, malformed)) == []
+    assert books.session.deadline is not None, "the last of them is looked into as well, later"
+    books.clock.advance_to(books.session.deadline)
+    assert checked(books.give(TimerFired())) == ["depth.SOL_USDC"]
 
 
 def test_a_delta_of_another_symbol_is_dropped_and_the_book_checked() -> None:

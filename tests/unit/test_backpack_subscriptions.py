@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from backpack_proto.connection.signals import ClockRead, ConnectionLost, DataSeen, Released, Requested
+from backpack_proto.connection.signals import ClockRead, ConnectionLost, DataSeen, InForce, Released, Requested
 from backpack_proto.connection.subscriptions import (
     BLAME_US,
     CANARY_SILENCE_US,
@@ -257,7 +257,7 @@ def test_a_connection_cannot_open_twice() -> None:
 
 def test_first_data_make_a_stream_live() -> None:
     driven = up(DEPTH, ORDERS)
-    assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH)]
+    assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH), InForce((DEPTH,))]
     assert driven.state(DEPTH) is StreamState.LIVE
     assert [*driven.subscriptions.awaited] == [ORDERS]
     assert driven.give(DataSeen(DEPTH)) == []
@@ -317,7 +317,7 @@ def test_a_stream_that_sends_nothing_is_noticed_once(name: str, ping_timeout_us:
     assert driven.fire() == [StreamSilent(stream=name, silent_us=ping_timeout_us)]
     assert driven.state(name) is StreamState.REQUESTED
     assert driven.wait_us() is None
-    assert driven.give(DataSeen(name), after_us=SECOND) == [StreamLive(stream=name)]
+    assert driven.give(DataSeen(name), after_us=SECOND)[0] == StreamLive(stream=name)
     assert driven.state(name) is StreamState.LIVE
 
 
@@ -488,7 +488,7 @@ def test_refused_private_streams_are_signed_again_on_the_same_connection_when_th
 def test_data_clear_a_suspect() -> None:
     driven = up(DEPTH, TICKER)
     driven.give(ErrorFrame(4006, "message"))
-    assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH)]
+    assert driven.give(DataSeen(DEPTH)) == [StreamLive(stream=DEPTH), InForce((DEPTH,))]
     assert driven.state(DEPTH) is StreamState.LIVE
     assert driven.fire() == [StreamSilent(stream=TICKER, silent_us=FIRST_DATA_TIMEOUT_US[Channel.TICKER])]
     assert driven.state(TICKER) is StreamState.REFUSED

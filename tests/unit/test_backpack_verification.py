@@ -108,7 +108,7 @@ def test_an_id_before_the_book_began_is_passed_over() -> None:
     assert check.ticker_arrived(ticker(3), 0, 0) is Verdict.OPEN
     assert check.restart(book(5)) is Verdict.OPEN
     assert check.ticker_arrived(ticker(3, Level(50, 1)), 5, 0) is Verdict.OPEN
-    assert check.outrun_since_us is None
+    assert check.unreached is None
 
 
 def test_what_the_book_held_before_it_was_synced_anew_is_forgotten() -> None:
@@ -141,7 +141,7 @@ def test_tickers_out_of_order_are_passed_over() -> None:
     assert check.book_changed(book(8)) is Verdict.OPEN
     assert check.book_changed(book(9)) is Verdict.EQUAL
     assert check.book_changed(book(10)) is Verdict.OPEN
-    assert check.outrun_since_us is None
+    assert check.unreached is None
 
 
 def test_tops_and_tickers_are_kept_in_bounds() -> None:
@@ -157,20 +157,18 @@ def test_tops_and_tickers_are_kept_in_bounds() -> None:
     assert check.book_changed(book(last + 2)) is Verdict.EQUAL
 
 
-def test_two_tickers_may_overtake_the_book_and_three_outrun_it() -> None:
+def test_it_knows_the_first_ticker_that_the_book_has_not_reached() -> None:
     check = TopCheck()
     check.book_changed(book(4))
-    since_us = []
+    unreached = [check.unreached]
     for update_id in (5, 6, 7):
         check.ticker_arrived(ticker(update_id), 4, 100 * update_id)
-        since_us.append(check.outrun_since_us)
+        unreached.append(check.unreached)
     check.book_changed(book(5))
-    since_us.append(check.outrun_since_us)
-    check.ticker_arrived(ticker(8), 5, 800)
-    since_us.append(check.outrun_since_us)
+    unreached.append(check.unreached)
     check.reset()
-    since_us.append(check.outrun_since_us)
-    assert since_us == [None, None, 500, None, 600, None]
+    unreached.append(check.unreached)
+    assert unreached == [None, (5, 500), (5, 500), (5, 500), (6, 600), None]
 
 
 def test_a_busy_ticker_does_not_hide_how_long_the_book_has_stood_still() -> None:
@@ -178,12 +176,13 @@ def test_a_busy_ticker_does_not_hide_how_long_the_book_has_stood_still() -> None
     check.book_changed(book(4))
     for update_id in range(5, 1_000):
         check.ticker_arrived(ticker(update_id), 4, 100 * update_id)
-    assert check.outrun_since_us == 500
+    assert check.unreached == (5, 500)
     check.book_changed(book(6))
     # It has moved, so it does not stand still; of what waits for it, the first that is still kept is this one.
-    assert check.outrun_since_us == 100 * (1_000 - TopCheck.TICKERS_KEPT)
+    kept = 1_000 - TopCheck.TICKERS_KEPT
+    assert check.unreached == (kept, 100 * kept)
     check.book_changed(book(999))
-    assert check.outrun_since_us is None
+    assert check.unreached is None
 
 
 # Against a snapshot.

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from backpack_proto.book.levels import Book
 from backpack_proto.decoding import sane
 from backpack_proto.outputs import (
     BookDesynced,
+    BookStale,
     BookSynced,
     BookUnavailable,
     BookVerified,
@@ -30,6 +30,7 @@ from backpack_proto.streams.payloads import (
     Ticker,
     Trade,
 )
+from backpack_runtime.books import BookView
 from backpack_runtime.cli.events import plain
 
 __all__ = ["TRADES_KEPT", "Board", "Panel", "Rate"]
@@ -55,7 +56,7 @@ class Panel:
     symbol: str
     price_decimals: int
     quantity_decimals: int
-    book: Book | None = None
+    book: BookView | None = None
     """None when its book was not asked for."""
     trades: deque[Trade] | None = None
     """Latest first; None when they were not asked for."""
@@ -119,6 +120,9 @@ def _tell(panel: Panel, event: Event) -> None:
             panel.runs.setdefault(stream, _Run()).verified = True
         case BookDesynced(stream=stream, reason=reason) | BookUnavailable(stream=stream, reason=reason):
             panel.runs[stream] = _Run(reason=reason)
+        case BookStale(stream=stream, reason=reason):
+            # It goes on following its stream, and stays verified.
+            panel.runs.setdefault(stream, _Run()).reason = reason
         case _:
             fact = _fact(event)
             if fact is not None:

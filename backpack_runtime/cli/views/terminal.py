@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from backpack_proto.book.levels import Book
 from backpack_proto.decoding import sane
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Trade
+from backpack_runtime.books import BookView
 from backpack_runtime.cli.events import decimal_places, printable, time_of_day
 
 from .board import Board, Panel
@@ -144,7 +144,7 @@ def _state(panel: Panel) -> Text:
     return Text(f"id {panel.book.last}  {time_of_day(panel.book.engine_us, digits=3)}", "dim")
 
 
-def _ladder(panel: Panel, book: Book, width: int, levels: int) -> list[Text]:
+def _ladder(panel: Panel, book: BookView, width: int, levels: int) -> list[Text]:
     """Asks above, bids below, the spread between them on the same line whatever there is of either."""
     levels = max(levels, 1)
     asks, bids = book.asks(levels), book.bids(levels)

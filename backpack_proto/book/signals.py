@@ -1,0 +1,111 @@
+"""The inputs and outputs of the machines of a book; none of them is seen from outside the session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from backpack_proto.streams.levels import Level
+
+__all__ = [
+    "BookInForce",
+    "FetchSnapshot",
+    "FrameLost",
+    "MarketDoubted",
+    "PathChanged",
+    "SnapshotArrived",
+    "SnapshotFailed",
+    "SnapshotRequested",
+    "StreamEnded",
+    "StreamMute",
+    "StreamRequested",
+    "StreamSuspended",
+    "TopMatched",
+]
+
+
+class StreamRequested(Struct, frozen=True, gc=False):
+    """The subscription of the depth stream has just been sent."""
+
+
+class BookInForce(Struct, frozen=True, gc=False):
+    """The subscription has taken effect."""
+
+
+class StreamEnded(Struct, frozen=True, gc=False):
+    """The connection is gone, or the stream is not wanted any more."""
+
+    reason: str
+
+
+class StreamSuspended(Struct, frozen=True, gc=False):
+    """The market is closed; the stream is requested again when it opens."""
+
+
+class SnapshotRequested(Struct, frozen=True, gc=False):
+    """The request of a `FetchSnapshot` has just been sent: it waited for the request budget until now."""
+
+    attempt: int
+
+
+class SnapshotArrived(Struct, frozen=True, gc=False, kw_only=True):
+    """A REST snapshot, levels in any order, cut off at `limit` levels a side."""
+
+    attempt: int
+    last_update_id: int
+    engine_us: int
+    bids: Sequence[Level]
+    asks: Sequence[Level]
+    limit: int
+
+
+class SnapshotFailed(Struct, frozen=True, gc=False, kw_only=True):
+    """A snapshot could not be had."""
+
+    attempt: int
+    reason: str
+    final: bool = False
+    """The exchange has refused it (401, 404): asking again at once would not help."""
+
+
+class FetchSnapshot(Struct, frozen=True, gc=False, kw_only=True):
+    """Output: ask REST for the depth; answer with `SnapshotArrived` or `SnapshotFailed` of the same attempt."""
+
+    stream: str
+    symbol: str
+    attempt: int
+    urgent: bool
+    """The book does not follow; otherwise it is only to be checked."""
+
+
+class TopMatched(Struct, frozen=True, gc=False, kw_only=True):
+    """Output: the top of the book was the one that bookTicker gave for the same update id."""
+
+    stream: str
+
+
+class FrameLost(Struct, frozen=True, gc=False):
+    """A frame came that cannot be read, and that may have been a change of this book."""
+
+
+class PathChanged(Struct, frozen=True, gc=False):
+    """The path of the connection is proved again, or its proof has expired."""
+
+    doubt: str | None
+    """Why it is in doubt; None: it is proved."""
+
+
+class StreamMute(Struct, frozen=True, gc=False, kw_only=True):
+    """Output: the market moves and the stream sends nothing: request it again, or give the connection up."""
+
+    stream: str
+    reason: str
+    abandon: bool
+    """It was requested again before, in vain."""
+
+
+class MarketDoubted(Struct, frozen=True, gc=False, kw_only=True):
+    """Output: snapshots cannot be had, so the market may be closed."""
+
+    symbol: str

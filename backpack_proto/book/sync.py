@@ -1,0 +1,516 @@
+"""From a subscription to a book: frames that are kept, snapshots, and the proof that they join.
+
+Theory of operation; the steps are those of docs/protocol.md 5.2. A stream is IDLE until it is requested. FETCHING, frames are kept while a
+snapshot is asked for, at once, for a quiet market may send no frame for half a minute. A snapshot alone proves nothing of the stream:
+it is HELD until one of these shows that nothing was missed since:
+
+* a frame that joins: a kept one that ends exactly where the snapshot does, or that begins at or before the next id;
+* a `bookTicker` at exactly the snapshot's id;
+* a second snapshot with the same id, sent APART_US or more after the first, and after the subscription took effect.
+
+Then the book FOLLOWS its stream, until a `Resync`. A snapshot that ends before the kept frames begin is too old, and one that moves by more
+than ID_LEAP is doubted, until a second one confirms it. When held snapshots move on and the stream does not say a word, it is mute
+(`Mute`): the book does not live on snapshots. SUSPENDED, the market is closed, and nothing is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from backpack_proto.backoff import Backoff
+from backpack_proto.inputs import TimerFired
+from backpack_proto.machine import Now, Transitions, earliest
+from backpack_proto.streams.payloads import BookTicker, Depth
+
+from .levels import Book
+from .signals import (
+    BookInForce,
+    SnapshotArrived,
+    SnapshotFailed,
+    SnapshotRequested,
+    StreamEnded,
+    StreamRequested,
+    StreamSuspended,
+)
+
+__all__ = [
+    "Ask",
+    "Begin",
+    "Mute",
+    "Resync",
+    "Sync",
+    "SyncInput",
+    "SyncOutput",
+    "SyncState",
+    "SyncTimer",
+    "Unavailable",
+    "Unfit",
+]
+
+ANSWER_US = 15_000_000
+"""How long a snapshot may take once it is requested; waiting for the request budget does not count."""
+RETRY = Backoff(base_us=1_000_000, cap_us=30_000_000)
+"""When a snapshot is asked for again."""
+TOO_OLD_RETRY = Backoff(base_us=200_000, cap_us=RETRY.cap_us)
+"""The same, of one that was too old: a snapshot lags the stream by a few dozen ids at the most, so the next one joins on."""
+DOUBTED_RETRY_US = 1_000_000
+"""When a snapshot that was doubted is asked for again."""
+APART_US = 5_000_000
+"""Two snapshots with the same id prove a quiet market when they lie this far apart."""
+TAKEN_US = 10_000_000
+"""A subscription is taken to be in force after this time where no stream shows it."""
+CALM_US = 10_000_000
+"""A book that lived this long is not part of a series of failures."""
+BACKWARDS_US = 1_000_000
+"""An old update id with an engine time this much later is no duplicate: the ids have started over."""
+ID_LEAP = 10_000_000
+"""A frame or a snapshot that moves by more ids is doubted."""
+MUTE_MOVES = 2
+"""How often held snapshots move on, without a frame, before the stream is called mute."""
+BUFFERED_FRAMES = 20_000
+TICKERS_KEPT = 64
+
+
+class Resync(Struct, frozen=True, gc=False, kw_only=True):
+    """The book that followed cannot be trusted: it needs another snapshot."""
+
+    floor: int
+    """The update id that the stream has shown: an older snapshot would leave a hole."""
+    reached: int | None
+    """The update id at which the newest frame ended; None when there was none."""
+    kept: Depth | None = None
+    """The frame that showed it, which the next snapshot may join."""
+    lived_us: int = 0
+    """How long the book had lived."""
+
+
+class Unfit(Struct, frozen=True, gc=False):
+    """The beginning that was found does not make a sound book; its frames are spent up to this update id."""
+
+    last: int
+
+
+class Ask(Struct, frozen=True, gc=False):
+    """Output: ask for a snapshot."""
+
+
+class Begin(Struct, frozen=True, gc=False, kw_only=True):
+    """Output: a book begins with this snapshot and these frames."""
+
+    snapshot: Book
+    frames: tuple[Depth, ...]
+    may_straddle: bool
+    """The next frame may begin before the book's next id."""
+
+
+class Unavailable(Struct, frozen=True, gc=False):
+    """Output: no usable snapshot; it is asked for again after `retry_us`."""
+
+    reason: str
+    retry_us: int
+    doubted: bool = False
+    """It could not be had at all, so the market may be closed."""
+
+
+class StartedOver(Struct, frozen=True, gc=False):
+    """Output: the update ids have started over, so what was heard of the old ones says nothing any more."""
+
+
+class Mute(Struct, frozen=True, gc=False):
+    """Output: the market moves, and no frame comes."""
+
+    reason: str
+
+
+class SyncState(Enum):
+    """How far a stream has come on its way to a book that follows."""
+
+    IDLE = auto()
+    FETCHING = auto()
+    HELD = auto()
+    FOLLOWING = auto()
+    SUSPENDED = auto()
+
+
+class SyncTimer(Enum):
+    """The meanings of the deadline."""
+
+    ANSWER = auto()
+    """A requested snapshot has not come."""
+    RETRY = auto()
+    SECOND = auto()
+    """The second snapshot of a quiet market."""
+
+
+SyncInput: TypeAlias = (
+    StreamRequested
+    | BookInForce
+    | StreamEnded
+    | StreamSuspended
+    | Depth
+    | BookTicker
+    | SnapshotRequested
+    | SnapshotArrived
+    | SnapshotFailed
+    | Resync
+    | Unfit
+    | TimerFired
+)
+SyncOutput: TypeAlias = Ask | Begin | Unavailable | StartedOver | Mute
+
+S = SyncState
+_WAITING = (S.FETCHING, S.HELD)
+TRANSITIONS = Transitions(
+    [
+        *((state, StreamRequested, S.FETCHING) for state in SyncState),
+        *((state, StreamEnded, S.IDLE) for state in SyncState),
+        *((state, StreamSuspended, S.SUSPENDED) for state in SyncState),
+        *((state, BookInForce, state) for state in SyncState if state is not S.IDLE),
+        *((state, given, state) for state in _WAITING for given in (Depth, BookTicker, SnapshotRequested, TimerFired)),
+        *((state, SnapshotFailed, state) for state in _WAITING),
+        (S.FETCHING, SnapshotArrived, S.FETCHING),
+        (S.FETCHING, SnapshotArrived, S.HELD),
+        (S.HELD, SnapshotArrived, S.HELD),
+        (S.HELD, SnapshotArrived, S.FETCHING),
+        (S.HELD, SnapshotArrived, S.FOLLOWING),
+        (S.HELD, Depth, S.FOLLOWING),
+        (S.HELD, Depth, S.FETCHING),
+        (S.HELD, BookTicker, S.FOLLOWING),
+        (S.FOLLOWING, Resync, S.FETCHING),
+        (S.FOLLOWING, Unfit, S.FETCHING),
+    ]
+)
+"""A book becomes live by an edge into FOLLOWING, and by no other."""
+
+
+class _Held(Struct, gc=False):
+    """A snapshot that waits for its proof."""
+
+    book: Book
+    sent_us: int
+    """When its request was sent."""
+    moves: int = 0
+    """How often it was replaced by a newer one without a frame."""
+
+
+class _Join(Enum):
+    YES = auto()
+    OPEN = auto()
+    TOO_OLD = auto()
+
+
+class Sync:
+    """Finds the beginning of a book; a machine."""
+
+    def __init__(self, book: Book) -> None:
+        """`book` is the one that is shown: it is read here, and changed by whoever takes `Begin`."""
+        self._book = book
+        self._state = SyncState.IDLE
+        self._timers: dict[SyncTimer, int] = {}
+        self._asked = False
+        """A snapshot is awaited."""
+        self._sent_us = 0
+        """When its request was sent."""
+        self._buffer: deque[Depth] = deque(maxlen=BUFFERED_FRAMES)
+        self._tickers: deque[int] = deque(maxlen=TICKERS_KEPT)
+        self._held: _Held | None = None
+        self._floor = 0
+        self._newest: int | None = None
+        """The update id at which the newest frame of this subscription ended."""
+        self._newest_us = 0
+        """When the matching engine made it."""
+        self._in_force_us = 0
+        self._doubted: tuple[int, int] | None = None
+        """The id of a snapshot that moved too far, and when it came."""
+        self._failures = 0
+
+    @property
+    def state(self) -> SyncState:
+        """How far the stream has come."""
+        return self._state
+
+    @property
+    def following(self) -> bool:
+        """Whether a beginning was found, and nothing has been wrong since."""
+        return self._state is SyncState.FOLLOWING
+
+    @property
+    def deadline(self) -> int | None:
+        """The first of the timers."""
+        return earliest(*self._timers.values())
+
+    def handle(self, given: SyncInput, now: Now) -> Sequence[SyncOutput]:
+        """Take one input and return what follows.
+
+        Raises:
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
+        """
+        if isinstance(given, TimerFired) and ((deadline := self.deadline) is None or now.mono_us < deadline):
+            return []
+        TRANSITIONS.check(self._state, given)
+        match given:
+            case Depth():
+                return self._keep(given, now)
+            case BookTicker():
+                self._tickers.append(given.update_id)
+                return self._try(given, now)
+            case SnapshotRequested():
+                self._sent_us = now.mono_us
+                self._timers[SyncTimer.ANSWER] = now.mono_us + ANSWER_US
+                return []
+            case SnapshotArrived():
+                return self._arrive(given, now) if self._answered() else []
+            case SnapshotFailed(reason=reason):
+                return self._fail(reason, now, doubted=True) if self._answered() else []
+            case TimerFired():
+                return self._fire(now)
+            case BookInForce():
+                self._in_force_us = min(self._in_force_us, now.mono_us)
+                self._plan_second()
+                return []
+            case StreamRequested():
+                self._forget()
+                self._enter(SyncState.FETCHING, given)
+                self._in_force_us = now.mono_us + TAKEN_US
+                return self._ask()
+            case StreamEnded() | StreamSuspended():
+                self._forget()
+                self._enter(SyncState.IDLE if isinstance(given, StreamEnded) else SyncState.SUSPENDED, given)
+                return []
+            case Resync():
+                return self._resync(given, now)
+            case Unfit(last):
+                # Those frames are spent, so only a snapshot that contains them can be a beginning.
+                self._floor = last
+                self._enter(SyncState.FETCHING, given)
+                return self._fail("the snapshot does not fit the stream: the book is crossed or used up", now)
+
+    def _ask(self) -> Sequence[SyncOutput]:
+        self._timers.pop(SyncTimer.RETRY, None)
+        self._timers.pop(SyncTimer.SECOND, None)
+        self._asked = True
+        return [Ask()]
+
+    def _answered(self) -> bool:
+        asked, self._asked = self._asked, False
+        self._timers.pop(SyncTimer.ANSWER, None)
+        return asked
+
+    def _fire(self, now: Now) -> Sequence[SyncOutput]:
+        due = {timer for timer, at_us in self._timers.items() if at_us <= now.mono_us}
+        for timer in due:
+            del self._timers[timer]
+        if SyncTimer.ANSWER in due:
+            self._asked = False
+            return self._fail("no answer in time", now, doubted=True)
+        return [] if self._asked else self._ask()
+
+    def _fail(
+        self, reason: str, now: Now, *, backoff: Backoff = RETRY, retry_us: int | None = None, doubted: bool = False
+    ) -> Sequence[SyncOutput]:
+        self._failures += 1
+        if retry_us is None:
+            retry_us = backoff.delay_us(self._failures)
+        self._timers[SyncTimer.RETRY] = now.mono_us + retry_us
+        return [Unavailable(reason, retry_us, doubted)]
+
+    # Step 1: frames are kept for the snapshot to come, or join the one that is held.
+
+    def _keep(self, delta: Depth, now: Now) -> Sequence[SyncOutput]:
+        buffer = self._buffer
+        newest = max(self._floor, self._newest or 0)
+        newest_us = self._book.engine_us if self._newest is None else self._newest_us
+        if leaps(delta, newest):
+            return []
+        outputs: list[SyncOutput] = []
+        if delta.last_update_id <= newest:
+            if delta.engine_us - newest_us <= BACKWARDS_US:
+                return []
+            self._floor = 0
+            self._tickers.clear()
+            outputs.append(StartedOver())
+        if buffer and delta.first_update_id != newest + 1:
+            # What lies before a hole could only serve a snapshot that contains it already.
+            buffer.clear()
+        buffer.append(delta)
+        self._newest, self._newest_us = delta.last_update_id, delta.engine_us
+        held = self._held
+        if held is None:
+            return outputs
+        held.moves = 0
+        if self._outdated(held.book):
+            return [
+                *outputs,
+                *self._drop(delta, f"the snapshot ends at {held.book.last}, and is older than what is known at that id", now),
+            ]
+        if SyncTimer.SECOND in self._timers:
+            # The stream speaks, so it will reach the snapshot; another one would only be further ahead of it.
+            self._timers[SyncTimer.SECOND] = now.mono_us + APART_US
+        return [*outputs, *self._try(delta, now)]
+
+    def _outdated(self, snapshot: Book) -> bool:
+        """Return whether a snapshot is older than what is known though its id is not: the ids have started over, or it is wrong."""
+        if self._newest is None:
+            last, engine_us = self._book.last, self._book.engine_us
+        else:
+            last, engine_us = self._newest, self._newest_us
+        return last <= snapshot.last and engine_us - snapshot.engine_us > BACKWARDS_US
+
+    def _drop(self, given: SnapshotArrived | Depth | BookTicker, reason: str, now: Now) -> Sequence[SyncOutput]:
+        """Hold a snapshot no more that can never join, and have another one."""
+        self._held = None
+        if self._state is SyncState.HELD:
+            self._enter(SyncState.FETCHING, given)
+        self._timers.pop(SyncTimer.SECOND, None)
+        return [] if self._asked else self._fail(reason, now, backoff=TOO_OLD_RETRY)
+
+    # Steps 2 to 5: a snapshot, and the proof that it joins.
+
+    def _arrive(self, given: SnapshotArrived, now: Now) -> Sequence[SyncOutput]:
+        snapshot = Book(
+            self._book.symbol,
+            bids=given.bids,
+            asks=given.asks,
+            last=given.last_update_id,
+            engine_us=given.engine_us,
+            limit=given.limit,
+        )
+        if snapshot.crossed:
+            return self._fail("the snapshot is crossed", now)
+        if self._outdated(snapshot):
+            return self._fail(
+                f"the snapshot ends at {snapshot.last}, and is older than what is known at that id", now, backoff=TOO_OLD_RETRY
+            )
+        leap = self._leap(snapshot, now)
+        if leap is not None:
+            return self._fail(leap, now, retry_us=DOUBTED_RETRY_US)
+        held = self._held
+        if held is not None:
+            apart = self._sent_us - held.sent_us >= APART_US and self._sent_us >= self._in_force_us
+            if snapshot.last == held.book.last:
+                if apart and not self._buffer:
+                    return [self._begin(given, snapshot)]
+                self._plan_second()
+                return []
+            if snapshot.last < held.book.last and snapshot.engine_us - held.book.engine_us <= BACKWARDS_US:
+                reason = f"the snapshot is too old: it ends at {snapshot.last}, the one before it at {held.book.last}"
+                return self._fail(reason, now, backoff=TOO_OLD_RETRY)
+            moves = held.moves + (self._sent_us >= self._in_force_us)
+            self._held = _Held(snapshot, self._sent_us, moves)
+        else:
+            self._held = _Held(snapshot, self._sent_us)
+            self._enter(SyncState.HELD, given)
+        outputs = self._try(given, now)
+        if outputs or self._held is None:
+            return outputs
+        self._plan_second()
+        if self._held.moves < MUTE_MOVES or self._buffer:
+            return []
+        self._held.moves = 0
+        return [Mute(f"the market has moved to {snapshot.last}, and its depth stream sends nothing")]
+
+    def _leap(self, snapshot: Book, now: Now) -> str | None:
+        """Say why a snapshot is doubted: it is too far from what is known, and no other one has shown the same."""
+        known = max(self._floor, self._newest or 0, self._held.book.last if self._held else 0, self._book.last)
+        if not known or abs(snapshot.last - known) <= ID_LEAP:
+            self._doubted = None
+            return None
+        doubted = self._doubted
+        if doubted is not None and snapshot.last >= doubted[0] and now.mono_us - doubted[1] >= DOUBTED_RETRY_US:
+            self._doubted, self._held, self._newest, self._floor = None, None, None, 0
+            self._buffer.clear()
+            if self._state is SyncState.HELD:
+                self._held = _Held(snapshot, self._sent_us)
+            return None
+        self._doubted = (snapshot.last, now.mono_us)
+        return f"the snapshot ends at {snapshot.last}, far from {known}: it is doubted until another one shows the same"
+
+    @property
+    def _needed(self) -> int:
+        return self._buffer[0].first_update_id - 1 if self._buffer else self._floor
+
+    def _matches(self, snapshot: Book) -> _Join:
+        """Drop what the snapshot contains, and look whether something proves it."""
+        buffer = self._buffer
+        while buffer and buffer[0].last_update_id <= snapshot.last:
+            buffer.popleft()
+        if snapshot.last < self._needed:
+            return _Join.TOO_OLD
+        proved = buffer or self._newest == snapshot.last or snapshot.last in self._tickers
+        return _Join.YES if proved else _Join.OPEN
+
+    def _try(self, given: SnapshotArrived | Depth | BookTicker, now: Now) -> Sequence[SyncOutput]:
+        """Hold the snapshot against what the streams have shown."""
+        held = self._held
+        if held is None:
+            return []
+        match self._matches(held.book):
+            case _Join.YES:
+                return [self._begin(given, held.book)]
+            case _Join.TOO_OLD:
+                reason = f"the snapshot is too old: it ends at {held.book.last}, the stream needs {self._needed}"
+                return self._drop(given, reason, now)
+            case _Join.OPEN:
+                return []
+
+    def _begin(self, given: SnapshotArrived | Depth | BookTicker, snapshot: Book) -> Begin:
+        frames = tuple(self._buffer)
+        # An empty buffer leaves open where the next frame begins: on aggregated streams it may straddle the snapshot's id.
+        may_straddle = not frames and self._newest != snapshot.last
+        self._buffer.clear()
+        self._held = None
+        self._asked = False
+        self._timers.clear()
+        self._enter(SyncState.FOLLOWING, given)
+        return Begin(snapshot=snapshot, frames=frames, may_straddle=may_straddle)
+
+    def _plan_second(self) -> None:
+        """Set the timer of the snapshot that shows whether a quiet market stands still."""
+        held = self._held
+        if held is None or self._asked:
+            return
+        apart_us = max(APART_US, RETRY.delay_us(held.moves) if held.moves else 0)
+        self._timers[SyncTimer.SECOND] = max(held.sent_us + apart_us, self._in_force_us)
+
+    def _resync(self, given: Resync, now: Now) -> Sequence[SyncOutput]:
+        """Fetch this one book again: at once, unless it has just failed before."""
+        self._floor = given.floor
+        self._newest, self._newest_us = given.reached, self._book.engine_us
+        self._tickers.clear()
+        if given.kept is not None:
+            self._buffer.append(given.kept)
+            self._newest, self._newest_us = given.kept.last_update_id, given.kept.engine_us
+        if given.lived_us >= CALM_US:
+            self._failures = 0
+        self._enter(SyncState.FETCHING, given)
+        failures, self._failures = self._failures, self._failures + 1
+        if not failures:
+            return self._ask()
+        self._timers[SyncTimer.RETRY] = now.mono_us + RETRY.delay_us(failures)
+        return []
+
+    def _forget(self) -> None:
+        """Step 8: nothing of one subscription is of use to the next."""
+        self._buffer.clear()
+        self._tickers.clear()
+        self._timers.clear()
+        self._held = None
+        self._floor = 0
+        self._newest, self._newest_us = None, 0
+        self._asked = False
+        self._doubted = None
+        self._failures = 0
+
+    def _enter(self, state: SyncState, given: SyncInput) -> None:
+        self._state = TRANSITIONS.step(self._state, given, state)
+
+
+def leaps(delta: Depth, newest: int) -> bool:
+    """Return whether a frame moves further than any frame does, so that it is not applied; a snapshot tells whether it was right."""
+    first = delta.first_update_id
+    return delta.last_update_id - first > ID_LEAP or bool(newest and first - newest > ID_LEAP)

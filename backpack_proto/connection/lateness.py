@@ -1,0 +1,96 @@
+"""How late data are, by the exchange's clock and our monotonic one; our wall clock has no say.
+
+Theory. A frame says when it was emitted (`E`). Our monotonic clock at its arrival less `E` is a constant, the distance of the two clocks, plus the time
+that the frame took. The smallest such difference of the last ten minutes is taken for a frame that took no time, and the shortest
+round trip of a request is added, for what clocks cannot tell is counted against us: a path that is slow both ways from the beginning
+would otherwise look fresh.
+
+A difference far below the smallest one known says that a frame came before it was emitted: either everything until now was late, or this
+one `E` is wrong. It counts once a second stream, or the exchange's answer to `/time`, shows the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ["LEAP_US", "Lateness", "WindowMinimum"]
+
+WINDOW_US = 600_000_000
+SLOTS = 10
+LEAP_US = 1_000_000
+"""A difference that is so much smaller than all others needs a second witness."""
+
+
+class WindowMinimum:
+    """The smallest value of the last ten minutes, in slots of a minute; the last one known when the window is empty."""
+
+    __slots__ = ("_closed", "_slot", "_slot_minimum", "value")
+
+    def __init__(self) -> None:
+        self._closed: deque[tuple[int, int]] = deque()
+        self._slot = 0
+        self._slot_minimum: int | None = None
+        self.value: int | None = None
+        """The minimum; None before the first value."""
+
+    def add(self, value: int, mono_us: int) -> None:
+        """Take a value in."""
+        slot = mono_us * SLOTS // WINDOW_US
+        if slot != self._slot:
+            self._turn(slot)
+        if self._slot_minimum is None or value < self._slot_minimum:
+            self._slot_minimum = value
+            if self.value is None or value < self.value or not self._closed:
+                self.value = value
+
+    def _turn(self, slot: int) -> None:
+        if self._slot_minimum is not None:
+            self._closed.append((self._slot, self._slot_minimum))
+        while self._closed and self._closed[0][0] <= slot - SLOTS:
+            self._closed.popleft()
+        self._slot, self._slot_minimum = slot, None
+        if self._closed:
+            self.value = min(minimum for _, minimum in self._closed)
+
+
+class Lateness:
+    """The offset from the exchange's clock to ours, from what has been received."""
+
+    __slots__ = ("_differences", "_round_trips", "_witness")
+
+    def __init__(self) -> None:
+        self._differences = WindowMinimum()
+        self._round_trips = WindowMinimum()
+        self._witness: tuple[str, int] | None = None
+        """The stream that showed a leap, and the difference that it showed."""
+
+    @property
+    def offset_us(self) -> int | None:
+        """What to add to a time of the exchange to have it on our monotonic clock; None before any is known."""
+        smallest = self._differences.value
+        return None if smallest is None else smallest - (self._round_trips.value or 0)
+
+    def frame(self, stream: str, emitted_us: int, mono_us: int) -> bool:
+        """Take in a frame; return whether its time counts."""
+        difference = mono_us - emitted_us
+        smallest = self._differences.value
+        if smallest is None or difference < smallest - LEAP_US:
+            return self._leap(stream, difference, mono_us)
+        self._differences.add(difference, mono_us)
+        return True
+
+    def answer(self, round_trip_us: int, mono_us: int, *, server_us: int | None = None) -> None:
+        """Take in the answer to a request, and what the exchange's clock showed in it."""
+        self._round_trips.add(round_trip_us, mono_us)
+        if server_us is not None:
+            self._witness = None
+            self._differences.add(mono_us - server_us, mono_us)
+
+    def _leap(self, stream: str, difference: int, mono_us: int) -> bool:
+        witness = self._witness
+        if witness is not None and witness[0] != stream and abs(witness[1] - difference) <= LEAP_US:
+            self._witness = None
+            self._differences.add(max(witness[1], difference), mono_us)
+            return True
+        self._witness = (stream, difference)
+        return False
