@@ -25,7 +25,9 @@ SEEDS = 7
 """Of each group."""
 GATE_HOURS = 1.8
 """Of each seed."""
-age_is_a_claim = pytest.mark.xfail(strict=False, reason="the core does not yet bound what is live by its age")
+the_core_is_not_there_yet = pytest.mark.xfail(
+    strict=False, reason="a snapshot with an id of 2^70 is believed, and quiet new ids are doubted for ever"
+)
 
 QUIET_PLAN = Plan(seed=6, duration_ms=150_000, books={"S1_USDC": 0.05, "SOL_USDC": 0.03})
 
@@ -124,13 +126,13 @@ def test_a_seed_gives_the_same_events_under_any_hash_seed() -> None:
     assert "sha256" in digests.pop()
 
 
-@age_is_a_claim
+@the_core_is_not_there_yet
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_short_run_of_a_seed(seed: int) -> None:
     run_plan(plan_for(seed, 0.25))
 
 
-@age_is_a_claim
+@the_core_is_not_there_yet
 @pytest.mark.gate
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_a_group_of_seeds_holds_and_leaves_nothing_out(group: int) -> None:

@@ -41,7 +41,9 @@ def book_of(world: World, **claims: object) -> Any:
     """A live book, or one that claims something else."""
     book = world.session.book(world.stream_of(SYMBOL))
     members = ("symbol", "last", "coverage", "best_bid", "best_ask", "exhausted", "crossed", "bids", "asks")
-    return SimpleNamespace(**{**{name: getattr(book, name) for name in members}, "live": True, **claims})
+    return SimpleNamespace(
+        **{**{name: getattr(book, name) for name in members}, "is_live": book.is_live, "age_us": book.age_us, **claims}
+    )
 
 
 def newest(world: World, kind: type[Event]) -> Any:

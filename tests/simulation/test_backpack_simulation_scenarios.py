@@ -17,7 +17,6 @@ from tests.simulation.world import World
 
 SECOND = 1_000_000
 LIVELY: Mapping[str, float] = {"SOL_USDC": 0.05, "S1_USDC": 0.05}
-age_is_a_claim = pytest.mark.xfail(strict=False, reason="the core does not yet bound what is live by its age")
 
 
 class Scene:
@@ -89,7 +88,6 @@ class Scene:
         return [at_us for at_us, frame in asked if frame["method"] == method and stream in frame["params"]]
 
 
-@age_is_a_claim
 def test_an_hour_of_a_mute_exchange() -> None:
     scene = Scene()
     assert scene.all_live()
@@ -110,7 +108,6 @@ def test_an_hour_of_a_mute_exchange() -> None:
     assert scene.all_live()
 
 
-@age_is_a_claim
 def test_a_mute_book_stream_is_seen_by_its_book_ticker_within_2_s() -> None:
     scene = Scene()
     stream = scene.world.stream_of("SOL_USDC")
@@ -133,7 +130,6 @@ def test_a_mute_book_stream_is_seen_by_its_book_ticker_within_2_s() -> None:
         assert connection.born_us > again[asked], "a reconnect before a resubscription"
 
 
-@age_is_a_claim
 def test_a_mute_book_is_seen_by_a_trade_within_2_s() -> None:
     scene = Scene({"BTC_USDC_PERP": 0.3}, trades=True)
     symbol = "BTC_USDC_PERP"
@@ -147,7 +143,6 @@ def test_a_mute_book_is_seen_by_a_trade_within_2_s() -> None:
     assert scene.until_stale(symbol, 2.75) <= 2.75
 
 
-@age_is_a_claim
 def test_a_mute_book_beside_a_living_canary_is_stale_within_the_bound_of_its_chain() -> None:
     scene = Scene()
     connections = scene.network.connections
@@ -158,7 +153,6 @@ def test_a_mute_book_beside_a_living_canary_is_stale_within_the_bound_of_its_cha
     assert opinion.is_live(scene.world.session.book(scene.world.stream_of("S1_USDC")), scene.network.now)
 
 
-@age_is_a_claim
 @pytest.mark.parametrize("from_birth", [False, True])
 def test_a_path_that_is_8_s_late_is_stale(*, from_birth: bool) -> None:
     scene = Scene()
@@ -174,7 +168,6 @@ def test_a_path_that_is_8_s_late_is_stale(*, from_birth: bool) -> None:
     assert scene.all_live()
 
 
-@age_is_a_claim
 def test_a_path_that_is_4_s_late_is_live_old_and_not_well() -> None:
     scene = Scene()
     scene.delay(4)
@@ -188,7 +181,6 @@ def test_a_path_that_is_4_s_late_is_live_old_and_not_well() -> None:
         assert 4 * SECOND - 250_000 <= age_us <= 5.5 * SECOND
 
 
-@age_is_a_claim
 @pytest.mark.parametrize("timer_first", [False, True])
 def test_a_loop_that_is_blocked_for_8_s_leaves_no_live_book(*, timer_first: bool) -> None:
     scene = Scene()
@@ -201,7 +193,6 @@ def test_a_loop_that_is_blocked_for_8_s_leaves_no_live_book(*, timer_first: bool
     assert scene.network.connections == connections, "what waited was thrown away"
 
 
-@age_is_a_claim
 def test_a_market_that_closes_for_half_an_hour() -> None:
     scene = Scene()
     symbol = "SOL_USDC"
@@ -243,13 +234,11 @@ def _quiet_markets(count: int, seconds: int) -> None:
     assert opinion.is_well(world.health), world.health
 
 
-@age_is_a_claim
 @pytest.mark.gate
 def test_300_quiet_markets_for_20_minutes_give_no_false_alarm() -> None:
     _quiet_markets(300, 1_200)
 
 
-@age_is_a_claim
 @pytest.mark.soak
 def test_1000_quiet_markets_for_6_hours_give_no_false_alarm() -> None:
     _quiet_markets(1_000, 6 * 3_600)

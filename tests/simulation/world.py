@@ -135,8 +135,7 @@ class World:
         if self.plan.trades:
             streams = (*streams, *streams_for(("trades",), self.symbols))
         self.network.handle(Open())
-        subscribe = Subscribe.of(streams)
-        self.network.handle(Subscribe((*subscribe.streams, *opinion.CANARIES), subscribe.books))
+        self.network.handle(Subscribe.of(streams))
         self._books = {stream: self.session.book(stream) for stream in self._streams.values()}
         if self.plan.account:
             self.network.handle(FollowAccount())
