@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -11,14 +11,15 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from backpack_proto import claims
 from backpack_proto.account.values import Filled
 from backpack_proto.inputs import Given, ResponseReceived, TextReceived
 from backpack_proto.machine import Now
 from backpack_proto.outputs import Output, SendRequest, WithdrawRequest
 from backpack_proto.session import Session
 from tests.simulation.run import KINDS, run_plan
-from tests.simulation.schedule import Plan, draw_plan
-from tests.simulation.world import Violation
+from tests.simulation.schedule import Episode, Plan, draw_plan
+from tests.simulation.world import START, Violation
 
 _FIRST = re.compile(rb'"U":(\d+)')
 _LAST = re.compile(rb'"u":(\d+)')
@@ -94,11 +95,55 @@ class NeverWithdraws(Session):
         return [output for output in super().handle(given, now) if not isinstance(output, WithdrawRequest)]
 
 
+class EverFresh(Session):
+    """Believes of every frame that the exchange has sent it just now."""
+
+    def handle(self, given: Given, now: Now) -> Sequence[Output]:
+        if isinstance(given, TextReceived):
+            emitted_us = now.mono_us + START.unix_us - START.mono_us
+            given = TextReceived(_SENT.sub(b'"E":%d' % emitted_us, given.data))
+        return super().handle(given, now)
+
+
+class FailedChecksPass(Session):
+    """Takes a snapshot that is refused for one that shows what the book is already."""
+
+    _symbols: dict[int, str]
+
+    def handle(self, given: Given, now: Now) -> Sequence[Output]:
+        symbols = self.__dict__.setdefault("_symbols", {})
+        if (
+            isinstance(given, ResponseReceived)
+            and given.status != 200
+            and (symbol := symbols.get(given.request_id)) is not None
+        ):
+            book = self.book(symbol)
+            body = {
+                "asks": [[level.price_text, level.quantity_text] for level in book.asks()],
+                "bids": [[level.price_text, level.quantity_text] for level in reversed(book.bids())],
+                "lastUpdateId": str(book.last),
+                "timestamp": book.engine_us,
+            }
+            given = replace(given, status=200, body=msgspec.json.encode(body))
+        outputs = super().handle(given, now)
+        for output in outputs:
+            if isinstance(output, SendRequest) and output.request.target.startswith("/api/v1/depth"):
+                symbols[output.request_id] = output.request.target.partition("symbol=")[2].partition("&")[0]
+        return outputs
+
+
+class LongPath(Session):
+    """Holds a path for proved for a minute."""
+
+
+class LongChain(Session):
+    """Holds a chain for proved for hours, and audits as seldom."""
+
+
 class Plant(NamedTuple):
     kind: type[Session]
     faults: tuple[str, ...]
     checks: tuple[str, ...]
-    change: Callable[[Plan], Plan] = lambda plan: plan
 
 
 PLANTS = {
@@ -106,18 +151,33 @@ PLANTS = {
     "straddle": Plant(NoStraddle, ("reset",), ("resync", "known id", "best levels", "whole book")),
     "fill arithmetic": Plant(WrongFills, ("second_client",), ("fills are real",)),
     "clock cursor": Plant(OwnClock, ("clock_step", "outage_orders"), ("ledger", "sum of fills", "no false alarm")),
+    "path bound": Plant(LongPath, ("mute",), ("path",)),
+    "chain bound": Plant(LongChain, ("mute_market",), ("chain",)),
+    "lateness": Plant(EverFresh, ("late_constant",), ("path", "age", "lateness is said")),
+    "failed check": Plant(FailedChecksPass, ("market_closed",), ("chain",)),
     "withdrawn calls": Plant(NeverWithdraws, ("abandoned_calls",), ("not after giving up",)),
 }
 
 
+LASTING = (LongPath, LongChain, EverFresh, FailedChecksPass)
+"""Lies that one long episode brings to light."""
+
+
 def plan_of(plant: Plant) -> Plan:
     plan = draw_plan(11, 0.4, KINDS, books=2, only=plant.faults)
-    return plant.change(replace(plan, books={"S1_USDC": 0.06, "S2_USDC": 0.06}, channel="book", account=True))
+    episodes = plan.episodes
+    if plant.kind in LASTING:
+        episodes = (Episode(kind=plant.faults[0], start_ms=60_000, duration_ms=190_000, seed=1),)
+    return replace(plan, books={"S1_USDC": 0.06, "S2_USDC": 0.06}, channel="book", account=True, episodes=episodes)
 
 
 @pytest.mark.parametrize("rule", PLANTS)
-def test_a_broken_rule_turns_the_simulation_red(rule: str) -> None:
+def test_a_broken_rule_turns_the_simulation_red(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant = PLANTS[rule]
+    if plant.kind is LongPath:
+        monkeypatch.setattr(claims, "PATH_BOUND_US", 60_000_000)
+    elif plant.kind is LongChain:
+        monkeypatch.setattr(claims, "AUDIT_US", 10**10)
     with pytest.raises(Violation) as caught:
         run_plan(plan_of(plant), plant.kind)
     assert caught.value.check in plant.checks, str(caught.value)
