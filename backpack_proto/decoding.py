@@ -19,6 +19,7 @@ from .errors import RemoteProtocolError
 
 __all__ = [
     "DECIMAL_DIGITS",
+    "MAX_ID",
     "Amount",
     "UnixUs",
     "UnixUsOfText",
@@ -27,13 +28,19 @@ __all__ = [
     "is_unicode",
     "sane",
     "unix_us",
+    "usable",
     "whole_number",
 ]
 
 T = TypeVar("T")
 
 DECIMAL_DIGITS: Final = 100
-"""How far a digit may stand from the decimal point; the exchange's longest numbers have 28 digits (docs/protocol.md 6.4)."""
+"""How far a digit may stand from the decimal point for a number to be written out."""
+WHOLE_DIGITS: Final = 20
+FRACTION_DIGITS: Final = 28
+"""Digits that a number of the exchange has before and after its point, at most; its longest ones have 28 (docs/protocol.md 6.4)."""
+MAX_ID: Final = 2**63 - 1
+"""The largest update id."""
 
 _LONGEST_NUMBER = 18
 """Digits of a whole number, at most: it fits into 64 bits."""
@@ -96,6 +103,11 @@ def decode_json(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
 def sane(value: Decimal) -> bool:
     """Whether a decimal is finite and has no digit more than `DECIMAL_DIGITS` away from its point."""
     return value.is_finite() and -DECIMAL_DIGITS < value.adjusted() < DECIMAL_DIGITS
+
+
+def usable(value: Decimal) -> bool:
+    """Return whether a decimal that the exchange sent is finite, and of a size that its numbers have."""
+    return value.is_finite() and -FRACTION_DIGITS <= value.adjusted() < WHOLE_DIGITS
 
 
 def whole_number(text: str) -> int | None:
@@ -167,7 +179,7 @@ def _all_sane(value: object) -> bool:
     while rest:
         value = rest.pop()
         if isinstance(value, Decimal):
-            if not sane(value):
+            if not usable(value):
                 return False
         elif isinstance(value, tuple | list):
             rest.extend(value)

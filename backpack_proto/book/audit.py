@@ -24,12 +24,12 @@ from backpack_proto.machine import Now, Transitions, earliest
 from backpack_proto.streams.payloads import Depth
 
 from .levels import Book
-from .signals import FrameLost, SnapshotArrived, SnapshotFailed, SnapshotRequested
+from .signals import Ask, FrameLost, SnapshotArrived, SnapshotFailed, SnapshotRequested
 from .verification import SnapshotCheck, Verdict
 
 __all__ = [
+    "TRANSITIONS",
     "Agreed",
-    "Ask",
     "Audit",
     "AuditInput",
     "AuditOutput",
@@ -60,10 +60,6 @@ class Follow(Struct, frozen=True, gc=False):
 
 class Stop(Struct, frozen=True, gc=False):
     """It does not any more."""
-
-
-class Ask(Struct, frozen=True, gc=False):
-    """Output: ask for a snapshot to compare with."""
 
 
 class Agreed(Struct, frozen=True, gc=False):

@@ -18,7 +18,6 @@ the connection is given up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum, auto
 from typing import NamedTuple, TypeAlias
 
 from backpack_proto.backoff import Backoff
@@ -39,34 +38,36 @@ from backpack_proto.outputs import (
 from backpack_proto.streams.payloads import BookTicker, Depth, Event, Trade
 
 from .audit import Agreed, Audit, AuditInput, Differed, Follow, Stop, Unmade
-from .audit import Ask as AskForAudit
+from .kept import BACKWARDS_US, leaps
 from .levels import Book
 from .signals import (
+    Ask,
+    Begin,
     BookInForce,
     FetchSnapshot,
     FrameLost,
     MarketDoubted,
+    Mute,
     PathChanged,
+    Resync,
     SnapshotArrived,
     SnapshotFailed,
     SnapshotRequested,
+    StartedOver,
     StreamEnded,
     StreamMute,
     StreamRequested,
     StreamSuspended,
     TopMatched,
+    Unavailable,
+    Unfit,
 )
-from .sync import BACKWARDS_US, Ask, Begin, Mute, Resync, StartedOver, Sync, SyncInput, SyncState, Unavailable, Unfit, leaps
-from .verification import TopCheck, Verdict
+from .sync import Sync, SyncInput, SyncState
+from .verification import Verdict
+from .witnesses import Witnesses
 
-__all__ = ["BookSequencer", "BookTimer", "SequencerInput", "SequencerOutput"]
+__all__ = ["BookSequencer", "SequencerInput", "SequencerOutput"]
 
-LAG_US = 2_000_000
-"""How long the book may stay behind a bookTicker or a trade before its stream counts as stuck."""
-TRADE_SLACK_US = 100_000
-"""A trade this much newer than the book is not in it; the two times of one match may differ a little."""
-TRADE_DOUBTS = Backoff(base_us=60_000_000, cap_us=900_000_000)
-"""How often trades alone have a book begin anew: not every trade need be one of the book's."""
 ABANDON = Backoff(base_us=60_000_000, cap_us=900_000_000)
 """How often one mute stream has the connection given up."""
 
@@ -89,15 +90,6 @@ SequencerInput: TypeAlias = (
 SequencerOutput: TypeAlias = Event | FetchSnapshot | TopMatched | StreamMute | MarketDoubted
 
 
-class BookTimer(Enum):
-    """The meanings of the deadline, beside those of synchronising and auditing."""
-
-    CHAIN = auto()
-    """The proof of the chain may have expired."""
-    LAG = auto()
-    """The stream may not have followed a bookTicker or a trade."""
-
-
 class _Asked(NamedTuple):
     """Who waits for a snapshot."""
 
@@ -117,8 +109,9 @@ class BookSequencer:
         self._levels = levels
         self._sync = Sync(self.book)
         self._audit = Audit(self.book)
-        self._tops = TopCheck()
-        self._timers: dict[BookTimer, int] = {}
+        self._witnesses = Witnesses(self.book)
+        self._chain_us: int | None = None
+        """When the proof of the chain may have expired."""
         self._asked: _Asked | None = None
         self._attempt = 0
         self._may_straddle = False
@@ -127,10 +120,6 @@ class BookSequencer:
         """The id of the book is one at which a frame ended."""
         self._agreed: int | None = None
         """The last update id of this run at which the book was found equal."""
-        self._trade: tuple[int, int] | None = None
-        """The engine's time of a trade that the book has not reached, and when it came."""
-        self._trade_doubts = 0
-        self._trade_doubted_us: int | None = None
         self._mute_told = False
         """The stream was requested again because it was mute, and has sent nothing since."""
         self._abandons = 0
@@ -150,7 +139,7 @@ class BookSequencer:
     @property
     def deadline(self) -> int | None:
         """The first timer of synchronising, auditing, and the book's own."""
-        return earliest(self._sync.deadline, self._audit.deadline, *self._timers.values())
+        return earliest(self._sync.deadline, self._audit.deadline, self._witnesses.deadline, self._chain_us)
 
     @property
     def awaited(self) -> int | None:
@@ -178,7 +167,9 @@ class BookSequencer:
             case BookTicker():
                 return self._compare_top(given, now)
             case Trade():
-                return self._note_trade(given, now)
+                if self._sync.following:
+                    self._witnesses.trade_arrived(given, now.mono_us)
+                return []
             case TimerFired():
                 return self._fire(given, now)
             case SnapshotRequested(attempt):
@@ -189,7 +180,7 @@ class BookSequencer:
                 self._path_doubt = doubt
                 return self._report(now)
             case Verify() | FrameLost():
-                return self._audit_now(given, now) if self._sync.following else []
+                return self._audited(given, now) if self._sync.following else []
             case BookInForce():
                 return self._synchronise(given, now) if self._sync.state is not SyncState.IDLE else []
             case StreamRequested():
@@ -234,7 +225,7 @@ class BookSequencer:
             return self._resync(f"{fault} at {book.last}", now, kept=delta)
         book.confirmed_us = now.mono_us
         self._framed = True
-        verdict = self._tops.book_changed(book)
+        verdict = self._witnesses.book_changed()
         if verdict is Verdict.OPEN and not self._audit.running and not self._reported_stale:
             return (self._changed(book, delta, last + 1, verified=False),)
         if isinstance(verdict, str):
@@ -284,7 +275,7 @@ class BookSequencer:
                     if doubted:
                         outputs.append(MarketDoubted(symbol=self.symbol))
                 case StartedOver():
-                    self._tops.reset()
+                    self._witnesses.forget()
                 case Mute(reason):
                     self._why = reason
                     outputs += self._mute(reason, now)
@@ -333,13 +324,11 @@ class BookSequencer:
         self._may_straddle = begin.may_straddle
         self._framed = bool(begin.frames) or not begin.may_straddle
         self._began_us = now.mono_us
-        self._agreed = self._trade = self._unchecked = None
+        self._agreed = self._unchecked = None
         self._reported_stale = False
-        self._timers.clear()
         self._watch_chain(now)
         self._audit.handle(Follow(), now)
-        verdict = self._tops.restart(self.book)
-        self._watch_lag()
+        verdict = self._witnesses.begin(now.mono_us)
         kept = begin.frames[-1] if begin.frames else None
         return [*outputs, *self._report(now), *self._judge(verdict, self.book.last, now, kept=kept)]
 
@@ -364,12 +353,11 @@ class BookSequencer:
             case SyncState.IDLE | SyncState.SUSPENDED:
                 return []
             case SyncState.FETCHING | SyncState.HELD:
-                self._tops.keep(ticker, now.mono_us)
+                self._witnesses.keep(ticker, now.mono_us)
                 return self._synchronise(ticker, now)
         book = self.book
-        verdict = self._tops.ticker_arrived(ticker, book.last, now.mono_us)
+        verdict = self._witnesses.ticker_arrived(ticker, now.mono_us)
         if ticker.update_id > book.last:
-            self._watch_lag()
             return []
         if not isinstance(verdict, str):
             book.confirmed_us = now.mono_us
@@ -390,52 +378,13 @@ class BookSequencer:
     def _verified(self, against: str, last: int) -> BookVerified:
         return BookVerified(stream=self.stream, symbol=self.symbol, last=last, against=against)
 
-    def _note_trade(self, trade: Trade, now: Now) -> Sequence[SequencerOutput]:
-        """Remember a trade that the book has not reached: a match always changes the book."""
-        if not self._sync.following or self._trade is not None or trade.engine_us <= self.book.engine_us + TRADE_SLACK_US:
-            return []
-        doubted_us = self._trade_doubted_us
-        if doubted_us is not None and now.mono_us - doubted_us < TRADE_DOUBTS.delay_us(self._trade_doubts):
-            return []
-        self._trade = (trade.engine_us, now.mono_us)
-        self._watch_lag()
-        return []
-
-    def _watch_lag(self) -> None:
-        """Set the timer by which the stream has to have followed."""
-        unreached = self._tops.unreached
-        since = [] if unreached is None else [max(unreached[1], self._began_us)]
-        since += [] if self._trade is None else [self._trade[1]]
-        if since:
-            self._timers[BookTimer.LAG] = min(since) + LAG_US
-        else:
-            self._timers.pop(BookTimer.LAG, None)
-
-    def _look_at_lag(self, now: Now) -> list[SequencerOutput]:
-        book, trade, unreached = self.book, self._trade, self._tops.unreached
-        if unreached is not None and max(unreached[1], self._began_us) + LAG_US <= now.mono_us:
-            # Whatever they were, the book that follows is not to be called stuck on account of the same tickers.
-            self._tops.reset()
-            return self._resync(f"the depth stream is stuck at {book.last}, bookTicker is at {unreached[0]}", now)
-        if trade is not None and trade[1] + LAG_US <= now.mono_us:
-            self._trade = None
-            if book.engine_us + TRADE_SLACK_US < trade[0]:
-                self._trade_doubts += 1
-                self._trade_doubted_us = now.mono_us
-                return self._resync(f"the depth stream is stuck at {book.last}: a later trade is not in it", now)
-        self._watch_lag()
-        return []
-
     # Auditing.
-
-    def _audit_now(self, given: Verify | FrameLost, now: Now) -> list[SequencerOutput]:
-        return self._audited(given, now)
 
     def _audited(self, given: AuditInput, now: Now) -> list[SequencerOutput]:
         outputs: list[SequencerOutput] = []
         for output in self._audit.handle(given, now):
             match output:
-                case AskForAudit():
+                case Ask():
                     outputs.append(self._fetch(audit=True))
                 case Agreed(sent_us, snapshot):
                     outputs += self._agree(sent_us, snapshot, now)
@@ -487,8 +436,7 @@ class BookSequencer:
         """Set the timer at which the newest proof expires; an expired one needs none."""
         confirmed_us = self.book.confirmed_us
         until_us = None if confirmed_us is None else self._claims.chain_until_us(confirmed_us)
-        if until_us is not None and until_us > now.mono_us:
-            self._timers[BookTimer.CHAIN] = until_us
+        self._chain_us = until_us if until_us is not None and until_us > now.mono_us else None
 
     def _report(self, now: Now) -> list[SequencerOutput]:
         """Say when a book that follows becomes stale because a claim has expired, and when it is live again."""
@@ -508,13 +456,13 @@ class BookSequencer:
     def _fire(self, given: TimerFired, now: Now) -> list[SequencerOutput]:
         """Only those whose moment has come are told."""
         outputs: list[SequencerOutput] = []
-        if self._timers.get(BookTimer.CHAIN, now.mono_us + 1) <= now.mono_us:
-            del self._timers[BookTimer.CHAIN]
+        if self._chain_us is not None and self._chain_us <= now.mono_us:
             # Proof may have moved on since the timer was set.
             self._watch_chain(now)
             outputs += self._report(now)
-        if self._timers.get(BookTimer.LAG, now.mono_us + 1) <= now.mono_us:
-            outputs += self._look_at_lag(now)
+        stuck = self._witnesses.overdue(now.mono_us)
+        if stuck is not None:
+            outputs += self._resync(stuck, now)
         if self._sync.state in (SyncState.FETCHING, SyncState.HELD):
             outputs += self._synchronise(given, now)
         if self._sync.following:
@@ -529,9 +477,8 @@ class BookSequencer:
         agreed, self._agreed = self._agreed, None
         self._why = reason
         self._asked = None
-        self._timers.clear()
-        self._tops.reset()
-        self._trade = self._unchecked = None
+        self._chain_us = self._unchecked = None
+        self._witnesses.forget()
         self._audit.handle(Stop(), _NEVER)
         self.book.confirmed_us = None
         if not followed:

@@ -7,21 +7,31 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from backpack_proto.streams.levels import Level
+from backpack_proto.streams.payloads import Depth
+
+from .levels import Book
 
 __all__ = [
+    "Ask",
+    "Begin",
     "BookInForce",
     "FetchSnapshot",
     "FrameLost",
     "MarketDoubted",
+    "Mute",
     "PathChanged",
+    "Resync",
     "SnapshotArrived",
     "SnapshotFailed",
     "SnapshotRequested",
+    "StartedOver",
     "StreamEnded",
     "StreamMute",
     "StreamRequested",
     "StreamSuspended",
     "TopMatched",
+    "Unavailable",
+    "Unfit",
 ]
 
 
@@ -109,3 +119,54 @@ class MarketDoubted(Struct, frozen=True, gc=False, kw_only=True):
     """Output: snapshots cannot be had, so the market may be closed."""
 
     symbol: str
+
+
+class Resync(Struct, frozen=True, gc=False, kw_only=True):
+    """The book that followed cannot be trusted: it needs another snapshot."""
+
+    floor: int
+    """The update id that the stream has shown: an older snapshot would leave a hole."""
+    reached: int | None
+    """The update id at which the newest frame ended; None when there was none."""
+    kept: Depth | None = None
+    """The frame that showed it, which the next snapshot may join."""
+    lived_us: int = 0
+    """How long the book had lived."""
+
+
+class Unfit(Struct, frozen=True, gc=False):
+    """The beginning that was found does not make a sound book; its frames are spent up to this update id."""
+
+    last: int
+
+
+class Ask(Struct, frozen=True, gc=False):
+    """Output: ask for a snapshot."""
+
+
+class Begin(Struct, frozen=True, gc=False, kw_only=True):
+    """Output: a book begins with this snapshot and these frames."""
+
+    snapshot: Book
+    frames: tuple[Depth, ...]
+    may_straddle: bool
+    """The next frame may begin before the book's next id."""
+
+
+class Unavailable(Struct, frozen=True, gc=False):
+    """Output: no usable snapshot; it is asked for again after `retry_us`."""
+
+    reason: str
+    retry_us: int
+    doubted: bool = False
+    """It could not be had at all, so the market may be closed."""
+
+
+class StartedOver(Struct, frozen=True, gc=False):
+    """Output: the update ids have started over, so what was heard of the old ones says nothing any more."""
+
+
+class Mute(Struct, frozen=True, gc=False):
+    """Output: the market moves, and no frame comes."""
+
+    reason: str

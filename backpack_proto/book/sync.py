@@ -15,7 +15,6 @@ than ID_LEAP is doubted, until a second one confirms it. When held snapshots mov
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from enum import Enum, auto
 from typing import TypeAlias
@@ -27,30 +26,26 @@ from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, Transitions, earliest
 from backpack_proto.streams.payloads import BookTicker, Depth
 
+from .kept import BACKWARDS_US, ID_LEAP, Join, Keep, KeptFrames
 from .levels import Book
 from .signals import (
+    Ask,
+    Begin,
     BookInForce,
+    Mute,
+    Resync,
     SnapshotArrived,
     SnapshotFailed,
     SnapshotRequested,
+    StartedOver,
     StreamEnded,
     StreamRequested,
     StreamSuspended,
+    Unavailable,
+    Unfit,
 )
 
-__all__ = [
-    "Ask",
-    "Begin",
-    "Mute",
-    "Resync",
-    "Sync",
-    "SyncInput",
-    "SyncOutput",
-    "SyncState",
-    "SyncTimer",
-    "Unavailable",
-    "Unfit",
-]
+__all__ = ["TRANSITIONS", "Sync", "SyncInput", "SyncOutput", "SyncState", "SyncTimer"]
 
 ANSWER_US = 15_000_000
 """How long a snapshot may take once it is requested; waiting for the request budget does not count."""
@@ -66,65 +61,8 @@ TAKEN_US = 10_000_000
 """A subscription is taken to be in force after this time where no stream shows it."""
 CALM_US = 10_000_000
 """A book that lived this long is not part of a series of failures."""
-BACKWARDS_US = 1_000_000
-"""An old update id with an engine time this much later is no duplicate: the ids have started over."""
-ID_LEAP = 10_000_000
-"""A frame or a snapshot that moves by more ids is doubted."""
 MUTE_MOVES = 2
 """How often held snapshots move on, without a frame, before the stream is called mute."""
-BUFFERED_FRAMES = 20_000
-TICKERS_KEPT = 64
-
-
-class Resync(Struct, frozen=True, gc=False, kw_only=True):
-    """The book that followed cannot be trusted: it needs another snapshot."""
-
-    floor: int
-    """The update id that the stream has shown: an older snapshot would leave a hole."""
-    reached: int | None
-    """The update id at which the newest frame ended; None when there was none."""
-    kept: Depth | None = None
-    """The frame that showed it, which the next snapshot may join."""
-    lived_us: int = 0
-    """How long the book had lived."""
-
-
-class Unfit(Struct, frozen=True, gc=False):
-    """The beginning that was found does not make a sound book; its frames are spent up to this update id."""
-
-    last: int
-
-
-class Ask(Struct, frozen=True, gc=False):
-    """Output: ask for a snapshot."""
-
-
-class Begin(Struct, frozen=True, gc=False, kw_only=True):
-    """Output: a book begins with this snapshot and these frames."""
-
-    snapshot: Book
-    frames: tuple[Depth, ...]
-    may_straddle: bool
-    """The next frame may begin before the book's next id."""
-
-
-class Unavailable(Struct, frozen=True, gc=False):
-    """Output: no usable snapshot; it is asked for again after `retry_us`."""
-
-    reason: str
-    retry_us: int
-    doubted: bool = False
-    """It could not be had at all, so the market may be closed."""
-
-
-class StartedOver(Struct, frozen=True, gc=False):
-    """Output: the update ids have started over, so what was heard of the old ones says nothing any more."""
-
-
-class Mute(Struct, frozen=True, gc=False):
-    """Output: the market moves, and no frame comes."""
-
-    reason: str
 
 
 class SyncState(Enum):
@@ -198,12 +136,6 @@ class _Held(Struct, gc=False):
     """How often it was replaced by a newer one without a frame."""
 
 
-class _Join(Enum):
-    YES = auto()
-    OPEN = auto()
-    TOO_OLD = auto()
-
-
 class Sync:
     """Finds the beginning of a book; a machine."""
 
@@ -216,14 +148,8 @@ class Sync:
         """A snapshot is awaited."""
         self._sent_us = 0
         """When its request was sent."""
-        self._buffer: deque[Depth] = deque(maxlen=BUFFERED_FRAMES)
-        self._tickers: deque[int] = deque(maxlen=TICKERS_KEPT)
+        self._kept = KeptFrames(book)
         self._held: _Held | None = None
-        self._floor = 0
-        self._newest: int | None = None
-        """The update id at which the newest frame of this subscription ended."""
-        self._newest_us = 0
-        """When the matching engine made it."""
         self._in_force_us = 0
         self._doubted: tuple[int, int] | None = None
         """The id of a snapshot that moved too far, and when it came."""
@@ -257,7 +183,7 @@ class Sync:
             case Depth():
                 return self._keep(given, now)
             case BookTicker():
-                self._tickers.append(given.update_id)
+                self._kept.note_ticker(given.update_id)
                 return self._try(given, now)
             case SnapshotRequested():
                 self._sent_us = now.mono_us
@@ -285,8 +211,7 @@ class Sync:
             case Resync():
                 return self._resync(given, now)
             case Unfit(last):
-                # Those frames are spent, so only a snapshot that contains them can be a beginning.
-                self._floor = last
+                self._kept.spend(last)
                 self._enter(SyncState.FETCHING, given)
                 return self._fail("the snapshot does not fit the stream: the book is crossed or used up", now)
 
@@ -322,28 +247,15 @@ class Sync:
     # Step 1: frames are kept for the snapshot to come, or join the one that is held.
 
     def _keep(self, delta: Depth, now: Now) -> Sequence[SyncOutput]:
-        buffer = self._buffer
-        newest = max(self._floor, self._newest or 0)
-        newest_us = self._book.engine_us if self._newest is None else self._newest_us
-        if leaps(delta, newest):
+        kept = self._kept.add(delta)
+        if kept is Keep.IGNORED:
             return []
-        outputs: list[SyncOutput] = []
-        if delta.last_update_id <= newest:
-            if delta.engine_us - newest_us <= BACKWARDS_US:
-                return []
-            self._floor = 0
-            self._tickers.clear()
-            outputs.append(StartedOver())
-        if buffer and delta.first_update_id != newest + 1:
-            # What lies before a hole could only serve a snapshot that contains it already.
-            buffer.clear()
-        buffer.append(delta)
-        self._newest, self._newest_us = delta.last_update_id, delta.engine_us
+        outputs: list[SyncOutput] = [StartedOver()] if kept is Keep.STARTED_OVER else []
         held = self._held
         if held is None:
             return outputs
         held.moves = 0
-        if self._outdated(held.book):
+        if self._kept.outdates(held.book):
             return [
                 *outputs,
                 *self._drop(delta, f"the snapshot ends at {held.book.last}, and is older than what is known at that id", now),
@@ -352,14 +264,6 @@ class Sync:
             # The stream speaks, so it will reach the snapshot; another one would only be further ahead of it.
             self._timers[SyncTimer.SECOND] = now.mono_us + APART_US
         return [*outputs, *self._try(delta, now)]
-
-    def _outdated(self, snapshot: Book) -> bool:
-        """Return whether a snapshot is older than what is known though its id is not: the ids have started over, or it is wrong."""
-        if self._newest is None:
-            last, engine_us = self._book.last, self._book.engine_us
-        else:
-            last, engine_us = self._newest, self._newest_us
-        return last <= snapshot.last and engine_us - snapshot.engine_us > BACKWARDS_US
 
     def _drop(self, given: SnapshotArrived | Depth | BookTicker, reason: str, now: Now) -> Sequence[SyncOutput]:
         """Hold a snapshot no more that can never join, and have another one."""
@@ -382,7 +286,7 @@ class Sync:
         )
         if snapshot.crossed:
             return self._fail("the snapshot is crossed", now)
-        if self._outdated(snapshot):
+        if self._kept.outdates(snapshot):
             return self._fail(
                 f"the snapshot ends at {snapshot.last}, and is older than what is known at that id", now, backoff=TOO_OLD_RETRY
             )
@@ -393,7 +297,7 @@ class Sync:
         if held is not None:
             apart = self._sent_us - held.sent_us >= APART_US and self._sent_us >= self._in_force_us
             if snapshot.last == held.book.last:
-                if apart and not self._buffer:
+                if apart and not self._kept:
                     return [self._begin(given, snapshot)]
                 self._plan_second()
                 return []
@@ -409,60 +313,45 @@ class Sync:
         if outputs or self._held is None:
             return outputs
         self._plan_second()
-        if self._held.moves < MUTE_MOVES or self._buffer:
+        if self._held.moves < MUTE_MOVES or self._kept:
             return []
         self._held.moves = 0
         return [Mute(f"the market has moved to {snapshot.last}, and its depth stream sends nothing")]
 
     def _leap(self, snapshot: Book, now: Now) -> str | None:
         """Say why a snapshot is doubted: it is too far from what is known, and no other one has shown the same."""
-        known = max(self._floor, self._newest or 0, self._held.book.last if self._held else 0, self._book.last)
+        known = max(self._kept.known, self._held.book.last if self._held else 0)
         if not known or abs(snapshot.last - known) <= ID_LEAP:
             self._doubted = None
             return None
         doubted = self._doubted
         if doubted is not None and snapshot.last >= doubted[0] and now.mono_us - doubted[1] >= DOUBTED_RETRY_US:
-            self._doubted, self._held, self._newest, self._floor = None, None, None, 0
-            self._buffer.clear()
+            self._doubted, self._held = None, None
+            self._kept.clear()
             if self._state is SyncState.HELD:
                 self._held = _Held(snapshot, self._sent_us)
             return None
         self._doubted = (snapshot.last, now.mono_us)
         return f"the snapshot ends at {snapshot.last}, far from {known}: it is doubted until another one shows the same"
 
-    @property
-    def _needed(self) -> int:
-        return self._buffer[0].first_update_id - 1 if self._buffer else self._floor
-
-    def _matches(self, snapshot: Book) -> _Join:
-        """Drop what the snapshot contains, and look whether something proves it."""
-        buffer = self._buffer
-        while buffer and buffer[0].last_update_id <= snapshot.last:
-            buffer.popleft()
-        if snapshot.last < self._needed:
-            return _Join.TOO_OLD
-        proved = buffer or self._newest == snapshot.last or snapshot.last in self._tickers
-        return _Join.YES if proved else _Join.OPEN
-
     def _try(self, given: SnapshotArrived | Depth | BookTicker, now: Now) -> Sequence[SyncOutput]:
         """Hold the snapshot against what the streams have shown."""
         held = self._held
         if held is None:
             return []
-        match self._matches(held.book):
-            case _Join.YES:
+        match self._kept.joins(held.book):
+            case Join.PROVED:
                 return [self._begin(given, held.book)]
-            case _Join.TOO_OLD:
-                reason = f"the snapshot is too old: it ends at {held.book.last}, the stream needs {self._needed}"
+            case Join.TOO_OLD:
+                reason = f"the snapshot is too old: it ends at {held.book.last}, the stream needs {self._kept.needed}"
                 return self._drop(given, reason, now)
-            case _Join.OPEN:
+            case Join.OPEN:
                 return []
 
     def _begin(self, given: SnapshotArrived | Depth | BookTicker, snapshot: Book) -> Begin:
-        frames = tuple(self._buffer)
+        frames = self._kept.take()
         # An empty buffer leaves open where the next frame begins: on aggregated streams it may straddle the snapshot's id.
-        may_straddle = not frames and self._newest != snapshot.last
-        self._buffer.clear()
+        may_straddle = not frames and not self._kept.ends_at(snapshot)
         self._held = None
         self._asked = False
         self._timers.clear()
@@ -479,12 +368,7 @@ class Sync:
 
     def _resync(self, given: Resync, now: Now) -> Sequence[SyncOutput]:
         """Fetch this one book again: at once, unless it has just failed before."""
-        self._floor = given.floor
-        self._newest, self._newest_us = given.reached, self._book.engine_us
-        self._tickers.clear()
-        if given.kept is not None:
-            self._buffer.append(given.kept)
-            self._newest, self._newest_us = given.kept.last_update_id, given.kept.engine_us
+        self._kept.begin_at(given.floor, given.reached, given.kept)
         if given.lived_us >= CALM_US:
             self._failures = 0
         self._enter(SyncState.FETCHING, given)
@@ -496,21 +380,12 @@ class Sync:
 
     def _forget(self) -> None:
         """Step 8: nothing of one subscription is of use to the next."""
-        self._buffer.clear()
-        self._tickers.clear()
+        self._kept.clear()
         self._timers.clear()
         self._held = None
-        self._floor = 0
-        self._newest, self._newest_us = None, 0
         self._asked = False
         self._doubted = None
         self._failures = 0
 
     def _enter(self, state: SyncState, given: SyncInput) -> None:
         self._state = TRANSITIONS.step(self._state, given, state)
-
-
-def leaps(delta: Depth, newest: int) -> bool:
-    """Return whether a frame moves further than any frame does, so that it is not applied; a snapshot tells whether it was right."""
-    first = delta.first_update_id
-    return delta.last_update_id - first > ID_LEAP or bool(newest and first - newest > ID_LEAP)

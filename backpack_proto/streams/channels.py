@@ -48,7 +48,16 @@ from .payloads import (
     TriggerPlaced,
 )
 
-__all__ = ["CHANNEL_OF", "DEPTH_WINDOWS_MS", "IN_FORCE_US", "KLINE_INTERVALS", "Channel", "SymbolRule", "Traits"]
+__all__ = [
+    "CHANNEL_OF",
+    "DEPTH_WINDOWS_MS",
+    "IN_FORCE_US",
+    "KLINE_INTERVALS",
+    "KLINE_SECONDS",
+    "Channel",
+    "SymbolRule",
+    "Traits",
+]
 
 KLINE_INTERVALS: Final = (
     *("1s", "1m", "3m", "5m", "15m", "30m"),
@@ -56,6 +65,14 @@ KLINE_INTERVALS: Final = (
     *("1d", "3d", "1w", "1month"),
 )
 """Every kline interval of the exchange, shortest first."""
+
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
+
+KLINE_SECONDS: Final = {
+    interval: 31 * 86_400 if interval == "1month" else int(interval[:-1]) * _UNIT_SECONDS[interval[-1]]
+    for interval in KLINE_INTERVALS
+}
+"""How long a candle of each interval lasts; of a month, the longest."""
 
 DEPTH_WINDOWS_MS: Final = (200, 600, 1000)
 """Aggregation windows of `depth`; without a window every book event is a frame of its own."""

@@ -16,7 +16,7 @@ from typing import TypeAlias, get_args
 from msgspec import field
 from msgspec.structs import fields
 
-from backpack_proto.decoding import UnixUs, UnixUsOfText
+from backpack_proto.decoding import MAX_ID, UnixUs, UnixUsOfText, usable
 from backpack_proto.values import Value
 
 from .levels import Level, judge
@@ -75,13 +75,13 @@ class StreamPayload(Event, frozen=True, gc=False, kw_only=True, tag_field="e"):
 
 
 class CheckedPayload(StreamPayload, frozen=True, gc=False, kw_only=True):
-    """A payload whose decimals are all finite: `Decimal` would read the texts NaN and Infinity without a word."""
+    """A payload whose decimals are all usable: `Decimal` would read the texts NaN and 1E+1000000 without a word."""
 
     def __post_init__(self) -> None:
         for name in _decimal_fields(type(self)):
             value = getattr(self, name)
-            if type(value) is Decimal and not value.is_finite():
-                raise ValueError(f"{name} is not a finite number")
+            if type(value) is Decimal and not usable(value):
+                raise ValueError(f"{name} is not a usable number")
 
 
 @cache
@@ -113,8 +113,8 @@ class Depth(StreamPayload, frozen=True, gc=False, kw_only=True, tag="depth"):
     asks: tuple[Level, ...] = field(name="a")
 
     def __post_init__(self) -> None:
-        if self.first_update_id > self.last_update_id:
-            raise ValueError("the first update id is above the last")
+        if not 0 <= self.first_update_id <= self.last_update_id <= MAX_ID:
+            raise ValueError("the update ids are not in order, or out of range")
         judge(self.bids)
         judge(self.asks)
 

@@ -12,7 +12,10 @@ __all__ = [
     "BackpackWebsocketError",
     "UnknownFeedChannel",
     "UnknownFeedSymbol",
+    "described",
 ]
+
+MOST_CHARACTERS = 200
 
 
 class UnknownFeedSymbol(UnknownSymbol, UnsupportedSymbol):
@@ -33,3 +36,9 @@ class BackpackRestError(BackpackError):
 
 class BackpackWebsocketError(BackpackError, ConnectionResetError):
     """A connection is given up because nothing answers on it; cryptofeed takes it for what it is, and connects again."""
+
+
+def described(error: BaseException) -> str:
+    """Return the type of an error and the beginning of its text, which may hold anything, on one line."""
+    text = "".join(character if character.isprintable() else " " for character in str(error)[:MOST_CHARACTERS])
+    return ": ".join(filter(None, (type(error).__name__, " ".join(text.split()))))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from backpack_proto.metrics import Health, MetricsSnapshot
 
-from .native.deliveries import Tallies
+from .native.tallies import Tallies
 
 __all__ = ["BackpackHealthReport", "metrics_of", "report_of"]
 
@@ -39,6 +39,8 @@ def metrics_of(counters: MetricsSnapshot, tallies: Tallies, now: float, symbol_o
         "book_verifications": counters.book_verifications,
         "book_divergences": counters.book_divergences,
         "candle_updates": tallies.candle_updates,
+        "candles_filled": tallies.candles_filled,
+        "candle_gaps": tallies.candle_gaps,
         "order_updates": tallies.order_updates,
         "position_updates": tallies.position_updates,
         "last_snapshot_timestamp": tallies.last_snapshot,
@@ -54,9 +56,11 @@ def metrics_of(counters: MetricsSnapshot, tallies: Tallies, now: float, symbol_o
     }
 
 
-def report_of(health: Health, metrics: dict[str, Any], max_snapshot_age: float | None) -> BackpackHealthReport:
-    """The session's health, and books that were compared with no snapshot for longer than `max_snapshot_age` seconds."""
-    reasons = list(health.reasons)
+def report_of(
+    health: Health, doubts: Iterable[str], metrics: dict[str, Any], max_snapshot_age: float | None
+) -> BackpackHealthReport:
+    """Join the session's health, the feed's own doubts, and books compared with no snapshot for `max_snapshot_age` seconds."""
+    reasons = [*health.reasons, *doubts]
     if max_snapshot_age is not None:
         for symbol, age in metrics["symbol_snapshot_age"].items():
             if age > max_snapshot_age:

@@ -19,7 +19,8 @@ from statistics import median
 from time import process_time_ns
 from typing import Any
 
-from backpack_proto.book.sequencer import BookSequencer, SnapshotArrived, StreamRequested
+from backpack_proto.book.sequencer import BookSequencer
+from backpack_proto.book.signals import SnapshotArrived, StreamRequested
 from backpack_proto.exchange import Exchange, FrameReceived, RequestReceived, Respond, SendFrame, SocketOpened
 from backpack_proto.inputs import Connected, Open, ResponseReceived, Subscribe, TextReceived, TimerFired
 from backpack_proto.machine import Now
@@ -92,7 +93,7 @@ def core(snapshot: bytes, frames: Sequence[bytes]) -> Callable[[], Top]:
     levels = {name: [Level(price, quantity) for price, quantity in content[name]] for name in ("bids", "asks")}
 
     def run() -> Top:
-        sequencer = BookSequencer(STREAM, SYMBOL, audit=False)
+        sequencer = BookSequencer(STREAM, SYMBOL)
         sequencer.handle(StreamRequested(), START)
         first = decode_frame(frames[0])
         if not isinstance(first, Frame) or not isinstance(first.payload, Depth):

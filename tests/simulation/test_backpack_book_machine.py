@@ -42,7 +42,8 @@ from backpack_proto.book.signals import (
     StreamSuspended,
     TopMatched,
 )
-from backpack_proto.book.sync import BACKWARDS_US, RETRY, SyncState
+from backpack_proto.book.kept import BACKWARDS_US
+from backpack_proto.book.sync import RETRY, SyncState
 from backpack_proto.claims import AUDIT_US, AuditPace, Claims
 from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.outputs import (

@@ -458,7 +458,7 @@ def test_a_book_whose_snapshot_waits_for_the_budget_is_not_without_an_answer() -
 
 
 def test_readings_of_the_ledger_that_were_given_up_are_never_sent() -> None:
-    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET), canary=False))
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)), canary=False)
     witness = Witness((), ("SOL_USDC",), session=session)
     witness.simulation.give(FollowAccount())
     assert witness.simulation.run(20 * SECOND, until=lambda: session.account.live)
@@ -476,7 +476,7 @@ ORDER: Arguments = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Limit", "
 
 @pytest.mark.parametrize("seconds", [10, 600, 1_000_000_000])
 def test_an_order_that_was_given_up_during_a_pause_is_never_placed(seconds: int) -> None:
-    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET), canary=False))
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)), canary=False)
     witness = Witness((), ("SOL_USDC",), session=session)
     witness.simulation.run(SECOND)
     paused(witness, seconds)
@@ -495,7 +495,7 @@ def test_an_order_that_was_given_up_during_a_pause_is_never_placed(seconds: int)
 
 
 def test_an_order_waits_for_five_seconds_of_a_pause_and_fails_as_not_sent() -> None:
-    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET), canary=False))
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)), canary=False)
     witness = Witness((), ("SOL_USDC",), session=session)
     witness.simulation.run(SECOND)
     paused(witness, 30)
@@ -510,7 +510,7 @@ def test_an_order_waits_for_five_seconds_of_a_pause_and_fails_as_not_sent() -> N
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_an_order_that_had_left_when_it_was_given_up_is_unresolved_until_it_is_known_how_it_ended(*, lost: bool) -> None:
-    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET), canary=False))
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)), canary=False)
     witness = Witness((), ("SOL_USDC",), session=session)
     witness.simulation.run(SECOND)
     if lost:

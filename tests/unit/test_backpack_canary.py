@@ -82,9 +82,9 @@ def test_a_silent_canary_is_replaced_and_the_list_read_again() -> None:
     driven.clock.advance(SILENCE_US - SECOND)
     driven.give(DataSeen(MARKS[0]), DataSeen(MARKS[2]))
     assert driven.fire() == [CanariesChosen((MARKS[0], MARKS[2], MARKS[3])), ReadMarkets()]
-    assert driven.canary.replaced == ("B_PERP",)
+    assert list(driven.canary.replaced) == ["B_PERP"]
     assert driven.give(MarketsKnown(("A_PERP", "C_PERP", "D_PERP"))) == []
-    assert driven.canary.replaced == ()
+    assert list(driven.canary.replaced) == []
 
 
 def test_a_canary_without_a_successor_stays_and_the_list_is_read_now_and_then() -> None:

@@ -29,12 +29,15 @@ from backpack_proto.account.values import (
 )
 from backpack_proto.book.levels import Book
 from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.inputs import Call, Command
 from backpack_proto.outputs import (
     BookChanged,
     BookDesynced,
     BookSynced,
     BookUnavailable,
     BookVerified,
+    CallAnswered,
+    CallFailed,
     ConnectionDown,
     ConnectionUp,
     PeerSilent,
@@ -51,6 +54,7 @@ from backpack_proto.streams.payloads import (
     Kline,
     OrderFill,
     Payload,
+    Trade,
 )
 from backpack_runtime.cryptofeed.channels import PRIVATE_CHANNELS, WEBSOCKET_CHANNELS
 from backpack_runtime.cryptofeed.native.deliveries import Deliveries
@@ -200,6 +204,68 @@ async def test_candles_that_are_not_closed_can_be_left_out() -> None:
     assert isinstance(frame.payload, Kline)
     await setting.give(msgspec.structs.replace(frame.payload, closed=True))
     assert setting.channels == ["candles"]
+
+
+async def test_candles_that_were_missed_are_handed_on_before_later_ones(caplog: pytest.LogCaptureFixture) -> None:
+    setting = Setting(candle_closed_only=True)
+    setting.want("candles", "trades")
+    setting.deliveries.candles.want("1m", ["SOL_USDC"])
+    data = frame_of("kline", "kline.1m.")
+    frame = decode_frame(data)
+    assert isinstance(frame, Frame)
+    assert isinstance(frame.payload, Kline)
+    first = msgspec.structs.replace(frame.payload, closed=True)
+    minute_us = first.end_us - first.start_us
+
+    def later(count: int, *, closed: bool | None = True) -> Kline:
+        shift = count * minute_us
+        emitted_us = None if closed is None else first.end_us + shift + 100_000
+        return msgspec.structs.replace(
+            first, start_us=first.start_us + shift, end_us=first.end_us + shift, closed=closed, emitted_us=emitted_us
+        )
+
+    async def commands(event: Event, data: bytes | None = None) -> list[Command]:
+        return list(await setting.deliveries.deliver(event, data, 9.0))
+
+    assert await commands(first, data) == []
+    assert await commands(DOWN) == []
+    (call,) = await commands(later(3), data)
+    assert isinstance(call, Call)
+    assert call.endpoint == "klines"
+    assert setting.deliveries.candles.reasons() == ["candles of SOL-USDC wait until those that were missed are fetched"]
+    answer = CallAnswered(call_id=call.call_id, endpoint="klines", result=tuple(later(n, closed=None) for n in range(4)))
+    assert await commands(answer) == []
+    assert setting.deliveries.candles.reasons() == []
+    starts = [(found.start * 1e6 - first.start_us) / minute_us for _, found, _ in setting.calls]
+    assert starts == [0, 1, 2, 3]
+    assert all(found.closed and found.timestamp is not None for _, found, _ in setting.calls)
+    assert [bool(found.raw) for _, found, _ in setting.calls] == [True, False, False, False]
+    assert setting.deliveries.tallies.candles_filled == 2
+    # What cannot be had is said.
+    await commands(FrameDropped(reason=Drop.MALFORMED, error=ERROR, stream="kline.1m.SOL_USDC"))
+    (call,) = await commands(later(6), data)
+    for attempt in range(3):
+        assert isinstance(call, Call)
+        await commands(CallFailed(call_id=call.call_id, endpoint="klines", error=ERROR))
+        trade = decode_frame(frame_of("trade"))
+        assert isinstance(trade, Frame)
+        assert isinstance(trade.payload, Trade)
+        emitted_us = first.end_us + (7 + attempt) * minute_us
+        call, *_ = [*await commands(msgspec.structs.replace(trade.payload, emitted_us=emitted_us)), call]
+    assert setting.deliveries.tallies.candle_gaps == 1
+    assert "BACKPACK: candles of SOL-USDC are missing from 2026-11-18 14:37:00 to 2026-11-18 14:39:00: wrong" in caplog.text
+    assert setting.channels.count("candles") == 5
+
+
+async def test_without_candles_nothing_is_asked_for() -> None:
+    setting = Setting()
+    setting.want("trades")
+    await setting.give_recorded("kline", "kline.1m")
+    answer = CallAnswered(call_id=1, endpoint="klines", result=())
+    for event in (DOWN, answer):
+        assert await setting.deliveries.deliver(event, None, 9.0) == ()
+    assert setting.calls == []
+    assert setting.deliveries.candles.reasons() == []
 
 
 def a_fill(trade_id: int | None = 3104477, order_id: str = "6120046020") -> Fill:

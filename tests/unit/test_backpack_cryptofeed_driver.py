@@ -19,6 +19,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import (
     Close,
+    Command,
     Connected,
     ConnectFailed,
     Disconnected,
@@ -150,15 +151,18 @@ class Setting:
         self.delivered: list[Event] = []
         self.details: list[tuple[bytes | None, float]] = []
         self.delivering: Callable[[Event], Any] | None = None
+        self.commands: dict[Event, Sequence[Command]] = {}
+        """What the deliveries want done about an event."""
         self.dropped: list[Exception] = []
         session: Any = self.session
         self.driver = SessionDriver(session, self._deliver, "https://rest", lambda: self.http)
 
-    async def _deliver(self, event: Event, data: bytes | None, receipt: float) -> None:
+    async def _deliver(self, event: Event, data: bytes | None, receipt: float) -> Sequence[Command]:
         if self.delivering is not None:
             await self.delivering(event)
         self.delivered.append(event)
         self.details.append((data, receipt))
+        return self.commands.pop(event, ())
 
     def drop(self, error: Exception) -> None:
         self.dropped.append(error)
@@ -397,6 +401,151 @@ async def test_pings_go_out_and_their_pongs_come_back(setting: Setting) -> None:
     await until(lambda: PongReceived(b"5") in setting.session.given)
     assert setting.conn.conn.sent == [b"pong 4", b"5"]
     await setting.driver.aclose()
+
+
+async def test_what_the_deliveries_want_done_is_done_in_the_order_of_the_events(setting: Setting) -> None:
+    await setting.connect()
+    first, second = told("first", "second")
+    (third,) = told("third")
+    setting.commands = {first: (Unsubscribe(("a",)), Unsubscribe(("b",)))}
+    setting.session.answer = lambda given: [first, second] if isinstance(given, TextReceived) else [third]
+    await setting.driver.frame(b"frame", 12.5)
+    assert setting.session.given == [TextReceived(b"frame"), Unsubscribe(("a",)), Unsubscribe(("b",))]
+    assert setting.names() == ["first", "second", "third", "third"]
+    # A session that has ended takes no commands.
+    setting.commands = {DOWN: (Unsubscribe(("c",)),)}
+    setting.session.answer = lambda given: (DOWN,) if isinstance(given, Disconnected) else ()
+    await setting.driver.aclose()
+    assert setting.session.given[3:] == [Disconnected(1000, "closed by the feed"), Close()]
+
+
+@pytest.mark.parametrize("where", ["the reader", "a task"])
+async def test_an_error_of_the_feed_is_named_as_the_reason_of_the_end(setting: Setting, where: str) -> None:
+    await setting.connect()
+
+    async def raises(_event: Event) -> None:
+        raise ZeroDivisionError("of the\napplication's")
+
+    setting.delivering = raises
+    if where == "the reader":
+        setting.session.answer = lambda given: told("a") if isinstance(given, TextReceived) else ()
+        with pytest.raises(ZeroDivisionError):
+            await setting.driver.frame(b"", 0.0)
+    else:
+        setting.session.answer = lambda given: (
+            [SendPing(b"5")] if isinstance(given, TextReceived) else told("a") if isinstance(given, PongReceived) else ()
+        )
+        await setting.driver.frame(b"", 0.0)
+        await until(lambda: setting.dropped)
+    setting.delivering = None
+    await setting.driver.disconnected(1000, "closed by the feed")
+    assert setting.session.given[-1] == Disconnected(1006, "an error in the feed: ZeroDivisionError: of the application's")
+    # The next connection ends for a reason of its own.
+    await setting.driver.connected(setting.conn, setting)
+    await setting.driver.disconnected(1000, "closed by the feed")
+    assert setting.session.given[-1] == Disconnected(1000, "closed by the feed")
+    await setting.driver.aclose()
+
+
+async def test_a_callback_is_not_cut_off_when_the_connection_ends(setting: Setting) -> None:
+    """It may have been the answer to a ping that brought the events."""
+    let, begun, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def held(_event: Event) -> None:
+        begun.set()
+        await let.wait()
+        ended.set()
+
+    await setting.connect()
+    setting.delivering = held
+    setting.session.answer = lambda given: (
+        [SendPing(b"5")] if isinstance(given, TextReceived) else told("a") if isinstance(given, PongReceived) else ()
+    )
+    await setting.driver.frame(b"", 0.0)
+    await begun.wait()
+    await setting.driver.disconnected(1006, "lost")
+    let.set()
+    async with asyncio.timeout(5):
+        await ended.wait()
+    await setting.driver.aclose()
+
+
+@pytest.mark.parametrize("in_a_task", [False, True])
+async def test_a_callback_may_stop_the_feed(setting: Setting, *, in_a_task: bool) -> None:
+    async def stops(event: Event) -> None:
+        if isinstance(event, StreamLive):
+            stopping = setting.driver.aclose()
+            await (asyncio.create_task(stopping) if in_a_task else stopping)
+
+    await setting.connect()
+    setting.delivering = stops
+    setting.session.answer = lambda given: told("a") if isinstance(given, TextReceived) else ()
+    async with asyncio.timeout(1):
+        await setting.driver.frame(b"", 0.0)
+    assert setting.session.given == [TextReceived(b""), Disconnected(1000, "closed by the feed"), Close()]
+
+
+@pytest.mark.parametrize("brought_by", ["the timer", "a request"])
+async def test_a_callback_that_another_task_calls_may_stop_the_feed(setting: Setting, brought_by: str) -> None:
+    stopped = asyncio.Event()
+
+    async def stops(event: Event) -> None:
+        if isinstance(event, StreamLive):
+            await setting.driver.aclose()
+            await asyncio.sleep(0)
+            stopped.set()
+
+    await setting.connect()
+    setting.delivering = stops
+    if brought_by == "the timer":
+        setting.session.answer = lambda given: told("a") if isinstance(given, TimerFired) else ()
+        setting.session.deadline = time.monotonic_ns() // 1000
+    else:
+        setting.session.answer = lambda given: (
+            [REQUEST] if isinstance(given, TextReceived) else told("a") if isinstance(given, ResponseReceived) else ()
+        )
+    await setting.driver.frame(b"", 0.0)
+    async with asyncio.timeout(5):
+        await stopped.wait()
+    assert setting.session.given[-1] == Close()
+
+
+async def test_a_callback_that_never_returns_does_not_keep_the_feed_from_stopping(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("backpack_runtime.cryptofeed.native.event_queue.CLOSING_SECONDS", 0.05)
+    begun = asyncio.Event()
+
+    async def hangs(_event: Event) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    await setting.connect()
+    setting.delivering = hangs
+    setting.session.answer = lambda given: told("a", "b") if isinstance(given, TextReceived) else ()
+    reading = asyncio.create_task(setting.driver.frame(b"", 0.0))
+    await begun.wait()
+    async with asyncio.timeout(5):
+        await setting.driver.aclose()
+    assert setting.session.given[-1] == Close()
+    assert "BACKPACK: stopped while a callback was running; events that are not delivered: 1" in caplog.text
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert setting.delivered == []
+
+
+async def test_what_was_received_is_delivered_before_the_feed_has_stopped(setting: Setting) -> None:
+    async def slowly(_event: Event) -> None:
+        await asyncio.sleep(0.02)
+
+    await setting.connect()
+    setting.delivering = slowly
+    setting.session.answer = lambda given: told("a", "b", "c") if isinstance(given, TextReceived) else ()
+    reading = asyncio.create_task(setting.driver.frame(b"", 0.0))
+    await asyncio.sleep(0)
+    await setting.driver.aclose()
+    assert setting.names() == ["a", "b", "c"]
+    await reading
 
 
 async def test_a_ping_without_a_pong_ends_with_its_connection(setting: Setting) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
 
+from cryptofeed.backends.redis import TradeRedis
+from cryptofeed.callback import Callback
 from cryptofeed.exceptions import UnsupportedDataFeed, UnsupportedSymbol
 from cryptofeed.feed import Feed
 from cryptofeed.symbols import Symbols
@@ -26,6 +29,7 @@ NOW = Now(1_000_000, 1_790_000_000_000_000)
 HERE, THERE = "http://127.0.0.1:1", "http://127.0.0.1:2"
 
 
+@functools.cache
 def markets() -> list[Any]:
     outputs = Exchange(seed=1, unix_us=NOW.unix_us).handle(RequestReceived(1, "GET", "/api/v1/markets"), NOW)
     found: list[Any] = json.loads(next(output.body for output in outputs if isinstance(output, Respond)))
@@ -144,3 +148,184 @@ def test_an_unknown_symbol_comes_with_the_one_that_was_meant(symbol: str, meant:
         loaded(feed_of(HERE, symbol))
     assert isinstance(caught.value, UnknownSymbol)
     assert str(caught.value).startswith(f"symbols: '{symbol}' is not a market of the exchange; did you mean {meant}")
+
+
+# ---- a market that was listed after the markets were loaded
+
+
+class Exchanges(Answers):
+    """Its cache keeps the list of markets as it was before SOL was listed; whatever it does not know it gets from the exchange."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.fails = False
+
+    def read(self, address: str, *, json: bool = False, **_options: Any) -> Any:
+        self.asked.append(address)
+        if self.fails and "?" in address:
+            raise ConnectionRefusedError("nobody answers")
+        found = [market for market in markets() if "?" in address or market["baseSymbol"] != "SOL"]
+        return found if json else self._given(found)
+
+    async def _given(self, found: list[Any]) -> str:
+        return json.dumps(found)
+
+
+@pytest.fixture
+def exchanges(monkeypatch: pytest.MonkeyPatch) -> Exchanges:
+    found = Exchanges()
+    monkeypatch.setattr(BackpackFeed, "http_sync", found, raising=False)
+    return found
+
+
+def feed_at(exchanges: Exchanges, *symbols: str) -> Any:
+    feed: Any = BackpackFeed({"use_sandbox": True, "sandbox_url": HERE}, symbols=list(symbols), channels=["funding"])
+    feed.http_conn = exchanges
+    return loaded(feed)
+
+
+def test_a_market_that_was_listed_just_now_is_found(exchanges: Exchanges) -> None:
+    assert "SOL-USDC" not in feed_at(exchanges, "BTC-USDC-PERP").normalized_symbol_mapping
+    asked = len(exchanges.asked)
+    feed = feed_at(exchanges, "BTC-USDC-PERP", "SOL-USDC-PERP", "SOL-USDC")
+    (address,) = exchanges.asked[asked:]
+    assert address.startswith(f"{HERE}/api/v1/markets?fresh=")
+    assert set(feed.subscription["markPrice"]) == {"BTC_USDC_PERP", "SOL_USDC_PERP", "SOL_USDC"}
+    assert feed._symbol_of("SOL_USDC_PERP") == "SOL-USDC-PERP"
+    assert feed._is_spot("SOL_USDC")
+    # Whoever comes next finds it in the table.
+    feed_at(exchanges, "SOL-USDC")
+    assert len(exchanges.asked) == asked + 1
+
+
+def test_a_symbol_is_refused_as_unknown_by_a_fresh_list_only(exchanges: Exchanges) -> None:
+    with pytest.raises(UnsupportedSymbol, match=r"^symbols: 'SOL-USDT' is not a market of the exchange; did you mean SOL-USDC"):
+        feed_at(exchanges, "SOL-USDT")
+    assert ["?" in address for address in exchanges.asked] == [False, True]
+
+
+def test_where_no_fresh_list_can_be_had_the_error_says_so(exchanges: Exchanges) -> None:
+    exchanges.fails = True
+    with pytest.raises(UnsupportedSymbol) as caught:
+        feed_at(exchanges, "SOL-USDC")
+    said = "a fresh list of markets could not be had: ConnectionRefusedError: nobody answers"
+    assert str(caught.value).startswith("symbols: 'SOL-USDC' is not a market of the exchange")
+    assert str(caught.value).endswith(said)
+
+
+# ---- callbacks
+
+
+async def on_trade(_trade: Any, _receipt: float) -> None:
+    pass
+
+
+def blocks(_trade: Any, _receipt: float) -> None:
+    pass
+
+
+class Handler:
+    """A callback that is an object."""
+
+    async def __call__(self, _trade: Any, _receipt: float) -> None:
+        """Take a trade."""
+
+    async def method(self, _trade: Any, _receipt: float) -> None:
+        """Take a trade."""
+
+    def blocks(self, _trade: Any, _receipt: float) -> None:
+        """Take a trade."""
+
+
+async def on_two(_trade: Any) -> None:
+    pass
+
+
+async def generates(_trade: Any, _receipt: float) -> Any:
+    yield
+
+
+AWAITED = "callbacks['trades']: a coroutine function (async def) that takes an object and its receipt timestamp, got "
+
+
+def feed_with(callbacks: Any) -> Any:
+    return BackpackFeed(
+        {"use_sandbox": True, "sandbox_url": HERE}, symbols=["SOL-USDC"], channels=["trades"], callbacks=callbacks
+    )
+
+
+@pytest.mark.parametrize(
+    ("callback", "said"),
+    [
+        (blocks, "blocks (a function), which cannot be awaited; write async def"),
+        (lambda trade, receipt: on_trade([trade], receipt), "<lambda> (a function), which cannot be awaited"),
+        (print, "print (a builtin_function_or_method), which cannot be awaited"),
+        (Handler, "Handler (a class), which cannot be awaited; give an object of it, with async def __call__"),
+        (Handler().blocks, "Handler.blocks (a method), which cannot be awaited"),
+        (functools.partial(blocks, 1), "blocks (a partial), which cannot be awaited"),
+        (generates, "generates (a function), which cannot be awaited"),
+        (on_two, "on_two, which does not: too many positional arguments"),
+        (functools.partial(on_trade, 1), "on_trade, which does not: too many positional arguments"),
+        (None, "None, which cannot be awaited"),
+        ("on_trade", "'on_trade', which cannot be awaited"),
+        ((on_trade,), "a tuple, which cannot be awaited"),
+        ([on_trade, blocks], "blocks (a function), which cannot be awaited"),
+    ],
+    ids=str,
+)
+def test_a_callback_that_cannot_be_awaited_is_refused_where_the_feed_is_made(callback: Any, said: str) -> None:
+    for feed in (BackpackFeed, CcxtBackpackFeed):
+        with pytest.raises(ConfigurationError) as caught:
+            feed(
+                {"use_sandbox": True, "sandbox_url": HERE},
+                symbols=["SOL-USDC"],
+                channels=["trades"],
+                callbacks={"trades": callback},
+            )
+        assert (AWAITED + said) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        on_trade,
+        Handler(),
+        Handler().method,
+        functools.partial(Handler.method, Handler()),
+        Callback(on_trade),
+        TradeRedis(),
+        [on_trade, Handler()],
+        [],
+    ],
+    ids=str,
+)
+def test_what_can_be_awaited_is_taken(callback: Any) -> None:
+    assert feed_with({"trades": callback}).callbacks["trades"] == (callback if isinstance(callback, list) else [callback])
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "said"),
+    [
+        ([on_trade], "callbacks: a mapping of channels to coroutine functions, got a list"),
+        ({3: on_trade}, "callbacks[3 (int)]: the key is the name of a channel, as in 'trades', not 3 (int)"),
+    ],
+)
+def test_callbacks_are_filed_by_channel(callbacks: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        feed_with(callbacks)
+    assert str(caught.value) == said
+
+
+def test_two_names_of_a_channel_do_not_hide_each_other_s_callbacks() -> None:
+    handler = Handler()
+    feed = feed_with({"order_info": on_trade, "order.*": [handler]})
+    assert feed.callbacks["order_info"] == [on_trade, handler]
+
+
+def test_a_callback_that_is_never_called_and_a_channel_without_one_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    feed_with({"tades": on_trade, "ticker": on_trade})
+    assert [record.getMessage() for record in caplog.records if record.name == "backpack_runtime.cryptofeed"] == [
+        "BACKPACK: a callback for 'tades' will never be called, there is no such channel; did you mean trades?",
+        "BACKPACK: a callback for ticker will never be called, the channel is not subscribed",
+        "BACKPACK: nothing will be delivered of trades: there is no callback for it",
+    ]

@@ -11,14 +11,11 @@ A, B = "depth.SOL_USDC", "markPrice.SOL_USDC_PERP"
 
 def test_a_minimum_forgets_what_is_older_than_its_window() -> None:
     minimum = WindowMinimum()
-    assert minimum.value is None
-    minimum.add(5, 0)
-    minimum.add(9, MINUTE)
-    assert minimum.value == 5
-    minimum.add(8, WINDOW_US)
-    assert minimum.value == 8, "the first slot has passed, the second has not"
-    minimum.add(9, 3 * WINDOW_US)
-    assert minimum.value == 9
+    values = [minimum.value]
+    for value, mono_us in ((5, 0), (9, MINUTE), (8, WINDOW_US), (9, 3 * WINDOW_US)):
+        minimum.add(value, mono_us)
+        values.append(minimum.value)
+    assert values == [None, 5, 5, 8, 9]
 
 
 def test_an_empty_window_keeps_the_last_minimum() -> None:

@@ -51,7 +51,7 @@ def test_a_market_in_doubt_is_looked_up_but_not_every_time() -> None:
 def test_a_closed_market_is_looked_up_once_a_minute_until_it_opens() -> None:
     driven = Driven()
     assert driven.give(WATCHED, DOUBTED, CLOSED) == [ReadMarket(SYMBOL), MarketClosed(symbol=SYMBOL)]
-    assert driven.openings.closed == (SYMBOL,)
+    assert list(driven.openings.closed) == [SYMBOL]
     for answer in (CLOSED, MarketUnread(SYMBOL), CLOSED):
         before_us = driven.clock.mono_us
         assert driven.fire() == [ReadMarket(SYMBOL)]
@@ -59,7 +59,7 @@ def test_a_closed_market_is_looked_up_once_a_minute_until_it_opens() -> None:
         assert driven.give(answer) == []
     driven.fire()
     assert driven.give(OPEN) == [MarketOpened(symbol=SYMBOL)]
-    assert (driven.openings.deadline, driven.openings.closed) == (None, ())
+    assert (driven.openings.deadline, list(driven.openings.closed)) == (None, [])
 
 
 @pytest.mark.parametrize("state", ["Open", "CancelOnly", "LimitOnly", "PostOnly", "PendingNewKind"])

@@ -212,7 +212,7 @@ def test_a_number_that_is_none_makes_a_frame_malformed(kind: type[Payload], numb
         dropped = decode_frame(changed(kind, **{field.encode_name: number}))
         assert isinstance(dropped, FrameDropped)
         assert dropped.reason is Drop.MALFORMED
-        assert f"{field.name} is not a finite number" in str(dropped.error)
+        assert f"{field.name} is not a usable number" in str(dropped.error)
 
 
 @pytest.mark.parametrize("side", ["a", "b"])

@@ -10,7 +10,8 @@ import pytest
 
 from backpack_proto.book.audit import FIRST_AUDIT_US, SUSPICION
 from backpack_proto.book.audit import LAG_US as AHEAD_US
-from backpack_proto.book.sequencer import LAG_US, BookSequencer, SequencerInput, SequencerOutput
+from backpack_proto.book.kept import BACKWARDS_US, BUFFERED_FRAMES
+from backpack_proto.book.sequencer import BookSequencer, SequencerInput, SequencerOutput
 from backpack_proto.book.signals import (
     BookInForce,
     FetchSnapshot,
@@ -29,14 +30,13 @@ from backpack_proto.book.signals import (
 from backpack_proto.book.sync import (
     ANSWER_US,
     APART_US,
-    BACKWARDS_US,
-    BUFFERED_FRAMES,
     CALM_US,
     RETRY,
     TAKEN_US,
     TOO_OLD_RETRY,
 )
 from backpack_proto.book.verification import SnapshotCheck
+from backpack_proto.book.witnesses import LAG_US
 from backpack_proto.claims import AUDIT_US, PATH_BOUND_US, AuditPace, Claims, PathClaim
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import Open, TimerFired, Verify

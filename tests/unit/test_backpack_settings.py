@@ -36,6 +36,7 @@ def test_the_real_exchange_is_the_default() -> None:
         "proxies": {"rest": None, "websocket": None},
         "runtime": "anyio",
         "compression": False,
+        "canary": True,
         "connect_timeout_us": 15_000_000,
         "silence_us": 15_000_000,
         "ping_timeout_us": 10_000_000,

@@ -191,7 +191,7 @@ def test_a_dropped_frame_says_what_it_was() -> None:
     data = DEPTH.replace(b'"U":5', b'"U":9')
     assert decode_frame(data) == FrameDropped(
         reason=Drop.MALFORMED,
-        error=RemoteProtocolError("the first update id is above the last - at `$.data`"),
+        error=RemoteProtocolError("the update ids are not in order, or out of range - at `$.data`"),
         stream="depth.SOL_USDC",
         excerpt=data.decode(),
     )

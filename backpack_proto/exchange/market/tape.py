@@ -16,7 +16,7 @@ from random import Random
 
 from msgspec import Struct
 
-from backpack_proto.streams.channels import KLINE_INTERVALS
+from backpack_proto.streams.channels import KLINE_INTERVALS, KLINE_SECONDS
 
 __all__ = ["DAY_S", "Tape", "TapedCandle", "TapedTrade", "candle_end", "candle_start"]
 
@@ -25,8 +25,6 @@ KEPT_TRADES = 2_000
 KEPT_MINUTES = 3 * 1_440
 KEPT_SECONDS = 3_600
 
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": DAY_S, "w": 7 * DAY_S}
-_LENGTHS = {interval: int(interval[:-1]) * _SECONDS[interval[-1]] for interval in KLINE_INTERVALS if interval != "1month"}
 _FIRST_MONDAY_S = 4 * DAY_S
 
 
@@ -81,7 +79,7 @@ def candle_start(interval: str, second: int) -> int:
     if interval == "1month":
         day = datetime.fromtimestamp(second, UTC)
         return int(datetime(day.year, day.month, 1, tzinfo=UTC).timestamp())
-    length = _LENGTHS[interval]
+    length = KLINE_SECONDS[interval]
     shift = _FIRST_MONDAY_S if interval == "1w" else 0
     return second - (second - shift) % length
 
@@ -90,7 +88,7 @@ def candle_end(interval: str, start_s: int) -> int:
     """End of the candle of an interval that starts at a second."""
     if interval == "1month":
         return candle_start(interval, start_s + 31 * DAY_S)
-    return start_s + _LENGTHS[interval]
+    return start_s + KLINE_SECONDS[interval]
 
 
 class Tape:

@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from backpack_proto.decoding import UnixUs, UnixUsOfText, decode_json, whole_number
+from backpack_proto.decoding import MAX_ID, UnixUs, UnixUsOfText, decode_json, whole_number
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.rest.markets import Market, Markets, parse_markets
 from backpack_proto.rest.results.market_data import (
@@ -33,7 +33,7 @@ from backpack_proto.rest.results.reference import (
     Wallet,
 )
 from backpack_proto.streams.channels import KLINE_INTERVALS
-from backpack_proto.streams.levels import RawLevels, raw_levels
+from backpack_proto.streams.levels import RESTING, RawLevels, raw_levels
 from backpack_proto.streams.payloads import Kline, MarkPrice, OpenInterest, Ticker, Trade
 
 from .parameters import ANY_SYMBOL, MARKET_TYPE, OFFSET, PAGE_LIMIT, SUBACCOUNT, SYMBOL, flag, limit, text, uint, word
@@ -70,6 +70,12 @@ def _read_depth(body: bytes, parameters: Checked) -> DepthSnapshot:
         bids, asks = raw_levels(depth.bids), raw_levels(depth.asks)
     except ValueError as error:
         raise RemoteProtocolError(f"depth: {error}") from None
+    if not 0 <= depth.last_update_id <= MAX_ID:
+        raise RemoteProtocolError(f"depth: an update id that is out of range: {str(depth.last_update_id)[:40]}")
+    for side in (bids, asks):
+        # A level that is gone has no place in a snapshot: the whole of it is in doubt then.
+        if not all(RESTING[level.quantity_text] for level in side) or len({level.price for level in side}) < len(side):
+            raise RemoteProtocolError("depth: a level without a quantity, or two of one price")
     limit = parameters.get("limit")
     # The wire has bids ascending, the best one last; sorting makes do with any order.
     return DepthSnapshot(

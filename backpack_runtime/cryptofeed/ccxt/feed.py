@@ -29,6 +29,7 @@ from cryptofeed.types import Candle, OrderBook, Ticker, Trade
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import shown
 from backpack_proto.streams.channels import Channel
+from backpack_runtime.cryptofeed.arguments import checked_callbacks
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
 from backpack_runtime.cryptofeed.markets.loading import MarketLoading
@@ -66,6 +67,7 @@ class CcxtBackpackFeed(MarketLoading):
         rest_only: bool = False,
         stall_seconds: float = 60.0,
         candle_interval: str = "1m",
+        callbacks: Mapping[str, Any] | None = None,
         timeout: float = -1,
         http_proxy: str | None = None,
         **options: Any,
@@ -78,9 +80,10 @@ class CcxtBackpackFeed(MarketLoading):
             rest_only: ask by REST, in the place of ccxt's websockets.
             stall_seconds: after so long a silence of ccxt, of all markets together, it is closed and made anew.
             candle_interval: of `candles`, `1m` to `1w`.
+            callbacks: coroutine functions by channel.
             timeout: seconds without a message before cryptofeed reconnects. -1: never, for this feed watches by itself.
             http_proxy: for REST, where the configuration has no proxies.
-            options: cryptofeed's other arguments, such as `symbols`, `channels` and `callbacks`.
+            options: cryptofeed's other arguments, such as `symbols` and `channels`.
 
         Raises:
             MissingExtra: ccxt is not installed.
@@ -95,8 +98,15 @@ class CcxtBackpackFeed(MarketLoading):
         self.snapshot_interval = snapshot_interval
         self.rest_only = rest_only
         self.stall_seconds = stall_seconds
+        wanted = options.get("subscription") or options.get("channels") or ()
         super().__init__(
-            settings, config=feed_config, candle_interval=candle_interval, timeout=timeout, http_proxy=http_proxy, **options
+            settings,
+            config=feed_config,
+            candle_interval=candle_interval,
+            callbacks=checked_callbacks(callbacks, self.websocket_channels, wanted),
+            timeout=timeout,
+            http_proxy=http_proxy,
+            **options,
         )
         self._ccxt_proxies = _ccxt_proxies(self._addresses.proxies, http_proxy)
         self.websocket_endpoints = (WebsocketEndpoint(self.ws_url),)

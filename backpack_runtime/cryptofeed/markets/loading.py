@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import aiohttp
 import msgspec
 from cryptofeed.connection import Connection, RestEndpoint, Routes
 from cryptofeed.exceptions import UnsupportedSymbol
@@ -15,10 +16,11 @@ from cryptofeed.feed import Feed
 from cryptofeed.symbols import Symbols
 from msgspec.structs import replace
 
+from backpack_proto.errors import BackpackError
 from backpack_proto.hints import did_you_mean, shown
 from backpack_runtime.cryptofeed.channels import OTHER_CHANNELS
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
-from backpack_runtime.cryptofeed.errors import UnknownFeedChannel, UnknownFeedSymbol
+from backpack_runtime.cryptofeed.errors import UnknownFeedChannel, UnknownFeedSymbol, described
 from backpack_runtime.cryptofeed.local_sandbox import local_sandbox
 from backpack_runtime.cryptofeed.native.connection import HttpConnection
 from backpack_runtime.cryptofeed.native.conversion import EXCHANGE
@@ -58,6 +60,9 @@ class MarketLoading(Feed):
         self.ws_url = f"ws{'s' if ws.encrypted else ''}://{ws.authority}{ws.target}"
         self.rest_endpoints = (RestEndpoint(self.rest_url, routes=Routes(instruments=MARKETS_PATH)),)
         self._instrument_types: Mapping[str, str] = {}
+        self._reloads = False
+        """Whether the markets are loaded once more, past the cache of the exchange's network."""
+        self._sets_up = False
         with self._loads():
             super().__init__(http_proxy=http_proxy, **options)
         self.http_conn = HttpConnection(self.id, self._addresses, http_proxy)
@@ -77,15 +82,54 @@ class MarketLoading(Feed):
             self._instrument_types = Symbols.get(self.id)[1].get("instrument_type", {})
 
     async def _setup(self) -> None:
-        """Load the markets: cryptofeed 3 does so when it runs the feed."""
+        """Load the markets: cryptofeed 3 does so when it runs the feed.
+
+        Raises:
+            UnknownFeedSymbol: a symbol is not among them, although they were loaded once more.
+        """
+        self._sets_up = True
         with self._loads():
-            await super()._setup()
+            try:
+                await super()._setup()
+            except UnknownFeedSymbol as unknown:
+                with self._reloading(unknown):
+                    await self.load_symbols(conn=self.http_conn, refresh=True)
+                self._build_subscription()
+
+    def _build_subscription(self) -> None:
+        """Read the subscription: cryptofeed 3 does so in the constructor as well, when another feed has loaded the markets.
+
+        Raises:
+            UnknownFeedSymbol: a symbol is not among them, and there is no later time to find it.
+        """
+        try:
+            super()._build_subscription()
+        except UnknownFeedSymbol:
+            if self._sets_up:
+                raise
+
+    @contextmanager
+    def _reloading(self, unknown: UnknownFeedSymbol) -> Iterator[None]:
+        """Have the markets loaded anew inside the block: they may be as old as this process, or 15 minutes from a cache.
+
+        Raises:
+            UnknownFeedSymbol: they could not be had.
+        """
+        self._reloads = True
+        try:
+            yield
+        except (aiohttp.ClientError, BackpackError, LookupError, OSError, ValueError) as error:
+            raise UnknownFeedSymbol(f"{unknown}; a fresh list of markets could not be had: {described(error)}") from error
+        self.normalized_symbol_mapping: dict[str, str] = Symbols.get(self.id)[0]
+        self.exchange_symbol_mapping = {number: name for name, number in self.normalized_symbol_mapping.items()}
 
     @classmethod
     def _symbol_endpoint_prepare(cls, ep: Any, conn: Any = None) -> Any:
         """Where the markets are. cryptofeed 3 hands over a connection and awaits the answer, cryptofeed 2 does neither."""
         feed = _loading.get()
         address = (ep if feed is None else feed.rest_endpoints[0]).route("instruments")
+        if feed is not None and feed._reloads:  # noqa: SLF001 - one class
+            address = f"{address}?{_past_the_cache()}"
 
         async def later() -> Any:
             return address
@@ -100,13 +144,15 @@ class MarketLoading(Feed):
             BackpackRestError: they could not be had.
         """
         feed = _loading.get()
-        if feed is not None and feed._reaches_by_itself and not Symbols.populated(cls.id):  # noqa: SLF001 - one class
-            text = fetch_markets(feed._addresses)  # noqa: SLF001 - one class
+        refresh = refresh and (feed is None or feed._reloads)  # noqa: SLF001 - one class
+        if feed is not None and feed._reaches_by_itself and (refresh or not Symbols.populated(cls.id)):  # noqa: SLF001 - one class
+            refresh = False
+            text = fetch_markets(feed._addresses, _past_the_cache() if feed._reloads else "")  # noqa: SLF001 - one class
             record = getattr(Connection.raw_data_callback, "sync_callback", None)
             if record is not None:
                 record(text, time.time(), cls.id, endpoint=feed.rest_endpoints[0].route("instruments"))
             Symbols.set(cls.id, *cls._parse_symbol_data(msgspec.json.decode(text)))
-        mapping: dict[str, str] = super().symbol_mapping(refresh=refresh and feed is None, **options)
+        mapping: dict[str, str] = super().symbol_mapping(refresh=refresh, **options)
         return mapping
 
     @staticmethod
@@ -146,16 +192,30 @@ class MarketLoading(Feed):
         try:
             return str(super().std_symbol_to_exchange_symbol(symbol))
         except UnsupportedSymbol:
-            # cryptofeed may be given a symbol of its own type.
-            name = str(getattr(symbol, "normalized", symbol))
-            known = {**self.normalized_symbol_mapping}
-            exact = {number.casefold(): name for name, number in known.items()}
-            hint = did_you_mean(name, known, exact)
-            raise UnknownFeedSymbol(f"symbols: {shown(name)} is not a market of the exchange{hint}") from None
+            unknown = self._unknown(symbol)
+        if self._reloads or _loading.get() is not self or hasattr(Feed, "load_symbols"):
+            # cryptofeed 3 loads the markets where it can wait for them.
+            raise unknown
+        with self._reloading(unknown):
+            self.symbol_mapping(refresh=True)
+        return self.std_symbol_to_exchange_symbol(symbol)
+
+    def _unknown(self, symbol: Any) -> UnknownFeedSymbol:
+        # cryptofeed may be given a symbol of its own type.
+        name = str(getattr(symbol, "normalized", symbol))
+        known = {**self.normalized_symbol_mapping}
+        exact = {number.casefold(): name for name, number in known.items()}
+        hint = did_you_mean(name, known, exact)
+        return UnknownFeedSymbol(f"symbols: {shown(name)} is not a market of the exchange{hint}")
 
     @classmethod
     def _parse_symbol_data(cls, data: Any) -> tuple[dict[str, str], dict[str, Any]]:
         return symbols_of(data)
+
+
+def _past_the_cache() -> str:
+    """Return a query that no cache knows: it is a part of what answers are kept by (docs/protocol.md 1.2)."""
+    return f"fresh={time.time_ns()}"
 
 
 def _connection_of(config: BackpackConfig) -> tuple[Settings, Addresses]:

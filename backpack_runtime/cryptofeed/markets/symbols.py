@@ -52,18 +52,20 @@ def symbols_of(document: Any) -> tuple[dict[str, str], dict[str, Any]]:
     return names, info
 
 
-def fetch_markets(addresses: Addresses) -> str:
+def fetch_markets(addresses: Addresses, query: str = "") -> str:
     """Fetch the list of markets, and block until it is there; may be called in any thread, with a running loop or without.
+
+    `query` is sent along, so that no cache has an answer to it.
 
     Raises:
         BackpackRestError: no answer, or a refusal.
     """
     with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(anyio.run, _fetch, addresses).result().decode()
+        return thread.submit(anyio.run, _fetch, addresses, query).result().decode()
 
 
-async def _fetch(addresses: Addresses) -> bytes:
-    request = HttpRequest(method="GET", target=MARKETS_PATH)
+async def _fetch(addresses: Addresses, query: str) -> bytes:
+    request = HttpRequest(method="GET", target=f"{MARKETS_PATH}?{query}" if query else MARKETS_PATH)
     async with AnyioTransport(addresses) as transport:
         transport.perform(SendRequest(request_id=1, request=request, timeout_us=TIMEOUT_US))
         facts = await transport.next(None)

@@ -17,12 +17,11 @@ from backpack_runtime.network.proxy import ProxyError
 from backpack_runtime.transports.aiohttp.proxies import Connector
 from backpack_runtime.transports.aiohttp.sessions import follow_progress, make_connector
 
-from .driver import CLOSED_BY_FEED, SessionDriver
+from .driver import ABNORMAL_CLOSURE, CLOSED_BY_FEED, SessionDriver
 from .tunnel import Tunnel
 
 __all__ = ["HttpConnection", "WebsocketConnection"]
 
-ABNORMAL_CLOSURE = 1006
 NORMAL_CLOSURE = 1000
 REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 

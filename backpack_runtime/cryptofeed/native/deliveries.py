@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from cryptofeed.defines import (
-    CANDLES,
-    FUNDING,
-    INDEX,
-    L1_BOOK,
-    L2_BOOK,
-    LIQUIDATIONS,
-    OPEN_INTEREST,
-    TICKER,
-    TRADES,
-)
+from cryptofeed.defines import L2_BOOK
 
 from backpack_proto.account.values import (
     AccountDiverged,
@@ -30,12 +20,15 @@ from backpack_proto.account.values import (
     PositionChanged,
 )
 from backpack_proto.book.levels import Book
+from backpack_proto.inputs import Command
 from backpack_proto.outputs import (
     BookChanged,
     BookDesynced,
     BookSynced,
     BookUnavailable,
     BookVerified,
+    CallAnswered,
+    CallFailed,
     ConnectionDown,
     ConnectionUp,
     ErrorReceived,
@@ -63,31 +56,18 @@ from backpack_runtime.cryptofeed.logs import LOG, RateLimited
 
 from . import conversion
 from .books import BookMirror
+from .candle_deliveries import CandleDeliveries
 from .driver import CLOSED_BY_FEED
+from .market_data import OBJECTS, MarketData
 from .records import FillInfo
+from .tallies import Tallies
 
-__all__ = ["Deliveries", "Tallies"]
+__all__ = ["Deliveries"]
 
 REMEMBERED_FILLS = 100_000
 Raw = dict[str, Any]
 Callback = Callable[[str, Any, float], Awaitable[None]]
 BookCallback = Callable[..., Awaitable[None]]
-
-
-class Tallies:
-    """What the feed counts beyond the session's own counters; times are seconds since the epoch."""
-
-    def __init__(self) -> None:
-        self.candle_updates = 0
-        self.order_updates = 0
-        self.position_updates = 0
-        self.last_message: float | None = None
-        self.last_trade: float | None = None
-        self.last_ticker: float | None = None
-        self.last_snapshot: float | None = None
-        self.last_sequence: int | None = None
-        self.snapshots: dict[str, float] = {}
-        """When each symbol's book was last taken from, or found equal to, a snapshot."""
 
 
 class Deliveries:
@@ -117,6 +97,7 @@ class Deliveries:
         self.tallies = Tallies()
         self.books: dict[str, BookMirror] = {}
         """By stream; those that are live."""
+        self.candles = CandleDeliveries(self._hand_objects, symbol_of, self.tallies)
 
     def want(self, channels: Mapping[str, frozenset[str] | None]) -> None:
         """Deliver these channels, each for these ids of the exchange; None: for all."""
@@ -128,13 +109,16 @@ class Deliveries:
         symbols = self._wanted[channel]
         return symbols is None or symbol in symbols
 
-    async def deliver(self, event: Event, data: bytes | None, receipt: float) -> None:
-        """Hand on one event; `data` is the frame that it was read from, `receipt` when that came."""
+    async def deliver(self, event: Event, data: bytes | None, receipt: float) -> Sequence[Command]:
+        """Hand on one event; `data` is the frame that it was read from, `receipt` when that came.
+
+        Returns commands for the session.
+        """
         match event:
             case BookChanged():
                 await self._book_changed(event, data, receipt)
             case BookTicker() | Trade() | Kline() | MarkPrice() | OpenInterest() | Liquidation():
-                await self._market_data(event, data, receipt)
+                return await self._market_data(event, data, receipt)
             case OrderUpdate() | PositionUpdate() | BalanceUpdate():
                 await self._private_data(event, data, receipt)
             case OrderChanged() | Filled() | PositionChanged() | BalanceChanged():
@@ -143,42 +127,33 @@ class Deliveries:
                 await self._book_synced(event, receipt)
             case BookVerified():
                 await self._book_verified(event, receipt)
+            case CallAnswered() | CallFailed():
+                return await self.candles.answered(event, receipt)
             case _:
                 self._report(event)
+                return self.candles.doubt(event)
+        return ()
 
-    async def _market_data(self, event: Event, data: bytes | None, receipt: float) -> None:
+    async def _market_data(self, event: MarketData, data: bytes | None, receipt: float) -> Sequence[Command]:
         tallies = self.tallies
         tallies.last_message = receipt
         match event:
-            case Trade(symbol=symbol):
+            case Trade():
                 tallies.last_trade = receipt
-                if self._wants(TRADES, symbol):
-                    await self._hand(TRADES, conversion.trade(event, self._symbol_of(symbol), _raw(data)), receipt)
-            case BookTicker(symbol=symbol):
+            case BookTicker():
                 tallies.last_ticker = receipt
-                if self._wants(TICKER, symbol):
-                    await self._hand(TICKER, conversion.ticker(event, self._symbol_of(symbol), _raw(data)), receipt)
-                if self._wants(L1_BOOK, symbol):
-                    await self._hand(L1_BOOK, conversion.l1_book(event, self._symbol_of(symbol), _raw(data)), receipt)
-            case Kline(symbol=symbol):
+            case Kline():
                 tallies.candle_updates += 1
-                if self._wants(CANDLES, symbol) and (event.closed or not self._candle_closed_only):
-                    await self._hand(CANDLES, conversion.candle(event, self._symbol_of(symbol), _raw(data)), receipt)
-            case MarkPrice(symbol=symbol):
-                if self._wants(FUNDING, symbol):
-                    await self._hand(FUNDING, conversion.funding(event, self._symbol_of(symbol), _raw(data)), receipt)
-                if self._wants(INDEX, symbol):
-                    await self._hand(INDEX, conversion.index(event, self._symbol_of(symbol), _raw(data)), receipt)
-            case OpenInterest(symbol=symbol):
-                if self._wants(OPEN_INTEREST, symbol):
-                    interest = conversion.open_interest(event, self._symbol_of(symbol), _raw(data))
-                    await self._hand(OPEN_INTEREST, interest, receipt)
-            case Liquidation(symbol=symbol):
-                if self._wants(LIQUIDATIONS, symbol):
-                    liquidation = conversion.liquidation(event, self._symbol_of(symbol), _raw(data))
-                    await self._hand(LIQUIDATIONS, liquidation, receipt)
-            case _:
-                raise TypeError(f"no market data: {type(event).__name__}")
+                return await self.candles.received(event, data, receipt)
+        await self._hand_objects(event, data, receipt)
+        return await self.candles.heard(event, receipt) if self.candles.wanted else ()
+
+    async def _hand_objects(self, event: MarketData, data: bytes | None, receipt: float) -> None:
+        if self._candle_closed_only and type(event) is Kline and not event.closed:
+            return
+        for channel, make in OBJECTS[type(event)]:
+            if self._wants(channel, event.symbol):
+                await self._hand(channel, make(event, self._symbol_of(event.symbol), _raw(data)), receipt)
 
     async def _hand(self, channel: str, found: Any, receipt: float) -> None:
         if LOG.isEnabledFor(logging.DEBUG):

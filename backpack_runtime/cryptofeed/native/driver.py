@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import aiohttp
 from cryptofeed.exceptions import ConnectionClosed as FeedConnectionClosed
 from websockets.exceptions import ConnectionClosed
 
 from backpack_proto.inputs import (
     Close,
+    Command,
     Connected,
     ConnectFailed,
     Disconnected,
@@ -33,28 +32,34 @@ from backpack_proto.inputs import (
     PongReceived,
     ReadingPaused,
     ReadingResumed,
-    RequestFailed,
     RequestLeft,
-    ResponseReceived,
     TextReceived,
     TimerFired,
 )
 from backpack_proto.machine import Now
-from backpack_proto.outputs import ConnectionDown, DropSocket, SendPing, SendPong, SendRequest, SendText, WithdrawRequest
-from backpack_proto.rest.codec import retry_after_us
+from backpack_proto.outputs import (
+    ConnectionDown,
+    DropSocket,
+    Output,
+    SendPing,
+    SendPong,
+    SendRequest,
+    SendText,
+    WithdrawRequest,
+)
 from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
-from backpack_runtime.cryptofeed.errors import BackpackWebsocketError
+from backpack_runtime.cryptofeed.errors import BackpackWebsocketError, described
 from backpack_runtime.cryptofeed.logs import LOG
 from backpack_runtime.network.proxy import ProxyError
 from backpack_runtime.transport import system_now
 from backpack_runtime.transports.aiohttp.proxies import PROGRESS
-from backpack_runtime.transports.base import Progress, Withheld, not_sent
+from backpack_runtime.transports.base import Progress, Withheld
+
+from .answers import read_answer
+from .event_queue import Deliver, EventQueue
 
 __all__ = ["CLOSED_BY_FEED", "Droppable", "SessionDriver"]
-
-Deliver = Callable[[Event, bytes | None, float], Awaitable[None]]
-"""Takes an event, the frame that it was read from, if it was, and when that was received, in seconds since the epoch."""
 
 MOMENT_SECONDS = 0.001
 """Frames that are received within this share one moment: in a burst the clock is read, and the connection found alive, once for many."""
@@ -62,6 +67,7 @@ OPENED_US = 100_000
 """How long before its first frame a recorded connection is taken to have been opened. What is asked for a little too early gets the
 answer that was recorded next, the right one, and what is asked for too late gets the one after it; but much too early, a quiet book
 would be taken for one whose stream is not there yet."""
+ABNORMAL_CLOSURE = 1006
 CLOSED_BY_FEED = "closed by the feed"
 """Why a connection ended that was to end."""
 
@@ -86,7 +92,6 @@ class SessionDriver:
         The feed's own asks `PROGRESS` whether a request may leave, immediately before it does.
         """
         self._session = session
-        self._deliver = deliver
         self._rest_url = rest_url
         self._http = http
         self._conn: Any = None
@@ -102,6 +107,8 @@ class SessionDriver:
         self._progress: dict[int, Progress] = {}
         """Of the requests without an answer."""
         self._pings: set[asyncio.Task[None]] = set()
+        self._pongs: set[asyncio.Future[Any]] = set()
+        """Those of this connection that have not come. A task that waits for one delivers events when it has, so it must not be cancelled."""
         self._timer: asyncio.Task[None] | None = None
         self._timer_changed = asyncio.Event()
         self._timer_us: int | None = None
@@ -111,19 +118,23 @@ class SessionDriver:
         self._moment = Now(0, 0)
         self._moment_began = 0.0
         """When its first frame was received, seconds since the epoch; 0 when another fact has come since."""
-        self._events: deque[tuple[Event, bytes | None, float]] = deque()
-        self._delivering = asyncio.Lock()
+        self._events = EventQueue(deliver, self._command)
         self._reading = True
         """Whether the reader waits for a frame, and not for the callbacks of one."""
         self._paused = False
-        self._begun = False
-        self._closed = False
+        self._down = ""
+        """Why the session gave up the latest connection."""
+        self._failure: Exception | None = None
+        """What the feed raises, which has cryptofeed close the connection."""
+        self.begun = False
+        """Whether the session has begun, which it does once."""
+        self.closed = False
         self.retry_seconds = 0.0
         """How long to wait before the next attempt to connect."""
 
     async def connected(self, conn: Any, droppable: Droppable | None) -> None:
         """A connection is open: request what is wanted. With nothing to drop it is a recording that is played back."""
-        if self._closed:
+        if self.closed:
             return
         await self.disconnected(1006, "another connection took its place")
         self._conn, self._droppable, self.plays = conn, droppable, droppable is None
@@ -142,12 +153,15 @@ class SessionDriver:
             self._reading = False
             try:
                 await self._take(TextReceived(data), receipt, data)
+            except Exception as error:
+                self._failure = error
+                raise
             finally:
                 self._reading = True
                 if self._paused:
                     self._paused = False
                     await self._take(ReadingResumed())
-        elif self.plays and not self._closed:
+        elif self.plays and not self.closed:
             await self._play(receipt)
             await self._take(TextReceived(data), receipt, data)
             await self._answered()
@@ -156,12 +170,15 @@ class SessionDriver:
         """The connection has ended; `retry_seconds` says how long to wait."""
         if not self._open:
             return
+        if self._failure is not None:
+            code, reason = ABNORMAL_CLOSURE, f"an error in the feed: {described(self._failure)}"
         self._let_go()
-        await self._take(Disconnected(code, reason))
+        # Whoever stops the feed does not wait for the callback that is running, which may be the one that stops it.
+        await self._take(Disconnected(code, reason), waits=False)
 
     async def connect_failed(self, error: Exception) -> None:
         """No connection could be made; `retry_seconds` says how long to wait."""
-        if self._closed:
+        if self.closed:
             return
         await self._begin()
         if isinstance(error, ProxyError):
@@ -174,24 +191,26 @@ class SessionDriver:
         await self._take(given)
 
     async def aclose(self) -> None:
-        """End the session; no event is delivered any more."""
-        self._closed = True
+        """End the session, once what was received has been delivered: no event is delivered after that."""
+        self.closed = True
+        self._events.close()
         await self.disconnected(1000, CLOSED_BY_FEED)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for task in self._requests:
-            task.cancel()
+        await self._events.finish()
+        for task in (self._timer, *self._requests, *self._pings):
+            # One of them may have called the callback that stops the feed.
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        self._timer = None
         self._session.handle(Close(), self._now())
 
     async def _begin(self) -> None:
-        if not self._begun:
-            self._begun = True
+        if not self.begun:
+            self.begun = True
             await self._take(Open())
 
     async def _go_open(self) -> None:
         await self._begin()
-        self._open = True
+        self._open, self._failure = True, None
         await self._take(Connected())
 
     def _let_go(self) -> None:
@@ -200,8 +219,8 @@ class SessionDriver:
         if not self.plays:
             # A recording goes on, whatever is thought of it.
             self._conn = None
-        for task in self._pings:
-            task.cancel()
+        for pong in self._pongs:
+            pong.cancel()
 
     def _now(self) -> Now:
         return self._played_now or system_now()
@@ -213,49 +232,40 @@ class SessionDriver:
             self._moment, self._moment_began = system_now(), receipt
         return self._moment
 
-    async def _take(self, given: Given, receipt: float | None = None, data: bytes | None = None) -> None:
+    async def _take(self, given: Given, receipt: float | None = None, data: bytes | None = None, *, waits: bool = True) -> None:
         if receipt is None:
             receipt, now = time.time(), self._now()
             self._moment_began = 0.0
         else:
             now = self._now_of_frame(receipt)
-        outputs = self._session.handle(given, now)
-        for output in outputs:
+        for action in self._handle(given, now, receipt, data):
+            await self._perform(action)
+        if self._events:
+            await self._events.deliver(waits=waits)
+
+    def _handle(self, given: Given, now: Now, receipt: float, data: bytes | None = None) -> Sequence[Output]:
+        """Give the session one input, keep its events for delivery, and return what it wants done."""
+        actions: list[Output] = []
+        for output in self._session.handle(given, now):
             if isinstance(output, Event):
-                self._events.append((output, data, receipt))
+                self._events.put(output, data, receipt)
                 if isinstance(output, ConnectionDown):
-                    self.retry_seconds = output.retry_us / 1e6
-            elif isinstance(output, DropSocket):
-                self._drop(next(other.reason for other in outputs if isinstance(other, ConnectionDown)))
+                    self.retry_seconds, self._down = output.retry_us / 1e6, output.reason
             else:
-                await self._perform(output)
+                actions.append(output)
         if not self._looks:
             self._looks = True
             asyncio.get_running_loop().call_soon(self._look_at_deadline)
-        if self._events:
-            await self._deliver_events()
+        return actions
+
+    async def _command(self, given: Command, receipt: float) -> None:
+        for action in self._handle(given, self._now(), receipt):
+            await self._perform(action)
 
     def _look_at_deadline(self) -> None:
         self._looks = False
         if self._session.deadline != self._timer_us:
             self._timer_changed.set()
-
-    async def _deliver_events(self) -> None:
-        """Whoever brings events waits for their delivery, so a slow callback slows down the reading.
-
-        One that fails keeps nothing from the others: its error is raised behind the last event.
-        """
-        failures: list[Exception] = []
-        async with self._delivering:
-            while self._events:
-                try:
-                    await self._deliver(*self._events.popleft())
-                except Exception as error:  # noqa: BLE001 - whatever a callback raises
-                    failures.append(error)
-        if failures:
-            if failures[1:]:
-                failures[0].add_note(f"{len(failures) - 1} more of the events that came together failed")
-            raise failures[0]
 
     async def _perform(self, action: object) -> None:
         conn = self._conn
@@ -267,6 +277,8 @@ class SessionDriver:
                 progress = self._progress.get(request_id)
                 if progress is not None and not progress.withdraw():
                     self._start(self._requests, self._take(RequestLeft(request_id)))
+            case DropSocket():
+                self._drop(self._down)
             case SendText(text, signed):
                 await self._send(conn, text, signed=signed)
             case SendPing(payload):
@@ -294,6 +306,7 @@ class SessionDriver:
         if not isinstance(error, Exception):
             return
         if self._droppable is not None:
+            self._failure = error
             self._droppable.drop(error)
         else:
             LOG.error("BACKPACK: a task of the feed failed", exc_info=error)
@@ -313,12 +326,19 @@ class SessionDriver:
             LOG.debug("BACKPACK: not sent, the connection has ended: %r", lost)
 
     async def _ping(self, payload: bytes) -> None:
+        """Send a ping, and wait for its answer, which the end of the connection ends."""
         socket = getattr(self._conn, "conn", None)
         if self._droppable is not None and socket is not None:
             try:
-                await (await socket.ping(payload))
+                pong = await socket.ping(payload)
+                self._pongs.add(pong)
+                pong.add_done_callback(self._pongs.discard)
+                # Not awaited itself: that it is cancelled is no cancellation of this task.
+                await asyncio.wait([pong])
             except LOST as lost:
                 LOG.debug("BACKPACK: no pong, the connection has ended: %r", lost)
+                return
+            if pong.cancelled() or pong.exception() is not None:
                 return
         await self._take(PongReceived(payload))
 
@@ -340,39 +360,12 @@ class SessionDriver:
                 if self.plays:
                     # Nothing is sent to a recording, so nobody else asks.
                     progress.leave()
-                fact = await self._read(action, progress)
+                fact = await read_answer(self._http(), self._rest_url + action.request.target, action, progress)
         except Withheld:
             pass
         finally:
             del self._progress[action.request_id]
         await self._take(fact or progress.failed())
-
-    async def _read(self, action: SendRequest, progress: Progress) -> Fact:
-        """Read an answer through cryptofeed's connection."""
-        request = action.request
-        request_id = action.request_id
-        url = self._rest_url + request.target
-        fact: Fact
-        try:
-            text = await self._http().read(url, header=dict(request.headers))
-            fact = ResponseReceived(request_id=request_id, status=200, body=text.encode())
-        except aiohttp.ClientResponseError as refused:
-            headers = tuple((refused.headers or {}).items())
-            fact = ResponseReceived(
-                request_id=request_id,
-                status=refused.status,
-                body=refused.message.encode(),
-                retry_after_us=retry_after_us(headers),
-                headers=headers,
-            )
-        except LookupError:
-            # That is how the player of cryptofeed 2 says so.
-            fact = RequestFailed(request_id=request_id, reason="the recording has no answer")
-        except ProxyError as failure:
-            fact = not_sent(request_id, failure)
-        except (aiohttp.ClientError, FeedConnectionClosed, OSError, UnicodeDecodeError) as error:
-            fact = RequestFailed(request_id=request_id, reason=f"{type(error).__name__}: {error}", sent=progress.sent)
-        return fact
 
     def _start_timer(self) -> None:
         if self._timer is None or self._timer.done():

@@ -13,18 +13,22 @@ from random import Random
 from typing import Any, ClassVar
 
 from cryptofeed.connection import WebsocketEndpoint
-from cryptofeed.defines import SPOT
+from cryptofeed.defines import CANDLES, SPOT
 from msgspec.structs import replace
 
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
-from backpack_proto.errors import ConfigurationError
-from backpack_proto.hints import did_you_mean, shown
+from backpack_proto.hints import shown
 from backpack_proto.inputs import FollowAccount
 from backpack_proto.session import Session
 from backpack_runtime.checks import refuse_text
+from backpack_runtime.cryptofeed.arguments import (
+    check_private_channels,
+    check_symbols,
+    checked_callbacks,
+    microseconds,
+)
 from backpack_runtime.cryptofeed.channels import (
     CANDLE_INTERVALS,
-    OTHER_CHANNELS,
     PERPETUAL_STREAMS,
     PRIVATE_CHANNELS,
     WEBSOCKET_CHANNELS,
@@ -33,17 +37,17 @@ from backpack_runtime.cryptofeed.channels import (
 )
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
-from backpack_runtime.cryptofeed.errors import BackpackAuthError
 from backpack_runtime.cryptofeed.health import BackpackHealthReport, metrics_of, report_of
 from backpack_runtime.cryptofeed.logs import LOG
-from backpack_runtime.cryptofeed.markets.loading import MarketLoading
 from backpack_runtime.cryptofeed.shutdown import flush_backends
 from backpack_runtime.network.addresses import WS_URL
 from backpack_runtime.transport import system_now
 
+from .callbacks import Callbacks
 from .connection import WebsocketConnection
 from .deliveries import Deliveries
 from .driver import SessionDriver
+from .one_run import OneRun
 
 __all__ = ["BackpackFeed"]
 
@@ -58,7 +62,7 @@ WEBSOCKET_OPTIONS: dict[str, Any] = {
 }
 
 
-class BackpackFeed(MarketLoading):
+class BackpackFeed(OneRun):
     """Market data and, with credentials, the account of Backpack Exchange.
 
     Channels: `trades`, `l2_book` (verified against `bookTicker`), `l1_book`, `ticker`, `candles`, `funding`, `index`, `open_interest`,
@@ -97,7 +101,7 @@ class BackpackFeed(MarketLoading):
             symbols: normalised names, as `BTC-USDC` or `BTC-USDC-PERP`.
             channels: see the class; private ones need no symbols.
             subscription: channels with the symbols of each, in the place of the two.
-            callbacks: by channel.
+            callbacks: coroutine functions by channel, which take an object and its receipt timestamp; one, or a list of them.
             candle_interval: of `candles`.
             timeout: seconds without a message before cryptofeed reconnects. -1: never, for the session watches the connection itself, and a
                 quiet private stream is none that has failed.
@@ -117,8 +121,8 @@ class BackpackFeed(MarketLoading):
             refuse_text(name, given)
         for channel, given in (subscription or {}).items():
             refuse_text(f"subscription[{shown(channel)}]", given)
-        silence_us = _microseconds("silence_seconds", silence_seconds)
-        ping_timeout_us = _microseconds("ping_timeout_seconds", ping_timeout_seconds)
+        silence_us = microseconds("silence_seconds", silence_seconds)
+        ping_timeout_us = microseconds("ping_timeout_seconds", ping_timeout_seconds)
         settings, feed_config = read_config(config)
         if symbols is not None or channels is not None:
             symbols, channels = list(symbols or ()), [standard_channel(channel) for channel in channels or ()]
@@ -126,15 +130,16 @@ class BackpackFeed(MarketLoading):
                 subscription, symbols, channels = {channel: [] for channel in channels}, None, None
         elif subscription is not None:
             subscription = {standard_channel(channel): list(names) for channel, names in subscription.items()}
-        _check_channels(settings, subscription or channels or ())
-        _check_symbols(symbols, channels, subscription)
+        wanted = list(subscription or channels or ())
+        check_private_channels(settings, wanted)
+        check_symbols(symbols, channels, subscription)
         super().__init__(
             settings,
             config=feed_config,
             symbols=symbols or None,
             channels=channels or None,
             subscription=subscription,
-            callbacks=_prepared(callbacks),
+            callbacks=checked_callbacks(callbacks, WEBSOCKET_CHANNELS, wanted),
             candle_interval=candle_interval,
             timeout=timeout,
             # A first failure has cryptofeed start over, and the connection itself counts and waits from then on.
@@ -162,8 +167,9 @@ class BackpackFeed(MarketLoading):
             ping_timeout_us=self._connection.ping_timeout_us,
             pause_ceiling_us=self._connection.pause_ceiling_us,
         )
+        self._callbacks = Callbacks(lambda channel: self.callbacks[channel], self.exceptions or ())
         self._deliveries = Deliveries(
-            callback=self.callback,
+            callback=self._callbacks.call,
             book_callback=self.book_callback,
             symbol_of=self._symbol_of,
             book_of=self._session.book,
@@ -227,14 +233,16 @@ class BackpackFeed(MarketLoading):
             if name in subscription:
                 symbols = frozenset(subscription[name])
                 channels[channel] = symbols or None if channel in PRIVATE_CHANNELS else symbols
+        interval = self.candle_interval_map[self.candle_interval]
         self._deliveries.want(channels)
+        if candles := channels.get(CANDLES):
+            self._deliveries.candles.want(interval, sorted(candles))
         for name in sorted(PERPETUAL_STREAMS.intersection(subscription)):
             spot = [symbol for symbol in subscription[name] if self._is_spot(symbol)]
             if spot:
                 names = ", ".join(map(self._symbol_of, spot))
                 LOG.warning("BACKPACK: no %s of %s, spot markets have none", self.exchange_channel_to_std(name), names)
                 subscription[name] = [symbol for symbol in subscription[name] if symbol not in spot]
-        interval = self.candle_interval_map[self.candle_interval]
         await self._driver.give(market_data(subscription, interval))
         if PRIVATE_CHANNELS.intersection(channels):
             await self._driver.give(FollowAccount())
@@ -269,8 +277,11 @@ class BackpackFeed(MarketLoading):
             return
         book.timestamp, book.raw, book.sequence_number = timestamp, raw, sequence_number
         book.checksum, book.delta = checksum, delta
-        for callback in self.callbacks[book_type]:
-            await callback(book, receipt_timestamp)
+        await self._callbacks.call(book_type, book, receipt_timestamp)
+
+    async def callback(self, data_type: str, obj: Any, receipt_timestamp: float) -> None:
+        """Hand on an object to each callback of a channel; one that raises is named, and keeps nothing from the others."""
+        await self._callbacks.call(data_type, obj, receipt_timestamp)
 
     def stop(self) -> None:
         """Stop, as cryptofeed 2 asks: what it reads after this it hands to nobody, and a recording must not hold it either."""
@@ -280,6 +291,8 @@ class BackpackFeed(MarketLoading):
 
     async def shutdown(self) -> Any:
         """Stop: no callback is called any more, and what the backends still hold is written."""
+        for handler in self.connection_handlers:
+            handler.running = False
         await self._driver.aclose()
         await flush_backends(self.callbacks.values())
         return await super().shutdown()
@@ -290,46 +303,13 @@ class BackpackFeed(MarketLoading):
         if self._driver.plays:
             # The clock of a recording says nothing of how late its frames were.
             counters = replace(counters, latency_p50_us=None, latency_p99_us=None)
-        return metrics_of(counters, self._deliveries.tallies, time.time(), self._symbol_of)
+        found = metrics_of(counters, self._deliveries.tallies, time.time(), self._symbol_of)
+        return found | {"callback_errors": self._callbacks.errors}
 
     def health(self, *, max_snapshot_age: float | None = None) -> BackpackHealthReport:
         """Whether all is well now, and if not, why.
 
         Books are compared with a snapshot every minute; `max_snapshot_age`, in seconds, makes a longer silence of that a reason.
         """
-        return report_of(self._session.health(system_now()), self.metrics_snapshot(), max_snapshot_age)
-
-
-def _check_channels(settings: BackpackConfig, channels: Iterable[str]) -> None:
-    private = sorted(PRIVATE_CHANNELS.intersection(channels))
-    if private and not settings.enable_private_channels:
-        raise BackpackAuthError(f"{', '.join(private)} needs enable_private_channels=True and auth credentials")
-
-
-def _check_symbols(
-    symbols: list[Any] | None, channels: list[str] | None, subscription: Mapping[str, Iterable[Any]] | None
-) -> None:
-    """Earlier versions of cryptofeed would subscribe nothing, without a word."""
-    if symbols and not channels:
-        raise ConfigurationError('channels: symbols need channels; give some, as in ["trades"]')
-    without = [channel for channel, names in (subscription or {}).items() if not names and channel not in PRIVATE_CHANNELS]
-    if without:
-        raise ConfigurationError(f'symbols: {", ".join(without)} needs symbols; give some, as in ["SOL-USDC"]')
-
-
-def _microseconds(name: str, seconds: object) -> int:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.001 <= seconds < float("inf"):
-        raise ConfigurationError(f"{name}: a number of seconds, at least 0.001, got {shown(seconds)}")
-    return int(seconds * 1e6)
-
-
-def _prepared(callbacks: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Callbacks under cryptofeed's names of the channels."""
-    if callbacks is None:
-        return None
-    found = {standard_channel(channel): callback for channel, callback in callbacks.items()}
-    for channel in found:
-        if channel not in WEBSOCKET_CHANNELS:
-            hint = did_you_mean(channel, WEBSOCKET_CHANNELS, OTHER_CHANNELS)
-            LOG.warning("BACKPACK: a callback for %r will never be called, there is no such channel%s", channel, hint)
-    return found
+        reasons = [*self._callbacks.reasons(), *self._deliveries.candles.reasons()]
+        return report_of(self._session.health(system_now()), reasons, self.metrics_snapshot(), max_snapshot_age)

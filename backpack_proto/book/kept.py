@@ -1,0 +1,140 @@
+"""The frames of a stream that wait for a snapshot, and what they prove of one."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+
+from backpack_proto.streams.payloads import Depth
+
+from .levels import Book
+
+__all__ = ["BACKWARDS_US", "BUFFERED_FRAMES", "ID_LEAP", "Join", "Keep", "KeptFrames", "leaps"]
+
+BACKWARDS_US = 1_000_000
+"""An old update id with an engine time this much later is no duplicate: the ids have started over."""
+ID_LEAP = 10_000_000
+"""A frame or a snapshot that moves by more ids is doubted."""
+BUFFERED_FRAMES = 20_000
+TICKERS_KEPT = 64
+
+
+class Keep(Enum):
+    """What became of a frame."""
+
+    KEPT = auto()
+    STARTED_OVER = auto()
+    """It was kept, and the ids have started over with it."""
+    IGNORED = auto()
+
+
+class Join(Enum):
+    """What the frames prove of a snapshot."""
+
+    PROVED = auto()
+    OPEN = auto()
+    TOO_OLD = auto()
+
+
+class KeptFrames:
+    """Frames in the order of their ids without a hole, and the ids that `bookTicker` has shown."""
+
+    def __init__(self, book: Book) -> None:
+        """`book` is the one that is shown: what it has reached is known."""
+        self._book = book
+        self._frames: deque[Depth] = deque(maxlen=BUFFERED_FRAMES)
+        self._tickers: deque[int] = deque(maxlen=TICKERS_KEPT)
+        self._floor = 0
+        self._newest: int | None = None
+        """The update id at which the newest frame of this subscription ended."""
+        self._newest_us = 0
+        """When the matching engine made it."""
+
+    def __len__(self) -> int:
+        """Return how many frames wait."""
+        return len(self._frames)
+
+    @property
+    def needed(self) -> int:
+        """The update id that a snapshot has to reach."""
+        return self._frames[0].first_update_id - 1 if self._frames else self._floor
+
+    @property
+    def known(self) -> int:
+        """The highest update id that streams or the book have shown; 0 when none."""
+        return max(self._floor, self._newest or 0, self._book.last)
+
+    def clear(self) -> None:
+        """Forget everything, as the ids of one subscription say nothing of the next."""
+        self._frames.clear()
+        self._tickers.clear()
+        self._floor, self._newest, self._newest_us = 0, None, 0
+
+    def begin_at(self, floor: int, reached: int | None, frame: Depth | None) -> None:
+        """Begin again behind a book that followed until `reached`; `floor` is what its stream has shown."""
+        self.clear()
+        self._floor, self._newest, self._newest_us = floor, reached, self._book.engine_us
+        if frame is not None:
+            self._frames.append(frame)
+            self._newest, self._newest_us = frame.last_update_id, frame.engine_us
+
+    def spend(self, last: int) -> None:
+        """Drop all frames up to an id: only a snapshot that contains them can be a beginning."""
+        self._frames.clear()
+        self._floor = last
+
+    def take(self) -> tuple[Depth, ...]:
+        """Return all frames, and keep none."""
+        frames = tuple(self._frames)
+        self._frames.clear()
+        return frames
+
+    def note_ticker(self, update_id: int) -> None:
+        """Note the update id of a `bookTicker`."""
+        self._tickers.append(update_id)
+
+    def add(self, delta: Depth) -> Keep:
+        """Keep a frame that joins the newest one; what lies before a hole serves no snapshot that could come."""
+        newest = max(self._floor, self._newest or 0)
+        newest_us = self._book.engine_us if self._newest is None else self._newest_us
+        kept = Keep.KEPT
+        if leaps(delta, newest):
+            return Keep.IGNORED
+        if delta.last_update_id <= newest:
+            if delta.engine_us - newest_us <= BACKWARDS_US:
+                return Keep.IGNORED
+            self._floor = 0
+            self._tickers.clear()
+            kept = Keep.STARTED_OVER
+        if self._frames and delta.first_update_id != newest + 1:
+            self._frames.clear()
+        self._frames.append(delta)
+        self._newest, self._newest_us = delta.last_update_id, delta.engine_us
+        return kept
+
+    def joins(self, snapshot: Book) -> Join:
+        """Drop what the snapshot contains, and say what the rest proves (docs/protocol.md 5.2, steps 3 to 5)."""
+        frames = self._frames
+        while frames and frames[0].last_update_id <= snapshot.last:
+            frames.popleft()
+        if snapshot.last < self.needed:
+            return Join.TOO_OLD
+        return Join.PROVED if frames or self.ends_at(snapshot) or snapshot.last in self._tickers else Join.OPEN
+
+    def ends_at(self, snapshot: Book) -> bool:
+        """Return whether the newest frame ends exactly where the snapshot does."""
+        return self._newest == snapshot.last
+
+    def outdates(self, snapshot: Book) -> bool:
+        """Return whether a snapshot is older than what is known though its id is not: the ids have started over, or it is wrong."""
+        if self._newest is None:
+            last, engine_us = self._book.last, self._book.engine_us
+        else:
+            last, engine_us = self._newest, self._newest_us
+        return last <= snapshot.last and engine_us - snapshot.engine_us > BACKWARDS_US
+
+
+def leaps(delta: Depth, newest: int) -> bool:
+    """Return whether a frame moves further than any frame does, so that it is not applied; a snapshot tells whether it was right."""
+    first = delta.first_update_id
+    return delta.last_update_id - first > ID_LEAP or bool(newest and first - newest > ID_LEAP)

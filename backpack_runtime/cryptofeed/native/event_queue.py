@@ -1,0 +1,89 @@
+"""Delivers the session's events one after the other, whichever task brought them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from typing import TypeAlias
+
+from backpack_proto.inputs import Command
+from backpack_proto.streams.payloads import Event
+from backpack_runtime.cryptofeed.logs import LOG
+
+__all__ = ["Deliver", "EventQueue"]
+
+CLOSING_SECONDS = 2.0
+"""How long whoever stops the feed waits for a callback that is running."""
+
+_TURN: ContextVar[object] = ContextVar("_TURN", default=None)
+"""The delivery in which the code that runs was called, by a callback or by a task that a callback has started."""
+
+Deliver: TypeAlias = Callable[[Event, bytes | None, float], Awaitable[Sequence[Command]]]
+"""Takes an event, the frame that it was read from, if it was, and when that was received, in seconds since the epoch. Returns what the
+session is to do about it."""
+
+
+class EventQueue:
+    """Events that have not been delivered."""
+
+    def __init__(self, deliver: Deliver, command: Callable[[Command, float], Awaitable[None]]) -> None:
+        """`command` gives the session a command; the events that follow are put behind the others."""
+        self._deliver = deliver
+        self._command = command
+        self._events: deque[tuple[Event, bytes | None, float]] = deque()
+        self._delivering = asyncio.Lock()
+        self._turn: object = None
+        """The delivery that was begun last."""
+        self._closing = False
+
+    def __len__(self) -> int:
+        """How many events wait."""
+        return len(self._events)
+
+    def put(self, event: Event, data: bytes | None, receipt: float) -> None:
+        """Put an event behind the others."""
+        self._events.append((event, data, receipt))
+
+    async def deliver(self, *, waits: bool = True) -> None:
+        """Deliver all that is there; whoever brought events waits for it, so a slow callback slows down the reading.
+
+        With `waits=False` a task that delivers already is left to do it.
+
+        Raises:
+            Exception: one was raised; it keeps nothing from the other events, and is raised behind the last.
+        """
+        if not self._events or (not waits and self._delivering.locked()):
+            return
+        failures: list[Exception] = []
+        async with self._delivering:
+            self._turn = turn = object()
+            _TURN.set(turn)
+            while self._events:
+                event, data, receipt = self._events.popleft()
+                try:
+                    commands = await self._deliver(event, data, receipt)
+                    for command in () if self._closing else commands:
+                        await self._command(command, receipt)
+                except Exception as error:  # noqa: BLE001 - whatever a callback raises
+                    failures.append(error)
+        if failures:
+            if failures[1:]:
+                failures[0].add_note(f"{len(failures) - 1} more of the events that came together failed")
+            raise failures[0]
+
+    def close(self) -> None:
+        """Have the session do nothing more: it is about to end."""
+        self._closing = True
+
+    async def finish(self) -> None:
+        """Wait for the callbacks, but not for ever, and not for one that waits for this: a callback may stop the feed."""
+        if self._delivering.locked() and _TURN.get() is self._turn:
+            return
+        try:
+            async with asyncio.timeout(CLOSING_SECONDS), self._delivering:
+                return
+        except TimeoutError:
+            LOG.warning("BACKPACK: stopped while a callback was running; events that are not delivered: %d", len(self._events))
+            self._events.clear()
