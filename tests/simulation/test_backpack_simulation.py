@@ -26,7 +26,7 @@ SEEDS = 7
 GATE_HOURS = 1.8
 """Of each seed."""
 the_core_is_not_there_yet = pytest.mark.xfail(
-    strict=False, reason="a snapshot with an id of 2^70 is believed, and quiet new ids are doubted for ever"
+    strict=False, reason="a book whose ids started over is doubted at every snapshot while no frame joins"
 )
 
 QUIET_PLAN = Plan(seed=6, duration_ms=150_000, books={"S1_USDC": 0.05, "SOL_USDC": 0.03})
@@ -126,7 +126,6 @@ def test_a_seed_gives_the_same_events_under_any_hash_seed() -> None:
     assert "sha256" in digests.pop()
 
 
-@the_core_is_not_there_yet
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_short_run_of_a_seed(seed: int) -> None:
     run_plan(plan_for(seed, 0.25))

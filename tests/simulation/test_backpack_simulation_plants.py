@@ -171,6 +171,7 @@ def plan_of(plant: Plant) -> Plan:
     return replace(plan, books={"S1_USDC": 0.06, "S2_USDC": 0.06}, channel="book", account=True, episodes=episodes)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("rule", PLANTS)
 def test_a_broken_rule_turns_the_simulation_red(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant = PLANTS[rule]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from backpack_proto.book.levels import Book
-from backpack_proto.exchange import CloseMarket, OpenMarket
+from backpack_proto.exchange import CloseMarket, OpenMarket, Restart
 from backpack_proto.outputs import BookDesynced, ConnectionDown, ConnectionUp, PeerSilent
 from tests.simulation import opinion
 from tests.simulation.network import Connection
@@ -242,3 +242,16 @@ def test_300_quiet_markets_for_20_minutes_give_no_false_alarm() -> None:
 @pytest.mark.soak
 def test_1000_quiet_markets_for_6_hours_give_no_false_alarm() -> None:
     _quiet_markets(1_000, 6 * 3_600)
+
+
+@pytest.mark.xfail(strict=False, reason="a book whose ids started over is doubted at every snapshot while no frame joins")
+def test_a_quiet_market_whose_ids_start_over_is_live_again_soon() -> None:
+    """No frame comes that could join: two snapshots that show the same are all that there is."""
+    scene = Scene({"S1_USDC": 0.0, "S2_USDC": 0.05})
+    scene.network.give_exchange(Restart(keep_ids=False))
+    for symbol in scene.world.symbols:
+        scene.world.truth.markets[symbol].begin(scene.network.now_us)
+    scene.run(90)
+    assert scene.all_live()
+    asked = sum(1 for _, path in scene.world.left if path == "/api/v1/depth")
+    assert asked <= 12
