@@ -208,7 +208,7 @@ def test_a_plain_line_where_there_is_no_terminal(exchange: list[str]) -> None:
         assert program.errors == ""
     first, second = program.output.decode().splitlines()[:2]
     assert first.split()[1] == "SOL_USDC"
-    assert "STALE (GET /api/v1/depth answered 404 RESOURCE_NOT_FOUND" in second
+    assert "CLOSED" in second
 
 
 @both_backends

@@ -54,4 +54,5 @@ async def test_markets_and_snapshots_are_asked_for_below_the_path_of_the_address
     finally:
         Symbols.data.pop("BACKPACK", None)
     asked = {target.partition("?")[0] for target in gateway.targets}
-    assert asked == {f"{BASE}/api/v1/markets", f"{BASE}/api/v1/depth"}
+    # The exchange's time tells how late data are.
+    assert asked == {f"{BASE}/api/v1/markets", f"{BASE}/api/v1/depth", f"{BASE}/api/v1/time"}

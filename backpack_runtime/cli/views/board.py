@@ -16,6 +16,8 @@ from backpack_proto.outputs import (
     BookVerified,
     ConnectionDown,
     ConnectionUp,
+    MarketClosed,
+    MarketOpened,
 )
 from backpack_proto.streams.channels import CHANNEL_OF
 from backpack_proto.streams.payloads import (
@@ -62,6 +64,8 @@ class Panel:
     """Latest first; None when they were not asked for."""
     facts: dict[str, str] = field(default_factory=dict)
     """The last word of each other channel, by its name."""
+    closed: bool = False
+    """The exchange says that the market is closed."""
     runs: dict[str, _Run] = field(default_factory=dict)
     """By stream: a market may have several depth streams."""
 
@@ -120,6 +124,8 @@ def _tell(panel: Panel, event: Event) -> None:
             panel.runs.setdefault(stream, _Run()).verified = True
         case BookDesynced(stream=stream, reason=reason) | BookUnavailable(stream=stream, reason=reason):
             panel.runs[stream] = _Run(reason=reason)
+        case MarketClosed() | MarketOpened():
+            panel.closed = isinstance(event, MarketClosed)
         case BookStale(stream=stream, reason=reason):
             # It goes on following its stream, and stays verified.
             panel.runs.setdefault(stream, _Run()).reason = reason

@@ -88,8 +88,7 @@ def _plain_line(board: Board, panel: Panel, counters: Counters) -> str:
             else f"{number(level[0], panel.price_decimals)} * {number(level[1], panel.quantity_decimals)}"
             for level in (panel.book.best_bid, panel.book.best_ask)
         ]
-        state = ("verified" if panel.run.verified else "live") if panel.book.live else f"STALE ({panel.run.reason})"
-        parts += [" / ".join(tops), state]
+        parts += [" / ".join(tops), _word(panel, panel.book)]
     if panel.trades:
         trade = panel.trades[0]
         side = "sold" if trade.buyer_is_maker else "bought"
@@ -100,6 +99,13 @@ def _plain_line(board: Board, panel: Panel, counters: Counters) -> str:
     parts.append("online" if board.connection_fault is None else f"offline ({board.connection_fault})")
     parts.append(f"{counters.rate:,.0f} msg/s, {counters.resyncs} resyncs, {counters.dropped} dropped")
     return "  ".join(parts)
+
+
+def _word(panel: Panel, book: BookView) -> str:
+    """Return how a book is, in a word and the reason."""
+    if book.live:
+        return "verified" if panel.run.verified else "live"
+    return "CLOSED" if panel.closed else f"STALE ({panel.run.reason})"
 
 
 def _cell(panel: Panel, width: int, height: int, depth: int) -> list[Text]:
@@ -131,7 +137,7 @@ def _title(panel: Panel, width: int) -> Text:
     if panel.book.live:
         mark = Text("● verified", "green") if panel.run.verified else Text("○ live", "cyan")
     else:
-        mark = Text(" STALE ", "black on yellow")
+        mark = Text(" CLOSED " if panel.closed else " STALE ", "black on yellow")
     title.truncate(max(width - mark.cell_len - 1, 0), overflow="ellipsis", pad=True)
     return Text.assemble(title, " ", mark)
 
@@ -140,7 +146,7 @@ def _state(panel: Panel) -> Text:
     if panel.book is None:
         return Text()
     if not panel.book.live:
-        return Text(printable(panel.run.reason), "yellow")
+        return Text("the market is closed" if panel.closed else printable(panel.run.reason), "yellow")
     return Text(f"id {panel.book.last}  {time_of_day(panel.book.engine_us, digits=3)}", "dim")
 
 
