@@ -50,7 +50,12 @@ class Machine(Protocol[In_contra, Out_co]):
 
 def earliest(*deadlines: int | None) -> int | None:
     """The first of some deadlines, or None when no timer is wanted."""
-    return min((deadline for deadline in deadlines if deadline is not None), default=None)
+    # A loop, for this is asked at every turn of every pump.
+    first: int | None = None
+    for deadline in deadlines:
+        if deadline is not None and (first is None or deadline < first):
+            first = deadline
+    return first
 
 
 class Transitions(Generic[State]):

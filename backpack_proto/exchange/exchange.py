@@ -10,16 +10,20 @@ Each market has random generators of its own, so what one market does depends on
 Fills and resting orders carry owners. The crowd and the account meet in the same books; every change of a book passes `_tell`, which
 publishes it and settles what it did to the account, and triggers are looked at once that is done. Requests pass the gateway, which may
 be told to let them go wrong.
+
+A market may be made busier or quieter, closed and opened again, and the whole exchange restarted: those are the commands of an operator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
 from heapq import heappop, heappush
 from random import Random
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from backpack_proto.auth.keys import THROWAWAY_API_KEY
 from backpack_proto.errors import LocalProtocolError, UnknownSymbol
@@ -33,7 +37,16 @@ from .faults import Faults, RateLimits
 from .market.listings import LISTINGS, Listing
 from .market.market import FUNDING_INTERVAL_US, SimulatedMarket
 from .market.orders import OrderSide, Outcome
-from .messages import ExchangeInput, ExchangeOutput, RequestReceived, SendFrame
+from .messages import (
+    CloseMarket,
+    ExchangeInput,
+    ExchangeOutput,
+    OpenMarket,
+    PaceMarket,
+    RequestReceived,
+    Restart,
+    SendFrame,
+)
 from .rest.authentication import Authentication
 from .rest.gateway import Gateway
 from .rest.private_routes import PrivateRoutes
@@ -54,6 +67,8 @@ ACCOUNT_OWNER = 2
 """Owner of the account's orders; the smaller numbers are the crowd's."""
 MOST_EVENTS = 2_000
 """Book events per input; markets that are due for more lose them."""
+MARKET_CLOSED = "OrderBookClosed"
+"""Why the orders of a market that closes expire: the exchange's word for what the system does then (docs/protocol.md)."""
 
 
 class _Task(Enum):
@@ -62,7 +77,7 @@ class _Task(Enum):
     EVENT = 0
     """Something happens to the book."""
     TURN = TURN_MS * 1_000
-    """Windows of aggregated depth may end."""
+    """Windows of aggregated depth may end; it does not recur, but is due while a window gathers."""
     SECOND = 1_000_000
     """Tickers, mark price and candles are due."""
     MINUTE = 60_000_000
@@ -97,17 +112,21 @@ class Exchange:
         deposits: Mapping[str, Decimal] = DEFAULT_DEPOSITS,
         fees: Fees = Fees(),  # noqa: B008 - cannot change
     ) -> None:
-        if not 0.0 <= speed <= MAX_SPEED:
-            raise LocalProtocolError(f"markets cannot move at speed {speed}")
+        _check_speed(speed)
         listings = tuple(listings)
         authentication = Authentication(api_key)
         self.api_key = api_key
         """The API key of the throwaway account."""
-        self._speed = speed
         self._engine_us = unix_us
         self._markets = {
             listing.symbol: SimulatedMarket(listing, seed=seed, start_us=unix_us) for listing in listings if listing.open
         }
+        self._speeds = dict.fromkeys(self._markets, speed)
+        self._closed: dict[str, SimulatedMarket] = {}
+        """Markets that were open, and are not now."""
+        self._listings = {listing.symbol: listing for listing in listings}
+        self.on_book: Callable[[str, Outcome], None] | None = None
+        """Called with the symbol at each change of a book, before it is published: a witness of what is true."""
         audience = Audience()
         self._publications = {
             symbol: Publication(market, audience, Random(f"{market.seed}:publication"))
@@ -122,12 +141,20 @@ class Exchange:
         self._streams = PrivateStreams(self.account, audience, Random(f"{seed}:streams"))
         self._entry = OrderEntry(self.account, self._markets, self._streams, self._tell, Random(f"{seed}:positions"))
         self._sockets = Sockets(audience, authentication, existing_streams(listings), Random(f"{seed}:sockets"), self._greet)
-        by_symbol = {listing.symbol: listing for listing in listings}
-        private = PrivateRoutes(self.account, self._entry, authentication, by_symbol, self._markets, unix_us)
-        self._gateway = Gateway(Routes(listings, self._markets), private, self.limits, self.faults)
+        private = PrivateRoutes(self.account, self._entry, authentication, self._listings, self._markets, unix_us)
+        self._gateway = Gateway(Routes(self._listings, self._markets), private, self.limits, self.faults)
+        self._restarts = Random(f"{seed}:restarts")
         self._phases = Random(f"{seed}:phases")
         self._tasks: list[tuple[int, int, _Task, str]] = []
         self._scheduled = 0
+        self._next_events: dict[str, int] = {}
+        """The number of the one scheduled book event of a market that holds."""
+        self._turns: dict[str, int] = {}
+        """When turn 0 of a market was, on the monotonic clock."""
+        self._turning: set[str] = set()
+        """Markets whose next turn is scheduled."""
+        self._mono_us = 0
+        """When the thing happens that is being dealt with, on the monotonic clock."""
         self._funded_us: dict[str, int] = {}
         """The end of the last funding interval that was looked at, by market."""
 
@@ -147,6 +174,10 @@ class Exchange:
             raise UnknownSymbol(f"{symbol!r} has no book")
         return market.levels(OrderSide.BID), market.levels(OrderSide.ASK), market.engine.update_id
 
+    def best(self, symbol: str) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """Best bid and best ask of an open book, each as (ticks, lots); None for an empty side."""
+        return self._markets[symbol].best()
+
     @property
     def deadline(self) -> int | None:
         """When the next thing happens by itself; None before the first input."""
@@ -156,8 +187,10 @@ class Exchange:
         """Take one input and return what is to be sent, in order; nothing that a client sends raises.
 
         Raises:
-            LocalProtocolError: a connection was opened twice; nothing has changed.
+            LocalProtocolError: a connection was opened twice, or an operator's command makes no sense; nothing has changed.
         """
+        if isinstance(given, PaceMarket | CloseMarket | OpenMarket | Restart):
+            return self._operate(given, now)
         if isinstance(given, TimerFired):
             deadline = self.deadline
             return [] if deadline is None or now.mono_us < deadline else self._advance(now)
@@ -169,6 +202,59 @@ class Exchange:
         outputs += self._sockets.handle(given, now)
         return outputs
 
+    def _operate(self, given: PaceMarket | CloseMarket | OpenMarket | Restart, now: Now) -> list[ExchangeOutput]:
+        """Do what the operator wants.
+
+        Raises:
+            LocalProtocolError: there is no such market, it is closed or open already, or the speed is out of range.
+        """
+        match given:
+            case PaceMarket(symbol, speed):
+                _check_speed(speed)
+                self._known(symbol, {**self._markets, **self._closed})
+                outputs = self._advance(now)
+                self._speeds[symbol] = speed
+                if symbol in self._markets:
+                    self._schedule_event(symbol, now.mono_us)
+                return outputs
+            case CloseMarket(symbol):
+                market = self._known(symbol, self._markets)
+                outputs = self._advance(now)
+                outputs += self._entry.expire(market, MARKET_CLOSED, self._engine_us)
+                self._closed[symbol] = self._markets.pop(symbol)
+                self._publications[symbol].forget()
+                self._turning.discard(symbol)
+                self._next_events.pop(symbol, None)
+                self._list(symbol, is_open=False)
+                return outputs
+            case OpenMarket(symbol):
+                self._known(symbol, self._closed)
+                outputs = self._advance(now)
+                self._markets[symbol] = self._closed.pop(symbol)
+                self._list(symbol, is_open=True)
+                self._schedule_event(symbol, now.mono_us)
+                return outputs
+            case Restart(keep_ids):
+                outputs = self._advance(now)
+                outputs += self._gateway.abandon()
+                outputs += self._sockets.close_all()
+                for symbol, market in {**self._markets, **self._closed}.items():
+                    self._publications[symbol].forget()
+                    if not keep_ids:
+                        market.engine.update_id = self._restarts.randrange(4_300_000_000, 7_600_000_000)
+                return outputs
+
+    @staticmethod
+    def _known(symbol: str, markets: Mapping[str, SimulatedMarket]) -> SimulatedMarket:
+        market = markets.get(symbol)
+        if market is None:
+            raise LocalProtocolError(f"symbol: a market in the right state, one of {', '.join(markets)}; got {symbol!r}")
+        return market
+
+    def _list(self, symbol: str, *, is_open: bool) -> None:
+        self._listings[symbol] = replace(self._listings[symbol], open=is_open)
+        self._sockets.streams = existing_streams(self._listings.values())
+
     def _advance(self, now: Now) -> list[ExchangeOutput]:
         """Let everything happen that is due."""
         if not self._tasks:
@@ -176,20 +262,23 @@ class Exchange:
         outputs: list[ExchangeOutput] = []
         oldest_us = now.mono_us - CATCH_UP_US
         events = 0
-        while self._tasks[0][0] <= now.mono_us:
-            due_us, _, task, symbol = heappop(self._tasks)
-            at_us = max(due_us, oldest_us)
+        while self._tasks and self._tasks[0][0] <= now.mono_us:
+            due_us, number, task, symbol = heappop(self._tasks)
+            if task is _Task.EVENT and self._next_events.get(symbol) != number:
+                continue
+            at_us = self._mono_us = max(due_us, oldest_us)
             # A wall clock may jump; the engine's time does not go back.
             self._engine_us = max(self._engine_us, now.unix_us - (now.mono_us - at_us))
-            outputs += self._perform(task, symbol)
+            if symbol in self._markets:
+                outputs += self._perform(task, symbol, due_us)
             if task is _Task.EVENT:
                 events += 1
-                pause_us = self._markets[symbol].activity.pause_us(self._speed)
-                self._schedule((at_us if events < MOST_EVENTS else now.mono_us) + pause_us, task, symbol)
-            else:
+                self._schedule_event(symbol, at_us if events < MOST_EVENTS else now.mono_us)
+            elif task is not _Task.TURN:
                 periods = (now.mono_us - due_us) // task.period_us + 1
                 self._schedule(due_us + periods * task.period_us, task, symbol)
         self._engine_us = max(self._engine_us, now.unix_us)
+        self._mono_us = now.mono_us
         outputs += self._gateway.due(now.mono_us)
         ping_us = self._sockets.deadline
         if ping_us is not None and ping_us <= now.mono_us:
@@ -199,29 +288,51 @@ class Exchange:
     def _begin(self, now: Now) -> None:
         """Tie the markets to the clocks."""
         self._engine_us = max(self._engine_us, now.unix_us)
-        for symbol, market in self._markets.items():
+        for symbol in self._markets:
             for task in _Task:
-                if task.period_us:
-                    self._schedule(now.mono_us + 1 + self._phases.randrange(task.period_us), task, symbol)
-            if self._speed:
-                self._schedule(now.mono_us + market.activity.pause_us(self._speed), _Task.EVENT, symbol)
+                if not task.period_us:
+                    continue
+                first_us = now.mono_us + 1 + self._phases.randrange(task.period_us)
+                if task is _Task.TURN:
+                    self._turns[symbol] = first_us - task.period_us
+                else:
+                    self._schedule(first_us, task, symbol)
+            self._schedule_event(symbol, now.mono_us)
+
+    def _schedule_event(self, symbol: str, from_us: int) -> None:
+        """Schedule the next event of a book; one that was scheduled before does not hold any more."""
+        self._next_events.pop(symbol, None)
+        if speed := self._speeds[symbol]:
+            self._schedule(from_us + self._markets[symbol].activity.pause_us(speed), _Task.EVENT, symbol)
+            self._next_events[symbol] = self._scheduled
+
+    def _schedule_turn(self, symbol: str) -> None:
+        """Schedule the next turn of a market, unless that is done."""
+        if symbol not in self._turning:
+            self._turning.add(symbol)
+            since_us = self._mono_us - self._turns[symbol]
+            self._schedule(self._mono_us + _Task.TURN.period_us - since_us % _Task.TURN.period_us, _Task.TURN, symbol)
 
     def _schedule(self, at_us: int, task: _Task, symbol: str) -> None:
         self._scheduled += 1  # breaks ties in the order of scheduling
         heappush(self._tasks, (at_us, self._scheduled, task, symbol))
 
-    def _perform(self, task: _Task, symbol: str) -> list[SendFrame]:
+    def _perform(self, task: _Task, symbol: str, due_us: int) -> list[SendFrame]:
         market, publication = self._markets[symbol], self._publications[symbol]
         match task:
             case _Task.EVENT:
                 return self._tell(market, market.activity.act()) + self._entry.fire(self._engine_us)
             case _Task.TURN:
-                return publication.turn(self._engine_us)
+                self._turning.discard(symbol)
+                frames = publication.turn((due_us - self._turns[symbol]) // task.period_us, self._engine_us)
+                if publication.gathers:
+                    self._schedule_turn(symbol)
+                return frames
             case _Task.SECOND:
                 market.move_reference()
                 frames = publication.second(self._engine_us)
                 frames += self._entry.second(market, self._engine_us, self._funding_due(market))
-                for order in self._entry.resting(market) if self._speed else ():
+                for order in self._entry.resting(market) if self._speeds[symbol] else ():
                     if order.order_id in market.engine.orders and (visited := market.activity.visit(order)) is not None:
                         frames += self._tell(market, visited)
                 return frames + self._entry.fire(self._engine_us)
@@ -237,9 +348,19 @@ class Exchange:
 
     def _tell(self, market: SimulatedMarket, outcome: Outcome) -> list[SendFrame]:
         """Record, publish and settle what happened to a book: everything that changes one passes here."""
+        if self.on_book is not None:
+            self.on_book(market.symbol, outcome)
         market.record(outcome, self._engine_us)
-        frames = self._publications[market.symbol].book_event(outcome, self._engine_us)
+        publication = self._publications[market.symbol]
+        frames = publication.book_event(outcome, self._engine_us)
+        if publication.gathers:
+            self._schedule_turn(market.symbol)
         return frames + self._entry.settle(market, outcome, self._engine_us)
 
     def _greet(self, connection: int, stream: str) -> list[SendFrame]:
         return self._streams.greeting(connection, stream, self._engine_us)
+
+
+def _check_speed(speed: float) -> None:
+    if not 0.0 <= speed <= MAX_SPEED:
+        raise LocalProtocolError(f"markets cannot move at speed {speed}")

@@ -2,7 +2,8 @@
 
 The mirror image of the client's vocabulary: the runtime that serves the exchange turns what its sockets say into these
 inputs, and does what the outputs say, in the order given. Connections and requests are numbered by the runtime; a number of a
-connection is never used twice. Protocol pings of a client are the runtime's own to answer.
+connection is never used twice. Protocol pings of a client are the runtime's own to answer. What the operator of the exchange wants
+comes in as commands.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from backpack_proto.inputs import TimerFired
 __all__ = [
     "AbandonRequest",
     "CloseConnection",
+    "CloseMarket",
     "ExchangeInput",
     "ExchangeOutput",
     "FrameReceived",
+    "OpenMarket",
+    "PaceMarket",
     "PingSocket",
     "RequestReceived",
     "Respond",
+    "Restart",
     "SendFrame",
     "SocketClosed",
     "SocketOpened",
@@ -66,6 +71,33 @@ class RequestReceived(Struct, frozen=True, gc=False):
     body: bytes = b""
 
 
+class PaceMarket(Struct, frozen=True, gc=False):
+    """Let a market be busier or quieter from now on."""
+
+    symbol: str
+    speed: float
+    """A multiple of the market's own pace; 0 lets nothing happen to its book."""
+
+
+class CloseMarket(Struct, frozen=True, gc=False):
+    """Close the book of a market: the account's orders in it expire, and nothing more happens or is published."""
+
+    symbol: str
+
+
+class OpenMarket(Struct, frozen=True, gc=False):
+    """Open the book of a market again, as it was; only those who subscribed while it was open are told of it."""
+
+    symbol: str
+
+
+class Restart(Struct, frozen=True, gc=False):
+    """Close every connection, leave every delayed answer unsent, and go on."""
+
+    keep_ids: bool = True
+    """Continue the update ids; otherwise those of every market begin somewhere else."""
+
+
 class SendFrame(Struct, frozen=True, gc=False):
     """Send one text message."""
 
@@ -104,5 +136,8 @@ class AbandonRequest(Struct, frozen=True, gc=False):
     request_id: int
 
 
-ExchangeInput: TypeAlias = SocketOpened | FrameReceived | SocketPonged | SocketClosed | RequestReceived | TimerFired
+OperatorCommand: TypeAlias = PaceMarket | CloseMarket | OpenMarket | Restart
+ExchangeInput: TypeAlias = (
+    SocketOpened | FrameReceived | SocketPonged | SocketClosed | RequestReceived | TimerFired | OperatorCommand
+)
 ExchangeOutput: TypeAlias = SendFrame | PingSocket | CloseConnection | Respond | AbandonRequest

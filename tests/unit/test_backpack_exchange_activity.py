@@ -106,7 +106,7 @@ def test_what_changed_nothing_is_not_told() -> None:
     publication = Publication(market, audience, Random(1))
     refused = market.engine.submit(BID, 10**12, 1, time_in_force=OrderTimeInForce.FOK)
     assert publication.book_event(refused, 10**15) == []
-    assert publication.turn(10**15) == []
+    assert publication.turn(5, 10**15) == []
 
 
 def test_an_event_without_a_level_is_told_all_the_same() -> None:

@@ -96,13 +96,20 @@ class OrderEntry:
         for order in orders:
             if order.state is OrderState.TRIGGER_PENDING:
                 self._stop_waiting(order)
-                frames += self._end(order, OrderState.CANCELLED, engine_us)
+                frames += self._end(order, OrderState.EXPIRED if order.expiry_reason else OrderState.CANCELLED, engine_us)
             else:
                 resting.append(order.order_id)
         if resting:
             market = self._markets[orders[0].symbol]
             frames += self._tell(market, market.engine.cancel(*resting))
         return frames
+
+    def expire(self, market: SimulatedMarket, reason: str, engine_us: int) -> list[SendFrame]:
+        """End every open order of a market, triggers that wait included."""
+        orders = [order for order in self._account.orders.values() if order.symbol == market.symbol]
+        for order in orders:
+            order.expiry_reason = reason
+        return self.cancel(orders, engine_us) if orders else []
 
     def settle(self, market: SimulatedMarket, outcome: Outcome, engine_us: int) -> list[SendFrame]:
         """Take in what one event did to a book."""

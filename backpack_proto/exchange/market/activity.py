@@ -19,7 +19,7 @@ from msgspec import Struct
 from .matching import MatchingEngine
 from .orders import CROWD, OrderSide, OrderTimeInForce, Outcome, RestingOrder
 
-__all__ = ["FLOWS", "LIQUIDATIONS", "Activity", "Flow"]
+__all__ = ["FLOWS", "LIQUIDATIONS", "OTHER_FLOW", "Activity", "Flow"]
 
 LIQUIDATIONS = 1
 """Owner of forced orders; what it takes is a liquidation."""
@@ -55,6 +55,8 @@ FLOWS: dict[str, Flow] = {
     "AAPL.US_USDC_PERP": Flow(events=31, trades=1.2, lots=900, spacing=2, drift=0.4, levels=300),
 }
 """The crowd of every open market."""
+OTHER_FLOW = Flow(events=40, trades=1.6, lots=2_000, spacing=1, drift=0.2, levels=40)
+"""The crowd of a market that is not among them: thousands of those fit into memory."""
 
 _PASS_BY = 0.002
 _SWEEP = 0.06

@@ -8,6 +8,7 @@ bookTicker and trade frames; everything else strips trailing zeros (docs/protoco
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 
 from backpack_proto.values import Value
 
@@ -96,6 +97,8 @@ def padded(units: int, decimals: int) -> str:
     return f"{digits[:-decimals]}.{digits[-decimals:]}"
 
 
+# From one look at a book to the next, most of its levels stay as they are.
+@lru_cache(maxsize=65536)
 def stripped(units: int, decimals: int) -> str:
     """Write a whole number of units of 10^-decimals without trailing zeros: (866500, 1) is `86650`."""
     text = padded(units, decimals)

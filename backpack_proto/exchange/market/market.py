@@ -7,7 +7,7 @@ from random import Random
 
 from backpack_proto.streams.levels import Level
 
-from .activity import FLOWS, Activity
+from .activity import FLOWS, OTHER_FLOW, Activity
 from .listings import Listing, to_decimal
 from .matching import MatchingEngine
 from .orders import OrderSide, Outcome
@@ -62,7 +62,7 @@ class SimulatedMarket:
         self.listing = listing
         self.symbol = listing.symbol
         self.seed = f"{seed}:{listing.symbol}"
-        flow = FLOWS[listing.symbol]
+        flow = FLOWS.get(listing.symbol, OTHER_FLOW)
         ids = Random(f"{self.seed}:ids")
         first_trade_id = ids.randrange(1_000_000, 400_000_000)
         self.engine = MatchingEngine(

@@ -42,6 +42,11 @@ class Gateway:
             outputs.append(heappop(self._late)[2])
         return outputs
 
+    def abandon(self) -> list[GatewayOutput]:
+        """Give up every delayed answer."""
+        late, self._late = self._late, []
+        return [AbandonRequest(response.request_id) for _, _, response in sorted(late, key=lambda entry: entry[:2])]
+
     def handle(self, given: RequestReceived, engine_us: int, now: Now) -> list[GatewayOutput]:
         """Execute one request, and return what follows from it."""
         path = given.target.partition("?")[0]

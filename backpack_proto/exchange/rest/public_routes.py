@@ -7,7 +7,7 @@ the exchange's own words, plain text when a parameter could not be read or the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from backpack_proto.errors import ApiError
 from backpack_proto.exchange.market.listings import Listing, market_object, stripped
@@ -49,10 +49,10 @@ _EMPTY = (
 
 
 class Routes:
-    """Answers requests from the state of the markets; `markets` are those that are open, by symbol."""
+    """Answers requests from the state of the markets, by symbol; `markets` are those that are open."""
 
-    def __init__(self, listings: Iterable[Listing], markets: Mapping[str, SimulatedMarket]) -> None:
-        self._listings = {listing.symbol: listing for listing in listings}
+    def __init__(self, listings: Mapping[str, Listing], markets: Mapping[str, SimulatedMarket]) -> None:
+        self._listings = listings
         self._markets = markets
         self._routes: dict[str, Callable[[Query, int], Answer]] = {
             "/api/v1/markets": self._list_markets,

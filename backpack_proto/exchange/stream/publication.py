@@ -63,7 +63,6 @@ class Publication:
         self._liquidations = ("liquidation", f"liquidation.{symbol}")
         self._windows = {window_ms: f"depth.{window_ms}ms.{symbol}" for window_ms in DEPTH_WINDOWS_MS}
         self._gathered: dict[int, _Gathered] = {}
-        self._turns = 0
         self._top = market.best()
 
     def book_event(self, outcome: Outcome, engine_us: int) -> list[SendFrame]:
@@ -95,13 +94,17 @@ class Publication:
             frames += self._fills(outcome.fills, engine_us, emitted_us)
         return frames
 
-    def turn(self, engine_us: int) -> list[SendFrame]:
-        """End the windows whose time is over; to be called every `TURN_MS`."""
-        self._turns += 1
+    @property
+    def gathers(self) -> bool:
+        """Whether a window is open, so that the next turn is needed."""
+        return bool(self._gathered)
+
+    def turn(self, number: int, engine_us: int) -> list[SendFrame]:
+        """End the windows whose time is over with turn `number`; turns are `TURN_MS` apart."""
         frames: list[SendFrame] = []
         for window_ms, stream in self._windows.items():
             gathered = self._gathered.get(window_ms)
-            if gathered is None or self._turns * TURN_MS % window_ms:
+            if gathered is None or number * TURN_MS % window_ms:
                 continue
             del self._gathered[window_ms]
             data = self._write.depth(
@@ -139,6 +142,10 @@ class Publication:
         if self._market.reference is None or not listeners:
             return []
         return _to(listeners, self._write.open_interest(self._market.reference, emitted_us=self._emitted(engine_us)))
+
+    def forget(self) -> None:
+        """Drop what is gathered: nobody listens any more."""
+        self._gathered.clear()
 
     def _emitted(self, engine_us: int) -> int:
         return engine_us + 100 + int(self._rng.random() * 201)

@@ -49,6 +49,8 @@ PING_INTERVAL_US = 60_000_000
 PONG_TIMEOUT_US = 120_000_000
 NO_PONG_CODE = 1011
 """Close code for a client that does not answer; which one the exchange uses is not known."""
+GOING_AWAY = 1001
+"""Close code of RFC 6455 section 7.4.1 for a server that goes down; the exchange sends a Close frame then (docs/protocol.md 3)."""
 
 PARSE_ERROR = (4002, "Parse error")
 INVALID_SIGNATURE = (4003, "Invalid signature")
@@ -104,8 +106,8 @@ _decode_request = msgspec.json.Decoder(_Request).decode
 class Sockets:
     """All connections of the simulated exchange; keeps `audience` up to date.
 
-    `streams` are the names that exist. `greet` says what a connection is sent when it begins to listen to a stream. What arrives of a connection that is unknown, or was ended from here, is passed over: it
-    was on its way.
+    `streams` are the names that exist now. `greet` says what a connection is sent when it begins to listen to a stream. What arrives
+    of a connection that is unknown, or was ended from here, is passed over: it was on its way.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class Sockets:
     ) -> None:
         self._audience = audience
         self._authentication = authentication
-        self._streams = streams
+        self.streams = streams
         self._rng = rng
         self._greet = greet
         self._connections: dict[int, _Connection] = {}
@@ -163,6 +165,13 @@ class Sockets:
                 pass
         return []
 
+    def close_all(self) -> list[SocketOutput]:
+        """End every connection, as an exchange does that goes away."""
+        connections = tuple(self._connections)
+        for connection in connections:
+            self._forget(connection, SocketClosed(connection))
+        return [CloseConnection(connection, GOING_AWAY) for connection in connections]
+
     def _due(self, connection: int, given: TimerFired, now: Now) -> list[SocketOutput]:
         """Ping a connection, or give it up."""
         known = self._connections[connection]
@@ -198,7 +207,7 @@ class Sockets:
                     if signed is None:
                         signed = self._authentication.verify_subscribe(request.signature, now.unix_us // 1000)
                     problem = None if signed else INVALID_SIGNATURE
-                if problem is None and name in self._streams and connection not in self._audience.of(name):
+                if problem is None and name in self.streams and connection not in self._audience.of(name):
                     self._audience.subscribe(connection, name)
                     greetings += self._greet(connection, name)
                 error = error or problem
@@ -212,7 +221,7 @@ class Sockets:
 
     def _judge(self, name: str) -> tuple[int, str] | None:
         """What is wrong with a stream name; a good one that will be silent for ever is not wrong."""
-        if name in self._streams or name.startswith("stockPrice."):
+        if name in self.streams or name.startswith("stockPrice."):
             return None
         kind, _, rest = name.partition(".")
         window = rest.partition(".")[0]
