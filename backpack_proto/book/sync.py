@@ -320,7 +320,8 @@ class Sync:
 
     def _leap(self, snapshot: Book, now: Now) -> str | None:
         """Say why a snapshot is doubted: it is too far from what is known, and no other one has shown the same."""
-        known = max(self._kept.known, self._held.book.last if self._held else 0)
+        # A snapshot that is held has been settled already, whatever the book was before it.
+        known = self._kept.known if self._held is None else self._held.book.last
         if not known or abs(snapshot.last - known) <= ID_LEAP:
             self._doubted = None
             return None

@@ -376,8 +376,8 @@ async def test_a_late_snapshot_loses_nothing_and_a_hanging_one_holds_up_nothing(
 async def test_a_market_that_disappears_leaves_the_others_alone(programs: Programs) -> None:
     async with programs() as program:
         await program.until_well("l2_book")
-        listings = program.sandbox.exchange._gateway._routes._listings
-        del listings["AAPL.US_USDC_PERP"]
+        routes = program.sandbox.exchange._gateway._routes
+        routes._listings = {symbol: one for symbol, one in routes._listings.items() if symbol != "AAPL.US_USDC_PERP"}
         program.watch.loses = lambda data: b"AAPL.US_USDC_PERP" in data
         program.sandbox.drop_connections()
         await program.until(lambda: program.snapshots[SPOT] == 2 and program.watch.snapshots["AAPL.US_USDC_PERP"] >= 3)
@@ -635,7 +635,7 @@ async def test_a_slow_callback_is_caught_up_with_in_bounded_memory(programs: Pro
         await program.until(lambda: program.snapshots[SPOT] or program.feed._deliveries.books)
         await asyncio.sleep(2)
         slow = False
-        program.sandbox.exchange._speed = 1e-6
+        program.sandbox.exchange._speeds = dict.fromkeys(program.sandbox.exchange._speeds, 1e-6)
         mirror = next(iter(program.feed._deliveries.books.values()))
 
         def caught_up() -> bool:

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 
 from backpack_proto.book.kept import BACKWARDS_US
-from backpack_proto.book.sequencer import BookSequencer, SequencerInput
+from backpack_proto.book.sequencer import BookSequencer, SequencerInput, SequencerOutput
 from backpack_proto.book.signals import (
     BookInForce,
     FetchSnapshot,
@@ -301,52 +301,17 @@ class BookMachine(RuleBasedStateMachine):
         told = [output.last for output in outputs if isinstance(output, BookSynced | BookChanged)]
         # A snapshot may lie behind what was told before; what makes up for it is told along with it.
         assert not told or told[-1] >= self.reached or self.market.started_over
+        matched = any(isinstance(output, TopMatched) for output in outputs)
         for output in outputs:
-            match output:
-                case FetchSnapshot(urgent=urgent):
-                    assert urgent == (not self.follows)
-                    self.asked.append(output)
-                    self.fetches_us.append(self.clock.mono_us)
-                case BookUnavailable(retry_us=retry_us, reason=reason):
-                    event(f"unavailable: {_words(reason)}")
-                    assert not self.live
-                    assert not retry_us or self.sequencer.deadline == self.clock.mono_us + retry_us
-                case BookDesynced(last=last, diverged=diverged, reason=reason):
-                    event(f"desynced: {_words(reason)}")
-                    assert self.run_last is not None
-                    assert last >= self.run_last
-                    assert not diverged or self.wrong_us is not None, "a right book was called wrong"
-                    assert "overlap" not in reason
-                    assert "went back" not in reason or self.market.started_over
-                    self.run_last, self.run_verified, self.mirror = None, False, None
-                    self.desyncs.append(output)
-                case BookSynced():
-                    self.check_synced(output)
-                case BookChanged():
-                    assert output.delta in self.kept if joined else output.delta == fed
-                    matched = any(isinstance(other, TopMatched) for other in outputs)
-                    assert output.verified == (not joined and matched)
-                    self.check_changed(output)
-                case TopMatched():
-                    event("top matched")
-                    assert (fed.update_id if isinstance(fed, BookTicker) else self.run_last) in self.tickers_seen
-                case BookVerified():
-                    self.check_verified(output)
-                case BookStale():
-                    event("stale by its age")
-                    assert not self.live
-                    assert self.follows
-                case BookConfirmed():
-                    assert self.live
-                case BookCheckFailed():
-                    assert self.follows
-                case MarketDoubted():
-                    assert not self.follows or self.sequencer.doubt(self.clock.mono_us) is not None
-                case StreamMute(abandon=abandon):
-                    event(f"mute: {abandon}")
-                    self.mute.append(output)
-                case _:
-                    raise AssertionError(output)
+            if isinstance(output, BookChanged):
+                assert output.delta in self.kept if joined else output.delta == fed
+                assert output.verified == (not joined and matched)
+                self.check_changed(output)
+            elif isinstance(output, TopMatched):
+                event("top matched")
+                assert (fed.update_id if isinstance(fed, BookTicker) else self.run_last) in self.tickers_seen
+            else:
+                self.check(output)
         self.send_requests(output for output in outputs if isinstance(output, FetchSnapshot))
         if self.follows:
             self.kept.clear()
@@ -354,6 +319,45 @@ class BookMachine(RuleBasedStateMachine):
             self.mute.clear()
             self.excused_us.append(self.clock.mono_us)
             self.give(StreamRequested())
+
+    def check(self, output: SequencerOutput) -> None:
+        match output:
+            case FetchSnapshot(urgent=urgent):
+                assert urgent == (not self.follows)
+                self.asked.append(output)
+                self.fetches_us.append(self.clock.mono_us)
+            case BookUnavailable(retry_us=retry_us, reason=reason):
+                event(f"unavailable: {_words(reason)}")
+                assert not self.live
+                assert not retry_us or self.sequencer.deadline == self.clock.mono_us + retry_us
+            case BookDesynced(last=last, diverged=diverged, reason=reason):
+                event(f"desynced: {_words(reason)}")
+                assert self.run_last is not None
+                assert last >= self.run_last
+                assert not diverged or self.wrong_us is not None, "a right book was called wrong"
+                assert "overlap" not in reason
+                assert "went back" not in reason or self.market.started_over
+                self.run_last, self.run_verified, self.mirror = None, False, None
+                self.desyncs.append(output)
+            case BookSynced():
+                self.check_synced(output)
+            case BookVerified():
+                self.check_verified(output)
+            case BookStale():
+                event("stale by its age")
+                assert not self.live
+                assert self.follows
+            case BookConfirmed():
+                assert self.live
+            case BookCheckFailed():
+                assert self.follows
+            case MarketDoubted():
+                assert not self.follows or self.sequencer.doubt(self.clock.mono_us) is not None
+            case StreamMute(abandon=abandon):
+                event(f"mute: {abandon}")
+                self.mute.append(output)
+            case _:
+                raise AssertionError(output)
 
     def send_requests(self, asked: Iterable[FetchSnapshot]) -> None:
         """Requests leave at once: the time for their answers runs from here on."""

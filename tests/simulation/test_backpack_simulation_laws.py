@@ -65,7 +65,6 @@ def test_health_is_well_after_any_pair_of_subscribe_and_unsubscribe(seed: int) -
     assert opinion.is_live(world.session.book(world.stream_of("S1_USDC")), world.network.now)
 
 
-@pytest.mark.xfail(strict=False, reason="a cancel waits behind the snapshots of books that are not live")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_cancel_leaves_within_100_ms(seed: int) -> None:
     rng = Random(seed)

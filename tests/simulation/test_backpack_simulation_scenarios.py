@@ -244,7 +244,6 @@ def test_1000_quiet_markets_for_6_hours_give_no_false_alarm() -> None:
     _quiet_markets(1_000, 6 * 3_600)
 
 
-@pytest.mark.xfail(strict=False, reason="a book whose ids started over is doubted at every snapshot while no frame joins")
 def test_a_quiet_market_whose_ids_start_over_is_live_again_soon() -> None:
     """No frame comes that could join: two snapshots that show the same are all that there is."""
     scene = Scene({"S1_USDC": 0.0, "S2_USDC": 0.05})

@@ -271,7 +271,7 @@ def feed_with(callbacks: Any) -> Any:
         ((on_trade,), "a tuple, which cannot be awaited"),
         ([on_trade, blocks], "blocks (a function), which cannot be awaited"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_a_callback_that_cannot_be_awaited_is_refused_where_the_feed_is_made(callback: Any, said: str) -> None:
     for feed in (BackpackFeed, CcxtBackpackFeed):
@@ -297,7 +297,7 @@ def test_a_callback_that_cannot_be_awaited_is_refused_where_the_feed_is_made(cal
         [on_trade, Handler()],
         [],
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_can_be_awaited_is_taken(callback: Any) -> None:
     assert feed_with({"trades": callback}).callbacks["trades"] == (callback if isinstance(callback, list) else [callback])

@@ -29,6 +29,7 @@ from backpack_proto.exchange import (
     SendFrame,
     SocketOpened,
 )
+from backpack_proto.http import Parameter
 from backpack_proto.inputs import TimerFired
 from backpack_proto.testing.laws import FakeClock
 
@@ -117,7 +118,14 @@ def test_a_subscription_to_a_closed_market_stays_silent_when_it_opens() -> None:
 
 def test_the_orders_of_the_account_expire_when_their_market_closes() -> None:
     operated = Operated("account.orderUpdate", speed=0.0)
-    order = {"symbol": SOL, "side": "Bid", "orderType": "Limit", "price": "80.00", "quantity": "1", "postOnly": True}
+    order: dict[str, Parameter] = {
+        "symbol": SOL,
+        "side": "Bid",
+        "orderType": "Limit",
+        "price": "80.00",
+        "quantity": "1",
+        "postOnly": True,
+    }
     stamp = operated.clock.now.unix_us // 1000
     text = signing_string("orderExecute", order, timestamp_ms=stamp, window_ms=5_000)
     headers = signed_headers(Credentials(THROWAWAY_SECRET), text, timestamp=stamp, window_ms=5_000)
