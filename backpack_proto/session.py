@@ -403,18 +403,26 @@ class Session:
             if sequencer is None or sequencer.symbol != payload.symbol:
                 drop = dropped(Drop.MALFORMED, f"a delta of {payload.symbol}", data=data, stream=stream)
                 return [drop, *self._frame_lost(stream, now)]
+            seen = self._data_seen(stream, payload, now)
             outputs = self._sequence(sequencer, payload, now)
         else:
+            seen = self._data_seen(stream, payload, now)
             outputs = self._data_received(stream, payload, now)
-        if stream in self._canary_streams:
-            outputs = [*self._pass_on(self._canary.handle(DataSeen(stream), now), now), *outputs]
         if stream in self._canary_streams and stream not in self._shown:
             self._metrics.handle(CanarySeen(), now)
         else:
             self._metrics.handle(frame, now)
-        if stream in self._awaited:
-            outputs = [*self._pass_on(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
-        return outputs
+        return [*seen, *outputs] if seen else outputs
+
+    def _data_seen(self, stream: str, payload: Payload, now: Now) -> list[Output]:
+        """Tell whoever waits for data of a stream; what follows from it is done before the data are used."""
+        awaited, canary = stream in self._awaited, stream in self._canary_streams
+        if not awaited and not canary:
+            return []
+        seen = DataSeen(stream, self._path.on_our_clock(payload.emitted_us))
+        outputs = self._pass_on(self._canary.handle(seen, now), now) if canary else []
+        # The canary may have undone this very stream.
+        return [*outputs, *self._pass_on(self._subscriptions.handle(seen, now), now)] if awaited else outputs
 
     def _data_received(self, stream: str, payload: Payload, now: Now) -> list[Output]:
         """Data are events for who wanted them; some a machine wants, too."""

@@ -13,6 +13,7 @@ import hypothesis_profiles
 hypothesis_profiles.register(Path(__file__).parents[1])
 
 SLOW = {
+    "test_backpack_account_clock",
     "test_backpack_cli",
     "test_backpack_cryptofeed_ccxt",
     "test_backpack_cryptofeed_faults",
@@ -21,6 +22,7 @@ SLOW = {
     "test_backpack_cryptofeed_recording",
     "test_backpack_cryptofeed_redis",
     "test_backpack_documents",
+    "test_backpack_private",
     "test_backpack_wheel",
 }
 """Integration tests that start programs or wait for seconds: not in the default run, but on every interpreter."""

@@ -134,6 +134,8 @@ class Canary:
         self._turning = False
         """Both of TURN are requested, and the newer one has not spoken."""
         self._turn_again = False
+        self._turned_us = 0
+        """When the turn began."""
 
     @property
     def state(self) -> CanaryState:
@@ -173,10 +175,10 @@ class Canary:
             return []
         TRANSITIONS.check(self._state, given)
         match given:
-            case DataSeen(stream):
-                return self._hear(stream, now)
+            case DataSeen(stream, emitted_us):
+                return self._hear(stream, emitted_us, now)
             case Requested():
-                return self._request()
+                return self._request(now)
             case StreamsWanted(wanted):
                 return self._want(given, now, wanted=wanted)
             case MarketsKnown(perpetuals):
@@ -230,7 +232,7 @@ class Canary:
             self._retry_us = now.mono_us + RETRY.delay_us(self._failures)
         return []
 
-    def _request(self) -> Sequence[CanaryOutput]:
+    def _request(self, now: Now) -> Sequence[CanaryOutput]:
         """Begin a turn after a request; one that is under way serves only what was requested before it."""
         if self._state is not CanaryState.WATCHING or not self._connected:
             return []
@@ -238,9 +240,10 @@ class Canary:
             self._turn_again = True
             return []
         self._turning = True
+        self._turned_us = now.mono_us
         return self._chosen()
 
-    def _hear(self, stream: str, now: Now) -> Sequence[CanaryOutput]:
+    def _hear(self, stream: str, emitted_us: int | None, now: Now) -> Sequence[CanaryOutput]:
         market = next((market for market in self._heard_us if stream in _streams_of(market)), None)
         if market is None:
             return []
@@ -248,8 +251,12 @@ class Canary:
         self._replaced.pop(market, None)
         if not self._turning or stream != _stream(self._first, self._turn + 1):
             return []
+        if emitted_us is not None and emitted_us < self._turned_us:
+            # From before this turn: it was on its way when the stream was undone.
+            return []
         self._turn += 1
         self._turning, self._turn_again = self._turn_again, False
+        self._turned_us = now.mono_us
         return self._chosen()
 
     @property

@@ -170,6 +170,11 @@ class Path:
                     self._grace_until_us = now.mono_us + GRACE_US
                 return []
 
+    def on_our_clock(self, emitted_us: int | None) -> int | None:
+        """Return when the exchange did something, on our monotonic clock and as early as it can have been; None where that is unknown."""
+        offset_us = self._lateness.offset_us
+        return None if emitted_us is None or offset_us is None else emitted_us + offset_us
+
     def doubt(self, now: Now) -> str | None:
         """Return why the path is not well at this moment; None when it is, or when there is no connection."""
         claim = self._claim

@@ -48,6 +48,8 @@ class DataSeen(Struct, frozen=True, gc=False):
     """Data came on a stream; needed only if the stream is in `Subscriptions.awaited`."""
 
     stream: str
+    emitted_us: int | None = None
+    """When the exchange emitted them, on our monotonic clock and as early as it can have been; None where that is not known."""
 
 
 class Requested(Struct, frozen=True, gc=False):

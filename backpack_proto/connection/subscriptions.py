@@ -408,7 +408,7 @@ class Subscriptions:
         self._turns += 1
         for name, subscription in subscriptions.items():
             subscription.become(StreamState.REQUESTED, given)
-            subscription.since_us = now.mono_us
+            subscription.since_us = subscription.requested_us = now.mono_us
             subscription.turn, subscription.in_force = self._turns, False
             self._awaited[name] = None
             timeout_us = subscription.first_data_us
@@ -440,7 +440,9 @@ class Subscriptions:
         subscription = self._subscriptions[name]
         canary = subscription.canary
         news = subscription.silent or subscription.state is not StreamState.LIVE
-        in_force = self._in_force(subscription.turn, given, now) if not subscription.in_force else []
+        # What was on its way before the request, from an earlier one of the same stream, says nothing about it.
+        later = given.emitted_us is None or given.emitted_us >= subscription.requested_us
+        in_force = self._in_force(subscription.turn, given, now) if later and not subscription.in_force else []
         subscription.become(StreamState.LIVE, given)
         subscription.since_us, subscription.silent = now.mono_us, False
         if not canary:

@@ -83,6 +83,8 @@ class WantedStream:
     state: StreamState = StreamState.WANTED
     since_us: int = 0
     """When it was requested, or, of a live canary, last heard."""
+    requested_us: int = 0
+    """When it was requested."""
     needs: dict[Need | str, None] = field(default_factory=dict)
     """Who needs it; never empty."""
     silent: bool = False

@@ -582,6 +582,7 @@ def test_a_wrong_quantity_is_found_out() -> None:
     assert witness.all_live()
 
 
+@pytest.mark.gate
 def test_a_closed_market_is_reported_and_the_others_go_on() -> None:
     witness = Witness(symbols=["SOL_USDC"])
     witness.simulation.give(Subscribe(("depth.HNT_USDC",)))

@@ -633,20 +633,20 @@ def test_other_channels_leave_their_last_word() -> None:
         "liquidation": "ask 2 at 98.5",
         "top": "98.5 / none",
     }
-    absurd = Ticker(
+    extreme = Ticker(
         emitted_us=1,
         symbol="SOL_USDC",
-        first_price=D("1E-999999"),
-        last_price=D("1E+999999"),
+        first_price=D("1E-28"),
+        last_price=D("1E+19"),
         high=D(1),
         low=D(1),
         volume=D(1),
         quote_volume=D(1),
         trade_count=1,
     )
-    board.take(absurd)
-    assert panel.facts["24h"].startswith("1E+999999 +0.00 %")
-    board.take(structs.replace(absurd, first_price=D("1E-50"), last_price=D("1E+40")))
+    board.take(extreme)
+    with pytest.raises(ValueError, match="last_price is not a usable number"):
+        structs.replace(extreme, last_price=D("1E+1000000"))
     assert panel.facts["24h"].endswith(" % low 1 high 1 vol 1")
 
 

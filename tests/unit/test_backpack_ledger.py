@@ -109,7 +109,7 @@ FAULT = RemoteProtocolError("x")
         (AccountSynced(orders=2, fills=1), "08:01:01 live     2 open orders, 1 fills told by reconciliation"),
         (AccountStale(reason="the connection\n is down"), r"08:01:01 stale    the connection\n is down"),
         (AccountDiverged(what="order 1", error=FAULT), "08:01:01 diverged order 1"),
-        (AccountDoubted(doubts=("order 5: a\n", "balance SOL: b")), "08:01:01 doubt    order 5: a , balance SOL: b"),
+        (AccountDoubted(doubts=("order 5: a\n", "balance SOL: b")), r"08:01:01 doubt    order 5: a\n, balance SOL: b"),
         (AccountDoubted(doubts=()), "08:01:01 doubt    none any more"),
         (AccountUnconfirmed(reason="503"), "08:01:01 unproved 503"),
         (AccountConfirmed(), "08:01:01 proved   a check agrees again"),
