@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +34,7 @@ from backpack_proto.exchange import (
     SocketPonged,
 )
 from backpack_proto.inputs import PongReceived, TimerFired
+from backpack_proto.machine import earliest
 
 from .extras import MissingExtra
 from .framing import server as wire
@@ -47,6 +49,10 @@ BACKLOG_BYTES = 16 * 1024 * 1024
 """A client that lets so much wait is dropped."""
 FLUSH_SECONDS = 5.0
 """How long a client may take to read what it was sent last."""
+
+
+def _nothing(_: bytes) -> bool:
+    return False
 
 
 class _Client:
@@ -85,6 +91,12 @@ class Sandbox:
         """Close each new connection at once, and each request unanswered."""
         self.mute = False
         """Say nothing any more, not even to pings; connections stay open."""
+        self.silent: Callable[[bytes], bool] = _nothing
+        """Which data frames are not sent, while pings and requests are answered all the same."""
+        self.late_us = 0
+        """How much later than they were made data frames are sent, in order, microseconds."""
+        self._late: deque[tuple[int, int, bytes]] = deque()
+        """When which connection is sent what."""
         self._clients: dict[int, _Client] = {}
         self._requests: dict[int, _Client] = {}
         self._last_request = 0
@@ -112,11 +124,19 @@ class Sandbox:
         """Let the markets live."""
         while True:
             now = system_now()
-            deadline = self.exchange.deadline
+            deadline = earliest(self.exchange.deadline, self._late[0][0] if self._late else None)
             with anyio.move_on_after(None if deadline is None else max(deadline - now.mono_us, 0) / 1e6):
                 await self._woken.wait()
             self._woken = anyio.Event()
+            self._send_late(system_now().mono_us)
             self._give(TimerFired())
+
+    def _send_late(self, mono_us: int) -> None:
+        while self._late and self._late[0][0] <= mono_us:
+            _, connection, data = self._late.popleft()
+            receiver = self._clients.get(connection)
+            if receiver is not None and not receiver.framing.closed:
+                receiver.write(receiver.framing.message(data))
 
     async def serve(self, stream: ByteStream) -> None:
         """Serve one TCP connection until it ends."""
@@ -190,6 +210,10 @@ class Sandbox:
             if receiver is None or receiver.framing.closed:
                 continue
             match output:
+                case SendFrame(data=data) if self.silent(data):
+                    pass
+                case SendFrame(data=data) if self.late_us or self._late:
+                    self._late.append((system_now().mono_us + self.late_us, output.connection, data))
                 case SendFrame(data=data):
                     receiver.write(receiver.framing.message(data))
                 case PingSocket(payload=payload):
