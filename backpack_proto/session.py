@@ -559,6 +559,7 @@ class Session:
         outputs = self._subscriptions.handle(given, now)
         begins = self._account is None
         account = self._account = self._account or Account()
+        account.path = self._claims.path
         passed = self._pass_on(outputs, now)
         if begins and self._connection.is_open and account.state is AccountState.IDLE:
             # The user had subscribed all of its streams before.

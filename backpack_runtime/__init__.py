@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backpack_proto.exchange.account.accounts import Fees
     from backpack_proto.exchange.market.listings import Listing
 
+    from .accounts import AccountView
     from .books import BookView
     from .client import BackpackClient
     from .delivery import DeliverySnapshot, EventStream, SlowConsumer
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .transports.mock import MockTransport
 
 __all__ = [
+    "AccountView",
     "Addresses",
     "BackpackClient",
     "BookView",
@@ -70,6 +72,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AccountView": ".accounts",
     "Addresses": ".network.addresses",
     "BackpackClient": ".client",
     "BookView": ".books",

@@ -14,7 +14,6 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
-from backpack_proto.account.account import Account
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import ApiError, BackpackError, ClientClosed, ConfigurationError
@@ -32,6 +31,7 @@ from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.names import Stream, parse_channel, streams_for
 from backpack_proto.streams.payloads import Event
 
+from .accounts import AccountView
 from .books import BookView
 from .checks import checked_count, checked_flag, checked_member, checked_names
 from .delivery import DeliverySnapshot, EventStream, Outlets, SlowConsumer
@@ -158,6 +158,7 @@ class BackpackClient(RestMethods):
         self._log = EventLog(logging.getLogger(__name__))
         self._answers: dict[int, _Answer] = {}
         self._books: dict[int, BookView] = {}
+        self._account: AccountView | None = None
         self._last_call_id = 0
         self._markets = Markets(())
         self._found: dict[str, Market] = {}
@@ -418,7 +419,7 @@ class BackpackClient(RestMethods):
         self._open().pump.give(Resolve(call_id))
 
     @property
-    def account(self) -> Account:
+    def account(self) -> AccountView:
         """The ledger of the account: always the same object; `live` says whether it follows the exchange.
 
         Raises:
@@ -427,7 +428,9 @@ class BackpackClient(RestMethods):
         self._inside()
         if not self._follow_account:
             raise ConfigurationError("account: it is not followed; make the client with follow_account=True and a signer")
-        return self._session.account
+        if self._account is None:
+            self._account = AccountView(self._session.account, self._now)
+        return self._account
 
     def book(self, symbol: str) -> BookView:
         """Return the order book of a symbol: always the same object, always at the latest frame, `live` or stale.

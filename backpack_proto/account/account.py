@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from backpack_proto.claims import PathClaim
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, earliest
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, PositionUpdate
 
-from .audit import Audit, AuditInput, AuditState, StartAudits, StopAudits
+from .audit import CLAIM_US, Audit, AuditInput, AuditState, StartAudits, StopAudits
 from .ledger import Ledger, Update
 from .readings import AccountEnded, AccountRequested, ReadAccount, ReadFailed, Reading, ReadingRequested, UpdateLost
 from .rounds import Attempts
@@ -37,6 +38,8 @@ class Account:
         self._ledger = Ledger()
         self._sync = Sync(self._ledger, attempts)
         self._audit = Audit(self._ledger, attempts)
+        self.path = PathClaim(bounded=False)
+        """The path of its streams, which a live ledger rests on; its owner replaces it."""
 
     @property
     def deadline(self) -> int | None:
@@ -58,6 +61,11 @@ class Account:
     def live(self) -> bool:
         """Whether the ledger follows the exchange; otherwise it is what was known last. `doubts` says which parts are excepted."""
         return self.state is AccountState.LIVE
+
+    def is_live(self, mono_us: int) -> bool:
+        """Return whether the ledger follows the exchange, by a reading that is recent enough and over a path that is proved."""
+        confirmed_us = self.confirmed_us
+        return self.live and confirmed_us is not None and mono_us - confirmed_us < CLAIM_US and self.path.holds(mono_us)
 
     @property
     def confirmed_us(self) -> int | None:

@@ -33,7 +33,7 @@ CORE_LAYERS = (
 )
 RUNTIME_LAYERS = (
     {"checks", "extras"},
-    {"network", "framing", "delivery", "logs", "recording", "transport", "key_sources", "rest_methods", "books"},
+    {"network", "framing", "delivery", "logs", "recording", "transport", "key_sources", "rest_methods", "accounts", "books"},
     {"pump", "transports"},
     {"settings"},
     {"sandbox"},

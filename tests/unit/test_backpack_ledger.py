@@ -37,6 +37,7 @@ from backpack_proto.outputs import ConnectionDown
 from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 from backpack_proto.testing.simulation import Simulation
+from backpack_runtime.accounts import AccountView
 from backpack_runtime.cli.events import json_lines
 from backpack_runtime.cli.views.account import event_line, tables
 
@@ -131,9 +132,10 @@ def test_events_of_an_account_as_json() -> None:
     assert balance["balance"] == {"asset": "USDC", "available": "1000000", "locked": "200", "staked": "0"}
 
 
-def drawn(session: Session, fills: list[Fill], notice: str) -> str:
+def drawn(simulation: Simulation, fills: list[Fill], notice: str) -> str:
     console = Console(file=io.StringIO(), width=100)
-    console.print(Group(*tables(session.account, fills, notice)))
+    account = AccountView(simulation.session.account, lambda: simulation.now)
+    console.print(Group(*tables(account, fills, notice)))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -144,14 +146,14 @@ def test_the_tables_show_what_the_account_holds() -> None:
     session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)))
     simulation = Simulation(session, Exchange(seed=1, unix_us=start.unix_us, listings=listings), start)
     simulation.give(Open(), FollowAccount())
-    assert "● stale" in drawn(session, [], "")
+    assert "● stale" in drawn(simulation, [], "")
     simulation.run(5 * SECOND)
     resting = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Limit", "price": "12.34", "quantity": "5"}
     short = {"symbol": "SOL_USDC_PERP", "side": "Ask", "orderType": "Market", "quantity": "0.7"}
     for number, order in enumerate((resting, short)):
         simulation.give(Call(call_id=number, endpoint="place_order", parameters=order))
     simulation.run(5 * SECOND)
-    picture = drawn(session, [FILL], "the connection [bold]is down\x1b")
+    picture = drawn(simulation, [FILL], "the connection [bold]is down\x1b")
     assert "● live" in picture
     assert "Open orders (1)" in picture
     lines = [line.split() for line in picture.splitlines()]

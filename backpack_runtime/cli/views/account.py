@@ -9,7 +9,6 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from backpack_proto.account.account import Account
 from backpack_proto.account.values import (
     AccountConfirmed,
     AccountDiverged,
@@ -27,6 +26,7 @@ from backpack_proto.account.values import (
 from backpack_proto.outputs import ConnectionDown, ConnectionUp, StreamsRefused
 from backpack_proto.streams.payloads import Event
 from backpack_proto.text import printable
+from backpack_runtime.accounts import AccountView
 from backpack_runtime.cli.events import plain, text_line, time_of_day
 
 __all__ = ["NOTICES", "ROWS", "TOLD", "event_line", "tables"]
@@ -42,7 +42,7 @@ TOLD = (*NOTICES, OrderChanged, Filled, PositionChanged, BalanceChanged)
 """Events that people are told of; the updates that they are made from stay with the programs."""
 
 
-def tables(account: Account, fills: Iterable[Fill], notice: str) -> list[Table | Text]:
+def tables(account: AccountView, fills: Iterable[Fill], notice: str) -> list[Table | Text]:
     """Everything that the account holds at this moment, its last fills (newest first), and the last notice."""
     live = account.live
     state = Text("● live", "green") if live else Text("● stale: what was known last", "yellow")
