@@ -237,6 +237,8 @@ class Session:
         self._round_trip_us = 0
         """Of the answer that is being handled."""
         self._markets_asked = False
+        self._states_asked: set[str] = set()
+        """Markets whose states Requests has been asked for."""
         self._sequencers: dict[str, BookSequencer] = {}
         self._by_symbol: dict[str, list[BookSequencer]] = {}
         self._book_timers: Timers[str] = Timers()
@@ -685,6 +687,10 @@ class Session:
         return self._to_requests(Ask(asker=_MarketList(), endpoint="markets", parameters={}, importance=Importance.READ), now)
 
     def _read_market(self, given: ReadMarket, now: Now) -> list[Output]:
+        if given.symbol in self._states_asked:
+            # It waits for the end of a pause.
+            return []
+        self._states_asked.add(given.symbol)
         ask = Ask(
             asker=_MarketState(given.symbol),
             endpoint="market",
@@ -740,6 +746,7 @@ class Session:
                 failed = isinstance(result, BackpackError)
                 return self._to_canary(MarketsUnknown(), now) if failed else self._markets_read(result, now)
             case _MarketState(symbol):
+                self._states_asked.discard(symbol)
                 failed = isinstance(result, BackpackError)
                 return self._to_openings(MarketUnread(symbol), now) if failed else self._markets_read(result, now)
             case _Caller(call_id, endpoint):

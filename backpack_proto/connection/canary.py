@@ -227,7 +227,7 @@ class Canary:
         return self._chosen()
 
     def _try_later(self, now: Now) -> Sequence[CanaryOutput]:
-        if self._state is CanaryState.LOOKING:
+        if self._state is CanaryState.LOOKING or self._replaced:
             self._failures += 1
             self._retry_us = now.mono_us + RETRY.delay_us(self._failures)
         return []
@@ -278,6 +278,7 @@ class Canary:
         outputs: list[CanaryOutput] = []
         if self._retry_us is not None and now.mono_us >= self._retry_us:
             self._retry_us = None
+            self._looked_up_us = now.mono_us
             outputs.append(ReadMarkets())
         silent = [market for market, heard_us in self._heard_us.items() if now.mono_us >= heard_us + SILENCE_US]
         if silent and self._connected:
@@ -286,10 +287,12 @@ class Canary:
                 self._replaced[market] = None
             self._turning = self._turn_again = False
             outputs += self._choose(given, now)
+            # Their states may have changed since the list was read; the list says so of all at once, but not more often than it changes.
             if self._looked_up_us is None or now.mono_us - self._looked_up_us >= LOOK_UP_US:
-                # Its state may have changed since the list was read; the list says so of all at once.
                 self._looked_up_us = now.mono_us
                 outputs.append(ReadMarkets())
+            elif self._retry_us is None:
+                self._retry_us = self._looked_up_us + LOOK_UP_US
         return outputs
 
     def _enter(self, state: CanaryState, given: CanaryInput) -> None:

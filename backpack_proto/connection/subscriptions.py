@@ -21,7 +21,7 @@ Refusals. An error frame does not name its request, so the suspects are the stre
 and have sent nothing. A bad signature is refused once for each frame that has it, and reported once. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
 only private ones are pending, any other code all of them. Suspects become REFUSED. That is suspicion, not proof: data make such a
 stream LIVE like any other, its timeout runs on, and the next connection requests it again; private ones are requested again on this connection
-too, newly signed, when it is found that the clock that they were signed by was wrong (`ClockRead`), once on each connection.
+too, newly signed, when it is found that the clock that they were signed by was wrong (`ClockRead`), less and less often.
 
 `DataSeen` is needed only for the names in `awaited`, so data of all other streams cost this machine nothing.
 """
@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from enum import Enum, IntEnum, auto
 from typing import Final, NamedTuple, TypeAlias
 
+from backpack_proto.backoff import Backoff
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Connected, FollowAccount, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now, Timers, Transitions, earliest
@@ -79,6 +80,9 @@ Sign: TypeAlias = Callable[[Now], Signature]
 
 WRONG_CLOCK_US = 500_000
 """A signature that was this far off in time is worth another try: the exchange grants a window of seconds (docs/protocol.md 2.2)."""
+
+SIGN_AGAIN = Backoff(base_us=1_000_000, cap_us=60_000_000)
+"""How often refused private streams are signed again on one connection."""
 
 BLAME_US = 10_000_000
 """An error frame is not blamed on a request that is this old."""
@@ -187,8 +191,9 @@ class Subscriptions:
         self._timers: Timers[str] = Timers()
         self._signed_zero_us = 0
         """The exchange's time when our monotonic clock stood at zero, as it was known when private streams were signed last."""
-        self._signed_again = False
-        """On this connection."""
+        self._signed_again = 0
+        """How often, on this connection."""
+        self._not_signed_before_us = 0
         self._turns = 0
         """Counts requests."""
 
@@ -420,12 +425,17 @@ class Subscriptions:
         return {name: one for name, one in refused.items() if one.private and one.stream is not None}
 
     def _sign_again(self, given: ClockRead, now: Now) -> list[SubscriptionsOutput]:
-        """Request refused private streams again, once on each connection, when they were signed by a clock that was wrong."""
+        """Request refused private streams again when they were signed by a clock that was wrong; it may be wrong more than once."""
         refused = self._refused_private()
-        if not refused or self._signed_again or abs(given.zero_us - self._signed_zero_us) < WRONG_CLOCK_US:
+        if (
+            not refused
+            or abs(given.zero_us - self._signed_zero_us) < WRONG_CLOCK_US
+            or now.mono_us < self._not_signed_before_us
+        ):
             return []
         outputs = self._request(refused, given, now)
-        self._signed_again = True
+        self._signed_again += 1
+        self._not_signed_before_us = now.mono_us + SIGN_AGAIN.delay_us(self._signed_again)
         return outputs
 
     def _signature(self, now: Now) -> tuple[str, str, str, str]:
@@ -531,7 +541,7 @@ class Subscriptions:
         self._leaving.clear()
         self._line.clear()
         self._flight = None
-        self._signed_again = False
+        self._signed_again, self._not_signed_before_us = 0, 0
         self._timers = Timers()
 
 
