@@ -66,6 +66,10 @@ class AccountState(Enum):
     """The ledger follows the streams."""
 
 
+CALM_US: Final = 30_000_000
+"""A ledger that was live for so long is read again at once when it is wrong."""
+
+
 class Timer(Enum):
     """Why the machine wants to be woken."""
 
@@ -162,6 +166,7 @@ class Sync:
         """Readings that failed, in a row."""
         self._again = 0
         """Rounds in a row that no agreed check has followed, beside those for a connection."""
+        self._synced_us: int | None = None
 
     @property
     def deadline(self) -> int | None:
@@ -293,6 +298,7 @@ class Sync:
         changes, fills = self._ledger.merge(state.round, state.kept, state.insisted)
         self._failures = 0
         self._enter(_Live(state.requested_us), given)
+        self._synced_us = now.mono_us
         return [*changes, AccountSynced(orders=len(self._ledger.orders.open), fills=fills)]
 
     def _read_beginning(self, state: _Settling, given: PastOrdersRead | FillsRead, now: Now) -> Sequence[SyncOutput]:
@@ -346,6 +352,9 @@ class Sync:
         insisted: frozenset[Subject] = frozenset(),
         refused: bool = False,
     ) -> list[SyncOutput]:
+        if self._synced_us is not None and now.mono_us - self._synced_us >= CALM_US:
+            # It was right for so long that this is not part of a series.
+            self._again = 0
         self._again += 1
         if refused:
             self._failures += 1
