@@ -333,18 +333,33 @@ class BookSequencer:
         return [*outputs, *self._report(now), *self._judge(verdict, self.book.last, now, kept=kept)]
 
     def _mute(self, reason: str, now: Now) -> list[SequencerOutput]:
-        """Have the stream requested again, and the connection given up after that, less and less often."""
+        """Report a stream that sends nothing while its market moves, and have something done about it."""
+        mute = self._escalation(reason, now)
+        unavailable = BookUnavailable(stream=self.stream, symbol=self.symbol, reason=reason, retry_us=0)
+        return [] if mute is None else [unavailable, mute]
+
+    def _escalation(self, reason: str, now: Now) -> StreamMute | None:
+        """Have the stream requested again, and the connection given up after that, less and less often; None: not yet again."""
         if self._mute_told:
             abandoned_us = self._abandoned_us
             if abandoned_us is not None and now.mono_us - abandoned_us < ABANDON.delay_us(self._abandons):
-                return []
+                return None
             self._abandons += 1
             self._abandoned_us = now.mono_us
         abandon, self._mute_told = self._mute_told, True
-        return [
-            BookUnavailable(stream=self.stream, symbol=self.symbol, reason=reason, retry_us=0),
-            StreamMute(stream=self.stream, reason=reason, abandon=abandon),
-        ]
+        return StreamMute(stream=self.stream, reason=reason, abandon=abandon)
+
+    def _stuck(self, reason: str, now: Now) -> list[SequencerOutput]:
+        """End the run of a stream that is behind what the exchange has shown: its subscription may not be in force any more."""
+        if self._framed:
+            self._mute_told, self._abandons = False, 0
+        mute = self._escalation(reason, now)
+        if mute is None:
+            return self._resync(reason, now)
+        outputs = self._end(reason)
+        # It is requested again, or the connection is given up; either begins anew.
+        self._synchronise(StreamEnded(reason), now)
+        return [*outputs, mute]
 
     # What bookTicker and trades say.
 
@@ -389,9 +404,11 @@ class BookSequencer:
                 case Agreed(sent_us, snapshot):
                     outputs += self._agree(sent_us, snapshot, now)
                 case Differed(reason, diverged):
-                    differed = self.book.last if diverged else None
                     kept = given if isinstance(given, Depth) else None
-                    outputs += self._resync(reason, now, kept=kept, diverged=diverged, differed=differed)
+                    if diverged:
+                        outputs += self._resync(reason, now, kept=kept, diverged=True, differed=self.book.last)
+                    else:
+                        outputs += self._stuck(reason, now)
                 case Unmade(reason, retry_us, final):
                     outputs += self._unmade(reason, retry_us, now, final=final)
         return outputs
@@ -462,7 +479,7 @@ class BookSequencer:
             outputs += self._report(now)
         stuck = self._witnesses.overdue(now.mono_us)
         if stuck is not None:
-            outputs += self._resync(stuck, now)
+            outputs += self._stuck(stuck.reason, now) if stuck.certain else self._resync(stuck.reason, now)
         if self._sync.state in (SyncState.FETCHING, SyncState.HELD):
             outputs += self._synchronise(given, now)
         if self._sync.following:

@@ -5,13 +5,15 @@ Either may be ahead of the depth stream for a moment. One that the stream does n
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from backpack_proto.backoff import Backoff
 from backpack_proto.streams.payloads import BookTicker, Trade
 
 from .levels import Book
 from .verification import TopCheck, Verdict
 
-__all__ = ["LAG_US", "Witnesses"]
+__all__ = ["LAG_US", "Overdue", "Witnesses"]
 
 LAG_US = 2_000_000
 """How long the book may stay behind a bookTicker or a trade before its stream counts as stuck."""
@@ -19,6 +21,14 @@ TRADE_SLACK_US = 100_000
 """A trade this much newer than the book is not in it; the two times of one match may differ a little."""
 TRADE_DOUBTS = Backoff(base_us=60_000_000, cap_us=900_000_000)
 """How often trades alone have a book begin anew: not every trade need be one of the book's."""
+
+
+class Overdue(NamedTuple):
+    """The stream counts as stuck."""
+
+    reason: str
+    certain: bool
+    """Shown by an update id; a trade need not be one of the book's."""
 
 
 class Witnesses:
@@ -75,19 +85,19 @@ class Witnesses:
             self._trade = (trade.engine_us, mono_us)
             self._watch()
 
-    def overdue(self, mono_us: int) -> str | None:
+    def overdue(self, mono_us: int) -> Overdue | None:
         """Return why the stream counts as stuck, once the deadline has come; None when it has followed."""
         if self._deadline is None or mono_us < self._deadline:
             return None
         book, trade, unreached = self._book, self._trade, self._tops.unreached
         if unreached is not None and max(unreached[1], self._began_us) + LAG_US <= mono_us:
-            return f"the depth stream is stuck at {book.last}, bookTicker is at {unreached[0]}"
+            return Overdue(f"the depth stream is stuck at {book.last}, bookTicker is at {unreached[0]}", certain=True)
         if trade is not None and trade[1] + LAG_US <= mono_us:
             self._trade = None
             if book.engine_us + TRADE_SLACK_US < trade[0]:
                 self._trade_doubts += 1
                 self._trade_doubted_us = mono_us
-                return f"the depth stream is stuck at {book.last}: a later trade is not in it"
+                return Overdue(f"the depth stream is stuck at {book.last}: a later trade is not in it", certain=False)
         self._watch()
         return None
 

@@ -154,6 +154,11 @@ def stale(last: int, reason: str) -> BookStale:
     return BookStale(stream=STREAM, symbol=SYMBOL, last=last, reason=reason)
 
 
+def stuck(last: int, reason: str) -> list[SequencerOutput]:
+    """The end of a run whose stream is requested again."""
+    return [desynced(last, reason), StreamMute(stream=STREAM, reason=reason, abandon=False)]
+
+
 def check_failed(reason: str) -> BookCheckFailed:
     return BookCheckFailed(stream=STREAM, symbol=SYMBOL, reason=reason, retry_us=5 * SECOND)
 
@@ -1040,16 +1045,31 @@ def test_a_book_that_a_ticker_has_outrun_is_stuck() -> None:
     bench.clock.advance(LAG_US - 1)
     assert bench.give(TimerFired(), ticker(15)) == []
     bench.clock.advance(1)
-    assert bench.give(TimerFired()) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 12"), fetch(2)]
-    assert bench.give(snapshot(2, 16)) == []
+    assert bench.give(TimerFired()) == stuck(10, "the depth stream is stuck at 10, bookTicker is at 12")
+    assert bench.give(StreamRequested(), snapshot(2, 16)) == [fetch(2)]
     assert bench.give(delta(11, 16)) == [synced(16)]
+
+
+def test_a_stream_that_is_stuck_though_it_was_requested_again_costs_the_connection_but_not_every_time() -> None:
+    bench = live(10)
+    for attempt, abandon in ((2, False), (3, True)):
+        bench.give(ticker(11))
+        mute = bench.fire()[-1]
+        assert isinstance(mute, StreamMute)
+        assert mute.abandon is abandon
+        assert bench.give(StreamRequested(), ticker(10)) == [fetch(attempt)]
+        assert bench.give(snapshot(attempt, 10))[0] == synced(10)
+    bench.give(ticker(11))
+    assert not any(isinstance(output, StreamMute) for output in bench.fire())
+    assert not bench.book.is_live(bench.clock.mono_us)
 
 
 def test_tickers_that_the_stream_never_reaches_cost_one_snapshot() -> None:
     bench = live(10, audit=False)
     bench.give(ticker(1012), ticker(1013), ticker(1014))
-    assert bench.fire()[1:] == [fetch(2)]
-    assert bench.give(snapshot(2, 10)) == [synced(10)]
+    assert bench.fire() == stuck(10, "the depth stream is stuck at 10, bookTicker is at 1012")
+    assert bench.give(StreamRequested(), ticker(10)) == [fetch(2)]
+    assert bench.give(snapshot(2, 10))[0] == synced(10)
     for last in range(11, 40):
         bench.clock.advance(SECOND)
         assert bench.give(TimerFired(), given := delta(last)) == [changed(given)]
@@ -1062,7 +1082,7 @@ def test_a_busy_ticker_does_not_hide_that_the_depth_stream_is_stuck() -> None:
         bench.clock.advance(100 * MS)
         assert bench.give(*(ticker(10 + 20 * number + n) for n in range(20)), TimerFired()) == []
     bench.clock.advance(200 * MS)
-    assert bench.give(TimerFired()) == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 30"), fetch(2)]
+    assert bench.give(TimerFired()) == stuck(10, "the depth stream is stuck at 10, bookTicker is at 30")
 
 
 def test_a_depth_stream_that_lags_but_moves_is_not_stuck() -> None:
@@ -1081,7 +1101,7 @@ def test_the_time_before_the_book_was_live_does_not_count() -> None:
     bench.clock.advance(2 * LAG_US)
     bench.give(snapshot(1, 10))
     assert bench.wait_us == LAG_US
-    assert bench.fire() == [desynced(10, "the depth stream is stuck at 10, bookTicker is at 12"), fetch(2)]
+    assert bench.fire() == stuck(10, "the depth stream is stuck at 10, bookTicker is at 12")
 
 
 def trade(engine_us: int) -> Trade:
@@ -1198,7 +1218,7 @@ def test_a_check_whose_snapshot_is_ahead_may_find_a_difference() -> None:
 def test_a_snapshot_that_the_stream_does_not_reach_tells_that_it_is_stuck() -> None:
     bench = checking()
     bench.give(snapshot(2, 12))
-    assert bench.fire() == [desynced(10, "the stream did not reach 12, where the snapshot is"), fetch(3)]
+    assert bench.fire() == stuck(10, "the stream did not reach 12, where the snapshot is")
 
 
 def test_a_check_whose_snapshot_is_too_old_is_asked_for_again_ever_more_slowly() -> None:
