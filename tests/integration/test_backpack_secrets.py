@@ -373,7 +373,7 @@ async def test_the_real_client_and_the_command_line(seen: Seen, monkeypatch: pyt
             for name, value in {"metrics": client.metrics, "health": client.health, "delivery": client.delivery}.items():
                 seen.show(name, value)
         for name, one in {"client": client, "session": client._session, "account": client.account}.items():
-            for text in (repr(one), str(one), repr(vars(one))):
+            for text in (repr(one), str(one), repr(getattr(one, "__dict__", None))):
                 seen.add(name, text)
         seen.add("state of the session", repr(freeze(client._session)))
         with pytest.raises(TypeError):

@@ -475,6 +475,11 @@ def run_for_long(order_events: int, disconnects: int) -> None:
 
 
 @pytest.mark.gate
+def test_twenty_thousand_order_events_and_two_hundred_disconnects() -> None:
+    run_for_long(20_000, 200)
+
+
+@pytest.mark.soak
 def test_a_hundred_thousand_order_events_and_a_thousand_disconnects() -> None:
     run_for_long(100_000, 1_000)
 
