@@ -84,6 +84,9 @@ WRONG_CLOCK_US = 500_000
 SIGN_AGAIN = Backoff(base_us=1_000_000, cap_us=60_000_000)
 """How often refused private streams are signed again on one connection."""
 
+SIGN_ANYWAY = Backoff(base_us=30_000_000, cap_us=600_000_000)
+"""The same, though the clock was right."""
+
 BLAME_US = 10_000_000
 """An error frame is not blamed on a request that is this old."""
 
@@ -194,6 +197,8 @@ class Subscriptions:
         self._signed_again = 0
         """How often, on this connection."""
         self._not_signed_before_us = 0
+        self._signed_us = 0
+        """When private streams were signed last."""
         self._turns = 0
         """Counts requests."""
 
@@ -425,13 +430,15 @@ class Subscriptions:
         return {name: one for name, one in refused.items() if one.private and one.stream is not None}
 
     def _sign_again(self, given: ClockRead, now: Now) -> list[SubscriptionsOutput]:
-        """Request refused private streams again when they were signed by a clock that was wrong; it may be wrong more than once."""
+        """Request refused private streams again when they were signed by a clock that was wrong; it may be wrong more than once.
+
+        And without that, much later: a refusal does not name its request, so it may have been that of an earlier one.
+        """
         refused = self._refused_private()
-        if (
-            not refused
-            or abs(given.zero_us - self._signed_zero_us) < WRONG_CLOCK_US
-            or now.mono_us < self._not_signed_before_us
-        ):
+        if not refused or now.mono_us < self._not_signed_before_us:
+            return []
+        wrong_clock = abs(given.zero_us - self._signed_zero_us) >= WRONG_CLOCK_US
+        if not wrong_clock and now.mono_us < self._signed_us + SIGN_ANYWAY.delay_us(self._signed_again + 1):
             return []
         outputs = self._request(refused, given, now)
         self._signed_again += 1
@@ -442,6 +449,7 @@ class Subscriptions:
         assert self._sign is not None, "private streams without credentials are refused by Subscribe"  # noqa: S101
         signature = self._sign(now)
         self._signed_zero_us = signature.unix_us - now.mono_us
+        self._signed_us = now.mono_us
         return signature.parts
 
     def _see(self, name: str, given: DataSeen, now: Now) -> list[SubscriptionsOutput]:
