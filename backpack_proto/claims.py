@@ -35,9 +35,9 @@ class PathClaim:
         return None if self.proved_us is None else max(mono_us - self.proved_us - self.offset_us, 0)
 
     def holds(self, mono_us: int) -> bool:
-        """Return whether the proof is recent enough."""
+        """Return whether the proof is recent enough; one from the future is none, for the clocks were not as they seemed."""
         proved_us = self.proved_us
-        return not self.bounded or (proved_us is not None and mono_us - proved_us - self.offset_us < PATH_BOUND_US)
+        return not self.bounded or (proved_us is not None and 0 <= mono_us - proved_us - self.offset_us < PATH_BOUND_US)
 
 
 class AuditPace:

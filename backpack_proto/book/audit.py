@@ -262,14 +262,7 @@ class Audit:
         check = self._check
         if check is None:
             raise AssertionError("an audit that is asked for has a check")
-        snapshot = Book(
-            self._book.symbol,
-            bids=given.bids,
-            asks=given.asks,
-            last=given.last_update_id,
-            engine_us=given.engine_us,
-            limit=given.limit,
-        )
+        snapshot = given.book(self._book.symbol)
         if snapshot.crossed:
             return self._unmade(given, "the snapshot is crossed", now, final=False)
         if not check.usable(snapshot):

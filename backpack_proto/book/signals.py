@@ -69,6 +69,12 @@ class SnapshotArrived(Struct, frozen=True, gc=False, kw_only=True):
     asks: Sequence[Level]
     limit: int
 
+    def book(self, symbol: str) -> Book:
+        """Return a book of its levels."""
+        return Book(
+            symbol, bids=self.bids, asks=self.asks, last=self.last_update_id, engine_us=self.engine_us, limit=self.limit
+        )
+
 
 class SnapshotFailed(Struct, frozen=True, gc=False, kw_only=True):
     """A snapshot could not be had."""

@@ -276,14 +276,7 @@ class Sync:
     # Steps 2 to 5: a snapshot, and the proof that it joins.
 
     def _arrive(self, given: SnapshotArrived, now: Now) -> Sequence[SyncOutput]:
-        snapshot = Book(
-            self._book.symbol,
-            bids=given.bids,
-            asks=given.asks,
-            last=given.last_update_id,
-            engine_us=given.engine_us,
-            limit=given.limit,
-        )
+        snapshot = given.book(self._book.symbol)
         if snapshot.crossed:
             return self._fail("the snapshot is crossed", now)
         if self._kept.outdates(snapshot):

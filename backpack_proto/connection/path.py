@@ -82,6 +82,7 @@ TRANSITIONS = Transitions(
         (_S.UNPROVED, DataReceived, _S.PROVED),
         (_S.UNPROVED, RoundTripMeasured, _S.PROVED),
         (_S.PROVED, DataReceived, _S.PROVED),
+        (_S.PROVED, DataReceived, _S.EXPIRED),
         (_S.EXPIRED, DataReceived, _S.EXPIRED),
         (_S.EXPIRED, DataReceived, _S.PROVED),
         (_S.PROVED, RoundTripMeasured, _S.EXPIRED),
@@ -198,8 +199,12 @@ class Path:
         claim = self._claim
         claim.offset_us = self._lateness.offset_us or 0
         self._arrived_late_us = now.mono_us - emitted_us
-        if claim.proved_us is None or emitted_us > claim.proved_us:
+        proved_us = claim.proved_us
+        if proved_us is None or emitted_us > proved_us or proved_us + claim.offset_us > now.mono_us:
+            # The newest time, unless it lies in the future: then the exchange's clock was ahead for a while, and is no more.
             claim.proved_us = emitted_us
+            if proved_us is not None and emitted_us < proved_us:
+                return self._judge(DataReceived(stream, emitted_us), now)
         return [] if self._state is PathState.PROVED else self._judge(DataReceived(stream, emitted_us), now)
 
     def _judge(self, given: DataReceived | RoundTripMeasured, now: Now) -> list[PathOutput]:

@@ -23,6 +23,13 @@ def test_a_path_holds_until_its_newest_proof_is_too_old() -> None:
     assert not claim.holds(100 * SECOND + PATH_BOUND_US)
 
 
+def test_a_proof_from_the_future_is_none() -> None:
+    claim = PathClaim()
+    claim.proved_us = 100 * SECOND
+    assert claim.holds(100 * SECOND)
+    assert not claim.holds(100 * SECOND - 1)
+
+
 def test_a_path_that_nobody_watches_is_never_doubted() -> None:
     assert PathClaim(bounded=False).holds(10**15)
 

@@ -123,6 +123,25 @@ def test_behind_a_path_that_is_slow_both_ways_nothing_is_live() -> None:
     assert driven.path.doubt(driven.clock.now) == "data are 12.0 s late"
 
 
+def test_an_exchange_whose_clock_was_ahead_for_a_while_is_not_trusted_for_as_long_as_it_was_ahead() -> None:
+    """Its newest time lies in the future when ten minutes later the clocks are known again: that is no proof of anything."""
+    driven = connected()
+    hour_us = 3_600 * SECOND
+    driven.data(late_us=-hour_us)
+    driven.data(late_us=-hour_us, stream=OTHER)
+    for _ in range(11 * 60):
+        driven.clock.advance(SECOND)
+        driven.data()
+        driven.give(TimerFired())
+    assert driven.claim.holds(driven.clock.mono_us), "ten minutes later all is as it was"
+    for _ in range(20):
+        driven.clock.advance(SECOND)
+        driven.data(late_us=8 * SECOND)
+        driven.give(TimerFired())
+    assert not driven.claim.holds(driven.clock.mono_us)
+    assert driven.claim.age_us(driven.clock.mono_us) == 8 * SECOND
+
+
 def test_a_mute_connection_is_given_up_when_it_has_never_spoken() -> None:
     driven = connected(proved=False)
     began_us = driven.clock.mono_us
