@@ -31,6 +31,10 @@ class BookView:
         state = "live" if self.live else "stale"
         return f"<BookView {self.symbol} {state} at {self.last}: {self.best_bid} / {self.best_ask}>"
 
+    def shows(self, book: Book) -> bool:
+        """Return whether this is the view of a book of the session."""
+        return self._book is book
+
     @property
     def live(self) -> bool:
         """Whether the book follows the exchange without a hole, and fresh proof says so; a book that is not live is stale."""

@@ -157,7 +157,7 @@ class BackpackClient(RestMethods):
         )
         self._log = EventLog(logging.getLogger(__name__))
         self._answers: dict[int, _Answer] = {}
-        self._books: dict[int, BookView] = {}
+        self._books: dict[str, BookView] = {}
         self._account: AccountView | None = None
         self._last_call_id = 0
         self._markets = Markets(())
@@ -439,11 +439,12 @@ class BackpackClient(RestMethods):
             UnknownSymbol: the exchange has no such market.
             LocalProtocolError: its book is not subscribed.
         """
-        book = self._session.book(self.markets[symbol].symbol)
-        view = self._books.get(id(book))
-        if view is None:
-            # The view keeps its book, so no other one ever has its id.
-            view = self._books[id(book)] = BookView(book, self._now)
+        symbol = self.markets[symbol].symbol
+        book = self._session.book(symbol)
+        view = self._books.get(symbol)
+        if view is None or not view.shows(book):
+            # One that was unsubscribed and subscribed again is another book.
+            view = self._books[symbol] = BookView(book, self._now)
         return view
 
     @property

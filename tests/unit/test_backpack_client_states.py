@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from backpack_proto.errors import ClientClosed, ConfigurationError
 from backpack_proto.outputs import BookSynced
 from backpack_proto.rest.new_order import NewOrder
 from backpack_proto.streams.payloads import Event
+from backpack_runtime.books import BookView
 from backpack_runtime.client import BackpackClient
 
 pytestmark = pytest.mark.anyio
@@ -150,3 +152,23 @@ async def test_subscriptions_are_checked_as_arguments_are() -> None:
             _ = client.account
         with pytest.raises(ConfigurationError, match=r"^order: a NewOrder, such as NewOrder\.limit\(\.\.\.\), got 'SOL_USDC'$"):
             await client.place("SOL_USDC")  # type: ignore[arg-type]  # the point
+
+
+async def test_books_that_were_unsubscribed_are_let_go_of() -> None:
+    """A client that subscribes and unsubscribes all day holds the books that it has, and no others."""
+
+    def views() -> int:
+        gc.collect()
+        return sum(isinstance(one, BookView) for one in gc.get_objects())
+
+    others = views()
+    async with BackpackClient(["SOL_USDC"], channels=["book"], sandbox=True) as client:
+        assert client.book("SOL-USDC") is client.book("SOL_USDC"), "always the same object"
+        for _ in range(10):
+            before = client.book("SOL_USDC")
+            await client.unsubscribe(["book"], ["SOL_USDC"])
+            await client.subscribe(["book"], ["SOL_USDC"])
+            assert client.book("SOL_USDC") is not before
+            assert not before.live
+        del before
+        assert views() == others + 1
