@@ -9,17 +9,25 @@ snapshots, the clock or the user's calls, share one budget.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from http import HTTPStatus
 from random import Random
 from typing import Any, ClassVar
 
-from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from .account.account import Account, AccountInput
 from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
 from .account.reconciliation import arguments_of, endpoint_of, reading_of
 from .account.sync import AccountState
+from .askers import (
+    SNAPSHOT_LIMIT,
+    Caller,
+    MarketAsker,
+    MarketListAsker,
+    SnapshotAsker,
+    may_be_canary,
+    snapshot_of,
+    unresolved_of,
+)
 from .auth.signing import Signer
 from .book.levels import Book
 from .book.openings import MarketsRead, MarketUnread, MarketWatched, Openings, OpeningsInput, ReadMarket
@@ -30,8 +38,6 @@ from .book.signals import (
     FrameLost,
     MarketDoubted,
     PathChanged,
-    SnapshotArrived,
-    SnapshotFailed,
     SnapshotRequested,
     StreamEnded,
     StreamMute,
@@ -61,7 +67,7 @@ from .connection.signals import (
     RoundTripMeasured,
 )
 from .connection.subscriptions import ACCOUNT_STREAMS, Signature, Subscriptions
-from .errors import ApiError, BackpackError, LocalProtocolError, OutcomeUnknown
+from .errors import BackpackError, LocalProtocolError
 from .importance import Importance
 from .inputs import (
     BytesReceived,
@@ -105,7 +111,6 @@ from .outputs import (
     UntypedReceived,
 )
 from .rest.asks import Abandon, Ask, Forget, MeasureTime, Sending, Settled, TimeAnswered, Unresolved, WithdrawAsk
-from .rest.codec import DepthSnapshot
 from .rest.markets import Market, Markets
 from .rest.pacing import PAUSE_CEILING_US, PacerState
 from .rest.requests import Requests
@@ -116,48 +121,9 @@ from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, Pay
 
 __all__ = ["Session"]
 
-SNAPSHOT_LIMIT = 1000
-"""Levels a side that are asked for, always explicitly, for the sources disagree on the default (docs/protocol.md 5.1)."""
-
 _ACCOUNT_STREAMS = frozenset(ACCOUNT_STREAMS)
-_FINAL = (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
-"""Refusals that the next request would have as well."""
 _SHOWN_BOOKS = 3
 """So many books with one reason are named in health."""
-
-
-class _Snapshot(Struct, frozen=True, gc=False):
-    """Who asked for a snapshot."""
-
-    stream: str
-    attempt: int
-
-
-class _MarketList(Struct, frozen=True, gc=False):
-    """The canary asked for the list of markets."""
-
-
-class _MarketState(Struct, frozen=True, gc=False):
-    """Whether a market is closed is asked for."""
-
-    symbol: str
-
-
-class _Caller(Struct, frozen=True, gc=False):
-    """Who made a `Call`; the id alone tells callers apart."""
-
-    call_id: int
-    endpoint: str = ""
-    """As the caller wrote it."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Caller) and self.call_id == other.call_id
-
-    def __hash__(self) -> int:
-        return hash(self.call_id)
-
-    def __repr__(self) -> str:
-        return f"call_id {self.call_id}"
 
 
 _DATA_HEARD = DataHeard()
@@ -218,7 +184,7 @@ class Session:
         self._awaited = self._subscriptions.awaited
         self._heard_us = -1
         self._requests = Requests(signer, pause_ceiling_us=pause_ceiling_us)
-        self._asked: dict[str, _Snapshot] = {}
+        self._asked: dict[str, SnapshotAsker] = {}
         """The snapshot of each stream that Requests has been asked for and has not settled."""
         self._reading: ReadAccount | None = None
         """The reading of the ledger that Requests has been asked for and has not settled."""
@@ -309,9 +275,9 @@ class Session:
         A call that has just been withdrawn is among them until the transport has said whether it left.
         """
         return {
-            caller.call_id: _unresolved(caller, error)
+            caller.call_id: unresolved_of(caller, error)
             for caller, error in self._requests.unresolved.items()
-            if isinstance(caller, _Caller)
+            if isinstance(caller, Caller)
         }
 
     def handle(self, given: Given, now: Now) -> Sequence[Output]:
@@ -576,7 +542,7 @@ class Session:
 
     def _call(self, given: Call, now: Now) -> list[Output]:
         ask = Ask(
-            asker=_Caller(given.call_id, given.endpoint),
+            asker=Caller(given.call_id, given.endpoint),
             endpoint=given.endpoint,
             parameters=given.parameters,
             max_wait_us=given.max_wait_us,
@@ -584,10 +550,10 @@ class Session:
         return self._to_requests(ask, now)
 
     def _withdraw(self, given: Withdraw, now: Now) -> list[Output]:
-        return self._to_requests(WithdrawAsk(_Caller(given.call_id)), now)
+        return self._to_requests(WithdrawAsk(Caller(given.call_id)), now)
 
     def _resolve(self, given: Resolve, now: Now) -> list[Output]:
-        return self._to_requests(Forget(_Caller(given.call_id)), now)
+        return self._to_requests(Forget(Caller(given.call_id)), now)
 
     # Signals: what one machine says to another.
 
@@ -640,7 +606,7 @@ class Session:
         return outputs
 
     def _fetch_snapshot(self, given: FetchSnapshot, now: Now) -> list[Output]:
-        asker = self._asked[given.stream] = _Snapshot(given.stream, given.attempt)
+        asker = self._asked[given.stream] = SnapshotAsker(given.stream, given.attempt)
         ask = Ask(
             asker=asker,
             endpoint="depth",
@@ -684,7 +650,9 @@ class Session:
             return []
         self._markets_asked = True
         # Without a canary no book is live, so this one request goes before the snapshots of all of them.
-        return self._to_requests(Ask(asker=_MarketList(), endpoint="markets", parameters={}, importance=Importance.READ), now)
+        return self._to_requests(
+            Ask(asker=MarketListAsker(), endpoint="markets", parameters={}, importance=Importance.READ), now
+        )
 
     def _read_market(self, given: ReadMarket, now: Now) -> list[Output]:
         if given.symbol in self._states_asked:
@@ -692,7 +660,7 @@ class Session:
             return []
         self._states_asked.add(given.symbol)
         ask = Ask(
-            asker=_MarketState(given.symbol),
+            asker=MarketAsker(given.symbol),
             endpoint="market",
             parameters={"symbol": given.symbol},
             importance=Importance.SNAPSHOT,
@@ -704,7 +672,7 @@ class Session:
         if isinstance(result, Markets):
             markets = result.values()
             outputs = self._to_openings(MarketsRead({market.symbol: market.order_book_state for market in markets}), now)
-            perpetuals = tuple(market.symbol for market in markets if _may_be_canary(market))
+            perpetuals = tuple(market.symbol for market in markets if may_be_canary(market))
             return [*outputs, *self._to_canary(MarketsKnown(perpetuals), now)]
         return (
             self._to_openings(MarketsRead({result.symbol: result.order_book_state}), now) if isinstance(result, Market) else []
@@ -735,21 +703,21 @@ class Session:
         """Give an answer, or the error in its place, to whoever asked."""
         result = given.result
         match given.asker:
-            case _Snapshot(stream) as asker:
+            case SnapshotAsker(stream) as asker:
                 del self._asked[stream]
-                return self._sequence(self._sequencers[stream], _snapshot(asker, result), now)
+                return self._sequence(self._sequencers[stream], snapshot_of(asker, result), now)
             case ReadAccount() as asker:
                 self._reading = None
                 return self._keep_account(reading_of(asker, result), now)
-            case _MarketList():
+            case MarketListAsker():
                 self._markets_asked = False
                 failed = isinstance(result, BackpackError)
                 return self._to_canary(MarketsUnknown(), now) if failed else self._markets_read(result, now)
-            case _MarketState(symbol):
+            case MarketAsker(symbol):
                 self._states_asked.discard(symbol)
                 failed = isinstance(result, BackpackError)
                 return self._to_openings(MarketUnread(symbol), now) if failed else self._markets_read(result, now)
-            case _Caller(call_id, endpoint):
+            case Caller(call_id, endpoint):
                 if isinstance(result, BackpackError):
                     return [CallFailed(call_id=call_id, endpoint=endpoint, error=result)]
                 answered = CallAnswered(call_id=call_id, endpoint=endpoint, result=result)
@@ -759,16 +727,16 @@ class Session:
     def _sending(self, given: Sending, now: Now) -> Sequence[Output]:
         """Tell whoever asked that the request leaves: from here on an answer is waited for."""
         match given.asker:
-            case _Snapshot(stream, attempt):
+            case SnapshotAsker(stream, attempt):
                 return self._sequence(self._sequencers[stream], SnapshotRequested(attempt), now)
             case ReadAccount(attempt=attempt):
                 return self._keep_account(ReadingRequested(attempt), now)
         return ()
 
     def _call_unresolved(self, given: Unresolved, _: Now) -> Sequence[Output]:
-        if not isinstance(given.asker, _Caller):
+        if not isinstance(given.asker, Caller):
             raise AssertionError("only calls change something")  # noqa: TRY004 - not an argument of anybody's
-        return (_unresolved(given.asker, given.error),)
+        return (unresolved_of(given.asker, given.error),)
 
     # The ways to a book, to the ledger and to the signer.
 
@@ -864,13 +832,6 @@ class Session:
     """Who takes what one machine says to another; all other outputs leave the session."""
 
 
-def _may_be_canary(market: Market) -> bool:
-    """Return whether a market trades all the time, so that it has data every second."""
-    return (
-        market.market_type == "PERP" and market.order_book_state == "Open" and market.rwa_market_type is None and market.visible
-    )
-
-
 def _summary(doubts: Mapping[str, str | None]) -> list[str]:
     """Say what is wrong with which books; many with one reason are one reason against health."""
     streams_of: dict[str, list[str]] = {}
@@ -884,29 +845,3 @@ def _summary(doubts: Mapping[str, str | None]) -> list[str]:
         else:
             reasons += [f"book {stream} {doubt}" for stream in streams]
     return reasons
-
-
-def _unresolved(caller: _Caller, error: OutcomeUnknown) -> CallUnresolved:
-    return CallUnresolved(
-        call_id=caller.call_id,
-        endpoint=caller.endpoint,
-        reason=error.reason,
-        symbol=error.symbol,
-        client_id=error.client_id,
-        order_id=error.order_id,
-        orders=error.orders,
-    )
-
-
-def _snapshot(asker: _Snapshot, result: object) -> SnapshotArrived | SnapshotFailed:
-    if not isinstance(result, DepthSnapshot):
-        final = isinstance(result, ApiError) and result.status in _FINAL
-        return SnapshotFailed(attempt=asker.attempt, reason=str(result), final=final)
-    return SnapshotArrived(
-        attempt=asker.attempt,
-        last_update_id=result.last_update_id,
-        engine_us=result.engine_us,
-        bids=result.bids,
-        asks=result.asks,
-        limit=SNAPSHOT_LIMIT,
-    )

@@ -2,8 +2,8 @@
 
 Theory of operation. While anything is subscribed (`StreamsWanted`), up to COUNT open perpetuals are watched by their `markPrice`, which comes
 every second (docs/protocol.md 3.4); not those of stocks and other real-world assets, which have hours of trading. They are chosen from the
-list of markets, which is asked for when nobody else has it (`ReadMarkets`). A canary that is silent for SILENCE_US is looked up (`ReadMarket`) and
-replaced by the next market of the list; as long as other canaries speak, that is no reason against the connection.
+list of markets, which is asked for when nobody else has it (`ReadMarkets`). A canary that is silent for SILENCE_US is replaced by the next market of
+the list, and the list is read again, for its state may have changed; as long as other canaries speak, that is no reason against the connection.
 
 The turn. SUBSCRIBE is never acknowledged (docs/protocol.md 3.2), but the exchange takes frames in order. So after each request the other one of
 `markPrice` and `ticker` of the first canary is requested (`CanariesChosen`), and once it speaks everything before it is in force; then the first one

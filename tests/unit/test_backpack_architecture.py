@@ -25,7 +25,7 @@ CORE_LAYERS = (
     {"streams", "auth"},
     {"inputs", "outputs", "account.values"},
     {"connection", "book", "rest"},
-    {"account", "metrics"},
+    {"account", "askers", "metrics"},
     {"session", "encoding"},
     {"__init__"},
     {"exchange"},

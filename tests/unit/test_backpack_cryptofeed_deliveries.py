@@ -27,6 +27,7 @@ from backpack_proto.account.values import (
     Position,
     PositionChanged,
 )
+from backpack_proto.askers import SNAPSHOT_LIMIT
 from backpack_proto.book.levels import Book
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import Call, Command
@@ -45,7 +46,6 @@ from backpack_proto.outputs import (
     StreamLive,
     StreamsRefused,
 )
-from backpack_proto.session import SNAPSHOT_LIMIT
 from backpack_proto.streams.channels import CHANNEL_OF
 from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
 from backpack_proto.streams.levels import Level

@@ -8,8 +8,8 @@ from typing import Any
 
 from cryptofeed.types import OrderBook
 
+from backpack_proto.askers import SNAPSHOT_LIMIT
 from backpack_proto.outputs import BookChanged, BookSynced
-from backpack_proto.session import SNAPSHOT_LIMIT
 from backpack_proto.streams.levels import Level
 
 __all__ = ["BookMirror"]

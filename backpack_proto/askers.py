@@ -1,0 +1,98 @@
+"""Who asks for what by REST inside a session: values that come back with the answer, and what becomes of it."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from msgspec import Struct
+
+from .book.signals import SnapshotArrived, SnapshotFailed
+from .errors import ApiError, OutcomeUnknown
+from .outputs import CallUnresolved
+from .rest.codec import DepthSnapshot
+from .rest.markets import Market
+
+__all__ = [
+    "SNAPSHOT_LIMIT",
+    "Caller",
+    "MarketAsker",
+    "MarketListAsker",
+    "SnapshotAsker",
+    "may_be_canary",
+    "snapshot_of",
+    "unresolved_of",
+]
+
+SNAPSHOT_LIMIT = 1000
+"""Levels a side that are asked for, always explicitly, for the sources disagree on the default (docs/protocol.md 5.1)."""
+_FINAL = (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
+"""Refusals that the next request would have as well."""
+
+
+class SnapshotAsker(Struct, frozen=True, gc=False):
+    """Who asked for a snapshot."""
+
+    stream: str
+    attempt: int
+
+
+class MarketListAsker(Struct, frozen=True, gc=False):
+    """The canary asked for the list of markets."""
+
+
+class MarketAsker(Struct, frozen=True, gc=False):
+    """A market's state was asked for, to see whether it is closed."""
+
+    symbol: str
+
+
+class Caller(Struct, frozen=True, gc=False):
+    """Who made a `Call`; the id alone tells callers apart."""
+
+    call_id: int
+    endpoint: str = ""
+    """As the caller wrote it."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Caller) and self.call_id == other.call_id
+
+    def __hash__(self) -> int:
+        return hash(self.call_id)
+
+    def __repr__(self) -> str:
+        return f"call_id {self.call_id}"
+
+
+def may_be_canary(market: Market) -> bool:
+    """Return whether a market trades all the time, so that it has data every second."""
+    return (
+        market.market_type == "PERP" and market.order_book_state == "Open" and market.rwa_market_type is None and market.visible
+    )
+
+
+def unresolved_of(caller: Caller, error: OutcomeUnknown) -> CallUnresolved:
+    """Return the event that says that a call may have had its effect."""
+    return CallUnresolved(
+        call_id=caller.call_id,
+        endpoint=caller.endpoint,
+        reason=error.reason,
+        symbol=error.symbol,
+        client_id=error.client_id,
+        order_id=error.order_id,
+        orders=error.orders,
+    )
+
+
+def snapshot_of(asker: SnapshotAsker, result: object) -> SnapshotArrived | SnapshotFailed:
+    """Return an answer, or the error in its place, as the book takes it."""
+    if not isinstance(result, DepthSnapshot):
+        final = isinstance(result, ApiError) and result.status in _FINAL
+        return SnapshotFailed(attempt=asker.attempt, reason=str(result), final=final)
+    return SnapshotArrived(
+        attempt=asker.attempt,
+        last_update_id=result.last_update_id,
+        engine_us=result.engine_us,
+        bids=result.bids,
+        asks=result.asks,
+        limit=SNAPSHOT_LIMIT,
+    )
