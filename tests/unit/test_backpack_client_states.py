@@ -170,5 +170,5 @@ async def test_books_that_were_unsubscribed_are_let_go_of() -> None:
             await client.subscribe(["book"], ["SOL_USDC"])
             assert client.book("SOL_USDC") is not before
             assert not before.live
-        del before
+            del before
         assert views() == others + 1
