@@ -218,7 +218,7 @@ class Audit:
     def _ask(self, given: Verify | FrameLost | TimerFired) -> Sequence[AuditOutput]:
         self._enter(AuditState.ASKED, given)
         self._timers.clear()
-        self._check = SnapshotCheck(self._book.last)
+        self._check = SnapshotCheck(self._book.last, self._book.engine_us)
         self._demanded = self._demanded or self._doubted or not isinstance(given, TimerFired)
         self._doubted = False
         return [Ask()]
@@ -267,6 +267,10 @@ class Audit:
             return self._unmade(given, "the snapshot is crossed", now, final=False)
         if not check.usable(snapshot):
             return self._ask_later(given, now, f"the snapshot ends at {snapshot.last}, before the audit began")
+        if check.outdates(snapshot):
+            return self._unmade(
+                given, f"the snapshot ends at {snapshot.last}, and is older than the book at that id", now, final=False
+            )
         check.snapshot = snapshot
         outputs = self._compare(given, now)
         if self._check is not None:

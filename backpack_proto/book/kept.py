@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum, auto
 
-from backpack_proto.streams.payloads import Depth
+from backpack_proto.streams.payloads import BookTicker, Depth
 
 from .levels import Book
 
-__all__ = ["BACKWARDS_US", "BUFFERED_FRAMES", "ID_LEAP", "Join", "Keep", "KeptFrames", "leaps"]
+__all__ = ["BACKWARDS_US", "BUFFERED_FRAMES", "ID_LEAP", "STILL_US", "Join", "Keep", "KeptFrames", "leaps"]
 
 BACKWARDS_US = 1_000_000
 """An old update id with an engine time this much later is no duplicate: the ids have started over."""
 ID_LEAP = 10_000_000
 """A frame or a snapshot that moves by more ids is doubted."""
+STILL_US = 86_400_000_000
+"""How far the time of a snapshot may lie before that of the next frame: for so long a market may have stood still."""
 BUFFERED_FRAMES = 20_000
 TICKERS_KEPT = 64
 
@@ -43,7 +45,7 @@ class KeptFrames:
         """`book` is the one that is shown: what it has reached is known."""
         self._book = book
         self._frames: deque[Depth] = deque(maxlen=BUFFERED_FRAMES)
-        self._tickers: deque[int] = deque(maxlen=TICKERS_KEPT)
+        self._tickers: deque[BookTicker] = deque(maxlen=TICKERS_KEPT)
         self._floor = 0
         self._newest: int | None = None
         """The update id at which the newest frame of this subscription ended."""
@@ -89,9 +91,9 @@ class KeptFrames:
         self._frames.clear()
         return frames
 
-    def note_ticker(self, update_id: int) -> None:
-        """Note the update id of a `bookTicker`."""
-        self._tickers.append(update_id)
+    def note_ticker(self, ticker: BookTicker) -> None:
+        """Note what a `bookTicker` shows of ids and their times."""
+        self._tickers.append(ticker)
 
     def add(self, delta: Depth) -> Keep:
         """Keep a frame that joins the newest one; what lies before a hole serves no snapshot that could come."""
@@ -119,19 +121,32 @@ class KeptFrames:
             frames.popleft()
         if snapshot.last < self.needed:
             return Join.TOO_OLD
-        return Join.PROVED if frames or self.ends_at(snapshot) or snapshot.last in self._tickers else Join.OPEN
+        if frames or self.ends_at(snapshot) or any(ticker.update_id == snapshot.last for ticker in self._tickers):
+            return Join.PROVED
+        return Join.OPEN
 
     def ends_at(self, snapshot: Book) -> bool:
         """Return whether the newest frame ends exactly where the snapshot does."""
         return self._newest == snapshot.last
 
     def outdates(self, snapshot: Book) -> bool:
-        """Return whether a snapshot is older than what is known though its id is not: the ids have started over, or it is wrong."""
-        if self._newest is None:
-            last, engine_us = self._book.last, self._book.engine_us
-        else:
-            last, engine_us = self._newest, self._newest_us
-        return last <= snapshot.last and engine_us - snapshot.engine_us > BACKWARDS_US
+        """Return whether a snapshot is older than its id: the ids have started over, or it is wrong.
+
+        Whatever had an id up to the snapshot's happened before it, and what comes next did so within a day.
+        """
+        known = [(ticker.update_id, ticker.engine_us) for ticker in self._tickers]
+        if self._newest is not None:
+            known.append((self._newest, self._newest_us))
+        if self._newest is None or self._newest_us >= self._book.engine_us - BACKWARDS_US:
+            # Otherwise the exchange's clock was set back, and the book's time says nothing of today's.
+            known.append((self._book.last, self._book.engine_us))
+        for frame in self._frames:
+            if frame.last_update_id > snapshot.last:
+                if frame.engine_us - snapshot.engine_us > STILL_US:
+                    return True
+                break
+            known.append((frame.last_update_id, frame.engine_us))
+        return any(last <= snapshot.last and engine_us - snapshot.engine_us > BACKWARDS_US for last, engine_us in known)
 
 
 def leaps(delta: Depth, newest: int) -> bool:

@@ -119,6 +119,7 @@ TRANSITIONS = Transitions(
         (S.HELD, Depth, S.FOLLOWING),
         (S.HELD, Depth, S.FETCHING),
         (S.HELD, BookTicker, S.FOLLOWING),
+        (S.HELD, BookTicker, S.FETCHING),
         (S.FOLLOWING, Resync, S.FETCHING),
         (S.FOLLOWING, Unfit, S.FETCHING),
     ]
@@ -183,7 +184,7 @@ class Sync:
             case Depth():
                 return self._keep(given, now)
             case BookTicker():
-                self._kept.note_ticker(given.update_id)
+                self._kept.note_ticker(given)
                 return self._try(given, now)
             case SnapshotRequested():
                 self._sent_us = now.mono_us
@@ -255,11 +256,6 @@ class Sync:
         if held is None:
             return outputs
         held.moves = 0
-        if self._kept.outdates(held.book):
-            return [
-                *outputs,
-                *self._drop(delta, f"the snapshot ends at {held.book.last}, and is older than what is known at that id", now),
-            ]
         if SyncTimer.SECOND in self._timers:
             # The stream speaks, so it will reach the snapshot; another one would only be further ahead of it.
             self._timers[SyncTimer.SECOND] = now.mono_us + APART_US
@@ -280,9 +276,7 @@ class Sync:
         if snapshot.crossed:
             return self._fail("the snapshot is crossed", now)
         if self._kept.outdates(snapshot):
-            return self._fail(
-                f"the snapshot ends at {snapshot.last}, and is older than what is known at that id", now, backoff=TOO_OLD_RETRY
-            )
+            return self._fail(_outdated(snapshot), now, backoff=TOO_OLD_RETRY)
         leap = self._leap(snapshot, now)
         if leap is not None:
             return self._fail(leap, now, retry_us=DOUBTED_RETRY_US)
@@ -333,6 +327,8 @@ class Sync:
         held = self._held
         if held is None:
             return []
+        if self._kept.outdates(held.book):
+            return self._drop(given, _outdated(held.book), now)
         match self._kept.joins(held.book):
             case Join.PROVED:
                 return [self._begin(given, held.book)]
@@ -383,3 +379,7 @@ class Sync:
 
     def _enter(self, state: SyncState, given: SyncInput) -> None:
         self._state = TRANSITIONS.step(self._state, given, state)
+
+
+def _outdated(snapshot: Book) -> str:
+    return f"the snapshot ends at {snapshot.last}, and is older than what is known at that id"

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import BookTicker, Depth
 
+from .kept import BACKWARDS_US
 from .levels import Book
 
 __all__ = ["SnapshotCheck", "TopCheck", "Verdict"]
@@ -112,9 +113,10 @@ class SnapshotCheck:
 
     DELTAS_KEPT = 4096
 
-    def __init__(self, last: int) -> None:
-        """Begin at the live book's update id: no snapshot from before it can be rolled forward."""
+    def __init__(self, last: int, engine_us: int) -> None:
+        """Begin at the live book's update id and engine time: no snapshot from before it can be rolled forward."""
         self._from = last
+        self._from_us = engine_us
         self._deltas: deque[Depth] = deque()
         self.snapshot: Book | None = None
         self.refusals = 0
@@ -132,6 +134,10 @@ class SnapshotCheck:
     def usable(self, snapshot: Book) -> bool:
         """Whether the kept deltas reach back to this snapshot."""
         return snapshot.last >= self._from
+
+    def outdates(self, snapshot: Book) -> bool:
+        """Whether a snapshot is older than its id, so that its levels prove nothing of the live book."""
+        return self._from_us - snapshot.engine_us > BACKWARDS_US
 
     def compare(self, live: Book) -> Verdict | str:
         """Roll the snapshot forward to the live book and compare them; a text says where they differ.

@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Iterable
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from backpack_proto.book.audit import FIRST_AUDIT_US, SUSPICION
 from backpack_proto.book.audit import LAG_US as AHEAD_US
-from backpack_proto.book.kept import BACKWARDS_US, BUFFERED_FRAMES
+from backpack_proto.book.kept import BACKWARDS_US, BUFFERED_FRAMES, STILL_US
 from backpack_proto.book.sequencer import BookSequencer, SequencerInput, SequencerOutput
 from backpack_proto.book.signals import (
     BookInForce,
@@ -665,6 +666,57 @@ def test_an_empty_snapshot_with_an_old_time_is_refused() -> None:
     bench.give(delta(12, engine_us=ENGINE_US + 2 * BACKWARDS_US))
     (event,) = bench.give(snapshot(2, 12, bids=(), asks=(), engine_us=ENGINE_US))
     assert isinstance(event, BookUnavailable)
+
+
+OF_OLD_US = 1_600_000_000_000_000
+OUTDATED = "the snapshot ends at 12, and is older than what is known at that id"
+
+
+def test_an_old_time_is_refused_though_newer_frames_are_kept() -> None:
+    """What the book, a frame or a ticker has shown up to the snapshot's id is known, and frames behind it say nothing of it."""
+    bench = live(10)
+    bench.give(delta(11), delta(14))
+    assert bench.give(snapshot(2, 12, bids=(), asks=(), engine_us=OF_OLD_US)) == [unavailable(OUTDATED, 2 * TOO_OLD_RETRY_US)]
+
+
+def test_an_old_time_is_refused_where_a_frame_of_the_same_id_waits() -> None:
+    bench = Bench()
+    bench.give(
+        StreamRequested(), delta(12, engine_us=OF_OLD_US + 2 * BACKWARDS_US), delta(13, engine_us=OF_OLD_US + 3 * BACKWARDS_US)
+    )
+    assert bench.give(snapshot(1, 12, engine_us=OF_OLD_US)) == [unavailable(OUTDATED, TOO_OLD_RETRY_US)]
+
+
+def test_an_old_time_is_refused_where_a_ticker_has_shown_the_id() -> None:
+    bench = Bench()
+    shown = msgspec.structs.replace(ticker(12), engine_us=ENGINE_US)
+    assert bench.give(StreamRequested(), shown, snapshot(1, 12, bids=(), asks=(), engine_us=OF_OLD_US)) == [
+        fetch(1),
+        unavailable(OUTDATED, TOO_OLD_RETRY_US),
+    ]
+    assert bench.fire() == [fetch(2)]
+    assert bench.give(snapshot(2, 12, engine_us=OF_OLD_US)) == [unavailable(OUTDATED, 2 * TOO_OLD_RETRY_US)]
+    bench = Bench()
+    bench.give(StreamRequested(), snapshot(1, 12, bids=(), asks=(), engine_us=OF_OLD_US))
+    assert bench.give(shown) == [unavailable(OUTDATED, TOO_OLD_RETRY_US)], "the ticker comes later"
+
+
+def test_a_market_may_have_stood_still_for_a_day_but_not_for_years() -> None:
+    bench = Bench()
+    assert bench.give(StreamRequested(), delta(13), snapshot(1, 12, engine_us=OF_OLD_US)) == [
+        fetch(1),
+        unavailable(OUTDATED, TOO_OLD_RETRY_US),
+    ]
+    assert bench.fire() == [fetch(2)]
+    yesterday = ENGINE_US + 13 - STILL_US
+    assert bench.give(snapshot(2, 12, engine_us=yesterday)) == [synced(12, engine_us=yesterday), changed(delta(13))]
+
+
+def test_a_book_whose_exchange_set_its_clock_back_is_not_refused_for_ever() -> None:
+    bench = live(10)
+    earlier = ENGINE_US - 10 * BACKWARDS_US
+    bench.give(delta(12, engine_us=earlier), delta(13, engine_us=earlier))
+    assert bench.give(snapshot(2, 11, engine_us=earlier))[0] == synced(11, engine_us=earlier)
 
 
 def test_ids_may_start_over_while_a_snapshot_is_fetched() -> None:
@@ -1391,6 +1443,17 @@ def test_the_end_of_the_stream_ends_a_check() -> None:
     bench.give(snapshot(2, 12))
     assert bench.give(StreamEnded("the connection is down")) == [desynced(10, "the connection is down")]
     assert bench.sequencer.deadline is None
+
+
+def test_an_audit_is_not_made_with_a_snapshot_that_is_older_than_its_id() -> None:
+    """It is no proof against a right book: the book stays, and the audit is made again."""
+    bench = live(10)
+    bench.give(Verify(STREAM))
+    reason = "the snapshot ends at 10, and is older than the book at that id"
+    assert bench.give(snapshot(2, 10, bids=(), asks=(), engine_us=OF_OLD_US)) == [check_failed(reason)]
+    assert bench.fire() == [fetch(3, urgent=False)]
+    (verified,) = bench.give(snapshot(3, 10))
+    assert isinstance(verified, BookVerified)
 
 
 def test_without_audits_a_book_is_checked_only_when_told_to() -> None:

@@ -189,7 +189,7 @@ def test_a_busy_ticker_does_not_hide_how_long_the_book_has_stood_still() -> None
 
 
 def snapshot_check(last: int, *deltas: Depth) -> SnapshotCheck:
-    check = SnapshotCheck(last)
+    check = SnapshotCheck(last, 0)
     for one in deltas:
         check.delta_applied(one)
     return check
