@@ -24,7 +24,7 @@ from backpack_proto.backoff import Backoff
 from backpack_proto.claims import Claims
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired, Verify
-from backpack_proto.machine import Now, earliest
+from backpack_proto.machine import Now, due, earliest
 from backpack_proto.outputs import (
     BookChanged,
     BookCheckFailed,
@@ -473,7 +473,7 @@ class BookSequencer:
     def _fire(self, given: TimerFired, now: Now) -> list[SequencerOutput]:
         """Only those whose moment has come are told."""
         outputs: list[SequencerOutput] = []
-        if self._chain_us is not None and self._chain_us <= now.mono_us:
+        if due(self._chain_us, now):
             # Proof may have moved on since the timer was set.
             self._watch_chain(now)
             outputs += self._report(now)

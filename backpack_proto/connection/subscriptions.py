@@ -550,7 +550,7 @@ class Subscriptions:
         self._line.clear()
         self._flight = None
         self._signed_again, self._not_signed_before_us = 0, 0
-        self._timers = Timers()
+        self._timers.clear()
 
 
 def _verifier_of(depth: Stream) -> str:
