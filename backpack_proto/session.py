@@ -29,6 +29,7 @@ from .askers import (
     unresolved_of,
 )
 from .auth.signing import Signer
+from .book.books import Books
 from .book.levels import Book
 from .book.openings import MarketsRead, MarketUnread, MarketWatched, Openings, OpeningsInput, ReadMarket
 from .book.sequencer import BookSequencer, SequencerInput
@@ -45,7 +46,7 @@ from .book.signals import (
     StreamSuspended,
     TopMatched,
 )
-from .claims import AuditPace, Claims, PathClaim
+from .claims import PathClaim
 from .connection.canary import Canary, CanaryInput, CanaryState, MarketsKnown, MarketsUnknown, ReadMarkets, StreamsWanted
 from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState
 from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heartbeat
@@ -94,7 +95,7 @@ from .inputs import (
     Verify,
     Withdraw,
 )
-from .machine import Now, Timers, earliest
+from .machine import Now, earliest
 from .metrics import COUNTED_EVENTS, CanarySeen, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
 from .outputs import (
     BookChanged,
@@ -122,10 +123,6 @@ from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, Pay
 __all__ = ["Session"]
 
 _ACCOUNT_STREAMS = frozenset(ACCOUNT_STREAMS)
-_SHOWN_BOOKS = 3
-"""So many books with one reason are named in health."""
-
-
 _DATA_HEARD = DataHeard()
 
 
@@ -170,7 +167,6 @@ class Session:
                 asks for.
         """
         self._signer = signer
-        self._book_levels = book_levels
         self._manage_books = manage_books
         self._measure_clock = measure_clock
         self._connection = Connection(
@@ -191,13 +187,12 @@ class Session:
         self._metrics = Metrics()
         self._account: Account | None = None
         self._watches_path = canary
-        path_claim = PathClaim(bounded=canary)
-        self._path = Path(path_claim)
+        self._path_claim = PathClaim(bounded=canary)
+        self._path = Path(self._path_claim)
         self._canary = Canary()
         self._canary_streams: frozenset[str] = frozenset()
         self._openings = Openings()
-        self._pace = AuditPace(audits=audit_books)
-        self._claims = Claims(path_claim, self._pace)
+        self._books = Books(self._path_claim, levels=book_levels, audits=audit_books)
         self._sent_us: dict[int, int] = {}
         """When each open request was sent."""
         self._round_trip_us = 0
@@ -205,9 +200,6 @@ class Session:
         self._markets_asked = False
         self._states_asked: set[str] = set()
         """Markets whose states Requests has been asked for."""
-        self._sequencers: dict[str, BookSequencer] = {}
-        self._by_symbol: dict[str, list[BookSequencer]] = {}
-        self._book_timers: Timers[str] = Timers()
         self._unwatched: tuple[str, ...] = ()
         """What the input that is being handled has released."""
 
@@ -221,7 +213,7 @@ class Session:
             *((self._canary.deadline, self._openings.deadline) if self._connection.wanted else ()),
             self._subscriptions.deadline,
             self._requests.deadline,
-            self._book_timers.earliest,
+            self._books.deadline,
             self._account.deadline if self._account is not None else None,
         )
 
@@ -246,10 +238,7 @@ class Session:
         Raises:
             LocalProtocolError: no such stream is subscribed.
         """
-        sequencers = [self._sequencers[name]] if name in self._sequencers else self._by_symbol.get(name, [])
-        if not sequencers:
-            raise LocalProtocolError(f"no depth stream of {name!r} is subscribed")
-        return min(sequencers, key=lambda sequencer: len(sequencer.stream)).book
+        return self._books.book(name)
 
     def metrics(self, now: Now) -> MetricsSnapshot:
         """All counters at this moment."""
@@ -262,7 +251,7 @@ class Session:
         troubles += [f"the canary of {market} is silent, though other data come" for market in self._canary.replaced]
         if self._canary.state is CanaryState.LOOKING and self._connection.is_open:
             troubles.append("there is no canary yet: the list of markets has not been read, or has no open perpetual")
-        troubles += _summary({stream: sequencer.doubt(now.mono_us) for stream, sequencer in self._sequencers.items()})
+        troubles += self._books.doubts(now)
         notes = [f"market {symbol} is closed" for symbol in self._openings.closed]
         if not self._watches_path:
             notes.append("there is no canary: a connection that falls silent is not noticed")
@@ -367,7 +356,7 @@ class Session:
             return (dropped(Drop.NOT_SUBSCRIBED, f"{stream} is not subscribed", data=data, stream=stream),)
         outputs: Sequence[Output]
         if type(payload) is Depth and self._manage_books:
-            sequencer = self._sequencers.get(stream)
+            sequencer = self._books.of_stream(stream)
             if sequencer is None or sequencer.symbol != payload.symbol:
                 drop = dropped(Drop.MALFORMED, f"a delta of {payload.symbol}", data=data, stream=stream)
                 return [drop, *self._frame_lost(stream, now)]
@@ -396,16 +385,14 @@ class Session:
         """Data are events for who wanted them; some a machine wants, too."""
         outputs: list[Output] = [payload] if stream in self._shown else []
         if isinstance(payload, BookTicker | Trade):
-            for sequencer in self._by_symbol.get(payload.symbol, ()):
-                outputs += self._sequence(sequencer, payload, now)
+            outputs += self._to_books(self._books.of_symbol(payload.symbol), payload, now)
         elif stream in _ACCOUNT_STREAMS and isinstance(payload, OrderUpdate | PositionUpdate | BalanceUpdate):
             outputs += self._keep_account(payload, now)
         return outputs
 
     def _frame_lost(self, stream: str | None, now: Now) -> list[Output]:
-        lost = FrameLost()
-        suspects = [sequencer for sequencer in self._sequencers.values() if stream in (None, sequencer.stream)]
-        return [output for sequencer in suspects for output in self._sequence(sequencer, lost, now)]
+        suspects = [sequencer for sequencer in self._books.all if stream in (None, sequencer.stream)]
+        return self._to_books(suspects, FrameLost(), now)
 
     def _update_lost(self, lost: FrameDropped, now: Now) -> list[Output]:
         """Tell the ledger of a frame of its streams that cannot be read, or of one that may have been of its streams."""
@@ -477,8 +464,7 @@ class Session:
             outputs += self._to_canary(given, now)
             outputs += self._to_openings(given, now)
         outputs += self._pass_on(self._subscriptions.handle(given, now), now)
-        for stream in self._book_timers.due(now.mono_us):
-            outputs += self._sequence(self._sequencers[stream], given, now)
+        outputs += self._to_books(self._books.due(now), given, now)
         outputs += self._keep_account(given, now)
         outputs += self._pass_on(self._requests.handle(given, now), now)
         return outputs
@@ -514,20 +500,17 @@ class Session:
         outputs: list[Any] = [*self._subscriptions.handle(given, now)]
         for name in (*given.books, *given.streams) if self._manage_books else ():
             stream = parse_stream(name)
-            if stream.channel is Channel.DEPTH and name not in self._sequencers:
+            if stream.channel is Channel.DEPTH and self._books.of_stream(name) is None:
                 symbol = stream.symbol or ""
-                sequencer = BookSequencer(name, symbol, levels=self._book_levels, claims=self._claims)
-                self._sequencers[name] = sequencer
-                self._by_symbol.setdefault(symbol, []).append(sequencer)
+                self._books.add(name, symbol)
                 outputs += self._openings.handle(MarketWatched(symbol, watched=True), now)
-        self._pace.books = len(self._sequencers)
         return [*self._pass_on(outputs, now), *self._want_canary(now)]
 
     def _follow_account(self, given: FollowAccount, now: Now) -> list[Output]:
         outputs = self._subscriptions.handle(given, now)
         begins = self._account is None
         account = self._account = self._account or Account()
-        account.path = self._claims.path
+        account.path = self._path_claim
         passed = self._pass_on(outputs, now)
         if begins and self._connection.is_open and account.state is AccountState.IDLE:
             # The user had subscribed all of its streams before.
@@ -535,7 +518,7 @@ class Session:
         return [*passed, *self._want_canary(now)]
 
     def _verify(self, given: Verify, now: Now) -> list[Output]:
-        sequencer = self._sequencers.get(given.stream)
+        sequencer = self._books.of_stream(given.stream)
         if sequencer is None:
             raise LocalProtocolError(f"no depth stream {given.stream!r} is subscribed")
         return [*self._sequence(sequencer, given, now)]
@@ -565,35 +548,27 @@ class Session:
         self._path.handle(ConnectionLost(), now)
         self._subscriptions.handle(ConnectionLost(), now)
         outputs: list[Output] = self._to_canary(ConnectionLost(), now)
-        for sequencer in self._sequencers.values():
-            outputs += self._sequence(sequencer, StreamEnded(reason), now)
+        outputs += self._to_books(self._books.all, StreamEnded(reason), now)
         return outputs + self._keep_account(AccountEnded(reason), now)
 
     def _requested(self, given: Requested, now: Now) -> list[Output]:
         """Ask for a snapshot as soon as the stream is requested: a quiet market may send nothing for long."""
         self._metrics.handle(StreamsRequested(given.streams), now)
         outputs: list[Output] = []
-        for stream in given.streams:
-            sequencer = self._sequencers.get(stream)
-            if sequencer is not None:
-                closed = self._openings.is_closed(sequencer.symbol)
-                outputs += self._sequence(sequencer, StreamSuspended() if closed else StreamRequested(), now)
+        for sequencer in self._books.of_streams(given.streams):
+            closed = self._openings.is_closed(sequencer.symbol)
+            outputs += self._sequence(sequencer, StreamSuspended() if closed else StreamRequested(), now)
         if not self._canary_streams.issuperset(given.streams):
             outputs += self._to_canary(given, now)
         return outputs if _ACCOUNT_STREAMS.isdisjoint(given.streams) else outputs + self._request_account(now)
 
     def _released(self, given: Released, now: Now) -> list[Output]:
         outputs: list[Output] = []
-        for stream in given.streams:
-            sequencer = self._sequencers.pop(stream, None)
-            if sequencer is not None:
-                outputs += self._sequence(sequencer, StreamEnded("unsubscribed"), now)
-                self._by_symbol[sequencer.symbol].remove(sequencer)
-                self._book_timers.set(stream, None)
-                if not self._by_symbol[sequencer.symbol]:
-                    del self._by_symbol[sequencer.symbol]
-                    self._openings.handle(MarketWatched(sequencer.symbol, watched=False), now)
-        self._pace.books = len(self._sequencers)
+        for sequencer in self._books.of_streams(given.streams):
+            outputs += self._sequence(sequencer, StreamEnded("unsubscribed"), now)
+            self._books.remove(sequencer)
+            if not self._books.of_symbol(sequencer.symbol):
+                self._openings.handle(MarketWatched(sequencer.symbol, watched=False), now)
         self._unwatched = given.streams
         return outputs
 
@@ -616,16 +591,12 @@ class Session:
         return self._to_requests(ask, now)
 
     def _in_force(self, given: InForce, now: Now) -> list[Output]:
-        outputs: list[Output] = []
-        for stream in given.streams:
-            if stream in self._sequencers:
-                outputs += self._sequence(self._sequencers[stream], BookInForce(), now)
-        return outputs
+        return self._to_books(self._books.of_streams(given.streams), BookInForce(), now)
 
     def _path_changed(self, given: PathProved | PathExpired, now: Now) -> list[Output]:
         """The path is that of all books at once."""
         changed = PathChanged(given.reason if isinstance(given, PathExpired) else None)
-        return [output for sequencer in self._sequencers.values() for output in self._sequence(sequencer, changed, now)]
+        return self._to_books(self._books.all, changed, now)
 
     def _stream_mute(self, given: StreamMute, now: Now) -> list[Output]:
         if given.abandon:
@@ -633,10 +604,7 @@ class Session:
         return self._pass_on(self._subscriptions.handle(Resubscribe((given.stream,)), now), now)
 
     def _market_closed(self, given: MarketClosed, now: Now) -> list[Output]:
-        outputs: list[Output] = [given]
-        for sequencer in self._by_symbol.get(given.symbol, ()):
-            outputs += self._sequence(sequencer, StreamSuspended(), now)
-        return outputs
+        return [given, *self._to_books(self._books.of_symbol(given.symbol), StreamSuspended(), now)]
 
     def _market_opened(self, given: MarketOpened, now: Now) -> list[Output]:
         """What was subscribed while the market was closed may never speak, so it is requested again."""
@@ -705,7 +673,7 @@ class Session:
         match given.asker:
             case SnapshotAsker(stream) as asker:
                 del self._asked[stream]
-                return self._sequence(self._sequencers[stream], snapshot_of(asker, result), now)
+                return self._sequence(self._books[stream], snapshot_of(asker, result), now)
             case ReadAccount() as asker:
                 self._reading = None
                 return self._keep_account(reading_of(asker, result), now)
@@ -728,7 +696,7 @@ class Session:
         """Tell whoever asked that the request leaves: from here on an answer is waited for."""
         match given.asker:
             case SnapshotAsker(stream, attempt):
-                return self._sequence(self._sequencers[stream], SnapshotRequested(attempt), now)
+                return self._sequence(self._books[stream], SnapshotRequested(attempt), now)
             case ReadAccount(attempt=attempt):
                 return self._keep_account(ReadingRequested(attempt), now)
         return ()
@@ -740,10 +708,12 @@ class Session:
 
     # The ways to a book, to the ledger and to the signer.
 
+    def _to_books(self, sequencers: Iterable[BookSequencer], given: SequencerInput, now: Now) -> list[Output]:
+        return [output for sequencer in sequencers for output in self._sequence(sequencer, given, now)]
+
     def _sequence(self, sequencer: BookSequencer, given: SequencerInput, now: Now) -> Sequence[Output]:
         """Give a book something, and pass on what it says."""
-        outputs = sequencer.handle(given, now)
-        self._book_timers.set(sequencer.stream, sequencer.deadline)
+        outputs = self._books.handle(sequencer, given, now)
         if self._asked:
             return [*self._withdraw_snapshot(sequencer, now), *self._pass_on(outputs, now)]
         if len(outputs) == 1 and isinstance(outputs[0], BookChanged):
@@ -830,18 +800,3 @@ class Session:
         Unresolved: _call_unresolved,
     }
     """Who takes what one machine says to another; all other outputs leave the session."""
-
-
-def _summary(doubts: Mapping[str, str | None]) -> list[str]:
-    """Say what is wrong with which books; many with one reason are one reason against health."""
-    streams_of: dict[str, list[str]] = {}
-    for stream, doubt in doubts.items():
-        if doubt is not None:
-            streams_of.setdefault(doubt, []).append(stream)
-    reasons: list[str] = []
-    for doubt, streams in streams_of.items():
-        if len(streams) > _SHOWN_BOOKS:
-            reasons.append(f"{len(streams)} books, {', '.join(streams[:_SHOWN_BOOKS])}, ...: each {doubt}")
-        else:
-            reasons += [f"book {stream} {doubt}" for stream in streams]
-    return reasons
