@@ -47,17 +47,13 @@ from .book.signals import (
     TopMatched,
 )
 from .claims import PathClaim
-from .connection.canary import Canary, CanaryInput, CanaryState, MarketsKnown, MarketsUnknown, ReadMarkets, StreamsWanted
-from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState
+from .connection.canary import MarketsKnown, MarketsUnknown, ReadMarkets
+from .connection.connection import CONNECT_TIMEOUT_US, Connection
 from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heartbeat
-from .connection.path import Path, PathInput
+from .connection.link import Link, LinkInput
 from .connection.signals import (
-    CanariesChosen,
-    CanaryRequested,
     ClockRead,
     ConnectionLost,
-    DataHeard,
-    DataSeen,
     GiveUp,
     InForce,
     PathExpired,
@@ -67,7 +63,7 @@ from .connection.signals import (
     Resubscribe,
     RoundTripMeasured,
 )
-from .connection.subscriptions import ACCOUNT_STREAMS, Signature, Subscriptions
+from .connection.subscriptions import ACCOUNT_STREAMS, Signature
 from .errors import BackpackError, LocalProtocolError
 from .importance import Importance
 from .inputs import (
@@ -123,7 +119,6 @@ from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, Pay
 __all__ = ["Session"]
 
 _ACCOUNT_STREAMS = frozenset(ACCOUNT_STREAMS)
-_DATA_HEARD = DataHeard()
 
 
 class Session:
@@ -169,16 +164,14 @@ class Session:
         self._signer = signer
         self._manage_books = manage_books
         self._measure_clock = measure_clock
-        self._connection = Connection(
-            random, dials=dials, connect_timeout_us=connect_timeout_us, retry_after_ceiling_us=pause_ceiling_us
+        self._path_claim = PathClaim(bounded=canary)
+        self._link = Link(
+            Connection(random, dials=dials, connect_timeout_us=connect_timeout_us, retry_after_ceiling_us=pause_ceiling_us),
+            Heartbeat(silence_us=silence_us, ping_timeout_us=ping_timeout_us),
+            self._path_claim,
+            self._sign_subscription if signer is not None else None,
+            canary=canary,
         )
-        self._heartbeat = Heartbeat(silence_us=silence_us, ping_timeout_us=ping_timeout_us)
-        self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
-        self._wanted = self._subscriptions.wanted
-        self._shown = self._subscriptions.shown
-        self._untyped = self._subscriptions.untyped
-        self._awaited = self._subscriptions.awaited
-        self._heard_us = -1
         self._requests = Requests(signer, pause_ceiling_us=pause_ceiling_us)
         self._asked: dict[str, SnapshotAsker] = {}
         """The snapshot of each stream that Requests has been asked for and has not settled."""
@@ -186,11 +179,6 @@ class Session:
         """The reading of the ledger that Requests has been asked for and has not settled."""
         self._metrics = Metrics()
         self._account: Account | None = None
-        self._watches_path = canary
-        self._path_claim = PathClaim(bounded=canary)
-        self._path = Path(self._path_claim)
-        self._canary = Canary()
-        self._canary_streams: frozenset[str] = frozenset()
         self._openings = Openings()
         self._books = Books(self._path_claim, levels=book_levels, audits=audit_books)
         self._sent_us: dict[int, int] = {}
@@ -207,11 +195,8 @@ class Session:
     def deadline(self) -> int | None:
         """The earliest deadline of all machines."""
         return earliest(
-            self._connection.deadline,
-            self._heartbeat.deadline,
-            self._path.deadline,
-            *((self._canary.deadline, self._openings.deadline) if self._connection.wanted else ()),
-            self._subscriptions.deadline,
+            self._link.deadline,
+            self._openings.deadline if self._link.is_wanted else None,
             self._requests.deadline,
             self._books.deadline,
             self._account.deadline if self._account is not None else None,
@@ -246,16 +231,11 @@ class Session:
 
     def health(self, now: Now) -> Health:
         """Whether all is well at this moment, and if not, why."""
-        path_doubt = self._path.doubt(now)
-        troubles = [] if path_doubt is None else [path_doubt]
-        troubles += [f"the canary of {market} is silent, though other data come" for market in self._canary.replaced]
-        if self._canary.state is CanaryState.LOOKING and self._connection.is_open:
-            troubles.append("there is no canary yet: the list of markets has not been read, or has no open perpetual")
-        troubles += self._books.doubts(now)
+        troubles = [*self._link.doubts(now), *self._books.doubts(now), *self._requests.troubles(now)]
         notes = [f"market {symbol} is closed" for symbol in self._openings.closed]
-        if not self._watches_path:
+        if not self._link.watches_path:
             notes.append("there is no canary: a connection that falls silent is not noticed")
-        return self._metrics.health(now, [*troubles, *self._requests.troubles(now)], notes)
+        return self._metrics.health(now, troubles, notes)
 
     @property
     def unresolved(self) -> Mapping[int, CallUnresolved]:
@@ -307,35 +287,26 @@ class Session:
 
     def _text_received(self, given: TextReceived, now: Now) -> Sequence[Output]:
         data = given.data
-        if not self._connection.is_open:
+        if not self._link.hear(now):
             # What is still on its way when the application has closed the session is of no interest to it.
-            if self._connection.state is ConnectionState.DRAINING:
+            if self._link.is_draining:
                 return ()
             return (dropped(Drop.NOT_CONNECTED, "a frame without a connection", data=data),)
-        if now.mono_us != self._heard_us:
-            # All frames of one read share its moment, and one of them proves the connection as well as all.
-            self._heard_us = now.mono_us
-            self._heartbeat.handle(_DATA_HEARD, now)
-            if self._connection.on_probation:
-                self._connection.handle(_DATA_HEARD, now)
         decoded = decode_frame(data)
         if isinstance(decoded, Frame):
             return self._frame_received(decoded, given, now)
         if isinstance(decoded, tuple):
             return [output for frame in decoded for output in self._frame_received(frame, given, now)]
         if isinstance(decoded, ErrorFrame):
-            return self._pass_on(self._subscriptions.handle(decoded, now), now)
-        if decoded.stream in self._untyped:
+            return self._to_link(decoded, now)
+        if decoded.stream in self._link.untyped:
             return self._untyped_received(decoded.stream, data, now)
         return [decoded, *self._frame_lost(decoded.stream, now), *self._update_lost(decoded, now)]
 
     def _untyped_received(self, stream: str, data: bytes, now: Now) -> Sequence[Output]:
         """Hand on what only the user can read."""
         self._metrics.handle(Frame(stream=stream), now)
-        outputs: list[Output] = [UntypedReceived(stream=stream, text=data.decode())]
-        if stream in self._awaited:
-            outputs = [*self._pass_on(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
-        return outputs
+        return [*self._data_seen(stream, None, now), UntypedReceived(stream=stream, text=data.decode())]
 
     def _frame_received(self, frame: Frame, given: TextReceived, now: Now) -> Sequence[Output]:
         stream, payload = frame.stream, frame.payload
@@ -343,15 +314,15 @@ class Session:
             raise AssertionError("decode_frame returns no frame without a payload")
         # The decoded payload is the event, and nobody has seen it yet: this is cheaper than a copy.
         force_setattr(payload, "received_us", now.unix_us if given.received_us is None else given.received_us)
-        path = self._path.see(stream, payload.emitted_us, now)
+        path = self._link.see(stream, payload.emitted_us, now)
         if path:
             return [*self._pass_on(path, now), *self._data_frame(frame, payload, given.data, now)]
         return self._data_frame(frame, payload, given.data, now)
 
     def _data_frame(self, frame: Frame, payload: Payload, data: bytes, now: Now) -> Sequence[Output]:
         stream = frame.stream
-        if stream not in self._wanted:
-            if stream in self._subscriptions.leaving:
+        if stream not in self._link.wanted:
+            if stream in self._link.leaving:
                 return ()
             return (dropped(Drop.NOT_SUBSCRIBED, f"{stream} is not subscribed", data=data, stream=stream),)
         outputs: Sequence[Output]
@@ -360,30 +331,24 @@ class Session:
             if sequencer is None or sequencer.symbol != payload.symbol:
                 drop = dropped(Drop.MALFORMED, f"a delta of {payload.symbol}", data=data, stream=stream)
                 return [drop, *self._frame_lost(stream, now)]
-            seen = self._data_seen(stream, payload, now)
+            seen = self._data_seen(stream, payload.emitted_us, now)
             outputs = self._sequence(sequencer, payload, now)
         else:
-            seen = self._data_seen(stream, payload, now)
+            seen = self._data_seen(stream, payload.emitted_us, now)
             outputs = self._data_received(stream, payload, now)
-        if stream in self._canary_streams and stream not in self._shown:
+        if self._link.is_only_canary(stream):
             self._metrics.handle(CanarySeen(), now)
         else:
             self._metrics.handle(frame, now)
         return [*seen, *outputs] if seen else outputs
 
-    def _data_seen(self, stream: str, payload: Payload, now: Now) -> list[Output]:
-        """Tell whoever waits for data of a stream; what follows from it is done before the data are used."""
-        awaited, canary = stream in self._awaited, stream in self._canary_streams
-        if not awaited and not canary:
-            return []
-        seen = DataSeen(stream, self._path.on_our_clock(payload.emitted_us))
-        outputs = self._pass_on(self._canary.handle(seen, now), now) if canary else []
-        # The canary may have undone this very stream.
-        return [*outputs, *self._pass_on(self._subscriptions.handle(seen, now), now)] if awaited else outputs
+    def _data_seen(self, stream: str, emitted_us: int | None, now: Now) -> Sequence[Output]:
+        seen = self._link.data_seen(stream, emitted_us, now)
+        return self._pass_on(seen, now) if seen else ()
 
     def _data_received(self, stream: str, payload: Payload, now: Now) -> list[Output]:
         """Data are events for who wanted them; some a machine wants, too."""
-        outputs: list[Output] = [payload] if stream in self._shown else []
+        outputs: list[Output] = [payload] if stream in self._link.shown else []
         if isinstance(payload, BookTicker | Trade):
             outputs += self._to_books(self._books.of_symbol(payload.symbol), payload, now)
         elif stream in _ACCOUNT_STREAMS and isinstance(payload, OrderUpdate | PositionUpdate | BalanceUpdate):
@@ -400,44 +365,21 @@ class Session:
             return []
         return self._keep_account(UpdateLost(lost.reason.value), now)
 
-    def _bytes_received(self, _: BytesReceived, now: Now) -> Sequence[Output]:
-        if self._connection.is_open:
-            self._heartbeat.handle(_DATA_HEARD, now)
-        return ()
-
-    def _ping_or_pong_received(self, given: PingReceived | PongReceived, now: Now) -> Sequence[Output]:
-        return self._pass_on(self._heartbeat.handle(given, now), now) if self._connection.is_open else ()
-
     # Inputs that one machine is given as they came.
 
-    def _read_or_not(self, given: ReadingPaused | ReadingResumed, now: Now) -> list[Output]:
-        return [*self._pass_on(self._heartbeat.handle(given, now), now), *self._to_path(given, now)]
+    def _to_link(self, given: LinkInput, now: Now) -> list[Output]:
+        return self._pass_on(self._link.handle(given, now), now)
 
     def _to_requests(self, given: Ask | WithdrawAsk | Forget | MeasureTime, now: Now) -> list[Output]:
         return self._pass_on(self._requests.handle(given, now), now)
 
-    def _to_connection(self, given: ConnectFailed | Disconnected | GiveUp, now: Now) -> list[Output]:
-        return self._pass_on(self._connection.handle(given, now), now)
-
-    def _to_subscriptions(self, given: CanariesChosen, now: Now) -> list[Output]:
-        self._canary_streams = frozenset(given.streams)
-        return self._pass_on(self._subscriptions.handle(given, now), now)
-
     def _unsubscribe(self, given: Unsubscribe, now: Now) -> list[Output]:
-        outputs = self._pass_on(self._subscriptions.handle(given, now), now)
-        return [*outputs, *self._want_canary(now)]
+        return [*self._to_link(given, now), *self._want_canary(now)]
 
     # Inputs that several machines have to do with.
 
-    def _to_path(self, given: PathInput, now: Now) -> list[Output]:
-        return self._pass_on(self._path.handle(given, now), now)
-
-    def _to_canary(self, given: CanaryInput, now: Now) -> list[Output]:
-        return self._pass_on(self._canary.handle(given, now), now) if self._watches_path else []
-
     def _want_canary(self, now: Now) -> list[Output]:
-        """Have canaries while a connection is wanted and has something to say."""
-        return self._to_canary(StreamsWanted(self._connection.wanted and self._subscriptions.needed), now)
+        return self._pass_on(self._link.want_canary(now), now)
 
     def _to_openings(self, given: OpeningsInput | MarketDoubted, now: Now) -> list[Output]:
         return self._pass_on(self._openings.handle(given, now), now)
@@ -448,47 +390,39 @@ class Session:
             sent_us = self._sent_us.pop(given.request_id, None)
             if sent_us is not None and isinstance(given, ResponseReceived):
                 self._round_trip_us = now.mono_us - sent_us
-                outputs += self._to_path(RoundTripMeasured(self._round_trip_us), now)
+                outputs += self._to_link(RoundTripMeasured(self._round_trip_us), now)
         outputs += self._pass_on(self._requests.handle(given, now), now)
-        if self._connection.is_open:
-            clock = ClockRead(self._requests.exchange_unix_us(now) - now.mono_us)
-            outputs += self._pass_on(self._subscriptions.handle(clock, now), now)
-        return outputs
+        return [*outputs, *self._to_link(ClockRead(self._requests.exchange_unix_us(now) - now.mono_us), now)]
 
     def _timer_fired(self, given: TimerFired, now: Now) -> list[Output]:
         """Only those whose moment has come are told; to the others it would say nothing."""
-        outputs = self._pass_on(self._connection.handle(given, now), now)
-        outputs += self._pass_on(self._heartbeat.handle(given, now), now)
-        outputs += self._to_path(given, now)
-        if self._connection.wanted:
-            outputs += self._to_canary(given, now)
+        outputs = self._to_link(given, now)
+        if self._link.is_wanted:
             outputs += self._to_openings(given, now)
-        outputs += self._pass_on(self._subscriptions.handle(given, now), now)
         outputs += self._to_books(self._books.due(now), given, now)
         outputs += self._keep_account(given, now)
         outputs += self._pass_on(self._requests.handle(given, now), now)
         return outputs
 
     def _open(self, given: Open, now: Now) -> list[Output]:
-        outputs = self._pass_on(self._connection.handle(given, now), now)
+        outputs = self._to_link(given, now)
         if self._measure_clock:
             outputs += self._to_requests(MeasureTime(), now)
         return [*outputs, *self._want_canary(now)]
 
     def _close(self, given: Close, now: Now) -> list[Output]:
         """The connection ends for all but the connection, which sees it closed in order."""
-        outputs = self._lose_connection("closed by the application", now) if self._connection.is_open else []
+        outputs: list[Output] = []
+        if self._link.is_open:
+            outputs += self._to_link(ConnectionLost(), now)
+            outputs += self._end_streams("closed by the application", now)
         outputs += self._pass_on(self._requests.handle(Abandon("the session was closed"), now), now)
-        outputs += self._pass_on(self._connection.handle(given, now), now)
+        outputs += self._to_link(given, now)
         return [*outputs, *self._want_canary(now)]
 
     def _connected(self, given: Connected, now: Now) -> list[Output]:
-        outputs = self._pass_on(self._connection.handle(given, now), now)
-        self._heartbeat.handle(given, now)
-        self._path.handle(given, now)
-        outputs += self._to_canary(given, now)
-        outputs += self._pass_on(self._subscriptions.handle(given, now), now)
-        if self._watches_path:
+        outputs = self._to_link(given, now)
+        if self._link.watches_path:
             # The exchange's time is what says how late data are.
             outputs += self._to_requests(MeasureTime(), now)
         return outputs
@@ -497,7 +431,7 @@ class Session:
         if not self._manage_books:
             # Where there is no book there is nothing to verify.
             given = Subscribe((*given.books, *given.streams), untyped=given.untyped)
-        outputs: list[Any] = [*self._subscriptions.handle(given, now)]
+        outputs: list[Any] = [*self._link.handle(given, now)]
         for name in (*given.books, *given.streams) if self._manage_books else ():
             stream = parse_stream(name)
             if stream.channel is Channel.DEPTH and self._books.of_stream(name) is None:
@@ -507,12 +441,12 @@ class Session:
         return [*self._pass_on(outputs, now), *self._want_canary(now)]
 
     def _follow_account(self, given: FollowAccount, now: Now) -> list[Output]:
-        outputs = self._subscriptions.handle(given, now)
+        outputs = self._link.handle(given, now)
         begins = self._account is None
         account = self._account = self._account or Account()
         account.path = self._path_claim
         passed = self._pass_on(outputs, now)
-        if begins and self._connection.is_open and account.state is AccountState.IDLE:
+        if begins and self._link.is_open and account.state is AccountState.IDLE:
             # The user had subscribed all of its streams before.
             passed += self._request_account(now)
         return [*passed, *self._want_canary(now)]
@@ -541,14 +475,10 @@ class Session:
     # Signals: what one machine says to another.
 
     def _went_down(self, given: ConnectionDown, now: Now) -> list[Output]:
-        return [given, *self._lose_connection(f"the connection is down: {given.reason}", now)]
+        return [given, *self._end_streams(f"the connection is down: {given.reason}", now)]
 
-    def _lose_connection(self, reason: str, now: Now) -> list[Output]:
-        self._heartbeat.handle(ConnectionLost(), now)
-        self._path.handle(ConnectionLost(), now)
-        self._subscriptions.handle(ConnectionLost(), now)
-        outputs: list[Output] = self._to_canary(ConnectionLost(), now)
-        outputs += self._to_books(self._books.all, StreamEnded(reason), now)
+    def _end_streams(self, reason: str, now: Now) -> list[Output]:
+        outputs = self._to_books(self._books.all, StreamEnded(reason), now)
         return outputs + self._keep_account(AccountEnded(reason), now)
 
     def _requested(self, given: Requested, now: Now) -> list[Output]:
@@ -558,8 +488,7 @@ class Session:
         for sequencer in self._books.of_streams(given.streams):
             closed = self._openings.is_closed(sequencer.symbol)
             outputs += self._sequence(sequencer, StreamSuspended() if closed else StreamRequested(), now)
-        if not self._canary_streams.issuperset(given.streams):
-            outputs += self._to_canary(given, now)
+        outputs += self._to_link(given, now)
         return outputs if _ACCOUNT_STREAMS.isdisjoint(given.streams) else outputs + self._request_account(now)
 
     def _released(self, given: Released, now: Now) -> list[Output]:
@@ -600,18 +529,17 @@ class Session:
 
     def _stream_mute(self, given: StreamMute, now: Now) -> list[Output]:
         if given.abandon:
-            return self._to_connection(GiveUp(f"{given.stream}: {given.reason}"), now)
-        return self._pass_on(self._subscriptions.handle(Resubscribe((given.stream,)), now), now)
+            return self._to_link(GiveUp(f"{given.stream}: {given.reason}"), now)
+        return self._to_link(Resubscribe((given.stream,)), now)
 
     def _market_closed(self, given: MarketClosed, now: Now) -> list[Output]:
         return [given, *self._to_books(self._books.of_symbol(given.symbol), StreamSuspended(), now)]
 
     def _market_opened(self, given: MarketOpened, now: Now) -> list[Output]:
         """What was subscribed while the market was closed may never speak, so it is requested again."""
-        if not self._connection.is_open:
+        if not self._link.is_open:
             return [given]
-        streams = self._subscriptions.of_symbol(given.symbol)
-        return [given, *self._pass_on(self._subscriptions.handle(Resubscribe(streams), now), now)]
+        return [given, *self._to_link(Resubscribe(self._link.of_symbol(given.symbol)), now)]
 
     def _read_markets(self, _: ReadMarkets, now: Now) -> list[Output]:
         if self._markets_asked:
@@ -641,7 +569,7 @@ class Session:
             markets = result.values()
             outputs = self._to_openings(MarketsRead({market.symbol: market.order_book_state for market in markets}), now)
             perpetuals = tuple(market.symbol for market in markets if may_be_canary(market))
-            return [*outputs, *self._to_canary(MarketsKnown(perpetuals), now)]
+            return [*outputs, *self._to_link(MarketsKnown(perpetuals), now)]
         return (
             self._to_openings(MarketsRead({result.symbol: result.order_book_state}), now) if isinstance(result, Market) else []
         )
@@ -651,7 +579,7 @@ class Session:
         return [given]
 
     def _time_answered(self, given: TimeAnswered, now: Now) -> list[Output]:
-        return self._to_path(RoundTripMeasured(self._round_trip_us, given.server_us), now)
+        return self._to_link(RoundTripMeasured(self._round_trip_us, given.server_us), now)
 
     def _top_matched(self, given: TopMatched, now: Now) -> list[Output]:
         self._metrics.handle(TopVerified(given.stream), now)
@@ -680,7 +608,7 @@ class Session:
             case MarketListAsker():
                 self._markets_asked = False
                 failed = isinstance(result, BackpackError)
-                return self._to_canary(MarketsUnknown(), now) if failed else self._markets_read(result, now)
+                return self._to_link(MarketsUnknown(), now) if failed else self._markets_read(result, now)
             case MarketAsker(symbol):
                 self._states_asked.discard(symbol)
                 failed = isinstance(result, BackpackError)
@@ -749,18 +677,18 @@ class Session:
         return Signature(self._signer.subscribe_signature(unix_us), unix_us)
 
     _INPUTS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
-        BytesReceived: _bytes_received,
+        BytesReceived: _to_link,
         Call: _call,
         Close: _close,
-        ConnectFailed: _to_connection,
+        ConnectFailed: _to_link,
         Connected: _connected,
-        Disconnected: _to_connection,
+        Disconnected: _to_link,
         FollowAccount: _follow_account,
         Open: _open,
-        PingReceived: _ping_or_pong_received,
-        PongReceived: _ping_or_pong_received,
-        ReadingPaused: _read_or_not,
-        ReadingResumed: _read_or_not,
+        PingReceived: _to_link,
+        PongReceived: _to_link,
+        ReadingPaused: _to_link,
+        ReadingResumed: _to_link,
         RequestFailed: _answered,
         RequestLeft: _answered,
         Resolve: _resolve,
@@ -774,11 +702,8 @@ class Session:
     """Who takes which command or fact; text frames, the hot path, are taken before."""
 
     _SIGNALS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
-        CanariesChosen: _to_subscriptions,
-        CanaryRequested: _to_path,
         ConnectionDown: _went_down,
         FetchSnapshot: _fetch_snapshot,
-        GiveUp: _to_connection,
         InForce: _in_force,
         MarketClosed: _market_closed,
         MarketDoubted: _to_openings,
