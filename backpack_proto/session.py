@@ -16,10 +16,11 @@ from msgspec.structs import force_setattr
 
 from .account.account import Account, AccountInput
 from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
-from .account.reconciliation import arguments_of, endpoint_of, reading_of
+from .account.reconciliation import reading_of
 from .account.sync import AccountState
 from .askers import (
-    SNAPSHOT_LIMIT,
+    Asked,
+    Asking,
     Caller,
     MarketAsker,
     MarketListAsker,
@@ -65,7 +66,6 @@ from .connection.signals import (
 )
 from .connection.subscriptions import ACCOUNT_STREAMS, Signature
 from .errors import BackpackError, LocalProtocolError
-from .importance import Importance
 from .inputs import (
     BytesReceived,
     Call,
@@ -173,10 +173,7 @@ class Session:
             canary=canary,
         )
         self._requests = Requests(signer, pause_ceiling_us=pause_ceiling_us)
-        self._asked: dict[str, SnapshotAsker] = {}
-        """The snapshot of each stream that Requests has been asked for and has not settled."""
-        self._reading: ReadAccount | None = None
-        """The reading of the ledger that Requests has been asked for and has not settled."""
+        self._asked = Asked()
         self._metrics = Metrics()
         self._account: Account | None = None
         self._openings = Openings()
@@ -185,9 +182,6 @@ class Session:
         """When each open request was sent."""
         self._round_trip_us = 0
         """Of the answer that is being handled."""
-        self._markets_asked = False
-        self._states_asked: set[str] = set()
-        """Markets whose states Requests has been asked for."""
         self._unwatched: tuple[str, ...] = ()
         """What the input that is being handled has released."""
 
@@ -457,14 +451,9 @@ class Session:
             raise LocalProtocolError(f"no depth stream {given.stream!r} is subscribed")
         return [*self._sequence(sequencer, given, now)]
 
-    def _call(self, given: Call, now: Now) -> list[Output]:
-        ask = Ask(
-            asker=Caller(given.call_id, given.endpoint),
-            endpoint=given.endpoint,
-            parameters=given.parameters,
-            max_wait_us=given.max_wait_us,
-        )
-        return self._to_requests(ask, now)
+    def _ask(self, given: Asking, now: Now) -> list[Output]:
+        ask = self._asked.ask(given)
+        return [] if ask is None else self._to_requests(ask, now)
 
     def _withdraw(self, given: Withdraw, now: Now) -> list[Output]:
         return self._to_requests(WithdrawAsk(Caller(given.call_id)), now)
@@ -509,16 +498,6 @@ class Session:
             outputs += self._to_requests(MeasureTime(), now)
         return outputs
 
-    def _fetch_snapshot(self, given: FetchSnapshot, now: Now) -> list[Output]:
-        asker = self._asked[given.stream] = SnapshotAsker(given.stream, given.attempt)
-        ask = Ask(
-            asker=asker,
-            endpoint="depth",
-            parameters={"symbol": given.symbol, "limit": SNAPSHOT_LIMIT},
-            importance=Importance.SNAPSHOT if given.urgent else Importance.AUDIT,
-        )
-        return self._to_requests(ask, now)
-
     def _in_force(self, given: InForce, now: Now) -> list[Output]:
         return self._to_books(self._books.of_streams(given.streams), BookInForce(), now)
 
@@ -540,28 +519,6 @@ class Session:
         if not self._link.is_open:
             return [given]
         return [given, *self._to_link(Resubscribe(self._link.of_symbol(given.symbol)), now)]
-
-    def _read_markets(self, _: ReadMarkets, now: Now) -> list[Output]:
-        if self._markets_asked:
-            return []
-        self._markets_asked = True
-        # Without a canary no book is live, so this one request goes before the snapshots of all of them.
-        return self._to_requests(
-            Ask(asker=MarketListAsker(), endpoint="markets", parameters={}, importance=Importance.READ), now
-        )
-
-    def _read_market(self, given: ReadMarket, now: Now) -> list[Output]:
-        if given.symbol in self._states_asked:
-            # It waits for the end of a pause.
-            return []
-        self._states_asked.add(given.symbol)
-        ask = Ask(
-            asker=MarketAsker(given.symbol),
-            endpoint="market",
-            parameters={"symbol": given.symbol},
-            importance=Importance.SNAPSHOT,
-        )
-        return self._to_requests(ask, now)
 
     def _markets_read(self, result: object, now: Now) -> list[Output]:
         """Learn from a list of markets, or from one, whoever asked for it."""
@@ -585,32 +542,19 @@ class Session:
         self._metrics.handle(TopVerified(given.stream), now)
         return []
 
-    def _read_account(self, given: ReadAccount, now: Now) -> list[Output]:
-        self._reading = given
-        ask = Ask(
-            asker=given,
-            endpoint=endpoint_of(given),
-            parameters=arguments_of(given),
-            importance=Importance.LEDGER,
-        )
-        return self._to_requests(ask, now)
-
     def _settled(self, given: Settled, now: Now) -> Sequence[Output]:
         """Give an answer, or the error in its place, to whoever asked."""
         result = given.result
+        self._asked.settle(given.asker)
         match given.asker:
             case SnapshotAsker(stream) as asker:
-                del self._asked[stream]
                 return self._sequence(self._books[stream], snapshot_of(asker, result), now)
             case ReadAccount() as asker:
-                self._reading = None
                 return self._keep_account(reading_of(asker, result), now)
             case MarketListAsker():
-                self._markets_asked = False
                 failed = isinstance(result, BackpackError)
                 return self._to_link(MarketsUnknown(), now) if failed else self._markets_read(result, now)
             case MarketAsker(symbol):
-                self._states_asked.discard(symbol)
                 failed = isinstance(result, BackpackError)
                 return self._to_openings(MarketUnread(symbol), now) if failed else self._markets_read(result, now)
             case Caller(call_id, endpoint):
@@ -642,20 +586,16 @@ class Session:
     def _sequence(self, sequencer: BookSequencer, given: SequencerInput, now: Now) -> Sequence[Output]:
         """Give a book something, and pass on what it says."""
         outputs = self._books.handle(sequencer, given, now)
-        if self._asked:
-            return [*self._withdraw_snapshot(sequencer, now), *self._pass_on(outputs, now)]
+        if self._asked.snapshots:
+            unwanted = self._asked.unwanted_snapshot(sequencer.stream, sequencer.awaited)
+            return [*self._withdraw_asks(unwanted, now), *self._pass_on(outputs, now)]
         if len(outputs) == 1 and isinstance(outputs[0], BookChanged):
             # Nearly every frame of a busy market: one event, for the user.
             return (outputs[0],)
         return self._pass_on(outputs, now)
 
-    def _withdraw_snapshot(self, sequencer: BookSequencer, now: Now) -> list[Output]:
-        """Take back the request of a snapshot that is awaited no more."""
-        asked = self._asked.get(sequencer.stream)
-        if asked is None or asked.attempt == sequencer.awaited:
-            return []
-        del self._asked[sequencer.stream]
-        return self._to_requests(WithdrawAsk(asked), now)
+    def _withdraw_asks(self, unwanted: Iterable[WithdrawAsk], now: Now) -> list[Output]:
+        return [output for withdrawn in unwanted for output in self._to_requests(withdrawn, now)]
 
     def _request_account(self, now: Now) -> list[Output]:
         return self._keep_account(AccountRequested(), now)
@@ -664,11 +604,8 @@ class Session:
         if self._account is None:
             return []
         produced = self._account.handle(given, now)
-        outputs: list[Output] = []
-        if self._reading is not None and self._reading.attempt != self._account.awaited:
-            withdrawn, self._reading = WithdrawAsk(self._reading), None
-            outputs += self._to_requests(withdrawn, now)
-        return outputs + self._pass_on(produced, now)
+        unwanted = self._asked.unwanted_reading(self._account.awaited)
+        return [*self._withdraw_asks(unwanted, now), *self._pass_on(produced, now)]
 
     def _sign_subscription(self, now: Now) -> Signature:
         if self._signer is None:
@@ -678,7 +615,7 @@ class Session:
 
     _INPUTS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
         BytesReceived: _to_link,
-        Call: _call,
+        Call: _ask,
         Close: _close,
         ConnectFailed: _to_link,
         Connected: _connected,
@@ -703,16 +640,16 @@ class Session:
 
     _SIGNALS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
         ConnectionDown: _went_down,
-        FetchSnapshot: _fetch_snapshot,
+        FetchSnapshot: _ask,
         InForce: _in_force,
         MarketClosed: _market_closed,
         MarketDoubted: _to_openings,
         MarketOpened: _market_opened,
         PathExpired: _path_changed,
         PathProved: _path_changed,
-        ReadAccount: _read_account,
-        ReadMarket: _read_market,
-        ReadMarkets: _read_markets,
+        ReadAccount: _ask,
+        ReadMarket: _ask,
+        ReadMarkets: _ask,
         Released: _released,
         Requested: _requested,
         SendRequest: _request_sent,
