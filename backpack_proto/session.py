@@ -64,7 +64,8 @@ from .connection.signals import (
     Resubscribe,
     RoundTripMeasured,
 )
-from .connection.subscriptions import ACCOUNT_STREAMS, Signature
+from .connection.signatures import Signature
+from .connection.subscriptions import ACCOUNT_STREAMS
 from .errors import BackpackError, LocalProtocolError
 from .inputs import (
     BytesReceived,

@@ -51,7 +51,8 @@ from .signals import (
     Resubscribe,
     RoundTripMeasured,
 )
-from .subscriptions import Sign, Subscriptions
+from .signatures import Sign
+from .subscriptions import Subscriptions
 
 __all__ = ["Link", "LinkInput", "LinkOutput"]
 
