@@ -81,7 +81,10 @@ from .metrics import Health, MetricsSnapshot, Status, StreamMetrics
 from .outputs import (
     Action,
     BookChanged,
+    BookCheckFailed,
+    BookConfirmed,
     BookDesynced,
+    BookStale,
     BookSynced,
     BookUnavailable,
     BookVerified,
@@ -95,6 +98,8 @@ from .outputs import (
     DropSocket,
     ErrorReceived,
     EventsDropped,
+    MarketClosed,
+    MarketOpened,
     OpenSocket,
     Output,
     PeerSilent,
@@ -112,6 +117,7 @@ from .outputs import (
 from .rest.endpoints.rules import Group, ParameterRule
 from .rest.endpoints.table import ENDPOINTS, Endpoint, find_endpoint
 from .rest.exchange_clock import ClockStepped
+from .rest.market_rules import MarketChanged
 from .rest.markets import (
     Band,
     Filters,
@@ -171,7 +177,10 @@ __all__ = [
     "Band",
     "Book",
     "BookChanged",
+    "BookCheckFailed",
+    "BookConfirmed",
     "BookDesynced",
+    "BookStale",
     "BookSynced",
     "BookUnavailable",
     "BookVerified",
@@ -219,6 +228,9 @@ __all__ = [
     "Machine",
     "MarginFunction",
     "Market",
+    "MarketChanged",
+    "MarketClosed",
+    "MarketOpened",
     "Markets",
     "MetricsSnapshot",
     "NewOrder",

@@ -25,6 +25,8 @@ from .askers import (
     MarketListAsker,
     SnapshotAsker,
     may_be_canary,
+    order_markets,
+    rules_refused,
     snapshot_of,
     unresolved_of,
 )
@@ -111,6 +113,8 @@ from .outputs import (
     UntypedReceived,
 )
 from .rest.asks import Abandon, Ask, Forget, MeasureTime, Sending, Settled, TimeAnswered, Unresolved, WithdrawAsk
+from .rest.codec import DepthSnapshot
+from .rest.market_rules import LevelsSeen, MarketRules, MarketRulesInput, RulesDoubted
 from .rest.markets import Market, Markets
 from .rest.pacing import PAUSE_CEILING_US, PacerState
 from .rest.requests import Requests
@@ -196,6 +200,7 @@ class Session:
         self._canary = Canary()
         self._canary_streams: frozenset[str] = frozenset()
         self._openings = Openings()
+        self._market_rules = MarketRules()
         self._pace = AuditPace(audits=audit_books)
         self._claims = Claims(path_claim, self._pace)
         self._sent_us: dict[int, int] = {}
@@ -455,6 +460,9 @@ class Session:
     def _to_openings(self, given: OpeningsInput | MarketDoubted, now: Now) -> list[Output]:
         return self._pass_on(self._openings.handle(given, now), now)
 
+    def _to_market_rules(self, given: MarketRulesInput, now: Now) -> list[Output]:
+        return self._pass_on(self._market_rules.handle(given, now), now)
+
     def _answered(self, given: ResponseReceived | RequestFailed | RequestLeft, now: Now) -> list[Output]:
         outputs: list[Output] = []
         if not isinstance(given, RequestLeft):
@@ -542,7 +550,7 @@ class Session:
 
     def _call(self, given: Call, now: Now) -> list[Output]:
         ask = Ask(
-            asker=Caller(given.call_id, given.endpoint),
+            asker=Caller(given.call_id, given.endpoint, order_markets(given.parameters)),
             endpoint=given.endpoint,
             parameters=given.parameters,
             max_wait_us=given.max_wait_us,
@@ -671,12 +679,23 @@ class Session:
         """Learn from a list of markets, or from one, whoever asked for it."""
         if isinstance(result, Markets):
             markets = result.values()
-            outputs = self._to_openings(MarketsRead({market.symbol: market.order_book_state for market in markets}), now)
+            outputs = self._to_market_rules(result, now)
+            outputs += self._to_openings(MarketsRead({market.symbol: market.order_book_state for market in markets}), now)
             perpetuals = tuple(market.symbol for market in markets if may_be_canary(market))
             return [*outputs, *self._to_canary(MarketsKnown(perpetuals), now)]
-        return (
-            self._to_openings(MarketsRead({result.symbol: result.order_book_state}), now) if isinstance(result, Market) else []
-        )
+        if not isinstance(result, Market):
+            return []
+        outputs = self._to_market_rules(result, now)
+        return outputs + self._to_openings(MarketsRead({result.symbol: result.order_book_state}), now)
+
+    def _rules_doubted(self, given: RulesDoubted, now: Now) -> list[Output]:
+        return self._read_market(ReadMarket(given.symbol), now)
+
+    def _levels_seen(self, result: object, now: Now) -> list[Output]:
+        """Hold the levels of a snapshot, whoever asked for it, against the rules of the market."""
+        if not isinstance(result, DepthSnapshot):
+            return []
+        return self._to_market_rules(LevelsSeen(result.symbol, result.bids, result.asks), now)
 
     def _request_sent(self, given: SendRequest, now: Now) -> list[Output]:
         self._sent_us[given.request_id] = now.mono_us
@@ -705,7 +724,8 @@ class Session:
         match given.asker:
             case SnapshotAsker(stream) as asker:
                 del self._asked[stream]
-                return self._sequence(self._sequencers[stream], snapshot_of(asker, result), now)
+                outputs = self._levels_seen(result, now)
+                return [*outputs, *self._sequence(self._sequencers[stream], snapshot_of(asker, result), now)]
             case ReadAccount() as asker:
                 self._reading = None
                 return self._keep_account(reading_of(asker, result), now)
@@ -717,11 +737,12 @@ class Session:
                 self._states_asked.discard(symbol)
                 failed = isinstance(result, BackpackError)
                 return self._to_openings(MarketUnread(symbol), now) if failed else self._markets_read(result, now)
-            case Caller(call_id, endpoint):
+            case Caller(call_id, endpoint) as asker:
+                refused = [output for given in rules_refused(asker, result) for output in self._to_market_rules(given, now)]
                 if isinstance(result, BackpackError):
-                    return [CallFailed(call_id=call_id, endpoint=endpoint, error=result)]
+                    return [CallFailed(call_id=call_id, endpoint=endpoint, error=result), *refused]
                 answered = CallAnswered(call_id=call_id, endpoint=endpoint, result=result)
-                return [answered, *self._markets_read(result, now)]
+                return [answered, *self._markets_read(result, now), *self._levels_seen(result, now), *refused]
         raise TypeError(f"nobody asks like this: {type(given.asker).__name__}")
 
     def _sending(self, given: Sending, now: Now) -> Sequence[Output]:
@@ -820,6 +841,7 @@ class Session:
         ReadMarkets: _read_markets,
         Released: _released,
         Requested: _requested,
+        RulesDoubted: _rules_doubted,
         SendRequest: _request_sent,
         Sending: _sending,
         Settled: _settled,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from backpack_proto.account.values import AccountDiverged, AccountStale, AccountSynced
+from backpack_proto.encoding import plain_digits
 from backpack_proto.outputs import (
     BookDesynced,
     BookSynced,
@@ -27,6 +28,7 @@ from backpack_proto.outputs import (
     StreamSilent,
     StreamsRefused,
 )
+from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event
 from backpack_proto.text import printable
@@ -189,6 +191,17 @@ _ROWS: Final[Mapping[type, tuple[int, str, Callable[[Any], dict[str, object]]]]]
         logging.WARNING,
         "frame dropped",
         lambda event: {"reason": event.reason.value, "stream": event.stream, "excerpt": event.excerpt},
+    ),
+    MarketChanged: (
+        logging.WARNING,
+        "market changed",
+        lambda event: {
+            "symbol": event.symbol,
+            "tick_size": plain_digits(event.market.tick_size),
+            "step_size": plain_digits(event.market.step_size),
+            "previous_tick_size": plain_digits(event.previous.tick_size),
+            "previous_step_size": plain_digits(event.previous.step_size),
+        },
     ),
     PeerSilent: (logging.WARNING, "peer silent", lambda event: {"silent_s": _seconds(event.silent_us)}),
     StreamLive: (logging.DEBUG, "stream live", lambda event: {"stream": event.stream}),

@@ -142,8 +142,8 @@ def _board(client: BackpackClient, parsed: argparse.Namespace) -> Board:
     return Board(
         Panel(
             market.symbol,
-            price_decimals=decimal_places(market.filters.price.tick_size),
-            quantity_decimals=decimal_places(market.filters.quantity.step_size),
+            price_decimals=decimal_places(market.tick_size),
+            quantity_decimals=decimal_places(market.step_size),
             book=client.book(market.symbol) if Channel.DEPTH in channels else None,
             trades=deque(maxlen=TRADES_KEPT) if Channel.TRADE in channels else None,
         )

@@ -54,6 +54,7 @@ MACHINES = {
     "connection.subscriptions",
     "metrics",
     "rest.exchange_clock",
+    "rest.market_rules",
     "rest.pacing",
 }
 IMPURE = {

@@ -23,6 +23,7 @@ from backpack_proto.account.values import (
     PositionChanged,
 )
 from backpack_proto.book.levels import Book
+from backpack_proto.encoding import plain_digits
 from backpack_proto.inputs import Command
 from backpack_proto.outputs import (
     BookChanged,
@@ -41,6 +42,8 @@ from backpack_proto.outputs import (
     StreamSilent,
     StreamsRefused,
 )
+from backpack_proto.rest.market_rules import MarketChanged
+from backpack_proto.rest.markets import Market
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
@@ -87,14 +90,16 @@ class Deliveries:
         book_of: Callable[[str], Book],
         max_depth: int,
         candle_closed_only: bool,
+        take_up: Callable[[Market], None],
     ) -> None:
-        """`symbol_of` normalises an id of the exchange, `book_of` gives the session's book of a stream."""
+        """`symbol_of` normalises an id of the exchange, `book_of` gives the session's book of a stream, `take_up` is told of new rules."""
         self._callback = callback
         self._book_callback = book_callback
         self._symbol_of = symbol_of
         self._book_of = book_of
         self._max_depth = max_depth
         self._candle_closed_only = candle_closed_only
+        self._take_up = take_up
         self._wanted: dict[str, frozenset[str] | None] = {}
         self._fills: dict[tuple[str, str | None, str, Decimal], None] = {}
         self._log = LimitedLog(LOG)
@@ -134,6 +139,9 @@ class Deliveries:
                 await self._book_verified(event, receipt)
             case CallAnswered() | CallFailed():
                 return await self.candles.answered(event, receipt)
+            case MarketChanged():
+                self._take_up(event.market)
+                self._report(event)
             case _:
                 self._report(event)
                 return self.candles.doubt(event)
@@ -310,6 +318,10 @@ class Deliveries:
                 LOG.debug("BACKPACK: %s is live", stream)
             case StreamSilent(stream=stream, silent_us=silent_us):
                 write(logging.WARNING, "stream silent", "BACKPACK: %s has sent nothing for %.0f s", stream, silent_us / 1e6)
+            case MarketChanged(symbol=symbol, market=market):
+                text = "BACKPACK: the exchange has changed the rules of %s: tick size %s, step size %s"
+                sizes = plain_digits(market.tick_size), plain_digits(market.step_size)
+                write(logging.WARNING, "market changed", text, self._symbol_of(symbol), *sizes)
             case RowsSkipped(endpoint=endpoint, errors=errors):
                 named = ", ".join(f"{key or 'a row without an id'} ({reason})" for key, reason in errors[:3])
                 write(
