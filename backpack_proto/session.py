@@ -256,6 +256,10 @@ class Session:
             raise LocalProtocolError(f"no depth stream of {name!r} is subscribed")
         return min(sequencers, key=lambda sequencer: len(sequencer.stream)).book
 
+    def market(self, symbol: str) -> Market | None:
+        """The market with this id, with its rules as they are known now; None while no list of markets has been read."""
+        return self._market_rules.known(symbol)
+
     def metrics(self, now: Now) -> MetricsSnapshot:
         """All counters at this moment."""
         return self._metrics.snapshot(now)

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Event
@@ -34,7 +35,7 @@ __all__ = [
 
 DOUBT_US: Final = 60_000_000
 UNEXPLAINED_US: Final = 900_000_000
-LEVELS_LOOKED_AT: Final = 100
+LEVELS_LOOKED_AT: Final = 50
 """A side; the market moves near the best price, so that is where a new tick is seen first."""
 _EXACT: Final = Context(prec=60)
 """A level has up to 48 digits, and what is left of a division has to be exact."""
@@ -70,7 +71,7 @@ class RulesDoubted(Struct, frozen=True, gc=False):
     symbol: str
 
 
-MarketRulesInput: TypeAlias = Markets | Market | LevelsSeen | RulesRefused
+MarketRulesInput: TypeAlias = Markets | Market | LevelsSeen | RulesRefused | TimerFired
 MarketRulesOutput: TypeAlias = RulesDoubted | MarketChanged
 
 
@@ -90,6 +91,10 @@ class MarketRules:
         """Never: it is what comes that raises a doubt."""
         return None
 
+    def known(self, symbol: str) -> Market | None:
+        """Return a market with its rules as they are known; None before a list of markets was read."""
+        return self._known.get(symbol)
+
     def handle(self, given: MarketRulesInput, now: Now) -> Sequence[MarketRulesOutput]:
         """Take one input and return what follows: `RulesDoubted`, `MarketChanged`."""
         match given:
@@ -102,6 +107,8 @@ class MarketRules:
             case Markets():
                 differing = [market.symbol for market in given.values() if not self._agrees(market)]
                 return [output for symbol in differing for output in self._doubt(symbol, now)]
+            case TimerFired():
+                return ()
 
     def _agrees(self, market: Market) -> bool:
         """Return whether a row of a list is what is known; one that is new is learned."""

@@ -29,7 +29,9 @@ from backpack_proto.account.values import (
 )
 from backpack_proto.askers import SNAPSHOT_LIMIT
 from backpack_proto.book.levels import Book
+from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.exchange.market.listings import LISTINGS, market_object
 from backpack_proto.inputs import Call, Command
 from backpack_proto.outputs import (
     BookChanged,
@@ -46,6 +48,8 @@ from backpack_proto.outputs import (
     StreamLive,
     StreamsRefused,
 )
+from backpack_proto.rest.market_rules import MarketChanged
+from backpack_proto.rest.markets import Market
 from backpack_proto.streams.channels import CHANNEL_OF
 from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
 from backpack_proto.streams.levels import Level
@@ -83,6 +87,7 @@ class Setting:
 
     def __init__(self, **options: Any) -> None:
         self.calls: list[tuple[str, Any, float]] = []
+        self.taken_up: list[str] = []
         self.books: list[tuple[int, dict[str, Any]]] = []
         self.book = Book("SOL_USDC")
         self.deliveries = Deliveries(
@@ -90,7 +95,7 @@ class Setting:
             book_callback=self._call_book,
             symbol_of=lambda symbol: NAMES.get(symbol, symbol),
             book_of=lambda _stream: self.book,
-            **{"max_depth": 0, "candle_closed_only": False, **options},
+            **{"max_depth": 0, "candle_closed_only": False, "take_up": self.taken_up.append, **options},
         )
 
     async def _call(self, channel: str, found: Any, receipt: float) -> None:
@@ -507,3 +512,17 @@ async def test_each_message_is_logged_where_that_is_asked_for_only(caplog: pytes
     assert "trades" in trade
     assert "SOL-USDC" in trade
     assert book == "BACKPACK: l2_book SOL-USDC 12..12"
+
+
+async def test_new_rules_of_a_market_are_taken_up_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, LOGGER)
+    setting = Setting()
+    old, new = (
+        decode_json(
+            json.dumps(market_object(msgspec.structs.replace(LISTINGS[0], ticks_per_price=ticks))).encode(), Market, "market"
+        )
+        for ticks in (1, 10)
+    )
+    await setting.give(MarketChanged(symbol="SOL_USDC", market=new, previous=old))
+    assert setting.taken_up == ["SOL_USDC"]
+    assert caplog.messages == ["BACKPACK: the exchange has changed the rules of SOL-USDC: tick size 0.1, step size 0.01"]

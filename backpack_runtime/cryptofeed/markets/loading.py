@@ -82,11 +82,11 @@ class MarketLoading(Feed):
             _origin[:] = [self.rest_url]
             self._instrument_types = Symbols.get(self.id)[1].get("instrument_type", {})
 
-    def _take_up(self, market: Market) -> None:
+    def _take_up(self, market: Market | None) -> None:
         """Have cryptofeed know the rules of a market as they are now; `info()` of the class has them."""
-        name = self.exchange_symbol_mapping.get(market.symbol)
+        name = None if market is None else self.exchange_symbol_mapping.get(market.symbol)
         # What cryptofeed knows belongs to the exchange whose feed was made last, which another feed may have changed.
-        if name is not None and Symbols.populated(self.id) and _origin == [self.rest_url]:
+        if market is not None and name is not None and Symbols.populated(self.id) and _origin == [self.rest_url]:
             put_rules(Symbols.get(self.id)[1], name, market)
 
     async def _setup(self) -> None:

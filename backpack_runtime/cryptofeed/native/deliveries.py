@@ -43,7 +43,6 @@ from backpack_proto.outputs import (
     StreamsRefused,
 )
 from backpack_proto.rest.market_rules import MarketChanged
-from backpack_proto.rest.markets import Market
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
@@ -90,9 +89,19 @@ class Deliveries:
         book_of: Callable[[str], Book],
         max_depth: int,
         candle_closed_only: bool,
-        take_up: Callable[[Market], None],
+        take_up: Callable[[str], None],
     ) -> None:
-        """`symbol_of` normalises an id of the exchange, `book_of` gives the session's book of a stream, `take_up` is told of new rules."""
+        """Begin without a connection.
+
+        Args:
+            callback: is given the objects of a channel.
+            book_callback: is given books.
+            symbol_of: normalises an id of the exchange.
+            book_of: gives the session's book of a stream.
+            max_depth: how many levels a side books have; 0: all.
+            candle_closed_only: whether candles are handed on only when they have ended.
+            take_up: has cryptofeed know the rules of a market as the session knows them: what cryptofeed has read may be older.
+        """
         self._callback = callback
         self._book_callback = book_callback
         self._symbol_of = symbol_of
@@ -140,7 +149,7 @@ class Deliveries:
             case CallAnswered() | CallFailed():
                 return await self.candles.answered(event, receipt)
             case MarketChanged():
-                self._take_up(event.market)
+                self._take_up(event.symbol)
                 self._report(event)
             case _:
                 self._report(event)
@@ -231,6 +240,7 @@ class Deliveries:
 
     async def _book_synced(self, event: BookSynced, receipt: float) -> None:
         symbol = self._symbol_of(event.symbol)
+        self._take_up(event.symbol)
         if event.stream in self.tallies.snapshots:
             self._log.write(logging.INFO, "resynced", "BACKPACK: resynced l2_book of %s at %d", symbol, event.last)
         mirror = BookMirror(conversion.EXCHANGE, symbol, event, max_depth=self._max_depth)
@@ -266,6 +276,7 @@ class Deliveries:
         """A book whose snapshots do not reach its end is handed on anew: what lies around the touch of today is known better now."""
         if event.against != "snapshot":
             return
+        self._take_up(event.symbol)
         self.tallies.snapshots[event.stream] = self.tallies.last_snapshot = receipt
         mirror, book = self.books[event.stream], self._book_of(event.stream)
         if mirror.complete or book.last != event.last:

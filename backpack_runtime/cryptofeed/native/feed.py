@@ -175,7 +175,7 @@ class BackpackFeed(OneRun):
             book_of=self._session.book,
             max_depth=self.max_depth,
             candle_closed_only=self.candle_closed_only,
-            take_up=self._take_up,
+            take_up=lambda symbol: self._take_up(self._session.market(symbol)),
         )
         self._driver = SessionDriver(self._session, self._deliveries.deliver, self.rest_url, lambda: self.http_conn)
         self._wanted: dict[str, list[str]] | None = None
