@@ -77,13 +77,14 @@ from .inputs import (
     Withdraw,
 )
 from .machine import Machine, Now
-from .metrics import Health, MetricsSnapshot, Status, StreamMetrics
+from .metrics import BooksSnapshot, Health, MetricsSnapshot, Status, StreamMetrics
 from .outputs import (
     Action,
     BookChanged,
     BookCheckFailed,
     BookConfirmed,
     BookDesynced,
+    BooksProgress,
     BookStale,
     BookSynced,
     BookUnavailable,
@@ -184,6 +185,8 @@ __all__ = [
     "BookSynced",
     "BookUnavailable",
     "BookVerified",
+    "BooksProgress",
+    "BooksSnapshot",
     "BytesReceived",
     "Call",
     "CallAnswered",

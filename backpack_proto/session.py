@@ -8,11 +8,12 @@ snapshots, the clock or the user's calls, share one budget.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, ClassVar
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from .account.account import Account, AccountInput
 from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
@@ -33,6 +34,7 @@ from .askers import (
 from .auth.signing import Signer
 from .book.levels import Book
 from .book.openings import MarketsRead, MarketUnread, MarketWatched, Openings, OpeningsInput, ReadMarket
+from .book.progress import BookReleased, BookStart, BookStartInput, BookWanted
 from .book.sequencer import BookSequencer, SequencerInput
 from .book.signals import (
     BookInForce,
@@ -47,6 +49,7 @@ from .book.signals import (
     StreamSuspended,
     TopMatched,
 )
+from .book.sync import SyncState
 from .claims import AuditPace, Claims, PathClaim
 from .connection.canary import Canary, CanaryInput, CanaryState, MarketsKnown, MarketsUnknown, ReadMarkets, StreamsWanted
 from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState
@@ -97,9 +100,23 @@ from .inputs import (
     Withdraw,
 )
 from .machine import Now, Timers, earliest
-from .metrics import COUNTED_EVENTS, CanarySeen, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
+from .metrics import (
+    COUNTED_EVENTS,
+    BooksSnapshot,
+    CanarySeen,
+    Health,
+    Metrics,
+    MetricsSnapshot,
+    StreamsRequested,
+    TopVerified,
+    Unwatched,
+)
 from .outputs import (
     BookChanged,
+    BookConfirmed,
+    BookDesynced,
+    BookStale,
+    BookSynced,
     CallAnswered,
     CallFailed,
     CallUnresolved,
@@ -201,6 +218,7 @@ class Session:
         self._canary_streams: frozenset[str] = frozenset()
         self._openings = Openings()
         self._market_rules = MarketRules()
+        self._progress = BookStart()
         self._pace = AuditPace(audits=audit_books)
         self._claims = Claims(path_claim, self._pace)
         self._sent_us: dict[int, int] = {}
@@ -262,7 +280,19 @@ class Session:
 
     def metrics(self, now: Now) -> MetricsSnapshot:
         """All counters at this moment."""
-        return self._metrics.snapshot(now)
+        return replace(self._metrics.snapshot(now), books=self._count_books(now))
+
+    def _count_books(self, now: Now) -> BooksSnapshot:
+        states = Counter(sequencer.state for sequencer in self._sequencers.values())
+        budget = self.budget(now)
+        return BooksSnapshot(
+            wanted=len(self._sequencers),
+            live=sum(sequencer.book.is_live(now.mono_us) for sequencer in self._sequencers.values()),
+            fetching=states[SyncState.FETCHING],
+            closed=states[SyncState.SUSPENDED],
+            queued=budget.snapshots_queued,
+            remaining_us=budget.remaining_us if budget.snapshots_queued else 0,
+        )
 
     def health(self, now: Now) -> Health:
         """Whether all is well at this moment, and if not, why."""
@@ -531,6 +561,7 @@ class Session:
                 sequencer = BookSequencer(name, symbol, levels=self._book_levels, claims=self._claims)
                 self._sequencers[name] = sequencer
                 self._by_symbol.setdefault(symbol, []).append(sequencer)
+                self._progress.handle(BookWanted(name, symbol), now)
                 outputs += self._openings.handle(MarketWatched(symbol, watched=True), now)
         self._pace.books = len(self._sequencers)
         return [*self._pass_on(outputs, now), *self._want_canary(now)]
@@ -600,6 +631,7 @@ class Session:
             sequencer = self._sequencers.pop(stream, None)
             if sequencer is not None:
                 outputs += self._sequence(sequencer, StreamEnded("unsubscribed"), now)
+                outputs += self._to_progress(BookReleased(stream), now)
                 self._by_symbol[sequencer.symbol].remove(sequencer)
                 self._book_timers.set(stream, None)
                 if not self._by_symbol[sequencer.symbol]:
@@ -644,18 +676,29 @@ class Session:
             return self._to_connection(GiveUp(f"{given.stream}: {given.reason}"), now)
         return self._pass_on(self._subscriptions.handle(Resubscribe((given.stream,)), now), now)
 
+    def _book_told(self, given: BookSynced | BookConfirmed | BookStale | BookDesynced, now: Now) -> list[Output]:
+        return [given, *self._to_progress(given, now)]
+
+    def _to_progress(self, given: BookStartInput, now: Now) -> list[Output]:
+        budget = self.budget
+        return [
+            replace(output, queued=budget(now).snapshots_queued, remaining_us=budget(now).remaining_us)
+            for output in self._progress.handle(given, now)
+        ]
+
     def _market_closed(self, given: MarketClosed, now: Now) -> list[Output]:
-        outputs: list[Output] = [given]
+        outputs: list[Output] = [given, *self._to_progress(given, now)]
         for sequencer in self._by_symbol.get(given.symbol, ()):
             outputs += self._sequence(sequencer, StreamSuspended(), now)
         return outputs
 
     def _market_opened(self, given: MarketOpened, now: Now) -> list[Output]:
         """What was subscribed while the market was closed may never speak, so it is requested again."""
+        told = [given, *self._to_progress(given, now)]
         if not self._connection.is_open:
-            return [given]
+            return told
         streams = self._subscriptions.of_symbol(given.symbol)
-        return [given, *self._pass_on(self._subscriptions.handle(Resubscribe(streams), now), now)]
+        return [*told, *self._pass_on(self._subscriptions.handle(Resubscribe(streams), now), now)]
 
     def _read_markets(self, _: ReadMarkets, now: Now) -> list[Output]:
         if self._markets_asked:
@@ -829,6 +872,10 @@ class Session:
     """Who takes which command or fact; text frames, the hot path, are taken before."""
 
     _SIGNALS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
+        BookConfirmed: _book_told,
+        BookDesynced: _book_told,
+        BookStale: _book_told,
+        BookSynced: _book_told,
         CanariesChosen: _to_subscriptions,
         CanaryRequested: _to_path,
         ConnectionDown: _went_down,

@@ -15,6 +15,7 @@ from backpack_proto.account.values import AccountDiverged, AccountStale, Account
 from backpack_proto.encoding import plain_digits
 from backpack_proto.outputs import (
     BookDesynced,
+    BooksProgress,
     BookSynced,
     BookUnavailable,
     CallUnresolved,
@@ -165,6 +166,16 @@ _ROWS: Final[Mapping[type, tuple[int, str, Callable[[Any], dict[str, object]]]]]
             "symbol": event.symbol,
             "reason": event.reason,
             "retry_s": _seconds(event.retry_us),
+        },
+    ),
+    BooksProgress: (
+        logging.INFO,
+        "books live",
+        lambda event: {
+            "live": event.live,
+            "wanted": event.wanted,
+            "queued": event.queued,
+            "remaining_s": _seconds(event.remaining_us),
         },
     ),
     CallUnresolved: (

@@ -158,6 +158,7 @@ def _counters(client: BackpackClient, rate: Rate) -> Counters:
         resyncs=metrics.orderbook_resyncs,
         dropped=metrics.dropped_messages,
         latency_us=metrics.engine_to_receipt_p50_us,
+        books=metrics.books,
         troubles=client.health.reasons,
     )
 

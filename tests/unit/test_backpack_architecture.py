@@ -46,6 +46,7 @@ MACHINES = {
     "account.sync",
     "book.audit",
     "book.openings",
+    "book.progress",
     "book.sync",
     "connection.canary",
     "connection.connection",

@@ -20,6 +20,7 @@ from msgspec import structs
 
 from backpack_proto.book.levels import Book
 from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.metrics import BooksSnapshot
 from backpack_proto.outputs import (
     BookChanged,
     BookDesynced,
@@ -529,6 +530,15 @@ def test_the_ladder_keeps_its_place_when_one_side_is_short() -> None:
     spread = next(index for index, line in enumerate(whole) if " bp" in line)
     panel.book = BookView(Book("SOL_USDC", bids=BIDS, asks=ASKS[:1]), system_now)
     assert " bp" in picture(a_board(panel), 60, 24, depth=5)[spread]
+
+
+def test_the_start_of_many_books_is_shown() -> None:
+    starting = CALM._replace(books=BooksSnapshot(wanted=601, live=37, closed=1, queued=500, remaining_us=16_800_000))
+    assert "37 of 600 books live, 17 s more" in picture(a_board(a_panel()), 120, 24, counters=starting)[-2]
+    (line,) = plain_lines(a_board(a_panel()), starting, unix_us=ENGINE_US)
+    assert "37 of 600 books live, 17 s more" in line
+    started = CALM._replace(books=BooksSnapshot(wanted=601, live=600, closed=1))
+    assert "books live" not in picture(a_board(a_panel()), 120, 24, counters=started)[-2]
 
 
 def test_a_lost_connection_and_other_troubles_are_said() -> None:

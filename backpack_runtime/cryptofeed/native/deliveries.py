@@ -28,6 +28,7 @@ from backpack_proto.inputs import Command
 from backpack_proto.outputs import (
     BookChanged,
     BookDesynced,
+    BooksProgress,
     BookSynced,
     BookUnavailable,
     BookVerified,
@@ -314,6 +315,9 @@ class Deliveries:
                     kind = "book diverged" if diverged else "book stale"
                     text = "BACKPACK: l2_book of %s is stale: %s; it is fetched anew"
                     write(logging.WARNING, kind, text, self._symbol_of(symbol), reason)
+            case BooksProgress(wanted=wanted, live=live, remaining_us=remaining_us):
+                text = "BACKPACK: %d of %d books are live, the others wait for %.0f s more"
+                write(logging.INFO, "books live", text, live, wanted, remaining_us / 1e6)
             case BookUnavailable(symbol=symbol, reason=reason, retry_us=retry_us):
                 text = "BACKPACK: no snapshot for l2_book of %s: %s; asked for again after %.1f s"
                 write(logging.WARNING, "book unavailable", text, self._symbol_of(symbol), reason, retry_us / 1e6)
