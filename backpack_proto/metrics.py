@@ -353,7 +353,7 @@ class Metrics:
             case AccountUnconfirmed(reason=reason):
                 self._account_unconfirmed = reason
             case AccountConfirmed():
-                self._account_unconfirmed = None
+                self._stale_account = self._account_unconfirmed = None
             case AccountDoubted(doubts=doubts):
                 self._account_doubts = doubts
             case RowsSkipped(endpoint=endpoint, errors=errors):

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from msgspec.structs import force_setattr, replace
 
 from .account.account import Account, AccountInput
-from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
+from .account.readings import AccountEnded, AccountPathChanged, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
 from .account.reconciliation import arguments_of, endpoint_of, reading_of
 from .account.sync import AccountState
 from .askers import (
@@ -667,9 +667,11 @@ class Session:
         return outputs
 
     def _path_changed(self, given: PathProved | PathExpired, now: Now) -> list[Output]:
-        """The path is that of all books at once."""
-        changed = PathChanged(given.reason if isinstance(given, PathExpired) else None)
-        return [output for sequencer in self._sequencers.values() for output in self._sequence(sequencer, changed, now)]
+        """The path is that of all books at once, and of the ledger."""
+        doubt = given.reason if isinstance(given, PathExpired) else None
+        changed = PathChanged(doubt)
+        outputs = [output for sequencer in self._sequencers.values() for output in self._sequence(sequencer, changed, now)]
+        return [*outputs, *self._keep_account(AccountPathChanged(doubt), now)]
 
     def _stream_mute(self, given: StreamMute, now: Now) -> list[Output]:
         if given.abandon:

@@ -11,11 +11,20 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from backpack_proto.account.values import AccountDiverged, AccountStale, AccountSynced
+from backpack_proto.account.values import (
+    AccountConfirmed,
+    AccountDiverged,
+    AccountDoubted,
+    AccountStale,
+    AccountSynced,
+    AccountUnconfirmed,
+)
 from backpack_proto.encoding import plain_digits
 from backpack_proto.outputs import (
+    BookConfirmed,
     BookDesynced,
     BooksProgress,
+    BookStale,
     BookSynced,
     BookUnavailable,
     CallUnresolved,
@@ -124,6 +133,8 @@ class EventLog:
                     # A lost connection is said once, for all books.
                     return
                 kind = "book diverged" if event.diverged else kind
+            case AccountDoubted(doubts=()):
+                level, kind = logging.INFO, "account doubted no more"
             case AccountStale():
                 if self._closing:
                     return
@@ -145,9 +156,26 @@ def _seconds(us: int) -> float:
 
 
 _ROWS: Final[Mapping[type, tuple[int, str, Callable[[Any], dict[str, object]]]]] = {
+    AccountConfirmed: (logging.INFO, "account confirmed", lambda _: {}),
+    AccountDoubted: (
+        logging.WARNING,
+        "account doubted",
+        lambda event: {"doubts": "; ".join(event.doubts[:3]), "count": len(event.doubts)},
+    ),
+    AccountUnconfirmed: (logging.WARNING, "account unconfirmed", lambda event: {"reason": event.reason}),
     AccountDiverged: (logging.WARNING, "account diverged", lambda event: {"what": event.what}),
     AccountStale: (logging.WARNING, "account stale", lambda event: {"reason": event.reason}),
     AccountSynced: (logging.INFO, "account synced", lambda event: {"orders": event.orders, "fills": event.fills}),
+    BookConfirmed: (
+        logging.INFO,
+        "book confirmed",
+        lambda event: {"stream": event.stream, "symbol": event.symbol, "last": event.last},
+    ),
+    BookStale: (
+        logging.WARNING,
+        "book in doubt",
+        lambda event: {"stream": event.stream, "symbol": event.symbol, "last": event.last, "reason": event.reason},
+    ),
     BookDesynced: (
         logging.WARNING,
         "book stale",

@@ -11,6 +11,7 @@ import msgspec
 from cryptofeed.defines import L2_BOOK
 
 from backpack_proto.account.values import (
+    AccountConfirmed,
     AccountDiverged,
     AccountDoubted,
     AccountStale,
@@ -27,8 +28,10 @@ from backpack_proto.encoding import plain_digits
 from backpack_proto.inputs import Command
 from backpack_proto.outputs import (
     BookChanged,
+    BookConfirmed,
     BookDesynced,
     BooksProgress,
+    BookStale,
     BookSynced,
     BookUnavailable,
     BookVerified,
@@ -308,19 +311,6 @@ class Deliveries:
             case PeerSilent(silent_us=silent_us):
                 text = "BACKPACK: nothing heard for %.0f s, not even an answer to a ping"
                 write(logging.WARNING, "peer silent", text, silent_us / 1e6)
-            case BookDesynced(stream=stream, symbol=symbol, reason=reason, diverged=diverged):
-                self.books.pop(stream, None)
-                if self._connected:
-                    # Otherwise it has been said already, once for all books.
-                    kind = "book diverged" if diverged else "book stale"
-                    text = "BACKPACK: l2_book of %s is stale: %s; it is fetched anew"
-                    write(logging.WARNING, kind, text, self._symbol_of(symbol), reason)
-            case BooksProgress(wanted=wanted, live=live, remaining_us=remaining_us):
-                text = "BACKPACK: %d of %d books are live, the others wait for %.0f s more"
-                write(logging.INFO, "books live", text, live, wanted, remaining_us / 1e6)
-            case BookUnavailable(symbol=symbol, reason=reason, retry_us=retry_us):
-                text = "BACKPACK: no snapshot for l2_book of %s: %s; asked for again after %.1f s"
-                write(logging.WARNING, "book unavailable", text, self._symbol_of(symbol), reason, retry_us / 1e6)
             case FrameDropped(reason=reason, stream=stream, excerpt=excerpt):
                 text = "BACKPACK: dropped payload (%s, stream %s): %s"
                 write(logging.WARNING, "frame dropped", text, reason.value, stream, excerpt)
@@ -347,6 +337,32 @@ class Deliveries:
                     len(errors),
                     named,
                 )
+            case _:
+                self._report_book(event)
+
+    def _report_book(self, event: Event) -> None:
+        write = self._log.write
+        match event:
+            case BookDesynced(stream=stream, symbol=symbol, reason=reason, diverged=diverged):
+                self.books.pop(stream, None)
+                if self._connected:
+                    # Otherwise it has been said already, once for all books.
+                    kind = "book diverged" if diverged else "book stale"
+                    text = "BACKPACK: l2_book of %s is stale: %s; it is fetched anew"
+                    write(logging.WARNING, kind, text, self._symbol_of(symbol), reason)
+            case BookStale(symbol=symbol, reason=reason):
+                text = "BACKPACK: l2_book of %s is stale: %s; it goes on following its stream"
+                write(logging.WARNING, "book in doubt", text, self._symbol_of(symbol), reason)
+            case BookConfirmed(symbol=symbol, last=last):
+                write(
+                    logging.INFO, "book confirmed", "BACKPACK: l2_book of %s is live again at %d", self._symbol_of(symbol), last
+                )
+            case BooksProgress(wanted=wanted, live=live, remaining_us=remaining_us):
+                text = "BACKPACK: %d of %d books are live, the others wait for %.0f s more"
+                write(logging.INFO, "books live", text, live, wanted, remaining_us / 1e6)
+            case BookUnavailable(symbol=symbol, reason=reason, retry_us=retry_us):
+                text = "BACKPACK: no snapshot for l2_book of %s: %s; asked for again after %.1f s"
+                write(logging.WARNING, "book unavailable", text, self._symbol_of(symbol), reason, retry_us / 1e6)
             case _:
                 self._report_account(event)
 
@@ -379,6 +395,8 @@ class Deliveries:
                     )
                 else:
                     write(logging.INFO, "account doubted", "BACKPACK: the account is in doubt no more")
+            case AccountConfirmed():
+                write(logging.INFO, "account confirmed", "BACKPACK: the account is live, and proved again")
             case AccountUnconfirmed(reason=reason):
                 write(logging.WARNING, "account unconfirmed", "BACKPACK: the account could not be checked: %s", reason)
             case _:
