@@ -189,7 +189,10 @@ class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
     """From the matching engine's time to receipt, by the local clock; at most 6.25 % too high, never too low. None without data."""
     engine_to_receipt_p99_us: int | None
     receipt_to_delivery_p50_us: int | None = None
-    """From receipt to the moment at which a consumer of the client fetched the event; None where nobody measures it."""
+    """From receipt to the moment at which a consumer of the client fetched the event, in the cryptofeed feed to the end of the callbacks.
+
+    None where nobody measures it.
+    """
     receipt_to_delivery_p99_us: int | None = None
 
 

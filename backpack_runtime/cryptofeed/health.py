@@ -56,6 +56,8 @@ def metrics_of(counters: MetricsSnapshot, tallies: Tallies, now: float, symbol_o
         },
         "latency_p50_seconds": _seconds(counters.engine_to_receipt_p50_us),
         "latency_p99_seconds": _seconds(counters.engine_to_receipt_p99_us),
+        "delivery_p50_seconds": _seconds(counters.receipt_to_delivery_p50_us),
+        "delivery_p99_seconds": _seconds(counters.receipt_to_delivery_p99_us),
     }
 
 

@@ -74,6 +74,9 @@ async def test_a_tick_that_becomes_finer_reaches_the_info_of_the_feed(
                 await feed._driver.give(Verify("depth.SOL_USDC"))
                 await seen.get()
             assert BackpackFeed.info()["step_size"]["SOL-USDC"] == "0.01"
+            counters = feed.metrics_snapshot()
+            assert 0 <= counters["delivery_p50_seconds"] <= counters["delivery_p99_seconds"] < PATIENCE_SECONDS
+            assert (counters["books_wanted"], counters["books_live"], counters["books_closed"]) == (1, 1, 0)
     # Where the session read its list of markets behind the change, cryptofeed's was the older one, and nothing has changed since.
     lines = [record.getMessage() for record in caplog.records if "has changed the rules" in record.getMessage()]
     assert lines in ([], ["BACKPACK: the exchange has changed the rules of SOL-USDC: tick size 0.01, step size 0.01"])

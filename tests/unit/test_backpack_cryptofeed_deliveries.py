@@ -17,6 +17,7 @@ pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 import cryptofeed.defines
 
 from backpack_proto.account.values import (
+    AccountConfirmed,
     Balance,
     BalanceChanged,
     Fill,
@@ -35,7 +36,10 @@ from backpack_proto.exchange.market.listings import LISTINGS, market_object
 from backpack_proto.inputs import Call, Command
 from backpack_proto.outputs import (
     BookChanged,
+    BookConfirmed,
     BookDesynced,
+    BooksProgress,
+    BookStale,
     BookSynced,
     BookUnavailable,
     BookVerified,
@@ -512,6 +516,25 @@ async def test_each_message_is_logged_where_that_is_asked_for_only(caplog: pytes
     assert "trades" in trade
     assert "SOL-USDC" in trade
     assert book == "BACKPACK: l2_book SOL-USDC 12..12"
+
+
+async def test_claims_that_expire_and_hold_again_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, LOGGER)
+    setting = Setting()
+    await setting.give(
+        BookStale(stream=STREAM, symbol="SOL_USDC", last=7, reason="mute"),
+        AccountStale(reason="mute"),
+        BookConfirmed(stream=STREAM, symbol="SOL_USDC", last=9),
+        AccountConfirmed(),
+        BooksProgress(wanted=600, live=37, queued=500, remaining_us=16_800_000),
+    )
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "BACKPACK: l2_book of SOL-USDC is stale: mute; it goes on following its stream"),
+        ("WARNING", "BACKPACK: the account is stale: mute"),
+        ("INFO", "BACKPACK: l2_book of SOL-USDC is live again at 9"),
+        ("INFO", "BACKPACK: the account is live, and proved again"),
+        ("INFO", "BACKPACK: 37 of 600 books are live, the others wait for 17 s more"),
+    ]
 
 
 async def test_new_rules_of_a_market_are_taken_up_and_logged(caplog: pytest.LogCaptureFixture) -> None:
