@@ -18,6 +18,7 @@ import cryptofeed.defines
 
 from backpack_proto.account.values import (
     AccountConfirmed,
+    AccountStale,
     Balance,
     BalanceChanged,
     Fill,
