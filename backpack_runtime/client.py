@@ -21,6 +21,7 @@ from backpack_proto.inputs import Arguments, Close, FollowAccount, Resolve, Subs
 from backpack_proto.machine import Now
 from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
+from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.rest.markets import Market, Markets
 from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import Session
@@ -149,7 +150,7 @@ class BackpackClient(RestMethods):
         self._account: AccountView | None = None
         self._markets = Markets(())
         self._found: dict[str, Market] = {}
-        """Markets that were asked for one by one, for the list did not have them."""
+        """Markets that were asked for one by one since: the list did not have them, or their rules have changed. Lists come from a cache."""
         self._stack = AsyncExitStack()
         self._running: _Running | None = None
         self._closed = False
@@ -324,7 +325,8 @@ class BackpackClient(RestMethods):
         """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it.
 
         The network in front of the exchange keeps the list for up to a quarter of an hour. With `fresh` the exchange itself is asked,
-        for a list that is right now. Without it markets that were found since, by their symbols, stay among the others.
+        for a list that is right now. Without it markets that were found since, by their symbols, stay among the others, and so does what
+        a `MarketChanged` has told. That comes by itself, so a client that runs for long need not load the list again.
         """
         if checked_flag("fresh", fresh):
             # The query is a part of the cache's key, so one that was never asked for reaches the exchange (docs/protocol.md 1.2).
@@ -336,7 +338,7 @@ class BackpackClient(RestMethods):
 
     @property
     def markets(self) -> Markets:
-        """The markets as they were loaded last."""
+        """The markets as they were loaded last, with every `MarketChanged` since."""
         self._inside()
         return self._markets
 
@@ -442,6 +444,8 @@ class BackpackClient(RestMethods):
         passed: list[Event] = []
         for event in events:
             self._log.tell(event)
+            if type(event) is MarketChanged:
+                self._take_up(event.market)
             if not isinstance(event, CallAnswered | CallFailed) or not self._calls.take(event):
                 passed.append(event)
         if passed:
@@ -480,6 +484,10 @@ class BackpackClient(RestMethods):
             if refused.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
                 raise
             return
+        self._take_up(market)
+
+    def _take_up(self, market: Market) -> None:
+        """Know a market as the exchange itself has just shown it."""
         self._found[market.symbol] = market
         self._markets = self._markets.joined_by([market])
 
