@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from msgspec import Struct
 
 from .book.signals import SnapshotArrived, SnapshotFailed
 from .errors import ApiError, OutcomeUnknown
+from .inputs import Arguments
 from .outputs import CallUnresolved
 from .rest.codec import DepthSnapshot
+from .rest.market_rules import RulesRefused
 from .rest.markets import Market
+from .rest.results.orders import OrderRefused
 
 __all__ = [
     "SNAPSHOT_LIMIT",
@@ -19,6 +23,8 @@ __all__ = [
     "MarketListAsker",
     "SnapshotAsker",
     "may_be_canary",
+    "order_markets",
+    "rules_refused",
     "snapshot_of",
     "unresolved_of",
 ]
@@ -27,6 +33,9 @@ SNAPSHOT_LIMIT = 1000
 """Levels a side that are asked for, always explicitly, for the sources disagree on the default (docs/protocol.md 5.1)."""
 _FINAL = (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
 """Refusals that the next request would have as well."""
+_RULE_CODES = ("INVALID_PRICE", "INVALID_QUANTITY")
+_TOO_LONG = "decimal too long"
+"""How the message about too many decimals ends, which has a code that says nothing of it (docs/protocol.md 1.4)."""
 
 
 class SnapshotAsker(Struct, frozen=True, gc=False):
@@ -52,6 +61,8 @@ class Caller(Struct, frozen=True, gc=False):
     call_id: int
     endpoint: str = ""
     """As the caller wrote it."""
+    symbols: tuple[str, ...] = ()
+    """The market of each order that it is about, in their order."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Caller) and self.call_id == other.call_id
@@ -68,6 +79,28 @@ def may_be_canary(market: Market) -> bool:
     return (
         market.market_type == "PERP" and market.order_book_state == "Open" and market.rwa_market_type is None and market.visible
     )
+
+
+def order_markets(parameters: Arguments) -> tuple[str, ...]:
+    """Return the market of a call, or that of each order of a batch; empty where there is none."""
+    orders: object = parameters.get("orders")
+    rows: Sequence[object] = orders if isinstance(orders, Sequence) and not isinstance(orders, str) else (parameters,)
+    return tuple(str(row.get("symbol", "")) for row in rows if isinstance(row, Mapping))
+
+
+def rules_refused(caller: Caller, result: object) -> list[RulesRefused]:
+    """Return the markets of orders that the exchange has refused for their price or quantity."""
+    results = result if isinstance(result, tuple) and len(result) == len(caller.symbols) else (result,)
+    refused = [
+        symbol
+        for symbol, one in zip(caller.symbols, results, strict=False)
+        if isinstance(one, ApiError | OrderRefused) and _is_about_rules(one)
+    ]
+    return [RulesRefused(symbol) for symbol in dict.fromkeys(refused)]
+
+
+def _is_about_rules(refused: ApiError | OrderRefused) -> bool:
+    return refused.code in _RULE_CODES or (refused.message or "").endswith(_TOO_LONG)
 
 
 def unresolved_of(caller: Caller, error: OutcomeUnknown) -> CallUnresolved:

@@ -8,14 +8,15 @@ snapshots, the clock or the user's calls, share one budget.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, ClassVar
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from .account.account import Account, AccountInput
-from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
+from .account.readings import AccountEnded, AccountPathChanged, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
 from .account.reconciliation import arguments_of, endpoint_of, reading_of
 from .account.sync import AccountState
 from .askers import (
@@ -25,12 +26,15 @@ from .askers import (
     MarketListAsker,
     SnapshotAsker,
     may_be_canary,
+    order_markets,
+    rules_refused,
     snapshot_of,
     unresolved_of,
 )
 from .auth.signing import Signer
 from .book.levels import Book
 from .book.openings import MarketsRead, MarketUnread, MarketWatched, Openings, OpeningsInput, ReadMarket
+from .book.progress import BookReleased, BookStart, BookStartInput, BookWanted
 from .book.sequencer import BookSequencer, SequencerInput
 from .book.signals import (
     BookInForce,
@@ -45,6 +49,7 @@ from .book.signals import (
     StreamSuspended,
     TopMatched,
 )
+from .book.sync import SyncState
 from .claims import AuditPace, Claims, PathClaim
 from .connection.canary import Canary, CanaryInput, CanaryState, MarketsKnown, MarketsUnknown, ReadMarkets, StreamsWanted
 from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState
@@ -95,9 +100,23 @@ from .inputs import (
     Withdraw,
 )
 from .machine import Now, Timers, earliest
-from .metrics import COUNTED_EVENTS, CanarySeen, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
+from .metrics import (
+    COUNTED_EVENTS,
+    BooksSnapshot,
+    CanarySeen,
+    Health,
+    Metrics,
+    MetricsSnapshot,
+    StreamsRequested,
+    TopVerified,
+    Unwatched,
+)
 from .outputs import (
     BookChanged,
+    BookConfirmed,
+    BookDesynced,
+    BookStale,
+    BookSynced,
     CallAnswered,
     CallFailed,
     CallUnresolved,
@@ -111,6 +130,8 @@ from .outputs import (
     UntypedReceived,
 )
 from .rest.asks import Abandon, Ask, Forget, MeasureTime, Sending, Settled, TimeAnswered, Unresolved, WithdrawAsk
+from .rest.codec import DepthSnapshot
+from .rest.market_rules import LevelsSeen, MarketRules, MarketRulesInput, RulesDoubted
 from .rest.markets import Market, Markets
 from .rest.pacing import PAUSE_CEILING_US, PacerState
 from .rest.requests import Requests
@@ -196,6 +217,8 @@ class Session:
         self._canary = Canary()
         self._canary_streams: frozenset[str] = frozenset()
         self._openings = Openings()
+        self._market_rules = MarketRules()
+        self._progress = BookStart()
         self._pace = AuditPace(audits=audit_books)
         self._claims = Claims(path_claim, self._pace)
         self._sent_us: dict[int, int] = {}
@@ -251,9 +274,25 @@ class Session:
             raise LocalProtocolError(f"no depth stream of {name!r} is subscribed")
         return min(sequencers, key=lambda sequencer: len(sequencer.stream)).book
 
+    def market(self, symbol: str) -> Market | None:
+        """The market with this id, with its rules as they are known now; None while no list of markets has been read."""
+        return self._market_rules.known(symbol)
+
     def metrics(self, now: Now) -> MetricsSnapshot:
         """All counters at this moment."""
-        return self._metrics.snapshot(now)
+        return replace(self._metrics.snapshot(now), books=self._count_books(now))
+
+    def _count_books(self, now: Now) -> BooksSnapshot:
+        states = Counter(sequencer.state for sequencer in self._sequencers.values())
+        budget = self.budget(now)
+        return BooksSnapshot(
+            wanted=len(self._sequencers),
+            live=sum(sequencer.book.is_live(now.mono_us) for sequencer in self._sequencers.values()),
+            fetching=states[SyncState.FETCHING],
+            closed=states[SyncState.SUSPENDED],
+            queued=budget.snapshots_queued,
+            remaining_us=budget.remaining_us if budget.snapshots_queued else 0,
+        )
 
     def health(self, now: Now) -> Health:
         """Whether all is well at this moment, and if not, why."""
@@ -455,6 +494,9 @@ class Session:
     def _to_openings(self, given: OpeningsInput | MarketDoubted, now: Now) -> list[Output]:
         return self._pass_on(self._openings.handle(given, now), now)
 
+    def _to_market_rules(self, given: MarketRulesInput, now: Now) -> list[Output]:
+        return self._pass_on(self._market_rules.handle(given, now), now)
+
     def _answered(self, given: ResponseReceived | RequestFailed | RequestLeft, now: Now) -> list[Output]:
         outputs: list[Output] = []
         if not isinstance(given, RequestLeft):
@@ -519,6 +561,7 @@ class Session:
                 sequencer = BookSequencer(name, symbol, levels=self._book_levels, claims=self._claims)
                 self._sequencers[name] = sequencer
                 self._by_symbol.setdefault(symbol, []).append(sequencer)
+                self._progress.handle(BookWanted(name, symbol), now)
                 outputs += self._openings.handle(MarketWatched(symbol, watched=True), now)
         self._pace.books = len(self._sequencers)
         return [*self._pass_on(outputs, now), *self._want_canary(now)]
@@ -542,7 +585,7 @@ class Session:
 
     def _call(self, given: Call, now: Now) -> list[Output]:
         ask = Ask(
-            asker=Caller(given.call_id, given.endpoint),
+            asker=Caller(given.call_id, given.endpoint, order_markets(given.parameters)),
             endpoint=given.endpoint,
             parameters=given.parameters,
             max_wait_us=given.max_wait_us,
@@ -588,6 +631,7 @@ class Session:
             sequencer = self._sequencers.pop(stream, None)
             if sequencer is not None:
                 outputs += self._sequence(sequencer, StreamEnded("unsubscribed"), now)
+                outputs += self._to_progress(BookReleased(stream), now)
                 self._by_symbol[sequencer.symbol].remove(sequencer)
                 self._book_timers.set(stream, None)
                 if not self._by_symbol[sequencer.symbol]:
@@ -623,27 +667,40 @@ class Session:
         return outputs
 
     def _path_changed(self, given: PathProved | PathExpired, now: Now) -> list[Output]:
-        """The path is that of all books at once."""
-        changed = PathChanged(given.reason if isinstance(given, PathExpired) else None)
-        return [output for sequencer in self._sequencers.values() for output in self._sequence(sequencer, changed, now)]
+        """The path is that of all books at once, and of the ledger."""
+        doubt = given.reason if isinstance(given, PathExpired) else None
+        changed = PathChanged(doubt)
+        outputs = [output for sequencer in self._sequencers.values() for output in self._sequence(sequencer, changed, now)]
+        return [*outputs, *self._keep_account(AccountPathChanged(doubt), now)]
 
     def _stream_mute(self, given: StreamMute, now: Now) -> list[Output]:
         if given.abandon:
             return self._to_connection(GiveUp(f"{given.stream}: {given.reason}"), now)
         return self._pass_on(self._subscriptions.handle(Resubscribe((given.stream,)), now), now)
 
+    def _book_told(self, given: BookSynced | BookConfirmed | BookStale | BookDesynced, now: Now) -> list[Output]:
+        return [given, *self._to_progress(given, now)]
+
+    def _to_progress(self, given: BookStartInput, now: Now) -> list[Output]:
+        budget = self.budget
+        return [
+            replace(output, queued=budget(now).snapshots_queued, remaining_us=budget(now).remaining_us)
+            for output in self._progress.handle(given, now)
+        ]
+
     def _market_closed(self, given: MarketClosed, now: Now) -> list[Output]:
-        outputs: list[Output] = [given]
+        outputs: list[Output] = [given, *self._to_progress(given, now)]
         for sequencer in self._by_symbol.get(given.symbol, ()):
             outputs += self._sequence(sequencer, StreamSuspended(), now)
         return outputs
 
     def _market_opened(self, given: MarketOpened, now: Now) -> list[Output]:
         """What was subscribed while the market was closed may never speak, so it is requested again."""
+        told = [given, *self._to_progress(given, now)]
         if not self._connection.is_open:
-            return [given]
+            return told
         streams = self._subscriptions.of_symbol(given.symbol)
-        return [given, *self._pass_on(self._subscriptions.handle(Resubscribe(streams), now), now)]
+        return [*told, *self._pass_on(self._subscriptions.handle(Resubscribe(streams), now), now)]
 
     def _read_markets(self, _: ReadMarkets, now: Now) -> list[Output]:
         if self._markets_asked:
@@ -671,12 +728,23 @@ class Session:
         """Learn from a list of markets, or from one, whoever asked for it."""
         if isinstance(result, Markets):
             markets = result.values()
-            outputs = self._to_openings(MarketsRead({market.symbol: market.order_book_state for market in markets}), now)
+            outputs = self._to_market_rules(result, now)
+            outputs += self._to_openings(MarketsRead({market.symbol: market.order_book_state for market in markets}), now)
             perpetuals = tuple(market.symbol for market in markets if may_be_canary(market))
             return [*outputs, *self._to_canary(MarketsKnown(perpetuals), now)]
-        return (
-            self._to_openings(MarketsRead({result.symbol: result.order_book_state}), now) if isinstance(result, Market) else []
-        )
+        if not isinstance(result, Market):
+            return []
+        outputs = self._to_market_rules(result, now)
+        return outputs + self._to_openings(MarketsRead({result.symbol: result.order_book_state}), now)
+
+    def _rules_doubted(self, given: RulesDoubted, now: Now) -> list[Output]:
+        return self._read_market(ReadMarket(given.symbol), now)
+
+    def _levels_seen(self, result: object, now: Now) -> list[Output]:
+        """Hold the levels of a snapshot, whoever asked for it, against the rules of the market."""
+        if not isinstance(result, DepthSnapshot):
+            return []
+        return self._to_market_rules(LevelsSeen(result.symbol, result.bids, result.asks), now)
 
     def _request_sent(self, given: SendRequest, now: Now) -> list[Output]:
         self._sent_us[given.request_id] = now.mono_us
@@ -705,7 +773,8 @@ class Session:
         match given.asker:
             case SnapshotAsker(stream) as asker:
                 del self._asked[stream]
-                return self._sequence(self._sequencers[stream], snapshot_of(asker, result), now)
+                outputs = self._levels_seen(result, now)
+                return [*outputs, *self._sequence(self._sequencers[stream], snapshot_of(asker, result), now)]
             case ReadAccount() as asker:
                 self._reading = None
                 return self._keep_account(reading_of(asker, result), now)
@@ -717,11 +786,12 @@ class Session:
                 self._states_asked.discard(symbol)
                 failed = isinstance(result, BackpackError)
                 return self._to_openings(MarketUnread(symbol), now) if failed else self._markets_read(result, now)
-            case Caller(call_id, endpoint):
+            case Caller(call_id, endpoint) as asker:
+                refused = [output for given in rules_refused(asker, result) for output in self._to_market_rules(given, now)]
                 if isinstance(result, BackpackError):
-                    return [CallFailed(call_id=call_id, endpoint=endpoint, error=result)]
+                    return [CallFailed(call_id=call_id, endpoint=endpoint, error=result), *refused]
                 answered = CallAnswered(call_id=call_id, endpoint=endpoint, result=result)
-                return [answered, *self._markets_read(result, now)]
+                return [answered, *self._markets_read(result, now), *self._levels_seen(result, now), *refused]
         raise TypeError(f"nobody asks like this: {type(given.asker).__name__}")
 
     def _sending(self, given: Sending, now: Now) -> Sequence[Output]:
@@ -804,6 +874,10 @@ class Session:
     """Who takes which command or fact; text frames, the hot path, are taken before."""
 
     _SIGNALS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
+        BookConfirmed: _book_told,
+        BookDesynced: _book_told,
+        BookStale: _book_told,
+        BookSynced: _book_told,
         CanariesChosen: _to_subscriptions,
         CanaryRequested: _to_path,
         ConnectionDown: _went_down,
@@ -820,6 +894,7 @@ class Session:
         ReadMarkets: _read_markets,
         Released: _released,
         Requested: _requested,
+        RulesDoubted: _rules_doubted,
         SendRequest: _request_sent,
         Sending: _sending,
         Settled: _settled,

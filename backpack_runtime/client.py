@@ -24,6 +24,7 @@ from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
 from backpack_proto.rest.codec import outcome_unknown
 from backpack_proto.rest.endpoints.table import find_endpoint
+from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.rest.markets import Market, Markets
 from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import Session
@@ -162,7 +163,7 @@ class BackpackClient(RestMethods):
         self._last_call_id = 0
         self._markets = Markets(())
         self._found: dict[str, Market] = {}
-        """Markets that were asked for one by one, for the list did not have them."""
+        """Markets that were asked for one by one since: the list did not have them, or their rules have changed. Lists come from a cache."""
         self._stack = AsyncExitStack()
         self._running: _Running | None = None
         self._closed = False
@@ -338,19 +339,23 @@ class BackpackClient(RestMethods):
         """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it.
 
         The network in front of the exchange keeps the list for up to a quarter of an hour. With `fresh` the exchange itself is asked,
-        for a list that is right now. Without it markets that were found since, by their symbols, stay among the others.
+        for a list that is right now. Without it markets that were found since, by their symbols, stay among the others, and so does what
+        a `MarketChanged` has told. That comes by itself, so a client that runs for long need not load the list again.
         """
         if checked_flag("fresh", fresh):
             # The query is a part of the cache's key, so one that was never asked for reaches the exchange (docs/protocol.md 1.2).
             self._markets = cast("Markets", await self.call("markets", {"nonce": system_now().unix_us}))
             self._found.clear()
         else:
-            self._markets = (await self.get_markets()).joined_by(self._found.values())
+            markets = await self.get_markets()
+            # Of two that differ, the session has looked up the right one, or will.
+            known = [self._session.market(symbol) for symbol in (*markets, *self._found)]
+            self._markets = markets.joined_by(market for market in known if market is not None)
         return self._markets
 
     @property
     def markets(self) -> Markets:
-        """The markets as they were loaded last."""
+        """The markets as they were loaded last, with every `MarketChanged` since."""
         self._inside()
         return self._markets
 
@@ -482,6 +487,8 @@ class BackpackClient(RestMethods):
         passed: list[Event] = []
         for event in events:
             self._log.tell(event)
+            if type(event) is MarketChanged:
+                self._take_up(event.market)
             if isinstance(event, CallAnswered | CallFailed):
                 answer = self._answers.get(event.call_id)
                 # Without one, whoever asked has stopped waiting, and the call changes something.
@@ -526,6 +533,10 @@ class BackpackClient(RestMethods):
             if refused.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
                 raise
             return
+        self._take_up(market)
+
+    def _take_up(self, market: Market) -> None:
+        """Know a market as the exchange itself has just shown it."""
         self._found[market.symbol] = market
         self._markets = self._markets.joined_by([market])
 

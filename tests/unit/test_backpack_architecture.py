@@ -46,6 +46,7 @@ MACHINES = {
     "account.sync",
     "book.audit",
     "book.openings",
+    "book.progress",
     "book.sync",
     "connection.canary",
     "connection.connection",
@@ -54,6 +55,7 @@ MACHINES = {
     "connection.subscriptions",
     "metrics",
     "rest.exchange_clock",
+    "rest.market_rules",
     "rest.pacing",
 }
 IMPURE = {
