@@ -333,7 +333,10 @@ class BackpackClient(RestMethods):
             self._markets = cast("Markets", await self.call("markets", {"nonce": system_now().unix_us}))
             self._found.clear()
         else:
-            self._markets = (await self.get_markets()).joined_by(self._found.values())
+            markets = await self.get_markets()
+            # Of two that differ, the session has looked up the right one, or will.
+            known = [self._session.market(symbol) for symbol in (*markets, *self._found)]
+            self._markets = markets.joined_by(market for market in known if market is not None)
         return self._markets
 
     @property

@@ -111,8 +111,11 @@ class MarketRules:
                 return ()
 
     def _agrees(self, market: Market) -> bool:
-        """Return whether a row of a list is what is known; one that is new is learned."""
-        return self._known.setdefault(market.symbol, market).filters == market.filters
+        """Return whether a row of a list has the rules that are known; if so, or if it is new, it is what is known from now on."""
+        agrees = self._known.get(market.symbol, market).filters == market.filters
+        if agrees:
+            self._known[market.symbol] = market
+        return agrees
 
     def _see(self, symbol: str, seen: LevelsSeen, now: Now) -> Sequence[MarketRulesOutput]:
         market = self._known.get(symbol)

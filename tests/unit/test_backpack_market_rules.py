@@ -104,6 +104,16 @@ def test_a_list_is_a_doubt_only_for_it_may_come_from_a_cache() -> None:
     assert driven.give(FINE) == [], "and did not count"
 
 
+def test_a_list_that_agrees_is_what_is_known_and_one_that_differs_is_not() -> None:
+    driven = Driven(COARSE)
+    closed = msgspec.structs.replace(COARSE, order_book_state="Closed")
+    driven.give(Markets([closed]))
+    assert driven.rules.known(SYMBOL) == closed
+    driven.give(Markets([FINE]))
+    assert driven.rules.known(SYMBOL) == closed
+    assert driven.rules.known("ETH_USDC") is None
+
+
 def test_each_rule_counts_and_the_state_of_the_market_does_not() -> None:
     driven = Driven(COARSE)
     other = msgspec.structs.replace(COARSE, order_book_state="PostOnly")
