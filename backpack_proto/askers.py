@@ -1,16 +1,23 @@
-"""Who asks for what by REST inside a session: values that come back with the answer, and what becomes of it."""
+"""Who asks for what by REST inside a session: what is asked for and not had yet, and values that come back with the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from http import HTTPStatus
+from typing import TypeAlias
 
 from msgspec import Struct
 
-from .book.signals import SnapshotArrived, SnapshotFailed
+from .account.readings import ReadAccount
+from .account.reconciliation import arguments_of, endpoint_of
+from .book.openings import ReadMarket
+from .book.signals import FetchSnapshot, SnapshotArrived, SnapshotFailed
+from .connection.canary import ReadMarkets
 from .errors import ApiError, OutcomeUnknown
-from .inputs import Arguments
+from .importance import Importance
+from .inputs import Arguments, Call
 from .outputs import CallUnresolved
+from .rest.asks import Ask, WithdrawAsk
 from .rest.codec import DepthSnapshot
 from .rest.market_rules import RulesRefused
 from .rest.markets import Market
@@ -18,6 +25,8 @@ from .rest.results.orders import OrderRefused
 
 __all__ = [
     "SNAPSHOT_LIMIT",
+    "Asked",
+    "Asking",
     "Caller",
     "MarketAsker",
     "MarketListAsker",
@@ -72,6 +81,107 @@ class Caller(Struct, frozen=True, gc=False):
 
     def __repr__(self) -> str:
         return f"call_id {self.call_id}"
+
+
+Asking: TypeAlias = FetchSnapshot | ReadAccount | ReadMarkets | ReadMarket | Call
+"""What a REST request follows from."""
+
+
+class Asked:
+    """What `Requests` has been asked for and has not settled: the same is not asked for twice, and what nobody awaits is withdrawn."""
+
+    def __init__(self) -> None:
+        self._snapshots: dict[str, SnapshotAsker] = {}
+        """By stream."""
+        self._reading: ReadAccount | None = None
+        self._markets = False
+        self._states: set[str] = set()
+        """The markets whose states are looked up, one by one; they may wait for the end of a pause."""
+
+    @property
+    def snapshots(self) -> bool:
+        """Whether any snapshot is awaited."""
+        return bool(self._snapshots)
+
+    def ask(self, given: Asking) -> Ask | None:
+        """Return the request that is to be made; None when it has been made, and its answer will serve."""
+        match given:
+            case FetchSnapshot(stream=stream, attempt=attempt):
+                self._snapshots[stream] = SnapshotAsker(stream, attempt)
+            case ReadAccount():
+                self._reading = given
+            case ReadMarkets():
+                if self._markets:
+                    return None
+                self._markets = True
+            case ReadMarket(symbol):
+                if symbol in self._states:
+                    return None
+                self._states.add(symbol)
+        return _ask_of(given)
+
+    def settle(self, asker: Hashable) -> None:
+        """Take note that something has been answered, or will not be."""
+        match asker:
+            case SnapshotAsker(stream):
+                del self._snapshots[stream]
+            case ReadAccount():
+                self._reading = None
+            case MarketListAsker():
+                self._markets = False
+            case MarketAsker(symbol):
+                self._states.discard(symbol)
+
+    def unwanted_snapshot(self, stream: str, awaited: int | None) -> Sequence[WithdrawAsk]:
+        """Take back the snapshot of a stream unless it is of the attempt that is awaited."""
+        asked = self._snapshots.get(stream)
+        if asked is None or asked.attempt == awaited:
+            return ()
+        del self._snapshots[stream]
+        return (WithdrawAsk(asked),)
+
+    def unwanted_reading(self, awaited: int | None) -> Sequence[WithdrawAsk]:
+        """Take back the reading of the ledger unless it is of the attempt that is awaited."""
+        asked = self._reading
+        if asked is None or asked.attempt == awaited:
+            return ()
+        self._reading = None
+        return (WithdrawAsk(asked),)
+
+
+def _ask_of(given: Asking) -> Ask:
+    match given:
+        case FetchSnapshot(stream=stream, symbol=symbol, attempt=attempt):
+            return Ask(
+                asker=SnapshotAsker(stream, attempt),
+                endpoint="depth",
+                parameters={"symbol": symbol, "limit": SNAPSHOT_LIMIT},
+                importance=Importance.SNAPSHOT if given.urgent else Importance.AUDIT,
+            )
+        case ReadAccount():
+            return Ask(
+                asker=given,
+                endpoint=endpoint_of(given),
+                parameters=arguments_of(given),
+                importance=Importance.LEDGER,
+            )
+        case ReadMarkets():
+            # Without a canary no book is live, so this one request goes before the snapshots of all of them.
+            return Ask(asker=MarketListAsker(), endpoint="markets", parameters={}, importance=Importance.READ)
+        case ReadMarket(symbol):
+            return Ask(
+                asker=MarketAsker(symbol),
+                endpoint="market",
+                parameters={"symbol": symbol},
+                importance=Importance.SNAPSHOT,
+            )
+        case Call(call_id=call_id, endpoint=endpoint):
+            return Ask(
+                asker=Caller(call_id, endpoint, order_markets(given.parameters)),
+                endpoint=endpoint,
+                parameters=given.parameters,
+                max_wait_us=given.max_wait_us,
+            )
 
 
 def may_be_canary(market: Market) -> bool:

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from backpack_proto.claims import PathClaim
 from backpack_proto.inputs import TimerFired
-from backpack_proto.machine import Now, earliest
+from backpack_proto.machine import Now, due, earliest
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, PositionUpdate
 
 from .audit import CLAIM_US, Audit, AuditInput, AuditState, StartAudits, StopAudits
@@ -159,9 +159,9 @@ class Account:
                 return [] if self.state is AccountState.IDLE else self._to_sync(given, now)
             case TimerFired():
                 outputs: list[AccountOutput] = []
-                if _due(self._sync.deadline, now):
+                if due(self._sync.deadline, now):
                     outputs += self._to_sync(given, now)
-                if _due(self._audit.deadline, now):
+                if due(self._audit.deadline, now):
                     outputs += self._to_audit(given, now)
                 return outputs
         if not isinstance(given, ReadingRequested | ReadFailed | Reading):
@@ -184,7 +184,3 @@ class Account:
             else:
                 outputs.append(output)
         return outputs
-
-
-def _due(deadline: int | None, now: Now) -> bool:
-    return deadline is not None and now.mono_us >= deadline

@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from backpack_proto.auth.keys import THROWAWAY_API_KEY
 from backpack_proto.errors import LocalProtocolError, UnknownSymbol
 from backpack_proto.inputs import TimerFired
-from backpack_proto.machine import Now, earliest
+from backpack_proto.machine import Now, due, earliest
 from backpack_proto.streams.levels import Level
 
 from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
@@ -194,8 +194,7 @@ class Exchange:
         if isinstance(given, OperatorCommand):
             return self._operate(given, now)
         if isinstance(given, TimerFired):
-            deadline = self.deadline
-            return [] if deadline is None or now.mono_us < deadline else self._advance(now)
+            return self._advance(now) if due(self.deadline, now) else []
         if isinstance(given, RequestReceived):
             outputs = self._advance(now)
             return outputs + self._gateway.handle(given, self._engine_us, now)
