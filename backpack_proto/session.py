@@ -18,6 +18,7 @@ from msgspec.structs import force_setattr, replace
 from .account.account import Account, AccountInput
 from .account.readings import AccountEnded, AccountPathChanged, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
 from .account.reconciliation import reading_of
+from .account.signals import UpdatesMute
 from .account.sync import AccountState
 from .askers import (
     Asked,
@@ -556,6 +557,11 @@ class Session:
             return self._to_link(GiveUp(f"{given.stream}: {given.reason}"), now)
         return self._to_link(Resubscribe((given.stream,)), now)
 
+    def _updates_mute(self, given: UpdatesMute, now: Now) -> list[Output]:
+        if given.abandon:
+            return self._to_link(GiveUp(f"{', '.join(given.proved)}: {given.reason}"), now)
+        return self._to_link(Resubscribe(given.streams), now)
+
     def _book_told(self, given: BookSynced | BookConfirmed | BookStale | BookDesynced, now: Now) -> list[Output]:
         return [given, *self._to_progress(given, now)]
 
@@ -735,5 +741,6 @@ class Session:
         TimeAnswered: _time_answered,
         TopMatched: _top_matched,
         Unresolved: _call_unresolved,
+        UpdatesMute: _updates_mute,
     }
     """Who takes what one machine says to another; all other outputs leave the session."""

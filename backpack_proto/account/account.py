@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
+from msgspec.structs import replace
+
 from backpack_proto.claims import PathClaim
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, due, earliest
+from backpack_proto.mute import MuteStream
+from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, PositionUpdate
 
 from .audit import CLAIM_US, Audit, AuditInput, AuditState, StartAudits, StopAudits
@@ -28,7 +32,7 @@ from .readings import (
     UpdateLost,
 )
 from .rounds import Attempts
-from .signals import Agreed, ReadAgain
+from .signals import Agreed, ReadAgain, UpdatesMute, stream_of
 from .sync import AccountState, Sync, SyncInput
 from .values import AccountConfirmed, AccountStale, AccountSynced, AccountUnconfirmed, Balance, Order, Position
 
@@ -45,7 +49,7 @@ AccountInput: TypeAlias = (
     | ReadFailed
     | TimerFired
 )
-AccountOutput: TypeAlias = Event | ReadAccount
+AccountOutput: TypeAlias = Event | ReadAccount | UpdatesMute
 
 _UNPROVED: Final = "no data have proved the path of the connection yet"
 
@@ -60,6 +64,8 @@ class Account:
         self._audit = Audit(self._ledger, attempts)
         self.path = PathClaim(bounded=False)
         """The path of its streams, which a live ledger rests on; its owner replaces it, and says when it changes."""
+        self._mute: dict[str, MuteStream] = {}
+        """What has been done about each stream."""
         self._path_stale = False
         """The ledger follows, and was reported stale because of the path."""
         self._unconfirmed: str | None = None
@@ -150,6 +156,8 @@ class Account:
             case OrderUpdate() | PositionUpdate() | BalanceUpdate():
                 if self.state is AccountState.IDLE:
                     return []
+                if self._mute:
+                    self._mute.pop(stream_of(given), None)
                 if self._audit.state is not AuditState.OFF:
                     self._audit.handle(given, now)
                 return self._to_sync(given, now)
@@ -169,7 +177,7 @@ class Account:
         return self._to_sync(given, now) if self._sync.asked is not None else self._to_audit(given, now)
 
     def _to_sync(self, given: SyncInput, now: Now) -> list[AccountOutput]:
-        outputs = list(self._sync.handle(given, now))
+        outputs: list[AccountOutput] = [*self._sync.handle(given, now)]
         if self.live and self._audit.state is AuditState.OFF:
             self._audit.handle(StartAudits(self._sync.requested_us), now)
         elif not self.live and self._audit.state is not AuditState.OFF:
@@ -181,6 +189,16 @@ class Account:
         for output in self._audit.handle(given, now):
             if isinstance(output, ReadAgain | Agreed):
                 outputs += self._to_sync(output, now)
+            elif isinstance(output, UpdatesMute):
+                outputs += self._escalate(output, now)
             else:
                 outputs.append(output)
         return outputs
+
+    def _escalate(self, mute: UpdatesMute, now: Now) -> list[AccountOutput]:
+        """Have mute streams requested again first, and the connection given up after that, less and less often."""
+        steps = {stream: self._mute.setdefault(stream, MuteStream()).abandons(now) for stream in mute.proved}
+        # Interest and the like may change a balance without a word, so its stream alone never costs the connection.
+        if any(step for stream, step in steps.items() if stream != Channel.BALANCE_UPDATE.value):
+            return [replace(mute, abandon=True)]
+        return [mute] if False in steps.values() else []

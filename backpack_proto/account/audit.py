@@ -6,7 +6,8 @@ updates that were on their way, and compares, leaving out what has moved since i
 
 A check has three ends. It agreed: the claim is renewed. It differed: the ledger is read again. What differs a second time, though it was read
 again in between, is taken as the exchange lists it, and what differs even then is doubted by itself (`Ledger.unmended`): no repair is
-repeated in silence. It could not be made: that is reported the first time, tried again with a growing wait, and the claim ages; where
+repeated in silence. If the streams that should have told it have sent nothing since the ledger is live, they are mute, however open the
+connection is (`UpdatesMute`). It could not be made: that is reported the first time, tried again with a growing wait, and the claim ages; where
 the exchange refuses the signature, it ends at once.
 """
 
@@ -21,13 +22,14 @@ from msgspec import Struct
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, Timers, Transitions
+from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, PositionUpdate
 from backpack_proto.text import printable
 
 from .ledger import Ledger, Update, subject_of
 from .readings import ANSWERS, LAST, ReadAccount, ReadFailed, Reading, ReadingRequested, answers
 from .rounds import Attempts, Round
-from .signals import ANSWER_US, RETRY, UPDATES, Agreed, ReadAgain
+from .signals import ANSWER_US, RETRY, UPDATES, Agreed, ReadAgain, UpdatesMute, stream_of
 from .subjects import Kind, Subject
 from .values import AccountConfirmed, AccountDiverged, AccountUnconfirmed
 
@@ -96,7 +98,7 @@ class _Comparing(Struct):
 
 _State: TypeAlias = _Off | _Waiting | _Reading | _Comparing
 AuditInput: TypeAlias = StartAudits | StopAudits | Update | ReadingRequested | Reading | ReadFailed | TimerFired
-AuditOutput: TypeAlias = Event | ReadAccount | ReadAgain | Agreed
+AuditOutput: TypeAlias = Event | ReadAccount | ReadAgain | Agreed | UpdatesMute
 
 _S = AuditState
 _ON = (_S.WAITING, _S.READING, _S.COMPARING)
@@ -133,6 +135,8 @@ class Audit:
         """Checks in a row that could not be made."""
         self._doubted = 0
         """Checks in a row that left something doubted."""
+        self._spoken: set[str] = set()
+        """The streams that have sent something since the ledger is live."""
         self._differed: dict[Subject, int] = {}
         """How often in a row each subject has differed, repairs in between included."""
 
@@ -168,6 +172,7 @@ class Audit:
         match given:
             case StartAudits(requested_us):
                 self._enter(_Waiting(), given)
+                self._spoken.clear()
                 self._confirm(requested_us)
                 self._wait(now)
                 return ()
@@ -185,6 +190,7 @@ class Audit:
             case TimerFired():
                 return self._timer_fired(given, now)
             case OrderUpdate() | PositionUpdate() | BalanceUpdate():
+                self._spoken.add(stream_of(given))
                 if isinstance(self._now, _Reading | _Comparing):
                     self._now.moved.add(subject_of(given))
                 return ()
@@ -271,10 +277,24 @@ class Audit:
             self._stop(given)
             what = printable(what)
             diverged = AccountDiverged(what=what, error=RemoteProtocolError(what), escalated=bool(insisted))
-            return [*changes, diverged, ReadAgain(what, insisted)]
+            return [*changes, diverged, ReadAgain(what, insisted), *self._mute(wrong, what)]
         self._enter(_Waiting(), given)
         changes += self._ledger.agree(state.round, state.moved)
         changes += [AccountConfirmed()] if self._failures else []
         self._confirm(state.requested_us)
         self._wait(now)
         return [*changes, Agreed()]
+
+    def _mute(self, wrong: Sequence[Subject], reason: str) -> list[AuditOutput]:
+        """Name the streams that are mute, if one of them should have told what is wrong."""
+        silent = [stream for stream in _TOLD_BY.values() if stream not in self._spoken]
+        told = {_TOLD_BY[subject.kind] for subject in wrong}
+        proved = tuple(stream for stream in silent if stream in told)
+        return [UpdatesMute(proved=proved, streams=tuple(silent), reason=reason)] if proved else []
+
+
+_TOLD_BY: Final = {
+    Kind.ORDER: Channel.ORDER_UPDATE.value,
+    Kind.POSITION: Channel.POSITION_UPDATE.value,
+    Kind.BALANCE: Channel.BALANCE_UPDATE.value,
+}

@@ -7,11 +7,12 @@ from typing import Final, get_args
 from msgspec import Struct
 
 from backpack_proto.backoff import Backoff
+from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.payloads import BalanceUpdate, OrderUpdate, Payload, PositionUpdate
 
 from .subjects import Subject
 
-__all__ = ["ANSWER_US", "ORDER_UPDATES", "RETRY", "UPDATES", "Agreed", "ReadAgain"]
+__all__ = ["ANSWER_US", "ORDER_UPDATES", "RETRY", "UPDATES", "Agreed", "ReadAgain", "UpdatesMute", "stream_of"]
 
 RETRY: Final = Backoff(base_us=1_000_000, cap_us=30_000_000)
 """When the account is read again after a reading that failed."""
@@ -34,3 +35,22 @@ class ReadAgain(Struct, frozen=True, gc=False):
 
 class Agreed(Struct, frozen=True, gc=False):
     """A check of the live ledger found nothing wrong."""
+
+
+class UpdatesMute(Struct, frozen=True, gc=False, kw_only=True):
+    """Output: the account moves and these streams send nothing: request them again, or give the connection up."""
+
+    proved: tuple[str, ...]
+    """These should have told what is wrong."""
+    streams: tuple[str, ...]
+    """All that are silent."""
+    reason: str
+    abandon: bool = False
+    """They were requested again before, in vain."""
+
+
+def stream_of(update: OrderUpdate | PositionUpdate | BalanceUpdate) -> str:
+    """Return the stream that brings such an update."""
+    if isinstance(update, OrderUpdate):
+        return Channel.ORDER_UPDATE.value
+    return Channel.POSITION_UPDATE.value if isinstance(update, PositionUpdate) else Channel.BALANCE_UPDATE.value

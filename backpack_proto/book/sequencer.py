@@ -24,6 +24,7 @@ from backpack_proto.claims import Claims
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.machine import Now, due, earliest
+from backpack_proto.mute import MuteStream
 from backpack_proto.outputs import (
     BookChanged,
     BookCheckFailed,
@@ -39,7 +40,6 @@ from backpack_proto.streams.payloads import BookTicker, Depth, Event, Trade
 from .audit import Agreed, Audit, AuditInput, Differed, Follow, Stop, Unmade
 from .kept import BACKWARDS_US, leaps
 from .levels import Book
-from .mute import MuteStream
 from .signals import (
     Ask,
     Begin,

@@ -4,6 +4,7 @@ Theory of operation. While anything is subscribed (`StreamsWanted`), up to COUNT
 every second (docs/protocol.md 3.4); not those of stocks and other real-world assets, which have hours of trading. They are chosen from the
 list of markets, which is asked for when nobody else has it (`ReadMarkets`). A canary that is silent for SILENCE_US is replaced by the next market of
 the list, and the list is read again, for its state may have changed; as long as other canaries speak, that is no reason against the connection.
+One that has no successor is requested again: what was subscribed while its market was closed may never speak.
 
 The turn. SUBSCRIBE is never acknowledged (docs/protocol.md 3.2), but the exchange takes frames in order. So after each request the other one of
 `markPrice` and `ticker` of the first canary is requested (`CanariesChosen`), and once it speaks everything before it is in force; then the first one
@@ -24,7 +25,7 @@ from backpack_proto.machine import Now, Transitions, due, earliest
 from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.names import Stream
 
-from .signals import CanariesChosen, ConnectionLost, DataSeen, Requested
+from .signals import CanariesChosen, ConnectionLost, DataSeen, Requested, Resubscribe
 
 __all__ = [
     "TRANSITIONS",
@@ -88,7 +89,7 @@ class CanaryTimer(Enum):
 CanaryInput: TypeAlias = (
     StreamsWanted | MarketsKnown | MarketsUnknown | Connected | ConnectionLost | Requested | DataSeen | TimerFired
 )
-CanaryOutput: TypeAlias = ReadMarkets | CanariesChosen
+CanaryOutput: TypeAlias = ReadMarkets | CanariesChosen | Resubscribe
 
 _S = CanaryState
 TRANSITIONS = Transitions(
@@ -166,7 +167,7 @@ class Canary:
         return timers
 
     def handle(self, given: CanaryInput, now: Now) -> Sequence[CanaryOutput]:
-        """Take one input and return what follows: `ReadMarkets`, `CanariesChosen`.
+        """Take one input and return what follows: `ReadMarkets`, `CanariesChosen`, `Resubscribe`.
 
         Raises:
             LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
@@ -286,7 +287,11 @@ class Canary:
                 self._replaced.pop(market, None)
                 self._replaced[market] = None
             self._turning = self._turn_again = False
+            requested = self._streams
             outputs += self._choose(given, now)
+            again = [one for market in silent for one in _streams_of(market) if one in requested and one in self._streams]
+            if again:
+                outputs.append(Resubscribe(tuple(again)))
             # Their states may have changed since the list was read; the list says so of all at once, but not more often than it changes.
             if self._looked_up_us is None or now.mono_us - self._looked_up_us >= LOOK_UP_US:
                 self._looked_up_us = now.mono_us

@@ -268,6 +268,8 @@ class Link:
                 case CanariesChosen():
                     self._canary_streams = frozenset(output.streams)
                     passed += self._pass_on(self._subscriptions.handle(output, now), now)
+                case Resubscribe():
+                    passed += self._to_subscriptions(output, now)
                 case CanaryRequested():
                     passed += self._to_path(output, now)
                 case _:

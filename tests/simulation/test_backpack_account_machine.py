@@ -260,7 +260,7 @@ class World:
             self.reading = self.reading or output.what not in {Read.PAST_ORDERS, Read.FILLS}
             self.reads.append(output)
             self.give(ReadingRequested(output.attempt))
-        else:
+        elif isinstance(output, Event):
             self.events.append(output)
 
     def connect(self) -> None:

@@ -8,7 +8,9 @@ from decimal import Decimal
 
 import pytest
 
+from backpack_proto.account.values import AccountStale
 from backpack_proto.book.levels import Book
+from backpack_proto.connection.subscriptions import ACCOUNT_STREAMS
 from backpack_proto.exchange import ChangeMarket, CloseMarket, OpenMarket, Restart
 from backpack_proto.inputs import Call
 from backpack_proto.outputs import BookDesynced, ConnectionDown, ConnectionUp, PeerSilent
@@ -26,8 +28,10 @@ LIVELY: Mapping[str, float] = {"SOL_USDC": 0.05, "S1_USDC": 0.05}
 class Scene:
     """A world without a schedule, and a look at it every 250 ms."""
 
-    def __init__(self, books: Mapping[str, float] = LIVELY, *, trades: bool = False, seed: int = 3) -> None:
-        self.world = World(Plan(seed=seed, duration_ms=10**9, books=books, trades=trades, account=False), fine=True)
+    def __init__(
+        self, books: Mapping[str, float] = LIVELY, *, trades: bool = False, account: bool = False, seed: int = 3
+    ) -> None:
+        self.world = World(Plan(seed=seed, duration_ms=10**9, books=books, trades=trades, account=account), fine=True)
         self.network = self.world.network
         self.samples = self.live = self.behind = self.well = 0
         self.unwell_after_s: float | None = None
@@ -155,6 +159,36 @@ def test_a_mute_book_beside_a_living_canary_is_stale_within_the_bound_of_its_cha
     assert scene.until_stale("SOL_USDC", 125) <= 121
     assert scene.network.connections == connections
     assert opinion.is_live(scene.world.session.book(scene.world.stream_of("S1_USDC")), scene.network.now)
+
+
+def test_private_streams_that_are_mute_are_requested_again_and_then_the_connection_is_given_up() -> None:
+    """The account trades, its streams say nothing, and all else goes on: only the audit can see it."""
+    scene = Scene(account=True)
+    account = scene.world.session.account
+    scene.run(30)
+    assert account.is_live(scene.network.now.mono_us)
+    asked = len(scene.requested("SUBSCRIBE", ACCOUNT_STREAMS[0]))
+    connections = scene.network.connections
+    scene.network.conditions.mute_streams.update(ACCOUNT_STREAMS)
+    scene.run(100)
+    assert len(scene.requested("SUBSCRIBE", ACCOUNT_STREAMS[0])) > asked
+    assert scene.network.connections == connections, "a reconnect before a resubscription"
+    scene.run(100)
+    assert scene.network.connections > connections
+    scene.network.conditions.mute_streams.clear()
+    scene.run(90)
+    stale: list[AccountStale] = []
+    seen = scene.network.on_event
+
+    def keep(event: object) -> None:
+        if isinstance(event, AccountStale):
+            stale.append(event)
+        seen(event)  # type: ignore[arg-type]  # it is an event
+
+    scene.network.on_event = keep
+    scene.run(200)
+    assert stale == []
+    assert account.is_live(scene.network.now.mono_us)
 
 
 @pytest.mark.parametrize("from_birth", [False, True])

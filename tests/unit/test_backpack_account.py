@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
 
-from accounts import ONE, SECOND, SYMBOL, T_MS, TEN_MINUTES_MS, ZERO, Desk, a_fill, a_position, accepted, of_stream
+from accounts import (
+    ONE,
+    SECOND,
+    SYMBOL,
+    T_MS,
+    TEN_MINUTES_MS,
+    ZERO,
+    Desk,
+    a_balance,
+    a_fill,
+    a_position,
+    accepted,
+    an_order,
+    of_stream,
+)
 from backpack_proto.account import audit, fills, signals
 from backpack_proto.account.account import Account
 from backpack_proto.account.readings import (
@@ -431,3 +446,36 @@ def test_at_the_beginning_too_an_answer_to_another_question_is_ignored() -> None
         if not isinstance(answer, PastOrdersRead):
             assert ledger.handle(answer, now) == []
     assert ledger.deadline == now.mono_us + signals.ANSWER_US
+
+
+def test_mute_streams_are_requested_again_and_the_connection_given_up_less_and_less_often() -> None:
+    """An order that nobody reported, again and again, while no stream of the account says a word."""
+    desk = Desk().sync()
+    steps: list[tuple[int, bool]] = []
+    for number in range(40):
+        desk.open = [an_order(str(1_000 + number))]
+        said = len(desk.events(signals.UpdatesMute))
+        while len(desk.events(AccountDiverged)) <= number:
+            desk.check()
+        steps += [(desk.now.mono_us // SECOND, mute.abandon) for mute in desk.events(signals.UpdatesMute)[said:]]
+        desk.give(AccountRequested()).sync()
+    moments = [moment for moment, _ in steps]
+    assert [abandon for _, abandon in steps] == [False] + [True] * (len(steps) - 1)
+    waits = [later - earlier for earlier, later in pairwise(moments)]
+    assert waits[1] >= 60
+    assert all(later >= 1.4 * earlier for earlier, later in pairwise(waits[1:5])), waits
+    desk.give(accepted(T_MS))
+    desk.give(AccountRequested()).sync()
+    desk.open = [an_order("5")]
+    while not desk.events(signals.UpdatesMute)[len(steps) :]:
+        desk.check()
+    assert desk.events(signals.UpdatesMute)[-1].abandon is False, "it has spoken in between"
+
+
+def test_a_silent_balance_never_costs_the_connection() -> None:
+    desk = Desk().sync()
+    for number in range(4):
+        desk.balances = [a_balance("SOL", 2 + number)]
+        desk.check()
+        desk.give(AccountRequested()).sync()
+    assert [(mute.proved, mute.abandon) for mute in desk.events(signals.UpdatesMute)] == [(("account.balanceUpdate",), False)]

@@ -31,7 +31,7 @@ from backpack_proto.account.readings import (
     ReadingRequested,
 )
 from backpack_proto.account.rounds import Attempts
-from backpack_proto.account.signals import ANSWER_US, Agreed, ReadAgain
+from backpack_proto.account.signals import ANSWER_US, Agreed, ReadAgain, UpdatesMute
 from backpack_proto.account.subjects import Kind, Subject
 from backpack_proto.account.values import AccountConfirmed, AccountDiverged, AccountUnconfirmed, Balance, Order
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
@@ -108,7 +108,10 @@ def test_a_check_reads_all_waits_for_what_was_on_its_way_and_agrees(driven: Driv
 def test_a_difference_ends_the_claim_and_has_it_read_again(driven: Driven) -> None:
     driven.balances = (a_balance("SOL", 2),)
     what = "balance of SOL: 0 available, 0 locked, 0 staked here, 2 available, 0 locked, 0 staked by REST"
-    assert driven.check() == [AccountDiverged(what=what, error=RemoteProtocolError(what)), ReadAgain(what)]
+    assert driven.check(a_balance_update("USDC", 2)) == [
+        AccountDiverged(what=what, error=RemoteProtocolError(what)),
+        ReadAgain(what),
+    ]
     assert driven.audit.state is AuditState.OFF
     assert driven.audit.confirmed_us is None
 
@@ -116,9 +119,27 @@ def test_a_difference_ends_the_claim_and_has_it_read_again(driven: Driven) -> No
 def test_several_differences_are_one_contradiction(driven: Driven) -> None:
     driven.balances = (a_balance("SOL", 2), a_balance("USDC", 2))
     driven.orders = (an_order("5"),)
-    diverged, _ = driven.check()
+    diverged, *_ = driven.check()
     assert isinstance(diverged, AccountDiverged)
     assert diverged.what == "open order 5: executed None here, 0 by REST, and 2 more"
+
+
+ORDERS, POSITIONS, BALANCES = "account.orderUpdate", "account.positionUpdate", "account.balanceUpdate"
+
+
+def test_streams_that_have_sent_nothing_of_what_is_wrong_are_mute(driven: Driven) -> None:
+    driven.orders = (an_order("5"),)
+    diverged, again, mute = driven.check(a_balance_update("SOL", 2))
+    assert isinstance(diverged, AccountDiverged)
+    assert isinstance(again, ReadAgain)
+    assert mute == UpdatesMute(proved=(ORDERS,), streams=(ORDERS, POSITIONS), reason=diverged.what)
+
+
+def test_a_stream_that_has_spoken_since_the_ledger_is_live_is_not_mute(driven: Driven) -> None:
+    driven.orders = (an_order("5"),)
+    assert len(driven.check(accepted(T_MS))) == 2
+    driven.start()
+    assert len(driven.check()) == 3, "what it said before counts no more"
 
 
 def test_what_has_moved_is_left_out(driven: Driven) -> None:
@@ -130,7 +151,7 @@ def test_a_repair_that_did_not_repair_is_escalated_and_not_repeated(driven: Driv
     driven.balances = (a_balance("SOL", 2),)
     found = []
     for _ in range(2):
-        diverged, again = driven.check()
+        diverged, again, _ = driven.check()
         assert isinstance(diverged, AccountDiverged)
         assert isinstance(again, ReadAgain)
         found.append((diverged.escalated, again.insisted))
@@ -148,7 +169,7 @@ def test_a_repair_that_did_not_repair_is_escalated_and_not_repeated(driven: Driv
 def test_a_difference_that_was_mended_in_between_is_a_new_one(driven: Driven) -> None:
     for number in range(3):
         driven.balances = (a_balance("SOL", 2),)
-        diverged, _ = driven.check()
+        diverged, *_ = driven.check()
         assert isinstance(diverged, AccountDiverged)
         assert not diverged.escalated, number
         driven.start()

@@ -22,7 +22,7 @@ CORE_LAYERS = (
     {"errors", "hints", "importance", "text", "values"},
     {"http"},
     {"machine", "decoding", "backoff", "claims", "histogram"},
-    {"streams", "auth"},
+    {"streams", "auth", "mute"},
     {"inputs", "outputs", "account.values"},
     {"connection", "book", "rest"},
     {"account", "metrics"},

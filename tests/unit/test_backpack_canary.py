@@ -18,7 +18,7 @@ from backpack_proto.connection.canary import (
     ReadMarkets,
     StreamsWanted,
 )
-from backpack_proto.connection.signals import CanariesChosen, ConnectionLost, DataSeen, Requested
+from backpack_proto.connection.signals import CanariesChosen, ConnectionLost, DataSeen, Requested, Resubscribe
 from backpack_proto.inputs import Connected, TimerFired
 from backpack_proto.testing.laws import FakeClock, check_machine
 from hypothesis_profiles import examples
@@ -89,9 +89,19 @@ def test_a_silent_canary_is_replaced_and_the_list_read_again() -> None:
 
 def test_a_canary_without_a_successor_stays_and_the_list_is_read_now_and_then() -> None:
     driven = watching(("A_PERP",))
-    reads = sum(driven.fire().count(ReadMarkets()) for _ in range(12))
+    outputs = [output for _ in range(12) for output in driven.fire()]
     assert driven.canary.streams == (MARKS[0],)
-    assert reads == 12 * SILENCE_US // LOOK_UP_US
+    assert outputs.count(ReadMarkets()) == 12 * SILENCE_US // LOOK_UP_US
+    assert outputs.count(Resubscribe((MARKS[0],))) >= 10, "requested again, for it may not be in force"
+
+
+def test_of_silent_canaries_only_those_that_stay_are_requested_again() -> None:
+    driven = watching()
+    assert driven.fire() == [
+        CanariesChosen((MARKS[3], MARKS[0], MARKS[1])),
+        Resubscribe((MARKS[0], MARKS[1])),
+        ReadMarkets(),
+    ]
 
 
 def test_without_a_connection_no_canary_is_silent() -> None:

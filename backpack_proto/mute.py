@@ -1,9 +1,9 @@
-"""What to do about a depth stream that is mute while its market moves, more and more seldom."""
+"""What to do about a stream that is mute while what it tells of moves, more and more seldom."""
 
 from __future__ import annotations
 
-from backpack_proto.backoff import Backoff
-from backpack_proto.machine import Now
+from .backoff import Backoff
+from .machine import Now
 
 __all__ = ["MuteStream"]
 
