@@ -102,16 +102,15 @@ async def a_path_that_is_four_seconds_late(programs: Programs) -> None:
 
 async def a_callback_that_does_not_return(programs: Programs) -> None:
     """Nothing is read meanwhile, as with a client that nobody iterates over under `block`."""
-    waits, go_on = asyncio.Event(), asyncio.Event()
+    go_on = asyncio.Event()
+    go_on.set()
 
     async def waiting(_trade: Any, _receipt: float) -> None:
-        if not go_on.is_set():
-            waits.set()
-            await go_on.wait()
+        await go_on.wait()
 
     async with programs(symbols=[SPOT], callbacks={"trades": waiting}) as program:
-        await program.until(lambda: waits.is_set() and program.books and program.books[0].last)
-        # What had come before may be waiting in the feed, and is at most as old as the wait.
+        await program.until_well("l2_book")
+        go_on.clear()
         await program.until(lambda: not program.live)
         assert "waiting of trades has been running for" in program.reasons
         assert not program.feed.health().healthy
@@ -124,56 +123,12 @@ async def a_callback_that_does_not_return(programs: Programs) -> None:
         assert program.watch.snapshots.total() <= 2
 
 
-async def an_exchange_that_refuses_snapshots(programs: Programs) -> None:
-    """Each book costs one request beside the refused ones, the pause is visible, and nothing is handed out before its end."""
-
-    def refuse(program: Program) -> None:
-        faults = program.sandbox.exchange.faults
-        faults.only = ("GET /api/v1/depth",)
-        faults.rates, faults.retry_after_s = {Fault.TOO_MANY_REQUESTS: 1.0}, RETRY_AFTER_SECONDS
-
-    async with programs(symbols=SYMBOLS, before=refuse, speed=10.0) as program:
-        await program.until(lambda: f"REST requests pause for {RETRY_AFTER_SECONDS} s" in program.reasons)
-        refused_at = time.monotonic()
-        await program.until(lambda: len(program.got["trades"]) >= 3)
-        assert not program.live
-        assert not program.got["l2_book"]
-        assert not program.feed.health().healthy
-        program.sandbox.exchange.faults.rates = {}
-        await program.until(lambda: len(program.live) == len(SYMBOLS))
-        assert time.monotonic() - refused_at >= RETRY_AFTER_SECONDS - 1
-        answers = {status: count for (path, status), count in program.watch.answers.items() if path == "/api/v1/depth"}
-        assert answers[200] == len(SYMBOLS)
-        assert 1 <= answers[429] <= len(SYMBOLS), "those that had left before the first answer came"
-        assert program.snapshots == dict.fromkeys(SYMBOLS, 1)
-        assert program.watch.sockets == 1
-
-
-async def a_market_that_closes_and_opens(programs: Programs) -> None:
-    """It has no live book meanwhile, which is a note and no reason against health; the other market goes on."""
-    async with programs(symbols=[SPOT, "BTC-USDC"]) as program:
-        await program.until_well("l2_book", "trades")
-        program.sandbox._give(CloseMarket(SOL))
-        # A minute may pass until a book is compared by itself.
-        await program.feed._driver.give(Verify(f"depth.{SOL}"))
-        await program.until(lambda: f"market {SOL} is closed" in program.feed.health().notes)
-        assert program.live == ["BTC_USDC"]
-        await program.until_well("l2_book")
-        program.sandbox._give(OpenMarket(SOL))
-        await program.until(lambda: program.live == [SOL, "BTC_USDC"])
-        assert not program.feed.health().notes
-        assert program.snapshots == {SPOT: 2, "BTC-USDC": 1}
-        assert program.watch.sockets == 1
-
-
 SCENES: tuple[Callable[[Programs], Awaitable[None]], ...] = (
     a_mute_exchange,
     a_mute_depth_stream,
     a_path_that_is_eight_seconds_late,
     a_path_that_is_four_seconds_late,
     a_callback_that_does_not_return,
-    an_exchange_that_refuses_snapshots,
-    a_market_that_closes_and_opens,
 )
 
 
@@ -190,6 +145,46 @@ async def test_a_feed_has_no_live_book_without_fresh_proof(programs: Programs) -
     async with asyncio.TaskGroup() as tasks:
         for scene in SCENES:
             tasks.create_task(play(scene, programs))
+
+
+async def test_snapshots_that_are_refused_as_too_many_are_asked_for_once_after_the_pause(programs: Programs) -> None:
+
+    def refuse(program: Program) -> None:
+        faults = program.sandbox.exchange.faults
+        faults.only = ("GET /api/v1/depth",)
+        faults.rates, faults.retry_after_s = {Fault.TOO_MANY_REQUESTS: 1.0}, RETRY_AFTER_SECONDS
+
+    async with programs(symbols=SYMBOLS, before=refuse, speed=10.0) as program:
+        await program.until(lambda: f"REST requests pause for {RETRY_AFTER_SECONDS}" in program.reasons)
+        refused_at = time.monotonic()
+        await program.until(lambda: len(program.got["trades"]) >= 3)
+        assert not program.live
+        assert not program.got["l2_book"]
+        assert not program.feed.health().healthy
+        program.sandbox.exchange.faults.rates = {}
+        await program.until(lambda: len(program.live) == len(SYMBOLS))
+        assert time.monotonic() - refused_at >= RETRY_AFTER_SECONDS - 1
+        answers = {status: count for (path, status), count in program.watch.answers.items() if path == "/api/v1/depth"}
+        assert answers[200] == len(SYMBOLS)
+        assert 1 <= answers[429] <= len(SYMBOLS), "those that had left before the first answer came"
+        assert program.snapshots == dict.fromkeys(SYMBOLS, 1)
+        assert program.watch.sockets == 1
+
+
+async def test_a_market_that_closes_and_opens(programs: Programs) -> None:
+    async with programs(symbols=[SPOT, "BTC-USDC"]) as program:
+        await program.until_well("l2_book", "trades")
+        program.sandbox._give(CloseMarket(SOL))
+        # A minute may pass until a book is compared by itself.
+        await program.feed._driver.give(Verify(f"depth.{SOL}"))
+        await program.until(lambda: f"market {SOL} is closed" in program.feed.health().notes)
+        assert program.live == ["BTC_USDC"]
+        await program.until_well("l2_book")
+        program.sandbox._give(OpenMarket(SOL))
+        await program.until(lambda: program.live == [SOL, "BTC_USDC"])
+        assert not program.feed.health().notes
+        assert program.snapshots == {SPOT: 2, "BTC-USDC": 1}
+        assert program.watch.sockets == 1
 
 
 async def test_a_callback_that_blocks_the_program_leaves_no_live_book_before_it_has_read_again(programs: Programs) -> None:
