@@ -31,11 +31,17 @@ pytestmark = [
 PATIENCE_SECONDS = 60.0
 STOP_SECONDS = 15.0
 PAUSE_SECONDS = 0.1
-WATCH_SECONDS = 6.0
-"""Longer than the bound of the path, so that proof which does not come any more is missed."""
+WATCH_SECONDS = 7.0
+"""Longer than the bound of the path after a step, so that proof which does not come any more is missed."""
 LARGEST_AGE_US = 5_000_000
 SECONDS = {"+1h": 3_600, "-2h": -7_200}
-RUNTIMES = ("asyncio", "trio", "aiohttp", *(["cryptofeed"] if find_spec("cryptofeed") else []))
+PROGRAMS = (
+    ("asyncio", "+1h", "-2h"),
+    ("trio", "-2h", "+1h"),
+    ("aiohttp", "-2h", "+1h"),
+    ("cryptofeed", "+1h", "-2h"),
+)
+"""Runtime, how wrong its clock is at first, and later."""
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
@@ -87,19 +93,20 @@ from backpack_runtime.transport import system_now
 sys.path.append(sys.argv[4])
 from cryptofeed_programs import running
 
-balances = {}
+balances, begun = {}, asyncio.Event()
 
 async def on_balance(found, receipt):
     balances[found.currency] = found
 
 async def on_book(found, receipt):
-    pass
+    begun.set()
 
 async def main(feed):
     handler = FeedHandler(config={"uvloop": False, "log": {"disabled": True, "filename": "", "level": "WARNING"}})
     handler.add_feed(feed)
     async with running(handler):
         loop = asyncio.get_running_loop()
+        await begun.wait()
         while await loop.run_in_executor(None, sys.stdin.readline):
             now, health, counters = system_now(), feed.health(), feed.metrics_snapshot()
             book = feed._session.book("SOL_USDC")
@@ -133,7 +140,7 @@ class Skewed:
         self._rest = ""
 
     def set_clock(self, skew: str) -> None:
-        """Move its wall clock; in one step, for the file is read whenever the time is."""
+        """Move its wall clock, in one step; it looks once a second."""
         set_clock(self._clock, skew)
 
     async def ask(self) -> dict[str, Any]:
@@ -181,7 +188,7 @@ async def skewed(runtime: str, sandbox: Sandbox, skew: str, folder: Path) -> Asy
     settings = {
         "LD_PRELOAD": found.stdout.decode().strip(),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_CACHE_DURATION": "1",
         # What a wrong clock is: the monotonic ones, that which counts suspend among them, go on as they are.
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "XDG_CACHE_HOME": str(folder / runtime),
@@ -210,21 +217,21 @@ async def play(runtime: str, first: str, then: str, folder: Path) -> None:
         assert abs(skew_of(said) - SECONDS[first]) < 1, "the clock is as wrong as it should be"
         assert said["age_us"] < LARGEST_AGE_US
         program.set_clock(then)
-        end = time.monotonic() + WATCH_SECONDS
-        while time.monotonic() < end:
+        began = time.monotonic()
+        while time.monotonic() < began + WATCH_SECONDS:
             await anyio.sleep(PAUSE_SECONDS)
             said = await program.ask()
-            assert abs(skew_of(said) - SECONDS[then]) < 1
             assert is_well(said), said
             assert said["age_us"] < LARGEST_AGE_US
+        assert abs(skew_of(said) - SECONDS[then]) < 1, "it was set while the program ran"
         # What is signed on a new connection has the exchange's time, too.
         sandbox.drop_connections()
         said = await program.until_well(reconnects=1)
         assert said["age_us"] < LARGEST_AGE_US
 
 
-@pytest.mark.parametrize(("first", "then"), [("+1h", "-2h"), ("-2h", "+1h")])
-async def test_a_clock_that_is_wrong_and_jumps_changes_nothing(first: str, then: str, tmp_path: Path) -> None:
+async def test_a_clock_that_is_wrong_and_jumps_changes_nothing(tmp_path: Path) -> None:
     async with anyio.create_task_group() as tasks:
-        for runtime in RUNTIMES:
-            tasks.start_soon(play, runtime, first, then, tmp_path)
+        for runtime, first, then in PROGRAMS:
+            if runtime != "cryptofeed" or find_spec("cryptofeed"):
+                tasks.start_soon(play, runtime, first, then, tmp_path)
