@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from backpack_proto.account.values import AccountDiverged, AccountStale, AccountSynced
 from backpack_proto.outputs import (
+    BookConfirmed,
     BookDesynced,
+    BookStale,
     BookSynced,
     BookUnavailable,
     CallUnresolved,
@@ -116,11 +118,11 @@ class EventLog:
         match event:
             case ConnectionUp() | ConnectionDown():
                 self._connected = isinstance(event, ConnectionUp)
-            case BookDesynced():
+            case BookDesynced() | BookStale():
                 if not self._connected or self._closing:
                     # A lost connection is said once, for all books.
                     return
-                kind = "book diverged" if event.diverged else kind
+                kind = "book diverged" if isinstance(event, BookDesynced) and event.diverged else kind
             case AccountStale():
                 if self._closing:
                     return
@@ -148,6 +150,16 @@ _ROWS: Final[Mapping[type, tuple[int, str, Callable[[Any], dict[str, object]]]]]
     BookDesynced: (
         logging.WARNING,
         "book stale",
+        lambda event: {"stream": event.stream, "symbol": event.symbol, "last": event.last, "reason": event.reason},
+    ),
+    BookConfirmed: (
+        logging.INFO,
+        "book confirmed",
+        lambda event: {"stream": event.stream, "symbol": event.symbol, "last": event.last},
+    ),
+    BookStale: (
+        logging.WARNING,
+        "book unproved",
         lambda event: {"stream": event.stream, "symbol": event.symbol, "last": event.last, "reason": event.reason},
     ),
     BookSynced: (

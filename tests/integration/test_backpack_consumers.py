@@ -98,6 +98,7 @@ async def test_what_came_from_the_wire_says_when_it_was_read(runtime: str) -> No
                 slow_consumer="block",
             ) as client,
         ):
+            await count_to(client, BookChanged, 1, seen)
             await count_to(client, Trade, 3, seen)
             metrics = client.metrics
         after_us = time.time_ns() // 1000

@@ -270,13 +270,16 @@ class Network:
 
     def pause_reading(self) -> None:
         """Stop reading the websocket: whoever consumes the events does not keep up."""
-        if not self.paused:
-            self.paused = True
-            self._later(self.handle, (ReadingPaused(),))
+        self._later(self._pause, ())
 
     def resume_reading(self) -> None:
         """Read again."""
         self._later(self._resume, ())
+
+    def _pause(self) -> None:
+        if not self.paused:
+            self.paused = True
+            self.handle(ReadingPaused())
 
     def _resume(self) -> None:
         if self.paused:

@@ -33,7 +33,9 @@ from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import Call, Command
 from backpack_proto.outputs import (
     BookChanged,
+    BookConfirmed,
     BookDesynced,
+    BookStale,
     BookSynced,
     BookUnavailable,
     BookVerified,
@@ -445,7 +447,9 @@ async def test_lines_name_the_channel_and_the_symbol(caplog: pytest.LogCaptureFi
     caplog.set_level(logging.INFO, LOGGER)
     await setting.give(ConnectionUp(attempt=1), SYNCED, DESYNCED, SYNCED)
     await setting.give(BookUnavailable(stream=STREAM, symbol="SOL_USDC", reason="404", retry_us=1_000_000))
-    await setting.give(DOWN, DESYNCED, PeerSilent(silent_us=25_000_000), StreamLive(stream=STREAM))
+    unproved = BookStale(stream=STREAM, symbol="SOL_USDC", last=10, reason="data are 8.0 s late")
+    await setting.give(unproved, BookConfirmed(stream=STREAM, symbol="SOL_USDC", last=10))
+    await setting.give(DOWN, DESYNCED, unproved, PeerSilent(silent_us=25_000_000), StreamLive(stream=STREAM))
     await setting.give(
         StreamsRefused(
             error=ERROR, code=4003, message="Invalid signature", suspects=("account.orderUpdate",), authentication=True
@@ -456,6 +460,8 @@ async def test_lines_name_the_channel_and_the_symbol(caplog: pytest.LogCaptureFi
         ("WARNING", "BACKPACK: l2_book of SOL-USDC is stale: gap; it is fetched anew"),
         ("INFO", "BACKPACK: resynced l2_book of SOL-USDC at 10"),
         ("WARNING", "BACKPACK: no snapshot for l2_book of SOL-USDC: 404; asked for again after 1.0 s"),
+        ("WARNING", "BACKPACK: l2_book of SOL-USDC is not live: data are 8.0 s late; it still follows its stream"),
+        ("INFO", "BACKPACK: l2_book of SOL-USDC is live again"),
         ("WARNING", "BACKPACK: the connection is down (lost, code 1006), to be back in 1.5 s"),
         ("WARNING", "BACKPACK: nothing heard for 25 s, not even an answer to a ping"),
         ("ERROR", "BACKPACK: the exchange refused (4003 Invalid signature), one or all of: account.orderUpdate"),

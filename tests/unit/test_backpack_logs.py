@@ -10,7 +10,16 @@ import pytest
 
 from backpack_proto.account.values import AccountDiverged, AccountStale
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.outputs import BookDesynced, BookSynced, ConnectionDown, ConnectionUp, EventsDropped, StreamsRefused
+from backpack_proto.outputs import (
+    BookConfirmed,
+    BookDesynced,
+    BookStale,
+    BookSynced,
+    ConnectionDown,
+    ConnectionUp,
+    EventsDropped,
+    StreamsRefused,
+)
 from backpack_proto.streams.frames import Drop, FrameDropped
 from backpack_proto.streams.payloads import Event
 from backpack_proto.text import LONGEST_TEXT, printable
@@ -55,6 +64,16 @@ def refused(message: str) -> StreamsRefused:
             desynced(diverged=True),
             "WARNING",
             "book diverged stream=depth.SOL_USDC symbol=SOL_USDC last=7 reason=gap",
+        ),
+        (
+            BookStale(stream=STREAM, symbol="SOL_USDC", last=7, reason="data are 8.0 s late"),
+            "WARNING",
+            'book unproved stream=depth.SOL_USDC symbol=SOL_USDC last=7 reason="data are 8.0 s late"',
+        ),
+        (
+            BookConfirmed(stream=STREAM, symbol="SOL_USDC", last=8),
+            "INFO",
+            "book confirmed stream=depth.SOL_USDC symbol=SOL_USDC last=8",
         ),
         (
             refused('say "no"'),

@@ -26,7 +26,9 @@ from backpack_proto.book.levels import Book
 from backpack_proto.inputs import Command
 from backpack_proto.outputs import (
     BookChanged,
+    BookConfirmed,
     BookDesynced,
+    BookStale,
     BookSynced,
     BookUnavailable,
     BookVerified,
@@ -295,6 +297,11 @@ class Deliveries:
                     kind = "book diverged" if diverged else "book stale"
                     text = "BACKPACK: l2_book of %s is stale: %s; it is fetched anew"
                     write(logging.WARNING, kind, text, self._symbol_of(symbol), reason)
+            case BookStale(symbol=symbol, reason=reason) if self._connected:
+                text = "BACKPACK: l2_book of %s is not live: %s; it still follows its stream"
+                write(logging.WARNING, "book unproved", text, self._symbol_of(symbol), reason)
+            case BookConfirmed(symbol=symbol):
+                write(logging.INFO, "book confirmed", "BACKPACK: l2_book of %s is live again", self._symbol_of(symbol))
             case BookUnavailable(symbol=symbol, reason=reason, retry_us=retry_us):
                 text = "BACKPACK: no snapshot for l2_book of %s: %s; asked for again after %.1f s"
                 write(logging.WARNING, "book unavailable", text, self._symbol_of(symbol), reason, retry_us / 1e6)
