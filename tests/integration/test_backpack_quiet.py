@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -51,6 +51,9 @@ class Samples:
         self.alarms.update(f"stale: {symbol}" for symbol in stale)
         self.alarms.update(reasons)
         self.oldest_us = max([self.oldest_us, *(age_us for age_us in ages_us if age_us is not None)])
+
+
+Watch = Callable[[Samples, float], Awaitable[None]]
 
 
 async def sample(seconds: float, well: Callable[[], bool], take: Callable[[], None]) -> None:
@@ -117,6 +120,10 @@ async def watch_feed(samples: Samples, seconds: float) -> None:
         samples.alarms.update({name: count for name, count in alarms.items() if count})
 
 
+def run(watch: Watch, samples: Samples, seconds: float) -> None:
+    anyio.run(watch, samples, seconds, backend="trio" if samples.runtime == "trio" else "asyncio")
+
+
 @pytest.mark.parametrize(
     "seconds",
     [pytest.param(60, marks=pytest.mark.gate), pytest.param(600, marks=pytest.mark.soak)],
@@ -126,7 +133,7 @@ def test_a_quiet_market_gives_no_false_alarm(
     seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
     """Each runtime has a loop, and an exchange, in a thread of its own. That a stream has sent nothing yet is a note, and no alarm."""
-    runtimes = {"asyncio": watch_client, "trio": watch_client, "aiohttp": watch_client}
+    runtimes: dict[str, Watch] = {"asyncio": watch_client, "trio": watch_client, "aiohttp": watch_client}
     with ExitStack() as stack:
         if find_spec("cryptofeed"):
             from cryptofeed_sandbox import own_registries  # noqa: PLC0415 - cryptofeed need not be installed
@@ -135,12 +142,9 @@ def test_a_quiet_market_gives_no_false_alarm(
             runtimes["cryptofeed"] = watch_feed
         threads = stack.enter_context(ThreadPoolExecutor(len(runtimes)))
         found = [Samples(runtime) for runtime in runtimes]
-        runs = [
-            threads.submit(anyio.run, watch, samples, seconds, backend="trio" if samples.runtime == "trio" else "asyncio")
-            for samples, watch in zip(found, runtimes.values(), strict=True)
-        ]
-        for run in runs:
-            run.result()
+        runs = [threads.submit(run, watch, samples, seconds) for samples, watch in zip(found, runtimes.values(), strict=True)]
+        for one in runs:
+            one.result()
     for samples in found:
         record_property(samples.runtime, repr(samples))
         print(samples)
