@@ -18,6 +18,7 @@ from backpack_proto.machine import Now
 from backpack_proto.outputs import (
     BookChanged,
     BookConfirmed,
+    BookDesynced,
     BookStale,
     BookSynced,
     ConnectionDown,
@@ -124,7 +125,8 @@ async def test_a_mute_depth_stream_beside_living_ones_is_noticed(runtime: str) -
     async with watched(runtime) as one:
         one.sandbox.silent = lambda data: b'"stream":"depth.SOL_USDC"' in data
         await one.until(lambda: not one.live)
-        assert "the depth stream is stuck" in one.doubts
+        assert f"book depth.{SYMBOL} is stale" in one.doubts
+        assert any(isinstance(event, BookDesynced) and "the depth stream is stuck" in event.reason for event in one.events)
         assert not one.seen(ConnectionDown)
         one.sandbox.silent = lambda _: False
         await one.until(lambda: one.live)
@@ -179,8 +181,7 @@ async def test_a_market_that_closes_and_opens(runtime: str) -> None:
         await one.until(lambda: one.seen(MarketOpened) and one.live)
 
 
-@in_every_runtime
-async def test_an_exchange_that_refuses_requests_is_asked_once_for_each_book_after_its_pause(runtime: str) -> None:
+async def an_exchange_that_refuses_requests_is_asked_once_for_each_book_after_its_pause(runtime: str) -> None:
     answers: Counter[int] = Counter()
     refused_us: list[int] = []
 
@@ -221,8 +222,7 @@ async def test_an_exchange_that_refuses_requests_is_asked_once_for_each_book_aft
         tasks.cancel_scope.cancel()
 
 
-@in_every_runtime
-async def test_without_a_consumer_books_stay_current_and_what_waits_is_bounded_and_said(runtime: str) -> None:
+async def without_a_consumer_books_stay_current_and_what_waits_is_bounded_and_said(runtime: str) -> None:
     """By the default policy. Nobody waits for the events, so they are late for nobody: that is a note, and no reason against health."""
     async with (
         serve_sandbox(speed=SPEED) as sandbox,
@@ -241,15 +241,14 @@ async def test_without_a_consumer_books_stay_current_and_what_waits_is_bounded_a
         assert client.delivery.pauses == 0
 
 
-@in_every_runtime
-async def test_a_consumer_that_stops_fetching_is_a_reason_against_health_while_books_stay_current(runtime: str) -> None:
+async def a_consumer_that_stops_fetching_is_a_reason_against_health_while_books_stay_current(runtime: str) -> None:
     async with (
         serve_sandbox(speed=SPEED) as sandbox,
         BackpackClient([SYMBOL], settings=settings_of(sandbox, runtime), buffer=BUFFER) as client,
     ):
         book = client.book(SYMBOL)
         async for event in client:
-            if not isinstance(event, BookChanged):
+            if not (isinstance(event, BookChanged) and client.health.healthy):
                 continue
             # It is busy with this one, in its loop.
             await reached(lambda: not client.health.healthy)
@@ -261,8 +260,7 @@ async def test_a_consumer_that_stops_fetching_is_a_reason_against_health_while_b
         assert book.live
 
 
-@in_every_runtime
-async def test_without_a_consumer_a_client_that_blocks_has_no_live_book(runtime: str) -> None:
+async def without_a_consumer_a_client_that_blocks_has_no_live_book(runtime: str) -> None:
     async with (
         serve_sandbox(speed=SPEED) as sandbox,
         BackpackClient([SYMBOL], settings=settings_of(sandbox, runtime), buffer=BUFFER, slow_consumer="block") as client,
@@ -289,3 +287,13 @@ async def reached(condition: Callable[[], bool]) -> None:
     with anyio.fail_after(PATIENCE_SECONDS):
         while not condition():  # noqa: ASYNC110 - nothing tells of it
             await anyio.sleep(0.01)
+
+
+@in_every_runtime
+async def test_requests_that_are_refused_and_consumers_that_do_not_fetch(runtime: str) -> None:
+    """Each scene has an exchange and a client of its own; they wait for seconds, so they wait together."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(an_exchange_that_refuses_requests_is_asked_once_for_each_book_after_its_pause, runtime)
+        tasks.start_soon(without_a_consumer_books_stay_current_and_what_waits_is_bounded_and_said, runtime)
+        tasks.start_soon(a_consumer_that_stops_fetching_is_a_reason_against_health_while_books_stay_current, runtime)
+        tasks.start_soon(without_a_consumer_a_client_that_blocks_has_no_live_book, runtime)
