@@ -77,11 +77,15 @@ from .inputs import (
     Withdraw,
 )
 from .machine import Machine, Now
-from .metrics import Health, MetricsSnapshot, Status, StreamMetrics
+from .metrics import BooksSnapshot, Health, MetricsSnapshot, Status, StreamMetrics
 from .outputs import (
     Action,
     BookChanged,
+    BookCheckFailed,
+    BookConfirmed,
     BookDesynced,
+    BooksProgress,
+    BookStale,
     BookSynced,
     BookUnavailable,
     BookVerified,
@@ -95,6 +99,8 @@ from .outputs import (
     DropSocket,
     ErrorReceived,
     EventsDropped,
+    MarketClosed,
+    MarketOpened,
     OpenSocket,
     Output,
     PeerSilent,
@@ -112,6 +118,7 @@ from .outputs import (
 from .rest.endpoints.rules import Group, ParameterRule
 from .rest.endpoints.table import ENDPOINTS, Endpoint, find_endpoint
 from .rest.exchange_clock import ClockStepped
+from .rest.market_rules import MarketChanged
 from .rest.markets import (
     Band,
     Filters,
@@ -171,10 +178,15 @@ __all__ = [
     "Band",
     "Book",
     "BookChanged",
+    "BookCheckFailed",
+    "BookConfirmed",
     "BookDesynced",
+    "BookStale",
     "BookSynced",
     "BookUnavailable",
     "BookVerified",
+    "BooksProgress",
+    "BooksSnapshot",
     "BytesReceived",
     "Call",
     "CallAnswered",
@@ -219,6 +231,9 @@ __all__ = [
     "Machine",
     "MarginFunction",
     "Market",
+    "MarketChanged",
+    "MarketClosed",
+    "MarketOpened",
     "Markets",
     "MetricsSnapshot",
     "NewOrder",

@@ -13,7 +13,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from .errors import LocalProtocolError
 
-__all__ = ["Machine", "Now", "Timers", "Transitions", "earliest"]
+__all__ = ["Machine", "Now", "Timers", "Transitions", "due", "earliest"]
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
@@ -58,6 +58,11 @@ def earliest(*deadlines: int | None) -> int | None:
     return first
 
 
+def due(deadline: int | None, now: Now) -> bool:
+    """Tell whether a deadline has come: the guard of every machine against a `TimerFired` that is early."""
+    return deadline is not None and deadline <= now.mono_us
+
+
 class Transitions(Generic[State]):
     """The allowed steps of a machine as data: (state, type of input, next state) triples."""
 
@@ -82,7 +87,7 @@ class Transitions(Generic[State]):
 
 
 class Timers(Generic[Key]):
-    """The deadlines of many machines, with the earliest at hand in constant time.
+    """Deadlines by name, the timers of one machine or the machines of one session, with the earliest at hand in constant time.
 
     Hundreds of books share one session, and `deadline` is read on every turn of the pump: no walk over all of them.
     """
@@ -94,7 +99,7 @@ class Timers(Generic[Key]):
         self._pushed = 0
 
     def set(self, key: Key, deadline: int | None) -> None:
-        """Record the deadline of one machine; None takes it off."""
+        """Record one deadline; None takes it off."""
         current = self._current.get(key)
         if (None if current is None else current[0]) == deadline:
             return
@@ -116,8 +121,29 @@ class Timers(Generic[Key]):
         """The first deadline of all, or None."""
         return self._heap[0][0] if self._heap else None
 
+    def get(self, key: Key) -> int | None:
+        """Return one deadline, None where it is not set."""
+        current = self._current.get(key)
+        return None if current is None else current[0]
+
+    def cancel(self, *keys: Key) -> None:
+        """Take off some deadlines, whether they are set or not."""
+        for key in keys:
+            self.set(key, None)
+
+    def clear(self) -> None:
+        """Take off all deadlines."""
+        self._current.clear()
+        self._heap.clear()
+
+    def take(self, mono_us: int) -> list[Key]:
+        """Return those whose deadline has come, earliest first, and take them off."""
+        taken = self.due(mono_us)
+        self.cancel(*taken)
+        return taken
+
     def due(self, mono_us: int) -> list[Key]:
-        """The machines whose deadline has come, earliest first; each stays recorded until `set` again."""
+        """Return those whose deadline has come, earliest first; each stays recorded until `set` again."""
         if not self._heap or self._heap[0][0] > mono_us:
             return []
         # The number decides before the key does, so keys are never compared.

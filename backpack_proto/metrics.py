@@ -40,6 +40,7 @@ from .values import Value
 
 __all__ = [
     "COUNTED_EVENTS",
+    "BooksSnapshot",
     "CanarySeen",
     "Counted",
     "Health",
@@ -142,6 +143,22 @@ class StreamMetrics(Value, frozen=True, gc=False, kw_only=True):
     age_us: int
 
 
+class BooksSnapshot(Value, frozen=True, gc=False, kw_only=True):
+    """How many books there are and how far they have come, at one moment."""
+
+    wanted: int = 0
+    """Books that are subscribed."""
+    live: int = 0
+    fetching: int = 0
+    """Those whose snapshot has been asked for, and has not come or was of no use."""
+    closed: int = 0
+    """Those of closed markets, which are not live and need not be."""
+    queued: int = 0
+    """Snapshots that wait for the request budget."""
+    remaining_us: int = 0
+    """How long they wait, by that budget; a book in a quiet market takes a second snapshot, 5 s later."""
+
+
 class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
     """All counters since the session began, at one moment."""
 
@@ -165,12 +182,17 @@ class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
     """REST answers with status 429."""
     proxy_failures: int
     """Connections of either kind that failed at their proxy."""
+    books: BooksSnapshot = BooksSnapshot()
+    """The one member that does not count from the beginning."""
     streams: Mapping[str, StreamMetrics]
     engine_to_receipt_p50_us: int | None
     """From the matching engine's time to receipt, by the local clock; at most 6.25 % too high, never too low. None without data."""
     engine_to_receipt_p99_us: int | None
     receipt_to_delivery_p50_us: int | None = None
-    """From receipt to the moment at which a consumer of the client fetched the event; None where nobody measures it."""
+    """From receipt to the moment at which a consumer of the client fetched the event, in the cryptofeed feed to the end of the callbacks.
+
+    None where nobody measures it.
+    """
     receipt_to_delivery_p99_us: int | None = None
 
 
@@ -334,7 +356,7 @@ class Metrics:
             case AccountUnconfirmed(reason=reason):
                 self._account_unconfirmed = reason
             case AccountConfirmed():
-                self._account_unconfirmed = None
+                self._stale_account = self._account_unconfirmed = None
             case AccountDoubted(doubts=doubts):
                 self._account_doubts = doubts
             case RowsSkipped(endpoint=endpoint, errors=errors):

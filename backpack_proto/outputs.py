@@ -16,10 +16,14 @@ from .values import SecretText, Value
 __all__ = [
     "Action",
     "BookChanged",
+    "BookCheckFailed",
+    "BookConfirmed",
     "BookDesynced",
+    "BookStale",
     "BookSynced",
     "BookUnavailable",
     "BookVerified",
+    "BooksProgress",
     "CallAnswered",
     "CallFailed",
     "CallUnresolved",
@@ -31,6 +35,8 @@ __all__ = [
     "ErrorReceived",
     "Event",
     "EventsDropped",
+    "MarketClosed",
+    "MarketOpened",
     "OpenSocket",
     "Output",
     "PeerSilent",
@@ -294,6 +300,19 @@ class BookCheckFailed(Event, frozen=True, gc=False, kw_only=True):
     symbol: str
     reason: str
     retry_us: int
+
+
+class BooksProgress(Event, frozen=True, gc=False, kw_only=True):
+    """Many books are becoming live, at the start or after a reconnect: so many are. Told once a second at most, and at the end."""
+
+    wanted: int
+    """Books that are subscribed, those of closed markets aside."""
+    live: int
+    """Those that have been reported live; `client.metrics.books` counts what is live at the moment of reading."""
+    queued: int = 0
+    """Snapshots that wait for the request budget."""
+    remaining_us: int = 0
+    """How long they wait, by that budget; a book in a quiet market takes a second snapshot, 5 s later."""
 
 
 class MarketClosed(Event, frozen=True, gc=False, kw_only=True):

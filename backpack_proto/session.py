@@ -8,29 +8,34 @@ snapshots, the clock or the user's calls, share one budget.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, ClassVar
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from .account.account import Account, AccountInput
-from .account.readings import AccountEnded, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
-from .account.reconciliation import arguments_of, endpoint_of, reading_of
+from .account.readings import AccountEnded, AccountPathChanged, AccountRequested, ReadAccount, ReadingRequested, UpdateLost
+from .account.reconciliation import reading_of
 from .account.sync import AccountState
 from .askers import (
-    SNAPSHOT_LIMIT,
+    Asked,
+    Asking,
     Caller,
     MarketAsker,
     MarketListAsker,
     SnapshotAsker,
     may_be_canary,
+    rules_refused,
     snapshot_of,
     unresolved_of,
 )
 from .auth.signing import Signer
+from .book.books import Books
 from .book.levels import Book
 from .book.openings import MarketsRead, MarketUnread, MarketWatched, Openings, OpeningsInput, ReadMarket
+from .book.progress import BookReleased, BookStart, BookStartInput, BookWanted
 from .book.sequencer import BookSequencer, SequencerInput
 from .book.signals import (
     BookInForce,
@@ -45,18 +50,15 @@ from .book.signals import (
     StreamSuspended,
     TopMatched,
 )
-from .claims import AuditPace, Claims, PathClaim
-from .connection.canary import Canary, CanaryInput, CanaryState, MarketsKnown, MarketsUnknown, ReadMarkets, StreamsWanted
-from .connection.connection import CONNECT_TIMEOUT_US, Connection, ConnectionState
+from .book.sync import SyncState
+from .claims import PathClaim
+from .connection.canary import MarketsKnown, MarketsUnknown, ReadMarkets
+from .connection.connection import CONNECT_TIMEOUT_US, Connection
 from .connection.heartbeat import PING_TIMEOUT_US, SILENCE_US, Heartbeat
-from .connection.path import Path, PathInput
+from .connection.link import Link, LinkInput
 from .connection.signals import (
-    CanariesChosen,
-    CanaryRequested,
     ClockRead,
     ConnectionLost,
-    DataHeard,
-    DataSeen,
     GiveUp,
     InForce,
     PathExpired,
@@ -66,9 +68,9 @@ from .connection.signals import (
     Resubscribe,
     RoundTripMeasured,
 )
-from .connection.subscriptions import ACCOUNT_STREAMS, Signature, Subscriptions
+from .connection.signatures import Signature
+from .connection.subscriptions import ACCOUNT_STREAMS
 from .errors import BackpackError, LocalProtocolError
-from .importance import Importance
 from .inputs import (
     BytesReceived,
     Call,
@@ -94,10 +96,24 @@ from .inputs import (
     Verify,
     Withdraw,
 )
-from .machine import Now, Timers, earliest
-from .metrics import COUNTED_EVENTS, CanarySeen, Health, Metrics, MetricsSnapshot, StreamsRequested, TopVerified, Unwatched
+from .machine import Now, earliest
+from .metrics import (
+    COUNTED_EVENTS,
+    BooksSnapshot,
+    CanarySeen,
+    Health,
+    Metrics,
+    MetricsSnapshot,
+    StreamsRequested,
+    TopVerified,
+    Unwatched,
+)
 from .outputs import (
     BookChanged,
+    BookConfirmed,
+    BookDesynced,
+    BookStale,
+    BookSynced,
     CallAnswered,
     CallFailed,
     CallUnresolved,
@@ -111,6 +127,8 @@ from .outputs import (
     UntypedReceived,
 )
 from .rest.asks import Abandon, Ask, Forget, MeasureTime, Sending, Settled, TimeAnswered, Unresolved, WithdrawAsk
+from .rest.codec import DepthSnapshot
+from .rest.market_rules import LevelsSeen, MarketRules, MarketRulesInput, RulesDoubted
 from .rest.markets import Market, Markets
 from .rest.pacing import PAUSE_CEILING_US, PacerState
 from .rest.requests import Requests
@@ -122,11 +140,6 @@ from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, Pay
 __all__ = ["Session"]
 
 _ACCOUNT_STREAMS = frozenset(ACCOUNT_STREAMS)
-_SHOWN_BOOKS = 3
-"""So many books with one reason are named in health."""
-
-
-_DATA_HEARD = DataHeard()
 
 
 class Session:
@@ -170,44 +183,28 @@ class Session:
                 asks for.
         """
         self._signer = signer
-        self._book_levels = book_levels
         self._manage_books = manage_books
         self._measure_clock = measure_clock
-        self._connection = Connection(
-            random, dials=dials, connect_timeout_us=connect_timeout_us, retry_after_ceiling_us=pause_ceiling_us
+        self._path_claim = PathClaim(bounded=canary)
+        self._link = Link(
+            Connection(random, dials=dials, connect_timeout_us=connect_timeout_us, retry_after_ceiling_us=pause_ceiling_us),
+            Heartbeat(silence_us=silence_us, ping_timeout_us=ping_timeout_us),
+            self._path_claim,
+            self._sign_subscription if signer is not None else None,
+            canary=canary,
         )
-        self._heartbeat = Heartbeat(silence_us=silence_us, ping_timeout_us=ping_timeout_us)
-        self._subscriptions = Subscriptions(self._sign_subscription if signer is not None else None)
-        self._wanted = self._subscriptions.wanted
-        self._shown = self._subscriptions.shown
-        self._untyped = self._subscriptions.untyped
-        self._awaited = self._subscriptions.awaited
-        self._heard_us = -1
         self._requests = Requests(signer, pause_ceiling_us=pause_ceiling_us)
-        self._asked: dict[str, SnapshotAsker] = {}
-        """The snapshot of each stream that Requests has been asked for and has not settled."""
-        self._reading: ReadAccount | None = None
-        """The reading of the ledger that Requests has been asked for and has not settled."""
+        self._asked = Asked()
         self._metrics = Metrics()
         self._account: Account | None = None
-        self._watches_path = canary
-        path_claim = PathClaim(bounded=canary)
-        self._path = Path(path_claim)
-        self._canary = Canary()
-        self._canary_streams: frozenset[str] = frozenset()
         self._openings = Openings()
-        self._pace = AuditPace(audits=audit_books)
-        self._claims = Claims(path_claim, self._pace)
+        self._market_rules = MarketRules()
+        self._progress = BookStart()
+        self._books = Books(self._path_claim, levels=book_levels, audits=audit_books)
         self._sent_us: dict[int, int] = {}
         """When each open request was sent."""
         self._round_trip_us = 0
         """Of the answer that is being handled."""
-        self._markets_asked = False
-        self._states_asked: set[str] = set()
-        """Markets whose states Requests has been asked for."""
-        self._sequencers: dict[str, BookSequencer] = {}
-        self._by_symbol: dict[str, list[BookSequencer]] = {}
-        self._book_timers: Timers[str] = Timers()
         self._unwatched: tuple[str, ...] = ()
         """What the input that is being handled has released."""
 
@@ -215,13 +212,10 @@ class Session:
     def deadline(self) -> int | None:
         """The earliest deadline of all machines."""
         return earliest(
-            self._connection.deadline,
-            self._heartbeat.deadline,
-            self._path.deadline,
-            *((self._canary.deadline, self._openings.deadline) if self._connection.wanted else ()),
-            self._subscriptions.deadline,
+            self._link.deadline,
+            self._openings.deadline if self._link.is_wanted else None,
             self._requests.deadline,
-            self._book_timers.earliest,
+            self._books.deadline,
             self._account.deadline if self._account is not None else None,
         )
 
@@ -246,27 +240,35 @@ class Session:
         Raises:
             LocalProtocolError: no such stream is subscribed.
         """
-        sequencers = [self._sequencers[name]] if name in self._sequencers else self._by_symbol.get(name, [])
-        if not sequencers:
-            raise LocalProtocolError(f"no depth stream of {name!r} is subscribed")
-        return min(sequencers, key=lambda sequencer: len(sequencer.stream)).book
+        return self._books.book(name)
+
+    def market(self, symbol: str) -> Market | None:
+        """The market with this id, with its rules as they are known now; None while no list of markets has been read."""
+        return self._market_rules.known(symbol)
 
     def metrics(self, now: Now) -> MetricsSnapshot:
         """All counters at this moment."""
-        return self._metrics.snapshot(now)
+        return replace(self._metrics.snapshot(now), books=self._count_books(now))
+
+    def _count_books(self, now: Now) -> BooksSnapshot:
+        states = Counter(sequencer.state for sequencer in self._books.all)
+        budget = self.budget(now)
+        return BooksSnapshot(
+            wanted=len(self._books.all),
+            live=sum(sequencer.book.is_live(now.mono_us) for sequencer in self._books.all),
+            fetching=states[SyncState.FETCHING],
+            closed=states[SyncState.SUSPENDED],
+            queued=budget.snapshots_queued,
+            remaining_us=budget.remaining_us if budget.snapshots_queued else 0,
+        )
 
     def health(self, now: Now) -> Health:
         """Whether all is well at this moment, and if not, why."""
-        path_doubt = self._path.doubt(now)
-        troubles = [] if path_doubt is None else [path_doubt]
-        troubles += [f"the canary of {market} is silent, though other data come" for market in self._canary.replaced]
-        if self._canary.state is CanaryState.LOOKING and self._connection.is_open:
-            troubles.append("there is no canary yet: the list of markets has not been read, or has no open perpetual")
-        troubles += _summary({stream: sequencer.doubt(now.mono_us) for stream, sequencer in self._sequencers.items()})
+        troubles = [*self._link.doubts(now), *self._books.doubts(now), *self._requests.troubles(now)]
         notes = [f"market {symbol} is closed" for symbol in self._openings.closed]
-        if not self._watches_path:
+        if not self._link.watches_path:
             notes.append("there is no canary: a connection that falls silent is not noticed")
-        return self._metrics.health(now, [*troubles, *self._requests.troubles(now)], notes)
+        return self._metrics.health(now, troubles, notes)
 
     @property
     def unresolved(self) -> Mapping[int, CallUnresolved]:
@@ -318,35 +320,26 @@ class Session:
 
     def _text_received(self, given: TextReceived, now: Now) -> Sequence[Output]:
         data = given.data
-        if not self._connection.is_open:
+        if not self._link.hear(now):
             # What is still on its way when the application has closed the session is of no interest to it.
-            if self._connection.state is ConnectionState.DRAINING:
+            if self._link.is_draining:
                 return ()
             return (dropped(Drop.NOT_CONNECTED, "a frame without a connection", data=data),)
-        if now.mono_us != self._heard_us:
-            # All frames of one read share its moment, and one of them proves the connection as well as all.
-            self._heard_us = now.mono_us
-            self._heartbeat.handle(_DATA_HEARD, now)
-            if self._connection.on_probation:
-                self._connection.handle(_DATA_HEARD, now)
         decoded = decode_frame(data)
         if isinstance(decoded, Frame):
             return self._frame_received(decoded, given, now)
         if isinstance(decoded, tuple):
             return [output for frame in decoded for output in self._frame_received(frame, given, now)]
         if isinstance(decoded, ErrorFrame):
-            return self._pass_on(self._subscriptions.handle(decoded, now), now)
-        if decoded.stream in self._untyped:
+            return self._to_link(decoded, now)
+        if decoded.stream in self._link.untyped:
             return self._untyped_received(decoded.stream, data, now)
         return [decoded, *self._frame_lost(decoded.stream, now), *self._update_lost(decoded, now)]
 
     def _untyped_received(self, stream: str, data: bytes, now: Now) -> Sequence[Output]:
         """Hand on what only the user can read."""
         self._metrics.handle(Frame(stream=stream), now)
-        outputs: list[Output] = [UntypedReceived(stream=stream, text=data.decode())]
-        if stream in self._awaited:
-            outputs = [*self._pass_on(self._subscriptions.handle(DataSeen(stream), now), now), *outputs]
-        return outputs
+        return [*self._data_seen(stream, None, now), UntypedReceived(stream=stream, text=data.decode())]
 
     def _frame_received(self, frame: Frame, given: TextReceived, now: Now) -> Sequence[Output]:
         stream, payload = frame.stream, frame.payload
@@ -354,58 +347,50 @@ class Session:
             raise AssertionError("decode_frame returns no frame without a payload")
         # The decoded payload is the event, and nobody has seen it yet: this is cheaper than a copy.
         force_setattr(payload, "received_us", now.unix_us if given.received_us is None else given.received_us)
-        path = self._path.see(stream, payload.emitted_us, now)
+        path = self._link.see(stream, payload.emitted_us, now)
         if path:
             return [*self._pass_on(path, now), *self._data_frame(frame, payload, given.data, now)]
         return self._data_frame(frame, payload, given.data, now)
 
     def _data_frame(self, frame: Frame, payload: Payload, data: bytes, now: Now) -> Sequence[Output]:
         stream = frame.stream
-        if stream not in self._wanted:
-            if stream in self._subscriptions.leaving:
+        if stream not in self._link.wanted:
+            if stream in self._link.leaving:
                 return ()
             return (dropped(Drop.NOT_SUBSCRIBED, f"{stream} is not subscribed", data=data, stream=stream),)
         outputs: Sequence[Output]
         if type(payload) is Depth and self._manage_books:
-            sequencer = self._sequencers.get(stream)
+            sequencer = self._books.of_stream(stream)
             if sequencer is None or sequencer.symbol != payload.symbol:
                 drop = dropped(Drop.MALFORMED, f"a delta of {payload.symbol}", data=data, stream=stream)
                 return [drop, *self._frame_lost(stream, now)]
-            seen = self._data_seen(stream, payload, now)
+            seen = self._data_seen(stream, payload.emitted_us, now)
             outputs = self._sequence(sequencer, payload, now)
         else:
-            seen = self._data_seen(stream, payload, now)
+            seen = self._data_seen(stream, payload.emitted_us, now)
             outputs = self._data_received(stream, payload, now)
-        if stream in self._canary_streams and stream not in self._shown:
+        if self._link.is_only_canary(stream):
             self._metrics.handle(CanarySeen(), now)
         else:
             self._metrics.handle(frame, now)
         return [*seen, *outputs] if seen else outputs
 
-    def _data_seen(self, stream: str, payload: Payload, now: Now) -> list[Output]:
-        """Tell whoever waits for data of a stream; what follows from it is done before the data are used."""
-        awaited, canary = stream in self._awaited, stream in self._canary_streams
-        if not awaited and not canary:
-            return []
-        seen = DataSeen(stream, self._path.on_our_clock(payload.emitted_us))
-        outputs = self._pass_on(self._canary.handle(seen, now), now) if canary else []
-        # The canary may have undone this very stream.
-        return [*outputs, *self._pass_on(self._subscriptions.handle(seen, now), now)] if awaited else outputs
+    def _data_seen(self, stream: str, emitted_us: int | None, now: Now) -> Sequence[Output]:
+        seen = self._link.data_seen(stream, emitted_us, now)
+        return self._pass_on(seen, now) if seen else ()
 
     def _data_received(self, stream: str, payload: Payload, now: Now) -> list[Output]:
         """Data are events for who wanted them; some a machine wants, too."""
-        outputs: list[Output] = [payload] if stream in self._shown else []
+        outputs: list[Output] = [payload] if stream in self._link.shown else []
         if isinstance(payload, BookTicker | Trade):
-            for sequencer in self._by_symbol.get(payload.symbol, ()):
-                outputs += self._sequence(sequencer, payload, now)
+            outputs += self._to_books(self._books.of_symbol(payload.symbol), payload, now)
         elif stream in _ACCOUNT_STREAMS and isinstance(payload, OrderUpdate | PositionUpdate | BalanceUpdate):
             outputs += self._keep_account(payload, now)
         return outputs
 
     def _frame_lost(self, stream: str | None, now: Now) -> list[Output]:
-        lost = FrameLost()
-        suspects = [sequencer for sequencer in self._sequencers.values() if stream in (None, sequencer.stream)]
-        return [output for sequencer in suspects for output in self._sequence(sequencer, lost, now)]
+        suspects = [sequencer for sequencer in self._books.all if stream in (None, sequencer.stream)]
+        return self._to_books(suspects, FrameLost(), now)
 
     def _update_lost(self, lost: FrameDropped, now: Now) -> list[Output]:
         """Tell the ledger of a frame of its streams that cannot be read, or of one that may have been of its streams."""
@@ -413,47 +398,27 @@ class Session:
             return []
         return self._keep_account(UpdateLost(lost.reason.value), now)
 
-    def _bytes_received(self, _: BytesReceived, now: Now) -> Sequence[Output]:
-        if self._connection.is_open:
-            self._heartbeat.handle(_DATA_HEARD, now)
-        return ()
-
-    def _ping_or_pong_received(self, given: PingReceived | PongReceived, now: Now) -> Sequence[Output]:
-        return self._pass_on(self._heartbeat.handle(given, now), now) if self._connection.is_open else ()
-
     # Inputs that one machine is given as they came.
 
-    def _read_or_not(self, given: ReadingPaused | ReadingResumed, now: Now) -> list[Output]:
-        return [*self._pass_on(self._heartbeat.handle(given, now), now), *self._to_path(given, now)]
+    def _to_link(self, given: LinkInput, now: Now) -> list[Output]:
+        return self._pass_on(self._link.handle(given, now), now)
 
     def _to_requests(self, given: Ask | WithdrawAsk | Forget | MeasureTime, now: Now) -> list[Output]:
         return self._pass_on(self._requests.handle(given, now), now)
 
-    def _to_connection(self, given: ConnectFailed | Disconnected | GiveUp, now: Now) -> list[Output]:
-        return self._pass_on(self._connection.handle(given, now), now)
-
-    def _to_subscriptions(self, given: CanariesChosen, now: Now) -> list[Output]:
-        self._canary_streams = frozenset(given.streams)
-        return self._pass_on(self._subscriptions.handle(given, now), now)
-
     def _unsubscribe(self, given: Unsubscribe, now: Now) -> list[Output]:
-        outputs = self._pass_on(self._subscriptions.handle(given, now), now)
-        return [*outputs, *self._want_canary(now)]
+        return [*self._to_link(given, now), *self._want_canary(now)]
 
     # Inputs that several machines have to do with.
 
-    def _to_path(self, given: PathInput, now: Now) -> list[Output]:
-        return self._pass_on(self._path.handle(given, now), now)
-
-    def _to_canary(self, given: CanaryInput, now: Now) -> list[Output]:
-        return self._pass_on(self._canary.handle(given, now), now) if self._watches_path else []
-
     def _want_canary(self, now: Now) -> list[Output]:
-        """Have canaries while a connection is wanted and has something to say."""
-        return self._to_canary(StreamsWanted(self._connection.wanted and self._subscriptions.needed), now)
+        return self._pass_on(self._link.want_canary(now), now)
 
     def _to_openings(self, given: OpeningsInput | MarketDoubted, now: Now) -> list[Output]:
         return self._pass_on(self._openings.handle(given, now), now)
+
+    def _to_market_rules(self, given: MarketRulesInput, now: Now) -> list[Output]:
+        return self._pass_on(self._market_rules.handle(given, now), now)
 
     def _answered(self, given: ResponseReceived | RequestFailed | RequestLeft, now: Now) -> list[Output]:
         outputs: list[Output] = []
@@ -461,48 +426,39 @@ class Session:
             sent_us = self._sent_us.pop(given.request_id, None)
             if sent_us is not None and isinstance(given, ResponseReceived):
                 self._round_trip_us = now.mono_us - sent_us
-                outputs += self._to_path(RoundTripMeasured(self._round_trip_us), now)
+                outputs += self._to_link(RoundTripMeasured(self._round_trip_us), now)
         outputs += self._pass_on(self._requests.handle(given, now), now)
-        if self._connection.is_open:
-            clock = ClockRead(self._requests.exchange_unix_us(now) - now.mono_us)
-            outputs += self._pass_on(self._subscriptions.handle(clock, now), now)
-        return outputs
+        return [*outputs, *self._to_link(ClockRead(self._requests.exchange_unix_us(now) - now.mono_us), now)]
 
     def _timer_fired(self, given: TimerFired, now: Now) -> list[Output]:
         """Only those whose moment has come are told; to the others it would say nothing."""
-        outputs = self._pass_on(self._connection.handle(given, now), now)
-        outputs += self._pass_on(self._heartbeat.handle(given, now), now)
-        outputs += self._to_path(given, now)
-        if self._connection.wanted:
-            outputs += self._to_canary(given, now)
+        outputs = self._to_link(given, now)
+        if self._link.is_wanted:
             outputs += self._to_openings(given, now)
-        outputs += self._pass_on(self._subscriptions.handle(given, now), now)
-        for stream in self._book_timers.due(now.mono_us):
-            outputs += self._sequence(self._sequencers[stream], given, now)
+        outputs += self._to_books(self._books.due(now), given, now)
         outputs += self._keep_account(given, now)
         outputs += self._pass_on(self._requests.handle(given, now), now)
         return outputs
 
     def _open(self, given: Open, now: Now) -> list[Output]:
-        outputs = self._pass_on(self._connection.handle(given, now), now)
+        outputs = self._to_link(given, now)
         if self._measure_clock:
             outputs += self._to_requests(MeasureTime(), now)
         return [*outputs, *self._want_canary(now)]
 
     def _close(self, given: Close, now: Now) -> list[Output]:
         """The connection ends for all but the connection, which sees it closed in order."""
-        outputs = self._lose_connection("closed by the application", now) if self._connection.is_open else []
+        outputs: list[Output] = []
+        if self._link.is_open:
+            outputs += self._to_link(ConnectionLost(), now)
+            outputs += self._end_streams("closed by the application", now)
         outputs += self._pass_on(self._requests.handle(Abandon("the session was closed"), now), now)
-        outputs += self._pass_on(self._connection.handle(given, now), now)
+        outputs += self._to_link(given, now)
         return [*outputs, *self._want_canary(now)]
 
     def _connected(self, given: Connected, now: Now) -> list[Output]:
-        outputs = self._pass_on(self._connection.handle(given, now), now)
-        self._heartbeat.handle(given, now)
-        self._path.handle(given, now)
-        outputs += self._to_canary(given, now)
-        outputs += self._pass_on(self._subscriptions.handle(given, now), now)
-        if self._watches_path:
+        outputs = self._to_link(given, now)
+        if self._link.watches_path:
             # The exchange's time is what says how late data are.
             outputs += self._to_requests(MeasureTime(), now)
         return outputs
@@ -511,43 +467,36 @@ class Session:
         if not self._manage_books:
             # Where there is no book there is nothing to verify.
             given = Subscribe((*given.books, *given.streams), untyped=given.untyped)
-        outputs: list[Any] = [*self._subscriptions.handle(given, now)]
+        outputs: list[Any] = [*self._link.handle(given, now)]
         for name in (*given.books, *given.streams) if self._manage_books else ():
             stream = parse_stream(name)
-            if stream.channel is Channel.DEPTH and name not in self._sequencers:
+            if stream.channel is Channel.DEPTH and self._books.of_stream(name) is None:
                 symbol = stream.symbol or ""
-                sequencer = BookSequencer(name, symbol, levels=self._book_levels, claims=self._claims)
-                self._sequencers[name] = sequencer
-                self._by_symbol.setdefault(symbol, []).append(sequencer)
+                self._books.add(name, symbol)
+                self._progress.handle(BookWanted(name, symbol), now)
                 outputs += self._openings.handle(MarketWatched(symbol, watched=True), now)
-        self._pace.books = len(self._sequencers)
         return [*self._pass_on(outputs, now), *self._want_canary(now)]
 
     def _follow_account(self, given: FollowAccount, now: Now) -> list[Output]:
-        outputs = self._subscriptions.handle(given, now)
+        outputs = self._link.handle(given, now)
         begins = self._account is None
         account = self._account = self._account or Account()
-        account.path = self._claims.path
+        account.path = self._path_claim
         passed = self._pass_on(outputs, now)
-        if begins and self._connection.is_open and account.state is AccountState.IDLE:
+        if begins and self._link.is_open and account.state is AccountState.IDLE:
             # The user had subscribed all of its streams before.
             passed += self._request_account(now)
         return [*passed, *self._want_canary(now)]
 
     def _verify(self, given: Verify, now: Now) -> list[Output]:
-        sequencer = self._sequencers.get(given.stream)
+        sequencer = self._books.of_stream(given.stream)
         if sequencer is None:
             raise LocalProtocolError(f"no depth stream {given.stream!r} is subscribed")
         return [*self._sequence(sequencer, given, now)]
 
-    def _call(self, given: Call, now: Now) -> list[Output]:
-        ask = Ask(
-            asker=Caller(given.call_id, given.endpoint),
-            endpoint=given.endpoint,
-            parameters=given.parameters,
-            max_wait_us=given.max_wait_us,
-        )
-        return self._to_requests(ask, now)
+    def _ask(self, given: Asking, now: Now) -> list[Output]:
+        ask = self._asked.ask(given)
+        return [] if ask is None else self._to_requests(ask, now)
 
     def _withdraw(self, given: Withdraw, now: Now) -> list[Output]:
         return self._to_requests(WithdrawAsk(Caller(given.call_id)), now)
@@ -558,42 +507,30 @@ class Session:
     # Signals: what one machine says to another.
 
     def _went_down(self, given: ConnectionDown, now: Now) -> list[Output]:
-        return [given, *self._lose_connection(f"the connection is down: {given.reason}", now)]
+        return [given, *self._end_streams(f"the connection is down: {given.reason}", now)]
 
-    def _lose_connection(self, reason: str, now: Now) -> list[Output]:
-        self._heartbeat.handle(ConnectionLost(), now)
-        self._path.handle(ConnectionLost(), now)
-        self._subscriptions.handle(ConnectionLost(), now)
-        outputs: list[Output] = self._to_canary(ConnectionLost(), now)
-        for sequencer in self._sequencers.values():
-            outputs += self._sequence(sequencer, StreamEnded(reason), now)
+    def _end_streams(self, reason: str, now: Now) -> list[Output]:
+        outputs = self._to_books(self._books.all, StreamEnded(reason), now)
         return outputs + self._keep_account(AccountEnded(reason), now)
 
     def _requested(self, given: Requested, now: Now) -> list[Output]:
         """Ask for a snapshot as soon as the stream is requested: a quiet market may send nothing for long."""
         self._metrics.handle(StreamsRequested(given.streams), now)
         outputs: list[Output] = []
-        for stream in given.streams:
-            sequencer = self._sequencers.get(stream)
-            if sequencer is not None:
-                closed = self._openings.is_closed(sequencer.symbol)
-                outputs += self._sequence(sequencer, StreamSuspended() if closed else StreamRequested(), now)
-        if not self._canary_streams.issuperset(given.streams):
-            outputs += self._to_canary(given, now)
+        for sequencer in self._books.of_streams(given.streams):
+            closed = self._openings.is_closed(sequencer.symbol)
+            outputs += self._sequence(sequencer, StreamSuspended() if closed else StreamRequested(), now)
+        outputs += self._to_link(given, now)
         return outputs if _ACCOUNT_STREAMS.isdisjoint(given.streams) else outputs + self._request_account(now)
 
     def _released(self, given: Released, now: Now) -> list[Output]:
         outputs: list[Output] = []
-        for stream in given.streams:
-            sequencer = self._sequencers.pop(stream, None)
-            if sequencer is not None:
-                outputs += self._sequence(sequencer, StreamEnded("unsubscribed"), now)
-                self._by_symbol[sequencer.symbol].remove(sequencer)
-                self._book_timers.set(stream, None)
-                if not self._by_symbol[sequencer.symbol]:
-                    del self._by_symbol[sequencer.symbol]
-                    self._openings.handle(MarketWatched(sequencer.symbol, watched=False), now)
-        self._pace.books = len(self._sequencers)
+        for sequencer in self._books.of_streams(given.streams):
+            outputs += self._sequence(sequencer, StreamEnded("unsubscribed"), now)
+            outputs += self._to_progress(BookReleased(sequencer.stream), now)
+            self._books.remove(sequencer)
+            if not self._books.of_symbol(sequencer.symbol):
+                self._openings.handle(MarketWatched(sequencer.symbol, watched=False), now)
         self._unwatched = given.streams
         return outputs
 
@@ -605,130 +542,103 @@ class Session:
             outputs += self._to_requests(MeasureTime(), now)
         return outputs
 
-    def _fetch_snapshot(self, given: FetchSnapshot, now: Now) -> list[Output]:
-        asker = self._asked[given.stream] = SnapshotAsker(given.stream, given.attempt)
-        ask = Ask(
-            asker=asker,
-            endpoint="depth",
-            parameters={"symbol": given.symbol, "limit": SNAPSHOT_LIMIT},
-            importance=Importance.SNAPSHOT if given.urgent else Importance.AUDIT,
-        )
-        return self._to_requests(ask, now)
-
     def _in_force(self, given: InForce, now: Now) -> list[Output]:
-        outputs: list[Output] = []
-        for stream in given.streams:
-            if stream in self._sequencers:
-                outputs += self._sequence(self._sequencers[stream], BookInForce(), now)
-        return outputs
+        return self._to_books(self._books.of_streams(given.streams), BookInForce(), now)
 
     def _path_changed(self, given: PathProved | PathExpired, now: Now) -> list[Output]:
-        """The path is that of all books at once."""
-        changed = PathChanged(given.reason if isinstance(given, PathExpired) else None)
-        return [output for sequencer in self._sequencers.values() for output in self._sequence(sequencer, changed, now)]
+        """The path is that of all books at once, and of the ledger."""
+        doubt = given.reason if isinstance(given, PathExpired) else None
+        outputs = self._to_books(self._books.all, PathChanged(doubt), now)
+        return [*outputs, *self._keep_account(AccountPathChanged(doubt), now)]
 
     def _stream_mute(self, given: StreamMute, now: Now) -> list[Output]:
         if given.abandon:
-            return self._to_connection(GiveUp(f"{given.stream}: {given.reason}"), now)
-        return self._pass_on(self._subscriptions.handle(Resubscribe((given.stream,)), now), now)
+            return self._to_link(GiveUp(f"{given.stream}: {given.reason}"), now)
+        return self._to_link(Resubscribe((given.stream,)), now)
+
+    def _book_told(self, given: BookSynced | BookConfirmed | BookStale | BookDesynced, now: Now) -> list[Output]:
+        return [given, *self._to_progress(given, now)]
+
+    def _to_progress(self, given: BookStartInput, now: Now) -> list[Output]:
+        budget = self.budget
+        return [
+            replace(output, queued=budget(now).snapshots_queued, remaining_us=budget(now).remaining_us)
+            for output in self._progress.handle(given, now)
+        ]
 
     def _market_closed(self, given: MarketClosed, now: Now) -> list[Output]:
-        outputs: list[Output] = [given]
-        for sequencer in self._by_symbol.get(given.symbol, ()):
-            outputs += self._sequence(sequencer, StreamSuspended(), now)
-        return outputs
+        told = [given, *self._to_progress(given, now)]
+        return [*told, *self._to_books(self._books.of_symbol(given.symbol), StreamSuspended(), now)]
 
     def _market_opened(self, given: MarketOpened, now: Now) -> list[Output]:
         """What was subscribed while the market was closed may never speak, so it is requested again."""
-        if not self._connection.is_open:
-            return [given]
-        streams = self._subscriptions.of_symbol(given.symbol)
-        return [given, *self._pass_on(self._subscriptions.handle(Resubscribe(streams), now), now)]
-
-    def _read_markets(self, _: ReadMarkets, now: Now) -> list[Output]:
-        if self._markets_asked:
-            return []
-        self._markets_asked = True
-        # Without a canary no book is live, so this one request goes before the snapshots of all of them.
-        return self._to_requests(
-            Ask(asker=MarketListAsker(), endpoint="markets", parameters={}, importance=Importance.READ), now
-        )
-
-    def _read_market(self, given: ReadMarket, now: Now) -> list[Output]:
-        if given.symbol in self._states_asked:
-            # It waits for the end of a pause.
-            return []
-        self._states_asked.add(given.symbol)
-        ask = Ask(
-            asker=MarketAsker(given.symbol),
-            endpoint="market",
-            parameters={"symbol": given.symbol},
-            importance=Importance.SNAPSHOT,
-        )
-        return self._to_requests(ask, now)
+        told = [given, *self._to_progress(given, now)]
+        if not self._link.is_open:
+            return told
+        return [*told, *self._to_link(Resubscribe(self._link.of_symbol(given.symbol)), now)]
 
     def _markets_read(self, result: object, now: Now) -> list[Output]:
         """Learn from a list of markets, or from one, whoever asked for it."""
         if isinstance(result, Markets):
             markets = result.values()
-            outputs = self._to_openings(MarketsRead({market.symbol: market.order_book_state for market in markets}), now)
+            outputs = self._to_market_rules(result, now)
+            outputs += self._to_openings(MarketsRead({market.symbol: market.order_book_state for market in markets}), now)
             perpetuals = tuple(market.symbol for market in markets if may_be_canary(market))
-            return [*outputs, *self._to_canary(MarketsKnown(perpetuals), now)]
-        return (
-            self._to_openings(MarketsRead({result.symbol: result.order_book_state}), now) if isinstance(result, Market) else []
-        )
+            return [*outputs, *self._to_link(MarketsKnown(perpetuals), now)]
+        if not isinstance(result, Market):
+            return []
+        outputs = self._to_market_rules(result, now)
+        return outputs + self._to_openings(MarketsRead({result.symbol: result.order_book_state}), now)
+
+    def _rules_doubted(self, given: RulesDoubted, now: Now) -> list[Output]:
+        return self._ask(ReadMarket(given.symbol), now)
+
+    def _levels_seen(self, result: object, now: Now) -> list[Output]:
+        """Hold the levels of a snapshot, whoever asked for it, against the rules of the market."""
+        if not isinstance(result, DepthSnapshot):
+            return []
+        return self._to_market_rules(LevelsSeen(result.symbol, result.bids, result.asks), now)
 
     def _request_sent(self, given: SendRequest, now: Now) -> list[Output]:
         self._sent_us[given.request_id] = now.mono_us
         return [given]
 
     def _time_answered(self, given: TimeAnswered, now: Now) -> list[Output]:
-        return self._to_path(RoundTripMeasured(self._round_trip_us, given.server_us), now)
+        return self._to_link(RoundTripMeasured(self._round_trip_us, given.server_us), now)
 
     def _top_matched(self, given: TopMatched, now: Now) -> list[Output]:
         self._metrics.handle(TopVerified(given.stream), now)
         return []
 
-    def _read_account(self, given: ReadAccount, now: Now) -> list[Output]:
-        self._reading = given
-        ask = Ask(
-            asker=given,
-            endpoint=endpoint_of(given),
-            parameters=arguments_of(given),
-            importance=Importance.LEDGER,
-        )
-        return self._to_requests(ask, now)
-
     def _settled(self, given: Settled, now: Now) -> Sequence[Output]:
         """Give an answer, or the error in its place, to whoever asked."""
         result = given.result
+        self._asked.settle(given.asker)
         match given.asker:
             case SnapshotAsker(stream) as asker:
-                del self._asked[stream]
-                return self._sequence(self._sequencers[stream], snapshot_of(asker, result), now)
+                outputs = self._levels_seen(result, now)
+                return [*outputs, *self._sequence(self._books[stream], snapshot_of(asker, result), now)]
             case ReadAccount() as asker:
-                self._reading = None
                 return self._keep_account(reading_of(asker, result), now)
             case MarketListAsker():
-                self._markets_asked = False
                 failed = isinstance(result, BackpackError)
-                return self._to_canary(MarketsUnknown(), now) if failed else self._markets_read(result, now)
+                return self._to_link(MarketsUnknown(), now) if failed else self._markets_read(result, now)
             case MarketAsker(symbol):
-                self._states_asked.discard(symbol)
                 failed = isinstance(result, BackpackError)
                 return self._to_openings(MarketUnread(symbol), now) if failed else self._markets_read(result, now)
-            case Caller(call_id, endpoint):
+            case Caller(call_id, endpoint) as asker:
+                refused = [output for given in rules_refused(asker, result) for output in self._to_market_rules(given, now)]
                 if isinstance(result, BackpackError):
-                    return [CallFailed(call_id=call_id, endpoint=endpoint, error=result)]
+                    return [CallFailed(call_id=call_id, endpoint=endpoint, error=result), *refused]
                 answered = CallAnswered(call_id=call_id, endpoint=endpoint, result=result)
-                return [answered, *self._markets_read(result, now)]
+                return [answered, *self._markets_read(result, now), *self._levels_seen(result, now), *refused]
         raise TypeError(f"nobody asks like this: {type(given.asker).__name__}")
 
     def _sending(self, given: Sending, now: Now) -> Sequence[Output]:
         """Tell whoever asked that the request leaves: from here on an answer is waited for."""
         match given.asker:
             case SnapshotAsker(stream, attempt):
-                return self._sequence(self._sequencers[stream], SnapshotRequested(attempt), now)
+                return self._sequence(self._books[stream], SnapshotRequested(attempt), now)
             case ReadAccount(attempt=attempt):
                 return self._keep_account(ReadingRequested(attempt), now)
         return ()
@@ -740,24 +650,22 @@ class Session:
 
     # The ways to a book, to the ledger and to the signer.
 
+    def _to_books(self, sequencers: Iterable[BookSequencer], given: SequencerInput, now: Now) -> list[Output]:
+        return [output for sequencer in sequencers for output in self._sequence(sequencer, given, now)]
+
     def _sequence(self, sequencer: BookSequencer, given: SequencerInput, now: Now) -> Sequence[Output]:
         """Give a book something, and pass on what it says."""
-        outputs = sequencer.handle(given, now)
-        self._book_timers.set(sequencer.stream, sequencer.deadline)
-        if self._asked:
-            return [*self._withdraw_snapshot(sequencer, now), *self._pass_on(outputs, now)]
+        outputs = self._books.handle(sequencer, given, now)
+        if self._asked.snapshots:
+            unwanted = self._asked.unwanted_snapshot(sequencer.stream, sequencer.awaited)
+            return [*self._withdraw_asks(unwanted, now), *self._pass_on(outputs, now)]
         if len(outputs) == 1 and isinstance(outputs[0], BookChanged):
             # Nearly every frame of a busy market: one event, for the user.
             return (outputs[0],)
         return self._pass_on(outputs, now)
 
-    def _withdraw_snapshot(self, sequencer: BookSequencer, now: Now) -> list[Output]:
-        """Take back the request of a snapshot that is awaited no more."""
-        asked = self._asked.get(sequencer.stream)
-        if asked is None or asked.attempt == sequencer.awaited:
-            return []
-        del self._asked[sequencer.stream]
-        return self._to_requests(WithdrawAsk(asked), now)
+    def _withdraw_asks(self, unwanted: Iterable[WithdrawAsk], now: Now) -> list[Output]:
+        return [output for withdrawn in unwanted for output in self._to_requests(withdrawn, now)]
 
     def _request_account(self, now: Now) -> list[Output]:
         return self._keep_account(AccountRequested(), now)
@@ -766,11 +674,8 @@ class Session:
         if self._account is None:
             return []
         produced = self._account.handle(given, now)
-        outputs: list[Output] = []
-        if self._reading is not None and self._reading.attempt != self._account.awaited:
-            withdrawn, self._reading = WithdrawAsk(self._reading), None
-            outputs += self._to_requests(withdrawn, now)
-        return outputs + self._pass_on(produced, now)
+        unwanted = self._asked.unwanted_reading(self._account.awaited)
+        return [*self._withdraw_asks(unwanted, now), *self._pass_on(produced, now)]
 
     def _sign_subscription(self, now: Now) -> Signature:
         if self._signer is None:
@@ -779,18 +684,18 @@ class Session:
         return Signature(self._signer.subscribe_signature(unix_us), unix_us)
 
     _INPUTS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
-        BytesReceived: _bytes_received,
-        Call: _call,
+        BytesReceived: _to_link,
+        Call: _ask,
         Close: _close,
-        ConnectFailed: _to_connection,
+        ConnectFailed: _to_link,
         Connected: _connected,
-        Disconnected: _to_connection,
+        Disconnected: _to_link,
         FollowAccount: _follow_account,
         Open: _open,
-        PingReceived: _ping_or_pong_received,
-        PongReceived: _ping_or_pong_received,
-        ReadingPaused: _read_or_not,
-        ReadingResumed: _read_or_not,
+        PingReceived: _to_link,
+        PongReceived: _to_link,
+        ReadingPaused: _to_link,
+        ReadingResumed: _to_link,
         RequestFailed: _answered,
         RequestLeft: _answered,
         Resolve: _resolve,
@@ -804,22 +709,24 @@ class Session:
     """Who takes which command or fact; text frames, the hot path, are taken before."""
 
     _SIGNALS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
-        CanariesChosen: _to_subscriptions,
-        CanaryRequested: _to_path,
+        BookConfirmed: _book_told,
+        BookDesynced: _book_told,
+        BookStale: _book_told,
+        BookSynced: _book_told,
         ConnectionDown: _went_down,
-        FetchSnapshot: _fetch_snapshot,
-        GiveUp: _to_connection,
+        FetchSnapshot: _ask,
         InForce: _in_force,
         MarketClosed: _market_closed,
         MarketDoubted: _to_openings,
         MarketOpened: _market_opened,
         PathExpired: _path_changed,
         PathProved: _path_changed,
-        ReadAccount: _read_account,
-        ReadMarket: _read_market,
-        ReadMarkets: _read_markets,
+        ReadAccount: _ask,
+        ReadMarket: _ask,
+        ReadMarkets: _ask,
         Released: _released,
         Requested: _requested,
+        RulesDoubted: _rules_doubted,
         SendRequest: _request_sent,
         Sending: _sending,
         Settled: _settled,
@@ -830,18 +737,3 @@ class Session:
         Unresolved: _call_unresolved,
     }
     """Who takes what one machine says to another; all other outputs leave the session."""
-
-
-def _summary(doubts: Mapping[str, str | None]) -> list[str]:
-    """Say what is wrong with which books; many with one reason are one reason against health."""
-    streams_of: dict[str, list[str]] = {}
-    for stream, doubt in doubts.items():
-        if doubt is not None:
-            streams_of.setdefault(doubt, []).append(stream)
-    reasons: list[str] = []
-    for doubt, streams in streams_of.items():
-        if len(streams) > _SHOWN_BOOKS:
-            reasons.append(f"{len(streams)} books, {', '.join(streams[:_SHOWN_BOOKS])}, ...: each {doubt}")
-        else:
-            reasons += [f"book {stream} {doubt}" for stream in streams]
-    return reasons

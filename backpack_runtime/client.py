@@ -16,14 +16,12 @@ from msgspec.structs import replace
 
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, BackpackError, ClientClosed, ConfigurationError
-from backpack_proto.hints import shown
-from backpack_proto.inputs import Arguments, Call, Close, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify, Withdraw
+from backpack_proto.errors import ApiError, ClientClosed, ConfigurationError
+from backpack_proto.inputs import Arguments, Close, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify
 from backpack_proto.machine import Now
 from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
-from backpack_proto.rest.codec import outcome_unknown
-from backpack_proto.rest.endpoints.table import find_endpoint
+from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.rest.markets import Market, Markets
 from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import Session
@@ -33,12 +31,13 @@ from backpack_proto.streams.payloads import Event
 
 from .accounts import AccountView
 from .books import BookView
+from .calls import OpenCalls
 from .checks import checked_count, checked_flag, checked_member, checked_names
+from .client_arguments import check_kinds, check_signer, check_symbols, checked_channels, checked_settings, connect_timeout_us
 from .delivery import DeliverySnapshot, EventStream, Outlets, SlowConsumer
 from .delivery.policy import BUFFER_BYTES
 from .logs import EventLog
-from .network.addresses import REST_URL, WS_URL
-from .network.proxy_settings import Proxies, resolve_proxies
+from .network.proxy_settings import resolve_proxies
 from .pump import Pump
 from .rest_methods import RestMethods
 from .settings import Settings
@@ -47,17 +46,8 @@ from .transports import transport_of
 
 __all__ = ["BackpackClient"]
 
-DEFAULT_CHANNELS = ("book", "trades")
 DRAIN_SECONDS = 6.0
 """A little more than the session's own patience with the closing handshake."""
-
-
-class _Answer:
-    """Where the answer to a call is put."""
-
-    def __init__(self) -> None:
-        self.event: CallAnswered | CallFailed | None = None
-        self.arrived = anyio.Event()
 
 
 class _Running(NamedTuple):
@@ -123,18 +113,17 @@ class BackpackClient(RestMethods):
             InvalidStream: the exchange has no such channel.
             MissingExtra: the runtime needs an extra that is not installed.
         """
-        self._settings = _checked_settings(settings, sandbox=checked_flag("sandbox", sandbox), transport=transport)
+        self._settings = checked_settings(settings, sandbox=checked_flag("sandbox", sandbox), transport=transport)
         # What holds for the process is about the way out, and the sandbox is on this machine.
         self._proxies = self._settings.proxies if sandbox else resolve_proxies(self._settings.proxies)
         self._symbols = checked_names("symbols", symbols)
-        self._channels = _checked_channels(channels, self._symbols)
+        self._channels = checked_channels(channels, self._symbols)
         self._slow_consumer = checked_member("slow_consumer", slow_consumer, SlowConsumer)
         self._buffer = checked_count("buffer", buffer)
         self._buffer_bytes = checked_count("buffer_bytes", buffer_bytes, unit="bytes")
         self._sandbox_seed = checked_count("sandbox_seed", sandbox_seed, minimum=0)
         self._follow_account = checked_flag("follow_account", follow_account)
-        if signer is not None and not isinstance(signer, Signer):
-            raise ConfigurationError(f"signer: a Signer, got {_kind(signer)}{_signer_hint(signer)}")
+        check_signer(signer)
         private = any(parse_channel(channel).private for channel in self._channels)
         if sandbox and signer is None and (follow_account or private):
             signer = Signer(Credentials(THROWAWAY_SECRET))
@@ -150,19 +139,18 @@ class BackpackClient(RestMethods):
             book_levels=checked_count("book_levels", book_levels),
             canary=self._settings.canary,
             measure_clock=signer is not None,
-            connect_timeout_us=_connect_timeout_us(self._settings, self._proxies),
+            connect_timeout_us=connect_timeout_us(self._settings, self._proxies),
             silence_us=self._settings.silence_us,
             ping_timeout_us=self._settings.ping_timeout_us,
             pause_ceiling_us=self._settings.pause_ceiling_us,
         )
         self._log = EventLog(logging.getLogger(__name__))
-        self._answers: dict[int, _Answer] = {}
+        self._calls = OpenCalls(lambda event: self._deliver([event]))
         self._books: dict[str, BookView] = {}
         self._account: AccountView | None = None
-        self._last_call_id = 0
         self._markets = Markets(())
         self._found: dict[str, Market] = {}
-        """Markets that were asked for one by one, for the list did not have them."""
+        """Markets that were asked for one by one since: the list did not have them, or their rules have changed. Lists come from a cache."""
         self._stack = AsyncExitStack()
         self._running: _Running | None = None
         self._closed = False
@@ -214,8 +202,7 @@ class BackpackClient(RestMethods):
         finally:
             running.outlets.finish()
             running.finished.set()
-            for answer in self._answers.values():
-                answer.arrived.set()
+            self._calls.end()
 
     async def _stop(self, *, in_order: bool) -> None:
         """End all tasks; an error that one of them died of comes out here."""
@@ -288,7 +275,7 @@ class BackpackClient(RestMethods):
             ConfigurationError: an argument cannot be used.
             ClientClosed: the client is not inside its block.
         """
-        _check_kinds(kinds)
+        check_kinds(kinds)
         policy = self._slow_consumer if slow_consumer is None else checked_member("slow_consumer", slow_consumer, SlowConsumer)
         limit = self._buffer if buffer is None else checked_count("buffer", buffer)
         limit_bytes = self._buffer_bytes if buffer_bytes is None else checked_count("buffer_bytes", buffer_bytes, unit="bytes")
@@ -338,19 +325,23 @@ class BackpackClient(RestMethods):
         """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it.
 
         The network in front of the exchange keeps the list for up to a quarter of an hour. With `fresh` the exchange itself is asked,
-        for a list that is right now. Without it markets that were found since, by their symbols, stay among the others.
+        for a list that is right now. Without it markets that were found since, by their symbols, stay among the others, and so does what
+        a `MarketChanged` has told. That comes by itself, so a client that runs for long need not load the list again.
         """
         if checked_flag("fresh", fresh):
             # The query is a part of the cache's key, so one that was never asked for reaches the exchange (docs/protocol.md 1.2).
             self._markets = cast("Markets", await self.call("markets", {"nonce": system_now().unix_us}))
             self._found.clear()
         else:
-            self._markets = (await self.get_markets()).joined_by(self._found.values())
+            markets = await self.get_markets()
+            # Of two that differ, the session has looked up the right one, or will.
+            known = [self._session.market(symbol) for symbol in (*markets, *self._found)]
+            self._markets = markets.joined_by(market for market in known if market is not None)
         return self._markets
 
     @property
     def markets(self) -> Markets:
-        """The markets as they were loaded last."""
+        """The markets as they were loaded last, with every `MarketChanged` since."""
         self._inside()
         return self._markets
 
@@ -372,34 +363,8 @@ class BackpackClient(RestMethods):
             PartlyUnreadable: rows of a list about the account cannot be read; it has the others.
             BackpackError: no answer came.
         """
-        running = self._open()
-        parameters = parameters or {}
-        self._last_call_id += 1
-        call_id = self._last_call_id
-        answer = _Answer()
-        command = Call(call_id=call_id, endpoint=endpoint, parameters=parameters, max_wait_us=max_wait_us)
-        self._answers[call_id] = answer
-        try:
-            running.pump.give(command)
-            await answer.arrived.wait()
-        except BaseException:
-            del self._answers[call_id]
-            self._withdraw(running, call_id, answer)
-            raise
-        del self._answers[call_id]
-        if isinstance(answer.event, CallAnswered):
-            return answer.event.result
-        if isinstance(answer.event, CallFailed):
-            raise answer.event.error
-        raise _interrupted(endpoint, parameters)
-
-    def _withdraw(self, running: _Running, call_id: int, answer: _Answer) -> None:
-        """Nobody waits for a call any more: do not send it, and let what became of it be among the events."""
-        if answer.event is None:
-            running.pump.give(Withdraw(call_id))
-        elif not find_endpoint(answer.event.endpoint).idempotent:
-            # It came in the same moment in which the caller gave up.
-            self._deliver([answer.event])
+        give = self._open().pump.give
+        return await self._calls.call(give, endpoint, parameters or {}, max_wait_us=max_wait_us)
 
     @property
     def unresolved(self) -> Mapping[int, CallUnresolved]:
@@ -482,14 +447,10 @@ class BackpackClient(RestMethods):
         passed: list[Event] = []
         for event in events:
             self._log.tell(event)
-            if isinstance(event, CallAnswered | CallFailed):
-                answer = self._answers.get(event.call_id)
-                # Without one, whoever asked has stopped waiting, and the call changes something.
-                if answer is not None:
-                    answer.event = event
-                    answer.arrived.set()
-                    continue
-            passed.append(event)
+            if type(event) is MarketChanged:
+                self._take_up(event.market)
+            if not isinstance(event, CallAnswered | CallFailed) or not self._calls.take(event):
+                passed.append(event)
         if passed:
             self._inside().outlets.put(passed)
 
@@ -526,6 +487,10 @@ class BackpackClient(RestMethods):
             if refused.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
                 raise
             return
+        self._take_up(market)
+
+    def _take_up(self, market: Market) -> None:
+        """Know a market as the exchange itself has just shown it."""
         self._found[market.symbol] = market
         self._markets = self._markets.joined_by([market])
 
@@ -533,79 +498,11 @@ class BackpackClient(RestMethods):
         """The streams of channels; a symbol that stands in the name of a channel is resolved as well."""
         names = checked_names("channels", channels)
         ids = tuple([await self._id(symbol) for symbol in checked_names("symbols", symbols)])
-        _check_symbols(names, ids)
+        check_symbols(names, ids)
         return [
             stream if stream.symbol is None else replace(stream, symbol=await self._id(stream.symbol))
             for stream in streams_for(names, ids)
         ]
-
-
-def _checked_settings(settings: object, *, sandbox: bool, transport: object) -> Settings:
-    """Return the settings, which have to fit a sandbox or a transport of the user's own."""
-    if settings is None:
-        settings = Settings()
-    if not isinstance(settings, Settings):
-        raise ConfigurationError(f"settings: a Settings, got {_kind(settings)}")
-    if transport is not None and sandbox:
-        raise ConfigurationError(
-            "transport: a sandbox is reached by a runtime of its own; leave out one of sandbox and transport"
-        )
-    elsewhere = [name for name, url in (("rest_url", REST_URL), ("ws_url", WS_URL)) if getattr(settings, name) != url]
-    if sandbox and elsewhere:
-        raise ConfigurationError(
-            f"sandbox=True starts an exchange of its own: leave {' and '.join(elsewhere)} out of the settings"
-        )
-    return settings
-
-
-def _checked_channels(channels: object, symbols: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the channels, each of which exists and has the symbols that it needs."""
-    if channels is None:
-        return DEFAULT_CHANNELS if symbols else ()
-    names = checked_names("channels", channels)
-    _check_symbols(names, symbols)
-    return names
-
-
-def _check_symbols(channels: tuple[str, ...], symbols: tuple[str, ...]) -> None:
-    """Refuse channels that would subscribe nothing, without a word."""
-    silent = [channel for channel in channels if not streams_for([channel], symbols)]
-    if silent:
-        raise ConfigurationError(
-            f'channels: {", ".join(silent)} without symbols subscribes nothing; give symbols, as in ["SOL_USDC"]'
-        )
-
-
-def _check_kinds(kinds: Iterable[object]) -> None:
-    """Refuse what is not a class of events: nothing would ever be of that kind."""
-    for kind in kinds:
-        if not (isinstance(kind, type) and issubclass(kind, Event)):
-            raise ConfigurationError(f"kinds: classes of events, such as Trade, got {shown(kind)}")
-
-
-def _kind(value: object) -> str:
-    """Return a value for an error text, but never a text, for it may be a key."""
-    return "a str" if isinstance(value, str) else shown(value)
-
-
-def _signer_hint(signer: object) -> str:
-    return (
-        "; wrap it: Signer(credentials)" if isinstance(signer, Credentials) else "; make one: Signer(Credentials(private_key))"
-    )
-
-
-def _connect_timeout_us(settings: Settings, proxies: Proxies) -> int:
-    """How long a connection may take: the proxy's own time comes first, so that it is named when it is used up."""
-    proxy = proxies.websocket
-    return settings.connect_timeout_us + (0 if proxy is None else int(proxies.timeout_of(proxy) * 1e6))
-
-
-def _interrupted(endpoint: str, parameters: Arguments) -> BackpackError:
-    """What a call that the session left behind ends with; whether it had been sent went down with the session."""
-    row, reason = find_endpoint(endpoint), "the session ended before the answer came"
-    if row.idempotent:
-        return BackpackError(f"{row.name}: {reason}")
-    return outcome_unknown(row, row.check(parameters), reason)
 
 
 def _open_circle(error: BaseException) -> None:

@@ -11,10 +11,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from backpack_proto.account.values import AccountDiverged, AccountStale, AccountSynced
+from backpack_proto.account.values import (
+    AccountConfirmed,
+    AccountDiverged,
+    AccountDoubted,
+    AccountStale,
+    AccountSynced,
+    AccountUnconfirmed,
+)
+from backpack_proto.encoding import plain_digits
 from backpack_proto.outputs import (
     BookConfirmed,
     BookDesynced,
+    BooksProgress,
     BookStale,
     BookSynced,
     BookUnavailable,
@@ -29,6 +38,7 @@ from backpack_proto.outputs import (
     StreamSilent,
     StreamsRefused,
 )
+from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event
 from backpack_proto.text import printable
@@ -118,11 +128,13 @@ class EventLog:
         match event:
             case ConnectionUp() | ConnectionDown():
                 self._connected = isinstance(event, ConnectionUp)
-            case BookDesynced() | BookStale():
+            case BookDesynced():
                 if not self._connected or self._closing:
                     # A lost connection is said once, for all books.
                     return
-                kind = "book diverged" if isinstance(event, BookDesynced) and event.diverged else kind
+                kind = "book diverged" if event.diverged else kind
+            case AccountDoubted(doubts=()):
+                level, kind = logging.INFO, "account doubted no more"
             case AccountStale():
                 if self._closing:
                     return
@@ -144,14 +156,16 @@ def _seconds(us: int) -> float:
 
 
 _ROWS: Final[Mapping[type, tuple[int, str, Callable[[Any], dict[str, object]]]]] = {
+    AccountConfirmed: (logging.INFO, "account confirmed", lambda _: {}),
+    AccountDoubted: (
+        logging.WARNING,
+        "account doubted",
+        lambda event: {"doubts": "; ".join(event.doubts[:3]), "count": len(event.doubts)},
+    ),
+    AccountUnconfirmed: (logging.WARNING, "account unconfirmed", lambda event: {"reason": event.reason}),
     AccountDiverged: (logging.WARNING, "account diverged", lambda event: {"what": event.what}),
     AccountStale: (logging.WARNING, "account stale", lambda event: {"reason": event.reason}),
     AccountSynced: (logging.INFO, "account synced", lambda event: {"orders": event.orders, "fills": event.fills}),
-    BookDesynced: (
-        logging.WARNING,
-        "book stale",
-        lambda event: {"stream": event.stream, "symbol": event.symbol, "last": event.last, "reason": event.reason},
-    ),
     BookConfirmed: (
         logging.INFO,
         "book confirmed",
@@ -159,7 +173,12 @@ _ROWS: Final[Mapping[type, tuple[int, str, Callable[[Any], dict[str, object]]]]]
     ),
     BookStale: (
         logging.WARNING,
-        "book unproved",
+        "book in doubt",
+        lambda event: {"stream": event.stream, "symbol": event.symbol, "last": event.last, "reason": event.reason},
+    ),
+    BookDesynced: (
+        logging.WARNING,
+        "book stale",
         lambda event: {"stream": event.stream, "symbol": event.symbol, "last": event.last, "reason": event.reason},
     ),
     BookSynced: (
@@ -175,6 +194,16 @@ _ROWS: Final[Mapping[type, tuple[int, str, Callable[[Any], dict[str, object]]]]]
             "symbol": event.symbol,
             "reason": event.reason,
             "retry_s": _seconds(event.retry_us),
+        },
+    ),
+    BooksProgress: (
+        logging.INFO,
+        "books live",
+        lambda event: {
+            "live": event.live,
+            "wanted": event.wanted,
+            "queued": event.queued,
+            "remaining_s": _seconds(event.remaining_us),
         },
     ),
     CallUnresolved: (
@@ -201,6 +230,17 @@ _ROWS: Final[Mapping[type, tuple[int, str, Callable[[Any], dict[str, object]]]]]
         logging.WARNING,
         "frame dropped",
         lambda event: {"reason": event.reason.value, "stream": event.stream, "excerpt": event.excerpt},
+    ),
+    MarketChanged: (
+        logging.WARNING,
+        "market changed",
+        lambda event: {
+            "symbol": event.symbol,
+            "tick_size": plain_digits(event.market.tick_size),
+            "step_size": plain_digits(event.market.step_size),
+            "previous_tick_size": plain_digits(event.previous.tick_size),
+            "previous_step_size": plain_digits(event.previous.step_size),
+        },
     ),
     PeerSilent: (logging.WARNING, "peer silent", lambda event: {"silent_s": _seconds(event.silent_us)}),
     StreamLive: (logging.DEBUG, "stream live", lambda event: {"stream": event.stream}),

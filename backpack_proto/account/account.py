@@ -1,33 +1,53 @@
 """The ledger of an account: open orders, fills, positions and balances that survive reconnects without a hole.
 
 `Account` joins the parts: the ledger (a pure fold), the synchronising machine, which brings it up to the exchange, and the auditing
-machine, which proves again and again that it is right. It routes, and has no rules of its own.
+machine, which proves again and again that it is right. The one rule of its own: a ledger that follows is stale while the path of its
+connection is in doubt (`AccountStale`), and live again, without being read again, once it is proved (`AccountConfirmed`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from backpack_proto.claims import PathClaim
 from backpack_proto.inputs import TimerFired
-from backpack_proto.machine import Now, earliest
+from backpack_proto.machine import Now, due, earliest
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, PositionUpdate
 
 from .audit import CLAIM_US, Audit, AuditInput, AuditState, StartAudits, StopAudits
 from .ledger import Ledger, Update
-from .readings import AccountEnded, AccountRequested, ReadAccount, ReadFailed, Reading, ReadingRequested, UpdateLost
+from .readings import (
+    AccountEnded,
+    AccountPathChanged,
+    AccountRequested,
+    ReadAccount,
+    ReadFailed,
+    Reading,
+    ReadingRequested,
+    UpdateLost,
+)
 from .rounds import Attempts
 from .signals import Agreed, ReadAgain
 from .sync import AccountState, Sync, SyncInput
-from .values import Balance, Order, Position
+from .values import AccountConfirmed, AccountStale, AccountSynced, AccountUnconfirmed, Balance, Order, Position
 
 __all__ = ["Account", "AccountInput", "AccountOutput"]
 
 AccountInput: TypeAlias = (
-    AccountRequested | AccountEnded | Update | UpdateLost | ReadingRequested | Reading | ReadFailed | TimerFired
+    AccountRequested
+    | AccountEnded
+    | AccountPathChanged
+    | Update
+    | UpdateLost
+    | ReadingRequested
+    | Reading
+    | ReadFailed
+    | TimerFired
 )
 AccountOutput: TypeAlias = Event | ReadAccount
+
+_UNPROVED: Final = "no data have proved the path of the connection yet"
 
 
 class Account:
@@ -39,7 +59,11 @@ class Account:
         self._sync = Sync(self._ledger, attempts)
         self._audit = Audit(self._ledger, attempts)
         self.path = PathClaim(bounded=False)
-        """The path of its streams, which a live ledger rests on; its owner replaces it."""
+        """The path of its streams, which a live ledger rests on; its owner replaces it, and says when it changes."""
+        self._path_stale = False
+        """The ledger follows, and was reported stale because of the path."""
+        self._unconfirmed: str | None = None
+        """Why the last check of a ledger that follows could not be made."""
 
     @property
     def deadline(self) -> int | None:
@@ -94,6 +118,34 @@ class Account:
 
     def handle(self, given: AccountInput, now: Now) -> Sequence[AccountOutput]:
         """Take an update, a reading or a timer; return what changed, and what to read."""
+        if isinstance(given, AccountPathChanged):
+            return self._follow_path([], given.doubt, now)
+        outputs = self._route(given, now)
+        synced = any(isinstance(output, AccountSynced) for output in outputs)
+        return self._follow_path(outputs, _UNPROVED if synced else None, now)
+
+    def _follow_path(self, outputs: Sequence[AccountOutput], doubt: str | None, now: Now) -> Sequence[AccountOutput]:
+        """Report what the path makes of a ledger that follows; `doubt` is why it may have become stale now."""
+        if not self.live:
+            self._path_stale, self._unconfirmed = False, None
+            return outputs
+        for output in outputs:
+            if isinstance(output, AccountUnconfirmed | AccountConfirmed):
+                self._unconfirmed = output.reason if isinstance(output, AccountUnconfirmed) else None
+        if self._path_stale:
+            # What REST confirms meanwhile makes nothing live that the streams do not reach.
+            outputs = [output for output in outputs if not isinstance(output, AccountConfirmed)]
+        holds = self.path.holds(now.mono_us)
+        if self._path_stale and holds:
+            self._path_stale = False
+            again = [] if self._unconfirmed is None else [AccountUnconfirmed(reason=self._unconfirmed)]
+            return [*outputs, AccountConfirmed(), *again]
+        if not self._path_stale and not holds and doubt is not None:
+            self._path_stale = True
+            return [*outputs, AccountStale(reason=doubt)]
+        return outputs
+
+    def _route(self, given: AccountInput, now: Now) -> Sequence[AccountOutput]:
         match given:
             case OrderUpdate() | PositionUpdate() | BalanceUpdate():
                 if self.state is AccountState.IDLE:
@@ -107,9 +159,9 @@ class Account:
                 return [] if self.state is AccountState.IDLE else self._to_sync(given, now)
             case TimerFired():
                 outputs: list[AccountOutput] = []
-                if _due(self._sync.deadline, now):
+                if due(self._sync.deadline, now):
                     outputs += self._to_sync(given, now)
-                if _due(self._audit.deadline, now):
+                if due(self._audit.deadline, now):
                     outputs += self._to_audit(given, now)
                 return outputs
         if not isinstance(given, ReadingRequested | ReadFailed | Reading):
@@ -132,7 +184,3 @@ class Account:
             else:
                 outputs.append(output)
         return outputs
-
-
-def _due(deadline: int | None, now: Now) -> bool:
-    return deadline is not None and now.mono_us >= deadline

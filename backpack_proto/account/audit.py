@@ -194,8 +194,7 @@ class Audit:
         TRANSITIONS.step(self.state, given, state.state)
         self._now = state
         self._asked = None
-        for timer in (Timer.NEXT, Timer.ANSWER, Timer.GRACE):
-            self._timers.set(timer, None)
+        self._timers.cancel(Timer.NEXT, Timer.ANSWER, Timer.GRACE)
 
     def _stop(self, given: AuditInput) -> None:
         self._enter(_Off(), given)
@@ -214,9 +213,7 @@ class Audit:
         self._timers.set(Timer.NEXT, now.mono_us + (RETRY.delay_us(failures) if failures else AUDIT_US))
 
     def _timer_fired(self, given: TimerFired, now: Now) -> Sequence[AuditOutput]:
-        due = self._timers.due(now.mono_us)
-        for timer in due:
-            self._timers.set(timer, None)
+        due = self._timers.take(now.mono_us)
         state = self._now
         if Timer.CLAIM in due:
             self._stop(given)

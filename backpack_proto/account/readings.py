@@ -16,6 +16,7 @@ __all__ = [
     "ORDERS_PAGE",
     "PAGE",
     "AccountEnded",
+    "AccountPathChanged",
     "AccountRequested",
     "BalancesRead",
     "FillsRead",
@@ -59,6 +60,13 @@ class AccountEnded(Struct, frozen=True, gc=False):
     """The connection is gone, or the streams are not wanted any more."""
 
     reason: str
+
+
+class AccountPathChanged(Struct, frozen=True, gc=False):
+    """The path of the connection is proved again, or its proof has expired."""
+
+    doubt: str | None
+    """Why it is in doubt; None: it is proved."""
 
 
 class UpdateLost(Struct, frozen=True, gc=False):

@@ -229,8 +229,7 @@ class Sync:
         TRANSITIONS.step(self.state, given, state.state)
         self._now = state
         self._asked = None
-        for timer in Timer:
-            self._timers.set(timer, None)
+        self._timers.clear()
 
     def _ask(self, asked: ReadAccount) -> list[SyncOutput]:
         self._asked = asked
@@ -248,11 +247,9 @@ class Sync:
         return outputs
 
     def _timer_fired(self, given: TimerFired, now: Now) -> Sequence[SyncOutput]:
-        due = self._timers.due(now.mono_us)
+        due = self._timers.take(now.mono_us)
         if not due:
             return ()
-        for timer in due:
-            self._timers.set(timer, None)
         state = self._now
         if Timer.ANSWER in due:
             return self._failed(given, "no answer in time", now)

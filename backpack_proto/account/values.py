@@ -303,7 +303,10 @@ class BalanceChanged(Event, frozen=True, gc=False, kw_only=True):
 
 
 class AccountSynced(Event, frozen=True, gc=False, kw_only=True):
-    """The ledger is what the exchange says, and follows the streams from here on."""
+    """The ledger is what the exchange says, and follows the streams from here on.
+
+    It is live, unless an `AccountStale` follows at once, because the path of the connection is in doubt.
+    """
 
     orders: int
     """Open orders."""
@@ -319,7 +322,7 @@ class AccountDoubted(Event, frozen=True, gc=False, kw_only=True):
 
 
 class AccountConfirmed(Event, frozen=True, gc=False, kw_only=True):
-    """A live ledger could be checked again, and agrees; follows an `AccountUnconfirmed`."""
+    """Fresh proof has come: a ledger that could not be checked, or was stale because of the path of its connection, is live and proved."""
 
 
 class AccountUnconfirmed(Event, frozen=True, gc=False, kw_only=True):
@@ -329,7 +332,11 @@ class AccountUnconfirmed(Event, frozen=True, gc=False, kw_only=True):
 
 
 class AccountStale(Event, frozen=True, gc=False, kw_only=True):
-    """The ledger may have missed something; it is being read again, or will be when the connection is back."""
+    """The ledger may have missed something: it is not live.
+
+    It is being read again, or will be when the connection is back, and `AccountSynced` ends that. Where only the path of the connection is in
+    doubt, it goes on following the streams, and `AccountConfirmed` says that it is live again.
+    """
 
     reason: str
 

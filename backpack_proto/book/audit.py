@@ -20,7 +20,7 @@ from msgspec import Struct
 from backpack_proto.backoff import Backoff
 from backpack_proto.claims import AUDIT_US, AUDITS_PER_MINUTE
 from backpack_proto.inputs import TimerFired, Verify
-from backpack_proto.machine import Now, Transitions, earliest
+from backpack_proto.machine import Now, Timers, Transitions, due
 from backpack_proto.streams.payloads import Depth
 
 from .levels import Book
@@ -139,7 +139,7 @@ class Audit:
         """The interval is that of the book's claims; without audits it answers `Verify` and suspicion alone."""
         self._book = book
         self._state = AuditState.OFF
-        self._timers: dict[AuditTimer, int] = {}
+        self._timers: Timers[AuditTimer] = Timers()
         self._check: SnapshotCheck | None = None
         """While ASKED and AHEAD."""
         self._sent_us = 0
@@ -166,7 +166,7 @@ class Audit:
     @property
     def deadline(self) -> int | None:
         """The first of the timers."""
-        return earliest(*self._timers.values())
+        return self._timers.earliest
 
     def handle(self, given: AuditInput, now: Now) -> Sequence[AuditOutput]:
         """Take one input and return what follows; a delta is given after the book has taken it in, and only to a running audit.
@@ -174,7 +174,7 @@ class Audit:
         Raises:
             LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
         """
-        if isinstance(given, TimerFired) and ((deadline := self.deadline) is None or now.mono_us < deadline):
+        if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
         TRANSITIONS.check(self._state, given)
         match given:
@@ -188,7 +188,7 @@ class Audit:
                 return self._suspect(given, now)
             case SnapshotRequested():
                 self._sent_us = now.mono_us
-                self._timers[AuditTimer.ANSWER] = now.mono_us + ANSWER_US
+                self._timers.set(AuditTimer.ANSWER, now.mono_us + ANSWER_US)
                 return []
             case SnapshotArrived():
                 return self._arrive(given, now)
@@ -213,7 +213,7 @@ class Audit:
         self._check = None
         self._timers.clear()
         if self._demanded or self._book.claims.pace.audits:
-            self._timers[AuditTimer.DUE] = due_us
+            self._timers.set(AuditTimer.DUE, due_us)
 
     def _ask(self, given: Verify | FrameLost | TimerFired) -> Sequence[AuditOutput]:
         self._enter(AuditState.ASKED, given)
@@ -235,7 +235,7 @@ class Audit:
                 # Later, but before the next regular one: the frame may have been a change.
                 due_us = self._timers.get(AuditTimer.DUE)
                 again_us = suspected_us + wait_us
-                self._timers[AuditTimer.DUE] = again_us if due_us is None else min(due_us, again_us)
+                self._timers.set(AuditTimer.DUE, again_us if due_us is None else min(due_us, again_us))
                 self._doubted = True
                 return []
             if passed_us >= 2 * SUSPICION.cap_us:
@@ -275,7 +275,8 @@ class Audit:
         outputs = self._compare(given, now)
         if self._check is not None:
             self._enter(AuditState.AHEAD, given)
-            self._timers = {AuditTimer.REACH: now.mono_us + LAG_US}
+            self._timers.clear()
+            self._timers.set(AuditTimer.REACH, now.mono_us + LAG_US)
         return outputs
 
     def _follow(self, delta: Depth, now: Now) -> Sequence[AuditOutput]:

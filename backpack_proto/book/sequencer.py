@@ -20,11 +20,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from backpack_proto.backoff import Backoff
 from backpack_proto.claims import Claims
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired, Verify
-from backpack_proto.machine import Now, earliest
+from backpack_proto.machine import Now, due, earliest
 from backpack_proto.outputs import (
     BookChanged,
     BookCheckFailed,
@@ -40,6 +39,7 @@ from backpack_proto.streams.payloads import BookTicker, Depth, Event, Trade
 from .audit import Agreed, Audit, AuditInput, Differed, Follow, Stop, Unmade
 from .kept import BACKWARDS_US, leaps
 from .levels import Book
+from .mute import MuteStream
 from .signals import (
     Ask,
     Begin,
@@ -67,9 +67,6 @@ from .verification import Verdict
 from .witnesses import Witnesses
 
 __all__ = ["BookSequencer", "SequencerInput", "SequencerOutput"]
-
-ABANDON = Backoff(base_us=60_000_000, cap_us=900_000_000)
-"""How often one mute stream has the connection given up."""
 
 SequencerInput: TypeAlias = (
     StreamRequested
@@ -120,10 +117,7 @@ class BookSequencer:
         """The id of the book is one at which a frame ended."""
         self._agreed: int | None = None
         """The last update id of this run at which the book was found equal."""
-        self._mute_told = False
-        """The stream was requested again because it was mute, and has sent nothing since."""
-        self._abandons = 0
-        self._abandoned_us: int | None = None
+        self._mute_stream = MuteStream()
         self._reported_stale = False
         self._path_doubt: str | None = None
         self._unchecked: str | None = None
@@ -339,20 +333,14 @@ class BookSequencer:
         return [] if mute is None else [unavailable, mute]
 
     def _escalation(self, reason: str, now: Now) -> StreamMute | None:
-        """Have the stream requested again, and the connection given up after that, less and less often; None: not yet again."""
-        if self._mute_told:
-            abandoned_us = self._abandoned_us
-            if abandoned_us is not None and now.mono_us - abandoned_us < ABANDON.delay_us(self._abandons):
-                return None
-            self._abandons += 1
-            self._abandoned_us = now.mono_us
-        abandon, self._mute_told = self._mute_told, True
-        return StreamMute(stream=self.stream, reason=reason, abandon=abandon)
+        """Have something done about a mute stream; None: not yet again."""
+        abandon = self._mute_stream.abandons(now)
+        return None if abandon is None else StreamMute(stream=self.stream, reason=reason, abandon=abandon)
 
     def _stuck(self, reason: str, now: Now) -> list[SequencerOutput]:
         """End the run of a stream that is behind what the exchange has shown: its subscription may not be in force any more."""
         if self._framed:
-            self._mute_told, self._abandons = False, 0
+            self._mute_stream.spoke()
         mute = self._escalation(reason, now)
         if mute is None:
             return self._resync(reason, now)
@@ -473,7 +461,7 @@ class BookSequencer:
     def _fire(self, given: TimerFired, now: Now) -> list[SequencerOutput]:
         """Only those whose moment has come are told."""
         outputs: list[SequencerOutput] = []
-        if self._chain_us is not None and self._chain_us <= now.mono_us:
+        if due(self._chain_us, now):
             # Proof may have moved on since the timer was set.
             self._watch_chain(now)
             outputs += self._report(now)
@@ -534,7 +522,7 @@ class BookSequencer:
             lived_us=now.mono_us - self._began_us,
         )
         if self._framed:
-            self._mute_told, self._abandons = False, 0
+            self._mute_stream.spoke()
         outputs = self._end(reason, diverged=diverged, differed=differed)
         return [*outputs, *self._synchronise(resync, now)]
 

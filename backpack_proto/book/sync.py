@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from backpack_proto.backoff import Backoff
 from backpack_proto.inputs import TimerFired
-from backpack_proto.machine import Now, Transitions, earliest
+from backpack_proto.machine import Now, Timers, Transitions, due
 from backpack_proto.streams.payloads import BookTicker, Depth
 
 from .kept import BACKWARDS_US, ID_LEAP, Join, Keep, KeptFrames
@@ -144,7 +144,7 @@ class Sync:
         """`book` is the one that is shown: it is read here, and changed by whoever takes `Begin`."""
         self._book = book
         self._state = SyncState.IDLE
-        self._timers: dict[SyncTimer, int] = {}
+        self._timers: Timers[SyncTimer] = Timers()
         self._asked = False
         """A snapshot is awaited."""
         self._sent_us = 0
@@ -169,7 +169,7 @@ class Sync:
     @property
     def deadline(self) -> int | None:
         """The first of the timers."""
-        return earliest(*self._timers.values())
+        return self._timers.earliest
 
     def handle(self, given: SyncInput, now: Now) -> Sequence[SyncOutput]:
         """Take one input and return what follows.
@@ -177,7 +177,7 @@ class Sync:
         Raises:
             LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
         """
-        if isinstance(given, TimerFired) and ((deadline := self.deadline) is None or now.mono_us < deadline):
+        if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
         TRANSITIONS.check(self._state, given)
         match given:
@@ -188,7 +188,7 @@ class Sync:
                 return self._try(given, now)
             case SnapshotRequested():
                 self._sent_us = now.mono_us
-                self._timers[SyncTimer.ANSWER] = now.mono_us + ANSWER_US
+                self._timers.set(SyncTimer.ANSWER, now.mono_us + ANSWER_US)
                 return []
             case SnapshotArrived():
                 return self._arrive(given, now) if self._answered() else []
@@ -217,21 +217,17 @@ class Sync:
                 return self._fail("the snapshot does not fit the stream: the book is crossed or used up", now)
 
     def _ask(self) -> Sequence[SyncOutput]:
-        self._timers.pop(SyncTimer.RETRY, None)
-        self._timers.pop(SyncTimer.SECOND, None)
+        self._timers.cancel(SyncTimer.RETRY, SyncTimer.SECOND)
         self._asked = True
         return [Ask()]
 
     def _answered(self) -> bool:
         asked, self._asked = self._asked, False
-        self._timers.pop(SyncTimer.ANSWER, None)
+        self._timers.cancel(SyncTimer.ANSWER)
         return asked
 
     def _fire(self, now: Now) -> Sequence[SyncOutput]:
-        due = {timer for timer, at_us in self._timers.items() if at_us <= now.mono_us}
-        for timer in due:
-            del self._timers[timer]
-        if SyncTimer.ANSWER in due:
+        if SyncTimer.ANSWER in self._timers.take(now.mono_us):
             self._asked = False
             return self._fail("no answer in time", now, doubted=True)
         return [] if self._asked else self._ask()
@@ -242,7 +238,7 @@ class Sync:
         self._failures += 1
         if retry_us is None:
             retry_us = backoff.delay_us(self._failures)
-        self._timers[SyncTimer.RETRY] = now.mono_us + retry_us
+        self._timers.set(SyncTimer.RETRY, now.mono_us + retry_us)
         return [Unavailable(reason, retry_us, doubted)]
 
     # Step 1: frames are kept for the snapshot to come, or join the one that is held.
@@ -256,9 +252,9 @@ class Sync:
         if held is None:
             return outputs
         held.moves = 0
-        if SyncTimer.SECOND in self._timers:
+        if self._timers.get(SyncTimer.SECOND) is not None:
             # The stream speaks, so it will reach the snapshot; another one would only be further ahead of it.
-            self._timers[SyncTimer.SECOND] = now.mono_us + APART_US
+            self._timers.set(SyncTimer.SECOND, now.mono_us + APART_US)
         return [*outputs, *self._try(delta, now)]
 
     def _drop(self, given: SnapshotArrived | Depth | BookTicker, reason: str, now: Now) -> Sequence[SyncOutput]:
@@ -266,7 +262,7 @@ class Sync:
         self._held = None
         if self._state is SyncState.HELD:
             self._enter(SyncState.FETCHING, given)
-        self._timers.pop(SyncTimer.SECOND, None)
+        self._timers.cancel(SyncTimer.SECOND)
         return [] if self._asked else self._fail(reason, now, backoff=TOO_OLD_RETRY)
 
     # Steps 2 to 5: a snapshot, and the proof that it joins.
@@ -354,7 +350,7 @@ class Sync:
         if held is None or self._asked:
             return
         apart_us = max(APART_US, RETRY.delay_us(held.moves) if held.moves else 0)
-        self._timers[SyncTimer.SECOND] = max(held.sent_us + apart_us, self._in_force_us)
+        self._timers.set(SyncTimer.SECOND, max(held.sent_us + apart_us, self._in_force_us))
 
     def _resync(self, given: Resync, now: Now) -> Sequence[SyncOutput]:
         """Fetch this one book again: at once, unless it has just failed before."""
@@ -365,7 +361,7 @@ class Sync:
         failures, self._failures = self._failures, self._failures + 1
         if not failures:
             return self._ask()
-        self._timers[SyncTimer.RETRY] = now.mono_us + RETRY.delay_us(failures)
+        self._timers.set(SyncTimer.RETRY, now.mono_us + RETRY.delay_us(failures))
         return []
 
     def _forget(self) -> None:

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from backpack_proto.backoff import Backoff
 from backpack_proto.inputs import Connected, TimerFired
-from backpack_proto.machine import Now, Transitions, earliest
+from backpack_proto.machine import Now, Transitions, due, earliest
 from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.names import Stream
 
@@ -171,7 +171,7 @@ class Canary:
         Raises:
             LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
         """
-        if isinstance(given, TimerFired) and ((deadline := self.deadline) is None or now.mono_us < deadline):
+        if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
         TRANSITIONS.check(self._state, given)
         match given:
@@ -276,7 +276,7 @@ class Canary:
 
     def _fire(self, given: TimerFired, now: Now) -> Sequence[CanaryOutput]:
         outputs: list[CanaryOutput] = []
-        if self._retry_us is not None and now.mono_us >= self._retry_us:
+        if due(self._retry_us, now):
             self._retry_us = None
             self._looked_up_us = now.mono_us
             outputs.append(ReadMarkets())

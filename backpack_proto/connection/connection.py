@@ -26,7 +26,7 @@ from typing import TypeAlias
 from backpack_proto.backoff import Backoff
 from backpack_proto.errors import BackpackError
 from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
-from backpack_proto.machine import Now, Transitions
+from backpack_proto.machine import Now, Transitions, due
 from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket, Output
 from backpack_proto.text import printable
 
@@ -164,7 +164,7 @@ class Connection:
         Raises:
             LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
         """
-        if isinstance(given, TimerFired) and (self._deadline is None or now.mono_us < self._deadline):
+        if isinstance(given, TimerFired) and not due(self._deadline, now):
             return []
         TRANSITIONS.check(self._state, given)
         match given:

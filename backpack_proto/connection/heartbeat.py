@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import TypeAlias
 
 from backpack_proto.inputs import Connected, PingReceived, PongReceived, ReadingPaused, ReadingResumed, TimerFired
-from backpack_proto.machine import Now, Transitions
+from backpack_proto.machine import Now, Transitions, due
 from backpack_proto.outputs import Output, PeerSilent, SendPing, SendPong
 
 from .signals import ConnectionLost, DataHeard, GiveUp
@@ -125,7 +125,7 @@ class Heartbeat:
         Raises:
             LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
         """
-        if isinstance(given, TimerFired) and (self._deadline is None or now.mono_us < self._deadline):
+        if isinstance(given, TimerFired) and not due(self._deadline, now):
             return []
         TRANSITIONS.check(self._state, given)
         match given:

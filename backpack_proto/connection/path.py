@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from backpack_proto.claims import PATH_BOUND_US, PathClaim
 from backpack_proto.inputs import Connected, ReadingPaused, ReadingResumed, TimerFired
-from backpack_proto.machine import Now, Transitions, earliest
+from backpack_proto.machine import Now, Transitions, due, earliest
 
 from .lateness import Lateness
 from .signals import CanaryRequested, ConnectionLost, DataReceived, GiveUp, PathExpired, PathProved, RoundTripMeasured
@@ -138,7 +138,7 @@ class Path:
         Raises:
             LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
         """
-        if isinstance(given, TimerFired) and ((deadline := self.deadline) is None or now.mono_us < deadline):
+        if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
         TRANSITIONS.check(self._state, given)
         match given:
@@ -227,12 +227,12 @@ class Path:
 
     def _fire(self, given: TimerFired, now: Now) -> list[PathOutput]:
         timers = self._timers()
-        due = {timer for timer, at_us in timers.items() if at_us <= now.mono_us}
+        fired = {timer for timer, at_us in timers.items() if at_us <= now.mono_us}
         if now.mono_us - min(timers.values()) > LATE_TIMER_US:
             self._grace_until_us = now.mono_us + GRACE_US
-            due.discard(PathTimer.SILENCE)
-        outputs: list[PathOutput] = [self._expire(given, now)] if PathTimer.EXPIRY in due else []
-        if PathTimer.SILENCE in due:
+            fired.discard(PathTimer.SILENCE)
+        outputs: list[PathOutput] = [self._expire(given, now)] if PathTimer.EXPIRY in fired else []
+        if PathTimer.SILENCE in fired:
             silent_us = now.mono_us - (self._connected_us if self._data_us is None else self._data_us)
             self._enter(PathState.DOWN, given)
             self._forget()

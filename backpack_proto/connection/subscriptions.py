@@ -28,11 +28,10 @@ too, newly signed, when it is found that the clock that they were signed by was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
-from enum import Enum, IntEnum, auto
+from collections.abc import Iterable, KeysView, Mapping, Sequence
+from enum import Enum, auto
 from typing import Final, NamedTuple, TypeAlias
 
-from backpack_proto.backoff import Backoff
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Connected, FollowAccount, Subscribe, TimerFired, Unsubscribe
 from backpack_proto.machine import Now, Timers, Transitions, earliest
@@ -41,6 +40,7 @@ from backpack_proto.streams.channels import IN_FORCE_US, Channel
 from backpack_proto.streams.frames import ErrorFrame, subscribe_text, unsubscribe_text
 from backpack_proto.streams.names import Stream, channel_of, check_untyped, parse_stream
 
+from .refusals import RefusalCode, suspects_of
 from .signals import (
     CanariesChosen,
     CanaryRequested,
@@ -52,57 +52,24 @@ from .signals import (
     Requested,
     Resubscribe,
 )
+from .signatures import Sign, Signatures
 from .wanted_stream import SHOWN, Need, StreamState, WantedStream, frames_of
 
 __all__ = [
     "ACCOUNT_STREAMS",
     "CONNECTIVITY_TRANSITIONS",
     "Connectivity",
-    "Sign",
-    "Signature",
     "Subscriptions",
     "SubscriptionsInput",
     "SubscriptionsOutput",
 ]
 
 
-class Signature(NamedTuple):
-    """Proof of who subscribes."""
-
-    parts: tuple[str, str, str, str]
-    """Key, signature, timestamp and window, as text (docs/protocol.md 3.1)."""
-    unix_us: int
-    """The exchange's time that was signed, microseconds since the epoch."""
-
-
-Sign: TypeAlias = Callable[[Now], Signature]
-"""Signs a SUBSCRIBE at the moment of sending."""
-
-WRONG_CLOCK_US = 500_000
-"""A signature that was this far off in time is worth another try: the exchange grants a window of seconds (docs/protocol.md 2.2)."""
-
-SIGN_AGAIN = Backoff(base_us=1_000_000, cap_us=60_000_000)
-"""How often refused private streams are signed again on one connection."""
-
-SIGN_ANYWAY = Backoff(base_us=30_000_000, cap_us=600_000_000)
-"""The same, though the clock was right."""
-
-BLAME_US = 10_000_000
-"""An error frame is not blamed on a request that is this old."""
-
 CANARY_SILENCE_US = 10_000_000
 """A stream that comes every second and has not come for so long is silent."""
 
 ACCOUNT_STREAMS: Final = (Channel.ORDER_UPDATE.value, Channel.POSITION_UPDATE.value, Channel.BALANCE_UPDATE.value)
 """The streams that a ledger follows."""
-
-
-class _Code(IntEnum):
-    """Error codes that say which kind of request was refused (docs/protocol.md 3.2)."""
-
-    INVALID_SIGNATURE = 4003
-    INVALID_STREAM = 4006
-    INVALID_DEPTH_WINDOW = 4008
 
 
 class Connectivity(Enum):
@@ -150,7 +117,6 @@ CONNECTIVITY_TRANSITIONS = Transitions(
     ]
 )
 
-_UNANSWERED = frozenset({StreamState.REQUESTED, StreamState.REFUSED})
 _Requester: TypeAlias = (
     Subscribe
     | Unsubscribe
@@ -181,7 +147,7 @@ class Subscriptions:
     """
 
     def __init__(self, sign: Sign | None) -> None:
-        self._sign = sign
+        self._signatures = Signatures(sign)
         self._connectivity = Connectivity.DOWN
         self._subscriptions: dict[str, WantedStream] = {}
         self._shown: dict[str, None] = {}
@@ -192,13 +158,6 @@ class Subscriptions:
         """The untyped streams that wait for the one in flight."""
         self._flight: _Flight | None = None
         self._timers: Timers[str] = Timers()
-        self._signed_zero_us = 0
-        """The exchange's time when our monotonic clock stood at zero, as it was known when private streams were signed last."""
-        self._signed_again = 0
-        """How often, on this connection."""
-        self._not_signed_before_us = 0
-        self._signed_us = 0
-        """When private streams were signed last."""
         self._turns = 0
         """Counts requests."""
 
@@ -310,7 +269,7 @@ class Subscriptions:
         untyped = given.untyped if isinstance(given, Subscribe) else ()
         wanted = {name: WantedStream(name, None if name in untyped else parse_stream(name)) for name, _ in needs}
         private = [name for name, subscription in wanted.items() if subscription.private]
-        if private and self._sign is None:
+        if private and not self._signatures.possible:
             raise LocalProtocolError(f"{', '.join(private)}: private streams need credentials")
         fresh = {name: subscription for name, subscription in wanted.items() if name not in self._subscriptions}
         outputs = self._request(fresh, given, now) if self._connectivity is Connectivity.UP else []
@@ -412,7 +371,7 @@ class Subscriptions:
         outputs: list[SubscriptionsOutput] = []
         for private, frame in frames_of(subscriptions):
             # Signed here and never kept: a signature is good for its window, seconds, and a connection may come hours later.
-            signature = self._signature(now) if private else None
+            signature = self._signatures.make(now) if private else None
             outputs.append(SendText(subscribe_text(frame, signature), signed=private))
         # Signing runs foreign code that may raise, so only from here on does anything change.
         self._turns += 1
@@ -430,27 +389,13 @@ class Subscriptions:
         return {name: one for name, one in refused.items() if one.private and one.stream is not None}
 
     def _sign_again(self, given: ClockRead, now: Now) -> list[SubscriptionsOutput]:
-        """Request refused private streams again when they were signed by a clock that was wrong; it may be wrong more than once.
-
-        And without that, much later: a refusal does not name its request, so it may have been that of an earlier one.
-        """
+        """Request refused private streams again, newly signed, when that is worth a try."""
         refused = self._refused_private()
-        if not refused or now.mono_us < self._not_signed_before_us:
-            return []
-        wrong_clock = abs(given.zero_us - self._signed_zero_us) >= WRONG_CLOCK_US
-        if not wrong_clock and now.mono_us < self._signed_us + SIGN_ANYWAY.delay_us(self._signed_again + 1):
+        if not refused or not self._signatures.worth_another(given.zero_us, now):
             return []
         outputs = self._request(refused, given, now)
-        self._signed_again += 1
-        self._not_signed_before_us = now.mono_us + SIGN_AGAIN.delay_us(self._signed_again)
+        self._signatures.made_again(now)
         return outputs
-
-    def _signature(self, now: Now) -> tuple[str, str, str, str]:
-        assert self._sign is not None, "private streams without credentials are refused by Subscribe"  # noqa: S101
-        signature = self._sign(now)
-        self._signed_zero_us = signature.unix_us - now.mono_us
-        self._signed_us = now.mono_us
-        return signature.parts
 
     def _see(self, name: str, given: DataSeen, now: Now) -> list[SubscriptionsOutput]:
         if name not in self._awaited:
@@ -499,16 +444,17 @@ class Subscriptions:
 
     def _refuse(self, given: ErrorFrame, now: Now) -> list[SubscriptionsOutput]:
         error = RemoteProtocolError(f"the exchange answered with error {given.code}: {given.message}")
-        suspects = self._suspects(given.code, now)
+        in_flight = None if self._flight is None else self._flight.name
+        suspects = suspects_of(given.code, self._subscriptions, in_flight, now)
         if not suspects:
             return [ErrorReceived(error=error, code=given.code, message=given.message)]
-        signature = given.code == _Code.INVALID_SIGNATURE
+        signature = given.code == RefusalCode.INVALID_SIGNATURE
         if signature and all(subscription.state is StreamState.REFUSED for subscription in suspects.values()):
             # Another frame with the signature of which all have been reported as refused.
             return []
         for subscription in suspects.values():
             subscription.become(StreamState.REFUSED, given)
-        landed = self._flight is not None and self._flight.name in suspects
+        landed = in_flight is not None and in_flight in suspects
         return [
             StreamsRefused(
                 error=error,
@@ -520,25 +466,6 @@ class Subscriptions:
             *(self._land(given, now) if landed else ()),
         ]
 
-    def _suspects(self, code: int, now: Now) -> dict[str, WantedStream]:
-        pending = {
-            name: subscription
-            for name, subscription in self._subscriptions.items()
-            if subscription.state in _UNANSWERED and now.mono_us - subscription.since_us < BLAME_US
-        }
-        match code:
-            case _Code.INVALID_SIGNATURE:
-                return {name: one for name, one in pending.items() if one.private}
-            case _Code.INVALID_STREAM if self._flight is not None:
-                # The exchange has all kinds of our table.
-                return {self._flight.name: self._subscriptions[self._flight.name]}
-            case _Code.INVALID_STREAM:
-                return {name: one for name, one in pending.items() if not one.private} or pending
-            case _Code.INVALID_DEPTH_WINDOW:
-                return {name: one for name, one in pending.items() if one.stream is not None and one.stream.window_ms}
-            case _:
-                return pending
-
     def _lose(self, given: ConnectionLost) -> None:
         self._connectivity = CONNECTIVITY_TRANSITIONS.step(self._connectivity, given, Connectivity.DOWN)
         for subscription in self._subscriptions.values():
@@ -549,8 +476,8 @@ class Subscriptions:
         self._leaving.clear()
         self._line.clear()
         self._flight = None
-        self._signed_again, self._not_signed_before_us = 0, 0
-        self._timers = Timers()
+        self._signatures.start_over()
+        self._timers.clear()
 
 
 def _verifier_of(depth: Stream) -> str:

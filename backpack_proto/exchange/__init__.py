@@ -16,6 +16,7 @@ from .market.matching import MatchingEngine
 from .market.orders import Change, Match, OrderSide, OrderTimeInForce, Outcome, Refusal, RestingOrder, SelfTrade
 from .messages import (
     AbandonRequest,
+    ChangeMarket,
     CloseConnection,
     CloseMarket,
     ExchangeInput,
@@ -40,6 +41,7 @@ __all__ = [
     "THROWAWAY_SECRET",
     "AbandonRequest",
     "Change",
+    "ChangeMarket",
     "CloseConnection",
     "CloseMarket",
     "Exchange",

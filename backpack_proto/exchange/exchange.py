@@ -11,7 +11,7 @@ Fills and resting orders carry owners. The crowd and the account meet in the sam
 publishes it and settles what it did to the account, and triggers are looked at once that is done. Requests pass the gateway, which may
 be told to let them go wrong.
 
-A market may be made busier or quieter, closed and opened again, and the whole exchange restarted: those are the commands of an operator.
+A market may be made busier or quieter, closed and opened again, given another tick and step, and the whole exchange restarted: those are the commands of an operator.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ from msgspec.structs import replace
 from backpack_proto.auth.keys import THROWAWAY_API_KEY
 from backpack_proto.errors import LocalProtocolError, UnknownSymbol
 from backpack_proto.inputs import TimerFired
-from backpack_proto.machine import Now, earliest
+from backpack_proto.machine import Now, due, earliest
 from backpack_proto.streams.levels import Level
 
 from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
 from .account.order_entry import OrderEntry
 from .faults import Faults, RateLimits
-from .market.listings import LISTINGS, Listing
+from .market.listings import LISTINGS, Listing, to_decimal
 from .market.market import FUNDING_INTERVAL_US, SimulatedMarket
 from .market.orders import OrderSide, Outcome
 from .messages import (
+    ChangeMarket,
     CloseMarket,
     ExchangeInput,
     ExchangeOutput,
     OpenMarket,
+    OperatorCommand,
     PaceMarket,
     RequestReceived,
     Restart,
@@ -189,11 +191,10 @@ class Exchange:
         Raises:
             LocalProtocolError: a connection was opened twice, or an operator's command makes no sense; nothing has changed.
         """
-        if isinstance(given, PaceMarket | CloseMarket | OpenMarket | Restart):
+        if isinstance(given, OperatorCommand):
             return self._operate(given, now)
         if isinstance(given, TimerFired):
-            deadline = self.deadline
-            return [] if deadline is None or now.mono_us < deadline else self._advance(now)
+            return self._advance(now) if due(self.deadline, now) else []
         if isinstance(given, RequestReceived):
             outputs = self._advance(now)
             return outputs + self._gateway.handle(given, self._engine_us, now)
@@ -202,11 +203,11 @@ class Exchange:
         outputs += self._sockets.handle(given, now)
         return outputs
 
-    def _operate(self, given: PaceMarket | CloseMarket | OpenMarket | Restart, now: Now) -> list[ExchangeOutput]:
+    def _operate(self, given: OperatorCommand, now: Now) -> list[ExchangeOutput]:
         """Do what the operator wants.
 
         Raises:
-            LocalProtocolError: there is no such market, it is closed or open already, or the speed is out of range.
+            LocalProtocolError: there is no such market, it is closed or open already, or the speed or a size is out of range.
         """
         match given:
             case PaceMarket(symbol, speed):
@@ -233,6 +234,18 @@ class Exchange:
                 self._markets[symbol] = self._closed.pop(symbol)
                 self._list(symbol, is_open=True)
                 self._schedule_event(symbol, now.mono_us)
+                return outputs
+            case ChangeMarket(symbol, tick_size, step_size):
+                market = self._known(symbol, {**self._markets, **self._closed})
+                rules = {
+                    "ticks_per_price": _multiple("tick_size", tick_size, market.listing.price_decimals),
+                    "lots_per_quantity": _multiple("step_size", step_size, market.listing.quantity_decimals),
+                }
+                outputs = self._advance(now)
+                self._listings[symbol] = replace(self._listings[symbol], **rules)
+                cancelled = market.change(replace(market.listing, **rules))
+                if symbol in self._markets and cancelled.removed:
+                    outputs += self._tell(market, cancelled)
                 return outputs
             case Restart(keep_ids):
                 outputs = self._advance(now)
@@ -359,6 +372,14 @@ class Exchange:
 
     def _greet(self, connection: int, stream: str) -> list[SendFrame]:
         return self._streams.greeting(connection, stream, self._engine_us)
+
+
+def _multiple(name: str, size: Decimal, decimals: int) -> int:
+    """Return how many units of 10^-decimals a size is."""
+    units = size.scaleb(decimals)
+    if units < 1 or units % 1:
+        raise LocalProtocolError(f"{name}: a multiple of {to_decimal(1, decimals):f}, got {size}")
+    return int(units)
 
 
 def _check_speed(speed: float) -> None:

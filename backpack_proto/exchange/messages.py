@@ -8,6 +8,7 @@ comes in as commands.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -16,12 +17,14 @@ from backpack_proto.inputs import TimerFired
 
 __all__ = [
     "AbandonRequest",
+    "ChangeMarket",
     "CloseConnection",
     "CloseMarket",
     "ExchangeInput",
     "ExchangeOutput",
     "FrameReceived",
     "OpenMarket",
+    "OperatorCommand",
     "PaceMarket",
     "PingSocket",
     "RequestReceived",
@@ -85,6 +88,17 @@ class CloseMarket(Struct, frozen=True, gc=False):
     symbol: str
 
 
+class ChangeMarket(Struct, frozen=True, gc=False):
+    """Give a market another tick and step: orders have to keep them from now on, and the crowd cancels those of its own that do not.
+
+    Nothing is published about it. Both sizes are multiples of what the market counts in, so it can only become as fine as that.
+    """
+
+    symbol: str
+    tick_size: Decimal
+    step_size: Decimal
+
+
 class OpenMarket(Struct, frozen=True, gc=False):
     """Open the book of a market again, as it was; only those who subscribed while it was open are told of it."""
 
@@ -136,7 +150,7 @@ class AbandonRequest(Struct, frozen=True, gc=False):
     request_id: int
 
 
-OperatorCommand: TypeAlias = PaceMarket | CloseMarket | OpenMarket | Restart
+OperatorCommand: TypeAlias = PaceMarket | CloseMarket | OpenMarket | ChangeMarket | Restart
 ExchangeInput: TypeAlias = (
     SocketOpened | FrameReceived | SocketPonged | SocketClosed | RequestReceived | TimerFired | OperatorCommand
 )

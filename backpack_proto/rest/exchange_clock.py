@@ -27,7 +27,7 @@ from msgspec import Struct
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import TimerFired
-from backpack_proto.machine import Now, Timers, Transitions
+from backpack_proto.machine import Now, Timers, Transitions, due
 from backpack_proto.streams.payloads import Event
 
 __all__ = [
@@ -173,7 +173,7 @@ class ExchangeClock:
             LocalProtocolError: the input is impossible in this state (`TRANSITIONS`), or a sample was sent after it came back; nothing
                 has changed.
         """
-        if isinstance(given, TimerFired) and not self._timers.due(now.mono_us):
+        if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
         TRANSITIONS.check(self._state, given)
         match given:
@@ -184,7 +184,7 @@ class ExchangeClock:
             case StopMeasuring():
                 self._state = TRANSITIONS.step(self._state, given, State.IDLE)
                 self._watched = None
-                self._timers = Timers()
+                self._timers.clear()
             case ClockSampled():
                 self._take(given, now)
                 self._rest(given, now.mono_us + REFRESH_US)
@@ -196,11 +196,11 @@ class ExchangeClock:
 
     def _on_timer(self, given: TimerFired, now: Now) -> list[ClockOutput]:
         step_us = _between(self._watched or now, now)
-        due = self._timers.due(now.mono_us)
+        measures = Timer.MEASURE in self._timers.due(now.mono_us)
         self._watch(now)
         if abs(step_us) >= STEP_US:
             return [ClockStepped(step_us=step_us), *self._measure(given)]
-        return self._measure(given) if Timer.MEASURE in due else []
+        return self._measure(given) if measures else []
 
     def _watch(self, now: Now) -> None:
         self._watched = now

@@ -174,9 +174,9 @@ class Markets(Mapping[str, Market]):
         return len(self._by_id)
 
     def joined_by(self, markets: Iterable[Market]) -> Markets:
-        """Return all of these, followed by those of `markets` that are not among them."""
-        further = (market for market in markets if market.symbol not in self._by_id)
-        return Markets((*self._by_id.values(), *further), self.unreadable)
+        """Return all of these, those of `markets` in the place of those with the same ids, and behind them the ones that are new."""
+        joined = self._by_id | {market.symbol: market for market in markets}
+        return Markets(joined.values(), self.unreadable)
 
     def normalised(self, symbol: str) -> str:
         """Return the normalised name of a market; its id where that name belongs to another one.

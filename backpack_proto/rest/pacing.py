@@ -125,6 +125,10 @@ class PacerState(Value, frozen=True, gc=False, kw_only=True):
     """How long the pause lasts in all; 0 when not paused."""
     asked_us: int | None = None
     """How long the exchange asked to wait, which may be longer than the pause; None when not paused, or when it did not say."""
+    snapshots_queued: int = 0
+    """Those in line that are for books which are not live."""
+    remaining_us: int = 0
+    """How long until all in line have left, audits aside, if nothing else comes."""
 
 
 PacerInput: TypeAlias = Enqueue | Cancel | Refused | Succeeded | TimerFired
@@ -194,7 +198,17 @@ class Pacer:
             paused_until_us=self._paused_until if paused else None,
             pause_us=self._paused_until - self._paused_since if paused else 0,
             asked_us=self._asked_us if paused else None,
+            snapshots_queued=sum(
+                len(line) for (importance, _), line in self._lines.items() if importance is Importance.SNAPSHOT
+            ),
+            remaining_us=self._remaining_us(now.mono_us),
         )
+
+    def _remaining_us(self, mono_us: int) -> int:
+        """Estimate how long until all in line have left but audits, which yield to everything."""
+        waiting = sum(len(line) for (importance, _), line in self._lines.items() if importance is not Importance.AUDIT)
+        begins_us = max(mono_us, self._paused_until)
+        return begins_us - mono_us + self._standard.short_us(waiting, begins_us) if waiting else 0
 
     def handle(self, given: PacerInput, now: Now) -> list[Granted]:
         """Take one input and return every request that may leave at that moment, in order.
@@ -291,6 +305,10 @@ class _Bucket:
     def ready_us(self, tokens: int = 1) -> int:
         """Return the moment at which there are so many tokens, on the monotonic clock."""
         return self._counted_us - min(0, (self._level - tokens * _TOKEN) // self._refill)
+
+    def short_us(self, tokens: int, mono_us: int) -> int:
+        """Return how long from a moment on it takes until so many tokens, perhaps more than it holds, have come and gone."""
+        return -min(0, (self._level_at(mono_us) - tokens * _TOKEN) // self._refill)
 
     def available(self, mono_us: int) -> int:
         """How many whole tokens there are."""

@@ -142,8 +142,8 @@ def _board(client: BackpackClient, parsed: argparse.Namespace) -> Board:
     return Board(
         Panel(
             market.symbol,
-            price_decimals=decimal_places(market.filters.price.tick_size),
-            quantity_decimals=decimal_places(market.filters.quantity.step_size),
+            price_decimals=decimal_places(market.tick_size),
+            quantity_decimals=decimal_places(market.step_size),
             book=client.book(market.symbol) if Channel.DEPTH in channels else None,
             trades=deque(maxlen=TRADES_KEPT) if Channel.TRADE in channels else None,
         )
@@ -158,6 +158,7 @@ def _counters(client: BackpackClient, rate: Rate) -> Counters:
         resyncs=metrics.orderbook_resyncs,
         dropped=metrics.dropped_messages,
         latency_us=metrics.engine_to_receipt_p50_us,
+        books=metrics.books,
         troubles=client.health.reasons,
     )
 

@@ -40,6 +40,9 @@ def metrics_of(counters: MetricsSnapshot, tallies: Tallies, now: float, symbol_o
         "orderbook_resyncs": counters.orderbook_resyncs,
         "book_verifications": counters.book_verifications,
         "book_divergences": counters.book_divergences,
+        "books_wanted": counters.books.wanted,
+        "books_live": counters.books.live,
+        "books_closed": counters.books.closed,
         "candle_updates": tallies.candle_updates,
         "candles_filled": tallies.candles_filled,
         "candle_gaps": tallies.candle_gaps,
@@ -55,6 +58,8 @@ def metrics_of(counters: MetricsSnapshot, tallies: Tallies, now: float, symbol_o
         },
         "latency_p50_seconds": _seconds(counters.engine_to_receipt_p50_us),
         "latency_p99_seconds": _seconds(counters.engine_to_receipt_p99_us),
+        "delivery_p50_seconds": _seconds(counters.receipt_to_delivery_p50_us),
+        "delivery_p99_seconds": _seconds(counters.receipt_to_delivery_p99_us),
     }
 
 

@@ -330,6 +330,7 @@ print(json.dumps(playback(sys.argv[1], config=json.loads(sys.argv[2]), on_error=
             "ticker": len(tape.of("bookTicker")),
         }
         assert feed.metrics_snapshot()["latency_p50_seconds"] is None
+        assert feed.metrics_snapshot()["delivery_p50_seconds"] is None
         # The session reads the list of markets, too, to choose its canaries.
         assert played.http_requests_served == len(tape.answers) + 1
         assert json.loads(feed.connection_handlers[0].conn.writes[0])["method"] == "SUBSCRIBE"

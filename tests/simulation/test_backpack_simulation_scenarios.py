@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 
 import pytest
 
 from backpack_proto.book.levels import Book
-from backpack_proto.exchange import CloseMarket, OpenMarket, Restart
+from backpack_proto.exchange import ChangeMarket, CloseMarket, OpenMarket, Restart
+from backpack_proto.inputs import Call
 from backpack_proto.outputs import BookDesynced, ConnectionDown, ConnectionUp, PeerSilent
+from backpack_proto.rest.market_rules import MarketChanged
+from backpack_proto.streams.payloads import Event
 from tests.simulation import opinion
-from tests.simulation.network import Connection
+from tests.simulation.network import Connection, Pending
 from tests.simulation.schedule import Plan
 from tests.simulation.world import World
 
@@ -254,3 +258,42 @@ def test_a_quiet_market_whose_ids_start_over_is_live_again_soon() -> None:
     assert scene.all_live()
     asked = sum(1 for _, path in scene.world.left if path == "/api/v1/depth")
     assert asked <= 12
+
+
+def test_a_tick_that_becomes_finer_is_known_within_two_audits() -> None:
+    scene = Scene({"SOL_USDC": 0.5, "S1_USDC": 0.05})
+    symbol = "SOL_USDC"
+    told: list[MarketChanged] = []
+    passed_on = scene.network.on_event
+
+    def keep(event: Event) -> None:
+        if isinstance(event, MarketChanged):
+            told.append(event)
+        passed_on(event)
+
+    scene.network.on_event = keep
+    looked_up: list[str] = []
+    leaves = scene.network.on_leave
+
+    def note(pending: Pending) -> None:
+        if "/market?" in pending.action.request.target:
+            looked_up.append(pending.action.request.target)
+        leaves(pending)
+
+    scene.network.on_leave = note
+    scene.network.give_exchange(ChangeMarket(symbol, Decimal("0.1"), Decimal("0.1")))
+    scene.run(130)
+    assert told == [], "what is coarser lies on the finer grid, so no book shows it"
+    scene.network.give(Call(call_id=10**6, endpoint="market", parameters={"symbol": symbol}))
+    scene.run(1)
+    assert [(event.previous.tick_size, event.market.tick_size) for event in told] == [(Decimal("0.01"), Decimal("0.1"))]
+    told.clear()
+    looked_up.clear()
+    scene.network.give_exchange(ChangeMarket(symbol, Decimal("0.01"), Decimal("0.01")))
+    scene.run(125)
+    assert [(event.previous.tick_size, event.market.tick_size) for event in told] == [(Decimal("0.1"), Decimal("0.01"))]
+    scene.run(600)
+    assert len(told) == 1
+    assert looked_up == [f"/api/v1/market?symbol={symbol}"], "once is enough"
+    assert scene.all_live()
+    assert scene.healthy()

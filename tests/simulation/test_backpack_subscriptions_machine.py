@@ -7,11 +7,11 @@ import json
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from backpack_proto.connection.refusals import BLAME_US
 from backpack_proto.connection.signals import ConnectionLost, DataSeen, InForce, Released, Requested
+from backpack_proto.connection.signatures import Signature
 from backpack_proto.connection.subscriptions import (
-    BLAME_US,
     CANARY_SILENCE_US,
-    Signature,
     Subscriptions,
     SubscriptionsInput,
 )

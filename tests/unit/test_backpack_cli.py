@@ -13,13 +13,17 @@ from importlib import import_module
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
 from backpack_proto.book.levels import Book
+from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.exchange.market.listings import LISTINGS, market_object
+from backpack_proto.metrics import BooksSnapshot
 from backpack_proto.outputs import (
     BookChanged,
     BookDesynced,
@@ -32,6 +36,8 @@ from backpack_proto.outputs import (
     StreamLive,
     StreamsRefused,
 )
+from backpack_proto.rest.market_rules import MarketChanged
+from backpack_proto.rest.markets import Market
 from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
 from backpack_proto.streams.levels import Level
@@ -529,6 +535,28 @@ def test_the_ladder_keeps_its_place_when_one_side_is_short() -> None:
     spread = next(index for index, line in enumerate(whole) if " bp" in line)
     panel.book = BookView(Book("SOL_USDC", bids=BIDS, asks=ASKS[:1]), system_now)
     assert " bp" in picture(a_board(panel), 60, 24, depth=5)[spread]
+
+
+def test_a_new_tick_changes_how_numbers_are_shown() -> None:
+    board = a_board(a_panel())
+    finer, coarser = (
+        decode_json(json.dumps(market_object(listing)).encode(), Market, "market")
+        for listing in (LISTINGS[0], msgspec.structs.replace(LISTINGS[0], ticks_per_price=10, lots_per_quantity=100))
+    )
+    board.take(MarketChanged(symbol="SOL_USDC", market=coarser, previous=finer))
+    panel = board.panels["SOL_USDC"]
+    assert (panel.price_decimals, panel.quantity_decimals) == (1, 0)
+    board.take(MarketChanged(symbol="SOL_USDC", market=finer, previous=coarser))
+    assert (panel.price_decimals, panel.quantity_decimals) == (2, 2)
+
+
+def test_the_start_of_many_books_is_shown() -> None:
+    starting = CALM._replace(books=BooksSnapshot(wanted=601, live=37, closed=1, queued=500, remaining_us=16_800_000))
+    assert "37 of 600 books live, 17 s more" in picture(a_board(a_panel()), 120, 24, counters=starting)[-2]
+    (line,) = plain_lines(a_board(a_panel()), starting, unix_us=ENGINE_US)
+    assert "37 of 600 books live, 17 s more" in line
+    started = CALM._replace(books=BooksSnapshot(wanted=601, live=600, closed=1))
+    assert "books live" not in picture(a_board(a_panel()), 120, 24, counters=started)[-2]
 
 
 def test_a_lost_connection_and_other_troubles_are_said() -> None:

@@ -17,6 +17,8 @@ pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 import cryptofeed.defines
 
 from backpack_proto.account.values import (
+    AccountConfirmed,
+    AccountStale,
     Balance,
     BalanceChanged,
     Fill,
@@ -29,12 +31,15 @@ from backpack_proto.account.values import (
 )
 from backpack_proto.askers import SNAPSHOT_LIMIT
 from backpack_proto.book.levels import Book
+from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.exchange.market.listings import LISTINGS, market_object
 from backpack_proto.inputs import Call, Command
 from backpack_proto.outputs import (
     BookChanged,
     BookConfirmed,
     BookDesynced,
+    BooksProgress,
     BookStale,
     BookSynced,
     BookUnavailable,
@@ -48,6 +53,8 @@ from backpack_proto.outputs import (
     StreamLive,
     StreamsRefused,
 )
+from backpack_proto.rest.market_rules import MarketChanged
+from backpack_proto.rest.markets import Market
 from backpack_proto.streams.channels import CHANNEL_OF
 from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
 from backpack_proto.streams.levels import Level
@@ -85,6 +92,7 @@ class Setting:
 
     def __init__(self, **options: Any) -> None:
         self.calls: list[tuple[str, Any, float]] = []
+        self.taken_up: list[str] = []
         self.books: list[tuple[int, dict[str, Any]]] = []
         self.book = Book("SOL_USDC")
         self.deliveries = Deliveries(
@@ -92,7 +100,7 @@ class Setting:
             book_callback=self._call_book,
             symbol_of=lambda symbol: NAMES.get(symbol, symbol),
             book_of=lambda _stream: self.book,
-            **{"max_depth": 0, "candle_closed_only": False, **options},
+            **{"max_depth": 0, "candle_closed_only": False, "take_up": self.taken_up.append, **options},
         )
 
     async def _call(self, channel: str, found: Any, receipt: float) -> None:
@@ -447,9 +455,7 @@ async def test_lines_name_the_channel_and_the_symbol(caplog: pytest.LogCaptureFi
     caplog.set_level(logging.INFO, LOGGER)
     await setting.give(ConnectionUp(attempt=1), SYNCED, DESYNCED, SYNCED)
     await setting.give(BookUnavailable(stream=STREAM, symbol="SOL_USDC", reason="404", retry_us=1_000_000))
-    unproved = BookStale(stream=STREAM, symbol="SOL_USDC", last=10, reason="data are 8.0 s late")
-    await setting.give(unproved, BookConfirmed(stream=STREAM, symbol="SOL_USDC", last=10))
-    await setting.give(DOWN, DESYNCED, unproved, PeerSilent(silent_us=25_000_000), StreamLive(stream=STREAM))
+    await setting.give(DOWN, DESYNCED, PeerSilent(silent_us=25_000_000), StreamLive(stream=STREAM))
     await setting.give(
         StreamsRefused(
             error=ERROR, code=4003, message="Invalid signature", suspects=("account.orderUpdate",), authentication=True
@@ -460,8 +466,6 @@ async def test_lines_name_the_channel_and_the_symbol(caplog: pytest.LogCaptureFi
         ("WARNING", "BACKPACK: l2_book of SOL-USDC is stale: gap; it is fetched anew"),
         ("INFO", "BACKPACK: resynced l2_book of SOL-USDC at 10"),
         ("WARNING", "BACKPACK: no snapshot for l2_book of SOL-USDC: 404; asked for again after 1.0 s"),
-        ("WARNING", "BACKPACK: l2_book of SOL-USDC is not live: data are 8.0 s late; it still follows its stream"),
-        ("INFO", "BACKPACK: l2_book of SOL-USDC is live again"),
         ("WARNING", "BACKPACK: the connection is down (lost, code 1006), to be back in 1.5 s"),
         ("WARNING", "BACKPACK: nothing heard for 25 s, not even an answer to a ping"),
         ("ERROR", "BACKPACK: the exchange refused (4003 Invalid signature), one or all of: account.orderUpdate"),
@@ -513,3 +517,36 @@ async def test_each_message_is_logged_where_that_is_asked_for_only(caplog: pytes
     assert "trades" in trade
     assert "SOL-USDC" in trade
     assert book == "BACKPACK: l2_book SOL-USDC 12..12"
+
+
+async def test_claims_that_expire_and_hold_again_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, LOGGER)
+    setting = Setting()
+    await setting.give(
+        BookStale(stream=STREAM, symbol="SOL_USDC", last=7, reason="mute"),
+        AccountStale(reason="mute"),
+        BookConfirmed(stream=STREAM, symbol="SOL_USDC", last=9),
+        AccountConfirmed(),
+        BooksProgress(wanted=600, live=37, queued=500, remaining_us=16_800_000),
+    )
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "BACKPACK: l2_book of SOL-USDC is stale: mute; it goes on following its stream"),
+        ("WARNING", "BACKPACK: the account is stale: mute"),
+        ("INFO", "BACKPACK: l2_book of SOL-USDC is live again at 9"),
+        ("INFO", "BACKPACK: the account is live, and proved again"),
+        ("INFO", "BACKPACK: 37 of 600 books are live, the others wait for 17 s more"),
+    ]
+
+
+async def test_new_rules_of_a_market_are_taken_up_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, LOGGER)
+    setting = Setting()
+    old, new = (
+        decode_json(
+            json.dumps(market_object(msgspec.structs.replace(LISTINGS[0], ticks_per_price=ticks))).encode(), Market, "market"
+        )
+        for ticks in (1, 10)
+    )
+    await setting.give(MarketChanged(symbol="SOL_USDC", market=new, previous=old))
+    assert setting.taken_up == ["SOL_USDC"]
+    assert caplog.messages == ["BACKPACK: the exchange has changed the rules of SOL-USDC: tick size 0.1, step size 0.01"]

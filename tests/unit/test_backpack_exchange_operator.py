@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import json_body, signed_headers, signing_string
@@ -13,6 +15,7 @@ from backpack_proto.exchange import (
     LISTINGS,
     THROWAWAY_SECRET,
     AbandonRequest,
+    ChangeMarket,
     CloseConnection,
     CloseMarket,
     Exchange,
@@ -116,13 +119,12 @@ def test_a_subscription_to_a_closed_market_stays_silent_when_it_opens() -> None:
     assert connections == {1}
 
 
-def test_the_orders_of_the_account_expire_when_their_market_closes() -> None:
-    operated = Operated("account.orderUpdate", speed=0.0)
+def place(operated: Operated, price: str) -> Respond:
     order: dict[str, Parameter] = {
         "symbol": SOL,
         "side": "Bid",
         "orderType": "Limit",
-        "price": "80.00",
+        "price": price,
         "quantity": "1",
         "postOnly": True,
     }
@@ -130,7 +132,13 @@ def test_the_orders_of_the_account_expire_when_their_market_closes() -> None:
     text = signing_string("orderExecute", order, timestamp_ms=stamp, window_ms=5_000)
     headers = signed_headers(Credentials(THROWAWAY_SECRET), text, timestamp=stamp, window_ms=5_000)
     given = RequestReceived(5, "POST", "/api/v1/order", tuple(headers), json_body(order))
-    operated.exchange.handle(given, operated.clock.now)
+    (answer,) = [output for output in operated.exchange.handle(given, operated.clock.now) if isinstance(output, Respond)]
+    return answer
+
+
+def test_the_orders_of_the_account_expire_when_their_market_closes() -> None:
+    operated = Operated("account.orderUpdate", speed=0.0)
+    place(operated, "80.00")
     account = operated.exchange.account
     assert len(account.open_orders) == 1
     locked = account.balances["USDC"].locked
@@ -189,8 +197,16 @@ def test_windows_of_aggregated_depth_stay_on_their_grid() -> None:
         assert len(phases) <= 2, window
 
 
-@pytest.mark.parametrize("command", [PaceMarket("NOPE", 1.0), PaceMarket(SOL, -1.0), CloseMarket("NOPE"), OpenMarket(SOL)])
-def test_a_command_that_makes_no_sense_leaves_no_trace(command: PaceMarket | CloseMarket | OpenMarket) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(PaceMarket("NOPE", 1.0), PaceMarket(SOL, -1.0), CloseMarket("NOPE"), OpenMarket(SOL)),
+        ChangeMarket("NOPE", Decimal(1), Decimal(1)),
+        *(ChangeMarket(SOL, Decimal(size), Decimal(1)) for size in ("0", "-1", "0.001", "0.015")),
+        ChangeMarket(SOL, Decimal(1), Decimal("0.001")),
+    ],
+)
+def test_a_command_that_makes_no_sense_leaves_no_trace(command: PaceMarket | CloseMarket | OpenMarket | ChangeMarket) -> None:
     operated, other = Operated(f"depth.{SOL}"), Operated(f"depth.{SOL}")
     operated.run(2)
     other.run(2)
@@ -209,3 +225,58 @@ def test_markets_without_a_crowd_of_their_own_can_be_listed_by_the_hundred() -> 
     bids, asks, _ = exchange.levels("T99_USDC")
     assert 20 < len(bids) < 80
     assert 20 < len(asks) < 80
+
+
+def rules_of(operated: Operated) -> tuple[str, str]:
+    filters = json.loads(operated.get(f"/api/v1/market?symbol={SOL}").body)["filters"]
+    return filters["price"]["tickSize"], filters["quantity"]["stepSize"]
+
+
+def keeps(operated: Operated, tick: str, step: str) -> bool:
+    bids, asks, _ = operated.exchange.levels(SOL)
+    return not any(price % Decimal(tick) or quantity % Decimal(step) for price, quantity in (*bids, *asks))
+
+
+def test_a_market_gets_another_tick_and_step_and_the_crowd_keeps_them() -> None:
+    operated = Operated(f"depth.{SOL}")
+    operated.run(5)
+    assert rules_of(operated) == ("0.01", "0.01")
+    outputs = operated.exchange.handle(ChangeMarket(SOL, Decimal("0.05"), Decimal("0.1")), operated.clock.now)
+    assert rules_of(operated) == ("0.05", "0.1")
+    assert frames(outputs, f"depth.{SOL}"), "what the crowd cancels is published"
+    assert keeps(operated, "0.05", "0.1")
+    operated.run(120)
+    assert keeps(operated, "0.05", "0.1")
+    bids, asks, _ = operated.exchange.levels(SOL)
+    assert min(len(bids), len(asks)) > 20
+    operated.exchange.handle(CloseMarket(SOL), operated.clock.now)
+    operated.exchange.handle(ChangeMarket(SOL, Decimal("0.01"), Decimal("0.01")), operated.clock.now)
+    operated.exchange.handle(OpenMarket(SOL), operated.clock.now)
+    assert rules_of(operated) == ("0.01", "0.01")
+    operated.run(60)
+    assert not keeps(operated, "0.05", "0.1")
+
+
+@pytest.mark.parametrize(
+    ("tick", "price", "message"),
+    [
+        ("0.1", "50.12", "Price decimal too long"),
+        ("0.05", "50.12", "Invalid price"),
+        ("0.1", "50.1", ""),
+    ],
+)
+def test_an_order_beside_the_new_tick_is_refused(tick: str, price: str, message: str) -> None:
+    operated = Operated()
+    operated.run(1)
+    operated.exchange.handle(ChangeMarket(SOL, Decimal(tick), Decimal("0.01")), operated.clock.now)
+    answer = json.loads(place(operated, price).body)
+    assert answer.get("message", "") == message
+
+
+def test_a_market_that_is_listed_with_a_coarse_grid_begins_on_it() -> None:
+    clock = FakeClock()
+    listing = replace(LISTINGS[0], ticks_per_price=10, lots_per_quantity=100)
+    exchange = Exchange(seed=1, unix_us=clock.unix_us, speed=0.0, listings=[listing])
+    bids, asks, _ = exchange.levels(SOL)
+    assert len(bids) > 20
+    assert not any(price % Decimal("0.1") or quantity % 1 for price, quantity in (*bids, *asks))

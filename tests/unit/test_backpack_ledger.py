@@ -113,7 +113,7 @@ FAULT = RemoteProtocolError("x")
         (AccountDoubted(doubts=("order 5: a\n", "balance SOL: b")), r"08:01:01 doubt    order 5: a\n, balance SOL: b"),
         (AccountDoubted(doubts=()), "08:01:01 doubt    none any more"),
         (AccountUnconfirmed(reason="503"), "08:01:01 unproved 503"),
-        (AccountConfirmed(), "08:01:01 proved   a check agrees again"),
+        (AccountConfirmed(), "08:01:01 live     proved again"),
         (ConnectionDown(reason="gone", code=None, retry_us=5), "08:01:01 connection_down - reason=gone retry_us=5"),
     ],
 )

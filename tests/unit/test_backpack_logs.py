@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from backpack_proto.account.values import AccountDiverged, AccountStale
+from backpack_proto.account.values import AccountConfirmed, AccountDiverged, AccountDoubted, AccountStale, AccountUnconfirmed
+from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError
+from backpack_proto.exchange.market.listings import LISTINGS, market_object
 from backpack_proto.outputs import (
     BookConfirmed,
     BookDesynced,
+    BooksProgress,
     BookStale,
     BookSynced,
     ConnectionDown,
@@ -20,6 +25,8 @@ from backpack_proto.outputs import (
     EventsDropped,
     StreamsRefused,
 )
+from backpack_proto.rest.market_rules import MarketChanged
+from backpack_proto.rest.markets import Market
 from backpack_proto.streams.frames import Drop, FrameDropped
 from backpack_proto.streams.payloads import Event
 from backpack_proto.text import LONGEST_TEXT, printable
@@ -38,6 +45,11 @@ def _everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 def desynced(reason: str = "gap", *, diverged: bool = False) -> BookDesynced:
     return BookDesynced(stream=STREAM, symbol="SOL_USDC", last=7, reason=reason, diverged=diverged, error=ERROR)
+
+
+def market_of(*, ticks: int) -> Market:
+    listing = replace(LISTINGS[0], ticks_per_price=ticks)
+    return decode_json(json.dumps(market_object(listing)).encode(), Market, "market")
 
 
 def refused(message: str) -> StreamsRefused:
@@ -66,21 +78,35 @@ def refused(message: str) -> StreamsRefused:
             "book diverged stream=depth.SOL_USDC symbol=SOL_USDC last=7 reason=gap",
         ),
         (
-            BookStale(stream=STREAM, symbol="SOL_USDC", last=7, reason="data are 8.0 s late"),
-            "WARNING",
-            'book unproved stream=depth.SOL_USDC symbol=SOL_USDC last=7 reason="data are 8.0 s late"',
-        ),
-        (
-            BookConfirmed(stream=STREAM, symbol="SOL_USDC", last=8),
-            "INFO",
-            "book confirmed stream=depth.SOL_USDC symbol=SOL_USDC last=8",
-        ),
-        (
             refused('say "no"'),
             "ERROR",
             "streams refused code=4003 message=\"say 'no'\" suspects=a,b authentication=True",
         ),
         (AccountStale(reason="401"), "WARNING", "account stale reason=401"),
+        (AccountConfirmed(), "INFO", "account confirmed"),
+        (AccountUnconfirmed(reason="503"), "WARNING", "account unconfirmed reason=503"),
+        (AccountDoubted(doubts=("order 5: why",)), "WARNING", 'account doubted doubts="order 5: why" count=1'),
+        (AccountDoubted(doubts=()), "INFO", 'account doubted no more doubts="" count=0'),
+        (
+            BookStale(stream=STREAM, symbol="SOL_USDC", last=9, reason="mute"),
+            "WARNING",
+            "book in doubt stream=depth.SOL_USDC symbol=SOL_USDC last=9 reason=mute",
+        ),
+        (
+            BookConfirmed(stream=STREAM, symbol="SOL_USDC", last=9),
+            "INFO",
+            "book confirmed stream=depth.SOL_USDC symbol=SOL_USDC last=9",
+        ),
+        (
+            BooksProgress(wanted=600, live=37, queued=500, remaining_us=16_800_000),
+            "INFO",
+            "books live live=37 wanted=600 queued=500 remaining_s=16.8",
+        ),
+        (
+            MarketChanged(symbol="SOL_USDC", market=market_of(ticks=10), previous=market_of(ticks=1)),
+            "WARNING",
+            "market changed symbol=SOL_USDC tick_size=0.1 step_size=0.01 previous_tick_size=0.01 previous_step_size=0.01",
+        ),
         (EventsDropped(count=5, private=False), "WARNING", "events dropped count=5 private=False"),
         (AccountDiverged(what="a fill", error=ERROR), "WARNING", 'account diverged what="a fill"'),
     ],

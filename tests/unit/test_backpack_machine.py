@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 import backpack_proto
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import Close, Open, TimerFired
-from backpack_proto.machine import Now, Timers, Transitions, earliest
+from backpack_proto.machine import Now, Timers, Transitions, due, earliest
 from hypothesis_profiles import examples
 
 
@@ -128,6 +128,10 @@ def test_a_deadline_moves_and_is_taken_off() -> None:
     assert (timers.earliest, timers.due(30)) == (None, [])
 
 
+def test_a_deadline_is_due_from_its_moment_on() -> None:
+    assert [due(deadline, Now(10, 0)) for deadline in (None, 11, 10, 9)] == [False, False, True, True]
+
+
 def test_what_came_to_its_deadline_last_is_due_last() -> None:
     timers: Timers[str] = Timers()
     for key, deadline in (("c", 0), ("a", 10), ("b", 10), ("a", 20), ("a", 10)):
@@ -178,8 +182,30 @@ class TimersMachine(RuleBasedStateMachine):
 
     @rule(mono_us=st.integers(0, 120))
     def due(self, mono_us: int) -> None:
+        assert self.timers.due(mono_us) == self._due(mono_us)
+
+    def _due(self, mono_us: int) -> list[str]:
         due = sorted((*value, key) for key, value in self.model.items() if value[0] <= mono_us)
-        assert self.timers.due(mono_us) == [key for _, _, key in due]
+        return [key for _, _, key in due]
+
+    @rule(mono_us=st.integers(0, 120))
+    def take(self, mono_us: int) -> None:
+        assert self.timers.take(mono_us) == self._due(mono_us)
+        self.model = {key: value for key, value in self.model.items() if value[0] > mono_us}
+
+    @rule(keys=st.lists(st.sampled_from("abcd")))
+    def cancel(self, keys: list[str]) -> None:
+        self.timers.cancel(*keys)
+        self.model = {key: value for key, value in self.model.items() if key not in keys}
+
+    @rule()
+    def clear(self) -> None:
+        self.timers.clear()
+        self.model.clear()
+
+    @invariant()
+    def each_is_as_it_was_set(self) -> None:
+        assert {key: self.timers.get(key) for key in "abcd"} == {key: self.model.get(key, (None, 0))[0] for key in "abcd"}
 
     @invariant()
     def the_earliest_is_at_hand(self) -> None:

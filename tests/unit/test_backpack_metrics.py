@@ -232,6 +232,7 @@ def test_latency_is_measured_from_engine_to_receipt_and_never_negative(clock: Fa
     ("given", "reason", "cure"),
     [
         (AccountUnconfirmed(reason="503"), "the account could not be checked: 503", AccountConfirmed()),
+        (AccountStale(reason="no data"), "the account is stale: no data", AccountConfirmed()),
         (AccountUnconfirmed(reason="503"), "the account could not be checked: 503", AccountSynced(orders=0, fills=0)),
         (AccountDoubted(doubts=("order 5: why",)), "the account is in doubt: order 5: why", AccountDoubted(doubts=())),
         (AccountStale(reason="down"), "the account is stale: down", AccountSynced(orders=0, fills=0)),

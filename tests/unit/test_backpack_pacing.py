@@ -87,6 +87,21 @@ def test_a_hundred_snapshots_at_the_start_are_spread() -> None:
     assert later[-1][0] - START_US == -(-80 * MINUTE_US // 1780)
 
 
+@pytest.mark.parametrize("pause_us", [0, 30 * SECOND_US])
+def test_how_long_those_in_line_have_to_wait_is_told_in_advance(pause_us: int) -> None:
+    pacer = exhausted()
+    if pause_us:
+        pacer.handle(Refused(pause_us), at(START_US))
+    for number in range(600):
+        pacer.handle(enqueue(number, Importance.SNAPSHOT), at(START_US))
+    pacer.handle(enqueue(700, Importance.AUDIT), at(START_US))
+    state = pacer.state(at(START_US))
+    assert state.snapshots_queued == 600
+    last_us = next(moment for moment, number in drain(pacer) if number == 599)
+    assert abs(last_us - START_US - state.remaining_us) <= 2 * SECOND_US
+    assert pacer.state(at(last_us)).remaining_us == 0
+
+
 def test_refill_is_exact_over_a_year() -> None:
     pacer = exhausted()
     year_us = 365 * 24 * 3600 * SECOND_US

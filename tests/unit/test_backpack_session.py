@@ -39,10 +39,11 @@ from backpack_proto.inputs import (
     Verify,
     Withdraw,
 )
-from backpack_proto.metrics import Status
+from backpack_proto.metrics import BooksSnapshot, Status
 from backpack_proto.outputs import (
     BookChanged,
     BookDesynced,
+    BooksProgress,
     BookSynced,
     BookVerified,
     CallAnswered,
@@ -663,3 +664,28 @@ def test_a_frame_without_a_connection_is_dropped_and_checks_no_book() -> None:
     outputs = books.give(TextReceived(b"garbage"))
     assert drops(outputs) == [Drop.NOT_CONNECTED]
     assert len(outputs) == 1
+
+
+def test_the_start_of_many_books_can_be_watched() -> None:
+    symbols = [f"S{number}_USDC" for number in range(60)]
+    driven = up()
+    outputs = driven.give(Subscribe(books=tuple(f"depth.{symbol}" for symbol in symbols)))
+    books = driven.session.metrics(driven.clock.now).books
+    assert books == BooksSnapshot(wanted=60, live=0, fetching=60, queued=40, remaining_us=books.remaining_us)
+    assert 1 * SECOND < books.remaining_us < 2 * SECOND
+    reports: list[BooksProgress] = []
+    requests = [output for output in outputs if isinstance(output, SendRequest)]
+    for symbol in symbols:
+        reports += [output for output in driven.give(delta(6, f"depth.{symbol}", symbol)) if isinstance(output, BooksProgress)]
+    while requests:
+        body = SNAPSHOT
+        outputs = driven.give(ResponseReceived(request_id=requests.pop(0).request_id, status=200, body=body))
+        reports += [output for output in outputs if isinstance(output, BooksProgress)]
+        if not requests:
+            driven.clock.advance(SECOND)
+            outputs = [*outputs, *driven.give(TimerFired())]
+        requests += [output for output in outputs if isinstance(output, SendRequest)]
+    assert [(report.live, report.wanted) for report in reports][:: len(reports) - 1] == [(1, 60), (60, 60)]
+    assert 3 <= len(reports) <= 4
+    assert reports[0].queued == 40
+    assert driven.session.metrics(driven.clock.now).books == BooksSnapshot(wanted=60, live=60)

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from backpack_proto.connection.refusals import BLAME_US
 from backpack_proto.connection.signals import ClockRead, ConnectionLost, DataSeen, InForce, Released, Requested
+from backpack_proto.connection.signatures import WRONG_CLOCK_US, Signature
 from backpack_proto.connection.subscriptions import (
-    BLAME_US,
     CANARY_SILENCE_US,
-    WRONG_CLOCK_US,
-    Signature,
     Subscriptions,
     SubscriptionsInput,
     SubscriptionsOutput,

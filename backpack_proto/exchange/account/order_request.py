@@ -110,15 +110,15 @@ def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderReques
         request = OrderRequest(
             listing=listing,
             side=side,
-            price=_units(decimals["price"], listing.price_decimals, "Price"),
-            lots=_units(decimals["quantity"], listing.quantity_decimals, "Quantity"),
+            price=_price(decimals["price"], listing),
+            lots=_quantity(decimals["quantity"], listing),
             tick_lots=_units(decimals["quoteQuantity"], listing.price_decimals + listing.quantity_decimals, "Quantity"),
             time_in_force=time_in_force or OrderTimeInForce.GTC,
             post_only=flags["postOnly"],
             reduce_only=flags["reduceOnly"],
             client_id=client_id,
             self_trade=self_trade or SelfTrade.REJECT_TAKER,
-            trigger_price=_units(decimals["triggerPrice"], listing.price_decimals, "Price"),
+            trigger_price=_price(decimals["triggerPrice"], listing),
             trigger_by=trigger_by or "LastPrice",
             trigger_quantity=trigger_quantity,
             slippage=None if slippage is None else Decimal(slippage),
@@ -193,7 +193,7 @@ def trigger_size(request: OrderRequest, whole: int) -> int:
     if percentage is None:
         if not _DECIMAL.fullmatch(text):
             raise refusal("INVALID_QUANTITY", "Invalid quantity")
-        lots = _units(text, request.listing.quantity_decimals, "Quantity") or 0
+        lots = _quantity(text, request.listing) or 0
         if lots < 1:
             raise refusal("INVALID_QUANTITY", "Invalid quantity")
         return lots
@@ -247,6 +247,36 @@ class _Reader:
 
     def _fail(self, name: str, problem: str) -> NoReturn:
         raise unreadable(f"failed to parse field `{name}`: {problem}")
+
+
+def _price(text: str | None, listing: Listing) -> int | None:
+    """A price in ticks.
+
+    Raises:
+        ApiError: it does not keep the market's tick size.
+    """
+    ticks = _units(text, listing.price_decimals, "Price")
+    _keep(ticks, listing.ticks_per_price, "Price")
+    return ticks
+
+
+def _quantity(text: str | None, listing: Listing) -> int | None:
+    """A quantity in lots.
+
+    Raises:
+        ApiError: it does not keep the market's step size.
+    """
+    lots = _units(text, listing.quantity_decimals, "Quantity")
+    _keep(lots, listing.lots_per_quantity, "Quantity")
+    return lots
+
+
+def _keep(units: int | None, grid: int, what: str) -> None:
+    if units is None or not units % grid:
+        return
+    if str(grid).strip("0") == "1":
+        raise refusal("INVALID_CLIENT_REQUEST", f"{what} decimal too long")
+    raise refusal(f"INVALID_{what.upper()}", f"Invalid {what.lower()}")
 
 
 def _units(text: str | None, decimals: int, what: str) -> int | None:

@@ -73,8 +73,22 @@ _VISIT = 0.4
 class Activity:
     """The crowd of one market."""
 
-    def __init__(self, engine: MatchingEngine, flow: Flow, rng: Random, *, opening_ticks: int, liquidations: bool) -> None:
+    def __init__(
+        self,
+        engine: MatchingEngine,
+        flow: Flow,
+        rng: Random,
+        *,
+        opening_ticks: int,
+        liquidations: bool,
+        price_grid: int = 1,
+        quantity_grid: int = 1,
+    ) -> None:
         self._engine = engine
+        self._price_grid = price_grid
+        """Prices are multiples of so many ticks."""
+        self._quantity_grid = quantity_grid
+        """Quantities are multiples of so many lots."""
         self._flow = flow
         self._rng = rng
         self._liquidations = liquidations
@@ -86,6 +100,16 @@ class Activity:
         self._taking = flow.trades / flow.events
         for side in OrderSide:
             self._fill(side)
+
+    def change_grid(self, price_grid: int, quantity_grid: int) -> Outcome:
+        """Keep to other multiples from now on, and cancel the orders that do not."""
+        self._price_grid, self._quantity_grid = price_grid, quantity_grid
+        beside = (
+            order.order_id
+            for order in self._engine.orders.values()
+            if order.owner == CROWD and (order.price % price_grid or order.remaining % quantity_grid)
+        )
+        return self._engine.cancel(*beside)
 
     def pause_us(self, speed: float) -> int:
         """How long until the next event, in microseconds, at least one."""
@@ -141,7 +165,11 @@ class Activity:
     def _size(self) -> int:
         rng = self._rng
         lots = 1 + int(rng.expovariate(1.0) * self._flow.lots)
-        return lots if rng.random() < 0.7 else 1 + lots // 100 * 100
+        return self._whole(lots if rng.random() < 0.7 else 1 + lots // 100 * 100)
+
+    def _whole(self, lots: int) -> int:
+        """Round a quantity up to one that the market takes."""
+        return -(-lots // self._quantity_grid) * self._quantity_grid
 
     def _take(self) -> Outcome:
         """A market order, leaning towards the fair price; some of them sweep several levels, a few are forced."""
@@ -158,7 +186,9 @@ class Activity:
             reached = prices[:swept] if side is OrderSide.BID else prices[-swept:]
             lots += sum(engine.lots_at(side.other, price) for price in reached[:-1] or reached)
         forced = self._liquidations and rng.random() < _LIQUIDATION
-        return engine.submit(side, lots, None, time_in_force=OrderTimeInForce.IOC, owner=LIQUIDATIONS if forced else CROWD)
+        return engine.submit(
+            side, self._whole(lots), None, time_in_force=OrderTimeInForce.IOC, owner=LIQUIDATIONS if forced else CROWD
+        )
 
     def _add(self, side: OrderSide) -> Outcome:
         """A limit order that rests: at the touch or inside the spread, near it, or deep in the book."""
@@ -180,11 +210,13 @@ class Activity:
             price = floor(self.fair - 0.5 * self._flow.spacing)
             if opposite is not None:
                 price = min(price, opposite[0] - 1)
-            return max(1, price - away)
+            price = max(1, price - away)
+            return max(price - price % self._price_grid, self._price_grid)
         price = ceil(self.fair + 0.5 * self._flow.spacing)
         if opposite is not None:
             price = max(price, opposite[0] + 1)
-        return price + away
+        price += away
+        return price + -price % self._price_grid
 
     def _withdraw(self, side: OrderSide) -> Outcome:
         """Cancel or shrink one of the crowd's orders, or cancel a few at once."""
@@ -204,7 +236,10 @@ class Activity:
             if order is None:
                 continue
             if wanted == 1 and order.remaining > 1 and rng.random() < 0.3:
-                return self._engine.reduce(order.order_id, rng.randrange(1, order.remaining))
+                less = rng.randrange(1, order.remaining)
+                less -= less % self._quantity_grid
+                if less:
+                    return self._engine.reduce(order.order_id, less)
             found.append(order.order_id)
             if len(found) == wanted:
                 break

@@ -2,7 +2,8 @@
 
 Prices are whole numbers of ticks and quantities whole numbers of lots everywhere inside the exchange; every tick and every lot
 here is a power of ten, so a number becomes text by placing its decimal point. The websocket pads to that precision in depth,
-bookTicker and trade frames; everything else strips trailing zeros (docs/protocol.md 4 and 5.1).
+bookTicker and trade frames; everything else strips trailing zeros (docs/protocol.md 4 and 5.1). A market may show a coarser grid than
+that, a tick size of several ticks and a step size of several lots, and the operator may change it while the exchange runs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ class Listing(Value, frozen=True, gc=False, kw_only=True):
     perpetual: bool = False
     open: bool = True
     """Whether the book is Open; otherwise it is Closed, and the market is still listed."""
+    ticks_per_price: int = 1
+    """Prices are multiples of so many ticks: that is the `tickSize` of the market object."""
+    lots_per_quantity: int = 1
+    """Quantities are multiples of so many lots: that is the `stepSize` of the market object."""
     asset_class: str | None = None
     """`rwaMarketType` of the market object."""
     listed_at: str = "2025-01-21T06:34:54.691858"
@@ -112,8 +117,8 @@ def to_decimal(units: int, decimals: int) -> Decimal:
 
 def market_object(listing: Listing) -> dict[str, object]:
     """The market as `/api/v1/markets` shows it: what is not there is an explicit null (docs/protocol.md 6.2)."""
-    tick = padded(1, listing.price_decimals)
-    step = padded(1, listing.quantity_decimals)
+    tick = stripped(listing.ticks_per_price, listing.price_decimals)
+    step = stripped(listing.lots_per_quantity, listing.quantity_decimals)
     perpetual = listing.perpetual
     return {
         "baseSymbol": listing.base,

@@ -77,6 +77,8 @@ class SimulatedMarket:
             Random(f"{self.seed}:activity"),
             opening_ticks=listing.opening_ticks,
             liquidations=listing.perpetual,
+            price_grid=listing.ticks_per_price,
+            quantity_grid=listing.lots_per_quantity,
         )
         self.tape = Tape(
             Random(f"{self.seed}:tape"),
@@ -88,6 +90,11 @@ class SimulatedMarket:
             next_trade_id=first_trade_id,
         )
         self.reference = Reference(Random(f"{self.seed}:reference"), listing) if listing.perpetual else None
+
+    def change(self, listing: Listing) -> Outcome:
+        """Go on by other rules; the crowd cancels what does not keep them."""
+        self.listing = listing
+        return self.activity.change_grid(listing.ticks_per_price, listing.lots_per_quantity)
 
     def best(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
         """Best bid and best ask, each as (ticks, lots); None for an empty side."""

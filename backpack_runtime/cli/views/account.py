@@ -95,7 +95,7 @@ def event_line(event: Event, *, unix_us: int) -> str:
         case AccountUnconfirmed(reason=reason):
             what = f"unproved {reason}"
         case AccountConfirmed():
-            what = "proved   a check agrees again"
+            what = "live     proved again"
         case _:
             what = text_line(event).strip()
     return printable(f"{when} {what}", None)

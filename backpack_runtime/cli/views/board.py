@@ -19,6 +19,7 @@ from backpack_proto.outputs import (
     MarketClosed,
     MarketOpened,
 )
+from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.streams.channels import CHANNEL_OF
 from backpack_proto.streams.payloads import (
     BookTicker,
@@ -33,7 +34,7 @@ from backpack_proto.streams.payloads import (
     Trade,
 )
 from backpack_runtime.books import BookView
-from backpack_runtime.cli.events import plain
+from backpack_runtime.cli.events import decimal_places, plain
 
 __all__ = ["TRADES_KEPT", "Board", "Panel", "Rate"]
 
@@ -126,6 +127,9 @@ def _tell(panel: Panel, event: Event) -> None:
             panel.runs[stream] = _Run(reason=reason)
         case MarketClosed() | MarketOpened():
             panel.closed = isinstance(event, MarketClosed)
+        case MarketChanged(market=market):
+            panel.price_decimals = decimal_places(market.tick_size)
+            panel.quantity_decimals = decimal_places(market.step_size)
         case BookStale(stream=stream, reason=reason):
             # It goes on following its stream, and stays verified.
             panel.runs.setdefault(stream, _Run()).reason = reason

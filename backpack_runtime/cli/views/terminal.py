@@ -15,6 +15,7 @@ from typing import NamedTuple
 from rich.text import Text
 
 from backpack_proto.decoding import sane
+from backpack_proto.metrics import BooksSnapshot
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Trade
 from backpack_proto.text import printable
@@ -45,6 +46,7 @@ class Counters(NamedTuple):
     dropped: int
     latency_us: int | None
     """Median from the matching engine to here, at the most."""
+    books: BooksSnapshot = BooksSnapshot()
     troubles: Sequence[str] = ()
     """Reasons why not all is well."""
 
@@ -98,6 +100,8 @@ def _plain_line(board: Board, panel: Panel, counters: Counters) -> str:
         )
     parts += [f"{label} {text}" for label, text in sorted(panel.facts.items())]
     parts.append("online" if board.connection_fault is None else f"offline ({board.connection_fault})")
+    if started := _started(counters.books):
+        parts.append(started)
     parts.append(f"{counters.rate:,.0f} msg/s, {counters.resyncs} resyncs, {counters.dropped} dropped")
     return "  ".join(parts)
 
@@ -224,6 +228,8 @@ def _status(board: Board, counters: Counters, *, hidden: int) -> list[Text]:
         Text("● online", "green") if up else Text("● offline", "red"),
         Text(f"{counters.rate:,.0f} msg/s"),
     ]
+    if started := _started(counters.books):
+        parts.append(Text(started, "yellow"))
     if books:
         parts.append(Text(f"{verified}/{len(books)} verified", "" if verified == len(books) else "cyan"))
         parts.append(Text(f"{stale} stale", "yellow" if stale else ""))
@@ -241,6 +247,15 @@ def _status(board: Board, counters: Counters, *, hidden: int) -> list[Text]:
     )
     more = f" (and {len(counters.troubles) - 1} more)" if up and len(counters.troubles) > 1 else ""
     return [Text("  ").join(parts), Text(printable(trouble) + more, "yellow" if trouble else "")]
+
+
+def _started(books: BooksSnapshot) -> str:
+    """Say how many of several books are live, and how long the others wait at least; empty when all are."""
+    wanted = books.wanted - books.closed
+    if wanted < 2 or books.live >= wanted:
+        return ""
+    left = f", {books.remaining_us / 1e6:,.0f} s more" if books.remaining_us >= 1_000_000 else ""
+    return f"{books.live} of {wanted} books live{left}"
 
 
 def _side_by_side(parts: Iterable[Text], separator: str = SEPARATOR) -> Text:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from backpack_proto.errors import BackpackError
 from backpack_proto.hints import did_you_mean, shown
+from backpack_proto.rest.markets import Market
 from backpack_runtime.cryptofeed.channels import OTHER_CHANNELS
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.errors import UnknownFeedChannel, UnknownFeedSymbol, described
@@ -28,7 +29,7 @@ from backpack_runtime.network.addresses import REST_URL, Addresses
 from backpack_runtime.network.proxy_settings import resolve_proxies
 from backpack_runtime.settings import Settings
 
-from .symbols import MARKETS_PATH, fetch_markets, symbols_of
+from .symbols import MARKETS_PATH, fetch_markets, put_rules, symbols_of
 
 __all__ = ["MarketLoading"]
 
@@ -80,6 +81,13 @@ class MarketLoading(Feed):
         if Symbols.populated(self.id):
             _origin[:] = [self.rest_url]
             self._instrument_types = Symbols.get(self.id)[1].get("instrument_type", {})
+
+    def _take_up(self, market: Market | None) -> None:
+        """Have cryptofeed know the rules of a market as they are now; `info()` of the class has them."""
+        name = None if market is None else self.exchange_symbol_mapping.get(market.symbol)
+        # What cryptofeed knows belongs to the exchange whose feed was made last, which another feed may have changed.
+        if market is not None and name is not None and Symbols.populated(self.id) and _origin == [self.rest_url]:
+            put_rules(Symbols.get(self.id)[1], name, market)
 
     async def _setup(self) -> None:
         """Load the markets: cryptofeed 3 does so when it runs the feed.

@@ -10,17 +10,18 @@ import anyio
 import msgspec
 from cryptofeed.defines import FUTURES, PERPETUAL, SPOT
 
+from backpack_proto.encoding import plain_digits
 from backpack_proto.http import HttpRequest
 from backpack_proto.inputs import ResponseReceived
 from backpack_proto.outputs import SendRequest
-from backpack_proto.rest.markets import parse_markets
+from backpack_proto.rest.markets import Market, parse_markets
 from backpack_proto.text import printable
 from backpack_runtime.cryptofeed.errors import BackpackRestError
 from backpack_runtime.cryptofeed.logs import LOG
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.transports.anyio import AnyioTransport
 
-__all__ = ["MARKETS_PATH", "fetch_markets", "symbols_of"]
+__all__ = ["MARKETS_PATH", "fetch_markets", "put_rules", "symbols_of"]
 
 MARKETS_PATH = "/api/v1/markets"
 TIMEOUT_US = 15_000_000
@@ -45,12 +46,17 @@ def symbols_of(document: Any) -> tuple[dict[str, str], dict[str, Any]]:
             continue
         name = markets.normalised(symbol)
         names[name] = symbol
-        info["tick_size"][name] = str(market.tick_size)
-        info["step_size"][name] = str(market.step_size)
+        put_rules(info, name, market)
         info["instrument_type"][name] = kind
     for error in markets.unreadable:
         LOG.log(logging.WARNING, "BACKPACK: a market is left out: %s", error)
     return names, info
+
+
+def put_rules(info: dict[str, Any], name: str, market: Market) -> None:
+    """Put a market's tick and step into cryptofeed's `info`, under its normalised name."""
+    info["tick_size"][name] = plain_digits(market.tick_size)
+    info["step_size"][name] = plain_digits(market.step_size)
 
 
 def fetch_markets(addresses: Addresses, query: str = "") -> str:

@@ -11,6 +11,7 @@ import msgspec
 from cryptofeed.defines import L2_BOOK
 
 from backpack_proto.account.values import (
+    AccountConfirmed,
     AccountDiverged,
     AccountDoubted,
     AccountStale,
@@ -23,11 +24,13 @@ from backpack_proto.account.values import (
     PositionChanged,
 )
 from backpack_proto.book.levels import Book
+from backpack_proto.encoding import plain_digits
 from backpack_proto.inputs import Command
 from backpack_proto.outputs import (
     BookChanged,
     BookConfirmed,
     BookDesynced,
+    BooksProgress,
     BookStale,
     BookSynced,
     BookUnavailable,
@@ -43,6 +46,7 @@ from backpack_proto.outputs import (
     StreamSilent,
     StreamsRefused,
 )
+from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
@@ -89,14 +93,26 @@ class Deliveries:
         book_of: Callable[[str], Book],
         max_depth: int,
         candle_closed_only: bool,
+        take_up: Callable[[str], None],
     ) -> None:
-        """`symbol_of` normalises an id of the exchange, `book_of` gives the session's book of a stream."""
+        """Begin without a connection.
+
+        Args:
+            callback: is given the objects of a channel.
+            book_callback: is given books.
+            symbol_of: normalises an id of the exchange.
+            book_of: gives the session's book of a stream.
+            max_depth: how many levels a side books have; 0: all.
+            candle_closed_only: whether candles are handed on only when they have ended.
+            take_up: has cryptofeed know the rules of a market as the session knows them: what cryptofeed has read may be older.
+        """
         self._callback = callback
         self._book_callback = book_callback
         self._symbol_of = symbol_of
         self._book_of = book_of
         self._max_depth = max_depth
         self._candle_closed_only = candle_closed_only
+        self._take_up = take_up
         self._wanted: dict[str, frozenset[str] | None] = {}
         self._fills: dict[tuple[str, str | None, str, Decimal], None] = {}
         self._log = LimitedLog(LOG)
@@ -136,6 +152,9 @@ class Deliveries:
                 await self._book_verified(event, receipt)
             case CallAnswered() | CallFailed():
                 return await self.candles.answered(event, receipt)
+            case MarketChanged():
+                self._take_up(event.symbol)
+                self._report(event)
             case _:
                 self._report(event)
                 return self.candles.doubt(event)
@@ -225,6 +244,7 @@ class Deliveries:
 
     async def _book_synced(self, event: BookSynced, receipt: float) -> None:
         symbol = self._symbol_of(event.symbol)
+        self._take_up(event.symbol)
         if event.stream in self.tallies.snapshots:
             self._log.write(logging.INFO, "resynced", "BACKPACK: resynced l2_book of %s at %d", symbol, event.last)
         mirror = BookMirror(conversion.EXCHANGE, symbol, event, max_depth=self._max_depth)
@@ -260,6 +280,7 @@ class Deliveries:
         """A book whose snapshots do not reach its end is handed on anew: what lies around the touch of today is known better now."""
         if event.against != "snapshot":
             return
+        self._take_up(event.symbol)
         self.tallies.snapshots[event.stream] = self.tallies.last_snapshot = receipt
         mirror, book = self.books[event.stream], self._book_of(event.stream)
         if mirror.complete or book.last != event.last:
@@ -290,21 +311,6 @@ class Deliveries:
             case PeerSilent(silent_us=silent_us):
                 text = "BACKPACK: nothing heard for %.0f s, not even an answer to a ping"
                 write(logging.WARNING, "peer silent", text, silent_us / 1e6)
-            case BookDesynced(stream=stream, symbol=symbol, reason=reason, diverged=diverged):
-                self.books.pop(stream, None)
-                if self._connected:
-                    # Otherwise it has been said already, once for all books.
-                    kind = "book diverged" if diverged else "book stale"
-                    text = "BACKPACK: l2_book of %s is stale: %s; it is fetched anew"
-                    write(logging.WARNING, kind, text, self._symbol_of(symbol), reason)
-            case BookStale(symbol=symbol, reason=reason) if self._connected:
-                text = "BACKPACK: l2_book of %s is not live: %s; it still follows its stream"
-                write(logging.WARNING, "book unproved", text, self._symbol_of(symbol), reason)
-            case BookConfirmed(symbol=symbol):
-                write(logging.INFO, "book confirmed", "BACKPACK: l2_book of %s is live again", self._symbol_of(symbol))
-            case BookUnavailable(symbol=symbol, reason=reason, retry_us=retry_us):
-                text = "BACKPACK: no snapshot for l2_book of %s: %s; asked for again after %.1f s"
-                write(logging.WARNING, "book unavailable", text, self._symbol_of(symbol), reason, retry_us / 1e6)
             case FrameDropped(reason=reason, stream=stream, excerpt=excerpt):
                 text = "BACKPACK: dropped payload (%s, stream %s): %s"
                 write(logging.WARNING, "frame dropped", text, reason.value, stream, excerpt)
@@ -317,6 +323,10 @@ class Deliveries:
                 LOG.debug("BACKPACK: %s is live", stream)
             case StreamSilent(stream=stream, silent_us=silent_us):
                 write(logging.WARNING, "stream silent", "BACKPACK: %s has sent nothing for %.0f s", stream, silent_us / 1e6)
+            case MarketChanged(symbol=symbol, market=market):
+                text = "BACKPACK: the exchange has changed the rules of %s: tick size %s, step size %s"
+                sizes = plain_digits(market.tick_size), plain_digits(market.step_size)
+                write(logging.WARNING, "market changed", text, self._symbol_of(symbol), *sizes)
             case RowsSkipped(endpoint=endpoint, errors=errors):
                 named = ", ".join(f"{key or 'a row without an id'} ({reason})" for key, reason in errors[:3])
                 write(
@@ -327,6 +337,32 @@ class Deliveries:
                     len(errors),
                     named,
                 )
+            case _:
+                self._report_book(event)
+
+    def _report_book(self, event: Event) -> None:
+        write = self._log.write
+        match event:
+            case BookDesynced(stream=stream, symbol=symbol, reason=reason, diverged=diverged):
+                self.books.pop(stream, None)
+                if self._connected:
+                    # Otherwise it has been said already, once for all books.
+                    kind = "book diverged" if diverged else "book stale"
+                    text = "BACKPACK: l2_book of %s is stale: %s; it is fetched anew"
+                    write(logging.WARNING, kind, text, self._symbol_of(symbol), reason)
+            case BookStale(symbol=symbol, reason=reason):
+                text = "BACKPACK: l2_book of %s is stale: %s; it goes on following its stream"
+                write(logging.WARNING, "book in doubt", text, self._symbol_of(symbol), reason)
+            case BookConfirmed(symbol=symbol, last=last):
+                write(
+                    logging.INFO, "book confirmed", "BACKPACK: l2_book of %s is live again at %d", self._symbol_of(symbol), last
+                )
+            case BooksProgress(wanted=wanted, live=live, remaining_us=remaining_us):
+                text = "BACKPACK: %d of %d books are live, the others wait for %.0f s more"
+                write(logging.INFO, "books live", text, live, wanted, remaining_us / 1e6)
+            case BookUnavailable(symbol=symbol, reason=reason, retry_us=retry_us):
+                text = "BACKPACK: no snapshot for l2_book of %s: %s; asked for again after %.1f s"
+                write(logging.WARNING, "book unavailable", text, self._symbol_of(symbol), reason, retry_us / 1e6)
             case _:
                 self._report_account(event)
 
@@ -359,6 +395,8 @@ class Deliveries:
                     )
                 else:
                     write(logging.INFO, "account doubted", "BACKPACK: the account is in doubt no more")
+            case AccountConfirmed():
+                write(logging.INFO, "account confirmed", "BACKPACK: the account is live, and proved again")
             case AccountUnconfirmed(reason=reason):
                 write(logging.WARNING, "account unconfirmed", "BACKPACK: the account could not be checked: %s", reason)
             case _:

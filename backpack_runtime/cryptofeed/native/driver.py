@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from cryptofeed.exceptions import ConnectionClosed as FeedConnectionClosed
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from backpack_proto.histogram import Histogram
 from backpack_proto.inputs import (
     Close,
     Command,
@@ -132,6 +133,11 @@ class SessionDriver:
         self.closed = False
         self.retry_seconds = 0.0
         """How long to wait before the next attempt to connect."""
+
+    @property
+    def latency(self) -> Histogram:
+        """How long events take from receipt to the end of their callbacks."""
+        return self._events.latency
 
     async def connected(self, conn: Any, droppable: Droppable | None) -> None:
         """A connection is open: request what is wanted. With nothing to drop it is a recording that is played back."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import TypeAlias
 
+from backpack_proto.histogram import Histogram
 from backpack_proto.inputs import Command
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.logs import LOG
@@ -37,6 +39,9 @@ class EventQueue:
         self._turn: object = None
         """The delivery that was begun last."""
         self._closing = False
+        self.latency = Histogram()
+        """Microseconds from the read of what came from the wire (`received_us`) to the end of its callbacks, by the local clock: whoever was
+        called last has returned by then, so a slow callback counts for its own event and for those that wait behind it."""
 
     def __len__(self) -> int:
         """How many events wait."""
@@ -64,6 +69,9 @@ class EventQueue:
                 event, data, receipt = self._events.popleft()
                 try:
                     commands = await self._deliver(event, data, receipt)
+                    received_us = getattr(event, "received_us", None)
+                    if received_us is not None:
+                        self.latency.record(time.time_ns() // 1000 - received_us)
                     for command in () if self._closing else commands:
                         await self._command(command, receipt)
                 except Exception as error:  # noqa: BLE001 - whatever a callback raises

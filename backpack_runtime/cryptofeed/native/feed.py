@@ -175,6 +175,7 @@ class BackpackFeed(OneRun):
             book_of=self._session.book,
             max_depth=self.max_depth,
             candle_closed_only=self.candle_closed_only,
+            take_up=lambda symbol: self._take_up(self._session.market(symbol)),
         )
         self._driver = SessionDriver(self._session, self._deliveries.deliver, self.rest_url, lambda: self.http_conn)
         self._wanted: dict[str, list[str]] | None = None
@@ -299,11 +300,18 @@ class BackpackFeed(OneRun):
         return await super().shutdown()
 
     def metrics_snapshot(self) -> dict[str, Any]:
-        """All counters; timestamps are seconds since the epoch, None for what has not happened."""
+        """All counters; timestamps are seconds since the epoch, None for what has not happened.
+
+        `latency_*` is the time from the matching engine to receipt, `delivery_*` that from receipt to the end of the callbacks, in seconds.
+        """
         counters = self._session.metrics(system_now())
         if self._driver.plays:
             # The clock of a recording says nothing of how late its frames were.
             counters = replace(counters, engine_to_receipt_p50_us=None, engine_to_receipt_p99_us=None)
+        else:
+            latency = self._driver.latency
+            p50_us, p99_us = latency.percentile(0.5), latency.percentile(0.99)
+            counters = replace(counters, receipt_to_delivery_p50_us=p50_us, receipt_to_delivery_p99_us=p99_us)
         found = metrics_of(counters, self._deliveries.tallies, time.time(), self._symbol_of)
         return found | {"callback_errors": self._callbacks.errors}
 

@@ -1,0 +1,36 @@
+"""What to do about a depth stream that is mute while its market moves, more and more seldom."""
+
+from __future__ import annotations
+
+from backpack_proto.backoff import Backoff
+from backpack_proto.machine import Now
+
+__all__ = ["MuteStream"]
+
+ABANDON = Backoff(base_us=60_000_000, cap_us=900_000_000)
+"""How often one mute stream has the connection given up."""
+
+
+class MuteStream:
+    """Has a stream requested again first, and the connection given up after that, less and less often."""
+
+    def __init__(self) -> None:
+        self._told = False
+        """It was requested again because it was mute, and has sent nothing since."""
+        self._abandons = 0
+        self._abandoned_us: int | None = None
+
+    def abandons(self, now: Now) -> bool | None:
+        """Take note that the stream is mute; return whether the connection is to be given up for it, None when nothing is to be done yet."""
+        if not self._told:
+            self._told = True
+            return False
+        if self._abandoned_us is not None and now.mono_us - self._abandoned_us < ABANDON.delay_us(self._abandons):
+            return None
+        self._abandons += 1
+        self._abandoned_us = now.mono_us
+        return True
+
+    def spoke(self) -> None:
+        """Take note that the stream has sent frames."""
+        self._told, self._abandons = False, 0

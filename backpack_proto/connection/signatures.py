@@ -1,0 +1,81 @@
+"""Signatures of subscriptions: made at the moment of sending, and made again when they may have been wrong.
+
+A refusal does not name its request, and the clock that was signed by may have been wrong, more than once. So refused private streams are
+signed again when the exchange's clock is found to be another one, and much later without that, less and less often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from backpack_proto.backoff import Backoff
+from backpack_proto.machine import Now
+
+__all__ = ["SIGN_AGAIN", "SIGN_ANYWAY", "WRONG_CLOCK_US", "Sign", "Signature", "Signatures"]
+
+
+class Signature(NamedTuple):
+    """Proof of who subscribes."""
+
+    parts: tuple[str, str, str, str]
+    """Key, signature, timestamp and window, as text (docs/protocol.md 3.1)."""
+    unix_us: int
+    """The exchange's time that was signed, microseconds since the epoch."""
+
+
+Sign: TypeAlias = Callable[[Now], Signature]
+"""Signs a SUBSCRIBE at the moment of sending."""
+
+WRONG_CLOCK_US = 500_000
+"""A signature that was this far off in time is worth another try: the exchange grants a window of seconds (docs/protocol.md 2.2)."""
+
+SIGN_AGAIN = Backoff(base_us=1_000_000, cap_us=60_000_000)
+"""How often refused private streams are signed again on one connection."""
+
+SIGN_ANYWAY = Backoff(base_us=30_000_000, cap_us=600_000_000)
+"""The same, though the clock was right."""
+
+
+class Signatures:
+    """Signs, and keeps by which clock and how often; a signature itself is never kept, for it is good for seconds."""
+
+    def __init__(self, sign: Sign | None) -> None:
+        """None means that there are no credentials."""
+        self._sign = sign
+        self._zero_us = 0
+        """The exchange's time when our monotonic clock stood at zero, as it was known at the last signing."""
+        self._signed_us = 0
+        """When that was."""
+        self._again = 0
+        """How often, on this connection."""
+        self._not_before_us = 0
+
+    @property
+    def possible(self) -> bool:
+        """Whether there are credentials."""
+        return self._sign is not None
+
+    def make(self, now: Now) -> tuple[str, str, str, str]:
+        """Return a signature of this moment."""
+        assert self._sign is not None, "private streams without credentials are refused by Subscribe"  # noqa: S101
+        signature = self._sign(now)
+        self._zero_us = signature.unix_us - now.mono_us
+        self._signed_us = now.mono_us
+        return signature.parts
+
+    def worth_another(self, zero_us: int, now: Now) -> bool:
+        """Return whether what was refused is to be signed again, now that the exchange's clock is known like this."""
+        if now.mono_us < self._not_before_us:
+            return False
+        wrong_clock = abs(zero_us - self._zero_us) >= WRONG_CLOCK_US
+        return wrong_clock or now.mono_us >= self._signed_us + SIGN_ANYWAY.delay_us(self._again + 1)
+
+    def made_again(self, now: Now) -> None:
+        """Take note that what was refused has been signed again."""
+        self._again += 1
+        self._not_before_us = now.mono_us + SIGN_AGAIN.delay_us(self._again)
+
+    def start_over(self) -> None:
+        """Forget how often it was: the connection is gone."""
+        self._again, self._not_before_us = 0, 0

@@ -1,0 +1,87 @@
+"""Checks of the arguments of a client, beyond those that any argument has (`checks`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.auth.signing import Signer
+from backpack_proto.errors import ConfigurationError
+from backpack_proto.hints import shown
+from backpack_proto.streams.names import streams_for
+from backpack_proto.streams.payloads import Event
+
+from .checks import checked_names
+from .network.addresses import REST_URL, WS_URL
+from .network.proxy_settings import Proxies
+from .settings import Settings
+
+__all__ = ["check_kinds", "check_signer", "check_symbols", "checked_channels", "checked_settings", "connect_timeout_us"]
+
+DEFAULT_CHANNELS = ("book", "trades")
+
+
+def checked_settings(settings: object, *, sandbox: bool, transport: object) -> Settings:
+    """Return the settings, which have to fit a sandbox or a transport of the user's own."""
+    if settings is None:
+        settings = Settings()
+    if not isinstance(settings, Settings):
+        raise ConfigurationError(f"settings: a Settings, got {_kind(settings)}")
+    if transport is not None and sandbox:
+        raise ConfigurationError(
+            "transport: a sandbox is reached by a runtime of its own; leave out one of sandbox and transport"
+        )
+    elsewhere = [name for name, url in (("rest_url", REST_URL), ("ws_url", WS_URL)) if getattr(settings, name) != url]
+    if sandbox and elsewhere:
+        raise ConfigurationError(
+            f"sandbox=True starts an exchange of its own: leave {' and '.join(elsewhere)} out of the settings"
+        )
+    return settings
+
+
+def checked_channels(channels: object, symbols: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the channels, each of which exists and has the symbols that it needs."""
+    if channels is None:
+        return DEFAULT_CHANNELS if symbols else ()
+    names = checked_names("channels", channels)
+    check_symbols(names, symbols)
+    return names
+
+
+def check_symbols(channels: tuple[str, ...], symbols: tuple[str, ...]) -> None:
+    """Refuse channels that would subscribe nothing, without a word."""
+    silent = [channel for channel in channels if not streams_for([channel], symbols)]
+    if silent:
+        raise ConfigurationError(
+            f'channels: {", ".join(silent)} without symbols subscribes nothing; give symbols, as in ["SOL_USDC"]'
+        )
+
+
+def check_kinds(kinds: Iterable[object]) -> None:
+    """Refuse what is not a class of events: nothing would ever be of that kind."""
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Event)):
+            raise ConfigurationError(f"kinds: classes of events, such as Trade, got {shown(kind)}")
+
+
+def _kind(value: object) -> str:
+    """Return a value for an error text, but never a text, for it may be a key."""
+    return "a str" if isinstance(value, str) else shown(value)
+
+
+def check_signer(signer: object) -> None:
+    """Refuse what is no signer, without showing it."""
+    if signer is not None and not isinstance(signer, Signer):
+        raise ConfigurationError(f"signer: a Signer, got {_kind(signer)}{_signer_hint(signer)}")
+
+
+def _signer_hint(signer: object) -> str:
+    return (
+        "; wrap it: Signer(credentials)" if isinstance(signer, Credentials) else "; make one: Signer(Credentials(private_key))"
+    )
+
+
+def connect_timeout_us(settings: Settings, proxies: Proxies) -> int:
+    """Return how long a connection may take: the proxy's own time comes first, so that it is named when it is used up."""
+    proxy = proxies.websocket
+    return settings.connect_timeout_us + (0 if proxy is None else int(proxies.timeout_of(proxy) * 1e6))
