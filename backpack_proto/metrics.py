@@ -128,12 +128,12 @@ class Health(Value, frozen=True, gc=False, kw_only=True):
         """No reason against it."""
         return self.status is Status.HEALTHY
 
-    def and_also(self, reasons: Sequence[str]) -> Health:
-        """Return this health with the reasons that somebody else knows of."""
-        if not reasons:
+    def and_also(self, reasons: Sequence[str], notes: Sequence[str] = ()) -> Health:
+        """Return this health with the reasons and notes that somebody else knows of."""
+        if not (reasons or notes):
             return self
-        status = Status.DEGRADED if self.healthy else self.status
-        return Health(status=status, reasons=(*self.reasons, *reasons))
+        status = Status.DEGRADED if self.healthy and reasons else self.status
+        return Health(status=status, reasons=(*self.reasons, *reasons), notes=(*self.notes, *notes))
 
 
 class StreamMetrics(Value, frozen=True, gc=False, kw_only=True):

@@ -416,7 +416,7 @@ class BackpackClient(RestMethods):
     def health(self) -> Health:
         """Whether all is well now, and if not, why."""
         outlets = self._inside().outlets
-        return self._session.health(self._now()).and_also(outlets.troubles)
+        return self._session.health(self._now()).and_also(outlets.troubles, outlets.notes)
 
     @property
     def metrics(self) -> MetricsSnapshot:

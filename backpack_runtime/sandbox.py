@@ -127,9 +127,10 @@ class Sandbox:
             deadline = earliest(self.exchange.deadline, self._late[0][0] if self._late else None)
             with anyio.move_on_after(None if deadline is None else max(deadline - now.mono_us, 0) / 1e6):
                 await self._woken.wait()
-            self._woken = anyio.Event()
             self._send_late(system_now().mono_us)
             self._give(TimerFired())
+            # Behind its own input, which wakes whoever waits: the deadline is read anew in any case.
+            self._woken = anyio.Event()
 
     def _send_late(self, mono_us: int) -> None:
         while self._late and self._late[0][0] <= mono_us:

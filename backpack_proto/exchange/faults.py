@@ -34,6 +34,8 @@ class Faults:
         """Beginnings of `METHOD /path`: other requests are spared; empty for all."""
         self.delay_us = 2_000_000
         """How long a delayed answer takes."""
+        self.retry_after_s: int | None = None
+        """How long a 429 asks to wait, in its Retry-After header; without one it does not say."""
         self._rng = rng
         self._planned: deque[Fault | None] = deque()
 

@@ -21,6 +21,8 @@ class BackpackHealthReport:
     status: str
     """`healthy`, `degraded` or `down`."""
     reasons: list[str]
+    notes: list[str]
+    """What is worth knowing and is no reason against health, such as a closed market."""
     metrics: dict[str, Any]
     """`BackpackFeed.metrics_snapshot()` of the same moment."""
 
@@ -71,7 +73,9 @@ def report_of(
             if age > max_snapshot_age:
                 reasons.append(f"order book snapshot of {symbol} stale ({age:.0f}s)")
     status = health.status.value if health.reasons or not reasons else "degraded"
-    return BackpackHealthReport(healthy=not reasons and health.healthy, status=status, reasons=reasons, metrics=metrics)
+    return BackpackHealthReport(
+        healthy=not reasons and health.healthy, status=status, reasons=reasons, notes=list(health.notes), metrics=metrics
+    )
 
 
 def _seconds(us: int | None) -> float | None:

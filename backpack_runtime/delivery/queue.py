@@ -147,6 +147,12 @@ class Delivery:
             found.append(f"{self._dropped_private} private or state events were dropped, for they were not fetched")
         return found
 
+    def note(self) -> str | None:
+        """Return what is worth knowing of this queue and is no reason against health: events wait, and nobody has asked for one yet."""
+        if self.begun or self._paused_us is not None or self._behind_us(self._clock_us()) < DOUBTED_US:
+            return None
+        return f"no event has been asked for yet, {self._waiting} wait"
+
     def put(self, events: Iterable[Event]) -> None:
         """Add a batch; what is too much is dealt with at once, and reading is paused after the fact."""
         now_us = self._clock_us()

@@ -176,6 +176,11 @@ class Outlets:
         alone = not any(delivery.begun for delivery, _ in self._all)
         return [f"{_name(kinds)}: {trouble}" for delivery, kinds in self._all for trouble in delivery.troubles(alone=alone)]
 
+    @property
+    def notes(self) -> list[str]:
+        """Say of each queue whose events wait for nobody that they do."""
+        return [f"{_name(kinds)}: {note}" for delivery, kinds in self._all if (note := delivery.note()) is not None]
+
     def open(self, policy: SlowConsumer, limit: int, limit_bytes: int, kinds: tuple[type[Event], ...] = ()) -> EventStream:
         """Make a queue of the events of some kinds, or of all, and return its consumer's side."""
         delivery = Delivery(

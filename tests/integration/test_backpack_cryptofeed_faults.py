@@ -10,9 +10,7 @@ import re
 import signal
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +19,31 @@ import pytest
 pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 
 from cryptofeed import FeedHandler
-from cryptofeed.symbols import Symbols
 from msgspec.structs import replace
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.exchange import THROWAWAY_SECRET, CloseConnection, Fault, RequestReceived, SendFrame, SocketOpened
+from backpack_proto.exchange import THROWAWAY_SECRET, Fault, RequestReceived
 from backpack_proto.http import HttpRequest
 from backpack_proto.machine import Now
 from backpack_proto.outputs import SendRequest
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.cryptofeed import BackpackFeed
-from backpack_runtime.cryptofeed.markets import loading as market_loading
 from backpack_runtime.cryptofeed.native import callbacks as callbacks_module
 from backpack_runtime.cryptofeed.native import candles as candles_module
 from backpack_runtime.cryptofeed.native import feed as feed_module
 from backpack_runtime.cryptofeed.native.connection import HttpConnection
 from backpack_runtime.network.addresses import Addresses
-from backpack_runtime.sandbox import Sandbox, serve_sandbox
+from backpack_runtime.sandbox import serve_sandbox
 from backpack_runtime.transport import system_now
 from backpack_runtime.transports.aiohttp.proxies import PROGRESS
 from backpack_runtime.transports.base import Progress, Withheld
+from cryptofeed_sandbox import HANDLER, PERPETUAL, SPOT, Program, Programs, Running, in_a_thread, own_registries
 from levels import by_price
 
 pytestmark = pytest.mark.anyio
 
-Running = Callable[[Any], AbstractAsyncContextManager[None]]
-
-PATIENCE_SECONDS = 60
-SPOT = "SOL-USDC"
-PERPETUAL = "AAPL.US-USDC-PERP"
 LOGGER = "backpack_runtime.cryptofeed"
-HANDLER = {"uvloop": False, "log": {"disabled": True, "filename": "", "level": "WARNING"}}
 
 
 @pytest.fixture
@@ -63,138 +54,14 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """cryptofeed's registries are those of the process; its files go to where they harm nobody."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(market_loading, "_origin", [])
     caplog.set_level(logging.INFO, LOGGER)
-    yield
-    Symbols.data.pop("BACKPACK", None)
-
-
-class Watch:
-    """Sees what a sandbox is asked, and meddles with what it says."""
-
-    def __init__(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.sockets = 0
-        """How many websockets were ever opened."""
-        self.asked: Counter[str] = Counter()
-        """REST requests by path."""
-        self.snapshots: Counter[str] = Counter()
-        """Requests for the depth, by symbol."""
-        self.when_opened: Callable[[], object] = bool
-        self.loses: Callable[[bytes], bool] = lambda _data: False
-        """Whether a frame is lost on its way."""
-        self.slams = False
-        """Close each new websocket at once, politely."""
-        self._handle = sandbox.exchange.handle
-        monkeypatch.setattr(sandbox.exchange, "handle", self._watched)
-
-    def _watched(self, given: Any, now: Any) -> list[Any]:
-        outputs: list[Any] = []
-        if isinstance(given, SocketOpened):
-            self.sockets += 1
-            self.when_opened()
-            if self.slams:
-                outputs = [CloseConnection(given.connection, 1000)]
-        elif isinstance(given, RequestReceived):
-            path, _, query = given.target.partition("?")
-            self.asked[path] += 1
-            if path == "/api/v1/depth":
-                self.snapshots[re.findall("symbol=([^&]*)", query)[0]] += 1
-        outputs += self._handle(given, now)
-        return [output for output in outputs if not (isinstance(output, SendFrame) and self.loses(output.data))]
-
-
-class Program:
-    """A feed that runs, what it delivered, and the exchange it speaks with."""
-
-    def __init__(self, sandbox: Sandbox, watch: Watch) -> None:
-        self.sandbox = sandbox
-        self.watch = watch
-        self.got: dict[str, list[Any]] = defaultdict(list)
-        self.snapshots: Counter[str] = Counter()
-        """Books that were delivered anew, by symbol."""
-        self.feed: Any = None
-
-    def callback(self, channel: str) -> Callable[[Any, float], Any]:
-        async def take(found: Any, _receipt: float) -> None:
-            self.got[channel].append(found)
-            if channel == "l2_book" and found.delta is None:
-                self.snapshots[found.symbol] += 1
-
-        return take
-
-    @property
-    def counters(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.feed.metrics_snapshot()
-        return found
-
-    @property
-    def reasons(self) -> str:
-        return "; ".join(self.feed.health().reasons)
-
-    async def until(self, reached: Callable[[], object]) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while not reached():  # noqa: ASYNC110 - nothing tells of it
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            raise AssertionError(f"it did not come to pass: {self.feed.health()}") from None
-
-    async def until_well(self, *channels: str) -> None:
-        """Wait until all is well, and every channel has delivered once more."""
-        await self.until(lambda: self.feed.health().healthy)
-        before = {channel: len(self.got[channel]) for channel in channels}
-        await self.until(lambda: all(len(self.got[channel]) > count for channel, count in before.items()))
-
-
-async def in_a_thread(make: Callable[[], Any]) -> Any:
-    """Earlier versions of cryptofeed load the markets, and block, where a feed is made; the sandbox answers in this thread."""
-    return await asyncio.to_thread(make)
-
-
-class Programs:
-    """Starts feeds, and exchanges for them."""
-
-    def __init__(self, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._running = running
-        self._monkeypatch = monkeypatch
-
-    @asynccontextmanager
-    async def __call__(
-        self,
-        channels: Sequence[str] = ("l2_book", "trades"),
-        symbols: Sequence[str] = (SPOT, PERPETUAL),
-        *,
-        callbacks: dict[str, Any] | None = None,
-        secret: str | None = None,
-        before: Callable[[Program], object] = bool,
-        speed: float = 1.0,
-        **options: Any,
-    ) -> AsyncIterator[Program]:
-        async with serve_sandbox(tls=True, speed=speed) as sandbox:
-            program = Program(sandbox, Watch(sandbox, self._monkeypatch))
-            settings: dict[str, Any] = {"use_sandbox": True, "sandbox_url": sandbox.rest_url, "ca_file": sandbox.ca_file}
-            if secret is not None:
-                key = Credentials(secret).api_key
-                auth = {"api_key": key, "public_key": key, "private_key": secret}
-                settings |= {"enable_private_channels": True, "auth": auth}
-            wanted: dict[str, Any] = {
-                "symbols": list(symbols),
-                "channels": list(channels),
-                "callbacks": {channel: program.callback(channel) for channel in channels} | (callbacks or {}),
-            }
-            program.feed = await in_a_thread(lambda: BackpackFeed(config=settings, **wanted, **options))
-            handler = FeedHandler(config=HANDLER)
-            handler.add_feed(program.feed)
-            before(program)
-            async with self._running(handler):
-                yield program
+    with own_registries(tmp_path, monkeypatch):
+        yield
 
 
 @pytest.fixture
-def programs(running: Running, monkeypatch: pytest.MonkeyPatch) -> Programs:
-    return Programs(running, monkeypatch)
+def programs(running: Running) -> Programs:
+    return Programs(running)
 
 
 def lines(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:

@@ -287,9 +287,12 @@ def test_a_late_consumer_and_a_pause_are_reasons_against_health() -> None:
     clock = Clock()
     delivery, _ = make(SlowConsumer.CONFLATE, 100, clock=clock)
     delivery.put([DOWN, DOWN])
+    assert delivery.note() is None
     clock.us = DOUBTED_US
     assert delivery.troubles(alone=True) == [], "nobody has asked for events yet, and books are current"
+    assert delivery.note() == "no event has been asked for yet, 2 wait"
     delivery.take_nowait()
+    assert delivery.note() is None, "from here on it is a reason"
     assert delivery.troubles(alone=True) == ["events are fetched 2.0 s late, 1 of them wait"]
     assert delivery.snapshot.behind_us == DOUBTED_US
     delivery.put([])
@@ -300,6 +303,7 @@ def test_a_late_consumer_and_a_pause_are_reasons_against_health() -> None:
     blocking.put([DOWN, DOWN])
     clock.us += DOUBTED_US
     assert blocking.troubles(alone=False) == ["reading has been paused for 2.0 s, until 2 waiting events are fetched"]
+    assert blocking.note() is None, "it is a reason already"
 
 
 @pytest.mark.parametrize("policy", [SlowConsumer.CONFLATE, SlowConsumer.DROP_OLDEST])

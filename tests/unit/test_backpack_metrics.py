@@ -149,6 +149,10 @@ def test_a_stream_that_may_be_quiet_is_a_note_and_no_reason(metrics: Metrics, cl
     assert (health.healthy, health.notes) == (True, ("market X is closed", f"stream {SOL} has sent nothing yet"))
     metrics.handle(StreamLive(stream=SOL), clock.now)
     assert metrics.health(clock.now).notes == ()
+    noted = health.and_also([], ["events wait"])
+    assert (noted.status, noted.notes) == (Status.HEALTHY, (*health.notes, "events wait"))
+    doubted = health.and_also(["a consumer is slow"])
+    assert (doubted.status, doubted.reasons, doubted.notes) == (Status.DEGRADED, ("a consumer is slow",), health.notes)
 
 
 def test_frames_of_canaries_are_counted_apart(metrics: Metrics, clock: FakeClock) -> None:

@@ -27,9 +27,9 @@ def respond(request_id: int, answer: Answer, headers: tuple[tuple[str, str], ...
     return Respond(request_id, 200, JSON, msgspec.json.encode(answer), headers)
 
 
-def refuse(request_id: int, error: ApiError) -> Respond:
+def refuse(request_id: int, error: ApiError, headers: tuple[tuple[str, str], ...] = ()) -> Respond:
     """An error as it leaves: plain text when it has no code (docs/protocol.md 1.4)."""
     if not error.code:
-        return Respond(request_id, error.status, TEXT, error.message.encode())
+        return Respond(request_id, error.status, TEXT, error.message.encode(), headers)
     body = msgspec.json.encode({"code": error.code, "message": error.message})
-    return Respond(request_id, error.status, JSON, body)
+    return Respond(request_id, error.status, JSON, body, headers)

@@ -54,7 +54,9 @@ class Gateway:
         number = given.request_id
         fault = self._faults.draw(given.method.upper(), path)
         if fault is Fault.TOO_MANY_REQUESTS or not self._limits.admit(path, engine_us, signed=signed):
-            return [refuse(number, refusal("TOO_MANY_REQUESTS", "Too many requests", 429))]
+            asked_s = self._faults.retry_after_s
+            headers = () if asked_s is None else (("Retry-After", str(asked_s)),)
+            return [refuse(number, refusal("TOO_MANY_REQUESTS", "Too many requests", 429), headers)]
         if fault is Fault.ERROR_BEFORE:
             return [refuse(number, refusal("SERVER_ERROR", "Service unavailable", 503))]
         if fault is Fault.EXPIRED and signed:
