@@ -25,15 +25,15 @@ class Histogram:
     def __init__(self) -> None:
         self._counts = [0] * ((_LARGEST_BITS - _FINE_BITS + 1) << _FINE_BITS)
 
-    def record(self, duration_us: int) -> None:
-        """Count a duration; a negative one, which two clocks can give, counts as none."""
+    def record(self, duration_us: int, count: int = 1) -> None:
+        """Count a duration, or several that are alike; a negative one, which two clocks can give, counts as none."""
         # One call for every frame: no function is called that can be done without.
         if duration_us < _EXACT:
-            self._counts[duration_us if duration_us > 0 else 0] += 1  # noqa: FURB136 - see above
+            self._counts[duration_us if duration_us > 0 else 0] += count  # noqa: FURB136 - see above
             return
         shift = duration_us.bit_length() - _FINE_BITS - 1
         bucket = (shift << _FINE_BITS) + (duration_us >> shift)
-        self._counts[bucket if bucket < len(self._counts) else -1] += 1
+        self._counts[bucket if bucket < len(self._counts) else -1] += count
 
     def percentile(self, share: float) -> int | None:
         """Return the duration that this share of all durations, at least one of them, does not exceed; None without any."""

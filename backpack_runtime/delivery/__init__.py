@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .policy import DeliverySnapshot, SlowConsumer
-from .queue import Delivery
+from .queue import PLAIN, Delivery
 from .streams import EventStream, Outlets
 
-__all__ = ["Delivery", "DeliverySnapshot", "EventStream", "Outlets", "SlowConsumer"]
+__all__ = ["PLAIN", "Delivery", "DeliverySnapshot", "EventStream", "Outlets", "SlowConsumer"]

@@ -1,52 +1,54 @@
 """Events on their way to one consumer that may be slow: bounded in number and memory, and open about what is lost.
 
-Theory. Events wait in three lanes, first come first served in each: those that are kept, the changes of books that can be merged, and
-those that may be dropped. A running number says which lane has the oldest event, so that fetching, dropping and merging cost the same
-however many events wait. The kept lane has private and state events, and has a bound of its own.
+Theory. While the consumer keeps up, market data wait straight: in the batches in which they came, which cost next to nothing to add and to
+fetch. Once something may have to be merged or lost, or an event is no plain market data, all that waits goes into `Lanes`, until those are
+empty again.
 
-Losses are told where they happened: an `EventsDropped` precedes the first event that was not lost. While losses and fetches alternate
-it would double the work of a consumer that is too slow already, so losses that lie less than an eighth of the buffer apart are one run.
+Of every few events that are fetched one is looked at: it says for all of them how late they are. The longer the consumer takes for an
+event, the fewer they are.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from operator import length_hint
+from typing import Final, NamedTuple
 
 import anyio
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.histogram import Histogram
-from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, EventsDropped, UntypedReceived
-from backpack_proto.streams.channels import Channel
-from backpack_proto.streams.frames import Drop, FrameDropped
+from backpack_proto.outputs import UntypedReceived
+from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event
 
-from .policy import (
-    BEHIND_US,
-    BUFFER_BYTES,
-    DOUBTED_US,
-    KEPT_BYTES,
-    KEPT_EVENTS,
-    RECENT_US,
-    DeliverySnapshot,
-    SlowConsumer,
-)
-from .waiting import Changes, Repeats, Waiting, weight_of
+from .lanes import DROPPABLE, Lanes
+from .policy import BEHIND_US, BUFFER_BYTES, DOUBTED_US, RECENT_US, DeliverySnapshot, SlowConsumer
+from .waiting import EVENT_BYTES, weight_of
 
-__all__ = ["Delivery"]
+__all__ = ["PLAIN", "Delivery"]
 
-_DROPPABLE: Final = frozenset(
-    {
-        FrameDropped,
-        BookChanged,
-        UntypedReceived,
-        *(kind for channel in Channel if channel.traits.droppable for kind in channel.traits.payloads),
-    }
-)
-"""Market data, and the news of unusable frames: a consumer that is slow may lose some of them."""
+PLAIN: Final = DROPPABLE - {FrameDropped, UntypedReceived}
+"""Market data as they come: what can wait straight, and is of no concern to anybody but its consumer."""
+_BYTES_OF_WIRE: Final = 8
+"""The memory for what a byte of a frame becomes: of a price level, 20 bytes, two texts and a pair of them."""
+_LOOK_US: Final = 250
+"""A consumer that takes longer for the events between two looks has fewer of them unseen."""
+_MOST_UNSEEN: Final = 16
+"""One event of so many is looked at, at the least."""
+
+
+class _Batch(NamedTuple):
+    """Events that wait straight."""
+
+    events: Sequence[Event]
+    weight: int
+    arrived_us: int
+
+
+_NO_BATCH: Final = _Batch((), 0, 0)
 
 
 class Delivery:
@@ -81,26 +83,20 @@ class Delivery:
         self._resume = resume
         self._latency = Histogram() if latency is None else latency
         self._clock_us = clock_us
-        self._kept: deque[Waiting] = deque()
-        self._books: deque[Waiting] = deque()
-        self._market: deque[Waiting] = deque()
-        self._number = 0
-        self._waiting = 0
-        self._bytes = 0
-        self._kept_bytes = 0
-        self._mergeable: dict[str, Changes] = {}
-        """The waiting change of each book into which the next one can be merged."""
-        self._unusable: dict[tuple[Drop, str | None], Repeats] = {}
-        """The waiting news of unusable frames, by kind."""
-        self._lost = 0
-        self._lost_private = 0
-        """Losses that no `EventsDropped` has told yet."""
-        self._since_told = limit
-        """Events that were fetched since the last `EventsDropped`."""
+        self.straight: Iterator[Event] = iter(())
+        """The events that may be fetched without a look while `unseen`, which is then to be counted down, is more than 1."""
+        self._stride = self.unseen = 1
+        self._looked_us = 0
+        self._batch = _NO_BATCH
+        """The one that `straight` goes through."""
+        self._batches: deque[_Batch] = deque()
+        """Those behind it."""
+        self._behind_batch = 0
+        """How many events they have."""
+        self._straight_bytes = 0
+        self._lanes = Lanes(policy, limit, limit_bytes)
         self._paused_us: int | None = None
         """Since when reading is paused."""
-        self._lost_private_us: int | None = None
-        """When private events were lost last."""
         self.begun = False
         """Whether an event has ever been asked for."""
         self.loop: Callable[[], object | None] | None = None
@@ -113,19 +109,20 @@ class Delivery:
         self.awaited = False
         """Whether a task waits for the next event."""
         self._arrived = anyio.Event()
-        self._conflated = self._repeated = self._dropped = self._dropped_private = self._pauses = 0
+        self._pauses = 0
 
     @property
     def snapshot(self) -> DeliverySnapshot:
         """The queue at this moment."""
+        lanes = self._lanes
         return DeliverySnapshot(
             waiting=self._waiting,
             waiting_bytes=self._bytes,
             behind_us=self._behind_us(self._clock_us()),
-            conflated=self._conflated,
-            repeated=self._repeated,
-            dropped=self._dropped,
-            dropped_private=self._dropped_private,
+            conflated=lanes.conflated,
+            repeated=lanes.repeated,
+            dropped=lanes.dropped,
+            dropped_private=lanes.dropped_private,
             pauses=self._pauses,
         )
 
@@ -142,9 +139,10 @@ class Delivery:
             )
         elif self._attended(now_us) and (behind_us := self._behind_us(now_us)) >= DOUBTED_US:
             found.append(f"events are fetched {behind_us / 1e6:.1f} s late, {self._waiting} of them wait")
-        lost_us = self._lost_private_us
+        lost_us = self._lanes.lost_private_us
         if lost_us is not None and now_us - lost_us < RECENT_US and (self.begun or alone):
-            found.append(f"{self._dropped_private} private or state events were dropped, for they were not fetched")
+            lost = self._lanes.dropped_private
+            found.append(f"{lost} private or state events were dropped, for they were not fetched")
         return found
 
     def note(self) -> str | None:
@@ -153,17 +151,33 @@ class Delivery:
             return None
         return f"no event has been asked for yet, {self._waiting} wait"
 
-    def put(self, events: Iterable[Event]) -> None:
-        """Add a batch; what is too much is dealt with at once, and reading is paused after the fact."""
+    def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
+        """Add a batch, which stays as it is; what is too much is dealt with at once, and reading is paused after the fact.
+
+        `wire_bytes` is the size of what the batch was made from, to estimate its memory by; without it every event is weighed.
+        """
         now_us = self._clock_us()
         behind = self._behind_us(now_us) >= BEHIND_US
         if self._fetched:
             self._fetched, self._fetched_us = False, now_us
-        for event in events:
-            self._add(event, now_us, behind=behind)
-        if self._policy is SlowConsumer.BLOCK and self._paused_us is None and self._full:
+        if not events:
+            return
+        estimate = None if wire_bytes is None else EVENT_BYTES * len(events) + _BYTES_OF_WIRE * wire_bytes
+        weight = sum(map(weight_of, events)) if estimate is None else estimate
+        if self._goes_straight(events, weight, behind=behind):
+            self._batches.append(_Batch(events, weight, now_us))
+            self._behind_batch += len(events)
+            self._straight_bytes += weight
+        else:
+            self._leave_straight()
+            for event in events:
+                self._lanes.add(event, now_us, behind=behind)
+        full = self._waiting >= self._limit or self._bytes >= self._limit_bytes
+        if full and self._policy is SlowConsumer.BLOCK and self._paused_us is None:
             self._paused_us = now_us
             self._pauses += 1
+            # From here on every event that is fetched is looked at, for it may be the one that lets reading go on.
+            self._stride = self.unseen = 1
             self._pause()
         self._arrived.set()
 
@@ -195,26 +209,46 @@ class Delivery:
     def take_nowait(self) -> Event | None:
         """Return the next event, or None when none waits."""
         self.begun = self._fetched = True
-        if self._lost or self._lost_private:
-            told = self._tell_losses()
-            if told is not None:
-                return told
-        lane = self._oldest()
-        if lane is None:
+        event = next(self.straight, None) or self._next_batch() or self._lanes.take()
+        if event is None:
             return None
-        waiting = self._remove(lane)
         if self._paused_us is not None and self._waiting <= self._limit // 2 and self._bytes <= self._limit_bytes // 2:
             self._let_read()
-        self._since_told += 1
-        event = waiting.result()
-        received_us = getattr(event, "received_us", None)
-        if received_us is not None:
-            self._latency.record(time.time_ns() // 1000 - received_us)
+        self._look(event)
         return event
 
+    def _next_batch(self) -> Event | None:
+        self._straight_bytes -= self._batch.weight
+        self._batch = _NO_BATCH
+        if not self._batches:
+            return None
+        self._batch = batch = self._batches.popleft()
+        self._behind_batch -= len(batch.events)
+        self._lanes.passed(len(batch.events))
+        self.straight = iter(batch.events)
+        return next(self.straight, None)
+
+    def _look(self, event: Event) -> None:
+        """Count how late an event is, for itself and for those before it that were fetched unseen."""
+        count = max(self._stride - self.unseen, 1)
+        received_us = getattr(event, "received_us", None)
+        if received_us is not None:
+            self._latency.record(time.time_ns() // 1000 - received_us, count)
+        now_us = self._clock_us()
+        quick = now_us - self._looked_us < _LOOK_US and self._paused_us is None
+        self._looked_us = now_us
+        self._stride = self.unseen = min(2 * self._stride, _MOST_UNSEEN) if quick else 1
+
     @property
-    def _full(self) -> bool:
-        return self._waiting >= self._limit or self._bytes >= self._limit_bytes
+    def _waiting(self) -> int:
+        """How many events wait."""
+        return length_hint(self.straight) + self._behind_batch + self._lanes.waiting
+
+    @property
+    def _bytes(self) -> int:
+        """The memory of all that waits; a batch counts until the last of its events is fetched."""
+        straight = self._straight_bytes if length_hint(self.straight) else self._straight_bytes - self._batch.weight
+        return straight + self._lanes.bytes
 
     def _attended(self, now_us: int) -> bool:
         """Whether somebody is at it: events that nobody wants any more are not late."""
@@ -223,120 +257,31 @@ class Delivery:
         return self.begun and (self._fetched or now_us - self._fetched_us < RECENT_US)
 
     def _behind_us(self, now_us: int) -> int:
-        lane = self._oldest()
-        return 0 if lane is None else now_us - lane[0].arrived_us
+        """How long the oldest event has waited."""
+        if length_hint(self.straight):
+            return now_us - self._batch.arrived_us
+        if self._batches:
+            return now_us - self._batches[0].arrived_us
+        oldest_us = self._lanes.oldest_us
+        return 0 if oldest_us is None else now_us - oldest_us
 
-    def _add(self, event: Event, now_us: int, *, behind: bool) -> None:
-        kind = type(event)
-        if kind not in _DROPPABLE:
-            self._keep(event, now_us)
-        elif kind is BookChanged and self._policy is SlowConsumer.CONFLATE:
-            self._add_change(event, now_us, behind=behind)  # type: ignore[arg-type]  # `kind` says so
-        elif kind is FrameDropped:
-            self._add_unusable(event, now_us)  # type: ignore[arg-type]  # `kind` says so
-        else:
-            weight = weight_of(event)
-            self._make_room(weight)
-            self._append(self._market, Waiting(self._number, event, weight, now_us))
-
-    def _keep(self, event: Event, now_us: int) -> None:
-        if isinstance(event, BookDesynced | BookSynced):
-            # A change is merged with changes of its own run only.
-            self._mergeable.pop(event.stream, None)
-        weight = weight_of(event)
-        self._make_room(weight)
-        while self._kept and (
-            len(self._kept) >= max(KEPT_EVENTS, 2 * self._limit)
-            or self._kept_bytes + weight > max(KEPT_BYTES, 2 * self._limit_bytes)
-        ):
-            self._remove(self._kept)
-            self._dropped_private += 1
-            self._lost_private += 1
-            self._lost_private_us = now_us
-        self._kept_bytes += weight
-        self._append(self._kept, Waiting(self._number, event, weight, now_us))
-
-    def _add_change(self, event: BookChanged, now_us: int, *, behind: bool) -> None:
-        earlier = self._mergeable.get(event.stream)
-        if earlier is not None and (behind or self._full):
-            self._bytes -= earlier.weight
-            earlier.add(event)
-            self._bytes += earlier.weight
-            self._conflated += 1
-            return
-        weight = weight_of(event)
-        self._make_room(weight)
-        # There is one for each run of each book, which is bounded by the number of books unless they fail again and again.
-        while self._books and len(self._books) >= max(KEPT_EVENTS, self._limit):
-            self._lose(self._books)
-        changes = self._mergeable[event.stream] = Changes(self._number, event, weight, now_us)
-        self._append(self._books, changes)
-
-    def _add_unusable(self, event: FrameDropped, now_us: int) -> None:
-        kind = (event.reason, event.stream)
-        earlier = self._unusable.get(kind)
-        if earlier is not None:
-            earlier.add(event)
-            self._repeated += 1
-            return
-        weight = weight_of(event)
-        self._make_room(weight)
-        repeats = self._unusable[kind] = Repeats(self._number, event, weight, now_us)
-        self._append(self._market, repeats)
-
-    def _append(self, lane: deque[Waiting], waiting: Waiting) -> None:
-        lane.append(waiting)
-        self._number += 1
-        self._waiting += 1
-        self._bytes += waiting.weight
-
-    def _make_room(self, weight: int) -> None:
-        """Drop the oldest, should one more event of this weight be too much."""
+    def _goes_straight(self, events: Sequence[Event], weight: int, *, behind: bool) -> bool:
+        """Whether a batch can wait as it is."""
+        if self._lanes.waiting or self._lanes.telling or not PLAIN.issuperset(map(type, events)):
+            return False
         if self._policy is SlowConsumer.BLOCK:
-            return
-        if self._waiting >= self._limit and self._market:
-            self._lose(self._market)
-        while self._bytes + weight > self._limit_bytes and self._market:
-            self._lose(self._market)
+            return True
+        return not behind and self._waiting + len(events) <= self._limit and self._bytes + weight <= self._limit_bytes
 
-    def _lose(self, lane: deque[Waiting]) -> None:
-        self._remove(lane)
-        self._dropped += 1
-        self._lost += 1
-
-    def _oldest(self) -> deque[Waiting] | None:
-        """The lane of the event that came first."""
-        oldest = self._kept or None
-        for lane in (self._books, self._market):
-            if lane and (oldest is None or lane[0].number < oldest[0].number):
-                oldest = lane
-        return oldest
-
-    def _remove(self, lane: deque[Waiting]) -> Waiting:
-        waiting = lane.popleft()
-        self._waiting -= 1
-        self._bytes -= waiting.weight
-        if lane is self._kept:
-            self._kept_bytes -= waiting.weight
-        elif isinstance(waiting, Changes):
-            if self._mergeable.get(waiting.event.stream) is waiting:
-                del self._mergeable[waiting.event.stream]
-        elif isinstance(waiting, Repeats):
-            del self._unusable[waiting.event.reason, waiting.event.stream]
-        return waiting
-
-    def _tell_losses(self) -> EventsDropped | None:
-        """The event for losses that are due to be told: private ones at once, others where they happened."""
-        if self._lost_private:
-            told = EventsDropped(count=self._lost_private, private=True)
-            self._lost_private = 0
-            return told
-        lane = self._oldest()
-        if lane is None or (lane is self._market and self._since_told >= self._limit // 8):
-            told = EventsDropped(count=self._lost, private=False)
-            self._lost = self._since_told = 0
-            return told
-        return None
+    def _leave_straight(self) -> None:
+        """Put all that waits straight into the lanes."""
+        batches = [_Batch(tuple(self.straight), 0, self._batch.arrived_us), *self._batches]
+        self._batch = _NO_BATCH
+        self._batches.clear()
+        self._behind_batch = self._straight_bytes = 0
+        for events, _, arrived_us in batches:
+            for event in events:
+                self._lanes.add(event, arrived_us, behind=False)
 
     def _let_read(self) -> None:
         if self._paused_us is not None:

@@ -7,7 +7,8 @@ then a second loop is refused. Each further consumer has a stream of its own.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 from weakref import finalize, ref
@@ -23,9 +24,11 @@ from backpack_proto.streams.payloads import Event
 from .policy import DeliverySnapshot, SlowConsumer
 from .queue import Delivery
 
-__all__ = ["EVENTS_PER_TURN", "EventStream", "Outlets"]
+__all__ = ["TURN_NS", "EventStream", "Outlets"]
 
-EVENTS_PER_TURN: Final = 16
+TURN_NS: Final = 2_000_000
+"""A consumer that never waits lets the other tasks run after so many nanoseconds: they are not to notice it, and a turn of the loop
+costs as much as ten events."""
 
 
 class EventStream:
@@ -42,7 +45,8 @@ class EventStream:
     _delivery: Delivery
     _close: Callable[[], object]
     _tell: Callable[[Event], None]
-    _fetched = 0
+    _turn_ns = 0
+    """Since when this consumer has not let anybody else run."""
 
     @property
     def delivery(self) -> DeliverySnapshot:
@@ -71,7 +75,7 @@ class EventStream:
             raise LocalProtocolError(
                 "the events are being iterated over already: one loop at a time, others use `client.stream(...)`"
             )
-        loop = _Loop(self._fetch, self._leave)
+        loop = _Loop(self._delivery, self._fetch, self._leave)
         self._delivery.loop = ref(loop)
         return loop
 
@@ -103,15 +107,16 @@ class EventStream:
 
     async def _fetch(self) -> Event:
         """Return the next event to whoever has the right to it."""
-        self._fetched += 1
-        if self._fetched % EVENTS_PER_TURN == 0:
+        delivery = self._delivery
+        if time.monotonic_ns() - self._turn_ns > TURN_NS:
             # A consumer that never waits must not keep the connection from being looked after.
             await anyio.lowlevel.checkpoint()
-        delivery = self._delivery
+            self._turn_ns = time.monotonic_ns()
         # An event belongs to the task that waits for it, though it may not have been woken yet; `take` refuses everybody else.
         event = None if delivery.awaited else delivery.take_nowait()
         if event is None:
             event = await delivery.take()
+            self._turn_ns = time.monotonic_ns()
         if event is None:
             raise StopAsyncIteration
         if type(event) is EventsDropped:
@@ -132,9 +137,10 @@ class _OfQueue(EventStream):
 class _Loop:
     """One `async for`."""
 
-    __slots__ = ("__weakref__", "_fetch", "_leave", "task_id")
+    __slots__ = ("__weakref__", "_delivery", "_fetch", "_leave", "task_id")
 
-    def __init__(self, fetch: Callable[[], Awaitable[Event]], leave: Callable[[_Loop], None]) -> None:
+    def __init__(self, delivery: Delivery, fetch: Callable[[], Awaitable[Event]], leave: Callable[[_Loop], None]) -> None:
+        self._delivery = delivery
         self._fetch = fetch
         self._leave = leave
         self.task_id: int | None = None
@@ -144,6 +150,12 @@ class _Loop:
         return self
 
     async def __anext__(self) -> Event:
+        delivery = self._delivery
+        delivery.unseen -= 1
+        if delivery.unseen > 0:
+            event = next(delivery.straight, None)
+            if event is not None:
+                return event
         if self.task_id is None:
             self.task_id = anyio.get_current_task().id
         try:
@@ -200,12 +212,13 @@ class Outlets:
 
         return _OfQueue(delivery, close, self._tell)
 
-    def put(self, events: list[Event]) -> None:
-        """Hand a batch to every queue."""
+    def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
+        """Hand a batch to every queue, and with it the size of what it was made from, if that is known."""
         # A copy, for a consumer that is collected just now takes its queue off.
         for delivery, kinds in tuple(self._all):
-            wanted = events if kinds[0] is Event else [event for event in events if isinstance(event, kinds)]
-            if wanted:
+            if kinds[0] is Event:
+                delivery.put(events, wire_bytes)
+            elif wanted := [event for event in events if isinstance(event, kinds)]:
                 delivery.put(wanted)
 
     def finish(self) -> None:

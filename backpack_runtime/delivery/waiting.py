@@ -14,7 +14,7 @@ from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Event
 
-__all__ = ["Changes", "Repeats", "Waiting", "weight_of"]
+__all__ = ["EVENT_BYTES", "Changes", "Repeats", "Waiting", "weight_of"]
 
 EVENT_BYTES: Final = 512
 """About the memory of an event with a dozen members."""

@@ -8,14 +8,18 @@ from decimal import Decimal
 import anyio
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
+from backpack_proto.histogram import Histogram
 from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, ConnectionDown, EventsDropped
 from backpack_proto.streams.frames import Drop, FrameDropped
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Depth, Event, OpenInterest
 from backpack_runtime.delivery import Delivery, SlowConsumer
 from backpack_runtime.delivery.policy import BEHIND_US, BUFFER_BYTES, DOUBTED_US, KEPT_EVENTS, RECENT_US
+from hypothesis_profiles import examples
 from levels import by_price
 
 SOL = "depth.SOL_USDC"
@@ -217,7 +221,7 @@ def test_a_run_of_losses_is_told_once_where_it_happened() -> None:
 
 def test_losses_that_never_end_are_told_without_doubling_the_work() -> None:
     delivery, _ = make(SlowConsumer.DROP_OLDEST, 80)
-    delivery.put(map(interest, range(80)))
+    delivery.put(list(map(interest, range(80))))
     seen: list[Event] = []
     for number in range(80, 480):
         delivery.put([interest(2 * number), interest(2 * number + 1)])
@@ -325,6 +329,90 @@ def test_an_event_costs_the_same_however_many_wait(policy: SlowConsumer) -> None
         sys.setprofile(None)
         steps[limit] = counted
     assert steps[6_000] <= steps[100] + 8
+
+
+@given(
+    policy=st.sampled_from(SlowConsumer),
+    limit=st.integers(1, 12),
+    steps=st.lists(
+        st.one_of(
+            st.lists(st.sampled_from(["sol", "btc", "interest", "down", "desynced", "unusable"]), min_size=1, max_size=6),
+            st.integers(1, 9),
+            st.sampled_from([BEHIND_US // 2, BEHIND_US]).map(float),
+        ),
+        max_size=40,
+    ),
+)
+@examples(300)
+def test_what_waits_straight_is_told_from_what_waits_in_lanes_by_nothing(
+    policy: SlowConsumer, limit: int, steps: list[list[str] | int | float]
+) -> None:
+    """The same events, fetches and time for two queues, one of which never lets a batch wait straight."""
+    clock = Clock()
+    (straight, reading), (laned, other) = make(policy, limit, clock=clock), make(policy, limit, clock=clock)
+    laned._goes_straight = lambda *_, **__: False  # type: ignore[method-assign]  # the reference
+    number = 0
+    for step in steps:
+        if isinstance(step, list):
+            batch: list[Event] = []
+            for name in step:
+                number += 1
+                batch.append(
+                    {
+                        "sol": change(number, level("1", str(number))),
+                        "btc": change(number, level("2", str(number)), stream=BTC),
+                        "interest": interest(number),
+                        "down": DOWN,
+                        "desynced": DESYNCED,
+                        "unusable": unusable(stream=str(number % 2)),
+                    }[name]
+                )
+            straight.put(batch)
+            laned.put(batch)
+        elif isinstance(step, int):
+            assert [straight.take_nowait() for _ in range(step)] == [laned.take_nowait() for _ in range(step)]
+        else:
+            clock.us += int(step)
+        # A batch weighs what it weighed until the last of it is fetched.
+        assert msgspec.structs.replace(straight.snapshot, waiting_bytes=0) == msgspec.structs.replace(
+            laned.snapshot, waiting_bytes=0
+        )
+        assert straight.troubles(alone=True) == laned.troubles(alone=True)
+    assert drain(straight) == drain(laned)
+    assert reading.said == other.said
+
+
+def test_events_that_are_fetched_unseen_are_counted_with_the_next_that_is_looked_at() -> None:
+    """A consumer that is quick is asked for the time once in 16 events, a slow one at each."""
+    clock, counts = Clock(), list[int]()
+
+    class Counting(Histogram):
+        def record(self, duration_us: int, count: int = 1) -> None:
+            assert duration_us > 0
+            counts.append(count)
+
+    delivery = Delivery(SlowConsumer.BLOCK, 1_000, pause=lambda: None, resume=lambda: None, latency=Counting(), clock_us=clock)
+    delivery.put([msgspec.structs.replace(interest(number), received_us=1) for number in range(200)])
+
+    def fetch(count: int) -> None:
+        """As a loop over the events does it."""
+        for _ in range(count):
+            delivery.unseen -= 1
+            if delivery.unseen > 0 and next(delivery.straight, None) is not None:
+                continue
+            assert delivery.take_nowait() is not None
+
+    fetch(32)
+    assert counts == [1, 2, 4, 8, 16]
+    fetch(32)
+    assert counts[5:] == [16, 16]
+    clock.us += 1_000_000
+    fetch(15)
+    clock.us += 1_000_000
+    fetch(1)
+    clock.us += 1_000_000
+    fetch(1)
+    assert counts[7:] == [16, 1, 1]
 
 
 @pytest.mark.anyio
