@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
-from backpack_proto.inputs import Given, Open
+from backpack_proto.inputs import Given, Open, TextReceived
 from backpack_proto.outputs import Closed
 from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 
 from .transport import Transport
 
-__all__ = ["Pump"]
+__all__ = ["Deliver", "Pump"]
+
+Deliver: TypeAlias = Callable[[Sequence[Event], int], None]
+"""Takes events, and the size of the frames that they were made from."""
 
 
 class Pump:
     """Gives facts to the session, actions to the transport, and events, one batch for each batch of facts, to `deliver`."""
 
-    def __init__(self, session: Session, transport: Transport, deliver: Callable[[list[Event]], None]) -> None:
+    def __init__(self, session: Session, transport: Transport, deliver: Deliver) -> None:
         self._session = session
         self._transport = transport
         self._deliver = deliver
         self._closed = False
+        self._until_us: int | None = 0
+        """The deadline that the transport waits for; 0 while it does not wait, and will be told."""
+        self._handling = False
+        self._further: list[Given] = []
+        """Facts that came while others were being handled: an event loop may begin a task at once."""
 
     async def run(self) -> None:
         """Open the connection and keep the session going until it has been closed."""
+        self._transport.listen(self._take)
         self.give(Open())
         while not self._closed:
-            self._handle(await self._transport.next(self._session.deadline))
+            self._until_us = self._session.deadline
+            facts = await self._transport.next(self._until_us)
+            self._until_us = 0
+            if facts:
+                self._take(facts)
 
     def give(self, given: Given) -> None:
         """Give the session one input at once, from any task of the loop, even from one that is being cancelled.
@@ -35,16 +49,34 @@ class Pump:
         Raises:
             LocalProtocolError: the session refuses it; nothing has changed.
         """
+        # Not behind others: its refusal is for the caller.
         self._handle([given])
-        # The session's deadline may be an earlier one now.
-        self._transport.wake()
+        self._take([])
 
-    def _handle(self, batch: list[Given]) -> None:
+    def _take(self, facts: Sequence[Given]) -> None:
+        if self._handling:
+            self._further += facts
+            return
+        self._handle(facts)
+        while self._further:
+            facts, self._further = self._further, []
+            self._handle(facts)
+        deadline = self._session.deadline
+        until_us = self._until_us
+        # A timer that has moved to a later moment fires too early, which changes nothing.
+        if self._closed or (deadline is not None and (until_us is None or deadline < until_us)):
+            self._transport.wake()
+
+    def _handle(self, batch: Sequence[Given]) -> None:
         events: list[Event] = []
+        wire_bytes = 0
+        self._handling = True
         now = self._transport.now()
         handle = self._session.handle
         try:
             for given in batch:
+                if type(given) is TextReceived:
+                    wire_bytes += len(given.data)
                 for output in handle(given, now):
                     if isinstance(output, Event):
                         events.append(output)
@@ -52,5 +84,6 @@ class Pump:
                     else:
                         self._transport.perform(output)
         finally:
+            self._handling = False
             if events:
-                self._deliver(events)
+                self._deliver(events, wire_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import anyio
@@ -39,9 +39,9 @@ def system_now() -> Now:
 
 
 class Transport(Protocol):
-    """A runtime's sockets behind three verbs.
+    """A runtime's sockets behind four verbs.
 
-    Facts are handed over in batches, one for each socket read, in the order of the wire. After `DropSocket` nothing is heard
+    Facts are handed over in batches, one for each socket read, in the order of the wire, to who listens or, if nobody does, by `next`. After `DropSocket` nothing is heard
     of that socket; after `OpenSocket` comes `Connected` and later one `Disconnected`, or one `ConnectFailed`; every
     `SendRequest` is answered once, and is never sent once it has been withdrawn or its time has passed. A transport is an async context manager as well.
     """
@@ -52,6 +52,13 @@ class Transport(Protocol):
 
     def perform(self, action: Action) -> None:
         """Begin an action, without waiting: a peer that does not read cannot stop the session, nor a cancelled task a withdrawal."""
+        ...
+
+    def listen(self, sink: Callable[[Sequence[Given]], None]) -> None:
+        """Give what happens to `sink` from now on, at once and where it happens: a read costs no turn of the loop more.
+
+        It is not called by `perform`, nor by what an application calls: facts that follow from those are left to `next`.
+        """
         ...
 
     async def next(self, until: int | None) -> list[Given]:
@@ -76,14 +83,26 @@ class Transport(Protocol):
 
 
 class Inbox:
-    """Facts on their way to the pump. One task takes, any task puts; a batch costs one wake-up, however many facts it has."""
+    """Facts on their way to the pump. Any task puts; a batch costs one wake-up of the taker, or none where somebody listens."""
 
     def __init__(self) -> None:
         self._facts: list[Given] = []
         self._arrived = anyio.Event()
+        self._sink: Callable[[Sequence[Given]], None] | None = None
 
-    def put(self, facts: Iterable[Given]) -> None:
-        """Add facts; the taker wakes up."""
+    def listen(self, sink: Callable[[Sequence[Given]], None]) -> None:
+        """Have facts from now on given to `sink` at once; those that wait are for the taker."""
+        self._sink = sink
+
+    def put(self, facts: Sequence[Given]) -> None:
+        """Hand over what a task of the transport has found out."""
+        if self._sink is None or self._facts:
+            self.put_later(facts)
+        else:
+            self._sink(facts)
+
+    def put_later(self, facts: Sequence[Given]) -> None:
+        """Add facts that follow from a call of the pump or of the application, who is not to be called from there; the taker wakes up."""
         self._facts.extend(facts)
         self._arrived.set()
 

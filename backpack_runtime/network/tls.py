@@ -64,25 +64,12 @@ class TlsStream(ByteStream):
             anyio.EndOfStream: the other side ended the connection, with or without a closing alert.
             anyio.BrokenResourceError, ssl.SSLError: it broke.
         """
-        chunks: list[bytes] = []
-        size = 0
         while True:
-            try:
-                while size < max_bytes:
-                    chunk = self._tls.read(READ_BYTES)
-                    if not chunk:
-                        break
-                    chunks.append(chunk)
-                    size += len(chunk)
-            except ssl.SSLWantReadError:
-                pass
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                if not chunks:
-                    raise anyio.EndOfStream from None
+            data = self._decrypted(max_bytes)
             if self._outgoing.pending:
                 await self._flush()
-            if chunks:
-                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            if data:
+                return data
             try:
                 self._incoming.write(await self._stream.receive(max_bytes))
             except anyio.EndOfStream:
@@ -100,6 +87,30 @@ class TlsStream(ByteStream):
     async def aclose(self) -> None:
         """Close the connection beneath."""
         await self._stream.aclose()
+
+    def _decrypted(self, max_bytes: int) -> bytes:
+        """All that can be decrypted now.
+
+        Raises:
+            anyio.EndOfStream: there is nothing, and nothing more will come.
+            ssl.SSLError: what came is no TLS.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            while size < max_bytes:
+                chunk = self._tls.read(READ_BYTES)
+                if not chunk:
+                    # The closing alert, whether or not the other side closes the connection beneath as well.
+                    raise ssl.SSLZeroReturnError
+                chunks.append(chunk)
+                size += len(chunk)
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            if not chunks:
+                raise anyio.EndOfStream from None
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _flush(self) -> None:
         # Records must leave in the order they were made.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import select
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar, cast
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
+from sniffio import current_async_library
 
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.http import HttpRequest
@@ -15,11 +17,11 @@ from backpack_proto.inputs import Connected, ConnectFailed, Disconnected, Fact, 
 from backpack_proto.outputs import SendPong, SendRequest
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.network.addresses import Address, Addresses
-from backpack_runtime.network.dialing import ANYIO_STREAMS, describe, dial
+from backpack_runtime.network.dialing import ANYIO_STREAMS, Streams, describe, dial
 from backpack_runtime.network.proxy import Proxy, ProxyError
 from backpack_runtime.network.proxy_settings import log_proxy_use
+from backpack_runtime.network.pushed import PUSHED_STREAMS, PushedStream
 from backpack_runtime.network.send_queue import BROKEN, Outgoing
-from backpack_runtime.network.tls import TlsStream
 
 from .base import (
     ABNORMAL_CLOSURE,
@@ -36,7 +38,10 @@ from .base import (
 
 __all__ = ["AnyioTransport"]
 
-READ_BYTES = 256 * 1024
+StreamT = TypeVar("StreamT", bound=ByteStream)
+
+READ_BYTES = 128 * 1024
+"""Of a larger read the first events grow cold before they are fetched."""
 
 
 class _Socket(Socket):
@@ -45,6 +50,16 @@ class _Socket(Socket):
         self.framing: WebsocketFraming | None = None
         self.ended = False
         self.outgoing = Outgoing()
+        self.pushed: PushedStream | None = None
+        """The stream, once it hands over what it reads."""
+
+    def pause_reading(self) -> None:
+        if self.pushed is not None:
+            self.pushed.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.pushed is not None:
+            self.pushed.resume_reading()
 
     def send(self, action: Sendable) -> None:
         # The connection may have ended meanwhile; the fact that says so is on its way.
@@ -150,21 +165,37 @@ class AnyioTransport(SocketTransport[_Socket]):
 
     async def _read_on(self, stream: ByteStream, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
         connected = False
-        while True:
-            await self._readable.wait()
-            try:
-                data = await stream.receive(READ_BYTES)
-            except anyio.EndOfStream:
-                data = b""
-            except BROKEN as broken:
-                reason = describe(broken)
-                return [Disconnected(ABNORMAL_CLOSURE, reason) if connected else ConnectFailed(reason)]
+
+        def take(data: bytes) -> bool:
+            """Report a read; whether there is more to read."""
+            nonlocal connected
             facts = self._take(data, socket, framing)
             connected = connected or any(isinstance(fact, Connected) for fact in facts)
-            if socket.ended:
-                return []
             if framing.refused:
                 socket.reading.deadline = min(socket.reading.deadline, anyio.current_time() + REFUSAL_SECONDS)
+            return not socket.ended
+
+        try:
+            if isinstance(stream, PushedStream):
+                socket.pushed = stream
+                if not self._readable.is_set():
+                    stream.pause_reading()
+                await stream.push(take)
+            else:
+                while await self._one_read(stream, take):
+                    pass
+        except anyio.EndOfStream:
+            take(b"")
+        except BROKEN as broken:
+            reason = describe(broken)
+            return [Disconnected(ABNORMAL_CLOSURE, reason) if connected else ConnectFailed(reason)]
+        return []
+
+    async def _one_read(self, stream: ByteStream, take: Callable[[bytes], bool]) -> bool:
+        if not self._readable.is_set():
+            # Only then, for whoever waits for what is there already gives up his turn.
+            await self._readable.wait()
+        return take(await stream.receive(READ_BYTES))
 
     def _take(self, data: bytes, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
         """Report what was read."""
@@ -202,9 +233,9 @@ class AnyioTransport(SocketTransport[_Socket]):
             connection = self._idle.pop()
         else:
             progress.dialing = self._addresses.proxies.rest
-            stream = await self._dial(self._addresses.rest, progress.dialing, "http")
+            stream = await self._dial(self._addresses.rest, progress.dialing, "http", ANYIO_STREAMS)
             progress.dialing = None
-            connection = _HttpConnection(await self._encrypt(stream, self._addresses.rest))
+            connection = _HttpConnection(await self._encrypt(stream, self._addresses.rest, ANYIO_STREAMS))
         try:
             yield connection
         finally:
@@ -216,29 +247,38 @@ class AnyioTransport(SocketTransport[_Socket]):
     @asynccontextmanager
     async def _connect_websocket(self) -> AsyncGenerator[ByteStream]:
         address = self._addresses.ws
-        stream = await self._encrypt(await self._dial(address, self._addresses.proxies.websocket, "websocket"), address)
+        # Who listens to market data is called where they arrive; requests have a task that waits anyway.
+        streams = _fastest_streams()
+        stream = await self._encrypt(
+            await self._dial(address, self._addresses.proxies.websocket, "websocket", streams), address, streams
+        )
         try:
             yield stream
         finally:
             await anyio.aclose_forcefully(stream)
 
-    async def _dial(self, address: Address, proxy: Proxy | None, kind: str) -> ByteStream:
+    async def _dial(self, address: Address, proxy: Proxy | None, kind: str, streams: Streams[StreamT]) -> StreamT:
         if proxy is None:
-            return await anyio.connect_tcp(address.host, address.port)
+            return await streams.connect(address.host, address.port)
         log_proxy_use(kind, proxy)
         patience = self._addresses.proxies.timeout_of(proxy)
-        return await dial(
-            address.host, address.port, proxy, patience, proxy_tls=self._addresses.ssl_context, streams=ANYIO_STREAMS
-        )
+        return await dial(address.host, address.port, proxy, patience, proxy_tls=self._addresses.ssl_context, streams=streams)
 
-    async def _encrypt(self, stream: ByteStream, address: Address) -> ByteStream:
+    async def _encrypt(self, stream: StreamT, address: Address, streams: Streams[StreamT]) -> StreamT:
         """TLS with the exchange itself, whoever carries it."""
         if not address.encrypted:
             return stream
         if self._addresses.ssl_context is None:
             raise RuntimeError("an encrypted address without a TLS context")
         try:
-            return await TlsStream.connect(stream, self._addresses.ssl_context, address.host)
+            return await streams.encrypt(stream, self._addresses.ssl_context, address.host)
         except BaseException:
             await anyio.aclose_forcefully(stream)
             raise
+
+
+def _fastest_streams() -> Streams[ByteStream]:
+    """How this event loop makes connections that are read at once."""
+    if current_async_library() != "asyncio":
+        return ANYIO_STREAMS
+    return cast("Streams[ByteStream]", PUSHED_STREAMS)

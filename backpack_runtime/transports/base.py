@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from math import inf
 from types import TracebackType
@@ -84,6 +84,14 @@ class Socket(ABC):
         """Around everything that is done for it."""
         self.reading = anyio.CancelScope()
         """Around its reading, which ends when that is pointless: the reason of a refusal is late, or nothing is read at the other end."""
+
+    @abstractmethod
+    def pause_reading(self) -> None:
+        """Read no more from now on; a task that reads asks the transport before each read, and need not be told."""
+
+    @abstractmethod
+    def resume_reading(self) -> None:
+        """Read on."""
 
     @abstractmethod
     def send(self, action: Sendable) -> None:
@@ -225,6 +233,10 @@ class SocketTransport(ABC, Generic[SocketT]):
         """This moment on both clocks of the machine."""
         return system_now()
 
+    def listen(self, sink: Callable[[Sequence[Given]], None]) -> None:
+        """Give what happens to `sink`."""
+        self._inbox.listen(sink)
+
     async def next(self, until: int | None) -> list[Given]:
         """Wait for facts, or for the deadline."""
         return await self._inbox.take(until, self.now())
@@ -237,13 +249,17 @@ class SocketTransport(ABC, Generic[SocketT]):
         """Stop reading the websocket after the read that is under way."""
         if self._readable.is_set():
             self._readable = anyio.Event()
-            self._inbox.put([ReadingPaused()])
+            if self._socket is not None:
+                self._socket.pause_reading()
+            self._inbox.put_later([ReadingPaused()])
 
     def resume_reading(self) -> None:
         """Read on."""
         if not self._readable.is_set():
             self._readable.set()
-            self._inbox.put([ReadingResumed()])
+            if self._socket is not None:
+                self._socket.resume_reading()
+            self._inbox.put_later([ReadingResumed()])
 
     async def aclose(self) -> None:
         """Drop everything at once."""
@@ -271,7 +287,7 @@ class SocketTransport(ABC, Generic[SocketT]):
             case WithdrawRequest(request_id):
                 progress = self._requests.get(request_id)
                 if progress is not None and not progress.withdraw():
-                    self._inbox.put([RequestLeft(request_id)])
+                    self._inbox.put_later([RequestLeft(request_id)])
             case _:
                 raise TypeError(f"not an action of a transport: {type(action).__name__}")
 
@@ -286,7 +302,7 @@ class SocketTransport(ABC, Generic[SocketT]):
             self._socket = None
             self._inbox.forget_websocket()
 
-    def _report(self, socket: SocketT, facts: Iterable[Fact]) -> None:
+    def _report(self, socket: SocketT, facts: Sequence[Fact]) -> None:
         # Cancellation takes effect at the next wait only, so a dropped socket may still have something to say.
         if socket is self._socket:
             proxy = self._addresses.proxies.websocket

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -133,11 +133,11 @@ class MockTransport:
                     if self._requests.pop(fact.request_id, None) is None:
                         raise LocalProtocolError(f"no request {fact.request_id} waits for an answer")
                     del self._due_us[fact.request_id]
-                    self._inbox.put([fact])
+                    self._inbox.put_later([fact])
                 case RequestLeft(request_id):
                     if request_id not in self._requests:
                         raise LocalProtocolError(f"no request {request_id} waits for an answer")
-                    self._inbox.put([fact])
+                    self._inbox.put_later([fact])
                 case Connected() | ConnectFailed() | Disconnected():
                     self._change_state(fact)
                     self._read(fact)
@@ -164,6 +164,9 @@ class MockTransport:
             self.performed.append(action)
             self.feed(*self._script(action))
 
+    def listen(self, sink: Callable[[Sequence[Given]], None]) -> None:
+        """Change nothing: a script that answers an action must not be heard while that is performed, so `next` has all facts."""
+
     async def next(self, until: int | None) -> list[Given]:
         """Wait for facts, or for the deadline."""
         soonest = min(self._due_us.values(), default=None)
@@ -182,13 +185,13 @@ class MockTransport:
         """Hold back what the websocket brings."""
         if not self._paused:
             self._paused = True
-            self._inbox.put([ReadingPaused()])
+            self._inbox.put_later([ReadingPaused()])
 
     def resume_reading(self) -> None:
         """Read on, beginning with what was held back."""
         if self._paused:
             self._paused = False
-            self._inbox.put([ReadingResumed(), *self._held])
+            self._inbox.put_later([ReadingResumed(), *self._held])
             self._held.clear()
 
     async def aclose(self) -> None:
@@ -212,7 +215,7 @@ class MockTransport:
             case SendRequest(request_id=number):
                 now_us = self.now().mono_us
                 if action.not_after_us is not None and now_us > action.not_after_us:
-                    self._inbox.put([RequestFailed(request_id=number, reason="it has waited too long", sent=False)])
+                    self._inbox.put_later([RequestFailed(request_id=number, reason="it has waited too long", sent=False)])
                     return False
                 self._requests[number] = action
                 self._due_us[number] = now_us + action.timeout_us
@@ -241,7 +244,7 @@ class MockTransport:
         if self._paused:
             self._held.append(fact)
         else:
-            self._inbox.put([fact])
+            self._inbox.put_later([fact])
 
     def _end(self) -> None:
         self._state = _State.CLOSED

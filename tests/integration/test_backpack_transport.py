@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import anyio
 import pytest
@@ -133,6 +134,38 @@ async def test_a_deadline_fires_and_a_wake_up_does_not(exchange: ToExchange) -> 
             assert transport.now().mono_us >= until
             transport.wake()
             assert await transport.next(None) == []
+
+
+async def test_who_listens_is_told_at_once_and_next_is_left_with_timers(runtime: Runtime) -> None:
+    async def greet(stream: ByteStream) -> None:
+        await upgrade(stream)
+        await stream.send(frame(1, b"one") + frame(1, b"two"))
+        await stream.receive()
+
+    heard: list[Given] = []
+    told = anyio.Event()
+
+    def sink(facts: Sequence[Given]) -> None:
+        heard.extend(facts)
+        if len(heard) >= 3:
+            told.set()
+
+    async with to_server(runtime, greet) as transport:
+        transport.listen(sink)
+        transport.perform(OpenSocket())
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await told.wait()
+            assert [type(fact) for fact in heard] == [Connected, TextReceived, TextReceived]
+            transport.pause_reading()
+            # What follows from a call of the pump or of the application is not told from inside that call.
+            assert await transport.next(None) == [ReadingPaused()]
+            transport.resume_reading()
+            assert await transport.next(None) == [ReadingResumed()]
+            until = transport.now().mono_us + 20_000
+            fired: list[Given] = []
+            while not fired:
+                fired = await transport.next(until)
+            assert fired == [TimerFired()]
 
 
 async def test_a_timer_is_not_starved_by_a_busy_stream(runtime: Runtime) -> None:
