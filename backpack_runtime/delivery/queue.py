@@ -217,6 +217,10 @@ class Delivery:
         self._look(event)
         return event
 
+    def look_at_next(self) -> None:
+        """Let no event be fetched unseen before the next one is looked at."""
+        self._stride, self.unseen = self._stride - self.unseen + 1, 1
+
     def _next_batch(self) -> Event | None:
         self._straight_bytes -= self._batch.weight
         self._batch = _NO_BATCH

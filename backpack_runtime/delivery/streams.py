@@ -77,6 +77,8 @@ class EventStream:
             )
         loop = _Loop(self._delivery, self._fetch, self._leave)
         self._delivery.loop = ref(loop)
+        # Whose loop it is shows with its first event.
+        self._delivery.look_at_next()
         return loop
 
     async def __anext__(self) -> Event:

@@ -109,6 +109,32 @@ async def test_a_loop_that_was_left_is_no_obstacle_to_the_next_one() -> None:
     assert ids(seen) == [1, 2, 3, 4, 5, 6]
 
 
+async def test_a_loop_belongs_to_its_task_from_its_first_event_on_though_a_batch_waits() -> None:
+    """Many events wait, so that most of them are fetched without a further look at whose they are."""
+    async with a_client() as (client, transport):
+        await arrive(client, transport, *range(100))
+        seen: list[Event] = []
+        async for event in client:
+            seen.append(event)
+            if len(ids(seen)) == 5:
+                break
+        loop = aiter(client)
+        seen.append(await anext(loop))
+        refused: list[LocalProtocolError] = []
+
+        async def rob() -> None:
+            with pytest.raises(LocalProtocolError, match="another task iterates over the events") as caught:
+                await anext(client)
+            refused.append(caught.value)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(rob)
+        assert len(refused) == 1
+        while len(ids(seen)) < 100:
+            seen.append(await anext(loop))
+    assert ids(seen) == list(range(100))
+
+
 async def test_streams_have_every_event_of_their_kinds_whatever_the_others_do() -> None:
     trades: list[Event] = []
     payloads: list[Event] = []
