@@ -249,6 +249,20 @@ class BackpackClient(RestMethods):
         """
         return await anext(self._inside().events)
 
+    def batches(self) -> AsyncIterator[Sequence[Event]]:
+        """Every event, in lists: those of one read of the socket together, and all that waited while you did something else.
+
+            async for events in client.batches():
+                for event in events:
+                    ...
+
+        This is the client's own iteration in another form, and the cheaper one of the two.
+
+        Raises:
+            LocalProtocolError: another loop runs; `stream` has events for a second consumer.
+        """
+        return self._inside().events.batches()
+
     def stream(
         self,
         *kinds: type[Event],

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import anyio
 
@@ -38,6 +38,9 @@ _LOOK_US: Final = 250
 """A consumer that takes longer for the events between two looks has fewer of them unseen."""
 _MOST_UNSEEN: Final = 16
 """One event of so many is looked at, at the least."""
+
+
+Fetched = TypeVar("Fetched")
 
 
 class _Batch(NamedTuple):
@@ -193,18 +196,29 @@ class Delivery:
         Raises:
             LocalProtocolError: another task waits for it already.
         """
+        return await self._wait(self.take_nowait)
+
+    async def take_batch(self) -> Sequence[Event] | None:
+        """Wait for the next batch; None when nothing more will come.
+
+        Raises:
+            LocalProtocolError: another task waits for it already.
+        """
+        return await self._wait(self.take_batch_nowait)
+
+    async def _wait(self, fetch: Callable[[], Fetched | None]) -> Fetched | None:
         if self.awaited:
             raise LocalProtocolError(
                 "another task waits for the next event: one consumer iterates, others use `client.stream(...)`"
             )
         self.awaited = True
         try:
-            while (event := self.take_nowait()) is None and not self._finished:
+            while (fetched := fetch()) is None and not self._finished:
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
         finally:
             self.awaited = False
-        return event
+        return fetched
 
     def take_nowait(self) -> Event | None:
         """Return the next event, or None when none waits."""
@@ -212,10 +226,27 @@ class Delivery:
         event = next(self.straight, None) or self._next_batch() or self._lanes.take()
         if event is None:
             return None
-        if self._paused_us is not None and self._waiting <= self._limit // 2 and self._bytes <= self._limit_bytes // 2:
-            self._let_read()
+        self._let_read_if_half_is_fetched()
         self._look(event)
         return event
+
+    def take_batch_nowait(self) -> Sequence[Event] | None:
+        """Return the events of one read, or all that a slow consumer has left waiting; None when none waits."""
+        self.begun = self._fetched = True
+        first = next(self.straight, None) or self._next_batch() or self._lanes.take()
+        if first is None:
+            return None
+        events = [first, *self.straight]
+        if self._lanes.waiting:
+            events += iter(self._lanes.take, None)
+        self._let_read_if_half_is_fetched()
+        self.unseen = self._stride - len(events)
+        self._look(events[-1])
+        return events
+
+    def _let_read_if_half_is_fetched(self) -> None:
+        if self._paused_us is not None and self._waiting <= self._limit // 2 and self._bytes <= self._limit_bytes // 2:
+            self._let_read()
 
     def look_at_next(self) -> None:
         """Let no event be fetched unseen before the next one is looked at."""

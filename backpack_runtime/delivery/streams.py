@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Generic, Self, TypeVar
 from weakref import finalize, ref
 
 import anyio
@@ -25,6 +25,9 @@ from .policy import DeliverySnapshot, SlowConsumer
 from .queue import Delivery
 
 __all__ = ["TURN_NS", "EventStream", "Outlets"]
+
+Fetched = TypeVar("Fetched")
+LoopT = TypeVar("LoopT", bound="_Loop[Any]")
 
 TURN_NS: Final = 2_000_000
 """A consumer that never waits lets the other tasks run after so many nanoseconds: they are not to notice it, and a turn of the loop
@@ -71,15 +74,25 @@ class EventStream:
         Raises:
             LocalProtocolError: another loop runs.
         """
+        return self._begin(_OneByOne(self._delivery, self._fetch, self._leave))
+
+    def _begin(self, loop: LoopT) -> LoopT:
         if self._running is not None:
             raise LocalProtocolError(
                 "the events are being iterated over already: one loop at a time, others use `client.stream(...)`"
             )
-        loop = _Loop(self._delivery, self._fetch, self._leave)
         self._delivery.loop = ref(loop)
         # Whose loop it is shows with its first event.
         self._delivery.look_at_next()
         return loop
+
+    def batches(self) -> AsyncIterator[Sequence[Event]]:
+        """Every event, in lists: those of one read of the socket together, and all that waited for a consumer that was slow.
+
+        Raises:
+            LocalProtocolError: a loop over the events runs.
+        """
+        return self._begin(_Loop(self._fetch_batch, self._leave))
 
     async def __anext__(self) -> Event:
         """Return the next event.
@@ -97,23 +110,26 @@ class EventStream:
         return await self._fetch()
 
     @property
-    def _running(self) -> _Loop | None:
+    def _running(self) -> _Loop[Any] | None:
         """The loop that has not been left."""
         loop = None if self._delivery.loop is None else self._delivery.loop()
         return loop if isinstance(loop, _Loop) else None
 
-    def _leave(self, loop: _Loop) -> None:
+    def _leave(self, loop: _Loop[Any]) -> None:
         """Let another loop begin."""
         if self._running is loop:
             self._delivery.loop = _no_loop
 
+    async def _give_way(self) -> None:
+        """Let others run, if they have not for a turn: a consumer that never waits must not keep the connection from being looked after."""
+        if time.monotonic_ns() - self._turn_ns > TURN_NS:
+            await anyio.lowlevel.checkpoint()
+            self._turn_ns = time.monotonic_ns()
+
     async def _fetch(self) -> Event:
         """Return the next event to whoever has the right to it."""
         delivery = self._delivery
-        if time.monotonic_ns() - self._turn_ns > TURN_NS:
-            # A consumer that never waits must not keep the connection from being looked after.
-            await anyio.lowlevel.checkpoint()
-            self._turn_ns = time.monotonic_ns()
+        await self._give_way()
         # An event belongs to the task that waits for it, though it may not have been woken yet; `take` refuses everybody else.
         event = None if delivery.awaited else delivery.take_nowait()
         if event is None:
@@ -124,6 +140,21 @@ class EventStream:
         if type(event) is EventsDropped:
             self._tell(event)
         return event
+
+    async def _fetch_batch(self) -> Sequence[Event]:
+        """Return the next batch to whoever has the right to it."""
+        delivery = self._delivery
+        await self._give_way()
+        events = None if delivery.awaited else delivery.take_batch_nowait()
+        if events is None:
+            events = await delivery.take_batch()
+            self._turn_ns = time.monotonic_ns()
+        if events is None:
+            raise StopAsyncIteration
+        for event in events:
+            if type(event) is EventsDropped:
+                self._tell(event)
+        return events
 
 
 class _OfQueue(EventStream):
@@ -136,13 +167,12 @@ class _OfQueue(EventStream):
         self._close.atexit = False
 
 
-class _Loop:
+class _Loop(Generic[Fetched]):
     """One `async for`."""
 
-    __slots__ = ("__weakref__", "_delivery", "_fetch", "_leave", "task_id")
+    __slots__ = ("__weakref__", "_fetch", "_leave", "task_id")
 
-    def __init__(self, delivery: Delivery, fetch: Callable[[], Awaitable[Event]], leave: Callable[[_Loop], None]) -> None:
-        self._delivery = delivery
+    def __init__(self, fetch: Callable[[], Awaitable[Fetched]], leave: Callable[[_Loop[Any]], None]) -> None:
         self._fetch = fetch
         self._leave = leave
         self.task_id: int | None = None
@@ -151,13 +181,7 @@ class _Loop:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Event:
-        delivery = self._delivery
-        delivery.unseen -= 1
-        if delivery.unseen > 0:
-            event = next(delivery.straight, None)
-            if event is not None:
-                return event
+    async def __anext__(self) -> Fetched:
         if self.task_id is None:
             self.task_id = anyio.get_current_task().id
         try:
@@ -166,6 +190,25 @@ class _Loop:
             # The end, or a cancellation: the loop is left, though the traceback may keep its iterator for a while.
             self._leave(self)
             raise
+
+
+class _OneByOne(_Loop[Event]):
+    """A loop over events, which fetches most of them without a look."""
+
+    __slots__ = ("_delivery",)
+
+    def __init__(self, delivery: Delivery, fetch: Callable[[], Awaitable[Event]], leave: Callable[[_Loop[Any]], None]) -> None:
+        super().__init__(fetch, leave)
+        self._delivery = delivery
+
+    async def __anext__(self) -> Event:
+        delivery = self._delivery
+        delivery.unseen -= 1
+        if delivery.unseen > 0:
+            event = next(delivery.straight, None)
+            if event is not None:
+                return event
+        return await super().__anext__()
 
 
 class Outlets:

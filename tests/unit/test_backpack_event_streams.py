@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -136,6 +136,44 @@ async def test_a_loop_belongs_to_its_task_from_its_first_event_on_though_a_batch
         while len(ids(seen)) < 100:
             seen.append(await anext(loop))
     assert ids(seen) == list(range(100))
+
+
+async def test_batches_are_the_same_events_and_end_with_the_client() -> None:
+    single: list[Event] = []
+    batches: list[Sequence[Event]] = []
+    async with a_client() as (client, transport), anyio.create_task_group() as tasks:
+        tasks.start_soon(collect, client.stream(), single)
+
+        async def collect_batches() -> None:
+            batches.extend([events async for events in client.batches()])
+
+        tasks.start_soon(collect_batches)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(LocalProtocolError, match="one loop at a time"):
+            client.batches()
+        with pytest.raises(LocalProtocolError, match="another task iterates over the events"):
+            await anext(client)
+        for start in range(0, 90, 30):
+            await arrive(client, transport, *range(start, start + 30))
+        await client.aclose()
+    assert [event for events in batches for event in events] == single
+    assert ids(single) == list(range(90))
+    assert all(batches), "no batch is empty"
+    assert max(map(len, batches)) >= 30, "what one read brought is together"
+
+
+async def test_batches_of_a_slow_consumer_have_all_that_waits_and_what_was_lost() -> None:
+    async with a_client(buffer=10, slow_consumer="drop_oldest") as (client, transport):
+        await arrive(client, transport, *range(100))
+        found: list[Event] = []
+        async for events in client.batches():
+            found += events
+            break
+        lost = sum(event.count for event in found if isinstance(event, EventsDropped))
+        assert lost >= 90
+        assert ids(found) == list(range(lost, 100))
+        await arrive(client, transport, 100)
+        assert ids([await anext(client)]) == [100], "after batches single events may be fetched"
 
 
 async def test_streams_have_every_event_of_their_kinds_whatever_the_others_do() -> None:
