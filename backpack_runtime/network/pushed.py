@@ -7,6 +7,7 @@ stopped and started again in between. Here the loop reads into one buffer and ca
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from abc import abstractmethod
 from collections import deque
@@ -15,7 +16,7 @@ from typing import NoReturn, Self, cast
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 from python_socks import ProxyType
 from python_socks.async_.asyncio.v2 import Proxy as SocksDialer
 
@@ -29,8 +30,6 @@ READ_BYTES = 128 * 1024
 """Of a larger read the first events grow cold before they are fetched."""
 MOST_UNFETCHED_BYTES = 64 * 1024
 """Reading stops while more than this waits for `receive`."""
-HAPPY_EYEBALLS_SECONDS = 0.25
-"""RFC 8305 section 8: the delay before the next address is tried as well."""
 
 
 class PushedStream(ByteStream):
@@ -87,11 +86,18 @@ class PushedTcp(asyncio.BufferedProtocol, PushedStream):
         Raises:
             OSError: it cannot be reached.
         """
-        loop = asyncio.get_running_loop()
-        if not isinstance(loop, asyncio.BaseEventLoop):
-            # uvloop has no such option, and tries one address after the other.
-            return (await loop.create_connection(cls, host, port))[1]
-        return (await loop.create_connection(cls, host, port, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS))[1]
+        # anyio tries all addresses as RFC 8305 asks, and leaves nothing open when it is cancelled; asyncio's own way may, and uvloop has none.
+        dialed = await anyio.connect_tcp(host, port)
+        raw = dialed.extra(SocketAttribute.raw_socket)
+        # Nothing has been read of it yet. A second handle keeps the connection when the first one is closed.
+        own = socket.fromfd(raw.fileno(), raw.family, raw.type)
+        try:
+            own.setblocking(False)  # noqa: FBT003 - the socket's own signature
+            await anyio.aclose_forcefully(dialed)
+            return (await asyncio.get_running_loop().create_connection(cls, sock=own))[1]
+        except BaseException:
+            own.close()
+            raise
 
     @classmethod
     def over(cls, writer: asyncio.StreamWriter) -> Self:

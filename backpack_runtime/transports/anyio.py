@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -9,7 +10,6 @@ from typing import TypeVar, cast
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
-from sniffio import current_async_library
 
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.http import HttpRequest
@@ -279,6 +279,8 @@ class AnyioTransport(SocketTransport[_Socket]):
 
 def _fastest_streams() -> Streams[ByteStream]:
     """How this event loop makes connections that are read at once."""
-    if current_async_library() != "asyncio":
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
         return ANYIO_STREAMS
     return cast("Streams[ByteStream]", PUSHED_STREAMS)

@@ -157,13 +157,13 @@ def resync(world: World, event: BookSynced) -> Verdict:
 
 def no_false_alarm(world: World, event: object) -> Verdict:
     if not world.calm:
-        return None
+        return True
     # A loss of the storm that a quiet market shows late is found late; finding it is right.
     stream = getattr(event, "stream", None)
     book = world.session.book(stream) if stream is not None else None
     missing_us = world.truth.markets[book.symbol].missing_since_us(book.last) if book is not None else None
     if missing_us is not None and world.network.now_us - missing_us > SECOND:
-        return None
+        return True
     return f"in a calm: {str(event)[:300]}"
 
 

@@ -29,7 +29,7 @@ QUIET_PLAN = Plan(seed=6, duration_ms=150_000, books={"S1_USDC": 0.05, "SOL_USDC
 
 
 def seeds_of(group: int) -> range:
-    return range(1 + group * SEEDS, 1 + (group + 1) * SEEDS)
+    return range(1 + group, 1 + GROUPS * SEEDS, GROUPS)
 
 
 class Forgetful(Session):
