@@ -1,7 +1,8 @@
 """Signatures of subscriptions: made at the moment of sending, and made again when they may have been wrong.
 
 A refusal does not name its request, and the clock that was signed by may have been wrong, more than once. So refused private streams are
-signed again when the exchange's clock is found to be another one, and much later without that, less and less often.
+signed again when the exchange's clock is found to be another one, and much later without that, less and less often. Not at once: each frame
+is refused by an error of its own, and one that came behind the new request would be blamed on that.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ WRONG_CLOCK_US = 500_000
 SIGN_AGAIN = Backoff(base_us=1_000_000, cap_us=60_000_000)
 """How often refused private streams are signed again on one connection."""
 
+ERRORS_US = 1_000_000
+"""The errors of all frames that were signed together have come within this time."""
+
 SIGN_ANYWAY = Backoff(base_us=30_000_000, cap_us=600_000_000)
 """The same, though the clock was right."""
 
@@ -50,6 +54,10 @@ class Signatures:
         self._again = 0
         """How often, on this connection."""
         self._not_before_us = 0
+        self._clock_zero_us: int | None = None
+        """The same, as it is known now."""
+        self.again_us: int | None = None
+        """When to see whether what was refused is to be signed again."""
 
     @property
     def possible(self) -> bool:
@@ -64,11 +72,20 @@ class Signatures:
         self._signed_us = now.mono_us
         return signature.parts
 
-    def worth_another(self, zero_us: int, now: Now) -> bool:
-        """Return whether what was refused is to be signed again, now that the exchange's clock is known like this."""
-        if now.mono_us < self._not_before_us:
+    def refused(self, now: Now) -> None:
+        """Take note of an error about a signature; others may be on their way."""
+        self._not_before_us = max(self._not_before_us, now.mono_us + ERRORS_US)
+        self.again_us = self._not_before_us
+
+    def know_clock(self, zero_us: int) -> None:
+        """Take note of the exchange's time when our monotonic clock stood at zero."""
+        self._clock_zero_us = zero_us
+
+    def worth_another(self, now: Now) -> bool:
+        """Return whether what was refused is to be signed again, by what is known of the exchange's clock."""
+        if now.mono_us < self._not_before_us or self._clock_zero_us is None:
             return False
-        wrong_clock = abs(zero_us - self._zero_us) >= WRONG_CLOCK_US
+        wrong_clock = abs(self._clock_zero_us - self._zero_us) >= WRONG_CLOCK_US
         return wrong_clock or now.mono_us >= self._signed_us + SIGN_ANYWAY.delay_us(self._again + 1)
 
     def made_again(self, now: Now) -> None:
@@ -78,4 +95,4 @@ class Signatures:
 
     def start_over(self) -> None:
         """Forget how often it was: the connection is gone."""
-        self._again, self._not_before_us = 0, 0
+        self._again, self._not_before_us, self.again_us = 0, 0, None

@@ -34,7 +34,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import Connected, FollowAccount, Subscribe, TimerFired, Unsubscribe
-from backpack_proto.machine import Now, Timers, Transitions, earliest
+from backpack_proto.machine import Now, Timers, Transitions, due, earliest
 from backpack_proto.outputs import ErrorReceived, Output, SendText, StreamLive, StreamSilent, StreamsRefused
 from backpack_proto.streams.channels import IN_FORCE_US, Channel
 from backpack_proto.streams.frames import ErrorFrame, subscribe_text, unsubscribe_text
@@ -164,7 +164,8 @@ class Subscriptions:
     @property
     def deadline(self) -> int | None:
         """When the first stream is to be looked at, on `Now.mono_us`; None when none is."""
-        return earliest(self._timers.earliest, None if self._flight is None else self._flight.in_force_us)
+        in_force_us = None if self._flight is None else self._flight.in_force_us
+        return earliest(self._timers.earliest, in_force_us, self._signatures.again_us)
 
     @property
     def wanted(self) -> KeysView[str]:
@@ -238,7 +239,8 @@ class Subscriptions:
                 return self._watch(names, given, now)
             case Resubscribe(names):
                 return self._resubscribe(names, given, now)
-            case ClockRead():
+            case ClockRead(zero_us):
+                self._signatures.know_clock(zero_us)
                 return self._sign_again(given, now)
             case Connected():
                 outputs = self._request(self._subscriptions, given, now)
@@ -388,10 +390,10 @@ class Subscriptions:
         refused = {name: one for name, one in self._subscriptions.items() if one.state is StreamState.REFUSED}
         return {name: one for name, one in refused.items() if one.private and one.stream is not None}
 
-    def _sign_again(self, given: ClockRead, now: Now) -> list[SubscriptionsOutput]:
+    def _sign_again(self, given: ClockRead | TimerFired, now: Now) -> list[SubscriptionsOutput]:
         """Request refused private streams again, newly signed, when that is worth a try."""
         refused = self._refused_private()
-        if not refused or not self._signatures.worth_another(given.zero_us, now):
+        if not refused or not self._signatures.worth_another(now):
             return []
         outputs = self._request(refused, given, now)
         self._signatures.made_again(now)
@@ -430,6 +432,9 @@ class Subscriptions:
         outputs: list[SubscriptionsOutput] = []
         if self._flight is not None and now.mono_us >= self._flight.in_force_us:
             outputs += self._land(given, now)
+        if due(self._signatures.again_us, now):
+            self._signatures.again_us = None
+            outputs += self._sign_again(given, now)
         for name in self._timers.due(now.mono_us):
             subscription = self._subscriptions[name]
             silent_us = now.mono_us - subscription.since_us
@@ -449,6 +454,8 @@ class Subscriptions:
         if not suspects:
             return [ErrorReceived(error=error, code=given.code, message=given.message)]
         signature = given.code == RefusalCode.INVALID_SIGNATURE
+        if signature:
+            self._signatures.refused(now)
         if signature and all(subscription.state is StreamState.REFUSED for subscription in suspects.values()):
             # Another frame with the signature of which all have been reported as refused.
             return []

@@ -66,7 +66,7 @@ STREAM_TRANSITIONS = Transitions(
         (_S.LIVE, ConnectionLost, _S.WANTED),
         (_S.REFUSED, DataSeen, _S.LIVE),
         (_S.REFUSED, ErrorFrame, _S.REFUSED),
-        (_S.REFUSED, ClockRead, _S.REQUESTED),
+        *((_S.REFUSED, given, _S.REQUESTED) for given in (ClockRead, TimerFired)),
         *((state, Resubscribe, _S.REQUESTED) for state in (_S.REQUESTED, _S.LIVE, _S.REFUSED)),
         (_S.REFUSED, ConnectionLost, _S.WANTED),
     ]

@@ -13,6 +13,7 @@ from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.book.audit import SUSPICION
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
+from backpack_proto.connection.signatures import ERRORS_US
 from backpack_proto.connection.subscriptions import ACCOUNT_STREAMS
 from backpack_proto.errors import ApiError, InvalidStream, LocalProtocolError, PartlyUnreadable
 from backpack_proto.inputs import (
@@ -445,8 +446,9 @@ def test_private_streams_that_a_wrong_clock_signed_are_signed_again_when_the_clo
     answers = [output for output in outputs if isinstance(output, SendRequest)]
     number = answers[0].request_id if answers else 1
     time = str(driven.clock.now.unix_us // 1000 + 60_000).encode()
-    outputs = driven.give(ResponseReceived(request_id=number, status=200, body=time))
-    assert params(outputs, "SUBSCRIBE") == [ORDERS]
+    assert params(driven.give(ResponseReceived(request_id=number, status=200, body=time)), "SUBSCRIBE") == []
+    driven.clock.advance(ERRORS_US)
+    assert params(driven.give(TimerFired()), "SUBSCRIBE") == [ORDERS]
     assert params(driven.give(refusal), "SUBSCRIBE") == [], "once on each connection"
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from backpack_proto.connection.refusals import BLAME_US
 from backpack_proto.connection.signals import ClockRead, ConnectionLost, DataSeen, InForce, Released, Requested
-from backpack_proto.connection.signatures import WRONG_CLOCK_US, Signature
+from backpack_proto.connection.signatures import ERRORS_US, WRONG_CLOCK_US, Signature
 from backpack_proto.connection.subscriptions import (
     CANARY_SILENCE_US,
     Subscriptions,
@@ -585,6 +585,7 @@ def test_a_refused_stream_is_requested_again_only_on_the_next_connection_and_sig
     driven = up(ORDERS)
     driven.give(ErrorFrame(4003, "message"))
     assert driven.subscribe(ORDERS) == []
+    assert driven.fire() == [], "nothing is known of a wrong clock"
     assert driven.wait_us() is None
     driven.give(ConnectionLost())
     driven.clock.advance(60 * SECOND)
@@ -610,6 +611,21 @@ def test_refused_private_streams_are_signed_again_on_the_same_connection_when_th
     driven.clock.advance(60 * SECOND)
     again = driven.give(ClockRead(zero_us))
     assert again[-1] == Requested((ORDERS,)), "the refusal may have been that of an earlier request"
+
+
+def test_the_errors_of_one_signing_are_not_blamed_on_the_next_one() -> None:
+    """Each of two frames is refused by an error of its own, and the clock is read between the two."""
+    driven = up(ORDERS, POSITIONS)
+    zero_us = driven.clock.now.unix_us - driven.clock.now.mono_us + WRONG_CLOCK_US
+    assert driven.give(ErrorFrame(4003, "message")) == [refused(4003, ORDERS, POSITIONS)]
+    assert driven.give(ClockRead(zero_us)) == []
+    assert driven.give(ErrorFrame(4003, "message"), after_us=ERRORS_US // 2) == []
+    assert driven.give(ClockRead(zero_us)) == []
+    assert driven.wait_us() == ERRORS_US
+    outputs = driven.fire()
+    assert outputs[-1] == Requested((ORDERS, POSITIONS))
+    assert driven.wait_us() is None
+    assert driven.state(ORDERS) is driven.state(POSITIONS) is StreamState.REQUESTED
 
 
 def test_data_clear_a_suspect() -> None:
