@@ -150,7 +150,7 @@ def test_watch_as_json_until_ctrl_c(exchange: list[str], backend: str) -> None:
         "watch", "SOL-USDC", "BTC_USDC", *exchange, *channels, "--json", "--depth", "3", "--backend", backend
     ) as program:
         wanted = (b'"ticker"', b'"trade"', b'"book_synced"', b'"book_verified"', b'"verified":true', b'"book_ticker"')
-        program.read_until(lambda output: all(word in output for word in wanted))
+        program.read_until(lambda output: all(word in output for word in wanted) and output.count(b'"book_synced"') >= 2)
         assert program.end(signal.SIGINT) == 130
         assert program.errors == ""
     events = events_of(program.output)

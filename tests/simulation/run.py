@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 from msgspec import Struct
 
@@ -14,7 +16,7 @@ from .faults import FAULTS, FRAME_FAULTS
 from .schedule import BUSY_BOOKS, Episode, Plan, draw_plan
 from .world import Violation, World
 
-__all__ = ["KINDS", "Report", "explain", "plan_for", "run_plan", "shrink", "sweep"]
+__all__ = ["KINDS", "Report", "explain", "plan_for", "run_plan", "shrink", "sweep", "sweep_seeds"]
 
 KINDS = {name: (fault.shortest_ms, fault.longest_ms) for name, fault in FAULTS.items()}
 BUSY_CHANGES_PER_S = 0.5
@@ -100,6 +102,23 @@ def sweep(plans: Iterable[Plan], *, most_runs: int = SHRINKING_RUNS) -> tuple[Re
         except Violation as violation:
             wrong.append(explain(plan, violation, most_runs=most_runs))
     return total, wrong
+
+
+def sweep_seeds(seeds: Iterable[int], hours: float, *, most_runs: int = SHRINKING_RUNS) -> tuple[Report, list[str]]:
+    """Do the same for the plans of seeds, on all processors."""
+    total = Report(faults=Counter(), checked=Counter())
+    wrong: list[str] = []
+    # Spawned, for a process with threads must not be forked.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for report, found in pool.map(_sweep_seed, ((seed, hours, most_runs) for seed in seeds)):
+            total.add(report)
+            wrong += found
+    return total, wrong
+
+
+def _sweep_seed(of: tuple[int, float, int]) -> tuple[Report, list[str]]:
+    seed, hours, most_runs = of
+    return sweep([plan_for(seed, hours)], most_runs=most_runs)
 
 
 def explain(plan: Plan, violation: Violation, *, most_runs: int = SHRINKING_RUNS) -> str:
