@@ -121,8 +121,11 @@ class EventStream:
             self._delivery.loop = _no_loop
 
     async def _give_way(self) -> None:
-        """Let others run, if they have not for a turn: a consumer that never waits must not keep the connection from being looked after."""
-        if time.monotonic_ns() - self._turn_ns > TURN_NS:
+        """Let others run, if they have not for a turn: a consumer that never waits must not keep the connection from being looked after.
+
+        Not while another task waits for an event: whoever asks now is refused, whichever of the two would run first.
+        """
+        if time.monotonic_ns() - self._turn_ns > TURN_NS and not self._delivery.awaited:
             await anyio.lowlevel.checkpoint()
             self._turn_ns = time.monotonic_ns()
 
