@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from backpack_proto.inputs import Given, Open, TextReceived
-from backpack_proto.outputs import Closed
+from backpack_proto.outputs import Action, Closed, DropSocket, OpenSocket
 from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 
-from .transport import Transport
+from .transport import OF_A_WEBSOCKET, Transport
 
 __all__ = ["Deliver", "Pump"]
 
@@ -31,6 +31,8 @@ class Pump:
         self._handling = False
         self._further: list[Given] = []
         """Facts that came while others were being handled: an event loop may begin a task at once."""
+        self._actions: list[Action] = []
+        """Those that have not been begun."""
 
     async def run(self) -> None:
         """Open the connection and keep the session going until it has been closed."""
@@ -40,8 +42,10 @@ class Pump:
             self._until_us = self._session.deadline
             facts = await self._transport.next(self._until_us)
             self._until_us = 0
+            self._perform()
             if facts:
                 self._take(facts)
+                self._perform()
 
     def give(self, given: Given) -> None:
         """Give the session one input at once, from any task of the loop, even from one that is being cancelled.
@@ -50,13 +54,27 @@ class Pump:
             LocalProtocolError: the session refuses it; nothing has changed.
         """
         # Not behind others: its refusal is for the caller.
-        self._handle([given])
+        try:
+            self._handle([given])
+        finally:
+            self._perform()
         self._take([])
 
+    def _perform(self) -> None:
+        """Begin what is to be done, in the order in which it was decided."""
+        while self._actions:
+            actions, self._actions = self._actions, []
+            for action in actions:
+                self._transport.perform(action)
+
     def _take(self, facts: Sequence[Given]) -> None:
+        """Handle facts; actions are left to a task, for this may be called outside of any, where none could be begun."""
         if self._handling:
             self._further += facts
             return
+        if any(isinstance(action, DropSocket | OpenSocket) for action in self._actions):
+            # The websocket that they are of is as good as dropped.
+            facts = [fact for fact in facts if not isinstance(fact, OF_A_WEBSOCKET)]
         self._handle(facts)
         while self._further:
             facts, self._further = self._further, []
@@ -64,7 +82,7 @@ class Pump:
         deadline = self._session.deadline
         until_us = self._until_us
         # A timer that has moved to a later moment fires too early, which changes nothing.
-        if self._closed or (deadline is not None and (until_us is None or deadline < until_us)):
+        if self._closed or self._actions or (deadline is not None and (until_us is None or deadline < until_us)):
             self._transport.wake()
 
     def _handle(self, batch: Sequence[Given]) -> None:
@@ -82,7 +100,7 @@ class Pump:
                         events.append(output)
                         self._closed = self._closed or isinstance(output, Closed)
                     else:
-                        self._transport.perform(output)
+                        self._actions.append(output)
         finally:
             self._handling = False
             if events:

@@ -22,9 +22,10 @@ from backpack_proto.inputs import (
 from backpack_proto.machine import Now
 from backpack_proto.outputs import Action
 
-__all__ = ["Inbox", "Transport", "system_now"]
+__all__ = ["OF_A_WEBSOCKET", "Inbox", "Transport", "system_now"]
 
-_OF_A_WEBSOCKET = (Connected, ConnectFailed, Disconnected, TextReceived, BytesReceived, PingReceived, PongReceived)
+OF_A_WEBSOCKET = (Connected, ConnectFailed, Disconnected, TextReceived, BytesReceived, PingReceived, PongReceived)
+"""The facts of which nothing is heard once a websocket is dropped."""
 
 
 # A machine that sleeps makes proof older, so the clock that counts the sleep is taken where there is one; macOS's own monotonic clock
@@ -57,7 +58,8 @@ class Transport(Protocol):
     def listen(self, sink: Callable[[Sequence[Given]], None]) -> None:
         """Give what happens to `sink` from now on, at once and where it happens: a read costs no turn of the loop more.
 
-        It is not called by `perform`, nor by what an application calls: facts that follow from those are left to `next`.
+        It may be called outside of any task, so it begins no action. It is not called by `perform`, nor by what an application
+        calls: facts that follow from those are left to `next`.
         """
         ...
 
@@ -108,7 +110,7 @@ class Inbox:
 
     def forget_websocket(self) -> None:
         """Take back what waits of a websocket that is being dropped: nothing may be heard of it afterwards, not even its end."""
-        self._facts = [fact for fact in self._facts if not isinstance(fact, _OF_A_WEBSOCKET)]
+        self._facts = [fact for fact in self._facts if not isinstance(fact, OF_A_WEBSOCKET)]
 
     def wake(self) -> None:
         """Let the taker return, with nothing if need be."""

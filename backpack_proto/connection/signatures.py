@@ -34,7 +34,7 @@ WRONG_CLOCK_US = 500_000
 SIGN_AGAIN = Backoff(base_us=1_000_000, cap_us=60_000_000)
 """How often refused private streams are signed again on one connection."""
 
-ERRORS_US = 1_000_000
+ERRORS_US = 500_000
 """The errors of all frames that were signed together have come within this time."""
 
 SIGN_ANYWAY = Backoff(base_us=30_000_000, cap_us=600_000_000)

@@ -176,14 +176,14 @@ class AnyioTransport(SocketTransport[_Socket]):
             return not socket.ended
 
         try:
-            if isinstance(stream, PushedStream):
+            more = True
+            while more and not (connected and isinstance(stream, PushedStream)):
+                more = await self._one_read(stream, take)
+            if more and isinstance(stream, PushedStream):
                 socket.pushed = stream
                 if not self._readable.is_set():
                     stream.pause_reading()
                 await stream.push(take)
-            else:
-                while await self._one_read(stream, take):
-                    pass
         except anyio.EndOfStream:
             take(b"")
         except BROKEN as broken:

@@ -11,6 +11,10 @@ import anyio
 import pytest
 import trustme
 
+from backpack_proto.account.values import AccountSynced
+from backpack_proto.outputs import BookSynced
+from backpack_proto.streams.payloads import Event
+from backpack_runtime import BackpackClient
 from backpack_runtime.network.pushed import MOST_UNFETCHED_BYTES, PUSHED_STREAMS, PushedStream
 from transports import PATIENCE_SECONDS
 
@@ -190,3 +194,19 @@ async def test_a_cancelled_push_hands_over_nothing_more(*, encrypted: bool) -> N
         peer.write(b"2")
         assert await stream.receive() == b"2"
         assert seen == [b"1"]
+
+
+def test_a_client_runs_under_asyncio_alone() -> None:
+    """What is read is handled outside of any task, and what follows from it is begun inside of one, whoever runs the loop."""
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async with BackpackClient(["SOL_USDC"], sandbox=True, follow_account=True) as client:
+                seen: set[type[Event]] = set()
+                async for event in client:
+                    seen.add(type(event))
+                    if seen >= {BookSynced, AccountSynced}:
+                        break
+                assert await client.get_open_orders() == ()
+
+    asyncio.run(main())
