@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import select
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar, cast
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
@@ -17,11 +15,11 @@ from backpack_proto.inputs import Connected, ConnectFailed, Disconnected, Fact, 
 from backpack_proto.outputs import SendPong, SendRequest
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.network.addresses import Address, Addresses
-from backpack_runtime.network.dialing import ANYIO_STREAMS, Streams, describe, dial
+from backpack_runtime.network.dialing import ANYIO_STREAMS, describe, dial
 from backpack_runtime.network.proxy import Proxy, ProxyError
 from backpack_runtime.network.proxy_settings import log_proxy_use
-from backpack_runtime.network.pushed import PUSHED_STREAMS, PushedStream
 from backpack_runtime.network.send_queue import BROKEN, Outgoing
+from backpack_runtime.network.tls import TlsStream
 
 from .base import (
     ABNORMAL_CLOSURE,
@@ -38,8 +36,6 @@ from .base import (
 
 __all__ = ["AnyioTransport"]
 
-StreamT = TypeVar("StreamT", bound=ByteStream)
-
 READ_BYTES = 128 * 1024
 """Of a larger read the first events grow cold before they are fetched."""
 
@@ -50,16 +46,6 @@ class _Socket(Socket):
         self.framing: WebsocketFraming | None = None
         self.ended = False
         self.outgoing = Outgoing()
-        self.pushed: PushedStream | None = None
-        """The stream, once it hands over what it reads."""
-
-    def pause_reading(self) -> None:
-        if self.pushed is not None:
-            self.pushed.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self.pushed is not None:
-            self.pushed.resume_reading()
 
     def send(self, action: Sendable) -> None:
         # The connection may have ended meanwhile; the fact that says so is on its way.
@@ -176,14 +162,8 @@ class AnyioTransport(SocketTransport[_Socket]):
             return not socket.ended
 
         try:
-            more = True
-            while more and not (connected and isinstance(stream, PushedStream)):
-                more = await self._one_read(stream, take)
-            if more and isinstance(stream, PushedStream):
-                socket.pushed = stream
-                if not self._readable.is_set():
-                    stream.pause_reading()
-                await stream.push(take)
+            while await self._one_read(stream, take):
+                pass
         except anyio.EndOfStream:
             take(b"")
         except BROKEN as broken:
@@ -233,9 +213,9 @@ class AnyioTransport(SocketTransport[_Socket]):
             connection = self._idle.pop()
         else:
             progress.dialing = self._addresses.proxies.rest
-            stream = await self._dial(self._addresses.rest, progress.dialing, "http", ANYIO_STREAMS)
+            stream = await self._dial(self._addresses.rest, progress.dialing, "http")
             progress.dialing = None
-            connection = _HttpConnection(await self._encrypt(stream, self._addresses.rest, ANYIO_STREAMS))
+            connection = _HttpConnection(await self._encrypt(stream, self._addresses.rest))
         try:
             yield connection
         finally:
@@ -247,40 +227,29 @@ class AnyioTransport(SocketTransport[_Socket]):
     @asynccontextmanager
     async def _connect_websocket(self) -> AsyncGenerator[ByteStream]:
         address = self._addresses.ws
-        # Who listens to market data is called where they arrive; requests have a task that waits anyway.
-        streams = _fastest_streams()
-        stream = await self._encrypt(
-            await self._dial(address, self._addresses.proxies.websocket, "websocket", streams), address, streams
-        )
+        stream = await self._encrypt(await self._dial(address, self._addresses.proxies.websocket, "websocket"), address)
         try:
             yield stream
         finally:
             await anyio.aclose_forcefully(stream)
 
-    async def _dial(self, address: Address, proxy: Proxy | None, kind: str, streams: Streams[StreamT]) -> StreamT:
+    async def _dial(self, address: Address, proxy: Proxy | None, kind: str) -> ByteStream:
         if proxy is None:
-            return await streams.connect(address.host, address.port)
+            return await anyio.connect_tcp(address.host, address.port)
         log_proxy_use(kind, proxy)
         patience = self._addresses.proxies.timeout_of(proxy)
-        return await dial(address.host, address.port, proxy, patience, proxy_tls=self._addresses.ssl_context, streams=streams)
+        return await dial(
+            address.host, address.port, proxy, patience, proxy_tls=self._addresses.ssl_context, streams=ANYIO_STREAMS
+        )
 
-    async def _encrypt(self, stream: StreamT, address: Address, streams: Streams[StreamT]) -> StreamT:
+    async def _encrypt(self, stream: ByteStream, address: Address) -> ByteStream:
         """TLS with the exchange itself, whoever carries it."""
         if not address.encrypted:
             return stream
         if self._addresses.ssl_context is None:
             raise RuntimeError("an encrypted address without a TLS context")
         try:
-            return await streams.encrypt(stream, self._addresses.ssl_context, address.host)
+            return await TlsStream.connect(stream, self._addresses.ssl_context, address.host)
         except BaseException:
             await anyio.aclose_forcefully(stream)
             raise
-
-
-def _fastest_streams() -> Streams[ByteStream]:
-    """How this event loop makes connections that are read at once."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return ANYIO_STREAMS
-    return cast("Streams[ByteStream]", PUSHED_STREAMS)

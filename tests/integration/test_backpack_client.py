@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from anyio import TypedAttributeProvider
 from anyio.abc import ByteStream, SocketAttribute
 from msgspec.structs import replace
 
+from backpack_proto.account.values import AccountSynced
 from backpack_proto.errors import ApiError, BackpackError, ConfigurationError, InvalidStream, LocalProtocolError, UnknownSymbol
 from backpack_proto.metrics import Status
 from backpack_proto.outputs import (
@@ -401,3 +403,19 @@ async def test_redirects_of_the_handshake_are_a_failure_with_the_status(runtime:
             assert "302" in down.reason
             assert down.code is None
         tasks.cancel_scope.cancel()
+
+
+def test_a_client_runs_under_asyncio_alone() -> None:
+    """Whoever runs the loop: `anyio.run` is not needed."""
+
+    async def main() -> None:
+        async with asyncio.timeout(60):
+            async with BackpackClient(["SOL_USDC"], sandbox=True, follow_account=True) as client:
+                seen: set[type[Event]] = set()
+                async for event in client:
+                    seen.add(type(event))
+                    if seen >= {BookSynced, AccountSynced}:
+                        break
+                assert await client.get_open_orders() == ()
+
+    asyncio.run(main())
