@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from backpack_proto.backoff import Backoff
 from backpack_proto.machine import Now
 
-__all__ = ["SIGN_AGAIN", "SIGN_ANYWAY", "WRONG_CLOCK_US", "Sign", "Signature", "Signatures"]
+__all__ = ["ERRORS_US", "SIGN_AGAIN", "SIGN_ANYWAY", "WRONG_CLOCK_US", "Sign", "Signature", "Signatures"]
 
 
 class Signature(NamedTuple):
@@ -31,11 +31,11 @@ Sign: TypeAlias = Callable[[Now], Signature]
 WRONG_CLOCK_US = 500_000
 """A signature that was this far off in time is worth another try: the exchange grants a window of seconds (docs/protocol.md 2.2)."""
 
-SIGN_AGAIN = Backoff(base_us=1_000_000, cap_us=60_000_000)
-"""How often refused private streams are signed again on one connection."""
-
 ERRORS_US = 500_000
 """The errors of all frames that were signed together have come within this time."""
+
+SIGN_AGAIN = Backoff(base_us=1_000_000, cap_us=60_000_000)
+"""How often refused private streams are signed again on one connection."""
 
 SIGN_ANYWAY = Backoff(base_us=30_000_000, cap_us=600_000_000)
 """The same, though the clock was right."""
@@ -55,7 +55,7 @@ class Signatures:
         """How often, on this connection."""
         self._not_before_us = 0
         self._clock_zero_us: int | None = None
-        """The same, as it is known now."""
+        """The exchange's time when our monotonic clock stood at zero, as it is known now."""
         self.again_us: int | None = None
         """When to see whether what was refused is to be signed again."""
 
@@ -73,7 +73,9 @@ class Signatures:
         return signature.parts
 
     def refused(self, now: Now) -> None:
-        """Take note of an error about a signature; others may be on their way."""
+        """Take note of an error about a signature; others may be on their way, but a flood of them puts nothing off."""
+        if self.again_us is not None:
+            return
         self._not_before_us = max(self._not_before_us, now.mono_us + ERRORS_US)
         self.again_us = self._not_before_us
 

@@ -621,11 +621,22 @@ def test_the_errors_of_one_signing_are_not_blamed_on_the_next_one() -> None:
     assert driven.give(ClockRead(zero_us)) == []
     assert driven.give(ErrorFrame(4003, "message"), after_us=ERRORS_US // 2) == []
     assert driven.give(ClockRead(zero_us)) == []
-    assert driven.wait_us() == ERRORS_US
+    assert driven.wait_us() == ERRORS_US - ERRORS_US // 2
     outputs = driven.fire()
     assert outputs[-1] == Requested((ORDERS, POSITIONS))
     assert driven.wait_us() is None
     assert driven.state(ORDERS) is driven.state(POSITIONS) is StreamState.REQUESTED
+
+
+def test_a_flood_of_errors_does_not_put_off_the_next_signing() -> None:
+    driven = up(ORDERS)
+    zero_us = driven.clock.now.unix_us - driven.clock.now.mono_us + WRONG_CLOCK_US
+    driven.give(ErrorFrame(4003, "message"))
+    driven.give(ClockRead(zero_us))
+    for _ in range(3):
+        driven.give(ErrorFrame(4003, "message"), after_us=ERRORS_US // 4)
+    assert driven.wait_us() == ERRORS_US // 4
+    assert driven.fire()[-1] == Requested((ORDERS,))
 
 
 def test_data_clear_a_suspect() -> None:
