@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
+from site import addsitedir
 
 from msgspec import Struct
 
@@ -21,6 +23,7 @@ __all__ = ["KINDS", "Report", "explain", "plan_for", "run_plan", "shrink", "swee
 KINDS = {name: (fault.shortest_ms, fault.longest_ms) for name, fault in FAULTS.items()}
 BUSY_CHANGES_PER_S = 0.5
 SHRINKING_RUNS = 40
+ROOT = Path(__file__).parents[2]
 
 
 class Report(Struct, kw_only=True):
@@ -108,8 +111,9 @@ def sweep_seeds(seeds: Iterable[int], hours: float, *, most_runs: int = SHRINKIN
     """Do the same for the plans of seeds, on all processors."""
     total = Report(faults=Counter(), checked=Counter())
     wrong: list[str] = []
-    # Spawned, for a process with threads must not be forked.
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    # Spawned, for a process with threads must not be forked. A new process knows this package by its folder only: pytest imports
+    # tests without adding their root to the path.
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=addsitedir, initargs=(str(ROOT),)) as pool:
         for report, found in pool.map(_sweep_seed, ((seed, hours, most_runs) for seed in seeds)):
             total.add(report)
             wrong += found

@@ -116,9 +116,10 @@ def test_a_seed_gives_the_same_events_under_any_hash_seed() -> None:
     assert "sha256" in digests.pop()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_short_run_of_a_seed(seed: int) -> None:
-    run_plan(plan_for(seed, 0.25))
+def test_short_runs_of_seeds() -> None:
+    report, wrong = sweep_seeds([1, 2], 0.25)
+    assert wrong == [], "\n".join(wrong)
+    assert report.hours == 0.5
 
 
 @pytest.mark.gate
