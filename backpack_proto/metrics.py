@@ -22,6 +22,7 @@ from .inputs import ConnectFailed, Given, RequestFailed, ResponseReceived
 from .machine import Now
 from .outputs import (
     BookDesynced,
+    BookSynced,
     BookVerified,
     Closed,
     ConnectionDown,
@@ -62,6 +63,7 @@ COUNTED_EVENTS = frozenset(
         AccountSynced,
         AccountUnconfirmed,
         BookDesynced,
+        BookSynced,
         Closed,
         ErrorReceived,
         FrameDropped,
@@ -206,7 +208,8 @@ class Metrics:
         self._connections = 0
         self._connection_fault: str | None = "the connection was never up"
         self._stale_account: str | None = None
-        self._account_synced = False
+        self._synced = False
+        """A book or the account was read once."""
         self._account_unconfirmed: str | None = None
         self._account_doubts: tuple[str, ...] = ()
         self._silent: dict[str, None] = {}
@@ -285,8 +288,8 @@ class Metrics:
         reasons += [reason for reason, when_us in self._recent.items() if now.mono_us - when_us < RECENT_US]
         if self._connection_fault is not None:
             return Health(status=Status.DOWN, reasons=(self._connection_fault, *reasons), notes=said)
-        if not self._streams and not self._account_synced:
-            # An account may be quiet for hours, and one that was read is data.
+        if not self._streams and not self._synced:
+            # An account or a market may be quiet for hours, and one that was read is data.
             return Health(status=Status.DEGRADED, reasons=("no data has come yet", *reasons), notes=said)
         return Health(status=Status.DEGRADED if reasons else Status.HEALTHY, reasons=tuple(reasons), notes=said)
 
@@ -318,6 +321,8 @@ class Metrics:
                 self._connection_fault = "the session is closed"
             case PeerSilent():
                 self._recent["the exchange fell silent"] = now.mono_us
+            case BookSynced():
+                self._synced = True
             case BookDesynced(stream=stream, diverged=diverged):
                 count["orderbook_resyncs"] += 1
                 count["book_divergences"] += diverged
@@ -348,7 +353,7 @@ class Metrics:
         match event:
             case AccountSynced():
                 self._stale_account = None
-                self._account_synced = True
+                self._synced = True
                 self._account_unconfirmed = None
             case AccountStale(reason=reason):
                 self._stale_account = reason

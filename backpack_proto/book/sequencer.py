@@ -183,7 +183,6 @@ class BookSequencer:
                 return [*outputs, *self._synchronise(given, now)]
             case StreamEnded(reason):
                 outputs = self._end(reason)
-                self._mute_told = False
                 self._path_doubt = None
                 self._synchronise(given, now)
                 return outputs

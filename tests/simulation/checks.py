@@ -164,6 +164,10 @@ def no_false_alarm(world: World, event: object) -> Verdict:
     missing_us = world.truth.markets[book.symbol].missing_since_us(book.last) if book is not None else None
     if missing_us is not None and world.network.now_us - missing_us > SECOND:
         return True
+    # The same goes for an order of a client whose private streams were refused without a word that arrived.
+    connection = world.network.connection
+    if isinstance(event, AccountDiverged | AccountStale) and connection is not None:
+        return connection.is_refused_unheard(world.network.now_us, SECOND) or f"in a calm: {str(event)[:300]}"
     return f"in a calm: {str(event)[:300]}"
 
 
@@ -309,19 +313,19 @@ LEAVE_CHECKS |= {"not after giving up": not_after_giving_up}
 
 
 def calm_is_well(world: World) -> Verdict:
-    if not world.calm_samples:
+    if not world.calm_us:
         return None
-    share = world.calm_well / world.calm_samples
+    share = world.calm_well_us / world.calm_us
     if share >= CALM_SHARE:
         return True
     shown = "; ".join(world.calm_faults[:4])
-    return f"only {share:.2%} of {world.calm_samples} samples in calms are well: {shown}"
+    return f"only {share:.2%} of {world.calm_us / SECOND:.0f} s of calms are well: {shown}"
 
 
 def live_half_the_time(world: World) -> Verdict:
-    if not world.open_samples:
+    if not world.open_us:
         return None
-    share = world.live_samples / world.open_samples
+    share = world.live_us / world.open_us
     return True if share >= LIVE_SHARE else f"open books were live only {share:.1%} of the time"
 
 

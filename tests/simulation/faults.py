@@ -469,7 +469,7 @@ def _failed(_world: World, _rng: Random, pending: Pending, _given: ResponseRecei
 
 
 def _truncated(_world: World, rng: Random, pending: Pending, given: ResponseReceived) -> Fact:
-    return _status(pending, 200, given.body[: rng.randrange(len(given.body))])
+    return _status(pending, 200, given.body[: rng.randrange(max(len(given.body), 1))])
 
 
 INSANE = (

@@ -68,6 +68,7 @@ __all__ = ["Conditions", "Connection", "Network", "Pending"]
 ABNORMAL_CLOSURE = 1006
 _TIMER_FIRED = TimerFired()
 _NEVER = 2**63
+_REFUSED_SIGNATURE = b'{"id":null,"error":{"code":4003'
 _DATA = b'{"data":'
 MOST_ORIGINALS = 256
 
@@ -121,6 +122,14 @@ class Connection:
         """When the client was last given a data frame."""
         self.path_us = 0
         """When the newest data frame was sent that the client was given."""
+        self.refusal_lost = False
+        """The exchange has refused private streams, and its word was lost: the client takes them for subscribed."""
+        self.asked_again_us: int | None = None
+        """When it asked for them again, after that."""
+
+    def is_refused_unheard(self, now_us: int, slack_us: int) -> bool:
+        """Whether the client cannot know that its private streams are mute, or has just found out."""
+        return self.refusal_lost and (self.asked_again_us is None or now_us - self.asked_again_us <= slack_us)
 
 
 class Pending:
@@ -322,6 +331,8 @@ class Network:
                 self._to_client(connection, Disconnected(code, ""))
             case SendText(text=text) if connection is not None:
                 self.on_text(text)
+                if connection.refusal_lost and connection.asked_again_us is None and '"signature":' in text:
+                    connection.asked_again_us = self.now_us
                 self._to_exchange(connection, FrameReceived(connection.number, text.encode()))
             case SendPing(payload=payload) if connection is not None:
                 self._to_exchange(connection, None, payload)
@@ -596,6 +607,8 @@ class Network:
         frames = [data]
         for tamper in tuple(conditions.tampers.values()):
             frames = [changed for frame in frames for changed in tamper(frame)]
+        if data.startswith(_REFUSED_SIGNATURE) and data not in frames:
+            connection.refusal_lost, connection.asked_again_us = True, None
         for frame in frames:
             self._to_client(connection, TextReceived(frame), self._originals.get(id(frame), (frame, 0))[1])
 

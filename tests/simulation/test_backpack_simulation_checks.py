@@ -219,12 +219,12 @@ def not_after_giving_up(world: World, *, planted: bool) -> checks.Verdict:
 
 
 def calm_is_well(world: World, *, planted: bool) -> checks.Verdict:
-    world.calm_samples, world.calm_well = 1_000, 994 if planted else 995
+    world.calm_us, world.calm_well_us = 1_000, 994 if planted else 995
     return checks.END_CHECKS["calm is well"](world)
 
 
 def live_half_the_time(world: World, *, planted: bool) -> checks.Verdict:
-    world.open_samples, world.live_samples = 100, 49 if planted else 50
+    world.open_us, world.live_us = 100, 49 if planted else 50
     return checks.END_CHECKS["live half the time"](world)
 
 

@@ -104,7 +104,8 @@ class World:
         self.left: deque[tuple[int, str]] = deque()
         self.listening_us = 0
         self.calm_since_us: int | None = None
-        self.samples = self.calm_samples = self.calm_well = self.open_samples = self.live_samples = 0
+        self.samples = self.calm_us = self.calm_well_us = self.open_us = self.live_us = 0
+        self._sampled_us = START.mono_us
         self.calm_faults: list[str] = []
         self._fine = fine
         self._streams: dict[str, str] = {}
@@ -288,15 +289,15 @@ class World:
         network.after(FINE_GRID_US if wrong or self._fine else GRID_US, self._sample)
 
     def _count_liveness(self, *, calm: bool) -> None:
-        grid_us = FINE_GRID_US if self._active or self._fine else GRID_US
+        since_us, self._sampled_us = self.network.now_us - self._sampled_us, self.network.now_us
         for symbol, live in self.live.items():
             if self.truth.markets[symbol].closed_us is None:
-                self.open_samples += grid_us
-                self.live_samples += grid_us * live
+                self.open_us += since_us
+                self.live_us += since_us * live
         if calm:
             well = opinion.is_well(self.health) and all(self.live.values())
-            self.calm_samples += 1
-            self.calm_well += well
+            self.calm_us += since_us
+            self.calm_well_us += since_us * well
             if not well and len(self.calm_faults) < 50:
                 stale = [symbol for symbol, live in self.live.items() if not live]
                 self.calm_faults.append(f"at {self.at_ms} ms stale {stale}, {'; '.join(self.health.reasons)[:200]}")

@@ -96,6 +96,13 @@ def test_a_session_that_never_got_data_is_not_healthy(clock: FakeClock) -> None:
     assert metrics.health(clock.now).reasons == ("no data has come yet",)
 
 
+def test_a_book_of_a_market_that_never_speaks_is_data(clock: FakeClock) -> None:
+    metrics = Metrics()
+    metrics.handle(UP, clock.now)
+    metrics.handle(BookSynced(stream=SOL, symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=()), clock.now)
+    assert metrics.health(clock.now).healthy
+
+
 PASSING = [
     (FrameDropped(reason=Drop.NOT_JSON, error=ERROR), "frames were dropped: not JSON"),
     (desynced(diverged=True), f"book {SOL} had diverged"),
