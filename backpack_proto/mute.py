@@ -31,6 +31,10 @@ class MuteStream:
         self._abandoned_us = now.mono_us
         return True
 
+    def ended(self) -> None:
+        """Take note that it is not requested any more: on the next connection it is requested again first, as on every other one."""
+        self._told = False
+
     def spoke(self) -> None:
         """Take note that the stream has sent frames."""
         self._told, self._abandons = False, 0

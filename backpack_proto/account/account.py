@@ -161,7 +161,11 @@ class Account:
                 if self._audit.state is not AuditState.OFF:
                     self._audit.handle(given, now)
                 return self._to_sync(given, now)
-            case AccountRequested() | AccountEnded():
+            case AccountRequested():
+                return self._to_sync(given, now)
+            case AccountEnded():
+                for mute in self._mute.values():
+                    mute.ended()
                 return self._to_sync(given, now)
             case UpdateLost():
                 return [] if self.state is AccountState.IDLE else self._to_sync(given, now)

@@ -183,6 +183,7 @@ class BookSequencer:
                 return [*outputs, *self._synchronise(given, now)]
             case StreamEnded(reason):
                 outputs = self._end(reason)
+                self._mute_stream.ended()
                 self._path_doubt = None
                 self._synchronise(given, now)
                 return outputs

@@ -472,6 +472,17 @@ def test_mute_streams_are_requested_again_and_the_connection_given_up_less_and_l
     assert desk.events(signals.UpdatesMute)[-1].abandon is False, "it has spoken in between"
 
 
+def test_a_new_connection_is_not_given_up_before_the_streams_were_requested_again_on_it() -> None:
+    desk = Desk().sync()
+    for number in range(3):
+        desk.open = [an_order(str(1_000 + number))]
+        while len(desk.events(signals.UpdatesMute)) <= number:
+            desk.check()
+        desk.give(AccountEnded("the connection is down"))
+        desk.give(AccountRequested()).sync()
+    assert [mute.abandon for mute in desk.events(signals.UpdatesMute)] == [False] * 3
+
+
 def test_a_silent_balance_never_costs_the_connection() -> None:
     desk = Desk().sync()
     for number in range(4):

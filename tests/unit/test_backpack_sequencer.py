@@ -1116,6 +1116,18 @@ def test_a_stream_that_is_stuck_though_it_was_requested_again_costs_the_connecti
     assert not bench.book.is_live(bench.clock.mono_us)
 
 
+def test_a_new_connection_is_not_given_up_before_the_stream_was_requested_again_on_it() -> None:
+    bench = live(10)
+    for attempt in (2, 3):
+        bench.give(ticker(11))
+        mute = bench.fire()[-1]
+        assert isinstance(mute, StreamMute)
+        assert mute.abandon is False
+        bench.give(StreamEnded("the connection is down"))
+        assert bench.give(StreamRequested(), ticker(10))[-1] == fetch(attempt)
+        assert bench.give(snapshot(attempt, 10))[0] == synced(10)
+
+
 def test_tickers_that_the_stream_never_reaches_cost_one_snapshot() -> None:
     bench = live(10, audit=False)
     bench.give(ticker(1012), ticker(1013), ticker(1014))
