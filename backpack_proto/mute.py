@@ -32,7 +32,7 @@ class MuteStream:
         return True
 
     def ended(self) -> None:
-        """Take note that it is not requested any more: on the next connection it is requested again first, as on every other one."""
+        """Take note that it is not requested any more: on the next connection, too, it is requested again before that is given up."""
         self._told = False
 
     def spoke(self) -> None:

@@ -164,10 +164,11 @@ def no_false_alarm(world: World, event: object) -> Verdict:
     missing_us = world.truth.markets[book.symbol].missing_since_us(book.last) if book is not None else None
     if missing_us is not None and world.network.now_us - missing_us > SECOND:
         return True
-    # The same goes for an order of a client whose private streams were refused without a word that arrived.
+    # The same goes for the account of a client whose private streams were refused by a frame that was lost.
     connection = world.network.connection
-    if isinstance(event, AccountDiverged | AccountStale) and connection is not None:
-        return connection.is_refused_unheard(world.network.now_us, SECOND) or f"in a calm: {str(event)[:300]}"
+    refused = connection is not None and connection.is_refused_unheard(world.network.now_us, SECOND)
+    if refused and isinstance(event, AccountDiverged | AccountStale):
+        return True
     return f"in a calm: {str(event)[:300]}"
 
 

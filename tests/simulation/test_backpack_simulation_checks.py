@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from backpack_proto.account.values import Fill, Filled, Origin
+from backpack_proto.account.values import AccountStale, Fill, Filled, Origin
 from backpack_proto.http import HttpRequest
 from backpack_proto.metrics import Health, Status
-from backpack_proto.outputs import BookChanged, BookSynced, ConnectionDown, SendRequest
+from backpack_proto.outputs import BookChanged, BookSynced, ConnectionDown, SendRequest, SendText
 from backpack_proto.streams.payloads import Event
-from tests.simulation import checks
+from tests.simulation import checks, opinion
 from tests.simulation.network import Pending
 from tests.simulation.schedule import Plan
 from tests.simulation.world import CALM_US, Violation, World
@@ -280,3 +280,36 @@ def test_nothing_is_seen_where_nothing_is_planted(world: World, name: str) -> No
 def test_a_failing_check_names_itself_the_seed_and_the_moment(world: World) -> None:
     with pytest.raises(Violation, match=r"metrics: planted \(seed 6, 15000 ms\)"):
         world.judge("metrics", "planted")
+
+
+REFUSAL = b'{"id":null,"error":{"code":4003,"message":"Invalid signature"}}'
+
+
+def test_a_refusal_that_was_lost_excuses_the_account_until_it_was_asked_for_again(world: World) -> None:
+    connection, network = connection_of(world), world.network
+    stale = AccountStale(reason="planted")
+    network.conditions.tampers[0] = lambda frame: [frame]
+    network._send_frame(connection.number, REFUSAL)
+    assert isinstance(check_event("no false alarm", world, stale), str), "it was heard"
+    network.conditions.tampers[0] = lambda _frame: []
+    network._send_frame(connection.number, REFUSAL)
+    assert check_event("no false alarm", world, stale) is True
+    assert isinstance(check_event("no false alarm", world, ConnectionDown(reason="planted", code=1006, retry_us=1)), str)
+    network._perform(SendText('{"method":"SUBSCRIBE","params":["account.orderUpdate"],"signature":[]}'))
+    assert check_event("no false alarm", world, stale) is True, "finding out takes a moment"
+    assert connection.asked_again_us is not None
+    connection.asked_again_us -= SECOND + 1
+    assert isinstance(check_event("no false alarm", world, stale), str)
+
+
+def test_samples_weigh_what_the_time_between_them_does(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong is looked at more often, and is no worse for that."""
+    open_us = world.open_us
+    world.run(world.at_ms + 20_000)
+    assert abs(world.open_us - open_us - 2 * 20 * SECOND) <= 2 * SECOND
+    monkeypatch.setattr(opinion, "health", lambda *_: UNWELL)
+    open_us, calm_us, calm_well_us = world.open_us, world.calm_us, world.calm_well_us
+    world.run(world.at_ms + 20_000)
+    assert abs(world.open_us - open_us - 2 * 20 * SECOND) <= 2 * SECOND
+    assert abs(world.calm_us - calm_us - 20 * SECOND) <= SECOND
+    assert world.calm_well_us - calm_well_us <= SECOND
