@@ -353,8 +353,7 @@ class Network:
         if connection is None:
             return False
         self._forget(connection)
-        given = Disconnected(code, reason) if connection.established_us is not None else ConnectFailed(reason)
-        self._later(self._ended, (connection, given))
+        self._later(self._broken, (connection, code, reason))
         return True
 
     def close(self, code: int) -> bool:
@@ -365,6 +364,11 @@ class Network:
         self._forget(connection)
         self._to_client(connection, Disconnected(code, "going away"))
         return True
+
+    def _broken(self, connection: Connection, code: int, reason: str) -> None:
+        # A client that was blocked meanwhile may have heard of the connection first.
+        established = connection.established_us is not None
+        self._ended(connection, Disconnected(code, reason) if established else ConnectFailed(reason))
 
     def _ended(self, connection: Connection, given: Fact) -> None:
         if self.connection is connection:

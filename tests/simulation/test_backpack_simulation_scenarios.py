@@ -331,3 +331,21 @@ def test_a_tick_that_becomes_finer_is_known_within_two_audits() -> None:
     assert looked_up == [f"/api/v1/market?symbol={symbol}"], "once is enough"
     assert scene.all_live()
     assert scene.healthy()
+
+
+def test_a_connection_that_breaks_behind_a_blocked_loop_was_there_first() -> None:
+    """What the loop finds when it goes on is in the order in which it happened: a connection, and then its end."""
+    scene = Scene()
+    network = scene.network
+    events: list[Event] = []
+    scene.world.kept = events
+    network.reset()
+    while network.connection is None or network.connection.established_us is not None:
+        scene.world.run(scene.world.at_ms + 1)
+    network.freeze(2 * SECOND, timer_first=False)
+    scene.world.run(scene.world.at_ms + 1_000)
+    network.reset()
+    scene.run(60)
+    kinds = [type(event) for event in events if isinstance(event, ConnectionUp | ConnectionDown)]
+    assert kinds == [ConnectionDown, ConnectionUp, ConnectionDown, ConnectionUp]
+    assert scene.all_live()
