@@ -26,7 +26,7 @@ from .rest.endpoints.table import find_endpoint
 from .rest.markets import Market, Markets
 from .rest.results.market_data import Page
 from .streams.levels import Level, judge
-from .streams.payloads import Event
+from .streams.payloads import Depth, Event
 
 __all__ = ["SCHEMA", "decode_event", "encode_event", "event_members", "plain_digits"]
 
@@ -66,8 +66,10 @@ def decode_event(data: bytes | str) -> Event:
         if kind is CallAnswered:
             return _call_answered(members)
         event: Event = _read(kind, members)
-        for side in ("bids", "asks"):
-            judge(getattr(event, side, ()))
+        judge(getattr(event, "bids", ()), getattr(event, "asks", ()))
+        depth = getattr(event, "delta", event)
+        if isinstance(depth, Depth):
+            depth.check()
     except (ValueError, TypeError, RecursionError) as error:
         raise LocalProtocolError(f"data: not a {name}: {error}") from None
     return event

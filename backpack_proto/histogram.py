@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["Histogram"]
+__all__ = ["Histogram", "bucket_of"]
 
 _FINE_BITS: Final = 4
 _EXACT: Final = 2 << _FINE_BITS
@@ -46,6 +46,15 @@ class Histogram:
             if seen >= wanted:
                 return _largest(bucket)
         raise AssertionError("the buckets hold as many durations as were recorded")
+
+
+def bucket_of(duration_us: int) -> tuple[int, int]:
+    """Return the shortest and the longest of the durations that are counted in one place with this one."""
+    if duration_us < _EXACT:
+        return (duration_us, duration_us) if duration_us > 0 else (-(1 << _LARGEST_BITS), 0)
+    width = 1 << (duration_us.bit_length() - _FINE_BITS - 1)
+    shortest = duration_us & -width
+    return shortest, shortest + width - 1
 
 
 def _largest(bucket: int) -> int:

@@ -95,9 +95,9 @@ class StreamsRequested(Struct, frozen=True, gc=False):
 
 
 class TopVerified(Struct, frozen=True, gc=False):
-    """A book agreed with its bookTicker once more."""
+    """Books agreed with their bookTickers once more, so often."""
 
-    stream: str
+    count: int = 1
 
 
 class Unwatched(Struct, frozen=True, gc=False):
@@ -204,7 +204,8 @@ class Metrics:
     def __init__(self) -> None:
         self._counters: Counter[str] = Counter()
         self._streams: dict[str, list[int]] = {}
-        self._engine_to_receipt = Histogram()
+        self.engine_to_receipt = Histogram()
+        """How long the data of frames took; who takes frames in runs records it."""
         self._connections = 0
         self._connection_fault: str | None = "the connection was never up"
         self._stale_account: str | None = None
@@ -230,7 +231,7 @@ class Metrics:
         elif isinstance(given, CanarySeen):
             self._counters["canary_messages"] += 1
         elif isinstance(given, TopVerified):
-            self._counters["book_verifications"] += 1
+            self._counters["book_verifications"] += given.count
         elif isinstance(given, StreamsRequested):
             for stream in given.streams:
                 self._refused.pop(stream, None)
@@ -245,6 +246,10 @@ class Metrics:
             self._counters["proxy_failures"] += 1
             self._recent[f"the way through proxy {given.proxy} failed"] = now.mono_us
         return ()
+
+    def tally(self, stream: str) -> list[int] | None:
+        """Return the count of a stream's frames and the moment of its last one, for who counts them in runs; None before its first frame."""
+        return self._streams.get(stream)
 
     def snapshot(self, now: Now) -> MetricsSnapshot:
         """All counters at this moment."""
@@ -267,8 +272,8 @@ class Metrics:
                 stream: StreamMetrics(messages=messages, age_us=now.mono_us - last_us)
                 for stream, (messages, last_us) in self._streams.items()
             },
-            engine_to_receipt_p50_us=self._engine_to_receipt.percentile(0.5),
-            engine_to_receipt_p99_us=self._engine_to_receipt.percentile(0.99),
+            engine_to_receipt_p50_us=self.engine_to_receipt.percentile(0.5),
+            engine_to_receipt_p99_us=self.engine_to_receipt.percentile(0.99),
         )
 
     def health(self, now: Now, troubles: Sequence[str] = (), notes: Sequence[str] = ()) -> Health:
@@ -304,7 +309,7 @@ class Metrics:
         engine_us = getattr(payload, "engine_us", None)
         if payload is not None and engine_us is not None:
             # An engine clock that is ahead of ours gives a negative latency, which counts as none.
-            self._engine_to_receipt.record((payload.received_us or now.unix_us) - engine_us)
+            self.engine_to_receipt.record((payload.received_us or now.unix_us) - engine_us)
 
     def _count_event(self, event: Event, now: Now) -> None:
         count = self._counters

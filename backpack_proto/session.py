@@ -37,7 +37,7 @@ from .book.books import Books
 from .book.levels import Book
 from .book.openings import MarketsRead, MarketUnread, MarketWatched, Openings, OpeningsInput, ReadMarket
 from .book.progress import BookReleased, BookStart, BookStartInput, BookWanted
-from .book.sequencer import BookSequencer, SequencerInput
+from .book.sequencer import BookSequencer, SequencerInput, SequencerOutput
 from .book.signals import (
     BookInForce,
     FetchSnapshot,
@@ -133,6 +133,7 @@ from .rest.market_rules import LevelsSeen, MarketRules, MarketRulesInput, RulesD
 from .rest.markets import Market, Markets
 from .rest.pacing import PAUSE_CEILING_US, PacerState
 from .rest.requests import Requests
+from .routes import Routes
 from .streams.channels import Channel
 from .streams.frames import Drop, ErrorFrame, Frame, FrameDropped, decode_frame, dropped
 from .streams.names import parse_stream
@@ -202,12 +203,15 @@ class Session:
         self._market_rules = MarketRules()
         self._progress = BookStart()
         self._books = Books(self._path_claim, levels=book_levels, audits=audit_books)
+        self._routes = Routes(self._link, self._books, self._metrics, self._book_said, manage_books=manage_books)
         self._sent_us: dict[int, int] = {}
         """When each open request was sent."""
         self._round_trip_us = 0
         """Of the answer that is being handled."""
         self._unwatched: tuple[str, ...] = ()
         """What the input that is being handled has released."""
+        self.plain = False
+        """Whether the last `handle_all` met plain frames alone, which bring no deadline nearer."""
 
     @property
     def deadline(self) -> int | None:
@@ -289,6 +293,7 @@ class Session:
         Raises:
             LocalProtocolError: the input is impossible in this state; nothing has changed.
         """
+        self._routes.forget()
         if isinstance(given, TextReceived):
             outputs = self._text_received(given, now)
         else:
@@ -297,6 +302,21 @@ class Session:
                 raise TypeError(f"not an input: {type(given).__name__}")
             outputs = handler(self, given, now)
             self._metrics.handle(given, now)
+        return self._counted(outputs, now)
+
+    def handle_all(self, batch: Sequence[Given], now: Now) -> list[Output]:
+        """Take what came at one moment: the same as `handle` for each, and quicker for plain data frames (`Routes`)."""
+        outputs: list[Output] = []
+        at = self._routes.take(batch, 0, now, outputs) if batch else 0
+        self.plain = at == len(batch) and self._routes.known
+        while at < len(batch):
+            outputs += self.handle(batch[at], now)
+            at += 1
+            if at < len(batch):
+                at = self._routes.take(batch, at, now, outputs)
+        return outputs
+
+    def _counted(self, outputs: Sequence[Output], now: Now) -> Sequence[Output]:
         for output in outputs:
             if type(output) in COUNTED_EVENTS and isinstance(output, Event):
                 self._metrics.handle(output, now)
@@ -612,8 +632,8 @@ class Session:
     def _time_answered(self, given: TimeAnswered, now: Now) -> list[Output]:
         return self._to_link(RoundTripMeasured(self._round_trip_us, given.server_us), now)
 
-    def _top_matched(self, given: TopMatched, now: Now) -> list[Output]:
-        self._metrics.handle(TopVerified(given.stream), now)
+    def _top_matched(self, _: TopMatched, now: Now) -> list[Output]:
+        self._metrics.handle(TopVerified(), now)
         return []
 
     def _settled(self, given: Settled, now: Now) -> Sequence[Output]:
@@ -661,7 +681,10 @@ class Session:
 
     def _sequence(self, sequencer: BookSequencer, given: SequencerInput, now: Now) -> Sequence[Output]:
         """Give a book something, and pass on what it says."""
-        outputs = self._books.handle(sequencer, given, now)
+        return self._sequenced(sequencer, sequencer.handle(given, now), now)
+
+    def _sequenced(self, sequencer: BookSequencer, outputs: Sequence[SequencerOutput], now: Now) -> Sequence[Output]:
+        self._books.changed(sequencer)
         if self._asked.snapshots:
             unwanted = self._asked.unwanted_snapshot(sequencer.stream, sequencer.awaited)
             return [*self._withdraw_asks(unwanted, now), *self._pass_on(outputs, now)]
@@ -669,6 +692,9 @@ class Session:
             # Nearly every frame of a busy market: one event, for the user.
             return (outputs[0],)
         return self._pass_on(outputs, now)
+
+    def _book_said(self, sequencer: BookSequencer, outputs: Sequence[SequencerOutput], now: Now) -> Sequence[Output]:
+        return self._counted(self._sequenced(sequencer, outputs, now), now)
 
     def _withdraw_asks(self, unwanted: Iterable[WithdrawAsk], now: Now) -> list[Output]:
         return [output for withdrawn in unwanted for output in self._to_requests(withdrawn, now)]

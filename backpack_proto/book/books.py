@@ -9,7 +9,7 @@ from backpack_proto.errors import LocalProtocolError
 from backpack_proto.machine import Now, Timers
 
 from .levels import Book
-from .sequencer import BookSequencer, SequencerInput, SequencerOutput
+from .sequencer import BookSequencer
 
 __all__ = ["Books"]
 
@@ -86,11 +86,9 @@ class Books:
             del self._by_symbol[sequencer.symbol]
         self._pace.books = len(self._by_stream)
 
-    def handle(self, sequencer: BookSequencer, given: SequencerInput, now: Now) -> Sequence[SequencerOutput]:
-        """Give one of the books something; return what follows."""
-        outputs = sequencer.handle(given, now)
+    def changed(self, sequencer: BookSequencer) -> None:
+        """Note the timer of a book that was given something."""
         self._timers.set(sequencer.stream, sequencer.deadline)
-        return outputs
 
     def doubts(self, now: Now) -> list[str]:
         """Return what is wrong at this moment with which books."""

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from backpack_proto.claims import Claims
+from backpack_proto.decoding import MAX_ID
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.inputs import TimerFired, Verify
 from backpack_proto.machine import Now, due, earliest
@@ -102,6 +103,7 @@ class BookSequencer:
         self.stream = stream
         self.symbol = symbol
         self.book = Book(symbol)
+        self.book.show(levels)
         self._claims = self.book.claims = Claims() if claims is None else claims
         self._levels = levels
         self._sync = Sync(self.book)
@@ -193,6 +195,45 @@ class BookSequencer:
                 return outputs
         raise TypeError(f"not an input of a book: {type(given).__name__}")
 
+    # The common case of frames, without what a live book that joins has no need of.
+
+    def follow(self, delta: Depth, now: Now) -> Sequence[SequencerOutput] | None:
+        """Do what `handle` does with a delta that joins a live book, which need not be `check`ed.
+
+        None: it does not, or is none. Nothing was done then, and `handle` is to be asked.
+        """
+        book = self.book
+        last = book.last
+        if (
+            delta.first_update_id != last + 1
+            or not last < delta.last_update_id <= MAX_ID
+            or self._sync.state is not SyncState.FOLLOWING
+            or self._audit.running
+            or self._reported_stale
+            or self._witnesses.waiting
+            or leaps(delta, last)
+        ):
+            return None
+        try:
+            book.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
+        except ValueError:
+            return None
+        self._may_straddle = False
+        if not book.sound:
+            return self._unsound(delta, now)
+        book.confirmed_us = now.mono_us
+        self._framed = True
+        self._witnesses.book_changed()
+        return (self._changed(book, delta, last + 1, verified=False),)
+
+    def witness(self, data: BookTicker | Trade, now: Now) -> Sequence[SequencerOutput] | None:
+        """Do what `handle` does with a ticker or a trade that a live book has reached; None as in `follow`."""
+        if self._sync.state is not SyncState.FOLLOWING:
+            return None
+        if isinstance(data, Trade):
+            return () if self._witnesses.follows(data) else None
+        return self._compare_top(data, now) if data.update_id <= self.book.last else None
+
     # Steps 6 and 7: a book that follows takes what joins on, and nothing else.
 
     def _follow(self, delta: Depth, now: Now) -> Sequence[SequencerOutput]:
@@ -215,8 +256,7 @@ class BookSequencer:
         self._may_straddle = False
         book.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
         if not book.sound:
-            fault = "crossed" if book.crossed else "a side's known levels are used up"
-            return self._resync(f"{fault} at {book.last}", now, kept=delta)
+            return self._unsound(delta, now)
         book.confirmed_us = now.mono_us
         self._framed = True
         verdict = self._witnesses.book_changed()
@@ -229,6 +269,10 @@ class BookSequencer:
         # The audit may find the book wrong, which is told behind the change.
         audited = self._audited(delta, now) if self._audit.running else []
         return [changed, *outputs, *self._report(now), *audited]
+
+    def _unsound(self, delta: Depth, now: Now) -> list[SequencerOutput]:
+        fault = "crossed" if self.book.crossed else "a side's known levels are used up"
+        return self._resync(f"{fault} at {self.book.last}", now, kept=delta)
 
     def _changed(self, book: Book, delta: Depth, first: int, *, verified: bool) -> BookChanged:
         return BookChanged(

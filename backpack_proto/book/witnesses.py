@@ -49,6 +49,15 @@ class Witnesses:
         """When the stream has to have followed; None when nothing is ahead of it."""
         return self._deadline
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a ticker waits for the book to reach it."""
+        return self._tops.unreached is not None
+
+    def follows(self, trade: Trade) -> bool:
+        """Whether the book has reached a trade, or waits for another one: there is nothing to note."""
+        return self._trade is not None or trade.engine_us <= self._book.engine_us + TRADE_SLACK_US
+
     def begin(self, mono_us: int) -> Verdict | str:
         """Begin with a book that has just been synced; tickers that it is yet to reach stay. A text says how the two differ."""
         self._began_us = mono_us
@@ -78,7 +87,7 @@ class Witnesses:
 
     def trade_arrived(self, trade: Trade, mono_us: int) -> None:
         """Note a trade that the book has not reached."""
-        if self._trade is not None or trade.engine_us <= self._book.engine_us + TRADE_SLACK_US:
+        if self.follows(trade):
             return
         doubted_us = self._trade_doubted_us
         if doubted_us is None or mono_us - doubted_us >= TRADE_DOUBTS.delay_us(self._trade_doubts):

@@ -70,6 +70,11 @@ class Lateness:
         smallest = self._differences.value
         return None if smallest is None else smallest - (self._round_trips.value or 0)
 
+    @property
+    def smallest_us(self) -> int | None:
+        """The smallest difference of the two clocks that is known."""
+        return self._differences.value
+
     def frame(self, stream: str, emitted_us: int, mono_us: int) -> bool:
         """Take in a frame; return whether its time counts."""
         difference = mono_us - emitted_us

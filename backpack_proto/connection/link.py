@@ -187,6 +187,18 @@ class Link:
         outputs = self._path.see(stream, emitted_us, now)
         return self._pass_on(outputs, now) if outputs else []
 
+    def latest_us(self, mono_us: int) -> int | None:
+        """Return up to which time of emission frames only renew the proof of the path; None when each has to be seen for itself."""
+        return self._path.latest_us(mono_us)
+
+    def renew(self, newest_us: int, last_us: int, now: Now) -> None:
+        """Take a run of frames as a proof of the path, by the newest and the last time at which they were emitted."""
+        self._path.renew(newest_us, last_us, now)
+
+    def is_plain(self, stream: str) -> bool:
+        """Return whether a frame of a stream is of interest for its data alone: it is wanted, and nobody waits for it as a sign of life."""
+        return stream in self.wanted and stream not in self._awaited and stream not in self._canary_streams
+
     def data_seen(self, stream: str, emitted_us: int | None, now: Now) -> list[LinkOutput]:
         """Tell whoever waits for data of a wanted stream; what follows from it is to be done before the data are used."""
         awaited, canary = stream in self._awaited, stream in self._canary_streams

@@ -21,7 +21,7 @@ from backpack_proto.claims import PATH_BOUND_US, PathClaim
 from backpack_proto.inputs import Connected, ReadingPaused, ReadingResumed, TimerFired
 from backpack_proto.machine import Now, Transitions, due, earliest
 
-from .lateness import Lateness
+from .lateness import LEAP_US, Lateness
 from .signals import CanaryRequested, ConnectionLost, DataReceived, GiveUp, PathExpired, PathProved, RoundTripMeasured
 
 __all__ = ["TRANSITIONS", "Path", "PathInput", "PathOutput", "PathState", "PathTimer"]
@@ -206,6 +206,24 @@ class Path:
             if proved_us is not None and emitted_us < proved_us:
                 return self._judge(DataReceived(stream, emitted_us), now)
         return [] if self._state is PathState.PROVED else self._judge(DataReceived(stream, emitted_us), now)
+
+    def latest_us(self, mono_us: int) -> int | None:
+        """Return up to which time of emission frames only renew the proof (`renew`); None when each has to be seen for itself."""
+        claim, smallest_us = self._claim, self._lateness.smallest_us
+        if self._state is not PathState.PROVED or claim.proved_us is None or smallest_us is None:
+            return None
+        if not 0 <= mono_us - claim.proved_us - claim.offset_us < PATH_BOUND_US:
+            return None
+        return mono_us - smallest_us + LEAP_US
+
+    def renew(self, newest_us: int, last_us: int, now: Now) -> None:
+        """Take the newest and the last time of a run of frames, none of them past `latest_us`: what `see` would do for each of them."""
+        self._data_us = now.mono_us
+        self._lateness.frame("", newest_us, now.mono_us)
+        claim = self._claim
+        claim.offset_us = self._lateness.offset_us or 0
+        self._arrived_late_us = now.mono_us - last_us
+        claim.proved_us = newest_us if claim.proved_us is None else max(newest_us, claim.proved_us)
 
     def _judge(self, given: DataReceived | RoundTripMeasured, now: Now) -> list[PathOutput]:
         """Compare the proof with what is now known of the clocks."""

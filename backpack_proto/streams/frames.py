@@ -22,7 +22,18 @@ from .levels import RawLevels, raw_levels
 from .names import parse_stream
 from .payloads import Depth, Event, Kline, Payload, PositionSnapshot
 
-__all__ = ["Drop", "ErrorFrame", "Frame", "FrameDropped", "decode_frame", "dropped", "subscribe_text", "unsubscribe_text"]
+__all__ = [
+    "UNDECODABLE",
+    "Drop",
+    "ErrorFrame",
+    "Frame",
+    "FrameDropped",
+    "decode_data",
+    "decode_frame",
+    "dropped",
+    "subscribe_text",
+    "unsubscribe_text",
+]
 
 EXCERPT_CHARACTERS = 200
 
@@ -89,7 +100,9 @@ class _NumericDepth(Struct, frozen=True, gc=False, kw_only=True):
 
 
 # Lax, for the exchange's documents and its frames disagree on numbers and strings: both are accepted (docs/protocol.md 4.2, 4.11).
-_decode_frame = msgspec.json.Decoder(Frame, strict=False, dec_hook=from_wire).decode
+decode_data = msgspec.json.Decoder(Frame, strict=False, dec_hook=from_wire).decode
+"""Reads what nearly every frame is, without a look at the levels of a `Depth`; what it refuses with UNDECODABLE, and what has no payload
+or no stream, is for `decode_frame`."""
 _decode_loose = msgspec.json.Decoder(_Loose, strict=False).decode
 _decode_tag = msgspec.json.Decoder(_Tag | list[_Tag]).decode
 _decode_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | dict[str, msgspec.Raw]).decode
@@ -104,16 +117,22 @@ _ID_MEMBERS = {
     if (names := [member.encode_name for member in msgspec.structs.fields(kind) if member.name in _IDS])
 }
 """The members of the wire that are ids, by `e`, for payloads that have any."""
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def decode_frame(data: bytes) -> Frame | ErrorFrame | FrameDropped | tuple[Frame, ...]:
     """Read one text frame; a tuple when it is the first message of a position stream, which may list several positions."""
     try:
-        frame = _decode_frame(data)
-    except _UNDECODABLE as undecodable:
+        frame = decode_data(data)
+    except UNDECODABLE as undecodable:
         return _second_look(data, undecodable)
     payload = frame.payload
+    if type(payload) is Depth:
+        try:
+            payload.check()
+        except ValueError as wrong:
+            # The place, as the decoder tells it.
+            return _second_look(data, ValueError(f"{wrong} - at `$.data`"))
     if payload is not None and frame.stream:
         return frame if type(payload) is not Kline else _with_interval(frame.stream, payload, data)
     if frame.error is not None:
@@ -162,11 +181,11 @@ def _second_look(data: bytes, undecodable: Exception) -> Frame | tuple[Frame, ..
         loose = _decode_loose(data)
     except msgspec.ValidationError as invalid:
         return dropped(Drop.UNKNOWN_SHAPE, str(invalid), data=data)
-    except _UNDECODABLE as broken:
+    except UNDECODABLE as broken:
         return dropped(Drop.NOT_JSON, str(broken), data=data)
     try:
         tag = _decode_tag(loose.data)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         return dropped(Drop.MALFORMED, str(undecodable), data=data, stream=loose.stream or None)
     events = [part.event for part in tag] if isinstance(tag, list) else [tag.event]
     if not any(events) and loose.stream.startswith(Channel.POSITION_UPDATE.value):
@@ -192,7 +211,8 @@ def _numeric_depth(loose: _Loose, data: bytes, undecodable: Exception) -> Frame 
             bids=raw_levels(numeric.bids),
             asks=raw_levels(numeric.asks),
         )
-    except (*_UNDECODABLE, ValueError):
+        depth.check()
+    except (*UNDECODABLE, ValueError):
         return dropped(Drop.MALFORMED, str(undecodable), data=data, stream=loose.stream or None)
     return Frame(depth, loose.stream)
 
@@ -204,10 +224,10 @@ def _numeric_ids(loose: _Loose, event: str, data: bytes, undecodable: Exception)
         if isinstance(members, dict):
             ids = {name: members[name] for name in _ID_MEMBERS[event] if name in members}
             members |= {name: msgspec.Raw(b'"%b"' % bytes(raw)) for name, raw in ids.items() if _is_integer(bytes(raw))}
-            frame = _decode_frame(_encode({"data": members, "stream": loose.stream}))
+            frame = decode_data(_encode({"data": members, "stream": loose.stream}))
             if frame.payload is not None and frame.stream:
                 return frame
-    except _UNDECODABLE as still:
+    except UNDECODABLE as still:
         undecodable = still
     return dropped(Drop.MALFORMED, str(undecodable), data=data, stream=loose.stream or None)
 
@@ -222,5 +242,5 @@ def _position_snapshot(loose: _Loose, data: bytes) -> tuple[Frame, ...] | FrameD
         return tuple(Frame(_decode_position(_encode(position | {"e": tag})), loose.stream) for position in positions)
     except UnicodeDecodeError as broken:
         return dropped(Drop.NOT_JSON, str(broken), data=data)
-    except _UNDECODABLE as invalid:
+    except UNDECODABLE as invalid:
         return dropped(Drop.MALFORMED, str(invalid), data=data, stream=loose.stream)

@@ -5,28 +5,31 @@ decimals on demand. The decoder makes levels without a call of ours for each; wh
 them with `judge` before anything is done with them. A level that a user makes is judged at once.
 
 Texts come again and again, prices above all, so the judgements are remembered, a bounded number of them. A good number has at most
-20 digits before and 28 after its point, and no exponent.
+20 digits before and 28 after its point, and no exponent. Its rank is the whole number of which it is the 10**28th part: whole numbers
+compare faster than decimals, and `150.1` and `150.10` have one rank (REST strips the zeros that the websocket pads, docs/protocol.md 5.1).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Final, SupportsIndex, TypeAlias, overload
 
 import msgspec
 from msgspec import Raw, Struct, StructMeta
 
-from backpack_proto.decoding import sane
+from backpack_proto.decoding import DECIMAL_DIGITS, sane
 from backpack_proto.errors import LocalProtocolError
 
-__all__ = ["PRICES", "RESTING", "Level", "RawLevels", "judge", "raw_levels"]
+__all__ = ["ASK_RANKS", "BID_RANKS", "PRICES", "RESTING", "Level", "Ranks", "RawLevels", "judge", "raw_levels"]
 
 RawLevels: TypeAlias = tuple[tuple[Raw, Raw], ...]
 """Levels of which each part may be a text or a number."""
 
 REMEMBERED: Final = 8192
+_PLACES: Final = 28
+_EXACTLY: Final = Context(prec=2 * DECIMAL_DIGITS + _PLACES)
 _decode_text = msgspec.json.Decoder(str).decode
 _plain = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,28})?").fullmatch
 
@@ -45,6 +48,34 @@ class _Prices(dict[str, Decimal]):
         return price
 
 
+class Ranks(dict[str, int]):
+    """The ranks of the prices seen lately on one side of books, by their text: the better a price is, the higher is its rank."""
+
+    __slots__ = ("_sign",)
+
+    def __init__(self, sign: int) -> None:
+        """`sign` is 1 where the highest price is the best, and -1 where the lowest one is."""
+        self._sign = sign
+
+    def __missing__(self, text: str) -> int:
+        whole, _, part = text.partition(".")
+        if _plain(text) is None or not (size := int(whole + part)):
+            raise ValueError("a level needs a positive price in plain digits")
+        if len(self) >= REMEMBERED:
+            self.clear()
+        found: int = self._sign * size * 10 ** (_PLACES - len(part))
+        self[text] = found
+        return found
+
+    def of(self, price: Decimal) -> int | None:
+        """Return the rank of a number; None where no price that the exchange can send is equal to it."""
+        if not sane(price):
+            return None
+        scaled = _EXACTLY.scaleb(price, _PLACES)
+        whole = int(scaled)
+        return self._sign * whole if whole == scaled else None
+
+
 class _Resting(dict[str, bool]):
     """Whether anything rests at a level of this quantity, by the quantity's text; it does not at zero."""
 
@@ -59,6 +90,10 @@ class _Resting(dict[str, bool]):
         return resting
 
 
+BID_RANKS: Final = Ranks(1)
+"""The rank of a price, by its text; `ValueError` where that is not the text of a price."""
+ASK_RANKS: Final = Ranks(-1)
+"""The same for asks."""
 PRICES: Final = _Prices()
 """The price of a text; `ValueError` where that is not the text of a price."""
 RESTING: Final = _Resting()
@@ -171,16 +206,23 @@ class Level(Struct, metaclass=_LevelMeta, frozen=True, gc=False, array_like=True
 Sequence.register(Level)
 
 
-def judge(levels: Iterable[Level]) -> None:
+def judge(bids: Iterable[Level], asks: Iterable[Level]) -> None:
     """Look at levels that were decoded.
 
     Raises:
         ValueError: a price is not positive, a quantity is negative, or one of them is not in plain digits.
     """
-    prices, resting = PRICES, RESTING
-    for level in levels:
-        prices[level.price_text]
-        resting[level.quantity_text]
+    resting = RESTING
+    if bids:
+        ranks = BID_RANKS
+        for level in bids:
+            ranks[level.price_text]
+            resting[level.quantity_text]
+    if asks:
+        ranks = ASK_RANKS
+        for level in asks:
+            ranks[level.price_text]
+            resting[level.quantity_text]
 
 
 def raw_levels(pairs: RawLevels) -> tuple[Level, ...]:

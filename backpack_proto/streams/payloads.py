@@ -106,7 +106,10 @@ class BookTicker(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="bookT
 
 
 class Depth(StreamPayload, frozen=True, gc=False, kw_only=True, tag="depth"):
-    """Changed price levels between two update ids; in no order within a side, and possibly none at all."""
+    """Changed price levels between two update ids; in no order within a side, and possibly none at all.
+
+    Its decoder leaves texts and ids as they were sent, for a book looks at them in any case: everybody else has it `check`ed first.
+    """
 
     symbol: str = field(name="s")
     engine_us: int = field(name="T")
@@ -115,11 +118,15 @@ class Depth(StreamPayload, frozen=True, gc=False, kw_only=True, tag="depth"):
     bids: tuple[Level, ...] = field(name="b")
     asks: tuple[Level, ...] = field(name="a")
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse what no exchange sends.
+
+        Raises:
+            ValueError: the ids are not in order or out of range, or a level is none (`Level`).
+        """
         if not 0 <= self.first_update_id <= self.last_update_id <= MAX_ID:
             raise ValueError("the update ids are not in order, or out of range")
-        judge(self.bids)
-        judge(self.asks)
+        judge(self.bids, self.asks)
 
 
 class Kline(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="kline"):

@@ -263,7 +263,7 @@ class Network:
 
     def handle(self, given: Command | Fact) -> None:
         """Give the session something, now, and do what it wants."""
-        for output in self.session.handle(given, self.now):
+        for output in self.session.handle_all([given], self.now):
             if isinstance(output, Event):
                 self.on_event(output)
             else:

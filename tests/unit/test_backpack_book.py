@@ -154,7 +154,9 @@ def test_whoever_holds_a_book_goes_on_holding_the_right_one() -> None:
     mine, other = Book("X"), book(limit=2)
     mine.confirmed_us = 5
     claims = mine.claims
+    mine.show(2)
     mine.take_over(other)
+    assert (mine.bids(2), mine.asks(2)) == (levels(p99="2", p98="1"), levels(p101="3", p102="4"))
     assert (mine.symbol, mine.last, mine.engine_us, mine.coverage) == ("SOL_USDC", 7, 70, other.coverage)
     assert (mine.is_live(5), mine.claims) == (False, claims)
     mine.apply(levels(p100="1", p97="1"), levels(p101="0"), last=8, engine_us=80)
@@ -242,24 +244,24 @@ def a_side(quantities: list[Decimal], max_size: int = 12) -> st.SearchStrategy[t
 A_SNAPSHOT = st.tuples(a_side(QUANTITIES[2:]), a_side(QUANTITIES[2:]), st.none() | st.integers(1, 8))
 
 
-@given(A_SNAPSHOT, st.lists(st.tuples(a_side(QUANTITIES, 6), a_side(QUANTITIES, 6)), max_size=12), st.booleans())
+@given(A_SNAPSHOT, st.lists(st.tuples(a_side(QUANTITIES, 6), a_side(QUANTITIES, 6)), max_size=12), st.integers(1, 4))
 def test_a_book_is_what_a_dictionary_would_be(
     snapshot: tuple[tuple[Level, ...], tuple[Level, ...], int | None],
     deltas: list[tuple[tuple[Level, ...], tuple[Level, ...]]],
-    sweeps: bool,  # noqa: FBT001 - drawn
+    shown: int,
 ) -> None:
     bids, asks, limit = snapshot
     if limit is not None:
         bids, asks = bids[:limit], asks[:limit]
     model, real = Model(bids, asks, limit), Book("X", bids=bids, asks=asks, limit=limit)
+    real.show(shown)
     model.check(real)
     for last, (more_bids, more_asks) in enumerate(deltas, 1):
         real.apply(more_bids, more_asks, last=last, engine_us=10 * last)
         model.apply(more_bids, more_asks)
         assert (real.last, real.engine_us) == (last, 10 * last)
-        if sweeps:
-            real._sweep()
         model.check(real)
+        assert (real.bids(shown), real.asks(shown)) == (real.bids()[:shown], real.asks()[:shown])
 
 
 @given(A_SNAPSHOT, A_SNAPSHOT)
@@ -282,23 +284,11 @@ def test_books_differ_where_their_levels_do(
     assert (theirs.differs_from(mine) is None) == (said is None)
 
 
-def test_levels_that_went_are_swept_out_in_the_end() -> None:
+def test_levels_that_went_leave_nothing_behind() -> None:
     """A market that wanders off leaves no trail: what is kept is a fixed multiple of what is there."""
     real = Book("X", bids=levels(p1="1"), asks=levels(p100000="1"))
     for number in range(2, 20_000):
         real.apply((Level(number, 1), Level(number - 1, 0)), (), last=number, engine_us=0)
-        # The level that went is not at the edge, so it stays for a while.
-        assert len(real._bid_prices) == len(real._bids) <= 300
+        assert len(real.bids()) == 1
     assert real.bids() == (Level(19_999, 1),)
     assert real.asks() == levels(p100000="1")
-
-
-def test_a_wide_book_keeps_no_more_than_thrice_its_levels() -> None:
-    prices = [D(number) for number in range(1, 1_001)]
-    real = Book("X", bids=(Level(price, 1) for price in prices))
-    most = 0
-    for number in range(1_001, 6_000):
-        real.apply((Level(number, 1), Level(number - 500, 0)), (), last=number, engine_us=0)
-        most = max(most, len(real._bids))
-    assert most <= 3 * 1_000 + 256
-    assert len(real.bids()) == 1_000

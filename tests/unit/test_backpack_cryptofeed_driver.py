@@ -85,6 +85,9 @@ class Script:
             self.deadline = None
         return self.answer(given)
 
+    def handle_all(self, batch: Sequence[Any], now: Now) -> list[Any]:
+        return [output for given in batch for output in self.handle(given, now)]
+
 
 class Socket:
     """The websocket below cryptofeed's connection."""

@@ -194,7 +194,7 @@ def test_every_counter_counts_its_own(clock: FakeClock) -> None:
         FrameDropped(reason=Drop.NOT_SUBSCRIBED, error=ERROR),
         desynced(),
         desynced(diverged=True),
-        TopVerified(SOL),
+        TopVerified(),
         BookVerified(stream=SOL, symbol="SOL_USDC", last=1, against="snapshot"),
         BookVerified(stream=SOL, symbol="SOL_USDC", last=1, against="bookTicker"),
         ResponseReceived(request_id=1, status=429, body=b""),

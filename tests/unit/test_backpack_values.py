@@ -325,7 +325,7 @@ def test_every_event_can_wait_for_a_consumer_and_is_weighed(kind: type[Event], *
         delivery = Delivery(policy, 9, pause=lambda: None, resume=lambda: None)
         delivery.put([event])
         assert 512 <= delivery.snapshot.waiting_bytes < 10_000
-        assert delivery.take_nowait() == event
+        assert delivery.take() == event
         assert delivery.snapshot.waiting_bytes == 0
 
 
@@ -392,6 +392,18 @@ def test_levels_of_a_delta_that_is_read_back_are_judged() -> None:
     delta = encode_event(sample_of(Depth, bare=False)).replace(b'"100.10"', b'"NaN"')
     with pytest.raises(LocalProtocolError, match="not a Depth"):
         decode_event(delta)
+
+
+def test_the_delta_of_a_change_that_is_read_back_is_checked() -> None:
+    change = msgspec.structs.replace(sample_of(BookChanged, bare=False), bids=(), asks=())
+    delta = change.delta
+    assert decode_event(encode_event(change)) == change
+    for wrong in (
+        msgspec.structs.replace(delta, first_update_id=delta.last_update_id + 1),
+        msgspec.structs.replace(delta, last_update_id=2**63),
+    ):
+        with pytest.raises(LocalProtocolError, match="ids are not in order, or out of range"):
+            decode_event(encode_event(msgspec.structs.replace(change, delta=wrong)))
 
 
 # Secrets.

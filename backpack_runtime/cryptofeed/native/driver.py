@@ -256,7 +256,7 @@ class SessionDriver:
     def _handle(self, given: Given, now: Now, receipt: float, data: bytes | None = None) -> Sequence[Output]:
         """Give the session one input, keep its events for delivery, and return what it wants done."""
         actions: list[Output] = []
-        for output in self._session.handle(given, now):
+        for output in self._session.handle_all([given], now):
             if isinstance(output, Event):
                 self._events.put(output, data, receipt)
                 if isinstance(output, ConnectionDown):

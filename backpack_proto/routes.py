@@ -1,0 +1,181 @@
+"""The short way of plain data frames: what a stream about which nothing is special sends, a run of frames in one call.
+
+Theory. Nearly every frame of a busy connection is a delta that joins its live book, a trade or a ticker of a stream that has spoken
+before, on a path that is proved. Such a frame does to the machines what the long way does (`Session.handle`), no more and no less, and
+gives the same events; what is common to a run is done once: the connection was heard, the path was proved, latencies of one bucket
+were counted. Whatever is not plain ends the run before anything was done with it, and goes the long way.
+
+A route holds what the long way looks up for each frame of a stream. Anything else that a session is given may change that, so then all
+routes are forgotten; to find one again costs little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from msgspec.structs import force_setattr
+
+from .book.books import Books
+from .book.sequencer import BookSequencer, SequencerOutput
+from .book.signals import TopMatched
+from .connection.link import Link
+from .connection.subscriptions import ACCOUNT_STREAMS
+from .histogram import bucket_of
+from .inputs import Given, TextReceived
+from .machine import Now
+from .metrics import Metrics, TopVerified
+from .outputs import BookChanged, Output
+from .streams.channels import Channel
+from .streams.frames import UNDECODABLE, decode_data
+from .streams.names import parse_stream
+from .streams.payloads import BookTicker, Depth, Kline, Trade
+
+__all__ = ["Finish", "Routes"]
+
+Finish: TypeAlias = Callable[[BookSequencer, Sequence[SequencerOutput], Now], Sequence[Output]]
+"""Passes on what a book said beside its change."""
+
+_PLAIN_KINDS = {
+    channel: channel.traits.payloads[0]
+    for channel in Channel
+    if len(channel.traits.payloads) == 1 and channel.traits.payloads[0] is not Kline and channel.value not in ACCOUNT_STREAMS
+}
+"""The one type of data of those channels whose frames need no second look; the interval of a candle is in the stream's name."""
+
+
+class _Route(NamedTuple):
+    kind: type[Any]
+    """Of the data."""
+    symbol: str | None
+    """Of the book that the data say something of; None where they say nothing of any."""
+    sequencer: BookSequencer | None
+    """Of that book, where it is kept."""
+    shown: bool
+    """The data themselves are events."""
+    timed: bool
+    """The data say when the matching engine made them."""
+    tally: list[int]
+    """Of the metrics: how many frames, and when the last one came."""
+
+
+class Routes:
+    """Takes runs of plain frames for a session whose machines these are."""
+
+    def __init__(self, link: Link, books: Books, metrics: Metrics, finish: Finish, *, manage_books: bool) -> None:
+        """`finish` is given what is more than a change; `manage_books` as in `Session`."""
+        self._link = link
+        self._books = books
+        self._metrics = metrics
+        self._finish = finish
+        self._manage_books = manage_books
+        self._routes: dict[str, _Route] = {}
+
+    @property
+    def known(self) -> bool:
+        """Whether there are any: nothing but plain frames was handled since."""
+        return bool(self._routes)
+
+    def forget(self) -> None:
+        """Look everything up again: something else than a plain frame was handled."""
+        self._routes.clear()
+
+    # One loop, for a call costs a tenth of what a frame may.
+    def take(  # noqa: C901, PLR0912, PLR0915 - see above
+        self, batch: Sequence[Given], start: int, now: Now, outputs: list[Output]
+    ) -> int:
+        """Take the run of plain frames at `start`, and add what follows from it to `outputs`; return where the run ends."""
+        mono_us, unix_us = now
+        latest_us = self._link.latest_us(mono_us)
+        if type(batch[start]) is not TextReceived or latest_us is None or not self._link.hear(now):
+            return start
+        routes, decode, add = self._routes, decode_data, outputs.append
+        record = self._metrics.engine_to_receipt.record
+        newest_us = last_us = -1
+        agreements = 0
+        # Latencies that a bucket of the histogram does not tell apart are counted together.
+        alike, latency_us, shortest_us, longest_us = 0, 0, 1, 0
+        rest: tuple[BookSequencer, Sequence[SequencerOutput]] | None = None
+        end = start
+        for given in batch if not start else batch[start:]:
+            if type(given) is not TextReceived:
+                break
+            try:
+                frame = decode(given.data)
+            except UNDECODABLE:
+                break
+            route = routes.get(frame.stream) or self._find(frame.stream)
+            payload: Any = frame.payload
+            if route is None or type(payload) is not route.kind:
+                break
+            kind, symbol, sequencer, shown, timed, tally = route
+            emitted_us = payload.emitted_us
+            if emitted_us is None or emitted_us > latest_us or (symbol is not None and payload.symbol != symbol):
+                break
+            produced: Sequence[SequencerOutput] | None = ()
+            if sequencer is not None:
+                produced = sequencer.follow(payload, now) if kind is Depth else sequencer.witness(payload, now)
+                if produced is None:
+                    break
+            end += 1
+            received_us = unix_us if given.received_us is None else given.received_us
+            force_setattr(payload, "received_us", received_us)
+            last_us = emitted_us
+            if emitted_us > newest_us:  # noqa: PLR1730 - a call of `max`
+                newest_us = emitted_us
+            tally[0] += 1
+            tally[1] = mono_us
+            if timed:
+                latency = received_us - payload.engine_us
+                if not shortest_us <= latency <= longest_us:
+                    record(latency_us, alike)
+                    alike, latency_us = 0, latency
+                    shortest_us, longest_us = bucket_of(latency)
+                alike += 1
+            if shown:
+                add(payload)
+            if not produced or sequencer is None:
+                continue
+            only = produced[0] if len(produced) == 1 else None
+            if type(only) is BookChanged:
+                add(only)
+            elif type(only) is TopMatched:
+                agreements += 1
+            else:
+                rest = sequencer, produced
+                break
+        if end > start:
+            self._link.renew(newest_us, last_us, now)
+            record(latency_us, alike)
+            if agreements:
+                self._metrics.handle(TopVerified(agreements), now)
+        if rest is not None:
+            outputs += self._finish(*rest, now)
+            self.forget()
+        return end
+
+    def _find(self, stream: str) -> _Route | None:
+        """Look up what a frame of a stream has to do with; None where that is more than is done here."""
+        tally = self._metrics.tally(stream)
+        if tally is None or not self._link.is_plain(stream):
+            return None
+        parsed = parse_stream(stream)
+        kind = _PLAIN_KINDS.get(parsed.channel)
+        if kind is None:
+            return None
+        symbol: str | None = None
+        sequencer: BookSequencer | None = None
+        shown = stream in self._link.shown
+        if kind is Depth and self._manage_books:
+            shown = False
+            symbol, sequencer = parsed.symbol, self._books.of_stream(stream)
+            if sequencer is None:
+                return None
+        elif kind is BookTicker or kind is Trade:
+            symbol = parsed.symbol or ""
+            sequencers = self._books.of_symbol(symbol)
+            if len(sequencers) > 1:
+                return None
+            sequencer = sequencers[0] if sequencers else None
+        route = self._routes[stream] = _Route(kind, symbol, sequencer, shown, "engine_us" in kind.__struct_fields__, tally)
+        return route
