@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, NoReturn, Self
 
 import anyio
@@ -22,11 +23,14 @@ class TlsStream(ByteStream):
     """The client's side of one TLS connection. One task may read while another one writes."""
 
     def __init__(self, stream: ByteStream, context: ssl.SSLContext, host: str) -> None:
-        self._stream = stream
+        self.beneath = stream
+        """The connection that carries the records."""
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._sending = anyio.Lock()
+        self.ended = False
+        """Whether the other side has said that nothing more will come."""
 
     @classmethod
     async def connect(cls, stream: ByteStream, context: ssl.SSLContext, host: str) -> Self:
@@ -41,21 +45,21 @@ class TlsStream(ByteStream):
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
-                await self._flush()
+                await self.flush()
                 self._incoming.write(await stream.receive(READ_BYTES))
             except ssl.SSLError:
                 # The alert that tells the other side why is worth one try, not an error of its own.
                 with anyio.move_on_after(1):
-                    await self._flush()
+                    await self.flush()
                 raise
             else:
-                await self._flush()
+                await self.flush()
                 return self
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """Those of the connection beneath, such as its socket."""
-        return self._stream.extra_attributes
+        return self.beneath.extra_attributes
 
     async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
         """All that can be decrypted, at least one byte; about `max_bytes` at the most.
@@ -66,19 +70,43 @@ class TlsStream(ByteStream):
         """
         while True:
             data = self._decrypted(max_bytes)
-            if self._outgoing.pending:
-                await self._flush()
+            await self.flush()
             if data:
                 return data
+            if self.ended:
+                raise anyio.EndOfStream
             try:
-                self._incoming.write(await self._stream.receive(max_bytes))
+                self._incoming.write(await self.beneath.receive(max_bytes))
             except anyio.EndOfStream:
                 self._incoming.write_eof()
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Take what was read of the connection beneath, and return all that can be decrypted: `receive` without the read.
+
+        Raises:
+            ssl.SSLError: what came is no TLS.
+        """
+        self._incoming.write(data)
+        return self._decrypted(inf)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether there is something to `flush`: keys change, and handshakes are answered."""
+        return self._outgoing.pending > 0
 
     async def send(self, item: bytes) -> None:
         """Encrypt and send."""
         self._tls.write(item)
-        await self._flush()
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Send what has been encrypted."""
+        if not self.unsent:
+            return
+        # Records must leave in the order they were made.
+        async with self._sending:
+            if self.unsent:
+                await self.beneath.send(self._outgoing.read())
 
     async def send_eof(self) -> NoReturn:
         """TLS cannot close one direction alone."""
@@ -86,34 +114,25 @@ class TlsStream(ByteStream):
 
     async def aclose(self) -> None:
         """Close the connection beneath."""
-        await self._stream.aclose()
+        await self.beneath.aclose()
 
-    def _decrypted(self, max_bytes: int) -> bytes:
-        """All that can be decrypted now.
+    def _decrypted(self, max_bytes: float) -> bytes:
+        """All that can be decrypted now; whether it is the last is said by `ended`.
 
         Raises:
-            anyio.EndOfStream: there is nothing, and nothing more will come.
             ssl.SSLError: what came is no TLS.
         """
         chunks: list[bytes] = []
         size = 0
         try:
-            while size < max_bytes:
+            while size < max_bytes and not self.ended:
                 chunk = self._tls.read(READ_BYTES)
-                if not chunk:
-                    # The closing alert, whether or not the other side closes the connection beneath as well.
-                    raise ssl.SSLZeroReturnError
+                # Nothing is the closing alert, whether or not the other side closes the connection beneath as well.
+                self.ended = not chunk
                 chunks.append(chunk)
                 size += len(chunk)
         except ssl.SSLWantReadError:
             pass
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            if not chunks:
-                raise anyio.EndOfStream from None
+            self.ended = True
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    async def _flush(self) -> None:
-        # Records must leave in the order they were made.
-        async with self._sending:
-            if self._outgoing.pending:
-                await self._stream.send(self._outgoing.read())

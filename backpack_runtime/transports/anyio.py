@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import select
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
@@ -18,6 +18,7 @@ from backpack_runtime.network.addresses import Address, Addresses
 from backpack_runtime.network.dialing import ANYIO_STREAMS, describe, dial
 from backpack_runtime.network.proxy import Proxy, ProxyError
 from backpack_runtime.network.proxy_settings import log_proxy_use
+from backpack_runtime.network.reads import READ_BYTES, Reads, reads_of
 from backpack_runtime.network.send_queue import BROKEN, Outgoing
 from backpack_runtime.network.tls import TlsStream
 
@@ -36,9 +37,6 @@ from .base import (
 
 __all__ = ["AnyioTransport"]
 
-READ_BYTES = 128 * 1024
-"""Of a larger read the first events grow cold before they are fetched."""
-
 
 class _Socket(Socket):
     def __init__(self) -> None:
@@ -46,6 +44,16 @@ class _Socket(Socket):
         self.framing: WebsocketFraming | None = None
         self.ended = False
         self.outgoing = Outgoing()
+        self.reads: Reads | None = None
+        """Of its connection, while that is open."""
+
+    def pause_reading(self) -> None:
+        if self.reads is not None:
+            self.reads.pause()
+
+    def resume_reading(self) -> None:
+        if self.reads is not None:
+            self.reads.resume()
 
     def send(self, action: Sendable) -> None:
         # The connection may have ended meanwhile; the fact that says so is on its way.
@@ -126,13 +134,14 @@ class AnyioTransport(SocketTransport[_Socket]):
         with socket.scope:
             try:
                 async with self._connect_websocket() as stream:
-                    socket.framing = WebsocketFraming(address.authority, address.target, compression=self._compression)
-                    await stream.send(socket.framing.open())
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(socket.outgoing.send_all, stream)
-                        facts = await self._read(stream, socket, socket.framing)
-                        socket.outgoing.finish()
-                        tasks.cancel_scope.deadline = anyio.current_time() + FLUSH_SECONDS
+                    with self._reads(socket, stream) as reads:
+                        socket.framing = WebsocketFraming(address.authority, address.target, compression=self._compression)
+                        await stream.send(socket.framing.open())
+                        async with anyio.create_task_group() as tasks:
+                            tasks.start_soon(socket.outgoing.send_all, stream)
+                            facts = await self._read(reads, socket, socket.framing)
+                            socket.outgoing.finish()
+                            tasks.cancel_scope.deadline = anyio.current_time() + FLUSH_SECONDS
             except ProxyError as failure:
                 facts = [ConnectFailed(str(failure), proxy=failure.proxy, error=failure.with_traceback(None))]
             except BROKEN as broken:
@@ -140,42 +149,48 @@ class AnyioTransport(SocketTransport[_Socket]):
             if not socket.ended:
                 self._report(socket, facts)
 
-    async def _read(self, stream: ByteStream, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
+    @contextmanager
+    def _reads(self, socket: _Socket, stream: ByteStream) -> Iterator[Reads]:
+        with reads_of(stream) as reads:
+            socket.reads = reads
+            if not self._readable.is_set():
+                reads.pause()
+            try:
+                yield reads
+            finally:
+                socket.reads = None
+
+    async def _read(self, reads: Reads, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
         """Read until the websocket ends; returns the end, should no fact have told it yet."""
         with socket.reading:
-            return await self._read_on(stream, socket, framing)
+            return await self._read_on(reads, socket, framing)
         if not framing.refused:
             return [Disconnected(ABNORMAL_CLOSURE, UNREAD)]
         self._take(b"", socket, framing)
         return []
 
-    async def _read_on(self, stream: ByteStream, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
-        connected = False
+    async def _read_on(self, reads: Reads, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
+        connected = patient = False
 
         def take(data: bytes) -> bool:
-            """Report a read; whether there is more to read."""
             nonlocal connected
             facts = self._take(data, socket, framing)
-            connected = connected or any(isinstance(fact, Connected) for fact in facts)
-            if framing.refused:
-                socket.reading.deadline = min(socket.reading.deadline, anyio.current_time() + REFUSAL_SECONDS)
-            return not socket.ended
+            if not connected:
+                connected = any(isinstance(fact, Connected) for fact in facts)
+            return not socket.ended and (patient or not framing.refused)
 
         try:
-            while await self._one_read(stream, take):
-                pass
+            await reads.give(take)
+            if framing.refused:
+                socket.reading.deadline = anyio.current_time() + REFUSAL_SECONDS
+                patient = True
+                await reads.give(take)
         except anyio.EndOfStream:
             take(b"")
         except BROKEN as broken:
             reason = describe(broken)
             return [Disconnected(ABNORMAL_CLOSURE, reason) if connected else ConnectFailed(reason)]
         return []
-
-    async def _one_read(self, stream: ByteStream, take: Callable[[bytes], bool]) -> bool:
-        if not self._readable.is_set():
-            # Only then, for whoever waits for what is there already gives up his turn.
-            await self._readable.wait()
-        return take(await stream.receive(READ_BYTES))
 
     def _take(self, data: bytes, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
         """Report what was read."""

@@ -86,6 +86,14 @@ class Socket(ABC):
         """Around its reading, which ends when that is pointless: the reason of a refusal is late, or nothing is read at the other end."""
 
     @abstractmethod
+    def pause_reading(self) -> None:
+        """Read no more from now on."""
+
+    @abstractmethod
+    def resume_reading(self) -> None:
+        """Read on."""
+
+    @abstractmethod
     def send(self, action: Sendable) -> None:
         """Have something sent, without waiting; nothing happens once the websocket is ending.
 
@@ -241,12 +249,16 @@ class SocketTransport(ABC, Generic[SocketT]):
         """Stop reading the websocket after the read that is under way."""
         if self._readable.is_set():
             self._readable = anyio.Event()
+            if self._socket is not None:
+                self._socket.pause_reading()
             self._inbox.put_later([ReadingPaused()])
 
     def resume_reading(self) -> None:
         """Read on."""
         if not self._readable.is_set():
             self._readable.set()
+            if self._socket is not None:
+                self._socket.resume_reading()
             self._inbox.put_later([ReadingResumed()])
 
     async def aclose(self) -> None:

@@ -93,6 +93,12 @@ class _Socket(Socket):
         """The pong that waits."""
         self._waiting_bytes = 0
 
+    def pause_reading(self) -> None:
+        """Do nothing: its task asks `_readable` before each read."""
+
+    def resume_reading(self) -> None:
+        """Do nothing: its task waits for `_readable`."""
+
     def send(self, action: Sendable) -> None:
         if self.ended:
             return

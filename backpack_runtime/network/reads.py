@@ -1,0 +1,191 @@
+"""The reads of a connection, each given to a function where it is made.
+
+Theory. A task that waits for the next read costs turns of the loop: the read is noticed in one, the task runs in the next, and reading
+is stopped and started again in between. Loops of asyncio call back when a socket can be read, so there a read is made and used in that
+call; bytes still leave by the stream that was dialed. Elsewhere, on trio for example, a task reads, which waits once for each read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeAlias
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
+
+from .tls import TlsStream
+
+__all__ = ["READ_BYTES", "Reads", "Take", "reads_of"]
+
+READ_BYTES: Final = 128 * 1024
+"""Of a larger read the first events grow cold before they are fetched."""
+
+Take: TypeAlias = Callable[[bytes], bool]
+"""Uses a read; whether there is more to read."""
+
+
+class Reads(ABC):
+    """What is read of one connection."""
+
+    @abstractmethod
+    async def give(self, take: Take) -> None:
+        """Give each read to `take` until that returns False; it may be called outside of any task. What it raises comes out here.
+
+        Raises:
+            anyio.EndOfStream: the other side ended the connection.
+            anyio.BrokenResourceError, ssl.SSLError: it broke.
+        """
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Read no more, so that TCP holds the other side back."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """Read on."""
+
+
+@contextmanager
+def reads_of(stream: ByteStream) -> Iterator[Reads]:
+    """Read a connection in the way that is best on this event loop; beside it, nobody may read its stream any more.
+
+    The other side is not to have spoken yet: what the stream has read for a handshake of TLS, and not used, comes with the next read.
+    """
+    loop = _loop()
+    layers: list[TlsStream] = []
+    bottom = stream
+    while isinstance(bottom, TlsStream):
+        layers.insert(0, bottom)
+        bottom = bottom.beneath
+    if loop is None or not isinstance(bottom, SocketStream):
+        yield _TaskReads(stream)
+        return
+    raw = bottom.extra(SocketAttribute.raw_socket)
+    # A handle of our own: the loop has its own plans with the one of the stream.
+    with socket.fromfd(raw.fileno(), raw.family, raw.type) as own:
+        try:
+            loop.remove_reader(own)
+        except NotImplementedError:
+            # Windows: its usual loop cannot tell when a socket can be read.
+            yield _TaskReads(stream)
+        else:
+            own.setblocking(False)  # noqa: FBT003 - the socket's own signature
+            yield _LoopReads(own, layers, loop)
+
+
+def _loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop of asyncio that runs this task; None when another library runs it, perhaps as a guest of such a loop."""
+    try:
+        return asyncio.get_running_loop() if asyncio.current_task() is not None else None
+    except RuntimeError:
+        return None
+
+
+class _TaskReads(Reads):
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._readable = anyio.Event()
+        self._readable.set()
+
+    async def give(self, take: Take) -> None:
+        more = True
+        while more:
+            if not self._readable.is_set():
+                # Only then, for whoever waits for what is there already gives up his turn.
+                await self._readable.wait()
+            more = take(await self._stream.receive(READ_BYTES))
+
+    def pause(self) -> None:
+        if self._readable.is_set():
+            self._readable = anyio.Event()
+
+    def resume(self) -> None:
+        self._readable.set()
+
+
+class _LoopReads(Reads):
+    def __init__(self, own: socket.socket, layers: list[TlsStream], loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._socket = own
+        self._layers = layers
+        """Those of TLS, from the socket upwards: that with the exchange lies in that with a proxy."""
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._take: Take | None = None
+        self._paused = False
+        self._error: Exception | None = None
+        """What `give` is to raise."""
+        self._changed = asyncio.Event()
+        """Nothing more is to be read, or a layer has something to send."""
+
+    async def give(self, take: Take) -> None:
+        self._take = take
+        try:
+            self._watch()
+            while self._giving or self._changed.is_set():
+                await self._changed.wait()
+                self._changed.clear()
+                for layer in self._layers:
+                    await layer.flush()
+            if self._error is not None:
+                raise self._error
+        finally:
+            self._stop()
+
+    def pause(self) -> None:
+        self._paused = True
+        self._loop.remove_reader(self._socket)
+
+    def resume(self) -> None:
+        self._paused = False
+        self._watch()
+
+    @property
+    def _giving(self) -> bool:
+        return self._take is not None
+
+    def _watch(self) -> None:
+        if self._giving and not self._paused:
+            self._loop.add_reader(self._socket, self._read)
+
+    def _stop(self, error: Exception | None = None) -> None:
+        self._take = None
+        self._error = error
+        self._loop.remove_reader(self._socket)
+        self._changed.set()
+
+    def _read(self) -> None:
+        try:
+            size = self._socket.recv_into(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            broken = anyio.BrokenResourceError()
+            broken.__cause__ = error
+            self._stop(broken)
+            return
+        if size:
+            self._use(bytes(self._buffer[:size]))
+        else:
+            self._stop(anyio.EndOfStream())
+
+    def _use(self, data: bytes) -> None:
+        """Decrypt a read and give it away."""
+        take = self._take
+        ended = False
+        try:
+            for layer in self._layers:
+                data = layer.decrypt(data)
+                ended = ended or layer.ended
+                if layer.unsent:
+                    self._changed.set()
+            if data and take is not None and not take(data):
+                self._stop()
+        except Exception as error:  # noqa: BLE001 - `give` raises it; the loop would log it and read on
+            self._stop(error)
+        else:
+            if ended and self._giving:
+                self._stop(anyio.EndOfStream())
