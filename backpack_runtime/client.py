@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from http import HTTPStatus
 from random import Random
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, ClientClosed, ConfigurationError
+from backpack_proto.errors import ApiError, ClientClosed, ConfigurationError, LocalProtocolError
 from backpack_proto.inputs import Arguments, Close, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify
 from backpack_proto.machine import Now
 from backpack_proto.metrics import Health, MetricsSnapshot
@@ -33,9 +33,17 @@ from .accounts import AccountView
 from .books import BookView
 from .calls import OpenCalls
 from .checks import checked_count, checked_flag, checked_member, checked_names
-from .client_arguments import check_kinds, check_signer, check_symbols, checked_channels, checked_settings, connect_timeout_us
+from .client_arguments import (
+    check_callback,
+    check_kinds,
+    check_signer,
+    check_symbols,
+    checked_channels,
+    checked_settings,
+    connect_timeout_us,
+)
 from .delivery import PLAIN, DeliverySnapshot, EventStream, Outlets, SlowConsumer
-from .delivery.policy import BUFFER_BYTES
+from .delivery.policy import BUFFER_BYTES, NOTHING_WAITS
 from .logs import EventLog
 from .network.proxy_settings import resolve_proxies
 from .pump import Pump
@@ -57,8 +65,8 @@ class _Running(NamedTuple):
     transport: Transport
     pump: Pump
     outlets: Outlets
-    events: EventStream
-    """Those of the client's own iteration."""
+    events: EventStream | None
+    """Those of the client's own iteration; None where a callback has them."""
     finished: anyio.Event
 
 
@@ -88,6 +96,7 @@ class BackpackClient(RestMethods):
         slow_consumer: SlowConsumer | str = SlowConsumer.CONFLATE,
         buffer: int = 10_000,
         buffer_bytes: int = BUFFER_BYTES,
+        on_event: Callable[[Event], object] | None = None,
         transport: AbstractAsyncContextManager[Transport] | None = None,
     ) -> None:
         """Nothing is connected before the block is entered.
@@ -106,6 +115,9 @@ class BackpackClient(RestMethods):
                 changes of each book, and drops the oldest of the rest. `drop_oldest` drops the oldest of all, `block` stops reading.
             buffer: how many events may wait before any are dropped, or before reading stops.
             buffer_bytes: how much memory they may take before that, estimated.
+            on_event: called with every event where it is read, a turn of the loop before an iteration would have it. Then there is no
+                iteration of the client's own; `stream` has events for others. It must be quick, for nothing else happens meanwhile. What
+                it raises ends the client, and comes out of the block.
             transport: drive this one instead of a runtime's sockets, such as a `MockTransport`.
 
         Raises:
@@ -124,6 +136,8 @@ class BackpackClient(RestMethods):
         self._sandbox_seed = checked_count("sandbox_seed", sandbox_seed, minimum=0)
         self._follow_account = checked_flag("follow_account", follow_account)
         check_signer(signer)
+        check_callback(on_event)
+        self._on_event = on_event
         private = any(parse_channel(channel).private for channel in self._channels)
         if sandbox and signer is None and (follow_account or private):
             signer = Signer(Credentials(THROWAWAY_SECRET))
@@ -186,8 +200,12 @@ class BackpackClient(RestMethods):
             addresses = replace(self._settings, rest_url=sandbox.rest_url, ws_url=sandbox.ws_url).addresses(self._proxies)
         own = self._transport or self._make_transport(addresses, compression=self._settings.compression)
         transport = await self._stack.enter_async_context(own)
-        outlets = Outlets(pause=transport.pause_reading, resume=transport.resume_reading, tell=self._log.tell)
-        events = outlets.open(self._slow_consumer, self._buffer, self._buffer_bytes)
+        outlets = Outlets(
+            pause=transport.pause_reading, resume=transport.resume_reading, tell=self._log.tell, on_event=self._on_event
+        )
+        events = None
+        if self._on_event is None:
+            events = outlets.open(self._slow_consumer, self._buffer, self._buffer_bytes)
         pump = Pump(self._session, transport, self._deliver)
         self._running = _Running(tasks, transport, pump, outlets, events, anyio.Event())
         tasks.start_soon(self._run, self._running)
@@ -237,17 +255,17 @@ class BackpackClient(RestMethods):
         """Every event, in order, until the client is closed; after a loop was left, the next one goes on where it stopped.
 
         Raises:
-            LocalProtocolError: another loop runs; `stream` has events for a second consumer.
+            LocalProtocolError: another loop runs; `stream` has events for a second consumer; or `on_event` has the events.
         """
-        return aiter(self._inside().events)
+        return aiter(self._own_events())
 
     async def __anext__(self) -> Event:
         """Return the next event.
 
         Raises:
-            LocalProtocolError: another task waits for it, or runs a loop over the events.
+            LocalProtocolError: another task waits for it, or runs a loop over the events; or `on_event` has the events.
         """
-        return await anext(self._inside().events)
+        return await anext(self._own_events())
 
     def batches(self) -> AsyncIterator[Sequence[Event]]:
         """Every event, in lists: those of one read of the socket together, and all that waited while you did something else.
@@ -259,9 +277,9 @@ class BackpackClient(RestMethods):
         This is the client's own iteration in another form, and the cheaper one of the two.
 
         Raises:
-            LocalProtocolError: another loop runs; `stream` has events for a second consumer.
+            LocalProtocolError: another loop runs; `stream` has events for a second consumer; or `on_event` has the events.
         """
-        return self._inside().events.batches()
+        return self._own_events().batches()
 
     def stream(
         self,
@@ -444,8 +462,9 @@ class BackpackClient(RestMethods):
 
     @property
     def delivery(self) -> DeliverySnapshot:
-        """What waits for the client's own iteration now, and what was lost to its slowness."""
-        return self._inside().events.delivery
+        """What waits for the client's own iteration now, and what was lost to its slowness; nothing ever where `on_event` has the events."""
+        events = self._inside().events
+        return NOTHING_WAITS if events is None else events.delivery
 
     @property
     def budget(self) -> PacerState:
@@ -478,6 +497,12 @@ class BackpackClient(RestMethods):
             state = "could not be entered" if self._closed else "has not been entered"
             raise ClientClosed(f"the client {state}: use it inside `async with client:`")
         return self._running
+
+    def _own_events(self) -> EventStream:
+        events = self._inside().events
+        if events is None:
+            raise LocalProtocolError("`on_event` is called with the events: a loop has them from `client.stream(...)`")
+        return events
 
     def _open(self) -> _Running:
         """What there is inside the block, for those who want the exchange to do something."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 
 from backpack_proto.auth.keys import Credentials
@@ -62,6 +63,16 @@ def check_kinds(kinds: Iterable[object]) -> None:
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, Event)):
             raise ConfigurationError(f"kinds: classes of events, such as Trade, got {shown(kind)}")
+
+
+def check_callback(on_event: object) -> None:
+    """Refuse what cannot be called at once: nobody would wait for a coroutine."""
+    if on_event is None:
+        return
+    if not callable(on_event):
+        raise ConfigurationError(f"on_event: a function of one event, got {shown(on_event)}")
+    if inspect.iscoroutinefunction(on_event) or inspect.iscoroutinefunction(type(on_event).__call__):
+        raise ConfigurationError("on_event: a plain function, got an `async def`, which is for `async for event in client`")
 
 
 def _kind(value: object) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from backpack_proto.inputs import Given, Open, TextReceived
-from backpack_proto.outputs import Action, Closed, DropSocket, OpenSocket
+from backpack_proto.outputs import Action, BookChanged, Closed, DropSocket, OpenSocket
 from backpack_proto.session import Session
-from backpack_proto.streams.payloads import Event
+from backpack_proto.streams.payloads import BookTicker, Event, Trade
 
 from .transport import OF_A_WEBSOCKET, Transport
 
@@ -16,6 +16,10 @@ __all__ = ["Deliver", "Pump"]
 
 Deliver: TypeAlias = Callable[[Sequence[Event], int], None]
 """Takes events, and the size of the frames that they were made from."""
+
+
+_PLAIN = frozenset({BookChanged, BookTicker, Trade})
+"""What nearly all outputs are: events that ask nothing of the pump."""
 
 
 class Pump:
@@ -29,6 +33,8 @@ class Pump:
         self._until_us: int | None = 0
         """The deadline that the transport waits for; 0 while it does not wait, and will be told."""
         self._handling = False
+        self._taking = False
+        """Facts are being handled, perhaps outside of any task."""
         self._further: list[Given] = []
         """Facts that came while others were being handled: an event loop may begin a task at once."""
         self._actions: list[Action] = []
@@ -48,7 +54,7 @@ class Pump:
                 self._perform()
 
     def give(self, given: Given) -> None:
-        """Give the session one input at once, from any task of the loop, even from one that is being cancelled.
+        """Give the session one input at once, from any task of the loop, even from one that is being cancelled, and from what `deliver` calls.
 
         Raises:
             LocalProtocolError: the session refuses it; nothing has changed.
@@ -57,7 +63,8 @@ class Pump:
         try:
             self._handle([given])
         finally:
-            self._perform()
+            if not self._taking:
+                self._perform()
         self._take([])
 
     def _perform(self) -> None:
@@ -72,36 +79,40 @@ class Pump:
         if self._handling:
             self._further += facts
             return
-        if any(isinstance(action, DropSocket | OpenSocket) for action in self._actions):
-            # The websocket that they are of is as good as dropped.
-            facts = [fact for fact in facts if not isinstance(fact, OF_A_WEBSOCKET)]
-        self._handle(facts)
-        while self._further:
-            facts, self._further = self._further, []
+        within, self._taking = self._taking, True
+        try:
+            if self._actions and any(isinstance(action, DropSocket | OpenSocket) for action in self._actions):
+                # The websocket that they are of is as good as dropped.
+                facts = [fact for fact in facts if not isinstance(fact, OF_A_WEBSOCKET)]
             self._handle(facts)
-        deadline = self._session.deadline
-        until_us = self._until_us
-        # A timer that has moved to a later moment fires too early, which changes nothing.
-        if self._closed or self._actions or (deadline is not None and (until_us is None or deadline < until_us)):
+            plain = self._session.plain
+            while self._further:
+                facts, self._further = self._further, []
+                self._handle(facts)
+                plain = plain and self._session.plain
+        finally:
+            self._taking = within
+        # A timer that has moved to a later moment fires too early, which changes nothing, and plain frames move none to an earlier one.
+        if self._closed or self._actions or (not plain and self._nearer()):
             self._transport.wake()
 
+    def _nearer(self) -> bool:
+        """Whether the deadline is before the moment that the transport waits for."""
+        deadline = self._session.deadline
+        return deadline is not None and (self._until_us is None or deadline < self._until_us)
+
     def _handle(self, batch: Sequence[Given]) -> None:
-        events: list[Event] = []
-        wire_bytes = 0
         self._handling = True
         now = self._transport.now()
-        handle = self._session.handle
         try:
-            for given in batch:
-                if type(given) is TextReceived:
-                    wire_bytes += len(given.data)
-                for output in handle(given, now):
-                    if isinstance(output, Event):
-                        events.append(output)
-                        self._closed = self._closed or isinstance(output, Closed)
-                    else:
-                        self._actions.append(output)
+            outputs = self._session.handle_all(batch, now)
         finally:
             self._handling = False
-            if events:
-                self._deliver(events, wire_bytes)
+        if _PLAIN.issuperset(map(type, outputs)):
+            events = cast("Sequence[Event]", outputs)
+        else:
+            events = [output for output in outputs if isinstance(output, Event)]
+            self._actions += (output for output in outputs if not isinstance(output, Event))
+            self._closed = self._closed or any(isinstance(event, Closed) for event in events)
+        if events:
+            self._deliver(events, sum(len(given.data) for given in batch if type(given) is TextReceived))

@@ -13,6 +13,7 @@ __all__ = [
     "DOUBTED_US",
     "KEPT_BYTES",
     "KEPT_EVENTS",
+    "NOTHING_WAITS",
     "RECENT_US",
     "DeliverySnapshot",
     "SlowConsumer",
@@ -61,3 +62,9 @@ class DeliverySnapshot(Value, frozen=True, gc=False, kw_only=True):
     """Private and state events that the consumer will never see."""
     pauses: int
     """How often reading was paused."""
+
+
+NOTHING_WAITS: Final = DeliverySnapshot(
+    waiting=0, waiting_bytes=0, behind_us=0, conflated=0, repeated=0, dropped=0, dropped_private=0, pauses=0
+)
+"""A queue that nobody fills."""

@@ -14,13 +14,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import anyio
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.histogram import Histogram
-from backpack_proto.outputs import UntypedReceived
+from backpack_proto.outputs import EventsDropped, UntypedReceived
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event
 
@@ -38,9 +38,6 @@ _LOOK_US: Final = 250
 """A consumer that takes longer for the events between two looks has fewer of them unseen."""
 _MOST_UNSEEN: Final = 16
 """One event of so many is looked at, at the least."""
-
-
-Fetched = TypeVar("Fetched")
 
 
 class _Batch(NamedTuple):
@@ -64,6 +61,7 @@ class Delivery:
         *,
         pause: Callable[[], None],
         resume: Callable[[], None],
+        tell: Callable[[EventsDropped], None] = lambda _: None,
         limit_bytes: int = BUFFER_BYTES,
         latency: Histogram | None = None,
         clock_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
@@ -75,6 +73,7 @@ class Delivery:
             limit: how many events may wait before that happens.
             pause: called when reading has to stop, under `block`.
             resume: called when it may go on.
+            tell: hears of losses when they are fetched.
             limit_bytes: how much memory they may take before that happens.
             latency: counts the microseconds from receipt to delivery of events that came from the wire.
             clock_us: the clock that says how long an event has waited.
@@ -84,6 +83,7 @@ class Delivery:
         self._limit_bytes = limit_bytes
         self._pause = pause
         self._resume = resume
+        self._tell = tell
         self._latency = Histogram() if latency is None else latency
         self._clock_us = clock_us
         self.straight: Iterator[Event] = iter(())
@@ -108,7 +108,8 @@ class Delivery:
         """Whether an event was asked for since the last batch."""
         self._fetched_us = 0
         """The last batch before which one was."""
-        self._finished = False
+        self.finished = False
+        """Whether nothing more will come."""
         self.awaited = False
         """Whether a task waits for the next event."""
         self._arrived = anyio.Event()
@@ -160,11 +161,11 @@ class Delivery:
         `wire_bytes` is the size of what the batch was made from, to estimate its memory by; without it every event is weighed.
         """
         now_us = self._clock_us()
-        behind = self._behind_us(now_us) >= BEHIND_US
         if self._fetched:
             self._fetched, self._fetched_us = False, now_us
         if not events:
             return
+        behind = self._behind_us(now_us) >= BEHIND_US
         estimate = None if wire_bytes is None else EVENT_BYTES * len(events) + _BYTES_OF_WIRE * wire_bytes
         weight = sum(map(weight_of, events)) if estimate is None else estimate
         if self._goes_straight(events, weight, behind=behind):
@@ -186,59 +187,46 @@ class Delivery:
 
     def finish(self) -> None:
         """Take no more events: whoever waits for one is told so."""
-        self._finished = True
+        self.finished = True
         self._let_read()
         self._arrived.set()
 
-    async def take(self) -> Event | None:
-        """Wait for the next event; None when nothing more will come.
+    async def arrival(self) -> None:
+        """Wait for events that can be taken; none can be afterwards when nothing more will come.
 
         Raises:
-            LocalProtocolError: another task waits for it already.
+            LocalProtocolError: another task waits already.
         """
-        return await self._wait(self.take_nowait)
-
-    async def take_batch(self) -> Sequence[Event] | None:
-        """Wait for the next batch; None when nothing more will come.
-
-        Raises:
-            LocalProtocolError: another task waits for it already.
-        """
-        return await self._wait(self.take_batch_nowait)
-
-    async def _wait(self, fetch: Callable[[], Fetched | None]) -> Fetched | None:
         if self.awaited:
             raise LocalProtocolError(
                 "another task waits for the next event: one consumer iterates, others use `client.stream(...)`"
             )
         self.awaited = True
+        self._arrived = anyio.Event()
         try:
-            while (fetched := fetch()) is None and not self._finished:
-                self._arrived = anyio.Event()
-                await self._arrived.wait()
+            await self._arrived.wait()
         finally:
             self.awaited = False
-        return fetched
 
-    def take_nowait(self) -> Event | None:
+    def take(self) -> Event | None:
         """Return the next event, or None when none waits."""
         self.begun = self._fetched = True
-        event = next(self.straight, None) or self._next_batch() or self._lanes.take()
+        event = next(self.straight, None) or self._next_event()
         if event is None:
             return None
         self._let_read_if_half_is_fetched()
         self._look(event)
         return event
 
-    def take_batch_nowait(self) -> Sequence[Event] | None:
+    def take_batch(self) -> Sequence[Event] | None:
         """Return the events of one read, or all that a slow consumer has left waiting; None when none waits."""
         self.begun = self._fetched = True
-        first = next(self.straight, None) or self._next_batch() or self._lanes.take()
+        first = next(self.straight, None) or self._next_event()
         if first is None:
             return None
         events = [first, *self.straight]
         if self._lanes.waiting:
-            events += iter(self._lanes.take, None)
+            events += iter(self._next_of_lanes, None)
         self._let_read_if_half_is_fetched()
         self.unseen = self._stride - len(events)
         self._look(events[-1])
@@ -252,16 +240,25 @@ class Delivery:
         """Let no event be fetched unseen before the next one is looked at."""
         self._stride, self.unseen = self._stride - self.unseen + 1, 1
 
-    def _next_batch(self) -> Event | None:
+    def _next_event(self) -> Event | None:
+        """Return the first event of the next batch, or what waits in the lanes."""
         self._straight_bytes -= self._batch.weight
-        self._batch = _NO_BATCH
         if not self._batches:
-            return None
+            self._batch = _NO_BATCH
+            return self._next_of_lanes()
         self._batch = batch = self._batches.popleft()
         self._behind_batch -= len(batch.events)
         self._lanes.passed(len(batch.events))
         self.straight = iter(batch.events)
         return next(self.straight, None)
+
+    def _next_of_lanes(self) -> Event | None:
+        if not self._lanes.waiting and not self._lanes.telling:
+            return None
+        event = self._lanes.take()
+        if type(event) is EventsDropped:
+            self._tell(event)
+        return event
 
     def _look(self, event: Event) -> None:
         """Count how late an event is, for itself and for those before it that were fetched unseen."""

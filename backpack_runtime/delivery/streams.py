@@ -8,6 +8,7 @@ then a second loop is refused. Each further consumer has a stream of its own.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
@@ -47,7 +48,6 @@ class EventStream:
 
     _delivery: Delivery
     _close: Callable[[], object]
-    _tell: Callable[[Event], None]
     _turn_ns = 0
     """Since when this consumer has not let anybody else run."""
 
@@ -74,7 +74,7 @@ class EventStream:
         Raises:
             LocalProtocolError: another loop runs.
         """
-        return self._begin(_OneByOne(self._delivery, self._fetch, self._leave))
+        return self._begin(_OneByOne(self._fetch, self._delivery, self._leave))
 
     def _begin(self, loop: LoopT) -> LoopT:
         if self._running is not None:
@@ -92,7 +92,7 @@ class EventStream:
         Raises:
             LocalProtocolError: a loop over the events runs.
         """
-        return self._begin(_Loop(self._fetch_batch, self._leave))
+        return self._begin(_Loop[Sequence[Event]](self._fetch, self._delivery.take_batch, self._leave))
 
     async def __anext__(self) -> Event:
         """Return the next event.
@@ -107,7 +107,7 @@ class EventStream:
             )
         if loop is None:
             self._delivery.loop = None
-        return await self._fetch()
+        return await self._fetch(self._delivery.take)
 
     @property
     def _running(self) -> _Loop[Any] | None:
@@ -121,51 +121,35 @@ class EventStream:
             self._delivery.loop = _no_loop
 
     async def _give_way(self) -> None:
-        """Let others run, if they have not for a turn: a consumer that never waits must not keep the connection from being looked after.
+        """Let others run: a consumer that never waits must not keep the connection from being looked after.
 
         Not while another task waits for an event: whoever asks now is refused, whichever of the two would run first.
         """
-        if time.monotonic_ns() - self._turn_ns > TURN_NS and not self._delivery.awaited:
+        if not self._delivery.awaited:
             await anyio.lowlevel.checkpoint()
             self._turn_ns = time.monotonic_ns()
 
-    async def _fetch(self) -> Event:
-        """Return the next event to whoever has the right to it."""
+    async def _fetch(self, take: Callable[[], Fetched | None]) -> Fetched:
+        """Return what `take` gives to whoever has the right to it, and wait for it if need be."""
         delivery = self._delivery
-        await self._give_way()
-        # An event belongs to the task that waits for it, though it may not have been woken yet; `take` refuses everybody else.
-        event = None if delivery.awaited else delivery.take_nowait()
-        if event is None:
-            event = await delivery.take()
+        if time.monotonic_ns() - self._turn_ns > TURN_NS:
+            await self._give_way()
+        # An event belongs to the task that waits for it, though it may not have been woken yet; `arrival` refuses everybody else.
+        fetched = None if delivery.awaited else take()
+        while fetched is None and (delivery.awaited or not delivery.finished):
+            await delivery.arrival()
             self._turn_ns = time.monotonic_ns()
-        if event is None:
+            fetched = take()
+        if fetched is None:
             raise StopAsyncIteration
-        if type(event) is EventsDropped:
-            self._tell(event)
-        return event
-
-    async def _fetch_batch(self) -> Sequence[Event]:
-        """Return the next batch to whoever has the right to it."""
-        delivery = self._delivery
-        await self._give_way()
-        events = None if delivery.awaited else delivery.take_batch_nowait()
-        if events is None:
-            events = await delivery.take_batch()
-            self._turn_ns = time.monotonic_ns()
-        if events is None:
-            raise StopAsyncIteration
-        for event in events:
-            if type(event) is EventsDropped:
-                self._tell(event)
-        return events
+        return fetched
 
 
 class _OfQueue(EventStream):
     """The events that are put into one queue; `close` is called once, when the consumer has closed its stream or let go of it."""
 
-    def __init__(self, delivery: Delivery, close: Callable[[], None], tell: Callable[[Event], None]) -> None:
+    def __init__(self, delivery: Delivery, close: Callable[[], None]) -> None:
         self._delivery = delivery
-        self._tell = tell
         self._close = finalize(self, close)
         self._close.atexit = False
 
@@ -173,10 +157,16 @@ class _OfQueue(EventStream):
 class _Loop(Generic[Fetched]):
     """One `async for`."""
 
-    __slots__ = ("__weakref__", "_fetch", "_leave", "task_id")
+    __slots__ = ("__weakref__", "_fetch", "_leave", "_take", "task_id")
 
-    def __init__(self, fetch: Callable[[], Awaitable[Fetched]], leave: Callable[[_Loop[Any]], None]) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[Callable[[], Fetched | None]], Awaitable[Fetched]],
+        take: Callable[[], Fetched | None],
+        leave: Callable[[_Loop[Any]], None],
+    ) -> None:
         self._fetch = fetch
+        self._take = take
         self._leave = leave
         self.task_id: int | None = None
         """The task that runs it, once it has begun."""
@@ -188,7 +178,7 @@ class _Loop(Generic[Fetched]):
         if self.task_id is None:
             self.task_id = anyio.get_current_task().id
         try:
-            return await self._fetch()
+            return await self._fetch(self._take)
         except BaseException:
             # The end, or a cancellation: the loop is left, though the traceback may keep its iterator for a while.
             self._leave(self)
@@ -200,8 +190,13 @@ class _OneByOne(_Loop[Event]):
 
     __slots__ = ("_delivery",)
 
-    def __init__(self, delivery: Delivery, fetch: Callable[[], Awaitable[Event]], leave: Callable[[_Loop[Any]], None]) -> None:
-        super().__init__(fetch, leave)
+    def __init__(
+        self,
+        fetch: Callable[[Callable[[], Event | None]], Awaitable[Event]],
+        delivery: Delivery,
+        leave: Callable[[_Loop[Any]], None],
+    ) -> None:
+        super().__init__(fetch, delivery.take, leave)
         self._delivery = delivery
 
     async def __anext__(self) -> Event:
@@ -215,13 +210,29 @@ class _OneByOne(_Loop[Event]):
 
 
 class Outlets:
-    """All queues of one client. Reading pauses while one of them asks for it."""
+    """All queues of one client, and its callback. Reading pauses while one of the queues asks for it."""
 
     def __init__(
-        self, *, pause: Callable[[], None], resume: Callable[[], None], tell: Callable[[Event], None] = lambda _: None
+        self,
+        *,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+        tell: Callable[[Event], None] = lambda _: None,
+        on_event: Callable[[Event], object] | None = None,
     ) -> None:
-        """There is no queue yet; `pause` and `resume` stop and continue reading, `tell` hears of losses when they are fetched."""
+        """There is no queue yet.
+
+        Args:
+            pause: stops reading.
+            resume: continues it.
+            tell: hears of losses when they are fetched.
+            on_event: is called with every event at once.
+        """
         self._tell = tell
+        self._on_event = on_event
+        self._uncalled: deque[Event] = deque()
+        """Events that came while the callback was running, which may have caused them."""
+        self._calling = False
         self.latency = Histogram()
         """Microseconds from receipt to delivery, in all queues."""
         self._pause = pause
@@ -244,7 +255,13 @@ class Outlets:
     def open(self, policy: SlowConsumer, limit: int, limit_bytes: int, kinds: tuple[type[Event], ...] = ()) -> EventStream:
         """Make a queue of the events of some kinds, or of all, and return its consumer's side."""
         delivery = Delivery(
-            policy, limit, limit_bytes=limit_bytes, pause=self._stop_reading, resume=self._read_on, latency=self.latency
+            policy,
+            limit,
+            limit_bytes=limit_bytes,
+            pause=self._stop_reading,
+            resume=self._read_on,
+            tell=self._tell,
+            latency=self.latency,
         )
         wanted: tuple[type[Event], ...] = (*kinds, EventsDropped) if kinds else (Event,)
         outlet = (delivery, wanted)
@@ -258,10 +275,14 @@ class Outlets:
             # A queue that nobody empties any more must not stop the others.
             delivery.finish()
 
-        return _OfQueue(delivery, close, self._tell)
+        return _OfQueue(delivery, close)
 
     def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
-        """Hand a batch to every queue, and with it the size of what it was made from, if that is known."""
+        """Hand a batch to the callback and to every queue, and with it the size of what it was made from, if that is known."""
+        if self._on_event is not None:
+            self._uncalled += events
+            if not self._calling:
+                self._call(self._on_event)
         # A copy, for a consumer that is collected just now takes its queue off.
         for delivery, kinds in tuple(self._all):
             if kinds[0] is Event:
@@ -274,6 +295,20 @@ class Outlets:
         self._finished = True
         for delivery, _ in tuple(self._all):
             delivery.finish()
+
+    def _call(self, on_event: Callable[[Event], object]) -> None:
+        """Call back with each event, in order; what that raises is the end of the client."""
+        self._calling = True
+        try:
+            while self._uncalled:
+                event = self._uncalled.popleft()
+                received_us = getattr(event, "received_us", None)
+                if received_us is not None:
+                    self.latency.record(time.time_ns() // 1000 - received_us)
+                on_event(event)
+        finally:
+            self._calling = False
+            self._uncalled.clear()
 
     def _stop_reading(self) -> None:
         self._paused += 1

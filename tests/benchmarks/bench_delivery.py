@@ -72,7 +72,7 @@ def run(events: Sequence[Event], policy: SlowConsumer, *, fetch: bool, full: boo
             delivery.put([events[0], *map(trade, range(LIMIT))])
         for start in range(0, len(events), BATCH):
             delivery.put(events[start : start + BATCH])
-            while fetch and delivery.take_nowait() is not None:
+            while fetch and delivery.take() is not None:
                 pass
 
     return once

@@ -17,6 +17,14 @@ SOL = ["SOL_USDC"]
 CREDENTIALS = Credentials(THROWAWAY_SECRET)
 
 
+async def later(_: object) -> None:
+    """What nobody would wait for."""
+
+
+class Later:
+    async def __call__(self, _: object) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [
@@ -44,6 +52,17 @@ CREDENTIALS = Credentials(THROWAWAY_SECRET)
             [SOL],
             {"slow_consumer": "blok"},
             "slow_consumer: one of block, conflate, drop_oldest, got 'blok'; did you mean block?",
+        ),
+        ([SOL], {"on_event": "print"}, "on_event: a function of one event, got 'print'"),
+        (
+            [SOL],
+            {"on_event": later},
+            "on_event: a plain function, got an `async def`, which is for `async for event in client`",
+        ),
+        (
+            [SOL],
+            {"on_event": Later()},
+            "on_event: a plain function, got an `async def`, which is for `async for event in client`",
         ),
         ([SOL], {"signer": THROWAWAY_SECRET}, "signer: a Signer, got a str; make one: Signer(Credentials(private_key))"),
         ([SOL], {"signer": CREDENTIALS}, "signer: a Signer, got a Credentials; wrap it: Signer(credentials)"),

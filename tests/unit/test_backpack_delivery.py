@@ -89,7 +89,7 @@ def unusable(reason: Drop = Drop.NOT_JSON, *, stream: str | None = None, excerpt
 
 def drain(delivery: Delivery) -> list[Event]:
     events = []
-    while (event := delivery.take_nowait()) is not None:
+    while (event := delivery.take()) is not None:
         events.append(event)
     return events
 
@@ -102,9 +102,9 @@ def test_block_loses_nothing_and_pauses_the_reader_until_half_is_fetched() -> No
     delivery.put(events[3:])
     assert reading.said == ["pause"]
     delivery.put([])
-    assert [delivery.take_nowait() for _ in range(3)] == events[:3]
+    assert [delivery.take() for _ in range(3)] == events[:3]
     assert reading.said == ["pause"]
-    assert delivery.take_nowait() == events[3]
+    assert delivery.take() == events[3]
     assert reading.said == ["pause", "resume"]
     assert drain(delivery) == events[4:]
     assert delivery.snapshot.pauses == 1
@@ -225,7 +225,7 @@ def test_losses_that_never_end_are_told_without_doubling_the_work() -> None:
     seen: list[Event] = []
     for number in range(80, 480):
         delivery.put([interest(2 * number), interest(2 * number + 1)])
-        event = delivery.take_nowait()
+        event = delivery.take()
         assert event is not None
         seen.append(event)
     seen += drain(delivery)
@@ -295,7 +295,7 @@ def test_a_late_consumer_and_a_pause_are_reasons_against_health() -> None:
     clock.us = DOUBTED_US
     assert delivery.troubles(alone=True) == [], "nobody has asked for events yet, and books are current"
     assert delivery.note() == "no event has been asked for yet, 2 wait"
-    delivery.take_nowait()
+    delivery.take()
     assert delivery.note() is None, "from here on it is a reason"
     assert delivery.troubles(alone=True) == ["events are fetched 2.0 s late, 1 of them wait"]
     assert delivery.snapshot.behind_us == DOUBTED_US
@@ -370,7 +370,7 @@ def test_what_waits_straight_is_told_from_what_waits_in_lanes_by_nothing(
             straight.put(batch)
             laned.put(batch)
         elif isinstance(step, int):
-            assert [straight.take_nowait() for _ in range(step)] == [laned.take_nowait() for _ in range(step)]
+            assert [straight.take() for _ in range(step)] == [laned.take() for _ in range(step)]
         else:
             clock.us += int(step)
         # A batch weighs what it weighed until the last of it is fetched.
@@ -400,7 +400,7 @@ def test_events_that_are_fetched_unseen_are_counted_with_the_next_that_is_looked
             delivery.unseen -= 1
             if delivery.unseen > 0 and next(delivery.straight, None) is not None:
                 continue
-            assert delivery.take_nowait() is not None
+            assert delivery.take() is not None
 
     fetch(32)
     assert counts == [1, 2, 4, 8, 16]
@@ -421,14 +421,15 @@ async def test_two_tasks_cannot_wait_for_one_event() -> None:
     got: list[Event | None] = []
 
     async def wait() -> None:
-        got.append(await delivery.take())
+        await delivery.arrival()
+        got.append(delivery.take())
 
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
             with pytest.raises(LocalProtocolError, match="another task waits"):
-                await delivery.take()
+                await delivery.arrival()
             delivery.finish()
     assert got == [None]
 
@@ -436,9 +437,13 @@ async def test_two_tasks_cannot_wait_for_one_event() -> None:
 @pytest.mark.anyio
 async def test_taking_waits_for_events_and_ends_with_the_last_one() -> None:
     delivery, _ = make(SlowConsumer.BLOCK, 9)
-    delivery.put([DOWN])
-    assert await delivery.take() == DOWN
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(delivery.arrival)
+        await anyio.wait_all_tasks_blocked()
+        delivery.put([DOWN])
+    assert delivery.take() == DOWN
     delivery.put([SYNCED])
     delivery.finish()
-    assert await delivery.take() == SYNCED
-    assert await delivery.take() is None
+    assert delivery.take() == SYNCED
+    assert delivery.take() is None
+    assert delivery.finished
