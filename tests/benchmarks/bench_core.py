@@ -121,8 +121,8 @@ def core(snapshot: bytes, frames: Sequence[bytes]) -> Callable[[], Top]:
     return run
 
 
-def session(snapshot: bytes, frames: Sequence[bytes]) -> Callable[[], Top]:
-    """The whole session: heartbeat, subscriptions, metrics and all."""
+def session(snapshot: bytes, frames: Sequence[bytes], *, read: int) -> Callable[[], Top]:
+    """The whole session: heartbeat, subscriptions, metrics and all; `read` frames come at once."""
 
     def run() -> Top:
         whole = Session(Random(1), audit_books=False)
@@ -132,8 +132,8 @@ def session(snapshot: bytes, frames: Sequence[bytes]) -> Callable[[], Top]:
         whole.handle(TextReceived(frames[0]), START)
         whole.handle(ResponseReceived(request_id=requests[0].request_id, status=200, body=snapshot), START)
         top: Top = (None, None)
-        for data in frames[1:]:
-            for output in whole.handle(TextReceived(data), START):
+        for start in range(1, len(frames), read):
+            for output in whole.handle_all([TextReceived(data) for data in frames[start : start + read]], START):
                 if isinstance(output, BookChanged):
                     top = (output.bids[0], output.asks[0])
         return top
@@ -144,7 +144,8 @@ def session(snapshot: bytes, frames: Sequence[bytes]) -> Callable[[], Top]:
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     snapshot, frames = record(count)
-    cases: dict[str, Callable[[], Top]] = {"core": core(snapshot, frames), "session": session(snapshot, frames)}
+    cases: dict[str, Callable[[], Top]] = {"core": core(snapshot, frames), "session": session(snapshot, frames, read=1)}
+    cases["session, reads of 100 frames"] = session(snapshot, frames, read=100)
     if importlib.util.find_spec("order_book") is not None:
         cases["json.loads + Decimal + order_book"] = usual(snapshot, frames)
     timings: dict[str, list[float]] = {name: [] for name in cases}
