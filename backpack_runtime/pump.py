@@ -6,20 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias, cast
 
 from backpack_proto.inputs import Given, Open, TextReceived
-from backpack_proto.outputs import Action, BookChanged, Closed, DropSocket, OpenSocket
+from backpack_proto.outputs import Action, Closed, DropSocket, OpenSocket
 from backpack_proto.session import Session
-from backpack_proto.streams.payloads import BookTicker, Event, Trade
+from backpack_proto.streams.payloads import Event
 
+from .delivery import PLAIN
 from .transport import OF_A_WEBSOCKET, Transport
 
 __all__ = ["Deliver", "Pump"]
 
 Deliver: TypeAlias = Callable[[Sequence[Event], int], None]
 """Takes events, and the size of the frames that they were made from."""
-
-
-_PLAIN = frozenset({BookChanged, BookTicker, Trade})
-"""What nearly all outputs are: events that ask nothing of the pump."""
 
 
 class Pump:
@@ -108,7 +105,8 @@ class Pump:
             outputs = self._session.handle_all(batch, now)
         finally:
             self._handling = False
-        if _PLAIN.issuperset(map(type, outputs)):
+        if PLAIN.issuperset(map(type, outputs)):
+            # Nearly every batch: nothing in it asks anything of the pump.
             events = cast("Sequence[Event]", outputs)
         else:
             events = [output for output in outputs if isinstance(output, Event)]

@@ -122,7 +122,9 @@ def core(snapshot: bytes, frames: Sequence[bytes]) -> Callable[[], Top]:
 
 
 def session(snapshot: bytes, frames: Sequence[bytes], *, read: int) -> Callable[[], Top]:
-    """The whole session: heartbeat, subscriptions, metrics and all; `read` frames come at once."""
+    """The whole session: heartbeat, subscriptions, metrics and all; `read` frames come at once, when they were emitted."""
+    emitted_us = [json.loads(frame)["data"]["E"] for frame in frames]
+    moments = [Now(START.mono_us + us - emitted_us[0], START.unix_us + us - emitted_us[0]) for us in emitted_us]
 
     def run() -> Top:
         whole = Session(Random(1), audit_books=False)
@@ -133,7 +135,8 @@ def session(snapshot: bytes, frames: Sequence[bytes], *, read: int) -> Callable[
         whole.handle(ResponseReceived(request_id=requests[0].request_id, status=200, body=snapshot), START)
         top: Top = (None, None)
         for start in range(1, len(frames), read):
-            for output in whole.handle_all([TextReceived(data) for data in frames[start : start + read]], START):
+            batch = [TextReceived(data) for data in frames[start : start + read]]
+            for output in whole.handle_all(batch, moments[start + len(batch) - 1]):
                 if isinstance(output, BookChanged):
                     top = (output.bids[0], output.asks[0])
         return top
