@@ -177,7 +177,7 @@ async def test_a_callback_is_given_every_event_where_it_is_read(runtime: str) ->
 
     def on_event(event: Event) -> None:
         seen.append(event)
-        if sum(isinstance(event, Trade) for event in seen) >= 5:
+        if sum(isinstance(event, Trade) for event in seen) >= 5 and any(isinstance(event, BookChanged) for event in seen):
             done.set()
 
     with anyio.fail_after(PATIENCE_SECONDS):
