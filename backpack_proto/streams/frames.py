@@ -175,8 +175,10 @@ def _with_interval(stream: str, kline: Kline, data: bytes) -> Frame | FrameDropp
 
 def _second_look(data: bytes, undecodable: Exception) -> Frame | tuple[Frame, ...] | FrameDropped:
     """Say why a frame was not decoded; and read the one message that comes without its `e` (docs/protocol.md 4.11)."""
-    if isinstance(undecodable, UnicodeDecodeError):
-        return dropped(Drop.NOT_JSON, str(undecodable), data=data)
+    try:
+        data.decode()  # RFC 8259 8.1; which error the decoder raises for it depends on its version
+    except UnicodeDecodeError as broken:
+        return dropped(Drop.NOT_JSON, str(broken), data=data)
     try:
         loose = _decode_loose(data)
     except msgspec.ValidationError as invalid:
@@ -240,7 +242,5 @@ def _position_snapshot(loose: _Loose, data: bytes) -> tuple[Frame, ...] | FrameD
         positions = members if isinstance(members, list) else [members]
         # The other members stay as they were sent: read as JSON numbers they would go through floats.
         return tuple(Frame(_decode_position(_encode(position | {"e": tag})), loose.stream) for position in positions)
-    except UnicodeDecodeError as broken:
-        return dropped(Drop.NOT_JSON, str(broken), data=data)
     except UNDECODABLE as invalid:
         return dropped(Drop.MALFORMED, str(invalid), data=data, stream=loose.stream)
