@@ -13,23 +13,23 @@ import hypothesis_profiles
 hypothesis_profiles.register(Path(__file__).parents[1])
 
 SLOW = {
-    "test_backpack_account_clock",
-    "test_backpack_cli",
     "test_backpack_cryptofeed_ccxt",
     "test_backpack_cryptofeed_faults",
     "test_backpack_cryptofeed_parity",
     "test_backpack_cryptofeed_proxied",
     "test_backpack_cryptofeed_recording",
     "test_backpack_cryptofeed_redis",
-    "test_backpack_documents",
-    "test_backpack_private",
     "test_backpack_wheel",
 }
 """Integration tests that start programs or wait for seconds: not in the default run, but on every interpreter."""
 GATE = {
+    "test_backpack_account_clock",
+    "test_backpack_cli",
     "test_backpack_cli_account",
+    "test_backpack_documents",
     "test_backpack_dropped_socket",
     "test_backpack_exchange_streams",
+    "test_backpack_private",
     "test_backpack_proxied",
     "test_backpack_proxy_killed",
     "test_backpack_proxy_namespace",
