@@ -94,7 +94,7 @@ class Routes:
         newest_us = last_us = -1
         agreements = 0
         # Latencies that a bucket of the histogram does not tell apart are counted together.
-        alike, latency_us, shortest_us, longest_us = 0, 0, 1, 0
+        alike, latency_us, shortest_us, longest_us, several = 0, 0, 1, 0, len(batch) > 1
         rest: tuple[BookSequencer, Sequence[SequencerOutput]] | None = None
         end = start
         for given in batch if not start else batch[start:]:
@@ -112,7 +112,7 @@ class Routes:
             emitted_us = payload.emitted_us
             if emitted_us is None or emitted_us > latest_us or (symbol is not None and payload.symbol != symbol):
                 break
-            produced: Sequence[SequencerOutput] | None = ()
+            produced: BookChanged | Sequence[SequencerOutput] | None = ()
             if sequencer is not None:
                 produced = sequencer.follow(payload, now) if kind is Depth else sequencer.witness(payload, now)
                 if produced is None:
@@ -127,26 +127,27 @@ class Routes:
             tally[1] = mono_us
             if timed:
                 latency = received_us - payload.engine_us
-                if not shortest_us <= latency <= longest_us:
-                    record(latency_us, alike)
-                    alike, latency_us = 0, latency
-                    shortest_us, longest_us = bucket_of(latency)
-                alike += 1
+                if shortest_us <= latency <= longest_us:
+                    alike += 1
+                else:
+                    if alike:
+                        record(latency_us, alike)
+                    alike, latency_us = 1, latency
+                    shortest_us, longest_us = bucket_of(latency) if several else (latency, latency)
             if shown:
                 add(payload)
-            if not produced or sequencer is None:
-                continue
-            only = produced[0] if len(produced) == 1 else None
-            if type(only) is BookChanged:
-                add(only)
-            elif type(only) is TopMatched:
-                agreements += 1
-            else:
-                rest = sequencer, produced
-                break
+            if isinstance(produced, BookChanged):
+                add(produced)
+            elif produced and sequencer is not None:
+                if len(produced) == 1 and type(produced[0]) is TopMatched:
+                    agreements += 1
+                else:
+                    rest = sequencer, produced
+                    break
         if end > start:
             self._link.renew(newest_us, last_us, now)
-            record(latency_us, alike)
+            if alike:
+                record(latency_us, alike)
             if agreements:
                 self._metrics.handle(TopVerified(agreements), now)
         if rest is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias
 
 from backpack_proto.inputs import Given, Open, TextReceived
 from backpack_proto.outputs import Action, Closed, DropSocket, OpenSocket
@@ -107,10 +107,10 @@ class Pump:
             self._handling = False
         if PLAIN.issuperset(map(type, outputs)):
             # Nearly every batch: nothing in it asks anything of the pump.
-            events = cast("Sequence[Event]", outputs)
+            events: Sequence[Any] = outputs
         else:
             events = [output for output in outputs if isinstance(output, Event)]
             self._actions += (output for output in outputs if not isinstance(output, Event))
             self._closed = self._closed or any(isinstance(event, Closed) for event in events)
         if events:
-            self._deliver(events, sum(len(given.data) for given in batch if type(given) is TextReceived))
+            self._deliver(events, sum([len(given.data) for given in batch if type(given) is TextReceived]))

@@ -33,7 +33,7 @@ class Book:
     Readable at any time; `is_live` says whether it may be trusted at a moment. Only the session that owns it changes it.
     """
 
-    __slots__ = ("_asks", "_bids", "_shown", "claims", "confirmed_us", "engine_us", "last", "symbol")
+    __slots__ = ("_shown", "ask_side", "bid_side", "claims", "confirmed_us", "engine_us", "last", "symbol")
 
     def __init__(
         self,
@@ -56,8 +56,10 @@ class Book:
         self.confirmed_us: int | None = None
         """When the newest proof came that the book misses nothing, on the monotonic clock; None while there is none."""
         self._shown = 1
-        self._bids = Bids(bids, limit=limit)
-        self._asks = Asks(asks, limit=limit)
+        self.bid_side = Bids(bids, limit=limit)
+        """Its bids, for the owner of the book."""
+        self.ask_side = Asks(asks, limit=limit)
+        """Its asks, likewise."""
 
     def __repr__(self) -> str:
         state = "followed" if self.confirmed_us is not None else "stale"
@@ -82,74 +84,77 @@ class Book:
     @property
     def coverage(self) -> Coverage:
         """How far from the touch the levels are known."""
-        return Coverage(self._bids.edge, self._asks.edge)
+        return Coverage(self.bid_side.edge, self.ask_side.edge)
 
     @property
     def best_bid(self) -> Level | None:
         """The highest bid that is known, or None."""
-        return self._bids.best
+        return self.bid_side.best
 
     @property
     def best_ask(self) -> Level | None:
         """The lowest ask that is known, or None."""
-        return self._asks.best
+        return self.ask_side.best
 
     def show(self, levels: int) -> None:
         """Have so many levels of each side at hand, for who asks `bids` and `asks` for as many."""
         self._shown = levels
-        self._bids.show(levels)
-        self._asks.show(levels)
+        self.bid_side.show(levels)
+        self.ask_side.show(levels)
 
     def bids(self, count: int | None = None) -> tuple[Level, ...]:
         """The best bids, best first; fewer than asked for where the known part ends (see `coverage`)."""
-        return self._bids.first(count)
+        return self.bid_side.first(count)
 
     def asks(self, count: int | None = None) -> tuple[Level, ...]:
         """The best asks, best first; fewer than asked for where the known part ends (see `coverage`)."""
-        return self._asks.first(count)
+        return self.ask_side.first(count)
 
     def bid_quantity(self, price: Decimal) -> Decimal | None:
         """What is bid at a price; zero where there is nothing, None where that is unknown."""
-        floor = self._bids.edge
-        return None if floor is not None and price < floor else self._bids.quantity(price)
+        floor = self.bid_side.edge
+        return None if floor is not None and price < floor else self.bid_side.quantity(price)
 
     def ask_quantity(self, price: Decimal) -> Decimal | None:
         """What is asked at a price; zero where there is nothing, None where that is unknown."""
-        ceiling = self._asks.edge
-        return None if ceiling is not None and price > ceiling else self._asks.quantity(price)
+        ceiling = self.ask_side.edge
+        return None if ceiling is not None and price > ceiling else self.ask_side.quantity(price)
 
     @property
     def crossed(self) -> bool:
         """The best bid is not below the best ask: such a book is wrong."""
-        bids, asks = self._bids.ranks, self._asks.ranks
+        bids, asks = self.bid_side.ranks, self.ask_side.ranks
         return bool(bids and asks) and bids[-1] + asks[-1] >= 0
 
     @property
     def exhausted(self) -> bool:
         """A side's known levels are used up, so its best price is unknown."""
-        return self._bids.exhausted or self._asks.exhausted
+        return self.bid_side.exhausted or self.ask_side.exhausted
 
     @property
     def sound(self) -> bool:
         """Neither `crossed` nor `exhausted`."""
-        bids, asks = self._bids.ranks, self._asks.ranks
+        bids, asks = self.bid_side.ranks, self.ask_side.ranks
         # The rank of an ask is negative, so that the best one is the highest on both sides.
         return bids[-1] + asks[-1] < 0 if bids and asks else not self.exhausted
 
-    def apply(self, bids: Iterable[Level], asks: Iterable[Level], *, last: int, engine_us: int) -> None:
-        """Take in changed levels, absolute quantities of which zero deletes (docs/protocol.md 5.2 step 7).
+    def apply(self, bids: Iterable[Level], asks: Iterable[Level], *, last: int, engine_us: int) -> bool:
+        """Take in changed levels, absolute quantities of which zero deletes (docs/protocol.md 5.2 step 7); return whether it is `sound`.
 
         Raises:
             ValueError: one of them is no level (`Level`); nothing has changed.
         """
-        judged_bids = self._bids.judged(bids) if bids else None
-        judged_asks = self._asks.judged(asks) if asks else None
+        bid_side, ask_side = self.bid_side, self.ask_side
+        # All of them are judged before the first one is taken in.
+        judged_bids = bid_side.judged(bids) if bids else None
+        if asks:
+            ask_side.apply(ask_side.judged(asks))
         if judged_bids:
-            self._bids.apply(judged_bids)
-        if judged_asks:
-            self._asks.apply(judged_asks)
+            bid_side.apply(judged_bids)
         self.last = last
         self.engine_us = engine_us
+        bid_ranks, ask_ranks = bid_side.ranks, ask_side.ranks
+        return bid_ranks[-1] + ask_ranks[-1] < 0 if bid_ranks and ask_ranks else not self.exhausted
 
     def take_over(self, other: Book) -> None:
         """Become the other book, which must not be used any more: whoever holds this one goes on holding the right one."""

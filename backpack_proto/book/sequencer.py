@@ -39,7 +39,7 @@ from backpack_proto.outputs import (
 from backpack_proto.streams.payloads import BookTicker, Depth, Event, Trade
 
 from .audit import Agreed, Audit, AuditInput, Differed, Follow, Stop, Unmade
-from .kept import BACKWARDS_US, leaps
+from .kept import BACKWARDS_US, ID_LEAP, leaps
 from .levels import Book
 from .signals import (
     Ask,
@@ -109,6 +109,7 @@ class BookSequencer:
         self._sync = Sync(self.book)
         self._audit = Audit(self.book)
         self._witnesses = Witnesses(self.book)
+        self._remember = self._witnesses.remember
         self._chain_us: int | None = None
         """When the proof of the chain may have expired."""
         self._asked: _Asked | None = None
@@ -122,6 +123,8 @@ class BookSequencer:
         self._mute_stream = MuteStream()
         self._reported_stale = False
         self._path_doubt: str | None = None
+        self._quiet = False
+        """It is known that the book follows, and that neither an audit nor a ticker waits for its next frame."""
         self._unchecked: str | None = None
         """Why the last audit could not be made."""
         self._why: str | None = None
@@ -155,6 +158,7 @@ class BookSequencer:
 
     def handle(self, given: SequencerInput, now: Now) -> Sequence[SequencerOutput]:
         """Take a frame, a snapshot or a timer; return what became of the book, and snapshots to fetch."""
+        self._quiet = False
         if isinstance(given, Depth):
             if self._sync.state is SyncState.FOLLOWING:
                 return self._follow(given, now)
@@ -197,42 +201,57 @@ class BookSequencer:
 
     # The common case of frames, without what a live book that joins has no need of.
 
-    def follow(self, delta: Depth, now: Now) -> Sequence[SequencerOutput] | None:
-        """Do what `handle` does with a delta that joins a live book, which need not be `check`ed.
+    def follow(self, delta: Depth, now: Now) -> BookChanged | Sequence[SequencerOutput] | None:
+        """Do what `handle` does with a delta that joins a live book, which need not be `check`ed; a change alone is returned as it is.
 
         None: it does not, or is none. Nothing was done then, and `handle` is to be asked.
         """
         book = self.book
-        last = book.last
-        if (
-            delta.first_update_id != last + 1
-            or not last < delta.last_update_id <= MAX_ID
-            or self._sync.state is not SyncState.FOLLOWING
-            or self._audit.running
-            or self._reported_stale
-            or self._witnesses.waiting
-            or leaps(delta, last)
-        ):
+        first = book.last + 1
+        last = delta.last_update_id
+        if delta.first_update_id != first or not first <= last <= MAX_ID or last - first > ID_LEAP:
             return None
+        if not self._quiet:
+            self._quiet = (
+                self._sync.following and not self._audit.running and not self._reported_stale and not self._witnesses.waiting
+            )
+            if not self._quiet:
+                return None
+        engine_us = delta.engine_us
         try:
-            book.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
+            sound = book.apply(delta.bids, delta.asks, last=last, engine_us=engine_us)
         except ValueError:
             return None
         self._may_straddle = False
-        if not book.sound:
+        if not sound:
+            self._quiet = False
             return self._unsound(delta, now)
         book.confirmed_us = now.mono_us
         self._framed = True
-        self._witnesses.book_changed()
-        return (self._changed(book, delta, last + 1, verified=False),)
+        bid_side, ask_side = book.bid_side, book.ask_side
+        self._remember((last, bid_side.best, ask_side.best))
+        return BookChanged(
+            stream=self.stream,
+            symbol=self.symbol,
+            first=first,
+            last=last,
+            engine_us=engine_us,
+            bids=bid_side.top,
+            asks=ask_side.top,
+            verified=False,
+            delta=delta,
+        )
 
     def witness(self, data: BookTicker | Trade, now: Now) -> Sequence[SequencerOutput] | None:
         """Do what `handle` does with a ticker or a trade that a live book has reached; None as in `follow`."""
-        if self._sync.state is not SyncState.FOLLOWING:
+        if not self._sync.following:
             return None
         if isinstance(data, Trade):
             return () if self._witnesses.follows(data) else None
-        return self._compare_top(data, now) if data.update_id <= self.book.last else None
+        if data.update_id > self.book.last:
+            return None
+        self._quiet = False
+        return self._compare_top(data, now)
 
     # Steps 6 and 7: a book that follows takes what joins on, and nothing else.
 
@@ -254,8 +273,7 @@ class BookSequencer:
         elif leaps(delta, last):
             return self._resync(f"the frame {first} to {delta.last_update_id} spans too many ids", now)
         self._may_straddle = False
-        book.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
-        if not book.sound:
+        if not book.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us):
             return self._unsound(delta, now)
         book.confirmed_us = now.mono_us
         self._framed = True
@@ -351,8 +369,7 @@ class BookSequencer:
         sound = snapshot.sound
         for delta in begin.frames:
             first = snapshot.last + 1
-            snapshot.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
-            sound = sound and snapshot.sound
+            sound &= snapshot.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us)
             outputs.append(self._changed(snapshot, delta, first, verified=False))
         if not sound:
             return self._synchronise(Unfit(snapshot.last), now)

@@ -71,31 +71,35 @@ class BookSide:
 
     def apply(self, changes: Iterable[tuple[int, bool, Level]]) -> None:
         """Take in changed levels, absolute quantities of which zero deletes; a new price beyond the edge stays out."""
-        ranks, levels, edge, shown = self.ranks, self._levels, self._edge, self._shown
+        ranks, levels, shown = self.ranks, self._levels, self._shown
         touched = False
         for rank, rests, level in changes:
             at = bisect_left(ranks, rank)
-            better = len(ranks) - at
-            if better and ranks[at] == rank:
+            behind = len(ranks) - at
+            if behind and ranks[at] == rank:
                 if rests:
                     levels[at] = level
                 else:
                     del ranks[at], levels[at]
-            elif rests and (edge is None or rank >= edge):
+            elif rests and (self._edge is None or rank >= self._edge):
                 ranks.insert(at, rank)
                 levels.insert(at, level)
             else:
                 continue
-            if better <= shown:
+            if behind <= shown:
                 touched = True
         if touched:
             self._look()
 
     def _look(self) -> None:
         levels = self._levels
-        self.best: Level | None = levels[-1] if levels else None
-        self.top: tuple[Level, ...] = tuple(levels[: -self._shown - 1 : -1])
-        """The best levels, best first."""
+        best: Level | None = levels[-1] if levels else None
+        self.best = best
+        if self._shown == 1 and best is not None:
+            self.top: tuple[Level, ...] = (best,)
+            """The best levels, best first."""
+        else:
+            self.top = tuple(levels[: -self._shown - 1 : -1])
 
 
 class Bids(BookSide):

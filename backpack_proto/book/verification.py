@@ -38,6 +38,8 @@ class TopCheck:
 
     def __init__(self) -> None:
         self._tops: deque[tuple[int, Level | None, Level | None]] = deque(maxlen=self.TOPS_KEPT)
+        self.remember = self._tops.append
+        """Notes an update id of the book, and its best bid and best ask there."""
         self._waiting: deque[tuple[BookTicker, int]] = deque(maxlen=self.TICKERS_KEPT)
         self._unreached = 0
         """The update id of the first ticker that the book has not reached, and when it came; the ticker itself is soon dropped
@@ -77,7 +79,7 @@ class TopCheck:
 
     def book_changed(self, book: Book) -> Verdict | str:
         """Take the book's new top. A text says how a ticker that waited for it differs."""
-        self._tops.append((book.last, book.best_bid, book.best_ask))
+        self.remember((book.last, book.best_bid, book.best_ask))
         return self._settle(book) if self._waiting else Verdict.OPEN
 
     def _settle(self, book: Book) -> Verdict | str:

@@ -5,9 +5,11 @@ Either may be ahead of the depth stream for a moment. One that the stream does n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from backpack_proto.backoff import Backoff
+from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import BookTicker, Trade
 
 from .levels import Book
@@ -53,6 +55,11 @@ class Witnesses:
     def waiting(self) -> bool:
         """Whether a ticker waits for the book to reach it."""
         return self._tops.unreached is not None
+
+    @property
+    def remember(self) -> Callable[[tuple[int, Level | None, Level | None]], None]:
+        """What is to be called, in place of `book_changed` while no ticker waits, with the book's update id, best bid and best ask."""
+        return self._tops.remember
 
     def follows(self, trade: Trade) -> bool:
         """Whether the book has reached a trade, or waits for another one: there is nothing to note."""

@@ -40,7 +40,6 @@ from .signals import (
     CanaryRequested,
     ClockRead,
     ConnectionLost,
-    DataHeard,
     DataSeen,
     GiveUp,
     InForce,
@@ -83,8 +82,6 @@ LinkInput: TypeAlias = (
 )
 LinkOutput: TypeAlias = Output | Requested | Released | InForce | PathProved | PathExpired | ReadMarkets
 
-_DATA_HEARD = DataHeard()
-
 
 class Link:
     """One connection and the streams on it; a machine made of machines. Takes `LinkInput`, gives `LinkOutput`."""
@@ -101,7 +98,6 @@ class Link:
         self._shown = self._subscriptions.shown
         self._awaited = self._subscriptions.awaited
         self._canary_streams: frozenset[str] = frozenset()
-        self._heard_us = -1
         self.watches_path = canary
         """Whether there are canaries."""
         self.wanted = self._subscriptions.wanted
@@ -172,14 +168,9 @@ class Link:
 
     def hear(self, now: Now) -> bool:
         """Take note that a frame was received; return whether there is a connection that it can have come by."""
-        if not self._connection.is_open:
+        if not self._connection.hear(now):
             return False
-        if now.mono_us != self._heard_us:
-            # All frames of one read share its moment, and one of them proves the connection as well as all.
-            self._heard_us = now.mono_us
-            self._heartbeat.handle(_DATA_HEARD, now)
-            if self._connection.on_probation:
-                self._connection.handle(_DATA_HEARD, now)
+        self._heartbeat.hear(now)
         return True
 
     def see(self, stream: str, emitted_us: int | None, now: Now) -> list[LinkOutput]:
@@ -241,7 +232,7 @@ class Link:
 
     def _bytes_received(self, _: BytesReceived, now: Now) -> list[LinkOutput]:
         if self._connection.is_open:
-            self._heartbeat.handle(_DATA_HEARD, now)
+            self._heartbeat.hear(now)
         return []
 
     def _ping_or_pong_received(self, given: PingReceived | PongReceived, now: Now) -> list[LinkOutput]:

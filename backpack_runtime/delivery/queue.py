@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
 from typing import Final, NamedTuple
 
-import anyio
-
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.histogram import Histogram
 from backpack_proto.outputs import EventsDropped, UntypedReceived
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event
 
+from .arrival import Arrival, arrivals
 from .lanes import DROPPABLE, Lanes
 from .policy import BEHIND_US, BUFFER_BYTES, DOUBTED_US, RECENT_US, DeliverySnapshot, SlowConsumer
 from .waiting import EVENT_BYTES, weight_of
@@ -112,7 +111,9 @@ class Delivery:
         """Whether nothing more will come."""
         self.awaited = False
         """Whether a task waits for the next event."""
-        self._arrived = anyio.Event()
+        self._arrived: Arrival | None = None
+        """What the task waits for that waits."""
+        self._arrivals: Callable[[], Arrival] | None = None
         self._pauses = 0
 
     @property
@@ -165,10 +166,14 @@ class Delivery:
             self._fetched, self._fetched_us = False, now_us
         if not events:
             return
-        behind = self._behind_us(now_us) >= BEHIND_US
         estimate = None if wire_bytes is None else EVENT_BYTES * len(events) + _BYTES_OF_WIRE * wire_bytes
         weight = sum(map(weight_of, events)) if estimate is None else estimate
-        if self._goes_straight(events, weight, behind=behind):
+        waiting = self._waiting
+        behind = waiting > 0 and self._behind_us(now_us) >= BEHIND_US
+        # Nothing waits for a consumer that keeps up.
+        waiting, bytes_ = waiting + len(events), self._bytes + weight if waiting else weight
+        full = waiting >= self._limit or bytes_ >= self._limit_bytes
+        if self._goes_straight(events, fits=not behind and waiting <= self._limit and bytes_ <= self._limit_bytes):
             self._batches.append(_Batch(events, weight, now_us))
             self._behind_batch += len(events)
             self._straight_bytes += weight
@@ -176,20 +181,22 @@ class Delivery:
             self._leave_straight()
             for event in events:
                 self._lanes.add(event, now_us, behind=behind)
-        full = self._waiting >= self._limit or self._bytes >= self._limit_bytes
+            full = self._waiting >= self._limit or self._bytes >= self._limit_bytes
         if full and self._policy is SlowConsumer.BLOCK and self._paused_us is None:
             self._paused_us = now_us
             self._pauses += 1
             # From here on every event that is fetched is looked at, for it may be the one that lets reading go on.
             self._stride = self.unseen = 1
             self._pause()
-        self._arrived.set()
+        if self._arrived is not None:
+            self._arrived.set()
 
     def finish(self) -> None:
         """Take no more events: whoever waits for one is told so."""
         self.finished = True
         self._let_read()
-        self._arrived.set()
+        if self._arrived is not None:
+            self._arrived.set()
 
     async def arrival(self) -> None:
         """Wait for events that can be taken; none can be afterwards when nothing more will come.
@@ -202,11 +209,14 @@ class Delivery:
                 "another task waits for the next event: one consumer iterates, others use `client.stream(...)`"
             )
         self.awaited = True
-        self._arrived = anyio.Event()
+        if self._arrivals is None:
+            self._arrivals = arrivals()
+        self._arrived = arrived = self._arrivals()
         try:
-            await self._arrived.wait()
+            await arrived.wait()
         finally:
             self.awaited = False
+            self._arrived = None
 
     def take(self) -> Event | None:
         """Return the next event, or None when none waits."""
@@ -214,7 +224,8 @@ class Delivery:
         event = next(self.straight, None) or self._next_event()
         if event is None:
             return None
-        self._let_read_if_half_is_fetched()
+        if self._paused_us is not None:
+            self._let_read_if_half_is_fetched()
         self._look(event)
         return event
 
@@ -227,13 +238,14 @@ class Delivery:
         events = [first, *self.straight]
         if self._lanes.waiting:
             events += iter(self._next_of_lanes, None)
-        self._let_read_if_half_is_fetched()
+        if self._paused_us is not None:
+            self._let_read_if_half_is_fetched()
         self.unseen = self._stride - len(events)
         self._look(events[-1])
         return events
 
     def _let_read_if_half_is_fetched(self) -> None:
-        if self._paused_us is not None and self._waiting <= self._limit // 2 and self._bytes <= self._limit_bytes // 2:
+        if self._waiting <= self._limit // 2 and self._bytes <= self._limit_bytes // 2:
             self._let_read()
 
     def look_at_next(self) -> None:
@@ -297,13 +309,11 @@ class Delivery:
         oldest_us = self._lanes.oldest_us
         return 0 if oldest_us is None else now_us - oldest_us
 
-    def _goes_straight(self, events: Sequence[Event], weight: int, *, behind: bool) -> bool:
-        """Whether a batch can wait as it is."""
-        if self._lanes.waiting or self._lanes.telling or not PLAIN.issuperset(map(type, events)):
+    def _goes_straight(self, events: Sequence[Event], *, fits: bool) -> bool:
+        """Whether a batch can wait as it is; one that is late or too much (not `fits`) only where nothing is merged or lost."""
+        if not fits and self._policy is not SlowConsumer.BLOCK:
             return False
-        if self._policy is SlowConsumer.BLOCK:
-            return True
-        return not behind and self._waiting + len(events) <= self._limit and self._bytes + weight <= self._limit_bytes
+        return not self._lanes.waiting and not self._lanes.telling and PLAIN.issuperset(map(type, events))
 
     def _leave_straight(self) -> None:
         """Put all that waits straight into the lanes."""

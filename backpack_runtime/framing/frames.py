@@ -104,6 +104,8 @@ class Frames:
 
     def to_send(self) -> bytes:
         """Take the Close frame that has to go out in reply to what was received."""
+        if not self._outgoing:
+            return b""
         data = bytes(self._outgoing)
         self._outgoing.clear()
         return data

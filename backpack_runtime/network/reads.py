@@ -17,6 +17,8 @@ from typing import Final, TypeAlias
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
+from backpack_runtime.event_loop import asyncio_loop
+
 from .tls import TlsStream
 
 __all__ = ["READ_BYTES", "Reads", "Take", "reads_of"]
@@ -55,7 +57,7 @@ def reads_of(stream: ByteStream) -> Iterator[Reads]:
 
     The other side is not to have spoken yet: what the stream has read for a handshake of TLS, and not used, comes with the next read.
     """
-    loop = _loop()
+    loop = asyncio_loop()
     layers: list[TlsStream] = []
     bottom = stream
     while isinstance(bottom, TlsStream):
@@ -75,14 +77,6 @@ def reads_of(stream: ByteStream) -> Iterator[Reads]:
         else:
             own.setblocking(False)  # noqa: FBT003 - the socket's own signature
             yield _LoopReads(own, layers, loop)
-
-
-def _loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop of asyncio that runs this task; None when another library runs it, perhaps as a guest of such a loop."""
-    try:
-        return asyncio.get_running_loop() if asyncio.current_task() is not None else None
-    except RuntimeError:
-        return None
 
 
 class _TaskReads(Reads):

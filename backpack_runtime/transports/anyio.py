@@ -195,7 +195,9 @@ class AnyioTransport(SocketTransport[_Socket]):
     def _take(self, data: bytes, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
         """Report what was read."""
         facts = framing.receive(data, self.now().unix_us)
-        socket.outgoing.write(framing.to_send())
+        reply = framing.to_send()
+        if reply:
+            socket.outgoing.write(reply)
         socket.ended = framing.closed
         self._report(socket, facts)
         return facts

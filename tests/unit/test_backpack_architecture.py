@@ -34,7 +34,7 @@ CORE_LAYERS = (
     {"testing"},
 )
 RUNTIME_LAYERS = (
-    {"checks", "extras"},
+    {"checks", "event_loop", "extras"},
     {
         "network",
         "framing",
