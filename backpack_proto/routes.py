@@ -70,15 +70,13 @@ class Routes:
         self._finish = finish
         self._manage_books = manage_books
         self._routes: dict[str, _Route] = {}
-
-    @property
-    def known(self) -> bool:
+        self.known = False
         """Whether there are any: nothing but plain frames was handled since."""
-        return bool(self._routes)
 
     def forget(self) -> None:
         """Look everything up again: something else than a plain frame was handled."""
         self._routes.clear()
+        self.known = False
 
     # One loop, for a call costs a tenth of what a frame may.
     def take(  # noqa: C901, PLR0912, PLR0915 - see above
@@ -179,4 +177,5 @@ class Routes:
                 return None
             sequencer = sequencers[0] if sequencers else None
         route = self._routes[stream] = _Route(kind, symbol, sequencer, shown, "engine_us" in kind.__struct_fields__, tally)
+        self.known = True
         return route

@@ -113,4 +113,12 @@ class Pump:
             self._actions += (output for output in outputs if not isinstance(output, Event))
             self._closed = self._closed or any(isinstance(event, Closed) for event in events)
         if events:
-            self._deliver(events, sum([len(given.data) for given in batch if type(given) is TextReceived]))
+            self._deliver(events, _wire_bytes(batch))
+
+
+def _wire_bytes(batch: Sequence[Given]) -> int:
+    """How large the messages among some facts are."""
+    first = batch[0]
+    if len(batch) == 1:
+        return len(first.data) if isinstance(first, TextReceived) else 0
+    return sum([len(given.data) for given in batch if type(given) is TextReceived])

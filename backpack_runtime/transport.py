@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import anyio
@@ -33,10 +34,14 @@ OF_A_WEBSOCKET = (Connected, ConnectFailed, Disconnected, TextReceived, BytesRec
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
 
 
+_make_now: Final[Callable[[tuple[int, int]], Now]] = partial(tuple.__new__, Now)
+"""As `Now` does it, but without a call of Python's: the time is looked at for every read."""
+
+
 def system_now() -> Now:
     """Return this moment on both clocks of the machine; the monotonic one goes on while the machine sleeps."""
     mono_ns = time.monotonic_ns() if _CLOCK is None else time.clock_gettime_ns(_CLOCK)
-    return Now(mono_ns // 1000, time.time_ns() // 1000)
+    return _make_now((mono_ns // 1000, time.time_ns() // 1000))
 
 
 class Transport(Protocol):

@@ -93,6 +93,8 @@ class Link:
         self._connection = connection
         self._heartbeat = heartbeat
         self._path = Path(claim)
+        self.latest_us = self._path.latest_us
+        self.renew = self._path.renew
         self._canary = Canary()
         self._subscriptions = Subscriptions(sign)
         self._shown = self._subscriptions.shown
@@ -177,14 +179,6 @@ class Link:
         """Take a data frame, wanted or not, as a proof of the path."""
         outputs = self._path.see(stream, emitted_us, now)
         return self._pass_on(outputs, now) if outputs else []
-
-    def latest_us(self, mono_us: int) -> int | None:
-        """Return up to which time of emission frames only renew the proof of the path; None when each has to be seen for itself."""
-        return self._path.latest_us(mono_us)
-
-    def renew(self, newest_us: int, last_us: int, now: Now) -> None:
-        """Take a run of frames as a proof of the path, by the newest and the last time at which they were emitted."""
-        self._path.renew(newest_us, last_us, now)
 
     def is_plain(self, stream: str) -> bool:
         """Return whether a frame of a stream is of interest for its data alone: it is wanted, and nobody waits for it as a sign of life."""

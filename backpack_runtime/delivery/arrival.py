@@ -6,7 +6,7 @@ asyncio is what `anyio.Event` comes down to there, behind two objects and four c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -16,36 +16,52 @@ from backpack_runtime.event_loop import asyncio_loop
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Arrival", "arrivals"]
+__all__ = ["Arrival", "arrival_here"]
 
 
 class Arrival(Protocol):
-    """Something that happens once."""
+    """Something that happens again and again, and that one task at a time waits for."""
 
     def set(self) -> None:
-        """Let it happen; it may have happened already."""
+        """Let it happen: the task that waits wakes up."""
         ...
 
-    def wait(self) -> Awaitable[object]:
-        """Wait until it happens; for one task."""
+    def next(self) -> Awaitable[object]:
+        """Wait until it happens."""
         ...
 
 
 class _Future:
-    __slots__ = ("_future",)
+    __slots__ = ("_create", "_future")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._create = loop.create_future
         self._future = loop.create_future()
 
     def set(self) -> None:
         if not self._future.done():
             self._future.set_result(None)
 
-    def wait(self) -> Awaitable[object]:
+    def next(self) -> Awaitable[object]:
+        self._future = self._create()
         return self._future
 
 
-def arrivals() -> Callable[[], Arrival]:
-    """Return what makes them for the tasks of the loop that runs this one."""
+class _Event:
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def next(self) -> Awaitable[object]:
+        self._event = anyio.Event()
+        return self._event.wait()
+
+
+def arrival_here() -> Arrival:
+    """Make one for the tasks of the loop that runs this one."""
     loop = asyncio_loop()
-    return anyio.Event if loop is None else lambda: _Future(loop)
+    return _Event() if loop is None else _Future(loop)

@@ -58,16 +58,13 @@ class Lanes:
         self._lost = 0
         self._lost_private = 0
         """Losses that no `EventsDropped` has told yet."""
-        self._since_told = limit
-        """Events that were fetched since the last `EventsDropped`."""
+        self.telling = False
+        """Whether losses are still to be told."""
+        self.since_told = limit
+        """Events that were fetched since the last `EventsDropped`, those that did not wait here included."""
         self.lost_private_us: int | None = None
         """When private events were lost last."""
         self.conflated = self.repeated = self.dropped = self.dropped_private = 0
-
-    @property
-    def telling(self) -> bool:
-        """Whether losses are still to be told."""
-        return bool(self._lost or self._lost_private)
 
     @property
     def oldest_us(self) -> int | None:
@@ -91,19 +88,15 @@ class Lanes:
 
     def take(self) -> Event | None:
         """Return the oldest event, or None when none waits."""
-        if self._lost or self._lost_private:
+        if self.telling:
             told = self._tell_losses()
             if told is not None:
                 return told
         lane = self._oldest()
         if lane is None:
             return None
-        self._since_told += 1
+        self.since_told += 1
         return self._remove(lane).result()
-
-    def passed(self, count: int) -> None:
-        """Note that so many events were fetched that did not wait here."""
-        self._since_told += count
 
     @property
     def _full(self) -> bool:
@@ -122,6 +115,7 @@ class Lanes:
             self._remove(self._kept)
             self.dropped_private += 1
             self._lost_private += 1
+            self.telling = True
             self.lost_private_us = now_us
         self._kept_bytes += weight
         self._append(self._kept, Waiting(self._number, event, weight, now_us))
@@ -173,6 +167,7 @@ class Lanes:
         self._remove(lane)
         self.dropped += 1
         self._lost += 1
+        self.telling = True
 
     def _oldest(self) -> deque[Waiting] | None:
         """The lane of the event that came first."""
@@ -200,10 +195,12 @@ class Lanes:
         if self._lost_private:
             told = EventsDropped(count=self._lost_private, private=True)
             self._lost_private = 0
+            self.telling = self._lost > 0
             return told
         lane = self._oldest()
-        if lane is None or (lane is self._market and self._since_told >= self._limit // 8):
+        if lane is None or (lane is self._market and self.since_told >= self._limit // 8):
             told = EventsDropped(count=self._lost, private=False)
-            self._lost = self._since_told = 0
+            self._lost = self.since_told = 0
+            self.telling = False
             return told
         return None

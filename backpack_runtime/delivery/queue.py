@@ -14,7 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.histogram import Histogram
@@ -22,7 +24,7 @@ from backpack_proto.outputs import EventsDropped, UntypedReceived
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event
 
-from .arrival import Arrival, arrivals
+from .arrival import Arrival, arrival_here
 from .lanes import DROPPABLE, Lanes
 from .policy import BEHIND_US, BUFFER_BYTES, DOUBTED_US, RECENT_US, DeliverySnapshot, SlowConsumer
 from .waiting import EVENT_BYTES, weight_of
@@ -39,7 +41,7 @@ _MOST_UNSEEN: Final = 16
 """One event of so many is looked at, at the least."""
 
 
-class _Batch(NamedTuple):
+class _Batch(Struct, frozen=True, gc=False):
     """Events that wait straight."""
 
     events: Sequence[Event]
@@ -63,7 +65,7 @@ class Delivery:
         tell: Callable[[EventsDropped], None] = lambda _: None,
         limit_bytes: int = BUFFER_BYTES,
         latency: Histogram | None = None,
-        clock_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
+        clock_ns: Callable[[], int] | None = None,
     ) -> None:
         """Nothing waits yet.
 
@@ -75,7 +77,7 @@ class Delivery:
             tell: hears of losses when they are fetched.
             limit_bytes: how much memory they may take before that happens.
             latency: counts the microseconds from receipt to delivery of events that came from the wire.
-            clock_us: the clock that says how long an event has waited.
+            clock_ns: the clock that says how long an event has waited; the machine's monotonic one unless given.
         """
         self._policy = policy
         self._limit = limit
@@ -84,7 +86,7 @@ class Delivery:
         self._resume = resume
         self._tell = tell
         self._latency = Histogram() if latency is None else latency
-        self._clock_us = clock_us
+        self._clock_ns = time.monotonic_ns if clock_ns is None else clock_ns
         self.straight: Iterator[Event] = iter(())
         """The events that may be fetched without a look while `unseen`, which is then to be counted down, is more than 1."""
         self._stride = self.unseen = 1
@@ -111,9 +113,7 @@ class Delivery:
         """Whether nothing more will come."""
         self.awaited = False
         """Whether a task waits for the next event."""
-        self._arrived: Arrival | None = None
-        """What the task waits for that waits."""
-        self._arrivals: Callable[[], Arrival] | None = None
+        self._arrival: Arrival | None = None
         self._pauses = 0
 
     @property
@@ -123,7 +123,7 @@ class Delivery:
         return DeliverySnapshot(
             waiting=self._waiting,
             waiting_bytes=self._bytes,
-            behind_us=self._behind_us(self._clock_us()),
+            behind_us=self._behind_us(self._clock_ns() // 1000),
             conflated=lanes.conflated,
             repeated=lanes.repeated,
             dropped=lanes.dropped,
@@ -136,7 +136,7 @@ class Delivery:
 
         Events that nobody ever asks for are late and lost to nobody, unless the queue is `alone`: then its consumer is awaited.
         """
-        now_us = self._clock_us()
+        now_us = self._clock_ns() // 1000
         found = []
         if self._paused_us is not None and (paused_us := now_us - self._paused_us) >= DOUBTED_US:
             found.append(
@@ -152,7 +152,7 @@ class Delivery:
 
     def note(self) -> str | None:
         """Return what is worth knowing of this queue and is no reason against health: events wait, and nobody has asked for one yet."""
-        if self.begun or self._paused_us is not None or self._behind_us(self._clock_us()) < DOUBTED_US:
+        if self.begun or self._paused_us is not None or self._behind_us(self._clock_ns() // 1000) < DOUBTED_US:
             return None
         return f"no event has been asked for yet, {self._waiting} wait"
 
@@ -161,26 +161,29 @@ class Delivery:
 
         `wire_bytes` is the size of what the batch was made from, to estimate its memory by; without it every event is weighed.
         """
-        now_us = self._clock_us()
+        now_us = self._clock_ns() // 1000
         if self._fetched:
             self._fetched, self._fetched_us = False, now_us
         if not events:
             return
         estimate = None if wire_bytes is None else EVENT_BYTES * len(events) + _BYTES_OF_WIRE * wire_bytes
         weight = sum(map(weight_of, events)) if estimate is None else estimate
-        waiting = self._waiting
-        behind = waiting > 0 and self._behind_us(now_us) >= BEHIND_US
+        lanes = self._lanes
+        waiting = length_hint(self.straight) + self._behind_batch + lanes.waiting
         # Nothing waits for a consumer that keeps up.
-        waiting, bytes_ = waiting + len(events), self._bytes + weight if waiting else weight
-        full = waiting >= self._limit or bytes_ >= self._limit_bytes
-        if self._goes_straight(events, fits=not behind and waiting <= self._limit and bytes_ <= self._limit_bytes):
+        behind = waiting > 0 and self._behind_us(now_us) >= BEHIND_US
+        total_bytes = self._bytes + weight if waiting else weight
+        waiting += len(events)
+        full = waiting >= self._limit or total_bytes >= self._limit_bytes
+        fits = not behind and waiting <= self._limit and total_bytes <= self._limit_bytes
+        if self._goes_straight(events, fits=fits):
             self._batches.append(_Batch(events, weight, now_us))
             self._behind_batch += len(events)
             self._straight_bytes += weight
         else:
             self._leave_straight()
             for event in events:
-                self._lanes.add(event, now_us, behind=behind)
+                lanes.add(event, now_us, behind=behind)
             full = self._waiting >= self._limit or self._bytes >= self._limit_bytes
         if full and self._policy is SlowConsumer.BLOCK and self._paused_us is None:
             self._paused_us = now_us
@@ -188,15 +191,15 @@ class Delivery:
             # From here on every event that is fetched is looked at, for it may be the one that lets reading go on.
             self._stride = self.unseen = 1
             self._pause()
-        if self._arrived is not None:
-            self._arrived.set()
+        if self._arrival is not None:
+            self._arrival.set()
 
     def finish(self) -> None:
         """Take no more events: whoever waits for one is told so."""
         self.finished = True
         self._let_read()
-        if self._arrived is not None:
-            self._arrived.set()
+        if self._arrival is not None:
+            self._arrival.set()
 
     async def arrival(self) -> None:
         """Wait for events that can be taken; none can be afterwards when nothing more will come.
@@ -209,19 +212,19 @@ class Delivery:
                 "another task waits for the next event: one consumer iterates, others use `client.stream(...)`"
             )
         self.awaited = True
-        if self._arrivals is None:
-            self._arrivals = arrivals()
-        self._arrived = arrived = self._arrivals()
+        if self._arrival is None:
+            self._arrival = arrival_here()
         try:
-            await arrived.wait()
+            await self._arrival.next()
         finally:
             self.awaited = False
-            self._arrived = None
 
     def take(self) -> Event | None:
         """Return the next event, or None when none waits."""
         self.begun = self._fetched = True
-        event = next(self.straight, None) or self._next_event()
+        event = next(self.straight, None)
+        if event is None and (self._batches or self._lanes.waiting or self._lanes.telling):
+            event = self._next_event()
         if event is None:
             return None
         if self._paused_us is not None:
@@ -259,8 +262,9 @@ class Delivery:
             self._batch = _NO_BATCH
             return self._next_of_lanes()
         self._batch = batch = self._batches.popleft()
-        self._behind_batch -= len(batch.events)
-        self._lanes.passed(len(batch.events))
+        count = len(batch.events)
+        self._behind_batch -= count
+        self._lanes.since_told += count
         self.straight = iter(batch.events)
         return next(self.straight, None)
 
@@ -278,7 +282,7 @@ class Delivery:
         received_us = getattr(event, "received_us", None)
         if received_us is not None:
             self._latency.record(time.time_ns() // 1000 - received_us, count)
-        now_us = self._clock_us()
+        now_us = self._clock_ns() // 1000
         quick = now_us - self._looked_us < _LOOK_US and self._paused_us is None
         self._looked_us = now_us
         self._stride = self.unseen = min(2 * self._stride, _MOST_UNSEEN) if quick else 1
@@ -311,9 +315,9 @@ class Delivery:
 
     def _goes_straight(self, events: Sequence[Event], *, fits: bool) -> bool:
         """Whether a batch can wait as it is; one that is late or too much (not `fits`) only where nothing is merged or lost."""
-        if not fits and self._policy is not SlowConsumer.BLOCK:
+        if self._lanes.waiting or self._lanes.telling or not (fits or self._policy is SlowConsumer.BLOCK):
             return False
-        return not self._lanes.waiting and not self._lanes.telling and PLAIN.issuperset(map(type, events))
+        return PLAIN.issuperset(map(type, events))
 
     def _leave_straight(self) -> None:
         """Put all that waits straight into the lanes."""
@@ -321,9 +325,9 @@ class Delivery:
         self._batch = _NO_BATCH
         self._batches.clear()
         self._behind_batch = self._straight_bytes = 0
-        for events, _, arrived_us in batches:
-            for event in events:
-                self._lanes.add(event, arrived_us, behind=False)
+        for batch in batches:
+            for event in batch.events:
+                self._lanes.add(event, batch.arrived_us, behind=False)
 
     def _let_read(self) -> None:
         if self._paused_us is not None:

@@ -131,11 +131,10 @@ class WebsocketFraming:
 
         A read of `b""` says that the peer closed the TCP connection. After the last fact there is nothing more.
         """
-        if self.closed:
-            return []
-        if self._frames is None:
-            return self._receive_answer(data, received_us)
-        return self._frames.receive(data, received_us) or [BytesReceived(len(data))]
+        frames = self._frames
+        if frames is not None:
+            return [] if frames.ended else frames.receive(data, received_us) or [BytesReceived(len(data))]
+        return [] if self._failed else self._receive_answer(data, received_us)
 
     def to_send(self) -> bytes:
         """Take the bytes that have to go out in reply to what was received: a Close frame at most."""

@@ -59,18 +59,14 @@ class Frames:
         self._parts: list[bytes] = []
         self._size = 0
         self._outgoing = bytearray()
-        self._ended = False
-        self._received_us: int | None = None
-
-    @property
-    def ended(self) -> bool:
+        self.ended = False
         """Whether both Close frames are seen, or the peer erred or left; there is nothing more to read."""
-        return self._ended
+        self._received_us: int | None = None
 
     @property
     def closing(self) -> bool:
         """Whether this side has sent its Close frame and waits for the other one."""
-        return not self._ended and self._control.state is not ConnectionState.OPEN
+        return not self.ended and self._control.state is not ConnectionState.OPEN
 
     def receive(self, data: bytes, received_us: int | None = None) -> list[Fact]:
         """Take what was read, and when; returns the facts that it completes, the last one ever being `Disconnected`.
@@ -80,7 +76,7 @@ class Frames:
         """
         self._received_us = received_us
         if not data:
-            self._ended = True
+            self.ended = True
             return [Disconnected(CloseReason.ABNORMAL_CLOSURE.value, "connection lost without a Close frame")]
         if self._pending:
             self._pending += data
@@ -90,9 +86,12 @@ class Frames:
             self._pending.clear()
         facts: list[Fact] = []
         pos = 0
-        while not self._ended:
+        while not self.ended:
             if self._between_messages and not self._left:
                 pos = self._slice_texts(data, pos, facts)
+                if pos == len(data):
+                    # Nearly every read: it has whole messages.
+                    break
             wanted = self._next_unit(data, pos)
             if len(data) - pos < wanted:
                 self._pending += data[pos:]
@@ -116,7 +115,7 @@ class Frames:
         Raises:
             ValueError: the payload cannot be put into such a frame, or the code is not for a Close frame.
         """
-        if self._ended or self.closing:
+        if self.ended or self.closing:
             return b""
         if isinstance(event, CloseConnection) and not is_close_code(event.code):
             raise ValueError(f"close code {event.code} is none that can be sent (RFC 6455 section 7.4)")
@@ -124,7 +123,7 @@ class Frames:
 
     def send_compressed(self, text: str) -> bytes:
         """The bytes of a text message, compressed if that was agreed on; none once a Close frame went out or came in."""
-        if self._ended or self.closing:
+        if self.ended or self.closing:
             return b""
         return self._messages.send(TextMessage(data=text))
 
@@ -193,7 +192,7 @@ class Frames:
         self._source.receive_data(unit)
         for event in self._source.events():
             self._digest(event, facts)
-        if not self._ended and self._source is self._messages and self._size + self._left > self._max_message_bytes:
+        if not self.ended and self._source is self._messages and self._size + self._left > self._max_message_bytes:
             self._fail(CloseReason.MESSAGE_TOO_BIG, f"message is longer than {self._max_message_bytes} bytes", facts)
 
     def _digest(self, event: Event, facts: list[Fact]) -> None:
@@ -208,7 +207,7 @@ class Frames:
                 # RFC 6455 section 5.5.1: the answer to a Close frame is a Close frame with its code.
                 self._outgoing += self._control.send(CloseConnection(code=event.code))
             if self._control.state is ConnectionState.CLOSED:
-                self._ended = True
+                self.ended = True
                 facts.append(Disconnected(int(event.code), event.reason or ""))
             elif event.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA:
                 # wsproto's own words tell a position that depends on the size of the pieces.
@@ -231,7 +230,7 @@ class Frames:
     def _fail(self, code: int, reason: str, facts: list[Fact]) -> None:
         """End the websocket for an error of the peer's (RFC 6455 section 7.1.7)."""
         self._outgoing += self.send(CloseConnection(code=code, reason=reason))
-        self._ended = True
+        self.ended = True
         facts.append(Disconnected(int(code), reason))
 
 

@@ -107,6 +107,7 @@ class _LoopReads(Reads):
         self._socket = own
         self._layers = layers
         """Those of TLS, from the socket upwards: that with the exchange lies in that with a proxy."""
+        self._receive = own.recv_into
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._take: Take | None = None
         self._paused = False
@@ -153,7 +154,7 @@ class _LoopReads(Reads):
 
     def _read(self) -> None:
         try:
-            size = self._socket.recv_into(self._buffer)
+            size = self._receive(self._buffer)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -11,7 +12,7 @@ from anyio.abc import ByteStream, SocketAttribute
 
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.http import HttpRequest
-from backpack_proto.inputs import Connected, ConnectFailed, Disconnected, Fact, RequestFailed
+from backpack_proto.inputs import Connected, ConnectFailed, Disconnected, Fact, RequestFailed, TextReceived
 from backpack_proto.outputs import SendPong, SendRequest
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.network.addresses import Address, Addresses
@@ -175,8 +176,9 @@ class AnyioTransport(SocketTransport[_Socket]):
         def take(data: bytes) -> bool:
             nonlocal connected
             facts = self._take(data, socket, framing)
-            if not connected:
-                connected = any(isinstance(fact, Connected) for fact in facts)
+            if connected:
+                return not socket.ended
+            connected = any(isinstance(fact, Connected) for fact in facts)
             return not socket.ended and (patient or not framing.refused)
 
         try:
@@ -194,11 +196,11 @@ class AnyioTransport(SocketTransport[_Socket]):
 
     def _take(self, data: bytes, socket: _Socket, framing: WebsocketFraming) -> list[Fact]:
         """Report what was read."""
-        facts = framing.receive(data, self.now().unix_us)
-        reply = framing.to_send()
-        if reply:
-            socket.outgoing.write(reply)
-        socket.ended = framing.closed
+        facts = framing.receive(data, time.time_ns() // 1000)
+        if not facts or type(facts[-1]) is not TextReceived:
+            # A message is neither the end nor to be answered here.
+            socket.outgoing.write(framing.to_send())
+            socket.ended = framing.closed
         self._report(socket, facts)
         return facts
 

@@ -69,8 +69,8 @@ class Clock:
     def __init__(self) -> None:
         self.us = 0
 
-    def __call__(self) -> int:
-        return self.us
+    def ns(self) -> int:
+        return self.us * 1000
 
 
 def make(
@@ -78,7 +78,7 @@ def make(
 ) -> tuple[Delivery, Reading]:
     reading = Reading()
     delivery = Delivery(
-        policy, limit, limit_bytes=limit_bytes, pause=reading.pause, resume=reading.resume, clock_us=clock or Clock()
+        policy, limit, limit_bytes=limit_bytes, pause=reading.pause, resume=reading.resume, clock_ns=(clock or Clock()).ns
     )
     return delivery, reading
 
@@ -391,7 +391,9 @@ def test_events_that_are_fetched_unseen_are_counted_with_the_next_that_is_looked
             assert duration_us > 0
             counts.append(count)
 
-    delivery = Delivery(SlowConsumer.BLOCK, 1_000, pause=lambda: None, resume=lambda: None, latency=Counting(), clock_us=clock)
+    delivery = Delivery(
+        SlowConsumer.BLOCK, 1_000, pause=lambda: None, resume=lambda: None, latency=Counting(), clock_ns=clock.ns
+    )
     delivery.put([msgspec.structs.replace(interest(number), received_us=1) for number in range(200)])
 
     def fetch(count: int) -> None:
