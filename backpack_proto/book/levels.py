@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from backpack_proto.claims import Claims
-from backpack_proto.streams.levels import Level
+from backpack_proto.streams.levels import ASK_RANKS, BID_RANKS, RESTING, Level
 from backpack_proto.values import Value
 
 from .side import Asks, Bids
@@ -144,11 +144,13 @@ class Book:
         Raises:
             ValueError: one of them is no level (`Level`); nothing has changed.
         """
-        bid_side, ask_side = self.bid_side, self.ask_side
-        # All of them are judged before the first one is taken in.
-        judged_bids = bid_side.judged(bids) if bids else None
+        bid_side, ask_side, rests = self.bid_side, self.ask_side, RESTING
+        # All of them are judged, which is what looking them up does, before the first one is taken in.
+        rank_of = BID_RANKS
+        judged_bids = [(rank_of[level.price_text], rests[level.quantity_text], level) for level in bids] if bids else None
         if asks:
-            ask_side.apply(ask_side.judged(asks))
+            rank_of = ASK_RANKS
+            ask_side.apply([(rank_of[level.price_text], rests[level.quantity_text], level) for level in asks])
         if judged_bids:
             bid_side.apply(judged_bids)
         self.last = last

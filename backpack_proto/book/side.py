@@ -60,17 +60,8 @@ class BookSide:
         at = bisect_left(self.ranks, rank)
         return self._levels[at].quantity if at < len(self.ranks) and self.ranks[at] == rank else ZERO
 
-    def judged(self, changes: Iterable[Level]) -> list[tuple[int, bool, Level]]:
-        """Return changed levels with their ranks, and whether anything rests there; nothing has changed yet.
-
-        Raises:
-            ValueError: a price is not positive, a quantity is negative, or one of them is not in plain digits.
-        """
-        rank_of, resting = self._rank_of, RESTING
-        return [(rank_of[level.price_text], resting[level.quantity_text], level) for level in changes]
-
     def apply(self, changes: Iterable[tuple[int, bool, Level]]) -> None:
-        """Take in changed levels, absolute quantities of which zero deletes; a new price beyond the edge stays out."""
+        """Take in changed levels with their ranks and whether anything rests there; a new price beyond the edge stays out."""
         ranks, levels, shown = self.ranks, self._levels, self._shown
         touched = False
         for rank, rests, level in changes:
