@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import socket as sockets
 import struct
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self, TypeAlias
@@ -56,6 +58,7 @@ from .sessions import (
     rest_session,
     websocket_session,
 )
+from .steps import tell_before_waiting
 
 try:
     import aiohttp
@@ -225,20 +228,38 @@ class AiohttpTransport(SocketTransport[_Socket]):
         return Disconnected(ABNORMAL_CLOSURE, UNREAD)
 
     async def _read_on(self, websocket: _Websocket, socket: _Socket) -> Disconnected:
+        facts: list[Fact] = []
+
+        def report() -> None:
+            if facts:
+                batch = facts.copy()
+                facts.clear()
+                self._report(socket, batch)
+
+        try:
+            return await self._collect(websocket, socket, facts, report)
+        finally:
+            report()
+
+    async def _collect(
+        self, websocket: _Websocket, socket: _Socket, facts: list[Fact], report: Callable[[], None]
+    ) -> Disconnected:
+        """Add what is read to `facts`, and `report` whenever there is nothing more at the moment; returns the end."""
         while True:
             if not self._readable.is_set():
+                report()
                 await self._readable.wait()
-            kind, data, extra = await websocket.receive()
+            kind, data, extra = await tell_before_waiting(websocket.receive(), report)
             if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
                 if not data.isascii() and kind is WSMsgType.TEXT and not is_utf8(data):
                     socket.end(INVALID_PAYLOAD)
                     return Disconnected(INVALID_PAYLOAD, "payload is not valid UTF-8, or not valid deflate data")
                 # aiohttp has read it by now, and before only if reading was paused.
-                self._report(socket, [TextReceived(data, self.now().unix_us)])
+                facts.append(TextReceived(data, time.time_ns() // 1000))
             elif kind is WSMsgType.PING:
-                self._report(socket, [PingReceived(bytes(data))])
+                facts.append(PingReceived(bytes(data)))
             elif kind is WSMsgType.PONG:
-                self._report(socket, [PongReceived(bytes(data))])
+                facts.append(PongReceived(bytes(data)))
             elif kind is WSMsgType.CLOSE:
                 code = int(data) or NO_STATUS
                 socket.end(code)
