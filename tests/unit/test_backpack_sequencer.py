@@ -789,6 +789,27 @@ def test_a_crossed_or_locked_book_is_never_handed_out(bid: Decimal) -> None:
     ]
 
 
+def test_a_book_that_was_crossed_on_the_short_way_takes_nothing_more_on_it() -> None:
+    """Whatever its snapshot waits for: nothing is handled between the two frames."""
+    bench = live()
+    follow, now = bench.sequencer.follow, bench.clock.now
+    assert follow(delta(11), now) == changed(delta(11))
+    assert follow(delta(12, bids=[Level(101, 1)]), now) == [desynced(12, "crossed at 12"), fetch(2)]
+    assert follow(delta(13, bids=[Level(101, 0)]), now) is None
+
+
+def test_a_book_for_whose_next_frame_something_waits_is_not_for_the_short_way() -> None:
+    bench = live()
+    follow, now = bench.sequencer.follow, bench.clock.now
+    assert follow(delta(11), now) == changed(delta(11))
+    assert bench.give(ticker(12)) == []
+    assert follow(delta(12), now) is None
+    assert bench.give(delta(12))[0] == changed(delta(12), verified=True)
+    assert follow(delta(13), now) == changed(delta(13))
+    assert bench.give(StreamEnded("x")) == [desynced(13, "x", agreed=12)]
+    assert follow(delta(14), now) is None
+
+
 def test_a_delta_that_crossed_the_book_is_applied_to_the_snapshot_before_it() -> None:
     bench = live(10)
     bench.give(given := delta(11, bids=[Level("101.5", 1)]))
