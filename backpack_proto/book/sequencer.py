@@ -224,7 +224,6 @@ class BookSequencer:
             return None
         self._may_straddle = False
         if not sound:
-            self._quiet = False
             return self._unsound(delta, now)
         book.confirmed_us = now.mono_us
         self._framed = True
@@ -250,7 +249,6 @@ class BookSequencer:
             return () if self._witnesses.follows(data) else None
         if data.update_id > self.book.last:
             return None
-        self._quiet = False
         return self._compare_top(data, now)
 
     # Steps 6 and 7: a book that follows takes what joins on, and nothing else.
@@ -539,6 +537,7 @@ class BookSequencer:
 
     def _end(self, reason: str, *, diverged: bool = False, differed: int | None = None) -> list[SequencerOutput]:
         """Stop calling the book live."""
+        self._quiet = False
         followed = self._sync.following
         agreed, self._agreed = self._agreed, None
         self._why = reason

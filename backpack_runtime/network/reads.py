@@ -2,7 +2,9 @@
 
 Theory. A task that waits for the next read costs turns of the loop: the read is noticed in one, the task runs in the next, and reading
 is stopped and started again in between. Loops of asyncio call back when a socket can be read, so there a read is made and used in that
-call; bytes still leave by the stream that was dialed. Elsewhere, on trio for example, a task reads, which waits once for each read.
+call. On trio a task waits until the socket can be read, and then reads it itself: the streams of both libraries try to read first, and
+wait a turn even when they have succeeded. Bytes still leave by the stream that was dialed. What is no socket, or lies on a loop that
+cannot tell when one can be read, is read as a stream.
 """
 
 from __future__ import annotations
@@ -63,23 +65,26 @@ def reads_of(stream: ByteStream) -> Iterator[Reads]:
     while isinstance(bottom, TlsStream):
         layers.insert(0, bottom)
         bottom = bottom.beneath
-    if loop is None or not isinstance(bottom, SocketStream):
-        yield _TaskReads(stream)
+    if not isinstance(bottom, SocketStream):
+        yield _StreamReads(stream)
         return
     raw = bottom.extra(SocketAttribute.raw_socket)
     # A handle of our own: the loop has its own plans with the one of the stream.
     with socket.fromfd(raw.fileno(), raw.family, raw.type) as own:
+        own.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        if loop is None:
+            yield _TaskReads(own, layers)
+            return
         try:
             loop.remove_reader(own)
         except NotImplementedError:
             # Windows: its usual loop cannot tell when a socket can be read.
-            yield _TaskReads(stream)
+            yield _StreamReads(stream)
         else:
-            own.setblocking(False)  # noqa: FBT003 - the socket's own signature
             yield _LoopReads(own, layers, loop)
 
 
-class _TaskReads(Reads):
+class _StreamReads(Reads):
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._readable = anyio.Event()
@@ -101,56 +106,29 @@ class _TaskReads(Reads):
         self._readable.set()
 
 
-class _LoopReads(Reads):
-    def __init__(self, own: socket.socket, layers: list[TlsStream], loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+class _SocketReads(Reads):
+    """Reads a socket that can be read, through layers of TLS."""
+
+    def __init__(self, own: socket.socket, layers: list[TlsStream]) -> None:
         self._socket = own
         self._layers = layers
         """Those of TLS, from the socket upwards: that with the exchange lies in that with a proxy."""
         self._receive = own.recv_into
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._take: Take | None = None
-        self._paused = False
         self._error: Exception | None = None
         """What `give` is to raise."""
-        self._changed = asyncio.Event()
-        """Nothing more is to be read, or a layer has something to send."""
-
-    async def give(self, take: Take) -> None:
-        self._take = take
-        try:
-            self._watch()
-            while self._giving or self._changed.is_set():
-                await self._changed.wait()
-                self._changed.clear()
-                for layer in self._layers:
-                    await layer.flush()
-            if self._error is not None:
-                raise self._error
-        finally:
-            self._stop()
-
-    def pause(self) -> None:
-        self._paused = True
-        self._loop.remove_reader(self._socket)
-
-    def resume(self) -> None:
-        self._paused = False
-        self._watch()
 
     @property
     def _giving(self) -> bool:
         return self._take is not None
 
-    def _watch(self) -> None:
-        if self._giving and not self._paused:
-            self._loop.add_reader(self._socket, self._read)
-
     def _stop(self, error: Exception | None = None) -> None:
         self._take = None
         self._error = error
-        self._loop.remove_reader(self._socket)
-        self._changed.set()
+
+    def _answer(self) -> None:
+        """A layer has something to send."""
 
     def _read(self) -> None:
         try:
@@ -176,7 +154,7 @@ class _LoopReads(Reads):
                 data = layer.decrypt(data)
                 ended = ended or layer.ended
                 if layer.unsent:
-                    self._changed.set()
+                    self._answer()
             if data and take is not None and not take(data):
                 self._stop()
         except Exception as error:  # noqa: BLE001 - `give` raises it; the loop would log it and read on
@@ -184,3 +162,77 @@ class _LoopReads(Reads):
         else:
             if ended and self._giving:
                 self._stop(anyio.EndOfStream())
+
+
+class _TaskReads(_SocketReads):
+    def __init__(self, own: socket.socket, layers: list[TlsStream]) -> None:
+        super().__init__(own, layers)
+        self._resumed = anyio.Event()
+        self._resumed.set()
+
+    async def give(self, take: Take) -> None:
+        self._take = take
+        try:
+            while self._giving:
+                if not self._resumed.is_set():
+                    # Only then, for whoever waits for what is there already gives up his turn.
+                    await self._resumed.wait()
+                await anyio.wait_readable(self._socket)
+                if self._resumed.is_set():
+                    self._read()
+                    for layer in self._layers:
+                        await layer.flush()
+            if self._error is not None:
+                raise self._error
+        finally:
+            self._take = None
+
+    def pause(self) -> None:
+        if self._resumed.is_set():
+            self._resumed = anyio.Event()
+
+    def resume(self) -> None:
+        self._resumed.set()
+
+
+class _LoopReads(_SocketReads):
+    def __init__(self, own: socket.socket, layers: list[TlsStream], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(own, layers)
+        self._loop = loop
+        self._paused = False
+        self._changed = asyncio.Event()
+        """Nothing more is to be read, or a layer has something to send."""
+
+    async def give(self, take: Take) -> None:
+        self._take = take
+        try:
+            self._watch()
+            while self._giving or self._changed.is_set():
+                await self._changed.wait()
+                self._changed.clear()
+                for layer in self._layers:
+                    await layer.flush()
+            if self._error is not None:
+                raise self._error
+        finally:
+            self._stop()
+
+    def pause(self) -> None:
+        self._paused = True
+        self._loop.remove_reader(self._socket)
+
+    def resume(self) -> None:
+        self._paused = False
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._giving and not self._paused:
+            self._loop.add_reader(self._socket, self._read)
+
+    def _stop(self, error: Exception | None = None) -> None:
+        super()._stop(error)
+        self._loop.remove_reader(self._socket)
+        self._changed.set()
+
+    def _answer(self) -> None:
+        self._changed.set()

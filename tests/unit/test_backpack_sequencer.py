@@ -798,6 +798,15 @@ def test_a_book_that_was_crossed_on_the_short_way_takes_nothing_more_on_it() -> 
     assert follow(delta(13, bids=[Level(101, 0)]), now) is None
 
 
+def test_a_book_that_was_found_wrong_on_the_short_way_takes_nothing_more_on_it() -> None:
+    bench = live()
+    follow, now = bench.sequencer.follow, bench.clock.now
+    assert follow(delta(11), now) == changed(delta(11))
+    reason = "best bid at 11: 2 at 99 here, 5 at 98 on bookTicker"
+    assert bench.sequencer.witness(ticker(11, Level(98, 5)), now) == [desynced(11, reason, differed=11), fetch(2)]
+    assert follow(delta(12), now) is None
+
+
 def test_a_book_for_whose_next_frame_something_waits_is_not_for_the_short_way() -> None:
     bench = live()
     follow, now = bench.sequencer.follow, bench.clock.now
