@@ -5,9 +5,11 @@ from __future__ import annotations
 from time import time_ns
 from typing import Any
 
-from .metering import END_TRADE, MARK_TRADE, Meter, Options
+from .metering import END_TRADE, MARK_TRADE, SYMBOL, Meter, Options
 
 __all__ = ["Callbacks"]
+
+NAME = SYMBOL.replace("_", "-")
 
 
 class Callbacks:
@@ -34,7 +36,8 @@ class Callbacks:
             self._be_late(book)
         if not meter.ready and meter.warm(self._symbols[book.symbol], book.sequence_number):
             meter.tell_ready()
-        self._best = book.book
+        if book.symbol == NAME:
+            self._best = book.book
 
     async def trade(self, trade: Any, _receipt: float) -> None:
         """Take a trade; the mark and the end are trades as well."""

@@ -1,0 +1,22 @@
+"""Time to import the module that is named by the variant, into an interpreter that has nothing but itself."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from time import perf_counter_ns
+
+
+def main() -> None:
+    # Not by the other modules of this package: what they import would be there already.
+    name = json.loads(sys.argv[1])["variant"]
+    known = len(sys.modules)
+    began = perf_counter_ns()
+    importlib.import_module(name)
+    spent = perf_counter_ns() - began
+    print(json.dumps({"done": True, "import_ms": spent / 1e6, "modules": len(sys.modules) - known}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
