@@ -204,7 +204,7 @@ def _handler(sizes: Sizes) -> Group:
 def _orders(_: Sizes) -> Group:
     clients = (("asyncio", "ours", ()), ("trio", "ours", ("trio",)), ("aiohttp", "ours", ("aiohttp",)))
     cases = [
-        Case(name, "orders", needs, {"variant": name, "frames": 200}, sandbox=True)
+        Case(name, "orders", needs, {"variant": name, "frames": 60}, sandbox=True)
         for name, _, needs in (*clients, ("ccxt.pro", "", ("ccxt",)), ("bpx-py", "", ("bpx-py",)))
     ]
     columns = ("p50_us", "p99_us")

@@ -26,10 +26,11 @@ __all__ = ["Pace", "Server", "unix_us"]
 HOST = "127.0.0.1"
 KINDS = ("depth", "trade", "bookTicker")
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
-SYNC_TAIL = 4  # RFC 7692 section 7.2.1
+SYNC = b"\x00\x00\xff\xff"  # left out behind every compressed message: RFC 7692 section 7.2.1
 READ_BYTES = 64 * 1024
 WRITE_FRAMES = 256
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
+COMPRESSED = 0x40
 BEAT_SECONDS = 0.25
 MANY = 50
 """Markets from which on the beats come less often."""
@@ -124,6 +125,7 @@ class Server:
         self.compressing = False
         """Whether the client offered permessage-deflate, and has it."""
         self._deflate = zlib.compressobj(level=1, wbits=-15)
+        self._inflate = zlib.decompressobj(wbits=-15)
         self._wires: list[_Wire] = []
         self._websocket: _Wire | None = None
         self._subscribed: set[str] = set()
@@ -189,7 +191,7 @@ class Server:
         for content in contents:
             packed = content
             if self.compressing:
-                packed = (self._deflate.compress(content) + self._deflate.flush(zlib.Z_SYNC_FLUSH))[:-SYNC_TAIL]
+                packed = (self._deflate.compress(content) + self._deflate.flush(zlib.Z_SYNC_FLUSH))[: -len(SYNC)]
             yield header(len(packed), compressed=self.compressing) + packed
 
     def _accept(self) -> None:
@@ -255,11 +257,13 @@ class Server:
         self._start(self._warm, wire)
 
     def _read_frames(self, wire: _Wire, data: bytes) -> None:
-        """Take subscriptions, answer pings; frames of clients are masked and short."""
+        """Take subscriptions, answer pings; frames of clients are masked."""
         while True:
             while len(data) < 2 or len(data) < (end := _end(data)):
                 data += wire.receive()
-            opcode, payload, data = data[0] & 0x0F, _unmasked(data[:end]), data[end:]
+            opcode, packed, payload, data = data[0] & 0x0F, data[0] & COMPRESSED, _unmasked(data[:end]), data[end:]
+            if packed:
+                payload = self._inflate.decompress(payload + SYNC)
             if opcode == CLOSE:
                 return
             if opcode == PING:
