@@ -23,7 +23,11 @@ from .runs import Runner
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the groups that are asked for; the status is 1 if a case failed."""
     options = _parser().parse_args(arguments)
-    chosen = [_with(group, options.case) for group in groups(Sizes(options.frames, options.seconds)) if _is_meant(group, options.groups)]
+    chosen = [
+        _with(group, options.case)
+        for group in groups(Sizes(options.frames, options.seconds))
+        if _is_meant(group, options.groups)
+    ]
     chosen = [group for group in chosen if group.cases]
     runner = Runner(options.python)
     libraries = ", ".join(f"{name} {version}" for name, version in runner.versions.items())
@@ -51,12 +55,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"all, unless given: {', '.join(GROUPS)}; `paced` is all four of them")
-    parser.add_argument("--case", action="append", default=[], metavar="TEXT", help="only cases whose name has this in it, and the base")
+    parser.add_argument(
+        "groups", nargs="*", metavar="GROUP", help=f"all, unless given: {', '.join(GROUPS)}; `paced` is all four of them"
+    )
+    parser.add_argument(
+        "--case", action="append", default=[], metavar="TEXT", help="only cases whose name has this in it, and the base"
+    )
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="default: 5")
-    parser.add_argument("--frames", type=_positive, default=Sizes.frames, metavar="N", help=f"of a blast (default: {Sizes.frames})")
-    parser.add_argument("--seconds", type=float, default=PACED_SECONDS, metavar="S", help=f"of paced frames (default: {PACED_SECONDS})")
-    parser.add_argument("--python", default=sys.executable, metavar="PATH", help="interpreter of the programs that are measured")
+    parser.add_argument(
+        "--frames", type=_positive, default=Sizes.frames, metavar="N", help=f"of a blast (default: {Sizes.frames})"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=PACED_SECONDS, metavar="S", help=f"of paced frames (default: {PACED_SECONDS})"
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, metavar="PATH", help="interpreter of the programs that are measured"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round of every case")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw a chart; needs matplotlib")
     return parser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,9 +141,9 @@ def _program(name: str, program: str, variant: str, *, needs: tuple[str, ...] = 
 
 def _imports(_: Sizes) -> Group:
     modules = (
-        ("backpack_proto", ()),
-        ("backpack_runtime", ()),
-        ("backpack_runtime.cryptofeed", ("cryptofeed",)),
+        ("backpack_proto:Session", ()),
+        ("backpack_runtime:BackpackClient", ()),
+        ("backpack_runtime.cryptofeed:BackpackFeed", ("cryptofeed",)),
         ("cryptofeed", ("cryptofeed",)),
         ("ccxt.pro", ("ccxt",)),
         ("bpx.account", ("bpx-py",)),
@@ -152,16 +151,13 @@ def _imports(_: Sizes) -> Group:
         ("websockets.asyncio.client", ("websockets",)),
     )
     cases = tuple(_program(f"import {module}", "imports", module, needs=needs) for module, needs in modules)
-    return Group("imports", "Time to import", "import backpack_runtime", "import_ms", ("modules",), cases)
+    return Group("imports", "Time to import", "import backpack_runtime:BackpackClient", "import_ms", ("modules",), cases)
 
 
 def _start(_: Sizes) -> Group:
     few = 1000
     cases = [_client(f"asyncio, {count} books", "ours", (), Load(few, count)) for count in (1, *MANY_SYMBOLS)]
-    cases += [
-        _client(name, program, needs, Load(few))
-        for name, program, needs in (*RUNTIMES[1:], *PEERS)
-    ]
+    cases += [_client(name, program, needs, Load(few)) for name, program, needs in (*RUNTIMES[1:], *PEERS)]
     title = "Time from the start of the client until its books are live"
     return Group("start", title, "asyncio, 1 books", "start_ms", ("book_kb",), tuple(cases))
 
@@ -194,7 +190,14 @@ def _delivery(sizes: Sizes) -> Group:
 
 def _handler(sizes: Sizes) -> Group:
     cases = tuple(
-        _program(f"{name}{', best bid and ask read' if top else ''}", "handler", variant, needs=("cryptofeed",), top=top, frames=sizes.frames)
+        _program(
+            f"{name}{', best bid and ask read' if top else ''}",
+            "handler",
+            variant,
+            needs=("cryptofeed",),
+            top=top,
+            frames=sizes.frames,
+        )
         for top in (False, True)
         for name, variant in (("our feed", "backpack"), ("cryptofeed's Binance feed", "binance"))
     )
@@ -244,5 +247,5 @@ def why_not(case: Case, versions: dict[str, str]) -> str | None:
     return None
 
 
-def _numbers(version: str) -> Sequence[int]:
+def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())

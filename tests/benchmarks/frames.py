@@ -12,10 +12,10 @@ __all__ = [
     "FIRST_TRADE",
     "MARK_TRADE",
     "SYMBOL",
-    "canary",
     "Message",
     "Snapshot",
     "Tape",
+    "canary",
     "header",
     "in_binances_words",
     "record",
@@ -268,7 +268,6 @@ def header(length: int, *, compressed: bool = False) -> bytes:
     if length <= 0xFFFF:
         return pack("!BBH", first, 126, length)
     return pack("!BBQ", first, 127, length)
-
 
 
 def _price(tick: int) -> str:

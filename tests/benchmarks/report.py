@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.util
 import os
 import platform
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -50,7 +50,12 @@ def table(found: Found) -> Iterable[str]:
         if main is None:
             continue
         others = (summary(found, case.name, name) for name in group.columns)
-        cells = [f"{main.median:.2f}", f"{main.minimum:.2f}", f"{main.maximum:.2f}", "" if main.ratio is None else f"{main.ratio:.2f}"]
+        cells = [
+            f"{main.median:.2f}",
+            f"{main.minimum:.2f}",
+            f"{main.maximum:.2f}",
+            "" if main.ratio is None else f"{main.ratio:.2f}",
+        ]
         cells += ["" if other is None else f"{other.median:,.0f}" for other in others]
         failed = "  (failed in a round)" if case.name in found.failed else ""
         yield f"{case.name:{NAME_WIDTH}}" + "".join(f"{cell:>{WIDTH}}" for cell in cells) + failed
@@ -60,10 +65,12 @@ def table(found: Found) -> Iterable[str]:
         yield f"failed: {name}: {reason}"
 
 
-def as_json(all_found: Sequence[Found], *, rounds: int, python: str, versions: dict[str, str], notes: Sequence[str]) -> dict[str, Any]:
+def as_json(
+    all_found: Sequence[Found], *, rounds: int, python: str, versions: dict[str, str], notes: Sequence[str]
+) -> dict[str, Any]:
     """Return everything that was measured, each round of it."""
     return {
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count(), "python": python},
         "versions": versions,
         "rounds": rounds,

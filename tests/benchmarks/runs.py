@@ -135,7 +135,10 @@ class Runner:
         """
         if case.load is not None:
             return self._measure_load(case, case.load)
-        with self._sandbox() if case.sandbox else _nowhere() as sandbox, self._started(case.program, case.options | sandbox) as program:
+        with (
+            self._sandbox() if case.sandbox else _nowhere() as sandbox,
+            self._started(case.program, case.options | sandbox) as program,
+        ):
             line = program.line(DONE_SECONDS)
         wanted = case.options.get("frames")
         if wanted is not None and line["events"] != wanted:
@@ -145,12 +148,15 @@ class Runner:
     def _measure_load(self, case: Case, load: Load) -> Figures:
         tape = self._tape(load)
         authority = Authority() if load.tls else None
-        with _closing(authority), Server(tape, tls=authority and authority.context, compress=load.compress) as server:
+        with (
+            _closing(authority),
+            Server(tape, tls=None if authority is None else authority.context, compress=load.compress) as server,
+        ):
             options: dict[str, Any] = {
                 "port": server.port,
                 "symbols": tape.symbols,
                 "warm": {symbol: messages[-1].last for symbol, messages in tape.warm.items()},
-                "ca_file": authority and str(authority.ca_file),
+                "ca_file": None if authority is None else str(authority.ca_file),
             }
             with self._started(case.program, case.options | options) as program:
                 ready = program.line(READY_SECONDS)

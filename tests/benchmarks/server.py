@@ -236,7 +236,9 @@ class Server:
             body = self._tape.snapshots[symbol].body(unix_us())
             if asked == symbol:
                 return body
-            return json.dumps(json.loads(body) | {"lastUpdateId": self._tape.snapshots[symbol].last}).encode()  # Binance: a number
+            return json.dumps(
+                json.loads(body) | {"lastUpdateId": self._tape.snapshots[symbol].last}
+            ).encode()  # Binance: a number
         if path.endswith("/markets"):
             return list_of_markets(self._tape.symbols)
         return str(unix_us() // 1000).encode() if path.endswith("/time") else b"[]"
@@ -245,7 +247,10 @@ class Server:
         lines = dict(line.partition(b":")[::2] for line in head.split(b"\r\n"))
         fields = {name.strip().lower(): value.strip() for name, value in lines.items()}
         accepted = base64.b64encode(hashlib.sha1(fields[b"sec-websocket-key"] + GUID, usedforsecurity=False).digest())
-        answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accepted
+        answer = (
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+            + accepted
+        )
         self.compressing = self._compress and b"permessage-deflate" in fields.get(b"sec-websocket-extensions", b"")
         if self.compressing:
             answer += b"\r\nSec-WebSocket-Extensions: permessage-deflate"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
+from typing import Any
 
 from websockets.asyncio.client import connect
 
-from .metering import END_TRADE, MARK_TRADE, SYMBOL, Meter, Options, load_options, now_us
+from .metering import END_TRADE, SYMBOL, Meter, Options, load_options, now_us
 from .typed import Depth, Trade, decode
 
 
@@ -26,7 +27,7 @@ async def main(options: Options) -> None:
             found = decode(await websocket.recv(decode=False)).data
             count += 1
             if type(found) is Depth:
-                if found.U > last + 1:
+                if last + 1 < found.U:
                     raise RuntimeError(f"updates between {last} and {found.U} are missing")
                 last = found.u
                 for side, levels in ((bids, found.b), (asks, found.a)):
@@ -51,9 +52,9 @@ async def main(options: Options) -> None:
         meter.end((max(bids, key=float), min(asks, key=float)))
 
 
-def fetch(url: str) -> dict[str, list[tuple[str, str]]]:
+def fetch(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(url) as response:  # noqa: S310 - a server on this machine
-        content: dict[str, list[tuple[str, str]]] = json.load(response)
+        content: dict[str, Any] = json.load(response)
         return content
 
 

@@ -99,8 +99,7 @@ def session(tape: Tape, *, read: int) -> Run:
     # What is asked later than that, by the clock, is asked before the first frame: its time does not go on meanwhile.
     now = moment(warm - 1)
     for _ in range(TURNS):
-        found = whole.book(STREAM)
-        if found is not None and found.is_live(now.mono_us):
+        if whole.book(STREAM).is_live(now.mono_us):
             break
         outputs = _answered(whole, outputs, tape.snapshots[SYMBOL], now)
         now = Now(now.mono_us + TURN_US, now.unix_us + TURN_US)
@@ -115,11 +114,12 @@ def session(tape: Tape, *, read: int) -> Run:
         for begin in range(warm, len(frames), read):
             batch = [TextReceived(text) for text in frames[begin : begin + read]]
             mono_us, unix_us = moment(begin + len(batch) - 1)
-            for output in whole.handle_all(batch, Now(mono_us + late_us, unix_us + late_us)):
+            outputs: list[Any] = whole.handle_all(batch, Now(mono_us + late_us, unix_us + late_us))
+            for output in outputs:
                 kind = type(output)
                 if kind is BookChanged:
                     events += 1
-                    top = output.bids[0].price, output.asks[0].price  # type: ignore[attr-defined]  # by its kind
+                    top = output.bids[0].price, output.asks[0].price
                 elif kind is Trade or kind is BookTicker:
                     events += 1
         return events, top

@@ -18,7 +18,9 @@ BINANCE_NAME = "SOLUSDC"
 
 def main(options: Options) -> None:
     class Feed(Binance):  # type: ignore[misc]  # cryptofeed has no types
-        rest_endpoints = (RestEndpoint(options.url("http"), routes=Routes("/exchangeInfo", l2book="/api/v3/depth?symbol={}&limit={}")),)
+        rest_endpoints = (
+            RestEndpoint(options.url("http"), routes=Routes("/exchangeInfo", l2book="/api/v3/depth?symbol={}&limit={}")),
+        )
 
         @classmethod
         def symbol_mapping(cls, *_: Any, **__: Any) -> dict[str, str]:

@@ -59,11 +59,16 @@ def unusable(number: int) -> FrameDropped:
     return FrameDropped(reason=Drop.MALFORMED, error=RemoteProtocolError("no"), stream=str(number))
 
 
-def run(events: Sequence[Event], policy: SlowConsumer, *, absent: bool) -> int:
-    """Put events in small batches, into a queue that is full if the consumer is absent; return how many were put or fetched."""
+def queue(policy: SlowConsumer, *, full: bool) -> Delivery:
+    """Return a queue, as it is or full of trades behind a change."""
     delivery = Delivery(policy, LIMIT, pause=lambda: None, resume=lambda: None)
-    if absent:
-        delivery.put([events[0], *map(trade, range(LIMIT))])
+    if full:
+        delivery.put([change(0), *map(trade, range(LIMIT))])
+    return delivery
+
+
+def run(delivery: Delivery, events: Sequence[Event], *, absent: bool) -> int:
+    """Put events in small batches; return how many were fetched or, where the consumer is absent, put."""
     count = 0
     for start in range(0, len(events), BATCH):
         batch = events[start : start + BATCH]
@@ -89,8 +94,9 @@ def main() -> None:
     options = load_options()
     make, policy, absent = VARIANTS[options.variant]
     events = [make(number) for number in range(1, options.frames + 1)]
+    delivery = queue(policy, full=absent)
     began = process_time_ns()
-    count = run(events, policy, absent=absent)
+    count = run(delivery, events, absent=absent)
     spent = process_time_ns() - began
     report(done=True, events=count, us_a_frame=spent / 1000 / options.frames)
 

@@ -8,7 +8,20 @@ from contextlib import suppress
 
 from .metering import report
 
-NAMES = ("aiohttp", "anyio", "bpx-py", "ccxt", "cryptofeed", "matplotlib", "msgspec", "order-book", "trio", "trustme", "websockets", "wsproto")
+NAMES = (
+    "aiohttp",
+    "anyio",
+    "bpx-py",
+    "ccxt",
+    "cryptofeed",
+    "matplotlib",
+    "msgspec",
+    "order-book",
+    "trio",
+    "trustme",
+    "websockets",
+    "wsproto",
+)
 
 
 def main() -> None:

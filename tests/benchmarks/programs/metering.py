@@ -23,7 +23,7 @@ class Options(msgspec.Struct, frozen=True):
 
     port: int = 0
     symbols: tuple[str, ...] = (SYMBOL,)
-    warm: dict[str, int] = {}  # noqa: RUF012 - msgspec copies it
+    warm: dict[str, int] = {}
     """Update id at which the book of each market is up."""
     variant: str = ""
     """Runtime, library or module that is measured."""
@@ -36,7 +36,7 @@ class Options(msgspec.Struct, frozen=True):
     ca_file: str | None = None
     frames: int = 0
     """How many frames, events or calls to measure, for programs without a server."""
-    sandbox: dict[str, Any] = {}  # noqa: RUF012 - as above
+    sandbox: dict[str, Any] = {}
 
     def url(self, scheme: str) -> str:
         """Return the address of the server, as `http` or `ws`."""
@@ -99,9 +99,10 @@ class Meter:
         cpu, wall = process_time_ns() - self._cpu, perf_counter_ns() - self._wall
         late = sorted(self.late_us or ())
         found = {f"p{name}_us": late[int(len(late) * share)] for name, share in LATENCIES.items() if late}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         told = None if top is None else [str(price) for price in top]
-        report(done=True, events=self.events, cpu_us=cpu / 1000, wall_us=wall / 1000, peak_mb=peak, top=told, **found)
+        report(
+            done=True, events=self.events, cpu_us=cpu / 1000, wall_us=wall / 1000, peak_mb=_peak_kb() / 1024, top=told, **found
+        )
 
 
 LATENCIES = {"50": 0.5, "99": 0.99, "99_9": 0.999}
@@ -115,4 +116,12 @@ def now_us() -> int:
 def _resident_kb() -> int:
     statm = Path("/proc/self/statm")
     # Elsewhere the peak is the best that there is.
-    return int(statm.read_text().split()[1]) * PAGE_KB if statm.exists() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(statm.read_text().split()[1]) * PAGE_KB if statm.exists() else _peak_kb()
+
+
+def _peak_kb() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # `getrusage` on Linux counts what the process was before it became this program: a copy of its parent.
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

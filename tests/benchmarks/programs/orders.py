@@ -73,7 +73,11 @@ async def ccxt_pro(options: Options) -> None:
 
     found = options.sandbox
     exchange = ccxt.pro.backpack({"enableRateLimit": False, "apiKey": found["api_key"], "secret": found["secret"]})
-    exchange.urls["api"] = {"public": found["rest"], "private": found["rest"], "ws": {"public": found["ws"], "private": found["ws"]}}
+    exchange.urls["api"] = {
+        "public": found["rest"],
+        "private": found["rest"],
+        "ws": {"public": found["ws"], "private": found["ws"]},
+    }
     try:
         await exchange.load_markets()
         arguments: tuple[Any, ...] = ("SOL/USDC", "limit", "buy", float(QUANTITY), float(FAR), {"timeInForce": "IOC"})

@@ -53,7 +53,8 @@ class Consumer:
         """Take the events of one read."""
         if not self._measuring:
             # The mark comes alone: no read has events of both sides of it.
-            self._measuring = any([self._take_before(event) for event in events])
+            for event in events:
+                self._measuring |= self._take_before(event)
             return
         top, late, count = self._options.top, self._meter.late_us, self._count
         for event in events:
