@@ -34,7 +34,7 @@ COMPRESSED = 0x40
 BEAT_SECONDS = 0.25
 MANY = 50
 """Markets from which on the beats come less often."""
-WARM_SECONDS = 0.01
+WARM_SECONDS = 0.002
 QUIET_SECONDS = 0.1
 """Between the mark and the frames that are measured, so that what the mark caused is over."""
 

@@ -33,7 +33,7 @@ def bpx() -> Callable[[], object]:
     from bpx.account import Account  # noqa: PLC0415 - other variants do without
 
     account = Account(Credentials(THROWAWAY_SECRET).api_key, THROWAWAY_SECRET)
-    return lambda: account._headers(ORDER, "orderExecute")
+    return lambda: account._headers(ORDER, "orderExecute", window=5000)
 
 
 def main() -> None:
