@@ -22,16 +22,18 @@ from .runs import Runner
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the groups that are asked for; the status is 1 if a case failed."""
-    options = _parser().parse_args(arguments)
-    chosen = [
-        _with(group, options.case)
-        for group in groups(Sizes(options.frames, options.seconds))
-        if _is_meant(group, options.groups)
-    ]
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    all_groups = groups(Sizes(options.frames, options.seconds))
+    if unknown := [name for name in options.groups if not any(_is_meant(group, [name]) for group in all_groups)]:
+        parser.error(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+    chosen = [_with(group, options.case) for group in all_groups if _is_meant(group, options.groups)]
     chosen = [group for group in chosen if group.cases]
-    runner = Runner(options.python)
-    libraries = ", ".join(f"{name} {version}" for name, version in runner.versions.items())
-    print(f"Python {runner.python}; {libraries}; {options.rounds} rounds", flush=True)
+    runner = Runner(options.python or [sys.executable])
+    for interpreter in runner.interpreters:
+        libraries = ", ".join(f"{name} {version}" for name, version in interpreter.versions.items())
+        print(f"Python {interpreter.python}: {libraries}")
+    print(f"{options.rounds} rounds", flush=True)
     all_found = []
     for group in chosen:
         found = runner.run(group, options.rounds, _Progress(group, options.rounds))
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             notes.append(reason)
             print(f"could not run: the chart, because {reason}")
     if options.json is not None:
-        content = as_json(all_found, rounds=options.rounds, python=runner.python, versions=runner.versions, notes=notes)
+        content = as_json(all_found, runner.interpreters, rounds=options.rounds, notes=notes)
         options.json.write_text(json.dumps(content, indent=1) + "\n")
     return int(any(found.failed for found in all_found))
 
@@ -69,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=PACED_SECONDS, metavar="S", help=f"of paced frames (default: {PACED_SECONDS})"
     )
     parser.add_argument(
-        "--python", default=sys.executable, metavar="PATH", help="interpreter of the programs that are measured"
+        "--python",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="interpreter of the programs that are measured; several: each case takes the first one that has its libraries",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round of every case")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw a chart; needs matplotlib")

@@ -120,7 +120,7 @@ def _paced(sizes: Sizes, per_second: int, burst: int) -> Group:
     cases = tuple(_client(name, program, needs, load, latency=True) for name, program, needs in (*RUNTIMES, *PEERS, FLOOR))
     how = f"in bursts of {burst}" if burst > 1 else "evenly"
     name = f"paced-{per_second}{'-bursts' if burst > 1 else ''}"
-    columns = ("p50_us", "p99_us", "p99_9_us")
+    columns = ("p50_us", "p99_us", "p99_9_us", "per_second")
     return Group(name, f"{per_second:,} frames a second, {how}", "asyncio", US_A_FRAME, columns, cases)
 
 

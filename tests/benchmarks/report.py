@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from .figures import Figures, Summary, summarise
-from .runs import Found
+from .runs import Found, Interpreter
 
 __all__ = ["as_json", "draw", "table", "why_no_chart"]
 
@@ -24,6 +24,7 @@ UNITS = {
     "p99_9_us": "p99.9 us",
     "p99_us": "p99 us",
     "peak_mb": "peak MB",
+    "per_second": "frames/s",
     "start_ms": "start ms",
     "us_a_frame": "us a frame",
     "us_a_signature": "us a signature",
@@ -66,13 +67,13 @@ def table(found: Found) -> Iterable[str]:
 
 
 def as_json(
-    all_found: Sequence[Found], *, rounds: int, python: str, versions: dict[str, str], notes: Sequence[str]
+    all_found: Sequence[Found], interpreters: Sequence[Interpreter], *, rounds: int, notes: Sequence[str]
 ) -> dict[str, Any]:
     """Return everything that was measured, each round of it."""
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count(), "python": python},
-        "versions": versions,
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "interpreters": [{"python": found.python, "versions": found.versions} for found in interpreters],
         "rounds": rounds,
         "groups": [_group(found) for found in all_found],
         "could_not_run": [

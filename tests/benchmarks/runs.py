@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,19 +11,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from .authority import Authority
 from .cases import Case, Group, Load, why_not
 from .figures import Figures, TooFewEvents, checked
 from .frames import SYMBOL, Tape, in_binances_words, record
-from .server import Server
+from .server import QUIET_SECONDS, Server
 
-__all__ = ["CouldNotRun", "Failed", "Found", "Runner"]
+__all__ = ["CouldNotRun", "Failed", "Found", "Interpreter", "Runner"]
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 120.0
-DONE_SECONDS = 120.0
+DONE_SECONDS = 60.0
+FRAME_SECONDS = 0.002
+"""The time that a frame may take in addition: some clients need a quarter of it on a slow machine."""
 
 
 class CouldNotRun(Exception):
@@ -87,28 +88,36 @@ class _Program:
         self._lines.put("")
 
 
-class Runner:
-    """Runs the cases of groups by one interpreter."""
+class Interpreter(NamedTuple):
+    """A Python, and what is installed there."""
 
-    def __init__(self, python: str = sys.executable) -> None:
-        self._python = python
+    path: str
+    python: str
+    versions: dict[str, str]
+    """Of the distributions that cases need."""
+
+
+class Runner:
+    """Runs the cases of groups, each by the first interpreter that has what it needs."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
         self._tapes: dict[tuple[int, int, bool], Tape] = {}
-        with self._started("installed", {}) as program:
-            found = program.line(READY_SECONDS)
-        self.python: str = found["python"]
-        self.versions: dict[str, str] = found["versions"]
-        """Of the distributions that are installed there."""
+        self.interpreters: list[Interpreter] = []
+        for path in paths:
+            with _program_of(path, "installed", {}) as program:
+                found = program.line(READY_SECONDS)
+            self.interpreters.append(Interpreter(path, found["python"], found["versions"]))
 
     def run(self, group: Group, rounds: int, tell: Callable[[int, int, Case, Figures | None], None]) -> Found:
         """Run all cases of a group in every round, in another order each time; `tell` is called after each one."""
         found = Found(group)
         able = []
         for case in group.cases:
-            reason = why_not(case, self.versions)
-            if reason is None:
+            reasons = [why_not(case, interpreter.versions) for interpreter in self.interpreters]
+            if None in reasons:
                 able.append(case)
             else:
-                found.could_not_run[case.name] = reason
+                found.could_not_run[case.name] = reasons[0] or ""
         for number in range(rounds):
             start = number * max(1, len(able) // rounds) % max(1, len(able))
             for at, case in enumerate(able[start:] + able[:start]):
@@ -136,8 +145,8 @@ class Runner:
         if case.load is not None:
             return self._measure_load(case, case.load)
         with (
-            self._sandbox() if case.sandbox else _nowhere() as sandbox,
-            self._started(case.program, case.options | sandbox) as program,
+            self._sandbox(case) if case.sandbox else _nowhere() as sandbox,
+            self._started(case, sandbox) as program,
         ):
             line = program.line(DONE_SECONDS)
         wanted = case.options.get("frames")
@@ -158,18 +167,20 @@ class Runner:
                 "warm": {symbol: messages[-1].last for symbol, messages in tape.warm.items()},
                 "ca_file": None if authority is None else str(authority.ca_file),
             }
-            with self._started(case.program, case.options | options) as program:
+            with self._started(case, options) as program:
                 ready = program.line(READY_SECONDS)
                 if load.compress and not server.compressing:
                     raise CouldNotRun("it offers no permessage-deflate")
                 threading.Thread(target=_play, args=(server, load), daemon=True).start()
-                done = program.line(DONE_SECONDS)
+                paced_seconds = 0.0 if load.pace is None else load.frames / load.pace.per_second
+                done = program.line(DONE_SECONDS + load.frames * FRAME_SECONDS + paced_seconds)
         frames = len(tape.measured)
         checked(done["events"], frames, done["top"], tape.finals[SYMBOL].top)
         figures = _numbers(ready | done)
         return {
             **figures,
             "us_a_frame": figures["cpu_us"] / frames,
+            "per_second": frames * 1e6 / (figures["wall_us"] - QUIET_SECONDS * 1e6),
             "book_kb": figures["books_kb"] / len(tape.symbols),
         }
 
@@ -180,17 +191,26 @@ class Runner:
             self._tapes[key] = in_binances_words(tape) if load.binance else tape
         return self._tapes[key]
 
-    @contextmanager
-    def _started(self, program: str, options: dict[str, Any]) -> Iterator[_Program]:
-        command = [self._python, "-m", f"tests.benchmarks.programs.{program}", json.dumps(options)]
-        with _running(command) as running:
-            yield running
+    def _path(self, case: Case) -> str:
+        return next(found.path for found in self.interpreters if why_not(case, found.versions) is None)
 
     @contextmanager
-    def _sandbox(self) -> Iterator[dict[str, Any]]:
+    def _started(self, case: Case, options: dict[str, Any]) -> Iterator[_Program]:
+        with _program_of(self._path(case), case.program, case.options | options) as program:
+            yield program
+
+    @contextmanager
+    def _sandbox(self, case: Case) -> Iterator[dict[str, Any]]:
         """Serve the simulated exchange, in a process of its own."""
-        with _running([self._python, "-m", "backpack_runtime.cli.parser", "sandbox", "--seed", "5"]) as running:
+        command = [self._path(case), "-m", "backpack_runtime.cli.parser", "sandbox", "--seed", "5"]
+        with _running(command) as running:
             yield {"sandbox": running.line(READY_SECONDS)}
+
+
+@contextmanager
+def _program_of(path: str, name: str, options: dict[str, Any]) -> Iterator[_Program]:
+    with _running([path, "-m", f"tests.benchmarks.programs.{name}", json.dumps(options)]) as program:
+        yield program
 
 
 @contextmanager

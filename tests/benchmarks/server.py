@@ -21,7 +21,7 @@ from typing import Self
 from .frames import Message, Tape, canary, header
 from .markets import list_of_markets
 
-__all__ = ["Pace", "Server", "unix_us"]
+__all__ = ["QUIET_SECONDS", "Pace", "Server", "unix_us"]
 
 HOST = "127.0.0.1"
 KINDS = ("depth", "trade", "bookTicker")

@@ -29,7 +29,7 @@ from tests.benchmarks.frames import (
     symbols_of,
 )
 from tests.benchmarks.markets import list_of_markets
-from tests.benchmarks.runs import CouldNotRun, Failed, Found, Runner
+from tests.benchmarks.runs import CouldNotRun, Failed, Found, Interpreter, Runner
 from tests.benchmarks.server import Server
 
 COUNT = 1000
@@ -216,9 +216,8 @@ def test_a_ccxt_that_hangs_with_this_aiohttp_is_not_run(ccxt: str, aiohttp: str,
 class Scripted(Runner):
     """A runner whose programs are a script: what each case comes to, time after time."""
 
-    def __init__(self, script: dict[str, list[Any]], versions: dict[str, str]) -> None:
-        self.versions = versions
-        self.python = "3.x"
+    def __init__(self, script: dict[str, list[Any]]) -> None:
+        self.interpreters = [Interpreter("one", "3.x", {}), Interpreter("two", "3.y", {"there": "1"})]
         self.order: list[str] = []
         self._script = script
 
@@ -236,7 +235,7 @@ def group(*names: str, needs: tuple[str, ...] = ()) -> Group:
 
 
 def run(script: dict[str, list[Any]], *, rounds: int, needs: tuple[str, ...] = ()) -> tuple[Scripted, Found, list[Any]]:
-    runner = Scripted(script, {"there": "1"})
+    runner = Scripted(script)
     told: list[Any] = []
     found = runner.run(group(*script, needs=needs), rounds, lambda *heard: told.append(heard))
     return runner, found, told
@@ -266,7 +265,7 @@ def test_what_could_not_run_and_what_failed_is_reported_in_the_table_and_in_the_
     assert "plain" not in runner.order[4:], "what could not run is not tried again"
     (row,) = (line for line in lines if line.startswith("few "))
     assert row.endswith("(failed in a round)")
-    content = report.as_json([found], rounds=2, python="3.x", versions={"there": "1"}, notes=["matplotlib is not installed"])
+    content = report.as_json([found], runner.interpreters, rounds=2, notes=["matplotlib is not installed"])
     assert json.loads(json.dumps(content)) == content
     assert {(row["case"], row["reason"]) for row in content["could_not_run"]} == {
         ("absent", "absent is not installed"),
@@ -279,6 +278,18 @@ def test_what_could_not_run_and_what_failed_is_reported_in_the_table_and_in_the_
     assert by_name["few"]["rounds"] == [None, {"us_a_frame": 4.0}]
     assert by_name["few"]["summary"] == {"median": 4.0, "minimum": 4.0, "maximum": 4.0, "ratio": 2.0}
     assert by_name["mute"]["summary"] is None
+
+
+def test_a_case_takes_the_first_interpreter_that_has_its_libraries() -> None:
+    runner, found, _ = run({"base": [1.0]}, rounds=1)
+    assert [runner._path(Case("x", "ours", needs)) for needs in ((), ("there",))] == ["one", "two"]
+    assert found.could_not_run == {}
+
+
+def test_a_group_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["blasts"])
+    assert "no such group: blasts; there are blast, paced-1000" in capsys.readouterr().err
 
 
 # The server, and one real case.
