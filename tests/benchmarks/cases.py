@@ -101,7 +101,7 @@ def _blast(sizes: Sizes) -> Group:
         cases.append(_client(f"{name}, best bid and ask read", program, needs, plain, top=True))
         if program == "ours":
             cases.append(_client(f"{name}, ten levels, all read", program, needs, plain, levels=10, top=True))
-    cases.extend(_client(f"{fetch}, by asyncio", "ours", (), plain) for fetch in ("batches", "callback"))
+    cases += [_client(f"{fetch}, by asyncio", "ours", (), plain) for fetch in ("batches", "callback")]
     title = "Frames as fast as the client reads them, over loopback"
     return Group("blast", title, "asyncio", US_A_FRAME, ("peak_mb",), tuple(cases))
 
@@ -173,6 +173,21 @@ def _core(sizes: Sizes) -> Group:
     return Group("core", title, "session, 100 frames a read", US_A_FRAME, (), cases)
 
 
+def _layers(sizes: Sizes) -> Group:
+    load = Load(sizes.frames)
+    cases = (
+        _program("frames cut", "framing", "ours", frames=sizes.frames),
+        _program("frames decoded", "core", "decode", frames=sizes.frames),
+        _program("decoded, checked, applied to the book", "core", "book", frames=sizes.frames),
+        _program("the whole session, 100 frames a read", "core", "session-100", frames=sizes.frames),
+        _client("callback, by asyncio", "ours", (), load),
+        _client("batches, by asyncio", "ours", (), load),
+        _client("asyncio", "ours", (), load),
+        _client(*FLOOR, load),
+    )
+    return Group("layers", "Where the time of a frame goes, from the inside out", "asyncio", US_A_FRAME, (), cases)
+
+
 def _framing(sizes: Sizes) -> Group:
     cases = (
         _program("wsproto alone", "framing", "wsproto", frames=sizes.frames),
@@ -227,7 +242,16 @@ def groups(sizes: Sizes) -> tuple[Group, ...]:
     """Return all groups of these sizes."""
     paced = [_paced(sizes, per_second, burst) for per_second in (1_000, 10_000) for burst in (1, BURST)]
     end_to_end = (_blast(sizes), *paced, _symbols(sizes), _peers(sizes), _imports(sizes), _start(sizes))
-    return (*end_to_end, _orders(sizes), _signing(sizes), _core(sizes), _framing(sizes), _delivery(sizes), _handler(sizes))
+    return (
+        *end_to_end,
+        _layers(sizes),
+        _orders(sizes),
+        _signing(sizes),
+        _core(sizes),
+        _framing(sizes),
+        _delivery(sizes),
+        _handler(sizes),
+    )
 
 
 GROUPS = tuple(group.name for group in groups(Sizes()))

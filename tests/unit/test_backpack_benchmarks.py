@@ -250,7 +250,7 @@ def test_all_cases_run_in_every_round_in_another_order_each_time() -> None:
 
 def test_what_could_not_run_and_what_failed_is_reported_in_the_table_and_in_the_json() -> None:
     few = TooFewEvents("3 events were delivered of 5 frames")
-    script = {
+    script: dict[str, list[Any]] = {
         "base": [1.0, 2.0],
         "few": [few, 4.0],
         "plain": [CouldNotRun("it offers nothing")],

@@ -1,4 +1,4 @@
-"""The core alone, on frames of one market: variant `book`, `session`, `session-100` or, the way of most clients, `usual`."""
+"""The core alone, on frames of one market: `decode`, `book`, `session`, `session-100` or, the way of most clients, `usual`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ TURNS = 200
 TURN_US = 50_000
 
 Top = tuple[Any, Any]
-Run = Callable[[], tuple[int, Top]]
-"""Takes all frames; returns how many events came of them, and the best bid and ask at the end."""
+Run = Callable[[], tuple[int, Top | None]]
+"""Takes all frames; returns how many events came of them, and the best bid and ask at the end, from all that keep a book."""
 
 
 def moment(number: int) -> Now:
@@ -44,6 +44,16 @@ def texts(tape: Tape) -> list[bytes]:
     """Return all frames of the tape, the first ones to bring the book up."""
     messages = [*tape.warm[SYMBOL], *tape.measured]
     return [message.at(moment(number).unix_us) for number, message in enumerate(messages)]
+
+
+def decode(tape: Tape) -> Run:
+    """Our decoder alone."""
+    frames = texts(tape)[len(tape.warm[SYMBOL]) :]
+
+    def run() -> tuple[int, None]:
+        return sum(isinstance(decode_frame(text), Frame) for text in frames), None
+
+    return run
 
 
 def book(tape: Tape) -> Run:
@@ -191,6 +201,7 @@ def main() -> None:
     options = load_options()
     tape = record(options.frames)
     prepare: dict[str, Callable[[Tape], Run]] = {
+        "decode": decode,
         "book": book,
         "session": lambda tape: session(tape, read=1),
         "session-100": lambda tape: session(tape, read=100),
@@ -200,7 +211,7 @@ def main() -> None:
     began = process_time_ns()
     events, top = run()
     spent = process_time_ns() - began
-    assert tuple(map(float, top)) == tuple(map(float, tape.finals[SYMBOL].top)), f"the book is wrong: {top}"
+    assert top is None or tuple(map(float, top)) == tuple(map(float, tape.finals[SYMBOL].top)), f"the book is wrong: {top}"
     report(done=True, events=events, us_a_frame=spent / 1000 / options.frames)
 
 
