@@ -20,6 +20,7 @@ from typing import Self
 
 from .frames import Message, Tape, canary, header
 from .markets import list_of_markets
+from .wire import Wire, end_of_frame, unmasked
 
 __all__ = ["QUIET_SECONDS", "Pace", "Server", "unix_us"]
 
@@ -27,7 +28,6 @@ HOST = "127.0.0.1"
 KINDS = ("depth", "trade", "bookTicker")
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 SYNC = b"\x00\x00\xff\xff"  # left out behind every compressed message: RFC 7692 section 7.2.1
-READ_BYTES = 64 * 1024
 WRITE_FRAMES = 256
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 COMPRESSED = 0x40
@@ -52,67 +52,6 @@ class Pace:
         self.burst = burst
 
 
-class _Wire:
-    """One TCP connection, perhaps inside TLS; reads and writes come from two threads."""
-
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
-        self._sock = sock
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = None if context is None else context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._lock = threading.Lock()
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def shake_hands(self) -> None:
-        """Open the TLS connection, if it is one."""
-        while self._tls is not None:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                self.send(self._outgoing.read())
-                self._incoming.write(self._receive())
-            else:
-                self.send(self._outgoing.read())
-                return
-
-    def receive(self) -> bytes:
-        """Wait for bytes of the client."""
-        while True:
-            data = self._receive()
-            if self._tls is None:
-                return data
-            with self._lock:
-                self._incoming.write(data)
-                with suppress(ssl.SSLWantReadError):
-                    return self._tls.read(READ_BYTES)
-
-    def sealed(self, pieces: Iterable[bytes]) -> list[bytes]:
-        """Return pieces as they go over the socket: inside TLS each is a record of its own."""
-        if self._tls is None:
-            return list(pieces)
-        sealed = []
-        with self._lock:
-            for piece in pieces:
-                self._tls.write(piece)
-                sealed.append(self._outgoing.read())
-        return sealed
-
-    def send(self, data: bytes) -> None:
-        """Send bytes that are sealed."""
-        self._sock.sendall(data)
-
-    def close(self) -> None:
-        """End the connection, and wake who waits for it."""
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
-
-    def _receive(self) -> bytes:
-        data = self._sock.recv(READ_BYTES)
-        if not data:
-            raise ConnectionResetError("the client is gone")
-        return data
-
-
 class Server:
     """Serves one tape to one client, from threads of its own."""
 
@@ -126,8 +65,8 @@ class Server:
         """Whether the client offered permessage-deflate, and has it."""
         self._deflate = zlib.compressobj(level=1, wbits=-15)
         self._inflate = zlib.decompressobj(wbits=-15)
-        self._wires: list[_Wire] = []
-        self._websocket: _Wire | None = None
+        self._wires: list[Wire] = []
+        self._websocket: Wire | None = None
         self._subscribed: set[str] = set()
         self._changed = threading.Condition()
         self._sending = threading.RLock()
@@ -178,11 +117,11 @@ class Server:
             self._send_now(wire, messages[start : start + pace.burst])
         self._send_now(wire, [self._tape.end])
 
-    def _send_now(self, wire: _Wire, messages: Sequence[Message]) -> None:
+    def _send_now(self, wire: Wire, messages: Sequence[Message]) -> None:
         with self._sending:
             wire.send(b"".join(self._prepared(wire, messages)))
 
-    def _prepared(self, wire: _Wire, messages: Sequence[Message]) -> list[bytes]:
+    def _prepared(self, wire: Wire, messages: Sequence[Message]) -> list[bytes]:
         """Return messages as they go over the socket, emitted now."""
         now = unix_us()
         return wire.sealed(self._framed(message.at(now) for message in messages))
@@ -200,11 +139,11 @@ class Server:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            wire = _Wire(sock, self._context)
+            wire = Wire(sock, self._context)
             self._wires.append(wire)
             self._start(self._serve, wire)
 
-    def _start(self, target: Callable[[_Wire], None], wire: _Wire) -> None:
+    def _start(self, target: Callable[[Wire], None], wire: Wire) -> None:
         def run() -> None:
             # A client that ends, or a server that is closed: both are how a run is over.
             with suppress(OSError, ValueError):
@@ -212,7 +151,7 @@ class Server:
 
         threading.Thread(target=run, daemon=True).start()
 
-    def _serve(self, wire: _Wire) -> None:
+    def _serve(self, wire: Wire) -> None:
         wire.shake_hands()
         data = b""
         while True:
@@ -243,7 +182,7 @@ class Server:
             return list_of_markets(self._tape.symbols)
         return str(unix_us() // 1000).encode() if path.endswith("/time") else b"[]"
 
-    def _upgrade(self, wire: _Wire, head: bytes) -> None:
+    def _upgrade(self, wire: Wire, head: bytes) -> None:
         lines = dict(line.partition(b":")[::2] for line in head.split(b"\r\n"))
         fields = {name.strip().lower(): value.strip() for name, value in lines.items()}
         accepted = base64.b64encode(hashlib.sha1(fields[b"sec-websocket-key"] + GUID, usedforsecurity=False).digest())
@@ -261,12 +200,12 @@ class Server:
         self._websocket = wire
         self._start(self._warm, wire)
 
-    def _read_frames(self, wire: _Wire, data: bytes) -> None:
+    def _read_frames(self, wire: Wire, data: bytes) -> None:
         """Take subscriptions, answer pings; frames of clients are masked."""
         while True:
-            while len(data) < 2 or len(data) < (end := _end(data)):
+            while len(data) < 2 or len(data) < (end := end_of_frame(data)):
                 data += wire.receive()
-            opcode, packed, payload, data = data[0] & 0x0F, data[0] & COMPRESSED, _unmasked(data[:end]), data[end:]
+            opcode, packed, payload, data = data[0] & 0x0F, data[0] & COMPRESSED, unmasked(data[:end]), data[end:]
             if packed:
                 payload = self._inflate.decompress(payload + SYNC)
             if opcode == CLOSE:
@@ -279,7 +218,7 @@ class Server:
                     self._subscribed.update(json.loads(payload).get("params", []))
                     self._changed.notify_all()
 
-    def _warm(self, wire: _Wire) -> None:
+    def _warm(self, wire: Wire) -> None:
         """Bring up each book once its streams are subscribed to, and tell its best bid and ask until the measured frames begin."""
         waiting = dict(self._tape.warm)
         while waiting:
@@ -307,22 +246,3 @@ class Server:
 
     def _all_of(self, symbol: str) -> bool:
         return all(f"{kind}.{symbol}" in self._subscribed for kind in KINDS)
-
-
-def _end(data: bytes) -> int:
-    """Return where the first frame ends, as far as its header tells."""
-    length = data[1] & 0x7F
-    if length < 126:
-        return 6 + length
-    size = 2 if length == 126 else 8
-    if len(data) < 2 + size:
-        return len(data) + 1
-    return 6 + size + int.from_bytes(data[2 : 2 + size], "big")
-
-
-def _unmasked(frame: bytes) -> bytes:
-    """Return the content of a masked frame."""
-    start = {126: 4, 127: 10}.get(frame[1] & 0x7F, 2)
-    mask, content = frame[start : start + 4], frame[start + 4 :]
-    pattern = mask * (len(content) // 4 + 1)
-    return bytes(one ^ other for one, other in zip(content, pattern, strict=False))
