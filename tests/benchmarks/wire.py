@@ -37,14 +37,15 @@ class Wire:
 
     def receive(self) -> bytes:
         """Wait for bytes of the client."""
+        if self._tls is None:
+            return self._receive()
         while True:
+            with self._lock, suppress(ssl.SSLWantReadError):
+                # What came with the end of the handshake is there already.
+                return self._tls.read(READ_BYTES)
             data = self._receive()
-            if self._tls is None:
-                return data
             with self._lock:
                 self._incoming.write(data)
-                with suppress(ssl.SSLWantReadError):
-                    return self._tls.read(READ_BYTES)
 
     def sealed(self, pieces: Iterable[bytes]) -> list[bytes]:
         """Return pieces as they go over the socket: inside TLS each is a record of its own."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cryptofeed import FeedHandler
-from cryptofeed.exchanges.backpack import BackpackConfig, BackpackFeed
+
+from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed
 
 from .feeds import Callbacks
 from .metering import Options, load_options
