@@ -139,6 +139,7 @@ class Server:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             wire = Wire(sock, self._context)
             self._wires.append(wire)
             self._start(self._serve, wire)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from backpack_proto.streams.frames import Frame, decode_frame
+from backpack_proto.inputs import Connected, TextReceived
+from backpack_proto.outputs import SendText
+from backpack_proto.streams.frames import Frame, decode_frame, subscribe_text
 from backpack_proto.streams.payloads import BookTicker, Depth, Trade
+from backpack_runtime.framing.client import WebsocketFraming
 from tests.benchmarks import cases, report
 from tests.benchmarks.__main__ import main
+from tests.benchmarks.authority import Authority
 from tests.benchmarks.cases import GROUPS, Case, Group, Sizes, groups, why_not
 from tests.benchmarks.figures import TooFewEvents, checked, summarise
 from tests.benchmarks.frames import (
@@ -30,7 +37,8 @@ from tests.benchmarks.frames import (
 )
 from tests.benchmarks.markets import list_of_markets
 from tests.benchmarks.runs import CouldNotRun, Failed, Found, Interpreter, Runner
-from tests.benchmarks.server import Server
+from tests.benchmarks.server import Pace, Server, unix_us
+from tests.benchmarks.wire import Wire
 
 COUNT = 1000
 NOW_US = 1_790_000_000_000_000
@@ -314,6 +322,79 @@ def test_the_server_serves_markets_time_and_the_snapshot(tape: Tape) -> None:
         )
         assert get("/api/v3/depth?symbol=SOLUSDC&limit=1000")["lastUpdateId"] == tape.snapshots[SYMBOL].last
         reader.close()
+
+
+@pytest.mark.parametrize("compression", [False, True])
+@pytest.mark.parametrize("pace", [None, Pace(100_000, 50)], ids=["blast", "paced"])
+def test_the_server_plays_the_tape_between_the_two_marks_with_times_that_are_fresh(
+    tape: Tape, pace: Pace | None, *, compression: bool
+) -> None:
+    framing = WebsocketFraming("h", compression=compression)
+    found: list[dict[str, Any]] = []
+    with (
+        Server(tape, compress=compression) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS) as sock,
+    ):
+        began_us = unix_us()
+        sock.sendall(framing.open())
+
+        def read_until(is_it: Callable[[dict[str, Any]], bool]) -> None:
+            while not (found and is_it(found[-1])):
+                found.extend(
+                    json.loads(fact.data)["data"] for fact in framing.receive(sock.recv(4096)) if isinstance(fact, TextReceived)
+                )
+
+        while not any(isinstance(fact, Connected) for fact in framing.receive(sock.recv(4096))):
+            pass
+        sock.sendall(framing.send(SendText(subscribe_text([f"{kind}.{SYMBOL}" for kind in ("depth", "trade", "bookTicker")]))))
+        read_until(lambda data: data["e"] == "bookTicker")
+        warm = [data["u"] for data in found if data["e"] == "depth"]
+        assert warm == [message.last for message in tape.warm[SYMBOL]]
+        player = Thread(target=server.play, args=(pace,))
+        player.start()
+        read_until(lambda data: data.get("t") == END_TRADE)
+        player.join(PATIENCE_SECONDS)
+        assert server.compressing == compression
+    start = next(number for number, data in enumerate(found) if data.get("t") == MARK_TRADE)
+    played = found[start + 1 : -1]
+    expected = [data_of(message, 0) for message in tape.measured]
+    assert [{**data, "E": 0, "T": 0} for data in played] == expected
+    assert all(began_us <= data["E"] == data["T"] <= unix_us() for data in played)
+
+
+def test_a_request_that_comes_with_the_end_of_the_tls_handshake_is_read() -> None:
+    pytest.importorskip("trustme", reason="trustme is not installed")
+    authority = Authority()
+    here, there = socket.socketpair()
+    with here, there:
+        here.settimeout(PATIENCE_SECONDS)
+        there.settimeout(PATIENCE_SECONDS)
+        wire = Wire(there, authority.context)
+        heard: list[bytes] = []
+
+        def serve() -> None:
+            wire.shake_hands()
+            heard.append(wire.receive())
+
+        server = Thread(target=serve)
+        server.start()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = ssl.create_default_context(cafile=str(authority.ca_file)).wrap_bio(
+            incoming, outgoing, server_hostname="127.0.0.1"
+        )
+        done = False
+        while not done:
+            try:
+                client.do_handshake()
+                done = True
+                client.write(b"GET")
+            except ssl.SSLWantReadError:
+                here.sendall(outgoing.read())
+                incoming.write(here.recv(65536))
+        here.sendall(outgoing.read())
+        server.join(PATIENCE_SECONDS)
+    authority.close()
+    assert heard == [b"GET"]
 
 
 @pytest.mark.gate
