@@ -111,11 +111,11 @@ class _Progress:
         self._began = monotonic()
 
     def __call__(self, number: int, at: int, case: Case, figures: Figures | None) -> None:
-        told = "failed" if figures is None else f"{figures[self._group.figure]:.2f}"
+        shown = "failed" if figures is None else f"{figures[self._group.figure]:.2f}"
         spent = monotonic() - self._began
         line = (
             f"{self._group.name}: round {number + 1} of {self._rounds}, "
-            f"case {at + 1} of {len(self._group.cases)}, {spent:.0f} s: {case.name} {told}"
+            f"case {at + 1} of {len(self._group.cases)}, {spent:.0f} s: {case.name} {shown}"
         )
         terminal = sys.stderr.isatty()
         print(f"\r{line:<120.120}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)

@@ -81,7 +81,7 @@ FLOOR = ("floor: read, cut, decode", "floor", ())
 
 
 def _client(name: str, program: str, needs: tuple[str, ...], load: Load, **options: Any) -> Case:
-    """Return a case of a client; its runtime is told by the name of the row."""
+    """Return a case of a client; the name of the row says its runtime."""
     runtime = name.partition(",")[0]
     if program == "cryptofeed_binance":
         load = Load(load.frames, load.symbols, load.pace, load.tls, load.compress, binance=True)

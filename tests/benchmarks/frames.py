@@ -77,7 +77,7 @@ class Snapshot(NamedTuple):
 
     @property
     def top(self) -> tuple[str, str]:
-        """Best bid and ask."""
+        """Return best bid and ask."""
         return max(self.bids, key=float), min(self.asks, key=float)
 
     def body(self, unix_us: int) -> bytes:
@@ -161,14 +161,14 @@ class _Market:
         maker = self._random.random() < 0.5
         price = _price(self._bid if maker else self._bid + 1)
         order = 111_063_114_377_265_150 + trade_id * 2
-        told = {"p": price, "q": self._quantity(), "b": str(order), "a": str(order + 1), "t": trade_id, "m": maker}
-        return self._message("trade", told)
+        members = {"p": price, "q": self._quantity(), "b": str(order), "a": str(order + 1), "t": trade_id, "m": maker}
+        return self._message("trade", members)
 
     def best(self) -> Message:
-        """Tell best bid and ask."""
+        """Report best bid and ask."""
         bid, ask = self._bid, self._bid + 1
-        told = {"a": _price(ask), "A": self._asks[ask], "b": _price(bid), "B": self._bids[bid], "u": str(self.last)}
-        return self._message("bookTicker", told)
+        members = {"a": _price(ask), "A": self._asks[ask], "b": _price(bid), "B": self._bids[bid], "u": str(self.last)}
+        return self._message("bookTicker", members)
 
     def _move(self, bids: Levels, asks: Levels) -> None:
         """Move the price by one tick: the level that is crossed changes sides, and the next one is never empty."""
@@ -193,9 +193,9 @@ class _Market:
     def _quantity(self) -> str:
         return f"{min(0.001 + self._random.paretovariate(1.1) * 0.3, 9999):.3f}"
 
-    def _message(self, kind: str, told: dict[str, Any]) -> Message:
+    def _message(self, kind: str, members: dict[str, Any]) -> Message:
         # In the order of the alphabet, as the exchange sends them: the times come in the order of `Message.at`.
-        data = dict(sorted({"E": TIME, "T": TIME, "e": kind, "s": self.symbol, **told}.items()))
+        data = dict(sorted({"E": TIME, "T": TIME, "e": kind, "s": self.symbol, **members}.items()))
         return Message(kind, self.symbol, _template({"data": data, "stream": f"{kind}.{self.symbol}"}), self.last)
 
 
@@ -222,12 +222,12 @@ def record(count: int, *, symbols: int = 1, warm: int = 40, seed: int = SEED) ->
 def canary(stream: str) -> Message:
     """Return a message of a stream that comes every second: `ticker`, or `markPrice`."""
     kind, _, symbol = stream.partition(".")
-    told: dict[str, Any] = {"E": TIME, "e": kind, "s": symbol}
+    members: dict[str, Any] = {"E": TIME, "e": kind, "s": symbol}
     if kind == "ticker":
-        told |= {"T": TIME, "V": "1", "c": "1", "h": "1", "l": "1", "n": 1, "o": "1", "v": "1"}
+        members |= {"T": TIME, "V": "1", "c": "1", "h": "1", "l": "1", "n": 1, "o": "1", "v": "1"}
     else:
-        told |= {"T": TIME, "f": "0.0001", "i": "1", "n": 1_790_000_000_000, "p": "1"}
-    return Message(kind, symbol, _template({"data": told, "stream": stream}), 0)
+        members |= {"T": TIME, "f": "0.0001", "i": "1", "n": 1_790_000_000_000, "p": "1"}
+    return Message(kind, symbol, _template({"data": members, "stream": stream}), 0)
 
 
 def in_binances_words(tape: Tape) -> Tape:
@@ -244,7 +244,7 @@ def in_binances_words(tape: Tape) -> Tape:
 def _binance(message: Message) -> Message:
     data = json.loads(message.at(0))["data"]
     symbol = message.symbol.replace("_", "")
-    stream, event, told = {
+    stream, event, members = {
         "depth": ("depth@100ms", "depthUpdate", {name: data.get(name) for name in ("U", "u", "b", "a")}),
         "trade": ("aggTrade", "aggTrade", {"a": data.get("t"), "p": data.get("p"), "q": data.get("q"), "m": data.get("m")}),
         "bookTicker": ("bookTicker", "", {name: data.get(name) for name in ("u", "b", "B", "a", "A")}),
@@ -252,7 +252,7 @@ def _binance(message: Message) -> Message:
     # A bookTicker has no name there. The time of a trade is its own, which no client of Binance compares with a clock.
     head = {"E": TIME, "us": TIME, "s": symbol} | ({"e": event} if event else {})
     extra = {"T": 1_694_687_965_941} if message.kind == "trade" else {}
-    template = _template({"stream": f"{symbol.lower()}@{stream}", "data": {**head, **told, **extra}})
+    template = _template({"stream": f"{symbol.lower()}@{stream}", "data": {**head, **members, **extra}})
     return message._replace(template=template, unit_us=MILLISECOND_US)
 
 

@@ -97,8 +97,8 @@ def _group(found: Found) -> dict[str, Any]:
         main = summary(found, name, group.figure)
         figures = sorted({figure for one in rounds if one is not None for figure in one})
         medians = {figure: median([one[figure] for one in rounds if one is not None and figure in one]) for figure in figures}
-        told = None if main is None else main._asdict()
-        cases.append({"name": name, "summary": told, "medians": medians, "rounds": rounds})
+        shown = None if main is None else main._asdict()
+        cases.append({"name": name, "summary": shown, "medians": medians, "rounds": rounds})
     return {"name": group.name, "title": group.title, "base": group.base, "figure": group.figure, "cases": cases}
 
 
@@ -131,8 +131,8 @@ def draw(all_found: Sequence[Found], path: Path) -> None:
         axis.set_xlabel(UNITS[found.group.figure], fontsize=8)
         axis.tick_params(labelsize=8)
         for at, (_, one) in enumerate(bars):
-            told = f"  {one.median:.3g}" if one.ratio is None else f"  {one.median:.3g} ({one.ratio:.2f} x)"
-            axis.text(one.maximum, at, told, va="center", fontsize=7)
+            shown = f"  {one.median:.3g}" if one.ratio is None else f"  {one.median:.3g} ({one.ratio:.2f} x)"
+            axis.text(one.maximum, at, shown, va="center", fontsize=7)
         axis.margins(x=0.15)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -108,8 +108,8 @@ class Runner:
                 found = program.line(READY_SECONDS)
             self.interpreters.append(Interpreter(path, found["python"], found["versions"]))
 
-    def run(self, group: Group, rounds: int, tell: Callable[[int, int, Case, Figures | None], None]) -> Found:
-        """Run all cases of a group in every round, in another order each time; `tell` is called after each one."""
+    def run(self, group: Group, rounds: int, progress: Callable[[int, int, Case, Figures | None], None]) -> Found:
+        """Run all cases of a group in every round, in another order each time; `progress` is called after each one."""
         found = Found(group)
         able = []
         for case in group.cases:
@@ -131,7 +131,7 @@ class Runner:
                 except (Failed, TooFewEvents) as error:
                     found.failed[case.name] = str(error)
                 found.rounds.setdefault(case.name, [None] * rounds)[number] = figures
-                tell(number, at, case, figures)
+                progress(number, at, case, figures)
         return found
 
     def measure(self, case: Case) -> Figures:

@@ -220,7 +220,7 @@ class Server:
                     self._changed.notify_all()
 
     def _warm(self, wire: Wire) -> None:
-        """Bring up each book once its streams are subscribed to, and tell its best bid and ask until the measured frames begin."""
+        """Bring up each book once its streams are subscribed to, and repeat its best bid and ask until the measured frames begin."""
         waiting = dict(self._tape.warm)
         while waiting:
             with self._changed:

@@ -47,7 +47,7 @@ def texts(tape: Tape) -> list[bytes]:
 
 
 def decode(tape: Tape) -> Run:
-    """Our decoder alone."""
+    """Prepare our decoder alone."""
     frames = texts(tape)[len(tape.warm[SYMBOL]) :]
 
     def run() -> tuple[int, None]:
@@ -57,7 +57,7 @@ def decode(tape: Tape) -> Run:
 
 
 def book(tape: Tape) -> Run:
-    """Our decoder, sequencer and book, without a session."""
+    """Prepare our decoder, sequencer and book, without a session."""
     start = moment(0)
     sequencer = BookSequencer(STREAM, SYMBOL)
     sequencer.handle(StreamRequested(), start)
@@ -96,7 +96,7 @@ def _depth(text: bytes) -> Depth:
 
 
 def session(tape: Tape, *, read: int) -> Run:
-    """The whole session, its path proved and its book live; `read` frames come at once."""
+    """Prepare the whole session, its path proved and its book live; `read` frames come at once."""
     whole = Session(Random(1))
     start = moment(0)
     whole.handle(Open(), start)
@@ -153,7 +153,7 @@ def _answered(whole: Session, outputs: Sequence[Output], snapshot: Snapshot, now
 
 
 def usual(tape: Tape) -> Run:
-    """json.loads, Decimal, and the order book of the order_book package."""
+    """Prepare json.loads, Decimal, and the order book of the order_book package."""
     from order_book import OrderBook  # noqa: PLC0415 - only this case needs it
 
     frames = texts(tape)

@@ -24,7 +24,7 @@ SYMBOL = "SOL_USDC"
 
 
 def change(number: int) -> BookChanged:
-    """A change of four levels, as a busy market has them."""
+    """Return a change of four levels, as a busy market has them."""
     bids = tuple(Level(f"{90 + (number + step) % 40}.{step:02}", "1.5") for step in range(2))
     asks = tuple(Level(f"{140 + (number + step) % 40}.{step:02}", "0.25") for step in range(2))
     delta = Depth(
