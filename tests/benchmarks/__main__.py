@@ -90,7 +90,7 @@ def _positive(text: str) -> int:
 
 
 def _is_meant(group: Group, names: Sequence[str]) -> bool:
-    return not names or any(group.name == name or group.name.startswith(f"{name}-") for name in names)
+    return not names or any(group.name == name or group.name.partition("-")[0] == name for name in names)
 
 
 def _with(group: Group, texts: Sequence[str]) -> Group:

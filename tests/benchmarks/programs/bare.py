@@ -39,7 +39,7 @@ async def main(options: Options) -> None:
                 if top:
                     max(bids, key=float), min(asks, key=float)
                 if not meter.ready and meter.warm(found.s, last):
-                    meter.tell_ready()
+                    meter.report_ready()
             elif type(found) is Trade and found.t <= END_TRADE:
                 if found.t == END_TRADE:
                     break

@@ -53,7 +53,7 @@ async def main(options: Options) -> None:
             if meter.late_us is not None:
                 meter.late_us.append(now_us() - exchange.newest_us)
             if not meter.ready and meter.warm(SYMBOL, book["nonce"] or 0):
-                meter.tell_ready()
+                meter.report_ready()
 
     async def watch_trades() -> None:
         while True:

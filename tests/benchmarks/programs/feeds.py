@@ -35,7 +35,7 @@ class Callbacks:
         if meter.late_us is not None:
             self._be_late(book)
         if not meter.ready and meter.warm(self._symbols[book.symbol], book.sequence_number):
-            meter.tell_ready()
+            meter.report_ready()
         if book.symbol == NAME:
             self._best = book.book
 

@@ -46,7 +46,7 @@ async def main(options: Options) -> None:
                     meter.end()
                     return
             elif not meter.ready and type(found) is Depth and meter.warm(found.s, found.u):
-                meter.tell_ready()
+                meter.report_ready()
             elif late is not None:
                 late.append(now_us() - found.T)
         rest = rest[at:]

@@ -19,7 +19,7 @@ PAGE_KB = resource.getpagesize() // 1024
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What a program is told by its first argument."""
+    """What a program is to do; its first argument."""
 
     port: int = 0
     symbols: tuple[str, ...] = (SYMBOL,)
@@ -56,7 +56,7 @@ def report(**figures: object) -> None:
 class Meter:
     """Counter of one client.
 
-    It is told of each book that comes up (`warm`), of the mark and of the end trade; what lies between is counted by the program, in
+    It hears of each book that comes up (`warm`), of the mark and of the end trade; what lies between is counted by the program, in
     `events` and, where latency is measured, in `late_us`.
     """
 
@@ -72,7 +72,7 @@ class Meter:
 
     @property
     def ready(self) -> bool:
-        """Whether the server was told that all books are up."""
+        """Whether it was reported that all books are up."""
         return self._ready
 
     def warm(self, symbol: str, last: int) -> bool:
@@ -81,8 +81,8 @@ class Meter:
             del self._missing[symbol]
         return not self._missing
 
-    def tell_ready(self) -> None:
-        """Tell the server that all books are up, once."""
+    def report_ready(self) -> None:
+        """Report that all books are up, once."""
         if not self._ready:
             self._ready = True
             report(ready=True, start_ms=(perf_counter_ns() - self._began) / 1e6, books_kb=_resident_kb() - self._begun_kb)
@@ -99,9 +99,15 @@ class Meter:
         cpu, wall = process_time_ns() - self._cpu, perf_counter_ns() - self._wall
         late = sorted(self.late_us or ())
         found = {f"p{name}_us": late[int(len(late) * share)] for name, share in LATENCIES.items() if late}
-        told = None if top is None else [str(price) for price in top]
+        prices = None if top is None else [str(price) for price in top]
         report(
-            done=True, events=self.events, cpu_us=cpu / 1000, wall_us=wall / 1000, peak_mb=_peak_kb() / 1024, top=told, **found
+            done=True,
+            events=self.events,
+            cpu_us=cpu / 1000,
+            wall_us=wall / 1000,
+            peak_mb=_peak_kb() / 1024,
+            top=prices,
+            **found,
         )
 
 

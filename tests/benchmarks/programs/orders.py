@@ -40,7 +40,7 @@ class Stopwatch:
         self._spent.append(wall)
         self._cpu += cpu if len(self._spent) > WARM else 0
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Report all figures."""
         spent = sorted(self._spent[WARM:])
         found = {f"p{name}_us": spent[int(len(spent) * share)] / 1000 for name, share in LATENCIES.items()}
@@ -55,7 +55,7 @@ async def repeat(place: Callable[[], Awaitable[object]], sleep: Callable[[float]
         await place()
         stopwatch.stop()
         await sleep(APART_SECONDS)
-    stopwatch.tell()
+    stopwatch.report()
 
 
 async def ours(options: Options) -> None:
@@ -100,7 +100,7 @@ def bpx(options: Options) -> None:
         if not isinstance(answer, dict) or "id" not in answer:
             raise RuntimeError(f"no order: {answer}")
         time.sleep(APART_SECONDS)
-    stopwatch.tell()
+    stopwatch.report()
 
 
 def main() -> None:

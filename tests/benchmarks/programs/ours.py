@@ -84,7 +84,7 @@ class Consumer:
             self._meter.mark()
             return True
         if self._warm and not self._meter.ready and all(self._client.book(symbol).live for symbol in self._options.symbols):
-            self._meter.tell_ready()
+            self._meter.report_ready()
         return False
 
     def _end(self, count: int) -> None:
