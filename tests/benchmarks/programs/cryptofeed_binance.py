@@ -1,0 +1,46 @@
+"""cryptofeed's own feed for Binance over its own connection; the content is the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cryptofeed import FeedHandler
+from cryptofeed.connection import RestEndpoint, Routes, WSAsyncConn
+from cryptofeed.exchanges import Binance
+from cryptofeed.symbols import Symbols
+
+from .feeds import Callbacks
+from .metering import Options, load_options
+
+NAME = "SOL-USDC"
+BINANCE_NAME = "SOLUSDC"
+
+
+def main(options: Options) -> None:
+    class Feed(Binance):  # type: ignore[misc]  # cryptofeed has no types
+        rest_endpoints = (
+            RestEndpoint(options.url("http"), routes=Routes("/exchangeInfo", l2book="/api/v3/depth?symbol={}&limit={}")),
+        )
+
+        @classmethod
+        def symbol_mapping(cls, *_: Any, **__: Any) -> dict[str, str]:
+            return {NAME: BINANCE_NAME}
+
+    connect = WSAsyncConn.__init__
+
+    def connect_here(self: Any, address: str, *arguments: Any, **options_of_it: Any) -> None:
+        # It takes addresses of wss alone when it is made.
+        connect(self, address, *arguments, **options_of_it)
+        self.address = f"{options.url('ws')}/stream?{address.partition('?')[2]}"
+
+    WSAsyncConn.__init__ = connect_here
+    Symbols.set("BINANCE", {NAME: BINANCE_NAME}, {"instrument_type": {NAME: "spot"}, "tick_size": {}})
+    callbacks = Callbacks(options, raw_time="us").all()
+    feed = Feed(symbols=[NAME], channels=list(callbacks), callbacks=callbacks)
+    handler = FeedHandler(config={"uvloop": False, "log": {"disabled": True}})
+    handler.add_feed(feed)
+    handler.run()
+
+
+if __name__ == "__main__":
+    main(load_options())
