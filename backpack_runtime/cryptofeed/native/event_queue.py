@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from backpack_proto.histogram import Histogram
-from backpack_proto.inputs import Command
+from backpack_proto.inputs import Command, TextReceived
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.logs import LOG
 
@@ -50,6 +50,15 @@ class EventQueue:
     def put(self, event: Event, data: bytes | None, receipt: float) -> None:
         """Put an event behind the others."""
         self._events.append((event, data, receipt))
+
+    def put_all(self, events: Sequence[Any], frames: Sequence[TextReceived], ends: Iterable[int], receipt: float) -> None:
+        """Put the events of some frames behind the others; `ends` says how many there are after each frame."""
+        put = self._events.append
+        start = 0
+        for frame, end in zip(frames, ends, strict=True):
+            while start < end:
+                put((events[start], frame.data, receipt))
+                start += 1
 
     async def deliver(self, *, waits: bool = True) -> None:
         """Deliver all that is there; whoever brought events waits for it, so a slow callback slows down the reading.

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.hints import shown
-from backpack_proto.inputs import FollowAccount
+from backpack_proto.inputs import FollowAccount, TextReceived
 from backpack_proto.session import Session
 from backpack_runtime.checks import refuse_text
 from backpack_runtime.cryptofeed.arguments import (
@@ -48,6 +48,7 @@ from .connection import WebsocketConnection
 from .deliveries import Deliveries
 from .driver import SessionDriver
 from .one_run import OneRun
+from .receiving import MOST_WAITING
 
 __all__ = ["BackpackFeed"]
 
@@ -56,7 +57,7 @@ WEBSOCKET_OPTIONS: dict[str, Any] = {
     "ping_timeout": 60,
     "max_size": None,
     # What waits is bounded, so a slow callback slows down the exchange and not the memory.
-    "max_queue": 1024,
+    "max_queue": MOST_WAITING,
     "compression": None,
     "close_timeout": 2,
 }
@@ -249,9 +250,10 @@ class BackpackFeed(OneRun):
         if PRIVATE_CHANNELS.intersection(channels):
             await self._driver.give(FollowAccount())
 
-    async def message_handler(self, msg: str | bytes, conn: Any, timestamp: float | str) -> None:  # noqa: ARG002 - cryptofeed's signature
-        """Take one frame; what cannot be used is counted and logged, and raises nothing."""
-        await self._driver.frame(msg.encode() if isinstance(msg, str) else msg, float(timestamp))
+    async def message_handler(self, msg: str | bytes | Sequence[Any], conn: Any, timestamp: float | str) -> None:  # noqa: ARG002 - cryptofeed's signature
+        """Take one frame, or all of a read; what cannot be used is counted and logged, and raises nothing."""
+        facts = (_received(msg),) if isinstance(msg, str | bytes) else tuple(map(_received, msg))
+        await self._driver.frames(facts, float(timestamp))
 
     async def book_callback(
         self,
@@ -322,3 +324,9 @@ class BackpackFeed(OneRun):
         """
         reasons = [*self._callbacks.reasons(), *self._deliveries.candles.reasons()]
         return report_of(self._session.health(system_now()), reasons, self.metrics_snapshot(), max_snapshot_age)
+
+
+def _received(message: str | bytes | TextReceived) -> TextReceived:
+    if isinstance(message, TextReceived):
+        return message
+    return TextReceived(message.encode() if isinstance(message, str) else message)
