@@ -51,7 +51,7 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed import BackpackWebsocketError
-from backpack_runtime.cryptofeed.native.driver import SessionDriver
+from backpack_runtime.cryptofeed.native.driver import FRAMES_AT_ONCE, SessionDriver
 from backpack_runtime.transport import system_now
 from backpack_runtime.transports.aiohttp.proxies import PROGRESS
 
@@ -196,6 +196,11 @@ def told(*names: str) -> list[Event]:
     return [StreamLive(stream=name) for name in names]
 
 
+def words(given: Any) -> list[Event]:
+    """What each frame says."""
+    return told(*given.data.decode().split()) if isinstance(given, TextReceived) else []
+
+
 async def until(reached: Callable[[], object]) -> None:
     async with asyncio.timeout(60):
         while not reached():  # noqa: ASYNC110 - nothing tells of it
@@ -236,6 +241,51 @@ async def test_a_frame_is_a_fact_and_its_events_carry_it(setting: Setting) -> No
     assert setting.session.given == [TextReceived(b"frame")]
     assert setting.names() == ["a", "b"]
     assert setting.details == [(b"frame", 12.5)] * 2
+    await setting.driver.aclose()
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_the_frames_of_a_read_are_told_apart(setting: Setting, *, plain: bool) -> None:
+    await setting.connect()
+    setting.session.plain = plain
+    setting.session.answer = words
+    await setting.driver.frames([TextReceived(data) for data in (b"a", b"", b"b c", b"", b"d")], 12.5)
+    assert setting.names() == ["a", "b", "c", "d"]
+    assert setting.details == [(b"a", 12.5), (b"b c", 12.5), (b"b c", 12.5), (b"d", 12.5)]
+    await setting.driver.aclose()
+
+
+async def test_behind_the_end_of_a_connection_the_frames_of_a_read_are_nobody_s(setting: Setting) -> None:
+    await setting.connect()
+    setting.session.answer = lambda given: [DOWN, DropSocket()] if given == TextReceived(b"last") else words(given)
+    await setting.driver.frames([TextReceived(data) for data in [b"a", b"last", *[b"late"] * 300]], 12.5)
+    assert setting.delivered == [*told("a"), DOWN]
+    assert len(setting.dropped) == 1
+    assert len(setting.session.given) == FRAMES_AT_ONCE
+    await setting.driver.aclose()
+
+
+async def test_who_stops_the_feed_in_a_callback_has_no_more_than_the_frames_that_were_given(setting: Setting) -> None:
+    async def stops(_event: Event) -> None:
+        if not setting.delivered:
+            await setting.driver.aclose()
+
+    await setting.connect()
+    setting.session.answer = lambda given: told("a") if isinstance(given, TextReceived) else ()
+    setting.delivering = stops
+    await setting.driver.frames([TextReceived(b"")] * 300, 12.5)
+    assert len(setting.names()) == FRAMES_AT_ONCE
+
+
+async def test_plain_frames_have_no_look_at_the_deadline(setting: Setting) -> None:
+    await setting.connect()
+    await asyncio.sleep(0.01)
+    for plain in (True, False):
+        setting.session.plain = plain
+        setting.session.deadline = time.monotonic_ns() // 1000
+        await setting.driver.frames([TextReceived(b"")], 12.5)
+        await asyncio.sleep(0.01)
+        assert any(isinstance(given, TimerFired) for given in setting.session.given) is not plain
     await setting.driver.aclose()
 
 

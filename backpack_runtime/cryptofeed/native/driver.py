@@ -61,7 +61,7 @@ from backpack_runtime.transports.base import Progress, Withheld
 from .answers import read_answer
 from .event_queue import Deliver, EventQueue
 
-__all__ = ["CLOSED_BY_FEED", "Droppable", "SessionDriver"]
+__all__ = ["CLOSED_BY_FEED", "FRAMES_AT_ONCE", "Droppable", "SessionDriver"]
 
 MOMENT_SECONDS = 0.001
 """Frames that are received within this share one moment: in a burst the clock is read, and the connection found alive, once for many."""

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from cryptofeed.connection import WebsocketEndpoint
-from cryptofeed.defines import CANDLES, SPOT
+from cryptofeed.defines import CANDLES, L2_BOOK, SPOT
 from msgspec.structs import replace
 
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
@@ -43,6 +43,7 @@ from backpack_runtime.cryptofeed.shutdown import flush_backends
 from backpack_runtime.network.addresses import WS_URL
 from backpack_runtime.transport import system_now
 
+from .books import BookMirror
 from .callbacks import Callbacks
 from .connection import WebsocketConnection
 from .deliveries import Deliveries
@@ -171,7 +172,7 @@ class BackpackFeed(OneRun):
         self._callbacks = Callbacks(lambda channel: self.callbacks[channel], self.exceptions or ())
         self._deliveries = Deliveries(
             callback=self._callbacks.call,
-            book_callback=self.book_callback,
+            hand_book=self._hand_book,
             symbol_of=self._symbol_of,
             book_of=self._session.book,
             max_depth=self.max_depth,
@@ -255,33 +256,21 @@ class BackpackFeed(OneRun):
         facts = (_received(msg),) if isinstance(msg, str | bytes) else tuple(map(_received, msg))
         await self._driver.frames(facts, float(timestamp))
 
-    async def book_callback(
-        self,
-        book_type: str,
-        book: Any,
-        receipt_timestamp: float,
-        timestamp: float | None = None,
-        raw: Any = None,
-        sequence_number: int | None = None,
-        checksum: str | None = None,
-        delta: Any = None,
-    ) -> None:
+    async def _hand_book(self, book: BookMirror, receipt: float) -> None:
         """Hand on a book. It was compared with the exchange's own word; cryptofeed's check for crossed ones is made if asked for."""
-        if self.cross_check:
-            await super().book_callback(
-                book_type,
-                book,
-                receipt_timestamp,
-                timestamp=timestamp,
-                raw=raw,
-                sequence_number=sequence_number,
-                checksum=checksum,
-                delta=delta,
-            )
+        if not self.cross_check:
+            await self._callbacks.call(L2_BOOK, book, receipt)
             return
-        book.timestamp, book.raw, book.sequence_number = timestamp, raw, sequence_number
-        book.checksum, book.delta = checksum, delta
-        await self._callbacks.call(book_type, book, receipt_timestamp)
+        await self.book_callback(
+            L2_BOOK,
+            book,
+            receipt,
+            timestamp=book.timestamp,
+            raw=book.raw,
+            sequence_number=book.sequence_number,
+            checksum=book.checksum,
+            delta=book.delta,
+        )
 
     async def callback(self, data_type: str, obj: Any, receipt_timestamp: float) -> None:
         """Hand on an object to each callback of a channel; one that raises is named, and keeps nothing from the others."""

@@ -33,7 +33,6 @@ FINAL_BIT = 0x80
 CONTROL_BIT = 0x08
 OPCODE_BITS = 0x0F
 MASK_BIT = 0x80
-MASK_BYTES = 4
 LENGTH_BYTES = {126: 2, 127: 8}
 
 
@@ -178,9 +177,10 @@ class ReceivingConnection(ClientConnection):
             return 0
         if header > 2:
             length = int.from_bytes(data[pos + 2 : pos + header], "big")
-        if data[pos + 1] & MASK_BIT:
-            header += MASK_BYTES
-        elif first == TEXT_FRAME and not self._fragmented and have < header + length and length <= LONGEST_SHORT_FRAME:
+        # The library refuses masked frames by their header, as others that are wrong: their size is of no interest.
+        masked = data[pos + 1] & MASK_BIT
+        short = first == TEXT_FRAME and not masked and not self._fragmented and length <= LONGEST_SHORT_FRAME
+        if short and have < header + length:
             return 0
         if not first & CONTROL_BIT:
             if not self._fragmented:
