@@ -173,7 +173,7 @@ async def test_a_read_is_received_at_once_and_what_the_library_has_keeps_its_pla
     assert [type(found) for found in texts] == [TextReceived, TextReceived]
     assert [found.data for found in texts] == [b'{"stream":"trade.SOL_USDC"}', b"two"]
     assert all(found.received_us is not None for found in texts)
-    assert list(await connection.receive()) == [b"\x00\xff"]
+    assert await connection.receive() == b"\x00\xff"
     assert [found.data for found in await connection.receive()] == [b"two"]
     waiting = asyncio.ensure_future(connection.receive())
     await asyncio.sleep(0)

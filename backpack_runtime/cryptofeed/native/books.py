@@ -8,7 +8,7 @@ change is put in as it comes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Final
 
@@ -61,8 +61,10 @@ class BookMirror(OrderBook):
     def change(self, changed: BookChanged, frame: bytes | None) -> None:
         """Take a change; `frame` is what came with it, perhaps the frame of another one."""
         if (before := self._latest) is not None:
-            _merge(self._bid_changes, BID_RANKS, before.bids)
-            _merge(self._ask_changes, ASK_RANKS, before.asks)
+            for level in before.bids:
+                self._bid_changes[BID_RANKS[level.price_text]] = level
+            for level in before.asks:
+                self._ask_changes[ASK_RANKS[level.price_text]] = level
         self._latest = changed.delta
         self._frame = frame
         if frame is None:
@@ -146,11 +148,6 @@ class BookMirror(OrderBook):
     def _known_asks(self, levels: Iterable[Level]) -> Iterable[Level]:
         ceiling = self._highest_ask
         return levels if ceiling is None else [level for level in levels if level.price <= ceiling]
-
-
-def _merge(changes: dict[int, Level], ranks: Mapping[str, int], levels: Iterable[Level]) -> None:
-    for level in levels:
-        changes[ranks[level.price_text]] = level
 
 
 def _apply(side: Any, levels: Iterable[Level]) -> list[tuple[Decimal, Decimal]]:

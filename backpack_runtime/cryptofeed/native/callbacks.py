@@ -122,7 +122,11 @@ class Callbacks:
             finally:
                 self._running = None
                 ended = self._clock()
-                self._took(channel, callback, began, ended)
+                share = self._window.get((channel, id(callback)))
+                if share is None or ended - began >= SLOW_SECONDS or ended - self._window_began >= WINDOW_SECONDS:
+                    self._took(channel, callback, began, ended)
+                else:
+                    share.seconds += ended - began
                 began = ended
 
     def reasons(self) -> list[str]:

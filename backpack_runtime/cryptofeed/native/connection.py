@@ -124,7 +124,7 @@ class WebsocketConnection(WSAsyncConn):
             tunnel, self._tunnel = self._tunnel, None
             await tunnel.close()
 
-    async def read(self) -> AsyncIterator[str | bytes | Sequence[TextReceived | str | bytes]]:
+    async def read(self) -> AsyncIterator[str | bytes | Sequence[TextReceived]]:
         """All messages of a read, or each by itself where a recorder is to see it; the end is an error, unless it is we who closed.
 
         Raises:
@@ -144,7 +144,7 @@ class WebsocketConnection(WSAsyncConn):
         if self.conn is not None:
             raise await self._ended(socket)
 
-    async def _read_all(self, socket: ReceivingConnection) -> AsyncIterator[Sequence[TextReceived | str | bytes]]:
+    async def _read_all(self, socket: ReceivingConnection) -> AsyncIterator[str | bytes | Sequence[TextReceived]]:
         if not self.is_open:
             raise FeedConnectionClosed
         while True:
@@ -152,7 +152,7 @@ class WebsocketConnection(WSAsyncConn):
                 messages = await socket.receive()
             except ConnectionClosedOK:
                 return
-            self.received += len(messages)
+            self.received += 1 if isinstance(messages, str | bytes) else len(messages)
             self.last_message = time.time()
             yield messages
 

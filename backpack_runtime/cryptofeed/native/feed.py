@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any, ClassVar
 
@@ -172,7 +173,7 @@ class BackpackFeed(OneRun):
         self._callbacks = Callbacks(lambda channel: self.callbacks[channel], self.exceptions or ())
         self._deliveries = Deliveries(
             callback=self._callbacks.call,
-            hand_book=self._hand_book,
+            hand_book=self._hand_checked_book if self.cross_check else partial(self._callbacks.call, L2_BOOK),
             symbol_of=self._symbol_of,
             book_of=self._session.book,
             max_depth=self.max_depth,
@@ -251,16 +252,19 @@ class BackpackFeed(OneRun):
         if PRIVATE_CHANNELS.intersection(channels):
             await self._driver.give(FollowAccount())
 
-    async def message_handler(self, msg: str | bytes | Sequence[Any], conn: Any, timestamp: float | str) -> None:  # noqa: ARG002 - cryptofeed's signature
+    async def message_handler(
+        self,
+        msg: str | bytes | Sequence[TextReceived],
+        conn: Any,  # noqa: ARG002 - cryptofeed's signature
+        timestamp: float | str,
+    ) -> None:
         """Take one frame, or all of a read; what cannot be used is counted and logged, and raises nothing."""
-        facts = (_received(msg),) if isinstance(msg, str | bytes) else tuple(map(_received, msg))
-        await self._driver.frames(facts, float(timestamp))
+        if isinstance(msg, str | bytes):
+            msg = (TextReceived(msg.encode() if isinstance(msg, str) else msg),)
+        await self._driver.frames(msg, float(timestamp))
 
-    async def _hand_book(self, book: BookMirror, receipt: float) -> None:
-        """Hand on a book. It was compared with the exchange's own word; cryptofeed's check for crossed ones is made if asked for."""
-        if not self.cross_check:
-            await self._callbacks.call(L2_BOOK, book, receipt)
-            return
+    async def _hand_checked_book(self, book: BookMirror, receipt: float) -> None:
+        """Hand on a book when cryptofeed's check for crossed ones is asked for; it was compared with the exchange's own word anyway."""
         await self.book_callback(
             L2_BOOK,
             book,
@@ -313,9 +317,3 @@ class BackpackFeed(OneRun):
         """
         reasons = [*self._callbacks.reasons(), *self._deliveries.candles.reasons()]
         return report_of(self._session.health(system_now()), reasons, self.metrics_snapshot(), max_snapshot_age)
-
-
-def _received(message: str | bytes | TextReceived) -> TextReceived:
-    if isinstance(message, TextReceived):
-        return message
-    return TextReceived(message.encode() if isinstance(message, str) else message)

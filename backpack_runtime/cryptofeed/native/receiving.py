@@ -58,15 +58,15 @@ class ReceivingConnection(ClientConnection):
         """Whether reading is paused until what waits is received."""
         self._reader: asyncio.Future[None] | None = None
 
-    async def receive(self) -> Sequence[TextReceived | str | bytes]:
-        """Wait for messages, and return all that are there, at least one. Those that the library had are as it gives them.
+    async def receive(self) -> Sequence[TextReceived] | str | bytes:
+        """Wait for messages, and return all that are there, at least one; a message that the library had comes by itself, as it gives it.
 
         Raises:
             ConnectionClosed: the connection has ended, and nothing is left.
         """
         while not self._waiting:
             if not self._cuts:
-                return (await self.recv(),)
+                return await self.recv()  # type: ignore[no-any-return]  # the library's types are not read
             self._reader = asyncio.get_running_loop().create_future()
             try:
                 await self._reader
@@ -79,7 +79,7 @@ class ReceivingConnection(ClientConnection):
             until = found.index(None)
             if not until:
                 del found[0]
-                return (await self.recv(),)
+                return await self.recv()  # type: ignore[no-any-return]  # the library's types are not read
             found, self._waiting = found[:until], found[until:]
         if self._held:
             self._held = False
@@ -90,8 +90,12 @@ class ReceivingConnection(ClientConnection):
         """Give each message as the library would."""
         try:
             while True:
-                for message in await self.receive():
-                    yield message.data.decode() if isinstance(message, TextReceived) else message
+                found = await self.receive()
+                if isinstance(found, str | bytes):
+                    yield found
+                else:
+                    for message in found:
+                        yield message.data.decode()
         except ConnectionClosedOK:
             return
 
