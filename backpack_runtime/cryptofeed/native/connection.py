@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 from cryptofeed.connection import HTTPAsyncConn, WSAsyncConn
-from cryptofeed.exceptions import ConnectionClosed as FeedConnectionClosed
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, WebSocketException
 
 from backpack_proto.inputs import TextReceived
@@ -133,7 +132,7 @@ class WebsocketConnection(WSAsyncConn):
         """
         socket = self.conn
         try:
-            if self.raw_data_callback is None and isinstance(socket, ReceivingConnection):
+            if self.is_open and self.raw_data_callback is None and isinstance(socket, ReceivingConnection):
                 async for messages in self._read_all(socket):
                     yield messages
             else:
@@ -145,8 +144,6 @@ class WebsocketConnection(WSAsyncConn):
             raise await self._ended(socket)
 
     async def _read_all(self, socket: ReceivingConnection) -> AsyncIterator[str | bytes | Sequence[TextReceived]]:
-        if not self.is_open:
-            raise FeedConnectionClosed
         while True:
             try:
                 messages = await socket.receive()
