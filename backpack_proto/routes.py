@@ -80,9 +80,12 @@ class Routes:
 
     # One loop, for a call costs a tenth of what a frame may.
     def take(  # noqa: C901, PLR0912, PLR0915 - see above
-        self, batch: Sequence[Given], start: int, now: Now, outputs: list[Output]
+        self, batch: Sequence[Given], start: int, now: Now, outputs: list[Output], ends: list[int] | None = None
     ) -> int:
-        """Take the run of plain frames at `start`, and add what follows from it to `outputs`; return where the run ends."""
+        """Take the run of plain frames at `start`, and add what follows from it to `outputs`; return where the run ends.
+
+        `ends` is given how many outputs there are after each frame.
+        """
         mono_us, unix_us = now
         latest_us = self._link.latest_us(mono_us)
         if type(batch[start]) is not TextReceived or latest_us is None or not self._link.hear(now):
@@ -142,6 +145,8 @@ class Routes:
                 else:
                     rest = sequencer, produced
                     break
+            if ends is not None:
+                ends.append(len(outputs))
         if end > start:
             self._link.renew(newest_us, last_us, now)
             if alike:
@@ -150,6 +155,8 @@ class Routes:
                 self._metrics.handle(TopVerified(agreements), now)
         if rest is not None:
             outputs += self._finish(*rest, now)
+            if ends is not None:
+                ends.append(len(outputs))
             self.forget()
         return end
 

@@ -304,16 +304,21 @@ class Session:
             self._metrics.handle(given, now)
         return self._counted(outputs, now)
 
-    def handle_all(self, batch: Sequence[Given], now: Now) -> list[Output]:
-        """Take what came at one moment: the same as `handle` for each, and quicker for plain data frames (`Routes`)."""
+    def handle_all(self, batch: Sequence[Given], now: Now, ends: list[int] | None = None) -> list[Output]:
+        """Take what came at one moment: the same as `handle` for each, and quicker for plain data frames (`Routes`).
+
+        `ends` is given how many outputs there are after each input, which says what came of it.
+        """
         outputs: list[Output] = []
-        at = self._routes.take(batch, 0, now, outputs) if batch else 0
+        at = self._routes.take(batch, 0, now, outputs, ends) if batch else 0
         self.plain = at == len(batch) and self._routes.known
         while at < len(batch):
             outputs += self.handle(batch[at], now)
+            if ends is not None:
+                ends.append(len(outputs))
             at += 1
             if at < len(batch):
-                at = self._routes.take(batch, at, now, outputs)
+                at = self._routes.take(batch, at, now, outputs, ends)
         return outputs
 
     def _counted(self, outputs: Sequence[Output], now: Now) -> Sequence[Output]:

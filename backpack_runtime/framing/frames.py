@@ -23,7 +23,7 @@ from wsproto.frame_protocol import LOCAL_ONLY_CLOSE_REASONS, CloseReason
 
 from backpack_proto.inputs import Disconnected, Fact, PingReceived, PongReceived, TextReceived
 
-__all__ = ["MAX_MESSAGE_BYTES", "Frames", "is_close_code", "is_utf8"]
+__all__ = ["LONGEST_SHORT_FRAME", "MAX_MESSAGE_BYTES", "TEXT_FRAME", "Frames", "is_close_code", "is_utf8", "slice_texts"]
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
@@ -88,7 +88,7 @@ class Frames:
         pos = 0
         while not self.ended:
             if self._between_messages and not self._left:
-                pos = self._slice_texts(data, pos, facts)
+                pos = slice_texts(data, pos, self._longest_slice, received_us, facts)
                 if pos == len(data):
                     # Nearly every read: it has whole messages.
                     break
@@ -126,34 +126,6 @@ class Frames:
         if self.ended or self.closing:
             return b""
         return self._messages.send(TextMessage(data=text))
-
-    def _slice_texts(self, data: bytes, pos: int, facts: list[Fact]) -> int:
-        """Take the run of short text frames at `pos`; returns where it ends."""
-        add = facts.append
-        received_us = self._received_us
-        end = len(data)
-        longest = self._longest_slice
-        while end - pos >= 2 and data[pos] == TEXT_FRAME:
-            length = data[pos + 1]
-            start = pos + 2
-            if length == 126:
-                start = pos + 4
-                if end < start:
-                    break
-                length = data[pos + 2] << 8 | data[pos + 3]
-                if length < 126:
-                    break
-            elif length > 126:
-                break
-            stop = start + length
-            if stop > end or length > longest:
-                break
-            payload = data[start:stop]
-            if not payload.isascii() and not is_utf8(payload):
-                break
-            add(TextReceived(payload, received_us))
-            pos = stop
-        return pos
 
     def _next_unit(self, data: bytes, pos: int) -> int:
         """How many bytes the next unit takes, as far as can be told from those that are here."""
@@ -232,6 +204,33 @@ class Frames:
         self._outgoing += self.send(CloseConnection(code=code, reason=reason))
         self.ended = True
         facts.append(Disconnected(int(code), reason))
+
+
+def slice_texts(data: bytes, pos: int, longest: int, received_us: int | None, facts: list[Fact]) -> int:
+    """Take the run of short, whole, final, unmasked text frames at `pos`, of at most `longest` bytes each; return where it ends."""
+    add = facts.append
+    end = len(data)
+    while end - pos >= 2 and data[pos] == TEXT_FRAME:
+        length = data[pos + 1]
+        start = pos + 2
+        if length == 126:
+            start = pos + 4
+            if end < start:
+                break
+            length = data[pos + 2] << 8 | data[pos + 3]
+            if length < 126:
+                break
+        elif length > 126:
+            break
+        stop = start + length
+        if stop > end or length > longest:
+            break
+        payload = data[start:stop]
+        if not payload.isascii() and not is_utf8(payload):
+            break
+        add(TextReceived(payload, received_us))
+        pos = stop
+    return pos
 
 
 def is_utf8(payload: bytes) -> bool:

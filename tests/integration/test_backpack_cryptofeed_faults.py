@@ -506,12 +506,12 @@ async def test_a_slow_callback_is_caught_up_with_in_bounded_memory(programs: Pro
         mirror = next(iter(program.feed._deliveries.books.values()))
 
         def caught_up() -> bool:
-            return bool(mirror.last == program.sandbox.exchange.levels("SOL_USDC")[2])
+            return bool(mirror.sequence_number == program.sandbox.exchange.levels("SOL_USDC")[2])
 
         await program.until(caught_up)
         bids, asks, _ = program.sandbox.exchange.levels("SOL_USDC")
-        assert mirror.book.book.bids.to_dict() == by_price(bids)
-        assert mirror.book.book.asks.to_dict() == by_price(asks)
+        assert mirror.book.bids.to_dict() == by_price(bids)
+        assert mirror.book.asks.to_dict() == by_price(asks)
         assert program.watch.sockets == 1
         assert program.watch.snapshots == {"SOL_USDC": 1}
         assert program.counters["orderbook_resyncs"] == 0

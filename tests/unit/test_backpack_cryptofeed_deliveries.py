@@ -97,7 +97,7 @@ class Setting:
         self.book = Book("SOL_USDC")
         self.deliveries = Deliveries(
             callback=self._call,
-            book_callback=self._call_book,
+            hand_book=self._hand_book,
             symbol_of=lambda symbol: NAMES.get(symbol, symbol),
             book_of=lambda _stream: self.book,
             **{"max_depth": 0, "candle_closed_only": False, "take_up": self.taken_up.append, **options},
@@ -106,10 +106,10 @@ class Setting:
     async def _call(self, channel: str, found: Any, receipt: float) -> None:
         self.calls.append((channel, found, receipt))
 
-    async def _call_book(self, channel: str, book: Any, receipt: float, **details: Any) -> None:
-        assert channel == "l2_book"
+    async def _hand_book(self, book: Any, receipt: float) -> None:
         sides = book.book.bids.to_dict(), book.book.asks.to_dict()
-        self.books.append((details["sequence_number"], details | {"bids": sides[0], "asks": sides[1], "receipt": receipt}))
+        details = {name: getattr(book, name) for name in ("timestamp", "sequence_number", "delta", "raw")}
+        self.books.append((book.sequence_number, details | {"bids": sides[0], "asks": sides[1], "receipt": receipt}))
 
     def want(self, *channels: str, symbols: frozenset[str] | None = None) -> None:
         self.deliveries.want(dict.fromkeys(channels, symbols))
@@ -400,6 +400,8 @@ async def test_a_book_is_handed_on_whole_and_then_with_each_change() -> None:
     assert whole == {
         "timestamp": 2.0,
         "sequence_number": 10,
+        "delta": None,
+        "raw": None,
         "bids": by_price(BIDS),
         "asks": by_price(ASKS),
         "receipt": 9.0,
@@ -428,7 +430,25 @@ async def test_beyond_what_a_snapshot_knows_nothing_is_told() -> None:
     await setting.give(BookVerified(stream=STREAM, symbol="SOL_USDC", last=11, against="snapshot"), receipt=10.0)
     at, anew = setting.books[2]
     assert (at, anew["bids"], anew["asks"], anew["timestamp"]) == (11, by_price(BIDS), by_price(ASKS), 4.0)
-    assert "delta" not in anew
+    assert anew["delta"] is None
+
+
+async def test_a_check_of_a_session_that_is_ahead_renews_the_book_once_that_is_delivered() -> None:
+    setting = Setting()
+    bids = tuple(Level(1000 - number, 1) for number in range(SNAPSHOT_LIMIT))
+    await setting.give(msgspec.structs.replace(SYNCED, bids=bids, asks=(Level(1001, 1),)))
+    setting.book = Book("SOL_USDC", bids=BIDS, asks=ASKS, last=13, engine_us=4_000_000, limit=SNAPSHOT_LIMIT)
+    await setting.give(changed(11), BookVerified(stream=STREAM, symbol="SOL_USDC", last=11, against="snapshot"))
+    await setting.give(changed(12), changed(13), changed(14))
+    assert [(at, book["delta"] is None) for at, book in setting.books] == [
+        (10, True),
+        (11, False),
+        (12, False),
+        (13, False),
+        (13, True),
+        (14, False),
+    ]
+    assert setting.books[4][1]["bids"] == by_price(BIDS)
 
 
 async def test_a_complete_book_is_not_handed_on_again_when_it_is_verified() -> None:

@@ -51,7 +51,7 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed import BackpackWebsocketError
-from backpack_runtime.cryptofeed.native.driver import SessionDriver
+from backpack_runtime.cryptofeed.native.driver import FRAMES_AT_ONCE, SessionDriver
 from backpack_runtime.transport import system_now
 from backpack_runtime.transports.aiohttp.proxies import PROGRESS
 
@@ -77,6 +77,7 @@ class Script:
         self.answer: Callable[[Any], Sequence[Any]] = lambda _given: ()
         self.deadline: int | None = None
         self.moments: list[Now] = []
+        self.plain = False
 
     def handle(self, given: Any, now: Now) -> Sequence[Any]:
         self.given.append(given)
@@ -85,8 +86,13 @@ class Script:
             self.deadline = None
         return self.answer(given)
 
-    def handle_all(self, batch: Sequence[Any], now: Now) -> list[Any]:
-        return [output for given in batch for output in self.handle(given, now)]
+    def handle_all(self, batch: Sequence[Any], now: Now, ends: list[int] | None = None) -> list[Any]:
+        outputs: list[Any] = []
+        for given in batch:
+            outputs += self.handle(given, now)
+            if ends is not None:
+                ends.append(len(outputs))
+        return outputs
 
 
 class Socket:
@@ -190,6 +196,11 @@ def told(*names: str) -> list[Event]:
     return [StreamLive(stream=name) for name in names]
 
 
+def words(given: Any) -> list[Event]:
+    """What each frame says."""
+    return told(*given.data.decode().split()) if isinstance(given, TextReceived) else []
+
+
 async def until(reached: Callable[[], object]) -> None:
     async with asyncio.timeout(60):
         while not reached():  # noqa: ASYNC110 - nothing tells of it
@@ -226,10 +237,55 @@ async def test_a_session_is_opened_once_and_told_of_each_connection(setting: Set
 async def test_a_frame_is_a_fact_and_its_events_carry_it(setting: Setting) -> None:
     await setting.connect()
     setting.session.answer = lambda _given: told("a", "b")
-    await setting.driver.frame(b"frame", 12.5)
+    await setting.driver.frames([TextReceived(b"frame")], 12.5)
     assert setting.session.given == [TextReceived(b"frame")]
     assert setting.names() == ["a", "b"]
     assert setting.details == [(b"frame", 12.5)] * 2
+    await setting.driver.aclose()
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_the_frames_of_a_read_are_told_apart(setting: Setting, *, plain: bool) -> None:
+    await setting.connect()
+    setting.session.plain = plain
+    setting.session.answer = words
+    await setting.driver.frames([TextReceived(data) for data in (b"a", b"", b"b c", b"", b"d")], 12.5)
+    assert setting.names() == ["a", "b", "c", "d"]
+    assert setting.details == [(b"a", 12.5), (b"b c", 12.5), (b"b c", 12.5), (b"d", 12.5)]
+    await setting.driver.aclose()
+
+
+async def test_behind_the_end_of_a_connection_the_frames_of_a_read_are_nobody_s(setting: Setting) -> None:
+    await setting.connect()
+    setting.session.answer = lambda given: [DOWN, DropSocket()] if given == TextReceived(b"last") else words(given)
+    await setting.driver.frames([TextReceived(data) for data in [b"a", b"last", *[b"late"] * 300]], 12.5)
+    assert setting.delivered == [*told("a"), DOWN]
+    assert len(setting.dropped) == 1
+    assert len(setting.session.given) == FRAMES_AT_ONCE
+    await setting.driver.aclose()
+
+
+async def test_who_stops_the_feed_in_a_callback_has_no_more_than_the_frames_that_were_given(setting: Setting) -> None:
+    async def stops(_event: Event) -> None:
+        if not setting.delivered:
+            await setting.driver.aclose()
+
+    await setting.connect()
+    setting.session.answer = lambda given: told("a") if isinstance(given, TextReceived) else ()
+    setting.delivering = stops
+    await setting.driver.frames([TextReceived(b"")] * 300, 12.5)
+    assert len(setting.names()) == FRAMES_AT_ONCE
+
+
+async def test_plain_frames_have_no_look_at_the_deadline(setting: Setting) -> None:
+    await setting.connect()
+    await asyncio.sleep(0.01)
+    for plain in (True, False):
+        setting.session.plain = plain
+        setting.session.deadline = time.monotonic_ns() // 1000
+        await setting.driver.frames([TextReceived(b"")], 12.5)
+        await asyncio.sleep(0.01)
+        assert any(isinstance(given, TimerFired) for given in setting.session.given) is not plain
     await setting.driver.aclose()
 
 
@@ -257,7 +313,7 @@ async def test_events_are_delivered_in_the_session_s_order_whoever_brings_them(s
     setting.session.answer, setting.delivering = number, slowly
     setting.session.deadline = time.monotonic_ns() // 1000
     for _ in range(60):
-        await setting.driver.frame(b"", 0.0)
+        await setting.driver.frames([TextReceived(b"")], 0.0)
         await asyncio.sleep(0)
     await until(lambda: len(setting.delivered) == count)
     kinds = {type(given) for given in setting.session.given}
@@ -274,7 +330,7 @@ async def test_the_reader_waits_for_the_callbacks(setting: Setting) -> None:
 
     await setting.connect()
     setting.session.answer, setting.delivering = lambda _given: told("a"), held
-    reading = asyncio.create_task(setting.driver.frame(b"", 0.0))
+    reading = asyncio.create_task(setting.driver.frames([TextReceived(b"")], 0.0))
     await asyncio.sleep(0.01)
     assert not reading.done()
     let.set()
@@ -298,7 +354,7 @@ async def test_while_callbacks_hold_up_the_reader_silence_says_nothing(setting: 
         return told("a")
 
     setting.session.answer, setting.delivering = answer, held
-    reading = asyncio.create_task(setting.driver.frame(b"", 0.0))
+    reading = asyncio.create_task(setting.driver.frames([TextReceived(b"")], 0.0))
     await until(lambda: len(setting.session.given) == 3)
     let.set()
     await reading
@@ -314,11 +370,11 @@ async def test_a_callback_that_fails_keeps_nothing_from_the_others(setting: Sett
     await setting.connect()
     setting.session.answer, setting.delivering = lambda _given: told("a", "b", "c", "d"), fails
     with pytest.raises(ZeroDivisionError, match="'a'") as caught:
-        await setting.driver.frame(b"", 0.0)
+        await setting.driver.frames([TextReceived(b"")], 0.0)
     assert setting.names() == ["b", "d"]
     assert caught.value.__notes__ == ["1 more of the events that came together failed"]
     setting.session.answer = lambda _given: told("e")
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     assert setting.names() == ["b", "d", "e"]
     await setting.driver.aclose()
 
@@ -332,7 +388,7 @@ async def test_what_fails_outside_the_reader_is_the_reader_s_error(setting: Sett
     await setting.connect()
     setting.delivering = fails
     setting.session.answer = lambda given: [REQUEST] if isinstance(given, TextReceived) else told("a")
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     await until(lambda: setting.dropped)
     assert setting.dropped == [mistake]
     setting.session.answer = lambda _given: ()
@@ -343,7 +399,7 @@ async def test_a_task_that_fails_without_a_connection_is_logged(setting: Setting
     await setting.connect()
     setting.http.answer = ZeroDivisionError("a mistake")
     setting.session.answer = lambda given: [REQUEST] if isinstance(given, TextReceived) else ()
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     await setting.driver.disconnected(1006, "lost")
     await until(lambda: "a mistake" in caplog.text)
     assert setting.dropped == []
@@ -355,12 +411,12 @@ async def test_nothing_is_delivered_after_the_end(setting: Setting) -> None:
     setting.http.answer = None
     setting.session.answer = lambda given: [REQUEST] if isinstance(given, TextReceived) else told("late")
     setting.session.deadline = time.monotonic_ns() // 1000 + 20_000
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     await asyncio.sleep(0)
     await setting.driver.aclose()
     delivered = len(setting.delivered)
     given = len(setting.session.given)
-    await setting.driver.frame(b"more", 0.0)
+    await setting.driver.frames([TextReceived(b"more")], 0.0)
     await setting.driver.connected(setting.conn, setting)
     await setting.driver.connect_failed(ConnectionRefusedError("nobody"))
     await setting.driver.disconnected(1006, "lost")
@@ -376,7 +432,7 @@ async def test_a_signature_passes_no_recorder(setting: Setting, *, recorded: boo
     await setting.connect()
     texts = [SendText("public"), SendText("secret", signed=True)]
     setting.session.answer = lambda given: texts if isinstance(given, TextReceived) else ()
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     assert setting.conn.written == (["public"] if recorded else ["public", "secret"])
     assert setting.conn.conn.sent == (["secret"] if recorded else [])
     assert setting.conn.sent == int(recorded)
@@ -388,7 +444,7 @@ async def test_that_the_connection_has_ended_is_for_its_reader_to_say(setting: S
     await setting.connect()
     setting.conn.fails = lost
     setting.session.answer = lambda given: [SendText("text"), *told("a")] if isinstance(given, TextReceived) else ()
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     assert setting.names() == ["a"]
     await setting.driver.aclose()
 
@@ -403,7 +459,7 @@ async def test_what_is_left_to_send_on_a_connection_that_has_ended_is_not_sent(s
     await setting.connect()
     texts = [SendText("one"), SendText("two", signed=True)]
     setting.session.answer = lambda given: texts if isinstance(given, TextReceived) else ()
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     assert setting.conn.written == ["one"]
     await setting.driver.aclose()
 
@@ -411,7 +467,7 @@ async def test_what_is_left_to_send_on_a_connection_that_has_ended_is_not_sent(s
 async def test_pings_go_out_and_their_pongs_come_back(setting: Setting) -> None:
     await setting.connect()
     setting.session.answer = lambda given: [SendPong(b"4"), SendPing(b"5")] if isinstance(given, TextReceived) else ()
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     await until(lambda: PongReceived(b"5") in setting.session.given)
     assert setting.conn.conn.sent == [b"pong 4", b"5"]
     await setting.driver.aclose()
@@ -423,7 +479,7 @@ async def test_what_the_deliveries_want_done_is_done_in_the_order_of_the_events(
     (third,) = told("third")
     setting.commands = {first: (Unsubscribe(("a",)), Unsubscribe(("b",)))}
     setting.session.answer = lambda given: [first, second] if isinstance(given, TextReceived) else [third]
-    await setting.driver.frame(b"frame", 12.5)
+    await setting.driver.frames([TextReceived(b"frame")], 12.5)
     assert setting.session.given == [TextReceived(b"frame"), Unsubscribe(("a",)), Unsubscribe(("b",))]
     assert setting.names() == ["first", "second", "third", "third"]
     # A session that has ended takes no commands.
@@ -444,12 +500,12 @@ async def test_an_error_of_the_feed_is_named_as_the_reason_of_the_end(setting: S
     if where == "the reader":
         setting.session.answer = lambda given: told("a") if isinstance(given, TextReceived) else ()
         with pytest.raises(ZeroDivisionError):
-            await setting.driver.frame(b"", 0.0)
+            await setting.driver.frames([TextReceived(b"")], 0.0)
     else:
         setting.session.answer = lambda given: (
             [SendPing(b"5")] if isinstance(given, TextReceived) else told("a") if isinstance(given, PongReceived) else ()
         )
-        await setting.driver.frame(b"", 0.0)
+        await setting.driver.frames([TextReceived(b"")], 0.0)
         await until(lambda: setting.dropped)
     setting.delivering = None
     await setting.driver.disconnected(1000, "closed by the feed")
@@ -475,7 +531,7 @@ async def test_a_callback_is_not_cut_off_when_the_connection_ends(setting: Setti
     setting.session.answer = lambda given: (
         [SendPing(b"5")] if isinstance(given, TextReceived) else told("a") if isinstance(given, PongReceived) else ()
     )
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     await begun.wait()
     await setting.driver.disconnected(1006, "lost")
     let.set()
@@ -495,7 +551,7 @@ async def test_a_callback_may_stop_the_feed(setting: Setting, *, in_a_task: bool
     setting.delivering = stops
     setting.session.answer = lambda given: told("a") if isinstance(given, TextReceived) else ()
     async with asyncio.timeout(1):
-        await setting.driver.frame(b"", 0.0)
+        await setting.driver.frames([TextReceived(b"")], 0.0)
     assert setting.session.given == [TextReceived(b""), Disconnected(1000, "closed by the feed"), Close()]
 
 
@@ -518,7 +574,7 @@ async def test_a_callback_that_another_task_calls_may_stop_the_feed(setting: Set
         setting.session.answer = lambda given: (
             [REQUEST] if isinstance(given, TextReceived) else told("a") if isinstance(given, ResponseReceived) else ()
         )
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     async with asyncio.timeout(5):
         await stopped.wait()
     assert setting.session.given[-1] == Close()
@@ -537,7 +593,7 @@ async def test_a_callback_that_never_returns_does_not_keep_the_feed_from_stoppin
     await setting.connect()
     setting.delivering = hangs
     setting.session.answer = lambda given: told("a", "b") if isinstance(given, TextReceived) else ()
-    reading = asyncio.create_task(setting.driver.frame(b"", 0.0))
+    reading = asyncio.create_task(setting.driver.frames([TextReceived(b"")], 0.0))
     await begun.wait()
     async with asyncio.timeout(5):
         await setting.driver.aclose()
@@ -555,7 +611,7 @@ async def test_what_was_received_is_delivered_before_the_feed_has_stopped(settin
     await setting.connect()
     setting.delivering = slowly
     setting.session.answer = lambda given: told("a", "b", "c") if isinstance(given, TextReceived) else ()
-    reading = asyncio.create_task(setting.driver.frame(b"", 0.0))
+    reading = asyncio.create_task(setting.driver.frames([TextReceived(b"")], 0.0))
     await asyncio.sleep(0)
     await setting.driver.aclose()
     assert setting.names() == ["a", "b", "c"]
@@ -566,7 +622,7 @@ async def test_a_ping_without_a_pong_ends_with_its_connection(setting: Setting) 
     setting.conn.conn.answered = asyncio.get_running_loop().create_future()
     await setting.connect()
     setting.session.answer = lambda given: [SendPing(b"5")] if isinstance(given, TextReceived) else ()
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     await asyncio.sleep(0)
     await setting.driver.disconnected(1006, "lost")
     await asyncio.sleep(0)
@@ -578,7 +634,7 @@ async def test_a_ping_without_a_pong_ends_with_its_connection(setting: Setting) 
 async def test_a_connection_that_is_given_up_is_dropped_with_the_reason(setting: Setting) -> None:
     await setting.connect()
     setting.session.answer = lambda given: [DropSocket(), DOWN] if isinstance(given, TextReceived) else ()
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     (error,) = setting.dropped
     assert isinstance(error, BackpackWebsocketError)
     assert isinstance(error, ConnectionResetError), "as which cryptofeed takes it for a fault of the connection"
@@ -610,7 +666,7 @@ async def test_a_request_ends_in_exactly_one_fact(setting: Setting, answer: Any,
     await setting.connect()
     setting.http.answer = answer
     setting.session.answer = lambda given: [REQUEST] if isinstance(given, TextReceived) else ()
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     await until(lambda: len(setting.session.given) == 2)
     assert setting.session.given[1] == fact
     assert setting.http.asked == [("https://rest/api/v1/depth", {"a": "b"})]
@@ -625,7 +681,7 @@ async def test_a_refusal_says_how_long_to_wait(setting: Setting) -> None:
         headers = CIMultiDictProxy(CIMultiDict({"Retry-After": value}))
         setting.http.answer.headers = headers
         before = len(setting.session.given)
-        await setting.driver.frame(b"", 0.0)
+        await setting.driver.frames([TextReceived(b"")], 0.0)
         await until(lambda: len(setting.session.given) == before + 2)  # noqa: B023 - waited for at once
         fact = setting.session.given[-1]
         assert (fact.status, fact.retry_after_us, fact.headers) == (429, wait_us, (("Retry-After", value),))
@@ -639,7 +695,7 @@ async def test_what_may_not_leave_any_more_is_never_sent(setting: Setting, *, la
     mono_us = system_now().mono_us
     action = replace(REQUEST, timeout_us=10_000_000, not_after_us=mono_us + 20_000 if late else None)
     setting.session.answer = lambda given: [action] if isinstance(given, TextReceived) else ()
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     await asyncio.sleep(0)
     if not late:
         setting.session.answer = lambda given: [WithdrawRequest(7)] if isinstance(given, Unsubscribe) else ()
@@ -657,7 +713,7 @@ async def test_what_has_left_cannot_be_withdrawn(setting: Setting) -> None:
     await setting.connect()
     setting.http.answer = None
     setting.session.answer = lambda given: [REQUEST] if isinstance(given, TextReceived) else ()
-    await setting.driver.frame(b"", 0.0)
+    await setting.driver.frames([TextReceived(b"")], 0.0)
     await until(lambda: bool(setting.http.asked))
     setting.session.answer = lambda given: [WithdrawRequest(7)] if isinstance(given, Unsubscribe) else ()
     await setting.driver.give(Unsubscribe(("depth.SOL_USDC",)))
@@ -673,7 +729,7 @@ async def test_nobody_but_cryptofeed_connects(setting: Setting) -> None:
     await setting.connect()
     setting.session.answer = lambda _given: [OpenSocket()]
     with pytest.raises(TypeError, match="OpenSocket"):
-        await setting.driver.frame(b"", 0.0)
+        await setting.driver.frames([TextReceived(b"")], 0.0)
     setting.session.answer = lambda _given: ()
     await setting.driver.aclose()
 
@@ -688,11 +744,11 @@ async def test_a_recording_has_the_time_of_its_frames(setting: Setting) -> None:
 
     await setting.driver.connected(setting.conn, None)
     setting.session.answer = answer
-    await setting.driver.frame(b"first", 1_000.0)
+    await setting.driver.frames([TextReceived(b"first")], 1_000.0)
     first = setting.session.moments[-1].unix_us
     setting.session.deadline = setting.session.moments[-1].mono_us + 30_000_000
     wanted = setting.session.deadline
-    await setting.driver.frame(b"second", 1_060.0)
+    await setting.driver.frames([TextReceived(b"second")], 1_060.0)
     assert fired == [wanted], "what was due in between has happened, in its own time"
     assert setting.session.moments[-1].unix_us - first == 60_000_000
     assert [type(given) for given in setting.session.given[2:]] == [

@@ -172,10 +172,14 @@ class Twins:
 
     def give(self, batch: Sequence[Any]) -> Sequence[Output]:
         deadline_us = self.together.deadline
-        together = self.together.handle_all(batch, self.now)
+        ends: list[int] = []
+        together = self.together.handle_all(batch, self.now, ends)
         if self.together.plain:
             assert not is_earlier(self.together.deadline, deadline_us)
-        alone = [output for fact in batch for output in self.alone.handle(fact, self.now)]
+        alone: list[Output] = []
+        for fact, end in zip(batch, ends, strict=True):
+            alone += self.alone.handle(fact, self.now)
+            assert end == len(alone)
         assert list(map(repr, together)) == list(map(repr, alone))
         assert self.together.deadline == self.alone.deadline
         assert self.together.metrics(self.now) == self.alone.metrics(self.now)

@@ -111,7 +111,7 @@ class Callbacks:
         for callback in self._callbacks_of(channel):
             self._running = (channel, callback, began)
             try:
-                if self._owed and type(found) is OrderBook:
+                if self._owed and isinstance(found, OrderBook):
                     await self._call_with_whole_book(callback, found, receipt)
                 else:
                     await callback(found, receipt)
@@ -122,7 +122,11 @@ class Callbacks:
             finally:
                 self._running = None
                 ended = self._clock()
-                self._took(channel, callback, began, ended)
+                share = self._window.get((channel, id(callback)))
+                if share is None or ended - began >= SLOW_SECONDS or ended - self._window_began >= WINDOW_SECONDS:
+                    self._took(channel, callback, began, ended)
+                else:
+                    share.seconds += ended - began
                 began = ended
 
     def reasons(self) -> list[str]:
@@ -163,7 +167,7 @@ class Callbacks:
 
     def _failed(self, channel: str, callback: Any, found: Any, error: BaseException) -> None:
         self.errors += 1
-        if type(found) is OrderBook:
+        if isinstance(found, OrderBook):
             self._owed.add((id(callback), found.symbol))
         now, key = self._clock(), (channel, id(callback), type(error))
         self._forget(now)

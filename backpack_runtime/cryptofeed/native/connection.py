@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import aiohttp
 from cryptofeed.connection import HTTPAsyncConn, WSAsyncConn
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, WebSocketException
 
+from backpack_proto.inputs import TextReceived
 from backpack_proto.text import printable
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError
 from backpack_runtime.cryptofeed.logs import LOG
@@ -19,6 +21,7 @@ from backpack_runtime.transports.aiohttp.proxies import Connector
 from backpack_runtime.transports.aiohttp.sessions import follow_progress, make_connector
 
 from .driver import ABNORMAL_CLOSURE, CLOSED_BY_FEED, SessionDriver
+from .receiving import ReceivingConnection
 from .tunnel import Tunnel
 
 __all__ = ["HttpConnection", "WebsocketConnection"]
@@ -84,7 +87,7 @@ class WebsocketConnection(WSAsyncConn):
         while True:
             await asyncio.sleep(self._driver.retry_seconds)
             try:
-                self.ws_kwargs = self._options | await self._way()
+                self.ws_kwargs = self._options | await self._way() | {"create_connection": ReceivingConnection}
                 await super()._open()
             except (OSError, WebSocketException, TimeoutError, ProxyError) as error:
                 await self._close_tunnel()
@@ -120,8 +123,8 @@ class WebsocketConnection(WSAsyncConn):
             tunnel, self._tunnel = self._tunnel, None
             await tunnel.close()
 
-    async def read(self) -> AsyncIterator[str | bytes]:
-        """Every message; the end of the connection is an error, unless it is we who closed it.
+    async def read(self) -> AsyncIterator[str | bytes | Sequence[TextReceived]]:
+        """All messages of a read, or each by itself where a recorder is to see it; the end is an error, unless it is we who closed.
 
         Raises:
             BackpackWebsocketError: it has ended, or was given up.
@@ -129,12 +132,26 @@ class WebsocketConnection(WSAsyncConn):
         """
         socket = self.conn
         try:
-            async for message in super().read():
-                yield message
+            if self.is_open and self.raw_data_callback is None and isinstance(socket, ReceivingConnection):
+                async for messages in self._read_all(socket):
+                    yield messages
+            else:
+                async for message in super().read():
+                    yield message
         except ConnectionClosed as closed:
             raise await self._ended(socket) from closed
         if self.conn is not None:
             raise await self._ended(socket)
+
+    async def _read_all(self, socket: ReceivingConnection) -> AsyncIterator[str | bytes | Sequence[TextReceived]]:
+        while True:
+            try:
+                messages = await socket.receive()
+            except ConnectionClosedOK:
+                return
+            self.received += 1 if isinstance(messages, str | bytes) else len(messages)
+            self.last_message = time.time()
+            yield messages
 
     async def _ended(self, socket: Any) -> Exception:
         code = socket.close_code or ABNORMAL_CLOSURE

@@ -6,14 +6,11 @@ say, such as a ticker without a bid, has no object: None.
 
 from __future__ import annotations
 
-from typing import Any
-
-from cryptofeed.types import Candle, Funding, Index, L1Book, Liquidation, OpenInterest, Ticker, Trade
-
 from backpack_proto.account import values as holdings
 from backpack_proto.streams import payloads
 from backpack_runtime.cryptofeed.channels import CANDLE_INTERVALS
 
+from .objects import Candle, Funding, Index, L1Book, Liquidation, OpenInterest, Raw, Ticker, Trade
 from .records import BalanceInfo, FillInfo, OrderInfo, PositionInfo
 
 __all__ = [
@@ -47,7 +44,6 @@ _STATUSES = {
     "TriggerPending": "pending",
     "TriggerFailed": "failed",
 }
-Raw = dict[str, Any]
 
 
 def trade(given: payloads.Trade, symbol: str, raw: Raw) -> Trade:

@@ -61,7 +61,7 @@ from backpack_runtime.transports.base import Progress, Withheld
 from .answers import read_answer
 from .event_queue import Deliver, EventQueue
 
-__all__ = ["CLOSED_BY_FEED", "Droppable", "SessionDriver"]
+__all__ = ["CLOSED_BY_FEED", "FRAMES_AT_ONCE", "Droppable", "SessionDriver"]
 
 MOMENT_SECONDS = 0.001
 """Frames that are received within this share one moment: in a burst the clock is read, and the connection found alive, once for many."""
@@ -69,6 +69,8 @@ OPENED_US = 100_000
 """How long before its first frame a recorded connection is taken to have been opened. What is asked for a little too early gets the
 answer that was recorded next, the right one, and what is asked for too late gets the one after it; but much too early, a quiet book
 would be taken for one whose stream is not there yet."""
+FRAMES_AT_ONCE = 128
+"""How many frames the session is given before what came of them is delivered: who stops the feed waits for the rest of those."""
 ABNORMAL_CLOSURE = 1006
 CLOSED_BY_FEED = "closed by the feed"
 """Why a connection ended that was to end."""
@@ -154,12 +156,15 @@ class SessionDriver:
         await self._go_open()
         await self._answered()
 
-    async def frame(self, data: bytes, receipt: float) -> None:
-        """One text message was received, at that time in seconds since the epoch."""
+    async def frames(self, frames: Sequence[TextReceived], receipt: float) -> None:
+        """Text messages were received, at that time in seconds since the epoch."""
         if self._droppable is not None:
             self._reading = False
             try:
-                await self._take(TextReceived(data), receipt, data)
+                for start in range(0, len(frames), FRAMES_AT_ONCE):
+                    # What is left of a connection that was given up, or of a feed that was stopped, is of no interest.
+                    if self._droppable is not None:
+                        await self._take_frames(frames[start : start + FRAMES_AT_ONCE], receipt)
             except Exception as error:
                 self._failure = error
                 raise
@@ -169,9 +174,10 @@ class SessionDriver:
                     self._paused = False
                     await self._take(ReadingResumed())
         elif self.plays and not self.closed:
-            await self._play(receipt)
-            await self._take(TextReceived(data), receipt, data)
-            await self._answered()
+            for frame in frames:
+                await self._play(receipt)
+                await self._take_frames((frame,), receipt)
+                await self._answered()
 
     async def disconnected(self, code: int, reason: str) -> None:
         """The connection has ended; `retry_seconds` says how long to wait."""
@@ -242,21 +248,41 @@ class SessionDriver:
             self._moment, self._moment_began = system_now(), receipt
         return self._moment
 
-    async def _take(self, given: Given, receipt: float | None = None, data: bytes | None = None, *, waits: bool = True) -> None:
-        if receipt is None:
-            receipt, now = time.time(), self._now()
-            self._moment_began = 0.0
-        else:
-            now = self._now_of_frame(receipt)
-        for action in self._handle(given, now, receipt, data):
+    async def _take(self, given: Given, *, waits: bool = True) -> None:
+        self._moment_began = 0.0
+        for action in self._handle(given, self._now(), time.time()):
             await self._perform(action)
         if self._events:
             await self._events.deliver(waits=waits)
 
-    def _handle(self, given: Given, now: Now, receipt: float, data: bytes | None = None) -> Sequence[Output]:
+    async def _take_frames(self, frames: Sequence[TextReceived], receipt: float) -> None:
+        ends: list[int] = []
+        outputs = self._session.handle_all(frames, self._now_of_frame(receipt), ends)
+        if self._session.plain:
+            # Nothing but events, and no deadline is nearer than before.
+            self._events.put_all(outputs, frames, ends, receipt)
+        else:
+            start = 0
+            actions: list[Output] = []
+            for frame, end in zip(frames, ends, strict=True):
+                actions += self._keep(outputs[start:end], receipt, frame.data)
+                start = end
+                if any(isinstance(action, DropSocket) for action in actions):
+                    # The frames behind it are of no connection.
+                    break
+            for action in actions:
+                await self._perform(action)
+        if self._events:
+            await self._events.deliver()
+
+    def _handle(self, given: Given, now: Now, receipt: float) -> Sequence[Output]:
         """Give the session one input, keep its events for delivery, and return what it wants done."""
+        return self._keep(self._session.handle_all([given], now), receipt)
+
+    def _keep(self, outputs: Sequence[Output], receipt: float, data: bytes | None = None) -> Sequence[Output]:
+        """Keep events for delivery, and return what else there is."""
         actions: list[Output] = []
-        for output in self._session.handle_all([given], now):
+        for output in outputs:
             if isinstance(output, Event):
                 self._events.put(output, data, receipt)
                 if isinstance(output, ConnectionDown):

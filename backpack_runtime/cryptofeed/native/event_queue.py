@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from backpack_proto.histogram import Histogram
-from backpack_proto.inputs import Command
+from backpack_proto.histogram import Histogram, bucket_of
+from backpack_proto.inputs import Command, TextReceived
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.logs import LOG
 
@@ -51,6 +51,15 @@ class EventQueue:
         """Put an event behind the others."""
         self._events.append((event, data, receipt))
 
+    def put_all(self, events: Sequence[Any], frames: Sequence[TextReceived], ends: Iterable[int], receipt: float) -> None:
+        """Put the events of some frames behind the others; `ends` says how many there are after each frame."""
+        put = self._events.append
+        start = 0
+        for frame, end in zip(frames, ends, strict=True):
+            while start < end:
+                put((events[start], frame.data, receipt))
+                start += 1
+
     async def deliver(self, *, waits: bool = True) -> None:
         """Deliver all that is there; whoever brought events waits for it, so a slow callback slows down the reading.
 
@@ -62,6 +71,8 @@ class EventQueue:
         if not self._events or (not waits and self._delivering.locked()):
             return
         failures: list[Exception] = []
+        # Latencies that a bucket of the histogram does not tell apart are counted together.
+        alike, latency_us, shortest_us, longest_us = 0, 0, 1, 0
         async with self._delivering:
             self._turn = turn = object()
             _TURN.set(turn)
@@ -71,11 +82,20 @@ class EventQueue:
                     commands = await self._deliver(event, data, receipt)
                     received_us = getattr(event, "received_us", None)
                     if received_us is not None:
-                        self.latency.record(time.time_ns() // 1000 - received_us)
+                        passed_us = time.time_ns() // 1000 - received_us
+                        if shortest_us <= passed_us <= longest_us:
+                            alike += 1
+                        else:
+                            if alike:
+                                self.latency.record(latency_us, alike)
+                            alike, latency_us = 1, passed_us
+                            shortest_us, longest_us = bucket_of(passed_us)
                     for command in () if self._closing else commands:
                         await self._command(command, receipt)
                 except Exception as error:  # noqa: BLE001 - whatever a callback raises
                     failures.append(error)
+        if alike:
+            self.latency.record(latency_us, alike)
         if failures:
             if failures[1:]:
                 failures[0].add_note(f"{len(failures) - 1} more of the events that came together failed")

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any, ClassVar
 
 from cryptofeed.connection import WebsocketEndpoint
-from cryptofeed.defines import CANDLES, SPOT
+from cryptofeed.defines import CANDLES, L2_BOOK, SPOT
 from msgspec.structs import replace
 
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.hints import shown
-from backpack_proto.inputs import FollowAccount
+from backpack_proto.inputs import FollowAccount, TextReceived
 from backpack_proto.session import Session
 from backpack_runtime.checks import refuse_text
 from backpack_runtime.cryptofeed.arguments import (
@@ -43,11 +44,13 @@ from backpack_runtime.cryptofeed.shutdown import flush_backends
 from backpack_runtime.network.addresses import WS_URL
 from backpack_runtime.transport import system_now
 
+from .books import BookMirror
 from .callbacks import Callbacks
 from .connection import WebsocketConnection
 from .deliveries import Deliveries
 from .driver import SessionDriver
 from .one_run import OneRun
+from .receiving import MOST_WAITING
 
 __all__ = ["BackpackFeed"]
 
@@ -56,7 +59,7 @@ WEBSOCKET_OPTIONS: dict[str, Any] = {
     "ping_timeout": 60,
     "max_size": None,
     # What waits is bounded, so a slow callback slows down the exchange and not the memory.
-    "max_queue": 1024,
+    "max_queue": MOST_WAITING,
     "compression": None,
     "close_timeout": 2,
 }
@@ -170,7 +173,7 @@ class BackpackFeed(OneRun):
         self._callbacks = Callbacks(lambda channel: self.callbacks[channel], self.exceptions or ())
         self._deliveries = Deliveries(
             callback=self._callbacks.call,
-            book_callback=self.book_callback,
+            hand_book=self._hand_checked_book if self.cross_check else partial(self._callbacks.call, L2_BOOK),
             symbol_of=self._symbol_of,
             book_of=self._session.book,
             max_depth=self.max_depth,
@@ -249,37 +252,29 @@ class BackpackFeed(OneRun):
         if PRIVATE_CHANNELS.intersection(channels):
             await self._driver.give(FollowAccount())
 
-    async def message_handler(self, msg: str | bytes, conn: Any, timestamp: float | str) -> None:  # noqa: ARG002 - cryptofeed's signature
-        """Take one frame; what cannot be used is counted and logged, and raises nothing."""
-        await self._driver.frame(msg.encode() if isinstance(msg, str) else msg, float(timestamp))
-
-    async def book_callback(
+    async def message_handler(
         self,
-        book_type: str,
-        book: Any,
-        receipt_timestamp: float,
-        timestamp: float | None = None,
-        raw: Any = None,
-        sequence_number: int | None = None,
-        checksum: str | None = None,
-        delta: Any = None,
+        msg: str | bytes | Sequence[TextReceived],
+        conn: Any,  # noqa: ARG002 - cryptofeed's signature
+        timestamp: float | str,
     ) -> None:
-        """Hand on a book. It was compared with the exchange's own word; cryptofeed's check for crossed ones is made if asked for."""
-        if self.cross_check:
-            await super().book_callback(
-                book_type,
-                book,
-                receipt_timestamp,
-                timestamp=timestamp,
-                raw=raw,
-                sequence_number=sequence_number,
-                checksum=checksum,
-                delta=delta,
-            )
-            return
-        book.timestamp, book.raw, book.sequence_number = timestamp, raw, sequence_number
-        book.checksum, book.delta = checksum, delta
-        await self._callbacks.call(book_type, book, receipt_timestamp)
+        """Take one frame, or all of a read; what cannot be used is counted and logged, and raises nothing."""
+        if isinstance(msg, str | bytes):
+            msg = (TextReceived(msg.encode() if isinstance(msg, str) else msg),)
+        await self._driver.frames(msg, float(timestamp))
+
+    async def _hand_checked_book(self, book: BookMirror, receipt: float) -> None:
+        """Hand on a book when cryptofeed's check for crossed ones is asked for; it was compared with the exchange's own word anyway."""
+        await self.book_callback(
+            L2_BOOK,
+            book,
+            receipt,
+            timestamp=book.timestamp,
+            raw=book.raw,
+            sequence_number=book.sequence_number,
+            checksum=book.checksum,
+            delta=book.delta,
+        )
 
     async def callback(self, data_type: str, obj: Any, receipt_timestamp: float) -> None:
         """Hand on an object to each callback of a channel; one that raises is named, and keeps nothing from the others."""
