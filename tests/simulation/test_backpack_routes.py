@@ -27,11 +27,16 @@ class Twins(Session):
         self._long = Session(deepcopy(random), **options)
         super().__init__(random, **options)
 
-    def handle_all(self, batch: Sequence[Given], now: Now) -> list[Output]:
+    def handle_all(self, batch: Sequence[Given], now: Now, ends: list[int] | None = None) -> list[Output]:
         TEXTS["all"] += sum(type(given) is TextReceived for given in batch)
-        long = [output for given in batch for output in self._long.handle(given, now)]
+        long, long_ends = list[Output](), list[int]()
+        for given in batch:
+            long += self._long.handle(given, now)
+            long_ends.append(len(long))
         deadline_us = self.deadline
-        short = super().handle_all(batch, now)
+        short_ends = list[int]() if ends is None else ends
+        short = super().handle_all(batch, now, short_ends)
+        assert short_ends == long_ends
         if self.plain:
             assert self.deadline is None or (deadline_us is not None and self.deadline >= deadline_us)
         assert list(map(repr, short)) == list(map(repr, long))

@@ -29,11 +29,11 @@ QUIET_PLAN = Plan(seed=6, duration_ms=150_000, books={"S1_USDC": 0.05, "SOL_USDC
 class Forgetful(Session):
     """A session that loses a frame now and then, and does not mind: what a missing rule about gaps would do."""
 
-    def handle_all(self, batch: Sequence[Given], now: Now) -> list[Output]:
+    def handle_all(self, batch: Sequence[Given], now: Now, ends: list[int] | None = None) -> list[Output]:
         (given,) = batch
         if isinstance(given, TextReceived) and b'"e":"depth"' in given.data and b'E":179000007' in given.data:
             given = TextReceived(given.data.replace(b'"a":[["', b'"a":[["9', 1))
-        return super().handle_all([given], now)
+        return super().handle_all([given], now, ends)
 
 
 def test_without_faults_everything_is_well() -> None:

@@ -29,41 +29,41 @@ _SENT = re.compile(rb'"E":(\d+)')
 class NoGapRule(Session):
     """Believes of every frame that it begins where the last one ended."""
 
-    _ends: dict[bytes, int]
+    _reached: dict[bytes, int]
 
-    def handle_all(self, batch: Sequence[Given], now: Now) -> list[Output]:
+    def handle_all(self, batch: Sequence[Given], now: Now, ends: list[int] | None = None) -> list[Output]:
         (given,) = batch
         if isinstance(given, TextReceived) and b'"e":"depth"' in given.data and (found := _LAST.search(given.data)):
-            ends = self.__dict__.setdefault("_ends", {})
+            reached = self.__dict__.setdefault("_reached", {})
             stream = given.data[given.data.rindex(b'"stream"') :]
-            last = ends.get(stream)
-            ends[stream] = int(found[1])
+            last = reached.get(stream)
+            reached[stream] = int(found[1])
             if last is not None and last < int(found[1]):
                 given = TextReceived(_FIRST.sub(b'"U":%d' % (last + 1), given.data))
-        return super().handle_all([given], now)
+        return super().handle_all([given], now, ends)
 
 
 class NoStraddle(Session):
     """Believes that a snapshot is three updates newer than it is."""
 
-    def handle_all(self, batch: Sequence[Given], now: Now) -> list[Output]:
+    def handle_all(self, batch: Sequence[Given], now: Now, ends: list[int] | None = None) -> list[Output]:
         (given,) = batch
         if isinstance(given, ResponseReceived) and b'"lastUpdateId"' in given.body and given.status == 200:
             body = re.sub(rb'"lastUpdateId":"(\d{10})"', lambda found: b'"lastUpdateId":"%d"' % (int(found[1]) + 3), given.body)
             given = replace(given, body=body)
-        return super().handle_all([given], now)
+        return super().handle_all([given], now, ends)
 
 
 class WrongFills(Session):
     """Reports fills of twice their quantity."""
 
-    def handle_all(self, batch: Sequence[Given], now: Now) -> list[Output]:
+    def handle_all(self, batch: Sequence[Given], now: Now, ends: list[int] | None = None) -> list[Output]:
         (given,) = batch
         return [
             replace(output, fill=replace(output.fill, quantity=2 * output.fill.quantity))
             if isinstance(output, Filled)
             else output
-            for output in super().handle_all([given], now)
+            for output in super().handle_all([given], now, ends)
         ]
 
 
@@ -72,14 +72,14 @@ class OwnClock(Session):
 
     _fills: set[int]
 
-    def handle_all(self, batch: Sequence[Given], now: Now) -> list[Output]:
+    def handle_all(self, batch: Sequence[Given], now: Now, ends: list[int] | None = None) -> list[Output]:
         (given,) = batch
         asked: set[int] = self.__dict__.setdefault("_fills", set())
         if isinstance(given, ResponseReceived) and given.request_id in asked and given.status == 200:
             oldest = _iso(now.unix_us - 600_000_000)
             rows = [row for row in msgspec.json.decode(given.body) if row["timestamp"] >= oldest]
             given = replace(given, body=msgspec.json.encode(rows))
-        outputs = super().handle_all([given], now)
+        outputs = super().handle_all([given], now, ends)
         asked |= {
             output.request_id
             for output in outputs
@@ -95,20 +95,20 @@ def _iso(unix_us: int) -> str:
 class NeverWithdraws(Session):
     """Forgets to withdraw what its caller gave up."""
 
-    def handle_all(self, batch: Sequence[Given], now: Now) -> list[Output]:
+    def handle_all(self, batch: Sequence[Given], now: Now, ends: list[int] | None = None) -> list[Output]:
         (given,) = batch
-        return [output for output in super().handle_all([given], now) if not isinstance(output, WithdrawRequest)]
+        return [output for output in super().handle_all([given], now, ends) if not isinstance(output, WithdrawRequest)]
 
 
 class EverFresh(Session):
     """Believes of every frame that the exchange has sent it just now."""
 
-    def handle_all(self, batch: Sequence[Given], now: Now) -> list[Output]:
+    def handle_all(self, batch: Sequence[Given], now: Now, ends: list[int] | None = None) -> list[Output]:
         (given,) = batch
         if isinstance(given, TextReceived):
             emitted_us = now.mono_us + START.unix_us - START.mono_us
             given = TextReceived(_SENT.sub(b'"E":%d' % emitted_us, given.data))
-        return super().handle_all([given], now)
+        return super().handle_all([given], now, ends)
 
 
 class FailedChecksPass(Session):
@@ -116,7 +116,7 @@ class FailedChecksPass(Session):
 
     _symbols: dict[int, str]
 
-    def handle_all(self, batch: Sequence[Given], now: Now) -> list[Output]:
+    def handle_all(self, batch: Sequence[Given], now: Now, ends: list[int] | None = None) -> list[Output]:
         (given,) = batch
         symbols = self.__dict__.setdefault("_symbols", {})
         if (
@@ -132,7 +132,7 @@ class FailedChecksPass(Session):
                 "timestamp": book.engine_us,
             }
             given = replace(given, status=200, body=msgspec.json.encode(body))
-        outputs = super().handle_all([given], now)
+        outputs = super().handle_all([given], now, ends)
         for output in outputs:
             if isinstance(output, SendRequest) and output.request.target.startswith("/api/v1/depth"):
                 symbols[output.request_id] = output.request.target.partition("symbol=")[2].partition("&")[0]
