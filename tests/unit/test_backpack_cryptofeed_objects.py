@@ -14,13 +14,13 @@ pytest.importorskip("cryptofeed", reason="cryptofeed is not installed")
 import cryptofeed.types
 
 from backpack_runtime.cryptofeed.native import objects
-from backpack_runtime.cryptofeed.native.objects import Trade, raw_of
+from backpack_runtime.cryptofeed.native.objects import TradeObject, raw_of
 
 FRAME = b'{"stream":"trade.SOL_USDC","data":{"e":"trade","p":"2.50","t":7}}'
 
 
 def trade(**options: Any) -> Any:
-    return Trade("BACKPACK", "SOL-USDC", "buy", Decimal(1), Decimal("2.50"), 1.5, id="7", **options)
+    return TradeObject("BACKPACK", "SOL-USDC", "buy", Decimal(1), Decimal("2.50"), 1.5, id="7", **options)
 
 
 def test_raw_is_made_once_and_only_for_who_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,4 +65,4 @@ def test_copies_have_it_too(again: Any) -> None:
 def test_each_is_cryptofeed_s_own_type() -> None:
     names = set(objects.__all__) - {"Raw", "RawOnDemand", "raw_of"}
     for name in names:
-        assert issubclass(getattr(objects, name), getattr(cryptofeed.types, name))
+        assert issubclass(getattr(objects, name), getattr(cryptofeed.types, name.removesuffix("Object")))

@@ -10,7 +10,17 @@ from backpack_proto.account import values as holdings
 from backpack_proto.streams import payloads
 from backpack_runtime.cryptofeed.channels import CANDLE_INTERVALS
 
-from .objects import Candle, Funding, Index, L1Book, Liquidation, OpenInterest, Raw, Ticker, Trade
+from .objects import (
+    CandleObject,
+    FundingObject,
+    IndexObject,
+    L1BookObject,
+    LiquidationObject,
+    OpenInterestObject,
+    Raw,
+    TickerObject,
+    TradeObject,
+)
 from .records import BalanceInfo, FillInfo, OrderInfo, PositionInfo
 
 __all__ = [
@@ -46,9 +56,9 @@ _STATUSES = {
 }
 
 
-def trade(given: payloads.Trade, symbol: str, raw: Raw) -> Trade:
+def trade(given: payloads.Trade, symbol: str, raw: Raw) -> TradeObject:
     """A trade; `side` is the aggressor's."""
-    return Trade(
+    return TradeObject(
         EXCHANGE,
         symbol,
         "sell" if given.buyer_is_maker else "buy",
@@ -60,18 +70,18 @@ def trade(given: payloads.Trade, symbol: str, raw: Raw) -> Trade:
     )
 
 
-def ticker(given: payloads.BookTicker, symbol: str, raw: Raw) -> Ticker | None:
+def ticker(given: payloads.BookTicker, symbol: str, raw: Raw) -> TickerObject | None:
     """Best bid and ask; None when a side has no orders."""
     if given.bid_price is None or given.ask_price is None:
         return None
-    return Ticker(EXCHANGE, symbol, given.bid_price, given.ask_price, given.engine_us / 1e6, raw=raw)
+    return TickerObject(EXCHANGE, symbol, given.bid_price, given.ask_price, given.engine_us / 1e6, raw=raw)
 
 
-def l1_book(given: payloads.BookTicker, symbol: str, raw: Raw) -> L1Book | None:
+def l1_book(given: payloads.BookTicker, symbol: str, raw: Raw) -> L1BookObject | None:
     """Best bid and ask with their quantities; None when a side has no orders."""
     if given.bid_price is None or given.ask_price is None:
         return None
-    return L1Book(
+    return L1BookObject(
         EXCHANGE,
         symbol,
         given.bid_price,
@@ -83,11 +93,11 @@ def l1_book(given: payloads.BookTicker, symbol: str, raw: Raw) -> L1Book | None:
     )
 
 
-def candle(given: payloads.Kline, symbol: str, raw: Raw) -> Candle | None:
+def candle(given: payloads.Kline, symbol: str, raw: Raw) -> CandleObject | None:
     """A candle, its `stop` is the next one's `start`; None when nothing was traded, for then it has no prices."""
     if given.open is None or given.close is None or given.high is None or given.low is None:
         return None
-    return Candle(
+    return CandleObject(
         EXCHANGE,
         symbol,
         given.start_us / 1e6,
@@ -105,11 +115,11 @@ def candle(given: payloads.Kline, symbol: str, raw: Raw) -> Candle | None:
     )
 
 
-def funding(given: payloads.MarkPrice, symbol: str, raw: Raw) -> Funding | None:
+def funding(given: payloads.MarkPrice, symbol: str, raw: Raw) -> FundingObject | None:
     """Mark price and the estimated rate of the running interval; None for markets without funding."""
     if given.funding_rate is None or given.next_funding_us is None:
         return None
-    return Funding(
+    return FundingObject(
         EXCHANGE,
         symbol,
         given.mark_price,
@@ -120,21 +130,25 @@ def funding(given: payloads.MarkPrice, symbol: str, raw: Raw) -> Funding | None:
     )
 
 
-def index(given: payloads.MarkPrice, symbol: str, raw: Raw) -> Index | None:
+def index(given: payloads.MarkPrice, symbol: str, raw: Raw) -> IndexObject | None:
     """The index price; None for markets without one."""
-    return None if given.index_price is None else Index(EXCHANGE, symbol, given.index_price, _seconds(given.engine_us), raw=raw)
+    return (
+        None
+        if given.index_price is None
+        else IndexObject(EXCHANGE, symbol, given.index_price, _seconds(given.engine_us), raw=raw)
+    )
 
 
-def open_interest(given: payloads.OpenInterest, symbol: str, raw: Raw) -> OpenInterest | None:
+def open_interest(given: payloads.OpenInterest, symbol: str, raw: Raw) -> OpenInterestObject | None:
     """Open contracts, base units; None where the exchange does not say."""
     if given.open_interest is None:
         return None
-    return OpenInterest(EXCHANGE, symbol, given.open_interest, _seconds(given.emitted_us), raw=raw)
+    return OpenInterestObject(EXCHANGE, symbol, given.open_interest, _seconds(given.emitted_us), raw=raw)
 
 
-def liquidation(given: payloads.Liquidation, symbol: str, raw: Raw) -> Liquidation:
+def liquidation(given: payloads.Liquidation, symbol: str, raw: Raw) -> LiquidationObject:
     """A forced order, which the exchange tells once it has traded."""
-    return Liquidation(
+    return LiquidationObject(
         EXCHANGE,
         symbol,
         _SIDES.get(given.side, given.side),

@@ -9,16 +9,16 @@ import cryptofeed.types
 import msgspec
 
 __all__ = [
-    "Candle",
-    "Funding",
-    "Index",
-    "L1Book",
-    "Liquidation",
-    "OpenInterest",
+    "CandleObject",
+    "FundingObject",
+    "IndexObject",
+    "L1BookObject",
+    "LiquidationObject",
+    "OpenInterestObject",
     "Raw",
     "RawOnDemand",
-    "Ticker",
-    "Trade",
+    "TickerObject",
+    "TradeObject",
     "raw_of",
 ]
 
@@ -43,33 +43,33 @@ class RawOnDemand:
         return super().raw if self.frame is None else raw_of(self.frame)  # type: ignore[misc]  # cryptofeed's types have it
 
 
-class Trade(RawOnDemand, cryptofeed.types.Trade):
+class TradeObject(RawOnDemand, cryptofeed.types.Trade):
     """A trade."""
 
 
-class Ticker(RawOnDemand, cryptofeed.types.Ticker):
+class TickerObject(RawOnDemand, cryptofeed.types.Ticker):
     """Best bid and ask."""
 
 
-class L1Book(RawOnDemand, cryptofeed.types.L1Book):
+class L1BookObject(RawOnDemand, cryptofeed.types.L1Book):
     """Best bid and ask with their quantities."""
 
 
-class Candle(RawOnDemand, cryptofeed.types.Candle):
+class CandleObject(RawOnDemand, cryptofeed.types.Candle):
     """A candle."""
 
 
-class Funding(RawOnDemand, cryptofeed.types.Funding):
+class FundingObject(RawOnDemand, cryptofeed.types.Funding):
     """Mark price and funding rate."""
 
 
-class Index(RawOnDemand, cryptofeed.types.Index):
+class IndexObject(RawOnDemand, cryptofeed.types.Index):
     """An index price."""
 
 
-class OpenInterest(RawOnDemand, cryptofeed.types.OpenInterest):
+class OpenInterestObject(RawOnDemand, cryptofeed.types.OpenInterest):
     """Open contracts."""
 
 
-class Liquidation(RawOnDemand, cryptofeed.types.Liquidation):
+class LiquidationObject(RawOnDemand, cryptofeed.types.Liquidation):
     """A forced order."""
