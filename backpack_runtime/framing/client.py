@@ -24,7 +24,7 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
-from wsproto.extensions import Extension, PerMessageDeflate
+from wsproto.extensions import Extension
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError as WsprotoRemoteProtocolError
 
@@ -34,6 +34,7 @@ from backpack_proto.inputs import BytesReceived, Connected, ConnectFailed, Fact
 from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendText
 from backpack_proto.rest.codec import redirect_refused, retry_after_us
 
+from .deflate import Deflate
 from .frames import MAX_MESSAGE_BYTES, Frames
 from .lengths import says_two_lengths
 
@@ -91,7 +92,7 @@ class WebsocketFraming:
                 (name.encode("ascii"), value.encode("ascii"))
                 for name, value in _with_defaults(headers, ("User-Agent", USER_AGENT))
             ]
-            extensions: list[Extension] = [PerMessageDeflate()] if compression else []
+            extensions: list[Extension] = [Deflate()] if compression else []
             request = Request(host=host, target=target, extensions=extensions, extra_headers=extra_headers)
             self._request: bytes | None = self._handshake.send(request)
         except (ValueError, h11.LocalProtocolError):

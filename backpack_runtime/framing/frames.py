@@ -1,8 +1,8 @@
 """The frames of an open websocket, seen from one side: bytes in, facts out.
 
 Theory of operation. wsproto is the authority on RFC 6455, and slow: it costs more than decoding the JSON and applying it to
-a book together. Nearly everything the exchange sends is a short, whole, final, unmasked, uncompressed text frame, so the run
-of such frames at the front of what came is sliced here, and all else goes to wsproto: a small frame at once if it is here, of
+a book together. Nearly everything the exchange sends is a short, whole, final, unmasked text frame, so the run of such frames at
+the front of what came is sliced here, and inflated if need be (`Deflate`), and all else goes to wsproto: a small frame at once if it is here, of
 any other first the header, as soon as it is complete, then the payload in pieces of fixed size. Thus wsproto is at a frame
 boundary whenever a run is sliced, a bad header is refused before its payload is waited for, what a piece inflates to is
 bounded, and no fact depends on how the bytes were cut into reads. The bytes of an incomplete unit (a short frame, a header, a
@@ -14,6 +14,7 @@ place. So they have a wsproto connection of their own, without extensions; the t
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
@@ -23,14 +24,18 @@ from wsproto.frame_protocol import LOCAL_ONLY_CLOSE_REASONS, CloseReason
 
 from backpack_proto.inputs import Disconnected, Fact, PingReceived, PongReceived, TextReceived
 
+from .deflate import Deflate
+
 __all__ = ["LONGEST_SHORT_FRAME", "MAX_MESSAGE_BYTES", "TEXT_FRAME", "Frames", "is_close_code", "is_utf8", "slice_texts"]
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 TEXT_FRAME = 0x81  # final, no reserved bit, opcode text (RFC 6455 section 5.2)
+COMPRESSED_TEXT_FRAME = 0xC1  # the same with the first reserved bit (RFC 7692 section 6)
 CONTROL_BIT = 0x08
 MASK_BIT = 0x80
 MASKING_KEY_BYTES = 4
+COMPRESSED_TEXT = bytes([COMPRESSED_TEXT_FRAME])
 LENGTH_BYTES = {126: 2, 127: 8}  # what follows the first two bytes, by the 7-bit length
 LONGEST_SHORT_FRAME = 0xFFFF
 PIECE_BYTES = 4096  # deflate makes at most 1032 bytes of one
@@ -47,11 +52,14 @@ class Frames:
         self, role: ConnectionType, extensions: Iterable[Extension] = (), max_message_bytes: int = MAX_MESSAGE_BYTES
     ) -> None:
         self._control = Connection(role)
-        self._messages = Connection(role, list(extensions))
+        extensions = list(extensions)
+        self._messages = Connection(role, extensions)
         self._source = self._messages
         self._key_bytes = MASKING_KEY_BYTES if role is ConnectionType.SERVER else 0  # a client is sent none
         self._longest_slice = min(max_message_bytes, LONGEST_SHORT_FRAME) if role is ConnectionType.CLIENT else -1
         self._max_message_bytes = max_message_bytes
+        inflating = (extension for extension in extensions if isinstance(extension, Deflate))
+        self._deflate = next(inflating, None) if role is ConnectionType.CLIENT else None
         self._pending = bytearray()
         self._wanted = 0
         self._left = 0
@@ -89,6 +97,10 @@ class Frames:
         while not self.ended:
             if self._between_messages and not self._left:
                 pos = slice_texts(data, pos, self._longest_slice, received_us, facts)
+                if self._deflate is not None and data[pos : pos + 1] == COMPRESSED_TEXT:
+                    begin, pos = pos, self._slice_compressed(self._deflate, data, pos, facts)
+                    if pos > begin:
+                        continue
                 if pos == len(data):
                     # Nearly every read: it has whole messages.
                     break
@@ -127,6 +139,39 @@ class Frames:
             return b""
         return self._messages.send(TextMessage(data=text))
 
+    def _slice_compressed(self, deflate: Deflate, data: bytes, pos: int, facts: list[Fact]) -> int:
+        """Take the run of small, whole, final, compressed text frames at `pos`; return where it ends."""
+        end = len(data)
+        while end - pos >= 2 and data[pos] == COMPRESSED_TEXT_FRAME:
+            length = data[pos + 1]
+            start = pos + 2
+            if length == 126:
+                start = pos + 4
+                if end < start:
+                    break
+                length = data[pos + 2] << 8 | data[pos + 3]
+                if length < 126:
+                    break
+            elif length > 126:
+                break
+            stop = start + length
+            if stop > end or length > PIECE_BYTES:
+                break
+            pos = stop
+            try:
+                payload = deflate.inflate(data[start:stop], self._max_message_bytes)
+            except zlib.error:
+                self._fail_to_read(facts)
+                break
+            if payload is None:
+                self._fail_of_length(facts)
+                break
+            if not payload.isascii() and not is_utf8(payload):
+                self._fail_to_read(facts)
+                break
+            facts.append(TextReceived(payload, self._received_us))
+        return pos
+
     def _next_unit(self, data: bytes, pos: int) -> int:
         """How many bytes the next unit takes, as far as can be told from those that are here."""
         if self._left:
@@ -138,6 +183,8 @@ class Frames:
         if have < header:
             return header
         if data[pos] == TEXT_FRAME and data[pos + 1] < 127 and length <= self._longest_slice:
+            return header + length
+        if data[pos] == COMPRESSED_TEXT_FRAME and data[pos + 1] < 127 and length <= PIECE_BYTES and self._deflate is not None:
             return header + length
         # One call of wsproto costs less than two, and it looks at the header first anyway.
         at_once = have >= header + length and length <= PIECE_BYTES and self._size + length <= self._max_message_bytes
@@ -165,7 +212,7 @@ class Frames:
         for event in self._source.events():
             self._digest(event, facts)
         if not self.ended and self._source is self._messages and self._size + self._left > self._max_message_bytes:
-            self._fail(CloseReason.MESSAGE_TOO_BIG, f"message is longer than {self._max_message_bytes} bytes", facts)
+            self._fail_of_length(facts)
 
     def _digest(self, event: Event, facts: list[Fact]) -> None:
         if isinstance(event, TextMessage | BytesMessage):
@@ -183,7 +230,7 @@ class Frames:
                 facts.append(Disconnected(int(event.code), event.reason or ""))
             elif event.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA:
                 # wsproto's own words tell a position that depends on the size of the pieces.
-                self._fail(event.code, "payload is not valid UTF-8, or not valid deflate data", facts)
+                self._fail_to_read(facts)
             else:
                 self._fail(event.code, event.reason or "", facts)
 
@@ -198,6 +245,12 @@ class Frames:
             facts.append(TextReceived(b"".join(self._parts), self._received_us))
             self._parts.clear()
             self._size = 0
+
+    def _fail_of_length(self, facts: list[Fact]) -> None:
+        self._fail(CloseReason.MESSAGE_TOO_BIG, f"message is longer than {self._max_message_bytes} bytes", facts)
+
+    def _fail_to_read(self, facts: list[Fact]) -> None:
+        self._fail(CloseReason.INVALID_FRAME_PAYLOAD_DATA, "payload is not valid UTF-8, or not valid deflate data", facts)
 
     def _fail(self, code: int, reason: str, facts: list[Fact]) -> None:
         """End the websocket for an error of the peer's (RFC 6455 section 7.1.7)."""

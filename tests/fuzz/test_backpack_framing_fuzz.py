@@ -300,8 +300,13 @@ def meaning(events: Iterable[Event]) -> list[Fact]:
 
 
 @few
-@given(data=st.data(), events=server_events, plain=st.booleans())
-def test_a_compressed_stream_means_the_same_however_it_is_cut(data: st.DataObject, events: list[Event], plain: bool) -> None:  # noqa: FBT001
+@given(data=st.data(), events=server_events, plain=st.booleans(), takeover=st.booleans())
+def test_a_compressed_stream_means_the_same_however_it_is_cut(
+    data: st.DataObject,
+    events: list[Event],
+    plain: bool,  # noqa: FBT001
+    takeover: bool,  # noqa: FBT001
+) -> None:
     facts = meaning(events)
     assume(all(not isinstance(fact, TextReceived) or len(fact.data) < MAX_MESSAGE_BYTES - 20 for fact in facts))
     for pieces_of in (lambda whole: [whole], by_bytes, lambda whole: data.draw(cuts(whole))):
@@ -309,7 +314,8 @@ def test_a_compressed_stream_means_the_same_however_it_is_cut(data: st.DataObjec
         client = WebsocketFraming("h", compression=not plain, max_message_bytes=MAX_MESSAGE_BYTES)
         server.receive_data(client.open())
         list(server.events())
-        stream = server.send(AcceptConnection(extensions=[PerMessageDeflate()])) + b"".join(map(server.send, events))
+        stream = server.send(AcceptConnection(extensions=[PerMessageDeflate(server_no_context_takeover=not takeover)]))
+        stream += b"".join(map(server.send, events))
         seen = [fact for piece in pieces_of(stream) for fact in client.receive(piece)]
         assert [fact for fact in seen if not isinstance(fact, BytesReceived)] == [Connected(), *facts]
 
