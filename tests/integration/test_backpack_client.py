@@ -349,7 +349,7 @@ async def test_subscribing_more_and_less_on_a_living_connection(runtime: str) ->
 @pytest.mark.parametrize("policy", ["block", "conflate", "drop_oldest"])
 async def test_a_consumer_that_sleeps_loses_what_it_chose_and_no_book(policy: str) -> None:
     async with (
-        serve_sandbox(speed=20.0) as sandbox,
+        serve_sandbox(speed=8.0) as sandbox,
         a_client(sandbox, "SOL_USDC", "BTC_USDC", slow_consumer=policy, buffer=50) as client,
     ):
         await until(client, a(BookSynced))
