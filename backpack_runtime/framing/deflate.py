@@ -93,5 +93,6 @@ class Deflate(PerMessageDeflate):
         return self._inflater
 
     def _end(self) -> None:
-        if self.server_no_context_takeover:
+        # A sender may end its deflate stream with a message (RFC 7692 section 7.2.3.4): zlib would give nothing for the next one.
+        if self.server_no_context_takeover or self._begin().eof:
             self._inflater = None

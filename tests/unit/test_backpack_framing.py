@@ -528,6 +528,14 @@ def test_compressed_messages_and_plain_ones_mix(cut: Cut) -> None:
 
 
 @every_cut
+def test_messages_that_end_their_deflate_stream(cut: Cut) -> None:
+    client, _ = deflating()
+    hello = frame(0xC1, bytes.fromhex("f348cdc9c9070000"))
+    fragments = frame(0x41, bytes.fromhex("f348cd")) + frame(0x80, bytes.fromhex("c9c9070000"))
+    assert give(client, cut(hello + hello + fragments + hello)) == [TextReceived(b"Hello")] * 4
+
+
+@every_cut
 def test_control_frames_between_compressed_fragments(cut: Cut) -> None:
     client, server = deflating()
     stream = b"".join(
