@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from backpack_proto.claims import Claims
-from backpack_proto.streams.levels import ASK_RANKS, BID_RANKS, RESTING, Level
+from backpack_proto.streams.levels import Level, plain_price
 from backpack_proto.values import Value
 
-from .side import Asks, Bids
+if TYPE_CHECKING:
+    from .side import Side, apart, change
+else:
+    try:
+        from ._side import Side, apart, change
+    except ModuleNotFoundError:
+        from .side import Side, apart, change
 
 __all__ = ["Book", "Coverage"]
 
@@ -56,9 +63,9 @@ class Book:
         self.confirmed_us: int | None = None
         """When the newest proof came that the book misses nothing, on the monotonic clock; None while there is none."""
         self._shown = 1
-        self.bid_side = Bids(bids, limit=limit)
+        self.bid_side = Side(bids, best_is_highest=True, limit=limit)
         """Its bids, for the owner of the book."""
-        self.ask_side = Asks(asks, limit=limit)
+        self.ask_side = Side(asks, best_is_highest=False, limit=limit)
         """Its asks, likewise."""
 
     def __repr__(self) -> str:
@@ -84,7 +91,8 @@ class Book:
     @property
     def coverage(self) -> Coverage:
         """How far from the touch the levels are known."""
-        return Coverage(self.bid_side.edge, self.ask_side.edge)
+        lowest, highest = self.bid_side.edge, self.ask_side.edge
+        return Coverage(None if lowest is None else lowest.price, None if highest is None else highest.price)
 
     @property
     def best_bid(self) -> Level | None:
@@ -113,18 +121,17 @@ class Book:
     def bid_quantity(self, price: Decimal) -> Decimal | None:
         """What is bid at a price; zero where there is nothing, None where that is unknown."""
         floor = self.bid_side.edge
-        return None if floor is not None and price < floor else self.bid_side.quantity(price)
+        return None if floor is not None and price < floor.price else _quantity(self.bid_side, price)
 
     def ask_quantity(self, price: Decimal) -> Decimal | None:
         """What is asked at a price; zero where there is nothing, None where that is unknown."""
         ceiling = self.ask_side.edge
-        return None if ceiling is not None and price > ceiling else self.ask_side.quantity(price)
+        return None if ceiling is not None and price > ceiling.price else _quantity(self.ask_side, price)
 
     @property
     def crossed(self) -> bool:
         """The best bid is not below the best ask: such a book is wrong."""
-        bids, asks = self.bid_side.ranks, self.ask_side.ranks
-        return bool(bids and asks) and bids[-1] + asks[-1] >= 0
+        return bool(self.bid_side and self.ask_side) and not apart(self.bid_side, self.ask_side)
 
     @property
     def exhausted(self) -> bool:
@@ -134,9 +141,7 @@ class Book:
     @property
     def sound(self) -> bool:
         """Neither `crossed` nor `exhausted`."""
-        bids, asks = self.bid_side.ranks, self.ask_side.ranks
-        # The rank of an ask is negative, so that the best one is the highest on both sides.
-        return bids[-1] + asks[-1] < 0 if bids and asks else not self.exhausted
+        return apart(self.bid_side, self.ask_side) or not (self.crossed or self.exhausted)
 
     def apply(self, bids: Iterable[Level], asks: Iterable[Level], *, last: int, engine_us: int) -> bool:
         """Take in changed levels, absolute quantities of which zero deletes (docs/protocol.md 5.2 step 7); return whether it is `sound`.
@@ -144,19 +149,10 @@ class Book:
         Raises:
             ValueError: one of them is no level (`Level`); nothing has changed.
         """
-        bid_side, ask_side, rests = self.bid_side, self.ask_side, RESTING
-        # All of them are judged, which is what looking them up does, before the first one is taken in.
-        rank_of = BID_RANKS
-        judged_bids = [(rank_of[level.price_text], rests[level.quantity_text], level) for level in bids] if bids else None
-        if asks:
-            rank_of = ASK_RANKS
-            ask_side.apply([(rank_of[level.price_text], rests[level.quantity_text], level) for level in asks])
-        if judged_bids:
-            bid_side.apply(judged_bids)
+        is_apart = change(self.bid_side, self.ask_side, bids, asks)
         self.last = last
         self.engine_us = engine_us
-        bid_ranks, ask_ranks = bid_side.ranks, ask_side.ranks
-        return bid_ranks[-1] + ask_ranks[-1] < 0 if bid_ranks and ask_ranks else not self.exhausted
+        return is_apart or self.sound
 
     def take_over(self, other: Book) -> None:
         """Become the other book, which must not be used any more: whoever holds this one goes on holding the right one."""
@@ -178,6 +174,12 @@ class Book:
                 price = next(price for price in (*mine, *theirs) if mine.get(price) != theirs.get(price))
                 return f"{name} {price}: {mine.get(price, ZERO)} here, {theirs.get(price, ZERO)} there"
         return None
+
+
+def _quantity(side: Side, price: Decimal) -> Decimal:
+    text = plain_price(price)
+    level = None if text is None else side.find(text)
+    return ZERO if level is None else level.quantity
 
 
 def _at_least(levels: Iterable[Level], floor: Decimal | None) -> dict[Decimal, Decimal]:

@@ -3,66 +3,80 @@
 Theory. Ranks (`streams.levels`) and levels stand in two lists of one order, the best at the end of both: to find a price is a binary
 search over whole numbers, to put one in or take one out moves what is better, which is little where books change. The best levels
 are kept as the tuple that is handed out, and made anew only when a change falls among them.
+
+`_side` is the same in C, where there is a compiler to build it (docs/native.md): this module says how it is to behave, and runs everywhere.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from decimal import Decimal
 from itertools import islice
-from typing import ClassVar
 
-from backpack_proto.streams.levels import ASK_RANKS, BID_RANKS, RESTING, Level, Ranks
+from backpack_proto.streams.levels import ASK_RANKS, BID_RANKS, RESTING, Level
 
-__all__ = ["Asks", "Bids", "BookSide"]
-
-ZERO = Decimal(0)
+__all__ = ["Side", "apart", "change"]
 
 
-class BookSide:
+class Side:
     """The levels of one side; beyond its edge nothing is known, and nothing is kept."""
 
-    __slots__ = ("_edge", "_levels", "_shown", "best", "edge", "ranks", "top")
-    _rank_of: ClassVar[Ranks]
+    __slots__ = ("_edge_rank", "_levels", "_rank_of", "_ranks", "_shown", "best", "edge", "top")
 
-    def __init__(self, levels: Iterable[Level] = (), *, limit: int | None = None) -> None:
-        """Make a side of levels in any order; one that fills `limit` goes on beyond its last one, unseen."""
-        rank_of = self._rank_of
-        resting = {rank_of[level.price_text]: level for level in levels if RESTING[level.quantity_text]}
-        self.ranks = sorted(resting)
-        self._levels = [resting[rank] for rank in self.ranks]
-        cut_off = limit is not None and 0 < limit <= len(self.ranks)
-        self._edge = self.ranks[0] if cut_off else None
-        self.edge = self._levels[0].price if cut_off else None
-        """The price of the last level that is known; None when the whole side is."""
+    def __init__(self, levels: Iterable[Level], *, best_is_highest: bool, limit: int | None = None) -> None:
+        """Make a side of levels in any order; one that fills `limit` goes on beyond its last one, unseen.
+
+        Raises:
+            ValueError: one of them is no level (`Level`).
+        """
+        rank_of = self._rank_of = BID_RANKS if best_is_highest else ASK_RANKS
+        judged = [(rank_of[level.price_text], RESTING[level.quantity_text], level) for level in levels]
+        resting = {rank: level for rank, rests, level in judged if rests}
+        self._ranks = sorted(resting)
+        self._levels = [resting[rank] for rank in self._ranks]
+        cut_off = limit is not None and 0 < limit <= len(resting)
+        self._edge_rank = self._ranks[0] if cut_off else None
+        self.edge = self._levels[0] if cut_off else None
+        """The last level that is known; None when the whole side is."""
         self.show(1)
+
+    def __len__(self) -> int:
+        """Return how many levels are known."""
+        return len(self._levels)
 
     @property
     def exhausted(self) -> bool:
         """All that was known is used up."""
-        return not self.ranks and self._edge is not None
+        return not self._ranks and self.edge is not None
 
     def show(self, count: int) -> None:
         """Have so many levels at hand in `top`."""
-        self._shown = count
+        self._shown = max(count, 0)
         self._look()
 
     def first(self, count: int | None) -> tuple[Level, ...]:
-        """Return the best levels, best first; fewer than asked for where the known part ends."""
+        """Return the best levels, best first, or all of them; fewer than asked for where the known part ends.
+
+        Raises:
+            ValueError: a negative count.
+        """
+        if count is not None and count < 0:
+            raise ValueError(f"count: 0 or more, got {count}")
         return self.top if count == self._shown else tuple(islice(reversed(self._levels), count))
 
-    def quantity(self, price: Decimal) -> Decimal:
-        """Return what is known to rest at a price; zero where there is nothing."""
-        rank = self._rank_of.of(price)
-        if rank is None:
-            return ZERO
-        at = bisect_left(self.ranks, rank)
-        return self._levels[at].quantity if at < len(self.ranks) and self.ranks[at] == rank else ZERO
+    def find(self, price_text: str) -> Level | None:
+        """Return the level at a price; None where there is none.
 
-    def apply(self, changes: Iterable[tuple[int, bool, Level]]) -> None:
+        Raises:
+            ValueError: this is the text of no price.
+        """
+        rank = self._rank_of[price_text]
+        at = bisect_left(self._ranks, rank)
+        return self._levels[at] if at < len(self._ranks) and self._ranks[at] == rank else None
+
+    def _take_in(self, changes: Iterable[tuple[int, bool, Level]]) -> None:
         """Take in changed levels with their ranks and whether anything rests there; a new price beyond the edge stays out."""
-        ranks, levels, shown = self.ranks, self._levels, self._shown
+        ranks, levels, shown = self._ranks, self._levels, self._shown
         touched = False
         for rank, rests, level in changes:
             at = bisect_left(ranks, rank)
@@ -72,7 +86,7 @@ class BookSide:
                     levels[at] = level
                 else:
                     del ranks[at], levels[at]
-            elif rests and (self._edge is None or rank >= self._edge):
+            elif rests and (self._edge_rank is None or rank >= self._edge_rank):
                 ranks.insert(at, rank)
                 levels.insert(at, level)
             else:
@@ -86,6 +100,7 @@ class BookSide:
         levels = self._levels
         best: Level | None = levels[-1] if levels else None
         self.best = best
+        """The best level, or None."""
         if self._shown == 1 and best is not None:
             self.top: tuple[Level, ...] = (best,)
             """The best levels, best first."""
@@ -93,15 +108,29 @@ class BookSide:
             self.top = tuple(levels[: -self._shown - 1 : -1])
 
 
-class Bids(BookSide):
-    """The bids, of which the highest is the best."""
+def change(bids: Side, asks: Side, changed_bids: Iterable[Level], changed_asks: Iterable[Level]) -> bool:
+    """Take in changed levels of both sides, of which a quantity of zero deletes; return whether the sides are `apart` then.
 
-    __slots__ = ()
-    _rank_of = BID_RANKS
+    Raises:
+        ValueError: one of them is no level (`Level`); nothing has changed.
+    """
+    rests = RESTING
+    # All of them are judged, which is what looking them up does, before the first one is taken in.
+    rank_of = BID_RANKS
+    judged_bids = (
+        [(rank_of[level.price_text], rests[level.quantity_text], level) for level in changed_bids] if changed_bids else None
+    )
+    if changed_asks:
+        rank_of = ASK_RANKS
+        asks._take_in([(rank_of[level.price_text], rests[level.quantity_text], level) for level in changed_asks])  # noqa: SLF001 - its own module
+    if judged_bids:
+        bids._take_in(judged_bids)  # noqa: SLF001 - its own module
+    bid_ranks, ask_ranks = bids._ranks, asks._ranks  # noqa: SLF001 - its own module
+    # The rank of an ask is negative, so that the best one is the highest on both sides.
+    return bid_ranks[-1] + ask_ranks[-1] < 0 if bid_ranks and ask_ranks else False
 
 
-class Asks(BookSide):
-    """The asks, of which the lowest is the best."""
-
-    __slots__ = ()
-    _rank_of = ASK_RANKS
+def apart(bids: Side, asks: Side) -> bool:
+    """Return whether both sides have levels, and the best bid is below the best ask."""
+    bid_ranks, ask_ranks = bids._ranks, asks._ranks  # noqa: SLF001 - its own module
+    return bool(bid_ranks and ask_ranks) and bid_ranks[-1] + ask_ranks[-1] < 0

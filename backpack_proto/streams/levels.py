@@ -13,23 +13,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, SupportsIndex, TypeAlias, overload
 
 import msgspec
 from msgspec import Raw, Struct, StructMeta
 
-from backpack_proto.decoding import DECIMAL_DIGITS, sane
+from backpack_proto.decoding import sane
 from backpack_proto.errors import LocalProtocolError
 
-__all__ = ["ASK_RANKS", "BID_RANKS", "PRICES", "RESTING", "Level", "Ranks", "RawLevels", "judge", "raw_levels"]
+__all__ = ["ASK_RANKS", "BID_RANKS", "PRICES", "RESTING", "Level", "Ranks", "RawLevels", "judge", "plain_price", "raw_levels"]
 
 RawLevels: TypeAlias = tuple[tuple[Raw, Raw], ...]
 """Levels of which each part may be a text or a number."""
 
 REMEMBERED: Final = 8192
 _PLACES: Final = 28
-_EXACTLY: Final = Context(prec=2 * DECIMAL_DIGITS + _PLACES)
 _decode_text = msgspec.json.Decoder(str).decode
 _plain = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,28})?").fullmatch
 
@@ -66,14 +65,6 @@ class Ranks(dict[str, int]):
         found: int = self._sign * size * 10 ** (_PLACES - len(part))
         self[text] = found
         return found
-
-    def of(self, price: Decimal) -> int | None:
-        """Return the rank of a number; None where no price that the exchange can send is equal to it."""
-        if not sane(price):
-            return None
-        scaled = _EXACTLY.scaleb(price, _PLACES)
-        whole = int(scaled)
-        return self._sign * whole if whole == scaled else None
 
 
 class _Resting(dict[str, bool]):
@@ -223,6 +214,16 @@ def judge(bids: Iterable[Level], asks: Iterable[Level]) -> None:
         for level in asks:
             ranks[level.price_text]
             resting[level.quantity_text]
+
+
+def plain_price(price: Decimal) -> str | None:
+    """Return the text of a price, without zeros at its end; None where no price that the exchange can send is equal to it."""
+    if not sane(price) or price <= 0:
+        return None
+    text = f"{price:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return None if _plain(text) is None else text
 
 
 def raw_levels(pairs: RawLevels) -> tuple[Level, ...]:

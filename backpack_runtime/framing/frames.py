@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
@@ -24,13 +25,21 @@ from wsproto.frame_protocol import LOCAL_ONLY_CLOSE_REASONS, CloseReason
 
 from backpack_proto.inputs import Disconnected, Fact, PingReceived, PongReceived, TextReceived
 
+from .cutting import TEXT_FRAME, is_utf8
 from .deflate import Deflate
 
-__all__ = ["LONGEST_SHORT_FRAME", "MAX_MESSAGE_BYTES", "TEXT_FRAME", "Frames", "is_close_code", "is_utf8", "slice_texts"]
+if TYPE_CHECKING:
+    from .cutting import slice_texts
+else:
+    try:
+        from ._cutting import slice_texts
+    except ModuleNotFoundError:
+        from .cutting import slice_texts
+
+__all__ = ["LONGEST_SHORT_FRAME", "MAX_MESSAGE_BYTES", "Frames", "is_close_code", "slice_texts"]
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
-TEXT_FRAME = 0x81  # final, no reserved bit, opcode text (RFC 6455 section 5.2)
 COMPRESSED_TEXT_FRAME = 0xC1  # the same with the first reserved bit (RFC 7692 section 6)
 CONTROL_BIT = 0x08
 MASK_BIT = 0x80
@@ -257,42 +266,6 @@ class Frames:
         self._outgoing += self.send(CloseConnection(code=code, reason=reason))
         self.ended = True
         facts.append(Disconnected(int(code), reason))
-
-
-def slice_texts(data: bytes, pos: int, longest: int, received_us: int | None, facts: list[Fact]) -> int:
-    """Take the run of short, whole, final, unmasked text frames at `pos`, of at most `longest` bytes each; return where it ends."""
-    add = facts.append
-    end = len(data)
-    while end - pos >= 2 and data[pos] == TEXT_FRAME:
-        length = data[pos + 1]
-        start = pos + 2
-        if length == 126:
-            start = pos + 4
-            if end < start:
-                break
-            length = data[pos + 2] << 8 | data[pos + 3]
-            if length < 126:
-                break
-        elif length > 126:
-            break
-        stop = start + length
-        if stop > end or length > longest:
-            break
-        payload = data[start:stop]
-        if not payload.isascii() and not is_utf8(payload):
-            break
-        add(TextReceived(payload, received_us))
-        pos = stop
-    return pos
-
-
-def is_utf8(payload: bytes) -> bool:
-    """Whether it is text, as a text message has to be."""
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def is_close_code(code: int) -> bool:

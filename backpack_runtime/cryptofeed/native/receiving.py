@@ -22,7 +22,8 @@ from websockets.exceptions import ConnectionClosedOK
 from websockets.protocol import State
 
 from backpack_proto.inputs import Fact, TextReceived
-from backpack_runtime.framing.frames import LONGEST_SHORT_FRAME, TEXT_FRAME, slice_texts
+from backpack_runtime.framing.cutting import TEXT_FRAME
+from backpack_runtime.framing.frames import LONGEST_SHORT_FRAME, slice_texts
 
 __all__ = ["MOST_WAITING", "ReceivingConnection"]
 

@@ -33,7 +33,8 @@ from backpack_proto.inputs import (
 from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendRequest, SendText
 from backpack_runtime.extras import MissingExtra
 from backpack_runtime.framing.client import USER_AGENT, Sendable
-from backpack_runtime.framing.frames import MAX_MESSAGE_BYTES, is_close_code, is_utf8
+from backpack_runtime.framing.cutting import is_utf8
+from backpack_runtime.framing.frames import MAX_MESSAGE_BYTES, is_close_code
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.proxy import ProxyError
 from backpack_runtime.network.send_queue import MOST_UNSENT_BYTES
