@@ -2,8 +2,7 @@
 
 Theory. Nearly every frame of a busy connection is a delta that joins its live book, a trade or a ticker of a stream that has spoken
 before, on a path that is proved. Such a frame does to the machines what the long way does (`Session.handle`), no more and no less, and
-gives the same events; what is common to a run is done once: the connection was heard, the path was proved, latencies of one bucket
-were counted. Whatever is not plain ends the run before anything was done with it, and goes the long way.
+gives the same events; what is common to a run is done once: the connection was heard, the path was proved, latencies were counted. Whatever is not plain ends the run before anything was done with it, and goes the long way.
 
 A route holds what the long way looks up for each frame of a stream. Anything else that a session is given may change that, so then all
 routes are forgotten; to find one again costs little.
@@ -21,7 +20,6 @@ from .book.sequencer import BookSequencer, SequencerOutput
 from .book.signals import TopMatched
 from .connection.link import Link
 from .connection.subscriptions import ACCOUNT_STREAMS
-from .histogram import bucket_of
 from .inputs import Given, TextReceived
 from .machine import Now
 from .metrics import Metrics, TopVerified
@@ -51,6 +49,8 @@ class _Route(NamedTuple):
     """Of the book that the data say something of; None where they say nothing of any."""
     sequencer: BookSequencer | None
     """Of that book, where it is kept."""
+    take: Callable[[Any, Now], BookChanged | Sequence[SequencerOutput] | None] | None
+    """Its way for such data."""
     shown: bool
     """The data themselves are events."""
     timed: bool
@@ -90,12 +90,13 @@ class Routes:
         latest_us = self._link.latest_us(mono_us)
         if type(batch[start]) is not TextReceived or latest_us is None or not self._link.hear(now):
             return start
-        routes, decode, add = self._routes, decode_data, outputs.append
-        record = self._metrics.engine_to_receipt.record
+        find, decode, add = self._routes.get, decode_data, outputs.append
+        latencies_us: list[int] = []
+        late = latencies_us.append
         newest_us = last_us = -1
+        stamp: int | None = None
+        received_us = unix_us
         agreements = 0
-        # Latencies that a bucket of the histogram does not tell apart are counted together.
-        alike, latency_us, shortest_us, longest_us, several = 0, 0, 1, 0, len(batch) > 1
         rest: tuple[BookSequencer, Sequence[SequencerOutput]] | None = None
         end = start
         for given in batch if not start else batch[start:]:
@@ -105,21 +106,24 @@ class Routes:
                 frame = decode(given.data)
             except UNDECODABLE:
                 break
-            route = routes.get(frame.stream) or self._find(frame.stream)
+            route = find(frame.stream) or self._find(frame.stream)
             payload: Any = frame.payload
-            if route is None or type(payload) is not route.kind:
+            if route is None:
                 break
-            kind, symbol, sequencer, shown, timed, tally = route
+            kind, symbol, sequencer, take, shown, timed, tally = route
+            if type(payload) is not kind:
+                break
             emitted_us = payload.emitted_us
             if emitted_us is None or emitted_us > latest_us or (symbol is not None and payload.symbol != symbol):
                 break
-            produced: BookChanged | Sequence[SequencerOutput] | None = ()
-            if sequencer is not None:
-                produced = sequencer.follow(payload, now) if kind is Depth else sequencer.witness(payload, now)
-                if produced is None:
-                    break
+            produced = () if take is None else take(payload, now)
+            if produced is None:
+                break
             end += 1
-            received_us = unix_us if given.received_us is None else given.received_us
+            if given.received_us is not stamp:
+                # One for all frames of a read.
+                stamp = given.received_us
+                received_us = unix_us if stamp is None else stamp
             force_setattr(payload, "received_us", received_us)
             last_us = emitted_us
             if emitted_us > newest_us:  # noqa: PLR1730 - a call of `max`
@@ -127,14 +131,7 @@ class Routes:
             tally[0] += 1
             tally[1] = mono_us
             if timed:
-                latency = received_us - payload.engine_us
-                if shortest_us <= latency <= longest_us:
-                    alike += 1
-                else:
-                    if alike:
-                        record(latency_us, alike)
-                    alike, latency_us = 1, latency
-                    shortest_us, longest_us = bucket_of(latency) if several else (latency, latency)
+                late(received_us - payload.engine_us)
             if shown:
                 add(payload)
             if isinstance(produced, BookChanged):
@@ -149,8 +146,7 @@ class Routes:
                 ends.append(len(outputs))
         if end > start:
             self._link.renew(newest_us, last_us, now)
-            if alike:
-                record(latency_us, alike)
+            self._metrics.engine_to_receipt.record_all(latencies_us)
             if agreements:
                 self._metrics.handle(TopVerified(agreements), now)
         if rest is not None:
@@ -183,6 +179,8 @@ class Routes:
             if len(sequencers) > 1:
                 return None
             sequencer = sequencers[0] if sequencers else None
-        route = self._routes[stream] = _Route(kind, symbol, sequencer, shown, "engine_us" in kind.__struct_fields__, tally)
+        take = None if sequencer is None else sequencer.follow if kind is Depth else sequencer.witness
+        timed = "engine_us" in kind.__struct_fields__
+        route = self._routes[stream] = _Route(kind, symbol, sequencer, take, shown, timed, tally)
         self.known = True
         return route

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from backpack_proto.inputs import Given, Open, TextReceived
@@ -17,6 +18,8 @@ __all__ = ["Deliver", "Pump"]
 
 Deliver: TypeAlias = Callable[[Sequence[Event], int], None]
 """Takes events, and the size of the frames that they were made from."""
+
+_data = attrgetter("data")
 
 
 class Pump:
@@ -118,7 +121,8 @@ class Pump:
 
 def _wire_bytes(batch: Sequence[Given]) -> int:
     """How large the messages among some facts are."""
-    first = batch[0]
-    if len(batch) == 1:
-        return len(first.data) if isinstance(first, TextReceived) else 0
-    return sum([len(given.data) for given in batch if type(given) is TextReceived])
+    try:
+        # Nearly every batch: nothing but messages.
+        return sum(map(len, map(_data, batch)))
+    except AttributeError:
+        return sum(len(given.data) for given in batch if isinstance(given, TextReceived))

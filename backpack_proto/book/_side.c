@@ -406,7 +406,7 @@ side_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
         return NULL;
     }
     if (best_is_highest < 0) {
-        PyErr_SetString(PyExc_TypeError, "Side() missing 1 required keyword-only argument: 'best_is_highest'");
+        PyErr_SetString(PyExc_TypeError, "BookSide() missing 1 required keyword-only argument: 'best_is_highest'");
         return NULL;
     }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -557,7 +557,7 @@ static PyType_Slot side_slots[] = {
 };
 
 static PyType_Spec side_spec = {
-    "backpack_proto.book._side.Side", sizeof(Side), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, side_slots,
+    "backpack_proto.book._side.BookSide", sizeof(Side), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, side_slots,
 };
 
 /* The functions about both sides. */

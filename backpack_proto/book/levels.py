@@ -15,14 +15,14 @@ from backpack_proto.streams.levels import Level, plain_price
 from backpack_proto.values import Value
 
 if TYPE_CHECKING:
-    from .side import Side, apart, change
+    from .side import BookSide, apart, change
 else:
     try:
-        from ._side import Side, apart, change
+        from ._side import BookSide, apart, change
     except ModuleNotFoundError:
-        from .side import Side, apart, change
+        from .side import BookSide, apart, change
 
-__all__ = ["Book", "Coverage"]
+__all__ = ["Book", "Coverage", "change"]
 
 ZERO = Decimal(0)
 
@@ -63,9 +63,9 @@ class Book:
         self.confirmed_us: int | None = None
         """When the newest proof came that the book misses nothing, on the monotonic clock; None while there is none."""
         self._shown = 1
-        self.bid_side = Side(bids, best_is_highest=True, limit=limit)
+        self.bid_side = BookSide(bids, best_is_highest=True, limit=limit)
         """Its bids, for the owner of the book."""
-        self.ask_side = Side(asks, best_is_highest=False, limit=limit)
+        self.ask_side = BookSide(asks, best_is_highest=False, limit=limit)
         """Its asks, likewise."""
 
     def __repr__(self) -> str:
@@ -176,7 +176,7 @@ class Book:
         return None
 
 
-def _quantity(side: Side, price: Decimal) -> Decimal:
+def _quantity(side: BookSide, price: Decimal) -> Decimal:
     text = plain_price(price)
     level = None if text is None else side.find(text)
     return ZERO if level is None else level.quantity

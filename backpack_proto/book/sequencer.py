@@ -40,7 +40,7 @@ from backpack_proto.streams.payloads import BookTicker, Depth, Event, Trade
 
 from .audit import Agreed, Audit, AuditInput, Differed, Follow, Stop, Unmade
 from .kept import BACKWARDS_US, ID_LEAP, leaps
-from .levels import Book
+from .levels import Book, change
 from .signals import (
     Ask,
     Begin,
@@ -124,7 +124,7 @@ class BookSequencer:
         self._reported_stale = False
         self._path_doubt: str | None = None
         self._quiet = False
-        """It is known that the book follows, and that neither an audit nor a ticker waits for its next frame."""
+        """It is known that the book follows, from the end of a frame on, and that neither an audit nor a ticker waits for its next frame."""
         self._unchecked: str | None = None
         """Why the last audit could not be made."""
         self._why: str | None = None
@@ -213,21 +213,25 @@ class BookSequencer:
             return None
         if not self._quiet:
             self._quiet = (
-                self._sync.following and not self._audit.running and not self._reported_stale and not self._witnesses.waiting
+                self._sync.following
+                and self._framed
+                and not self._may_straddle
+                and not self._audit.running
+                and not self._reported_stale
+                and not self._witnesses.waiting
             )
             if not self._quiet:
                 return None
-        engine_us = delta.engine_us
+        bid_side, ask_side = book.bid_side, book.ask_side
         try:
-            sound = book.apply(delta.bids, delta.asks, last=last, engine_us=engine_us)
+            sound = change(bid_side, ask_side, delta.bids, delta.asks) or book.sound
         except ValueError:
             return None
-        self._may_straddle = False
+        book.last = last
+        book.engine_us = engine_us = delta.engine_us
         if not sound:
             return self._unsound(delta, now)
         book.confirmed_us = now.mono_us
-        self._framed = True
-        bid_side, ask_side = book.bid_side, book.ask_side
         self._remember((last, bid_side.best, ask_side.best))
         return BookChanged(
             stream=self.stream,

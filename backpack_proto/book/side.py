@@ -15,10 +15,10 @@ from itertools import islice
 
 from backpack_proto.streams.levels import ASK_RANKS, BID_RANKS, RESTING, Level
 
-__all__ = ["Side", "apart", "change"]
+__all__ = ["BookSide", "apart", "change"]
 
 
-class Side:
+class BookSide:
     """The levels of one side; beyond its edge nothing is known, and nothing is kept."""
 
     __slots__ = ("_edge_rank", "_levels", "_rank_of", "_ranks", "_shown", "best", "edge", "top")
@@ -108,7 +108,7 @@ class Side:
             self.top = tuple(levels[: -self._shown - 1 : -1])
 
 
-def change(bids: Side, asks: Side, changed_bids: Iterable[Level], changed_asks: Iterable[Level]) -> bool:
+def change(bids: BookSide, asks: BookSide, changed_bids: Iterable[Level], changed_asks: Iterable[Level]) -> bool:
     """Take in changed levels of both sides, of which a quantity of zero deletes; return whether the sides are `apart` then.
 
     Raises:
@@ -130,7 +130,7 @@ def change(bids: Side, asks: Side, changed_bids: Iterable[Level], changed_asks: 
     return bid_ranks[-1] + ask_ranks[-1] < 0 if bid_ranks and ask_ranks else False
 
 
-def apart(bids: Side, asks: Side) -> bool:
+def apart(bids: BookSide, asks: BookSide) -> bool:
     """Return whether both sides have levels, and the best bid is below the best ask."""
     bid_ranks, ask_ranks = bids._ranks, asks._ranks  # noqa: SLF001 - its own module
     return bool(bid_ranks and ask_ranks) and bid_ranks[-1] + ask_ranks[-1] < 0

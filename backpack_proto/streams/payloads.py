@@ -9,8 +9,10 @@ Source of every field: docs/protocol.md section 4.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
+from operator import attrgetter
 from typing import TypeAlias, get_args
 
 from msgspec import field
@@ -81,15 +83,19 @@ class CheckedPayload(StreamPayload, frozen=True, gc=False, kw_only=True):
     """A payload whose decimals are all usable: `Decimal` would read the texts NaN and 1E+1000000 without a word."""
 
     def __post_init__(self) -> None:
-        for name in _decimal_fields(type(self)):
-            value = getattr(self, name)
+        for value in _numbers_of(type(self))(self):
             if type(value) is Decimal and not usable(value):
+                name = next(name for name in self.__struct_fields__ if getattr(self, name) is value)
                 raise ValueError(f"{name} is not a usable number")
 
 
 @cache
-def _decimal_fields(kind: type[CheckedPayload]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind) if field.type is Decimal or Decimal in get_args(field.type))
+def _numbers_of(kind: type[CheckedPayload]) -> Callable[[CheckedPayload], tuple[object, ...]]:
+    """Return what reads all members that may be decimals."""
+    names = [field.name for field in fields(kind) if field.type is Decimal or Decimal in get_args(field.type)]
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda payload: tuple(getattr(payload, name) for name in names)
 
 
 class BookTicker(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="bookTicker"):

@@ -37,7 +37,7 @@ _BYTES_OF_WIRE: Final = 8
 """The memory for what a byte of a frame becomes: of a price level, 20 bytes, two texts and a pair of them."""
 _LOOK_US: Final = 250
 """A consumer that takes longer for the events between two looks has fewer of them unseen."""
-_MOST_UNSEEN: Final = 16
+_MOST_UNSEEN: Final = 64
 """One event of so many is looked at, at the least."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
-from backpack_proto.histogram import Histogram, bucket_of
+from backpack_proto.histogram import Histogram
 from backpack_proto.inputs import Command, TextReceived
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.logs import LOG
@@ -71,8 +71,7 @@ class EventQueue:
         if not self._events or (not waits and self._delivering.locked()):
             return
         failures: list[Exception] = []
-        # Latencies that a bucket of the histogram does not tell apart are counted together.
-        alike, latency_us, shortest_us, longest_us = 0, 0, 1, 0
+        latencies_us: list[int] = []
         async with self._delivering:
             self._turn = turn = object()
             _TURN.set(turn)
@@ -82,20 +81,12 @@ class EventQueue:
                     commands = await self._deliver(event, data, receipt)
                     received_us = getattr(event, "received_us", None)
                     if received_us is not None:
-                        passed_us = time.time_ns() // 1000 - received_us
-                        if shortest_us <= passed_us <= longest_us:
-                            alike += 1
-                        else:
-                            if alike:
-                                self.latency.record(latency_us, alike)
-                            alike, latency_us = 1, passed_us
-                            shortest_us, longest_us = bucket_of(passed_us)
+                        latencies_us.append(time.time_ns() // 1000 - received_us)
                     for command in () if self._closing else commands:
                         await self._command(command, receipt)
                 except Exception as error:  # noqa: BLE001 - whatever a callback raises
                     failures.append(error)
-        if alike:
-            self.latency.record(latency_us, alike)
+        self.latency.record_all(latencies_us)
         if failures:
             if failures[1:]:
                 failures[0].add_note(f"{len(failures) - 1} more of the events that came together failed")
