@@ -4,7 +4,7 @@ Theory. Ranks (`streams.levels`) and levels stand in two lists of one order, the
 search over whole numbers, to put one in or take one out moves what is better, which is little where books change. The best levels
 are kept as the tuple that is handed out, and made anew only when a change falls among them.
 
-`_side` is the same in C, where there is a compiler to build it (docs/native.md): this module says how it is to behave, and runs everywhere.
+`_side` is the same in C, where there is a compiler to build it (docs/kernels.md): this module says how it is to behave, and runs everywhere.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from operator import length_hint
 from typing import Final
 
@@ -87,12 +88,16 @@ class Delivery:
         self._tell = tell
         self._latency = Histogram() if latency is None else latency
         self._clock_ns = time.monotonic_ns if clock_ns is None else clock_ns
-        self.straight: Iterator[Event] = iter(())
-        """The events that may be fetched without a look while `unseen`, which is then to be counted down, is more than 1."""
-        self._stride = self.unseen = 1
+        self.unseen: Iterator[Event] = iter(())
+        """Gives the events that may be fetched without a look."""
+        self._stride = 1
+        """One event of so many is looked at, where they come straight."""
         self._looked_us = 0
+        self._unlooked = 0
+        """How many events `_straight` had at the last look, and those of the batches that were begun since."""
+        self._straight: Iterator[Event] = iter(())
         self._batch = _NO_BATCH
-        """The one that `straight` goes through."""
+        """The one that `_straight` goes through."""
         self._batches: deque[_Batch] = deque()
         """Those behind it."""
         self._behind_batch = 0
@@ -169,7 +174,7 @@ class Delivery:
         estimate = None if wire_bytes is None else EVENT_BYTES * len(events) + _BYTES_OF_WIRE * wire_bytes
         weight = sum(map(weight_of, events)) if estimate is None else estimate
         lanes = self._lanes
-        waiting = length_hint(self.straight) + self._behind_batch + lanes.waiting
+        waiting = length_hint(self._straight) + self._behind_batch + lanes.waiting
         # Nothing waits for a consumer that keeps up.
         behind = waiting > 0 and self._behind_us(now_us) >= BEHIND_US
         total_bytes = self._bytes + weight if waiting else weight
@@ -189,7 +194,7 @@ class Delivery:
             self._paused_us = now_us
             self._pauses += 1
             # From here on every event that is fetched is looked at, for it may be the one that lets reading go on.
-            self._stride = self.unseen = 1
+            self.look_at_next()
             self._pause()
         if self._arrival is not None:
             self._arrival.set()
@@ -222,7 +227,7 @@ class Delivery:
     def take(self) -> Event | None:
         """Return the next event, or None when none waits."""
         self.begun = self._fetched = True
-        event = next(self.straight, None)
+        event = next(self._straight, None)
         if event is None and (self._batches or self._lanes.waiting or self._lanes.telling):
             event = self._next_event()
         if event is None:
@@ -235,15 +240,14 @@ class Delivery:
     def take_batch(self) -> Sequence[Event] | None:
         """Return the events of one read, or all that a slow consumer has left waiting; None when none waits."""
         self.begun = self._fetched = True
-        first = next(self.straight, None) or self._next_event()
+        first = next(self._straight, None) or self._next_event()
         if first is None:
             return None
-        events = [first, *self.straight]
+        events = [first, *self._straight]
         if self._lanes.waiting:
             events += iter(self._next_of_lanes, None)
         if self._paused_us is not None:
             self._let_read_if_half_is_fetched()
-        self.unseen = self._stride - len(events)
         self._look(events[-1])
         return events
 
@@ -253,7 +257,8 @@ class Delivery:
 
     def look_at_next(self) -> None:
         """Let no event be fetched unseen before the next one is looked at."""
-        self._stride, self.unseen = self._stride - self.unseen + 1, 1
+        self._stride = 1
+        self.unseen = iter(())
 
     def _next_event(self) -> Event | None:
         """Return the first event of the next batch, or what waits in the lanes."""
@@ -264,9 +269,10 @@ class Delivery:
         self._batch = batch = self._batches.popleft()
         count = len(batch.events)
         self._behind_batch -= count
+        self._unlooked += count
         self._lanes.since_told += count
-        self.straight = iter(batch.events)
-        return next(self.straight, None)
+        self._straight = iter(batch.events)
+        return next(self._straight, None)
 
     def _next_of_lanes(self) -> Event | None:
         if not self._lanes.waiting and not self._lanes.telling:
@@ -278,24 +284,27 @@ class Delivery:
 
     def _look(self, event: Event) -> None:
         """Count how late an event is, for itself and for those before it that were fetched unseen."""
-        count = max(self._stride - self.unseen, 1)
+        left = length_hint(self._straight)
+        count = max(self._unlooked - left, 1)
+        self._unlooked = left
         received_us = getattr(event, "received_us", None)
         if received_us is not None:
             self._latency.record(time.time_ns() // 1000 - received_us, count)
         now_us = self._clock_ns() // 1000
         quick = now_us - self._looked_us < _LOOK_US and self._paused_us is None
         self._looked_us = now_us
-        self._stride = self.unseen = min(2 * self._stride, _MOST_UNSEEN) if quick else 1
+        self._stride = min(2 * self._stride, _MOST_UNSEEN) if quick else 1
+        self.unseen = islice(self._straight, self._stride - 1)
 
     @property
     def _waiting(self) -> int:
         """How many events wait."""
-        return length_hint(self.straight) + self._behind_batch + self._lanes.waiting
+        return length_hint(self._straight) + self._behind_batch + self._lanes.waiting
 
     @property
     def _bytes(self) -> int:
         """The memory of all that waits; a batch counts until the last of its events is fetched."""
-        straight = self._straight_bytes if length_hint(self.straight) else self._straight_bytes - self._batch.weight
+        straight = self._straight_bytes if length_hint(self._straight) else self._straight_bytes - self._batch.weight
         return straight + self._lanes.bytes
 
     def _attended(self, now_us: int) -> bool:
@@ -306,7 +315,7 @@ class Delivery:
 
     def _behind_us(self, now_us: int) -> int:
         """How long the oldest event has waited."""
-        if length_hint(self.straight):
+        if length_hint(self._straight):
             return now_us - self._batch.arrived_us
         if self._batches:
             return now_us - self._batches[0].arrived_us
@@ -321,7 +330,9 @@ class Delivery:
 
     def _leave_straight(self) -> None:
         """Put all that waits straight into the lanes."""
-        batches = [_Batch(tuple(self.straight), 0, self._batch.arrived_us), *self._batches]
+        current = tuple(self._straight)
+        self._unlooked -= len(current)
+        batches = [_Batch(current, 0, self._batch.arrived_us), *self._batches]
         self._batch = _NO_BATCH
         self._batches.clear()
         self._behind_batch = self._straight_bytes = 0

@@ -200,13 +200,8 @@ class _OneByOne(_Loop[Event]):
         self._delivery = delivery
 
     async def __anext__(self) -> Event:
-        delivery = self._delivery
-        delivery.unseen -= 1
-        if delivery.unseen > 0:
-            event = next(delivery.straight, None)
-            if event is not None:
-                return event
-        return await super().__anext__()
+        event = next(self._delivery.unseen, None)
+        return await super().__anext__() if event is None else event
 
 
 class Outlets:

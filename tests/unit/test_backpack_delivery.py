@@ -383,7 +383,7 @@ def test_what_waits_straight_is_told_from_what_waits_in_lanes_by_nothing(
 
 
 def test_events_that_are_fetched_unseen_are_counted_with_the_next_that_is_looked_at() -> None:
-    """A consumer that is quick is asked for the time once in 16 events, a slow one at each."""
+    """A consumer that is quick is asked for the time once in 64 events, a slow one at each."""
     clock, counts = Clock(), list[int]()
 
     class Counting(Histogram):
@@ -394,27 +394,29 @@ def test_events_that_are_fetched_unseen_are_counted_with_the_next_that_is_looked
     delivery = Delivery(
         SlowConsumer.BLOCK, 1_000, pause=lambda: None, resume=lambda: None, latency=Counting(), clock_ns=clock.ns
     )
-    delivery.put([msgspec.structs.replace(interest(number), received_us=1) for number in range(200)])
+    delivery.put([msgspec.structs.replace(interest(number), received_us=1) for number in range(300)])
 
     def fetch(count: int) -> None:
         """As a loop over the events does it."""
         for _ in range(count):
-            delivery.unseen -= 1
-            if delivery.unseen > 0 and next(delivery.straight, None) is not None:
-                continue
-            assert delivery.take() is not None
+            if next(delivery.unseen, None) is None:
+                assert delivery.take() is not None
 
-    fetch(32)
-    assert counts == [1, 2, 4, 8, 16]
-    fetch(32)
-    assert counts[5:] == [16, 16]
+    fetch(127)
+    assert counts == [1, 2, 4, 8, 16, 32, 64]
+    fetch(64)
+    assert counts[7:] == [64]
     clock.us += 1_000_000
-    fetch(15)
-    clock.us += 1_000_000
-    fetch(1)
+    fetch(63)
     clock.us += 1_000_000
     fetch(1)
-    assert counts[7:] == [16, 1, 1]
+    clock.us += 1_000_000
+    fetch(1)
+    assert counts[8:] == [64, 1]
+    delivery.put([msgspec.structs.replace(interest(number), received_us=1) for number in range(200, 300)])
+    fetch(144)
+    assert sum(counts) == 400, "none is counted twice or never where a batch ends"
+    assert len(counts) < 40
 
 
 @pytest.mark.anyio
