@@ -1,0 +1,1 @@
+# The native twin of what side.py has in Python: docs/kernels.md.

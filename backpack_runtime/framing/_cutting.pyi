@@ -1,0 +1,1 @@
+# The native twin of what frames.py has in Python: docs/kernels.md.
