@@ -25,8 +25,10 @@ OLDEST = (3, 11)
 LIMITED_API = f"0x{OLDEST[0]:02X}{OLDEST[1]:02X}0000"
 PYTHON_TAG = f"cp{OLDEST[0]}{OLDEST[1]}"
 
-# Without debug information: with it, the same source in another folder would make another file.
-OPTIONS = [] if os.name == "nt" else ["-O3", "-g0", "-fvisibility=hidden"]
+OPTIONS = [] if os.name == "nt" else ["-fvisibility=hidden"]
+if OPTIONS and not os.environ.get("CFLAGS"):
+    # These would come after those of the user. With debug information the same source in another folder would make another file.
+    OPTIONS += ["-O3", "-g0"]
 
 
 class NativeKernelsHook(BuildHookInterface[WheelBuilderConfig]):

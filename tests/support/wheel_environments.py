@@ -29,12 +29,14 @@ BUILT_FROM = (
     "pyproject.toml",
 )
 
-LACKING = next((name for name in ("hatchling", "editables", "setuptools", "pip") if find_spec(name) is None), None)
+LACKING = next((name for name in ("hatchling", "editables", "pip") if find_spec(name) is None), None)
 """A library that building and installing needs, and that is not installed."""
 
 
 def no_compiler() -> str | None:
     """Return why kernels cannot be compiled here, None if they can."""
+    if find_spec("setuptools") is None:
+        return "setuptools is not installed"
     command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
     if shutil.which(command) is None:
         return f"{command} is not installed"
