@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from backpack_proto import __version__
 from backpack_proto.errors import BackpackError
 
 __all__ = ["MissingExtra"]
-
-WHEEL = f"backpack_feed-{__version__}-py3-none-any.whl"
 
 
 class MissingExtra(BackpackError, ImportError):
@@ -30,5 +27,5 @@ class MissingExtra(BackpackError, ImportError):
     def __str__(self) -> str:
         return (
             f'{self.feature} needs the extra "{self.extra}" ({self.reason}):'
-            f' in a checkout pip install ".[{self.extra}]", or with the wheel pip install "{WHEEL}[{self.extra}]"'
+            f' in a checkout pip install ".[{self.extra}]", or with the wheel pip install "<file of the wheel>[{self.extra}]"'
         )

@@ -20,6 +20,7 @@ SLOW = {
     "test_backpack_cryptofeed_recording",
     "test_backpack_cryptofeed_redis",
     "test_backpack_wheel",
+    "test_backpack_wheel_kernels",
 }
 """Integration tests that start programs or wait for seconds: not in the default run, but on every interpreter."""
 GATE = {

@@ -75,7 +75,9 @@ def _chosen(given: Sequence[str]) -> Subcommand:
 def _refuse(given: Sequence[str]) -> NoReturn:
     """End the program with help, the version, or what is wrong with a command line that begins with no command."""
     parser = _Parser(prog=PROGRAM, description="Backpack Exchange: verified order books, and accounts.")
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show the version, whether native kernels are in use, and exit"
+    )
     names = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for command in COMMANDS:
         names.add_parser(command.name, help=command.help)
@@ -132,12 +134,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """Prints the version, which is loaded only then."""
+    """Prints the version and which kernels are in use, which are loaded only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         from backpack_proto import __version__  # noqa: PLC0415 - see the module's docstring
+        from backpack_runtime.kernels import kernels_in_use  # noqa: PLC0415 - see the module's docstring
 
-        print(parser.prog, __version__)
+        print(parser.prog, __version__, f"({kernels_in_use()})")
         parser.exit()
 
 

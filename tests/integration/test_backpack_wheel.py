@@ -7,18 +7,13 @@ gate installs each extra from the package index instead, as users do.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
-import shutil
 import subprocess
-import sys
-import sysconfig
 import tomllib
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,8 +23,11 @@ from packaging.utils import canonicalize_name
 from backpack_proto import __version__
 from backpack_proto.exchange import THROWAWAY_API_KEY, THROWAWAY_SECRET
 from proxy_programs import PROGRAMS, missing, run_proxy
+from wheel_environments import BUILT_KERNELS, LACKING, ROOT, Environment, copy_tree, run
 
-ROOT = Path(__file__).parents[2]
+if LACKING:
+    pytest.skip(f"{LACKING} is not installed", allow_module_level=True)
+
 SHIM = "backpack_runtime/cryptofeed/_shim.py"
 IMPORT_LINE = "from cryptofeed.exchanges.backpack import BackpackConfig, BackpackFeed"
 FIRST_LINE = f"""{IMPORT_LINE}
@@ -49,7 +47,6 @@ print(package.__file__, shim.__file__, sep="\\n")
 """
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OURS = ("cryptofeed", "backpack", "_backpack", "_editable", "__pycache__")
 
 # As it is printed where this feed was asked for.
 SPECIFIED = """
@@ -90,74 +87,7 @@ handler.run()
 print(told[0].symbol, feed.health().metrics["proxy_failures"])
 """
 
-for _module in ("hatchling", "editables", "pip"):
-    if importlib.util.find_spec(_module) is None:
-        pytest.skip(f"{_module} is not installed", allow_module_level=True)
-
 needs_cryptofeed = pytest.mark.skipif(importlib.util.find_spec("cryptofeed") is None, reason="cryptofeed is not installed")
-
-
-class Environment:
-    """A virtual environment without pip, driven by that of the interpreter that runs the tests."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.python = folder / "bin" / "python"
-        run(sys.executable, "-m", "venv", "--without-pip", str(folder))
-        self.site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-
-    def link_libraries(self, only: Iterable[str] | None = None) -> None:
-        """Make everything importable that is installed, but for cryptofeed and this project; or the libraries of some distributions."""
-        libraries = self.folder / "libraries"
-        libraries.mkdir()
-        (self.site / "libraries.pth").write_text(f"{libraries}\n")
-        if only is None:
-            for installed in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-                for entry in Path(installed).iterdir():
-                    if not entry.name.startswith(OURS) and entry.suffix != ".pth":
-                        (libraries / entry.name).symlink_to(entry)
-            return
-        for distribution in map(importlib.metadata.distribution, only):
-            for file in distribution.files or []:
-                link, top = libraries / file.parts[0], str(distribution.locate_file(file.parts[0]))
-                if not file.parts[0].startswith((*OURS[1:], "..")) and not link.exists():
-                    link.symlink_to(top)
-
-    def copy_cryptofeed(self, into: Path | None = None) -> Path:
-        """Install cryptofeed, without asking pip; returns the folder that its packages are in."""
-        into = into or self.site
-        for file in importlib.metadata.distribution("cryptofeed").files or []:
-            if ".." not in file.parts and "__pycache__" not in file.parts:
-                target = into / file
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(str(file.locate()), target)
-        return into
-
-    def remove_cryptofeed(self) -> None:
-        """Remove cryptofeed as pip does: with everything that lies in its directory and came with it."""
-        for folder in self.site.glob("cryptofeed*"):
-            shutil.rmtree(folder)
-
-    def pip(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(sys.executable, "-m", "pip", "--python", str(self.python), *arguments, timeout=900)
-
-    def install(self, *what: str) -> None:
-        ended = self.pip("install", "--no-deps", "--no-index", *what)
-        assert ended.returncode == 0, ended.stderr
-
-    def run(self, program: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return run(str(self.python), *options, "-c", program, cwd=self.folder, variables=variables)
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(str(self.folder / "bin" / "backpack-feed"), *arguments, cwd=self.folder)
-
-    def files(self) -> dict[str, str]:
-        """All installed files and folders, but for what Python makes of them."""
-        return {
-            str(path.relative_to(self.site)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-            for path in sorted(self.site.glob("**/*"))
-            if "__pycache__" not in path.parts
-        }
 
 
 def required(*extras: str) -> set[str]:
@@ -177,35 +107,6 @@ def required(*extras: str) -> set[str]:
             if further.marker is None or any(further.marker.evaluate({"extra": extra}) for extra in requirement.extras | {""}):
                 wanted.append(further)
     return found - {"cryptofeed"}
-
-
-def run(
-    *command: str, cwd: Path | None = None, timeout: float = 120, variables: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CRYPTOFEED_", "COV_"))}
-    outside |= variables or {}
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=outside)
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    built = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
-    assert built.returncode == 0, built.stderr
-    [path] = folder.glob("*.whl")
-    return path
-
-
-@pytest.fixture
-def make_environment(tmp_path: Path) -> Callable[..., Environment]:
-    def make(*, cryptofeed: bool, only: Iterable[str] | None = None) -> Environment:
-        environment = Environment(tmp_path / "environment")
-        environment.link_libraries(only)
-        if cryptofeed:
-            environment.copy_cryptofeed()
-        return environment
-
-    return make
 
 
 def test_the_wheel_has_two_packages_a_finder_and_a_tool(wheel: Path) -> None:
@@ -308,14 +209,15 @@ def specified(proxy: str | None) -> str:
 
 
 @needs_cryptofeed
-def test_it_is_there_in_an_editable_install_as_well(make_environment: Callable[..., Environment]) -> None:
+def test_it_is_there_in_an_editable_install_as_well(make_environment: Callable[..., Environment], tmp_path: Path) -> None:
     environment = make_environment(cryptofeed=True)
     untouched = environment.files()
-    environment.install("--no-build-isolation", "--editable", str(ROOT))
+    tree = copy_tree(tmp_path / "tree")
+    environment.install("--no-build-isolation", "--editable", str(tree))
     ended = environment.run(FIRST_LINE)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.split() == [str(ROOT / "backpack_runtime" / "cryptofeed" / "__init__.py"), str(ROOT / SHIM)]
-    assert environment.command("--version").stdout == f"backpack-feed {__version__}\n"
+    assert ended.stdout.split() == [str(tree / "backpack_runtime" / "cryptofeed" / "__init__.py"), str(tree / SHIM)]
+    assert environment.command("--version").stdout == f"backpack-feed {__version__} ({BUILT_KERNELS})\n"
     assert environment.pip("uninstall", "-y", "backpack-feed").returncode == 0
     assert environment.files() == untouched
 
@@ -420,7 +322,7 @@ def test_without_extras_each_command_works_or_says_what_it_needs(
 ) -> None:
     environment = make_environment(cryptofeed=False, only=required())
     environment.install(str(wheel))
-    assert environment.command("--version").stdout == f"backpack-feed {__version__}\n"
+    assert environment.command("--version").stdout == f"backpack-feed {__version__} ({BUILT_KERNELS})\n"
     assert environment.command("watch", "--sandbox", "--seconds", "0.5").returncode == 0
     for extra, *arguments in (
         ("aiohttp", "watch", "--sandbox", "--runtime", "aiohttp"),

@@ -48,7 +48,7 @@ RUNTIME_LAYERS = (
         "books",
         "calls",
     },
-    {"pump", "transports"},
+    {"pump", "transports", "kernels"},
     {"settings"},
     {"sandbox", "client_arguments"},
     {"client"},
