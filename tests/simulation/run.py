@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from site import addsitedir
 
 from msgspec import Struct
 
@@ -18,7 +17,7 @@ from .faults import FAULTS, FRAME_FAULTS
 from .schedule import BUSY_BOOKS, Episode, Plan, draw_plan
 from .world import Violation, World
 
-__all__ = ["KINDS", "Report", "explain", "plan_for", "run_plan", "shrink", "sweep", "sweep_seeds"]
+__all__ = ["KINDS", "Report", "explain", "plan_for", "processes", "run_plan", "shrink", "sweep", "sweep_seeds"]
 
 KINDS = {name: (fault.shortest_ms, fault.longest_ms) for name, fault in FAULTS.items()}
 BUSY_CHANGES_PER_S = 0.5
@@ -111,13 +110,19 @@ def sweep_seeds(seeds: Iterable[int], hours: float, *, most_runs: int = SHRINKIN
     """Do the same for the plans of seeds, on all processors."""
     total = Report(faults=Counter(), checked=Counter())
     wrong: list[str] = []
-    # Spawned, for a process with threads must not be forked. A new process knows this package by its folder only: pytest imports
-    # tests without adding their root to the path.
-    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=addsitedir, initargs=(str(ROOT),)) as pool:
+    with processes() as pool:
         for report, found in pool.map(_sweep_seed, ((seed, hours, most_runs) for seed in seeds)):
             total.add(report)
             wrong += found
     return total, wrong
+
+
+def processes(*, without: Iterable[str] = ()) -> ProcessPoolExecutor:
+    """Return processes, as many as there are processors, that can run plans and do not find some modules."""
+    # Spawned, for a process with threads must not be forked. A new process knows this package by its folder only: pytest imports
+    # tests without adding their root to the path.
+    begin = f"import site, sys; site.addsitedir({str(ROOT)!r}); sys.modules.update(dict.fromkeys({tuple(without)!r}))"
+    return ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=exec, initargs=(begin,))
 
 
 def _sweep_seed(of: tuple[int, float, int]) -> tuple[Report, list[str]]:

@@ -15,8 +15,9 @@ from backpack_proto.inputs import Given, TextReceived
 from backpack_proto.machine import Now
 from backpack_proto.outputs import Output
 from backpack_proto.session import Session
+from backpack_runtime.kernels import KERNELS, kernels_in_use
 from tests.simulation.faults import FAULTS, FRAME_FAULTS
-from tests.simulation.run import KINDS, plan_for, run_plan, shrink, sweep, sweep_seeds
+from tests.simulation.run import KINDS, plan_for, processes, run_plan, shrink, sweep, sweep_seeds
 from tests.simulation.schedule import CALM_MS, Episode, Plan
 from tests.simulation.world import CALM_US, Violation, World
 
@@ -53,6 +54,24 @@ def test_a_session_that_lies_is_found_out_and_its_schedule_is_shrunk_to_nothing(
     with pytest.raises(Violation) as again:
         run_plan(smallest, Forgetful)
     assert again.value.check == caught.value.check
+
+
+@pytest.mark.gate
+def test_native_kernels_change_nothing() -> None:
+    """Everything that a session says in hours of faults is the same without them, to the last byte."""
+    if kernels_in_use() == "pure Python":
+        pytest.skip("this environment has no native kernels (docs/kernels.md)")
+    plans = [plan_for(seed, 0.4) for seed in (31, 32, 33)]
+    with processes() as native, processes(without=KERNELS) as pure:
+        assert (native.submit(kernels_in_use).result(), pure.submit(_halted).result()) == ("native kernels", list(KERNELS))
+        with_kernels, without = ([report.digest for report in pool.map(run_plan, plans)] for pool in (native, pure))
+    assert with_kernels == without
+    assert len(set(without)) == len(plans)
+
+
+def _halted() -> list[str]:
+    """The kernels that cannot be imported, for one that is looked for and not found leaves no module."""
+    return [kernel for kernel in KERNELS if sys.modules.get(kernel, kernel) is None]
 
 
 @pytest.mark.gate
