@@ -10,8 +10,9 @@ import base64
 import hashlib
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from wsproto import ConnectionType, WSConnection
@@ -32,6 +33,7 @@ from backpack_proto.inputs import (
     TextReceived,
 )
 from backpack_proto.outputs import CloseSocket, SendPing, SendPong, SendText
+from backpack_runtime.framing import cutting, frames
 from backpack_runtime.framing.client import HttpFraming, HttpResponse, Sendable, WebsocketFraming
 from backpack_runtime.framing.server import (
     HttpRequestReceived,
@@ -50,6 +52,15 @@ UPGRADE = (
 )
 
 few = examples(150)
+
+
+@pytest.fixture(params=["installed", pytest.param("python", marks=pytest.mark.gate)], scope="module", autouse=True)
+def cutter(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What cuts short frames: the native kernel where there is one, and its twin everywhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr(frames, "slice_texts", cutting.slice_texts)
+        yield
 
 
 def frame(first: int, payload: bytes = b"", *, mask: bool = False) -> bytes:

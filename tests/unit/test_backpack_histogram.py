@@ -25,6 +25,27 @@ def test_a_percentile_is_near_the_duration_that_it_stands_for(durations: list[in
     assert exact <= found <= exact * 1.0625
 
 
+@given(
+    durations=st.lists(st.one_of(st.integers(-9, 99), st.integers(-(2**40), 2**60), st.integers(1_000, 9_000))),
+    runs=st.lists(
+        st.lists(st.one_of(st.integers(-9, 99), st.integers(1_000, 9_000)), max_size=9).map(lambda few: few * 50), max_size=9
+    ),
+)
+def test_durations_that_are_recorded_together_count_as_each_alone(durations: list[int], runs: list[list[int]]) -> None:
+    """However many there are at once, and whatever was recorded and asked for in between."""
+    together, alone = Histogram(), Histogram()
+    for run in (*runs, durations):
+        together.record_all(run)
+        for duration in run:
+            alone.record(duration)
+        together.record(7)
+        alone.record(7)
+        if len(run) % 2:
+            assert together.percentile(0.9) == alone.percentile(0.9)
+    shares = [share / 200 for share in range(201)]
+    assert [together.percentile(share) for share in shares] == [alone.percentile(share) for share in shares]
+
+
 def test_nothing_recorded_has_no_percentile() -> None:
     assert Histogram().percentile(0.5) is None
 
