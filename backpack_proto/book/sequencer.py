@@ -114,10 +114,9 @@ class BookSequencer:
         """When the proof of the chain may have expired."""
         self._asked: _Asked | None = None
         self._attempt = 0
-        self._may_straddle = False
         self._began_us = 0
         self._framed = False
-        """The id of the book is one at which a frame ended."""
+        """The id of the book is one at which a frame ended; until then, one frame may straddle it."""
         self._agreed: int | None = None
         """The last update id of this run at which the book was found equal."""
         self._mute_stream = MuteStream()
@@ -215,7 +214,6 @@ class BookSequencer:
             self._quiet = (
                 self._sync.following
                 and self._framed
-                and not self._may_straddle
                 and not self._audit.running
                 and not self._reported_stale
                 and not self._witnesses.waiting
@@ -270,11 +268,10 @@ class BookSequencer:
                 return self._resync(f"update ids went back to {delta.last_update_id}", now, kept=delta, floor=0)
             if first > last + 1:
                 return self._resync(f"gap: expected {last + 1}, got {first}", now, kept=delta)
-            if not self._may_straddle:
+            if self._framed:
                 return self._resync(f"overlap: expected {last + 1}, got {first}", now, kept=delta)
         elif leaps(delta, last):
             return self._resync(f"the frame {first} to {delta.last_update_id} spans too many ids", now)
-        self._may_straddle = False
         if not book.apply(delta.bids, delta.asks, last=delta.last_update_id, engine_us=delta.engine_us):
             return self._unsound(delta, now)
         book.confirmed_us = now.mono_us
@@ -378,8 +375,7 @@ class BookSequencer:
         self._asked = None
         self.book.take_over(snapshot)
         self.book.confirmed_us = now.mono_us
-        self._may_straddle = begin.may_straddle
-        self._framed = bool(begin.frames) or not begin.may_straddle
+        self._framed = not begin.may_straddle
         self._began_us = now.mono_us
         self._agreed = self._unchecked = None
         self._reported_stale = False

@@ -819,6 +819,18 @@ def test_a_book_for_whose_next_frame_something_waits_is_not_for_the_short_way() 
     assert follow(delta(14), now) is None
 
 
+def test_the_first_frame_behind_a_snapshot_is_not_for_the_short_way_unless_one_has_proved_where_frames_end() -> None:
+    """Only the first frame may straddle the snapshot: whoever takes it has to know that it was the first."""
+    bench = Bench()
+    bench.give(StreamRequested(), ticker(10))
+    assert bench.give(snapshot(1, 10))[0] == synced(10)
+    follow, now = bench.sequencer.follow, bench.clock.now
+    assert follow(delta(11), now) is None
+    assert changed(delta(11)) in bench.give(delta(11))
+    assert follow(delta(12), now) == changed(delta(12))
+    assert bench.give(delta(12, 13)) == [desynced(12, "overlap: expected 13, got 12", agreed=10), fetch(2)]
+
+
 def test_a_delta_that_crossed_the_book_is_applied_to_the_snapshot_before_it() -> None:
     bench = live(10)
     bench.give(given := delta(11, bids=[Level("101.5", 1)]))
