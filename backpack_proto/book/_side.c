@@ -244,19 +244,38 @@ find(const Side *side, const Rank *rank)
     return low;
 }
 
-/* Put what is best at hand. */
-static int
-look(Side *side)
+/* Return the best levels, best first, at most so many. */
+static PyObject *
+best_of(const Side *side, Py_ssize_t most)
 {
-    Py_ssize_t count = side->count < side->shown ? side->count : side->shown;
-    PyObject *old, *top = PyTuple_New(count);
-    if (top == NULL) {
-        return -1;
+    Py_ssize_t count;
+    PyObject *levels;
+    for (;;) {
+        count = most < side->count ? most : side->count;
+        levels = PyTuple_New(count);
+        if (levels == NULL) {
+            return NULL;
+        }
+        if (count == (most < side->count ? most : side->count)) {
+            break;
+        }
+        Py_DECREF(levels); /* a garbage collection has run somebody's code, which has changed this side */
     }
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *level = side->levels[side->count - 1 - i];
         Py_INCREF(level);
-        PyTuple_SetItem(top, i, level);
+        PyTuple_SetItem(levels, i, level);
+    }
+    return levels;
+}
+
+/* Put what is best at hand. */
+static int
+look(Side *side)
+{
+    PyObject *old, *top = best_of(side, side->shown);
+    if (top == NULL) {
+        return -1;
     }
     old = side->top;
     side->top = top;
@@ -501,15 +520,9 @@ side_first(PyObject *self, PyObject *given)
             Py_INCREF(side->top);
             return side->top;
         }
-        count = most < count ? most : count;
+        count = most;
     }
-    PyObject *levels = PyTuple_New(count);
-    for (Py_ssize_t i = 0; levels != NULL && i < count; i++) {
-        PyObject *level = side->levels[side->count - 1 - i];
-        Py_INCREF(level);
-        PyTuple_SetItem(levels, i, level);
-    }
-    return levels;
+    return best_of(side, count);
 }
 
 static PyObject *
