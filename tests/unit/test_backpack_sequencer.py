@@ -819,6 +819,18 @@ def test_a_book_for_whose_next_frame_something_waits_is_not_for_the_short_way() 
     assert follow(delta(14), now) is None
 
 
+def test_an_empty_side_is_no_fault_where_all_of_it_is_known() -> None:
+    """On the short way as on the long one."""
+    gone = [Level(price, 0) for price, _ in ASKS]
+    for limit, said in ((1000, []), (2, [desynced(12, "a side's known levels are used up at 12"), fetch(2)])):
+        short, long = live(limit=limit), live(limit=limit)
+        for bench in (short, long):
+            bench.give(delta(11))
+        found = short.sequencer.follow(delta(12, asks=gone), short.clock.now)
+        assert (found if limit == 2 else [found]) == (said or [changed(delta(12, asks=gone), asks=())])
+        assert long.give(delta(12, asks=gone)) == (said or [changed(delta(12, asks=gone), asks=())])
+
+
 def test_the_first_frame_behind_a_snapshot_is_not_for_the_short_way_unless_one_has_proved_where_frames_end() -> None:
     """Only the first frame may straddle the snapshot: whoever takes it has to know that it was the first."""
     bench = Bench()
