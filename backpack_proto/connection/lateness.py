@@ -56,32 +56,27 @@ class WindowMinimum:
 class Lateness:
     """The offset from the exchange's clock to ours, from what has been received."""
 
-    __slots__ = ("_differences", "_round_trips", "_witness")
+    __slots__ = ("_differences", "_round_trips", "_witness", "offset_us", "smallest_us")
 
     def __init__(self) -> None:
         self._differences = WindowMinimum()
         self._round_trips = WindowMinimum()
         self._witness: tuple[str, int] | None = None
         """The stream that showed a leap, and the difference that it showed."""
-
-    @property
-    def offset_us(self) -> int | None:
-        """What to add to a time of the exchange to have it on our monotonic clock; None before any is known."""
-        smallest = self._differences.value
-        return None if smallest is None else smallest - (self._round_trips.value or 0)
-
-    @property
-    def smallest_us(self) -> int | None:
+        self.smallest_us: int | None = None
         """The smallest difference of the two clocks that is known."""
-        return self._differences.value
+        self.offset_us: int | None = None
+        """What to add to a time of the exchange to have it on our monotonic clock; None before any is known."""
 
     def frame(self, stream: str, emitted_us: int, mono_us: int) -> bool:
         """Take in a frame; return whether its time counts."""
         difference = mono_us - emitted_us
-        smallest = self._differences.value
-        if smallest is None or difference < smallest - LEAP_US:
+        smallest_us = self.smallest_us
+        if smallest_us is None or difference < smallest_us - LEAP_US:
             return self._leap(stream, difference, mono_us)
         self._differences.add(difference, mono_us)
+        if self._differences.value != smallest_us:
+            self._conclude()
         return True
 
     def answer(self, round_trip_us: int, mono_us: int, *, server_us: int | None = None) -> None:
@@ -90,12 +85,18 @@ class Lateness:
         if server_us is not None:
             self._witness = None
             self._differences.add(mono_us - server_us, mono_us)
+        self._conclude()
 
     def _leap(self, stream: str, difference: int, mono_us: int) -> bool:
         witness = self._witness
         if witness is not None and witness[0] != stream and abs(witness[1] - difference) <= LEAP_US:
             self._witness = None
             self._differences.add(max(witness[1], difference), mono_us)
+            self._conclude()
             return True
         self._witness = (stream, difference)
         return False
+
+    def _conclude(self) -> None:
+        self.smallest_us = smallest_us = self._differences.value
+        self.offset_us = None if smallest_us is None else smallest_us - (self._round_trips.value or 0)

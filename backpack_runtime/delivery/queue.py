@@ -94,7 +94,7 @@ class Delivery:
         """One event of so many is looked at, where they come straight."""
         self._looked_us = 0
         self._unlooked = 0
-        """How many events `_straight` had at the last look, and those of the batches that were begun since."""
+        """How many events `_straight` had at the last look, and those of the batches that were begun, or fetched from lanes, since."""
         self._straight: Iterator[Event] = iter(())
         self._batch = _NO_BATCH
         """The one that `_straight` goes through."""
@@ -102,7 +102,7 @@ class Delivery:
         """Those behind it."""
         self._behind_batch = 0
         """How many events they have."""
-        self._straight_bytes = 0
+        self._behind_batch_bytes = 0
         self._lanes = Lanes(policy, limit, limit_bytes)
         self._paused_us: int | None = None
         """Since when reading is paused."""
@@ -171,20 +171,24 @@ class Delivery:
             self._fetched, self._fetched_us = False, now_us
         if not events:
             return
-        estimate = None if wire_bytes is None else EVENT_BYTES * len(events) + _BYTES_OF_WIRE * wire_bytes
-        weight = sum(map(weight_of, events)) if estimate is None else estimate
+        count = len(events)
+        weight = sum(map(weight_of, events)) if wire_bytes is None else EVENT_BYTES * count + _BYTES_OF_WIRE * wire_bytes
         lanes = self._lanes
-        waiting = length_hint(self._straight) + self._behind_batch + lanes.waiting
+        waited = length_hint(self._straight) + self._behind_batch + lanes.waiting
         # Nothing waits for a consumer that keeps up.
-        behind = waiting > 0 and self._behind_us(now_us) >= BEHIND_US
-        total_bytes = self._bytes + weight if waiting else weight
-        waiting += len(events)
+        behind = waited > 0 and self._behind_us(now_us) >= BEHIND_US
+        total_bytes = self._bytes + weight if waited else weight
+        waiting = waited + count
         full = waiting >= self._limit or total_bytes >= self._limit_bytes
-        fits = not behind and waiting <= self._limit and total_bytes <= self._limit_bytes
+        fits = not behind and (not full or (waiting <= self._limit and total_bytes <= self._limit_bytes))
         if self._goes_straight(events, fits=fits):
-            self._batches.append(_Batch(events, weight, now_us))
-            self._behind_batch += len(events)
-            self._straight_bytes += weight
+            batch = _Batch(events, weight, now_us)
+            if waited:
+                self._batches.append(batch)
+                self._behind_batch += count
+                self._behind_batch_bytes += weight
+            else:
+                self._begin(batch)
         else:
             self._leave_straight()
             for event in events:
@@ -262,22 +266,28 @@ class Delivery:
 
     def _next_event(self) -> Event | None:
         """Return the first event of the next batch, or what waits in the lanes."""
-        self._straight_bytes -= self._batch.weight
         if not self._batches:
             self._batch = _NO_BATCH
             return self._next_of_lanes()
-        self._batch = batch = self._batches.popleft()
+        batch = self._batches.popleft()
+        self._behind_batch -= len(batch.events)
+        self._behind_batch_bytes -= batch.weight
+        self._begin(batch)
+        return next(self._straight, None)
+
+    def _begin(self, batch: _Batch) -> None:
+        """Let the events of a batch be fetched next: those of the one before are."""
         count = len(batch.events)
-        self._behind_batch -= count
+        self._batch = batch
+        self._straight = iter(batch.events)
         self._unlooked += count
         self._lanes.since_told += count
-        self._straight = iter(batch.events)
-        return next(self._straight, None)
 
     def _next_of_lanes(self) -> Event | None:
         if not self._lanes.waiting and not self._lanes.telling:
             return None
         event = self._lanes.take()
+        self._unlooked += event is not None
         if type(event) is EventsDropped:
             self._tell(event)
         return event
@@ -285,16 +295,18 @@ class Delivery:
     def _look(self, event: Event) -> None:
         """Count how late an event is, for itself and for those before it that were fetched unseen."""
         left = length_hint(self._straight)
-        count = max(self._unlooked - left, 1)
+        count = self._unlooked - left
         self._unlooked = left
         received_us = getattr(event, "received_us", None)
         if received_us is not None:
             self._latency.record(time.time_ns() // 1000 - received_us, count)
         now_us = self._clock_ns() // 1000
-        quick = now_us - self._looked_us < _LOOK_US and self._paused_us is None
+        if now_us - self._looked_us < _LOOK_US and self._paused_us is None:
+            self._stride = min(2 * self._stride, _MOST_UNSEEN)
+            self.unseen = islice(self._straight, self._stride - 1)
+        else:
+            self.look_at_next()
         self._looked_us = now_us
-        self._stride = min(2 * self._stride, _MOST_UNSEEN) if quick else 1
-        self.unseen = islice(self._straight, self._stride - 1)
 
     @property
     def _waiting(self) -> int:
@@ -304,8 +316,8 @@ class Delivery:
     @property
     def _bytes(self) -> int:
         """The memory of all that waits; a batch counts until the last of its events is fetched."""
-        straight = self._straight_bytes if length_hint(self._straight) else self._straight_bytes - self._batch.weight
-        return straight + self._lanes.bytes
+        current = self._batch.weight if length_hint(self._straight) else 0
+        return current + self._behind_batch_bytes + self._lanes.bytes
 
     def _attended(self, now_us: int) -> bool:
         """Whether somebody is at it: events that nobody wants any more are not late."""
@@ -332,10 +344,11 @@ class Delivery:
         """Put all that waits straight into the lanes."""
         current = tuple(self._straight)
         self._unlooked -= len(current)
+        self._lanes.since_told -= len(current)
         batches = [_Batch(current, 0, self._batch.arrived_us), *self._batches]
         self._batch = _NO_BATCH
         self._batches.clear()
-        self._behind_batch = self._straight_bytes = 0
+        self._behind_batch = self._behind_batch_bytes = 0
         for batch in batches:
             for event in batch.events:
                 self._lanes.add(event, batch.arrived_us, behind=False)

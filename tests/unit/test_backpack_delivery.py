@@ -382,6 +382,24 @@ def test_what_waits_straight_is_told_from_what_waits_in_lanes_by_nothing(
     assert reading.said == other.said
 
 
+def test_no_event_is_fetched_unseen_while_reading_is_paused() -> None:
+    """Any of them may be the one that lets reading go on."""
+    delivery, reading = make(SlowConsumer.BLOCK, 400)
+    delivery.put([interest(number) for number in range(300)])
+    for _ in range(8):
+        assert delivery.take() is not None
+    assert next(delivery.unseen, None) is not None
+    delivery.put([interest(number) for number in range(300, 500)])
+    assert reading.said == ["pause"]
+    assert next(delivery.unseen, None) is None
+    while delivery.snapshot.waiting > 201:
+        assert delivery.take() is not None
+        assert next(delivery.unseen, None) is None
+    assert reading.said == ["pause"]
+    assert delivery.take() is not None
+    assert reading.said == ["pause", "resume"]
+
+
 def test_events_that_are_fetched_unseen_are_counted_with_the_next_that_is_looked_at() -> None:
     """A consumer that is quick is asked for the time once in 64 events, a slow one at each."""
     clock, counts = Clock(), list[int]()
@@ -419,6 +437,12 @@ def test_events_that_are_fetched_unseen_are_counted_with_the_next_that_is_looked
     fetch(1)
     assert sum(counts) == 400, "none is counted twice, or never, where a batch ends"
     assert len(counts) < 40
+    delivery.put([msgspec.structs.replace(interest(number), received_us=1) for number in range(400, 440)])
+    fetch(3)
+    delivery.put([DOWN])
+    while delivery.take() is not None:
+        pass
+    assert sum(counts) == 440, "nor where those that wait go another way"
 
 
 @pytest.mark.anyio

@@ -52,7 +52,9 @@ class Market:
         self.frames += 1
         data.setdefault("E", self.exchange_us - self.frames % 7 * 1_000)
         data.setdefault("T", self.exchange_us - 3)
-        return TextReceived(json.dumps({"data": data, "stream": stream}).encode())
+        # Two in a row were read at once; of some nobody has noted when.
+        read_us = (None, self.exchange_us + 15_000, self.exchange_us + 18_000)[self.frames // 2 % 3]
+        return TextReceived(json.dumps({"data": data, "stream": stream}).encode(), read_us)
 
     def depth(self, first: int, last: int, bids: Any = (), asks: Any = (), symbol: str = SYMBOL, **data: Any) -> TextReceived:
         return self.frame(f"depth.{SYMBOL}", e="depth", s=symbol, U=first, u=last, b=bids, a=asks, **data)
@@ -108,6 +110,10 @@ class Market:
                 return self.depth(self.last + 1, self.last + 1, [[price, "1"], ["NaN", "1"]], [["101.50", "0"]])
             case "with ids that go back":
                 return self.depth(self.last + 1, self.last - number, [[price, "1"]])
+            case "of another kind":
+                frame = self.trade() if number % 2 else self.depth(self.last + 1, self.last + 1)
+                stream = (BOOK, TRADE, TICKER)[number % 3]
+                return TextReceived(json.dumps({**json.loads(frame.data), "stream": stream}).encode())
             case "of another market":
                 return self.depth(self.last + 1, self.last + 1, symbol="BTC_USDC")
             case "garbage":
@@ -130,6 +136,7 @@ KINDS = {
     "crosses": 1,
     "with a level that is none": 1,
     "with ids that go back": 1,
+    "of another kind": 2,
     "of another market": 1,
     "early": 1,
     "late": 1,
