@@ -23,7 +23,7 @@ from backpack_proto.outputs import CloseSocket, DropSocket, OpenSocket, SendPing
 from backpack_runtime.framing.frames import MAX_MESSAGE_BYTES
 from backpack_runtime.network.send_queue import MOST_UNSENT_BYTES
 from backpack_runtime.transport import Transport
-from backpack_runtime.transports.base import UNREAD
+from backpack_runtime.transports.websocket import UNREAD
 from transports import (
     PATIENCE_SECONDS,
     SOCKETS,
@@ -445,10 +445,8 @@ async def test_a_server_that_floods_us_with_pings_and_does_not_read_costs_nothin
 
 def unsent_bytes(transport: Transport) -> int:
     """All bytes of values that the queue of the websocket holds."""
-    socket = transport._socket  # type: ignore[attr-defined]  # what is kept for a peer that does not read shows nowhere else
-    if hasattr(socket, "outgoing"):
-        return int(socket.outgoing.waiting_bytes)
-    return int(socket._waiting_bytes)
+    # What is kept for a peer that does not read shows nowhere else.
+    return int(transport._websocket.outgoing.waiting_bytes)  # type: ignore[attr-defined]
 
 
 async def test_a_connection_whose_peer_reads_nothing_is_given_up_when_too_much_waits(runtime: Runtime) -> None:
