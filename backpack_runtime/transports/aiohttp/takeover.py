@@ -85,8 +85,9 @@ class TakenOver(Reads, ByteSendStream, asyncio.BufferedProtocol):
         # Not while it reads: loops choose between the two kinds of protocols when they begin to.
         transport.pause_reading()
         transport.set_protocol(self)
-        # What waits is to be in one place, where it is counted and pongs are replaced (`Outgoing`).
-        transport.set_write_buffer_limits(0)
+        # What waits is to be in one place, where it is counted and pongs are replaced (`Outgoing`). One byte and not none, for an
+        # encrypted connection of asyncio calls a buffer full that has reached its limit, and so an empty one with a limit of zero.
+        transport.set_write_buffer_limits(high=1, low=0)
 
     async def give(self, take: Take) -> None:
         """Give each read to `take`, where the loop makes it."""
