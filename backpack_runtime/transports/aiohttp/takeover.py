@@ -32,7 +32,7 @@ try:
 except ImportError as missing:
     raise MissingExtra("the aiohttp runtime", "aiohttp", missing) from missing
 
-__all__ = ["TakenOver", "connect"]
+__all__ = ["TakenOver", "connect", "take_over"]
 
 
 @asynccontextmanager
@@ -49,14 +49,20 @@ async def connect(connector: Connector, address: Address) -> AsyncGenerator[Take
     except aiohttp.ClientError as error:
         raise anyio.BrokenResourceError from root_cause(error)
     try:
-        yield _take_over(connection)
+        yield take_over(connection)
     finally:
         if connection.transport is not None:
             connection.transport.abort()
         connection.close()
 
 
-def _take_over(connection: Connection) -> TakenOver:
+def take_over(connection: Connection) -> TakenOver:
+    """Give the transport of a connection another protocol.
+
+    Raises:
+        anyio.EndOfStream: the connection has ended.
+        ConnectionError: there are bytes that came too early.
+    """
     transport, handler = connection.transport, connection.protocol
     if transport is None or handler is None or transport.is_closing():
         raise anyio.EndOfStream
