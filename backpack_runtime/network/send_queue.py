@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import ByteSendStream
 
 __all__ = ["BROKEN", "MOST_UNSENT_BYTES", "Outgoing"]
 
@@ -58,7 +58,7 @@ class Outgoing:
         self._finished = True
         self._changed.set()
 
-    async def send_all(self, stream: ByteStream) -> None:
+    async def send_all(self, stream: ByteSendStream) -> None:
         """Send whatever is written, until `finish`, or until the connection breaks, which its reader sees as well."""
         try:
             while self._chunks or not self._finished:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from math import inf
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Self
 
 import anyio
 from anyio.abc import TaskGroup
@@ -38,23 +38,19 @@ from backpack_proto.outputs import (
     WithdrawRequest,
 )
 from backpack_proto.rest.codec import retry_after_us
-from backpack_runtime.framing.client import HttpResponse, Sendable
+from backpack_runtime.framing.client import HttpResponse, WebsocketFraming
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.network.proxy import Proxy, ProxyError, ProxyTimeout
-from backpack_runtime.network.send_queue import MOST_UNSENT_BYTES
 from backpack_runtime.network.turns import Turns
 from backpack_runtime.transport import Inbox, system_now
 
+from .websocket import ABNORMAL_CLOSURE, Connecting, Websocket
+
 __all__ = [
-    "ABNORMAL_CLOSURE",
     "CANCEL_CONNECTIONS",
-    "FLUSH_SECONDS",
     "FRESH_SECONDS",
     "HTTP_CONNECTIONS",
-    "REFUSAL_SECONDS",
-    "UNREAD",
     "Progress",
-    "Socket",
     "SocketTransport",
     "Withheld",
     "answered",
@@ -67,39 +63,6 @@ CANCEL_CONNECTIONS = 24
 """Cancels that may be under way besides."""
 FRESH_SECONDS = 5.0
 """A connection that was idle for longer carries reads only: should it have been closed, they can be sent again."""
-FLUSH_SECONDS = 1.0
-"""How long a last Close frame may take to leave."""
-REFUSAL_SECONDS = 1.0
-"""The longest wait for the reason of a refused handshake, its body."""
-UNREAD = f"the exchange has not read the last {MOST_UNSENT_BYTES} bytes that were to be sent"
-"""Why a connection is given up whose peer does not read."""
-ABNORMAL_CLOSURE = 1006
-
-
-class Socket(ABC):
-    """One websocket, from the attempt to connect to its end."""
-
-    def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
-        """Around everything that is done for it."""
-        self.reading = anyio.CancelScope()
-        """Around its reading, which ends when that is pointless: the reason of a refusal is late, or nothing is read at the other end."""
-
-    @abstractmethod
-    def pause_reading(self) -> None:
-        """Read no more from now on."""
-
-    @abstractmethod
-    def resume_reading(self) -> None:
-        """Read on."""
-
-    @abstractmethod
-    def send(self, action: Sendable) -> None:
-        """Have something sent, without waiting; nothing happens once the websocket is ending.
-
-        Raises:
-            LocalProtocolError: there is no websocket yet, text follows a `CloseSocket`, or the action cannot be encoded.
-        """
 
 
 class Withheld(BackpackError):
@@ -178,10 +141,7 @@ class Progress:
         self.scope.deadline = anyio.current_time() + min(limits) / 1e6 if limits else inf
 
 
-SocketT = TypeVar("SocketT", bound=Socket)
-
-
-class SocketTransport(ABC, Generic[SocketT]):
+class SocketTransport(ABC):
     """The contract of `Transport` on sockets; an async context manager, for its tasks live inside it."""
 
     def __init__(self, addresses: Addresses, *, compression: bool = False) -> None:
@@ -191,20 +151,15 @@ class SocketTransport(ABC, Generic[SocketT]):
         self._inbox = Inbox()
         self._stack = AsyncExitStack()
         self._tasks: TaskGroup | None = None
-        self._socket: SocketT | None = None
-        self._readable = anyio.Event()
-        self._readable.set()
+        self._websocket: Websocket | None = None
+        self._paused = False
         self._turns = Turns(HTTP_CONNECTIONS, CANCEL_CONNECTIONS)
         self._requests: dict[int, Progress] = {}
         """Those without an answer."""
 
     @abstractmethod
-    def _new_socket(self) -> SocketT:
-        """A websocket that has not begun to connect."""
-
-    @abstractmethod
-    async def _run_socket(self, socket: SocketT) -> None:
-        """Connect, then read while `_readable` is set, and report facts; at last report the end, should no fact have told it."""
+    def _connect_websocket(self) -> Connecting:
+        """Make the connection of a websocket."""
 
     @abstractmethod
     async def _request(self, action: SendRequest, progress: Progress) -> Fact:
@@ -247,18 +202,18 @@ class SocketTransport(ABC, Generic[SocketT]):
 
     def pause_reading(self) -> None:
         """Stop reading the websocket after the read that is under way."""
-        if self._readable.is_set():
-            self._readable = anyio.Event()
-            if self._socket is not None:
-                self._socket.pause_reading()
+        if not self._paused:
+            self._paused = True
+            if self._websocket is not None:
+                self._websocket.pause_reading()
             self._inbox.put_later([ReadingPaused()])
 
     def resume_reading(self) -> None:
         """Read on."""
-        if not self._readable.is_set():
-            self._readable.set()
-            if self._socket is not None:
-                self._socket.resume_reading()
+        if self._paused:
+            self._paused = False
+            if self._websocket is not None:
+                self._websocket.resume_reading()
             self._inbox.put_later([ReadingResumed()])
 
     async def aclose(self) -> None:
@@ -272,14 +227,14 @@ class SocketTransport(ABC, Generic[SocketT]):
             raise RuntimeError("the transport has not been entered")
         match action:
             case OpenSocket():
-                self._drop_socket()
-                self._socket = self._new_socket()
-                self._tasks.start_soon(self._run_socket, self._socket)
+                self._drop_websocket()
+                self._websocket = Websocket(self._report, paused=self._paused)
+                self._tasks.start_soon(self._run_websocket, self._websocket)
             case DropSocket():
-                self._drop_socket()
+                self._drop_websocket()
             case SendText() | SendPing() | SendPong() | CloseSocket():
-                if self._socket is not None:
-                    self._socket.send(action)
+                if self._websocket is not None:
+                    self._websocket.send(action)
             case SendRequest(request_id=request_id):
                 action = _below(self._addresses.rest.target, action)
                 self._requests[request_id] = Progress(action, self.now)
@@ -292,19 +247,24 @@ class SocketTransport(ABC, Generic[SocketT]):
                 raise TypeError(f"not an action of a transport: {type(action).__name__}")
 
     def _drop(self) -> None:
-        self._drop_socket()
+        self._drop_websocket()
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
 
-    def _drop_socket(self) -> None:
-        if self._socket is not None:
-            self._socket.scope.cancel()
-            self._socket = None
+    def _drop_websocket(self) -> None:
+        if self._websocket is not None:
+            self._websocket.scope.cancel()
+            self._websocket = None
             self._inbox.forget_websocket()
 
-    def _report(self, socket: SocketT, facts: Sequence[Fact]) -> None:
-        # Cancellation takes effect at the next wait only, so a dropped socket may still have something to say.
-        if socket is self._socket:
+    async def _run_websocket(self, websocket: Websocket) -> None:
+        address = self._addresses.ws
+        framing = WebsocketFraming(address.authority, address.target, compression=self._compression)
+        await websocket.run(self._connect_websocket(), framing)
+
+    def _report(self, websocket: Websocket, facts: Sequence[Fact]) -> None:
+        # Cancellation takes effect at the next wait only, so a dropped websocket may still have something to say.
+        if websocket is self._websocket:
             proxy = self._addresses.proxies.websocket
             self._inbox.put(facts if proxy is None else [_through(proxy, fact) for fact in facts])
 

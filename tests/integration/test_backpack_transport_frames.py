@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import (
+    BytesReceived,
     Connected,
     ConnectFailed,
     Disconnected,
@@ -23,7 +24,7 @@ from backpack_proto.outputs import CloseSocket, DropSocket, OpenSocket, SendPing
 from backpack_runtime.framing.frames import MAX_MESSAGE_BYTES
 from backpack_runtime.network.send_queue import MOST_UNSENT_BYTES
 from backpack_runtime.transport import Transport
-from backpack_runtime.transports.base import UNREAD
+from backpack_runtime.transports.websocket import UNREAD
 from transports import (
     PATIENCE_SECONDS,
     SOCKETS,
@@ -199,6 +200,66 @@ async def test_what_came_along_with_the_answer_to_the_handshake_is_not_lost(runt
         assert await ears.until(Disconnected) == [Connected(), TextReceived(b"early"), Disconnected(1000, "")]
         assert len(ears.received_us) == 1
         assert ears.received_us[0] is not None
+
+
+async def test_an_answer_to_the_handshake_in_single_bytes_opens_the_websocket(runtime: Runtime) -> None:
+    class Bytewise:
+        def __init__(self, stream: ByteStream) -> None:
+            self.receive = stream.receive
+            self._send = stream.send
+
+        async def send(self, data: bytes) -> None:
+            for place in range(len(data)):
+                await self._send(data[place : place + 1])
+                await anyio.lowlevel.checkpoint()
+
+    async def serve(stream: ByteStream) -> None:
+        await upgrade(Bytewise(stream), along=frame(TEXT, b"early"))  # type: ignore[arg-type]  # it sends and receives
+        await anyio.sleep_forever()
+
+    async with to_server(runtime, serve) as transport:
+        assert await (await opened(transport)).texts(1) == [b"early"]
+
+
+async def test_half_a_frame_is_a_sign_of_life(runtime: Runtime) -> None:
+    """Of a message that takes longer than a connection may be silent, something has to be heard."""
+    whole = frame(TEXT, b"slow")
+
+    async def serve(stream: ByteStream) -> None:
+        await upgrade(stream)
+        for part in (whole[:3], whole[3:]):
+            await read_frame(stream)
+            await stream.send(part)
+        await anyio.sleep_forever()
+
+    async with to_server(runtime, serve) as transport:
+        ears = await opened(transport)
+        transport.perform(SendText("begin"))
+        assert await ears.until(BytesReceived) == [Connected(), BytesReceived(3)]
+        transport.perform(SendText("go on"))
+        assert await ears.texts(1) == [b"slow"]
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_server_that_speaks_before_it_is_asked_is_no_exchange(runtime: Runtime, *, encrypted: bool) -> None:
+    async def serve(stream: ByteStream) -> None:
+        await stream.send(b"220 mail.example ready\r\n\r\n")
+        await anyio.sleep_forever()
+
+    async with to_server(runtime, serve, encrypted=encrypted) as transport:
+        transport.perform(OpenSocket())
+        (fact,) = await facts_until(transport, ConnectFailed)
+        assert isinstance(fact, ConnectFailed)
+        assert "SSL" in fact.reason if encrypted else "handshake" in fact.reason
+
+
+async def test_bytes_behind_the_answer_that_are_no_frames_end_the_websocket(runtime: Runtime) -> None:
+    async def serve(stream: ByteStream) -> None:
+        await upgrade(stream, along=b"garbage\r\n")
+        await anyio.sleep_forever()
+
+    async with to_server(runtime, serve) as transport:
+        assert (await (await opened(transport)).end()).code == 1002
 
 
 async def test_fragments_and_the_pings_between_them_become_one_message(runtime: Runtime) -> None:
@@ -445,10 +506,8 @@ async def test_a_server_that_floods_us_with_pings_and_does_not_read_costs_nothin
 
 def unsent_bytes(transport: Transport) -> int:
     """All bytes of values that the queue of the websocket holds."""
-    socket = transport._socket  # type: ignore[attr-defined]  # what is kept for a peer that does not read shows nowhere else
-    if hasattr(socket, "outgoing"):
-        return int(socket.outgoing.waiting_bytes)
-    return int(socket._waiting_bytes)
+    # What is kept for a peer that does not read shows nowhere else.
+    return int(transport._websocket.outgoing.waiting_bytes)  # type: ignore[attr-defined]
 
 
 async def test_a_connection_whose_peer_reads_nothing_is_given_up_when_too_much_waits(runtime: Runtime) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from backpack_proto.inputs import ConnectFailed, Disconnected, Fact, RequestFailed, ResponseReceived, TextReceived
 from backpack_runtime.network.proxy import Proxy
-from backpack_runtime.transports.base import ABNORMAL_CLOSURE, _through
+from backpack_runtime.transports.base import _through
+from backpack_runtime.transports.websocket import ABNORMAL_CLOSURE
 
 PROXY = Proxy.parse("socks5://user:secret@h:1080")
 BLAME = " (through proxy socks5://h:1080)"

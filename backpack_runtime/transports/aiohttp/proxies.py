@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextvars import ContextVar
-from functools import partial
 from typing import Any, NoReturn, TypeAlias, cast
 from weakref import WeakSet
 
@@ -20,8 +19,6 @@ from backpack_runtime.network.dialing import Streams, dial
 from backpack_runtime.network.proxy import Proxy
 from backpack_runtime.network.proxy_settings import log_proxy_use
 from backpack_runtime.transports.base import Progress
-
-from .masks import StrictHandler
 
 try:
     from aiohttp import TCPConnector
@@ -89,7 +86,7 @@ class _AsyncioStreams(Streams[AsyncioStream]):
 ASYNCIO_STREAMS = _AsyncioStreams()
 
 
-class _ResponseHandler(StrictHandler):
+class _ResponseHandler(ResponseHandler):
     """Keeps the writer, which would close the connection when it is collected."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
@@ -121,8 +118,6 @@ class DirectConnector(TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # `partial` is invariant, though what it makes is one of those that aiohttp wants.
-        self._factory = cast("partial[ResponseHandler]", partial(StrictHandler, loop=self._loop))
         self.opened = Opened()
 
     async def _wrap_create_connection(self, *args: Any, **options: Any) -> tuple[asyncio.Transport, ResponseHandler]:

@@ -1,57 +1,41 @@
-"""Sessions of aiohttp that do what they are told, once: the HTTP side of the aiohttp transport.
+"""A session of aiohttp that does what it is told, once: the HTTP side of the aiohttp transport.
 
-aiohttp tries lost requests again and follows redirects, even those of a websocket handshake. A middleware around each attempt lets
-no error and no redirect reach the code that would act on them.
+aiohttp tries lost requests again. A middleware around each attempt lets no error reach the code that would act on it.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
-from wsproto.extensions import Extension, PerMessageDeflate
-from wsproto.handshake import client_extensions_handshake
-from wsproto.utilities import RemoteProtocolError
 
 from backpack_proto.errors import BackpackError, LocalProtocolError
 from backpack_proto.http import Headers, HttpRequest
-from backpack_proto.inputs import ConnectFailed
 from backpack_runtime.extras import MissingExtra
-from backpack_runtime.framing.client import EXCERPT_BYTES, MAX_BODY_BYTES, HttpResponse, refusal, request_headers
+from backpack_runtime.framing.client import MAX_BODY_BYTES, HttpResponse, request_headers
 from backpack_runtime.network.addresses import Address, Addresses
 from backpack_runtime.network.proxy import Proxy
-from backpack_runtime.transports.base import (
-    CANCEL_CONNECTIONS,
-    FLUSH_SECONDS,
-    FRESH_SECONDS,
-    HTTP_CONNECTIONS,
-    REFUSAL_SECONDS,
-    Progress,
-)
+from backpack_runtime.transports.base import CANCEL_CONNECTIONS, FRESH_SECONDS, HTTP_CONNECTIONS, Progress
+from backpack_runtime.transports.websocket import FLUSH_SECONDS
 
 from .proxies import PROGRESS, Connector, DirectConnector, ProxiedConnector
 
 try:
     import aiohttp
-    from aiohttp.hdrs import SEC_WEBSOCKET_EXTENSIONS
     from yarl import URL
 except ImportError as missing:
     raise MissingExtra("the aiohttp runtime", "aiohttp", missing) from missing
 
 __all__ = [
     "Failed",
-    "Refused",
     "close",
-    "describe_handshake",
     "exact_url",
     "exchange",
     "follow_progress",
     "make_connector",
     "rest_session",
-    "websocket_session",
+    "root_cause",
 ]
 
 AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -59,14 +43,6 @@ AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 class Failed(BackpackError):
     """An attempt failed, in words for people; none of aiohttp's own errors, which it would act on."""
-
-
-class Refused(BackpackError):
-    """The answer to an upgrade request is no upgrade."""
-
-    def __init__(self, fact: ConnectFailed) -> None:
-        super().__init__(fact)
-        self.fact = fact
 
 
 def rest_session(addresses: Addresses) -> aiohttp.ClientSession:
@@ -78,19 +54,23 @@ def rest_session(addresses: Addresses) -> aiohttp.ClientSession:
         limit=HTTP_CONNECTIONS + CANCEL_CONNECTIONS,
         keepalive_timeout=FRESH_SECONDS,
     )
-    return _session(connector, _once)
+    # It adds nothing of its own to requests, keeps no cookies, knows no time limits, and leaves bodies as they come.
+    return aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(_once,),
+        skip_auto_headers=AUTOMATIC_HEADERS,
+        timeout=aiohttp.ClientTimeout(),
+        trace_configs=[follow_progress()],
+    )
 
 
-def websocket_session(addresses: Addresses) -> aiohttp.ClientSession:
-    """A session for one websocket."""
-    return _session(make_connector(addresses, addresses.proxies.websocket, "websocket", force_close=True), _shake_hands)
-
-
-async def close(session: aiohttp.ClientSession) -> None:
-    """Close a session with all its connections; what they cannot send in a while is lost."""
-    connector = session.connector
+async def close(connections: aiohttp.ClientSession | Connector) -> None:
+    """Close what has connections, with all of them; what they cannot send in a while is lost."""
+    connector = connections.connector if isinstance(connections, aiohttp.ClientSession) else connections
     with anyio.move_on_after(FLUSH_SECONDS, shield=True):
-        await session.close()
+        await connections.close()
     if isinstance(connector, Connector):
         await connector.opened.abort()
 
@@ -137,19 +117,6 @@ def make_connector(addresses: Addresses, proxy: Proxy | None, kind: str, **optio
     return ProxiedConnector(proxy, kind, timeout_seconds=patience, ssl_context=context, **options)
 
 
-def _session(connector: aiohttp.BaseConnector, middleware: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
-    """A session that adds nothing of its own to requests, keeps no cookies, knows no time limits, and leaves bodies as they come."""
-    return aiohttp.ClientSession(
-        connector=connector,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(middleware,),
-        skip_auto_headers=AUTOMATIC_HEADERS,
-        timeout=aiohttp.ClientTimeout(),
-        trace_configs=[follow_progress()],
-    )
-
-
 def follow_progress() -> aiohttp.TraceConfig:
     """Have the requests of a session ask `PROGRESS` whether they may leave: aiohttp calls this before it writes the first byte."""
     trace = aiohttp.TraceConfig()
@@ -178,33 +145,6 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         raise Failed(_describe(error)) from error
 
 
-async def _shake_hands(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """One attempt at an upgrade request: an answer that is no upgrade is refused, wherever it may point to."""
-    response = await _once(request, handler)
-    headers = _headers(response)
-    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
-        _check_extensions(request, headers)
-        return response
-    excerpt = bytearray()
-    with suppress(aiohttp.ClientError), anyio.move_on_after(REFUSAL_SECONDS):
-        while len(excerpt) < EXCERPT_BYTES and (chunk := await response.content.readany()):
-            excerpt += chunk
-    response.close()
-    raise Refused(refusal(response.status, excerpt, headers))
-
-
-def _check_extensions(request: aiohttp.ClientRequest, headers: Headers) -> None:
-    """Refuse extensions that were not offered, and parameters that mean nothing, which aiohttp passes over (RFC 6455 section 9.1)."""
-    offered: list[Extension] = [PerMessageDeflate()] if SEC_WEBSOCKET_EXTENSIONS in request.headers else []
-    agreed = [part for name, value in headers if name == "sec-websocket-extensions" for part in value.split(",")]
-    try:
-        client_extensions_handshake([part.strip() for part in agreed], offered)
-    except RemoteProtocolError as error:
-        raise Failed(f"websocket handshake failed: {error}") from None
-    except (ValueError, IndexError):
-        raise Failed("websocket handshake failed: malformed headers") from None
-
-
 def exact_url(scheme: str, address: Address, target: str) -> URL:
     """The URL with exactly this target, for what was signed must not be written differently."""
     url = URL(f"{scheme}{'s' if address.encrypted else ''}://{address.authority}{target}", encoded=True)
@@ -213,16 +153,22 @@ def exact_url(scheme: str, address: Address, target: str) -> URL:
     return url
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """The error of the system beneath one of aiohttp's; the same error where there is none."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return root_cause(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return root_cause(error.os_error)
+    if isinstance(error, aiohttp.ClientOSError) and error.__cause__ is not None:
+        return root_cause(error.__cause__)
+    return error
+
+
 def _describe(error: BaseException) -> str:
     """Say in one line what broke, in the words of the system rather than of aiohttp."""
+    error = root_cause(error)
     if isinstance(error, Failed):
         return str(error)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return _describe(error.certificate_error)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return _describe(error.os_error)
-    if isinstance(error, aiohttp.ClientOSError) and error.__cause__ is not None:
-        return _describe(error.__cause__)
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed by the other side"
     if isinstance(error, aiohttp.ClientPayloadError):
@@ -230,15 +176,3 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
         return f"malformed response: {error.message}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def describe_handshake(error: BaseException) -> str:
-    """What became of an upgrade request, in the words of the other runtimes."""
-    cause = error.__cause__
-    if isinstance(cause, aiohttp.ServerDisconnectedError):
-        return "connection closed during the websocket handshake"
-    if isinstance(cause, aiohttp.ClientResponseError):
-        error = cause
-    if isinstance(error, aiohttp.ClientResponseError):
-        return f"websocket handshake failed: {' '.join(error.message.split())}"[:EXCERPT_BYTES]
-    return _describe(error)
