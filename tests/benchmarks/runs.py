@@ -188,6 +188,8 @@ class Runner:
                 threading.Thread(target=_play, args=(server, load), daemon=True).start()
                 paced_seconds = 0.0 if load.pace is None else load.frames / load.pace.per_second
                 done = program.line(DONE_SECONDS + load.frames * FRAME_SECONDS + paced_seconds)
+            if server.websockets != 1:
+                raise Failed(f"it opened {server.websockets} websockets")
         frames = len(tape.measured)
         checked(done["events"], frames, done["tops"], {symbol: book.top for symbol, book in tape.finals.items()})
         figures = _numbers(ready | done)
