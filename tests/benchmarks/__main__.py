@@ -1,7 +1,7 @@
 """Benchmarks, as ratios of one run: `python -m tests.benchmarks [GROUP ...]`.
 
 Each case is a program in a process of its own. All cases of a group run in every round, in another order each time; `x base` is the
-median of the ratios inside the rounds. A case that does not deliver one event for each frame has failed.
+median of the ratios inside the rounds, and so is each other ratio. A case that does not deliver one event for each frame has failed.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ UNITS = {
     "us_a_signature": "us a signature",
     "us_an_order": "us an order",
 }
-NAME_WIDTH = 46
+NAME_WIDTH = 48
 WIDTH = 9
 
 
