@@ -1,7 +1,7 @@
 """Benchmarks, as ratios of one run: `python -m tests.benchmarks [GROUP ...]`.
 
 Each case is a program in a process of its own. All cases of a group run in every round, in another order each time; `x base` is the
-median of the ratios inside the rounds. A case that does not deliver one event for each frame has failed.
+median of the ratios inside the rounds, and so is each other ratio. A case that does not deliver one event for each frame has failed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runner = Runner(options.python or [sys.executable])
     for interpreter in runner.interpreters:
         libraries = ", ".join(f"{name} {version}" for name, version in interpreter.versions.items())
-        print(f"Python {interpreter.python}: {libraries}")
+        print(f"Python {interpreter.python}, {'with' if interpreter.native else 'without'} native kernels: {libraries}")
     print(f"{options.rounds} rounds", flush=True)
     all_found = []
     for group in chosen:
@@ -58,10 +58,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "groups", nargs="*", metavar="GROUP", help=f"all, unless given: {', '.join(GROUPS)}; `paced` is all four of them"
+        "groups",
+        nargs="*",
+        metavar="GROUP",
+        help=f"all, unless given: {', '.join(GROUPS)}; `targets` and `paced` are all whose names begin so",
     )
     parser.add_argument(
-        "--case", action="append", default=[], metavar="TEXT", help="only cases whose name has this in it, and the base"
+        "--case",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="only cases whose name has this in it, and those they are compared with",
     )
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="default: 5")
     parser.add_argument(
@@ -94,12 +101,12 @@ def _is_meant(group: Group, names: Sequence[str]) -> bool:
 
 
 def _with(group: Group, texts: Sequence[str]) -> Group:
-    """Return the group with the cases that are asked for, and what they are compared with."""
+    """Return the group with the cases that are asked for, and those that they are compared with."""
     if not texts:
         return group
     cases = [case for case in group.cases if any(text in case.name for text in texts)]
-    base = [case for case in group.cases if case.name == group.base and case not in cases]
-    return replace(group, cases=(*base, *cases) if cases else ())
+    bases = [case for case in group.cases if case.name in group.bases and case not in cases]
+    return replace(group, cases=(*bases, *cases) if cases else ())
 
 
 class _Progress:

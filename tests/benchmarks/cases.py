@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .server import Pace
@@ -10,8 +10,9 @@ from .server import Pace
 __all__ = ["GROUPS", "Case", "Group", "Load", "Sizes", "groups", "why_not"]
 
 US_A_FRAME = "us_a_frame"
-PACED_SECONDS = 2
+PACED_SECONDS = 3
 BURST = 50
+TARGET_PER_SECOND = 900
 MANY_SYMBOLS = (10, 91, 400)
 
 
@@ -19,7 +20,7 @@ MANY_SYMBOLS = (10, 91, 400)
 class Sizes:
     """How much is measured."""
 
-    frames: int = 50_000
+    frames: int = 20_000
     """In a blast, and in one process."""
     seconds: float = PACED_SECONDS
     """Of paced frames."""
@@ -51,11 +52,13 @@ class Case:
     """What our server sends it; None for a program that needs no server, or the sandbox."""
     sandbox: bool = False
     """It speaks with the simulated exchange."""
+    native: bool | None = None
+    """With native kernels or without; None: as they are installed."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cases that are compared with one of them."""
+    """Cases that are compared with one of them, or with some."""
 
     name: str
     title: str
@@ -64,29 +67,103 @@ class Group:
     """The one that is compared; `columns` are shown beside it."""
     columns: tuple[str, ...]
     cases: tuple[Case, ...]
+    beside: tuple[str, ...] = ()
+    """Cases that the others are compared with as well."""
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Return the names of all cases that the others are compared with."""
+        return self.base, *self.beside
 
 
-RUNTIMES = (
-    ("asyncio", "ours", ()),
-    ("trio", "ours", ("trio",)),
+Row = tuple[str, str, tuple[str, ...]]
+"""Name of a client, its program, and what it needs."""
+
+ASYNCIO: Row = ("asyncio", "ours", ())
+TRIO: Row = ("trio", "ours", ("trio",))
+RUNTIMES: tuple[Row, ...] = (
+    ASYNCIO,
+    TRIO,
     ("aiohttp", "ours", ("aiohttp",)),
     ("our cryptofeed feed", "cryptofeed_backpack", ("cryptofeed",)),
 )
-PEERS = (
-    ("cryptofeed's Binance feed", "cryptofeed_binance", ("cryptofeed",)),
-    ("ccxt.pro", "ccxt_pro", ("ccxt",)),
-    ("websockets and msgspec", "bare", ("websockets",)),
-)
-FLOOR = ("floor: read, cut, decode", "floor", ())
+BINANCE: Row = ("cryptofeed's Binance feed", "cryptofeed_binance", ("cryptofeed",))
+CCXT: Row = ("ccxt.pro", "ccxt_pro", ("ccxt",))
+PEERS: tuple[Row, ...] = (BINANCE, CCXT, ("websockets and msgspec", "bare", ("websockets",)))
+FLOOR: Row = ("floor: read, cut, decode", "floor", ())
 
 
 def _client(name: str, program: str, needs: tuple[str, ...], load: Load, **options: Any) -> Case:
     """Return a case of a client; the name of the row says its runtime."""
     runtime = name.partition(",")[0]
     if program == "cryptofeed_binance":
-        load = Load(load.frames, load.symbols, load.pace, load.tls, load.compress, binance=True)
+        load = replace(load, binance=True)
     needs += ("trustme",) if load.tls else ()
     return Case(name, program, needs, {"variant": runtime, **options}, load)
+
+
+def _both(name: str, program: str, needs: tuple[str, ...], load: Load, **options: Any) -> tuple[Case, Case]:
+    """Return a case of a client of ours in pure Python, and one with native kernels."""
+    case = _client(name, program, needs, load, **options)
+    return (
+        replace(case, name=f"{name}, pure Python", native=False),
+        replace(case, name=f"{name}, native kernels", native=True),
+    )
+
+
+def _targets(sizes: Sizes) -> tuple[Group, ...]:
+    """Return the groups of the targets: our clients beside cryptofeed's feed, which does the same work in the same round."""
+    blast, paced = Load(sizes.frames), Load(int(TARGET_PER_SECOND * sizes.seconds), pace=Pace(TARGET_PER_SECOND))
+    tls, many = Load(sizes.frames, tls=True), Load(sizes.frames, MANY_SYMBOLS[-1])
+    binance, ccxt, floor = BINANCE[0], CCXT[0], FLOOR[0]
+
+    def group(name: str, title: str, columns: tuple[str, ...], *cases: Case, beside: tuple[str, ...] = ()) -> Group:
+        return Group(f"targets-{name}", title, binance, US_A_FRAME, columns, cases, beside)
+
+    return (
+        group(
+            "blast",
+            "Frames as fast as the client reads them",
+            ("peak_mb",),
+            *(_client(*row, blast) for row in (*PEERS, FLOOR)),
+            *(case for row in RUNTIMES for case in _both(*row, blast)),
+            *_both("asyncio, by batches", *ASYNCIO[1:], blast, fetch="batches"),
+            *_both("asyncio, ten levels", *ASYNCIO[1:], blast, levels=10),
+            beside=(ccxt,),
+        ),
+        group(
+            "top",
+            "The same, and best bid and ask are read at each change of the book",
+            (),
+            *(_client(*row, blast, top=True) for row in (BINANCE, CCXT)),
+            *_both(*ASYNCIO, blast, top=True),
+            beside=(ccxt,),
+        ),
+        group(
+            "paced",
+            f"{TARGET_PER_SECOND} frames a second, evenly",
+            ("p50_us", "p99_us"),
+            *(_client(*row, paced, latency=True) for row in (BINANCE, FLOOR)),
+            *(case for row in (ASYNCIO, TRIO) for case in _both(*row, paced, latency=True)),
+            *_both("trio, by callback", *TRIO[1:], paced, latency=True, fetch="callback"),
+            *_both(*RUNTIMES[-1], paced, latency=True),
+            beside=(floor,),
+        ),
+        group(
+            "tls",
+            "Frames as fast as the client reads them, in TLS with a record a frame",
+            (),
+            _client(*BINANCE, tls),
+            *(case for row in (ASYNCIO, TRIO) for case in _both(*row, tls)),
+        ),
+        group(
+            "symbols",
+            f"Frames of {MANY_SYMBOLS[-1]} markets over one socket, all books live",
+            ("peak_mb",),
+            _client(*BINANCE, many),
+            *_both(*ASYNCIO, many),
+        ),
+    )
 
 
 def _blast(sizes: Sizes) -> Group:
@@ -99,20 +176,8 @@ def _blast(sizes: Sizes) -> Group:
             _client(f"{name}, compressed", program, needs, Load(sizes.frames, compress=True), compression=True),
         )
         cases.append(_client(f"{name}, best bid and ask read", program, needs, plain, top=True))
-        if program == "ours":
-            cases.append(_client(f"{name}, ten levels, all read", program, needs, plain, levels=10, top=True))
-    cases += [_client(f"{fetch}, by asyncio", "ours", (), plain) for fetch in ("batches", "callback")]
-    title = "Frames as fast as the client reads them, over loopback"
+    title = "Frames as fast as the client reads them: each runtime with what costs more"
     return Group("blast", title, "asyncio", US_A_FRAME, ("peak_mb",), tuple(cases))
-
-
-def _peers(sizes: Sizes) -> Group:
-    load = Load(sizes.frames)
-    rows = (*RUNTIMES, *PEERS)
-    cases = [_client(name, program, needs, load) for name, program, needs in (*rows, FLOOR)]
-    cases += [_client(f"{name}, best bid and ask read", program, needs, load, top=True) for name, program, needs in rows]
-    title = "The same frames, best as each client can, beside other clients"
-    return Group("peers", title, "asyncio", US_A_FRAME, ("peak_mb",), tuple(cases))
 
 
 def _paced(sizes: Sizes, per_second: int, burst: int) -> Group:
@@ -180,9 +245,9 @@ def _layers(sizes: Sizes) -> Group:
         _program("frames decoded", "core", "decode", frames=sizes.frames),
         _program("decoded, checked, applied to the book", "core", "book", frames=sizes.frames),
         _program("the whole session, 100 frames a read", "core", "session-100", frames=sizes.frames),
-        _client("callback, by asyncio", "ours", (), load),
-        _client("batches, by asyncio", "ours", (), load),
-        _client("asyncio", "ours", (), load),
+        _client("asyncio, by callback", *ASYNCIO[1:], load, fetch="callback"),
+        _client("asyncio, by batches", *ASYNCIO[1:], load, fetch="batches"),
+        _client(*ASYNCIO, load),
         _client(*FLOOR, load),
     )
     return Group("layers", "Where the time of a frame goes, from the inside out", "asyncio", US_A_FRAME, (), cases)
@@ -240,8 +305,8 @@ def _signing(_: Sizes) -> Group:
 
 def groups(sizes: Sizes) -> tuple[Group, ...]:
     """Return all groups of these sizes."""
-    paced = [_paced(sizes, per_second, burst) for per_second in (1_000, 10_000) for burst in (1, BURST)]
-    end_to_end = (_blast(sizes), *paced, _symbols(sizes), _peers(sizes), _imports(sizes), _start(sizes))
+    paced = [_paced(sizes, per_second, burst) for per_second, burst in ((1_000, BURST), (10_000, 1), (10_000, BURST))]
+    end_to_end = (*_targets(sizes), _blast(sizes), *paced, _symbols(sizes), _imports(sizes), _start(sizes))
     return (
         *end_to_end,
         _layers(sizes),
@@ -259,11 +324,13 @@ FIRST_SOUND_CCXT = (4, 5, 90)
 FIRST_AIOHTTP_OF_TROUBLE = (3, 14, 4)
 
 
-def why_not(case: Case, versions: dict[str, str]) -> str | None:
-    """Return why a case cannot be run where these versions are installed; None if it can."""
+def why_not(case: Case, versions: dict[str, str], *, native: bool) -> str | None:
+    """Return why a case cannot be run where these versions are installed, perhaps with native kernels; None if it can."""
     missing = [name for name in case.needs if name not in versions]
     if missing:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+    if case.native and not native:
+        return "there are no native kernels"
     if case.program == "ccxt_pro":
         ccxt, aiohttp = _numbers(versions["ccxt"]), _numbers(versions.get("aiohttp", "0"))
         if ccxt < FIRST_SOUND_CCXT and aiohttp >= FIRST_AIOHTTP_OF_TROUBLE:

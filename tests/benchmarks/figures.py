@@ -42,13 +42,19 @@ def summarise(rounds: Sequence[Figures | None], base: Sequence[Figures | None], 
     return Summary(median(values), min(values), max(values), median(ratios) if ratios else None)
 
 
-def checked(events: int, frames: int, top: Sequence[str] | None, expected_top: Sequence[str]) -> None:
-    """Check that a client delivered one event for each frame, and ended with the right book.
+def checked(events: int, frames: int, tops: Mapping[str, Sequence[str]] | None, expected: Mapping[str, Sequence[str]]) -> None:
+    """Check that a client delivered one event for each frame, and ended with the right books; None if it keeps no book.
 
     Raises:
         TooFewEvents: it did not.
     """
     if events != frames:
         raise TooFewEvents(f"{events:,} events were delivered of {frames:,} frames")
-    if top is not None and [float(price) for price in top] != [float(price) for price in expected_top]:
-        raise TooFewEvents(f"the book ends at {' / '.join(top)}, and not at {' / '.join(expected_top)}")
+    if tops is None:
+        return
+    for symbol, prices in expected.items():
+        found = tops.get(symbol, ())
+        if [float(price) for price in found] != [float(price) for price in prices]:
+            raise TooFewEvents(
+                f"the book of {symbol} ends at {' / '.join(found) or 'nothing'}, and not at {' / '.join(prices)}"
+            )

@@ -15,6 +15,7 @@ __all__ = [
     "Message",
     "Snapshot",
     "Tape",
+    "binances_stream",
     "canary",
     "header",
     "in_binances_words",
@@ -241,18 +242,24 @@ def in_binances_words(tape: Tape) -> Tape:
     )
 
 
+def binances_stream(kind: str, symbol: str) -> str:
+    """Return Binance's name of a stream."""
+    name = {"depth": "depth@100ms", "trade": "aggTrade", "bookTicker": "bookTicker"}[kind]
+    return f"{symbol.replace('_', '').lower()}@{name}"
+
+
 def _binance(message: Message) -> Message:
     data = json.loads(message.at(0))["data"]
-    symbol = message.symbol.replace("_", "")
-    stream, event, members = {
-        "depth": ("depth@100ms", "depthUpdate", {name: data.get(name) for name in ("U", "u", "b", "a")}),
-        "trade": ("aggTrade", "aggTrade", {"a": data.get("t"), "p": data.get("p"), "q": data.get("q"), "m": data.get("m")}),
-        "bookTicker": ("bookTicker", "", {name: data.get(name) for name in ("u", "b", "B", "a", "A")}),
+    event, members = {
+        "depth": ("depthUpdate", {name: data.get(name) for name in ("U", "u", "b", "a")}),
+        "trade": ("aggTrade", {"a": data.get("t"), "p": data.get("p"), "q": data.get("q"), "m": data.get("m")}),
+        "bookTicker": ("", {name: data.get(name) for name in ("u", "b", "B", "a", "A")}),
     }[message.kind]
     # A bookTicker has no name there. The time of a trade is its own, which no client of Binance compares with a clock.
-    head = {"E": TIME, "us": TIME, "s": symbol} | ({"e": event} if event else {})
+    head = {"E": TIME, "us": TIME, "s": message.symbol.replace("_", "")} | ({"e": event} if event else {})
     extra = {"T": 1_694_687_965_941} if message.kind == "trade" else {}
-    template = _template({"stream": f"{symbol.lower()}@{stream}", "data": {**head, **members, **extra}})
+    stream = binances_stream(message.kind, message.symbol)
+    template = _template({"stream": stream, "data": {**head, **members, **extra}})
     return message._replace(template=template, unit_us=MILLISECOND_US)
 
 

@@ -30,40 +30,51 @@ UNITS = {
     "us_a_signature": "us a signature",
     "us_an_order": "us an order",
 }
-NAME_WIDTH = 52
-WIDTH = 11
+NAME_WIDTH = 48
+WIDTH = 9
 
 
-def summary(found: Found, case: str, figure: str) -> Summary | None:
-    """Return what the rounds of a case come to, in one figure."""
+def summary(found: Found, case: str, figure: str, base: str | None = None) -> Summary | None:
+    """Return what the rounds of a case come to, in one figure, compared with a case of the group: its base unless given."""
     rounds: dict[str, list[Figures | None]] = found.rounds
-    return summarise(rounds.get(case, ()), rounds.get(found.group.base, ()), figure)
+    return summarise(rounds.get(case, ()), rounds.get(base or found.group.base, ()), figure)
 
 
 def table(found: Found) -> Iterable[str]:
-    """Return the lines that show a group."""
+    """Return the lines that show a group: behind each figure its ratio to each case that the group is compared with."""
     group = found.group
-    heads = (UNITS[group.figure], "min", "max", "x base", *(UNITS[name] for name in group.columns))
+    against = ["x base", *(f"x {name.partition(':')[0]}" for name in group.beside)]
+    heads = [UNITS[group.figure], "min", "max", *against]
+    for name in group.columns:
+        heads += [UNITS[name], *against]
+    widths = [max(WIDTH, len(head) + 2) for head in heads]
     yield f"{group.name}: {group.title}; base: {group.base}"
-    yield " " * NAME_WIDTH + "".join(f"{head:>{WIDTH}}" for head in heads)
+    yield " " * NAME_WIDTH + "".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True))
     for case in group.cases:
         main = summary(found, case.name, group.figure)
         if main is None:
             continue
-        others = (summary(found, case.name, name) for name in group.columns)
-        cells = [
-            f"{main.median:.2f}",
-            f"{main.minimum:.2f}",
-            f"{main.maximum:.2f}",
-            "" if main.ratio is None else f"{main.ratio:.2f}",
-        ]
-        cells += ["" if other is None else f"{other.median:,.0f}" for other in others]
+        cells = [f"{value:.2f}" for value in (main.median, main.minimum, main.maximum)]
+        cells += _ratios(found, case.name, group.figure)
+        for name in group.columns:
+            other = summary(found, case.name, name)
+            cells += ["" if other is None else f"{other.median:,.0f}", *_ratios(found, case.name, name)]
         failed = "  (failed in a round)" if case.name in found.failed else ""
-        yield f"{case.name:{NAME_WIDTH}}" + "".join(f"{cell:>{WIDTH}}" for cell in cells) + failed
+        yield (
+            f"{case.name:{NAME_WIDTH}}"
+            + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+            + failed
+        )
     for name, reason in found.could_not_run.items():
         yield f"could not run: {name}, because {reason}"
     for name, reason in found.failed.items():
         yield f"failed: {name}: {reason}"
+
+
+def _ratios(found: Found, case: str, figure: str) -> Iterable[str]:
+    for base in found.group.bases:
+        one = summary(found, case, figure, base)
+        yield "" if one is None or one.ratio is None else f"{one.ratio:.2f}"
 
 
 def as_json(
@@ -73,7 +84,9 @@ def as_json(
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
-        "interpreters": [{"python": found.python, "versions": found.versions} for found in interpreters],
+        "interpreters": [
+            {"python": found.python, "versions": found.versions, "native": found.native} for found in interpreters
+        ],
         "rounds": rounds,
         "groups": [_group(found) for found in all_found],
         "could_not_run": [
@@ -98,8 +111,16 @@ def _group(found: Found) -> dict[str, Any]:
         figures = sorted({figure for one in rounds if one is not None for figure in one})
         medians = {figure: median([one[figure] for one in rounds if one is not None and figure in one]) for figure in figures}
         shown = None if main is None else main._asdict()
-        cases.append({"name": name, "summary": shown, "medians": medians, "rounds": rounds})
-    return {"name": group.name, "title": group.title, "base": group.base, "figure": group.figure, "cases": cases}
+        compared = {
+            base: {
+                figure: one.ratio
+                for figure in (group.figure, *group.columns)
+                if (one := summary(found, name, figure, base)) is not None and one.ratio is not None
+            }
+            for base in group.bases
+        }
+        cases.append({"name": name, "summary": shown, "ratios": compared, "medians": medians, "rounds": rounds})
+    return {"name": group.name, "title": group.title, "bases": [*group.bases], "figure": group.figure, "cases": cases}
 
 
 def why_no_chart() -> str | None:

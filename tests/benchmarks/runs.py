@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any, NamedTuple
 
+from backpack_runtime.kernels import KERNELS
+
 from .authority import Authority
 from .cases import Case, Group, Load, why_not
 from .figures import Figures, TooFewEvents, checked
-from .frames import SYMBOL, Tape, in_binances_words, record
+from .frames import Tape, in_binances_words, record
 from .server import QUIET_SECONDS, Server
 
 __all__ = ["CouldNotRun", "Failed", "Found", "Interpreter", "Runner"]
@@ -26,6 +29,11 @@ READY_SECONDS = 120.0
 DONE_SECONDS = 60.0
 FRAME_SECONDS = 0.002
 """The time that a frame may take in addition: some clients need a quarter of it on a slow machine."""
+PURE = (
+    f"import runpy, sys; sys.modules.update(dict.fromkeys({KERNELS!r})); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+"""Runs a module that finds no native kernels: they are hidden before anything is imported."""
 
 
 class CouldNotRun(Exception):
@@ -50,8 +58,10 @@ class Found:
 class _Program:
     """A process, and the lines of JSON that it prints."""
 
-    def __init__(self, command: Sequence[str], errors: IO[bytes]) -> None:
-        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
+    def __init__(self, command: Sequence[str], errors: IO[bytes], environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | environment
+        )
         self._lines: SimpleQueue[str] = SimpleQueue()
         self._errors = errors
         threading.Thread(target=self._read, daemon=True).start()
@@ -95,6 +105,8 @@ class Interpreter(NamedTuple):
     python: str
     versions: dict[str, str]
     """Of the distributions that cases need."""
+    native: bool = False
+    """Whether native kernels are installed."""
 
 
 class Runner:
@@ -104,16 +116,16 @@ class Runner:
         self._tapes: dict[tuple[int, int, bool], Tape] = {}
         self.interpreters: list[Interpreter] = []
         for path in paths:
-            with _program_of(path, "installed", {}) as program:
+            with _running(_command(path, "installed", {})) as program:
                 found = program.line(READY_SECONDS)
-            self.interpreters.append(Interpreter(path, found["python"], found["versions"]))
+            self.interpreters.append(Interpreter(path, found["python"], found["versions"], found["native"]))
 
     def run(self, group: Group, rounds: int, progress: Callable[[int, int, Case, Figures | None], None]) -> Found:
         """Run all cases of a group in every round, in another order each time; `progress` is called after each one."""
         found = Found(group)
         able = []
         for case in group.cases:
-            reasons = [why_not(case, interpreter.versions) for interpreter in self.interpreters]
+            reasons = [why_not(case, interpreter.versions, native=interpreter.native) for interpreter in self.interpreters]
             if None in reasons:
                 able.append(case)
             else:
@@ -167,15 +179,19 @@ class Runner:
                 "warm": {symbol: messages[-1].last for symbol, messages in tape.warm.items()},
                 "ca_file": None if authority is None else str(authority.ca_file),
             }
-            with self._started(case, options) as program:
+            # Clients that know of no certificates but those of the system find this one.
+            environment = {} if authority is None else {"SSL_CERT_FILE": str(authority.ca_file)}
+            with self._started(case, options, environment) as program:
                 ready = program.line(READY_SECONDS)
                 if load.compress and not server.compressing:
                     raise CouldNotRun("it offers no permessage-deflate")
                 threading.Thread(target=_play, args=(server, load), daemon=True).start()
                 paced_seconds = 0.0 if load.pace is None else load.frames / load.pace.per_second
                 done = program.line(DONE_SECONDS + load.frames * FRAME_SECONDS + paced_seconds)
+            if server.websockets != 1:
+                raise Failed(f"it opened {server.websockets} websockets")
         frames = len(tape.measured)
-        checked(done["events"], frames, done["top"], tape.finals[SYMBOL].top)
+        checked(done["events"], frames, done["tops"], {symbol: book.top for symbol, book in tape.finals.items()})
         figures = _numbers(ready | done)
         return {
             **figures,
@@ -192,11 +208,13 @@ class Runner:
         return self._tapes[key]
 
     def _path(self, case: Case) -> str:
-        return next(found.path for found in self.interpreters if why_not(case, found.versions) is None)
+        return next(found.path for found in self.interpreters if why_not(case, found.versions, native=found.native) is None)
 
     @contextmanager
-    def _started(self, case: Case, options: dict[str, Any]) -> Iterator[_Program]:
-        with _program_of(self._path(case), case.program, case.options | options) as program:
+    def _started(self, case: Case, options: dict[str, Any], environment: Mapping[str, str] | None = None) -> Iterator[_Program]:
+        options = case.options | options | {"native": case.native}
+        command = _command(self._path(case), case.program, options, pure=case.native is False)
+        with _running(command, environment) as program:
             yield program
 
     @contextmanager
@@ -207,16 +225,15 @@ class Runner:
             yield {"sandbox": running.line(READY_SECONDS)}
 
 
-@contextmanager
-def _program_of(path: str, name: str, options: dict[str, Any]) -> Iterator[_Program]:
-    with _running([path, "-m", f"tests.benchmarks.programs.{name}", json.dumps(options)]) as program:
-        yield program
+def _command(path: str, name: str, options: dict[str, Any], *, pure: bool = False) -> list[str]:
+    """Return the command of a program; `pure` hides the native kernels from it."""
+    return [path, *(("-c", PURE) if pure else ("-m",)), f"tests.benchmarks.programs.{name}", json.dumps(options)]
 
 
 @contextmanager
-def _running(command: Sequence[str]) -> Iterator[_Program]:
+def _running(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[_Program]:
     with tempfile.TemporaryFile() as errors:
-        program = _Program(command, errors)
+        program = _Program(command, errors, environment or {})
         try:
             yield program
         finally:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from time import monotonic, sleep, time_ns
 from typing import Self
 
-from .frames import Message, Tape, canary, header
+from .frames import Message, Tape, binances_stream, canary, header
 from .markets import list_of_markets
 from .wire import Wire, end_of_frame, unmasked
 
@@ -65,6 +65,8 @@ class Server:
         """Whether the client offered permessage-deflate, and has it."""
         self._deflate = zlib.compressobj(level=1, wbits=-15)
         self._inflate = zlib.decompressobj(wbits=-15)
+        self.websockets = 0
+        """How many the client has opened; the frames go to the newest one."""
         self._wires: list[Wire] = []
         self._websocket: Wire | None = None
         self._subscribed: set[str] = set()
@@ -195,10 +197,13 @@ class Server:
         if self.compressing:
             answer += b"\r\nSec-WebSocket-Extensions: permessage-deflate"
         wire.send(*wire.sealed([answer + b"\r\n\r\n"]))
-        if b"/stream?streams=" in head:
-            # Binance has the subscriptions in the address.
-            self._subscribed = {f"{kind}.{symbol}" for kind in KINDS for symbol in self._tape.symbols}
+        # Binance has the subscriptions in the address.
+        asked = set(head.partition(b"/stream?streams=")[2].partition(b" ")[0].decode().split("/"))
+        streams = [(kind, symbol) for kind in KINDS for symbol in self._tape.symbols]
+        with self._changed:
+            self._subscribed.update(f"{kind}.{symbol}" for kind, symbol in streams if binances_stream(kind, symbol) in asked)
         self._websocket = wire
+        self.websockets += 1
         self._start(self._warm, wire)
 
     def _read_frames(self, wire: Wire, data: bytes) -> None:

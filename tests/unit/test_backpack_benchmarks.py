@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,10 +21,11 @@ from backpack_proto.outputs import SendText
 from backpack_proto.streams.frames import Frame, decode_frame, subscribe_text
 from backpack_proto.streams.payloads import BookTicker, Depth, Trade
 from backpack_runtime.framing.client import WebsocketFraming
-from tests.benchmarks import cases, report
+from backpack_runtime.kernels import KERNELS
+from tests.benchmarks import cases, report, runs
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.authority import Authority
-from tests.benchmarks.cases import GROUPS, Case, Group, Sizes, groups, why_not
+from tests.benchmarks.cases import GROUPS, Case, Group, Load, Sizes, groups, why_not
 from tests.benchmarks.figures import TooFewEvents, checked, summarise
 from tests.benchmarks.frames import (
     END_TRADE,
@@ -36,6 +40,9 @@ from tests.benchmarks.frames import (
     symbols_of,
 )
 from tests.benchmarks.markets import list_of_markets
+from tests.benchmarks.programs import kernels
+from tests.benchmarks.programs.kernels import NATIVE, PURE
+from tests.benchmarks.programs.metering import Options
 from tests.benchmarks.runs import CouldNotRun, Failed, Found, Interpreter, Runner
 from tests.benchmarks.server import Pace, Server, unix_us
 from tests.benchmarks.wire import Wire
@@ -161,21 +168,25 @@ def test_rounds_that_failed_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "top", "complaint"),
+    ("events", "tops", "complaint"),
     [
-        (99, ("1.00", "2.00"), "99 events were delivered of 100 frames"),
-        (101, ("1.00", "2.00"), "101 events were delivered of 100 frames"),
-        (100, ("1.00", "2.01"), "the book ends at 1.00 / 2.01, and not at 1 / 2"),
+        (99, {"A": ("1.00", "2.00"), "B": ("3", "4")}, "99 events were delivered of 100 frames"),
+        (101, {"A": ("1.00", "2.00"), "B": ("3", "4")}, "101 events were delivered of 100 frames"),
+        (100, {"A": ("1.00", "2.01"), "B": ("3", "4")}, "the book of A ends at 1.00 / 2.01, and not at 1 / 2"),
+        (100, {"A": ("1.00", "2.00"), "B": ("3", "5")}, "the book of B ends at 3 / 5, and not at 3 / 4"),
+        (100, {"A": ("1.00", "2.00")}, "the book of B ends at nothing, and not at 3 / 4"),
     ],
 )
-def test_a_case_that_delivers_too_few_events_or_another_book_fails(events: int, top: tuple[str, str], complaint: str) -> None:
+def test_a_case_that_delivers_too_few_events_or_another_book_fails(
+    events: int, tops: dict[str, tuple[str, str]], complaint: str
+) -> None:
     with pytest.raises(TooFewEvents, match=complaint):
-        checked(events, 100, top, ("1", "2"))
+        checked(events, 100, tops, {"A": ("1", "2"), "B": ("3", "4")})
 
 
 def test_a_case_that_delivers_everything_passes_whether_or_not_it_keeps_a_book() -> None:
-    checked(100, 100, ("1.0", "2.00"), ("1", "2"))
-    checked(100, 100, None, ("1", "2"))
+    checked(100, 100, {"A": ("1.0", "2.00"), "B": ("3", "4")}, {"A": ("1", "2"), "B": ("3", "4")})
+    checked(100, 100, None, {"A": ("1", "2")})
 
 
 # Cases, and what cannot be run.
@@ -186,7 +197,7 @@ def test_every_group_compares_with_one_of_its_cases_and_no_case_is_there_twice()
     assert tuple(group.name for group in found) == GROUPS
     for group in found:
         names = [case.name for case in group.cases]
-        assert group.base in names
+        assert set(group.bases) <= set(names)
         assert len(set(names)) == len(names)
         assert {group.figure, *group.columns} <= set(report.UNITS)
 
@@ -195,7 +206,14 @@ def test_every_program_of_a_case_exists() -> None:
     folder = Path(cases.__file__).parent / "programs"
     programs = {case.program for group in groups(Sizes()) for case in group.cases}
     assert {name for name in programs if not (folder / f"{name}.py").is_file()} == set()
-    assert {path.stem for path in folder.glob("*.py")} - programs == {"__init__", "feeds", "installed", "metering", "typed"}
+    assert {path.stem for path in folder.glob("*.py")} - programs == {
+        "__init__",
+        "feeds",
+        "installed",
+        "kernels",
+        "metering",
+        "typed",
+    }
 
 
 def test_blasts_have_every_runtime_plain_in_tls_and_compressed() -> None:
@@ -205,11 +223,57 @@ def test_blasts_have_every_runtime_plain_in_tls_and_compressed() -> None:
     assert loads >= {(name, *kind) for name in ("asyncio", "trio", "aiohttp", "our cryptofeed feed") for kind in kinds}
 
 
+def test_every_client_of_ours_is_measured_against_the_targets_with_native_kernels_and_without() -> None:
+    targets = [group for group in groups(Sizes()) if group.name.startswith("targets-")]
+    assert len(targets) == 5
+    for group in targets:
+        assert group.base == "cryptofeed's Binance feed"
+        ours = {(case.name, case.native) for case in group.cases if case.program in {"ours", "cryptofeed_backpack"}}
+        names = {name.rpartition(", ")[0] for name, _ in ours}
+        assert ours == {(f"{name}, {how}", native) for name in names for how, native in ((PURE, False), (NATIVE, True))}
+
+
+def test_a_group_of_targets_sends_all_clients_the_same_frames() -> None:
+    for group in groups(Sizes()):
+        if group.name.startswith("targets-"):
+            loads = {replace(case.load, binance=False) for case in group.cases if case.load is not None}
+            assert len(loads) == 1
+            assert all(case.load is not None for case in group.cases)
+            assert {case.program for case in group.cases if case.load is not None and case.load.binance} == {
+                "cryptofeed_binance"
+            }
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_program_that_has_other_kernels_than_it_measures_ends(monkeypatch: pytest.MonkeyPatch, *, native: bool) -> None:
+    found = {False: PURE, True: NATIVE}
+    monkeypatch.setattr(kernels, "kernels_in_use", lambda: found[native])
+    kernels.check_kernels(Options(native=None))
+    kernels.check_kernels(Options(native=native))
+    with pytest.raises(RuntimeError, match=f"{found[not native]} is to be measured, and {found[native]} is in use"):
+        kernels.check_kernels(Options(native=not native))
+
+
+def test_a_program_that_is_run_in_pure_python_finds_no_native_kernels(tmp_path: Path) -> None:
+    told = f"print(json.dumps([*sys.argv[1:], *(sys.modules.get(name, 'not hidden') for name in {KERNELS!r})]))"
+    (tmp_path / "program.py").write_text(f"import json, sys\n{told}\n")
+    assert runs._command(sys.executable, "ours", {}, pure=True)[:3] == [sys.executable, "-c", runs.PURE]
+    command = [sys.executable, "-c", runs.PURE, "program", "its options"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(ended.stdout) == ["its options", None, None]
+
+
 def test_a_library_that_is_missing_is_named() -> None:
     case = Case("x", "ours", ("trio", "ccxt"))
-    assert why_not(case, {"trio": "0.30", "ccxt": "4.5.90"}) is None
-    assert why_not(case, {"trio": "0.30"}) == "ccxt is not installed"
-    assert why_not(case, {}) == "trio and ccxt are not installed"
+    assert why_not(case, {"trio": "0.30", "ccxt": "4.5.90"}, native=False) is None
+    assert why_not(case, {"trio": "0.30"}, native=False) == "ccxt is not installed"
+    assert why_not(case, {}, native=False) == "trio and ccxt are not installed"
+
+
+def test_a_case_with_native_kernels_is_not_run_where_there_are_none() -> None:
+    assert why_not(Case("x", "ours", native=True), {}, native=False) == "there are no native kernels"
+    assert why_not(Case("x", "ours", native=True), {}, native=True) is None
+    assert why_not(Case("x", "ours", native=False), {}, native=True) is None
 
 
 @pytest.mark.parametrize(
@@ -217,7 +281,7 @@ def test_a_library_that_is_missing_is_named() -> None:
     [("4.5.64", "3.14.4", True), ("4.5.64", "3.14.3", False), ("4.5.90", "3.14.5", False), ("4.5.89", "3.15.0", True)],
 )
 def test_a_ccxt_that_hangs_with_this_aiohttp_is_not_run(ccxt: str, aiohttp: str, *, hangs: bool) -> None:
-    reason = why_not(Case("x", "ccxt_pro", ("ccxt",)), {"ccxt": ccxt, "aiohttp": aiohttp})
+    reason = why_not(Case("x", "ccxt_pro", ("ccxt",)), {"ccxt": ccxt, "aiohttp": aiohttp}, native=False)
     assert (reason is not None and "hangs" in reason) == hangs
 
 
@@ -254,6 +318,24 @@ def test_all_cases_run_in_every_round_in_another_order_each_time() -> None:
     assert runner.order == ["base", "b", "c", "b", "c", "base", "c", "base", "b"]
     assert [heard[:2] for heard in told] == [(number, at) for number in range(3) for at in range(3)]
     assert report.summary(found, "c", "us_a_frame") == (8.0, 4.0, 9.0, 4.0)
+
+
+def test_a_group_can_be_compared_with_several_of_its_cases_in_each_of_its_figures() -> None:
+    rounds: dict[str, list[Any]] = {
+        "base": [{"us_a_frame": 4.0, "peak_mb": 10.0}],
+        "floor: least": [{"us_a_frame": 2.0, "peak_mb": 5.0}],
+        "mine": [{"us_a_frame": 3.0, "peak_mb": 20.0}],
+    }
+    made = tuple(Case(name, "ours") for name in rounds)
+    found = Found(Group("x", "A title", "base", "us_a_frame", ("peak_mb",), made, beside=("floor: least",)), rounds)
+    _, heads, *_, row = report.table(found)
+    assert heads.split("  ")[-1].strip() == "x floor"
+    assert row.split() == ["mine", "3.00", "3.00", "3.00", "0.75", "1.50", "20", "2.00", "4.00"]
+    (told,) = report.as_json([found], [], rounds=1, notes=[])["groups"]
+    assert told["cases"][2]["ratios"] == {
+        "base": {"us_a_frame": 0.75, "peak_mb": 2.0},
+        "floor: least": {"us_a_frame": 1.5, "peak_mb": 4.0},
+    }
 
 
 def test_what_could_not_run_and_what_failed_is_reported_in_the_table_and_in_the_json() -> None:
@@ -297,7 +379,7 @@ def test_a_case_takes_the_first_interpreter_that_has_its_libraries() -> None:
 def test_a_group_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["blasts"])
-    assert "no such group: blasts; there are blast, paced-1000" in capsys.readouterr().err
+    assert "no such group: blasts; there are targets-blast, targets-top" in capsys.readouterr().err
 
 
 # The server, and one real case.
@@ -400,20 +482,32 @@ def test_a_request_that_comes_with_the_end_of_the_tls_handshake_is_read() -> Non
 @pytest.mark.gate
 def test_a_blast_of_two_cases_delivers_every_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "found.json"
-    state = main(["blast", "--rounds", "1", "--frames", "2000", "--case", "batches", "--json", str(path)])
+    state = main(["layers", "--rounds", "1", "--frames", "2000", "--case", "batches", "--json", str(path)])
     (told,) = json.loads(path.read_text())["groups"]
     assert state == 0, capsys.readouterr().out
     assert {case["name"]: case["rounds"][0]["events"] for case in told["cases"]} == {
         "asyncio": 2000,
-        "batches, by asyncio": 2000,
+        "asyncio, by batches": 2000,
     }
     assert told["cases"][0]["summary"]["ratio"] == 1.0
+
+
+@pytest.mark.gate
+def test_cryptofeeds_own_feed_delivers_every_frame_in_tls_and_of_more_streams_than_it_asks_of_one_socket() -> None:
+    frames, symbols = 2000, 70
+    assert symbols * 3 > 200
+    runner = Runner([sys.executable])
+    case = cases._client(*cases.BINANCE, Load(frames, symbols, tls=True))
+    (interpreter,) = runner.interpreters
+    if reason := why_not(case, interpreter.versions, native=interpreter.native):
+        pytest.skip(reason)
+    assert runner.measure(case)["events"] == frames
 
 
 def test_a_client_that_ends_too_early_fails_and_so_does_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "python"
     broken.write_text(
-        '#!/bin/sh\ncase "$*" in *installed*) echo \'{"python": "3.x", "versions": {}}\';; *) echo broken >&2;; esac\n'
+        '#!/bin/sh\ncase "$*" in *installed*) echo \'{"python": "3.x", "versions": {}, "native": false}\';; *) echo broken >&2;; esac\n'
     )
     broken.chmod(0o755)
     assert main(["core", "--rounds", "1", "--python", str(broken), "--case", "book"]) == 1

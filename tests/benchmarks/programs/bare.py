@@ -49,7 +49,7 @@ async def main(options: Options) -> None:
             if late is not None:
                 late.append(now_us() - found.T)
         meter.events = count - 1
-        meter.end((max(bids, key=float), min(asks, key=float)))
+        meter.end(lambda: {SYMBOL: (max(bids, key=float), min(asks, key=float))})
 
 
 def fetch(url: str) -> dict[str, Any]:

@@ -31,10 +31,13 @@ class Exchange(ccxt.pro.backpack):  # type: ignore[misc]  # ccxt has no types
                 self.meter.mark()
             else:
                 self.meter.events -= 1
-                book = self.orderbooks[NAME]
-                book.limit()
-                self.meter.end(tuple(f"{book[side][0][0]:.2f}" for side in ("bids", "asks")))  # type: ignore[arg-type]  # two of them
+                self.meter.end(self._tops)
         return result
+
+    def _tops(self) -> dict[str, tuple[str, str]]:
+        book = self.orderbooks[NAME]
+        book.limit()
+        return {SYMBOL: (f"{book['bids'][0][0]:.2f}", f"{book['asks'][0][0]:.2f}")}
 
 
 async def main(options: Options) -> None:

@@ -7,10 +7,12 @@ from cryptofeed import FeedHandler
 from backpack_runtime.cryptofeed import BackpackConfig, BackpackFeed
 
 from .feeds import Callbacks
+from .kernels import check_kernels
 from .metering import Options, load_options
 
 
 def main(options: Options) -> None:
+    check_kernels(options)
     settings = BackpackConfig(use_sandbox=True, sandbox_url=options.url("http"), ca_file=options.ca_file)
     callbacks = Callbacks(options).all()
     symbols = [symbol.replace("_", "-") for symbol in options.symbols]

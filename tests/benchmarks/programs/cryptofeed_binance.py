@@ -12,11 +12,10 @@ from cryptofeed.symbols import Symbols
 from .feeds import Callbacks
 from .metering import Options, load_options
 
-NAME = "SOL-USDC"
-BINANCE_NAME = "SOLUSDC"
-
 
 def main(options: Options) -> None:
+    names = {symbol.replace("_", "-"): symbol.replace("_", "") for symbol in options.symbols}
+
     class Feed(Binance):  # type: ignore[misc]  # cryptofeed has no types
         rest_endpoints = (
             RestEndpoint(options.url("http"), routes=Routes("/exchangeInfo", l2book="/api/v3/depth?symbol={}&limit={}")),
@@ -24,7 +23,14 @@ def main(options: Options) -> None:
 
         @classmethod
         def symbol_mapping(cls, *_: Any, **__: Any) -> dict[str, str]:
-            return {NAME: BINANCE_NAME}
+            return names
+
+        def _address(self) -> Any:
+            # A list of addresses with 200 streams each, where there are more: all clients have one socket here.
+            found = super()._address()
+            if isinstance(found, str):
+                return found
+            return found[0] + "".join(f"/{address.partition('=')[2]}" for address in found[1:])
 
     connect = WSAsyncConn.__init__
 
@@ -34,9 +40,9 @@ def main(options: Options) -> None:
         self.address = f"{options.url('ws')}/stream?{address.partition('?')[2]}"
 
     WSAsyncConn.__init__ = connect_here
-    Symbols.set("BINANCE", {NAME: BINANCE_NAME}, {"instrument_type": {NAME: "spot"}, "tick_size": {}})
+    Symbols.set("BINANCE", names, {"instrument_type": dict.fromkeys(names, "spot"), "tick_size": {}})
     callbacks = Callbacks(options, raw_time="us").all()
-    feed = Feed(symbols=[NAME], channels=list(callbacks), callbacks=callbacks)
+    feed = Feed(symbols=list(names), channels=list(callbacks), callbacks=callbacks)
     handler = FeedHandler(config={"uvloop": False, "log": {"disabled": True}})
     handler.add_feed(feed)
     handler.run()

@@ -5,11 +5,9 @@ from __future__ import annotations
 from time import time_ns
 from typing import Any
 
-from .metering import END_TRADE, MARK_TRADE, SYMBOL, Meter, Options
+from .metering import END_TRADE, MARK_TRADE, Meter, Options
 
 __all__ = ["Callbacks"]
-
-NAME = SYMBOL.replace("_", "-")
 
 
 class Callbacks:
@@ -20,7 +18,7 @@ class Callbacks:
         self._raw_time = raw_time
         self._meter = Meter(options)
         self._symbols = {symbol.replace("_", "-"): symbol for symbol in options.symbols}
-        self._best: Any = None
+        self._books: dict[str, Any] = {}
 
     def all(self) -> dict[str, Any]:
         """Return the callbacks by channel."""
@@ -36,8 +34,7 @@ class Callbacks:
             self._be_late(book)
         if not meter.ready and meter.warm(self._symbols[book.symbol], book.sequence_number):
             meter.report_ready()
-        if book.symbol == NAME:
-            self._best = book.book
+        self._books[book.symbol] = book.book
 
     async def trade(self, trade: Any, _receipt: float) -> None:
         """Take a trade; the mark and the end are trades as well."""
@@ -45,7 +42,7 @@ class Callbacks:
         if number == MARK_TRADE:
             self._meter.mark()
         elif number == END_TRADE:
-            self._meter.end((self._best.bids.index(0)[0], self._best.asks.index(0)[0]))
+            self._meter.end(self._tops)
         else:
             self._meter.events += 1
             if self._meter.late_us is not None:
@@ -56,6 +53,9 @@ class Callbacks:
         self._meter.events += 1
         if self._meter.late_us is not None:
             self._be_late(ticker)
+
+    def _tops(self) -> dict[str, tuple[object, object]]:
+        return {self._symbols[name]: (book.bids.index(0)[0], book.asks.index(0)[0]) for name, book in self._books.items()}
 
     def _be_late(self, found: Any) -> None:
         assert self._meter.late_us is not None

@@ -1,4 +1,4 @@
-"""Versions of the libraries that cases need, as this interpreter has them."""
+"""Versions of the libraries that cases need, and native kernels, as this interpreter has them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import importlib.metadata
 import platform
 from contextlib import suppress
 
+from backpack_runtime.kernels import kernels_in_use
+
+from .kernels import NATIVE
 from .metering import report
 
 NAMES = (
@@ -29,7 +32,7 @@ def main() -> None:
     for name in NAMES:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    report(python=platform.python_version(), versions=versions)
+    report(python=platform.python_version(), versions=versions, native=kernels_in_use() == NATIVE)
 
 
 if __name__ == "__main__":

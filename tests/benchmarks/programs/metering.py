@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns, time_ns
 from typing import Any
@@ -27,6 +28,10 @@ class Options(msgspec.Struct, frozen=True):
     """Update id at which the book of each market is up."""
     variant: str = ""
     """Runtime, library or module that is measured."""
+    fetch: str = ""
+    """`batches` or `callback`; one event after the other unless given."""
+    native: bool | None = None
+    """Native kernels or none of them; as they are installed unless given."""
     top: bool = False
     """Read best bid and ask at each change of a book."""
     levels: int = 1
@@ -94,19 +99,19 @@ class Meter:
             self.late_us.clear()
         self._cpu, self._wall = process_time_ns(), perf_counter_ns()
 
-    def end(self, top: tuple[object, object] | None = None) -> None:
-        """Report all figures; `top` is the best bid and ask at the end."""
+    def end(self, tops: Callable[[], Mapping[str, tuple[object, object]]] | None = None) -> None:
+        """Report all figures; `tops` returns best bid and ask of each market and is called after the measurement."""
         cpu, wall = process_time_ns() - self._cpu, perf_counter_ns() - self._wall
         late = sorted(self.late_us or ())
         found = {f"p{name}_us": late[int(len(late) * share)] for name, share in LATENCIES.items() if late}
-        prices = None if top is None else [str(price) for price in top]
+        prices = None if tops is None else {symbol: [str(price) for price in top] for symbol, top in tops().items()}
         report(
             done=True,
             events=self.events,
             cpu_us=cpu / 1000,
             wall_us=wall / 1000,
             peak_mb=_peak_kb() / 1024,
-            top=prices,
+            tops=prices,
             **found,
         )
 

@@ -1,4 +1,4 @@
-"""`BackpackClient` in one of its runtimes: variant `asyncio`, `trio` or `aiohttp`; `batches` and `callback` are the other ways to fetch."""
+"""`BackpackClient` in one of its runtimes: variant `asyncio`, `trio` or `aiohttp`. Events are fetched one by one, in batches or by callback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from backpack_proto import BookChanged, BookSynced, BookTicker, Trade
 from backpack_proto.streams.payloads import Event
 from backpack_runtime import BackpackClient, Settings
 
-from .metering import END_TRADE, MARK_TRADE, SYMBOL, Meter, Options, load_options
+from .kernels import check_kernels
+from .metering import END_TRADE, MARK_TRADE, Meter, Options, load_options
 
 
 class Consumer:
@@ -89,13 +90,17 @@ class Consumer:
 
     def _end(self, count: int) -> None:
         self._meter.events = count
-        book = self._client.book(SYMBOL)
+        self._meter.end(lambda: {symbol: self._top(symbol) for symbol in self._options.symbols})
+
+    def _top(self, symbol: str) -> tuple[object, object]:
+        book = self._client.book(symbol)
         assert book.best_bid is not None
         assert book.best_ask is not None
-        self._meter.end((book.best_bid.price, book.best_ask.price))
+        return book.best_bid.price, book.best_ask.price
 
 
 async def main(options: Options) -> None:
+    check_kernels(options)
     consumers: list[Consumer] = []
     settings = Settings(
         rest_url=options.url("http"),
@@ -110,13 +115,13 @@ async def main(options: Options) -> None:
         settings=settings,
         book_levels=options.levels,
         slow_consumer="block",
-        on_event=(lambda event: consumers[0].take_all((event,))) if options.variant == "callback" else None,
+        on_event=(lambda event: consumers[0].take_all((event,))) if options.fetch == "callback" else None,
     )
     consumers.append(Consumer(options, client))
     async with client:
-        if options.variant == "callback":
+        if options.fetch == "callback":
             await anyio.sleep_forever()
-        elif options.variant == "batches":
+        elif options.fetch == "batches":
             async for events in client.batches():
                 consumers[0].take_all(events)
         else:
