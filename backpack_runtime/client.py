@@ -179,16 +179,16 @@ class BackpackClient(RestMethods):
             raise ClientClosed("the client has been entered before: make a new one for every `async with`")
         try:
             await self._start()
-        except BaseException:
-            # The tasks are of no use to anyone any more, and their group must not wrap this error into one of its own.
-            await self._stop(in_order=False)
+        except BaseException as error:
+            # The tasks are of no use to anyone any more.
+            await self._stop(error)
             raise
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stop(in_order=exc is None)
+        await self._stop(exc)
 
     async def _start(self) -> None:
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
@@ -222,17 +222,22 @@ class BackpackClient(RestMethods):
             running.finished.set()
             self._calls.end()
 
-    async def _stop(self, *, in_order: bool) -> None:
-        """End all tasks; an error that one of them died of comes out here."""
+    async def _stop(self, error: BaseException | None) -> None:
+        """End all tasks, without `error` in order; an error that one of them died of comes out here."""
         if self._running is not None:
             # As parts of the stack, for should they be cancelled, the group that cancelled them has to see it.
             self._stack.callback(self._running.tasks.cancel_scope.cancel)
-            if in_order:
+            if error is None:
                 self._stack.push_async_callback(self.aclose)
         try:
-            await self._stack.aclose()
-        except BaseException as error:
-            _open_circle(error)
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                # Of two cancellations the groups let the one from outside pass, if they know of it: it may be a Ctrl-C.
+                await self._stack.__aexit__(type(error), error, error.__traceback__)
+            else:
+                # Their group must not wrap this error into one of its own.
+                await self._stack.aclose()
+        except BaseException as raised:
+            _open_circle(raised)
             raise
         finally:
             self._closed = True

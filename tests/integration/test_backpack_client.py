@@ -419,3 +419,29 @@ def test_a_client_runs_under_asyncio_alone() -> None:
                 assert await client.get_open_orders() == ()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("runtime", ["asyncio", "aiohttp"], indirect=True)
+async def test_a_cancellation_from_outside_of_anyio_comes_out_of_every_group(runtime: str) -> None:
+    """Ctrl-C is one: who loses it goes on for ever."""
+    reading = asyncio.Event()
+
+    async def program() -> None:
+        async with anyio.create_task_group():
+            async with serve_sandbox() as sandbox:
+                settings = replace(sandbox.settings, runtime=runtime_of(runtime))
+                async with BackpackClient(["SOL_USDC"], channels=["book"], settings=settings) as client:
+                    async for event in client:
+                        if isinstance(event, BookSynced):
+                            reading.set()
+            pytest.fail("it went on behind the client")
+
+    for _ in range(3):
+        reading.clear()
+        task = asyncio.ensure_future(program())
+        with anyio.fail_after(30):
+            await reading.wait()
+        task.cancel()
+        with anyio.fail_after(30), pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
