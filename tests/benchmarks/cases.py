@@ -305,7 +305,7 @@ def _signing(_: Sizes) -> Group:
 
 def groups(sizes: Sizes) -> tuple[Group, ...]:
     """Return all groups of these sizes."""
-    paced = [_paced(sizes, per_second, burst) for per_second, burst in ((1_000, BURST), (10_000, 1), (10_000, BURST))]
+    paced = [_paced(sizes, per_second, burst) for per_second in (1_000, 10_000) for burst in (1, BURST)]
     end_to_end = (*_targets(sizes), _blast(sizes), *paced, _symbols(sizes), _imports(sizes), _start(sizes))
     return (
         *end_to_end,
