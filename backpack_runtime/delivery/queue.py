@@ -197,7 +197,7 @@ class Delivery:
         if full and self._policy is SlowConsumer.BLOCK and self._paused_us is None:
             self._paused_us = now_us
             self._pauses += 1
-            # From here on every event that is fetched is looked at, for it may be the one that lets reading go on.
+            # Any of those that might be fetched unseen may be the one that lets reading go on.
             self.look_at_next()
             self._pause()
         if self._arrival is not None:
@@ -259,6 +259,13 @@ class Delivery:
         if self._waiting <= self._limit // 2 and self._bytes <= self._limit_bytes // 2:
             self._let_read()
 
+    @property
+    def _idle_fetches(self) -> int:
+        """How many events can be fetched without letting reading go on."""
+        # The memory of what waits becomes less with the last event of a batch.
+        of_bytes = length_hint(self._straight) if self._bytes > self._limit_bytes // 2 else 0
+        return max(self._waiting - self._limit // 2, of_bytes, 1) - 1
+
     def look_at_next(self) -> None:
         """Let no event be fetched unseen before the next one is looked at."""
         self._stride = 1
@@ -301,9 +308,10 @@ class Delivery:
         if received_us is not None:
             self._latency.record(time.time_ns() // 1000 - received_us, count)
         now_us = self._clock_ns() // 1000
-        if now_us - self._looked_us < _LOOK_US and self._paused_us is None:
+        if now_us - self._looked_us < _LOOK_US:
             self._stride = min(2 * self._stride, _MOST_UNSEEN)
-            self.unseen = islice(self._straight, self._stride - 1)
+            unseen = self._stride - 1
+            self.unseen = islice(self._straight, unseen if self._paused_us is None else min(unseen, self._idle_fetches))
         else:
             self.look_at_next()
         self._looked_us = now_us

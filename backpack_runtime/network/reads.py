@@ -25,8 +25,9 @@ from .tls import TlsStream
 
 __all__ = ["READ_BYTES", "Reads", "Take", "reads_of"]
 
-READ_BYTES: Final = 128 * 1024
-"""Of a larger read the first events grow cold before they are fetched."""
+READ_BYTES: Final = 64 * 1024
+"""Of a larger read the first events grow cold before they are fetched, and a consumer has not time for all of them in its turn (`TURN_NS`): then
+more and more wait."""
 
 Take: TypeAlias = Callable[[bytes], bool]
 """Uses a read; whether there is more to read."""

@@ -382,22 +382,28 @@ def test_what_waits_straight_is_told_from_what_waits_in_lanes_by_nothing(
     assert reading.said == other.said
 
 
-def test_no_event_is_fetched_unseen_while_reading_is_paused() -> None:
-    """Any of them may be the one that lets reading go on."""
-    delivery, reading = make(SlowConsumer.BLOCK, 400)
-    delivery.put([interest(number) for number in range(300)])
-    for _ in range(8):
-        assert delivery.take() is not None
-    assert next(delivery.unseen, None) is not None
-    delivery.put([interest(number) for number in range(300, 500)])
-    assert reading.said == ["pause"]
-    assert next(delivery.unseen, None) is None
-    while delivery.snapshot.waiting > 201:
-        assert delivery.take() is not None
-        assert next(delivery.unseen, None) is None
-    assert reading.said == ["pause"]
-    assert delivery.take() is not None
+@pytest.mark.parametrize(("sizes", "limit_bytes"), [((300, 200), BUFFER_BYTES), ((60, 70, 50), 150_000), ((9,) * 50, 300_000)])
+def test_reading_goes_on_with_the_very_event_that_makes_it_half(sizes: tuple[int, ...], limit_bytes: int) -> None:
+    """Though most events are fetched unseen, by number as by memory."""
+    limit = 400
+    unseen, reading = make(SlowConsumer.BLOCK, limit, limit_bytes=limit_bytes)
+    looked, other = make(SlowConsumer.BLOCK, limit, limit_bytes=limit_bytes)
+    taken = 0
+    for size in sizes:
+        for delivery in (unseen, looked):
+            delivery.put([interest(number) for number in range(size)], 100 * size)
+        for _ in range(8 if taken < 24 else 0):
+            taken += next(unseen.unseen, None) is not None or unseen.take() is not None
+            assert looked.take() is not None
+    assert reading.said == other.said == ["pause"]
+    looks = 0
+    while looked.take() is not None:
+        if next(unseen.unseen, None) is None:
+            assert unseen.take() is not None
+            looks += 1
+        assert reading.said == other.said
     assert reading.said == ["pause", "resume"]
+    assert looks < sum(sizes) // 3
 
 
 def test_events_that_are_fetched_unseen_are_counted_with_the_next_that_is_looked_at() -> None:
