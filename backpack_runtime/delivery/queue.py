@@ -136,6 +136,11 @@ class Delivery:
             pauses=self._pauses,
         )
 
+    @property
+    def reads_wait(self) -> bool:
+        """Whether whole reads wait behind the one that is being fetched."""
+        return bool(self._batches)
+
     def troubles(self, *, alone: bool) -> list[str]:
         """Return the reasons against health that lie in this queue.
 

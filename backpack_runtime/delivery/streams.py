@@ -33,6 +33,8 @@ LoopT = TypeVar("LoopT", bound="_Loop[Any]")
 TURN_NS: Final = 2_000_000
 """A consumer that never waits lets the other tasks run after so many nanoseconds: they are not to notice it, and a turn of the loop
 costs as much as ten events."""
+LONG_TURN_NS: Final = 10_000_000
+"""The same while more than one read waits: another one would be made meanwhile, so that ever more wait, and events grow cold in memory."""
 
 
 class EventStream:
@@ -132,7 +134,8 @@ class EventStream:
     async def _fetch(self, take: Callable[[], Fetched | None]) -> Fetched:
         """Return what `take` gives to whoever has the right to it, and wait for it if need be."""
         delivery = self._delivery
-        if time.monotonic_ns() - self._turn_ns > TURN_NS:
+        turn_ns = time.monotonic_ns() - self._turn_ns
+        if turn_ns > TURN_NS and (turn_ns > LONG_TURN_NS or not delivery.reads_wait):
             await self._give_way()
         # An event belongs to the task that waits for it, though it may not have been woken yet; `arrival` refuses everybody else.
         fetched = None if delivery.awaited else take()

@@ -26,9 +26,20 @@ AT_ONCE = 16
 """So many events a consumer may be given between two looks at the clock."""
 
 
-async def test_a_consumer_that_never_waits_lets_other_tasks_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a turn that is over at once, so that what is measured is how often the clock is looked at."""
+async def read(client: BackpackClient, transport: MockTransport, trades: int, reads: int) -> None:
+    """Have trades come, in so many reads."""
+    size = trades // reads
+    for begin in range(0, trades, size):
+        transport.feed(*map(trade_frame, range(begin, begin + size)))
+        while client.delivery.waiting < begin + size:
+            await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(("reads", "turn"), [(1, "TURN_NS"), (20, "LONG_TURN_NS")])
+async def test_a_consumer_that_never_waits_lets_other_tasks_run(reads: int, turn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a turn that is over at once, so that what is measured is how often the clock is looked at; a long one where reads wait."""
     monkeypatch.setattr(streams, "TURN_NS", 0)
+    monkeypatch.setattr(streams, turn, 0)
     transport = MockTransport(one_market)
     turns = 0
     fetched: list[int] = []
@@ -44,9 +55,7 @@ async def test_a_consumer_that_never_waits_lets_other_tasks_run(monkeypatch: pyt
         async with BackpackClient(["SOL_USDC"], channels=["trades"], transport=transport) as client:
             while client.delivery.waiting:
                 await anext(client)
-            transport.feed(*map(trade_frame, range(TRADES)))
-            while client.delivery.waiting < TRADES:
-                await anyio.lowlevel.checkpoint()
+            await read(client, transport, TRADES, reads)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(neighbour)
                 since, last_turn = 0, turns
@@ -140,3 +149,29 @@ async def test_markets_can_be_loaded_past_the_cache() -> None:
             nonces = [target for target in exchange.targets if "nonce" in target]
             assert len(set(nonces)) == 2, "no two are alike, for the second would come out of the cache"
             assert exchange.asked() == []
+
+
+async def test_a_consumer_behind_whom_reads_wait_fetches_them_before_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "TURN_NS", 0)
+    transport = MockTransport(one_market)
+    turns: list[int] = []
+
+    async def neighbour(client: BackpackClient) -> None:
+        while True:
+            turns.append(client.delivery.waiting)
+            await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(60):
+        async with BackpackClient(["SOL_USDC"], channels=["trades"], transport=transport) as client:
+            transport.feed(trade_frame(0))
+            while not isinstance(await anext(client), Trade):
+                pass
+            await read(client, transport, 18, 9)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(neighbour, client)
+                while client.delivery.waiting:
+                    await anext(client)
+                tasks.cancel_scope.cancel()
+    assert not [waiting for waiting in turns if 2 < waiting < 17], "until the last read is begun"
