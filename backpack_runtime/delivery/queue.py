@@ -1,8 +1,7 @@
 """Events on their way to one consumer that may be slow: bounded in number and memory, and open about what is lost.
 
-Theory. While the consumer keeps up, market data wait straight: in the batches in which they came, which cost next to nothing to add and to
-fetch. Once something may have to be merged or lost, or an event is no plain market data, all that waits goes into `Lanes`, until those are
-empty again.
+Theory. While nothing has to be merged or lost, events wait straight: in the batches in which they came, which cost next to nothing to add and to
+fetch. Once something may have to be, all that waits goes into `Lanes`, until those are empty again.
 
 Of every few events that are fetched one is looked at: it says for all of them how late they are. The longer the consumer takes for an
 event, the fewer they are.
@@ -33,7 +32,7 @@ from .waiting import EVENT_BYTES, weight_of
 __all__ = ["PLAIN", "Delivery"]
 
 PLAIN: Final = DROPPABLE - {FrameDropped, UntypedReceived}
-"""Market data as they come: what can wait straight, and is of no concern to anybody but its consumer."""
+"""Market data as they come, which are of no concern to anybody but their consumer."""
 _BYTES_OF_WIRE: Final = 8
 """The memory for what a byte of a frame becomes: of a price level, 20 bytes, two texts and a pair of them."""
 _LOOK_US: Final = 250
@@ -169,7 +168,7 @@ class Delivery:
     def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
         """Add a batch, which stays as it is; what is too much is dealt with at once, and reading is paused after the fact.
 
-        `wire_bytes` is the size of what the batch was made from, to estimate its memory by; without it every event is weighed.
+        `wire_bytes` is the size of what the batch was made from, to estimate the memory of market data by; all else is weighed.
         """
         now_us = self._clock_ns() // 1000
         if self._fetched:
@@ -177,7 +176,9 @@ class Delivery:
         if not events:
             return
         count = len(events)
-        weight = sum(map(weight_of, events)) if wire_bytes is None else EVENT_BYTES * count + _BYTES_OF_WIRE * wire_bytes
+        plain = PLAIN.issuperset(map(type, events))
+        estimate = None if wire_bytes is None or not plain else EVENT_BYTES * count + _BYTES_OF_WIRE * wire_bytes
+        weight = sum(map(weight_of, events)) if estimate is None else estimate
         lanes = self._lanes
         waited = length_hint(self._straight) + self._behind_batch + lanes.waiting
         # Nothing waits for a consumer that keeps up.
@@ -186,7 +187,7 @@ class Delivery:
         waiting = waited + count
         full = waiting >= self._limit or total_bytes >= self._limit_bytes
         fits = not behind and (not full or (waiting <= self._limit and total_bytes <= self._limit_bytes))
-        if self._goes_straight(events, fits=fits):
+        if self._goes_straight(events, plain=plain, fits=fits):
             batch = _Batch(events, weight, now_us)
             if waited:
                 self._batches.append(batch)
@@ -347,11 +348,14 @@ class Delivery:
         oldest_us = self._lanes.oldest_us
         return 0 if oldest_us is None else now_us - oldest_us
 
-    def _goes_straight(self, events: Sequence[Event], *, fits: bool) -> bool:
-        """Whether a batch can wait as it is; one that is late or too much (not `fits`) only where nothing is merged or lost."""
-        if self._lanes.waiting or self._lanes.telling or not (fits or self._policy is SlowConsumer.BLOCK):
+    def _goes_straight(self, events: Sequence[Event], *, plain: bool, fits: bool) -> bool:
+        """Whether a batch can wait as it is: nothing is merged or lost for it, one that is late or too much (not `fits`) included."""
+        if self._lanes.waiting or self._lanes.telling:
             return False
-        return PLAIN.issuperset(map(type, events))
+        if plain:
+            return fits or self._policy is SlowConsumer.BLOCK
+        # News of unusable frames are merged at any time, and private events have a bound of their own.
+        return fits and FrameDropped not in map(type, events)
 
     def _leave_straight(self) -> None:
         """Put all that waits straight into the lanes."""

@@ -406,6 +406,27 @@ def test_reading_goes_on_with_the_very_event_that_makes_it_half(sizes: tuple[int
     assert looks < sum(sizes) // 3
 
 
+@pytest.mark.parametrize("policy", SlowConsumer)
+def test_an_event_of_state_among_data_that_wait_costs_the_others_nothing(policy: SlowConsumer) -> None:
+    """A consumer that is never quite done goes on fetching them unseen."""
+    delivery, _ = make(policy, 1_000)
+    order = [interest(1), DOWN, interest(2), SYNCED, DESYNCED]
+    delivery.put([interest(0)] * 300)
+    delivery.put(order)
+    delivery.put([interest(3)] * 300)
+    fetched, looks = list[Event](), 0
+    while (event := next(delivery.unseen, None) or delivery.take()) is not None:
+        fetched.append(event)
+    assert fetched == [*[interest(0)] * 300, *order, *[interest(3)] * 300]
+    delivery.put([interest(0)] * 300)
+    delivery.put(order)
+    while delivery.snapshot.waiting:
+        if next(delivery.unseen, None) is None:
+            delivery.take()
+            looks += 1
+    assert looks < 30
+
+
 def test_events_that_are_fetched_unseen_are_counted_with_the_next_that_is_looked_at() -> None:
     """A consumer that is quick is asked for the time once in 64 events, a slow one at each."""
     clock, counts = Clock(), list[int]()
@@ -445,7 +466,7 @@ def test_events_that_are_fetched_unseen_are_counted_with_the_next_that_is_looked
     assert len(counts) < 40
     delivery.put([msgspec.structs.replace(interest(number), received_us=1) for number in range(400, 440)])
     fetch(3)
-    delivery.put([DOWN])
+    delivery.put([unusable()])
     while delivery.take() is not None:
         pass
     assert sum(counts) == 440, "nor where those that wait go another way"
