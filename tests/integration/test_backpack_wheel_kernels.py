@@ -29,6 +29,11 @@ STUBS = {f"{kernel.replace('.', '/')}.pyi" for kernel in KERNELS}
 PURE_NAME = f"backpack_feed-{__version__}-py3-none-any.whl"
 LOAD = """
 import importlib.util, sys
+from types import ModuleType
+# What a kernel imports needs libraries, and none is installed there.
+for name in ("backpack_proto", "backpack_proto.inputs"):
+    sys.modules[name] = ModuleType(name)
+sys.modules["backpack_proto.inputs"].TextReceived = tuple
 for path in sys.argv[1:]:
     spec = importlib.util.spec_from_file_location(path.rpartition("/")[2].partition(".")[0], path)
     module = importlib.util.module_from_spec(spec)
