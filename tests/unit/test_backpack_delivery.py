@@ -406,6 +406,28 @@ def test_reading_goes_on_with_the_very_event_that_makes_it_half(sizes: tuple[int
     assert looks < sum(sizes) // 3
 
 
+def test_a_pause_holds_for_events_that_could_be_fetched_unseen_before_it() -> None:
+    delivery, reading = make(SlowConsumer.BLOCK, 100)
+
+    def fetch() -> None:
+        if next(delivery.unseen, None) is None:
+            assert delivery.take() is not None
+
+    for _ in range(3):
+        delivery.put([interest(number) for number in range(90)])
+        for _ in range(90):
+            fetch()
+    delivery.put([interest(number) for number in range(90)])
+    fetch()
+    delivery.put([interest(number) for number in range(11)])
+    assert reading.said == ["pause"]
+    for _ in range(49):
+        fetch()
+    assert reading.said == ["pause"]
+    fetch()
+    assert reading.said == ["pause", "resume"]
+
+
 @pytest.mark.parametrize("policy", SlowConsumer)
 def test_an_event_of_state_among_data_that_wait_costs_the_others_nothing(policy: SlowConsumer) -> None:
     """A consumer that is never quite done goes on fetching them unseen."""
