@@ -1,9 +1,9 @@
 """Counts of durations, from which percentiles are read with a bounded error.
 
 Theory. A bucket is as wide as a sixteenth of what it counts: a duration is filed under its highest five bits. So there is one table of
-fixed size from a microsecond to centuries, recording is one addition, and a percentile is at most 6.25 % too high and never too low.
+fixed size from a microsecond to centuries, filing is one addition, and a percentile is at most 6.25 % too high and never too low.
 
-The durations of a busy run are kept as they are until there are many: sorted, those of one bucket stand together, and are filed in one go.
+Single durations are kept as they are until there are many: sorted, those of one bucket stand together, and are filed in one go.
 """
 
 from __future__ import annotations

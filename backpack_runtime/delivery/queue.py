@@ -186,7 +186,7 @@ class Delivery:
         total_bytes = self._bytes + weight if waited else weight
         waiting = waited + count
         full = waiting >= self._limit or total_bytes >= self._limit_bytes
-        fits = not behind and (not full or (waiting <= self._limit and total_bytes <= self._limit_bytes))
+        fits = not behind and waiting <= self._limit and total_bytes <= self._limit_bytes
         if self._goes_straight(events, plain=plain, fits=fits):
             batch = _Batch(events, weight, now_us)
             if waited:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 TRADES = 320
 AT_ONCE = 16
-"""So many events a consumer may be given between two looks at the clock."""
+"""More events than `anext`, which looks at the clock each time, gives a consumer between two turns of others."""
 
 
 async def read(client: BackpackClient, transport: MockTransport, trades: int, reads: int) -> None:
