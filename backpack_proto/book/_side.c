@@ -33,8 +33,7 @@ typedef struct {
     int best_is_highest;
     PyObject *edge; /* a level, or None */
     Rank edge_rank;
-    PyObject *best; /* a level, or None */
-    PyObject *top;
+    PyObject *top; /* NULL once one of its levels has changed: it is made when it is read, so that a change needs no memory for it */
 } Side;
 
 /* A level, its texts read. */
@@ -269,27 +268,8 @@ best_of(const Side *side, Py_ssize_t most)
     return levels;
 }
 
-/* Put what is best at hand. */
-static int
-look(Side *side)
-{
-    PyObject *old, *top = best_of(side, side->shown);
-    if (top == NULL) {
-        return -1;
-    }
-    old = side->top;
-    side->top = top;
-    Py_XDECREF(old);
-    old = side->best;
-    side->best = side->count ? side->levels[side->count - 1] : Py_None;
-    Py_INCREF(side->best);
-    Py_XDECREF(old);
-    return 0;
-}
-
-/* Make changes for which there is room; return whether one of them is among the levels that are shown. Nothing is let go of meanwhile,
-   for that may run anybody's code. */
-static int
+/* Make changes for which there is room. Nothing is let go of meanwhile, for that may run anybody's code; return what is to be. */
+static PyObject *
 make(Side *side, Change *changes, Py_ssize_t count)
 {
     int touched = 0;
@@ -324,7 +304,11 @@ make(Side *side, Change *changes, Py_ssize_t count)
         }
         touched |= behind <= side->shown;
     }
-    return touched;
+    PyObject *old = touched ? side->top : NULL;
+    if (touched) {
+        side->top = NULL;
+    }
+    return old;
 }
 
 /* Whether both sides have levels, and the best bid is below the best ask. */
@@ -392,19 +376,18 @@ fill(const State *state, Side *side, PyObject *levels)
 static void
 empty(Side *side)
 {
-    PyObject **levels = side->levels, *edge = side->edge, *best = side->best, *top = side->top;
+    PyObject **levels = side->levels, *edge = side->edge, *top = side->top;
     Py_ssize_t count = side->count;
     PyMem_Free(side->ranks);
     side->ranks = NULL;
     side->levels = NULL;
-    side->edge = side->best = side->top = NULL;
+    side->edge = side->top = NULL;
     side->count = side->room = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
         Py_DECREF(levels[i]);
     }
     PyMem_Free(levels);
     Py_XDECREF(edge);
-    Py_XDECREF(best);
     Py_XDECREF(top);
 }
 
@@ -454,9 +437,6 @@ side_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
             side->edge_rank = side->ranks[0];
         }
     }
-    if (look(side) < 0) {
-        goto failed;
-    }
     Py_DECREF(levels);
     return (PyObject *)side;
 failed:
@@ -489,6 +469,32 @@ side_exhausted(PyObject *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+side_best(PyObject *self, void *Py_UNUSED(closure))
+{
+    Side *side = (Side *)self;
+    PyObject *best = side->count ? side->levels[side->count - 1] : Py_None;
+    Py_INCREF(best);
+    return best;
+}
+
+static PyObject *
+side_top(PyObject *self, void *Py_UNUSED(closure))
+{
+    Side *side = (Side *)self;
+    if (side->top == NULL) {
+        PyObject *top = best_of(side, side->shown);
+        if (top == NULL) {
+            return NULL;
+        }
+        PyObject *old = side->top; /* somebody's code may have read it meanwhile */
+        side->top = top;
+        Py_XDECREF(old);
+    }
+    Py_INCREF(side->top);
+    return side->top;
+}
+
+static PyObject *
 side_show(PyObject *self, PyObject *count)
 {
     Py_ssize_t shown = PyLong_AsSsize_t(count);
@@ -496,9 +502,7 @@ side_show(PyObject *self, PyObject *count)
         return NULL;
     }
     ((Side *)self)->shown = shown < 0 ? 0 : shown;
-    if (look((Side *)self) < 0) {
-        return NULL;
-    }
+    Py_CLEAR(((Side *)self)->top);
     Py_RETURN_NONE;
 }
 
@@ -517,8 +521,7 @@ side_first(PyObject *self, PyObject *given)
             return NULL;
         }
         if (most == side->shown) {
-            Py_INCREF(side->top);
-            return side->top;
+            return side_top(self, NULL);
         }
         count = most;
     }
@@ -547,13 +550,13 @@ static PyMethodDef side_methods[] = {
 };
 
 static PyMemberDef side_members[] = {
-    {"best", T_OBJECT_EX, offsetof(Side, best), READONLY, "The best level, or None."},
-    {"top", T_OBJECT_EX, offsetof(Side, top), READONLY, "The best levels, best first."},
     {"edge", T_OBJECT_EX, offsetof(Side, edge), READONLY, "The last level that is known; None when the whole side is."},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef side_properties[] = {
+    {"best", side_best, NULL, "The best level, or None.", NULL},
+    {"top", side_top, NULL, "The best levels, best first.", NULL},
     {"exhausted", side_exhausted, NULL, "All that was known is used up.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -632,11 +635,10 @@ change(PyObject *self, PyObject *const *args, Py_ssize_t count)
         goto done;
     }
     if (make_room(bids, of_bids) == 0 && make_room(asks, of_asks) == 0) {
-        int bids_touched = make(bids, changes, of_bids), asks_touched = make(asks, changes + of_bids, of_asks);
-        int sound = is_apart(bids, asks);
-        if ((!bids_touched || look(bids) == 0) && (!asks_touched || look(asks) == 0)) {
-            result = PyBool_FromLong(sound);
-        }
+        PyObject *old_bids = make(bids, changes, of_bids), *old_asks = make(asks, changes + of_bids, of_asks);
+        result = PyBool_FromLong(is_apart(bids, asks));
+        Py_XDECREF(old_bids);
+        Py_XDECREF(old_asks);
     }
     let_go(changes, of_bids + of_asks);
 done:

@@ -76,7 +76,7 @@ class BookSide:
 
     def _take_in(self, changes: Iterable[tuple[int, bool, Level]]) -> None:
         """Take in changed levels with their ranks and whether anything rests there; a new price beyond the edge stays out."""
-        ranks, levels, shown = self._ranks, self._levels, self._shown
+        ranks, levels, shown = self._ranks, self._levels, self._shown or 1
         touched = False
         for rank, rests, level in changes:
             at = bisect_left(ranks, rank)

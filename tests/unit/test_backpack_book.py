@@ -292,3 +292,11 @@ def test_levels_that_went_leave_nothing_behind() -> None:
         assert len(real.bids()) == 1
     assert real.bids() == (Level(19_999, 1),)
     assert real.asks() == levels(p100000="1")
+
+
+def test_the_best_level_is_right_where_none_is_to_be_at_hand() -> None:
+    shown = book()
+    shown.show(0)
+    shown.apply(levels(p99="5"), levels(p101="6"), last=8, engine_us=80)
+    assert (shown.best_bid, shown.best_ask) == (Level(99, 5), Level(101, 6))
+    assert shown.bids(0) == shown.asks(0) == ()
