@@ -25,6 +25,9 @@ __all__ = [
     "LocalProtocolError",
     "NotSent",
     "NothingTraded",
+    "OrderNotFound",
+    "OrderStillOpen",
+    "OrdersLeft",
     "OutcomeUnknown",
     "PartlyUnreadable",
     "RemoteProtocolError",
@@ -203,6 +206,31 @@ class NotSent(BackpackError):
 
     def __str__(self) -> str:
         return f"{self.endpoint} was not sent: {self.reason}"
+
+
+class OrderNotFound(BackpackError):
+    """The exchange lists no such order, neither open nor in history, nor any fill of it."""
+
+
+class OrderStillOpen(BackpackError):
+    """An order that was waited for had not ended in time; it is still open.
+
+    `symbol`, `order_id`, `client_id` and `state` are the order's.
+    """
+
+    def __init__(self, *, symbol: str, order_id: str, client_id: int | None, state: str) -> None:
+        super().__init__(symbol, order_id, client_id, state)
+        self.symbol = symbol
+        self.order_id = order_id
+        self.client_id = client_id
+        self.state = state
+
+    def __str__(self) -> str:
+        return f"{self.symbol} order {self.order_id} is still open: {self.state}"
+
+
+class OrdersLeft(BackpackError):
+    """A client was left while orders that it was to cancel were open, or may be; the text names them, and `client.left` has them."""
 
 
 class OutcomeUnknown(BackpackError):

@@ -9,6 +9,7 @@ from msgspec.structs import force_setattr
 from .errors import BackpackError, RemoteProtocolError
 from .http import HttpRequest
 from .importance import Importance
+from .orders.intents import OrderIntent
 from .streams.levels import Level
 from .streams.payloads import Depth, Event
 from .values import SecretText, Value
@@ -114,6 +115,8 @@ class SendRequest(Action, frozen=True, gc=False, kw_only=True):
     """When it may leave no more, on `Now.mono_us`."""
     importance: Importance = Importance.READ
     """Of two that wait for a connection, the more important one gets it."""
+    intents: tuple[OrderIntent, ...] = ()
+    """The orders that it places: to be written down before its first byte leaves."""
 
 
 class WithdrawRequest(Action, frozen=True, gc=False):

@@ -13,6 +13,8 @@ from backpack_proto.outputs import CallAnswered, CallFailed
 from backpack_proto.rest.codec import outcome_unknown
 from backpack_proto.rest.endpoints.table import find_endpoint
 
+from .orders.desk import OrderDesk
+
 __all__ = ["OpenCalls"]
 
 Give: TypeAlias = Callable[[Call | Withdraw], None]
@@ -35,8 +37,19 @@ class OpenCalls:
         self._answers: dict[int, _Answer] = {}
         self._last_call_id = 0
 
-    async def call(self, give: Give, endpoint: str, parameters: Arguments, *, max_wait_us: int | None) -> object:
+    async def call(
+        self,
+        give: Give,
+        endpoint: str,
+        parameters: Arguments,
+        *,
+        max_wait_us: int | None,
+        desk: OrderDesk | None = None,
+        client_ids: tuple[int, ...] = (),
+    ) -> object:
         """Make a call and wait for its result; `give` hands a command to the session.
+
+        A call that places orders is known to the `desk` that has given them their `client_ids`.
 
         Raises:
             BackpackError: there is none.
@@ -46,12 +59,16 @@ class OpenCalls:
         answer = _Answer()
         command = Call(call_id=call_id, endpoint=endpoint, parameters=parameters, max_wait_us=max_wait_us)
         self._answers[call_id] = answer
+        if desk is not None:
+            desk.begin(call_id, client_ids)
         try:
             give(command)
             await answer.arrived.wait()
         except BaseException:
             del self._answers[call_id]
             self._withdraw(give, call_id, answer)
+            if desk is not None:
+                desk.give_up(call_id)
             raise
         del self._answers[call_id]
         if isinstance(answer.event, CallAnswered):

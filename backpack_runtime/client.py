@@ -6,21 +6,23 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from http import HTTPStatus
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import NamedTuple, Self, cast
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, ClientClosed, ConfigurationError, LocalProtocolError
+from backpack_proto.errors import ApiError, ClientClosed, ConfigurationError, LocalProtocolError, OrdersLeft
 from backpack_proto.inputs import Arguments, Close, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify
 from backpack_proto.machine import Now
 from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
+from backpack_proto.rest.endpoints.table import find_endpoint
 from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.rest.markets import Market, Markets
 from backpack_proto.rest.pacing import PacerState
@@ -39,6 +41,7 @@ from .client_arguments import (
     check_signer,
     check_symbols,
     checked_channels,
+    checked_orders,
     checked_settings,
     connect_timeout_us,
 )
@@ -46,22 +49,43 @@ from .delivery import PLAIN, DeliverySnapshot, EventStream, Outlets, SlowConsume
 from .delivery.policy import BUFFER_BYTES, NOTHING_WAITS
 from .logs import EventLog
 from .network.proxy_settings import resolve_proxies
+from .orders.desk import OrderGate
+from .orders.journal import Durability
+from .orders.leaving import CancelOnExit, Leftovers, cancel_orders
+from .orders.methods import OrderMethods
+from .orders.safety import OrderSafety
 from .pump import Pump
-from .rest_methods import RestMethods
 from .settings import Settings
 from .transport import Transport, system_now
 from .transports import transport_of
 
 __all__ = ["BackpackClient"]
 
+_log = logging.getLogger(__name__)
+
 DRAIN_SECONDS = 6.0
 """A little more than the session's own patience with the closing handshake."""
+
+
+class _OpenIds:
+    """The client ids of open orders, as far as the ledger knows them."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __contains__(self, client_id: object) -> bool:
+        try:
+            orders = self._session.account.open_orders
+        except LocalProtocolError:
+            return False  # no ledger is kept
+        return any(order.client_id == client_id for order in orders.values())
 
 
 class _Running(NamedTuple):
     """What there is only inside the block."""
 
-    tasks: TaskGroup
+    scope: anyio.CancelScope
+    """Around all that is running; a cancellation from outside does not reach into it."""
     transport: Transport
     pump: Pump
     outlets: Outlets
@@ -70,7 +94,7 @@ class _Running(NamedTuple):
     finished: anyio.Event
 
 
-class BackpackClient(RestMethods):
+class BackpackClient(OrderMethods):
     """Backpack Exchange as an async context manager and an async iterator of typed events.
 
         async with BackpackClient(["SOL_USDC"], channels=["book", "trades"], sandbox=True) as client:
@@ -97,6 +121,10 @@ class BackpackClient(RestMethods):
         buffer: int = 10_000,
         buffer_bytes: int = BUFFER_BYTES,
         on_event: Callable[[Event], object] | None = None,
+        journal: Path | str | None = None,
+        durability: Durability | str = Durability.PROCESS,
+        instance: int | None = None,
+        cancel_on_exit: CancelOnExit | str | None = None,
         transport: AbstractAsyncContextManager[Transport] | None = None,
     ) -> None:
         """Nothing is connected before the block is entered.
@@ -118,6 +146,15 @@ class BackpackClient(RestMethods):
             on_event: called with every event where it is read, a turn of the loop before an iteration would have it. Then there is no
                 iteration of the client's own; `stream` has events for others. It must be quick, for nothing else happens meanwhile. What
                 it raises ends the client, and comes out of the block.
+            journal: a file in which each order is written down before it leaves, so that the next client with it can find out what became of
+                those that were on their way when this one was killed; in memory unless given. One client at a time has it.
+            durability: `process`, and the journal survives the end of the process; `machine`, and it survives that of the machine as well,
+                for which each order waits for the disk.
+            instance: number of this program among all that trade with the account, 0 to 1023, the upper part of the client ids that are
+                made. Without it the lowest that is free on this machine is leased; give one where programs run on several machines.
+            cancel_on_exit: cancel open orders when the block is left, by an error or Ctrl-C as well: `mine`, those of this client, or `all`
+                of the account. What is left open all the same is in `left`, and raised as `OrdersLeft` unless an error is on its way. Nothing
+                cancels after kill -9: the exchange has no dead man's switch.
             transport: drive this one instead of a runtime's sockets, such as a `MockTransport`.
 
         Raises:
@@ -144,6 +181,7 @@ class BackpackClient(RestMethods):
         if signer is None and (follow_account or private):
             what = "follow_account=True" if follow_account else "a channel of the account"
             raise ConfigurationError(f"{what} needs a signer: give signer=Signer(Credentials(private_key))")
+        chosen = checked_orders(journal, durability, instance, cancel_on_exit, signer=signer)
         self._transport = transport
         self._make_transport = transport_of(self._settings.runtime)
         self._addresses = None if sandbox else self._settings.addresses(self._proxies)
@@ -158,8 +196,12 @@ class BackpackClient(RestMethods):
             ping_timeout_us=self._settings.ping_timeout_us,
             pause_ceiling_us=self._settings.pause_ceiling_us,
         )
-        self._log = EventLog(logging.getLogger(__name__))
+        self._log = EventLog(_log)
         self._calls = OpenCalls(lambda event: self._deliver([event]))
+        self._orders = OrderSafety(chosen, signer, in_doubt=lambda: self._session.unresolved, taken=_OpenIds(self._session))
+        self._left = Leftovers()
+        self._has_cancelled = False
+        """What `cancel_on_exit` asks for has been done, or tried."""
         self._books: dict[str, BookView] = {}
         self._account: AccountView | None = None
         self._markets = Markets(())
@@ -168,6 +210,8 @@ class BackpackClient(RestMethods):
         self._stack = AsyncExitStack()
         self._running: _Running | None = None
         self._closed = False
+        self._failing = False
+        """What drives the session has ended by an error."""
 
     @property
     def settings(self) -> Settings:
@@ -192,41 +236,62 @@ class BackpackClient(RestMethods):
 
     async def _start(self) -> None:
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        await self._orders.start()
+        await tasks.start(self._run)
+        await self.load_markets()
+        if self._follow_account:
+            self._open().pump.give(FollowAccount())
+        await self.subscribe(self._channels, self._symbols)
+
+    async def _run(self, *, task_status: TaskStatus[None]) -> None:
+        """Hold the sandbox, the transport and the session's loop, until the session has been closed or `_stop` ends it.
+
+        A cancellation from outside does not: what is under way is brought to an end by `_stop` first, orders above all.
+        """
+        with anyio.CancelScope(shield=True) as scope:
+            async with AsyncExitStack() as stack:
+                running = await self._connect(stack, scope)
+                self._running = running
+                task_status.started()
+                try:
+                    await running.pump.run()
+                except BaseException:
+                    # On its way out by itself; were it cancelled there, the error would be lost.
+                    self._failing = True
+                    raise
+                finally:
+                    running.outlets.finish()
+                    running.finished.set()
+                    self._calls.end()
+                # Sandbox and sockets stay for the way out: `_stop` ends them.
+                await anyio.sleep_forever()
+
+    async def _connect(self, stack: AsyncExitStack, scope: anyio.CancelScope) -> _Running:
         addresses = self._addresses
         if addresses is None:
             from .sandbox import serve_sandbox  # noqa: PLC0415 - only a sandbox needs the simulated exchange
 
-            sandbox = await self._stack.enter_async_context(serve_sandbox(seed=self._sandbox_seed))
+            sandbox = await stack.enter_async_context(serve_sandbox(seed=self._sandbox_seed))
             addresses = replace(self._settings, rest_url=sandbox.rest_url, ws_url=sandbox.ws_url).addresses(self._proxies)
         own = self._transport or self._make_transport(addresses, compression=self._settings.compression)
-        transport = await self._stack.enter_async_context(own)
+        transport = await stack.enter_async_context(own)
         outlets = Outlets(
             pause=transport.pause_reading, resume=transport.resume_reading, tell=self._log.tell, on_event=self._on_event
         )
         events = None
         if self._on_event is None:
             events = outlets.open(self._slow_consumer, self._buffer, self._buffer_bytes)
+        tasks = await stack.enter_async_context(anyio.create_task_group())
         pump = Pump(self._session, transport, self._deliver)
-        self._running = _Running(tasks, transport, pump, outlets, events, anyio.Event())
-        tasks.start_soon(self._run, self._running)
-        await self.load_markets()
-        if self._follow_account:
-            self._running.pump.give(FollowAccount())
-        await self.subscribe(self._channels, self._symbols)
-
-    async def _run(self, running: _Running) -> None:
-        try:
-            await running.pump.run()
-        finally:
-            running.outlets.finish()
-            running.finished.set()
-            self._calls.end()
+        pump.perform_by(OrderGate(self._orders.journal, transport.perform, pump.give, tasks).perform)
+        return _Running(scope, transport, pump, outlets, events, anyio.Event())
 
     async def _stop(self, error: BaseException | None) -> None:
         """End all tasks, without `error` in order; an error that one of them died of comes out here."""
         if self._running is not None:
+            await self._leave_no_orders()
             # As parts of the stack, for should they be cancelled, the group that cancelled them has to see it.
-            self._stack.callback(self._running.tasks.cancel_scope.cancel)
+            self._stack.callback(self._end_run, self._running)
             if error is None:
                 self._stack.push_async_callback(self.aclose)
         try:
@@ -246,10 +311,35 @@ class BackpackClient(RestMethods):
                 self._running.outlets.finish()
             # Whatever way the block was left: no book and no ledger says any more that it is live.
             self._session.handle(Close(), system_now())
+            self._orders.release()
+        if self._left and error is None:
+            raise OrdersLeft(str(self._left))
+
+    def _end_run(self, running: _Running) -> None:
+        if not self._failing:
+            running.scope.cancel()
+
+    async def _leave_no_orders(self) -> None:
+        """Take orders off the book, if that was asked for; a cancellation does not stop it, its own bounds do."""
+        which, desk = self._orders.settings.cancel_on_exit, self._orders.opened
+        if which is None or self._has_cancelled:
+            return
+        self._has_cancelled = True
+        with anyio.CancelScope(shield=True):
+            desk = desk or await self._orders.desk()
+            self._left = await cancel_orders(self, desk, which)
+        if self._left:
+            _log.error("cancel_on_exit: %s", self._left)
+
+    @property
+    def left(self) -> Leftovers:
+        """How it ended with the orders that `cancel_on_exit` was to cancel; empty before the block is left, and where all went well."""
+        return self._left
 
     async def aclose(self) -> None:
         """Close the connection in order; the iteration ends after what has come until then."""
         running = self._inside()
+        await self._leave_no_orders()
         with anyio.move_on_after(DRAIN_SECONDS):
             if not running.finished.is_set():
                 self._log.expect_the_end()
@@ -400,25 +490,36 @@ class BackpackClient(RestMethods):
             PartlyUnreadable: rows of a list about the account cannot be read; it has the others.
             BackpackError: no answer came.
         """
+        self._open()
+        parameters = parameters or {}
+        row = find_endpoint(endpoint)
+        if not row.places_orders:
+            return await self._calls.call(self._open().pump.give, endpoint, parameters, max_wait_us=max_wait_us)
+        desk = await self._orders.desk()
+        parameters, client_ids = desk.with_ids(row, parameters)
         give = self._open().pump.give
-        return await self._calls.call(give, endpoint, parameters or {}, max_wait_us=max_wait_us)
+        return await self._calls.call(give, endpoint, parameters, max_wait_us=max_wait_us, desk=desk, client_ids=client_ids)
 
     @property
     def unresolved(self) -> Mapping[int, CallUnresolved]:
         """The calls that were cancelled after they may have been sent, by call id, until it is known how they ended.
 
-        The late answer, an event, takes a call off; where none comes, `resolve` does.
+        The late answer, an event, takes a call off; where none comes, `resolve` does for orders, and `dismiss` for all other calls.
         """
         self._inside()
         return self._session.unresolved
 
-    def resolve(self, call_id: int) -> None:
-        """Take a call off the `unresolved` ones: you have found out how it ended, by its client id for example.
-
-        Raises:
-            LocalProtocolError: it is not among them.
-        """
+    def _dismiss_call(self, call_id: int) -> list[int]:
+        call = self._session.unresolved.get(call_id)
         self._open().pump.give(Resolve(call_id))
+        return [] if call is None else _client_ids(call)
+
+    def _unresolved_calls(self, client_ids: frozenset[int]) -> list[int]:
+        return [
+            call_id
+            for call_id, call in self._session.unresolved.items()
+            if (ids := set(_client_ids(call))) and ids <= client_ids
+        ]
 
     @property
     def account(self) -> AccountView:
@@ -453,7 +554,7 @@ class BackpackClient(RestMethods):
     def health(self) -> Health:
         """Whether all is well now, and if not, why."""
         outlets = self._inside().outlets
-        return self._session.health(self._now()).and_also(outlets.troubles, outlets.notes)
+        return self._session.health(self._now()).and_also([*outlets.troubles, *self._orders.troubles], outlets.notes)
 
     @property
     def metrics(self) -> MetricsSnapshot:
@@ -491,8 +592,12 @@ class BackpackClient(RestMethods):
             self._log.tell(event)
             if type(event) is MarketChanged:
                 self._take_up(event.market)
-            if not isinstance(event, CallAnswered | CallFailed) or not self._calls.take(event):
-                passed.append(event)
+            if isinstance(event, CallAnswered | CallFailed):
+                if self._orders.opened is not None:
+                    self._orders.opened.settle(event)
+                if self._calls.take(event):
+                    continue
+            passed.append(event)
         if passed:
             self._inside().outlets.put(passed)
 
@@ -551,6 +656,14 @@ class BackpackClient(RestMethods):
             stream if stream.symbol is None else replace(stream, symbol=await self._id(stream.symbol))
             for stream in streams_for(names, ids)
         ]
+
+
+def _client_ids(call: CallUnresolved) -> list[int]:
+    """Return the client ids of the orders that a call was to place."""
+    if not find_endpoint(call.endpoint).places_orders:
+        return []
+    named: list[object] = [client_id for _, client_id in call.orders] or [call.client_id]
+    return [client_id for client_id in named if isinstance(client_id, int)]
 
 
 def _open_circle(error: BaseException) -> None:

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from pathlib import Path
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import shown
+from backpack_proto.orders.intents import INSTANCES
 from backpack_proto.streams.names import streams_for
 from backpack_proto.streams.payloads import Event
 
-from .checks import checked_names
+from .checks import checked_count, checked_member, checked_names
 from .network.addresses import REST_URL, WS_URL
 from .network.proxy_settings import Proxies
+from .orders.journal import Durability
+from .orders.leaving import CancelOnExit
+from .orders.safety import OrderSettings
 from .settings import Settings
 
-__all__ = ["check_kinds", "check_signer", "check_symbols", "checked_channels", "checked_settings", "connect_timeout_us"]
+__all__ = [
+    "check_kinds",
+    "check_signer",
+    "check_symbols",
+    "checked_channels",
+    "checked_orders",
+    "checked_settings",
+    "connect_timeout_us",
+]
 
 DEFAULT_CHANNELS = ("book", "trades")
 
@@ -96,3 +109,23 @@ def connect_timeout_us(settings: Settings, proxies: Proxies) -> int:
     """Return how long a connection may take: the proxy's own time comes first, so that it is named when it is used up."""
     proxy = proxies.websocket
     return settings.connect_timeout_us + (0 if proxy is None else int(proxies.timeout_of(proxy) * 1e6))
+
+
+def checked_orders(
+    journal: object, durability: object, instance: object, cancel_on_exit: object, *, signer: Signer | None
+) -> OrderSettings:
+    """Return what is to be done for the safety of orders."""
+    if journal is not None and not isinstance(journal, str | Path):
+        raise ConfigurationError(f"journal: the path of a file, got {shown(journal)}")
+    kept = checked_member("durability", durability, Durability)
+    if kept is Durability.MACHINE and journal is None:
+        raise ConfigurationError("durability: 'machine' needs a file; give journal=PATH")
+    number = None if instance is None else checked_count("instance", instance, minimum=0, maximum=INSTANCES - 1)
+    which = None if cancel_on_exit is None else checked_member("cancel_on_exit", cancel_on_exit, CancelOnExit)
+    given = {"journal": journal, "instance": instance, "cancel_on_exit": cancel_on_exit}
+    named = [name for name, value in given.items() if value is not None]
+    if named and signer is None:
+        raise ConfigurationError(
+            f"{named[0]} is about orders, which need a signer: give signer=Signer(Credentials(private_key))"
+        )
+    return OrderSettings(None if journal is None else Path(journal), kept, number, which)

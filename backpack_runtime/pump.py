@@ -29,6 +29,7 @@ class Pump:
         self._session = session
         self._transport = transport
         self._deliver = deliver
+        self._begin: Callable[[Action], None] = transport.perform
         self._closed = False
         self._until_us: int | None = 0
         """The deadline that the transport waits for; 0 while it does not wait, and will be told."""
@@ -39,6 +40,10 @@ class Pump:
         """Facts that came while others were being handled: an event loop may begin a task at once."""
         self._actions: list[Action] = []
         """Those that have not been begun."""
+
+    def perform_by(self, begin: Callable[[Action], None]) -> None:
+        """Have actions begun by something that stands before the transport."""
+        self._begin = begin
 
     async def run(self) -> None:
         """Open the connection and keep the session going until it has been closed."""
@@ -72,7 +77,7 @@ class Pump:
         while self._actions:
             actions, self._actions = self._actions, []
             for action in actions:
-                self._transport.perform(action)
+                self._begin(action)
 
     def _take(self, facts: Sequence[Given]) -> None:
         """Handle facts; actions are left to a task, for this may be called outside of any, where none could be begun."""

@@ -37,6 +37,7 @@ from backpack_proto.errors import (
 from backpack_proto.importance import Importance
 from backpack_proto.inputs import RequestFailed, RequestLeft, ResponseReceived, TimerFired
 from backpack_proto.machine import Now, Timers, earliest
+from backpack_proto.orders.intents import intents_of
 from backpack_proto.outputs import Event, RowsSkipped, SendRequest, WithdrawRequest
 
 from .asks import MAX_WAIT_US, Abandon, Ask, Forget, MeasureTime, Sending, Settled, TimeAnswered, Unresolved, WithdrawAsk
@@ -244,12 +245,14 @@ class Requests:
     def _build(self, call: OpenCall, now: Now, request_id: int) -> SendRequest:
         unix_us = self.exchange_unix_us(now)
         request = build_request(call.endpoint, call.parameters, signer=self._signer, unix_us=unix_us)
+        window_ms = 0 if self._signer is None else self._signer.window_ms
         return SendRequest(
             request_id=request_id,
             request=request,
             timeout_us=REQUEST_TIMEOUT_US,
             not_after_us=call.not_after_us,
             importance=call.importance,
+            intents=intents_of(call.endpoint.orders_of(call.parameters), unix_us=unix_us, window_ms=window_ms),
         )
 
     def _answered(self, given: ResponseReceived, now: Now) -> list[RequestsOutput]:

@@ -41,6 +41,9 @@ BATCH: Final = "orders"
 BATCH_LIMIT: Final = 20
 """The most orders that go into one batch (docs/protocol.md 1.3)."""
 
+_PLACES: Final = "orderExecute"
+"""The instruction of orders, alone and in batches (docs/protocol.md 2.4)."""
+
 Checked: TypeAlias = Mapping[str, Parameter | Sequence[Mapping[str, Parameter]]]
 """Parameters that keep the rules, each as it stands on the wire."""
 
@@ -221,6 +224,20 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
     """The type of the answer; None for a call that answers with its status alone."""
     read: Callable[[bytes, Checked], object] | None = None
     """Makes a `result` of a body and of the parameters of the call, where its JSON is not that of `result` already."""
+
+    @property
+    def places_orders(self) -> bool:
+        """Whether its parameters are an order, or a batch of them."""
+        return self.instruction == _PLACES
+
+    def orders_of(self, checked: Checked) -> Sequence[Mapping[str, Parameter]]:
+        """Return the orders that checked parameters place, in their order; none where the call places none."""
+        if not self.places_orders:
+            return ()
+        orders = checked.get(BATCH)
+        if isinstance(orders, Sequence) and not isinstance(orders, str):
+            return orders
+        return ({name: value for name, value in checked.items() if isinstance(value, str | int)},)
 
     def __post_init__(self) -> None:
         """Refuse a row that forgets to say how important a change is."""

@@ -1,0 +1,230 @@
+"""The journal of intents: what is written before an order leaves, in a file or in memory.
+
+A row is written by one `write`, so that it is whole, and is the system's before the first byte of the order leaves: the end of the process
+does not lose it, the end of the machine may. With `durability="machine"` it is on the disk by then, by an fdatasync in a worker
+thread that serves all rows written before it began.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Sequence
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+from filelock import FileLock, Timeout
+
+from backpack_proto.errors import BackpackError, ConfigurationError
+from backpack_proto.orders.intents import (
+    IdReserved,
+    IntentEnded,
+    Intents,
+    JournalBegan,
+    JournalRow,
+    OrderIntent,
+    encode_rows,
+    read_rows,
+)
+
+__all__ = ["Durability", "Journal", "JournalFailed"]
+
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+class Durability(StrEnum):
+    """What a row of the journal survives."""
+
+    PROCESS = "process"
+    """The end of the process, by kill -9 too."""
+    MACHINE = "machine"
+    """The end of the machine as well."""
+
+
+class JournalFailed(BackpackError):
+    """A row could not be written, so the order that it is about was not sent."""
+
+
+class Journal:
+    """The rows that are written, and the intents that they make; without a path they are in memory only."""
+
+    def __init__(self, intents: Intents, *, file: _File | None = None, durability: Durability = Durability.PROCESS) -> None:
+        self.intents = intents
+        self.durability = durability
+        self.trouble: str | None = None
+        """Why the last outcome could not be written."""
+        self._file = file
+
+    @classmethod
+    def open(
+        cls, path: Path | None, *, instance: int, last_id: int | None, random_id: int, account: str, durability: Durability
+    ) -> Journal:
+        """Open a journal, and take over what an earlier program has left in it; `account` is the public key of who signs.
+
+        The ids go on behind `last_id`, the last one of this instance that the machine knows of, else behind the last one in the file,
+        else behind `random_id`, for another machine may have had this instance.
+
+        Raises:
+            ConfigurationError: the file cannot be read or written, another program has it open, or it holds orders of another account
+                whose outcome is not known.
+        """
+        digest = sha256(account.encode()).hexdigest()[:16]
+        if path is None:
+            return cls(Intents(instance, last_id=random_id if last_id is None else last_id))
+        # Not bound to a thread: it is taken in a worker, and released by the loop.
+        lock = FileLock(f"{path}.lock", timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ConfigurationError(
+                f"journal: {path} is in use by another client or program; each needs a file of its own"
+            ) from None
+        except OSError as error:
+            raise ConfigurationError(f"journal: {path} cannot be locked: {error.strerror}") from None
+        try:
+            rows = read_rows(path.read_bytes() if path.exists() else b"")
+            intents = _fold(rows, path, Intents(instance, last_id=random_id), last_id, digest)
+            return cls(intents, file=_File(path, lock, intents.rows(digest)), durability=durability)
+        except OSError as error:
+            lock.release()
+            raise ConfigurationError(f"journal: {path} cannot be used: {error.strerror}") from None
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def path(self) -> Path | None:
+        """Where the rows are; None when they are in memory."""
+        return None if self._file is None else self._file.path
+
+    def write(self, rows: Sequence[JournalRow]) -> None:
+        """Write rows down, all of them or none.
+
+        Raises:
+            JournalFailed: they cannot be written.
+        """
+        if self._file is not None:
+            self._file.append(encode_rows(rows))
+        for row in rows:
+            self.intents.take(row)
+
+    def note(self, rows: Sequence[IntentEnded]) -> None:
+        """Write outcomes down; one that cannot be written is known all the same, and only to be found out again after a restart."""
+        try:
+            self.write(rows)
+        except JournalFailed as failed:
+            self.trouble = str(failed)
+            for row in rows:
+                self.intents.take(row)
+        else:
+            self.trouble = None
+
+    async def settle(self) -> None:
+        """Wait until what was written survives what it is to survive.
+
+        Raises:
+            JournalFailed: the disk refuses.
+        """
+        if self._file is not None and self.durability is Durability.MACHINE:
+            await self._file.sync()
+
+    def close(self) -> None:
+        """Let another program have the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _fold(rows: Sequence[JournalRow], path: Path, fresh: Intents, last_id: int | None, digest: str) -> Intents:
+    """Return the intents that the rows of a file make, with the ids of `fresh` where nothing better is known."""
+    began = [row for row in rows if isinstance(row, JournalBegan)]
+    reserved = {row.client_id for row in rows if isinstance(row, IdReserved)}
+    made = [row.last_id if isinstance(row, JournalBegan) else row.client_id for row in rows if _made(row, reserved)]
+    own = [client_id for client_id in made if client_id is not None and fresh.is_own(client_id)]
+    known = last_id if last_id is not None else own[-1] if own else fresh.last_id
+    intents = Intents(fresh.instance, last_id=known)
+    for row in rows:
+        intents.take(row)
+    if intents.open and began and began[-1].account != digest:
+        raise ConfigurationError(
+            f"journal: {path} holds {len(intents.open)} orders of another key whose outcome is not known: "
+            "resolve them with that key, or give another file"
+        )
+    return intents
+
+
+def _made(row: JournalRow, reserved: Container[int]) -> bool:
+    """Return whether a row shows how far the count of the ids has come."""
+    return isinstance(row, JournalBegan) or (isinstance(row, OrderIntent) and row.client_id not in reserved)
+
+
+class _File:
+    """The open file of a journal."""
+
+    def __init__(self, path: Path, lock: FileLock, rows: Sequence[JournalRow]) -> None:
+        """Begin the file anew with `rows`; whatever happens meanwhile, either the old one is there or the new one."""
+        self.path = path
+        self._lock = lock
+        fresh = path.with_name(f"{path.name}.new")
+        self._descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        try:
+            self._size = 0
+            self.append(encode_rows(rows))
+            os.fsync(self._descriptor)
+            fresh.replace(path)
+            _sync_folder(path.parent)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        self._synced = 0
+        self._round: anyio.Event | None = None
+
+    def append(self, data: bytes) -> None:
+        """Add whole lines by one `write`.
+
+        Raises:
+            JournalFailed: the system has taken none of them.
+        """
+        try:
+            taken = os.write(self._descriptor, data)
+            if taken != len(data):
+                # A full disk takes a part; the next row has to begin a line.
+                os.ftruncate(self._descriptor, self._size)
+                raise JournalFailed(f"journal: {self.path} took {taken} of {len(data)} bytes; is the disk full?")
+        except OSError as error:
+            raise JournalFailed(f"journal: {self.path} cannot be written: {error.strerror}") from None
+        self._size += taken
+
+    async def sync(self) -> None:
+        """Wait until what has been written so far is on the disk; one call of the system serves all who wait."""
+        wanted = self._size
+        while self._synced < wanted:
+            if self._round is not None:
+                await self._round.wait()
+                continue
+            self._round = anyio.Event()
+            reached = self._size
+            try:
+                await run_sync(_sync, self._descriptor)
+                self._synced = max(self._synced, reached)
+            except OSError as error:
+                raise JournalFailed(f"journal: {self.path} cannot be brought to the disk: {error.strerror}") from None
+            finally:
+                self._round.set()
+                self._round = None
+
+    def close(self) -> None:
+        """Close the file and let others lock it."""
+        os.close(self._descriptor)
+        self._lock.release()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new name in a folder on the disk; where a folder cannot be opened, the system sees to it."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,131 @@
+"""Leaving no orders behind: what a client does about its open orders when its block is left.
+
+Nothing else does it. The exchange has no dead man's switch: after the end of the process by kill -9, or of the machine, open orders stay
+open (docs/protocol.md 10.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from itertools import groupby
+from typing import Final
+
+import anyio
+
+from backpack_proto.account.values import Order
+from backpack_proto.errors import BackpackError
+from backpack_proto.orders.intents import OrderIntent
+from backpack_proto.values import Value
+from backpack_runtime.rest_methods import RestMethods
+
+from .desk import OrderDesk
+
+__all__ = ["CancelOnExit", "Leftovers", "cancel_orders"]
+
+OUTCOME_SECONDS: Final = 5.0
+"""How long to wait for the outcome of all orders that are on their way."""
+CANCEL_SECONDS: Final = 5.0
+"""How long to go on cancelling, and reading which orders are open."""
+PAUSE_SECONDS: Final = 0.1
+"""Between a cancel and the next look: a DELETE may be accepted before it is done (docs/protocol.md 1.4)."""
+
+
+class CancelOnExit(StrEnum):
+    """Which open orders are cancelled when the block is left."""
+
+    MINE = "mine"
+    """Those that this client has placed, and those without an outcome that it found in its journal."""
+    ALL = "all"
+    """All of the account, whoever has placed them."""
+
+
+class Leftovers(Value, frozen=True, gc=False, kw_only=True):
+    """How it ended with the orders of a client that was left; without any content all is well."""
+
+    open_orders: tuple[Order, ...] = ()
+    """Those that the exchange still listed when it was last read."""
+    unresolved: tuple[OrderIntent, ...] = ()
+    """Orders of which it is not known whether they were placed."""
+    reasons: tuple[str, ...] = ()
+    """What kept the client from doing more."""
+    read: bool = True
+    """Whether the open orders could be read after the last cancel."""
+
+    def __bool__(self) -> bool:
+        return bool(self.open_orders or self.unresolved or not self.read)
+
+    def __str__(self) -> str:
+        parts = [f"{order.symbol} order {order.order_id} is still open" for order in self.open_orders]
+        parts += [f"{intent.symbol} client_id {intent.client_id} has no outcome" for intent in self.unresolved]
+        parts += [] if self.read else ["the open orders could not be read"]
+        return "; ".join([*parts, *self.reasons]) or "nothing is left"
+
+
+async def cancel_orders(calls: RestMethods, desk: OrderDesk, which: CancelOnExit) -> Leftovers:
+    """Wait for what is on its way, cancel what is open, and read until none of it is listed; the caller shields it."""
+    desk.close()
+    with anyio.move_on_after(OUTCOME_SECONDS):
+        await desk.idle()
+    if which is CancelOnExit.MINE and not desk.mine:
+        return Leftovers()
+    sweep = _Sweep(calls, desk, which)
+    with anyio.move_on_after(CANCEL_SECONDS):
+        await sweep.run()
+    return Leftovers(
+        open_orders=tuple(sweep.listed),
+        unresolved=tuple(desk.unresolved.values()),
+        reasons=tuple(dict.fromkeys(sweep.reasons)),
+        read=sweep.read,
+    )
+
+
+class _Sweep:
+    def __init__(self, calls: RestMethods, desk: OrderDesk, which: CancelOnExit) -> None:
+        self.listed: Sequence[Order] = ()
+        """The orders in question that were open at the last look."""
+        self.read = False
+        self.reasons: list[str] = []
+        self._calls = calls
+        self._desk = desk
+        self._which = which
+
+    async def run(self) -> None:
+        while True:
+            self.reasons.clear()
+            await self._look()
+            # An order without an outcome may be placed yet.
+            if self.read and not self.listed and not self._desk.unresolved:
+                return
+            async with anyio.create_task_group() as tasks:
+                for symbol, orders in groupby(sorted(self.listed, key=lambda order: order.symbol), lambda order: order.symbol):
+                    if self._which is CancelOnExit.ALL:
+                        tasks.start_soon(self._cancel_all, symbol)
+                        continue
+                    for order in orders:
+                        tasks.start_soon(self._cancel, order)
+            await anyio.sleep(PAUSE_SECONDS)
+
+    async def _look(self) -> None:
+        self.read = False
+        try:
+            listed = await self._calls.get_open_orders()
+        except BackpackError as error:
+            self.reasons.append(str(error))
+            return
+        mine = self._desk.mine
+        self.listed = [order for order in listed if self._which is CancelOnExit.ALL or order.client_id in mine]
+        self.read = True
+
+    async def _cancel(self, order: Order) -> None:
+        try:
+            await self._calls.cancel_order(order.symbol, order_id=order.order_id)
+        except BackpackError as error:
+            # It may have ended meanwhile; the next look tells.
+            self.reasons.append(str(error))
+
+    async def _cancel_all(self, symbol: str) -> None:
+        try:
+            await self._calls.cancel_all_orders(symbol)
+        except BackpackError as error:
+            self.reasons.append(str(error))
