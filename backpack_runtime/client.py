@@ -85,7 +85,7 @@ class _Running(NamedTuple):
     """What there is only inside the block."""
 
     scope: anyio.CancelScope
-    """Around all that is running; a cancellation from outside does not reach into it."""
+    """Around the session's loop: cancelled, it ends all that is running."""
     transport: Transport
     pump: Pump
     outlets: Outlets
@@ -210,8 +210,6 @@ class BackpackClient(OrderMethods):
         self._stack = AsyncExitStack()
         self._running: _Running | None = None
         self._closed = False
-        self._failing = False
-        """What drives the session has ended by an error."""
 
     @property
     def settings(self) -> Settings:
@@ -248,25 +246,23 @@ class BackpackClient(OrderMethods):
 
         A cancellation from outside does not: what is under way is brought to an end by `_stop` first, orders above all.
         """
-        with anyio.CancelScope(shield=True) as scope:
+        with anyio.CancelScope(shield=True):
             async with AsyncExitStack() as stack:
-                running = await self._connect(stack, scope)
+                running = await self._connect(stack)
                 self._running = running
                 task_status.started()
-                try:
-                    await running.pump.run()
-                except BaseException:
-                    # On its way out by itself; were it cancelled there, the error would be lost.
-                    self._failing = True
-                    raise
-                finally:
-                    running.outlets.finish()
-                    running.finished.set()
-                    self._calls.end()
-                # Sandbox and sockets stay for the way out: `_stop` ends them.
-                await anyio.sleep_forever()
+                # Only this is cancelled by `_stop`; the rest ends in order, and an error on its way out is not lost.
+                with running.scope:
+                    try:
+                        await running.pump.run()
+                    finally:
+                        running.outlets.finish()
+                        running.finished.set()
+                        self._calls.end()
+                    # Sandbox and sockets stay for the way out.
+                    await anyio.sleep_forever()
 
-    async def _connect(self, stack: AsyncExitStack, scope: anyio.CancelScope) -> _Running:
+    async def _connect(self, stack: AsyncExitStack) -> _Running:
         addresses = self._addresses
         if addresses is None:
             from .sandbox import serve_sandbox  # noqa: PLC0415 - only a sandbox needs the simulated exchange
@@ -282,16 +278,17 @@ class BackpackClient(OrderMethods):
         if self._on_event is None:
             events = outlets.open(self._slow_consumer, self._buffer, self._buffer_bytes)
         tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
         pump = Pump(self._session, transport, self._deliver)
         pump.perform_by(OrderGate(self._orders.journal, transport.perform, pump.give, tasks).perform)
-        return _Running(scope, transport, pump, outlets, events, anyio.Event())
+        return _Running(anyio.CancelScope(), transport, pump, outlets, events, anyio.Event())
 
     async def _stop(self, error: BaseException | None) -> None:
         """End all tasks, without `error` in order; an error that one of them died of comes out here."""
         if self._running is not None:
             await self._leave_no_orders()
             # As parts of the stack, for should they be cancelled, the group that cancelled them has to see it.
-            self._stack.callback(self._end_run, self._running)
+            self._stack.callback(self._running.scope.cancel)
             if error is None:
                 self._stack.push_async_callback(self.aclose)
         try:
@@ -315,10 +312,6 @@ class BackpackClient(OrderMethods):
         if self._left and error is None:
             raise OrdersLeft(str(self._left))
 
-    def _end_run(self, running: _Running) -> None:
-        if not self._failing:
-            running.scope.cancel()
-
     async def _leave_no_orders(self) -> None:
         """Take orders off the book, if that was asked for; a cancellation does not stop it, its own bounds do."""
         which, desk = self._orders.settings.cancel_on_exit, self._orders.opened
@@ -334,6 +327,7 @@ class BackpackClient(OrderMethods):
     @property
     def left(self) -> Leftovers:
         """How it ended with the orders that `cancel_on_exit` was to cancel; empty before the block is left, and where all went well."""
+        self._inside()
         return self._left
 
     async def aclose(self) -> None:
@@ -623,6 +617,9 @@ class BackpackClient(OrderMethods):
 
     def _check_open(self) -> None:
         self._open()
+
+    def _check_inside(self) -> None:
+        self._inside()
 
     async def _id(self, symbol: str) -> str:
         self._open()

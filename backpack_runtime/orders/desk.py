@@ -103,7 +103,9 @@ class OrderDesk:
 
     def end(self, rows: Iterable[IntentEnded]) -> None:
         """Write down outcomes that were found out otherwise."""
-        self.journal.note(list(rows))
+        written = list(rows)
+        if written:
+            self.journal.note(written)
 
     async def idle(self) -> None:
         """Wait until no order is on its way."""

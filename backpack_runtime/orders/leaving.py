@@ -20,6 +20,7 @@ from backpack_proto.values import Value
 from backpack_runtime.rest_methods import RestMethods
 
 from .desk import OrderDesk
+from .resolving import outcomes, resolve
 
 __all__ = ["CancelOnExit", "Leftovers", "cancel_orders"]
 
@@ -93,6 +94,7 @@ class _Sweep:
     async def run(self) -> None:
         while True:
             self.reasons.clear()
+            self._desk.end(outcomes(await resolve(self._calls, self._desk.unresolved.values(), wait=False)))
             await self._look()
             # An order without an outcome may be placed yet.
             if self.read and not self.listed and not self._desk.unresolved:

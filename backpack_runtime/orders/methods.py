@@ -31,6 +31,10 @@ class OrderMethods(RestMethods):
     _orders: OrderSafety
 
     @abstractmethod
+    def _check_inside(self) -> None:
+        """Refuse to show what there is only inside the block, and after it."""
+
+    @abstractmethod
     def _dismiss_call(self, call_id: int) -> list[int]:
         """Take a call off the unresolved ones; return the client ids of the orders that it was to place.
 
@@ -45,6 +49,7 @@ class OrderMethods(RestMethods):
     @property
     def journal(self) -> JournalView | None:
         """The journal of orders now; None before the first order of a client that was given neither `journal` nor `instance`."""
+        self._check_inside()
         return self._orders.view
 
     async def resolve(self, *, wait: bool = False) -> tuple[Resolution, ...]:
@@ -56,8 +61,8 @@ class OrderMethods(RestMethods):
         Args:
             wait: wait until it can be said of each: the signature's window and 2 s, from when it was signed.
         """
-        checked_flag("wait", wait)
         self._check_open()
+        checked_flag("wait", wait)
         desk = await self._orders.desk()
         resolutions = await resolve(self, desk.unresolved.values(), wait=wait)
         rows = outcomes(resolutions)
@@ -71,9 +76,9 @@ class OrderMethods(RestMethods):
             LocalProtocolError: it is not among them.
             ConfigurationError: not exactly one of the ids is given.
         """
+        self._check_open()
         if (client_id is None) == (call_id is None):
             raise ConfigurationError("dismiss: give exactly one of client_id and call_id")
-        self._check_open()
         desk = self._orders.opened
         if call_id is not None:
             client_ids = self._dismiss_call(call_id)
@@ -95,6 +100,7 @@ class OrderMethods(RestMethods):
             OrderNotFound: the exchange lists no such order.
             ConfigurationError: not exactly one of the ids is given.
         """
+        self._check_open()
         if (client_id is None) == (order_id is None):
             raise ConfigurationError("order: give exactly one of client_id and order_id")
         symbol = await self._id(symbol)
@@ -118,6 +124,7 @@ class OrderMethods(RestMethods):
             OutcomeUnknown: it may have been placed, and neither the answer nor the exchange's lists have told.
             OrderStillOpen: it had not ended in time; the error has its ids.
         """
+        self._check_open()
         if not timeout_s > 0:
             raise ConfigurationError(f"timeout_s: seconds, more than 0, got {timeout_s!r}")
         until = anyio.current_time() + timeout_s
@@ -152,8 +159,6 @@ class OrderMethods(RestMethods):
         return await self.order(resolution.intent.symbol, order_id=resolution.order_id)
 
     def _end(self, desk: OrderDesk, rows: list[IntentEnded]) -> None:
-        if not rows:
-            return
         desk.end(rows)
         for call_id in self._unresolved_calls(frozenset(row.client_id for row in rows)):
             self._dismiss_call(call_id)

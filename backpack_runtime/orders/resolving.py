@@ -23,7 +23,7 @@ from backpack_proto.orders.resolution import (
 )
 from backpack_runtime.rest_methods import Pages, RestMethods
 
-__all__ = ["find", "resolve"]
+__all__ = ["by_client_id", "find", "outcomes", "resolve"]
 
 _symbol = attrgetter("symbol")
 

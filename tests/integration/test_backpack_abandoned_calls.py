@@ -170,7 +170,7 @@ async def test_an_order_that_had_left_is_unresolved_until_its_answer_comes(runti
         assert client.unresolved == {}
         assert wire.methods.count("POST") == 1
         with pytest.raises(LocalProtocolError, match=f"call_id {event.call_id} is not unresolved"):
-            client.resolve(event.call_id)
+            client.dismiss(call_id=event.call_id)
 
 
 async def test_an_order_whose_answer_is_lost_stays_unresolved_until_the_user_resolves_it(runtime: str) -> None:
@@ -184,7 +184,7 @@ async def test_an_order_whose_answer_is_lost_stays_unresolved_until_the_user_res
         found = await client.get_order("SOL_USDC", client_id=7)
         assert found.state == "New"
         assert list(client.unresolved) == [event.call_id]
-        client.resolve(event.call_id)
+        client.dismiss(call_id=event.call_id)
         assert client.unresolved == {}
 
 

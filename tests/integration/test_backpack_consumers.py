@@ -237,7 +237,7 @@ async def test_a_callback_may_ask_for_something(runtime: str) -> None:
         if isinstance(event, Trade) and not asked:
             asked.append(1)
             with pytest.raises(LocalProtocolError, match="unresolved"):
-                client.resolve(77)
+                client.dismiss(call_id=77)
             tasks.start_soon(ask)
 
     async def ask() -> None:

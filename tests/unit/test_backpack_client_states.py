@@ -39,7 +39,20 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 ALWAYS = {"settings"}
 """Names that say the same at all times."""
-AFTERWARDS = {"account", "aclose", "batches", "book", "budget", "delivery", "health", "markets", "metrics", "unresolved"}
+AFTERWARDS = {
+    "account",
+    "aclose",
+    "batches",
+    "book",
+    "budget",
+    "delivery",
+    "health",
+    "journal",
+    "left",
+    "markets",
+    "metrics",
+    "unresolved",
+}
 """Names that can be used after the block: they read what was last known, and closing again is closing."""
 PUBLIC = sorted(name for name in dir(BackpackClient) if not name.startswith("_"))
 

@@ -544,6 +544,8 @@ def test_what_is_wrong_with_a_question_is_said_at_once_and_a_request_is_signed_o
     signed: list[int] = []
 
     class Counting:
+        window_ms = 5_000
+
         def headers(self, *_args: object, unix_us: int, **_options: object) -> tuple[tuple[str, str], ...]:
             signed.append(unix_us)
             return ()
