@@ -96,6 +96,13 @@ async def listed(client: BackpackClient) -> list[int | None]:
     return [order.client_id for order in await client.get_open_orders()]
 
 
+async def until_listed(client: BackpackClient, count: int) -> tuple[Order, ...]:
+    """Wait until so many orders are open."""
+    while len(orders := await client.get_open_orders()) < count:
+        pass
+    return orders
+
+
 async def test_every_order_has_a_client_id_and_is_written_down_before_it_leaves(runtime: str, tmp_path: Path) -> None:
     path = tmp_path / "orders.journal"
     async with served() as sandbox, client_of(sandbox, runtime, journal=path) as client:
@@ -140,7 +147,7 @@ async def test_two_clients_on_one_machine_never_give_the_same_id() -> None:
 @pytest.mark.parametrize(
     ("fault", "happened"), [(Fault.LOSE_REPLY, True), (Fault.ERROR_AFTER, True), (Fault.ERROR_BEFORE, False)]
 )
-async def test_what_became_of_an_order_without_an_answer_is_found_out(runtime: str, fault: Fault, happened: bool) -> None:
+async def test_what_became_of_an_order_without_an_answer_is_found_out(runtime: str, fault: Fault, *, happened: bool) -> None:
     async with served() as sandbox, client_of(sandbox, runtime) as client:
         faulty(sandbox, fault)
         with pytest.raises(OutcomeUnknown) as caught:
@@ -207,9 +214,7 @@ async def test_an_order_that_cannot_be_written_down_is_not_sent(
 ) -> None:
     async with served() as sandbox, client_of(sandbox, runtime, journal=tmp_path / "orders.journal") as client:
         real = os.write
-        monkeypatch.setattr(
-            journal_module.os, "write", lambda descriptor, data: real(descriptor, data[:9] if b"intended" in data else data)
-        )
+        monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:9] if b"intended" in data else data))
         with pytest.raises(NotSent, match="is the disk full"):
             await client.place(resting(sandbox))
         monkeypatch.undo()
@@ -276,8 +281,7 @@ async def test_an_order_is_placed_and_waited_for_until_its_end(runtime: str) -> 
         async with anyio.create_task_group() as tasks:
 
             async def cancel() -> None:
-                while len(orders := await client.get_open_orders()) < 2:
-                    await anyio.sleep(0.01)
+                orders = await until_listed(client, 2)
                 await client.cancel_order("SOL_USDC", order_id=max(orders, key=lambda one: int(one.order_id)).order_id)
 
             tasks.start_soon(cancel)
@@ -288,9 +292,10 @@ async def test_an_order_is_placed_and_waited_for_until_its_end(runtime: str) -> 
 async def test_the_orders_of_a_client_are_off_the_book_when_its_block_is_left(runtime: str, way: str) -> None:
     async with served() as sandbox, client_of(sandbox, runtime) as other:
         foreign = await other.place(resting(sandbox))
+        client = client_of(sandbox, runtime, cancel_on_exit="mine")
         with anyio.CancelScope() as scope:
             try:
-                async with client_of(sandbox, runtime, cancel_on_exit="mine") as client:
+                async with client:
                     await client.place(resting(sandbox))
                     faulty(sandbox, Fault.LOSE_REPLY)
                     with pytest.raises(OutcomeUnknown):
@@ -316,8 +321,9 @@ async def test_all_orders_of_the_account_are_cancelled_where_that_was_asked_for(
 
 async def test_orders_that_are_on_their_way_are_waited_for_and_no_new_ones_are_taken(runtime: str) -> None:
     async with served() as sandbox, client_of(sandbox, runtime) as other:
+        client = client_of(sandbox, runtime, cancel_on_exit="mine")
         async with anyio.create_task_group() as tasks:
-            async with client_of(sandbox, runtime, cancel_on_exit="mine") as client:
+            async with client:
                 sandbox.exchange.faults.delay_us = 300_000
                 faulty(sandbox, Fault.DELAY)
                 refused = anyio.Event()
@@ -329,8 +335,7 @@ async def test_orders_that_are_on_their_way_are_waited_for_and_no_new_ones_are_t
                     refused.set()
 
                 tasks.start_soon(late)
-                while not await listed(other):
-                    await anyio.sleep(0.01)
+                await until_listed(other, 1)
             await refused.wait()
         assert not client.left
         assert await listed(other) == []
@@ -343,7 +348,7 @@ async def test_what_is_left_on_the_book_is_raised_when_the_block_is_left(
         with pytest.raises(
             OrdersLeft, match=r"SOL_USDC order \d+ is still open; DELETE /api/v1/order .* the outcome is unknown"
         ):
-            async with client_of(sandbox, runtime, cancel_on_exit="mine") as client:
+            async with client:
                 placed = await client.place(resting(sandbox))
                 sandbox.exchange.faults.only = ("DELETE",)
                 sandbox.exchange.faults.rates = {Fault.ERROR_BEFORE: 1.0}
@@ -353,10 +358,9 @@ async def test_what_is_left_on_the_book_is_raised_when_the_block_is_left(
 
 
 async def test_a_client_that_placed_nothing_asks_nothing_on_its_way_out(runtime: str) -> None:
-    async with served() as sandbox:
-        async with client_of(sandbox, runtime, cancel_on_exit="mine"):
-            sandbox.exchange.faults.only = ("GET /api/v1/orders",)
-            sandbox.exchange.faults.rates = {Fault.ERROR_BEFORE: 1.0}
+    async with served() as sandbox, client_of(sandbox, runtime, cancel_on_exit="mine"):
+        sandbox.exchange.faults.only = ("GET /api/v1/orders",)
+        sandbox.exchange.faults.rates = {Fault.ERROR_BEFORE: 1.0}
 
 
 @pytest.mark.parametrize(

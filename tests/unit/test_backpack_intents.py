@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backpack_proto.errors import ConfigurationError, LocalProtocolError
+from backpack_proto.http import Parameter
 from backpack_proto.orders.intents import (
     COUNTERS,
     IdReserved,
@@ -23,7 +24,13 @@ from backpack_proto.orders.intents import (
 
 
 def intent(client_id: int, *, signed_ms: int = 1_788_367_430_000) -> OrderIntent:
-    order = {"symbol": "SOL_USDC", "side": "Bid", "price": "98.50", "postOnly": True, "clientId": client_id}
+    order: dict[str, Parameter] = {
+        "symbol": "SOL_USDC",
+        "side": "Bid",
+        "price": "98.50",
+        "postOnly": True,
+        "clientId": client_id,
+    }
     return OrderIntent(client_id=client_id, symbol="SOL_USDC", signed_ms=signed_ms, window_ms=5_000, order=order)
 
 
@@ -71,7 +78,7 @@ def test_there_are_1024_instances(instance: int) -> None:
 
 
 def test_an_order_without_a_client_id_has_no_intent() -> None:
-    orders = [{"symbol": "SOL_USDC", "clientId": 7}, {"symbol": "SOL_USDC"}]
+    orders: list[dict[str, Parameter]] = [{"symbol": "SOL_USDC", "clientId": 7}, {"symbol": "SOL_USDC"}]
     (only,) = intents_of(orders, unix_us=1_788_367_430_000_999, window_ms=5_000)
     assert (only.client_id, only.signed_ms, only.window_ms) == (7, 1_788_367_430_000, 5_000)
     assert only.order == orders[0]
@@ -103,7 +110,6 @@ def test_rows_come_back_as_they_were_written(rows: list[JournalRow]) -> None:
 
 
 @given(rows)
-@settings(deadline=None)
 def test_a_journal_that_was_cut_at_any_byte_reads_back_as_the_rows_that_were_whole(rows: list[JournalRow]) -> None:
     data = encode_rows(rows)
     for cut in range(len(data) + 1):

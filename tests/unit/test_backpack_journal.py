@@ -153,7 +153,7 @@ def test_a_full_disk_takes_no_part_of_a_row_and_leaves_the_file_whole(tmp_path: 
     journal = opened(path)
     before = path.read_bytes()
     real = os.write
-    monkeypatch.setattr(journal_module.os, "write", lambda descriptor, data: real(descriptor, data[:10]))
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:10]))
     with pytest.raises(JournalFailed, match=r"took 10 of \d+ bytes; is the disk full\?"):
         journal.write([intent(1001)])
     assert path.read_bytes() == before
@@ -170,7 +170,7 @@ def test_an_outcome_that_cannot_be_written_is_known_all_the_same(tmp_path: Path,
     def full(_descriptor: int, _data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(journal_module.os, "write", full)
+    monkeypatch.setattr(os, "write", full)
     journal.note([placed(1001)])
     assert journal.intents.open == {}
     assert journal.trouble is not None
