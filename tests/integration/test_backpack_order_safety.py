@@ -345,6 +345,7 @@ async def test_what_is_left_on_the_book_is_raised_when_the_block_is_left(
     runtime: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served() as sandbox, client_of(sandbox, runtime) as other:
+        client = client_of(sandbox, runtime, cancel_on_exit="mine")
         with pytest.raises(
             OrdersLeft, match=r"SOL_USDC order \d+ is still open; DELETE /api/v1/order .* the outcome is unknown"
         ):

@@ -48,10 +48,10 @@ class Killer:
         self.pid: int | None = None
         self._point = point
         self._left = orders
-        self._handle: Callable[[ExchangeInput, Now], Sequence[ExchangeOutput]] = sandbox.exchange.handle
+        self._handle: Callable[[ExchangeInput, Now], list[ExchangeOutput]] = sandbox.exchange.handle
         sandbox.exchange.handle = self  # type: ignore[method-assign]  # a tap
 
-    def __call__(self, given: ExchangeInput, now: Now) -> Sequence[ExchangeOutput]:
+    def __call__(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
         counts = self.pid is not None and isinstance(given, RequestReceived) and given.method == "POST"
         self._left -= counts
         due = counts and self._left == 0

@@ -79,7 +79,7 @@ async def _trade(trader: Trader, channel: Connection) -> None:
     durability = random.choice(["process", "process", "machine"])
     async with _client(trader, durability=durability) as client:
         depth = await client.get_depth("SOL_USDC", limit=5)
-        best_bid = depth.bids[-1].price if depth.bids[0].price < depth.bids[-1].price else depth.bids[0].price
+        best_bid = depth.bids[0].price
         channel.send("trading")
         async with anyio.create_task_group() as tasks:
             for number in range(3):
@@ -156,4 +156,4 @@ def _die_behind(writes: int) -> None:
         if left[0] <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Journal.write = written  # type: ignore[method-assign]
+    Journal.write = written  # type: ignore[assignment,method-assign]
