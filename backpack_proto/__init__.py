@@ -41,6 +41,9 @@ from .errors import (
     LocalProtocolError,
     NothingTraded,
     NotSent,
+    OrderNotFound,
+    OrdersLeft,
+    OrderStillOpen,
     OutcomeUnknown,
     PartlyUnreadable,
     RemoteProtocolError,
@@ -78,6 +81,8 @@ from .inputs import (
 )
 from .machine import Machine, Now
 from .metrics import BooksSnapshot, Health, MetricsSnapshot, Status, StreamMetrics
+from .orders.intents import IdReserved, IntentEnded, IntentOutcome, Intents, JournalBegan, OrderIntent, encode_rows, read_rows
+from .orders.resolution import Evidence, OrderFound, OrderNeverHappened, OrderUnresolved, Resolution, judge
 from .outputs import (
     Action,
     BookChanged,
@@ -212,6 +217,7 @@ __all__ = [
     "Endpoint",
     "ErrorReceived",
     "EventsDropped",
+    "Evidence",
     "Fact",
     "Fill",
     "Filled",
@@ -223,9 +229,14 @@ __all__ = [
     "Headers",
     "Health",
     "HttpRequest",
+    "IdReserved",
     "Importance",
+    "IntentEnded",
+    "IntentOutcome",
+    "Intents",
     "InvalidKey",
     "InvalidStream",
+    "JournalBegan",
     "Level",
     "LocalProtocolError",
     "Machine",
@@ -244,7 +255,14 @@ __all__ = [
     "OpenSocket",
     "Order",
     "OrderChanged",
+    "OrderFound",
+    "OrderIntent",
+    "OrderNeverHappened",
+    "OrderNotFound",
+    "OrderStillOpen",
     "OrderType",
+    "OrderUnresolved",
+    "OrdersLeft",
     "Origin",
     "OutcomeUnknown",
     "Output",
@@ -265,6 +283,7 @@ __all__ = [
     "RemoteProtocolError",
     "RequestFailed",
     "RequestLeft",
+    "Resolution",
     "Resolve",
     "ResponseReceived",
     "RowsSkipped",
@@ -301,9 +320,12 @@ __all__ = [
     "WithdrawRequest",
     "decode_event",
     "encode_event",
+    "encode_rows",
     "find_endpoint",
+    "judge",
     "parse_channel",
     "parse_stream",
+    "read_rows",
     "streams_for",
 ]
 

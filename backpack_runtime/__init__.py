@@ -30,6 +30,9 @@ if TYPE_CHECKING:
         ProxyUnreachableTarget,
     )
     from .network.proxy_settings import Proxies, ProxyInjector, ProxySettings, get_proxy_injector, init_proxy_system
+    from .orders.journal import Durability, JournalFailed
+    from .orders.leaving import CancelOnExit, Leftovers
+    from .orders.safety import JournalView
     from .pump import Pump
     from .rest_methods import Pages
     from .sandbox import Sandbox, serve_sandbox
@@ -42,11 +45,16 @@ __all__ = [
     "Addresses",
     "BackpackClient",
     "BookView",
+    "CancelOnExit",
     "DeliverySnapshot",
+    "Durability",
     "EventStream",
     "Exchange",
     "Fees",
     "InvalidProxy",
+    "JournalFailed",
+    "JournalView",
+    "Leftovers",
     "Listing",
     "MissingExtra",
     "MockTransport",
@@ -76,11 +84,16 @@ _HOMES = {
     "Addresses": ".network.addresses",
     "BackpackClient": ".client",
     "BookView": ".books",
+    "CancelOnExit": ".orders.leaving",
     "DeliverySnapshot": ".delivery",
+    "Durability": ".orders.journal",
     "EventStream": ".delivery",
     "Exchange": "backpack_proto.exchange",
     "Fees": "backpack_proto.exchange.account.accounts",
     "InvalidProxy": ".network.proxy",
+    "JournalFailed": ".orders.journal",
+    "JournalView": ".orders.safety",
+    "Leftovers": ".orders.leaving",
     "Listing": "backpack_proto.exchange.market.listings",
     "MissingExtra": ".extras",
     "MockTransport": ".transports.mock",

@@ -1,7 +1,7 @@
 """Finding out what became of an order whose placing was never answered.
 
 Theory of operation. Such an order is looked for by its client id among the open orders, in history, and among the fills, in this order: an order
-moves in this direction only, so one that leaves a list before that is read is in the next. Found, it happened. An order can still be
+moves in this direction only, so one that leaves a list before that is read is in the next. OrderFound, it happened. An order can still be
 placed until its signature runs out, so that nothing was found says nothing before then: SETTLED_MS is added for an order that waits inside the exchange
 (its speed bump, docs/protocol.md 10.2) and for lists that lag. After that, and once all three were read completely, it never
 happened. Every time is the exchange's own: that of the signature, and `/time`, which is read before the lists.
@@ -24,10 +24,10 @@ __all__ = [
     "SETTLED_MS",
     "SLACK_MS",
     "Evidence",
-    "Found",
-    "NeverHappened",
+    "OrderFound",
+    "OrderNeverHappened",
+    "OrderUnresolved",
     "Resolution",
-    "Unknown",
     "ended",
     "find_fills",
     "find_order",
@@ -43,7 +43,7 @@ SLACK_MS: Final = 60_000
 greatest difference between two clocks (docs/protocol.md 2.1)."""
 
 
-class Found(Value, frozen=True, gc=False, kw_only=True):
+class OrderFound(Value, frozen=True, gc=False, kw_only=True):
     """An order that was placed."""
 
     intent: OrderIntent
@@ -58,13 +58,13 @@ class Found(Value, frozen=True, gc=False, kw_only=True):
         return self.fills[0].order_id if self.order is None else self.order.order_id
 
 
-class NeverHappened(Value, frozen=True, gc=False, kw_only=True):
+class OrderNeverHappened(Value, frozen=True, gc=False, kw_only=True):
     """An order that was not placed, and cannot be any more."""
 
     intent: OrderIntent
 
 
-class Unknown(Value, frozen=True, gc=False, kw_only=True):
+class OrderUnresolved(Value, frozen=True, gc=False, kw_only=True):
     """An order of which it cannot be said yet."""
 
     intent: OrderIntent
@@ -73,7 +73,7 @@ class Unknown(Value, frozen=True, gc=False, kw_only=True):
     """From when on it can be: exchange time, in milliseconds since the epoch."""
 
 
-Resolution: TypeAlias = Found | NeverHappened | Unknown
+Resolution: TypeAlias = OrderFound | OrderNeverHappened | OrderUnresolved
 
 
 class Evidence(Value, frozen=True, gc=False, kw_only=True):
@@ -127,16 +127,16 @@ def judge(intent: OrderIntent, evidence: Evidence) -> Resolution:
     fills = find_fills(intent, evidence.fills)
     order = find_order(intent, evidence.open_orders) or find_order(intent, evidence.history)
     if order is not None or fills:
-        return Found(intent=intent, order=order, fills=fills)
+        return OrderFound(intent=intent, order=order, fills=fills)
     settled = settled_ms(intent)
     if evidence.server_ms < settled:
         wait_s = (settled - evidence.server_ms) / 1_000
-        return Unknown(intent=intent, reason=f"it may still be placed for {wait_s:.1f} s", settled_ms=settled)
-    return NeverHappened(intent=intent)
+        return OrderUnresolved(intent=intent, reason=f"it may still be placed for {wait_s:.1f} s", settled_ms=settled)
+    return OrderNeverHappened(intent=intent)
 
 
-def ended(resolution: Found | NeverHappened) -> tuple[IntentOutcome, str | None]:
+def ended(resolution: OrderFound | OrderNeverHappened) -> tuple[IntentOutcome, str | None]:
     """Return the outcome that is written down, and the id of the order."""
-    if isinstance(resolution, Found):
+    if isinstance(resolution, OrderFound):
         return IntentOutcome.FOUND, resolution.order_id
     return IntentOutcome.NEVER_HAPPENED, None

@@ -9,7 +9,7 @@ import anyio
 from backpack_proto.account.values import Order
 from backpack_proto.errors import ConfigurationError, LocalProtocolError, NotSent, OrderNotFound, OrderStillOpen, OutcomeUnknown
 from backpack_proto.orders.intents import IntentEnded, IntentOutcome
-from backpack_proto.orders.resolution import Found, NeverHappened, Resolution
+from backpack_proto.orders.resolution import OrderFound, OrderNeverHappened, Resolution
 from backpack_proto.rest.new_order import NewOrder
 from backpack_runtime.checks import checked_flag
 from backpack_runtime.rest_methods import RestMethods
@@ -55,8 +55,8 @@ class OrderMethods(RestMethods):
     async def resolve(self, *, wait: bool = False) -> tuple[Resolution, ...]:
         """Find out what became of every order without an outcome, those of earlier programs with the same journal included.
 
-        Each is `Found`, in open orders, history or fills; `NeverHappened`, once all three were read completely after its signature had run out; or
-        `Unknown`, with the reason. The first two are written down, and their calls are not `unresolved` any more. Nothing is sent again.
+        Each is `OrderFound`, in open orders, history or fills; `OrderNeverHappened`, once all three were read completely after its signature had run out; or
+        `OrderUnresolved`, with the reason. The first two are written down, and their calls are not `unresolved` any more. Nothing is sent again.
 
         Args:
             wait: wait until it can be said of each: the signature's window and 2 s, from when it was signed.
@@ -150,9 +150,9 @@ class OrderMethods(RestMethods):
         client_id = unknown.client_id
         resolutions = by_client_id(await self.resolve(wait=True))
         resolution = resolutions.get(client_id) if isinstance(client_id, int) else None
-        if isinstance(resolution, NeverHappened):
+        if isinstance(resolution, OrderNeverHappened):
             raise NotSent(endpoint=unknown.endpoint, reason=f"the exchange lists no such order ({unknown.reason})")
-        if not isinstance(resolution, Found):
+        if not isinstance(resolution, OrderFound):
             raise unknown
         if resolution.order is not None:
             return resolution.order

@@ -13,8 +13,8 @@ from backpack_proto.errors import ApiError, BackpackError, OrderNotFound
 from backpack_proto.orders.intents import IntentEnded, OrderIntent
 from backpack_proto.orders.resolution import (
     Evidence,
+    OrderUnresolved,
     Resolution,
-    Unknown,
     ended,
     find_order,
     judge,
@@ -34,7 +34,7 @@ async def resolve(calls: RestMethods, intents: Iterable[OrderIntent], *, wait: b
     if not wanted:
         return ()
     found = {resolution.intent.client_id: resolution for resolution in await _look(calls, wanted)}
-    unknown = [resolution for resolution in found.values() if isinstance(resolution, Unknown)]
+    unknown = [resolution for resolution in found.values() if isinstance(resolution, OrderUnresolved)]
     if unknown and wait:
         await _wait_until(calls, max(resolution.settled_ms for resolution in unknown))
         again = await _look(calls, [resolution.intent for resolution in unknown])
@@ -46,7 +46,7 @@ def outcomes(resolutions: Iterable[Resolution]) -> list[IntentEnded]:
     """Return the rows to be written: those of the orders of which it is known."""
     rows = []
     for resolution in resolutions:
-        if not isinstance(resolution, Unknown):
+        if not isinstance(resolution, OrderUnresolved):
             outcome, order_id = ended(resolution)
             rows.append(IntentEnded(client_id=resolution.intent.client_id, outcome=outcome, order_id=order_id))
     return rows
@@ -91,7 +91,7 @@ async def _look(calls: RestMethods, wanted: Sequence[OrderIntent]) -> list[Resol
         try:
             evidence = await _read(calls, symbol, intents)
         except BackpackError as error:
-            resolutions += [Unknown(intent=one, reason=str(error), settled_ms=settled_ms(one)) for one in intents]
+            resolutions += [OrderUnresolved(intent=one, reason=str(error), settled_ms=settled_ms(one)) for one in intents]
         else:
             resolutions += [judge(intent, evidence) for intent in intents]
     return resolutions

@@ -19,5 +19,5 @@ def test_a_trading_program_killed_at_any_point_sends_nothing_twice_and_knows_wha
     assert done.stdout.startswith("50 programs killed and restarted in ")
     figures = dict(part.split(": ") for part in done.stdout.splitlines()[1].split(", "))
     assert all(int(figures[point]) > 0 for point in ("time", "received", "executed", "written"))
-    assert int(figures["Found"]) > 0, "orders that had been placed were found"
-    assert int(figures["NeverHappened"]) > 0, "and such that had not were told from them"
+    assert int(figures["OrderFound"]) > 0, "orders that had been placed were found"
+    assert int(figures["OrderNeverHappened"]) > 0, "and such that had not were told from them"

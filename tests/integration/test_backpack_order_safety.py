@@ -31,7 +31,7 @@ from backpack_proto.exchange import Fault
 from backpack_proto.metrics import Status
 from backpack_proto.orders import resolution
 from backpack_proto.orders.intents import IntentEnded, IntentOutcome, OrderIntent, read_rows
-from backpack_proto.orders.resolution import Found, NeverHappened, Unknown
+from backpack_proto.orders.resolution import OrderFound, OrderNeverHappened, OrderUnresolved
 from backpack_proto.rest.new_order import NewOrder
 from backpack_proto.rest.results.orders import OrderRefused
 from backpack_runtime.client import BackpackClient
@@ -161,9 +161,9 @@ async def test_what_became_of_an_order_without_an_answer_is_found_out(runtime: s
             await client.place(resting(sandbox, client_id=client_id))
         if not happened:
             (early,) = await client.resolve()
-            assert isinstance(early, Unknown), "its signature still holds"
+            assert isinstance(early, OrderUnresolved), "its signature still holds"
         (outcome,) = await client.resolve(wait=True)
-        assert isinstance(outcome, Found if happened else NeverHappened)
+        assert isinstance(outcome, OrderFound if happened else OrderNeverHappened)
         assert await listed(client) == ([client_id] if happened else [])
         assert client.journal.unresolved == {}
         assert await client.resolve() == ()
@@ -175,7 +175,7 @@ async def test_an_order_that_was_filled_without_an_answer_is_found_in_history(ru
         with pytest.raises(OutcomeUnknown):
             await client.place(NewOrder.market("SOL_USDC", "Bid", quantity="1"))
         (outcome,) = await client.resolve(wait=True)
-        assert isinstance(outcome, Found)
+        assert isinstance(outcome, OrderFound)
         assert outcome.order is not None
         assert outcome.order.state == "Filled"
 
@@ -187,10 +187,10 @@ async def test_lists_that_cannot_be_read_prove_nothing(runtime: str) -> None:
             await client.place(resting(sandbox))
         await anyio.sleep(WINDOW_MS / 1_000 + 0.4)
         (outcome,) = await client.resolve()
-        assert isinstance(outcome, Unknown)
+        assert isinstance(outcome, OrderUnresolved)
         assert "GET /wapi/v1/history/fills answered 503" in outcome.reason
         (again,) = await client.resolve()
-        assert isinstance(again, NeverHappened)
+        assert isinstance(again, OrderNeverHappened)
 
 
 async def test_the_next_client_finds_out_what_became_of_the_orders_of_the_last_one(runtime: str, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ async def test_the_next_client_finds_out_what_became_of_the_orders_of_the_last_o
             assert client.journal is not None
             assert len(client.journal.unresolved) == 1, "before any order of its own"
             (outcome,) = await client.resolve()
-            assert isinstance(outcome, Found)
+            assert isinstance(outcome, OrderFound)
         async with client_of(sandbox, runtime, journal=path) as client:
             assert await client.resolve() == ()
 

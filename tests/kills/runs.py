@@ -174,7 +174,7 @@ def _check_account(sandbox: Sandbox, account: Account, seed: int) -> None:
         raise Failed(f"seed {seed}: unresolved: {account.unknown}")
     theirs = sandbox.exchange.account
     placed = {order.shown.client_id for order in theirs.history}
-    wrong = {one: outcome for one, outcome in account.outcomes.items() if (one in placed) != (outcome == "Found")}
+    wrong = {one: outcome for one, outcome in account.outcomes.items() if (one in placed) != (outcome == "OrderFound")}
     if wrong:
         raise Failed(f"seed {seed}: wrong outcomes: {wrong}")
     orders = {

@@ -18,7 +18,7 @@ from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import BackpackError
 from backpack_proto.orders.intents import JournalRow
-from backpack_proto.orders.resolution import Unknown
+from backpack_proto.orders.resolution import OrderUnresolved
 from backpack_proto.rest.new_order import NewOrder
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.orders.journal import Journal
@@ -122,7 +122,9 @@ async def _restart(trader: Trader, channel: Connection) -> None:
                         for order_id, order in account.open_orders.items()
                     },
                     balances=held(account.balances),
-                    unknown=[f"{one.intent.client_id}: {one.reason}" for one in resolutions if isinstance(one, Unknown)],
+                    unknown=[
+                        f"{one.intent.client_id}: {one.reason}" for one in resolutions if isinstance(one, OrderUnresolved)
+                    ],
                     outcomes={one.intent.client_id: type(one).__name__ for one in resolutions},
                 )
             )
