@@ -12,7 +12,7 @@ signed is another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from backpack_proto.account.values import Fill, Order
@@ -80,9 +80,9 @@ class Evidence(Value, frozen=True, gc=False, kw_only=True):
     """Lists that were read completely, one after the other, since the exchange's clock showed `server_ms`."""
 
     server_ms: int
-    open_orders: Sequence[Order] = ()
-    history: Sequence[Order] = ()
-    fills: Sequence[Fill] = ()
+    open_orders: tuple[Order, ...] = ()
+    history: tuple[Order, ...] = ()
+    fills: tuple[Fill, ...] = ()
 
 
 def settled_ms(intent: OrderIntent) -> int:

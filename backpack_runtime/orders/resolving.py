@@ -112,18 +112,18 @@ async def _read(calls: RestMethods, symbol: str, intents: Sequence[OrderIntent])
     found = [find_order(intent, open_orders) or find_order(intent, history) for intent in intents]
     if all(found):
         return Evidence(server_ms=server_ms, open_orders=open_orders, history=history)
-    fills = [fill async for fill in calls.fills(symbol, from_ms=since_ms)]
+    fills = tuple([fill async for fill in calls.fills(symbol, from_ms=since_ms)])
     return Evidence(server_ms=server_ms, open_orders=open_orders, history=history, fills=fills)
 
 
-async def _since(orders: Pages[Order], since_us: int) -> list[Order]:
+async def _since(orders: Pages[Order], since_us: int) -> tuple[Order, ...]:
     """Return the newest rows of a history that is sorted by creation, newest first."""
     rows = []
     async for order in orders:
         if order.created_us is not None and order.created_us < since_us:
             break
         rows.append(order)
-    return rows
+    return tuple(rows)
 
 
 async def _wait_until(calls: RestMethods, server_ms: int) -> None:

@@ -39,7 +39,7 @@ class OrderSettings(NamedTuple):
 class JournalView(Value, frozen=True, gc=False, kw_only=True):
     """The journal of a client at one moment."""
 
-    path: Path | None
+    path: str | None
     """None where it is in memory, and ends with the process."""
     durability: Durability
     instance: int
@@ -113,7 +113,7 @@ class OrderSafety:
             return None
         journal = self.opened.journal
         return JournalView(
-            path=journal.path,
+            path=None if journal.path is None else str(journal.path),
             durability=journal.durability,
             instance=journal.intents.instance,
             unresolved=self.opened.unresolved,

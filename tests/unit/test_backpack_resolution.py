@@ -49,9 +49,9 @@ AFTER = SIGNED_MS + 7_000
 @pytest.mark.parametrize(
     ("evidence", "resolution"),
     [
-        (Evidence(server_ms=SIGNED_MS, open_orders=[ORDER]), OrderFound(intent=INTENT, order=ORDER)),
-        (Evidence(server_ms=SIGNED_MS, history=[ORDER]), OrderFound(intent=INTENT, order=ORDER)),
-        (Evidence(server_ms=SIGNED_MS, fills=[FILL]), OrderFound(intent=INTENT, fills=(FILL,))),
+        (Evidence(server_ms=SIGNED_MS, open_orders=(ORDER,)), OrderFound(intent=INTENT, order=ORDER)),
+        (Evidence(server_ms=SIGNED_MS, history=(ORDER,)), OrderFound(intent=INTENT, order=ORDER)),
+        (Evidence(server_ms=SIGNED_MS, fills=(FILL,)), OrderFound(intent=INTENT, fills=(FILL,))),
         (Evidence(server_ms=AFTER), OrderNeverHappened(intent=INTENT)),
         (
             Evidence(server_ms=AFTER - 1),
@@ -77,24 +77,42 @@ def test_an_order_is_found_or_never_happened_or_it_is_too_early_to_say(evidence:
     ],
 )
 def test_another_order_is_not_taken_for_it(other: Order) -> None:
-    assert judge(INTENT, Evidence(server_ms=AFTER, open_orders=[other], history=[other])) == OrderNeverHappened(intent=INTENT)
+    assert judge(INTENT, Evidence(server_ms=AFTER, open_orders=(other,), history=(other,))) == OrderNeverHappened(intent=INTENT)
 
 
 def test_fills_of_an_order_that_had_the_id_before_are_not_taken_for_its_own() -> None:
     old = replace(FILL, order_id="3", filled_us=not_before_ms(INTENT) * 1_000 - 1)
-    assert judge(INTENT, Evidence(server_ms=AFTER, fills=[old])) == OrderNeverHappened(intent=INTENT)
+    assert judge(INTENT, Evidence(server_ms=AFTER, fills=(old,))) == OrderNeverHappened(intent=INTENT)
     earlier = replace(FILL, order_id="3", filled_us=FILL.filled_us - 1)
-    assert judge(INTENT, Evidence(server_ms=AFTER, fills=[earlier, FILL])) == OrderFound(intent=INTENT, fills=(FILL,))
+    assert judge(
+        INTENT,
+        Evidence(
+            server_ms=AFTER,
+            fills=(
+                earlier,
+                FILL,
+            ),
+        ),
+    ) == OrderFound(intent=INTENT, fills=(FILL,))
 
 
 def test_an_order_without_a_creation_time_counts_for_listed_now() -> None:
     listed = replace(ORDER, created_us=None)
-    assert judge(INTENT, Evidence(server_ms=SIGNED_MS, open_orders=[listed])) == OrderFound(intent=INTENT, order=listed)
+    assert judge(INTENT, Evidence(server_ms=SIGNED_MS, open_orders=(listed,))) == OrderFound(intent=INTENT, order=listed)
 
 
 def test_of_two_with_one_id_the_newer_is_it() -> None:
     older = replace(ORDER, order_id="27", created_us=SIGNED_MS * 1_000 - 1)
-    assert judge(INTENT, Evidence(server_ms=AFTER, history=[older, ORDER])) == OrderFound(intent=INTENT, order=ORDER)
+    assert judge(
+        INTENT,
+        Evidence(
+            server_ms=AFTER,
+            history=(
+                older,
+                ORDER,
+            ),
+        ),
+    ) == OrderFound(intent=INTENT, order=ORDER)
 
 
 def test_the_outcome_that_is_written_down_names_the_order() -> None:
