@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -44,8 +44,8 @@ class JournalView(Value, frozen=True, gc=False, kw_only=True):
     durability: Durability
     instance: int
     """The number in the upper 10 bits of the client ids that are made."""
-    unresolved: Mapping[int, OrderIntent]
-    """The orders whose outcome is not known, and whose answer nobody waits for, by client id."""
+    unresolved: tuple[OrderIntent, ...]
+    """The orders whose outcome is not known, and whose answer nobody waits for."""
 
 
 class OrderSafety:
@@ -116,7 +116,7 @@ class OrderSafety:
             path=None if journal.path is None else str(journal.path),
             durability=journal.durability,
             instance=journal.intents.instance,
-            unresolved=self.opened.unresolved,
+            unresolved=tuple(self.opened.unresolved.values()),
         )
 
     @property

@@ -114,7 +114,7 @@ async def test_every_order_has_a_client_id_and_is_written_down_before_it_leaves(
         assert isinstance(raw, Order)
         assert isinstance(refused, OrderRefused)
         assert client.journal is not None
-        assert client.journal.unresolved == {}
+        assert client.journal.unresolved == ()
         rows = read_rows(path.read_bytes())
     assert two.client_id == 7
     intents = [row.client_id for row in rows if isinstance(row, OrderIntent)]
@@ -153,7 +153,8 @@ async def test_what_became_of_an_order_without_an_answer_is_found_out(runtime: s
         with pytest.raises(OutcomeUnknown) as caught:
             await client.place(resting(sandbox))
         assert client.journal is not None
-        (client_id,) = client.journal.unresolved
+        (intent,) = client.journal.unresolved
+        client_id = intent.client_id
         assert caught.value.client_id == client_id
         assert client.health.status is not Status.HEALTHY
         assert any("1 orders have no outcome" in reason for reason in client.health.reasons)
@@ -165,7 +166,7 @@ async def test_what_became_of_an_order_without_an_answer_is_found_out(runtime: s
         (outcome,) = await client.resolve(wait=True)
         assert isinstance(outcome, OrderFound if happened else OrderNeverHappened)
         assert await listed(client) == ([client_id] if happened else [])
-        assert client.journal.unresolved == {}
+        assert client.journal.unresolved == ()
         assert await client.resolve() == ()
 
 
@@ -245,7 +246,7 @@ async def test_with_durability_machine_an_order_waits_for_the_disk_and_can_be_wi
             go_on.set()
         assert len(await listed(client)) == 1
         assert client.journal is not None
-        assert client.journal.unresolved == {}
+        assert client.journal.unresolved == ()
     rows = read_rows(path.read_bytes())
     assert [row.outcome for row in rows if isinstance(row, IntentEnded)] == [IntentOutcome.PLACED, IntentOutcome.NOT_SENT]
 
@@ -393,7 +394,7 @@ async def test_a_refused_order_has_an_outcome(runtime: str) -> None:
         with pytest.raises(ApiError):
             await client.place(replace(resting(sandbox), quantity="0.001"))
         assert client.journal is not None
-        assert client.journal.unresolved == {}
+        assert client.journal.unresolved == ()
 
 
 async def test_an_order_is_dismissed_by_who_has_found_out_otherwise(runtime: str) -> None:
@@ -402,8 +403,9 @@ async def test_an_order_is_dismissed_by_who_has_found_out_otherwise(runtime: str
         with pytest.raises(OutcomeUnknown):
             await client.place(resting(sandbox))
         assert client.journal is not None
-        (client_id,) = client.journal.unresolved
+        (intent,) = client.journal.unresolved
+        client_id = intent.client_id
         client.dismiss(client_id=client_id)
-        assert client.journal.unresolved == {}
+        assert client.journal.unresolved == ()
         with pytest.raises(LocalProtocolError, match=f"client_id: {client_id} is not that of an order without an outcome"):
             client.dismiss(client_id=client_id)

@@ -130,7 +130,7 @@ def sample(hint: Any, *, bare: bool) -> Any:
         case _ if origin is Literal:
             return arguments[0]
         case type() if issubclass(origin, Mapping):
-            return {} if bare else {sample(arguments[0], bare=bare): sample(arguments[1], bare=bare)}
+            return {} if bare else {"key": sample(arguments[1], bare=bare)}
         case type() if issubclass(origin, tuple) and arguments[-1] is not Ellipsis:
             return tuple(sample(one, bare=bare) for one in arguments)
         case type() if issubclass(origin, Sequence):
