@@ -29,6 +29,8 @@ __all__ = [
     "PongReceived",
     "ReadingPaused",
     "ReadingResumed",
+    "Reconnect",
+    "RefreshBook",
     "RequestFailed",
     "RequestLeft",
     "Resolve",
@@ -99,6 +101,16 @@ class Verify(Command, frozen=True, gc=False):
     """Check the book of this depth stream against a fresh REST snapshot now."""
 
     stream: str
+
+
+class RefreshBook(Command, frozen=True, gc=False):
+    """Distrust the book of this depth stream: it is stale at once, its stream is requested again, and a new snapshot fetched."""
+
+    stream: str
+
+
+class Reconnect(Command, frozen=True, gc=False):
+    """Drop the connection and open another one at once, also while waiting for the next attempt; one that is being made is left alone."""
 
 
 _NOTHING: Arguments = Sealed({})

@@ -86,6 +86,8 @@ from .inputs import (
     PongReceived,
     ReadingPaused,
     ReadingResumed,
+    Reconnect,
+    RefreshBook,
     RequestFailed,
     RequestLeft,
     Resolve,
@@ -520,6 +522,12 @@ class Session:
             raise LocalProtocolError(f"no depth stream {given.stream!r} is subscribed")
         return [*self._sequence(sequencer, given, now)]
 
+    def _refresh_book(self, given: RefreshBook, now: Now) -> list[Output]:
+        if self._books.of_stream(given.stream) is None:
+            raise LocalProtocolError(f"no depth stream {given.stream!r} is subscribed")
+        # Without a connection it is stale already, and is requested when there is one.
+        return self._to_link(Resubscribe((given.stream,)), now) if self._link.is_open else []
+
     def _ask(self, given: Asking, now: Now) -> list[Output]:
         ask = self._asked.ask(given)
         return [] if ask is None else self._to_requests(ask, now)
@@ -733,6 +741,8 @@ class Session:
         PongReceived: _to_link,
         ReadingPaused: _to_link,
         ReadingResumed: _to_link,
+        Reconnect: _to_link,
+        RefreshBook: _refresh_book,
         RequestFailed: _answered,
         RequestLeft: _answered,
         Resolve: _resolve,

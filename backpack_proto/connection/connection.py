@@ -2,7 +2,8 @@
 
 Theory of operation. `Open` says that a connection is wanted; from then on the machine opens sockets until `Close`. An attempt that fails
 or times out, and a connection that breaks or is given up, lead to BACKING_OFF; its timer leads to the next attempt. `Close` ends an open
-connection by the closing handshake, DRAINING, and anything else at once. `Closed` tells that it is over; `Open` starts anew.
+connection by the closing handshake, DRAINING, and anything else at once. `Closed` tells that it is over; `Open` starts anew. `Reconnect` does not back off: whoever asks for it knows why, and the attempts go on
+being counted.
 
 Two numbers decide how long to back off. Full jitter: each delay is drawn from the whole range up to the ceiling, so that clients
 that were cut off together do not come back together. A handshake that was refused with a Retry-After is not tried again before that,
@@ -25,7 +26,7 @@ from typing import TypeAlias
 
 from backpack_proto.backoff import Backoff
 from backpack_proto.errors import BackpackError
-from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
+from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, Reconnect, TimerFired
 from backpack_proto.machine import Now, Transitions, due
 from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket, Output
 from backpack_proto.text import printable
@@ -67,7 +68,9 @@ class ConnectionState(Enum):
     CLOSED = auto()
 
 
-ConnectionInput: TypeAlias = Open | Close | Connected | ConnectFailed | Disconnected | GiveUp | DataHeard | TimerFired
+ConnectionInput: TypeAlias = (
+    Open | Close | Reconnect | Connected | ConnectFailed | Disconnected | GiveUp | DataHeard | TimerFired
+)
 
 _S = ConnectionState
 
@@ -77,12 +80,14 @@ TRANSITIONS = Transitions(
         (_S.IDLE, Close, _S.CLOSED),
         (_S.CONNECTING, Open, _S.CONNECTING),
         (_S.CONNECTING, Close, _S.CLOSED),
+        (_S.CONNECTING, Reconnect, _S.CONNECTING),
         (_S.CONNECTING, Connected, _S.OPEN),
         (_S.CONNECTING, ConnectFailed, _S.BACKING_OFF),
         (_S.CONNECTING, ConnectFailed, _S.CONNECTING),
         (_S.CONNECTING, TimerFired, _S.BACKING_OFF),
         (_S.OPEN, Open, _S.OPEN),
         (_S.OPEN, Close, _S.DRAINING),
+        (_S.OPEN, Reconnect, _S.CONNECTING),
         (_S.OPEN, Disconnected, _S.BACKING_OFF),
         (_S.OPEN, Disconnected, _S.CONNECTING),
         (_S.OPEN, GiveUp, _S.BACKING_OFF),
@@ -90,6 +95,7 @@ TRANSITIONS = Transitions(
         (_S.OPEN, DataHeard, _S.OPEN),
         (_S.BACKING_OFF, Open, _S.BACKING_OFF),
         (_S.BACKING_OFF, Close, _S.CLOSED),
+        (_S.BACKING_OFF, Reconnect, _S.CONNECTING),
         (_S.BACKING_OFF, TimerFired, _S.CONNECTING),
         (_S.DRAINING, Close, _S.DRAINING),
         (_S.DRAINING, Disconnected, _S.CLOSED),
@@ -172,6 +178,8 @@ class Connection:
                 return self._open(given, now)
             case Close():
                 return self._close(given, now)
+            case Reconnect():
+                return self._reconnect(given, now)
             case Connected():
                 self._enter(ConnectionState.OPEN, given)
                 self._opened_us, self._proven = now.mono_us, False
@@ -218,6 +226,15 @@ class Connection:
                 return [self._end(given)]
             case ConnectionState.DRAINING | ConnectionState.CLOSED:
                 return []
+
+    def _reconnect(self, given: Reconnect, now: Now) -> list[Output]:
+        if self._state is ConnectionState.CONNECTING or not (self._dials or self._state is ConnectionState.OPEN):
+            return []
+        dropped: list[Output] = []
+        if self._state is ConnectionState.OPEN:
+            down = ConnectionDown(reason="the application asked to reconnect", code=_ABNORMAL_CLOSURE, retry_us=0)
+            dropped = [DropSocket(), down]
+        return [*dropped, *self._connect(given, now)]
 
     def _fire(self, given: TimerFired, now: Now) -> list[Output]:
         if self._state is ConnectionState.BACKING_OFF:

@@ -23,6 +23,7 @@ from backpack_proto.inputs import (
     PongReceived,
     ReadingPaused,
     ReadingResumed,
+    Reconnect,
     Subscribe,
     TimerFired,
     Unsubscribe,
@@ -58,6 +59,7 @@ __all__ = ["Link", "LinkInput", "LinkOutput"]
 LinkInput: TypeAlias = (
     Open
     | Close
+    | Reconnect
     | Connected
     | ConnectFailed
     | Disconnected
@@ -197,7 +199,9 @@ class Link:
 
     # Inputs.
 
-    def _to_connection(self, given: Open | Close | ConnectFailed | Disconnected | GiveUp, now: Now) -> list[LinkOutput]:
+    def _to_connection(
+        self, given: Open | Close | Reconnect | ConnectFailed | Disconnected | GiveUp, now: Now
+    ) -> list[LinkOutput]:
         return self._pass_on(self._connection.handle(given, now), now)
 
     def _to_subscriptions(
@@ -292,6 +296,7 @@ class Link:
         PongReceived: _ping_or_pong_received,
         ReadingPaused: _read_or_not,
         ReadingResumed: _read_or_not,
+        Reconnect: _to_connection,
         Requested: _requested,
         Resubscribe: _to_subscriptions,
         RoundTripMeasured: _to_path,
