@@ -41,6 +41,7 @@ from .errors import (
     LocalProtocolError,
     NothingTraded,
     NotSent,
+    OrderDoesNotFit,
     OutcomeUnknown,
     PartlyUnreadable,
     RemoteProtocolError,
@@ -118,6 +119,7 @@ from .outputs import (
 from .rest.endpoints.rules import Group, ParameterRule
 from .rest.endpoints.table import ENDPOINTS, Endpoint, find_endpoint
 from .rest.exchange_clock import ClockStepped
+from .rest.grid import Grid, Rounding
 from .rest.market_rules import MarketChanged
 from .rest.markets import (
     Band,
@@ -134,6 +136,7 @@ from .rest.new_order import (
     Side,
     TimeInForce,
 )
+from .rest.order_check import KnownNow, Violation
 from .rest.pacing import PacerState
 from .rest.results import account as _account
 from .rest.results import market_data as _market_data
@@ -219,6 +222,7 @@ __all__ = [
     "FollowAccount",
     "FrameDropped",
     "Given",
+    "Grid",
     "Group",
     "Headers",
     "Health",
@@ -226,6 +230,7 @@ __all__ = [
     "Importance",
     "InvalidKey",
     "InvalidStream",
+    "KnownNow",
     "Level",
     "LocalProtocolError",
     "Machine",
@@ -244,6 +249,7 @@ __all__ = [
     "OpenSocket",
     "Order",
     "OrderChanged",
+    "OrderDoesNotFit",
     "OrderType",
     "Origin",
     "OutcomeUnknown",
@@ -267,6 +273,7 @@ __all__ = [
     "RequestLeft",
     "Resolve",
     "ResponseReceived",
+    "Rounding",
     "RowsSkipped",
     "Scheme",
     "Sealed",
@@ -297,6 +304,7 @@ __all__ = [
     "UntypedReceived",
     "Value",
     "Verify",
+    "Violation",
     "Withdraw",
     "WithdrawRequest",
     "decode_event",
