@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from decimal import Decimal
 from http import HTTPStatus
 from random import Random
 from types import TracebackType
@@ -23,6 +24,8 @@ from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
 from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.rest.markets import Market, Markets
+from backpack_proto.rest.new_order import NewOrder
+from backpack_proto.rest.order_check import KnownNow
 from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import Session
 from backpack_proto.streams.channels import Channel
@@ -46,6 +49,7 @@ from .delivery import PLAIN, DeliverySnapshot, EventStream, Outlets, SlowConsume
 from .delivery.policy import BUFFER_BYTES, NOTHING_WAITS
 from .logs import EventLog
 from .network.proxy_settings import resolve_proxies
+from .order_checks import LOOK_UP_WAIT_US, OrderChecking, OrderChecks
 from .pump import Pump
 from .rest_methods import RestMethods
 from .settings import Settings
@@ -97,6 +101,7 @@ class BackpackClient(RestMethods):
         buffer: int = 10_000,
         buffer_bytes: int = BUFFER_BYTES,
         on_event: Callable[[Event], object] | None = None,
+        check_orders: OrderChecking | None = "grid",
         transport: AbstractAsyncContextManager[Transport] | None = None,
     ) -> None:
         """Nothing is connected before the block is entered.
@@ -118,6 +123,9 @@ class BackpackClient(RestMethods):
             on_event: called with every event where it is read, a turn of the loop before an iteration would have it. Then there is no
                 iteration of the client's own; `stream` has events for others. It must be quick, for nothing else happens meanwhile. What
                 it raises ends the client, and comes out of the block.
+            check_orders: what is refused before it is sent (docs/orders.md). `grid`: orders off the tick or the step, or outside the smallest
+                and largest price and quantity. `all`: whatever `Market.check_order` finds with the live book and the live ledger. None:
+                nothing. The market is read again before an order is refused, for its rules may have changed.
             transport: drive this one instead of a runtime's sockets, such as a `MockTransport`.
 
         Raises:
@@ -165,6 +173,13 @@ class BackpackClient(RestMethods):
         self._markets = Markets(())
         self._found: dict[str, Market] = {}
         """Markets that were asked for one by one since: the list did not have them, or their rules have changed. Lists come from a cache."""
+        self._order_checks = OrderChecks(
+            check_orders,
+            markets=lambda: self._markets,
+            known_now=self._known_now,
+            look_up=lambda symbol: self._look_up(symbol, LOOK_UP_WAIT_US),
+            mono_us=lambda: self._now().mono_us,
+        )
         self._stack = AsyncExitStack()
         self._running: _Running | None = None
         self._closed = False
@@ -530,12 +545,34 @@ class BackpackClient(RestMethods):
         # Of a normalised name this is what the id probably is; the market that is found says whether it has that name.
         likely = symbol.replace("-", "_")
         try:
-            market = cast("Market", await self.call("market", {"symbol": likely}))
+            await self._look_up(likely)
         except ApiError as refused:
             if refused.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
                 raise
-            return
-        self._take_up(market)
+
+    async def _look_up(self, symbol: str, max_wait_us: int | None = None) -> None:
+        """Know a market as the exchange itself shows it now."""
+        self._take_up(cast("Market", await self.call("market", {"symbol": symbol}, max_wait_us=max_wait_us)))
+
+    async def _check_orders(self, orders: Sequence[NewOrder], *, batch: bool) -> None:
+        await self._order_checks.check(orders, batch=batch)
+
+    def _known_now(self, order: NewOrder) -> KnownNow:
+        """Return what the live book and the live ledger say about the market of an order."""
+        known: KnownNow = {}
+        now = self._now().mono_us
+        try:
+            book = self._session.book(order.symbol)
+        except LocalProtocolError:
+            book = None  # it is not subscribed
+        if book is not None and book.is_live(now):
+            count = None if order.order_type == "Market" else 1
+            known["bids"], known["asks"] = book.bids(count), book.asks(count)
+        account = self._session.account
+        if self._follow_account and account.is_live(now) and f"position {order.symbol}" not in account.doubts:
+            position = account.positions.get(order.symbol)
+            known["position"] = Decimal(0) if position is None else position.net_quantity
+        return known
 
     def _take_up(self, market: Market) -> None:
         """Know a market as the exchange itself has just shown it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
 from msgspec.structs import replace
@@ -22,6 +23,16 @@ __all__ = ["OrderMethods"]
 class OrderMethods(Caller):
     """Calls about orders."""
 
+    @abstractmethod
+    async def _check_orders(self, orders: Sequence[NewOrder], *, batch: bool) -> None:
+        """Refuse orders that break rules of their markets; `batch` says that they are several, even if there is one."""
+
+    async def _checked(self, orders: Iterable[NewOrder], *, batch: bool = False) -> list[NewOrder]:
+        """Return orders that may be sent, each with the id of its market; all that is placed goes through here."""
+        checked = [replace(order, symbol=await self._id(order.symbol)) for order in orders]
+        await self._check_orders(checked, batch=batch)
+        return checked
+
     async def get_open_orders(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[Order, ...]:
         """The open orders."""
         parameters: Arguments = {"symbol": await self._any_id(symbol), "market_type": market_type}
@@ -36,13 +47,14 @@ class OrderMethods(Caller):
         """Place one order, such as `NewOrder.limit("SOL_USDC", "Bid", price="98.50", quantity="2")`.
 
         Raises:
+            OrderDoesNotFit: it breaks rules of its market, as far as the client checks them (`check_orders`); nothing was sent.
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been placed; its `client_id`, if it has one, finds out.
         """
         if not isinstance(order, NewOrder):
             raise ConfigurationError(f"order: a NewOrder, such as NewOrder.limit(...), got {shown(order)}")
-        order = replace(order, symbol=await self._id(order.symbol))
+        (order,) = await self._checked([order])
         return cast("Order", await self.call("place_order", order.arguments(), max_wait_us=max_wait_us))
 
     async def place_order(
@@ -80,6 +92,7 @@ class OrderMethods(Caller):
         """Place one order of any kind; units and meanings are those of `NewOrder`, and `place` is shorter for everyday orders.
 
         Raises:
+            OrderDoesNotFit: it breaks rules of its market, as far as the client checks them (`check_orders`); nothing was sent.
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been placed; `client_id`, if one was given, finds out.
@@ -121,11 +134,12 @@ class OrderMethods(Caller):
         """Place up to 20 orders at once; one answer for each, in their order.
 
         Raises:
+            OrderDoesNotFit: one or more break rules of their markets, as far as the client checks them (`check_orders`); none was sent.
             ApiError: the exchange refused all of them.
             NotSent: they did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: any of them may have been placed; its `orders` hold their client ids.
         """
-        batch = [replace(order, symbol=await self._id(order.symbol)).arguments() for order in orders]
+        batch = [order.arguments() for order in await self._checked(orders, batch=True)]
         placed = await self.call("place_orders", {"orders": batch}, max_wait_us=max_wait_us)
         return cast("tuple[Order | OrderRefused, ...]", placed)
 

@@ -48,6 +48,7 @@ RUNTIME_LAYERS = (
         "accounts",
         "books",
         "calls",
+        "order_checks",
     },
     {"pump", "transports", "kernels"},
     {"settings"},

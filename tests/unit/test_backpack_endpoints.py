@@ -122,7 +122,12 @@ RULES = {(endpoint.name, rule.name): rule for endpoint in ENDPOINTS.values() for
         ("place_order", "clientId", [0, 2**32 - 1], [-1, 2**32, "7", True, 7.0]),
         ("place_order", "brokerId", [0, 2**16 - 1], [2**16]),
         ("place_order", "postOnly", [True, False], [0, 1, "true", None]),
-        ("place_order", "price", ["141.20", "0", "100", Decimal("141.20"), 141, 0], [141.2, -1, 10**100, True, "", "1e5", "-1", "+1", ".5", "5."]),
+        (
+            "place_order",
+            "price",
+            ["141.20", "0", "100", Decimal("141.20"), 141, 0],
+            [141.2, -1, 10**100, True, "", "1e5", "-1", "+1", ".5", "5."],
+        ),
         ("place_order", "price", [Decimal("1E-7")], [Decimal("NaN"), Decimal("Infinity"), Decimal(-1), Decimal("1E+999999")]),
         (
             "place_order",
