@@ -319,8 +319,9 @@ def _reducing(market: Market, order: NewOrder, context: OrderContext) -> Iterato
             reason=f"True on {market.symbol}, a spot market, which has no positions",
         )
     elif position is not None and not _waits(order) and (position >= 0 if order.side == "Bid" else position <= 0):
-        held = f"a position of {written(position)}" if position else "no position"
-        yield Violation(parameter="reduce_only", rule="reduce_only", reason=f"True, and a {order.side} does not reduce {held}")
+        reducing = f"{'a' if order.side == 'Bid' else 'an'} {order.side}"
+        held = f"does not reduce a position of {written(position)}" if position else "has no position to reduce"
+        yield Violation(parameter="reduce_only", rule="reduce_only", reason=f"True, and {reducing} {held}")
 
 
 def _bands(market: Market, order: NewOrder, amounts: _Amounts, context: OrderContext) -> Iterator[Violation]:
