@@ -1,7 +1,7 @@
 """The REST calls, with real signatures; `call` reaches the whole of the endpoint table by name.
 
 `get_` and the name of an endpoint is one request; histories are read page by page as they are iterated over. Prices and quantities are
-`Decimal` or text in plain digits, never floats. The folder `rest` has the methods, one module for each concern.
+`Decimal`, `int` or text in plain digits, never floats. The folder `rest` has the methods, one module for each concern.
 """
 
 from __future__ import annotations

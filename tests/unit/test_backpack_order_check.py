@@ -191,13 +191,16 @@ LAST_PRICES = {symbol: DESK.last_price(symbol) for symbol in AGREED}
     post_only=st.sampled_from([None, False, True]),
     time_in_force=st.sampled_from([None, "GTC", "IOC"]),
     reduce_only=st.sampled_from([None, False]),
+    near=st.one_of(st.none(), st.integers(-2, 2)),
 )
 def test_check_and_simulated_exchange_agree_on_random_orders(
-    market: Market, side: Side, price: Decimal, quantity: Decimal, **more: Any
+    market: Market, side: Side, price: Decimal, quantity: Decimal, near: int | None, **more: Any
 ) -> None:
     """An order whose book is as it was: one that would trade is left out, for what it did would be known to the next one."""
     bids, asks, _ = DESK.exchange.levels(market.symbol)
     best_bid, best_ask = bids[0][0], asks[0][0]
+    if near is not None:  # so many ticks from the best price of the other side
+        price = (best_ask if side == "Bid" else best_bid) + near * market.tick_size
     crosses = price >= best_ask if side == "Bid" else price <= best_bid
     assume(not crosses or more["post_only"])
     order = {"side": side, "order_type": "Limit", "price": f"{price:f}", "quantity": f"{quantity:f}", **more}
