@@ -136,7 +136,7 @@ from .rest.new_order import (
     Side,
     TimeInForce,
 )
-from .rest.order_check import KnownNow, Violation
+from .rest.order_context import KnownNow
 from .rest.pacing import PacerState
 from .rest.results import account as _account
 from .rest.results import market_data as _market_data
@@ -146,6 +146,7 @@ from .rest.results.account import *  # noqa: F403 - all of them are public, and 
 from .rest.results.market_data import *  # noqa: F403 - as above
 from .rest.results.orders import *  # noqa: F403 - as above
 from .rest.results.reference import *  # noqa: F403 - as above
+from .rest.violations import Violation
 from .session import Session
 from .streams import payloads
 from .streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, SymbolRule, Traits

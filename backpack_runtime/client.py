@@ -25,7 +25,7 @@ from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
 from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.rest.markets import Market, Markets
 from backpack_proto.rest.new_order import NewOrder
-from backpack_proto.rest.order_check import KnownNow
+from backpack_proto.rest.order_context import KnownNow
 from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import Session
 from backpack_proto.streams.channels import Channel

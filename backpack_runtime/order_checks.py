@@ -18,7 +18,9 @@ from backpack_proto.hints import one_of
 from backpack_proto.rest.market_rules import DOUBT_US
 from backpack_proto.rest.markets import Market
 from backpack_proto.rest.new_order import NewOrder
-from backpack_proto.rest.order_check import KnownNow, Violation, check_grid, misfit
+from backpack_proto.rest.order_check import check_grid
+from backpack_proto.rest.order_context import KnownNow
+from backpack_proto.rest.violations import Violation, misfit
 
 __all__ = ["LOOK_UP_WAIT_US", "OrderChecking", "OrderChecks"]
 

@@ -23,7 +23,9 @@ from backpack_proto.values import Value
 
 from .grid import Grid, Rounding, written
 from .new_order import NewOrder, Side
-from .order_check import KnownNow, OrderContext, Violation, check_order, exact_amount, misfit, next_valid
+from .order_check import check_order, next_valid
+from .order_context import KnownNow, OrderContext, exact_amount
+from .violations import Violation, misfit
 
 __all__ = [
     "Band",

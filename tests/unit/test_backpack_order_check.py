@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from backpack_proto.errors import ConfigurationError, LocalProtocolError, OrderDoesNotFit
 from backpack_proto.rest.markets import Market
 from backpack_proto.rest.new_order import NewOrder, Side
-from backpack_proto.rest.order_check import Violation
+from backpack_proto.rest.violations import Violation
 from backpack_proto.streams.levels import Level
 from hypothesis_profiles import examples
 from order_table import EXPIRED, MARKETS, ROWS, Desk, known_of, members_of, order_of
@@ -75,20 +76,27 @@ def test_every_row_has_a_source_and_a_name_of_its_own() -> None:
     assert {row["market"] for row in ROWS} == set(MARKETS)
 
 
+def test_the_document_names_every_rule() -> None:
+    document = (Path(__file__).parents[2] / "docs/orders.md").read_text()
+    broken = {one.rule for row in ROWS for one in MARKETS[row["market"]].check_order(order_of(row), **known_of(row))}
+    assert len(broken) > 15
+    assert [rule for rule in sorted(broken) if f"`{rule}`" not in document] == []
+
+
 # Words.
 
 
 def test_one_error_names_all_that_is_wrong_with_the_next_valid_values() -> None:
     order = NewOrder.limit("SOL-USDC", "Bid", price="98.505", quantity="0.001", reduce_only=True)
     with pytest.raises(OrderDoesNotFit) as caught:
-        SPOT.checked_order(order)
+        SPOT.checked_order(order, position=0)
     assert str(caught.value) == (
         "does not fit the rules of SOL_USDC: "
-        "(1) price: 98.505 is not on the tick 0.01; the next valid prices are 98.50 and 98.51; "
-        "(2) quantity: 0.001 is below the minimum 0.01; the next valid quantity is 0.01; "
-        "(3) reduce_only: True on SOL_USDC, a spot market, which has no positions"
+        "(1) reduce_only: True on SOL_USDC, a spot market, which has no positions; "
+        "(2) price: 98.505 is not on the tick 0.01; the next valid prices are 98.50 and 98.51; "
+        "(3) quantity: 0.001 is below the minimum 0.01; the next valid quantity is 0.01"
     )
-    assert [parameter for parameter, _ in caught.value.violations] == ["price", "quantity", "reduce_only"]
+    assert [parameter for parameter, _ in caught.value.violations] == ["reduce_only", "price", "quantity"]
     assert isinstance(caught.value, ConfigurationError)
     assert isinstance(caught.value, LocalProtocolError)
 
@@ -111,6 +119,7 @@ def test_an_order_for_another_market_is_not_held_to_these_rules_in_silence() -> 
         ({"mark_price": True}, "mark_price: a Decimal, an int or text in plain digits, got True (bool)"),
         ({"position": 1.5}, "position: the net quantity, a Decimal or an int, negative where it is short, got 1.5 (float)"),
         ({"position": True}, "position: the net quantity"),
+        ({"asks": [(D(1), D(2))]}, "asks: levels, best first, such as client.book(symbol).asks(), got a list"),
         ({"best": "1"}, "check_order takes: one of best_bid, best_ask, last_price"),
     ],
 )

@@ -14,7 +14,7 @@ from backpack_proto.errors import BackpackError, ClientClosed, ConfigurationErro
 from backpack_proto.rest.market_rules import DOUBT_US
 from backpack_proto.rest.markets import Market
 from backpack_proto.rest.new_order import NewOrder
-from backpack_proto.rest.order_check import KnownNow
+from backpack_proto.rest.order_context import KnownNow
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.order_checks import OrderChecking, OrderChecks
 from order_table import MARKETS
