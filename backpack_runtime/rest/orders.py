@@ -27,9 +27,14 @@ class OrderMethods(Caller):
     async def _check_orders(self, orders: Sequence[NewOrder], *, batch: bool) -> None:
         """Refuse orders that break rules of their markets; `batch` says that they are several, even if there is one."""
 
-    async def _checked(self, orders: Iterable[NewOrder], *, batch: bool = False) -> list[NewOrder]:
+    async def _checked(self, orders: Iterable[object], *, batch: bool = False) -> list[NewOrder]:
         """Return orders that may be sent, each with the id of its market; all that is placed goes through here."""
-        checked = [replace(order, symbol=await self._id(order.symbol)) for order in orders]
+        checked: list[NewOrder] = []
+        for number, order in enumerate(orders):
+            if not isinstance(order, NewOrder):
+                name = f"orders[{number}]" if batch else "order"
+                raise ConfigurationError(f"{name}: a NewOrder, such as NewOrder.limit(...), got {shown(order)}")
+            checked.append(replace(order, symbol=await self._id(order.symbol)))
         await self._check_orders(checked, batch=batch)
         return checked
 
@@ -52,8 +57,6 @@ class OrderMethods(Caller):
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been placed; its `client_id`, if it has one, finds out.
         """
-        if not isinstance(order, NewOrder):
-            raise ConfigurationError(f"order: a NewOrder, such as NewOrder.limit(...), got {shown(order)}")
         (order,) = await self._checked([order])
         return cast("Order", await self.call("place_order", order.arguments(), max_wait_us=max_wait_us))
 

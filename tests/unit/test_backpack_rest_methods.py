@@ -166,6 +166,15 @@ async def test_a_batch_and_cancels() -> None:
     ]
 
 
+async def test_what_is_no_order_is_refused_by_its_place() -> None:
+    client = Scripted()
+    with pytest.raises(ConfigurationError, match=r"^order: a NewOrder, such as NewOrder.limit\(...\), got a dict$"):
+        await client.place({"symbol": "SOL_USDC"})  # type: ignore[arg-type]  # the point
+    with pytest.raises(ConfigurationError, match=r"^orders\[1\]: a NewOrder"):
+        await client.place_orders([NewOrder.market("SOL_USDC", "Bid", quantity=1), "SOL_USDC"])  # type: ignore[list-item]  # the point
+    assert (client.calls, client.checked) == ([], [])
+
+
 async def test_all_that_is_placed_is_checked_first_with_the_ids_of_its_markets() -> None:
     client = Scripted()
     order = NewOrder.limit("SOL-USDC", "Bid", price=98, quantity=2)
