@@ -49,7 +49,7 @@ from .delivery import PLAIN, DeliverySnapshot, EventStream, Outlets, SlowConsume
 from .delivery.policy import BUFFER_BYTES, NOTHING_WAITS
 from .logs import EventLog
 from .network.proxy_settings import resolve_proxies
-from .order_checks import LOOK_UP_WAIT_US, OrderChecking, OrderChecks
+from .order_checks import LOOK_UP_WAIT_US, OrderChecking, OrderChecks, PricesSeen
 from .pump import Pump
 from .rest_methods import RestMethods
 from .settings import Settings
@@ -124,8 +124,8 @@ class BackpackClient(RestMethods):
                 iteration of the client's own; `stream` has events for others. It must be quick, for nothing else happens meanwhile. What
                 it raises ends the client, and comes out of the block.
             check_orders: what is refused before it is sent (docs/orders.md). `grid`: orders off the tick or the step, or outside the smallest
-                and largest price and quantity. `all`: whatever `Market.check_order` finds with the live book and the live ledger. None:
-                nothing. The market is read again before an order is refused, for its rules may have changed.
+                and largest price and quantity. `all`: whatever `Market.check_order` finds with the live book, the live ledger and fresh prices of
+                `trades` and `mark_price`. None: nothing. The market is read again before an order is refused, for its rules may have changed.
             transport: drive this one instead of a runtime's sockets, such as a `MockTransport`.
 
         Raises:
@@ -180,6 +180,7 @@ class BackpackClient(RestMethods):
             look_up=lambda symbol: self._look_up(symbol, LOOK_UP_WAIT_US),
             mono_us=lambda: self._now().mono_us,
         )
+        self._prices_seen = PricesSeen() if check_orders == "all" else None
         self._stack = AsyncExitStack()
         self._running: _Running | None = None
         self._closed = False
@@ -497,6 +498,8 @@ class BackpackClient(RestMethods):
         return system_now() if self._running is None else self._running.transport.now()
 
     def _deliver(self, events: Sequence[Event], wire_bytes: int = 0) -> None:
+        if self._prices_seen is not None:
+            self._prices_seen.note(events, self._now().mono_us)
         if PLAIN.issuperset(map(type, events)):
             # Nearly every batch: nothing in it is written to the log, and none of it answers a call.
             self._inside().outlets.put(events, wire_bytes)
@@ -558,9 +561,9 @@ class BackpackClient(RestMethods):
         await self._order_checks.check(orders, batch=batch)
 
     def _known_now(self, order: NewOrder) -> KnownNow:
-        """Return what the live book and the live ledger say about the market of an order."""
-        known: KnownNow = {}
+        """Return what fresh prices, the live book and the live ledger say about the market of an order."""
         now = self._now().mono_us
+        known: KnownNow = {} if self._prices_seen is None else self._prices_seen.known(order.symbol, now)
         try:
             book = self._session.book(order.symbol)
         except LocalProtocolError:

@@ -7,7 +7,7 @@ when the market could not be read.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import anyio
@@ -21,14 +21,46 @@ from backpack_proto.rest.new_order import NewOrder
 from backpack_proto.rest.order_check import check_grid
 from backpack_proto.rest.order_context import KnownNow
 from backpack_proto.rest.violations import Violation, misfit
+from backpack_proto.streams.payloads import Event, MarkPrice, Trade
 
-__all__ = ["LOOK_UP_WAIT_US", "OrderChecking", "OrderChecks"]
+__all__ = ["FRESH_US", "LOOK_UP_WAIT_US", "OrderChecking", "OrderChecks", "PricesSeen"]
 
 OrderChecking: TypeAlias = Literal["grid", "all"]
 """How much of an order a client checks before it is sent: the rules that nothing but a new rule changes, or all that is known."""
 
 LOOK_UP_WAIT_US: Final = 2_000_000
 """How long reading a market may wait for its turn: somebody waits for the answer to an order."""
+
+
+FRESH_US: Final = 5_000_000
+"""How old a price may be that an order is held to; mark prices come every second."""
+
+
+class PricesSeen:
+    """The mark, index and last prices among the events of a client, as long as they are fresh."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, tuple[int, MarkPrice]] = {}
+        self._trades: dict[str, tuple[int, Trade]] = {}
+
+    def note(self, events: Iterable[Event], mono_us: int) -> None:
+        """Remember the prices among events that have just come."""
+        for event in events:
+            if type(event) is Trade:
+                self._trades[event.symbol] = mono_us, event
+            elif type(event) is MarkPrice:
+                self._marks[event.symbol] = mono_us, event
+
+    def known(self, symbol: str, mono_us: int) -> KnownNow:
+        """Return the fresh prices of a market."""
+        known: KnownNow = {}
+        seen_us, trade = self._trades.get(symbol, (0, None))
+        if trade is not None and mono_us - seen_us <= FRESH_US:
+            known["last_price"] = trade.price
+        seen_us, mark = self._marks.get(symbol, (0, None))
+        if mark is not None and mono_us - seen_us <= FRESH_US:
+            known["mark_price"], known["index_price"] = mark.mark_price, mark.index_price
+        return known
 
 
 class _LookUp(NamedTuple):

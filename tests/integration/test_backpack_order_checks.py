@@ -14,7 +14,7 @@ from backpack_proto.errors import ApiError, OrderDoesNotFit
 from backpack_proto.exchange import ChangeMarket
 from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.rest.new_order import NewOrder
-from backpack_proto.streams.payloads import Event
+from backpack_proto.streams.payloads import Event, MarkPrice
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.order_checks import OrderChecking
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
@@ -101,7 +101,7 @@ async def test_without_checks_the_exchange_refuses() -> None:
 async def test_all_checks_against_the_live_book_and_the_live_ledger() -> None:
     async with (
         serve_sandbox(speed=0.2) as sandbox,
-        client_of(sandbox, "SOL_USDC_PERP", check_orders="all", channels=("book",), follow_account=True) as client,
+        client_of(sandbox, "SOL_USDC_PERP", check_orders="all", channels=("book", "mark_price"), follow_account=True) as client,
     ):
         with anyio.fail_after(PATIENCE_SECONDS):
             if not client.account.live:
@@ -114,6 +114,9 @@ async def test_all_checks_against_the_live_book_and_the_live_ledger() -> None:
         through = market.round_price(book.best_ask.price * Decimal("1.1"), side="Bid")
         with pytest.raises(OrderDoesNotFit, match="would trade with the best ask"):
             await client.place_order("SOL_USDC_PERP", "Bid", "Limit", price=through, quantity=1, post_only=True)
+        await until(client, MarkPrice)
+        with pytest.raises(OrderDoesNotFit, match=r"1\.03 times the mark price"):
+            await client.place_order("SOL_USDC_PERP", "Bid", "Limit", price=through, quantity=1)
         with pytest.raises(OrderDoesNotFit, match="reduce_only: True, and an Ask has no position to reduce"):
             await client.place_order("SOL_USDC_PERP", "Ask", "Market", quantity=1, reduce_only=True)
         with pytest.raises(OrderDoesNotFit, match="time_in_force='IOC', which never rests"):

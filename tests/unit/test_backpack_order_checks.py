@@ -15,8 +15,9 @@ from backpack_proto.rest.market_rules import DOUBT_US
 from backpack_proto.rest.markets import Market
 from backpack_proto.rest.new_order import NewOrder
 from backpack_proto.rest.order_context import KnownNow
+from backpack_proto.streams.payloads import MarkPrice, Trade
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.order_checks import OrderChecking, OrderChecks
+from backpack_runtime.order_checks import FRESH_US, OrderChecking, OrderChecks, PricesSeen
 from order_table import MARKETS
 
 pytestmark = pytest.mark.anyio
@@ -180,6 +181,30 @@ async def test_all_is_more_than_the_grid() -> None:
     await desk.checks.check([CROSSING], batch=False)
     desk.facts = {"best_ask": "99"}
     assert "would trade with the best ask 99 at once" in str(await desk.refusal(CROSSING))
+
+
+def test_prices_are_known_while_they_are_fresh() -> None:
+    seen = PricesSeen()
+    trade = Trade(
+        symbol=SOL,
+        price=Decimal("99.12"),
+        quantity=Decimal(1),
+        trade_id=1,
+        buyer_order_id="1",
+        seller_order_id="2",
+        buyer_is_maker=True,
+        engine_us=1,
+        emitted_us=1,
+    )
+    mark = MarkPrice(symbol=SOL, mark_price=Decimal("99.1"), index_price=Decimal(99), emitted_us=1, engine_us=1)
+    seen.note([trade], 1_000)
+    seen.note([mark], 2_000)
+    prices = {"last_price": Decimal("99.12"), "mark_price": Decimal("99.1"), "index_price": Decimal(99)}
+    assert seen.known(SOL, 1_000 + FRESH_US) == prices
+    assert seen.known(TETHER, 1_000) == {}
+    del prices["last_price"]
+    assert seen.known(SOL, 1_001 + FRESH_US) == prices
+    assert seen.known(SOL, 2_001 + FRESH_US) == {}
 
 
 async def test_without_checks_everything_passes() -> None:
