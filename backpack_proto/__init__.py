@@ -41,6 +41,7 @@ from .errors import (
     LocalProtocolError,
     NothingTraded,
     NotSent,
+    OrderDoesNotFit,
     OrderNotFound,
     OrdersLeft,
     OrderStillOpen,
@@ -125,6 +126,7 @@ from .outputs import (
 from .rest.endpoints.rules import Group, ParameterRule
 from .rest.endpoints.table import ENDPOINTS, Endpoint, find_endpoint
 from .rest.exchange_clock import ClockStepped
+from .rest.grid import Grid, Rounding
 from .rest.market_rules import MarketChanged
 from .rest.markets import (
     Band,
@@ -141,6 +143,7 @@ from .rest.new_order import (
     Side,
     TimeInForce,
 )
+from .rest.order_context import KnownNow
 from .rest.pacing import PacerState
 from .rest.results import account as _account
 from .rest.results import market_data as _market_data
@@ -150,6 +153,7 @@ from .rest.results.account import *  # noqa: F403 - all of them are public, and 
 from .rest.results.market_data import *  # noqa: F403 - as above
 from .rest.results.orders import *  # noqa: F403 - as above
 from .rest.results.reference import *  # noqa: F403 - as above
+from .rest.violations import Violation
 from .session import Session
 from .streams import payloads
 from .streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, SymbolRule, Traits
@@ -227,6 +231,7 @@ __all__ = [
     "FollowAccount",
     "FrameDropped",
     "Given",
+    "Grid",
     "Group",
     "Headers",
     "Health",
@@ -239,6 +244,7 @@ __all__ = [
     "InvalidKey",
     "InvalidStream",
     "JournalBegan",
+    "KnownNow",
     "Level",
     "LocalProtocolError",
     "Machine",
@@ -257,6 +263,7 @@ __all__ = [
     "OpenSocket",
     "Order",
     "OrderChanged",
+    "OrderDoesNotFit",
     "OrderFound",
     "OrderIntent",
     "OrderNeverHappened",
@@ -290,6 +297,7 @@ __all__ = [
     "Resolution",
     "Resolve",
     "ResponseReceived",
+    "Rounding",
     "RowsSkipped",
     "Scheme",
     "Sealed",
@@ -320,6 +328,7 @@ __all__ = [
     "UntypedReceived",
     "Value",
     "Verify",
+    "Violation",
     "Withdraw",
     "WithdrawRequest",
     "decode_event",

@@ -7,6 +7,7 @@ UTC (docs/protocol.md section 8, trap 4).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -25,6 +26,7 @@ __all__ = [
     "Rows",
     "UnixUs",
     "UnixUsOfText",
+    "amount",
     "decode_json",
     "decode_rows",
     "from_wire",
@@ -53,11 +55,13 @@ _LATEST_MS = 253_402_300_799_999
 _ROW_IDS = ("id", "orderId", "symbol", "start", "positionId")
 """The members that rows of lists are known by, the one that says most first."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_plain_digits = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII).fullmatch
+_TOO_LARGE = 10**DECIMAL_DIGITS
 
 if TYPE_CHECKING:
     UnixUs: TypeAlias = int
     UnixUsOfText: TypeAlias = int
-    Amount: TypeAlias = Decimal | str
+    Amount: TypeAlias = Decimal | str | int
 else:
 
     class _StandIn(type):
@@ -81,9 +85,9 @@ else:
         plain = int
 
     class Amount(metaclass=_StandIn):
-        """A price or a quantity that a user gives: text in plain digits, or a `Decimal`; never a float."""
+        """A price or a quantity that a user gives: a `Decimal`, an `int` or text in plain digits; never a float, never a bool."""
 
-        plain = (Decimal, str)
+        plain = (Decimal, str, int)
 
 
 def decode_json(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
@@ -152,6 +156,24 @@ def _row_id(raw: msgspec.Raw) -> str:
 def sane(value: Decimal) -> bool:
     """Whether a decimal is finite and has no digit more than `DECIMAL_DIGITS` away from its point."""
     return value.is_finite() and -DECIMAL_DIGITS < value.adjusted() < DECIMAL_DIGITS
+
+
+def amount(value: object) -> Decimal | None:
+    """Return an amount that a user gave as an exact decimal; None for anything else: a float, a bool, a sign, an exponent.
+
+    It has at most `DECIMAL_DIGITS` characters when it is written out.
+    """
+    match value:
+        case bool():  # an int in Python, and no amount
+            return None
+        case int() if 0 <= value < _TOO_LARGE:
+            return Decimal(value)
+        case str() if len(value) <= DECIMAL_DIGITS and _plain_digits(value):
+            return Decimal(str.__str__(value))
+        case Decimal() if sane(value) and not value.is_signed() and len(f"{value:f}") <= DECIMAL_DIGITS:
+            return value
+        case _:
+            return None
 
 
 def usable(value: Decimal) -> bool:

@@ -25,6 +25,7 @@ __all__ = [
     "LocalProtocolError",
     "NotSent",
     "NothingTraded",
+    "OrderDoesNotFit",
     "OrderNotFound",
     "OrderStillOpen",
     "OrdersLeft",
@@ -112,6 +113,26 @@ class LocalProtocolError(BackpackError):
 
 class ConfigurationError(LocalProtocolError, ValueError):
     """An argument or a setting cannot be used; the text names it as Python does, and shows its value unless that may be a secret."""
+
+
+class OrderDoesNotFit(ConfigurationError):
+    """An order that breaks rules of its market, found before anything was sent; one error names all that is wrong.
+
+    `symbol` is the market. `violations` has a pair for each broken rule: the Python name of the parameter, and the reason, which has
+    the value and the next valid one. Of a batch the parameters are such as `orders[1].price`.
+    """
+
+    def __init__(self, *, symbol: str, violations: tuple[tuple[str, str], ...]) -> None:
+        violations = tuple((parameter, reason) for parameter, reason in violations)  # decoded ones are lists
+        super().__init__(symbol, violations)
+        self.symbol = symbol
+        self.violations = violations
+
+    def __str__(self) -> str:
+        texts = [f"{parameter}: {reason}" for parameter, reason in self.violations]
+        if len(texts) > 1:
+            texts = [f"({number}) {text}" for number, text in enumerate(texts, 1)]
+        return f"does not fit the rules of {self.symbol}: {'; '.join(texts)}"
 
 
 class ClientClosed(LocalProtocolError):

@@ -8,10 +8,13 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["did_you_mean", "one_of", "shown"]
+__all__ = ["NOT_EXACT", "did_you_mean", "one_of", "shown"]
 
 SHOWN_CHARACTERS: Final = 31
 """Longer text may be a key: those have 43 characters and more."""
+NOT_EXACT: Final = "; a float is not exact: give text, as in '0.1'"
+"""The end of an error text about a float where an amount is taken."""
+LONGEST_BITS: Final = 1_000
 CLOSE: Final = 0.7
 _NO_ALIASES: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -27,6 +30,8 @@ def shown(value: object) -> str:
             return f"text of {len(value)} characters"
         case str():
             return repr(str.__str__(value))
+        case int() if value.bit_length() > LONGEST_BITS:  # Python itself refuses to write it out
+            return f"a long number ({type(value).__name__})"
         case bool() | int() | float() | Decimal():
             text = str(value)
             return f"{text if len(text) <= SHOWN_CHARACTERS else 'a long number'} ({type(value).__name__})"

@@ -249,6 +249,14 @@ class Session:
         """
         return self._books.book(name)
 
+    def book_stream(self, name: str) -> str:
+        """Return the depth stream of the book that `book` returns.
+
+        Raises:
+            LocalProtocolError: no such stream is subscribed.
+        """
+        return self._books.sequencer(name).stream
+
     def market(self, symbol: str) -> Market | None:
         """The market with this id, with its rules as they are known now; None while no list of markets has been read."""
         return self._market_rules.known(symbol)

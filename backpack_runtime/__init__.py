@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .orders.leaving import CancelOnExit, Leftovers
     from .orders.safety import JournalView
     from .pump import Pump
-    from .rest_methods import Pages
+    from .rest.pages import Pages
     from .sandbox import Sandbox, serve_sandbox
     from .settings import Settings
     from .transport import Transport
@@ -97,7 +97,7 @@ _HOMES = {
     "Listing": "backpack_proto.exchange.market.listings",
     "MissingExtra": ".extras",
     "MockTransport": ".transports.mock",
-    "Pages": ".rest_methods",
+    "Pages": ".rest.pages",
     "Proxies": ".network.proxy_settings",
     "Proxy": ".network.proxy",
     "ProxyAuthFailed": ".network.proxy",

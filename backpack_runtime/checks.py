@@ -9,7 +9,7 @@ from typing import TypeVar
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import one_of, shown
 
-__all__ = ["checked_count", "checked_flag", "checked_member", "checked_names", "refuse_text"]
+__all__ = ["checked_count", "checked_flag", "checked_member", "checked_names", "checked_seconds", "refuse_text"]
 
 Member = TypeVar("Member", bound=StrEnum)
 
@@ -24,6 +24,17 @@ def checked_count(name: str, value: object, *, minimum: int = 1, maximum: int | 
         of_what = f" of {unit}" if unit else ""
         bounds = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
         raise ConfigurationError(f"{name}: a whole number{of_what}, {bounds}, got {shown(value)}")
+    return value
+
+
+def checked_seconds(name: str, value: object) -> float:
+    """Return seconds, more than 0.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ConfigurationError(f"{name}: seconds, more than 0, got {shown(value)}")
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from decimal import Decimal
 from http import HTTPStatus
 from pathlib import Path
 from random import Random
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, ClientClosed, ConfigurationError, LocalProtocolError, OrdersLeft
+from backpack_proto.errors import ApiError, BackpackError, ClientClosed, ConfigurationError, LocalProtocolError, OrdersLeft
 from backpack_proto.inputs import Arguments, Close, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify
 from backpack_proto.machine import Now
 from backpack_proto.metrics import Health, MetricsSnapshot
@@ -25,16 +26,17 @@ from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
 from backpack_proto.rest.endpoints.table import find_endpoint
 from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.rest.markets import Market, Markets
+from backpack_proto.rest.new_order import NewOrder
+from backpack_proto.rest.order_context import KnownNow
 from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import Session
-from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.names import Stream, parse_channel, streams_for
 from backpack_proto.streams.payloads import Event
 
 from .accounts import AccountView
 from .books import BookView
 from .calls import OpenCalls
-from .checks import checked_count, checked_flag, checked_member, checked_names
+from .checks import checked_count, checked_flag, checked_member, checked_names, checked_seconds
 from .client_arguments import (
     check_callback,
     check_kinds,
@@ -48,13 +50,16 @@ from .client_arguments import (
 from .delivery import PLAIN, DeliverySnapshot, EventStream, Outlets, SlowConsumer
 from .delivery.policy import BUFFER_BYTES, NOTHING_WAITS
 from .logs import EventLog
+from .market_selection import Selections, Symbols, by_market, checked_symbols
 from .network.proxy_settings import resolve_proxies
+from .order_checks import LOOK_UP_WAIT_US, OrderChecking, OrderChecks, PricesSeen
 from .orders.desk import OrderGate
 from .orders.journal import Durability
 from .orders.leaving import CancelOnExit, Leftovers, cancel_orders
-from .orders.methods import OrderMethods
+from .orders.methods import SafeOrderMethods
 from .orders.safety import OrderSafety
 from .pump import Pump
+from .recovery import RecoveryOutcome, reconnect, resync
 from .settings import Settings
 from .transport import Transport, system_now
 from .transports import transport_of
@@ -63,6 +68,8 @@ __all__ = ["BackpackClient"]
 
 _log = logging.getLogger(__name__)
 
+LISTINGS_SECONDS = 60.0
+"""How often new listings are looked for, while markets are chosen by a rule."""
 DRAIN_SECONDS = 6.0
 """A little more than the session's own patience with the closing handshake."""
 
@@ -94,7 +101,7 @@ class _Running(NamedTuple):
     finished: anyio.Event
 
 
-class BackpackClient(OrderMethods):
+class BackpackClient(SafeOrderMethods):
     """Backpack Exchange as an async context manager and an async iterator of typed events.
 
         async with BackpackClient(["SOL_USDC"], channels=["book", "trades"], sandbox=True) as client:
@@ -108,7 +115,7 @@ class BackpackClient(OrderMethods):
 
     def __init__(
         self,
-        symbols: Iterable[str] = (),
+        symbols: Symbols = (),
         *,
         channels: Iterable[str] | None = None,
         settings: Settings | None = None,
@@ -125,12 +132,14 @@ class BackpackClient(OrderMethods):
         durability: Durability | str = Durability.PROCESS,
         instance: int | None = None,
         cancel_on_exit: CancelOnExit | str | None = None,
+        check_orders: OrderChecking | None = "grid",
         transport: AbstractAsyncContextManager[Transport] | None = None,
     ) -> None:
         """Nothing is connected before the block is entered.
 
         Args:
-            symbols: ids of the exchange (`SOL_USDC`) or normalised symbols (`SOL-USDC`).
+            symbols: ids of the exchange (`SOL_USDC`) or normalised symbols (`SOL-USDC`); or `"all"`, or a predicate on markets, such as
+                `lambda market: market.quote_symbol == "USDC"`: then new listings are taken up within a minute, and closed markets once they open.
             channels: subscribed for each of them, `book` and `trades` unless given; `book` is the order book, verified against
                 `bookTicker`. Without symbols there may be `liquidations` and the channels of the account.
             settings: addresses, TLS, proxies, runtime and timeouts of the connection; without them those of the real exchange.
@@ -155,6 +164,9 @@ class BackpackClient(OrderMethods):
             cancel_on_exit: cancel open orders when the block is left, by an error or Ctrl-C as well: `mine`, those of this client, or `all`
                 of the account. What is left open all the same is in `left`, and raised as `OrdersLeft` unless an error is on its way. Nothing
                 cancels after kill -9: the exchange has no dead man's switch.
+            check_orders: what is refused before it is sent (docs/orders.md). `grid`: orders off the tick or the step, or outside the smallest
+                and largest price and quantity. `all`: whatever `Market.check_order` finds with the live book, the live ledger and fresh prices of
+                `trades` and `mark_price`. None: nothing. The market is read again before an order is refused, for its rules may have changed.
             transport: drive this one instead of a runtime's sockets, such as a `MockTransport`.
 
         Raises:
@@ -165,7 +177,8 @@ class BackpackClient(OrderMethods):
         self._settings = checked_settings(settings, sandbox=checked_flag("sandbox", sandbox), transport=transport)
         # What holds for the process is about the way out, and the sandbox is on this machine.
         self._proxies = self._settings.proxies if sandbox else resolve_proxies(self._settings.proxies)
-        self._symbols = checked_names("symbols", symbols)
+        self._symbols = checked_symbols("symbols", symbols)
+        self._selections = Selections()
         self._channels = checked_channels(channels, self._symbols)
         self._slow_consumer = checked_member("slow_consumer", slow_consumer, SlowConsumer)
         self._buffer = checked_count("buffer", buffer)
@@ -207,6 +220,14 @@ class BackpackClient(OrderMethods):
         self._markets = Markets(())
         self._found: dict[str, Market] = {}
         """Markets that were asked for one by one since: the list did not have them, or their rules have changed. Lists come from a cache."""
+        self._order_checks = OrderChecks(
+            check_orders,
+            markets=lambda: self._markets,
+            known_now=self._known_now,
+            look_up=lambda symbol: self._look_up(symbol, LOOK_UP_WAIT_US),
+            mono_us=lambda: self._now().mono_us,
+        )
+        self._prices_seen = PricesSeen() if check_orders == "all" else None
         self._stack = AsyncExitStack()
         self._running: _Running | None = None
         self._closed = False
@@ -281,6 +302,7 @@ class BackpackClient(OrderMethods):
         stack.callback(tasks.cancel_scope.cancel)
         pump = Pump(self._session, transport, self._deliver)
         pump.perform_by(OrderGate(self._orders.journal, transport.perform, pump.give, tasks).perform)
+        tasks.start_soon(self._take_new_listings)
         return _Running(anyio.CancelScope(), transport, pump, outlets, events, anyio.Event())
 
     async def _stop(self, error: BaseException | None) -> None:
@@ -402,8 +424,8 @@ class BackpackClient(OrderMethods):
         limit_bytes = self._buffer_bytes if buffer_bytes is None else checked_count("buffer_bytes", buffer_bytes, unit="bytes")
         return self._open().outlets.open(policy, limit, limit_bytes, kinds)
 
-    async def subscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
-        """Subscribe every channel for every symbol, on this connection and on each that follows.
+    async def subscribe(self, channels: Iterable[str], symbols: Symbols) -> None:
+        """Subscribe every channel for every symbol, on this connection and on each that follows; symbols may be `"all"` or a predicate.
 
         Raises:
             UnknownSymbol: the exchange has no such market.
@@ -412,14 +434,45 @@ class BackpackClient(OrderMethods):
             ConfigurationError: a channel needs symbols, or an argument is not a list of texts.
         """
         self._open()
-        streams = await self._streams(channels, symbols)
+        rule = checked_symbols("symbols", symbols)
+        if isinstance(rule, tuple):
+            streams = await self._streams(channels, rule)
+        else:
+            each, others = by_market(checked_names("channels", channels))
+            streams = await self._streams(others, ())
+            self._selections.add(each, rule)
+            streams += self._selections.take(self._markets)
         self._open().pump.give(Subscribe.of(streams))
 
-    async def unsubscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
-        """Undo `subscribe`; what is still on its way is dropped."""
+    async def unsubscribe(self, channels: Iterable[str], symbols: Symbols) -> None:
+        """Undo `subscribe`, by the same `"all"` or predicate if it was one; what is still on its way is dropped.
+
+        Raises:
+            ConfigurationError: nothing was subscribed by this rule.
+        """
         self._open()
-        streams = await self._streams(channels, symbols)
+        rule = checked_symbols("symbols", symbols)
+        if isinstance(rule, tuple):
+            streams = await self._streams(channels, rule)
+        else:
+            each, others = by_market(checked_names("channels", channels))
+            streams = [*await self._streams(others, ()), *self._selections.remove(each, rule)]
         self._open().pump.give(Unsubscribe.of(streams))
+
+    async def _take_new_listings(self) -> None:
+        """Look at the list of markets from time to time, while markets are chosen by a rule."""
+        while True:
+            await anyio.sleep(LISTINGS_SECONDS)
+            if not self._selections:
+                continue
+            try:
+                streams = self._selections.take(await self.load_markets(fresh=True))
+            except BackpackError as error:
+                _log.warning("new listings: the list of markets could not be read: %s", error)
+                continue
+            if streams:
+                _log.info("new listings: %s", ", ".join(stream.name for stream in streams))
+                self._open().pump.give(Subscribe.of(streams))
 
     async def subscribe_untyped(self, streams: Iterable[str]) -> None:
         """Subscribe streams of kinds that this project has no type for, by the exchange's names, such as `stockPrice.NVDA`.
@@ -440,7 +493,36 @@ class BackpackClient(OrderMethods):
     async def verify(self, symbol: str) -> None:
         """Have a book compared with a fresh snapshot now; `BookVerified` or `BookDesynced` tells how it went."""
         symbol = await self._id(symbol)
-        self._open().pump.give(Verify(f"{Channel.DEPTH.value}.{symbol}"))
+        self._open().pump.give(Verify(self._session.book_stream(symbol)))
+
+    async def resync(self, symbol: str, *, timeout_s: float = 30.0) -> RecoveryOutcome:
+        """Have a book begin anew: it is stale at once, its stream is requested again, and a new snapshot fetched.
+
+        Returns `Recovered` once it is live, or `NotRecovered` with the reason after `timeout_s`; it goes on being brought back by itself.
+
+        Raises:
+            LocalProtocolError: its book is not subscribed.
+        """
+        symbol = await self._id(symbol)
+        stream = self._session.book_stream(symbol)
+        checked_seconds("timeout_s", timeout_s)
+        return await resync(
+            self.stream,
+            self._open().pump.give,
+            lambda: self.book(symbol).live,
+            symbol=symbol,
+            stream=stream,
+            timeout_s=timeout_s,
+        )
+
+    async def reconnect(self, *, timeout_s: float = 30.0) -> RecoveryOutcome:
+        """Drop the connection and make another one at once, without backing off.
+
+        Returns `Recovered` once it is open, or `NotRecovered` with the reason after `timeout_s`; attempts go on. Books are stale until they are live again.
+        """
+        self._open()
+        checked_seconds("timeout_s", timeout_s)
+        return await reconnect(self.stream, self._open().pump.give, timeout_s=timeout_s)
 
     async def load_markets(self, *, fresh: bool = False) -> Markets:
         """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it.
@@ -577,6 +659,8 @@ class BackpackClient(OrderMethods):
         return system_now() if self._running is None else self._running.transport.now()
 
     def _deliver(self, events: Sequence[Event], wire_bytes: int = 0) -> None:
+        if self._prices_seen is not None:
+            self._prices_seen.note(events, self._now().mono_us)
         if PLAIN.issuperset(map(type, events)):
             # Nearly every batch: nothing in it is written to the log, and none of it answers a call.
             self._inside().outlets.put(events, wire_bytes)
@@ -632,12 +716,34 @@ class BackpackClient(OrderMethods):
         # Of a normalised name this is what the id probably is; the market that is found says whether it has that name.
         likely = symbol.replace("-", "_")
         try:
-            market = cast("Market", await self.call("market", {"symbol": likely}))
+            await self._look_up(likely)
         except ApiError as refused:
             if refused.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
                 raise
-            return
-        self._take_up(market)
+
+    async def _look_up(self, symbol: str, max_wait_us: int | None = None) -> None:
+        """Know a market as the exchange itself shows it now."""
+        self._take_up(cast("Market", await self.call("market", {"symbol": symbol}, max_wait_us=max_wait_us)))
+
+    async def _check_orders(self, orders: Sequence[NewOrder], *, batch: bool) -> None:
+        await self._order_checks.check(orders, batch=batch)
+
+    def _known_now(self, order: NewOrder) -> KnownNow:
+        """Return what fresh prices, the live book and the live ledger say about the market of an order."""
+        now = self._now().mono_us
+        known: KnownNow = {} if self._prices_seen is None else self._prices_seen.known(order.symbol, now)
+        try:
+            book = self._session.book(order.symbol)
+        except LocalProtocolError:
+            book = None  # it is not subscribed
+        if book is not None and book.is_live(now):
+            count = None if order.order_type == "Market" else 1
+            known["bids"], known["asks"] = book.bids(count), book.asks(count)
+        account = self._session.account if self._follow_account else None
+        if account is not None and account.is_live(now) and f"position {order.symbol}" not in account.doubts:
+            position = account.positions.get(order.symbol)
+            known["position"] = Decimal(0) if position is None else position.net_quantity
+        return known
 
     def _take_up(self, market: Market) -> None:
         """Know a market as the exchange itself has just shown it."""

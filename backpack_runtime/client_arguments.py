@@ -15,6 +15,7 @@ from backpack_proto.streams.names import streams_for
 from backpack_proto.streams.payloads import Event
 
 from .checks import checked_count, checked_member, checked_names
+from .market_selection import MarketRule
 from .network.addresses import REST_URL, WS_URL
 from .network.proxy_settings import Proxies
 from .orders.journal import Durability
@@ -53,12 +54,12 @@ def checked_settings(settings: object, *, sandbox: bool, transport: object) -> S
     return settings
 
 
-def checked_channels(channels: object, symbols: tuple[str, ...]) -> tuple[str, ...]:
+def checked_channels(channels: object, symbols: tuple[str, ...] | MarketRule) -> tuple[str, ...]:
     """Return the channels, each of which exists and has the symbols that it needs."""
     if channels is None:
         return DEFAULT_CHANNELS if symbols else ()
     names = checked_names("channels", channels)
-    check_symbols(names, symbols)
+    check_symbols(names, symbols if isinstance(symbols, tuple) else ("SOME_MARKET",))
     return names
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
 import anyio
@@ -48,7 +47,13 @@ RecoveryOutcome: TypeAlias = Recovered | NotRecovered
 
 
 async def resync(
-    open_stream: OpenStream, give: Callable[[Command], None], is_live: Callable[[], bool], *, symbol: str, stream: str, timeout_s: float
+    open_stream: OpenStream,
+    give: Callable[[Command], None],
+    is_live: Callable[[], bool],
+    *,
+    symbol: str,
+    stream: str,
+    timeout_s: float,
 ) -> RecoveryOutcome:
     """Have a book begin anew, and wait until it is live."""
     watch = _Watch(symbol)

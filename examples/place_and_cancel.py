@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import anyio
 
-from backpack_proto import ApiError, NewOrder, NotSent, OutcomeUnknown
+from backpack_proto import ApiError, NewOrder, NotSent, OrderDoesNotFit, OutcomeUnknown
 from backpack_runtime import BackpackClient
 
 SYMBOL = "SOL_USDC"
@@ -13,9 +13,11 @@ SYMBOL = "SOL_USDC"
 async def main() -> None:
     async with BackpackClient(sandbox=True, follow_account=True) as client:
         depth = await client.get_depth(SYMBOL, limit=5)
-        price = (depth.bids[0].price * Decimal("0.98")).quantize(Decimal("0.01"))
+        price = client.markets[SYMBOL].round_price(depth.bids[0].price * Decimal("0.98"), side="Bid")
         try:
             order = await client.place(NewOrder.limit(SYMBOL, "Bid", price=price, quantity="0.50", post_only=True, client_id=1))
+        except OrderDoesNotFit as error:
+            print("not sent:", error)
         except ApiError as refused:
             print("refused:", refused.code, refused.message)
         except NotSent as error:

@@ -59,7 +59,11 @@ class Books:
         return [self._by_stream[stream] for stream in self._timers.due(now.mono_us)]
 
     def book(self, name: str) -> Book:
-        """Return the book of a depth stream, or of a symbol, whose unaggregated stream comes first.
+        """Return the book that `sequencer` keeps."""
+        return self.sequencer(name).book
+
+    def sequencer(self, name: str) -> BookSequencer:
+        """Return what keeps the book of a depth stream, or of a symbol, whose unaggregated stream comes first.
 
         Raises:
             LocalProtocolError: no such stream is subscribed.
@@ -67,7 +71,7 @@ class Books:
         sequencers = [self._by_stream[name]] if name in self._by_stream else self.of_symbol(name)
         if not sequencers:
             raise LocalProtocolError(f"no depth stream of {name!r} is subscribed")
-        return min(sequencers, key=lambda sequencer: len(sequencer.stream)).book
+        return min(sequencers, key=lambda sequencer: len(sequencer.stream))
 
     def add(self, stream: str, symbol: str) -> None:
         """Keep the book of one more stream."""

@@ -10,7 +10,6 @@ levels that the answer did not explain, such as old orders that rest beside a ne
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from decimal import Context
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -37,8 +36,6 @@ DOUBT_US: Final = 60_000_000
 UNEXPLAINED_US: Final = 900_000_000
 LEVELS_LOOKED_AT: Final = 50
 """A side; the market moves near the best price, so that is where a new tick is seen first."""
-_EXACT: Final = Context(prec=60)
-"""A level has up to 48 digits, and what is left of a division has to be exact."""
 
 
 class MarketChanged(Event, frozen=True, gc=False, kw_only=True):
@@ -148,8 +145,5 @@ class MarketRules:
 
 def _on_grid(market: Market, levels: Iterable[Level]) -> bool:
     """Return whether all levels lie on tick and step; a market without a usable one has no grid."""
-    tick, step = market.tick_size, market.step_size
-    if tick <= 0 or step <= 0:
-        return True
-    remainder = _EXACT.remainder
-    return not any(remainder(level.price, tick) or remainder(level.quantity, step) for level in levels)
+    prices, quantities = market.filters.price.grid, market.filters.quantity.grid
+    return all(prices.holds(level.price) and quantities.holds(level.quantity) for level in levels)

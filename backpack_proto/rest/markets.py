@@ -11,15 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Final, Unpack
 
 from msgspec import Raw, field
 
 from backpack_proto.account.values import MarginFunction
-from backpack_proto.decoding import UnixUs, decode_json
-from backpack_proto.errors import RemoteProtocolError, UnknownSymbol
-from backpack_proto.hints import did_you_mean, shown
+from backpack_proto.decoding import Amount, UnixUs, decode_json
+from backpack_proto.errors import ConfigurationError, OrderDoesNotFit, RemoteProtocolError, UnknownSymbol
+from backpack_proto.hints import did_you_mean, one_of, shown
 from backpack_proto.values import Value
+
+from .grid import Grid, Rounding, written
+from .new_order import NewOrder, Side
+from .order_check import check_order, next_valid
+from .order_context import KnownNow, OrderContext, exact_amount
+from .violations import Violation, misfit
 
 __all__ = [
     "Band",
@@ -62,11 +68,18 @@ class PriceFilter(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Of the best ask: how deep a market order to buy may reach."""
     mean_mark_price_band: Band | None = None
     mean_premium_band: PremiumBand | None = None
+    discovery_bound_band: Band | None = None
+    """Of the latest price outside the exchange, for markets with an `rwa_market_type`: how far the book may move from it."""
     borrow_entry_fee_min_multiplier: Decimal | None = None
     borrow_entry_fee_max_multiplier: Decimal | None = None
     min_price_update_multiplier: Decimal | None = None
     """Of the mark or index price before: how far one update may move it."""
     max_price_update_multiplier: Decimal | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """The prices that the book allows."""
+        return Grid(self.tick_size, self.min_price, self.max_price)
 
 
 class QuantityFilter(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -75,6 +88,11 @@ class QuantityFilter(Value, frozen=True, gc=False, kw_only=True, rename="camel")
     step_size: Decimal
     min_quantity: Decimal
     max_quantity: Decimal | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """The quantities that the book allows."""
+        return Grid(self.step_size, self.min_quantity, self.max_quantity)
 
 
 class Filters(Value, frozen=True, gc=False, kw_only=True):
@@ -132,6 +150,81 @@ class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     def max_quantity(self) -> Decimal | None:
         """The largest quantity of an order, base units; None: no limit."""
         return self.filters.quantity.max_quantity
+
+    @property
+    def common_name(self) -> str:
+        """The normalised name, as long as no older market has the same one: `Markets.normalised` knows."""
+        parts = [self.base, self.quote]
+        return "-".join(parts if self.market_type == "SPOT" else [*parts, self.market_type])
+
+    def round_price(self, price: Amount, *, side: Side, rounding: Rounding | None = None) -> Decimal:
+        """Return a price on the tick of the market, in the tick's own number of decimals, never worse than asked.
+
+        A Bid is rounded down and an Ask up, so that you never pay more and never get less than `price`. An explicit `rounding` is `down`,
+        `up` or `nearest` instead, and may be worse by less than a tick.
+
+        Raises:
+            ConfigurationError: an argument cannot be used: a float is not exact, and a bool is not a price.
+            OrderDoesNotFit: the result is zero or outside the smallest and the largest price of the market.
+        """
+        if side not in ("Bid", "Ask"):
+            raise ConfigurationError(one_of("side", side, ("Bid", "Ask"), {"buy": "Bid", "sell": "Ask"}))
+        usual: Rounding = "down" if side == "Bid" else "up"
+        return self._rounded("price", price, self.filters.price.grid, rounding, usual)
+
+    def round_quantity(self, quantity: Amount, *, rounding: Rounding | None = None) -> Decimal:
+        """Return a quantity on the step of the market, in the step's own number of decimals, never more than asked.
+
+        An explicit `rounding` is `up` or `nearest` instead of `down`, and may be more by less than a step.
+
+        Raises:
+            ConfigurationError: an argument cannot be used: a float is not exact, and a bool is not a quantity.
+            OrderDoesNotFit: the result is zero or outside the smallest and the largest quantity of the market.
+        """
+        return self._rounded("quantity", quantity, self.filters.quantity.grid, rounding, "down")
+
+    def check_order(self, order: NewOrder, **known: Unpack[KnownNow]) -> tuple[Violation, ...]:
+        """Return every rule that an order breaks; nothing where it fits, as far as is known (docs/orders.md).
+
+        The rules of the market and of orders as such are always checked. What depends on the moment is checked where `known` says it, by
+        the keywords of `KnownNow`: `best_bid`, `best_ask`, `last_price`, `mark_price`, `index_price`, `oracle_price`, `position`, `bids`,
+        `asks`. The symbol of the order is the id of this market or its normalised name.
+
+        Raises:
+            ConfigurationError: an argument cannot be used.
+        """
+        if not isinstance(order, NewOrder):
+            raise ConfigurationError(f"order: a NewOrder, such as NewOrder.limit(...), got {shown(order)}")
+        return check_order(self, order, OrderContext.of(known))
+
+    def checked_order(self, order: NewOrder, **known: Unpack[KnownNow]) -> NewOrder:
+        """Return an order that breaks no rule; the arguments are those of `check_order`.
+
+        Raises:
+            OrderDoesNotFit: it breaks one or more; the error names all of them, each with the next valid value.
+            ConfigurationError: an argument cannot be used.
+        """
+        violations = self.check_order(order, **known)
+        if violations:
+            raise misfit(self.symbol, violations)
+        return order
+
+    def _rounded(self, name: str, value: Amount, grid: Grid, rounding: Rounding | None, usual: Rounding) -> Decimal:
+        exact = exact_amount(name, value)
+        match usual if rounding is None else rounding:
+            case "down":
+                rounded = grid.down(exact)
+            case "up":
+                rounded = grid.up(exact)
+            case "nearest":
+                rounded = grid.nearest(exact, from_the_middle_up=usual == "up")
+            case _:
+                raise ConfigurationError(one_of("rounding", rounding, ("down", "up", "nearest")))
+        outside = grid.outside(rounded)
+        if outside:
+            reason = f"{written(exact)} becomes {written(rounded)}, which is {outside}; {next_valid(grid, exact, name)}"
+            raise OrderDoesNotFit(symbol=self.symbol, violations=((name, reason),))
+        return rounded
 
 
 class Markets(Mapping[str, Market]):
@@ -215,10 +308,7 @@ def _names(by_id: Mapping[str, Market]) -> dict[str, str]:
     owners: dict[str, str] = {}
     names = dict.fromkeys(by_id, "")
     for market in sorted(by_id.values(), key=lambda market: (market.created_us, market.symbol)):
-        parts = [market.base, market.quote]
-        if market.market_type != "SPOT":
-            parts.append(market.market_type)
-        name = "-".join(parts)
+        name = market.common_name
         # An id that looks like the normalised name of another market keeps it: ids have precedence.
         taken = owners.setdefault(name, market.symbol) != market.symbol or (name in by_id and name != market.symbol)
         names[market.symbol] = market.symbol if taken else name

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Literal, Self, TypeAlias, get_args
 
 from msgspec.structs import fields, force_setattr
 
-from backpack_proto.decoding import DECIMAL_DIGITS, Amount
+from backpack_proto.decoding import Amount, amount
 from backpack_proto.http import Argument
 from backpack_proto.values import Value
 
@@ -19,13 +17,11 @@ Side: TypeAlias = Literal["Bid", "Ask"]
 OrderType: TypeAlias = Literal["Limit", "Market"]
 TimeInForce: TypeAlias = Literal["GTC", "IOC", "FOK"]
 
-_plain = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII).fullmatch
-
 
 class NewOrder(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """An order that is to be placed; what is None is left to the exchange (docs/protocol.md 6.3).
 
-    Amounts may be given as text in plain digits; they are decimals from then on.
+    Amounts are given as `Decimal`, as `int` or as text in plain digits; they are decimals from then on.
     """
 
     symbol: str
@@ -65,9 +61,9 @@ class NewOrder(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     def __post_init__(self) -> None:
         # One number has one form, so that orders compare, and are the same when they were encoded on the way.
         for name in _AMOUNTS:
-            value = getattr(self, name)
-            if isinstance(value, str) and len(value) <= DECIMAL_DIGITS and _plain(value):
-                force_setattr(self, name, Decimal(value))
+            exact = amount(getattr(self, name))
+            if exact is not None:
+                force_setattr(self, name, exact)
 
     @classmethod
     def limit(

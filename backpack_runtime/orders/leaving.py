@@ -76,7 +76,7 @@ async def cancel_orders(calls: RestMethods, desk: OrderDesk, which: CancelOnExit
     return Leftovers(
         open_orders=tuple(sweep.listed),
         unresolved=tuple(desk.unresolved.values()),
-        reasons=tuple(dict.fromkeys(sweep.reasons)),
+        reasons=tuple(dict.fromkeys(sweep.reasons.values())),
         read=sweep.read,
     )
 
@@ -86,14 +86,14 @@ class _Sweep:
         self.listed: Sequence[Order] = ()
         """The orders in question that were open at the last look."""
         self.read = False
-        self.reasons: list[str] = []
+        self.reasons: dict[str, str] = {}
+        """What went wrong last, by the id of an order or the name of a list."""
         self._calls = calls
         self._desk = desk
         self._which = which
 
     async def run(self) -> None:
         while True:
-            self.reasons.clear()
             self._desk.end(outcomes(await resolve(self._calls, self._desk.unresolved.values(), wait=False)))
             await self._look()
             # An order without an outcome may be placed yet.
@@ -113,21 +113,23 @@ class _Sweep:
         try:
             listed = await self._calls.get_open_orders()
         except BackpackError as error:
-            self.reasons.append(str(error))
+            self.reasons["open orders"] = str(error)
             return
         mine = self._desk.mine
         self.listed = [order for order in listed if self._which is CancelOnExit.ALL or order.client_id in mine]
         self.read = True
+        still = {name for order in self.listed for name in (order.order_id, order.symbol)}
+        self.reasons = {name: reason for name, reason in self.reasons.items() if name in still}
 
     async def _cancel(self, order: Order) -> None:
         try:
             await self._calls.cancel_order(order.symbol, order_id=order.order_id)
         except BackpackError as error:
             # It may have ended meanwhile; the next look tells.
-            self.reasons.append(str(error))
+            self.reasons[order.order_id] = str(error)
 
     async def _cancel_all(self, symbol: str) -> None:
         try:
             await self._calls.cancel_all_orders(symbol)
         except BackpackError as error:
-            self.reasons.append(str(error))
+            self.reasons[symbol] = str(error)

@@ -11,21 +11,21 @@ from backpack_proto.errors import ConfigurationError, LocalProtocolError, NotSen
 from backpack_proto.orders.intents import IntentEnded, IntentOutcome
 from backpack_proto.orders.resolution import OrderFound, OrderNeverHappened, Resolution
 from backpack_proto.rest.new_order import NewOrder
-from backpack_runtime.checks import checked_flag
+from backpack_runtime.checks import checked_flag, checked_seconds
 from backpack_runtime.rest_methods import RestMethods
 
 from .desk import OrderDesk
 from .resolving import by_client_id, find, outcomes, resolve
 from .safety import JournalView, OrderSafety
 
-__all__ = ["OrderMethods"]
+__all__ = ["SafeOrderMethods"]
 
 FIRST_LOOK_SECONDS = 0.25
 LONGEST_LOOK_SECONDS = 2.0
 """How often an order is looked at that is waited for: less and less often, down to this."""
 
 
-class OrderMethods(RestMethods):
+class SafeOrderMethods(RestMethods):
     """What a client offers for the safety of its orders."""
 
     _orders: OrderSafety
@@ -125,8 +125,7 @@ class OrderMethods(RestMethods):
             OrderStillOpen: it had not ended in time; the error has its ids.
         """
         self._check_open()
-        if not timeout_s > 0:
-            raise ConfigurationError(f"timeout_s: seconds, more than 0, got {timeout_s!r}")
+        checked_seconds("timeout_s", timeout_s)
         until = anyio.current_time() + timeout_s
         try:
             known = await self.place(order, max_wait_us=max_wait_us)

@@ -21,7 +21,8 @@ from backpack_proto.orders.resolution import (
     not_before_ms,
     settled_ms,
 )
-from backpack_runtime.rest_methods import Pages, RestMethods
+from backpack_runtime.rest.pages import Pages
+from backpack_runtime.rest_methods import RestMethods
 
 __all__ = ["by_client_id", "find", "outcomes", "resolve"]
 

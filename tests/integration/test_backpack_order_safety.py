@@ -74,6 +74,7 @@ async def served() -> AsyncIterator[Sandbox]:
 def client_of(sandbox: Sandbox, runtime: str = "asyncio", **arguments: Any) -> BackpackClient:
     return BackpackClient(
         channels=(),
+        check_orders=None,
         signer=Signer(Credentials(sandbox.secret), window_ms=WINDOW_MS),
         settings=replace(sandbox.settings, runtime="aiohttp" if runtime == "aiohttp" else "anyio"),
         **arguments,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -35,6 +36,8 @@ from backpack_proto.inputs import (
     PongReceived,
     ReadingPaused,
     ReadingResumed,
+    Reconnect,
+    RefreshBook,
     RequestFailed,
     RequestLeft,
     Resolve,
@@ -758,6 +761,8 @@ given_inputs: st.SearchStrategy[Given] = st.one_of(
     st.builds(lambda name: Subscribe((name,)), names),
     st.builds(lambda name: Unsubscribe((name,)), names),
     st.builds(Verify, names),
+    st.builds(RefreshBook, names),
+    st.just(Reconnect()),
     st.builds(TextReceived, texts),
     st.builds(
         lambda number, name: Call(call_id=number, endpoint=name), st.integers(1, 3), st.sampled_from(["time", "ping", "nope"])
@@ -775,6 +780,51 @@ given_inputs: st.SearchStrategy[Given] = st.one_of(
     st.builds(RequestLeft, st.integers(1, 6)),
     st.just(FollowAccount()),
 )
+
+
+def test_a_book_that_is_distrusted_begins_anew_and_the_others_go_on() -> None:
+    witness = Witness()
+    witness.simulation.run(60 * SECOND, until=witness.all_live)
+    stream, now = "depth.SOL_USDC", witness.simulation.now
+    assert all(witness.session.book(symbol).is_live(now.mono_us) for symbol in SYMBOLS)
+    witness.simulation.give(RefreshBook(stream))
+    assert not witness.session.book(SYMBOLS[0]).is_live(now.mono_us)
+    assert witness.session.book(SYMBOLS[1]).is_live(now.mono_us)
+    witness.simulation.run(60 * SECOND, until=witness.all_live)
+    assert witness.session.book(SYMBOLS[0]).is_live(witness.simulation.now.mono_us)
+    with pytest.raises(LocalProtocolError, match=r"no depth stream 'depth.BTC_USDC' is subscribed"):
+        witness.simulation.give(RefreshBook("depth.BTC_USDC"))
+
+
+@pytest.mark.parametrize("kind", ["streams", "books"])
+def test_ten_thousand_subscriptions_leave_nothing_behind_when_they_are_gone(kind: str) -> None:
+    session = Session(Random(5), canary=False)
+    clock = FakeClock()
+    session.handle(Open(), clock.now)
+    session.handle(Connected(), clock.now)
+
+    def turn(number: int) -> None:
+        streams = tuple(f"depth.M{number}X{one}_USDC" for one in range(10))
+        session.handle(Subscribe(streams) if kind == "streams" else Subscribe(books=streams), clock.advance(SECOND))
+        for stream in streams:
+            frame = b'{"data":{"E":1,"T":1,"U":5,"a":[],"b":[],"e":"depth","s":"%b","u":6},"stream":"%b"}'
+            session.handle(TextReceived(frame % (stream.removeprefix("depth.").encode(), stream.encode())), clock.now)
+        session.handle(Unsubscribe(streams), clock.advance(SECOND))
+        # Whatever waits for a moment has it.
+        end_us = clock.mono_us + 60 * SECOND
+        while (deadline := session.deadline) is not None and deadline <= end_us:
+            session.handle(TimerFired(), clock.advance_to(deadline))
+
+    def size() -> int:
+        gc.collect()
+        return sum(1 for one in gc.get_objects() if isinstance(one, list | dict | set | tuple))
+
+    for number in range(100):
+        turn(number)
+    begun = size()
+    for number in range(100, 1_000):
+        turn(number)
+    assert size() - begun < 500
 
 
 @pytest.mark.hypothesis

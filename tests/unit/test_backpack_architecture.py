@@ -35,6 +35,7 @@ CORE_LAYERS = (
 )
 RUNTIME_LAYERS = (
     {"checks", "event_loop", "extras"},
+    {"rest"},
     {
         "network",
         "framing",
@@ -46,8 +47,10 @@ RUNTIME_LAYERS = (
         "rest_methods",
         "accounts",
         "books",
+        "order_checks",
+        "market_selection",
     },
-    {"orders"},
+    {"orders", "recovery"},
     {"calls"},
     {"pump", "transports", "kernels"},
     {"settings"},

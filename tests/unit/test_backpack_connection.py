@@ -21,7 +21,7 @@ from backpack_proto.connection.connection import (
 )
 from backpack_proto.connection.signals import DataHeard, GiveUp
 from backpack_proto.errors import LocalProtocolError
-from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, TimerFired
+from backpack_proto.inputs import Close, Connected, ConnectFailed, Disconnected, Open, Reconnect, TimerFired
 from backpack_proto.outputs import Closed, CloseSocket, ConnectionDown, ConnectionUp, DropSocket, OpenSocket, Output
 from backpack_proto.testing.laws import FakeClock, check_machine, freeze
 
@@ -30,6 +30,7 @@ SECOND = 1_000_000
 ONE_OF_EACH: list[ConnectionInput] = [
     Open(),
     Close(),
+    Reconnect(),
     Connected(),
     ConnectFailed("refused"),
     Disconnected(1006, "reset"),
@@ -210,6 +211,26 @@ def test_a_connection_that_is_given_up_is_dropped_without_waiting_for_its_end() 
     driven = opened()
     assert driven.give(GiveUp("silent")) == [DropSocket(), ConnectionDown(reason="silent", code=1006, retry_us=BACKOFF.base_us)]
     assert driven.fire() == [OpenSocket()]
+
+
+def test_the_application_reconnects_without_backing_off() -> None:
+    driven = opened()
+    down = ConnectionDown(reason="the application asked to reconnect", code=1006, retry_us=0)
+    assert driven.give(Reconnect()) == [DropSocket(), down, OpenSocket()]
+    assert driven.wait_us() == CONNECT_TIMEOUT_US
+    assert driven.give(Reconnect()) == [], "it is being connected"
+    waiting = backing_off()
+    assert waiting.give(Reconnect()) == [OpenSocket()]
+    waiting.give(ConnectFailed("refused"))
+    assert waiting.wait_us() == 2 * BACKOFF.base_us, "the attempts are counted on"
+
+
+def test_a_connection_that_somebody_else_made_is_dropped_where_the_application_asks_to_reconnect() -> None:
+    driven = opened(dials=False)
+    down = ConnectionDown(reason="the application asked to reconnect", code=1006, retry_us=0)
+    assert driven.give(Reconnect()) == [DropSocket(), down]
+    assert driven.state() is ConnectionState.CONNECTING
+    assert driven.give(Reconnect()) == []
 
 
 def test_the_ceiling_doubles_up_to_the_cap() -> None:

@@ -113,13 +113,21 @@ RULES = {(endpoint.name, rule.name): rule for endpoint in ENDPOINTS.values() for
         ("funding_rates", "limit", [1, 10_000], [10_001]),
         ("markets", "marketType", ["SPOT", "SOMETHING_NEW"], ["", 1]),
         ("assets", "country", ["DE"], [1]),
+        ("klines", "source", ["External", "SomethingNew"], ["", 1]),
+        ("stock_indicative_quote", "side", ["Bid", "Ask"], ["Buy"]),
+        ("fill_history", "assetClass", ["CRYPTO", "STOCK", "ART"], ["", True]),
         ("place_order", "side", ["Bid", "Ask"], ["BUY", "bid", ""]),
         ("place_order", "timeInForce", ["GTC", "IOC", "FOK"], ["GTX"]),
         ("place_order", "selfTradePrevention", ["RejectTaker", "Allow"], ["", 1]),
         ("place_order", "clientId", [0, 2**32 - 1], [-1, 2**32, "7", True, 7.0]),
         ("place_order", "brokerId", [0, 2**16 - 1], [2**16]),
         ("place_order", "postOnly", [True, False], [0, 1, "true", None]),
-        ("place_order", "price", ["141.20", "0", "100", Decimal("141.20")], [141.2, 141, "", "1e5", "-1", "+1", ".5", "5."]),
+        (
+            "place_order",
+            "price",
+            ["141.20", "0", "100", Decimal("141.20"), 141, 0],
+            [141.2, -1, 10**100, True, "", "1e5", "-1", "+1", ".5", "5."],
+        ),
         ("place_order", "price", [Decimal("1E-7")], [Decimal("NaN"), Decimal("Infinity"), Decimal(-1), Decimal("1E+999999")]),
         (
             "place_order",
@@ -128,7 +136,7 @@ RULES = {(endpoint.name, rule.name): rule for endpoint in ENDPOINTS.values() for
             ["1" * 101, "1_000", "1,5", "\u0661", "0x1", "NaN", "Infinity", " 1", "1\n", True],
         ),
         ("place_order", "quantity", ["1"], ["80%"]),
-        ("place_order", "triggerQuantity", ["80%", "12.5", Decimal(3)], ["%", "80%%", "% 80", 80]),
+        ("place_order", "triggerQuantity", ["80%", "12.5", Decimal(3), 80], ["%", "80%%", "% 80", 80.0]),
         ("order", "orderId", ["59669287267", 28], ["", -1, True, 1.0]),
         ("open_rfqs", "rfqId", [2**64 - 1], [2**64, "1"]),
         ("fill_history", "from", [0, 1795012345310], [1795012345310999, "1795012345310"]),
@@ -156,8 +164,8 @@ def test_values_are_held_to_the_shape_of_the_parameter(endpoint: str, parameter:
         (ParameterRule(name="a", kind=int, minimum=1, maximum=9), "a whole number, from 1 to 9"),
         (RULES["klines", "startTime"], "seconds since the epoch, from 0 to 99999999999"),
         (RULES["depth", "limit"], "one of 5, 10, 20, 50, 100, 500, 1000"),
-        (ParameterRule(name="a", kind=Decimal), "a Decimal or text in plain digits"),
-        (ParameterRule(name="a", kind=Decimal, percent=True), "a Decimal or text in plain digits, or a percentage"),
+        (ParameterRule(name="a", kind=Decimal), "a Decimal, an int or text in plain digits"),
+        (ParameterRule(name="a", kind=Decimal, percent=True), "a Decimal, an int or text in plain digits, or a percentage"),
         (ParameterRule(name="a", choices=("b", "c"), grows=True), "text such as b, c"),
         (ParameterRule(name="a", numeric=True), "text or a whole number"),
     ],
@@ -395,6 +403,9 @@ def test_what_cannot_be_read_is_the_exchanges_error(name: str, body: bytes) -> N
         ("fillHistoryQueryAll", "fill_history"),
         ("POST /api/v1/orders", "place_orders"),
         ("withdraw", "withdraw"),
+        ("market_sessions", "stock_sessions"),
+        ("GET /api/v1/market-sessions", "stock_sessions"),
+        ("GET /api/v1/market-holidays", "stock_holidays"),
     ],
 )
 def test_an_endpoint_has_three_names(given_name: str, name: str) -> None:
@@ -488,7 +499,7 @@ def test_parameters_that_go_together(name: str, parameters: Any) -> None:
         (
             "place_order",
             {**LIMIT, "price": 1.5, "quantity": "1"},
-            "place_order: price: a Decimal or text in plain digits, got 1.5 (float)",
+            "place_order: price: a Decimal, an int or text in plain digits, got 1.5 (float); a float is not exact: give text, as in '0.1'",
         ),
         (
             "cancel_order",
@@ -586,7 +597,7 @@ def test_parameters_have_python_names_that_are_put_on_the_wire_in_its_own() -> N
         ({"orders": ["S"]}, "place_orders: orders[0]: a mapping of parameters, got 'S'"),
         (
             {"orders": [{**MARKET, "quantity": "1"}, {**MARKET, "quantity": 1.0}]},
-            "place_orders: orders[1]: quantity: a Decimal or text in plain digits, got 1.0 (float)",
+            "place_orders: orders[1]: quantity: a Decimal, an int or text in plain digits, got 1.0 (float); a float is not exact: give text, as in '0.1'",
         ),
         (
             {"orders": [MARKET]},

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from inspect import Parameter as Given
 from inspect import signature
@@ -27,6 +27,7 @@ class Scripted(RestMethods):
     def __init__(self, *answers: object) -> None:
         self.calls: list[tuple[str, Mapping[str, object]]] = []
         self.waits: list[int | None] = []
+        self.checked: list[tuple[tuple[NewOrder, ...], bool]] = []
         self.answers = list(answers)
 
     async def call(self, endpoint: str, parameters: Arguments | None = None, *, max_wait_us: int | None = None) -> object:
@@ -39,6 +40,9 @@ class Scripted(RestMethods):
 
     def _check_open(self) -> None:
         pass
+
+    async def _check_orders(self, orders: Sequence[NewOrder], *, batch: bool) -> None:
+        self.checked.append((tuple(orders), batch))
 
 
 @pytest.mark.parametrize("name", READS)
@@ -160,6 +164,25 @@ async def test_a_batch_and_cancels() -> None:
         ("cancel_order", {"symbol": "SOL_USDC", "orderId": 28}),
         ("cancel_all_orders", {"symbol": "SOL_USDC", "orderType": "ConditionalOrder"}),
     ]
+
+
+async def test_what_is_no_order_is_refused_by_its_place() -> None:
+    client = Scripted()
+    with pytest.raises(ConfigurationError, match=r"^order: a NewOrder, such as NewOrder.limit\(...\), got a dict$"):
+        await client.place({"symbol": "SOL_USDC"})  # type: ignore[arg-type]  # the point
+    with pytest.raises(ConfigurationError, match=r"^orders\[1\]: a NewOrder"):
+        await client.place_orders([NewOrder.market("SOL_USDC", "Bid", quantity=1), "SOL_USDC"])  # type: ignore[list-item]  # the point
+    assert (client.calls, client.checked) == ([], [])
+
+
+async def test_all_that_is_placed_is_checked_first_with_the_ids_of_its_markets() -> None:
+    client = Scripted()
+    order = NewOrder.limit("SOL-USDC", "Bid", price=98, quantity=2)
+    known = NewOrder.limit("SOL_USDC", "Bid", price="98", quantity="2")
+    await client.place(order)
+    await client.place_order("SOL-USDC", "Bid", "Limit", price=98, quantity=2)
+    await client.place_orders([order, order])
+    assert client.checked == [((known,), False), ((known,), False), ((known, known), True)]
 
 
 async def test_what_changes_something_passes_on_how_long_it_may_wait() -> None:

@@ -44,6 +44,7 @@ from backpack_proto import (
     NewOrder,
     NothingTraded,
     NotSent,
+    OrderDoesNotFit,
     OutcomeUnknown,
     Page,
     PartlyUnreadable,
@@ -216,6 +217,7 @@ def test_an_order_is_the_same_whichever_form_its_numbers_had() -> None:
     given = NewOrder.limit("SOL_USDC", "Bid", price="141.20", quantity="1")
     assert given == NewOrder.limit("SOL_USDC", "Bid", price=D("141.20"), quantity=D(1))
     assert str(given.price) == "141.20"
+    assert NewOrder.limit("SOL_USDC", "Bid", price=141, quantity=1).price == D(141)
     trigger = NewOrder.trigger("SOL_USDC", "Ask", trigger_price="1", trigger_quantity="80%")
     assert trigger.trigger_quantity == "80%"
     for order in (given, trigger):
@@ -230,6 +232,9 @@ ERRORS: list[BackpackError] = [
     InvalidKey("not base64"),
     UnknownSymbol("SOL"),
     ConfigurationError("price: not a number"),
+    OrderDoesNotFit(
+        symbol="SOL_USDC", violations=(("price", "98.505 is not on the tick 0.01"), ("quantity", "0 is not above zero"))
+    ),
     NotSent(endpoint="POST /order", reason="withdrawn"),
     NothingTraded(endpoint="GET /ticker", symbol="NEW_USDC"),
     ApiError(status=429, code="TOO_MANY", message="slow down", endpoint="GET /x", retry_after_us=1_000),

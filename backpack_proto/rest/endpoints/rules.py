@@ -16,9 +16,9 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from backpack_proto.decoding import DECIMAL_DIGITS, is_unicode, sane
+from backpack_proto.decoding import amount, is_unicode
 from backpack_proto.errors import LocalProtocolError
-from backpack_proto.hints import did_you_mean, shown
+from backpack_proto.hints import NOT_EXACT, did_you_mean, shown
 from backpack_proto.http import Parameter
 from backpack_proto.importance import Importance
 from backpack_proto.inputs import Arguments
@@ -47,7 +47,6 @@ _PLACES: Final = "orderExecute"
 Checked: TypeAlias = Mapping[str, Parameter | Sequence[Mapping[str, Parameter]]]
 """Parameters that keep the rules, each as it stands on the wire."""
 
-_DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?")
 _OTHER_WORDS = {
     "buy": "Bid",
     "long": "Bid",
@@ -103,7 +102,7 @@ class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
         if self.kind is int and not self.choices:
             return f"{self.unit or 'a whole number'}, from {self.minimum} to {self.maximum}"
         if self.kind is Decimal:
-            return f"a Decimal or text in plain digits{', or a percentage' if self.percent else ''}"
+            return f"a Decimal, an int or text in plain digits{', or a percentage' if self.percent else ''}"
         if words:
             return f"text such as {words}" if self.grows else f"one of {words}"
         return "true or false" if self.kind is bool else f"text{' or a whole number' if self.numeric else ''}"
@@ -121,11 +120,13 @@ class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
             case int() if self.kind is int or self.numeric:
                 wire = int(value) if self.minimum <= value <= self.maximum else None
             case str() if self.kind is Decimal:
-                wire = str.__str__(value) if self._is_decimal(value) else None
+                number = value.removesuffix("%") if self.percent else value
+                wire = None if amount(number) is None else str.__str__(value)
             case str() if self.kind is str and is_unicode(value):
                 wire = str.__str__(value) or None  # members of a `str, Enum` class are given by their value
-            case Decimal() if self.kind is Decimal and sane(value) and not value.is_signed():
-                wire = f"{value:f}"
+            case Decimal() | int() if self.kind is Decimal:
+                exact = amount(value)
+                wire = None if exact is None else f"{exact:f}"
             case _:
                 pass
         if wire is None or (self.choices and not self.grows and wire not in self.choices):
@@ -134,13 +135,11 @@ class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
         return wire
 
     def _hint(self, value: object) -> str:
-        """Return the word that was probably meant, as the end of an error text."""
+        """Return the word that was probably meant, or the way to say it, as the end of an error text."""
+        if self.kind is Decimal and isinstance(value, float):
+            return NOT_EXACT
         words = [word for word in self.choices if isinstance(word, str)]
         return did_you_mean(value, words, {other: word for other, word in _OTHER_WORDS.items() if word in words})
-
-    def _is_decimal(self, text: str) -> bool:
-        number = text.removesuffix("%") if self.percent else text
-        return len(number) <= DECIMAL_DIGITS and _DECIMAL.fullmatch(number) is not None
 
 
 class Group(Struct, frozen=True, gc=False, kw_only=True):
@@ -206,6 +205,8 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
     name: str
     method: str = "GET"
     path: str
+    former: tuple[str, ...] = ()
+    """Names and routes that the exchange and this table had for it before; `find_endpoint` knows them."""
     instruction: str | None = None
     """What a signature of it names; None for public calls, which are not signed (docs/protocol.md 2.4)."""
     parameters: tuple[ParameterRule, ...] = ()
