@@ -57,6 +57,8 @@ __all__ = [
     "RfqFilled",
     "RfqRefreshed",
     "RfqUpdate",
+    "StockPrice",
+    "StockQuotes",
     "StreamPayload",
     "Ticker",
     "Trade",
@@ -232,6 +234,37 @@ class Liquidation(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="liqu
     quantity: Decimal = field(name="q")
     side: str = field(name="S")
     """`Bid` or `Ask`."""
+
+
+class StockPayload(CheckedPayload, frozen=True, gc=False, kw_only=True):
+    """Base of the data about one stock; no frame was observed, so any member may be missing (docs/protocol.md 4.14)."""
+
+    emitted_us: int | None = field(name="E", default=None)
+    symbol: str = ""
+    """The bare ticker, such as `BRK.B`; taken from the stream's name where the frame does not say."""
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    source_us: UnixUs | None = field(name="timestamp", default=None)
+    """When the provider of the price had it."""
+    session: str | None = None
+    """The session that is open, such as `US_EQUITIES_PRE_MARKET`."""
+
+
+class StockPrice(StockPayload, frozen=True, gc=False, kw_only=True, tag="stockPrice"):
+    """Price of a stock outside the exchange, as a provider quotes it."""
+
+    mid: Decimal | None = None
+
+
+class StockQuotes(StockPayload, frozen=True, gc=False, kw_only=True, tag="stockIndicativeQuote"):
+    """Both prices at which a request for quotes would be quoted now, once a second; None: it would not be.
+
+    `bid` is for who sells, `ask` for who buys. They are limit prices: a request settles there, or better.
+    """
+
+    estimated_bid: Decimal | None = field(name="estimatedBid", default=None)
+    """Where it settles if the quoter hedges at the market of this moment; never worse than the limit price."""
+    estimated_ask: Decimal | None = field(name="estimatedAsk", default=None)
 
 
 class OrderUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
@@ -434,6 +467,8 @@ Payload: TypeAlias = (
     | MarkPrice
     | OpenInterest
     | Liquidation
+    | StockPrice
+    | StockQuotes
     | OrderAccepted
     | OrderCancelled
     | OrderExpired

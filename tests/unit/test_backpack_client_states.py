@@ -29,7 +29,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "side": ("Bid",),
     "order_type": ("Market",),
     "channels": (["trades"],),
-    "streams": (["stockPrice.NVDA"],),
+    "streams": (["newKind.SOL_USDC"],),
     "symbols": (["SOL_USDC"],),
     "endpoint": ("time",),
     "call_id": (1,),
