@@ -547,14 +547,22 @@ class BackpackClient(RestMethods):
         names, given = checked_names("channels", channels), checked_names("symbols", symbols)
         check_symbols(names, given)
         # What some channels are about is in no list of markets.
-        listed = [name for name in names if parse_channel(name).channel.traits.symbol_kind is SymbolKind.MARKET]
-        ids = [await self._id(symbol) for symbol in given] if listed else []
-        streams = [
-            stream if stream.symbol is None else replace(stream, symbol=await self._id(stream.symbol))
-            for stream in streams_for(listed, ids)
-        ]
-        unlisted = [name for name in names if name not in listed]
-        return [*streams, *streams_for(unlisted, map(self._id_if_listed, given))]
+        resolved = {SymbolKind.MARKET: self._id, SymbolKind.RFQ: self._rfq_id}
+        kinds: dict[SymbolKind, list[str]] = {}
+        for name in names:
+            kinds.setdefault(parse_channel(name).channel.traits.symbol_kind, []).append(name)
+        streams: list[Stream] = []
+        for kind, of_kind in kinds.items():
+            resolve = resolved.get(kind)
+            if resolve is None:
+                streams += streams_for(of_kind, map(self._id_if_listed, given))
+                continue
+            ids = [await resolve(symbol) for symbol in given]
+            streams += [
+                stream if stream.symbol is None else replace(stream, symbol=await resolve(stream.symbol))
+                for stream in streams_for(of_kind, ids)
+            ]
+        return streams
 
     def _id_if_listed(self, symbol: str) -> str:
         """Return the exchange's spelling of a symbol if the list of markets has it, and else the symbol itself."""

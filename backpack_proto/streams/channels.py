@@ -99,6 +99,8 @@ class SymbolKind(Enum):
 
     MARKET = auto()
     """A market of the exchange's list; another one would be silent for ever."""
+    RFQ = auto()
+    """A market for requests for quotes: of the exchange's list, or of a security."""
     ANY = auto()
     """Also what no list of markets has."""
     TICKER = auto()
@@ -322,6 +324,7 @@ class Channel(StrEnum):
                 QuoteCancelled,
             ),
             symbol=SymbolRule.OPTIONAL,
+            symbol_kind=SymbolKind.RFQ,
             first_data_us=None,
             droppable=False,
             cryptofeed=(),

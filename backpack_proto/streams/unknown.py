@@ -19,8 +19,9 @@ from .payloads import Event
 
 __all__ = ["UnknownPayload", "emission_of"]
 
-_MICROSECONDS: Final = range(10**15, 10**16)
-"""Of the years 2001 to 2286; a time in another unit lies far outside."""
+_EARLIEST_US: Final = 10**15
+_LATEST_US: Final = 10**16
+"""The years 2001 and 2286, in microseconds; a time in another unit lies far outside."""
 
 
 class UnknownPayload(Event, frozen=True, gc=False, kw_only=True):
@@ -75,4 +76,4 @@ def emission_of(text: bytes) -> int | None:
         emitted_us = _decode_stamp(text).data.emitted_us
     except (ValueError, RecursionError):
         return None
-    return emitted_us if emitted_us in _MICROSECONDS else None
+    return emitted_us if emitted_us is not None and _EARLIEST_US <= emitted_us < _LATEST_US else None
