@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
+from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import RemoteProtocolError
 from backpack_proto.exchange import Exchange
 from backpack_proto.inputs import Connected, Open, Subscribe, TextReceived
@@ -126,6 +128,17 @@ def test_data_that_look_like_a_known_kind_are_not_taken_for_it(event: str) -> No
     received = events(session.handle_all([given] * 5, START))
     assert [type(one) for one in received] == [UnknownPayload] * 5
     assert {type(one) for one in events(session.handle_all(known_at(START), START))} == {BookTicker, Ticker}
+
+
+def test_a_stream_whose_name_begins_like_that_of_positions_is_another_one() -> None:
+    """Positions come without an `e` at first (docs/protocol.md 4.11)."""
+    stream = "account.positionUpdateV2"
+    session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)), canary=False)
+    for given in (Open(), Connected(), Subscribe(("account.positionUpdate",), untyped=(stream,))):
+        session.handle(given, START)
+    for data in ([], [{}], {"s": "SOL_USDC_PERP"}):
+        assert events(session.handle(TextReceived(frame(data, "account.positionUpdate")), START))[1:] == []
+        assert [type(event) for event in events(session.handle(TextReceived(frame(data, stream)), START))] == [UnknownPayload]
 
 
 def test_data_of_a_stream_that_nobody_wants_are_dropped() -> None:
