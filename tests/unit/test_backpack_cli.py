@@ -289,6 +289,9 @@ def test_data_about_a_stock_are_shown_beside_the_market_that_was_asked_for() -> 
     board.take(StockQuotes(symbol="NVDA", estimated_ask=D("131.5")))
     assert panel.facts == {"stockPrice": "bid 91.20 session US_EQUITIES_PRE_MARKET"}
     assert other.facts == {"stockIndicativeQuote": "estimated_ask 131.5"}
+    forced = Liquidation(emitted_us=1, symbol="MU.US_USDC_PERP", engine_us=1, price=D("90"), quantity=D(2), side="Ask")
+    board.take(forced)
+    assert "liquidation" not in panel.facts, "of another market of the stock"
 
 
 def test_a_replay_shows_error_frames_and_what_cannot_be_used() -> None:
