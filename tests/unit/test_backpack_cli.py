@@ -305,7 +305,7 @@ def test_a_replay_shows_error_frames_and_what_cannot_be_used() -> None:
         (b'{"data":{"e":"later","E":1},"stream":"trade.X"}', Drop.UNKNOWN_EVENT),
         (b'{"data":[],"stream":"trade.X"}', Drop.MALFORMED),
         (b'{"data":{"e":"trade","E":"soon"},"stream":"trade.X"}', Drop.MALFORMED),
-        (trade_frame("X", 1).replace(b"trade.X", b"gossip.X"), Drop.NOT_SUBSCRIBED),
+        (trade_frame("X", 1).replace(b"trade.X", b"gos sip.X"), Drop.NOT_SUBSCRIBED),
     ):
         (event,) = replay.give(frame)
         assert isinstance(event, FrameDropped)
