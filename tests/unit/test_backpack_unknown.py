@@ -136,7 +136,8 @@ def test_a_stream_whose_name_begins_like_that_of_positions_is_another_one() -> N
     session = Session(Random(1), signer=Signer(Credentials(THROWAWAY_SECRET)), canary=False)
     for given in (Open(), Connected(), Subscribe(("account.positionUpdate",), untyped=(stream,))):
         session.handle(given, START)
-    for data in ([], [{}], {"s": "SOL_USDC_PERP"}):
+    unmarked: tuple[object, ...] = ([], [{}], {"s": "SOL_USDC_PERP"})
+    for data in unmarked:
         assert events(session.handle(TextReceived(frame(data, "account.positionUpdate")), START))[1:] == []
         assert [type(event) for event in events(session.handle(TextReceived(frame(data, stream)), START))] == [UnknownPayload]
 
