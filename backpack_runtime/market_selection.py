@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias, cast
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import shown
 from backpack_proto.rest.markets import Market
+from backpack_proto.streams.channels import Channel, SymbolKind
 from backpack_proto.streams.names import Stream, parse_channel, streams_for
 
 from .checks import checked_names
@@ -21,6 +22,7 @@ Symbols: TypeAlias = Iterable[str] | Literal["all"] | MarketRule
 
 CLOSED: Final = "Closed"
 _PERPETUAL: Final = "PERP"
+_STOCK: Final = "STOCK"
 _ANY: Final = "ANY_ANY"
 
 
@@ -112,10 +114,16 @@ def by_market(channels: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def _streams(channels: Iterable[str], market: Market) -> list[Stream]:
-    """Return the streams of one market; a spot market has none of the channels that are of perpetuals only."""
-    perpetual = market.market_type == _PERPETUAL
-    fitting = [channel for channel in channels if perpetual or not parse_channel(channel).channel.traits.perpetual_only]
-    return list(streams_for(fitting, [market.symbol]))
+    """Return the streams of one market: none that are of perpetuals only where it is not one, nor those of stocks."""
+    return list(
+        streams_for([channel for channel in channels if _fits(parse_channel(channel).channel, market)], [market.symbol])
+    )
+
+
+def _fits(channel: Channel, market: Market) -> bool:
+    if channel.traits.symbol_kind is SymbolKind.TICKER:
+        return market.rwa_market_type == _STOCK
+    return market.market_type == _PERPETUAL or not channel.traits.perpetual_only
 
 
 def _every_market(_: Market) -> bool:

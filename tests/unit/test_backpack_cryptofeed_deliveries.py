@@ -158,7 +158,7 @@ async def test_a_payload_calls_its_channels_with_the_frame_as_it_came(data: byte
     assert len(setting.channels) == len(channels_of(payload))
     assert set(setting.channels) == channels_of(payload)
     raw = json.loads(data)["data"]
-    symbol = str(raw.get("s") or raw["a"])
+    symbol = str(raw.get("s") or raw.get("a"))
     for _, found, receipt in setting.calls:
         assert found.raw == raw
         assert receipt == 9.0

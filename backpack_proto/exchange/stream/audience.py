@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from backpack_proto.exchange.market.listings import Listing
-from backpack_proto.streams.channels import Channel, SymbolRule
-from backpack_proto.streams.names import Stream
+from backpack_proto.streams.channels import Channel, SymbolKind, SymbolRule
+from backpack_proto.streams.names import Stream, bare_ticker
 
-__all__ = ["Audience", "existing_streams"]
+__all__ = ["PREVIEW", "Audience", "existing_streams", "ticker_of"]
+
+PREVIEW = "preview"
+"""A kind of stream that the real exchange does not have: it stands for the next one that no client knows."""
+
+
+def ticker_of(listing: Listing) -> str | None:
+    """Return the bare ticker of the stock that a market is about; None for all other markets."""
+    return bare_ticker(listing.base) if listing.asset_class == "STOCK" else None
 
 
 def existing_streams(listings: Iterable[Listing]) -> frozenset[str]:
@@ -20,9 +28,14 @@ def existing_streams(listings: Iterable[Listing]) -> frozenset[str]:
         symbols: list[str | None] = []
         if rule is not SymbolRule.REQUIRED:
             symbols.append(None)
-        if rule is not SymbolRule.NEVER:
+        if channel.traits.symbol_kind is SymbolKind.TICKER:
+            symbols += filter(None, map(ticker_of, open_listings))
+        elif rule is not SymbolRule.NEVER:
             symbols += [listing.symbol for listing in open_listings if listing.perpetual or not channel.traits.perpetual_only]
+        if channel.traits.symbol_kind is SymbolKind.ANY:
+            symbols += [f"{listing.base}_USDC" for listing in open_listings if ticker_of(listing) is not None]
         names.update(form.name for symbol in symbols for form in _forms(channel, symbol))
+    names.update(f"{PREVIEW}.{listing.symbol}" for listing in open_listings)
     return frozenset(names)
 
 
@@ -40,10 +53,15 @@ class Audience:
     def __init__(self) -> None:
         self._listeners: dict[str, dict[int, None]] = {}
         self._streams: dict[int, dict[str, None]] = {}
+        self._speakers: dict[str, str] = {}
 
     def of(self, stream: str) -> Collection[int]:
         """The connections that listen to a stream."""
         return self._listeners.get(stream, ())
+
+    def speaks(self, stream: str, symbol: str) -> bool:
+        """Return whether a market sends a stream that several markets could: the first that asks does."""
+        return self._speakers.setdefault(stream, symbol) == symbol
 
     def listens(self, connection: int) -> bool:
         """Whether a connection listens to anything."""
