@@ -257,6 +257,10 @@ class Session:
         """
         return self._books.sequencer(name).stream
 
+    def is_closed(self, symbol: str) -> bool:
+        """Return whether a market whose book is wanted was closed when it was last heard of."""
+        return self._openings.is_closed(symbol)
+
     def market(self, symbol: str) -> Market | None:
         """The market with this id, with its rules as they are known now; None while no list of markets has been read."""
         return self._market_rules.known(symbol)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .orders.leaving import CancelOnExit, Leftovers
     from .orders.safety import JournalView
     from .pump import Pump
+    from .recovery import NotRecovered, Recovered, RecoveryOutcome
     from .rest.pages import Pages
     from .sandbox import Sandbox, serve_sandbox
     from .settings import Settings
@@ -58,6 +59,7 @@ __all__ = [
     "Listing",
     "MissingExtra",
     "MockTransport",
+    "NotRecovered",
     "Pages",
     "Proxies",
     "Proxy",
@@ -69,6 +71,8 @@ __all__ = [
     "ProxyTimeout",
     "ProxyUnreachableTarget",
     "Pump",
+    "Recovered",
+    "RecoveryOutcome",
     "Sandbox",
     "Settings",
     "SlowConsumer",
@@ -97,6 +101,7 @@ _HOMES = {
     "Listing": "backpack_proto.exchange.market.listings",
     "MissingExtra": ".extras",
     "MockTransport": ".transports.mock",
+    "NotRecovered": ".recovery",
     "Pages": ".rest.pages",
     "Proxies": ".network.proxy_settings",
     "Proxy": ".network.proxy",
@@ -108,6 +113,8 @@ _HOMES = {
     "ProxyTimeout": ".network.proxy",
     "ProxyUnreachableTarget": ".network.proxy",
     "Pump": ".pump",
+    "Recovered": ".recovery",
+    "RecoveryOutcome": ".recovery",
     "Sandbox": ".sandbox",
     "Settings": ".settings",
     "SlowConsumer": ".delivery",

@@ -60,7 +60,7 @@ from .orders.leaving import CancelOnExit, Leftovers, cancel_orders
 from .orders.methods import SafeOrderMethods
 from .orders.safety import OrderSafety
 from .pump import Pump
-from .recovery import RecoveryOutcome, reconnect, resync
+from .recovery import CLOSED_MARKET, NotRecovered, RecoveryOutcome, reconnect, resync
 from .settings import Settings
 from .transport import Transport, system_now
 from .transports import transport_of
@@ -509,6 +509,8 @@ class BackpackClient(SafeOrderMethods):
         symbol = await self._id(symbol)
         stream = self._session.book_stream(symbol)
         checked_seconds("timeout_s", timeout_s)
+        if self._session.is_closed(symbol):
+            return NotRecovered(subject=symbol, took_us=0, reason=CLOSED_MARKET)
         return await resync(
             self.stream,
             self._open().pump.give,

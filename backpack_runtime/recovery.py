@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import anyio
 
@@ -22,8 +22,9 @@ from backpack_proto.values import Value
 
 from .delivery import EventStream
 
-__all__ = ["NotRecovered", "Recovered", "RecoveryOutcome", "reconnect", "resync"]
+__all__ = ["CLOSED_MARKET", "NotRecovered", "Recovered", "RecoveryOutcome", "reconnect", "resync"]
 
+CLOSED_MARKET: Final = "the market is closed"
 OpenStream: TypeAlias = Callable[..., EventStream]
 
 
@@ -69,7 +70,7 @@ async def resync(
                     case BookUnavailable(symbol=of) if of == symbol:
                         reason = event.reason
                     case MarketClosed(symbol=of) if of == symbol:
-                        return watch.not_recovered("the market is closed")
+                        return watch.not_recovered(CLOSED_MARKET)
                     case ConnectionDown():
                         synced, reason = False, f"the connection is down: {event.reason}"
                     case Closed():
