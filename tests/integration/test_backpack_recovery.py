@@ -25,6 +25,8 @@ from transports import PATIENCE_SECONDS
 pytestmark = pytest.mark.anyio
 
 SYMBOL = "SOL_USDC"
+CLOSED = "HNT_USDC"
+"""A market of the sandbox that is always closed."""
 
 
 @pytest.fixture(params=["asyncio", "trio", "aiohttp"])
@@ -88,9 +90,9 @@ async def test_why_a_book_is_not_live_again_is_said(runtime: str) -> None:
         assert outcome.reason.startswith("not live within 0.2 s: ")
         sandbox.refusing = False
         assert isinstance(await client.resync(SYMBOL), Recovered)
-        order(sandbox, CloseMarket(SYMBOL))
+        await client.subscribe(["book"], [CLOSED])
         await until(client, lambda event: isinstance(event, MarketClosed))
-        outcome = await client.resync(SYMBOL, timeout_s=PATIENCE_SECONDS)
+        outcome = await client.resync(CLOSED, timeout_s=PATIENCE_SECONDS)
         assert isinstance(outcome, NotRecovered)
         assert outcome.reason == "the market is closed"
 
