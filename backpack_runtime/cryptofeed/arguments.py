@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from cryptofeed.exchange import Exchange
+from cryptofeed.feed import Feed
+
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import did_you_mean, shown
 
@@ -14,7 +17,51 @@ from .config.model import BackpackConfig
 from .errors import BackpackAuthError
 from .logs import LOG
 
-__all__ = ["callback_name", "check_private_channels", "check_symbols", "checked_callbacks", "microseconds"]
+__all__ = [
+    "callback_name",
+    "check_keywords",
+    "check_private_channels",
+    "check_symbols",
+    "checked_callbacks",
+    "microseconds",
+]
+
+_OTHER_KEYWORDS = {
+    "testnet": "sandbox",
+    "interval": "candle_interval",
+    "depth": "max_depth",
+    "proxy": "http_proxy",
+    "markets": "symbols",
+    "pairs": "symbols",
+}
+"""Other words for arguments, for hints."""
+
+
+def check_keywords(feed: type[Any], options: Mapping[str, Any]) -> None:
+    """Refuse what cryptofeed would swallow without a word: arguments that neither this feed nor this version of cryptofeed has.
+
+    An argument that has no effect at this exchange is warned of.
+
+    Raises:
+        ConfigurationError: there is no such argument.
+    """
+    if options.get("subaccount") is not None:
+        raise ConfigurationError("subaccount: a subaccount of Backpack has keys of its own; give those as the keys of config")
+    theirs = _keywords(Feed) | _keywords(Exchange)
+    own = _keywords(feed)
+    for name in options:
+        if name in BackpackConfig.model_fields:
+            raise ConfigurationError(f"{name}: it is a field of config; give config={{{name!r}: ...}}")
+        if name not in theirs:
+            hint = did_you_mean(name, sorted(own | theirs), _OTHER_KEYWORDS)
+            raise ConfigurationError(f"{name}: {feed.__name__} has no such argument{hint}")
+    if options.get("checksum_validation"):
+        LOG.warning("BACKPACK: checksum_validation has no effect, the exchange sends no checksums")
+
+
+def _keywords(owner: type[Any]) -> frozenset[str]:
+    parameters = inspect.signature(owner.__init__).parameters.values()
+    return frozenset(one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD) - {"self"}
 
 
 def check_private_channels(settings: BackpackConfig, channels: Iterable[str]) -> None:

@@ -19,6 +19,10 @@ async def flush_backends(callbacks: Iterable[Iterable[Any]]) -> None:
         queue = getattr(callback, "queue", None)
         if getattr(callback, "multiprocess", True) or not isinstance(queue, asyncio.Queue):
             continue
+        if callback.worker.done():
+            # Nobody takes from the queue any more.
+            LOG.warning("BACKPACK: %s has stopped; objects that it did not write: %d", type(callback).__name__, queue.qsize())
+            continue
         try:
             async with asyncio.timeout(FLUSH_SECONDS):
                 await queue.join()
