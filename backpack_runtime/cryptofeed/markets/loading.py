@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from backpack_runtime.cryptofeed.local_sandbox import local_sandbox
 from backpack_runtime.cryptofeed.logs import LOG
 from backpack_runtime.cryptofeed.native.connection import HttpConnection
 from backpack_runtime.cryptofeed.native.conversion import EXCHANGE
+from backpack_runtime.cryptofeed.shutdown import end_tasks
 from backpack_runtime.network.addresses import REST_URL, Addresses
 from backpack_runtime.network.proxy import InvalidProxy, Proxy
 from backpack_runtime.network.proxy_settings import ENVIRONMENT_PREFIX, Proxies, disabled_proxies, resolve_proxies
@@ -67,9 +69,23 @@ class MarketLoading(Feed):
         self._reloads = False
         """Whether the markets are loaded once more, past the cache of the exchange's network."""
         self._sets_up = False
+        self._started: set[asyncio.Task[Any]] = set()
+        """What cryptofeed 2 has started."""
         with self._loads():
             super().__init__(http_proxy=http_proxy, sandbox=settings.use_sandbox, **options)
         self.http_conn = HttpConnection(self.id, self._addresses)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin, as cryptofeed 2 asks."""
+        before = asyncio.all_tasks(loop)
+        super().start(loop)
+        self._started = asyncio.all_tasks(loop) - before
+
+    async def shutdown(self) -> Any:
+        """End, with what was started."""
+        found = await super().shutdown()
+        await end_tasks(self._started, getattr(self, "connection_handlers", ()))
+        return found
 
     @contextmanager
     def _loads(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ long to wait before the next attempt is the session's to say.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -288,9 +289,9 @@ class BackpackFeed(OneRun):
         """Hand on an object to each callback of a channel; one that raises is named, and keeps nothing from the others."""
         await self._callbacks.call(data_type, obj, receipt_timestamp)
 
-    def start(self, *arguments: Any, **options: Any) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin, as cryptofeed 2 asks; it says nothing of a backend that ends."""
-        super().start(*arguments, **options)
+        super().start(loop)
         self._backends.report_ends()
 
     def stop(self) -> None:
