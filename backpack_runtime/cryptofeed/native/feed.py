@@ -41,6 +41,7 @@ from backpack_runtime.cryptofeed.channels import (
 )
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import SECTION, in_sandbox, read_config
+from backpack_runtime.cryptofeed.criteria import Criterion, FeedWatch
 from backpack_runtime.cryptofeed.health import BackpackHealthReport, metrics_of, report_of
 from backpack_runtime.cryptofeed.logs import LOG, join_cryptofeed_log
 from backpack_runtime.cryptofeed.shutdown import flush_backends
@@ -189,6 +190,7 @@ class BackpackFeed(OneRun):
             account=feed_config[SECTION].get("account_name"),
         )
         self._backends = BackendWatch(self.callbacks)
+        self._watch = FeedWatch(self.health)
         self._driver = SessionDriver(self._session, self._deliveries.deliver, self.rest_url, lambda: self.http_conn)
         self._wanted: dict[str, list[str]] | None = None
 
@@ -236,7 +238,10 @@ class BackpackFeed(OneRun):
             if symbols or channel in PRIVATE_CHANNELS:
                 names = ", ".join(self._symbol_of(symbol) for symbol in symbols) or "all symbols"
                 LOG.info("BACKPACK: subscribing to %s of %s", channel, names)
-        await self._driver.connected(connection, connection if isinstance(connection, WebsocketConnection) else None)
+        live = isinstance(connection, WebsocketConnection)
+        if live:
+            self._watch.start()
+        await self._driver.connected(connection, connection if live else None)
 
     def _is_spot(self, symbol: str) -> bool:
         return bool(self._instrument_types.get(self._symbol_of(symbol)) == SPOT)
@@ -302,6 +307,7 @@ class BackpackFeed(OneRun):
 
     async def shutdown(self) -> Any:
         """Stop: no callback is called any more, and what the backends still hold is written."""
+        self._watch.stop()
         for handler in self.connection_handlers:
             handler.running = False
         await self._driver.aclose()
@@ -332,3 +338,7 @@ class BackpackFeed(OneRun):
         reasons = [*self._callbacks.reasons(), *self._deliveries.candles.reasons(), *self._backends.reasons()]
         health = self._session.health(system_now())
         return report_of(health, reasons, self._notes, self.metrics_snapshot(), max_snapshot_age)
+
+    def criteria(self) -> Sequence[Criterion]:
+        """Return the success criteria of the runbook with the figures of this run; once a minute the log has them as well."""
+        return self._watch.criteria()
