@@ -48,6 +48,7 @@ class FeedWatch:
         self._health = health
         self._clock = clock
         self._began: float | None = None
+        self._looks = 0
         self._was_healthy = False
         self._minutes: list[list[int]] = []
         """Of each minute: how often it was looked, and how often all was well. What was before the first time is no minute."""
@@ -71,15 +72,15 @@ class FeedWatch:
         """Look once."""
         report = self._health()
         self._metrics = report.metrics
-        self._was_healthy = self._was_healthy or report.healthy
-        if not self._was_healthy:
-            return
-        if not self._minutes or self._minutes[-1][0] == LOOKS_OF_A_LINE:
-            self._minutes.append([0, 0])
-        self._minutes[-1][0] += 1
-        self._minutes[-1][1] += report.healthy
+        self._looks += 1
         self._oldest = max([self._oldest, *report.metrics["symbol_snapshot_age"].values()])
-        if self._minutes[-1][0] == LOOKS_OF_A_LINE:
+        self._was_healthy = self._was_healthy or report.healthy
+        if self._was_healthy:
+            if not self._minutes or self._minutes[-1][0] == LOOKS_OF_A_LINE:
+                self._minutes.append([0, 0])
+            self._minutes[-1][0] += 1
+            self._minutes[-1][1] += report.healthy
+        if self._looks % LOOKS_OF_A_LINE == 0:
             self._log()
 
     def criteria(self) -> Sequence[Criterion]:

@@ -44,11 +44,12 @@ class Feed:
         return {criterion.name: criterion.figure for criterion in self.watch.criteria() if not criterion.met}
 
 
-def test_a_feed_that_was_never_well_meets_nothing_of_its_health() -> None:
+def test_a_feed_that_was_never_well_meets_nothing_of_its_health(caplog: pytest.LogCaptureFixture) -> None:
     feed = Feed()
     feed.healthy = False
     feed.look(90)
     assert feed.unmet == {"healthy": "never yet"}
+    assert "criteria: healthy never yet (at least 99%: NOT MET)" in caplog.text
     feed.healthy = True
     feed.look()
     assert feed.unmet == {}, "what was before the first time is the start"
