@@ -413,6 +413,9 @@ class TestReadConfig:
         assert is_silent(repr(others))
         assert read_config(str(tmp_path / "none.yaml"))[0] == BackpackConfig()
         assert "none.yaml does not exist, the defaults hold" in caplog.text
+        monkeypatch.setenv("CRYPTOFEED_CONFIG", str(tmp_path / "gone.yaml"))
+        assert read_config(None)[0] == BackpackConfig()
+        assert "gone.yaml of CRYPTOFEED_CONFIG does not exist, the defaults hold" in caplog.text
 
     @pytest.mark.parametrize(
         ("config", "said"),

@@ -29,7 +29,7 @@ from cryptofeed.types import Candle, OrderBook, Ticker, Trade
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import shown
 from backpack_proto.streams.channels import Channel
-from backpack_runtime.cryptofeed.arguments import check_keywords, checked_callbacks
+from backpack_runtime.cryptofeed.arguments import check_keywords, check_symbols, check_texts, checked_callbacks
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import in_sandbox, read_config
 from backpack_runtime.cryptofeed.logs import LOG
@@ -91,7 +91,10 @@ class CcxtBackpackFeed(MarketLoading):
             ConfigurationError: (a `ValueError`) an argument is unknown or impossible.
             BackpackRestError: cryptofeed 2 loads the markets here, and they could not be had.
         """
-        check_keywords(type(self), options)
+        check_keywords(type(self), options | {"timeout": timeout})
+        subscribed = [options.get(name) for name in ("symbols", "channels", "subscription")]
+        check_texts(*subscribed)
+        check_symbols(*subscribed)
         if snapshot_interval < 0 or stall_seconds <= 0:
             given = f"got {shown(snapshot_interval)} and {shown(stall_seconds)}"
             raise ConfigurationError(f"snapshot_interval, stall_seconds: at least 0, and above 0, {given}")

@@ -14,6 +14,7 @@ A file, or the `Config` of a FeedHandler, is read by others as well: what else i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
@@ -105,7 +106,11 @@ def _cryptofeed_fields(config: object) -> dict[str, Any]:
             if unknown := _unknown(config):
                 raise ConfigurationError(unknown)
             config = dict(config)
-        elif config is not None and not isinstance(config, Config):
+        elif config is None:
+            named = os.environ.get("CRYPTOFEED_CONFIG")
+            if named and not Path(named).is_file():
+                LOG.warning("BACKPACK: the configuration file %s of CRYPTOFEED_CONFIG does not exist, the defaults hold", named)
+        elif not isinstance(config, Config):
             raise TypeError(
                 "config is a BackpackConfig, a mapping of its fields, or cryptofeed's configuration: a mapping, a path or a Config; "
                 f"not a {type(config).__name__}"

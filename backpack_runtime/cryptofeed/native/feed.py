@@ -19,14 +19,13 @@ from cryptofeed.defines import CANDLES, L2_BOOK, SPOT
 from msgspec.structs import replace
 
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
-from backpack_proto.hints import shown
 from backpack_proto.inputs import FollowAccount, TextReceived
 from backpack_proto.session import Session
-from backpack_runtime.checks import refuse_text
 from backpack_runtime.cryptofeed.arguments import (
     check_keywords,
     check_private_channels,
     check_symbols,
+    check_texts,
     checked_callbacks,
     microseconds,
 )
@@ -126,11 +125,8 @@ class BackpackFeed(OneRun):
             UnknownFeedSymbol: (cryptofeed's `UnsupportedSymbol`) no such market; cryptofeed 3 raises it when it runs the feed.
             BackpackRestError: cryptofeed 2 loads the markets here, and they could not be had.
         """
-        check_keywords(type(self), options)
-        for name, given in (("symbols", symbols), ("channels", channels)):
-            refuse_text(name, given)
-        for channel, given in (subscription or {}).items():
-            refuse_text(f"subscription[{shown(channel)}]", given)
+        check_keywords(type(self), options | {"timeout": timeout, "retries": retries})
+        check_texts(symbols, channels, subscription)
         silence_us = microseconds("silence_seconds", silence_seconds)
         ping_timeout_us = microseconds("ping_timeout_seconds", ping_timeout_seconds)
         settings, feed_config = read_config(config)
