@@ -210,6 +210,13 @@ def test_the_feed_by_ccxt_says_that_it_uses_no_keys(caplog: pytest.LogCaptureFix
     assert "has no private channels, the keys of config are not used" in caplog.text
 
 
+def test_a_backend_with_which_cryptofeed_3_has_ended_the_feed_is_named() -> None:
+    feed: Any = BackpackFeed({"use_sandbox": True, "sandbox_url": HERE})
+    feed._backend_error = ValueError("table 'book' does not exist")
+    (reason,) = [reason for reason in feed.health().reasons if "backend" in reason]
+    assert reason.endswith("cryptofeed ends the feed: ValueError: table 'book' does not exist")
+
+
 # ---- proxies
 
 

@@ -41,6 +41,7 @@ from backpack_runtime.cryptofeed.channels import (
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import SECTION, in_sandbox, read_config
 from backpack_runtime.cryptofeed.criteria import Criterion, FeedWatch
+from backpack_runtime.cryptofeed.errors import described
 from backpack_runtime.cryptofeed.health import BackpackHealthReport, metrics_of, report_of
 from backpack_runtime.cryptofeed.logs import LOG, join_cryptofeed_log
 from backpack_runtime.cryptofeed.shutdown import flush_backends
@@ -332,6 +333,8 @@ class BackpackFeed(OneRun):
         Books are compared with a snapshot every minute; `max_snapshot_age`, in seconds, makes a longer silence of that a reason.
         """
         reasons = [*self._callbacks.reasons(), *self._deliveries.candles.reasons(), *self._backends.reasons()]
+        if (error := getattr(self, "_backend_error", None)) is not None:
+            reasons.append(f"a backend has failed for good, with which cryptofeed ends the feed: {described(error)}")
         health = self._session.health(system_now())
         return report_of(health, reasons, self._notes, self.metrics_snapshot(), max_snapshot_age)
 
