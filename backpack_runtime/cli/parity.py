@@ -26,6 +26,7 @@ DIFFERENT = 1
 
 DESCRIPTION = (
     "Run cryptofeed's two Backpack feeds side by side on the same exchange, and compare trades, tops of books and latency."
+    " The success criteria of the migration's runbook come with their figures."
     " Needs the extras cryptofeed and ccxt. The exit code is 1 when the feeds differ."
 )
 
@@ -68,10 +69,31 @@ def run(parsed: argparse.Namespace) -> int:
         return code
     (parity,) = found
     if parsed.json:
-        Printer().write(msgspec.json.encode(asdict(parity) | {"agree": parity.agree}) + b"\n")
+        Printer().write(msgspec.json.encode(_document(parity)) + b"\n")
     else:
-        Console(file=sys.stdout).print(_table(parity))
+        console = Console(file=sys.stdout)
+        console.print(_table(parity))
+        console.print(_criteria(parity))
     return 0 if parity.agree else DIFFERENT
+
+
+def _document(parity: Parity) -> dict[str, Any]:
+    found = asdict(parity) | {"agree": parity.agree, "criteria": [asdict(criterion) for criterion in parity.criteria]}
+    del found["of_native"]
+    latencies = {
+        name: None if both is None else dict(zip(("p50", "p99"), both, strict=True))
+        for name, both in parity.latencies_ms.items()
+    }
+    return found | {"latencies_ms": latencies}
+
+
+def _criteria(parity: Parity) -> Table:
+    table = Table(title="criteria of the runbook")
+    for name in ("", "figure", "wanted", ""):
+        table.add_column(name)
+    for criterion in parity.criteria:
+        table.add_row(criterion.name, criterion.figure, criterion.limit, "met" if criterion.met else "NOT MET")
+    return table
 
 
 def _table(parity: Parity) -> Table:
@@ -92,6 +114,7 @@ def _table(parity: Parity) -> Table:
         str(parity.tops_compared - parity.tops_different),
         str(parity.tops_different),
     )
+    table.add_row("divergences", str(parity.book_divergences), "-", "", "")
     for kind in ("trades", "books"):
         table.add_row(
             f"latency of {kind}, p50 / p99",

@@ -6,15 +6,78 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from cryptofeed.exchange import Exchange
+from cryptofeed.feed import Feed
+
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import did_you_mean, shown
+from backpack_runtime.checks import refuse_text
 
 from .channels import OTHER_CHANNELS, PRIVATE_CHANNELS, standard_channel
 from .config.model import BackpackConfig
 from .errors import BackpackAuthError
 from .logs import LOG
 
-__all__ = ["callback_name", "check_private_channels", "check_symbols", "checked_callbacks", "microseconds"]
+__all__ = [
+    "callback_name",
+    "check_keywords",
+    "check_private_channels",
+    "check_symbols",
+    "check_texts",
+    "checked_callbacks",
+    "microseconds",
+]
+
+_OTHER_KEYWORDS = {
+    "testnet": "sandbox",
+    "interval": "candle_interval",
+    "depth": "max_depth",
+    "proxy": "http_proxy",
+    "markets": "symbols",
+    "pairs": "symbols",
+}
+"""Other words for arguments, for hints."""
+_SWITCHES = {"candle_closed_only", "checksum_validation", "cross_check", "log_message_on_error"}
+_NUMBERS = {"delay_start", "retries", "shutdown_timeout", "timeout", "timeout_interval"}
+
+
+def check_keywords(feed: type[Any], options: Mapping[str, Any]) -> None:
+    """Refuse what cryptofeed would swallow without a word: arguments that neither this feed nor this version of cryptofeed has.
+
+    An argument that has no effect at this exchange is warned of.
+
+    Raises:
+        ConfigurationError: there is no such argument, or its value is of another kind.
+    """
+    if options.get("subaccount") is not None:
+        raise ConfigurationError("subaccount: a subaccount of Backpack has keys of its own; give those as the keys of config")
+    theirs = _keywords(Feed) | _keywords(Exchange)
+    own = _keywords(feed)
+    for name in options:
+        if name in BackpackConfig.model_fields:
+            raise ConfigurationError(f"{name}: it is a field of config; give config={{{name!r}: ...}}")
+        if name not in theirs:
+            hint = did_you_mean(name, sorted(own | theirs), _OTHER_KEYWORDS)
+            raise ConfigurationError(f"{name}: {feed.__name__} has no such argument{hint}")
+        _check_value(name, options[name])
+    if options.get("checksum_validation"):
+        LOG.warning("BACKPACK: checksum_validation has no effect, the exchange sends no checksums")
+
+
+def _check_value(name: str, value: object) -> None:
+    """Refuse what cryptofeed would take for something else: any text is true, and no text is a number."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name in _SWITCHES and not isinstance(value, bool) and value is not None:
+        raise ConfigurationError(f"{name}: True or False, got {shown(value)}")
+    if name in _NUMBERS and not is_number:
+        raise ConfigurationError(f"{name}: a number, got {shown(value)}")
+    if name == "max_depth" and not (is_number and isinstance(value, int) and value >= 0):
+        raise ConfigurationError(f"max_depth: a whole number of levels a side, 0 for all, got {shown(value)}")
+
+
+def _keywords(owner: type[Any]) -> frozenset[str]:
+    parameters = inspect.signature(owner.__init__).parameters.values()
+    return frozenset(one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD) - {"self"}
 
 
 def check_private_channels(settings: BackpackConfig, channels: Iterable[str]) -> None:
@@ -28,14 +91,28 @@ def check_private_channels(settings: BackpackConfig, channels: Iterable[str]) ->
         raise BackpackAuthError(f"{', '.join(private)} needs enable_private_channels=True and auth credentials")
 
 
+def check_texts(symbols: object, channels: object, subscription: Mapping[str, Iterable[Any]] | None) -> None:
+    """Refuse one text where a list of texts is due.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    for name, given in (("symbols", symbols), ("channels", channels)):
+        refuse_text(name, given)
+    for channel, given in (subscription or {}).items():
+        refuse_text(f"subscription[{shown(channel)}]", given)
+
+
 def check_symbols(
-    symbols: list[Any] | None, channels: list[str] | None, subscription: Mapping[str, Iterable[Any]] | None
+    symbols: Iterable[Any] | None, channels: Iterable[str] | None, subscription: Mapping[str, Iterable[Any]] | None
 ) -> None:
     """Refuse a subscription of nothing, which earlier versions of cryptofeed make without a word.
 
     Raises:
         ConfigurationError: symbols without channels, or public channels without symbols.
     """
+    if channels and not symbols and subscription is None:
+        subscription = {channel: [] for channel in channels}
     if symbols and not channels:
         raise ConfigurationError('channels: symbols need channels; give some, as in ["trades"]')
     without = [channel for channel, names in (subscription or {}).items() if not names and channel not in PRIVATE_CHANNELS]

@@ -64,9 +64,9 @@ def metrics_of(counters: MetricsSnapshot, tallies: Tallies, now: float, symbol_o
 
 
 def report_of(
-    health: Health, doubts: Iterable[str], metrics: dict[str, Any], max_snapshot_age: float | None
+    health: Health, doubts: Iterable[str], notes: Iterable[str], metrics: dict[str, Any], max_snapshot_age: float | None
 ) -> BackpackHealthReport:
-    """Join the session's health, the feed's own doubts, and books compared with no snapshot for `max_snapshot_age` seconds."""
+    """Join the session's health, the feed's own doubts and notes, and books compared with no snapshot for `max_snapshot_age` seconds."""
     reasons = [*health.reasons, *doubts]
     if max_snapshot_age is not None:
         for symbol, age in metrics["symbol_snapshot_age"].items():
@@ -74,7 +74,7 @@ def report_of(
                 reasons.append(f"order book snapshot of {symbol} stale ({age:.0f}s)")
     status = health.status.value if health.reasons or not reasons else "degraded"
     return BackpackHealthReport(
-        healthy=not reasons and health.healthy, status=status, reasons=reasons, notes=list(health.notes), metrics=metrics
+        healthy=not reasons and health.healthy, status=status, reasons=reasons, notes=[*health.notes, *notes], metrics=metrics
     )
 
 

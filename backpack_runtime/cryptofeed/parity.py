@@ -1,15 +1,15 @@
 """Two feeds side by side on the same exchange, and where they differ: the shadow step of a migration.
 
 Trades are compared by their ids, within the time in which both feeds were delivering; tops of books at equal update ids, for ccxt
-skips most of them. Latency is from the exchange's clock to the callback, so it holds the difference of the two clocks, which is the
-same for both.
+skips most of them. Latency is from the exchange's clock to the callback, of what both delivered, so it holds the difference of the two
+clocks, which is the same for both.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from statistics import quantiles
 from typing import Any
@@ -21,12 +21,13 @@ from cryptofeed.exceptions import UnsupportedSymbol
 from backpack_proto.errors import LocalProtocolError
 
 from .ccxt.feed import CcxtBackpackFeed
+from .criteria import Criterion
 from .native.feed import BackpackFeed
 
 __all__ = ["FeedRecord", "Parity", "compare", "run_feeds", "watch_both"]
 
 SETTLING_SECONDS = 1.0
-"""How much later than a book's the first trade of a feed may be without anything being wrong."""
+"""How much later than a book's the first trade of a feed may be without anything being wrong, and how long no latency is measured."""
 
 Top = tuple[tuple[Decimal, Decimal] | None, tuple[Decimal, Decimal] | None]
 """Best bid and best ask, price and quantity."""
@@ -46,13 +47,18 @@ class FeedRecord:
     """By symbol and update id."""
     book_times: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By symbol: when its first and its latest book were made."""
-    trade_latencies: list[float] = field(default_factory=list)
-    book_latencies: list[float] = field(default_factory=list)
+    first_receipts: dict[str, float] = field(default_factory=dict)
+    """By symbol: when the first object came."""
+    trade_latencies: dict[tuple[str, str], float] = field(default_factory=dict)
+    """By symbol and id."""
+    book_latencies: dict[tuple[str, int], float] = field(default_factory=dict)
+    """By symbol and update id."""
 
     async def on_trade(self, trade: Any, receipt: float) -> None:
         """Take a trade."""
         self.trades[trade.symbol, trade.id] = (trade.timestamp, trade.price, trade.amount, trade.side)
-        self.trade_latencies.append(receipt - trade.timestamp)
+        if self._has_settled(trade.symbol, receipt):
+            self.trade_latencies[trade.symbol, trade.id] = receipt - trade.timestamp
 
     async def on_book(self, book: Any, receipt: float) -> None:
         """Take a book."""
@@ -65,7 +71,12 @@ class FeedRecord:
         if book.timestamp is not None:
             first, _ = self.book_times.get(book.symbol, (book.timestamp, 0.0))
             self.book_times[book.symbol] = (first, book.timestamp)
-            self.book_latencies.append(receipt - book.timestamp)
+            if book.sequence_number is not None and self._has_settled(book.symbol, receipt):
+                self.book_latencies.setdefault((book.symbol, book.sequence_number), receipt - book.timestamp)
+
+    def _has_settled(self, symbol: str, receipt: float) -> bool:
+        """Whether the start of a feed, which has snapshots of its own time, is over for a symbol."""
+        return receipt - self.first_receipts.setdefault(symbol, receipt) >= SETTLING_SECONDS
 
     @property
     def callbacks(self) -> dict[str, Callable[[Any, float], Awaitable[None]]]:
@@ -87,7 +98,32 @@ class Parity:
     native_books: int
     ccxt_books: int
     latencies_ms: Mapping[str, tuple[float, float] | None]
-    """Median and 99th percentile, of trades and books of each feed."""
+    """Median and 99th percentile, of the trades and the books that both feeds delivered."""
+    book_divergences: int = 0
+    """How often the native feed itself found a book wrong."""
+    of_native: Sequence[Criterion] = ()
+    """The criteria of the runbook for the native feed alone."""
+
+    @property
+    def criteria(self) -> Sequence[Criterion]:
+        """All criteria of the runbook."""
+        alone = self.trades_only_native + self.trades_only_ccxt
+        # ccxt looks for no gaps: a book that the native feed has compared with the exchange's own word is right.
+        tops = self.tops_different == 0 or self.book_divergences == 0
+        found = [
+            Criterion("trades matched", str(self.trades_matched), "at least 1", self.trades_matched > 0),
+            Criterion("trades of one feed alone", str(alone), "0", alone == 0),
+            Criterion("trades that differ", str(self.trades_different), "0", self.trades_different == 0),
+            Criterion("tops that differ", str(self.tops_different), "0, or book_divergences 0", tops),
+        ]
+        for kind in ("trades", "books"):
+            native, ccxt = (self.latencies_ms[f"{feed} {kind}"] for feed in ("native", "ccxt"))
+            for index, name in enumerate(("p50", "p99")):
+                mine, theirs = (None if one is None else one[index] for one in (native, ccxt))
+                figure, limit = ("-" if one is None else f"{one:.1f} ms" for one in (mine, theirs))
+                met = mine is not None and theirs is not None and mine <= theirs
+                found.append(Criterion(f"latency of {kind}, {name}", figure, f"at most ccxt's {limit}", met))
+        return [*found, *self.of_native]
 
     @property
     def agree(self) -> bool:
@@ -114,10 +150,10 @@ def compare(native: FeedRecord, ccxt: FeedRecord) -> Parity:
         native_books=len(native.tops),
         ccxt_books=len(ccxt.tops),
         latencies_ms={
-            "native trades": _percentiles(native.trade_latencies),
-            "ccxt trades": _percentiles(ccxt.trade_latencies),
-            "native books": _percentiles(native.book_latencies),
-            "ccxt books": _percentiles(ccxt.book_latencies),
+            "native trades": _percentiles(native.trade_latencies, ccxt.trade_latencies),
+            "ccxt trades": _percentiles(ccxt.trade_latencies, native.trade_latencies),
+            "native books": _percentiles(native.book_latencies, ccxt.book_latencies),
+            "ccxt books": _percentiles(ccxt.book_latencies, native.book_latencies),
         },
     )
 
@@ -139,7 +175,9 @@ def _common_time(native: FeedRecord, ccxt: FeedRecord, symbol: str) -> tuple[flo
     return (max(min(one) for one in times) + margin, min(max(one) for one in times) - margin)
 
 
-def _percentiles(seconds: Sequence[float]) -> tuple[float, float] | None:
+def _percentiles(latencies: Mapping[Any, float], others: Mapping[Any, float]) -> tuple[float, float] | None:
+    """Of what both feeds delivered: ccxt skips most books while many come at once, when all are late."""
+    seconds = [latency for key, latency in latencies.items() if key in others]
     if len(seconds) < 2:
         return None
     cuts = quantiles(seconds, n=100)
@@ -158,17 +196,15 @@ async def watch_both(config: Any, symbols: Sequence[str], seconds: float) -> Par
     common: dict[str, Any] = {"symbols": list(symbols), "channels": [TRADES, L2_BOOK]}
     refused: list[Exception] = []
     try:
-        feeds = [
-            BackpackFeed(config, callbacks=native.callbacks, **common),
-            CcxtBackpackFeed(config, callbacks=ccxt.callbacks, snapshot_interval=0, **common),
-        ]
-        await run_feeds(feeds, seconds)
+        feed = BackpackFeed(config, callbacks=native.callbacks, **common)
+        await run_feeds([feed, CcxtBackpackFeed(config, callbacks=ccxt.callbacks, snapshot_interval=0, **common)], seconds)
+        # What the end of the feed has brought about is no reconnect.
+        divergences = feed.metrics_snapshot()["book_divergences"]
+        return replace(compare(native, ccxt), book_divergences=divergences, of_native=feed.criteria())
     except* (UnsupportedSymbol, ValueError) as group:
         # cryptofeed 2 raises them in the constructor, cryptofeed 3 in a group when it runs the feed.
         refused += _leaves(group)
-    if refused:
-        raise LocalProtocolError(str(refused[0]))
-    return compare(native, ccxt)
+    raise LocalProtocolError(str(refused[0]))
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:

@@ -45,6 +45,7 @@ __all__ = [
     "ProxySettings",
     "ProxyTimeout",
     "ProxyUnreachableTarget",
+    "disabled_proxies",
     "get_proxy_injector",
     "init_proxy_system",
     "log_proxy_use",
@@ -211,6 +212,19 @@ def resolve_proxies(explicit: ProxiesLike = None, exchange: str = EXCHANGE) -> P
         return (get_proxy_injector() or ProxyInjector(ProxySettings())).proxies(exchange, explicit)
     finally:
         del explicit
+
+
+def disabled_proxies(exchange: str = EXCHANGE) -> Proxies:
+    """Return the proxies that the process has for an exchange and does not use, because they are not enabled.
+
+    Raises:
+        InvalidProxy: the environment is impossible.
+    """
+    injector = _Installed.injector or ProxyInjector(ProxySettings.from_environment())
+    settings = injector.settings
+    if settings.enabled:
+        return Proxies()
+    return ProxyInjector(ProxySettings(enabled=True, default=settings.default, exchanges=settings.exchanges)).proxies(exchange)
 
 
 def log_proxy_use(transport: str, proxy: Proxy, exchange: str = EXCHANGE) -> None:

@@ -63,7 +63,7 @@ def proxy(request: pytest.FixtureRequest) -> Iterator[RunningProxy]:
 class Watcher:
     """A feed behind a proxy, and what it delivers."""
 
-    def __init__(self, remote: Remote, proxies: dict[str, Any], **options: Any) -> None:
+    def __init__(self, remote: Remote, proxies: dict[str, Any] | None, **options: Any) -> None:
         self.counts: Counter[str] = Counter()
         self.feed: Any = BackpackFeed(
             config={"use_sandbox": True, "sandbox_url": remote.rest_url, "ca_file": remote.ca_file, "proxies": proxies},
@@ -111,13 +111,20 @@ async def test_both_kinds_of_connections_go_through_a_proxy(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("proxy", ["microsocks"], indirect=True)
+@pytest.mark.parametrize("is_cryptofeeds", [False, True], ids=["config", "http_proxy"])
 async def test_a_proxy_for_rest_alone_leaves_the_websocket_alone(
-    proxy: RunningProxy, remote: Remote, running: Running, caplog: pytest.LogCaptureFixture
+    proxy: RunningProxy,
+    is_cryptofeeds: bool,  # noqa: FBT001
+    remote: Remote,
+    running: Running,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    watcher = await started(remote, {"http": proxy.url("socks5h", PASSWORD)})
+    url = proxy.url("socks5h", PASSWORD)
+    watcher = await started(remote, None, http_proxy=url) if is_cryptofeeds else await started(remote, {"http": url})
     async with running(watcher.handler):
         await watcher.until(lambda: watcher.counts["l2_book"] > 5)
     assert transports(caplog) == {"http"}
+    assert PASSWORD not in caplog.text
 
 
 @pytest.mark.anyio

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import shutil
 import socket
 import subprocess
@@ -21,7 +23,7 @@ pytest.importorskip("redis", reason="the client of Redis is not installed")
 import redis
 from cryptofeed import FeedHandler
 from cryptofeed.backends.backend import BackendCallback
-from cryptofeed.backends.redis import BookStream, RedisStreamCallback, TradeStream
+from cryptofeed.backends.redis import BookRedis, BookStream, RedisStreamCallback, TradeStream
 from cryptofeed.symbols import Symbols
 
 from backpack_proto.auth.keys import Credentials
@@ -82,7 +84,8 @@ class Witness:
         key = BACKENDS[channel].default_key
 
         async def take(found: Any, _receipt: float) -> None:
-            self.rows[f"{key}-{found.exchange}-{found.symbol}"] += 1
+            # Whole books are written for other reasons as well: now and then, and after a doubt.
+            self.rows[f"{key}-{found.exchange}-{found.symbol}"] += channel != "l2_book" or found.delta is not None
             self.channels[channel] += 1
             self.changed.set()
 
@@ -187,11 +190,69 @@ def test_nothing_is_lost_on_the_way_into_redis(sandbox: LocalSandbox, database: 
         await run_while(handler, work)
 
     asyncio.run(run())
-    assert {key: database.xlen(key) for key in database.scan_iter("*")} == dict(witness.rows)
+    rows = {key: [row for _, row in database.xrange(key)] for key in database.scan_iter("*")}
+    for symbol in SYMBOLS:
+        *told, last = rows[f"book-BACKPACK-{symbol}"]
+        assert last["stale"] == "the connection is down: closed by the feed"
+        assert last["sequence_number"] == told[-1]["sequence_number"]
+        rows[f"book-BACKPACK-{symbol}"] = [row for row in told if "delta" in row and "stale" not in row]
+    assert {key: len(told) for key, told in rows.items()} == dict(witness.rows)
     (bought,) = [row for _, row in database.xrange("fills-BACKPACK-SOL-USDC") if row["side"] == "buy"][:1]
     assert (bought["exchange"], bought["symbol"], bought["liquidity"]) == ("BACKPACK", "SOL-USDC", "taker")
     (accepted, *_) = [row for _, row in database.xrange("order_info-BACKPACK-SOL-USDC") if row["status"] == "open"]
     assert (accepted["type"], accepted["amount"]) == ("limit", "1.5")
-    snapshot, delta, *_ = [row for _, row in database.xrange("book-BACKPACK-SOL-USDC")]
+    told = [row for _, row in database.xrange("book-BACKPACK-SOL-USDC") if "stale" not in row]
+    snapshot, delta = told[0], next(row for row in told if "delta" in row)
     assert "book" in snapshot
-    assert "delta" in delta
+    assert int(delta["sequence_number"]) > int(snapshot["sequence_number"])
+
+
+def test_a_book_that_goes_stale_and_a_database_that_goes_away_are_told(sandbox: LocalSandbox, database: Any) -> None:
+    port = database.connection_pool.connection_kwargs["port"]
+    config = {"use_sandbox": True, "sandbox_url": sandbox.rest_url, "ca_file": sandbox.ca_file}
+    witness = Witness()
+    books = [BookStream(port=port, numeric_type=str), BookRedis(port=port, key="set", numeric_type=str)]
+    found: dict[str, Any] = {}
+
+    async def run() -> None:
+        feed: Any = BackpackFeed(
+            config, symbols=["SOL-USDC"], channels=["l2_book"], callbacks={"l2_book": [witness.of("l2_book"), *books]}
+        )
+        handler = FeedHandler(config=QUIET)
+        handler.add_feed(feed)
+
+        async def until(reached: Callable[[], object]) -> None:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not reached():  # noqa: ASYNC110 - nothing tells of it
+                    await asyncio.sleep(0.02)
+
+        async def work() -> None:
+            await witness.until(lambda counts: counts["l2_book"] > 20)
+            (conn,) = [one.conn for one in feed.connection_handlers]
+            conn.drop(ConnectionResetError("dropped by a test"))
+            await until(lambda: feed.health().healthy and feed.metrics_snapshot()["ws_reconnects"])
+            before = witness.channels["l2_book"]
+            await witness.until(lambda counts: counts["l2_book"] > before + 20)
+            await until(lambda: database.xlen("book-BACKPACK-SOL-USDC") > before + 10)
+            await until(lambda: database.zcard("set-BACKPACK-SOL-USDC") > before + 10)
+            found["stream"] = [row for _, row in database.xrange("book-BACKPACK-SOL-USDC")]
+            found["set"] = [json.loads(row) for row in database.zrange("set-BACKPACK-SOL-USDC", 0, -1)]
+            assert not [reason for reason in feed.health().reasons if "backend" in reason]
+            database.shutdown(nosave=True)
+            await until(lambda: sum("BookStream" in reason for reason in feed.health().reasons))
+            found["reasons"] = feed.health().reasons
+
+        await run_while(handler, work)
+
+    # A backend that failed for good ends the feed in cryptofeed 3.
+    asyncio.run(run())
+    for rows in (found["stream"], found["set"]):
+        kinds = ["stale" if "stale" in row else "book" if "book" in row else "delta" for row in rows]
+        (at,) = [index for index, row in enumerate(rows) if row.get("stale", "").startswith("the connection is down: ")]
+        assert (kinds[0], kinds[at + 1]) == ("book", "book"), "what follows begins with the whole book"
+        # Rows of one receipt have no order in the set.
+        assert int(rows[at]["sequence_number"]) == max(int(row["sequence_number"]) for row in rows[:at])
+    level = json.loads(found["stream"][0]["book"])["bid"]
+    assert all(isinstance(part, str) for pair in level.items() for part in pair)
+    assert any("backend BookStream of l2_book" in reason for reason in found["reasons"])
+    assert any(re.search("stopped|cannot be written to", reason) for reason in found["reasons"])

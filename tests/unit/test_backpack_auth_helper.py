@@ -123,7 +123,7 @@ def test_api_key_and_passphrase_belong_to_the_request_scheme() -> None:
     headers = helper(auth=auth, signing="request").build_headers(**request)
     assert headers["X-API-Key"] == "my-api-key"
     assert headers["X-Passphrase"] == "open sesame"
-    headers = helper(auth=auth).build_headers(**request)
+    headers = helper(auth={**AUTH, "api_key": "my-api-key"}).build_headers(**request)
     assert headers["X-API-Key"] == PUBLIC_KEY, "the exchange knows an account by its public key"
     assert "X-Passphrase" not in headers
 

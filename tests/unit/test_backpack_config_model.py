@@ -21,6 +21,7 @@ from pydantic import SecretStr, ValidationError
 
 from backpack_proto.auth.keys import verify_signature
 from backpack_proto.auth.signing import Scheme
+from backpack_proto.errors import ConfigurationError
 from backpack_runtime.cryptofeed.config.model import BackpackAuthSettings, BackpackConfig
 from backpack_runtime.cryptofeed.config.sources import read_config
 from backpack_runtime.network.addresses import REST_URL, WS_URL
@@ -149,6 +150,27 @@ def test_what_is_wrong_with_a_key_is_said_without_the_key(changed: dict[str, Any
 
 def test_all_keys_are_wanted() -> None:
     assert complaint(auth={}) == "; ".join(f"auth.{name}: Field required" for name in ("private_key", "public_key", "api_key"))
+
+
+def test_a_passphrase_is_for_the_request_scheme() -> None:
+    said = complaint(auth={**AUTH, "passphrase": PASSPHRASE})
+    assert said == ": auth.passphrase is sent in the request scheme only; leave it out, or set signing='request'"
+    auth = BackpackConfig(auth={**AUTH, "passphrase": PASSPHRASE}, signing="request").auth
+    assert auth is not None
+    assert auth.passphrase is not None
+
+
+def test_an_api_key_that_is_not_sent_is_warned_of_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    for fields, warned in (
+        ({"auth": AUTH}, False),
+        ({"auth": {**AUTH, "api_key": PUBLIC.hex()}}, False),
+        ({"auth": {**AUTH, "api_key": "my-api-key"}, "signing": "request"}, False),
+        ({"auth": {**AUTH, "api_key": "my-api-key"}}, True),
+    ):
+        caplog.clear()
+        BackpackConfig(**fields).signer()
+        assert ("auth.api_key is not a key of this account and is not sent" in caplog.text) is warned, fields
+        assert "my-api-key" not in caplog.text
 
 
 def test_an_api_key_of_another_name_is_for_the_request_scheme() -> None:
@@ -309,10 +331,11 @@ class TestSecrets:
             lambda: BackpackConfig().model_copy(update=fields),
             lambda: read_config({"backpack": fields}),
         ):
-            with pytest.raises(ValidationError) as raised:
+            with pytest.raises((ValidationError, ConfigurationError)) as raised:
                 make()
-            error = raised.value
-            assert is_silent(f"{error} {error!r} {error.errors()} {error.json()} {error.args}")
+            error: Any = raised.value
+            details = f"{error.errors()} {error.json()}" if isinstance(error, ValidationError) else error.to_dict()
+            assert is_silent(f"{error} {error!r} {details} {error.args}")
             for file, names in frames_of(error):
                 if file != __file__:
                     assert is_silent(repr(names)), file
@@ -390,6 +413,9 @@ class TestReadConfig:
         assert is_silent(repr(others))
         assert read_config(str(tmp_path / "none.yaml"))[0] == BackpackConfig()
         assert "none.yaml does not exist, the defaults hold" in caplog.text
+        monkeypatch.setenv("CRYPTOFEED_CONFIG", str(tmp_path / "gone.yaml"))
+        assert read_config(None)[0] == BackpackConfig()
+        assert "gone.yaml of CRYPTOFEED_CONFIG does not exist, the defaults hold" in caplog.text
 
     @pytest.mark.parametrize(
         ("config", "said"),
@@ -397,6 +423,13 @@ class TestReadConfig:
             ({"window_ms": 1, "log": {}}, r"fields of BackpackConfig \(window_ms\) next to those of cryptofeed \(log\)"),
             ({"window_ms": 1, "binance": {}}, "next to those of cryptofeed"),
             ({"use_sandbx": True}, "no field use_sandbx; did you mean use_sandbox?"),
+            ({"sandbox": True}, "no field sandbox; did you mean use_sandbox?"),
+            ({"testnet": True}, "no field testnet; did you mean use_sandbox?"),
+            ({"backpak": {"use_sandbox": True}}, "no field backpak; did you mean backpack?"),
+            ({"colour": "red"}, "no field colour; there are those of BackpackConfig, and those of cryptofeed"),
+            ({PRIVATE_KEY: 1}, "no field text of 44 characters"),
+            ({"backpack": {"sandbox": True}}, "config.sandbox: .* did you mean use_sandbox?"),
+            ({"use_sandbox": True, "sandbox": True}, "config.sandbox: .* did you mean use_sandbox?"),
             ({"api_key": PRIVATE_KEY}, "api_key belongs into auth"),
             ({"key_secret": PRIVATE_KEY}, "key_secret belongs into auth"),
             ({"backpack": {"key_id": PUBLIC_KEY}}, "no key_secret"),
@@ -407,10 +440,28 @@ class TestReadConfig:
         ],
     )
     def test_what_cannot_be_meant_is_refused(self, config: dict[str, Any], said: str) -> None:
-        with pytest.raises(ValueError, match=said) as raised:
+        with pytest.raises(ConfigurationError, match=said) as raised:
             read_config(config)
         assert is_silent(str(raised.value))
         assert all(is_silent(repr(names)) for file, names in frames_of(raised.value) if file != __file__)
+
+    def test_what_others_may_read_as_well_is_refused_only_where_it_was_meant_for_the_feed(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        file = tmp_path / "config.yaml"
+        file.write_text("redis: {host: 127.0.0.1}\nbackpack: {use_sandbox: true}\n")
+        for config in (file, Config({"redis": {"host": "127.0.0.1"}, "backpack": {"use_sandbox": True}})):
+            caplog.clear()
+            assert read_config(config)[0].use_sandbox
+            assert "config has no field redis" in caplog.text
+        file.write_text("sandbox: true\n")
+        for config in (file, Config({"sandbox": True})):
+            with pytest.raises(ConfigurationError, match=r"no field sandbox; did you mean use_sandbox\?"):
+                read_config(config)
+
+    def test_the_name_of_the_account_goes_to_the_base_class(self) -> None:
+        _, others = read_config({"backpack": {"account_name": "main", "use_sandbox": True}})
+        assert Config(others)["backpack"]["account_name"] == "main"
 
     def test_other_types_are_refused(self) -> None:
         with pytest.raises(TypeError, match="not a int"):

@@ -20,7 +20,7 @@ from backpack_proto.outputs import BookChanged, BookSynced
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Depth
 from backpack_runtime.cryptofeed.native import books
-from backpack_runtime.cryptofeed.native.books import BookMirror
+from backpack_runtime.cryptofeed.native.books import BookMirror, StaleBook
 from hypothesis_profiles import examples
 
 ENGINE_US = 1_790_000_000_000_000
@@ -87,18 +87,23 @@ def sides(beneath: Any) -> Any:
     return beneath.bids.to_dict(), beneath.asks.to_dict(), beneath.to_dict()
 
 
+def row(book: Any, **options: Any) -> dict[str, Any]:
+    """What backends are given: that of cryptofeed's own book with the update id, which it lacks."""
+    return {"sequence_number": book.sequence_number, **book.to_dict(**options)}
+
+
 def whole_book(book: Any) -> Any:
     """What a callback is given in the place of a change that it has missed."""
     delta, book.delta = book.delta, None
     try:
-        return book.delta, book.to_dict()
+        return book.delta, row(book)
     finally:
         book.delta = delta
 
 
 def given_delta(book: Any) -> Any:
     book.delta = None
-    return book.delta, book.to_dict()
+    return book.delta, row(book)
 
 
 READS: dict[str, Any] = {
@@ -109,9 +114,9 @@ READS: dict[str, Any] = {
     "raw twice": lambda book: book.raw is book.raw,
     "book": lambda book: sides(book.book),
     "best": lambda book: [list(side.keys())[:1] for side in (book.book.bids, book.book.asks)],
-    "all": lambda book: book.to_dict(),
-    "all as floats": lambda book: book.to_dict(numeric_type=float, none_to="none"),
-    "delta alone": lambda book: book.to_dict(delta=True, numeric_type=str),
+    "all": row,
+    "all as floats": lambda book: row(book, numeric_type=float, none_to="none"),
+    "delta alone": lambda book: row(book, delta=True, numeric_type=str),
     "whole": whole_book,
     "given delta": given_delta,
     "copy": lambda book: (copy.copy(book).to_dict(), type(copy.copy(book)), copy.copy(book).delta, copy.copy(book).raw),
@@ -182,3 +187,25 @@ def test_changes_wait_until_somebody_looks_and_not_for_ever(monkeypatch: pytest.
     for last in range(100, 106):
         lazy.change(changed_to(last, (Level(last, 1),), ()), None)
     assert sum(applied) == 5
+
+
+def test_a_row_has_the_update_id_and_the_digits_of_the_exchange() -> None:
+    book = BookMirror("BACKPACK", "SOL-USDC", synced_at(5, bids=(Level("0.00000010", "1.50"),), asks=(Level("99.10", "2"),)))
+    book.change(changed_to(6, (Level("0.00000010", "0.00000000"),), (Level("99.10", "123456789.123456789012"),)), None)
+    delta = book.to_dict(delta=True, numeric_type=str, none_to="None")
+    assert delta["sequence_number"] == 6
+    assert delta["delta"] == {"bid": [("0.00000010", "0.00000000")], "ask": [("99.10", "123456789.123456789012")]}
+    whole = book.to_dict(numeric_type=str)
+    assert (whole["sequence_number"], whole["book"]["ask"]) == (6, {"99.10": "123456789.123456789012"})
+    exact = book.to_dict(delta=True)
+    assert exact["delta"]["ask"] == [(Decimal("99.10"), Decimal("123456789.123456789012"))]
+
+
+def test_the_row_of_a_stale_book_has_the_form_that_backends_know() -> None:
+    book = BookMirror("BACKPACK", "SOL-USDC", synced_at(5, bids=(), asks=()))
+    stale = StaleBook(book, "gap", 9.0)
+    common = {"exchange": "BACKPACK", "symbol": "SOL-USDC", "timestamp": 9.0, "sequence_number": 5, "stale": "gap"}
+    assert stale.to_dict(delta=True) == common | {"delta": {"bid": [], "ask": []}}
+    assert stale.to_dict(numeric_type=float, none_to="None") == common | {"book": {"bid": {}, "ask": {}}, "delta": None}
+    assert not stale.delta, "so that nobody asks for the whole book behind it"
+    assert stale.delta is not None

@@ -146,7 +146,7 @@ def test_a_connection_comes_in_the_shape_of_its_cryptofeed() -> None:
 
 
 def test_nothing_subscribed_is_no_connection() -> None:
-    given, _ = feed(symbols=None, channels=None, subscription={TRADES: []})
+    given, _ = feed(symbols=None, channels=None)
     assert given.connect() == []
 
 

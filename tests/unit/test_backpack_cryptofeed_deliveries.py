@@ -92,6 +92,8 @@ class Setting:
 
     def __init__(self, **options: Any) -> None:
         self.calls: list[tuple[str, Any, float]] = []
+        self.rows: list[dict[str, Any]] = []
+        """What only backends of books are told."""
         self.taken_up: list[str] = []
         self.books: list[tuple[int, dict[str, Any]]] = []
         self.book = Book("SOL_USDC")
@@ -103,8 +105,11 @@ class Setting:
             **{"max_depth": 0, "candle_closed_only": False, "take_up": self.taken_up.append, **options},
         )
 
-    async def _call(self, channel: str, found: Any, receipt: float) -> None:
-        self.calls.append((channel, found, receipt))
+    async def _call(self, channel: str, found: Any, receipt: float, which: Any = None) -> None:
+        if which is None:
+            self.calls.append((channel, found, receipt))
+        else:
+            self.rows.append(found.to_dict(delta=found.delta is not None))
 
     async def _hand_book(self, book: Any, receipt: float) -> None:
         sides = book.book.bids.to_dict(), book.book.asks.to_dict()
@@ -351,11 +356,38 @@ async def test_the_ledger_tells_what_only_rest_knew_and_repeats_no_stream() -> N
         "SOL-USDC",
         "cancelled",
         Decimal(2),
-        None,
+        "limit",
         9.0,
     )
-    assert (position.symbol, position.side, position.unrealised_pnl) == ("SOL-USDC-PERP", None, None)
+    assert (position.symbol, position.side, position.unrealised_pnl) == ("SOL-USDC-PERP", None, 0), "it is closed"
     assert (balance.currency, balance.balance, balance.reserved) == ("SOL", Decimal(1), Decimal(2))
+
+
+async def test_a_position_keeps_what_rest_does_not_tell() -> None:
+    setting = Setting()
+    setting.want("positions")
+    held = Position(symbol="SOL_USDC_PERP", net_quantity=Decimal(2), entry_price=Decimal(90), break_even_price=Decimal(91))
+
+    def told(position: Position) -> PositionChanged:
+        return PositionChanged(position=position, origin=Origin.RECONCILIATION)
+
+    profitable = msgspec.structs.replace(held, unrealized_pnl=Decimal("1.5"))
+    short = msgspec.structs.replace(held, net_quantity=Decimal(-1))
+    closed = msgspec.structs.replace(held, net_quantity=Decimal(0))
+    await setting.give(*map(told, (held, profitable, held, short, profitable, closed)))
+    pnl = [found.unrealised_pnl for _, found, _ in setting.calls]
+    assert pnl == [None, Decimal("1.5"), Decimal("1.5"), None, Decimal("1.5"), Decimal(0)], (
+        "that of the other side is not its own"
+    )
+
+
+async def test_orders_and_fills_have_the_name_of_the_account() -> None:
+    setting = Setting(account="main")
+    setting.want(*PRIVATE)
+    await setting.give_recorded("orderFill")
+    await setting.give(*ledger_events(Origin.RECONCILIATION))
+    accounts = {channel: found.account for channel, found, _ in setting.calls if hasattr(found, "account")}
+    assert accounts == {"order_info": "main", "fills": "main"}
 
 
 BIDS: tuple[Level, ...] = (Level("99.1", 5), Level("99.0", 7))
@@ -468,6 +500,24 @@ async def test_max_depth_is_cryptofeed_s() -> None:
 
 DESYNCED = BookDesynced(stream=STREAM, symbol="SOL_USDC", last=10, reason="gap", diverged=False, error=ERROR)
 DOWN = ConnectionDown(reason="lost", code=1006, retry_us=1_500_000)
+
+
+async def test_backends_are_told_of_a_book_that_is_stale_and_of_its_return() -> None:
+    setting = Setting()
+    stale = BookStale(stream=STREAM, symbol="SOL_USDC", last=11, reason="mute\x1b")
+    confirmed = BookConfirmed(stream=STREAM, symbol="SOL_USDC", last=11)
+    await setting.give(ConnectionUp(attempt=1), SYNCED, changed(11), stale)
+    handed = len(setting.books)
+    assert [(row["sequence_number"], row["stale"], row["timestamp"]) for row in setting.rows] == [(11, "mute\\x1b", 9.0)]
+    await setting.give(confirmed)
+    assert (setting.rows[1]["sequence_number"], "stale" in setting.rows[1], setting.rows[1]["delta"]) == (11, False, None)
+    assert setting.rows[1]["book"]["bid"] == by_price(BIDS)
+    await setting.give(DESYNCED, DESYNCED)
+    assert [row.get("stale") for row in setting.rows] == ["mute\\x1b", None, "gap"], "once"
+    await setting.give(SYNCED, DOWN, DESYNCED)
+    assert setting.rows[-1]["stale"] == "the connection is down: lost"
+    assert len(setting.rows) == 4
+    assert len(setting.books) == handed + 1, "other callbacks are told of books alone"
 
 
 async def test_lines_name_the_channel_and_the_symbol(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,14 +18,18 @@ pytest.importorskip("cryptofeed.feed", reason="cryptofeed is not installed")
 from cryptofeed.backends.redis import TradeRedis
 from cryptofeed.callback import Callback
 from cryptofeed.exceptions import UnsupportedDataFeed, UnsupportedSymbol
+from cryptofeed.exchange import Exchange as Exchange_
 from cryptofeed.feed import Feed
 from cryptofeed.symbols import Symbols
 
+from backpack_proto.auth.keys import Credentials
 from backpack_proto.errors import ConfigurationError, UnknownSymbol
-from backpack_proto.exchange import Exchange, RequestReceived, Respond
+from backpack_proto.exchange import THROWAWAY_SECRET, Exchange, RequestReceived, Respond
 from backpack_proto.machine import Now
 from backpack_runtime.cryptofeed import BackpackFeed, CcxtBackpackFeed
 from backpack_runtime.cryptofeed.markets import loading as market_loading
+from backpack_runtime.network import proxy_settings
+from backpack_runtime.network.proxy_settings import InvalidProxy, ProxySettings, init_proxy_system
 
 NOW = Now(1_000_000, 1_790_000_000_000_000)
 HERE, THERE = "http://127.0.0.1:1", "http://127.0.0.1:2"
@@ -59,6 +65,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(market_loading, "_origin", [])
     monkeypatch.setattr(BackpackFeed, "http_sync", Answers(), raising=False)
+    monkeypatch.setattr(CcxtBackpackFeed, "http_sync", Answers(), raising=False)
     Symbols.data.pop("BACKPACK", None)
     yield
     Symbols.data.pop("BACKPACK", None)
@@ -132,6 +139,154 @@ def test_an_impossible_argument_is_refused_with_a_hint(options: dict[str, Any], 
     with pytest.raises(ConfigurationError) as caught:
         BackpackFeed({"use_sandbox": True, "sandbox_url": HERE}, **options)
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("feed", [BackpackFeed, CcxtBackpackFeed])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"symbol": ["SOL-USDC"]}, "symbol: {feed} has no such argument; did you mean symbols?"),
+        ({"testnet": True}, "testnet: {feed} has no such argument; did you mean sandbox?"),
+        ({"max_dept": 5}, "max_dept: {feed} has no such argument; did you mean max_depth?"),
+        ({"colour": "red"}, "colour: {feed} has no such argument"),
+        ({"use_sandbox": True}, "use_sandbox: it is a field of config; give config={{'use_sandbox': ...}}"),
+        ({"proxies": None}, "proxies: it is a field of config; give config={{'proxies': ...}}"),
+        ({"subaccount": "x"}, "subaccount: a subaccount of Backpack has keys of its own; give those as the keys of config"),
+        ({"sandbox": "yes"}, "sandbox: True or False, got 'yes'"),
+        ({"candle_closed_only": "no"}, "candle_closed_only: True or False, got 'no'"),
+        ({"max_depth": -5}, "max_depth: a whole number of levels a side, 0 for all, got -5 (int)"),
+        ({"max_depth": True}, "max_depth: a whole number of levels a side, 0 for all, got True (bool)"),
+        ({"timeout": "60"}, "timeout: a number, got '60'"),
+        ({"retries": None}, "retries: a number, got None"),
+        ({"symbols": "SOL-USDC"}, "symbols: a list of texts, got the text 'SOL-USDC'; write ['SOL-USDC']"),
+        ({"symbols": ["SOL-USDC"]}, 'channels: symbols need channels; give some, as in ["trades"]'),
+        ({"channels": ["trades"]}, 'symbols: trades needs symbols; give some, as in ["SOL-USDC"]'),
+        ({"sandbox": False}, "sandbox: False, but config has use_sandbox=True; leave one of the two out"),
+    ],
+)
+def test_an_argument_that_cryptofeed_would_swallow_is_refused(feed: Any, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        feed({"use_sandbox": True, "sandbox_url": HERE}, **options)
+    assert str(caught.value) == said.format(feed=feed.__name__)
+
+
+def test_an_argument_of_the_other_feed_is_refused_with_its_name() -> None:
+    for feed, name in ((BackpackFeed, "snapshot_interval"), (CcxtBackpackFeed, "silence_seconds")):
+        with pytest.raises(ConfigurationError, match=f"{name}: {feed.__name__} has no such argument"):
+            cast("Any", feed)({"use_sandbox": True, "sandbox_url": HERE}, **{name: 5})
+
+
+def test_all_that_cryptofeed_itself_takes_is_taken() -> None:
+    own = {"config", "symbols", "channels", "subscription", "callbacks", "kwargs", "self", "subaccount", "sandbox"}
+    theirs = [*inspect.signature(Feed.__init__).parameters.values(), *inspect.signature(Exchange_.__init__).parameters.values()]
+    options = {one.name: one.default for one in theirs if one.name not in own}
+    options |= {"candle_interval": "1m", "timeout": -1}
+    for feed in (BackpackFeed, CcxtBackpackFeed):
+        feed({"use_sandbox": True, "sandbox_url": HERE}, sandbox=True, **options)
+
+
+@pytest.mark.parametrize("feed", [BackpackFeed, CcxtBackpackFeed])
+def test_the_argument_sandbox_reaches_a_simulated_exchange(feed: Any, caplog: pytest.LogCaptureFixture) -> None:
+    configs: list[Any] = [None, {}, {"backpack": {}}]
+    for config in configs:
+        made = feed(config, sandbox=True)
+        assert made.settings.use_sandbox
+        assert made.sandbox is True
+        assert made.rest_url.startswith("http://127.0.0.1:")
+        assert made.ws_url.startswith("ws://127.0.0.1:")
+    assert feed({"use_sandbox": True, "sandbox_url": HERE}, sandbox=True).rest_url == HERE
+    assert feed(sandbox=False).rest_url == "https://api.backpack.exchange"
+    with pytest.raises(ConfigurationError, match=r"config has no field sandbox; did you mean use_sandbox\?"):
+        feed({"sandbox": True})
+    assert "checksum" not in caplog.text
+    feed(sandbox=True, checksum_validation=True)
+    assert "checksum_validation has no effect, the exchange sends no checksums" in caplog.text
+
+
+def test_the_feed_by_ccxt_says_that_it_uses_no_keys(caplog: pytest.LogCaptureFixture) -> None:
+    config = {"use_sandbox": True, "sandbox_url": HERE, "enable_private_channels": True}
+    key = Credentials(THROWAWAY_SECRET).api_key
+    CcxtBackpackFeed({**config, "auth": {"api_key": key, "public_key": key, "private_key": THROWAWAY_SECRET}})
+    assert "has no private channels, the keys of config are not used" in caplog.text
+
+
+def test_a_backend_with_which_cryptofeed_3_has_ended_the_feed_is_named() -> None:
+    feed: Any = BackpackFeed({"use_sandbox": True, "sandbox_url": HERE})
+    feed._backend_error = ValueError("table 'book' does not exist")
+    (reason,) = [reason for reason in feed.health().reasons if "backend" in reason]
+    assert reason.endswith("cryptofeed ends the feed: ValueError: table 'book' does not exist")
+
+
+# ---- proxies
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have none, whatever the environment of the tests says, and none that would have to be there."""
+    monkeypatch.setattr(market_loading, "fetch_markets", lambda *_arguments: json.dumps(markets()))
+    monkeypatch.setattr(proxy_settings._Installed, "injector", None)
+    for name in [name for name in os.environ if name.upper().startswith("CRYPTOFEED_PROXY_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize(
+    ("variables", "config", "said"),
+    [
+        ({"DEFAULT__HTTP__URL": "http://p:1"}, {}, "a proxy is set for http, but"),
+        ({"EXCHANGES__BACKPACK__WEBSOCKET__URL": "socks5://p:1"}, {}, "a proxy is set for websocket, but"),
+        (
+            {"DEFAULT__HTTP__URL": "http://p:1", "DEFAULT__WEBSOCKET__URL": "http://p:1", "ENABLED": "false"},
+            {},
+            "a proxy is set for http and websocket, but",
+        ),
+        ({"DEFAULT__WEBSOCKET__URL": "http://p:1"}, {"proxies": {"http": "http://q:1"}}, "a proxy is set for websocket, but"),
+        ({"DEFAULT__WEBSOCKET__URL": "http://p:1"}, {"proxies": "http://q:1"}, ""),
+        ({"DEFAULT__HTTP__URL": "http://p:1", "ENABLED": "true"}, {}, ""),
+        ({"EXCHANGES__BINANCE__HTTP__URL": "http://p:1"}, {}, ""),
+        ({}, {}, ""),
+    ],
+)
+def test_a_proxy_that_is_set_and_not_enabled_is_told(
+    variables: dict[str, str],
+    config: dict[str, Any],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"CRYPTOFEED_PROXY_{name}", value)
+    feed = BackpackFeed({"use_sandbox": True, "sandbox_url": HERE, **config})
+    told = [record.getMessage() for record in caplog.records if "proxies are not enabled" in record.getMessage()]
+    notes = [note for note in feed.health().notes if "proxies are not enabled" in note]
+    assert [f"BACKPACK: {note}" for note in notes] == told
+    assert [line.startswith(f"BACKPACK: {said}") for line in told] == ([True] if said else [])
+    assert all("CRYPTOFEED_PROXY_ENABLED=true" in note for note in notes)
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_proxies_that_a_program_has_not_enabled_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTOFEED_PROXY_DEFAULT__HTTP__URL", "http://p:1")
+    sandbox = {"use_sandbox": True, "sandbox_url": HERE}
+    init_proxy_system(ProxySettings(default={"websocket": "http://p:1"}))
+    assert "a proxy is set for websocket, but" in BackpackFeed(sandbox).health().notes[-1]
+    init_proxy_system(ProxySettings())
+    assert BackpackFeed(sandbox).health().notes == [], "the program has switched off what the environment says"
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_cryptofeeds_own_proxy_serves_rest_and_is_refused_where_it_cannot(caplog: pytest.LogCaptureFixture) -> None:
+    sandbox = {"use_sandbox": True, "sandbox_url": HERE}
+    made: Any = BackpackFeed(sandbox, http_proxy="socks5://me:secret@p:1")
+    proxies = made._addresses.proxies
+    assert (proxies.rest.endpoint, proxies.websocket) == ("socks5://p:1", None)
+    with pytest.raises(InvalidProxy, match=r"^http_proxy: ") as caught:
+        BackpackFeed(sandbox, http_proxy="me:secret@p")
+    assert "secret" not in str(caught.value)
+    assert "http_proxy is not used" not in caplog.text
+    made = BackpackFeed({**sandbox, "proxies": "http://q:2"}, http_proxy="http://p:1")
+    assert made._addresses.proxies.rest.endpoint == "http://q:2"
+    assert "http_proxy is not used, for the settings have a proxy for http: http://q:2" in caplog.text
 
 
 def test_an_unknown_channel_is_unknown_to_cryptofeed_as_well() -> None:

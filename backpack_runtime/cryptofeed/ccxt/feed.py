@@ -29,15 +29,16 @@ from cryptofeed.types import Candle, OrderBook, Ticker, Trade
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import shown
 from backpack_proto.streams.channels import Channel
-from backpack_runtime.cryptofeed.arguments import checked_callbacks
+from backpack_runtime.cryptofeed.arguments import check_keywords, check_symbols, check_texts, checked_callbacks
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
-from backpack_runtime.cryptofeed.config.sources import read_config
+from backpack_runtime.cryptofeed.config.sources import in_sandbox, read_config
+from backpack_runtime.cryptofeed.logs import LOG
 from backpack_runtime.cryptofeed.markets.loading import MarketLoading
 from backpack_runtime.cryptofeed.shutdown import flush_backends
 from backpack_runtime.extras import MissingExtra
 from backpack_runtime.network.addresses import WS_URL
 from backpack_runtime.network.proxy import Proxy
-from backpack_runtime.network.proxy_settings import Proxies
+from backpack_runtime.network.proxy_settings import Proxies, log_proxy_use
 
 from .connection import CcxtConnection, CcxtMessage
 from .sources import INTERVALS, BookTaken, CandleSeen, QuoteTaken, Wish
@@ -69,7 +70,7 @@ class CcxtBackpackFeed(MarketLoading):
         candle_interval: str = "1m",
         callbacks: Mapping[str, Any] | None = None,
         timeout: float = -1,
-        http_proxy: str | None = None,
+        sandbox: bool | None = None,
         **options: Any,
     ) -> None:
         """Take cryptofeed's own arguments, and its configuration or a `BackpackConfig`, of which credentials are not used.
@@ -82,18 +83,25 @@ class CcxtBackpackFeed(MarketLoading):
             candle_interval: of `candles`, `1m` to `1w`.
             callbacks: coroutine functions by channel.
             timeout: seconds without a message before cryptofeed reconnects. -1: never, for this feed watches by itself.
-            http_proxy: for REST, where the configuration has no proxies.
-            options: cryptofeed's other arguments, such as `symbols` and `channels`.
+            sandbox: True: as `use_sandbox` of the configuration, a simulated exchange.
+            options: cryptofeed's other arguments, such as `symbols` and `channels`; what this version of it does not have either is refused.
 
         Raises:
             MissingExtra: ccxt is not installed.
-            ConfigurationError: (a `ValueError`) an argument is impossible.
+            ConfigurationError: (a `ValueError`) an argument is unknown or impossible.
             BackpackRestError: cryptofeed 2 loads the markets here, and they could not be had.
         """
+        check_keywords(type(self), options | {"timeout": timeout})
+        subscribed = [options.get(name) for name in ("symbols", "channels", "subscription")]
+        check_texts(*subscribed)
+        check_symbols(*subscribed)
         if snapshot_interval < 0 or stall_seconds <= 0:
             given = f"got {shown(snapshot_interval)} and {shown(stall_seconds)}"
             raise ConfigurationError(f"snapshot_interval, stall_seconds: at least 0, and above 0, {given}")
         settings, feed_config = read_config(config)
+        settings = in_sandbox(settings, sandbox)
+        if settings.enable_private_channels:
+            LOG.warning("BACKPACK: the feed by ccxt has no private channels, the keys of config are not used")
         self._ccxt_class = _ccxt_class(rest_only=rest_only)
         self.snapshot_interval = snapshot_interval
         self.rest_only = rest_only
@@ -105,10 +113,9 @@ class CcxtBackpackFeed(MarketLoading):
             candle_interval=candle_interval,
             callbacks=checked_callbacks(callbacks, self.websocket_channels, wanted),
             timeout=timeout,
-            http_proxy=http_proxy,
             **options,
         )
-        self._ccxt_proxies = _ccxt_proxies(self._addresses.proxies, http_proxy)
+        self._ccxt_proxies = _ccxt_proxies(self._addresses.proxies)
         self.websocket_endpoints = (WebsocketEndpoint(self.ws_url),)
         self._candles: dict[str, CandleSeen] = {}
 
@@ -132,6 +139,10 @@ class CcxtBackpackFeed(MarketLoading):
         options: dict[str, Any] = {"newUpdates": True, **self._ccxt_proxies}
         if self._connection.ca_file is not None:
             options["cafile"] = str(self._connection.ca_file)
+        proxies = self._addresses.proxies
+        for kind, proxy in (("http", proxies.rest), ("websocket", None if self.rest_only else proxies.websocket)):
+            if proxy is not None:
+                log_proxy_use(kind, proxy)
         exchange = self._ccxt_class(options)
         exchange.urls["api"] = {
             "public": self.rest_url,
@@ -235,11 +246,9 @@ def _ccxt_class(*, rest_only: bool) -> Callable[[dict[str, Any]], Any]:
     return chosen
 
 
-def _ccxt_proxies(proxies: Proxies, http_proxy: str | None) -> dict[str, str]:
+def _ccxt_proxies(proxies: Proxies) -> dict[str, str]:
     """Proxies under ccxt's names."""
     found: dict[str, str] = {}
-    if proxies.rest is None and http_proxy is not None:
-        found["httpsProxy"] = http_proxy
     for proxy, encrypted, socks in (
         (proxies.rest, "httpsProxy", "socksProxy"),
         (proxies.websocket, "wssProxy", "wsSocksProxy"),

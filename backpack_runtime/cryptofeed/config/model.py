@@ -30,16 +30,17 @@ from backpack_proto.auth.keys import Credentials, read_public_key
 from backpack_proto.auth.signing import DEFAULT_WINDOW_MS, MAX_WINDOW_MS, Scheme, Signer
 from backpack_proto.errors import ConfigurationError, InvalidKey
 from backpack_proto.hints import did_you_mean
+from backpack_runtime.cryptofeed.logs import LOG
 from backpack_runtime.key_sources import HiddenText
 from backpack_runtime.network.addresses import REST_URL, WS_URL, Address
 from backpack_runtime.network.proxy_settings import InvalidProxy, Proxies, ProxiesLike
 from backpack_runtime.settings import Settings
 
-__all__ = ["BackpackAuthSettings", "BackpackConfig"]
+__all__ = ["OTHER_WORDS", "BackpackAuthSettings", "BackpackConfig"]
 
 _HIDDEN = "**********"
 _MAX_FIELD_NAME = 40
-_OTHER_WORDS = {
+OTHER_WORDS = {
     "sandbox": "use_sandbox",
     "testnet": "use_sandbox",
     "key_id": "auth",
@@ -209,6 +210,11 @@ class BackpackAuthSettings(_Settings):
         """What signs."""
         return self._credentials
 
+    @property
+    def is_key_of_account(self) -> bool:
+        """Whether `api_key` is the public key, as the exchange has it."""
+        return self.api_key == self.public_key
+
     def __repr_args__(self) -> list[tuple[str, str]]:
         """The beginning of the public key only."""
         return [("public_key", f"{self.public_key[:8]}...")]
@@ -282,9 +288,10 @@ class BackpackConfig(_Settings):
         if self.sandbox_url is not None and not self.use_sandbox:
             raise ValueError("sandbox_url requires use_sandbox=True")
         if self.signing is Scheme.INSTRUCTION and self.auth is not None:
-            named = read_public_key(self.auth.api_key)
-            if named is not None and named != self.auth.public_key:
+            if not self.auth.is_key_of_account and read_public_key(self.auth.api_key) is not None:
                 raise ValueError("auth.api_key does not belong to auth.private_key; at Backpack it is the public key")
+            if self.auth.passphrase is not None:
+                raise ValueError("auth.passphrase is sent in the request scheme only; leave it out, or set signing='request'")
         return self
 
     @classmethod
@@ -331,9 +338,17 @@ class BackpackConfig(_Settings):
         return self.enable_private_channels
 
     def signer(self) -> Signer | None:
-        """Return what signs requests and subscriptions; None without credentials."""
+        """Return what signs requests and subscriptions; None without credentials.
+
+        An API key that the scheme does not send is warned of in the log.
+        """
         if self.auth is None:
             return None
+        if self.signing is Scheme.INSTRUCTION and not self.auth.is_key_of_account:
+            LOG.warning(
+                "BACKPACK: auth.api_key is not a key of this account and is not sent: at Backpack the API key is the public key %s...",
+                self.auth.public_key[:8],
+            )
         return Signer(self.auth.credentials, scheme=self.signing, window_ms=self.window_ms, api_key=self.auth.api_key)
 
 
@@ -343,7 +358,7 @@ def _without_inputs(error: ValidationError, known: Iterable[str]) -> ValidationE
     for complaint in error.errors(include_url=False, include_context=False, include_input=False):
         message = complaint["msg"].removeprefix("Value error, ")
         if complaint["type"] == "extra_forbidden" and len(complaint["loc"]) == 1:
-            message += did_you_mean(complaint["loc"][0], known, _OTHER_WORDS) or f"; there are {', '.join(known)}"
+            message += did_you_mean(complaint["loc"][0], known, OTHER_WORDS) or f"; there are {', '.join(known)}"
         complaints.append(
             InitErrorDetails(
                 type=PydanticCustomError(complaint["type"], message),

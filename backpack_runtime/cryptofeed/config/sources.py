@@ -8,11 +8,13 @@ The section has cryptofeed's names for keys, or the fields of `BackpackConfig`, 
         use_sandbox: true
 
 cryptofeed passes configuration over that it does not understand. Here a setting that looks as if it were meant for the feed is
-refused, for the feed would do something else than was asked for.
+refused, for the feed would do something else than was asked for, and so is any other unknown one of a mapping that the feed is given.
+A file, or the `Config` of a FeedHandler, is read by others as well: what else is in there is warned of.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
@@ -20,19 +22,21 @@ from typing import Any
 
 from cryptofeed.config import Config
 from cryptofeed.exchanges import EXCHANGE_MAP
+from pydantic import ValidationError
 
 from backpack_proto.auth.keys import Credentials, read_public_key
-from backpack_proto.errors import InvalidKey
-from backpack_proto.hints import did_you_mean
+from backpack_proto.errors import ConfigurationError, InvalidKey
+from backpack_proto.hints import did_you_mean, shown
 from backpack_runtime.cryptofeed.logs import LOG
 
-from .model import BackpackConfig
+from .model import OTHER_WORDS, BackpackConfig
 
-__all__ = ["read_config"]
+__all__ = ["SECTION", "in_sandbox", "read_config"]
 
 SECTION = "backpack"
 _KEY_NAMES = {"key_id": "api_key", "key_secret": "private_key", "key_passphrase": "passphrase"}
-_PASSED_OVER = {"account_name"}
+_NO_FIELD = {"account_name"}
+"""What the section may have and our settings do not: it goes to the base class."""
 _OWN_FIELDS = frozenset(BackpackConfig.model_fields)
 _CRYPTOFEED_FIELDS = {"log", "uvloop", "ignore_invalid_instruments", "symbol_cache_ttl", "backend_multiprocessing", SECTION}
 _MISPLACED = {"api_key", "public_key", "private_key", "passphrase", *_KEY_NAMES}
@@ -47,27 +51,47 @@ def read_config(config: object = None) -> tuple[BackpackConfig, dict[str, Any]]:
     returned for the base class holds no secret: where private channels are switched on, its section says that there are keys.
 
     Raises:
-        ValueError: it cannot be understood; the text names what is wrong and shows no key.
+        ConfigurationError: (a `ValueError`) it cannot be understood; the text names what is wrong and shows no key.
         TypeError: it is something else.
         OSError: the file cannot be read.
     """
     own: Any = None
     others: dict[str, Any] = {}
+    problem = ""
     try:
         if isinstance(config, BackpackConfig):
             own, others = config, _cryptofeed_fields(None)
         elif isinstance(config, Mapping) and not isinstance(config, Config) and _OWN_FIELDS & config.keys():
             if problem := _mixed(config):
-                raise ValueError(problem)
+                raise ConfigurationError(problem)
             own, others = BackpackConfig.coerce(config), _cryptofeed_fields(None)
         else:
             others = _cryptofeed_fields(config)
             own = _read_section(others.get(SECTION))
-        others[SECTION] = _for_base_class(own)
+        others[SECTION] = _for_base_class(own, others.get(SECTION))
+    except ValidationError as error:
+        problem = _in_one_line(error)
+        raise ConfigurationError(problem) from None
+    else:
         return own, others
     finally:
         # For tools that print the locals of every frame of a traceback.
         del config, own, others
+
+
+def in_sandbox(settings: BackpackConfig, sandbox: object) -> BackpackConfig:
+    """Return the settings as cryptofeed's argument `sandbox` wants them; None leaves them as they are.
+
+    Raises:
+        ConfigurationError: it is neither True nor False, or the settings say the contrary.
+    """
+    if sandbox is None or sandbox is settings.use_sandbox:
+        return settings
+    if not isinstance(sandbox, bool):
+        raise ConfigurationError(f"sandbox: True or False, got {shown(sandbox)}")
+    if sandbox:
+        return settings.model_copy(update={"use_sandbox": True})
+    raise ConfigurationError("sandbox: False, but config has use_sandbox=True; leave one of the two out")
 
 
 def _cryptofeed_fields(config: object) -> dict[str, Any]:
@@ -79,15 +103,24 @@ def _cryptofeed_fields(config: object) -> dict[str, Any]:
                 LOG.warning("BACKPACK: the configuration file %s does not exist, the defaults hold", fspath(config))
             config = fspath(config)
         elif isinstance(config, Mapping):
-            if problem := _misplaced(config):
-                raise ValueError(problem)
+            if unknown := _unknown(config):
+                raise ConfigurationError(unknown)
             config = dict(config)
-        elif config is not None and not isinstance(config, Config):
+        elif config is None:
+            named = os.environ.get("CRYPTOFEED_CONFIG")
+            if named and not Path(named).is_file():
+                LOG.warning("BACKPACK: the configuration file %s of CRYPTOFEED_CONFIG does not exist, the defaults hold", named)
+        elif not isinstance(config, Config):
             raise TypeError(
                 "config is a BackpackConfig, a mapping of its fields, or cryptofeed's configuration: a mapping, a path or a Config; "
                 f"not a {type(config).__name__}"
             )
-        return dict(Config(config).config)
+        found = dict(Config(config).config)
+        if misplaced := _misplaced(found):
+            raise ConfigurationError(misplaced)
+        if unknown := _unknown(found):
+            LOG.warning("BACKPACK: %s", unknown)
+        return found
     finally:
         del config
 
@@ -99,15 +132,15 @@ def _read_section(section: object) -> BackpackConfig:
         if section is None or isinstance(section, BackpackConfig):
             return BackpackConfig.coerce(section)
         if not isinstance(section, Mapping):
-            raise ValueError(f"the section {SECTION!r} is a mapping, or a BackpackConfig")  # noqa: TRY004 - read from a file
-        fields = {name: value for name, value in section.items() if name not in _PASSED_OVER}
+            raise ConfigurationError(f"the section {SECTION!r} is a mapping, or a BackpackConfig")
+        fields = {name: value for name, value in section.items() if name not in _NO_FIELD}
         keys = {name: fields.pop(name) for name in _KEY_NAMES if name in fields}
         keys = {_KEY_NAMES[name]: value for name, value in keys.items() if value is not None and value != ""}
         if keys:
             if "auth" in fields:
-                raise ValueError(f"the section {SECTION!r} has keys twice: key_id, key_secret and auth")
+                raise ConfigurationError(f"the section {SECTION!r} has keys twice: key_id, key_secret and auth")
             if "private_key" not in keys:
-                raise ValueError(f"the section {SECTION!r} has a key_id or a key_passphrase, but no key_secret")
+                raise ConfigurationError(f"the section {SECTION!r} has a key_id or a key_passphrase, but no key_secret")
             fields = {"enable_private_channels": True, "auth": _auth(keys), **fields}
         return BackpackConfig(**fields)
     finally:
@@ -127,11 +160,31 @@ def _auth(keys: dict[str, Any]) -> dict[str, Any]:
     return {"api_key": public_key, **keys, "public_key": public_key}
 
 
-def _for_base_class(config: BackpackConfig) -> dict[str, str]:
-    """The section as cryptofeed 2 asks for it where private channels are subscribed: whether there are keys."""
-    if not config.requires_auth or config.auth is None:
-        return {}
-    return {"key_id": config.auth.public_key, "key_secret": "<hidden>"}
+def _for_base_class(config: BackpackConfig, section: object) -> dict[str, Any]:
+    """The section as cryptofeed 2 asks for it where private channels are subscribed: whether there are keys, and the account's name."""
+    found: dict[str, Any] = {}
+    try:
+        if isinstance(section, Mapping):
+            found = {name: section[name] for name in _NO_FIELD if section.get(name)}
+    finally:
+        del section
+    if config.requires_auth and config.auth is not None:
+        found |= {"key_id": config.auth.public_key, "key_secret": "<hidden>"}
+    return found
+
+
+def _in_one_line(error: ValidationError) -> str:
+    """The complaints of pydantic, each with the place of what it is about; our settings' hold no value."""
+    complaints = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        ": ".join(
+            filter(
+                None,
+                ("config" + "".join(f".{part}" for part in complaint["loc"]), complaint["msg"].removeprefix("Value error, ")),
+            )
+        )
+        for complaint in complaints
+    )
 
 
 def _mixed(config: Mapping[Any, Any]) -> str:
@@ -152,10 +205,26 @@ def _misplaced(config: Mapping[Any, Any]) -> str:
     for name in config:
         if name in _MISPLACED:
             return f"{name} belongs into auth of a BackpackConfig, or (as key_id, key_secret) into the section {SECTION!r}"
-        hint = "" if name in known else did_you_mean(name, sorted(_OWN_FIELDS), cutoff=_CLOSE)
+        hint = "" if name in known else did_you_mean(name, sorted(_OWN_FIELDS), OTHER_WORDS, cutoff=_CLOSE)
         if hint:
             return f"config has no field {name}{hint}"
     return ""
+
+
+def _unknown(config: Mapping[Any, Any]) -> str:
+    """What neither cryptofeed nor the feed knows; empty when there is nothing."""
+    if misplaced := _misplaced(config):
+        return misplaced
+    known = sorted(_CRYPTOFEED_FIELDS) + sorted(_exchanges() - _CRYPTOFEED_FIELDS)
+    for name in config:
+        if name not in known:
+            hint = did_you_mean(name, [*sorted(_OWN_FIELDS), *known], OTHER_WORDS)
+            return f"config has no field {_named(name)}{hint or '; there are those of BackpackConfig, and those of cryptofeed'}"
+    return ""
+
+
+def _named(name: object) -> str:
+    return name if isinstance(name, str) and name.isidentifier() and shown(name) == repr(name) else shown(name)
 
 
 def _exchanges() -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,10 +24,13 @@ from backpack_runtime.cryptofeed.channels import OTHER_CHANNELS
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
 from backpack_runtime.cryptofeed.errors import UnknownFeedChannel, UnknownFeedSymbol, described
 from backpack_runtime.cryptofeed.local_sandbox import local_sandbox
+from backpack_runtime.cryptofeed.logs import LOG
 from backpack_runtime.cryptofeed.native.connection import HttpConnection
 from backpack_runtime.cryptofeed.native.conversion import EXCHANGE
+from backpack_runtime.cryptofeed.shutdown import end_tasks
 from backpack_runtime.network.addresses import REST_URL, Addresses
-from backpack_runtime.network.proxy_settings import resolve_proxies
+from backpack_runtime.network.proxy import InvalidProxy, Proxy
+from backpack_runtime.network.proxy_settings import ENVIRONMENT_PREFIX, Proxies, disabled_proxies, resolve_proxies
 from backpack_runtime.settings import Settings
 
 from .symbols import MARKETS_PATH, fetch_markets, put_rules, symbols_of
@@ -52,10 +56,11 @@ class MarketLoading(Feed):
         """Take the settings, and cryptofeed's own arguments.
 
         Raises:
+            InvalidProxy: a proxy is impossible.
             BackpackRestError: the markets could not be had.
         """
         self.settings = settings
-        self._connection, self._addresses = _connection_of(settings)
+        self._connection, self._addresses, self._notes = _connection_of(settings, http_proxy)
         rest, ws = self._addresses.rest, self._addresses.ws
         self.rest_url = f"http{'s' if rest.encrypted else ''}://{rest.authority}{rest.target}"
         self.ws_url = f"ws{'s' if ws.encrypted else ''}://{ws.authority}{ws.target}"
@@ -64,9 +69,23 @@ class MarketLoading(Feed):
         self._reloads = False
         """Whether the markets are loaded once more, past the cache of the exchange's network."""
         self._sets_up = False
+        self._started: set[asyncio.Task[Any]] = set()
+        """What cryptofeed 2 has started."""
         with self._loads():
-            super().__init__(http_proxy=http_proxy, **options)
-        self.http_conn = HttpConnection(self.id, self._addresses, http_proxy)
+            super().__init__(http_proxy=http_proxy, sandbox=settings.use_sandbox, **options)
+        self.http_conn = HttpConnection(self.id, self._addresses)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin, as cryptofeed 2 asks."""
+        before = asyncio.all_tasks(loop)
+        super().start(loop)
+        self._started = asyncio.all_tasks(loop) - before
+
+    async def shutdown(self) -> Any:
+        """End, with what was started."""
+        found = await super().shutdown()
+        await end_tasks(self._started, getattr(self, "connection_handlers", ()))
+        return found
 
     @contextmanager
     def _loads(self) -> Iterator[None]:
@@ -226,12 +245,59 @@ def _past_the_cache() -> str:
     return f"fresh={time.time_ns()}"
 
 
-def _connection_of(config: BackpackConfig) -> tuple[Settings, Addresses]:
-    """Return how the exchange is reached, with the addresses of a sandbox that had to be started, and the proxies of the process."""
+def _connection_of(config: BackpackConfig, http_proxy: Any) -> tuple[Settings, Addresses, list[str]]:
+    """Return how the exchange is reached, with the addresses of a sandbox that had to be started, and the proxies of the process.
+
+    The third is what is worth knowing of it; it has been logged.
+
+    Raises:
+        InvalidProxy: a proxy is impossible.
+    """
     settings = config.settings()
+    notes: list[str] = []
     if config.rest_url is not None:
-        return settings, settings.addresses(resolve_proxies(settings.proxies))
-    sandbox = local_sandbox().settings
-    settings = replace(settings, rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, ca_file=sandbox.ca_file)
-    # It is on this machine, so what holds for the process does not apply to it.
-    return settings, settings.addresses(settings.proxies)
+        proxies = _with_http_proxy(resolve_proxies(settings.proxies), http_proxy)
+        notes = _unused(disabled_proxies(), proxies)
+    else:
+        sandbox = local_sandbox().settings
+        settings = replace(settings, rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, ca_file=sandbox.ca_file)
+        # It is on this machine, so what holds for the process does not apply to it.
+        proxies = _with_http_proxy(settings.proxies or Proxies(), http_proxy)
+    for note in notes:
+        LOG.warning("BACKPACK: %s", note)
+    return settings, settings.addresses(proxies), notes
+
+
+def _with_http_proxy(proxies: Proxies, http_proxy: Any) -> Proxies:
+    """The proxies with cryptofeed's own one for REST, where there is no other."""
+    try:
+        if http_proxy is None:
+            return proxies
+        if proxies.rest is not None:
+            LOG.warning("BACKPACK: http_proxy is not used, for the settings have a proxy for http: %s", proxies.rest.endpoint)
+            return proxies
+        return replace(proxies, rest=_parsed(str(http_proxy)))
+    finally:
+        # For tools that print the locals of every frame of a traceback.
+        del http_proxy
+
+
+def _parsed(http_proxy: str) -> Proxy:
+    problem = ""
+    try:
+        return Proxy.parse(http_proxy)
+    except InvalidProxy as invalid:
+        problem = str(invalid)
+    finally:
+        del http_proxy
+    raise InvalidProxy(f"http_proxy: {problem}")
+
+
+def _unused(disabled: Proxies, used: Proxies) -> list[str]:
+    """What to say of proxies that are set, and not enabled, where nothing else is used."""
+    pairs = {"http": (disabled.rest, used.rest), "websocket": (disabled.websocket, used.websocket)}
+    direct = [kind for kind, (unused, taken) in pairs.items() if unused is not None and taken is None]
+    if not direct:
+        return []
+    how = f"set {ENVIRONMENT_PREFIX}ENABLED=true (in a program: ProxySettings(enabled=True, ...))"
+    return [f"a proxy is set for {' and '.join(direct)}, but proxies are not enabled, so connections are direct; {how}"]

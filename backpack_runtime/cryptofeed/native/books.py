@@ -8,20 +8,23 @@ change is put in as it comes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final
 
 from cryptofeed.types import OrderBook
 
 from backpack_proto.askers import SNAPSHOT_LIMIT
+from backpack_proto.encoding import plain_digits
 from backpack_proto.outputs import BookChanged, BookSynced
 from backpack_proto.streams.levels import ASK_RANKS, BID_RANKS, Level
 from backpack_proto.streams.payloads import Depth
 
 from .objects import raw_of
 
-__all__ = ["BookMirror"]
+__all__ = ["BookMirror", "StaleBook", "as_whole"]
 
 MOST_WAITING: Final = 4096
 """Prices a side that wait before they are put in."""
@@ -105,10 +108,18 @@ class BookMirror(OrderBook):
         self._frame = None
         OrderBook.raw.__set__(self, raw)
 
-    def to_dict(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Return all of it as cryptofeed does."""
+    def to_dict(
+        self,
+        delta: bool = False,  # noqa: FBT001, FBT002 - cryptofeed's signature
+        numeric_type: Any = None,
+        none_to: object = False,  # noqa: FBT002 - cryptofeed's signature
+    ) -> dict[str, Any]:
+        """Return all of it as cryptofeed does, and the update id as `sequence_number`; with `str` decimals are exact and plain."""
         self._catch_up()
-        return super().to_dict(*arguments, **options)  # type: ignore[no-any-return]  # cryptofeed has no types
+        kind = plain_digits if numeric_type is str else numeric_type
+        found: dict[str, Any] = super().to_dict(delta=delta, numeric_type=kind, none_to=none_to)
+        found["sequence_number"] = self.sequence_number
+        return found
 
     def __eq__(self, other: object) -> bool:
         self._catch_up()
@@ -148,6 +159,51 @@ class BookMirror(OrderBook):
     def _known_asks(self, levels: Iterable[Level]) -> Iterable[Level]:
         ceiling = self._highest_ask
         return levels if ceiling is None else [level for level in levels if level.price <= ceiling]
+
+
+@contextmanager
+def as_whole(book: Any) -> Iterator[None]:
+    """Have a book look inside the block as if all of it were new."""
+    delta, book.delta = book.delta, None
+    try:
+        yield
+    finally:
+        book.delta = delta
+
+
+class StaleBook:
+    """That a book is known no more, as a row for cryptofeed's backends: `stale` says why, and it holds until the next whole book.
+
+    It has the form of a change without levels, or of a book without any, for some backends know no other; `delta` is false and not
+    None, so that they do not ask for the whole book behind it.
+    """
+
+    delta: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(self, book: BookMirror, reason: str, found: float) -> None:
+        """`found` is when it was found out, seconds since the epoch."""
+        self.exchange: str = book.exchange
+        self.symbol: str = book.symbol
+        self.sequence_number = book.sequence_number
+        self.timestamp = found
+        self.reason = reason
+
+    def to_dict(
+        self,
+        delta: bool = False,  # noqa: FBT001, FBT002 - cryptofeed's signature
+        numeric_type: Any = None,  # noqa: ARG002 - cryptofeed's signature
+        none_to: object = False,  # noqa: ARG002, FBT002 - cryptofeed's signature
+    ) -> dict[str, Any]:
+        """Return the row; `delta` chooses its form."""
+        levels: dict[str, Any] = {"delta": {"bid": [], "ask": []}} if delta else {"book": {"bid": {}, "ask": {}}, "delta": None}
+        return {
+            "exchange": self.exchange,
+            "symbol": self.symbol,
+            **levels,
+            "timestamp": self.timestamp,
+            "sequence_number": self.sequence_number,
+            "stale": self.reason,
+        }
 
 
 def _apply(side: Any, levels: Iterable[Level]) -> list[tuple[Decimal, Decimal]]:

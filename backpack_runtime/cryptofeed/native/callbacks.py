@@ -22,6 +22,8 @@ from backpack_runtime.cryptofeed.arguments import callback_name
 from backpack_runtime.cryptofeed.errors import described
 from backpack_runtime.cryptofeed.logs import LOG
 
+from .books import as_whole
+
 __all__ = ["Callbacks"]
 
 RECENT_SECONDS = 60.0
@@ -101,14 +103,16 @@ class Callbacks:
         """What each callback has taken since."""
         self._busy: _Busy | None = None
 
-    async def call(self, channel: str, found: Any, receipt: float) -> None:
-        """Hand an object to each callback of a channel.
+    async def call(self, channel: str, found: Any, receipt: float, which: Callable[[Any], bool] | None = None) -> None:
+        """Hand an object to each callback of a channel, or to those that `which` chooses.
 
         Raises:
             Exception: a callback raised what is to be passed on.
         """
         began = self._clock()
         for callback in self._callbacks_of(channel):
+            if which is not None and not which(callback):
+                continue
             self._running = (channel, callback, began)
             try:
                 if self._owed and isinstance(found, OrderBook):
@@ -150,12 +154,9 @@ class Callbacks:
         if owed not in self._owed:
             await callback(book, receipt)
             return
-        delta, book.delta = book.delta, None
-        try:
+        with as_whole(book):
             await callback(book, receipt)
             self._owed.discard(owed)
-        finally:
-            book.delta = delta
 
     def _passes(self, error: BaseException) -> bool:
         """Whether an error is not the callback's, or the application wants it raised."""

@@ -181,10 +181,8 @@ async def _forget(*_values: Any, **_options: Any) -> None:
 class HttpConnection(HTTPAsyncConn):
     """cryptofeed's HTTP connection with the trust store and the proxy of `addresses`; it follows no redirects."""
 
-    def __init__(self, conn_id: str, addresses: Addresses, http_proxy: str | None = None) -> None:
-        """`http_proxy` is cryptofeed's own setting, which counts where `addresses` have no proxy."""
-        proxy = addresses.proxies.rest
-        super().__init__(conn_id, http_proxy if proxy is None else None)
+    def __init__(self, conn_id: str, addresses: Addresses) -> None:
+        super().__init__(conn_id)
         self._addresses = addresses
         self._connector: Connector | None = None
 

@@ -6,6 +6,8 @@ say, such as a ticker without a bid, has no object: None.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from backpack_proto.account import values as holdings
 from backpack_proto.streams import payloads
 from backpack_runtime.cryptofeed.channels import CANDLE_INTERVALS
@@ -161,7 +163,7 @@ def liquidation(given: payloads.Liquidation, symbol: str, raw: Raw) -> Liquidati
     )
 
 
-def order_info(given: payloads.OrderUpdate, symbol: str, raw: Raw) -> OrderInfo:
+def order_info(given: payloads.OrderUpdate, symbol: str, raw: Raw, account: str | None = None) -> OrderInfo:
     """What a stream says of an order."""
     return OrderInfo(
         exchange=EXCHANGE,
@@ -175,39 +177,41 @@ def order_info(given: payloads.OrderUpdate, symbol: str, raw: Raw) -> OrderInfo:
         remaining=None if given.quantity is None else given.quantity - given.executed_quantity,
         timestamp=given.engine_us / 1e6,
         client_order_id=None if given.client_id is None else str(given.client_id),
+        account=account,
         raw=raw,
     )
 
 
-def reconciled_order(given: holdings.Order, symbol: str, timestamp: float) -> OrderInfo:
-    """What REST says of an order; it has no time of its own, `timestamp` is when it was read."""
+def reconciled_order(given: holdings.Order, symbol: str, timestamp: float, account: str | None = None) -> OrderInfo:
+    """What is known of an order that REST told of; it has no time of its own, `timestamp` is when it was read."""
     return OrderInfo(
         exchange=EXCHANGE,
         symbol=symbol,
         id=given.order_id,
         side=_SIDES.get(given.side, given.side),
         status=_STATUSES.get(given.state, given.state),
-        type=None,
+        type=(given.order_type or "").lower() or None,
         price=given.price,
         amount=given.quantity,
         remaining=None if given.quantity is None else given.quantity - (given.executed_quantity or 0),
         timestamp=timestamp,
         client_order_id=None if given.client_id is None else str(given.client_id),
+        account=account,
     )
 
 
-def fill(given: payloads.OrderFill, symbol: str, raw: Raw) -> FillInfo | None:
+def fill(given: payloads.OrderFill, symbol: str, raw: Raw, account: str | None = None) -> FillInfo | None:
     """What a stream says of a fill; None when a member that makes it one is missing."""
     known = holdings.Fill.of(given)
-    return None if known is None else _fill(known, symbol, (given.order_type or "").lower() or None, raw)
+    return None if known is None else _fill(known, symbol, (given.order_type or "").lower() or None, raw, account)
 
 
-def reconciled_fill(given: holdings.Fill, symbol: str) -> FillInfo:
+def reconciled_fill(given: holdings.Fill, symbol: str, account: str | None = None) -> FillInfo:
     """What REST says of a fill."""
-    return _fill(given, symbol, None, {})
+    return _fill(given, symbol, None, {}, account)
 
 
-def _fill(given: holdings.Fill, symbol: str, order_type: str | None, raw: Raw) -> FillInfo:
+def _fill(given: holdings.Fill, symbol: str, order_type: str | None, raw: Raw, account: str | None) -> FillInfo:
     return FillInfo(
         exchange=EXCHANGE,
         symbol=symbol,
@@ -221,6 +225,7 @@ def _fill(given: holdings.Fill, symbol: str, order_type: str | None, raw: Raw) -
         type=order_type,
         liquidity=None if given.maker is None else "maker" if given.maker else "taker",
         timestamp=given.filled_us / 1e6,
+        account=account,
         raw=raw,
     )
 
@@ -234,21 +239,21 @@ def position(given: payloads.PositionUpdate, symbol: str, raw: Raw) -> PositionI
         position=held.net_quantity,
         entry_price=held.entry_price,
         side=_direction(held),
-        unrealised_pnl=given.unrealized_pnl,
+        unrealised_pnl=_profit(held),
         timestamp=given.engine_us / 1e6,
         raw=raw,
     )
 
 
 def reconciled_position(given: holdings.Position, symbol: str, timestamp: float) -> PositionInfo:
-    """What REST says of a position, which is nothing of its profit; `timestamp` is when it was read."""
+    """What REST says of a position; `timestamp` is when it was read."""
     return PositionInfo(
         exchange=EXCHANGE,
         symbol=symbol,
         position=given.net_quantity,
         entry_price=given.entry_price,
         side=_direction(given),
-        unrealised_pnl=None,
+        unrealised_pnl=_profit(given),
         timestamp=timestamp,
     )
 
@@ -269,6 +274,11 @@ def balance(given: holdings.Balance, timestamp: float, raw: Raw | None = None) -
 def balance_update(given: payloads.BalanceUpdate, raw: Raw) -> BalanceInfo:
     """What a stream says of an asset."""
     return balance(holdings.Balance.of(given), given.engine_us / 1e6, raw)
+
+
+def _profit(held: holdings.Position) -> Decimal | None:
+    """What a position would bring beyond its entry: nothing, once it is closed."""
+    return held.unrealized_pnl if held.net_quantity else Decimal(0)
 
 
 def _direction(held: holdings.Position) -> str | None:

@@ -7,6 +7,7 @@ long to wait before the next attempt is the session's to say.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -18,16 +19,17 @@ from cryptofeed.defines import CANDLES, L2_BOOK, SPOT
 from msgspec.structs import replace
 
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
-from backpack_proto.hints import shown
 from backpack_proto.inputs import FollowAccount, TextReceived
 from backpack_proto.session import Session
-from backpack_runtime.checks import refuse_text
 from backpack_runtime.cryptofeed.arguments import (
+    check_keywords,
     check_private_channels,
     check_symbols,
+    check_texts,
     checked_callbacks,
     microseconds,
 )
+from backpack_runtime.cryptofeed.backends import BackendWatch
 from backpack_runtime.cryptofeed.channels import (
     CANDLE_INTERVALS,
     PERPETUAL_STREAMS,
@@ -37,7 +39,9 @@ from backpack_runtime.cryptofeed.channels import (
     standard_channel,
 )
 from backpack_runtime.cryptofeed.config.model import BackpackConfig
-from backpack_runtime.cryptofeed.config.sources import read_config
+from backpack_runtime.cryptofeed.config.sources import SECTION, in_sandbox, read_config
+from backpack_runtime.cryptofeed.criteria import Criterion, FeedWatch
+from backpack_runtime.cryptofeed.errors import described
 from backpack_runtime.cryptofeed.health import BackpackHealthReport, metrics_of, report_of
 from backpack_runtime.cryptofeed.logs import LOG, join_cryptofeed_log
 from backpack_runtime.cryptofeed.shutdown import flush_backends
@@ -93,6 +97,7 @@ class BackpackFeed(OneRun):
         timeout: float = -1,
         retries: int = -1,
         http_proxy: str | None = None,
+        sandbox: bool | None = None,
         silence_seconds: float = SILENCE_US / 1e6,
         ping_timeout_seconds: float = PING_TIMEOUT_US / 1e6,
         **options: Any,
@@ -109,24 +114,24 @@ class BackpackFeed(OneRun):
             timeout: seconds without a message before cryptofeed reconnects. -1: never, for the session watches the connection itself, and a
                 quiet private stream is none that has failed.
             retries: attempts to connect that may fail in a row; -1: any number.
-            http_proxy: for REST, where the configuration has no proxies.
+            http_proxy: for REST and the list of markets, where neither the configuration nor the process has a proxy for it.
+            sandbox: True: as `use_sandbox` of the configuration, a simulated exchange.
             silence_seconds: a connection on which nothing was heard for so long is asked by a ping whether it lives.
             ping_timeout_seconds: it is given up when nothing was heard for so long after that.
-            options: cryptofeed's other arguments.
+            options: cryptofeed's other arguments; what this version of it does not have either is refused.
 
         Raises:
-            ConfigurationError: (a `ValueError`) an argument is impossible, or there is no such channel.
+            ConfigurationError: (a `ValueError`) an argument is unknown or impossible, or there is no such channel.
             BackpackAuthError: a private channel without credentials.
             UnknownFeedSymbol: (cryptofeed's `UnsupportedSymbol`) no such market; cryptofeed 3 raises it when it runs the feed.
             BackpackRestError: cryptofeed 2 loads the markets here, and they could not be had.
         """
-        for name, given in (("symbols", symbols), ("channels", channels)):
-            refuse_text(name, given)
-        for channel, given in (subscription or {}).items():
-            refuse_text(f"subscription[{shown(channel)}]", given)
+        check_keywords(type(self), options | {"timeout": timeout, "retries": retries})
+        check_texts(symbols, channels, subscription)
         silence_us = microseconds("silence_seconds", silence_seconds)
         ping_timeout_us = microseconds("ping_timeout_seconds", ping_timeout_seconds)
         settings, feed_config = read_config(config)
+        settings = in_sandbox(settings, sandbox)
         if symbols is not None or channels is not None:
             symbols, channels = list(symbols or ()), [standard_channel(channel) for channel in channels or ()]
             if not symbols and channels and subscription is None:
@@ -179,7 +184,10 @@ class BackpackFeed(OneRun):
             max_depth=self.max_depth,
             candle_closed_only=self.candle_closed_only,
             take_up=lambda symbol: self._take_up(self._session.market(symbol)),
+            account=feed_config[SECTION].get("account_name"),
         )
+        self._backends = BackendWatch(self.callbacks)
+        self._watch = FeedWatch(self.health)
         self._driver = SessionDriver(self._session, self._deliveries.deliver, self.rest_url, lambda: self.http_conn)
         self._wanted: dict[str, list[str]] | None = None
 
@@ -227,7 +235,10 @@ class BackpackFeed(OneRun):
             if symbols or channel in PRIVATE_CHANNELS:
                 names = ", ".join(self._symbol_of(symbol) for symbol in symbols) or "all symbols"
                 LOG.info("BACKPACK: subscribing to %s of %s", channel, names)
-        await self._driver.connected(connection, connection if isinstance(connection, WebsocketConnection) else None)
+        live = isinstance(connection, WebsocketConnection)
+        if live:
+            self._watch.start()
+        await self._driver.connected(connection, connection if live else None)
 
     def _is_spot(self, symbol: str) -> bool:
         return bool(self._instrument_types.get(self._symbol_of(symbol)) == SPOT)
@@ -280,6 +291,11 @@ class BackpackFeed(OneRun):
         """Hand on an object to each callback of a channel; one that raises is named, and keeps nothing from the others."""
         await self._callbacks.call(data_type, obj, receipt_timestamp)
 
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin, as cryptofeed 2 asks; it says nothing of a backend that ends."""
+        super().start(loop)
+        self._backends.report_ends()
+
     def stop(self) -> None:
         """Stop, as cryptofeed 2 asks: what it reads after this it hands to nobody, and a recording must not hold it either."""
         super().stop()
@@ -288,6 +304,7 @@ class BackpackFeed(OneRun):
 
     async def shutdown(self) -> Any:
         """Stop: no callback is called any more, and what the backends still hold is written."""
+        self._watch.stop()
         for handler in self.connection_handlers:
             handler.running = False
         await self._driver.aclose()
@@ -315,5 +332,12 @@ class BackpackFeed(OneRun):
 
         Books are compared with a snapshot every minute; `max_snapshot_age`, in seconds, makes a longer silence of that a reason.
         """
-        reasons = [*self._callbacks.reasons(), *self._deliveries.candles.reasons()]
-        return report_of(self._session.health(system_now()), reasons, self.metrics_snapshot(), max_snapshot_age)
+        reasons = [*self._callbacks.reasons(), *self._deliveries.candles.reasons(), *self._backends.reasons()]
+        if (error := getattr(self, "_backend_error", None)) is not None:
+            reasons.append(f"a backend has failed for good, with which cryptofeed ends the feed: {described(error)}")
+        health = self._session.health(system_now())
+        return report_of(health, reasons, self._notes, self.metrics_snapshot(), max_snapshot_age)
+
+    def criteria(self) -> Sequence[Criterion]:
+        """Return the success criteria of the runbook with the figures of this run; once a minute the log has them as well."""
+        return self._watch.criteria()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from backpack_proto.errors import LocalProtocolError
@@ -18,14 +19,14 @@ class OneRun(MarketLoading):
     _driver: SessionDriver
     _runs = False
 
-    def start(self, *arguments: Any, **options: Any) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin, as cryptofeed 2 asks.
 
         Raises:
             LocalProtocolError: this feed runs, or has run.
         """
         self._begin_run()
-        super().start(*arguments, **options)
+        super().start(loop)
 
     async def run(self, *arguments: Any, **options: Any) -> None:
         """Run until it is stopped, as cryptofeed 3 asks.

@@ -58,7 +58,7 @@ class OrderInfo(_Record, frozen=True, kw_only=True):
     status: str
     """`open`, `partial`, `filled`, `cancelled`, `expired`, `pending` (a trigger waits), `failed`, or the exchange's own word."""
     type: str | None
-    """`limit`, `market` or the exchange's own word; None where REST told of an order that ended."""
+    """`limit`, `market` or the exchange's own word; None where neither stream nor REST told."""
     price: Decimal | None
     """Limit price."""
     amount: Decimal | None
@@ -95,6 +95,7 @@ class PositionInfo(_Record, frozen=True, kw_only=True):
     side: str | None
     """`long`, `short`, or None once it is closed."""
     unrealised_pnl: Decimal | None
+    """Zero once it is closed; where a source does not tell, what was known of the same position. None until anything was."""
 
 
 class BalanceInfo(_Record, frozen=True, kw_only=True):
