@@ -10,6 +10,7 @@ from backpack_proto.auth.keys import THROWAWAY_API_KEY, THROWAWAY_SECRET
 from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount, SimulatedBalance, SimulatedFill, SimulatedPosition
 from .account.orders import OrderState, SimulatedOrder
 from .exchange import Exchange
+from .fault_plan import FAULT_KINDS, FaultKind, FiredFault, PlannedFault, parse_faults
 from .faults import Fault, Faults, RateLimits
 from .market.listings import LISTINGS, Listing
 from .market.matching import MatchingEngine
@@ -25,6 +26,8 @@ from .messages import (
     OpenMarket,
     PaceMarket,
     PingSocket,
+    PlanFaults,
+    RefuseConnections,
     RequestReceived,
     Respond,
     Restart,
@@ -36,6 +39,7 @@ from .messages import (
 
 __all__ = [
     "DEFAULT_DEPOSITS",
+    "FAULT_KINDS",
     "LISTINGS",
     "THROWAWAY_API_KEY",
     "THROWAWAY_SECRET",
@@ -48,8 +52,10 @@ __all__ = [
     "ExchangeInput",
     "ExchangeOutput",
     "Fault",
+    "FaultKind",
     "Faults",
     "Fees",
+    "FiredFault",
     "FrameReceived",
     "Listing",
     "Match",
@@ -61,8 +67,11 @@ __all__ = [
     "Outcome",
     "PaceMarket",
     "PingSocket",
+    "PlanFaults",
+    "PlannedFault",
     "RateLimits",
     "Refusal",
+    "RefuseConnections",
     "RequestReceived",
     "Respond",
     "Restart",
@@ -77,4 +86,5 @@ __all__ = [
     "SocketClosed",
     "SocketOpened",
     "SocketPonged",
+    "parse_faults",
 ]

@@ -7,16 +7,20 @@ then. When the process was away for long, only the last second of what was misse
 
 Each market has random generators of its own, so what one market does depends on nothing but the seed and the time.
 
-Fills and resting orders carry owners. The crowd and the account meet in the same books; every change of a book passes `_tell`, which
-publishes it and settles what it did to the account, and triggers are looked at once that is done. Requests pass the gateway, which may
+Fills and resting orders carry owners. The crowd and the accounts meet in the same books; every change of a book passes `_tell`, which
+publishes it and settles what it did to each account, and triggers are looked at once that is done. Requests pass the gateway, which may
 be told to let them go wrong.
 
-A market may be made busier or quieter, closed and opened again, given another tick and step, and the whole exchange restarted: those are the commands of an operator.
+A market that is listed as one that sleeps stands still while nobody looks: nobody listens to it, no request has named it for a while,
+and no account has anything in it. What it does then depends on when it was looked at, too.
+
+A market may be made busier or quieter, closed and opened again, given another tick and step, the whole exchange restarted, and faults
+planned: those are the commands of an operator. Everything that is sent passes the planned faults last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
 from heapq import heappop, heappush
@@ -30,13 +34,15 @@ from backpack_proto.errors import LocalProtocolError, UnknownSymbol
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, due, earliest
 from backpack_proto.streams.levels import Level
+from backpack_proto.streams.names import parse_stream
 
-from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
-from .account.order_entry import OrderEntry
-from .faults import Faults, RateLimits
+from .account.accounts import DEFAULT_DEPOSITS, Fees
+from .disturbances import Disturbances
+from .faults import Faults
 from .market.listings import LISTINGS, Listing, to_decimal
 from .market.market import FUNDING_INTERVAL_US, SimulatedMarket
 from .market.orders import OrderSide, Outcome
+from .members import Member
 from .messages import (
     ChangeMarket,
     CloseMarket,
@@ -45,18 +51,19 @@ from .messages import (
     OpenMarket,
     OperatorCommand,
     PaceMarket,
+    PlanFaults,
     RequestReceived,
     Restart,
     SendFrame,
 )
 from .rest.authentication import Authentication
-from .rest.gateway import Gateway
+from .rest.gateway import Desk, Gateway
 from .rest.private_routes import PrivateRoutes
 from .rest.public_routes import Routes
-from .stream.audience import Audience, existing_streams
-from .stream.private_streams import PrivateStreams
+from .rest.query import symbols_of
+from .stream.audience import Audience, existing_streams, streams_of
 from .stream.publication import TURN_MS, Publication
-from .stream.sockets import Sockets
+from .stream.sockets import GOING_AWAY, Sockets
 
 __all__ = ["Exchange"]
 
@@ -65,8 +72,9 @@ Levels: TypeAlias = tuple[Level, ...]
 MAX_SPEED = 1_000.0
 CATCH_UP_US = 1_000_000
 """How far back events that were missed still happen."""
-ACCOUNT_OWNER = 2
-"""Owner of the account's orders; the smaller numbers are the crowd's."""
+MOST_ACCOUNTS = 1_000
+AWAKE_US = 60_000_000
+"""How long a market that sleeps stays awake after a request that named it."""
 MOST_EVENTS = 2_000
 """Book events per input; markets that are due for more lose them."""
 MARKET_CLOSED = "OrderBookClosed"
@@ -95,12 +103,14 @@ class Exchange:
     """The whole exchange: markets, websockets and REST; a `Machine`.
 
     `unix_us` is where the made-up history ends, microseconds since the epoch, not later than the first input. `speed` multiplies how
-    much happens to the books (0: nothing). `api_key` is the base64 public key of the one account that may subscribe to private
-    streams, and sign requests. It begins with `deposits` by asset, and pays `fees`. `listings` are the markets that there are.
+    much happens to the books (0: nothing). `api_key` is the base64 public key of the first account, `more_api_keys` are those of
+    others: they may subscribe to private streams, and sign requests. Each begins with `deposits` by asset, and pays `fees`.
+    `listings` are the markets that there are.
 
     Raises:
-        InvalidKey: `api_key` is not the base64 of 32 bytes.
-        LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`, a deposit is no usable amount, or a fee is too fine.
+        InvalidKey: a key is not the base64 of 32 bytes.
+        LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`, two accounts have one key or there are too many, a deposit is no
+            usable amount, or a fee is too fine.
     """
 
     def __init__(
@@ -110,15 +120,19 @@ class Exchange:
         unix_us: int,
         speed: float = 1.0,
         api_key: str = THROWAWAY_API_KEY,
+        more_api_keys: Sequence[str] = (),
         listings: Iterable[Listing] = LISTINGS,
         deposits: Mapping[str, Decimal] = DEFAULT_DEPOSITS,
         fees: Fees = Fees(),  # noqa: B008 - cannot change
     ) -> None:
         _check_speed(speed)
         listings = tuple(listings)
-        authentication = Authentication(api_key)
+        api_keys = (api_key, *more_api_keys)
+        if len(set(api_keys)) < len(api_keys) or len(api_keys) > MOST_ACCOUNTS:
+            raise LocalProtocolError(f"more_api_keys: at most {MOST_ACCOUNTS - 1} keys, all different, got {len(more_api_keys)}")
+        authentication = Authentication(*api_keys)
         self.api_key = api_key
-        """The API key of the throwaway account."""
+        """The API key of the first account."""
         self._engine_us = unix_us
         self._markets = {
             listing.symbol: SimulatedMarket(listing, seed=seed, start_us=unix_us) for listing in listings if listing.open
@@ -134,17 +148,35 @@ class Exchange:
             symbol: Publication(market, audience, Random(f"{market.seed}:publication"))
             for symbol, market in self._markets.items()
         }
-        self.account = SimulatedAccount(ACCOUNT_OWNER, deposits, fees)
-        """The account as it is: balances, positions, orders and fills."""
+        self._members = {
+            key: Member(
+                number, key, seed=seed, deposits=deposits, fees=fees, markets=self._markets, tell=self._tell
+            )
+            for number, key in enumerate(api_keys)
+        }
+        self.accounts = {key: member.account for key, member in self._members.items()}
+        """The accounts as they are, by API key: balances, positions, orders and fills."""
+        self.account = self.accounts[api_key]
+        """The first account."""
         self.faults = Faults(Random(f"{seed}:faults"))
         """What goes wrong with requests; nothing, unless told."""
-        self.limits = RateLimits()
-        """The request budget."""
-        self._streams = PrivateStreams(self.account, audience, Random(f"{seed}:streams"))
-        self._entry = OrderEntry(self.account, self._markets, self._streams, self._tell, Random(f"{seed}:positions"))
-        self._sockets = Sockets(audience, authentication, existing_streams(listings), Random(f"{seed}:sockets"), self._greet)
-        private = PrivateRoutes(self.account, self._entry, authentication, self._listings, self._markets, unix_us)
-        self._gateway = Gateway(Routes(self._listings, self._markets), private, self.limits, self.faults)
+        self.limits = self._members[api_key].limits
+        """The request budget of the first account."""
+        self._audience = audience
+        private = {key: member.audience for key, member in self._members.items()}
+        self._sockets = Sockets(
+            audience, authentication, existing_streams(listings), Random(f"{seed}:sockets"), self._greet, private
+        )
+        desks = {
+            key: Desk(
+                PrivateRoutes(member.account, member.entry, authentication, self._listings, self._markets, unix_us),
+                member.limits,
+            )
+            for key, member in self._members.items()
+        }
+        self._gateway = Gateway(Routes(self._listings, self._markets), desks, self.faults)
+        self.disturbances = Disturbances(f"{seed}:plan", self.faults, self._close_all)
+        """The planned faults."""
         self._restarts = Random(f"{seed}:restarts")
         self._phases = Random(f"{seed}:phases")
         self._tasks: list[tuple[int, int, _Task, str]] = []
@@ -155,6 +187,11 @@ class Exchange:
         """When turn 0 of a market was, on the monotonic clock."""
         self._turning: set[str] = set()
         """Markets whose next turn is scheduled."""
+        self._begun = False
+        self._asleep: set[str] = set()
+        """Markets that sleep now."""
+        self._looked_us: dict[str, int] = {}
+        """When a request last named a market that may sleep."""
         self._mono_us = 0
         """When the thing happens that is being dealt with, on the monotonic clock."""
         self._funded_us: dict[str, int] = {}
@@ -183,7 +220,12 @@ class Exchange:
     @property
     def deadline(self) -> int | None:
         """When the next thing happens by itself; None before the first input."""
-        return earliest(self._tasks[0][0] if self._tasks else None, self._sockets.deadline, self._gateway.deadline)
+        return earliest(
+            self._tasks[0][0] if self._tasks else None,
+            self._sockets.deadline,
+            self._gateway.deadline,
+            self.disturbances.deadline,
+        )
 
     def handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
         """Take one input and return what is to be sent, in order; nothing that a client sends raises.
@@ -191,12 +233,21 @@ class Exchange:
         Raises:
             LocalProtocolError: a connection was opened twice, or an operator's command makes no sense; nothing has changed.
         """
+        if isinstance(given, TimerFired) and not due(self.deadline, now):
+            return []
+        return self.disturbances.disturb(self._handle(given, now), now.mono_us)
+
+    def _handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
+        """Return what would be sent if no fault was planned."""
         if isinstance(given, OperatorCommand):
             return self._operate(given, now)
         if isinstance(given, TimerFired):
-            return self._advance(now) if due(self.deadline, now) else []
+            return self._advance(now)
         if isinstance(given, RequestReceived):
             outputs = self._advance(now)
+            if self._looked_us or self._asleep:
+                for symbol in symbols_of(given):
+                    self._look(symbol)
             return outputs + self._gateway.handle(given, self._engine_us, now)
         self._sockets.check(given)
         outputs = self._advance(now)
@@ -215,13 +266,14 @@ class Exchange:
                 self._known(symbol, {**self._markets, **self._closed})
                 outputs = self._advance(now)
                 self._speeds[symbol] = speed
-                if symbol in self._markets:
+                if symbol in self._markets and symbol not in self._asleep:
                     self._schedule_event(symbol, now.mono_us)
                 return outputs
             case CloseMarket(symbol):
                 market = self._known(symbol, self._markets)
                 outputs = self._advance(now)
-                outputs += self._entry.expire(market, MARKET_CLOSED, self._engine_us)
+                for member in self._members.values():
+                    outputs += member.entry.expire(market, MARKET_CLOSED, self._engine_us)
                 self._closed[symbol] = self._markets.pop(symbol)
                 self._publications[symbol].forget()
                 self._turning.discard(symbol)
@@ -233,7 +285,8 @@ class Exchange:
                 outputs = self._advance(now)
                 self._markets[symbol] = self._closed.pop(symbol)
                 self._list(symbol, is_open=True)
-                self._schedule_event(symbol, now.mono_us)
+                if symbol not in self._asleep:
+                    self._schedule_event(symbol, now.mono_us)
                 return outputs
             case ChangeMarket(symbol, tick_size, step_size):
                 market = self._known(symbol, {**self._markets, **self._closed})
@@ -249,13 +302,20 @@ class Exchange:
                 return outputs
             case Restart(keep_ids):
                 outputs = self._advance(now)
-                outputs += self._gateway.abandon()
-                outputs += self._sockets.close_all()
-                for symbol, market in {**self._markets, **self._closed}.items():
-                    self._publications[symbol].forget()
-                    if not keep_ids:
-                        market.engine.update_id = self._restarts.randrange(4_300_000_000, 7_600_000_000)
+                outputs += self._close_all(GOING_AWAY)
+                for market in () if keep_ids else (*self._markets.values(), *self._closed.values()):
+                    market.engine.update_id = self._restarts.randrange(4_300_000_000, 7_600_000_000)
                 return outputs
+            case PlanFaults(faults):
+                outputs = self._advance(now)
+                return outputs + self.disturbances.plan(faults, now.mono_us)
+
+    def _close_all(self, code: int | None) -> list[ExchangeOutput]:
+        """End every connection, and give up every delayed answer."""
+        outputs: list[ExchangeOutput] = [*self._gateway.abandon(), *self._sockets.close_all(code)]
+        for publication in self._publications.values():
+            publication.forget()
+        return outputs
 
     @staticmethod
     def _known(symbol: str, markets: Mapping[str, SimulatedMarket]) -> SimulatedMarket:
@@ -270,9 +330,9 @@ class Exchange:
 
     def _advance(self, now: Now) -> list[ExchangeOutput]:
         """Let everything happen that is due."""
-        if not self._tasks:
+        if not self._begun:
             self._begin(now)
-        outputs: list[ExchangeOutput] = []
+        outputs = self.disturbances.advance(now.mono_us)
         oldest_us = now.mono_us - CATCH_UP_US
         events = 0
         while self._tasks and self._tasks[0][0] <= now.mono_us:
@@ -284,6 +344,8 @@ class Exchange:
             self._engine_us = max(self._engine_us, now.unix_us - (now.mono_us - at_us))
             if symbol in self._markets:
                 outputs += self._perform(task, symbol, due_us)
+            if symbol in self._asleep and task is not _Task.MINUTE:
+                continue
             if task is _Task.EVENT:
                 events += 1
                 self._schedule_event(symbol, at_us if events < MOST_EVENTS else now.mono_us)
@@ -300,6 +362,7 @@ class Exchange:
 
     def _begin(self, now: Now) -> None:
         """Tie the markets to the clocks."""
+        self._begun = True
         self._engine_us = max(self._engine_us, now.unix_us)
         for symbol in self._markets:
             for task in _Task:
@@ -311,6 +374,26 @@ class Exchange:
                 else:
                     self._schedule(first_us, task, symbol)
             self._schedule_event(symbol, now.mono_us)
+
+    def _look(self, symbol: str) -> None:
+        """Wake a market that may sleep, and keep it awake for a while."""
+        market = self._markets.get(symbol)
+        if market is None or not market.listing.sleeps:
+            return
+        self._looked_us[symbol] = self._mono_us
+        if symbol in self._asleep:
+            self._asleep.discard(symbol)
+            since_us = self._mono_us - self._turns[symbol]
+            self._schedule(self._mono_us + _Task.SECOND.period_us - since_us % _Task.SECOND.period_us, _Task.SECOND, symbol)
+            self._schedule_event(symbol, self._mono_us)
+
+    def _may_sleep(self, market: SimulatedMarket) -> bool:
+        """Whether nobody looks at a market that sleeps then."""
+        if not market.listing.sleeps or self._mono_us - self._looked_us.get(market.symbol, -AWAKE_US) < AWAKE_US:
+            return False
+        if any(self._audience.of(name) for name in streams_of(market.listing)):
+            return False
+        return not any(member.uses(market.symbol) for member in self._members.values())
 
     def _schedule_event(self, symbol: str, from_us: int) -> None:
         """Schedule the next event of a book; one that was scheduled before does not hold any more."""
@@ -334,7 +417,7 @@ class Exchange:
         market, publication = self._markets[symbol], self._publications[symbol]
         match task:
             case _Task.EVENT:
-                return self._tell(market, market.activity.act()) + self._entry.fire(self._engine_us)
+                return self._tell(market, market.activity.act()) + self._fire()
             case _Task.TURN:
                 self._turning.discard(symbol)
                 frames = publication.turn((due_us - self._turns[symbol]) // task.period_us, self._engine_us)
@@ -344,11 +427,16 @@ class Exchange:
             case _Task.SECOND:
                 market.move_reference()
                 frames = publication.second(self._engine_us)
-                frames += self._entry.second(market, self._engine_us, self._funding_due(market))
-                for order in self._entry.resting(market) if self._speeds[symbol] else ():
-                    if order.order_id in market.engine.orders and (visited := market.activity.visit(order)) is not None:
-                        frames += self._tell(market, visited)
-                return frames + self._entry.fire(self._engine_us)
+                funding_us = self._funding_due(market)
+                for member in self._members.values():
+                    frames += member.entry.second(market, self._engine_us, funding_us)
+                    for order in member.entry.resting(market) if self._speeds[symbol] else ():
+                        if order.order_id in market.engine.orders and (visited := market.activity.visit(order)) is not None:
+                            frames += self._tell(market, visited)
+                if self._may_sleep(market):
+                    self._asleep.add(symbol)
+                    self._next_events.pop(symbol, None)
+                return frames + self._fire()
             case _Task.MINUTE:
                 return publication.minute(self._engine_us)
 
@@ -368,10 +456,23 @@ class Exchange:
         frames = publication.book_event(outcome, self._engine_us)
         if publication.gathers:
             self._schedule_turn(market.symbol)
-        return frames + self._entry.settle(market, outcome, self._engine_us)
+        for member in self._members.values():
+            frames += member.entry.settle(market, outcome, self._engine_us)
+        return frames
 
-    def _greet(self, connection: int, stream: str) -> list[SendFrame]:
-        return self._streams.greeting(connection, stream, self._engine_us)
+    def _fire(self) -> list[SendFrame]:
+        """Let the triggers of every account fire; what one does to the books is seen by the others at the next event."""
+        frames: list[SendFrame] = []
+        for member in self._members.values():
+            frames += member.entry.fire(self._engine_us)
+        return frames
+
+    def _greet(self, connection: int, stream: str, api_key: str) -> list[SendFrame]:
+        symbol = parse_stream(stream).symbol
+        if symbol is not None:
+            self._look(symbol)
+        member = self._members.get(api_key)
+        return [] if member is None else member.streams.greeting(connection, stream, self._engine_us)
 
 
 def _multiple(name: str, size: Decimal, decimals: int) -> int:

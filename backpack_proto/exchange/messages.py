@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from backpack_proto.inputs import TimerFired
 
+from .fault_plan import PlannedFault
+
 __all__ = [
     "AbandonRequest",
     "ChangeMarket",
@@ -27,6 +29,8 @@ __all__ = [
     "OperatorCommand",
     "PaceMarket",
     "PingSocket",
+    "PlanFaults",
+    "RefuseConnections",
     "RequestReceived",
     "Respond",
     "Restart",
@@ -112,6 +116,12 @@ class Restart(Struct, frozen=True, gc=False):
     """Continue the update ids; otherwise those of every market begin somewhere else."""
 
 
+class PlanFaults(Struct, frozen=True, gc=False):
+    """Let faults happen by a plan, which begins now and takes the place of the one before; no faults end them all."""
+
+    faults: tuple[PlannedFault, ...]
+
+
 class SendFrame(Struct, frozen=True, gc=False):
     """Send one text message."""
 
@@ -150,8 +160,14 @@ class AbandonRequest(Struct, frozen=True, gc=False):
     request_id: int
 
 
-OperatorCommand: TypeAlias = PaceMarket | CloseMarket | OpenMarket | ChangeMarket | Restart
+class RefuseConnections(Struct, frozen=True, gc=False):
+    """Cut off everybody and take nobody in, as long as it holds."""
+
+    refuse: bool
+
+
+OperatorCommand: TypeAlias = PaceMarket | CloseMarket | OpenMarket | ChangeMarket | Restart | PlanFaults
 ExchangeInput: TypeAlias = (
     SocketOpened | FrameReceived | SocketPonged | SocketClosed | RequestReceived | TimerFired | OperatorCommand
 )
-ExchangeOutput: TypeAlias = SendFrame | PingSocket | CloseConnection | Respond | AbandonRequest
+ExchangeOutput: TypeAlias = SendFrame | PingSocket | CloseConnection | Respond | AbandonRequest | RefuseConnections

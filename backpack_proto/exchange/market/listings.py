@@ -34,6 +34,8 @@ class Listing(Value, frozen=True, gc=False, kw_only=True):
     """Quantities are multiples of so many lots: that is the `stepSize` of the market object."""
     asset_class: str | None = None
     """`rwaMarketType` of the market object."""
+    sleeps: bool = False
+    """Whether nothing happens in it while nobody looks at it."""
     listed_at: str = "2025-01-21T06:34:54.691858"
     """`createdAt` of the market object: UTC without a zone."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from heapq import heappop, heappush
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from backpack_proto.exchange.account.order_request import refusal
 from backpack_proto.exchange.faults import Fault, Faults, RateLimits
@@ -14,18 +15,29 @@ from .answers import TEXT, refuse
 from .private_routes import PrivateRoutes
 from .public_routes import Routes
 
-__all__ = ["Gateway"]
+__all__ = ["Desk", "Gateway"]
 
 GatewayOutput: TypeAlias = SendFrame | Respond | AbandonRequest
 
 
-class Gateway:
-    """Answers every request once, or abandons it; a delayed answer waits here."""
+class Desk(NamedTuple):
+    """Where the signed requests of one account are answered, and how many of them."""
 
-    def __init__(self, routes: Routes, private: PrivateRoutes, limits: RateLimits, faults: Faults) -> None:
+    routes: PrivateRoutes
+    limits: RateLimits
+
+
+class Gateway:
+    """Answers every request once, or abandons it; a delayed answer waits here.
+
+    `desks` are those of the accounts, by API key. What comes in another name, or in none, is the first one's to refuse, and so is the
+    budget of requests without a signature.
+    """
+
+    def __init__(self, routes: Routes, desks: Mapping[str, Desk], faults: Faults) -> None:
         self._routes = routes
-        self._private = private
-        self._limits = limits
+        self._desks = desks
+        self._first = next(iter(desks.values()))
         self._faults = faults
         self._late: list[tuple[int, int, Respond]] = []
         self._delayed = 0
@@ -50,10 +62,11 @@ class Gateway:
     def handle(self, given: RequestReceived, engine_us: int, now: Now) -> list[GatewayOutput]:
         """Execute one request, and return what follows from it."""
         path = given.target.partition("?")[0]
-        signed = self._private.serves(path)
+        signed = self._first.routes.serves(path)
+        private, limits = self._desk(given) if signed else self._first
         number = given.request_id
         fault = self._faults.draw(given.method.upper(), path)
-        if fault is Fault.TOO_MANY_REQUESTS or not self._limits.admit(path, engine_us, signed=signed):
+        if fault is Fault.TOO_MANY_REQUESTS or not limits.admit(path, engine_us, signed=signed):
             asked_s = self._faults.retry_after_s
             headers = () if asked_s is None else (("Retry-After", str(asked_s)),)
             return [refuse(number, refusal("TOO_MANY_REQUESTS", "Too many requests", 429), headers)]
@@ -63,7 +76,7 @@ class Gateway:
             return [refuse(number, refusal("INVALID_CLIENT_REQUEST", "Request has expired"))]
         frames: list[SendFrame] = []
         if signed:
-            frames, response = self._private.respond(given, engine_us)
+            frames, response = private.respond(given, engine_us)
         else:
             response = self._routes.respond(given, engine_us)
         if fault is Fault.LOSE_REPLY:
@@ -75,3 +88,11 @@ class Gateway:
             heappush(self._late, (now.mono_us + self._faults.delay_us, self._delayed, response))
             return [*frames]
         return [*frames, response]
+
+    def _desk(self, given: RequestReceived) -> Desk:
+        """The desk of the account that a request names."""
+        if len(self._desks) > 1:
+            for name, value in given.headers:
+                if name.lower() == "x-api-key":
+                    return self._desks.get(value, self._first)
+        return self._first

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 from backpack_proto.exchange.market.listings import Listing
 from backpack_proto.streams.channels import Channel, SymbolRule
 from backpack_proto.streams.names import Stream
 
-__all__ = ["Audience", "existing_streams"]
+__all__ = ["Audience", "existing_streams", "streams_of"]
 
 
 def existing_streams(listings: Iterable[Listing]) -> frozenset[str]:
     """The name of every stream that can ever carry data: those of markets whose book is open, and the account's."""
-    open_listings = [listing for listing in listings if listing.open]
-    names: set[str] = set()
-    for channel in Channel:
-        rule = channel.traits.symbol
-        symbols: list[str | None] = []
-        if rule is not SymbolRule.REQUIRED:
-            symbols.append(None)
-        if rule is not SymbolRule.NEVER:
-            symbols += [listing.symbol for listing in open_listings if listing.perpetual or not channel.traits.perpetual_only]
-        names.update(form.name for symbol in symbols for form in _forms(channel, symbol))
+    names = {form.name for channel in Channel if channel.traits.symbol is not SymbolRule.REQUIRED for form in _forms(channel, None)}
+    for listing in listings:
+        if listing.open:
+            names.update(streams_of(listing))
     return frozenset(names)
+
+
+@lru_cache(maxsize=2_048)
+def streams_of(listing: Listing) -> tuple[str, ...]:
+    """The names of every stream of one market while its book is open, private ones included."""
+    return tuple(
+        form.name
+        for channel in Channel
+        if channel.traits.symbol is not SymbolRule.NEVER and (listing.perpetual or not channel.traits.perpetual_only)
+        for form in _forms(channel, listing.symbol)
+    )
 
 
 def _forms(channel: Channel, symbol: str | None) -> Iterable[Stream]:
