@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from .network.proxy_settings import Proxies, ProxyInjector, ProxySettings, get_proxy_injector, init_proxy_system
     from .pump import Pump
-    from .rest_methods import Pages
+    from .rest.pages import Pages
     from .sandbox import Sandbox, serve_sandbox
     from .settings import Settings
     from .transport import Transport
@@ -84,7 +84,7 @@ _HOMES = {
     "Listing": "backpack_proto.exchange.market.listings",
     "MissingExtra": ".extras",
     "MockTransport": ".transports.mock",
-    "Pages": ".rest_methods",
+    "Pages": ".rest.pages",
     "Proxies": ".network.proxy_settings",
     "Proxy": ".network.proxy",
     "ProxyAuthFailed": ".network.proxy",

@@ -62,6 +62,8 @@ class PriceFilter(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Of the best ask: how deep a market order to buy may reach."""
     mean_mark_price_band: Band | None = None
     mean_premium_band: PremiumBand | None = None
+    discovery_bound_band: Band | None = None
+    """Of the latest price outside the exchange, for markets with an `rwa_market_type`: how far the book may move from it."""
     borrow_entry_fee_min_multiplier: Decimal | None = None
     borrow_entry_fee_max_multiplier: Decimal | None = None
     min_price_update_multiplier: Decimal | None = None

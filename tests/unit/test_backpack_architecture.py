@@ -35,6 +35,7 @@ CORE_LAYERS = (
 )
 RUNTIME_LAYERS = (
     {"checks", "event_loop", "extras"},
+    {"rest"},
     {
         "network",
         "framing",

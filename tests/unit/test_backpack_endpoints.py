@@ -113,6 +113,9 @@ RULES = {(endpoint.name, rule.name): rule for endpoint in ENDPOINTS.values() for
         ("funding_rates", "limit", [1, 10_000], [10_001]),
         ("markets", "marketType", ["SPOT", "SOMETHING_NEW"], ["", 1]),
         ("assets", "country", ["DE"], [1]),
+        ("klines", "source", ["External", "SomethingNew"], ["", 1]),
+        ("stock_indicative_quote", "side", ["Bid", "Ask"], ["Buy"]),
+        ("fill_history", "assetClass", ["CRYPTO", "STOCK", "ART"], ["", True]),
         ("place_order", "side", ["Bid", "Ask"], ["BUY", "bid", ""]),
         ("place_order", "timeInForce", ["GTC", "IOC", "FOK"], ["GTX"]),
         ("place_order", "selfTradePrevention", ["RejectTaker", "Allow"], ["", 1]),
@@ -395,6 +398,9 @@ def test_what_cannot_be_read_is_the_exchanges_error(name: str, body: bytes) -> N
         ("fillHistoryQueryAll", "fill_history"),
         ("POST /api/v1/orders", "place_orders"),
         ("withdraw", "withdraw"),
+        ("market_sessions", "stock_sessions"),
+        ("GET /api/v1/market-sessions", "stock_sessions"),
+        ("GET /api/v1/market-holidays", "stock_holidays"),
     ],
 )
 def test_an_endpoint_has_three_names(given_name: str, name: str) -> None:

@@ -29,10 +29,10 @@ BY_CALL_ONLY = """
     account accept_quote assets borrow_lend borrow_lend_apy borrow_lend_history borrow_lend_liquidation_price borrow_lend_markets
     borrow_lend_markets_history borrow_lend_position_history borrow_lend_positions cancel_all_strategies cancel_rfq cancel_strategy
     cancel_vault_redeem collateral collateral_parameters convert_dust create_strategy deposit_address deposits dust_history
-    funding_history interest_history market market_sessions max_borrow_quantity max_order_quantity max_withdrawal_quantity
+    funding_history interest_history market max_borrow_quantity max_order_quantity max_withdrawal_quantity
     mint_vault_tokens open_rfqs open_strategies pending_vault_redeems ping position_history prediction_events prediction_tags
     quote_fill_history quote_history redeem_vault_tokens refresh_rfq rfq_fill_history rfq_history securities settlement_history
-    status strategy strategy_history submit_quote submit_rfq trades_history update_account vault_nav vaults vaults_history wallets
+    status stock_holidays stock_indicative_quote stock_sessions strategy strategy_history submit_quote submit_rfq trades_history update_account vault_nav vaults vaults_history wallets
     withdraw withdrawals
 """
 """The client has no method of their own for these: `client.call(name)` reaches them."""
@@ -40,7 +40,7 @@ BY_CALL_ONLY = """
 NOT_SIMULATED = """
     accept_quote borrow_lend borrow_lend_apy borrow_lend_liquidation_price cancel_all_strategies cancel_rfq cancel_strategy
     cancel_vault_redeem convert_dust create_strategy deposit_address max_borrow_quantity max_order_quantity max_withdrawal_quantity
-    mint_vault_tokens redeem_vault_tokens refresh_rfq strategy submit_quote submit_rfq vault_nav withdraw
+    mint_vault_tokens redeem_vault_tokens refresh_rfq stock_holidays stock_indicative_quote stock_sessions strategy submit_quote submit_rfq vault_nav withdraw
 """
 """The simulated exchange has no answer to these."""
 

@@ -157,7 +157,7 @@ def assert_carries(value: Any, wire: Any, *, where: str) -> None:
         case msgspec.Struct():
             own = {field.encode_name: field.name for field in msgspec.structs.fields(value)}
             fields = REST_NAMES.get(type(value), own)
-            unknown = set(wire) - set(fields) - {"operation", "discoveryBoundBand"}
+            unknown = set(wire) - set(fields) - {"operation"}
             assert not unknown, f"{where}: {unknown}"
             for member, content in wire.items():
                 if content is not None and fields.get(member, "").endswith("_us"):

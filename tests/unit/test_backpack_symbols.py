@@ -48,7 +48,7 @@ USUAL = (
 USUAL_NAMES = ["SOL-USDC", "SOL-USDC-PERP", "kPEPE-USDC-PERP", "AAPL.US-USDC-PERP", "FDVEXTD1B-USDC-PREDICTION", "SOL-USDC-RFQ"]
 
 RECORDED = b"""[{"baseSymbol":"SOL","createdAt":"2025-01-21T06:34:54.691858","filters":{"price":{
-"borrowEntryFeeMaxMultiplier":"1.01","borrowEntryFeeMinMultiplier":"0.99","discoveryBoundBand":null,"maxImpactMultiplier":"1.02",
+"borrowEntryFeeMaxMultiplier":"1.01","borrowEntryFeeMinMultiplier":"0.99","discoveryBoundBand":{"maxMultiplier":"1.10","minMultiplier":"0.90"},"maxImpactMultiplier":"1.02",
 "maxMultiplier":"2","maxPrice":null,"maxPriceUpdateMultiplier":"1.0025","meanMarkPriceBand":{"maxMultiplier":"1.03",
 "minMultiplier":"0.97"},"meanPremiumBand":{"tolerancePct":"0.05"},"minImpactMultiplier":"0.98","minMultiplier":"0.25",
 "minPrice":"0.01","minPriceUpdateMultiplier":"0.9975","tickSize":"0.010"},"quantity":{"maxQuantity":"500","minQuantity":"0.1",
@@ -82,6 +82,7 @@ def test_a_market_has_every_member_of_the_wire_under_a_name_with_its_unit() -> N
     assert (price.min_impact_multiplier, price.max_impact_multiplier) == (Decimal("0.98"), Decimal("1.02"))
     assert price.mean_mark_price_band == Band(min_multiplier=Decimal("0.97"), max_multiplier=Decimal("1.03"))
     assert price.mean_premium_band == PremiumBand(tolerance_fraction=Decimal("0.05"))
+    assert price.discovery_bound_band == Band(min_multiplier=Decimal("0.90"), max_multiplier=Decimal("1.10"))
     assert (price.borrow_entry_fee_min_multiplier, price.borrow_entry_fee_max_multiplier) == (Decimal("0.99"), Decimal("1.01"))
     assert (price.min_price_update_multiplier, price.max_price_update_multiplier) == (Decimal("0.9975"), Decimal("1.0025"))
 

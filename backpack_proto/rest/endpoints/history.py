@@ -45,7 +45,12 @@ _DEFERRED = flag("deferredSettlement")
 _STATUS = word(
     "status", "Cancelled", "Expired", "Filled", "New", "PartiallyFilled", "TriggerPending", "TriggerFailed", grows=True
 )
-_FILL_TYPE = word("fillType", "User", "BookLiquidation", "Adl", "Backstop", "Liquidation", "AllLiquidation", grows=True)
+_FILL_TYPE = word(
+    "fillType",
+    *("User", "BookLiquidation", "Adl", "Backstop", "Liquidation", "AllLiquidation"),
+    *("CollateralConversion", "CollateralConversionAndSpotLiquidation"),
+    grows=True,
+)
 
 
 def _history(name: str, path: str, instruction: str, row: Any, *parameters: ParameterRule) -> Endpoint:
@@ -102,6 +107,7 @@ HISTORY_ENDPOINTS: Final = (
         ANY_SYMBOL,
         _FILL_TYPE,
         MARKET_TYPE,
+        word("assetClass", "CRYPTO", "STOCK", grows=True),
     ),
     _history("funding_history", "funding", "fundingHistoryQueryAll", FundingPayment, SUBACCOUNT, ANY_SYMBOL),
     _history(

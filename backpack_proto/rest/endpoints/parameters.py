@@ -93,7 +93,9 @@ MARKET_TYPE: Final = word("marketType", "SPOT", "PERP", "IPERP", "DATED", "PREDI
 OFFSET: Final = uint("offset", 2**63 - 1)
 PAGE_LIMIT: Final = limit(1000)
 FROM: Final = _milliseconds("from")
+"""Inclusive."""
 TO: Final = _milliseconds("to")
+"""Exclusive (docs/protocol.md 6.4)."""
 SORT_DIRECTION: Final = word("sortDirection", "Asc", "Desc")
 SUBACCOUNT: Final = uint("subaccountId", UINT16)
 SIDE: Final = word("side", "Bid", "Ask", required=True)

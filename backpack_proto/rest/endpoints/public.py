@@ -24,10 +24,12 @@ from backpack_proto.rest.results.reference import (
     BorrowLendMarketRow,
     CollateralParameters,
     LiquidationEstimate,
-    MarketSession,
     PredictionEvent,
     PredictionTag,
     Security,
+    StockHoliday,
+    StockIndicativeQuote,
+    StockSession,
     Vault,
     VaultHistoryRow,
     Wallet,
@@ -36,8 +38,23 @@ from backpack_proto.streams.channels import KLINE_INTERVALS
 from backpack_proto.streams.levels import RESTING, RawLevels, raw_levels
 from backpack_proto.streams.payloads import Kline, MarkPrice, OpenInterest, Ticker, Trade
 
-from .parameters import ANY_SYMBOL, MARKET_TYPE, OFFSET, PAGE_LIMIT, SUBACCOUNT, SYMBOL, UINT64, flag, limit, text, uint, word
-from .rules import Checked, Endpoint, ParameterRule
+from .parameters import (
+    ANY_SYMBOL,
+    MARKET_TYPE,
+    OFFSET,
+    PAGE_LIMIT,
+    SIDE,
+    SUBACCOUNT,
+    SYMBOL,
+    UINT64,
+    decimal,
+    flag,
+    limit,
+    text,
+    uint,
+    word,
+)
+from .rules import Checked, Endpoint, ParameterRule, exactly_one
 
 __all__ = ["DEPTH_LIMITS", "PUBLIC_ENDPOINTS"]
 
@@ -229,6 +246,8 @@ def _seconds(name: str, *, required: bool = False) -> ParameterRule:
 
 
 _TICKER_INTERVAL = word("interval", "1d", "1w")
+_SOURCE = word("source", "External", grows=True)
+"""Where the figures of a stock come from; the exchange's own market where it is left out (docs/protocol.md 6.5)."""
 _POOL_INTERVAL = word("interval", "1d", "1w", "1month", "1year", required=True)
 
 PUBLIC_ENDPOINTS: Final = (
@@ -244,7 +263,7 @@ PUBLIC_ENDPOINTS: Final = (
     Endpoint(
         name="ticker",
         path="/api/v1/ticker",
-        parameters=(SYMBOL, _TICKER_INTERVAL),
+        parameters=(SYMBOL, _TICKER_INTERVAL, _SOURCE),
         may_be_empty=True,
         result=Ticker,
         read=_read_ticker,
@@ -252,7 +271,7 @@ PUBLIC_ENDPOINTS: Final = (
     Endpoint(
         name="tickers",
         path="/api/v1/tickers",
-        parameters=(_TICKER_INTERVAL,),
+        parameters=(_TICKER_INTERVAL, _SOURCE),
         result=tuple[Ticker, ...],
         read=_read_tickers,
     ),
@@ -272,6 +291,7 @@ PUBLIC_ENDPOINTS: Final = (
             _seconds("startTime", required=True),
             _seconds("endTime"),
             word("priceType", "Last", "Index", "Mark"),
+            _SOURCE,
         ),
         historical=True,
         result=tuple[Kline, ...],
@@ -353,8 +373,26 @@ PUBLIC_ENDPOINTS: Final = (
         result=tuple[PredictionEvent, ...],
     ),
     Endpoint(name="prediction_tags", path="/api/v1/prediction/tags", result=tuple[PredictionTag, ...]),
-    Endpoint(name="market_sessions", path="/api/v1/market-sessions", result=tuple[MarketSession, ...]),
     Endpoint(name="securities", path="/api/v1/securities", result=tuple[Security, ...]),
+    Endpoint(
+        name="stock_sessions",
+        path="/api/v1/stockSessions",
+        former=("market_sessions", "GET /api/v1/market-sessions"),
+        result=tuple[StockSession, ...],
+    ),
+    Endpoint(
+        name="stock_holidays",
+        path="/api/v1/stockHolidays",
+        former=("market_holidays", "GET /api/v1/market-holidays"),
+        result=tuple[StockHoliday, ...],
+    ),
+    Endpoint(
+        name="stock_indicative_quote",
+        path="/api/v1/stockIndicativeQuote",
+        parameters=(SYMBOL, SIDE, decimal("quantity"), decimal("quoteQuantity")),
+        groups=(exactly_one("quantity", "quoteQuantity"),),
+        result=StockIndicativeQuote,
+    ),
     Endpoint(name="vaults", path="/api/v1/vaults", result=tuple[Vault, ...]),
     Endpoint(
         name="vaults_history",

@@ -203,6 +203,8 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
     name: str
     method: str = "GET"
     path: str
+    former: tuple[str, ...] = ()
+    """Names and routes that the exchange and this table had for it before; `find_endpoint` knows them."""
     instruction: str | None = None
     """What a signature of it names; None for public calls, which are not signed (docs/protocol.md 2.4)."""
     parameters: tuple[ParameterRule, ...] = ()

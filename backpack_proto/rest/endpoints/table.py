@@ -39,6 +39,7 @@ ENDPOINTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
 
 _USES = Counter(endpoint.instruction for endpoint in ENDPOINTS.values())
 _BY_ANY_NAME: Final[Mapping[str, Endpoint]] = {
+    **{former: endpoint for endpoint in ENDPOINTS.values() for former in endpoint.former},
     **{endpoint.instruction: endpoint for endpoint in ENDPOINTS.values() if endpoint.instruction is not None},
     **{endpoint.route: endpoint for endpoint in ENDPOINTS.values()},
     **ENDPOINTS,
@@ -47,6 +48,8 @@ _BY_ANY_NAME: Final[Mapping[str, Endpoint]] = {
 
 def find_endpoint(name: str) -> Endpoint:
     """Return the endpoint with this name, this instruction, or this method and path, such as `GET /api/v1/depth`.
+
+    The names and routes that an endpoint had before it was renamed lead to it as well.
 
     Raises:
         LocalProtocolError: there is none, and the text offers the closest names; or an instruction stands for several.

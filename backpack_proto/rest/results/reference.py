@@ -22,7 +22,6 @@ __all__ = [
     "Haircut",
     "HaircutFunction",
     "LiquidationEstimate",
-    "MarketSession",
     "PredictionEvent",
     "PredictionMarket",
     "PredictionResolution",
@@ -32,6 +31,10 @@ __all__ = [
     "Security",
     "SecuritySession",
     "StakingApy",
+    "StockHoliday",
+    "StockIndicativeQuote",
+    "StockQuantityFilter",
+    "StockSession",
     "Vault",
     "VaultHistoryRow",
     "Wallet",
@@ -209,8 +212,8 @@ class PredictionEvent(Value, frozen=True, gc=False, kw_only=True, rename="camel"
     image_url: str | None = field(name="imgUrl", default=None)
 
 
-class MarketSession(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """Trading hours, as a clock on a wall of that timezone shows them."""
+class StockSession(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """Trading hours of stocks, as a clock on a wall of that timezone shows them."""
 
     name: str
     description: str | None = None
@@ -222,6 +225,48 @@ class MarketSession(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     start_weekday: int
     """1 is Monday."""
     end_weekday: int
+    """The last day on which it opens; before `start_weekday` where the week ends in between, as in 7 to 4 for Sunday to Thursday."""
+
+
+class StockHoliday(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """A day on which stocks do not trade, or not as long, as a clock on a wall of that timezone shows it."""
+
+    date: str
+    """Such as `2026-11-26`."""
+    name: str
+    start_time: str | None = None
+    """From when there is no trading; None, like the end, where the exchange does not say."""
+    end_time: str | None = None
+    timezone: str | None = None
+
+
+class StockQuantityFilter(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """The quantity rules of a stock at one moment, in shares."""
+
+    min_quantity: Decimal
+    max_quantity: Decimal | None = None
+    step_size: Decimal
+
+
+class StockIndicativeQuote(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """The price at which a request for quotes for a stock would be quoted now, or the reason for none (docs/protocol.md 6.5)."""
+
+    symbol: str
+    side: str
+    """Of the one who asks: `Bid` buys the stock."""
+    available: bool
+    """Whether there is a quote."""
+    reason: str | None = None
+    """Why there is none, such as `priceUnavailable`."""
+    session: str | None = None
+    """The session that is open, such as `US_EQUITIES_PRE_MARKET`."""
+    price: Decimal | None = None
+    """A limit price: the request settles there, or better."""
+    estimated_price: Decimal | None = None
+    """Where it settles if the quoter hedges at the market of this moment."""
+    quote_quantity: Decimal | None = None
+    quantity_filter: StockQuantityFilter | None = None
+    published_us: UnixUs | None = field(name="publishedAt", default=None)
 
 
 class SecuritySession(Value, frozen=True, gc=False, kw_only=True, rename="camel"):

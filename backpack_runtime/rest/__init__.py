@@ -1,0 +1,1 @@
+"""Typed REST methods of the client, one module for each concern."""
