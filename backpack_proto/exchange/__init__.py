@@ -12,7 +12,7 @@ from .account.orders import OrderState, SimulatedOrder
 from .exchange import Exchange
 from .fault_plan import FAULT_KINDS, FaultKind, FiredFault, PlannedFault, parse_faults
 from .faults import Fault, Faults, RateLimits
-from .market.listings import LISTINGS, Listing
+from .market.listings import LISTINGS, Listing, more_listings
 from .market.matching import MatchingEngine
 from .market.orders import Change, Match, OrderSide, OrderTimeInForce, Outcome, Refusal, RestingOrder, SelfTrade
 from .messages import (
@@ -86,5 +86,6 @@ __all__ = [
     "SocketClosed",
     "SocketOpened",
     "SocketPonged",
+    "more_listings",
     "parse_faults",
 ]

@@ -66,7 +66,7 @@ class Disturbances:
                 case "restart":
                     outputs += self._close_all(GOING_AWAY)
                 case "refuse":
-                    outputs += [*self._close_all(None), RefuseConnections(True)]
+                    outputs += [*self._close_all(None), RefuseConnections(refuse=True)]
                 case "gap":
                     self._gapped.clear()
         return outputs + self._end(ended, self.schedule.active)
@@ -111,5 +111,5 @@ class Disturbances:
             outputs += [frame for _, frame in self._late]
             self._late.clear()
         if "refuse" in names:
-            outputs.append(RefuseConnections(False))
+            outputs.append(RefuseConnections(refuse=False))
         return outputs

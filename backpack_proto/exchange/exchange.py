@@ -36,9 +36,9 @@ from backpack_proto.machine import Now, due, earliest
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.names import parse_stream
 
-from .account.accounts import DEFAULT_DEPOSITS, Fees
+from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
 from .disturbances import Disturbances
-from .faults import Faults
+from .faults import Faults, RateLimits
 from .market.listings import LISTINGS, Listing, to_decimal
 from .market.market import FUNDING_INTERVAL_US, SimulatedMarket
 from .market.orders import OrderSide, Outcome
@@ -129,7 +129,9 @@ class Exchange:
         listings = tuple(listings)
         api_keys = (api_key, *more_api_keys)
         if len(set(api_keys)) < len(api_keys) or len(api_keys) > MOST_ACCOUNTS:
-            raise LocalProtocolError(f"more_api_keys: at most {MOST_ACCOUNTS - 1} keys, all different, got {len(more_api_keys)}")
+            raise LocalProtocolError(
+                f"more_api_keys: at most {MOST_ACCOUNTS - 1} keys, all different, got {len(more_api_keys)}"
+            )
         authentication = Authentication(*api_keys)
         self.api_key = api_key
         """The API key of the first account."""
@@ -149,19 +151,11 @@ class Exchange:
             for symbol, market in self._markets.items()
         }
         self._members = {
-            key: Member(
-                number, key, seed=seed, deposits=deposits, fees=fees, markets=self._markets, tell=self._tell
-            )
+            key: Member(number, key, seed=seed, deposits=deposits, fees=fees, markets=self._markets, tell=self._tell)
             for number, key in enumerate(api_keys)
         }
-        self.accounts = {key: member.account for key, member in self._members.items()}
-        """The accounts as they are, by API key: balances, positions, orders and fills."""
-        self.account = self.accounts[api_key]
-        """The first account."""
         self.faults = Faults(Random(f"{seed}:faults"))
         """What goes wrong with requests; nothing, unless told."""
-        self.limits = self._members[api_key].limits
-        """The request budget of the first account."""
         self._audience = audience
         private = {key: member.audience for key, member in self._members.items()}
         self._sockets = Sockets(
@@ -198,9 +192,29 @@ class Exchange:
         """The end of the last funding interval that was looked at, by market."""
 
     @property
+    def accounts(self) -> dict[str, SimulatedAccount]:
+        """The accounts as they are, by API key: balances, positions, orders and fills."""
+        return {key: member.account for key, member in self._members.items()}
+
+    @property
+    def account(self) -> SimulatedAccount:
+        """The first account."""
+        return self._members[self.api_key].account
+
+    @property
+    def limits(self) -> RateLimits:
+        """The request budget of the first account."""
+        return self._members[self.api_key].limits
+
+    @property
     def symbols(self) -> tuple[str, ...]:
         """The markets whose book is open."""
         return tuple(self._markets)
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """Every market, those whose book is closed as well."""
+        return tuple(self._listings)
 
     def levels(self, symbol: str) -> tuple[Levels, Levels, int]:
         """Bids and asks of a book, best first, and the id of its last update.
@@ -245,7 +259,7 @@ class Exchange:
             return self._advance(now)
         if isinstance(given, RequestReceived):
             outputs = self._advance(now)
-            if self._looked_us or self._asleep:
+            if self._looked_us or self._asleep:  # most exchanges have no market that sleeps
                 for symbol in symbols_of(given):
                     self._look(symbol)
             return outputs + self._gateway.handle(given, self._engine_us, now)
@@ -364,6 +378,7 @@ class Exchange:
         """Tie the markets to the clocks."""
         self._begun = True
         self._engine_us = max(self._engine_us, now.unix_us)
+        self._asleep = {symbol for symbol, market in self._markets.items() if market.listing.sleeps}
         for symbol in self._markets:
             for task in _Task:
                 if not task.period_us:
@@ -371,9 +386,10 @@ class Exchange:
                 first_us = now.mono_us + 1 + self._phases.randrange(task.period_us)
                 if task is _Task.TURN:
                     self._turns[symbol] = first_us - task.period_us
-                else:
+                elif symbol not in self._asleep or task is _Task.MINUTE:
                     self._schedule(first_us, task, symbol)
-            self._schedule_event(symbol, now.mono_us)
+            if symbol not in self._asleep:
+                self._schedule_event(symbol, now.mono_us)
 
     def _look(self, symbol: str) -> None:
         """Wake a market that may sleep, and keep it awake for a while."""

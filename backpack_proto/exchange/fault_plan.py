@@ -54,9 +54,7 @@ FAULT_KINDS: Final[Mapping[str, FaultKind]] = MappingProxyType(
         "mute": FaultKind(what="websockets stay open and say nothing", lasts_us=8_000_000),
         "late": FaultKind(what="every frame comes 6 s late, at the end all that wait at once", lasts_us=10_000_000),
         "refuse": FaultKind(what="everybody is cut off, and new connections are refused", lasts_us=5_000_000),
-        "429": FaultKind(
-            what="REST answers 429, too many requests", lasts_us=5_000_000, request=Fault.TOO_MANY_REQUESTS
-        ),
+        "429": FaultKind(what="REST answers 429, too many requests", lasts_us=5_000_000, request=Fault.TOO_MANY_REQUESTS),
         "503": FaultKind(what="REST answers 503 and does nothing", lasts_us=5_000_000, request=Fault.ERROR_BEFORE),
         "502": FaultKind(what="REST does what is asked, and answers 502", lasts_us=5_000_000, request=Fault.ERROR_AFTER),
         "lost": FaultKind(
@@ -65,9 +63,7 @@ FAULT_KINDS: Final[Mapping[str, FaultKind]] = MappingProxyType(
             request=Fault.LOSE_REPLY,
         ),
         "slow": FaultKind(what="REST does what is asked, and answers 2 s later", lasts_us=5_000_000, request=Fault.DELAY),
-        "expired": FaultKind(
-            what="REST refuses every signed request as too old", lasts_us=5_000_000, request=Fault.EXPIRED
-        ),
+        "expired": FaultKind(what="REST refuses every signed request as too old", lasts_us=5_000_000, request=Fault.EXPIRED),
     }
 )
 """Every kind of fault, by name."""
@@ -193,9 +189,7 @@ class FaultSchedule:
 
     def next_us(self) -> tuple[int | None, ...]:
         """When each fault of the plan comes next, since the start of the plan; None where it is under way or over."""
-        return tuple(
-            None if due.running or due.start_us is None else due.start_us - self._origin_us for due in self._due
-        )
+        return tuple(None if due.running or due.start_us is None else due.start_us - self._origin_us for due in self._due)
 
     def elapsed_us(self, mono_us: int) -> int:
         """Return the time since the start of the plan."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import lru_cache
+from random import Random
 
+from backpack_proto.errors import LocalProtocolError
 from backpack_proto.values import Value
 
-__all__ = ["LISTINGS", "Listing", "market_object", "padded", "stripped", "to_decimal"]
+__all__ = ["LISTINGS", "Listing", "market_object", "more_listings", "padded", "stripped", "to_decimal"]
 
 
 class Listing(Value, frozen=True, gc=False, kw_only=True):
@@ -92,6 +94,38 @@ LISTINGS: tuple[Listing, ...] = (
     ),
 )
 """Every listed market, in the order in which the market list shows them."""
+
+
+MOST_MARKETS = 1_000
+"""How many markets can be made up."""
+
+
+def more_listings(count: int, *, seed: int) -> tuple[Listing, ...]:
+    """Make up markets beside the standard ones, spot and perpetual in turn; their names do not depend on the seed, their prices do.
+
+    They sleep while nobody looks at them, so that hundreds of them cost little.
+
+    Raises:
+        LocalProtocolError: there are more than `MOST_MARKETS`, or less than none.
+    """
+    if not 0 <= count <= MOST_MARKETS:
+        raise LocalProtocolError(f"markets: 0 to {MOST_MARKETS}, got {count}")
+    listings: list[Listing] = []
+    for number in range(count):
+        base = f"X{number // 2 + 1:03d}"
+        rng = Random(f"{seed}:{base}")
+        listings.append(
+            Listing(
+                symbol=f"{base}_USDC_PERP" if number % 2 else f"{base}_USDC",
+                base=base,
+                price_decimals=rng.randrange(1, 5),
+                quantity_decimals=rng.randrange(3),
+                opening_ticks=rng.randrange(2_000, 90_000),
+                perpetual=bool(number % 2),
+                sleeps=True,
+            )
+        )
+    return tuple(listings)
 
 
 def padded(units: int, decimals: int) -> str:

@@ -20,6 +20,8 @@ FUNDING_INTERVAL_US = 3_600_000_000
 
 INDEX_DECIMALS = 8
 RATE_DECIMALS = 9
+_THIN = 0.4
+"""Trades per minute in the made-up day of a market that sleeps: hundreds of them are asked for together, by `/tickers`."""
 
 
 class Reference:
@@ -94,7 +96,7 @@ class SimulatedMarket:
             closing_ticks=self._opening_ticks,
             wander_ticks=flow.drift * (60 * flow.events) ** 0.5 / 2,
             lots=max(2, flow.lots // 2),
-            trades_per_minute=60 * flow.trades,
+            trades_per_minute=_THIN if self.listing.sleeps else 60 * flow.trades,
             next_trade_id=self._first_trade_id,
         )
 

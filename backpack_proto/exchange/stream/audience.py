@@ -14,7 +14,9 @@ __all__ = ["Audience", "existing_streams", "streams_of"]
 
 def existing_streams(listings: Iterable[Listing]) -> frozenset[str]:
     """The name of every stream that can ever carry data: those of markets whose book is open, and the account's."""
-    names = {form.name for channel in Channel if channel.traits.symbol is not SymbolRule.REQUIRED for form in _forms(channel, None)}
+    names = {
+        form.name for channel in Channel if channel.traits.symbol is not SymbolRule.REQUIRED for form in _forms(channel, None)
+    }
     for listing in listings:
         if listing.open:
             names.update(streams_of(listing))
