@@ -58,6 +58,7 @@ from .messages import (
 )
 from .rest.authentication import Authentication
 from .rest.gateway import Desk, Gateway
+from .rest.holdings import Holdings
 from .rest.private_routes import PrivateRoutes
 from .rest.public_routes import Routes
 from .rest.query import symbols_of
@@ -161,13 +162,7 @@ class Exchange:
         self._sockets = Sockets(
             audience, authentication, existing_streams(listings), Random(f"{seed}:sockets"), self._greet, private
         )
-        desks = {
-            key: Desk(
-                PrivateRoutes(member.account, member.entry, authentication, self._listings, self._markets, unix_us),
-                member.limits,
-            )
-            for key, member in self._members.items()
-        }
+        desks = {key: self._desk(member, authentication, unix_us) for key, member in self._members.items()}
         self._gateway = Gateway(Routes(self._listings, self._markets), desks, self.faults)
         self.disturbances = Disturbances(f"{seed}:plan", self.faults, self._close_all)
         """The planned faults."""
@@ -190,6 +185,13 @@ class Exchange:
         """When the thing happens that is being dealt with, on the monotonic clock."""
         self._funded_us: dict[str, int] = {}
         """The end of the last funding interval that was looked at, by market."""
+
+    def _desk(self, member: Member, authentication: Authentication, start_us: int) -> Desk:
+        """Where the requests of an account are answered."""
+        account, listings, markets = member.account, self._listings, self._markets
+        holdings = Holdings(account, member.streams, listings, markets)
+        routes = PrivateRoutes(account, member.entry, authentication, listings, markets, start_us, holdings)
+        return Desk(routes, member.limits)
 
     @property
     def accounts(self) -> dict[str, SimulatedAccount]:

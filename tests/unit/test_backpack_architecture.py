@@ -51,6 +51,7 @@ RUNTIME_LAYERS = (
     },
     {"pump", "transports", "kernels"},
     {"settings"},
+    {"sandbox_control"},
     {"sandbox", "client_arguments"},
     {"client"},
     {"cryptofeed"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from urllib.parse import parse_qsl
 
@@ -34,6 +35,7 @@ from backpack_proto.exchange.messages import RequestReceived, Respond, SendFrame
 
 from .answers import TEXT, Answer, refuse, respond
 from .authentication import Authentication
+from .holdings import HoldingRoute, Holdings
 from .private_views import (
     account_summary,
     balance_rows,
@@ -57,14 +59,8 @@ _CANCEL_KINDS = ("RestingLimitOrder", "ConditionalOrder")
 _KINDS = ("SPOT", "PERP", "IPERP", "DATED", "PREDICTION", "RFQ")
 
 _EMPTY = {
-    "/api/v1/borrowLend/positions": "borrowLendPositionQuery",
     "/api/v1/rfqs": "rfqQuery",
-    "/api/v1/strategies": "strategyQueryAll",
-    "/api/v1/vault/redeems/pending": "vaultPendingRedeemsQuery",
-    "/wapi/v1/capital/withdrawals": "withdrawalQueryAll",
-    "/wapi/v1/history/borrowLend": "borrowHistoryQueryAll",
     "/wapi/v1/history/borrowLend/positions": "borrowPositionHistoryQueryAll",
-    "/wapi/v1/history/dust": "dustHistoryQueryAll",
     "/wapi/v1/history/interest": "interestHistoryQueryAll",
     "/wapi/v1/history/position": "positionHistoryQueryAll",
     "/wapi/v1/history/quote": "quoteHistoryQueryAll",
@@ -72,7 +68,6 @@ _EMPTY = {
     "/wapi/v1/history/rfq": "rfqHistoryQueryAll",
     "/wapi/v1/history/rfq/fill": "rfqFillHistoryQueryAll",
     "/wapi/v1/history/settlement": "settlementHistoryQueryAll",
-    "/wapi/v1/history/strategies": "strategyHistoryQueryAll",
 }
 
 
@@ -107,16 +102,17 @@ class PrivateRoutes:
         listings: Mapping[str, Listing],
         markets: Mapping[str, SimulatedMarket],
         start_us: int,
+        holdings: Holdings,
     ) -> None:
         self._account = account
         self._entry = entry
         self._authentication = authentication
         self._listings = listings
         self._markets = markets
+        self._holdings = holdings
         self._frames: list[SendFrame] = []
         self._routes: dict[tuple[str, str], tuple[str, Callable[[_Call], Answer]]] = {
-            ("GET", "/api/v1/account"): ("accountQuery", lambda _: account_summary(account)),
-            ("PATCH", "/api/v1/account"): ("accountUpdate", lambda _: Respond(0, 200, "", b"")),
+            ("GET", "/api/v1/account"): ("accountQuery", lambda _: account_summary(account) | holdings.settings),
             ("GET", "/api/v1/capital"): ("balanceQuery", lambda _: balance_rows(account)),
             ("GET", "/api/v1/capital/collateral"): ("collateralQuery", lambda _: collateral_summary(account, markets)),
             ("GET", "/api/v1/position"): ("positionQuery", self._positions),
@@ -134,6 +130,7 @@ class PrivateRoutes:
                 lambda call: _paged(call, deposit_rows(account, start_us)),
             ),
             **{("GET", path): (name, lambda call: _paged(call, [])) for path, name in _EMPTY.items()},
+            **{key: (route.instruction, partial(self._held, route)) for key, route in holdings.routes.items()},
         }
         self._paths = frozenset(path for _, path in self._routes)
 
@@ -153,6 +150,7 @@ class PrivateRoutes:
         try:
             body: list[Members] | Members = {} if method == "GET" else read_body(given.body)
             self._authentication.verify_request(given, instruction, _signed(text, body), engine_us)
+            self._frames += self._holdings.settle(engine_us)
             answer = handler(_Call(Query(path, text), body, engine_us))
             self._frames += self._entry.fire(engine_us)
         except ApiError as error:
@@ -162,6 +160,11 @@ class PrivateRoutes:
         if isinstance(answer, _Page):
             return self._frames, respond(given.request_id, answer.rows, answer.headers)
         return self._frames, respond(given.request_id, answer)
+
+    def _held(self, route: HoldingRoute, call: _Call) -> Answer:
+        answer = route.handler(call.query, call.members, call.engine_us)
+        self._frames += self._holdings.told(call.engine_us)
+        return _paged(call, answer) if route.paged and isinstance(answer, list) else answer
 
     def _place(self, call: _Call) -> Answer:
         request = read_order(call.members, self._listings)
