@@ -37,6 +37,7 @@ from backpack_proto.streams.levels import Level
 from backpack_proto.streams.names import parse_stream
 
 from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
+from .bells import Bells
 from .disturbances import Disturbances
 from .faults import Faults, RateLimits
 from .market.listings import LISTINGS, Listing, to_decimal
@@ -141,9 +142,11 @@ class Exchange:
             listing.symbol: SimulatedMarket(listing, seed=seed, start_us=unix_us) for listing in listings if listing.open
         }
         self._speeds = dict.fromkeys(self._markets, speed)
-        self._closed: dict[str, SimulatedMarket] = {}
-        """Markets that were open, and are not now."""
-        self._listings = {listing.symbol: listing for listing in listings}
+        self._bells = Bells(listings)
+        in_session = self._bells.closed(unix_us)
+        self._closed = {symbol: self._markets[symbol] for symbol in in_session}
+        """Markets that were open, or will be, and are not now."""
+        self._listings = {item.symbol: replace(item, open=item.open and item.symbol not in in_session) for item in listings}
         self.on_book: Callable[[str, Outcome], None] | None = None
         """Called with the symbol at each change of a book, before it is published: a witness of what is true."""
         audience = Audience()
@@ -158,9 +161,11 @@ class Exchange:
         self.faults = Faults(Random(f"{seed}:faults"))
         """What goes wrong with requests; nothing, unless told."""
         self._audience = audience
+        for symbol in in_session:
+            del self._markets[symbol]
         private = {key: member.audience for key, member in self._members.items()}
         self._sockets = Sockets(
-            audience, authentication, existing_streams(listings), Random(f"{seed}:sockets"), self._greet, private
+            audience, authentication, existing_streams(self._listings.values()), Random(f"{seed}:sockets"), self._greet, private
         )
         desks = {key: self._desk(member, authentication, unix_us) for key, member in self._members.items()}
         self._gateway = Gateway(Routes(self._listings, self._markets), desks, self.faults)
@@ -241,6 +246,7 @@ class Exchange:
             self._sockets.deadline,
             self._gateway.deadline,
             self.disturbances.deadline,
+            self._bells.deadline,
         )
 
     def handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
@@ -288,21 +294,14 @@ class Exchange:
             case CloseMarket(symbol):
                 market = self._known(symbol, self._markets)
                 outputs = self._advance(now)
-                for member in self._members.values():
-                    outputs += member.entry.expire(market, MARKET_CLOSED, self._engine_us)
-                self._closed[symbol] = self._markets.pop(symbol)
-                self._publications[symbol].forget()
-                self._turning.discard(symbol)
-                self._next_events.pop(symbol, None)
-                self._list(symbol, is_open=False)
+                if symbol in self._markets:  # a bell may have closed it meanwhile
+                    outputs += self._close(market)
                 return outputs
             case OpenMarket(symbol):
                 self._known(symbol, self._closed)
                 outputs = self._advance(now)
-                self._markets[symbol] = self._closed.pop(symbol)
-                self._list(symbol, is_open=True)
-                if symbol not in self._asleep:
-                    self._schedule_event(symbol, now.mono_us)
+                if symbol in self._closed:  # a bell may have opened it meanwhile
+                    self._open(symbol)
                 return outputs
             case ChangeMarket(symbol, tick_size, step_size):
                 market = self._known(symbol, {**self._markets, **self._closed})
@@ -340,6 +339,36 @@ class Exchange:
             raise LocalProtocolError(f"symbol: a market in the right state, one of {', '.join(markets)}; got {symbol!r}")
         return market
 
+    def _close(self, market: SimulatedMarket) -> list[ExchangeOutput]:
+        """Close the book of a market: every order in it expires."""
+        symbol = market.symbol
+        outputs: list[ExchangeOutput] = []
+        for member in self._members.values():
+            outputs += member.entry.expire(market, MARKET_CLOSED, self._engine_us)
+        self._closed[symbol] = self._markets.pop(symbol)
+        self._publications[symbol].forget()
+        self._turning.discard(symbol)
+        self._next_events.pop(symbol, None)
+        self._list(symbol, is_open=False)
+        return outputs
+
+    def _open(self, symbol: str) -> None:
+        """Open the book of a market again."""
+        self._markets[symbol] = self._closed.pop(symbol)
+        self._list(symbol, is_open=True)
+        if symbol not in self._asleep:
+            self._schedule_event(symbol, self._mono_us)
+
+    def _ring(self, now: Now) -> list[ExchangeOutput]:
+        """Open and close the books of stocks by their sessions."""
+        outputs: list[ExchangeOutput] = []
+        for symbol, is_open in self._bells.ring(now).items():
+            if is_open and symbol in self._closed:
+                self._open(symbol)
+            elif not is_open and symbol in self._markets:
+                outputs += self._close(self._markets[symbol])
+        return outputs
+
     def _list(self, symbol: str, *, is_open: bool) -> None:
         self._listings[symbol] = replace(self._listings[symbol], open=is_open)
         self._sockets.streams = existing_streams(self._listings.values())
@@ -348,7 +377,7 @@ class Exchange:
         """Let everything happen that is due."""
         if not self._begun:
             self._begin(now)
-        outputs = self.disturbances.advance(now.mono_us)
+        outputs = self.disturbances.advance(now.mono_us) + self._ring(now)
         oldest_us = now.mono_us - CATCH_UP_US
         events = 0
         while self._tasks and self._tasks[0][0] <= now.mono_us:
@@ -381,7 +410,7 @@ class Exchange:
         self._begun = True
         self._engine_us = max(self._engine_us, now.unix_us)
         self._asleep = {symbol for symbol, market in self._markets.items() if market.listing.sleeps}
-        for symbol in self._markets:
+        for symbol in (*self._markets, *self._closed):
             for task in _Task:
                 if not task.period_us:
                     continue
@@ -390,7 +419,7 @@ class Exchange:
                     self._turns[symbol] = first_us - task.period_us
                 elif symbol not in self._asleep or task is _Task.MINUTE:
                     self._schedule(first_us, task, symbol)
-            if symbol not in self._asleep:
+            if symbol in self._markets and symbol not in self._asleep:
                 self._schedule_event(symbol, now.mono_us)
 
     def _look(self, symbol: str) -> None:

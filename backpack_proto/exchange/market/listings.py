@@ -36,6 +36,8 @@ class Listing(Value, frozen=True, gc=False, kw_only=True):
     """Quantities are multiples of so many lots: that is the `stepSize` of the market object."""
     asset_class: str | None = None
     """`rwaMarketType` of the market object."""
+    by_sessions: bool = False
+    """Whether the book is that of a stock: Closed while a session of its security is open."""
     sleeps: bool = False
     """Whether nothing happens in it while nobody looks at it."""
     listed_at: str = "2025-01-21T06:34:54.691858"
@@ -91,6 +93,16 @@ LISTINGS: tuple[Listing, ...] = (
         opening_ticks=2_410,
         open=False,
         listed_at="2025-01-21T06:34:54.698407",
+    ),
+    Listing(
+        symbol="MU.US_USDC",
+        base="MU.US",
+        price_decimals=2,
+        quantity_decimals=2,
+        opening_ticks=41_250,
+        by_sessions=True,
+        asset_class="STOCK",
+        listed_at="2026-07-08T20:00:00.337180",
     ),
 )
 """Every listed market, in the order in which the market list shows them."""
