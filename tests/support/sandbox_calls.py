@@ -9,7 +9,7 @@ from typing import Any
 
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.exchange import Exchange, RequestReceived, Respond
+from backpack_proto.exchange import Exchange, ExchangeOutput, RequestReceived, Respond
 from backpack_proto.inputs import TimerFired
 from backpack_proto.rest.codec import build_request, parse_response
 from backpack_proto.rest.endpoints.table import ENDPOINTS
@@ -34,23 +34,33 @@ MINT = {"vaultId": 1, "symbol": "USDC", "quantity": "10"}
 class Caller:
     """Makes calls as the account of a simulated exchange, in virtual time."""
 
-    def __init__(self, seed: int = 1) -> None:
-        self.clock = FakeClock()
-        self.exchange = Exchange(seed=seed, unix_us=self.clock.unix_us)
-        self._signer = Signer(Credentials(THROWAWAY_SECRET))
+    def __init__(
+        self, exchange: Exchange | None = None, clock: FakeClock | None = None, secret: str = THROWAWAY_SECRET
+    ) -> None:
+        self.clock = FakeClock() if clock is None else clock
+        self.exchange = Exchange(seed=1, unix_us=self.clock.unix_us) if exchange is None else exchange
+        self.signer = Signer(Credentials(secret))
+        self.told: list[ExchangeOutput] = []
+        """What the exchange sent besides answers, while calls were made."""
+        self.sent_as: str | None = None
+        """The API key that requests name, where it is not that of the signature."""
         self._number = 0
 
     def answer(self, name: str, parameters: Mapping[str, Any]) -> Respond:
         """Make a call, and return the answer as it leaves the exchange."""
         endpoint = ENDPOINTS[name]
         checked = endpoint.check(parameters)
-        request = build_request(endpoint, checked, signer=self._signer, unix_us=self.clock.unix_us)
+        request = build_request(endpoint, checked, signer=self.signer, unix_us=self.clock.unix_us)
         self._number += 1
-        given = RequestReceived(self._number, request.method, request.target, tuple(request.headers), request.body)
+        headers = tuple(
+            (name, self.sent_as if self.sent_as and name.lower() == "x-api-key" else value) for name, value in request.headers
+        )
+        given = RequestReceived(self._number, request.method, request.target, headers, request.body)
         outputs = self.exchange.handle(given, self.clock.now)
         until_us = self.clock.mono_us + LONGEST_WAIT_US
         while True:
             answers = [output for output in outputs if isinstance(output, Respond)]
+            self.told += [output for output in outputs if not isinstance(output, Respond)]
             if answers:
                 (answer,) = answers
                 return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -134,7 +135,7 @@ def test_figures_from_elsewhere_are_those_of_stocks_and_the_same_whenever_they_a
     asked = {"symbol": "AAPL.US_USDC_PERP", "interval": "1h", "startTime": now_s - 86_400, "source": "External"}
     candles = caller.call("klines", asked)
     assert len(candles) == 24
-    assert all(before.close == after.open for before, after in zip(candles, candles[1:], strict=False))
+    assert all(before.close == after.open for before, after in itertools.pairwise(candles))
     caller.clock.advance(60_000_000)
     assert caller.call("klines", asked)[:-1] == candles[:-1]
     assert caller.call("klines", {**asked, "symbol": "SOL_USDC"}) == ()
