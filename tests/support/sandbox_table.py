@@ -14,12 +14,13 @@ from backpack_proto.exchange import FAULT_KINDS
 from backpack_proto.rest.endpoints.table import ENDPOINTS
 from backpack_proto.streams.channels import Channel
 
-__all__ = ["DOCUMENT", "NONE", "PLAIN", "ROWS", "SIMULATED", "STREAMS", "with_tables"]
+__all__ = ["DOCUMENT", "NONE", "PLAIN", "ROWS", "SILENT", "SIMULATED", "STREAMS", "with_tables"]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "sandbox.md"
 SIMULATED: Final = "simulated"
 PLAIN: Final = "plain data"
 NONE: Final = "501"
+SILENT: Final = "silent"
 BEGIN, END = "<!-- {}: python tests/support/sandbox_table.py --write -->", "<!-- end of {} -->"
 
 
@@ -129,7 +130,7 @@ STREAMS: dict[Channel, Row] = {
     Channel.ORDER_UPDATE: Row(SIMULATED, "what happens to the orders of the account that subscribed"),
     Channel.POSITION_UPDATE: Row(SIMULATED, "its positions: those that are open at once, then every change"),
     Channel.BALANCE_UPDATE: Row(SIMULATED, "its balances, when they change"),
-    Channel.RFQ_UPDATE: Row(NONE, "silent: " + _RFQ),
+    Channel.RFQ_UPDATE: Row(SILENT, _RFQ),
 }
 """What the exchange does with each stream."""
 
