@@ -112,7 +112,6 @@ from .outputs import (
     StreamLive,
     StreamSilent,
     StreamsRefused,
-    UntypedReceived,
     WithdrawRequest,
 )
 from .rest.endpoints.rules import Group, ParameterRule
@@ -145,11 +144,12 @@ from .rest.results.orders import *  # noqa: F403 - as above
 from .rest.results.reference import *  # noqa: F403 - as above
 from .session import Session
 from .streams import payloads
-from .streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, SymbolRule, Traits
+from .streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, SymbolKind, SymbolRule, Traits
 from .streams.frames import Drop, FrameDropped
 from .streams.levels import Level
-from .streams.names import Stream, parse_channel, parse_stream, streams_for
+from .streams.names import Stream, bare_ticker, parse_channel, parse_stream, streams_for
 from .streams.payloads import *  # noqa: F403 - as above
+from .streams.unknown import UnknownPayload
 from .values import Sealed, SecretText, Value
 
 __version__ = "0.1.0"
@@ -285,6 +285,7 @@ __all__ = [
     "StreamSilent",
     "StreamsRefused",
     "Subscribe",
+    "SymbolKind",
     "SymbolRule",
     "TextReceived",
     "TimeInForce",
@@ -292,13 +293,14 @@ __all__ = [
     "Traits",
     "UnixUs",
     "UnixUsOfText",
+    "UnknownPayload",
     "UnknownSymbol",
     "Unsubscribe",
-    "UntypedReceived",
     "Value",
     "Verify",
     "Withdraw",
     "WithdrawRequest",
+    "bare_ticker",
     "decode_event",
     "encode_event",
     "find_endpoint",

@@ -69,7 +69,7 @@ class Subscribe(Command, frozen=True, gc=False):
     """Depth streams that are wanted as well, and whose books are verified: the `bookTicker` that this takes is requested along with
     them, and is among the events only when it is wanted itself."""
     untyped: tuple[str, ...] = ()
-    """Streams of kinds that `Channel` does not have, as the exchange spells them: their data are `UntypedReceived`."""
+    """Streams of kinds that `Channel` does not have, as the exchange spells them: their data are `UnknownPayload`."""
 
     @classmethod
     def of(cls, streams: Iterable[Stream]) -> Self:

@@ -48,7 +48,6 @@ __all__ = [
     "StreamLive",
     "StreamSilent",
     "StreamsRefused",
-    "UntypedReceived",
     "WithdrawRequest",
 ]
 
@@ -185,14 +184,6 @@ class ErrorReceived(Event, frozen=True, gc=False, kw_only=True):
     error: RemoteProtocolError
     code: int
     message: str
-
-
-class UntypedReceived(Event, frozen=True, gc=False, kw_only=True):
-    """Data of a stream of a kind that `Channel` does not have."""
-
-    stream: str
-    text: str
-    """The whole frame as it came, a JSON object with `stream` and `data`."""
 
 
 class EventsDropped(Event, frozen=True, gc=False, kw_only=True):

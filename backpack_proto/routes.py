@@ -25,9 +25,9 @@ from .machine import Now
 from .metrics import Metrics, TopVerified
 from .outputs import BookChanged, Output
 from .streams.channels import Channel
-from .streams.frames import UNDECODABLE, decode_data
+from .streams.frames import COMPLETED, UNDECODABLE, decode_data
 from .streams.names import parse_stream
-from .streams.payloads import BookTicker, Depth, Kline, Trade
+from .streams.payloads import BookTicker, Depth, Trade
 
 __all__ = ["Finish", "Routes"]
 
@@ -37,9 +37,11 @@ Finish: TypeAlias = Callable[[BookSequencer, Sequence[SequencerOutput], Now], Se
 _PLAIN_KINDS = {
     channel: channel.traits.payloads[0]
     for channel in Channel
-    if len(channel.traits.payloads) == 1 and channel.traits.payloads[0] is not Kline and channel.value not in ACCOUNT_STREAMS
+    if len(channel.traits.payloads) == 1
+    and channel.traits.payloads[0] not in COMPLETED
+    and channel.value not in ACCOUNT_STREAMS
 }
-"""The one type of data of those channels whose frames need no second look; the interval of a candle is in the stream's name."""
+"""The one type of data of those channels whose frames need no second look, not even for what the stream's name says."""
 
 
 class _Route(NamedTuple):
@@ -159,7 +161,7 @@ class Routes:
     def _find(self, stream: str) -> _Route | None:
         """Look up what a frame of a stream has to do with; None where that is more than is done here."""
         tally = self._metrics.tally(stream)
-        if tally is None or not self._link.is_plain(stream):
+        if tally is None or stream in self._link.untyped or not self._link.is_plain(stream):
             return None
         parsed = parse_stream(stream)
         kind = _PLAIN_KINDS.get(parsed.channel)

@@ -125,7 +125,6 @@ from .outputs import (
     Output,
     SendRequest,
     StreamsRefused,
-    UntypedReceived,
 )
 from .rest.asks import Abandon, Ask, Forget, MeasureTime, Sending, Settled, TimeAnswered, Unresolved, WithdrawAsk
 from .rest.codec import DepthSnapshot
@@ -138,6 +137,7 @@ from .streams.channels import Channel
 from .streams.frames import Drop, ErrorFrame, Frame, FrameDropped, decode_frame, dropped
 from .streams.names import parse_stream
 from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, Payload, PositionUpdate, Trade
+from .streams.unknown import UnknownPayload, emission_of
 
 __all__ = ["Session"]
 
@@ -352,20 +352,26 @@ class Session:
                 return ()
             return (dropped(Drop.NOT_CONNECTED, "a frame without a connection", data=data),)
         decoded = decode_frame(data)
+        if isinstance(decoded, ErrorFrame):
+            return self._to_link(decoded, now)
+        stream = decoded[0].stream if isinstance(decoded, tuple) else decoded.stream
+        if stream in self._link.untyped:
+            # Also where it looks like something that we know: what it means there is not known.
+            return self._unknown_received(stream, given, now)
         if isinstance(decoded, Frame):
             return self._frame_received(decoded, given, now)
         if isinstance(decoded, tuple):
             return [output for frame in decoded for output in self._frame_received(frame, given, now)]
-        if isinstance(decoded, ErrorFrame):
-            return self._to_link(decoded, now)
-        if decoded.stream in self._link.untyped:
-            return self._untyped_received(decoded.stream, data, now)
         return [decoded, *self._frame_lost(decoded.stream, now), *self._update_lost(decoded, now)]
 
-    def _untyped_received(self, stream: str, data: bytes, now: Now) -> Sequence[Output]:
+    def _unknown_received(self, stream: str, given: TextReceived, now: Now) -> Sequence[Output]:
         """Hand on what only the user can read."""
         self._metrics.handle(Frame(stream=stream), now)
-        return [*self._data_seen(stream, None, now), UntypedReceived(stream=stream, text=data.decode())]
+        emitted_us = emission_of(given.data)
+        path = self._link.see_unknown(stream, emitted_us, now)
+        received_us = now.unix_us if given.received_us is None else given.received_us
+        payload = UnknownPayload(stream=stream, text=given.data.decode(), emitted_us=emitted_us, received_us=received_us)
+        return [*self._pass_on(path, now), *self._data_seen(stream, None, now), payload]
 
     def _frame_received(self, frame: Frame, given: TextReceived, now: Now) -> Sequence[Output]:
         stream, payload = frame.stream, frame.payload

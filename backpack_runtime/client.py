@@ -25,7 +25,7 @@ from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.rest.markets import Market, Markets
 from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import Session
-from backpack_proto.streams.channels import Channel
+from backpack_proto.streams.channels import Channel, SymbolKind
 from backpack_proto.streams.names import Stream, parse_channel, streams_for
 from backpack_proto.streams.payloads import Event
 
@@ -342,9 +342,9 @@ class BackpackClient(RestMethods):
         self._open().pump.give(Unsubscribe.of(streams))
 
     async def subscribe_untyped(self, streams: Iterable[str]) -> None:
-        """Subscribe streams of kinds that this project has no type for, by the exchange's names, such as `stockPrice.NVDA`.
+        """Subscribe streams of kinds that this project has no type for, by the exchange's names, such as `newKind.SOL_USDC`.
 
-        Their data are `UntypedReceived`. A kind that the exchange does not have either is a `StreamsRefused` that names it.
+        Their data are `UnknownPayload`: the whole frame as text, and its `data()` as Python values. A kind that the exchange does not have either is a `StreamsRefused` that names it.
 
         Raises:
             InvalidStream: there is a type for it, so `subscribe` is the way; or the exchange can have no such name.
@@ -548,13 +548,30 @@ class BackpackClient(RestMethods):
 
     async def _streams(self, channels: Iterable[str], symbols: Iterable[str]) -> list[Stream]:
         """The streams of channels; a symbol that stands in the name of a channel is resolved as well."""
-        names = checked_names("channels", channels)
-        ids = tuple([await self._id(symbol) for symbol in checked_names("symbols", symbols)])
-        check_symbols(names, ids)
-        return [
-            stream if stream.symbol is None else replace(stream, symbol=await self._id(stream.symbol))
-            for stream in streams_for(names, ids)
-        ]
+        names, given = checked_names("channels", channels), checked_names("symbols", symbols)
+        check_symbols(names, given)
+        # What some channels are about is in no list of markets.
+        resolved = {SymbolKind.MARKET: self._id, SymbolKind.RFQ: self._rfq_id}
+        kinds: dict[SymbolKind, list[str]] = {}
+        for name in names:
+            kinds.setdefault(parse_channel(name).channel.traits.symbol_kind, []).append(name)
+        streams: list[Stream] = []
+        for kind, of_kind in kinds.items():
+            resolve = resolved.get(kind)
+            if resolve is None:
+                streams += streams_for(of_kind, map(self._id_if_listed, given))
+                continue
+            ids = [await resolve(symbol) for symbol in given]
+            streams += [
+                stream if stream.symbol is None else replace(stream, symbol=await resolve(stream.symbol))
+                for stream in streams_for(of_kind, ids)
+            ]
+        return streams
+
+    def _id_if_listed(self, symbol: str) -> str:
+        """Return the exchange's spelling of a symbol if the list of markets has it, and else the symbol itself."""
+        market = self._markets.get(symbol)
+        return symbol if market is None else market.symbol
 
 
 def _open_circle(error: BaseException) -> None:

@@ -20,8 +20,9 @@ from backpack_proto.errors import InvalidStream
 from backpack_proto.inputs import Connected, Open, Subscribe, TextReceived
 from backpack_proto.machine import Now
 from backpack_proto.session import Session
-from backpack_proto.streams.names import parse_stream
+from backpack_proto.streams.names import channel_of, check_untyped, parse_stream
 from backpack_proto.streams.payloads import Event, StreamPayload
+from backpack_proto.streams.unknown import UnknownPayload
 
 __all__ = ["Replay", "frames"]
 
@@ -67,14 +68,17 @@ class Replay:
         stream, emitted_us, received_us = _look_at(frame)
         if emitted_us is not None and emitted_us > self._now.unix_us:
             self._now = Now(emitted_us, emitted_us)
-        if stream not in self._streams and _exists(stream):
+        if stream not in self._streams and (subscribe := _subscribing(stream)) is not None:
             self._streams.add(stream)
-            self._session.handle(Subscribe((stream,)), self._now)
+            self._session.handle(subscribe, self._now)
         outputs = self._session.handle(TextReceived(frame, received_us), self._now)
         events = [output for output in outputs if isinstance(output, Event)]
         if received_us is None:
             # The clocks of a replay are no answer to the question when it was received.
-            return [replace(event, received_us=None) if isinstance(event, StreamPayload) else event for event in events]
+            return [
+                replace(event, received_us=None) if isinstance(event, StreamPayload | UnknownPayload) else event
+                for event in events
+            ]
         return events
 
 
@@ -93,9 +97,13 @@ def _look_at(frame: bytes) -> tuple[str, int | None, int | None]:
     return envelope.stream, None if moments is None else moments.emitted_us, envelope.received_us
 
 
-def _exists(stream: str) -> bool:
+def _subscribing(stream: str) -> Subscribe | None:
+    """Return what subscribes a stream, of a kind that has a type or not; None for a name that is none."""
     try:
+        if channel_of(stream) is None:
+            check_untyped(stream)
+            return Subscribe(untyped=(stream,))
         parse_stream(stream)
     except InvalidStream:
-        return False
-    return True
+        return None
+    return Subscribe((stream,))

@@ -8,11 +8,24 @@ from __future__ import annotations
 
 from .rest.account import AccountMethods
 from .rest.history import HistoryMethods
+from .rest.lending import LendingMethods
 from .rest.market_data import MarketDataMethods
 from .rest.orders import OrderMethods
+from .rest.rfq import RfqMethods
+from .rest.strategies import StrategyMethods
+from .rest.vaults import VaultMethods
 
 __all__ = ["RestMethods"]
 
 
-class RestMethods(MarketDataMethods, AccountMethods, OrderMethods, HistoryMethods):
+class RestMethods(
+    MarketDataMethods,
+    AccountMethods,
+    OrderMethods,
+    RfqMethods,
+    StrategyMethods,
+    HistoryMethods,
+    LendingMethods,
+    VaultMethods,
+):
     """Calls by methods of their own; all of them raise what `call` raises, and take symbols in both spellings."""

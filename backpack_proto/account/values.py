@@ -104,7 +104,8 @@ class Order(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """`TickSize` or `Percent`."""
     expiry_reason: str | None = None
     system_order_type: str | None = None
-    """In history: why the exchange itself made the order, such as `LiquidatePositionOnBook`."""
+    """In history: why the exchange itself made the order: `CollateralConversion`, `FutureExpiry`, `LiquidatePositionOnAdl`,
+    `LiquidatePositionOnBook`, `LiquidatePositionOnBackstop`, `OrderBookClosed`, ..."""
 
     @property
     def open(self) -> bool:

@@ -92,6 +92,7 @@ class Link:
         """`claim` is what the path writes; without a `canary` no market is watched beside those of the user."""
         self._connection = connection
         self._heartbeat = heartbeat
+        self._claim = claim
         self._path = Path(claim)
         # The path's own, for a call costs a tenth of what a frame may.
         self.latest_us = self._path.latest_us
@@ -180,6 +181,16 @@ class Link:
         """Take a data frame, wanted or not, as a proof of the path."""
         outputs = self._path.see(stream, emitted_us, now)
         return self._pass_on(outputs, now) if outputs else []
+
+    def see_unknown(self, stream: str, emitted_us: int | None, now: Now) -> list[LinkOutput]:
+        """Take a frame of a kind that is not in our table as a proof of the path.
+
+        Whatever the time in it means, the frame is no older than that. A time before the newest proof would prove nothing, and may be
+        any time of the past; so it is none, and data are not late for it.
+        """
+        proved_us = self._claim.proved_us
+        proves = emitted_us is not None and (proved_us is None or emitted_us > proved_us)
+        return self.see(stream, emitted_us if proves else None, now)
 
     def is_plain(self, stream: str) -> bool:
         """Return whether a frame of a stream is of interest for its data alone: it is wanted, and nobody waits for it as a sign of life."""

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 from typing import TypeAlias
@@ -34,7 +35,6 @@ from backpack_proto.errors import LocalProtocolError, UnknownSymbol
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, due, earliest
 from backpack_proto.streams.levels import Level
-from backpack_proto.streams.names import parse_stream
 
 from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
 from .bells import Bells
@@ -43,6 +43,7 @@ from .faults import Faults, RateLimits
 from .market.listings import LISTINGS, Listing, to_decimal
 from .market.market import FUNDING_INTERVAL_US, SimulatedMarket
 from .market.orders import OrderSide, Outcome
+from .market.stocks import SECURITIES, session_at
 from .members import Member
 from .messages import (
     ChangeMarket,
@@ -151,7 +152,12 @@ class Exchange:
         """Called with the symbol at each change of a book, before it is published: a witness of what is true."""
         audience = Audience()
         self._publications = {
-            symbol: Publication(market, audience, Random(f"{market.seed}:publication"))
+            symbol: Publication(
+                market,
+                audience,
+                Random(f"{market.seed}:publication"),
+                stock_session=partial(_stock_session, market.listing.base),
+            )
             for symbol, market in self._markets.items()
         }
         self._members = {
@@ -515,11 +521,17 @@ class Exchange:
         return frames
 
     def _greet(self, connection: int, stream: str, api_key: str) -> list[SendFrame]:
-        symbol = parse_stream(stream).symbol
-        if symbol is not None:
+        named = [symbol for symbol in self._asleep if stream.endswith(f".{symbol}")]
+        for symbol in named:
             self._look(symbol)
         member = self._members.get(api_key)
         return [] if member is None else member.streams.greeting(connection, stream, self._engine_us)
+
+
+def _stock_session(asset: str, unix_us: int) -> str | None:
+    """The session of a stock that is open at a time; None for what is no stock."""
+    security = SECURITIES.get(asset)
+    return None if security is None else session_at(security, unix_us)
 
 
 def _multiple(name: str, size: Decimal, decimals: int) -> int:

@@ -41,6 +41,8 @@ from .payloads import (
     RfqCandidate,
     RfqFilled,
     RfqRefreshed,
+    StockPrice,
+    StockQuotes,
     StreamPayload,
     Ticker,
     Trade,
@@ -55,6 +57,7 @@ __all__ = [
     "KLINE_INTERVALS",
     "KLINE_SECONDS",
     "Channel",
+    "SymbolKind",
     "SymbolRule",
     "Traits",
 ]
@@ -91,6 +94,19 @@ class SymbolRule(Enum):
     NEVER = auto()
 
 
+class SymbolKind(Enum):
+    """The symbols that a channel is about."""
+
+    MARKET = auto()
+    """A market of the exchange's list; another one would be silent for ever."""
+    RFQ = auto()
+    """A market for requests for quotes: of the exchange's list, or of a security."""
+    ANY = auto()
+    """Also what no list of markets has."""
+    TICKER = auto()
+    """The bare ticker of a stock, such as `BRK.B`, which no list of markets has."""
+
+
 class Traits(Struct, frozen=True, gc=False, kw_only=True):
     """The facts about one channel; a new one has to say all that have no default."""
 
@@ -103,6 +119,7 @@ class Traits(Struct, frozen=True, gc=False, kw_only=True):
     """A slow consumer may lose some of its data; otherwise they are always delivered."""
     cryptofeed: tuple[str, ...]
     """The channels of cryptofeed that are made of it; empty when cryptofeed has none."""
+    symbol_kind: SymbolKind = SymbolKind.MARKET
     common: tuple[str, ...] = ()
     """Other names that people use for it."""
     every_second: bool = False
@@ -229,6 +246,31 @@ class Channel(StrEnum):
             common=("external_ticker",),
             payloads=(ExternalTicker,),
             symbol=SymbolRule.REQUIRED,
+            symbol_kind=SymbolKind.ANY,
+            first_data_us=60_000_000,
+            droppable=True,
+            cryptofeed=(),
+        ),
+    )
+    STOCK_PRICE = (
+        "stockPrice",
+        Traits(
+            common=("stock_price",),
+            payloads=(StockPrice,),
+            symbol=SymbolRule.REQUIRED,
+            symbol_kind=SymbolKind.TICKER,
+            first_data_us=60_000_000,
+            droppable=True,
+            cryptofeed=(),
+        ),
+    )
+    STOCK_INDICATIVE_QUOTE = (
+        "stockIndicativeQuote",
+        Traits(
+            common=("stock_indicative_quote",),
+            payloads=(StockQuotes,),
+            symbol=SymbolRule.REQUIRED,
+            symbol_kind=SymbolKind.TICKER,
             first_data_us=60_000_000,
             droppable=True,
             cryptofeed=(),
@@ -282,6 +324,7 @@ class Channel(StrEnum):
                 QuoteCancelled,
             ),
             symbol=SymbolRule.OPTIONAL,
+            symbol_kind=SymbolKind.RFQ,
             first_data_us=None,
             droppable=False,
             cryptofeed=(),

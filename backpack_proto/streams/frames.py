@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import get_args
+from typing import Final, get_args
 
 import msgspec
 from msgspec import Struct, field
@@ -20,9 +20,10 @@ from backpack_proto.text import printable
 from .channels import Channel
 from .levels import RawLevels, raw_levels
 from .names import parse_stream
-from .payloads import Depth, Event, Kline, Payload, PositionSnapshot
+from .payloads import Depth, Event, Kline, Payload, PositionSnapshot, StockPrice, StockQuotes
 
 __all__ = [
+    "COMPLETED",
     "UNDECODABLE",
     "Drop",
     "ErrorFrame",
@@ -35,7 +36,9 @@ __all__ = [
     "unsubscribe_text",
 ]
 
-EXCERPT_CHARACTERS = 200
+COMPLETED: Final = frozenset({Kline, StockPrice, StockQuotes})
+"""Payloads that get a member of theirs from the name of the stream."""
+EXCERPT_CHARACTERS: Final = 200
 
 
 class Drop(StrEnum):
@@ -134,7 +137,7 @@ def decode_frame(data: bytes) -> Frame | ErrorFrame | FrameDropped | tuple[Frame
             # The place, as the decoder tells it.
             return _second_look(data, ValueError(f"{wrong} - at `$.data`"))
     if payload is not None and frame.stream:
-        return frame if type(payload) is not Kline else _with_interval(frame.stream, payload, data)
+        return frame if type(payload) not in COMPLETED else _completed(frame.stream, payload, data)
     if frame.error is not None:
         return ErrorFrame(frame.error.code, printable(frame.error.message))
     return dropped(Drop.UNKNOWN_SHAPE, "a frame without data and stream", data=data)
@@ -163,14 +166,18 @@ def unsubscribe_text(streams: Sequence[str]) -> str:
     return _encode({"method": "UNSUBSCRIBE", "params": list(streams)}).decode()
 
 
-def _with_interval(stream: str, kline: Kline, data: bytes) -> Frame | FrameDropped:
+def _completed(stream: str, payload: Payload, data: bytes) -> Frame | FrameDropped:
+    """Put into a payload what only the name of its stream says."""
     try:
-        interval = parse_stream(stream).interval
+        parsed = parse_stream(stream)
     except InvalidStream:
-        interval = None
-    if interval is None:
-        return dropped(Drop.MALFORMED, "a candle on a stream that is no kline stream", data=data, stream=stream)
-    return Frame(msgspec.structs.replace(kline, interval=interval), stream)
+        parsed = None
+    if parsed is not None and isinstance(payload, Kline) and parsed.interval is not None:
+        return Frame(msgspec.structs.replace(payload, interval=parsed.interval), stream)
+    if parsed is not None and isinstance(payload, StockPrice | StockQuotes) and parsed.symbol is not None:
+        return Frame(payload if payload.symbol else msgspec.structs.replace(payload, symbol=parsed.symbol), stream)
+    kind = payload.__struct_config__.tag
+    return dropped(Drop.MALFORMED, f"a {kind} on a stream that is no {kind} stream", data=data, stream=stream)
 
 
 def _second_look(data: bytes, undecodable: Exception) -> Frame | tuple[Frame, ...] | FrameDropped:

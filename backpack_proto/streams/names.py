@@ -6,6 +6,7 @@ the optional window, for `kline` exactly one interval; what is left is the symbo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -15,9 +16,9 @@ from backpack_proto.errors import InvalidStream
 from backpack_proto.hints import did_you_mean, shown
 from backpack_proto.values import Value
 
-from .channels import Channel, SymbolRule
+from .channels import Channel, SymbolKind, SymbolRule
 
-__all__ = ["Stream", "channel_of", "check_untyped", "parse_channel", "parse_stream", "streams_for"]
+__all__ = ["Stream", "bare_ticker", "channel_of", "check_untyped", "parse_channel", "parse_stream", "streams_for"]
 
 
 class Stream(Value, frozen=True, gc=False, kw_only=True):
@@ -68,6 +69,12 @@ def channel_of(name: str) -> Channel | None:
     return next((channel for channel in Channel if name == channel or name.startswith(f"{channel}.")), None)
 
 
+def bare_ticker(symbol: str) -> str:
+    """Return the ticker of a stock by any of its names: `BRK.B` for itself, `BRK.B.US` and `BRK.B.US_USDC_RFQ`."""
+    match = _OF_A_COUNTRY.fullmatch(symbol)
+    return symbol if match is None else match[1]
+
+
 def check_untyped(name: str) -> None:
     """Check the name of a stream whose kind is not in the table; only the exchange knows whether there is such a kind.
 
@@ -108,7 +115,7 @@ def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[Stream
     """The streams for every channel on every symbol (ids of the exchange), without repeats, in the order given.
 
     Without symbols, a channel that can do without means all markets, or the whole account. A channel that names a symbol itself, or
-    `*`, is one stream whatever the symbols are.
+    `*`, is one stream whatever the symbols are. A channel about tickers takes any name of a stock.
 
     Raises:
         InvalidStream: a channel does not exist.
@@ -122,8 +129,9 @@ def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[Stream
         if complete or (not symbols and rule is SymbolRule.OPTIONAL):
             found[form.name] = form
             continue
+        takes_tickers = form.channel.traits.symbol_kind is SymbolKind.TICKER
         for symbol in symbols:
-            stream = replace(form, symbol=symbol)
+            stream = replace(form, symbol=bare_ticker(symbol) if takes_tickers else symbol)
             if stream.verified or stream.name not in found:
                 found[stream.name] = stream
     return tuple(found.values())
@@ -131,6 +139,8 @@ def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[Stream
 
 _COMMON_NAMES = {common: channel for channel in Channel for common in channel.traits.common}
 _VERIFIED = "book"
+_OF_A_COUNTRY = re.compile(r"(.+)\.(?:US|HK)(?:[_-].*)?")
+"""A security, or a market of one: the ticker, the country of its exchange, and what follows (docs/protocol.md 7)."""
 _ALL = "*"
 
 
@@ -179,6 +189,8 @@ def _parse_form(name: str, given: str) -> Stream:
             raise InvalidStream(f"{shown(given)}: the {channel} intervals are {', '.join(traits.intervals)}")
     if rest and traits.symbol is SymbolRule.NEVER:
         raise InvalidStream(f"{shown(given)}: {channel} has no symbol")
+    if traits.symbol_kind is SymbolKind.TICKER and (ticker := bare_ticker(rest)) != rest:
+        raise InvalidStream(f"{shown(given)}: {channel} takes the bare ticker, {shown(ticker)}")
     if _has_odd_characters(rest):
         raise InvalidStream(f"{shown(given)}: a symbol holds no white space, no quotes and nothing that cannot be printed")
     return Stream(channel=channel, symbol=rest or None, window_ms=window_ms, interval=interval)

@@ -57,6 +57,8 @@ __all__ = [
     "RfqFilled",
     "RfqRefreshed",
     "RfqUpdate",
+    "StockPrice",
+    "StockQuotes",
     "StreamPayload",
     "Ticker",
     "Trade",
@@ -234,6 +236,37 @@ class Liquidation(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="liqu
     """`Bid` or `Ask`."""
 
 
+class StockPayload(CheckedPayload, frozen=True, gc=False, kw_only=True):
+    """Base of the data about one stock; no frame was observed, so any member may be missing (docs/protocol.md 4.14)."""
+
+    emitted_us: int | None = field(name="E", default=None)
+    symbol: str = ""
+    """The bare ticker, such as `BRK.B`; taken from the stream's name where the frame does not say."""
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    source_us: UnixUs | None = field(name="timestamp", default=None)
+    """When the provider of the price had it."""
+    session: str | None = None
+    """The session that is open, such as `US_EQUITIES_PRE_MARKET`."""
+
+
+class StockPrice(StockPayload, frozen=True, gc=False, kw_only=True, tag="stockPrice"):
+    """Price of a stock outside the exchange, as a provider quotes it."""
+
+    mid: Decimal | None = None
+
+
+class StockQuotes(StockPayload, frozen=True, gc=False, kw_only=True, tag="stockIndicativeQuote"):
+    """Both prices at which a request for quotes would be quoted now, once a second; None: it would not be.
+
+    `bid` is for who sells, `ask` for who buys. They are limit prices: a request settles there, or better.
+    """
+
+    estimated_bid: Decimal | None = field(name="estimatedBid", default=None)
+    """Where it settles if the quoter hedges at the market of this moment; never worse than the limit price."""
+    estimated_ask: Decimal | None = field(name="estimatedAsk", default=None)
+
+
 class OrderUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
     """What happened to an order of the account; the subclass says which event it was.
 
@@ -375,7 +408,7 @@ class RfqUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
     rfq_id: int = field(name="R")
     """Above 2^53: never a float."""
     state: str | None = field(name="X", default=None)
-    """`New`, `Cancelled`, `Filled`, ..."""
+    """`New`, `Cancelled`, `Expired`, `Filled`, ..."""
     quote_id: int | None = field(name="u", default=None)
     client_id: int | None = field(name="C", default=None)
     side: str | None = field(name="S", default=None)
@@ -384,7 +417,9 @@ class RfqUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
     quote_quantity: Decimal | None = field(name="Q", default=None)
     price: Decimal | None = field(name="p", default=None)
     submitted_us: UnixUs | None = field(name="w", default=None)
+    """Until when quotes are taken."""
     expires_us: UnixUs | None = field(name="W", default=None)
+    """When the request expires, unless a quote was accepted before."""
     system_order_type: str | None = field(name="o", default=None)
 
 
@@ -397,23 +432,23 @@ class RfqAccepted(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqAccept
 
 
 class RfqAcceptedBinding(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqAcceptedBinding"):
-    """The exchange took the request, with deferred settlement."""
+    """A quote with deferred settlement was accepted: it binds, and the funds are locked until `RfqFilled` or `RfqCancelled`."""
 
 
 class RfqRefreshed(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqRefreshed"):
-    """The request's time was renewed."""
+    """The request's times begin again, and the quotes for it were cancelled."""
 
 
 class RfqCancelled(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqCancelled"):
-    """The request was withdrawn."""
+    """The request was cancelled, by its owner or by the exchange, or has expired."""
 
 
 class RfqCandidate(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqCandidate"):
-    """A quote stands for the request."""
+    """There is a new best quote for the request, the only one that can be accepted; `price` has the fee in it."""
 
 
 class RfqFilled(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqFilled"):
-    """The request was filled."""
+    """The request was filled, at the quoted price or a better one."""
 
 
 class QuoteAccepted(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="quoteAccepted"):
@@ -421,7 +456,7 @@ class QuoteAccepted(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="quoteAc
 
 
 class QuoteCancelled(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="quoteCancelled"):
-    """The quote was withdrawn."""
+    """The quote was replaced, or the request was filled, refreshed, cancelled, or has expired."""
 
 
 Payload: TypeAlias = (
@@ -434,6 +469,8 @@ Payload: TypeAlias = (
     | MarkPrice
     | OpenInterest
     | Liquidation
+    | StockPrice
+    | StockQuotes
     | OrderAccepted
     | OrderCancelled
     | OrderExpired

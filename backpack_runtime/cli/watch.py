@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=names,
         default=("book", "trades"),
         metavar="NAME,...",
-        help="book, book.200ms, trades, ticker, book_ticker, klines.1m, mark_price, open_interest, liquidations (default: book,trades)",
+        help="book, book.200ms, trades, ticker, book_ticker, klines.1m, mark_price, open_interest, liquidations, stock_price (default: book,trades)",
     )
     parser.add_argument("--depth", type=count, default=10, metavar="N", help="levels a side (default: 10)")
     add_connection(parser, sandbox="a simulated exchange that is started along")
@@ -145,15 +145,19 @@ async def _listen(client: BackpackClient, board: Board, seconds: float) -> bool:
 
 def _board(client: BackpackClient, parsed: argparse.Namespace) -> Board:
     channels = {parse_channel(channel).channel for channel in parsed.channels}
+    # Channels about stocks have symbols that are in no list of markets.
+    markets = {symbol: client.markets.get(symbol) for symbol in parsed.symbols}
     return Board(
-        Panel(
+        Panel(symbol)
+        if market is None
+        else Panel(
             market.symbol,
             price_decimals=decimal_places(market.tick_size),
             quantity_decimals=decimal_places(market.step_size),
             book=client.book(market.symbol) if Channel.DEPTH in channels else None,
             trades=deque(maxlen=TRADES_KEPT) if Channel.TRADE in channels else None,
         )
-        for market in (client.markets[symbol] for symbol in parsed.symbols)
+        for symbol, market in markets.items()
     )
 
 

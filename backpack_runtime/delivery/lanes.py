@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, EventsDropped, UntypedReceived
+from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, EventsDropped
 from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.frames import Drop, FrameDropped
 from backpack_proto.streams.payloads import Event
+from backpack_proto.streams.unknown import UnknownPayload
 
 from .policy import KEPT_BYTES, KEPT_EVENTS, SlowConsumer
 from .waiting import Changes, Repeats, Waiting, weight_of
@@ -27,7 +28,7 @@ DROPPABLE: Final = frozenset(
     {
         FrameDropped,
         BookChanged,
-        UntypedReceived,
+        UnknownPayload,
         *(kind for channel in Channel if channel.traits.droppable for kind in channel.traits.payloads),
     }
 )

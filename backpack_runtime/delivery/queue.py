@@ -20,9 +20,10 @@ from msgspec import Struct
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.histogram import Histogram
-from backpack_proto.outputs import EventsDropped, UntypedReceived
+from backpack_proto.outputs import EventsDropped
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event
+from backpack_proto.streams.unknown import UnknownPayload
 
 from .arrival import Arrival, arrival_here
 from .lanes import DROPPABLE, Lanes
@@ -31,7 +32,7 @@ from .waiting import EVENT_BYTES, weight_of
 
 __all__ = ["PLAIN", "Delivery"]
 
-PLAIN: Final = DROPPABLE - {FrameDropped, UntypedReceived}
+PLAIN: Final = DROPPABLE - {FrameDropped, UnknownPayload}
 """Market data as they come, which are of no concern to anybody but their consumer."""
 _BYTES_OF_WIRE: Final = 8
 """The memory for what a byte of a frame becomes: of a price level, 20 bytes, two texts and a pair of them."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
-from typing import TypeVar, cast
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Literal, TypeAlias, TypeVar, cast
 
+from backpack_proto.errors import UnknownSymbol
 from backpack_proto.inputs import Arguments
 from backpack_proto.rest.results.market_data import Page
 from backpack_runtime.checks import checked_count
 
 from .pages import PAGE, Pages
 
-__all__ = ["Caller"]
+__all__ = ["Caller", "Period"]
 
 Row = TypeVar("Row")
+Period: TypeAlias = Literal["1d", "1w", "1month", "1year"]
 
 
 class Caller(ABC):
@@ -35,6 +37,15 @@ class Caller(ABC):
     async def _any_id(self, symbol: str | None) -> str | None:
         return None if symbol is None else await self._id(symbol)
 
+    async def _sourced_id(self, symbol: str, source: str | None) -> str:
+        """Return the symbol of figures that may come from outside the exchange, and then of a stock that no list of markets has."""
+        try:
+            return await self._id(symbol)
+        except UnknownSymbol:
+            if source is None:
+                raise
+            return symbol
+
     def _pages(
         self,
         endpoint: str,
@@ -42,16 +53,20 @@ class Caller(ABC):
         parameters: Arguments,
         key: Callable[[Row], Hashable],
         *,
-        oldest_first: bool,
+        oldest_first: bool | None,
         page_size: int,
+        resolve: Callable[[str], Awaitable[str]] | None = None,
     ) -> Pages[Row]:
+        """Make the pages of a history; `oldest_first` is None where it has one order only, `resolve` finds symbols that no list has."""
         self._check_open()
         checked_count("page_size", page_size, maximum=PAGE)
-        direction = "Asc" if oldest_first else "Desc"
+        direction = None if oldest_first is None else "Asc" if oldest_first else "Desc"
+        resolve = self._id if resolve is None else resolve
 
         async def read(offset: int) -> Page[Row]:
             paging: Arguments = {"limit": page_size, "offset": offset, "sort_direction": direction}
-            page = await self.call(endpoint, {"symbol": await self._any_id(symbol), **parameters, **paging})
+            named: Arguments = {} if symbol is None else {"symbol": await resolve(symbol)}
+            page = await self.call(endpoint, {**named, **parameters, **paging})
             return cast("Page[Row]", page)
 
         return Pages(read, key, page_size=page_size)

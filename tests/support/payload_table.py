@@ -34,6 +34,8 @@ from backpack_proto.streams.payloads import (
     RfqCandidate,
     RfqFilled,
     RfqRefreshed,
+    StockPrice,
+    StockQuotes,
     Ticker,
     Trade,
     TriggerFailed,
@@ -179,6 +181,38 @@ PAYLOADS: tuple[tuple[bytes, Payload], ...] = (
             quote_volume=D("980112.5"),
             trade_count=512,
         ),
+    ),
+    (
+        b'{"data":{"E":1795012403700112,"ask":"242.18","bid":"242.10","e":"stockPrice","mid":"242.14","session":"US_EQUITIES_PRE_MARKET","symbol":"AAPL","timestamp":1795012403688},"stream":"stockPrice.AAPL"}',
+        StockPrice(
+            emitted_us=1795012403700112,
+            symbol="AAPL",
+            bid=D("242.10"),
+            ask=D("242.18"),
+            mid=D("242.14"),
+            source_us=1795012403688000,
+            session="US_EQUITIES_PRE_MARKET",
+        ),
+    ),
+    (
+        b'{"data":{"bid":"488.20","e":"stockPrice"},"stream":"stockPrice.BRK.B"}',
+        StockPrice(symbol="BRK.B", bid=D("488.20")),
+    ),
+    (
+        b'{"data":{"ask":"242.43","bid":"241.85","e":"stockIndicativeQuote","estimatedAsk":"242.18","estimatedBid":"242.10","session":"US_EQUITIES_PRE_MARKET","timestamp":1795012404002},"stream":"stockIndicativeQuote.AAPL"}',
+        StockQuotes(
+            symbol="AAPL",
+            bid=D("241.85"),
+            ask=D("242.43"),
+            estimated_bid=D("242.10"),
+            estimated_ask=D("242.18"),
+            source_us=1795012404002000,
+            session="US_EQUITIES_PRE_MARKET",
+        ),
+    ),
+    (
+        b'{"data":{"ask":null,"bid":null,"e":"stockIndicativeQuote","estimatedAsk":null,"estimatedBid":null,"session":null,"symbol":"AAPL","timestamp":1795012405002},"stream":"stockIndicativeQuote.AAPL"}',
+        StockQuotes(symbol="AAPL", source_us=1795012405002000),
     ),
     (
         b'{"data":{"E":1795012403422650,"T":1795012403421980,"e":"markPrice","f":"-0.0000083","i":"143.26114","n":1795014000000,"p":"143.27","s":"SOL_USDC_PERP"},"stream":"markPrice.SOL_USDC_PERP"}',

@@ -124,6 +124,8 @@ STREAMS: dict[Channel, Row] = {
     Channel.TRADE: Row(SIMULATED, "the crowd's trades and yours"),
     Channel.TICKER: Row(SIMULATED, "once a second"),
     Channel.EXTERNAL_TICKER: Row(SIMULATED, "once a second"),
+    Channel.STOCK_PRICE: Row(SIMULATED, "once a second while a market of the stock is open, with the session of that moment"),
+    Channel.STOCK_INDICATIVE_QUOTE: Row(SIMULATED, "the same, both sides"),
     Channel.MARK_PRICE: Row(SIMULATED, "once a second, of perpetuals"),
     Channel.OPEN_INTEREST: Row(SIMULATED, "once a minute, of perpetuals"),
     Channel.LIQUIDATION: Row(SIMULATED, "now and then, of perpetuals: the crowd's, never yours"),

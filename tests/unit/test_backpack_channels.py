@@ -9,7 +9,7 @@ import pytest
 import backpack_proto
 from backpack_proto.exchange import Exchange, FrameReceived, SendFrame, SocketOpened
 from backpack_proto.inputs import TimerFired
-from backpack_proto.streams.channels import CHANNEL_OF, Channel, SymbolRule
+from backpack_proto.streams.channels import CHANNEL_OF, Channel, SymbolKind, SymbolRule
 from backpack_proto.streams.frames import Frame, decode_frame
 from backpack_proto.streams.payloads import Payload, StreamPayload
 from backpack_proto.testing.laws import FakeClock
@@ -72,14 +72,23 @@ def test_a_stream_of_the_account_can_be_asked_for_without_a_symbol() -> None:
     assert not [channel for channel in Channel if channel.private and channel.traits.symbol is SymbolRule.REQUIRED]
 
 
+def test_there_are_eleven_public_channels() -> None:
+    """Those of the exchange's page of 2026-10-03 (docs/protocol.md 11)."""
+    assert len(PUBLIC) == 11
+
+
+def of_a_stock(channel: Channel) -> str:
+    """The stream of a channel for a perpetual on a stock, or for that stock."""
+    symbol = "AAPL" if channel.traits.symbol_kind is SymbolKind.TICKER else "AAPL.US_USDC_PERP"
+    return f"{channel}.1m.{symbol}" if channel.traits.intervals else f"{channel}.{symbol}"
+
+
 def test_the_simulated_exchange_sends_every_public_channel_of_a_perpetual_within_a_minute() -> None:
     """But for liquidations, which come when they come."""
     clock = FakeClock()
     exchange = Exchange(seed=1, unix_us=clock.unix_us, speed=0.1)
     wanted = [channel for channel in PUBLIC if channel is not Channel.LIQUIDATION]
-    streams = {
-        channel: f"{channel}.1m.SOL_USDC_PERP" if channel.traits.intervals else f"{channel}.SOL_USDC_PERP" for channel in wanted
-    }
+    streams = {channel: of_a_stock(channel) for channel in wanted}
     exchange.handle(SocketOpened(1), clock.now)
     exchange.handle(FrameReceived(1, json.dumps({"method": "SUBSCRIBE", "params": list(streams.values())}).encode()), clock.now)
     seen: set[Channel] = set()

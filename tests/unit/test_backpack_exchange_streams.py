@@ -465,7 +465,8 @@ def test_the_ticker_stream_and_the_route_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    "stream", ["markPrice.SOL_USDC", "depth.HNT_USDC", "bookTicker.NOPE_USDC", "stockPrice.AAPL", "depth.5.SOL_USDC"]
+    "stream",
+    ["markPrice.SOL_USDC", "depth.HNT_USDC", "bookTicker.NOPE_USDC", "stockPrice.NVDA", "preview.NOPE", "depth.5.SOL_USDC"],
 )
 def test_streams_that_do_not_exist_are_silent(stream: str) -> None:
     assert new_world(stream).frames(5_000_000) == []

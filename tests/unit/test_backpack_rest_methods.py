@@ -1,24 +1,53 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from inspect import Parameter as Given
 from inspect import signature
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 from msgspec.structs import fields
 
-from backpack_proto.errors import ConfigurationError, LocalProtocolError
+from backpack_proto.errors import ConfigurationError, LocalProtocolError, UnknownSymbol
 from backpack_proto.inputs import Arguments
 from backpack_proto.rest.endpoints.table import ENDPOINTS
 from backpack_proto.rest.new_order import NewOrder
 from backpack_proto.rest.results.market_data import Page
+from backpack_proto.rest.results.reference import Security
 from backpack_runtime.rest_methods import RestMethods
 
 pytestmark = pytest.mark.anyio
 
+EXAMPLES = json.loads((Path(__file__).parents[1] / "fixtures" / "backpack" / "rest.json").read_text())
 READS = tuple(name for name in ENDPOINTS if hasattr(RestMethods, f"get_{name}"))
+NAMED = {"fill_history": "fills"}
+OTHERWISE = {"place_order", "place_orders"}
+"""Their parameters are those of a `NewOrder`, which have tests of their own."""
+PAGING = {"limit", "offset", "sortDirection"}
+"""Of a history: its iterator takes care of them."""
+WIRE_NAMES = {"asset": "symbol", "withdrawal_id": "id", "conversion_id": "id", "movement_type": "type"}
+"""Parameters of methods that are not named by the wire; durations and times say their unit besides."""
+UNOFFERED = {("markets", "nonce"): "of `load_markets(fresh=True)`, and without a meaning of its own"}
+
+
+def method_of(endpoint: str) -> str:
+    """The name of the method that calls an endpoint."""
+    return f"get_{endpoint}" if endpoint in READS else NAMED.get(endpoint, endpoint)
+
+
+def wire_names(endpoint: str) -> dict[str, str]:
+    """The name on the wire of each parameter of a method."""
+    rules = {rule.python_name: rule.name for rule in ENDPOINTS[endpoint].parameters}
+    found = {}
+    for name in signature(getattr(RestMethods, method_of(endpoint))).parameters:
+        if name in rules or name.removesuffix("_ms") in rules:
+            found[name] = rules.get(name) or rules[name.removesuffix("_ms")]
+        elif name in WIRE_NAMES:
+            found[name] = WIRE_NAMES[name]
+    return found
 
 
 class Scripted(RestMethods):
@@ -28,6 +57,8 @@ class Scripted(RestMethods):
         self.calls: list[tuple[str, Mapping[str, object]]] = []
         self.waits: list[int | None] = []
         self.answers = list(answers)
+        self.listed: set[str] | None = None
+        """The markets that there are; None: every one."""
 
     async def call(self, endpoint: str, parameters: Arguments | None = None, *, max_wait_us: int | None = None) -> object:
         self.waits.append(max_wait_us)
@@ -35,7 +66,10 @@ class Scripted(RestMethods):
         return self.answers.pop(0) if self.answers else None
 
     async def _id(self, symbol: str) -> str:
-        return symbol.replace("-", "_")
+        symbol = symbol.replace("-", "_")
+        if self.listed is not None and symbol not in self.listed:
+            raise UnknownSymbol(f"{symbol!r} is not a market of the exchange")
+        return symbol
 
     def _check_open(self) -> None:
         pass
@@ -47,27 +81,77 @@ def test_a_read_returns_what_its_endpoint_does(name: str) -> None:
     assert str(returned) == str(ENDPOINTS[name].result)
 
 
-@pytest.mark.parametrize("name", READS)
-async def test_a_read_passes_all_that_it_is_given(name: str) -> None:
-    samples: dict[str, Any] = {
-        "symbol": "SOL-USDC",
-        "limit": 10,
-        "offset": 3,
-        "interval": "1d",
-        "start_s": 1,
-        "end_s": 2,
-        "price_type": "Mark",
-        "market_type": "PERP",
-        "order_id": "1",
-    }
+@pytest.mark.parametrize("name", sorted(set(ENDPOINTS) - OTHERWISE))
+def test_a_method_takes_all_parameters_of_its_endpoint(name: str) -> None:
+    endpoint = ENDPOINTS[name]
+    rules = {rule.name for rule in endpoint.parameters} - (PAGING if endpoint.paged else set())
+    rules -= {parameter for known, parameter in UNOFFERED if known == name}
+    assert set(wire_names(name).values()) == rules
+    ours = set(signature(getattr(RestMethods, method_of(name))).parameters) - set(wire_names(name))
+    may_wait = set() if endpoint.idempotent else {"max_wait_us"}
+    assert ours - {"self", "oldest_first", "page_size"} == may_wait
+
+
+@pytest.mark.parametrize("name", sorted(set(ENDPOINTS) - OTHERWISE))
+async def test_a_method_passes_what_it_is_given_as_its_endpoint_has_it(name: str) -> None:
+    """That is the example of a call, with every parameter that goes with the others."""
+    example = {key: value for key, value in EXAMPLES[name]["parameters"].items() if (name, key) not in UNOFFERED}
+    client = Scripted(Page[object](rows=()) if ENDPOINTS[name].paged else None)
+    method = getattr(client, method_of(name))
+    given = {ours: example[wire] for ours, wire in wire_names(name).items() if wire in example}
+    called = method(**given)
+    if ENDPOINTS[name].paged:
+        assert [row async for row in called] == []
+        paging = {"limit": 1000, "offset": 0} | ({"sortDirection": "Desc"} if "sortDirection" in example else {})
+        example |= paging
+    else:
+        await called
+    assert client.calls == [(name, example)]
+
+
+async def test_a_market_for_requests_for_quotes_of_a_stock_comes_from_the_list_of_securities() -> None:
+    security = Security(asset="AAPL.US", name="Apple", sessions=())
+    client = Scripted((security,), None, None, None)
+    client.listed = {"SOL_USDC_RFQ"}
+    await client.submit_rfq("AAPL.US_USDC_RFQ", "Bid", quantity="1")
+    await client.submit_rfq("AAPL.US-USDC-RFQ", "Bid", quantity="1", price="240", execution_mode="Immediate")
+    await client.submit_rfq("SOL-USDC-RFQ", "Ask", quantity="1")
+    buy = {"symbol": "AAPL.US_USDC_RFQ", "side": "Bid", "quantity": "1"}
+    assert client.calls == [
+        ("securities", {}),
+        ("submit_rfq", buy),
+        ("submit_rfq", {**buy, "price": "240", "executionMode": "Immediate"}),
+        ("submit_rfq", {"symbol": "SOL_USDC_RFQ", "side": "Ask", "quantity": "1"}),
+    ]
+
+
+async def test_a_market_for_requests_for_quotes_that_nobody_has_is_refused() -> None:
+    client = Scripted((Security(asset="AAPL.US", name="Apple", sessions=()),))
+    client.listed = set()
+    with pytest.raises(UnknownSymbol, match=r"'ABCD\.US_USDC_RFQ' is not <asset>_USDC_RFQ of a security either$"):
+        await client.submit_rfq("ABCD.US_USDC_RFQ", "Bid", quantity="1")
+    with pytest.raises(UnknownSymbol):
+        await client.place(NewOrder.limit("AAPL.US_USDC_RFQ", "Bid", price="1", quantity="1"))
+
+
+async def test_figures_from_outside_are_there_for_what_no_list_of_markets_has() -> None:
     client = Scripted()
-    method = getattr(client, f"get_{name}")
-    given = {key: samples[key] for key in signature(method).parameters if key != "client_id"}
-    await method(**given)
-    ((endpoint, passed),) = client.calls
-    assert endpoint == name
-    sent = {value.replace("-", "_") if isinstance(value, str) else value for value in given.values()}
-    assert set(passed.values()) == sent
+    client.listed = set()
+    await client.get_ticker("NVDA.US_USDC", source="External")
+    await client.get_klines("NVDA.US_USDC", "1d", start_s=1, source="External")
+    assert [passed["symbol"] for _, passed in client.calls] == ["NVDA.US_USDC"] * 2
+    with pytest.raises(UnknownSymbol):
+        await client.get_ticker("NVDA.US_USDC")
+
+
+async def test_an_immediate_request_for_quotes_needs_a_price() -> None:
+    client = Scripted()
+    with pytest.raises(LocalProtocolError, match="price where execution_mode is Immediate"):
+        await client.submit_rfq("SOL-USDC-RFQ", "Bid", quantity="1", execution_mode="Immediate")
+    with pytest.raises(LocalProtocolError, match="exactly one of quantity, quote_quantity"):
+        await client.submit_rfq("SOL-USDC-RFQ", "Bid")
+    with pytest.raises(LocalProtocolError, match="exactly one of rfq_id, client_id"):
+        await client.accept_quote("1")
 
 
 def test_an_order_has_the_parameters_of_its_endpoint() -> None:

@@ -9,7 +9,7 @@ import pytest
 from backpack_proto.exchange import RequestReceived, Respond
 from backpack_proto.rest.endpoints.table import ENDPOINTS
 from backpack_proto.streams.channels import Channel
-from backpack_proto.streams.names import parse_stream
+from backpack_proto.streams.names import channel_of
 from sandbox_calls import Caller
 from sandbox_table import DOCUMENT, NONE, PLAIN, ROWS, SILENT, SIMULATED, STREAMS, with_tables
 
@@ -51,5 +51,5 @@ def test_the_document_says_what_the_sandbox_does_with_every_endpoint_and_stream(
 
 
 def test_a_stream_that_is_said_to_be_simulated_can_be_subscribed() -> None:
-    there = {parse_stream(name).channel for name in Caller().exchange._sockets.streams}
+    there = {channel_of(name) for name in Caller().exchange._sockets.streams}
     assert {channel for channel, row in STREAMS.items() if row.kind != SILENT} <= there

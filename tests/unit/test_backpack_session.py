@@ -63,13 +63,13 @@ from backpack_proto.outputs import (
     SendText,
     StreamLive,
     StreamsRefused,
-    UntypedReceived,
     WithdrawRequest,
 )
 from backpack_proto.session import Session
 from backpack_proto.streams.channels import IN_FORCE_US
 from backpack_proto.streams.frames import Drop, FrameDropped
 from backpack_proto.streams.payloads import BookTicker, Depth, Event, OrderUpdate, Trade
+from backpack_proto.streams.unknown import UnknownPayload
 from backpack_proto.testing.laws import FakeClock, freeze
 
 SECOND = 1_000_000
@@ -166,24 +166,24 @@ def test_opening_and_connecting_request_what_is_wanted_and_its_snapshot() -> Non
 
 
 def test_data_of_a_kind_that_has_no_type_are_handed_on_as_they_came() -> None:
-    driven = up(Subscribe(untyped=("stockPrice.NVDA", "whale.SOL_USDC")))
-    frame = text("stockPrice.NVDA", {"e": "stockPrice", "symbol": "NVDA", "bid": "1"})
+    driven = up(Subscribe(untyped=("preview.NVDA", "whale.SOL_USDC")))
+    frame = text("preview.NVDA", {"e": "preview", "symbol": "NVDA", "bid": "1"})
     outputs = driven.give(frame)
-    assert outputs[0] == StreamLive(stream="stockPrice.NVDA")
+    assert outputs[0] == StreamLive(stream="preview.NVDA")
     assert params(outputs, "SUBSCRIBE") == ["whale.SOL_USDC"], "its data end its turn"
-    assert outputs[-1] == UntypedReceived(stream="stockPrice.NVDA", text=frame.data.decode())
+    assert outputs[-1] == UnknownPayload(stream="preview.NVDA", text=frame.data.decode(), received_us=driven.clock.now.unix_us)
     assert driven.give(frame) == [outputs[-1]]
     metrics = driven.session.metrics(driven.clock.now)
-    assert (metrics.streams["stockPrice.NVDA"].messages, metrics.dropped_messages) == (2, 0)
-    driven.give(Unsubscribe(("stockPrice.NVDA",)))
+    assert (metrics.streams["preview.NVDA"].messages, metrics.dropped_messages) == (2, 0)
+    driven.give(Unsubscribe(("preview.NVDA",)))
     assert driven.events(frame) == [FrameDropped], "and nothing is made of what nobody wants"
 
 
 @pytest.mark.parametrize("managed", [True, False])
 def test_untyped_streams_are_subscribed_whoever_makes_the_books(*, managed: bool) -> None:
     driven = Driven(manage_books=managed)
-    driven.give(Open(), Subscribe((TRADE,), (DEPTH,), untyped=("stockPrice.NVDA",)))
-    assert "stockPrice.NVDA" in params(driven.give(Connected()), "SUBSCRIBE")
+    driven.give(Open(), Subscribe((TRADE,), (DEPTH,), untyped=("preview.NVDA",)))
+    assert "preview.NVDA" in params(driven.give(Connected()), "SUBSCRIBE")
 
 
 def test_a_lost_connection_is_told_to_books_and_ledger() -> None:

@@ -8,15 +8,47 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from backpack_proto.errors import InvalidStream
-from backpack_proto.streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel
-from backpack_proto.streams.names import Stream, parse_channel, parse_stream, streams_for
+from backpack_proto.streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS, Channel, SymbolKind
+from backpack_proto.streams.names import Stream, bare_ticker, parse_channel, parse_stream, streams_for
 
 SYMBOLS = ("SOL_USDC", "AAPL.US_USDC_PERP", "0G_USDC_PERP", "2Z_USDC_PERP", "kPEPE_USDC_PERP", "FDVEXTD1B_USDC_PREDICTION")
 PRIVATE = ("account.orderUpdate", "account.positionUpdate", "account.rfqUpdate")
 
 
+TICKERS = {
+    "AAPL": "AAPL",
+    "AAPL.US": "AAPL",
+    "BRK.B": "BRK.B",
+    "BRK.B.US": "BRK.B",
+    "0700.HK": "0700",
+    "MU.US_USDC": "MU",
+    "MU.US-USDC": "MU",
+    "AAPL.US_USDC_RFQ": "AAPL",
+    "BRK.B.US_USDC_PERP": "BRK.B",
+    "SOL_USDC": "SOL_USDC",
+}
+ABOUT_TICKERS = [channel for channel in Channel if channel.traits.symbol_kind is SymbolKind.TICKER]
+
+
+@pytest.mark.parametrize(("symbol", "ticker"), TICKERS.items())
+def test_a_channel_about_stocks_takes_any_name_of_a_stock(symbol: str, ticker: str) -> None:
+    assert bare_ticker(symbol) == ticker
+    (stream,) = streams_for(["stock_price"], [symbol])
+    assert (stream.name, parse_stream(stream.name)) == (f"stockPrice.{ticker}", stream)
+
+
+@pytest.mark.parametrize("channel", ABOUT_TICKERS)
+def test_a_stream_of_a_stock_has_the_bare_ticker_in_its_name(channel: Channel) -> None:
+    """Another one would be silent for ever."""
+    with pytest.raises(InvalidStream, match=rf"^'{channel}\.BRK\.B\.US': {channel} takes the bare ticker, 'BRK\.B'$"):
+        parse_stream(f"{channel}.BRK.B.US")
+
+
 @pytest.mark.parametrize("symbol", SYMBOLS)
-@pytest.mark.parametrize("channel", [channel for channel in Channel if channel not in {Channel.KLINE, Channel.BALANCE_UPDATE}])
+@pytest.mark.parametrize(
+    "channel",
+    [channel for channel in Channel if channel not in {Channel.KLINE, Channel.BALANCE_UPDATE, *ABOUT_TICKERS}],
+)
 def test_a_name_is_read_and_written_with_dots_in_its_symbol(channel: Channel, symbol: str) -> None:
     stream = parse_stream(f"{channel.value}.{symbol}")
     assert stream == Stream(channel=channel, symbol=symbol)

@@ -185,7 +185,7 @@ def test_a_frame_is_about_one_kind_of_stream() -> None:
     ]
 
 
-NEW, NEWER, NEWEST = "stockPrice.NVDA", "whale.SOL_USDC", "account.taxUpdate"
+NEW, NEWER, NEWEST = "preview.SOL_USDC", "whale.SOL_USDC", "account.taxUpdate"
 
 
 def untyped(*names: str) -> Subscribe:

@@ -153,7 +153,7 @@ def test_what_is_neither_data_nor_an_error(data: bytes) -> None:
     assert decode_dropped(data).reason is Drop.UNKNOWN_SHAPE
 
 
-@pytest.mark.parametrize("event", ["stockPrice", "Depth", "depth ", "", "positionSnapshot"])
+@pytest.mark.parametrize("event", ["preview", "Depth", "depth ", "", "positionSnapshot"])
 def test_an_event_type_that_is_not_known(event: str) -> None:
     gone = decode_dropped(DEPTH.replace(b'"depth"', json.dumps(event).encode()))
     assert (gone.reason, gone.stream) == (Drop.UNKNOWN_EVENT, "depth.SOL_USDC")

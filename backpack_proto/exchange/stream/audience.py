@@ -6,10 +6,18 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from backpack_proto.exchange.market.listings import Listing
-from backpack_proto.streams.channels import Channel, SymbolRule
-from backpack_proto.streams.names import Stream
+from backpack_proto.streams.channels import Channel, SymbolKind, SymbolRule
+from backpack_proto.streams.names import Stream, bare_ticker
 
-__all__ = ["Audience", "existing_streams", "streams_of"]
+__all__ = ["PREVIEW", "Audience", "existing_streams", "streams_of", "ticker_of"]
+
+PREVIEW = "preview"
+"""A kind of stream that the real exchange does not have: it stands for the next one that no client knows."""
+
+
+def ticker_of(listing: Listing) -> str | None:
+    """Return the bare ticker of the stock that a market is about; None for all other markets."""
+    return bare_ticker(listing.base) if listing.asset_class == "STOCK" else None
 
 
 def existing_streams(listings: Iterable[Listing]) -> frozenset[str]:
@@ -25,13 +33,20 @@ def existing_streams(listings: Iterable[Listing]) -> frozenset[str]:
 
 @lru_cache(maxsize=2_048)
 def streams_of(listing: Listing) -> tuple[str, ...]:
-    """The names of every stream of one market while its book is open, private ones included."""
-    return tuple(
-        form.name
-        for channel in Channel
-        if channel.traits.symbol is not SymbolRule.NEVER and (listing.perpetual or not channel.traits.perpetual_only)
-        for form in _forms(channel, listing.symbol)
-    )
+    """The names of every stream that a market has while its book is open, private ones and those of its stock included."""
+    ticker = ticker_of(listing)
+    names = [f"{PREVIEW}.{listing.symbol}"]
+    for channel in Channel:
+        traits = channel.traits
+        symbols: list[str] = []
+        if traits.symbol_kind is SymbolKind.TICKER:
+            symbols += [] if ticker is None else [ticker]
+        elif traits.symbol is not SymbolRule.NEVER and (listing.perpetual or not traits.perpetual_only):
+            symbols.append(listing.symbol)
+        if traits.symbol_kind is SymbolKind.ANY and ticker is not None:
+            symbols.append(f"{listing.base}_USDC")
+        names += [form.name for symbol in symbols for form in _forms(channel, symbol)]
+    return tuple(names)
 
 
 def _forms(channel: Channel, symbol: str | None) -> Iterable[Stream]:
@@ -48,10 +63,15 @@ class Audience:
     def __init__(self) -> None:
         self._listeners: dict[str, dict[int, None]] = {}
         self._streams: dict[int, dict[str, None]] = {}
+        self._speakers: dict[str, str] = {}
 
     def of(self, stream: str) -> Collection[int]:
         """The connections that listen to a stream."""
         return self._listeners.get(stream, ())
+
+    def speaks(self, stream: str, symbol: str) -> bool:
+        """Return whether a market sends a stream that several markets could: the first that asks does."""
+        return self._speakers.setdefault(stream, symbol) == symbol
 
     def listens(self, connection: int) -> bool:
         """Whether a connection listens to anything."""

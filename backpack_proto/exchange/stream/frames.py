@@ -88,13 +88,14 @@ class FrameWriter:
             f'"t":{fill.trade_id}}},"stream":"trade.{self._symbol}"}}'
         ).encode()
 
-    def ticker(self, day: TapedCandle, *, emitted_us: int, event: str = "ticker") -> bytes:
-        """The rolling day, which must have seen a trade; `event` may be `externalTicker` (docs/protocol.md 4.6)."""
+    def ticker(self, day: TapedCandle, *, emitted_us: int, event: str = "ticker", symbol: str = "") -> bytes:
+        """The rolling day, which must have seen a trade; `event` may be `externalTicker`, of another symbol (docs/protocol.md 4.6)."""
+        symbol = symbol or self._symbol
         paid = stripped(day.paid, self._price_decimals + self._quantity_decimals)
         return (
             f'{{"data":{{"E":{emitted_us},"V":"{paid}","c":{self._stripped(day.close)},"e":"{event}","h":{self._stripped(day.high)},'
-            f'"l":{self._stripped(day.low)},"n":{day.trades},"o":{self._stripped(day.open)},"s":"{self._symbol}",'
-            f'"v":"{stripped(day.lots, self._quantity_decimals)}"}},"stream":"{event}.{self._symbol}"}}'
+            f'"l":{self._stripped(day.low)},"n":{day.trades},"o":{self._stripped(day.open)},"s":"{symbol}",'
+            f'"v":"{stripped(day.lots, self._quantity_decimals)}"}},"stream":"{event}.{symbol}"}}'
         ).encode()
 
     def kline(self, interval: str, candle: TapedCandle, *, closed: bool, emitted_us: int) -> bytes:
@@ -126,6 +127,44 @@ class FrameWriter:
         return (
             f'{{"data":{{"E":{emitted_us},"S":"{side}","T":{engine_us},"e":"liquidation","p":{self._stripped(price)},'
             f'"q":"{stripped(lots, self._quantity_decimals)}","s":"{self._symbol}"}},"stream":"{stream}"}}'
+        ).encode()
+
+    def stock(
+        self,
+        stream: str,
+        ticker: str,
+        bid: tuple[int, int] | None,
+        ask: tuple[int, int] | None,
+        *,
+        engine_us: int,
+        session: str | None,
+    ) -> bytes:
+        """Prices of a stock: of a provider, or those at which a request would be quoted (docs/protocol.md 4.14).
+
+        The quoter's limit prices are a thousandth worse than the market that it would hedge at.
+        """
+        bid_ticks, ask_ticks = (None if level is None else level[0] for level in (bid, ask))
+        texts = {"bid": bid_ticks, "ask": ask_ticks}
+        event = stream.partition(".")[0]
+        if event == "stockPrice":
+            texts["mid"] = None if bid_ticks is None or ask_ticks is None else (bid_ticks + ask_ticks) // 2
+        else:
+            texts |= {"estimatedBid": bid_ticks, "estimatedAsk": ask_ticks}
+            texts["bid"] = None if bid_ticks is None else bid_ticks - max(1, bid_ticks // 1000)
+            texts["ask"] = None if ask_ticks is None else ask_ticks + max(1, ask_ticks // 1000)
+        members = "".join(f'"{name}":{self._stripped(ticks)},' for name, ticks in texts.items())
+        said = "null" if session is None else f'"{session}"'
+        return (
+            f'{{"data":{{{members}"e":"{event}","session":{said},"symbol":"{ticker}","timestamp":{engine_us // 1000}}},'
+            f'"stream":"{stream}"}}'
+        ).encode()
+
+    def preview(self, bid: tuple[int, int] | None, ask: tuple[int, int] | None, *, emitted_us: int) -> bytes:
+        """Best prices as JSON numbers, on a stream of a kind that no client knows."""
+        bid_price, ask_price = (self._stripped(None if level is None else level[0]).strip('"') for level in (bid, ask))
+        return (
+            f'{{"data":{{"E":{emitted_us},"ask":{ask_price},"bid":{bid_price},"e":"preview","s":"{self._symbol}"}},'
+            f'"stream":"preview.{self._symbol}"}}'
         ).encode()
 
     def _price(self, ticks: int) -> str:

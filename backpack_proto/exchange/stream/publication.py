@@ -8,7 +8,7 @@ streams (docs/protocol.md 4.2). Frames leave some 100 to 300 us after the engine
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from random import Random
 
 from msgspec import Struct
@@ -20,7 +20,7 @@ from backpack_proto.exchange.market.tape import TapedCandle
 from backpack_proto.exchange.messages import SendFrame
 from backpack_proto.streams.channels import DEPTH_WINDOWS_MS, KLINE_INTERVALS
 
-from .audience import Audience
+from .audience import PREVIEW, Audience, ticker_of
 from .frames import FrameWriter
 
 __all__ = ["TURN_MS", "Publication", "next_funding_ms"]
@@ -47,8 +47,17 @@ class _Gathered(Struct, gc=False):
 class Publication:
     """Turns what happens on one market into frames for its listeners."""
 
-    def __init__(self, market: SimulatedMarket, audience: Audience, rng: Random) -> None:
+    def __init__(
+        self,
+        market: SimulatedMarket,
+        audience: Audience,
+        rng: Random,
+        *,
+        stock_session: Callable[[int], str | None] = lambda _engine_us: None,
+    ) -> None:
+        """`stock_session` names the session of stocks that is open at a time; None while none is."""
         self._market = market
+        self._stock_session = stock_session
         self._audience = audience
         self._rng = rng
         self._write = FrameWriter(market.listing)
@@ -59,6 +68,15 @@ class Publication:
         self._mark_price = f"markPrice.{symbol}"
         self._open_interest = f"openInterest.{symbol}"
         self._tickers = {event: f"{event}.{symbol}" for event in ("ticker", "externalTicker")}
+        self._preview = f"{PREVIEW}.{symbol}"
+        ticker = ticker_of(market.listing)
+        self._ticker = ticker or ""
+        stocks = [] if ticker is None else [f"stockPrice.{ticker}", f"stockIndicativeQuote.{ticker}"]
+        self._stocks = [stream for stream in stocks if audience.speaks(stream, symbol)]
+        # The provider's figures go by the stock's own symbol, whatever market of it is listed here.
+        external = self._external = f"externalTicker.{market.listing.base}_USDC"
+        if ticker is None or external == self._tickers["externalTicker"] or not audience.speaks(external, symbol):
+            self._external = ""
         self._klines = {interval: f"kline.{interval}.{symbol}" for interval in KLINE_INTERVALS}
         self._liquidations = ("liquidation", f"liquidation.{symbol}")
         self._windows = {window_ms: f"depth.{window_ms}ms.{symbol}" for window_ms in DEPTH_WINDOWS_MS}
@@ -131,6 +149,16 @@ class Publication:
         for event, stream in self._tickers.items():
             if (listeners := of(stream)) and (day := market.tape.rolling(now_s)).trades:
                 frames += _to(listeners, write.ticker(day, emitted_us=emitted_us, event=event))
+        if (listeners := of(self._external)) and (day := market.tape.rolling(now_s)).trades:
+            stock = f"{market.listing.base}_USDC"
+            frames += _to(listeners, write.ticker(day, emitted_us=emitted_us, event="externalTicker", symbol=stock))
+        if listeners := of(self._preview):
+            frames += _to(listeners, write.preview(*market.best(), emitted_us=emitted_us))
+        for stream in self._stocks:
+            if listeners := of(stream):
+                session = self._stock_session(engine_us)
+                data = write.stock(stream, self._ticker, *market.best(), engine_us=engine_us, session=session)
+                frames += _to(listeners, data)
         if market.reference is not None and (listeners := of(self._mark_price)):
             funding_ms = next_funding_ms(engine_us)
             frames += _to(listeners, write.mark_price(market.reference, funding_ms, engine_us=engine_us, emitted_us=emitted_us))

@@ -36,7 +36,7 @@ from backpack_proto.machine import Now, Timers, Transitions
 from backpack_proto.streams.channels import DEPTH_WINDOWS_MS
 from backpack_proto.streams.names import parse_stream
 
-from .audience import Audience
+from .audience import PREVIEW, Audience
 from .frames import error_frame
 
 __all__ = ["TRANSITIONS", "Liveness", "SocketInput", "SocketOutput", "Sockets"]
@@ -238,9 +238,9 @@ class Sockets:
 
     def _judge(self, name: str) -> tuple[int, str] | None:
         """What is wrong with a stream name; a good one that will be silent for ever is not wrong."""
-        if name in self.streams or name.startswith("stockPrice."):
-            return None
         kind, _, rest = name.partition(".")
+        if name in self.streams or (kind == PREVIEW and rest):
+            return None
         window = rest.partition(".")[0]
         if kind == "depth" and window[:1].isdigit() and window.endswith("ms") and window not in _WINDOWS:
             return INVALID_WINDOW

@@ -39,6 +39,7 @@ class Rfq(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     symbol: str
     side: str
     state: str = field(name="status")
+    """`New`, `Cancelled`, `Expired`, `Filled`, ..."""
     execution_mode: str
     """`AwaitAccept` or `Immediate`."""
     price: Decimal | None = None
@@ -48,6 +49,7 @@ class Rfq(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     submitted_us: UnixUs = field(name="submissionTime")
     """Until when quotes are taken."""
     expires_us: UnixUs = field(name="expiryTime")
+    """When the request expires, unless a quote was accepted before."""
     system_order_type: str | None = None
     deferred_settlement_quote_id: str | None = None
     """In history."""

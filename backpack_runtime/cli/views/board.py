@@ -21,6 +21,7 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.rest.market_rules import MarketChanged
 from backpack_proto.streams.channels import CHANNEL_OF
+from backpack_proto.streams.names import bare_ticker
 from backpack_proto.streams.payloads import (
     BookTicker,
     Event,
@@ -40,7 +41,7 @@ __all__ = ["TRADES_KEPT", "Board", "Panel", "Rate"]
 
 TRADES_KEPT = 200
 RATE_US = 2_000_000
-_SAID_ELSEWHERE = ("symbol", "emitted_us", "engine_us")
+_SAID_ELSEWHERE = ("symbol", "emitted_us", "engine_us", "received_us")
 
 
 @dataclass(slots=True)
@@ -57,8 +58,8 @@ class Panel:
     """One market."""
 
     symbol: str
-    price_decimals: int
-    quantity_decimals: int
+    price_decimals: int = 0
+    quantity_decimals: int = 0
     book: BookView | None = None
     """None when its book was not asked for."""
     trades: deque[Trade] | None = None
@@ -81,6 +82,8 @@ class Board:
 
     def __init__(self, panels: Iterable[Panel]) -> None:
         self.panels = {panel.symbol: panel for panel in panels}
+        self._of_tickers = {bare_ticker(symbol): panel for symbol, panel in self.panels.items()}
+        """Data about a stock name its ticker."""
         self.connection_fault: str | None = "connecting"
         """Why there is no connection; None when there is one."""
         self.notice = ""
@@ -94,7 +97,8 @@ class Board:
             case ConnectionDown(reason=reason):
                 self.connection_fault = reason
             case _:
-                panel = self.panels.get(getattr(event, "symbol", None) or "")
+                symbol = getattr(event, "symbol", None) or ""
+                panel = self.panels.get(symbol) or self._of_tickers.get(bare_ticker(symbol))
                 if panel is not None:
                     _tell(panel, event)
 
