@@ -120,10 +120,19 @@ def test_the_largest_order_can_be_placed_and_no_larger_one() -> None:
 
 def test_the_largest_order_of_a_perpetual_is_what_margin_allows() -> None:
     caller = Caller()
-    most = caller.call("max_order_quantity", {"symbol": "SOL_USDC_PERP", "side": "Bid"}).max_order_quantity
     order = {"symbol": "SOL_USDC_PERP", "side": "Bid", "orderType": "Limit", "price": "80", "postOnly": True}
-    assert refusal(caller, "place_order", {**order, "quantity": str(most * 2)}) == "INSUFFICIENT_MARGIN"
+    caller.call(
+        "place_order", {**order, "orderType": "Market", "postOnly": None, "price": None, "side": "Ask", "quantity": "7"}
+    )
+    # A short position may be turned round: the largest bid is larger than the largest ask by twice its size.
+    most, least = (
+        caller.call("max_order_quantity", {"symbol": "SOL_USDC_PERP", "side": side}).max_order_quantity
+        for side in ("Bid", "Ask")
+    )
+    assert most == least + 14
+    assert refusal(caller, "place_order", {**order, "quantity": str(most + Decimal("0.01"))}) == "INSUFFICIENT_MARGIN"
     caller.call("place_order", {**order, "quantity": str(most)})
+    assert caller.call("max_order_quantity", {"symbol": "SOL_USDC_PERP", "side": "Bid"}).max_order_quantity == 0
 
 
 def test_settings_are_kept_and_shown() -> None:
