@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from backpack_proto.exchange.account.accounts import PLACES, SETTLEMENT_ASSET, SimulatedAccount, base_units, quote_units
-from backpack_proto.exchange.account.margin import LEVERAGE_LIMIT, asset_price, exposure_lots, margin_figures
+from backpack_proto.exchange.account.margin import asset_price, within_margin
 from backpack_proto.exchange.account.order_request import Members, market_listing, refusal, unreadable
 from backpack_proto.exchange.account.order_rules import reference_ticks
 from backpack_proto.exchange.market.listings import Listing, stripped
@@ -30,8 +30,8 @@ from .withdrawals import Withdrawals
 
 __all__ = ["HoldingRoute", "Holdings"]
 
-_MANY = 10**30
-"""Lots beside which everything else is small."""
+_MANY = 10**18
+"""Lots that nobody can pay."""
 _FLAGS = ("autoBorrowSettlements", "autoLend", "autoRepayBorrows")
 
 
@@ -176,16 +176,22 @@ class Holdings:
             return max(0, lots if side == "Ask" else -lots)
         if not listing.perpetual and side == "Ask":
             return account.available(listing.base) // base_units(listing, 1)
-        lot = quote_units(listing, reference_ticks(market, "MarkPrice"))
         if not listing.perpetual:
+            lot = quote_units(listing, reference_ticks(market, "LastPrice"))
             # Rounded up: what an order locks is no less.
             paid = lot if price is None else -(-read_amount(price, "price") // 10**listing.quantity_decimals)
             return account.available(SETTLEMENT_ASSET) // paid
-        # Margin goes by the worst case, so an order may turn a position round before it needs more.
-        figures = margin_figures(account, self._markets)
-        spare = max(0, figures.equity * LEVERAGE_LIMIT - figures.exposure) // lot
-        taken = exposure_lots(account, market, _MANY if side == "Bid" else -_MANY) - _MANY
-        return exposure_lots(account, market) + spare - taken
+        sign = 1 if side == "Bid" else -1
+        least, most = 0, 1
+        while most < _MANY and within_margin(account, self._markets, market, sign * most):
+            least, most = most, 2 * most
+        while most - least > 1:
+            middle = (least + most) // 2
+            if within_margin(account, self._markets, market, sign * middle):
+                least = middle
+            else:
+                most = middle
+        return least
 
     @staticmethod
     def _of_symbol(query: Query, rows: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from backpack_proto.exchange.account.accounts import PLACES
-from backpack_proto.exchange.account.margin import IMF, MMF, asset_price
+from backpack_proto.exchange.account.margin import asset_price
 from backpack_proto.exchange.account.order_request import Members, refusal, unreadable
 from backpack_proto.exchange.market.listings import stripped
 from backpack_proto.exchange.market.market import SimulatedMarket
@@ -16,6 +16,9 @@ from .purse import EMPTY, Purse, read_amount
 from .query import Query
 
 __all__ = ["Lending"]
+
+IMF, MMF = "0.02", "0.0125"
+"""Margin fractions that a loan has on the exchange; here it is no collateral, so nothing goes by them."""
 
 
 class Lending:
