@@ -325,7 +325,7 @@ async def serve_sandbox(
         seed=seed,
         unix_us=time.time_ns() // 1000,
         speed=speed,
-        more_api_keys=[account.api_key for account in keys[1:]],
+        api_keys=[account.api_key for account in keys],
         listings=(*LISTINGS, *more_listings(markets, seed=seed)),
     )
     with TemporaryDirectory(prefix="backpack-sandbox-") as folder:

@@ -60,7 +60,6 @@ from .messages import (
 )
 from .rest.authentication import Authentication
 from .rest.gateway import Desk, Gateway
-from .rest.holdings import Holdings
 from .rest.private_routes import PrivateRoutes
 from .rest.public_routes import Routes
 from .rest.query import symbols_of
@@ -106,14 +105,14 @@ class Exchange:
     """The whole exchange: markets, websockets and REST; a `Machine`.
 
     `unix_us` is where the made-up history ends, microseconds since the epoch, not later than the first input. `speed` multiplies how
-    much happens to the books (0: nothing). `api_key` is the base64 public key of the first account, `more_api_keys` are those of
-    others: they may subscribe to private streams, and sign requests. Each begins with `deposits` by asset, and pays `fees`.
-    `listings` are the markets that there are.
+    much happens to the books (0: nothing). `api_keys` are the base64 public keys of the accounts: they may subscribe to
+    private streams, and sign requests. Each begins with `deposits` by asset, and pays `fees`. `listings` are the markets that there
+    are.
 
     Raises:
         InvalidKey: a key is not the base64 of 32 bytes.
-        LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`, two accounts have one key or there are too many, a deposit is no
-            usable amount, or a fee is too fine.
+        LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`, there is no account, two have one key or there are too many, a deposit is
+            no usable amount, or a fee is too fine.
     """
 
     def __init__(
@@ -122,21 +121,17 @@ class Exchange:
         seed: int,
         unix_us: int,
         speed: float = 1.0,
-        api_key: str = THROWAWAY_API_KEY,
-        more_api_keys: Sequence[str] = (),
+        api_keys: Sequence[str] = (THROWAWAY_API_KEY,),
         listings: Iterable[Listing] = LISTINGS,
         deposits: Mapping[str, Decimal] = DEFAULT_DEPOSITS,
         fees: Fees = Fees(),  # noqa: B008 - cannot change
     ) -> None:
         _check_speed(speed)
         listings = tuple(listings)
-        api_keys = (api_key, *more_api_keys)
-        if len(set(api_keys)) < len(api_keys) or len(api_keys) > MOST_ACCOUNTS:
-            raise LocalProtocolError(
-                f"more_api_keys: at most {MOST_ACCOUNTS - 1} keys, all different, got {len(more_api_keys)}"
-            )
+        if not 1 <= len(api_keys) <= MOST_ACCOUNTS or len(set(api_keys)) < len(api_keys):
+            raise LocalProtocolError(f"api_keys: 1 to {MOST_ACCOUNTS} keys, all different, got {len(api_keys)}")
         authentication = Authentication(*api_keys)
-        self.api_key = api_key
+        self.api_key = api_keys[0]
         """The API key of the first account."""
         self._engine_us = unix_us
         self._markets = {
@@ -150,7 +145,7 @@ class Exchange:
         self._listings = {item.symbol: replace(item, open=item.open and item.symbol not in in_session) for item in listings}
         self.on_book: Callable[[str, Outcome], None] | None = None
         """Called with the symbol at each change of a book, before it is published: a witness of what is true."""
-        audience = Audience()
+        self._audience = audience = Audience()
         self._publications = {
             symbol: Publication(
                 market,
@@ -166,15 +161,21 @@ class Exchange:
         }
         self.faults = Faults(Random(f"{seed}:faults"))
         """What goes wrong with requests; nothing, unless told."""
-        self._audience = audience
         for symbol in in_session:
             del self._markets[symbol]
-        private = {key: member.audience for key, member in self._members.items()}
         self._sockets = Sockets(
-            audience, authentication, existing_streams(self._listings.values()), Random(f"{seed}:sockets"), self._greet, private
+            audience,
+            authentication,
+            existing_streams(self._listings.values()),
+            Random(f"{seed}:sockets"),
+            self._greet,
+            {key: member.audience for key, member in self._members.items()},
         )
-        desks = {key: self._desk(member, authentication, unix_us) for key, member in self._members.items()}
-        self._gateway = Gateway(Routes(self._listings, self._markets), desks, self.faults)
+        self._gateway = Gateway(
+            Routes(self._listings, self._markets),
+            {key: self._desk(member, authentication, unix_us) for key, member in self._members.items()},
+            self.faults,
+        )
         self.disturbances = Disturbances(f"{seed}:plan", self.faults, self._close_all)
         """The planned faults."""
         self._restarts = Random(f"{seed}:restarts")
@@ -199,10 +200,7 @@ class Exchange:
 
     def _desk(self, member: Member, authentication: Authentication, start_us: int) -> Desk:
         """Where the requests of an account are answered."""
-        account, listings, markets = member.account, self._listings, self._markets
-        holdings = Holdings(account, member.streams, listings, markets)
-        routes = PrivateRoutes(account, member.entry, authentication, listings, markets, start_us, holdings)
-        return Desk(routes, member.limits)
+        return Desk(PrivateRoutes(member, authentication, self._listings, self._markets, start_us), member.limits)
 
     @property
     def accounts(self) -> dict[str, SimulatedAccount]:

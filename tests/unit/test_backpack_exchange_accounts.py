@@ -34,7 +34,7 @@ class Pair:
             seed=1,
             unix_us=self.clock.unix_us,
             speed=0.0,
-            more_api_keys=[Credentials(OTHER_SECRET).api_key],
+            api_keys=[Credentials(secret).api_key for secret in (THROWAWAY_SECRET, OTHER_SECRET)],
             listings=[listing for listing in LISTINGS if listing.symbol in {"SOL_USDC", "SOL_USDC_PERP"}],
         )
         self.first = Caller(self.exchange, self.clock, THROWAWAY_SECRET)
@@ -140,6 +140,7 @@ def test_a_signature_of_one_account_with_the_key_of_another_is_refused() -> None
         forged.call("balances", {})
 
 
-def test_two_accounts_cannot_have_one_key() -> None:
-    with pytest.raises(LocalProtocolError, match="all different"):
-        Exchange(seed=1, unix_us=0, more_api_keys=[Credentials(THROWAWAY_SECRET).api_key])
+def test_there_is_an_account_and_no_two_have_one_key() -> None:
+    for keys in ([], [Credentials(THROWAWAY_SECRET).api_key] * 2):
+        with pytest.raises(LocalProtocolError, match=f"1 to 1000 keys, all different, got {len(keys)}"):
+            Exchange(seed=1, unix_us=0, api_keys=keys)

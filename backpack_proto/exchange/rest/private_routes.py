@@ -16,8 +16,6 @@ from msgspec import Struct
 
 from backpack_proto.auth.signing import Parameters
 from backpack_proto.errors import ApiError
-from backpack_proto.exchange.account.accounts import SimulatedAccount
-from backpack_proto.exchange.account.order_entry import OrderEntry
 from backpack_proto.exchange.account.order_request import (
     Members,
     Number,
@@ -31,6 +29,7 @@ from backpack_proto.exchange.account.order_request import (
 from backpack_proto.exchange.account.orders import AccountOrder, OrderRequest, OrderState
 from backpack_proto.exchange.market.listings import Listing
 from backpack_proto.exchange.market.market import SimulatedMarket
+from backpack_proto.exchange.members import Member
 from backpack_proto.exchange.messages import RequestReceived, Respond, SendFrame
 
 from .answers import TEXT, Answer, refuse, respond
@@ -96,20 +95,18 @@ class PrivateRoutes:
 
     def __init__(
         self,
-        account: SimulatedAccount,
-        entry: OrderEntry,
+        member: Member,
         authentication: Authentication,
         listings: Mapping[str, Listing],
         markets: Mapping[str, SimulatedMarket],
         start_us: int,
-        holdings: Holdings,
     ) -> None:
-        self._account = account
-        self._entry = entry
+        self._account = account = member.account
+        self._entry = member.entry
         self._authentication = authentication
         self._listings = listings
         self._markets = markets
-        self._holdings = holdings
+        self._holdings = holdings = Holdings(account, member.streams, listings, markets)
         self._frames: list[SendFrame] = []
         self._routes: dict[tuple[str, str], tuple[str, Callable[[_Call], Answer]]] = {
             ("GET", "/api/v1/account"): ("accountQuery", lambda _: account_summary(account) | holdings.settings),
