@@ -32,6 +32,7 @@ from backpack_proto.machine import Now, due, earliest
 from backpack_proto.streams.levels import Level
 
 from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
+from .account.command_stream import SPEED_BUMP_US, CommandStream
 from .account.order_entry import OrderEntry
 from .faults import Faults, RateLimits
 from .market.listings import LISTINGS, Listing, to_decimal
@@ -97,10 +98,12 @@ class Exchange:
     `unix_us` is where the made-up history ends, microseconds since the epoch, not later than the first input. `speed` multiplies how
     much happens to the books (0: nothing). `api_key` is the base64 public key of the one account that may subscribe to private
     streams, and sign requests. It begins with `deposits` by asset, and pays `fees`. `listings` are the markets that there are.
+    `speed_bump_us` is how long an order without `postOnly` waits before it reaches the book; 0 switches that off.
 
     Raises:
         InvalidKey: `api_key` is not the base64 of 32 bytes.
-        LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`, a deposit is no usable amount, or a fee is too fine.
+        LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`, a deposit is no usable amount, a fee is too fine, or `speed_bump_us` is
+            not from 0 to a minute.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Exchange:
         listings: Iterable[Listing] = LISTINGS,
         deposits: Mapping[str, Decimal] = DEFAULT_DEPOSITS,
         fees: Fees = Fees(),  # noqa: B008 - cannot change
+        speed_bump_us: int = SPEED_BUMP_US,
     ) -> None:
         _check_speed(speed)
         listings = tuple(listings)
@@ -143,7 +147,10 @@ class Exchange:
         self._streams = PrivateStreams(self.account, audience, Random(f"{seed}:streams"))
         self._entry = OrderEntry(self.account, self._markets, self._streams, self._tell, Random(f"{seed}:positions"))
         self._sockets = Sockets(audience, authentication, existing_streams(listings), Random(f"{seed}:sockets"), self._greet)
-        private = PrivateRoutes(self.account, self._entry, authentication, self._listings, self._markets, unix_us)
+        self._commands = CommandStream(speed_bump_us)
+        private = PrivateRoutes(
+            self.account, self._entry, authentication, self._commands, self._listings, self._markets, unix_us
+        )
         self._gateway = Gateway(Routes(self._listings, self._markets), private, self.limits, self.faults)
         self._restarts = Random(f"{seed}:restarts")
         self._phases = Random(f"{seed}:phases")
@@ -183,7 +190,12 @@ class Exchange:
     @property
     def deadline(self) -> int | None:
         """When the next thing happens by itself; None before the first input."""
-        return earliest(self._tasks[0][0] if self._tasks else None, self._sockets.deadline, self._gateway.deadline)
+        return earliest(self._due_us, self._sockets.deadline, self._gateway.deadline)
+
+    @property
+    def _due_us(self) -> int | None:
+        """When the books next change by themselves, or by a command that waits."""
+        return earliest(self._tasks[0][0] if self._tasks else None, self._commands.deadline)
 
     def handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
         """Take one input and return what is to be sent, in order; nothing that a client sends raises.
@@ -275,13 +287,16 @@ class Exchange:
         outputs: list[ExchangeOutput] = []
         oldest_us = now.mono_us - CATCH_UP_US
         events = 0
-        while self._tasks and self._tasks[0][0] <= now.mono_us:
-            due_us, number, task, symbol = heappop(self._tasks)
-            if task is _Task.EVENT and self._next_events.get(symbol) != number:
-                continue
+        while (due_us := self._due_us) is not None and due_us <= now.mono_us:
             at_us = self._mono_us = max(due_us, oldest_us)
             # A wall clock may jump; the engine's time does not go back.
             self._engine_us = max(self._engine_us, now.unix_us - (now.mono_us - at_us))
+            if due_us == self._commands.deadline:
+                outputs += self._gateway.finish(self._commands.take(), self._engine_us, at_us)
+                continue
+            _, number, task, symbol = heappop(self._tasks)
+            if task is _Task.EVENT and self._next_events.get(symbol) != number:
+                continue
             if symbol in self._markets:
                 outputs += self._perform(task, symbol, due_us)
             if task is _Task.EVENT:

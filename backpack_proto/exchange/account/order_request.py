@@ -145,19 +145,19 @@ def market_listing(symbol: str, listings: Mapping[str, Listing]) -> Listing:
 
 
 def choose_order(members: Members) -> tuple[str, int | None, int | None]:
-    """Symbol, order id and client id of an order that is asked for; exactly one of the ids is there.
+    """Symbol, order id and client id of an order that is asked for; one of the ids is there, and the order id goes before the other.
 
     Raises:
-        ApiError: the symbol is missing, or none or both of the ids are there.
+        ApiError: the symbol is missing, or none of the ids is there.
     """
     read = _Reader(members)
     symbol = read.text("symbol")
     if symbol is None:
         raise unreadable('failed to parse "OrderCancelPayload": field `symbol` is required')
     order_id, client_id = read.text("orderId"), read.whole("clientId", MAX_CLIENT_ID)
-    if (order_id is None) == (client_id is None):
-        raise refusal("INVALID_CLIENT_REQUEST", "Must specify exactly one of `orderId` or `clientId`")
     if order_id is None:
+        if client_id is None:
+            raise refusal("INVALID_CLIENT_REQUEST", "Must specify exactly one of `orderId` or `clientId`")
         return symbol, None, client_id
     # An id that is no number is one that no order has.
     return symbol, int(order_id) if re.fullmatch("[0-9]{1,20}", order_id) else -1, None
