@@ -341,7 +341,6 @@ def test_refusals_in_the_exchanges_words() -> None:
         "INVALID_CLIENT_REQUEST",
         "Must specify both `triggerPrice` and `triggerQuantity` or neither",
     )
-    assert trader.refused(sol, "Bid", "1", bid, takeProfitTriggerPrice="90")[0] == "NOT_IMPLEMENTED"
     assert trader.refused("SOL_USDC_PERP", "Bid", "1", bid, reduceOnly=True)[0] == "INVALID_ORDER"
     trader.placed(sol, "Bid", "1", "50", clientId=0)
     assert trader.refused(sol, "Bid", "1", "50", clientId=0) == ("INVALID_ORDER", "Duplicate client order ID")

@@ -3,7 +3,7 @@
 A body that cannot be read at all is refused in plain text, with the whole request; an order that makes no sense is refused with a
 code, alone. What the exchange says where nobody has recorded it is made up here, and follows the style of what is known.
 
-Take-profit and stop-loss members are refused with NOT_IMPLEMENTED; the `auto...` members and `brokerId` are passed over.
+The `auto...` members and `brokerId` are read, and change nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backpack_proto.errors import ApiError
 from backpack_proto.exchange.market.listings import Listing
 from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, SelfTrade
 
-from .orders import OrderRequest
+from .orders import Attached, OrderRequest
 
 __all__ = ["Members", "Number", "choose_order", "market_listing", "read_body", "read_order", "refusal", "unreadable"]
 
@@ -31,9 +31,7 @@ _PERCENTAGE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%")
 _TYPES = ("Limit", "Market")
 _SLIPPAGE_TYPES = ("TickSize", "Percent")
 _FLAGS = ("autoLend", "autoLendRedeem", "autoBorrow", "autoBorrowRepay")
-_UNSUPPORTED = tuple(
-    f"{kind}{what}" for kind in ("takeProfit", "stopLoss") for what in ("TriggerPrice", "LimitPrice", "TriggerBy")
-)
+_ATTACHED = ("takeProfit", "stopLoss")
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -98,12 +96,11 @@ def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderReques
     flags = {name: read.flag(name) for name in ("postOnly", "reduceOnly", *_FLAGS)}
     client_id = read.whole("clientId", MAX_CLIENT_ID)
     trigger_by = read.choice("triggerBy", TRIGGERS_BY)
+    attached = {kind: _read_attached(read, kind) for kind in _ATTACHED}
     trigger_quantity = read.text("triggerQuantity")
     slippage_type = read.choice("slippageToleranceType", _SLIPPAGE_TYPES)
     try:
         listing = market_listing(symbol, listings)
-        if any(members.get(name) is not None for name in _UNSUPPORTED):
-            raise refusal("NOT_IMPLEMENTED", "Take profit and stop loss are not simulated")
         slippage = decimals["slippageTolerance"]
         if (slippage is None) != (slippage_type is None) or (slippage and (order_type == "Limit" or slippage.startswith("-"))):
             raise refusal("INVALID_ORDER", "Invalid order")
@@ -123,11 +120,35 @@ def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderReques
             trigger_quantity=trigger_quantity,
             slippage=None if slippage is None else Decimal(slippage),
             slippage_in_ticks=slippage_type == "TickSize",
+            take_profit=_attached(attached["takeProfit"], listing),
+            stop_loss=_attached(attached["stopLoss"], listing),
         )
         _check(request, limit=order_type == "Limit")
     except ApiError as error:
         return error
     return request
+
+
+def _read_attached(read: _Reader, kind: str) -> tuple[str | None, str | None, str | None]:
+    """The trigger price, the limit price and the reference of a take profit or a stop loss, as they stand there."""
+    trigger, limit = read.decimal(f"{kind}TriggerPrice"), read.decimal(f"{kind}LimitPrice")
+    return trigger, limit, read.choice(f"{kind}TriggerBy", TRIGGERS_BY)
+
+
+def _attached(given: tuple[str | None, str | None, str | None], listing: Listing) -> Attached | None:
+    """The take profit or the stop loss of an order.
+
+    Raises:
+        ApiError: it has no trigger price, or a price that makes no sense.
+    """
+    trigger_price, limit_price = _price(given[0], listing), _price(given[1], listing)
+    if trigger_price is None:
+        if given != (None, None, None):
+            raise refusal("INVALID_ORDER", "Invalid order")
+        return None
+    if trigger_price < 1 or (limit_price is not None and limit_price < 1):
+        raise refusal("INVALID_PRICE", "Invalid price")
+    return Attached(trigger_price=trigger_price, limit_price=limit_price, trigger_by=given[2] or "LastPrice")
 
 
 def market_listing(symbol: str, listings: Mapping[str, Listing]) -> Listing:

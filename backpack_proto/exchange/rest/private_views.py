@@ -59,7 +59,8 @@ def order_row(order: AccountOrder) -> dict[str, object]:
     """An order as order routes show it."""
     request = order.request
     row = {**_order(order), "createdAt": order.created_us // 1000}
-    row["relatedOrderId"] = row["strategyId"] = None
+    row["relatedOrderId"] = None if order.related_order_id is None else str(order.related_order_id)
+    row["strategyId"] = None
     row["triggeredAt"] = None if order.triggered_us is None else order.triggered_us // 1000
     row["reduceOnly"] = request.reduce_only
     if request.price is None:
@@ -246,6 +247,7 @@ def page(query: Query, rows: Sequence[Row]) -> tuple[list[Row], tuple[tuple[str,
 def _order(order: AccountOrder) -> dict[str, object]:
     request = order.request
     listing = request.listing
+    profit, loss = request.take_profit, request.stop_loss
     both = listing.price_decimals + listing.quantity_decimals
     asked = request.tick_lots if request.price is None else order.lots * request.price
 
@@ -265,13 +267,13 @@ def _order(order: AccountOrder) -> dict[str, object]:
         "selfTradePrevention": request.self_trade,
         "side": request.side,
         "status": order.state,
-        "stopLossLimitPrice": None,
-        "stopLossTriggerBy": None,
-        "stopLossTriggerPrice": None,
+        "stopLossLimitPrice": None if loss is None else price(loss.limit_price),
+        "stopLossTriggerBy": None if loss is None else loss.trigger_by,
+        "stopLossTriggerPrice": None if loss is None else price(loss.trigger_price),
         "symbol": listing.symbol,
-        "takeProfitLimitPrice": None,
-        "takeProfitTriggerBy": None,
-        "takeProfitTriggerPrice": None,
+        "takeProfitLimitPrice": None if profit is None else price(profit.limit_price),
+        "takeProfitTriggerBy": None if profit is None else profit.trigger_by,
+        "takeProfitTriggerPrice": None if profit is None else price(profit.trigger_price),
         "timeInForce": request.time_in_force,
         "triggerBy": None if request.trigger_price is None else request.trigger_by,
         "triggerPrice": price(request.trigger_price),

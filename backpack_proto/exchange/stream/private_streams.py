@@ -76,6 +76,15 @@ class PrivateStreams:
                 "P": padded(request.trigger_price, listing.price_decimals),
                 "Y": request.trigger_quantity,
             }
+        for attached, (trigger, by, limit_of) in ((request.take_profit, "adj"), (request.stop_loss, "bgk")):
+            if attached is not None:
+                data |= {
+                    trigger: padded(attached.trigger_price, listing.price_decimals),
+                    by: attached.trigger_by,
+                    limit_of: None if attached.limit_price is None else padded(attached.limit_price, listing.price_decimals),
+                }
+        if order.related_order_id is not None:
+            data["I"] = str(order.related_order_id)
         if event == "orderExpired":
             data["R"] = order.expiry_reason
         if fill is not None:
