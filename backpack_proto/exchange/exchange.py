@@ -34,10 +34,13 @@ from backpack_proto.streams.levels import Level
 from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
 from .account.command_stream import SPEED_BUMP_US, CommandStream
 from .account.order_entry import OrderEntry
+from .account.rfq_desk import RfqDesk
+from .account.rfq_market import RfqMarkets
 from .faults import Faults, RateLimits
 from .market.listings import LISTINGS, Listing, to_decimal
 from .market.market import FUNDING_INTERVAL_US, SimulatedMarket
 from .market.orders import OrderSide, Outcome
+from .market.stocks import SECURITIES, StockCalendar
 from .messages import (
     ChangeMarket,
     CloseMarket,
@@ -146,11 +149,17 @@ class Exchange:
         """The request budget."""
         self._streams = PrivateStreams(self.account, audience, Random(f"{seed}:streams"))
         self._entry = OrderEntry(self.account, self._markets, self._streams, self._tell, Random(f"{seed}:positions"))
-        self._sockets = Sockets(audience, authentication, existing_streams(listings), Random(f"{seed}:sockets"), self._greet)
         self._commands = CommandStream(speed_bump_us)
+        self.calendar = StockCalendar()
+        """When stocks trade: its sessions may be replaced."""
+        rfq_markets = RfqMarkets(listings, self._markets, SECURITIES, self.calendar, Random(f"{seed}:quotes"))
+        self.rfqs = RfqDesk(rfq_markets, Random(f"{seed}:rfqs"))
+        """The desk of requests for quote."""
+        self.rfqs.join(self.account, self._streams)
         private = PrivateRoutes(
-            self.account, self._entry, authentication, self._commands, self._listings, self._markets, unix_us
+            self.account, self._entry, self.rfqs, authentication, self._commands, self._listings, self._markets, unix_us
         )
+        self._sockets = Sockets(audience, authentication, self._existing_streams(), Random(f"{seed}:sockets"), self._greet)
         self._gateway = Gateway(Routes(self._listings, self._markets), private, self.limits, self.faults)
         self._restarts = Random(f"{seed}:restarts")
         self._phases = Random(f"{seed}:phases")
@@ -195,7 +204,7 @@ class Exchange:
     @property
     def _due_us(self) -> int | None:
         """When the books next change by themselves, or by a command that waits."""
-        return earliest(self._tasks[0][0] if self._tasks else None, self._commands.deadline)
+        return earliest(self._tasks[0][0] if self._tasks else None, self._commands.deadline, self.rfqs.deadline)
 
     def handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
         """Take one input and return what is to be sent, in order; nothing that a client sends raises.
@@ -278,7 +287,10 @@ class Exchange:
 
     def _list(self, symbol: str, *, is_open: bool) -> None:
         self._listings[symbol] = replace(self._listings[symbol], open=is_open)
-        self._sockets.streams = existing_streams(self._listings.values())
+        self._sockets.streams = self._existing_streams()
+
+    def _existing_streams(self) -> frozenset[str]:
+        return existing_streams(self._listings.values(), self.rfqs.markets.symbols)
 
     def _advance(self, now: Now) -> list[ExchangeOutput]:
         """Let everything happen that is due."""
@@ -293,6 +305,9 @@ class Exchange:
             self._engine_us = max(self._engine_us, now.unix_us - (now.mono_us - at_us))
             if due_us == self._commands.deadline:
                 outputs += self._gateway.finish(self._commands.take(), self._engine_us, at_us)
+                continue
+            if due_us == self.rfqs.deadline:
+                outputs += self.rfqs.happen(self._engine_us)
                 continue
             _, number, task, symbol = heappop(self._tasks)
             if task is _Task.EVENT and self._next_events.get(symbol) != number:

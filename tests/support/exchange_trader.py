@@ -44,6 +44,16 @@ INSTRUCTIONS = {
     ("GET", "/wapi/v1/history/funding"): "fundingHistoryQueryAll",
     ("GET", "/wapi/v1/capital/deposits"): "depositQueryAll",
     ("GET", "/wapi/v1/history/dust"): "dustHistoryQueryAll",
+    ("POST", "/api/v1/rfq"): "rfqSubmit",
+    ("POST", "/api/v1/rfq/quote"): "quoteSubmit",
+    ("POST", "/api/v1/rfq/accept"): "quoteAccept",
+    ("POST", "/api/v1/rfq/refresh"): "rfqRefresh",
+    ("POST", "/api/v1/rfq/cancel"): "rfqCancel",
+    ("GET", "/api/v1/rfqs"): "rfqQuery",
+    ("GET", "/wapi/v1/history/rfq"): "rfqHistoryQueryAll",
+    ("GET", "/wapi/v1/history/quote"): "quoteHistoryQueryAll",
+    ("GET", "/wapi/v1/history/rfq/fill"): "rfqFillHistoryQueryAll",
+    ("GET", "/wapi/v1/history/quote/fill"): "quoteFillHistoryQueryAll",
 }
 Parameters = Mapping[str, Any]
 

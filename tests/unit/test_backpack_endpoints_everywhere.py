@@ -40,9 +40,9 @@ BY_CALL_ONLY = """
 """The client has no method of their own for these: `client.call(name)` reaches them."""
 
 NOT_SIMULATED = """
-    accept_quote borrow_lend borrow_lend_apy borrow_lend_liquidation_price cancel_all_strategies cancel_rfq cancel_strategy
+    borrow_lend borrow_lend_apy borrow_lend_liquidation_price cancel_all_strategies cancel_strategy
     cancel_vault_redeem convert_dust create_strategy deposit_address max_borrow_quantity max_order_quantity max_withdrawal_quantity
-    mint_vault_tokens redeem_vault_tokens refresh_rfq strategy submit_quote submit_rfq vault_nav withdraw
+    mint_vault_tokens redeem_vault_tokens strategy vault_nav withdraw
 """
 """The simulated exchange has no answer to these."""
 

@@ -88,7 +88,7 @@ def test_a_stop_loss_fires_where_the_price_is_as_bad_or_worse() -> None:
 def meet(trader: Trader, lots: int) -> None:
     """Let somebody else sell to the account's best bid."""
     market = trader.exchange._markets[PERP]
-    trader.exchange._tell(market, market.engine.submit(OrderSide.ASK, lots, None))
+    trader.outputs += trader.exchange._tell(market, market.engine.submit(OrderSide.ASK, lots, None))
 
 
 def test_what_is_attached_grows_with_the_fills_of_its_order() -> None:
@@ -174,5 +174,6 @@ def test_a_trigger_looks_at_the_price_that_it_was_told(by: str) -> None:
     for name in ("MarkPrice", "IndexPrice", "LastPrice"):
         reference.mark = 11_100 if name == "MarkPrice" else 9_900
         reference.index = (11_100 if name == "IndexPrice" else 9_900) * 10**6
-        market.tape.record(TapedTrade(1, 11_100 if name == "LastPrice" else 9_900, 1, True, trader.clock.unix_us))
+        last = 11_100 if name == "LastPrice" else 9_900
+        market.tape.record(TapedTrade(1, last, 1, buyer_is_maker=True, engine_us=trader.clock.unix_us))
         assert len(list(trader.exchange._entry._triggers.due(market))) == (name == by)

@@ -21,7 +21,22 @@ from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, S
 
 from .orders import Attached, OrderRequest
 
-__all__ = ["Members", "Number", "choose_order", "market_listing", "read_body", "read_order", "refusal", "unreadable"]
+__all__ = [
+    "MAX_CLIENT_ID",
+    "Members",
+    "Number",
+    "Reader",
+    "choose_order",
+    "market_listing",
+    "read_body",
+    "read_order",
+    "read_price",
+    "read_quantity",
+    "read_units",
+    "refusal",
+    "trigger_size",
+    "unreadable",
+]
 
 MAX_CLIENT_ID: Final = 2**32 - 1
 TRIGGERS_BY: Final = ("LastPrice", "MarkPrice", "IndexPrice")
@@ -80,7 +95,7 @@ def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderReques
     Raises:
         ApiError: a member is missing or cannot be read at all.
     """
-    read = _Reader(members)
+    read = Reader(members)
     symbol = read.text("symbol")
     if symbol is None:
         raise unreadable('failed to parse "OrderExecutePayload": field `symbol` is required')
@@ -107,15 +122,15 @@ def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderReques
         request = OrderRequest(
             listing=listing,
             side=side,
-            price=_price(decimals["price"], listing),
-            lots=_quantity(decimals["quantity"], listing),
-            tick_lots=_units(decimals["quoteQuantity"], listing.price_decimals + listing.quantity_decimals, "Quantity"),
+            price=read_price(decimals["price"], listing),
+            lots=read_quantity(decimals["quantity"], listing),
+            tick_lots=read_units(decimals["quoteQuantity"], listing.price_decimals + listing.quantity_decimals, "Quantity"),
             time_in_force=time_in_force or OrderTimeInForce.GTC,
             post_only=flags["postOnly"],
             reduce_only=flags["reduceOnly"],
             client_id=client_id,
             self_trade=self_trade or SelfTrade.REJECT_TAKER,
-            trigger_price=_price(decimals["triggerPrice"], listing),
+            trigger_price=read_price(decimals["triggerPrice"], listing),
             trigger_by=trigger_by or "LastPrice",
             trigger_quantity=trigger_quantity,
             slippage=None if slippage is None else Decimal(slippage),
@@ -129,7 +144,7 @@ def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderReques
     return request
 
 
-def _read_attached(read: _Reader, kind: str) -> tuple[str | None, str | None, str | None]:
+def _read_attached(read: Reader, kind: str) -> tuple[str | None, str | None, str | None]:
     """The trigger price, the limit price and the reference of a take profit or a stop loss, as they stand there."""
     trigger, limit = read.decimal(f"{kind}TriggerPrice"), read.decimal(f"{kind}LimitPrice")
     return trigger, limit, read.choice(f"{kind}TriggerBy", TRIGGERS_BY)
@@ -141,7 +156,7 @@ def _attached(given: tuple[str | None, str | None, str | None], listing: Listing
     Raises:
         ApiError: it has no trigger price, or a price that makes no sense.
     """
-    trigger_price, limit_price = _price(given[0], listing), _price(given[1], listing)
+    trigger_price, limit_price = read_price(given[0], listing), read_price(given[1], listing)
     if trigger_price is None:
         if given != (None, None, None):
             raise refusal("INVALID_ORDER", "Invalid order")
@@ -171,7 +186,7 @@ def choose_order(members: Members) -> tuple[str, int | None, int | None]:
     Raises:
         ApiError: the symbol is missing, or none of the ids is there.
     """
-    read = _Reader(members)
+    read = Reader(members)
     symbol = read.text("symbol")
     if symbol is None:
         raise unreadable('failed to parse "OrderCancelPayload": field `symbol` is required')
@@ -214,7 +229,7 @@ def trigger_size(request: OrderRequest, whole: int) -> int:
     if percentage is None:
         if not _DECIMAL.fullmatch(text):
             raise refusal("INVALID_QUANTITY", "Invalid quantity")
-        lots = _quantity(text, request.listing) or 0
+        lots = read_quantity(text, request.listing) or 0
         if lots < 1:
             raise refusal("INVALID_QUANTITY", "Invalid quantity")
         return lots
@@ -224,31 +239,35 @@ def trigger_size(request: OrderRequest, whole: int) -> int:
     return whole * int(share * 10_000) // 1_000_000
 
 
-class _Reader:
+class Reader:
     """Members of one object by type; each of its methods raises `ApiError` for one that cannot be read, None is not there."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
 
     def text(self, name: str) -> str | None:
+        """Return a text; an empty one is not there."""
         value = self._members.get(name)
         if value is not None and (isinstance(value, bool) or type(value) is Number):
             self._fail(name, 'Expected input type "string"')
         return value or None
 
     def decimal(self, name: str) -> str | None:
+        """Return a number in plain digits, as text."""
         value = self.text(name)
         if value is not None and not _DECIMAL.fullmatch(value):
             self._fail(name, "Invalid decimal")
         return value
 
     def flag(self, name: str) -> bool | None:
+        """Return a boolean."""
         value = self._members.get(name)
         if value is not None and not isinstance(value, bool):
             self._fail(name, 'Expected input type "boolean"')
         return value
 
     def whole(self, name: str, maximum: int) -> int | None:
+        """Return a whole number up to a maximum."""
         value = self._members.get(name)
         if value is None:
             return None
@@ -257,12 +276,14 @@ class _Reader:
         return int(value)
 
     def choice(self, name: str, allowed: Collection[str]) -> str | None:
+        """Return one of the allowed words."""
         value = self.text(name)
         if value is not None and value not in allowed:
             self._fail(name, "Expect a valid enumeration value.")
         return value
 
     def word(self, name: str, kind: type[Word]) -> Word | None:
+        """Return a word as a member of its enumeration."""
         value = self.choice(name, [word.value for word in kind])
         return None if value is None else kind(value)
 
@@ -270,24 +291,24 @@ class _Reader:
         raise unreadable(f"failed to parse field `{name}`: {problem}")
 
 
-def _price(text: str | None, listing: Listing) -> int | None:
+def read_price(text: str | None, listing: Listing) -> int | None:
     """A price in ticks.
 
     Raises:
         ApiError: it does not keep the market's tick size.
     """
-    ticks = _units(text, listing.price_decimals, "Price")
+    ticks = read_units(text, listing.price_decimals, "Price")
     _keep(ticks, listing.ticks_per_price, "Price")
     return ticks
 
 
-def _quantity(text: str | None, listing: Listing) -> int | None:
+def read_quantity(text: str | None, listing: Listing) -> int | None:
     """A quantity in lots.
 
     Raises:
         ApiError: it does not keep the market's step size.
     """
-    lots = _units(text, listing.quantity_decimals, "Quantity")
+    lots = read_units(text, listing.quantity_decimals, "Quantity")
     _keep(lots, listing.lots_per_quantity, "Quantity")
     return lots
 
@@ -300,8 +321,12 @@ def _keep(units: int | None, grid: int, what: str) -> None:
     raise refusal(f"INVALID_{what.upper()}", f"Invalid {what.lower()}")
 
 
-def _units(text: str | None, decimals: int, what: str) -> int | None:
-    """A decimal number as a whole number of 10^-decimals."""
+def read_units(text: str | None, decimals: int, what: str) -> int | None:
+    """A decimal number as a whole number of 10^-decimals.
+
+    Raises:
+        ApiError: it has more decimals.
+    """
     if text is None:
         return None
     whole, _, fraction = text.partition(".")

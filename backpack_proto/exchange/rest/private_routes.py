@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from urllib.parse import parse_qsl
 
-from msgspec import Struct
-
 from backpack_proto.auth.signing import Parameters
 from backpack_proto.errors import ApiError
 from backpack_proto.exchange.account.accounts import SimulatedAccount
@@ -29,12 +27,14 @@ from backpack_proto.exchange.account.order_request import (
     unreadable,
 )
 from backpack_proto.exchange.account.orders import AccountOrder, OrderRequest, OrderState
+from backpack_proto.exchange.account.rfq_desk import RfqDesk
 from backpack_proto.exchange.market.listings import Listing
 from backpack_proto.exchange.market.market import SimulatedMarket
 from backpack_proto.exchange.messages import RequestReceived, Respond, SendFrame
 
 from .answers import TEXT, Answer, refuse, respond
 from .authentication import Authentication
+from .calls import Call, Handler, Page, Waits, paged
 from .private_views import (
     account_summary,
     balance_rows,
@@ -48,6 +48,7 @@ from .private_views import (
     position_row,
 )
 from .query import Query
+from .rfq_routes import RfqRoutes
 
 __all__ = ["MOST_ORDERS", "PrivateRoutes"]
 
@@ -60,7 +61,6 @@ _KINDS = ("SPOT", "PERP", "IPERP", "DATED", "PREDICTION", "RFQ")
 
 _EMPTY = {
     "/api/v1/borrowLend/positions": "borrowLendPositionQuery",
-    "/api/v1/rfqs": "rfqQuery",
     "/api/v1/strategies": "strategyQueryAll",
     "/api/v1/vault/redeems/pending": "vaultPendingRedeemsQuery",
     "/wapi/v1/capital/withdrawals": "withdrawalQueryAll",
@@ -69,39 +69,9 @@ _EMPTY = {
     "/wapi/v1/history/dust": "dustHistoryQueryAll",
     "/wapi/v1/history/interest": "interestHistoryQueryAll",
     "/wapi/v1/history/position": "positionHistoryQueryAll",
-    "/wapi/v1/history/quote": "quoteHistoryQueryAll",
-    "/wapi/v1/history/quote/fill": "quoteFillHistoryQueryAll",
-    "/wapi/v1/history/rfq": "rfqHistoryQueryAll",
-    "/wapi/v1/history/rfq/fill": "rfqFillHistoryQueryAll",
     "/wapi/v1/history/settlement": "settlementHistoryQueryAll",
     "/wapi/v1/history/strategies": "strategyHistoryQueryAll",
 }
-
-
-class _Call(Struct, frozen=True, gc=False):
-    """A request whose signature is good."""
-
-    query: Query
-    body: list[Members] | Members
-    engine_us: int
-
-    @property
-    def members(self) -> Members:
-        """The one object of the body."""
-        if isinstance(self.body, list):
-            raise unreadable("expected an object")
-        return self.body
-
-
-class _Waits(Struct, frozen=True, gc=False):
-    """A command that waits for the speed bump: how it is executed then, at a time of the engine."""
-
-    execute: Callable[[int], Answer]
-
-
-class _Page(Struct, frozen=True, gc=False):
-    rows: list[dict[str, object]]
-    headers: tuple[tuple[str, str], ...]
 
 
 class PrivateRoutes:
@@ -111,6 +81,7 @@ class PrivateRoutes:
         self,
         account: SimulatedAccount,
         entry: OrderEntry,
+        desk: RfqDesk,
         authentication: Authentication,
         commands: CommandStream,
         listings: Mapping[str, Listing],
@@ -124,7 +95,8 @@ class PrivateRoutes:
         self._listings = listings
         self._markets = markets
         self._frames: list[SendFrame] = []
-        self._routes: dict[tuple[str, str], tuple[str, Callable[[_Call], Answer]]] = {
+        self._rfqs = RfqRoutes(account, desk)
+        self._routes: dict[tuple[str, str], tuple[str, Handler]] = {
             ("GET", "/api/v1/account"): ("accountQuery", lambda _: account_summary(account)),
             ("PATCH", "/api/v1/account"): ("accountUpdate", lambda _: Respond(0, 200, "", b"")),
             ("GET", "/api/v1/capital"): ("balanceQuery", lambda _: balance_rows(account)),
@@ -141,9 +113,10 @@ class PrivateRoutes:
             ("GET", "/wapi/v1/history/funding"): ("fundingHistoryQueryAll", self._funding_history),
             ("GET", "/wapi/v1/capital/deposits"): (
                 "depositQueryAll",
-                lambda call: _paged(call, deposit_rows(account, start_us)),
+                lambda call: paged(call, deposit_rows(account, start_us)),
             ),
-            **{("GET", path): (name, lambda call: _paged(call, [])) for path, name in _EMPTY.items()},
+            **{("GET", path): (name, lambda call: paged(call, [])) for path, name in _EMPTY.items()},
+            **self._rfqs.routes,
         }
         self._paths = frozenset(path for _, path in self._routes)
 
@@ -167,7 +140,7 @@ class PrivateRoutes:
         def answer() -> Answer:
             body: list[Members] | Members = {} if method == "GET" else read_body(given.body)
             self._authentication.verify_request(given, instruction, _signed(text, body), engine_us)
-            return handler(_Call(Query(path, text), body, engine_us))
+            return handler(Call(Query(path, text), body, engine_us, mono_us))
 
         return self._perform(number, answer, engine_us, mono_us)
 
@@ -177,16 +150,17 @@ class PrivateRoutes:
         self._frames = []
         try:
             found = answer()
+            self._frames += self._rfqs.take_frames()
             self._frames += self._entry.fire(engine_us)
         except ApiError as error:
             return self._frames, refuse(number, error)
-        if isinstance(found, _Waits):
+        if isinstance(found, Waits):
             execute = found.execute
             self._commands.hold(lambda later_us: self._finish(number, execute, later_us), mono_us)
             return self._frames, None
         if isinstance(found, Respond):
             return self._frames, Respond(number, found.status, found.content_type, found.body)
-        if isinstance(found, _Page):
+        if isinstance(found, Page):
             return self._frames, respond(number, found.rows, found.headers)
         return self._frames, respond(number, found)
 
@@ -200,13 +174,13 @@ class PrivateRoutes:
             return self._frames, refuse(number, error)
         return self._frames, respond(number, found)
 
-    def _place(self, call: _Call) -> Answer:
+    def _place(self, call: Call) -> Answer:
         members = call.members
         if self._waits(self._read(members)):
-            return _Waits(lambda engine_us: self._execute(members, engine_us))
+            return Waits(lambda engine_us: self._execute(members, engine_us))
         return self._execute(members, call.engine_us)
 
-    def _place_batch(self, call: _Call) -> Answer:
+    def _place_batch(self, call: Call) -> Answer:
         orders = call.body
         if not isinstance(orders, list) or not orders:
             raise unreadable("expected a list of orders")
@@ -226,7 +200,7 @@ class PrivateRoutes:
             answers.update({place: self._item(orders[place], engine_us) for place in late})
             return [answers[place] for place in range(len(orders))]
 
-        return _Waits(execute) if late else execute(call.engine_us)
+        return Waits(execute) if late else execute(call.engine_us)
 
     def _waits(self, request: OrderRequest) -> bool:
         return bool(self._commands.speed_bump_us) and not request.post_only
@@ -250,7 +224,7 @@ class PrivateRoutes:
         self._frames += frames
         return order_row(order)
 
-    def _cancel(self, call: _Call) -> Answer:
+    def _cancel(self, call: Call) -> Answer:
         order = self._find(call.members)
         if order is None:
             # The page lists no 404 for a cancel, and clients take a 404 for an exchange that is out of reach.
@@ -258,7 +232,7 @@ class PrivateRoutes:
         self._frames += self._entry.cancel([order], call.engine_us)
         return order_row(order)
 
-    def _cancel_all(self, call: _Call) -> Answer:
+    def _cancel_all(self, call: Call) -> Answer:
         members = call.members
         symbol, kind = members.get("symbol"), members.get("orderType")
         if not isinstance(symbol, str) or kind not in {None, *_CANCEL_KINDS}:
@@ -273,7 +247,7 @@ class PrivateRoutes:
         self._frames += self._entry.cancel(orders, call.engine_us)
         return [order_row(order) for order in orders]
 
-    def _query_order(self, call: _Call) -> Answer:
+    def _query_order(self, call: Call) -> Answer:
         query = call.query
         client_id = query.optional("clientId")
         members: dict[str, str | bool | None] = {"symbol": query.required("symbol"), "orderId": query.optional("orderId")}
@@ -283,7 +257,7 @@ class PrivateRoutes:
             raise refusal("RESOURCE_NOT_FOUND", "Not Found", 404)
         return order_row(order)
 
-    def _query_orders(self, call: _Call) -> Answer:
+    def _query_orders(self, call: Call) -> Answer:
         symbols = self._symbols(call.query)
         return [order_row(order) for order in self._account.orders.values() if order.symbol in symbols]
 
@@ -292,20 +266,20 @@ class PrivateRoutes:
         market_listing(symbol, self._listings)
         return self._entry.find(symbol, order_id, client_id)
 
-    def _positions(self, call: _Call) -> Answer:
+    def _positions(self, call: Call) -> Answer:
         symbols = self._symbols(call.query)
         markets = [market for market, _ in self._account.open_positions.values() if market.symbol in symbols]
         if call.query.optional("symbol") is not None and not markets:
             raise refusal("RESOURCE_NOT_FOUND", "Not Found", 404)
         return [position_row(self._account, market) for market in markets]
 
-    def _order_history(self, call: _Call) -> Answer:
+    def _order_history(self, call: Call) -> Answer:
         order_id, symbols = call.query.optional("orderId"), self._symbols(call.query)
         known = self._account.history if order_id is None else self._account.by_id.get(order_id, [])
         rows, headers = page(call.query, [order for order in known if order.symbol in symbols])
-        return _Page([order_history_row(order) for order in rows], headers)
+        return Page([order_history_row(order) for order in rows], headers)
 
-    def _fill_history(self, call: _Call) -> Answer:
+    def _fill_history(self, call: Call) -> Answer:
         query, fills = call.query, self._account.fills
         order_id, symbols = query.optional("orderId"), self._symbols(query)
         asset_class = query.optional("assetClass")
@@ -321,12 +295,12 @@ class PrivateRoutes:
             if fill.symbol in symbols and order_id in {None, str(fill.order_id)}
         ]
         rows, headers = page(query, wanted)
-        return _Page([fill_row(fill) for fill in rows], headers)
+        return Page([fill_row(fill) for fill in rows], headers)
 
-    def _funding_history(self, call: _Call) -> Answer:
+    def _funding_history(self, call: Call) -> Answer:
         symbols = self._symbols(call.query)
         rows, headers = page(call.query, [payment for payment in self._account.funding if payment.symbol in symbols])
-        return _Page([funding_row(payment) for payment in rows], headers)
+        return Page([funding_row(payment) for payment in rows], headers)
 
     def _symbols(self, query: Query) -> frozenset[str]:
         """The markets that a query asks for."""
@@ -337,10 +311,6 @@ class PrivateRoutes:
             for listing in self._listings.values()
             if symbol in {None, listing.symbol} and (not kinds or ("PERP" if listing.perpetual else "SPOT") in kinds)
         )
-
-
-def _paged(call: _Call, rows: list[dict[str, object]]) -> _Page:
-    return _Page(*page(call.query, rows))
 
 
 def _signed(query: str, body: list[Members] | Members) -> Parameters | Sequence[Parameters]:
