@@ -40,7 +40,7 @@ from .faults import Faults, RateLimits
 from .market.listings import LISTINGS, Listing, to_decimal
 from .market.market import FUNDING_INTERVAL_US, SimulatedMarket
 from .market.orders import OrderSide, Outcome
-from .market.stocks import SECURITIES, StockCalendar
+from .market.stocks import SECURITIES
 from .messages import (
     ChangeMarket,
     CloseMarket,
@@ -150,9 +150,7 @@ class Exchange:
         self._streams = PrivateStreams(self.account, audience, Random(f"{seed}:streams"))
         self._entry = OrderEntry(self.account, self._markets, self._streams, self._tell, Random(f"{seed}:positions"))
         self._commands = CommandStream(speed_bump_us)
-        self.calendar = StockCalendar()
-        """When stocks trade: its sessions may be replaced."""
-        rfq_markets = RfqMarkets(listings, self._markets, SECURITIES, self.calendar, Random(f"{seed}:quotes"))
+        rfq_markets = RfqMarkets(listings, self._markets, SECURITIES.values())
         self.rfqs = RfqDesk(rfq_markets, Random(f"{seed}:rfqs"))
         """The desk of requests for quote."""
         self.rfqs.join(self.account, self._streams)

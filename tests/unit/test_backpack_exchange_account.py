@@ -34,7 +34,7 @@ from backpack_proto.streams.payloads import (
     PositionClosed,
     PositionUpdate,
 )
-from exchange_trader import CREDENTIALS, INSTRUCTIONS, Trader
+from exchange_trader import CREDENTIALS, INSTRUCTIONS, Parameters, Trader
 from hypothesis_profiles import examples
 
 
@@ -78,8 +78,8 @@ def test_both_schemes_are_accepted_while_their_window_lasts(
 
 def test_the_request_scheme_covers_the_body() -> None:
     trader = Trader()
-    order = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Limit", "price": "50.00", "quantity": "1", "postOnly": True}
-    body = json_body(order)
+    order: Parameters = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Limit", "price": "50.00", "quantity": "1"}
+    body = json_body({**order, "postOnly": True})
     stamp = trader.clock.unix_us
     headers = trader.sign(request_text("POST", "/api/v1/order", body, timestamp_us=stamp), stamp)
     good, bad = (trader.send("POST", "/api/v1/order", sent, headers)[-1] for sent in (body, body.replace(b'"1"', b'"2"')))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backpack_proto import Page
-from backpack_proto.exchange import Fees, Respond, SimulatedAccount
+from backpack_proto.exchange import Fees, Respond, SendFrame, SimulatedAccount
 from backpack_proto.exchange.account.rfq_desk import EXPIRY_US, SETTLEMENT_WINDOW_US, SUBMISSION_US
 from backpack_proto.exchange.stream.audience import Audience
 from backpack_proto.exchange.stream.private_streams import PrivateStreams
@@ -255,9 +255,12 @@ def test_a_request_cannot_be_paid_for_without_funds() -> None:
 
 def test_stocks_are_not_asked_for_while_their_sessions_are_closed() -> None:
     trader = Requester()
-    trader.exchange.calendar.sessions = ()
+    saturday_us = 3 * 86_400_000_000
+    trader.clock.advance(saturday_us)
     assert trader.refusal("", symbol=STOCK, side="Bid", quantity="1") == ("TRADING_PAUSED", "Trading is paused")
     trader.post("", symbol=COIN, side="Bid", quantity="1")
+    trader.exchange.rfqs.markets.always_open = True
+    trader.post("", symbol=STOCK, side="Bid", quantity="1")
 
 
 class Maker:
@@ -272,9 +275,9 @@ class Maker:
 
 
 def heard(trader: Trader, connection: int) -> list[dict[str, Any]]:
-    frames = [json.loads(o.data)["data"] for o in trader.outputs if getattr(o, "connection", None) == connection]
+    frames = [output for output in trader.outputs if isinstance(output, SendFrame) and output.connection == connection]
     trader.outputs = []
-    return frames
+    return [json.loads(frame.data)["data"] for frame in frames]
 
 
 def test_another_account_hears_of_a_request_and_its_quote_can_be_the_best() -> None:
@@ -325,7 +328,7 @@ def test_every_answer_and_event_is_one_that_the_client_reads() -> None:
     trader.post("/accept", rfqId=row["rfqId"], quoteId=str(best.quote_id))
     trader.run(1_000_000)
     for output in trader.outputs:
-        if hasattr(output, "data"):
+        if isinstance(output, SendFrame):
             frames = decode_frame(output.data)
             assert all(isinstance(frame, Frame) for frame in (frames if isinstance(frames, tuple) else (frames,)))
     trader.ask()

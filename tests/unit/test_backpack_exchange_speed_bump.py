@@ -111,7 +111,11 @@ def test_an_order_that_cannot_be_read_is_refused_at_once() -> None:
 
 def test_a_batch_is_answered_when_the_last_of_its_orders_has_reached_the_book() -> None:
     trader = Trader()
-    orders = [ORDER | {"clientId": 1}, ORDER | {"clientId": 2, "postOnly": True}, ORDER | {"price": "50.001"}]
+    orders: list[dict[str, Any]] = [
+        ORDER | {"clientId": 1},
+        ORDER | {"clientId": 2, "postOnly": True},
+        ORDER | {"price": "50.001"},
+    ]
     assert trader.request("POST", "/api/v1/orders", orders) == []
     assert [order.client_id for order in trader.account.open_orders.values()] == [2]
     outputs = trader.run(SPEED_BUMP_US)

@@ -40,8 +40,11 @@ _FIRST_QUOTES_US: Final = ((150_000, 400_000), (700_000, 1_200_000))
 """When the first quotes come, from and to, behind the beginning of a turn."""
 _REQUOTE_US: Final = 5_000_000
 _SETTLEMENT_US: Final = (300_000, 900_000)
-_WIDE_BPS: Final = 30
-_CLOSE_BPS: Final = 10
+_STOCK_BPS: Final = (45, 30)
+_CROWD_BPS: Final = (15, 5)
+"""How far from the market the first quote of a request is, and the others are."""
+_HEDGED_BPS: Final = 5
+"""How far from the market the broker settles when it has done better than it quoted."""
 _MOST_OPEN: Final = 20
 
 
@@ -195,7 +198,9 @@ class RfqDesk:
         if rfq.accepted is not None or engine_us >= rfq.submit_by_us:
             return []
         quoted = sum(quote.maker == MAKER for quote in rfq.quotes)
-        prices = self.markets.quote(rfq.request.market, _CLOSE_BPS if quoted else _WIDE_BPS)
+        market = rfq.request.market
+        away_bps = (_CROWD_BPS if market.security is None else _STOCK_BPS)[bool(quoted)]
+        prices = self.markets.quote(market, away_bps, engine_us)
         if quoted:
             self._schedule(mono_us + _REQUOTE_US, "quote", rfq)
         return self._add(rfq, MAKER, None, prices, engine_us, mono_us)[1]
@@ -264,8 +269,8 @@ class RfqDesk:
         ticks = quote.price(request.side)
         lots = rfq.size_at(ticks)
         if quote.deferred and self._rng.random() < 0.5:
-            better = self._rng.randrange(1, 4)
-            ticks = max(1, ticks - better) if bought else ticks + better
+            hedged = self.markets.quote(request.market, _HEDGED_BPS, engine_us)
+            ticks = min(ticks, hedged[1]) if bought else max(ticks, hedged[0])
         account.lock(self._spent(rfq), -rfq.locked)
         rfq.locked = 0
         units, fee = taker_units(rfq, lots, ticks, account.fees)

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from random import Random
+from decimal import Decimal
 
 from msgspec import Struct
 
 from backpack_proto.exchange.market.listings import Listing
 from backpack_proto.exchange.market.market import SimulatedMarket
-from backpack_proto.exchange.market.stocks import Security, SessionLimits, StockCalendar
+from backpack_proto.exchange.market.stocks import REGULAR, StockSecurity, price_cents, session_at
 
-from .accounts import SETTLEMENT_ASSET, mark_ticks
+from .accounts import SETTLEMENT_ASSET
 from .order_request import refusal
 
-__all__ = ["RfqMarket", "RfqMarkets"]
+__all__ = ["Limits", "RfqMarket", "RfqMarkets"]
 
 STOCK_DECIMALS = 2
+"""Of prices and quantities of stocks: their prices are in cents."""
 _SUFFIX = f"_{SETTLEMENT_ASSET}_RFQ"
+
+
+class Limits(Struct, frozen=True, gc=False, kw_only=True):
+    """How many lots may be asked for."""
+
+    minimum: int
+    maximum: int
+    step: int
 
 
 class RfqMarket(Struct, frozen=True, gc=False, kw_only=True):
@@ -25,7 +34,7 @@ class RfqMarket(Struct, frozen=True, gc=False, kw_only=True):
 
     listing: Listing
     """Its names and its precision; it has no book."""
-    security: Security | None = None
+    security: StockSecurity | None = None
     """The stock, whose quotes are the broker's and settle later; None for other assets."""
 
     @property
@@ -41,13 +50,11 @@ class RfqMarkets:
         self,
         listings: Iterable[Listing],
         markets: Mapping[str, SimulatedMarket],
-        securities: Iterable[Security],
-        calendar: StockCalendar,
-        rng: Random,
+        securities: Iterable[StockSecurity],
     ) -> None:
+        self.always_open = False
+        """Whether stocks trade at any time, for programs that must not depend on when they run."""
         self._markets = markets
-        self._calendar = calendar
-        self._rng = rng
         found = [
             RfqMarket(
                 listing=Listing(
@@ -64,11 +71,11 @@ class RfqMarkets:
         found += [
             RfqMarket(
                 listing=Listing(
-                    symbol=security.symbol,
+                    symbol=f"{security.asset}{_SUFFIX}",
                     base=security.asset,
                     price_decimals=STOCK_DECIMALS,
                     quantity_decimals=STOCK_DECIMALS,
-                    opening_ticks=security.opening_ticks,
+                    opening_ticks=security.cents,
                     asset_class="STOCK",
                 ),
                 security=security,
@@ -87,7 +94,7 @@ class RfqMarkets:
         market = self._by_symbol.get(symbol)
         return None if market is None else market.listing
 
-    def find(self, symbol: str, engine_us: int) -> tuple[RfqMarket, SessionLimits | None]:
+    def find(self, symbol: str, engine_us: int) -> tuple[RfqMarket, Limits | None]:
         """Return a market, and the limits of the session in which its stock trades now.
 
         Raises:
@@ -98,25 +105,27 @@ class RfqMarkets:
             raise refusal("INVALID_MARKET", "Invalid market")
         if market.security is None:
             return market, None
-        session = self._calendar.session_at(engine_us)
-        limits = next((limits for limits in market.security.limits if limits.session == session), None)
-        if limits is None:
+        security = market.security
+        session = REGULAR if self.always_open else session_at(security, engine_us)
+        if session is None:
             raise refusal("TRADING_PAUSED", "Trading is paused")
-        return market, limits
+        minimum, maximum, step = map(_lots, (security.min_quantity, security.max_quantities[session], security.step_size))
+        return market, Limits(minimum=minimum, maximum=maximum, step=step)
 
-    def quote(self, market: RfqMarket, spread_bps: int) -> tuple[int, int]:
-        """Return the bid and the ask of somebody who quotes a market now, in ticks."""
-        middle = self._middle(market) * (1.0 + self._rng.gauss(0.0, 2e-5))
-        half = middle * spread_bps / 20_000
-        return max(1, int(middle - half)), int(middle + half) + 1
+    def quote(self, market: RfqMarket, away_bps: int, engine_us: int) -> tuple[int, int]:
+        """Return a bid and an ask so far away from the market's price now, in ticks."""
+        middle = self._middle(market, engine_us)
+        bid, ask = (round(middle * (10_000 + sign * away_bps) / 10_000) for sign in (-1, 1))
+        return max(1, bid), ask
 
-    def _middle(self, market: RfqMarket) -> int:
+    def _middle(self, market: RfqMarket, engine_us: int) -> int:
+        if market.security is not None:
+            return price_cents(market.security, engine_us // 1_000_000)
         base = market.listing.base
-        spot, perpetual = (self._markets.get(f"{base}_{SETTLEMENT_ASSET}{kind}") for kind in ("", "_PERP"))
-        if spot is not None and spot.listing.price_decimals == market.listing.price_decimals:
-            bid, ask = spot.best()
-            if bid is not None and ask is not None:
-                return (bid[0] + ask[0]) // 2
-        if perpetual is not None and perpetual.listing.price_decimals == market.listing.price_decimals:
-            return mark_ticks(perpetual)
-        return market.listing.opening_ticks
+        spot = self._markets.get(f"{base}_{SETTLEMENT_ASSET}")
+        bid, ask = (None, None) if spot is None else spot.best()
+        return market.listing.opening_ticks if bid is None or ask is None else (bid[0] + ask[0]) // 2
+
+
+def _lots(quantity: str) -> int:
+    return int(Decimal(quantity).scaleb(STOCK_DECIMALS))

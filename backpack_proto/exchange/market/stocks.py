@@ -1,209 +1,172 @@
-"""The tokenised stocks of the simulated exchange: securities, the sessions in which the broker quotes them, and holidays.
+"""Stocks of the simulated exchange: which there are, when they trade, and what they cost elsewhere (docs/protocol.md 6.5).
 
-Theory of operation. A stock trades by requests for quote while a session of its security is open, by the exchange's clock. Sessions are
-times of New York; its summer time is worked out from the rule that the United States have had since 2007, for the core reads no files.
-A session of a range of weekdays opens on each of them, and may end on the next day. A holiday closes everything between its two times.
-
-The name of one session is known from the exchange, `US_EQUITIES_PRE_MARKET`; the others are made up in its style.
+While a session of a security is open, it is traded by requests for quotes, and its book, where it has one, is Closed; outside it is the
+other way round. Times are those of New York, whose summer time follows the rule since 2007. Prices elsewhere are made up from the name
+and the time alone, so that everybody who asks for one moment is told the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from random import Random
 
 from backpack_proto.values import Value
 
-from .listings import stripped
-
 __all__ = [
     "HOLIDAYS",
-    "ROUND_THE_CLOCK",
     "SECURITIES",
     "SESSIONS",
-    "Security",
-    "SessionLimits",
-    "StockCalendar",
-    "StockHoliday",
-    "StockSession",
-    "holiday_row",
-    "security_row",
-    "session_row",
+    "StockSecurity",
+    "TradingSession",
+    "next_bell_us",
+    "price_cents",
+    "session_at",
 ]
 
-NEW_YORK: Final = "America/New_York"
-_DAY_S: Final = 86_400
-_HOUR_S: Final = 3_600
+TIMEZONE = "America/New_York"
+PRE_MARKET, REGULAR, POST_MARKET = "US_EQUITIES_PRE_MARKET", "US_EQUITIES_REGULAR", "US_EQUITIES_POST_MARKET"
+DAY_S = 86_400
+LONGEST_BREAK_DAYS = 10
 
 
-class StockSession(Value, frozen=True, gc=False, kw_only=True):
-    """A stretch of the day in which stocks trade; seconds since midnight in New York."""
-
-    name: str
-    start_s: int
-    end_s: int
-    """Not above `start_s` for one that ends on the next day."""
-    first_weekday: int
-    last_weekday: int
-    """1 is Monday; below `first_weekday` the range goes on into the next week."""
-
-
-class StockHoliday(Value, frozen=True, gc=False, kw_only=True):
-    """A day on which stocks do not trade, or not all day; seconds since midnight in New York."""
+class TradingSession(Value, frozen=True, gc=False, kw_only=True):
+    """Hours in which stocks trade, from Monday to Friday."""
 
     name: str
-    day: str
-    start_s: int = 0
-    end_s: int = _DAY_S - 1
+    description: str
+    start: time
+    end: time
 
 
-class SessionLimits(Value, frozen=True, gc=False, kw_only=True):
-    """How much of a security may be asked for in one session, in hundredths of a share."""
-
-    session: str
-    minimum: int
-    maximum: int
-    step: int
-
-
-class Security(Value, frozen=True, gc=False, kw_only=True):
-    """A stock that can be traded as an asset."""
+class StockSecurity(Value, frozen=True, gc=False, kw_only=True):
+    """One stock."""
 
     asset: str
     name: str
-    cusip: str
-    opening_ticks: int
-    """Price in cents, where no market of it is open."""
-    limits: tuple[SessionLimits, ...]
-
-    @property
-    def symbol(self) -> str:
-        """The market of its requests for quote."""
-        return f"{self.asset}_USDC_RFQ"
+    cusip: str | None
+    cents: int
+    """The price around which it is made up."""
+    max_quantities: dict[str, str]
+    """The largest order of each session in which it trades."""
+    min_quantity: str = "0.01"
+    step_size: str = "0.01"
 
 
-PRE_MARKET: Final = "US_EQUITIES_PRE_MARKET"
-REGULAR: Final = "US_EQUITIES_REGULAR_MARKET"
-AFTER_MARKET: Final = "US_EQUITIES_AFTER_MARKET"
-OVERNIGHT: Final = "US_EQUITIES_OVERNIGHT"
-
-SESSIONS: Final = (
-    StockSession(name=PRE_MARKET, start_s=4 * _HOUR_S, end_s=34_200, first_weekday=1, last_weekday=5),
-    StockSession(name=REGULAR, start_s=34_200, end_s=16 * _HOUR_S, first_weekday=1, last_weekday=5),
-    StockSession(name=AFTER_MARKET, start_s=16 * _HOUR_S, end_s=20 * _HOUR_S, first_weekday=1, last_weekday=5),
-    StockSession(name=OVERNIGHT, start_s=20 * _HOUR_S, end_s=4 * _HOUR_S, first_weekday=7, last_weekday=4),
+SESSIONS = (
+    TradingSession(name=PRE_MARKET, description="Before the opening bell.", start=time(4), end=time(9, 30)),
+    TradingSession(name=REGULAR, description="From bell to bell.", start=time(9, 30), end=time(16)),
+    TradingSession(name=POST_MARKET, description="After the closing bell.", start=time(16), end=time(20)),
 )
-ROUND_THE_CLOCK: Final = (StockSession(name=REGULAR, start_s=0, end_s=0, first_weekday=1, last_weekday=7),)
-"""Sessions for programs that have to be able to trade stocks whenever they run."""
-
-HOLIDAYS: Final = (
-    StockHoliday(name="Thanksgiving Day", day="2026-11-26"),
-    StockHoliday(name="Day after Thanksgiving", day="2026-11-27", start_s=13 * _HOUR_S),
-    StockHoliday(name="Christmas Eve", day="2026-12-24", start_s=13 * _HOUR_S),
-    StockHoliday(name="Christmas Day", day="2026-12-25"),
-    StockHoliday(name="New Year's Day", day="2027-01-01"),
-)
-
-_LIMITS: Final = (
-    SessionLimits(session=PRE_MARKET, minimum=1, maximum=50_000, step=1),
-    SessionLimits(session=REGULAR, minimum=1, maximum=500_000, step=1),
-    SessionLimits(session=AFTER_MARKET, minimum=1, maximum=50_000, step=1),
-    SessionLimits(session=OVERNIGHT, minimum=100, maximum=20_000, step=100),
-)
-
-SECURITIES: Final = (
-    Security(asset="AAPL.US", name="Apple Inc.", cusip="037833100", opening_ticks=34_040, limits=_LIMITS),
-    Security(asset="NVDA.US", name="NVIDIA Corporation", cusip="67066G104", opening_ticks=19_215, limits=_LIMITS),
-    Security(asset="MU.US", name="Micron Technology, Inc.", cusip="595112103", opening_ticks=21_870, limits=_LIMITS[:3]),
-)
-
-
-class StockCalendar:
-    """The sessions that there are, by the exchange's clock; tests and operators may replace them."""
-
-    def __init__(self, sessions: Iterable[StockSession] = SESSIONS, holidays: Iterable[StockHoliday] = HOLIDAYS) -> None:
-        self.sessions = tuple(sessions)
-        self.holidays = tuple(holidays)
-
-    def session_at(self, unix_us: int) -> str | None:
-        """Return the session that is open at that time, None where all are closed."""
-        local = _in_new_york(unix_us // 1_000_000)
-        second = local.hour * _HOUR_S + local.minute * 60 + local.second
-        day = local.date()
-        if any(holiday.day == day.isoformat() and holiday.start_s <= second <= holiday.end_s for holiday in self.holidays):
-            return None
-        for session in self.sessions:
-            if session.start_s < session.end_s:
-                if session.start_s <= second < session.end_s and _opens(session, day):
-                    return session.name
-            elif (second >= session.start_s and _opens(session, day)) or (
-                second < session.end_s and _opens(session, day - timedelta(days=1))
-            ):
-                return session.name
-        return None
+_ALL_DAY = {PRE_MARKET: "250", REGULAR: "1000", POST_MARKET: "250"}
+SECURITIES = {
+    security.asset: security
+    for security in (
+        StockSecurity(asset="AAPL.US", name="Apple Inc.", cusip="037833100", cents=34_040, max_quantities=_ALL_DAY),
+        StockSecurity(asset="MU.US", name="Micron Technology, Inc.", cusip="595112103", cents=41_250, max_quantities=_ALL_DAY),
+        StockSecurity(asset="NVDA.US", name="NVIDIA Corporation", cusip="67066G104", cents=24_180, max_quantities=_ALL_DAY),
+        StockSecurity(asset="TSLA.US", name="Tesla, Inc.", cusip="88160R101", cents=43_820, max_quantities=_ALL_DAY),
+        # Not every security trades before and after the bells.
+        StockSecurity(asset="SPCX.US", name="SPCX", cusip=None, cents=21_560, max_quantities={REGULAR: "400"}),
+    )
+}
+"""The stocks, by their asset."""
+HOLIDAYS: dict[date, tuple[str, time | None]] = {
+    date(2026, 9, 7): ("Labor Day", None),
+    date(2026, 11, 26): ("Thanksgiving Day", None),
+    date(2026, 11, 27): ("Day after Thanksgiving", time(13)),
+    date(2026, 12, 24): ("Christmas Eve", time(13)),
+    date(2026, 12, 25): ("Christmas Day", None),
+    date(2027, 1, 1): ("New Year's Day", None),
+    date(2027, 1, 18): ("Martin Luther King, Jr. Day", None),
+    date(2027, 2, 15): ("Washington's Birthday", None),
+    date(2027, 3, 26): ("Good Friday", None),
+    date(2027, 5, 31): ("Memorial Day", None),
+    date(2027, 6, 18): ("Juneteenth National Independence Day", None),
+    date(2027, 7, 5): ("Independence Day", None),
+    date(2027, 9, 6): ("Labor Day", None),
+    date(2027, 11, 25): ("Thanksgiving Day", None),
+    date(2027, 11, 26): ("Day after Thanksgiving", time(13)),
+    date(2027, 12, 24): ("Christmas Day", None),
+}
+"""Days without trading, or with trading until the time that is given."""
 
 
-def security_row(security: Security) -> dict[str, object]:
-    """Return a security as `/securities` lists it."""
-    return {
-        "asset": security.asset,
-        "cusip": security.cusip,
-        "name": security.name,
-        "sessions": [
-            {
-                "maxQuantity": stripped(limits.maximum, 2),
-                "minQuantity": stripped(limits.minimum, 2),
-                "name": limits.session,
-                "stepSize": stripped(limits.step, 2),
-            }
-            for limits in security.limits
-        ],
-    }
+def session_at(security: StockSecurity, unix_us: int) -> str | None:
+    """Return the session of a security that is open at a time, None when none is."""
+    local = _new_york(unix_us)
+    for name, start, end in _hours(local.date()):
+        if name in security.max_quantities and start <= local < end:
+            return name
+    return None
 
 
-def session_row(session: StockSession) -> dict[str, object]:
-    """Return a session as `/stockSessions` lists it."""
-    return {
-        "description": None,
-        "endTime": _time(session.end_s),
-        "endWeekday": session.last_weekday,
-        "name": session.name,
-        "startTime": _time(session.start_s),
-        "startWeekday": session.first_weekday,
-        "timezone": NEW_YORK,
-    }
+def next_bell_us(security: StockSecurity, unix_us: int) -> int:
+    """Return when the security's trading next begins or ends, after a time."""
+    open_now = session_at(security, unix_us) is not None
+    day = _new_york(unix_us).date()
+    for _ in range(LONGEST_BREAK_DAYS):
+        for name, start, end in _hours(day):
+            for moment in (start, end) if name in security.max_quantities else ():
+                moment_us = _unix_us(moment)
+                if moment_us > unix_us and (session_at(security, moment_us) is not None) is not open_now:
+                    return moment_us
+        day += timedelta(days=1)
+    return unix_us + LONGEST_BREAK_DAYS * DAY_S * 1_000_000
 
 
-def holiday_row(holiday: StockHoliday) -> dict[str, object]:
-    """Return a holiday as `/stockHolidays` lists it."""
-    return {
-        "date": holiday.day,
-        "endTime": _time(holiday.end_s),
-        "name": holiday.name,
-        "startTime": _time(holiday.start_s),
-        "timezone": NEW_YORK,
-    }
+def price_cents(security: StockSecurity, unix_s: int) -> int:
+    """Return what a stock costs elsewhere at a second: it wanders by the hour and trembles by the minute."""
+    hour, into = divmod(unix_s, 3_600)
+    here, there = _drift(security.asset, hour), _drift(security.asset, hour + 1)
+    wander = here + (there - here) * into / 3_600
+    tremble = Random(f"{security.asset}:{unix_s // 60}").gauss(0.0, 4e-4)
+    return max(1, round(security.cents * (1.0 + wander + tremble)))
 
 
-def _opens(session: StockSession, day: date) -> bool:
-    first, last, weekday = session.first_weekday, session.last_weekday, day.isoweekday()
-    return first <= weekday <= last if first <= last else weekday >= first or weekday <= last
+@lru_cache(maxsize=4_096)
+def _drift(asset: str, hour: int) -> float:
+    return Random(f"{asset}:hour:{hour}").gauss(0.0, 6e-3)
 
 
-def _in_new_york(unix_s: int) -> datetime:
-    """Return the time in New York: five hours behind UTC, four from the second Sunday of March to the first of November."""
-    standard = datetime.fromtimestamp(unix_s - 5 * _HOUR_S, UTC)
-    begins = _sunday(standard.year, 3, 8) + timedelta(hours=2)
-    ends = _sunday(standard.year, 11, 1) + timedelta(hours=1)
-    return standard + timedelta(hours=1) if begins <= standard < ends else standard
+def _hours(day: date) -> list[tuple[str, datetime, datetime]]:
+    """The sessions of a day as names and local times, without a zone."""
+    if day.isoweekday() > 5:
+        return []
+    closing = time(23, 59)
+    if day in HOLIDAYS:
+        early = HOLIDAYS[day][1]
+        if early is None:
+            return []
+        closing = early
+    return [
+        (session.name, datetime.combine(day, session.start), datetime.combine(day, min(session.end, closing)))
+        for session in SESSIONS
+        if session.start < closing
+    ]
 
 
-def _sunday(year: int, month: int, from_day: int) -> datetime:
-    """Return the first Sunday of a month from a day on."""
-    first = datetime(year, month, from_day, tzinfo=UTC)
-    return first + timedelta(days=(7 - first.isoweekday()) % 7)
+def _new_york(unix_us: int) -> datetime:
+    """A time as a clock on a wall in New York shows it, without a zone."""
+    utc = datetime.fromtimestamp(unix_us // 1_000_000, UTC).replace(tzinfo=None)
+    winter = utc - timedelta(hours=5)
+    start, end = _summer(winter.year)
+    return winter + timedelta(hours=1) if start <= winter < end - timedelta(hours=1) else winter
 
 
-def _time(second: int) -> str:
-    return f"{second // _HOUR_S:02}:{second // 60 % 60:02}:{second % 60:02}"
+def _unix_us(local: datetime) -> int:
+    start, end = _summer(local.year)
+    hours = 4 if start <= local < end else 5
+    return int((local + timedelta(hours=hours)).replace(tzinfo=UTC).timestamp()) * 1_000_000
+
+
+@lru_cache(maxsize=64)
+def _summer(year: int) -> tuple[datetime, datetime]:
+    """When summer time begins and ends, as clocks show it before they are changed."""
+    return _sunday(year, 3, 2), _sunday(year, 11, 1)
+
+
+def _sunday(year: int, month: int, number: int) -> datetime:
+    first = date(year, month, 1)
+    day = first + timedelta(days=7 - first.isoweekday() + 7 * (number - 1))
+    return datetime.combine(day, time(2))
