@@ -10,7 +10,7 @@ from backpack_proto.exchange.market.market import INDEX_DECIMALS, SimulatedMarke
 from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, Outcome, Refusal, SelfTrade
 
 from .accounts import SimulatedAccount, base_units, mark_ticks, quote_units
-from .margin import within_margin
+from .margin import covers_haircut, within_margin
 from .order_request import refusal
 from .orders import OrderRequest
 
@@ -67,6 +67,8 @@ def plan_order(
         asset, reserve = "USDC", quote_units(listing, _cost(market, account.owner, side, lots, limit))
     if reserve > account.available(asset):
         raise refusal("INSUFFICIENT_FUNDS", "Insufficient funds")
+    if side is OrderSide.BID and not covers_haircut(account, markets, reserve):
+        raise refusal("INSUFFICIENT_MARGIN", "Insufficient margin")
     return lots, reserve
 
 

@@ -271,7 +271,7 @@ class PrivateRoutes:
         markets = [market for market, _ in self._account.open_positions.values() if market.symbol in symbols]
         if call.query.optional("symbol") is not None and not markets:
             raise refusal("RESOURCE_NOT_FOUND", "Not Found", 404)
-        return [position_row(self._account, market) for market in markets]
+        return [position_row(self._account, market, self._markets) for market in markets]
 
     def _order_history(self, call: Call) -> Answer:
         order_id, symbols = call.query.optional("orderId"), self._symbols(call.query)

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from backpack_proto.exchange.account.accounts import (
     PLACES,
-    SETTLEMENT_ASSET,
     SimulatedAccount,
     SimulatedFill,
     SimulatedFundingPayment,
@@ -21,13 +20,15 @@ from backpack_proto.exchange.account.accounts import (
     show_position,
 )
 from backpack_proto.exchange.account.margin import (
-    HAIRCUT_PERCENT,
-    IMF,
     LEVERAGE_LIMIT,
-    MMF,
     asset_price,
     asset_worth,
+    collateral_percent,
+    collateral_value,
     exposure_lots,
+    initial_fraction,
+    liquidation_price,
+    maintenance_fraction,
     margin_figures,
 )
 from backpack_proto.exchange.account.orders import AccountOrder, OrderState
@@ -138,25 +139,28 @@ def balance_rows(account: SimulatedAccount) -> dict[str, dict[str, str]]:
     }
 
 
-def position_row(account: SimulatedAccount, market: SimulatedMarket) -> dict[str, object]:
+def position_row(
+    account: SimulatedAccount, market: SimulatedMarket, markets: Mapping[str, SimulatedMarket]
+) -> dict[str, object]:
     """The open position of a market."""
     _, position = account.open_positions[market.symbol]
     shown = show_position(market, position)
     rules = market_object(market.listing)
     lots = exposure_lots(account, market)
+    notional = quote_units(market.listing, lots * mark_ticks(market))
     return {
         "breakEvenPrice": _text(shown.break_even_price),
         "cumulativeFundingPayment": _text(shown.funding),
         "cumulativeInterest": "0",
         "entryPrice": _text(shown.entry_price),
-        "estLiquidationPrice": "0",
-        "imf": IMF,
+        "estLiquidationPrice": _text(liquidation_price(account, markets, market)),
+        "imf": stripped(initial_fraction(notional), PLACES),
         "imfFunction": rules["imfFunction"],
         "markPrice": _text(shown.mark_price),
-        "mmf": MMF,
+        "mmf": stripped(maintenance_fraction(notional), PLACES),
         "mmfFunction": rules["mmfFunction"],
         "netCost": _text(shown.net_cost),
-        "netExposureNotional": stripped(quote_units(market.listing, lots * mark_ticks(market)), PLACES),
+        "netExposureNotional": stripped(notional, PLACES),
         "netExposureQuantity": stripped(lots, market.listing.quantity_decimals),
         "netQuantity": _text(shown.net_quantity),
         "pnlRealized": _text(shown.realized_pnl),
@@ -204,11 +208,8 @@ def collateral_summary(account: SimulatedAccount, markets: Mapping[str, Simulate
                 "assetMarkPrice": stripped(*asset_price(asset, markets)),
                 "availableQuantity": _text(held.available),
                 "balanceNotional": stripped(asset_worth(account, asset, markets), PLACES),
-                "collateralValue": stripped(
-                    asset_worth(account, asset, markets) * _weight(asset) // 100,
-                    PLACES,
-                ),
-                "collateralWeight": stripped(_weight(asset), 2),
+                "collateralValue": stripped(collateral_value(account, asset, markets), PLACES),
+                "collateralWeight": stripped(collateral_percent(asset), 2),
                 "lendQuantity": "0",
                 "openOrderQuantity": _text(held.locked),
                 "symbol": asset,
@@ -216,12 +217,12 @@ def collateral_summary(account: SimulatedAccount, markets: Mapping[str, Simulate
             }
             for asset, held in account.balances.items()
         ],
-        "imf": IMF,
+        "imf": stripped(figures.imf, PLACES),
         "liabilitiesValue": "0",
         "marginFraction": fraction,
-        "mmf": MMF,
+        "mmf": stripped(figures.mmf, PLACES),
         "netEquity": stripped(figures.equity, PLACES),
-        "netEquityAvailable": stripped(max(0, figures.equity - figures.locked), PLACES),
+        "netEquityAvailable": stripped(max(0, figures.available), PLACES),
         "netEquityLocked": stripped(figures.locked, PLACES),
         "netExposureFutures": stripped(figures.exposure, PLACES),
         "pnlUnrealized": stripped(figures.pnl, PLACES),
@@ -279,10 +280,6 @@ def _order(order: AccountOrder) -> dict[str, object]:
         "triggerPrice": price(request.trigger_price),
         "triggerQuantity": request.trigger_quantity,
     }
-
-
-def _weight(asset: str) -> int:
-    return 100 if asset == SETTLEMENT_ASSET else HAIRCUT_PERCENT
 
 
 def _text(value: Decimal) -> str:

@@ -17,7 +17,7 @@ from backpack_proto.exchange.account.accounts import (
     quote_units,
     show_position,
 )
-from backpack_proto.exchange.account.margin import IMF, MMF, exposure_lots
+from backpack_proto.exchange.account.margin import exposure_lots, initial_fraction, maintenance_fraction
 from backpack_proto.exchange.account.orders import AccountOrder
 from backpack_proto.exchange.account.rfqs import Quote, Rfq, taker_price
 from backpack_proto.exchange.market.listings import padded, stripped
@@ -191,6 +191,7 @@ class PrivateStreams:
         listing = market.listing
         shown = show_position(market, position)
         lots = exposure_lots(self._account, market)
+        notional = quote_units(listing, lots * mark_ticks(market))
         return {
             "B": f"{shown.entry_price:f}",
             "M": stripped(mark_ticks(market), listing.price_decimals),
@@ -198,11 +199,11 @@ class PrivateStreams:
             "Q": _padded(lots, listing.quantity_decimals),
             "T": engine_us,
             "b": f"{shown.break_even_price:f}",
-            "f": IMF,
+            "f": stripped(initial_fraction(notional), PLACES),
             "i": position.position_id,
             "l": "0",
-            "m": MMF,
-            "n": stripped(quote_units(listing, lots * mark_ticks(market)), PLACES),
+            "m": stripped(maintenance_fraction(notional), PLACES),
+            "n": stripped(notional, PLACES),
             "p": f"{shown.realized_pnl:f}",
             "q": _padded(position.lots, listing.quantity_decimals),
             "s": listing.symbol,
