@@ -145,7 +145,7 @@ def test_a_spot_order_takes_the_haircut_of_what_it_buys_from_the_buying_power() 
     trader = Trader(deposits={"USDC": Decimal(1_000)})
     trader.placed("SOL_USDC", "Bid", "5", "50", postOnly=True)
     money, _, _ = figures(trader)
-    assert (money["netEquity"], money["netEquityLocked"], money["netEquityAvailable"]) == (1_000, 25, 975)
+    assert (money["netEquity"], money["netEquityLocked"], money["netEquityAvailable"]) == tuple(map(Decimal, (1_000, 25, 975)))
     trader.placed(SOL, "Bid", "97", "90", postOnly=True)
     assert trader.refused("SOL_USDC", "Bid", "9", "80") == ("INSUFFICIENT_MARGIN", "Insufficient margin")
 
