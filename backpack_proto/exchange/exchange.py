@@ -37,6 +37,9 @@ from backpack_proto.machine import Now, due, earliest
 from backpack_proto.streams.levels import Level
 
 from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
+from .account.command_stream import SPEED_BUMP_US, CommandStream
+from .account.rfq_desk import RfqDesk
+from .account.rfq_market import RfqMarkets
 from .bells import Bells
 from .disturbances import Disturbances
 from .faults import Faults, RateLimits
@@ -107,12 +110,12 @@ class Exchange:
     `unix_us` is where the made-up history ends, microseconds since the epoch, not later than the first input. `speed` multiplies how
     much happens to the books (0: nothing). `api_keys` are the base64 public keys of the accounts: they may subscribe to
     private streams, and sign requests. Each begins with `deposits` by asset, and pays `fees`. `listings` are the markets that there
-    are.
+    are. `speed_bump_us` is how long an order without `postOnly` waits before it reaches the book; 0 switches that off.
 
     Raises:
         InvalidKey: a key is not the base64 of 32 bytes.
         LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`, there is no account, two have one key or there are too many, a deposit is
-            no usable amount, or a fee is too fine.
+            no usable amount, a fee is too fine, or `speed_bump_us` is not from 0 to a minute.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Exchange:
         listings: Iterable[Listing] = LISTINGS,
         deposits: Mapping[str, Decimal] = DEFAULT_DEPOSITS,
         fees: Fees = Fees(),  # noqa: B008 - cannot change
+        speed_bump_us: int = SPEED_BUMP_US,
     ) -> None:
         _check_speed(speed)
         listings = tuple(listings)
@@ -161,12 +165,15 @@ class Exchange:
         }
         self.faults = Faults(Random(f"{seed}:faults"))
         """What goes wrong with requests; nothing, unless told."""
+        self._commands = CommandStream(speed_bump_us)
+        self.rfqs = RfqDesk(RfqMarkets(listings, self._markets, SECURITIES.values()), Random(f"{seed}:rfqs"))
+        """The desk of requests for quote."""
         for symbol in in_session:
             del self._markets[symbol]
         self._sockets = Sockets(
             audience,
             authentication,
-            existing_streams(self._listings.values()),
+            self._existing_streams(),
             Random(f"{seed}:sockets"),
             self._greet,
             {key: member.audience for key, member in self._members.items()},
@@ -200,7 +207,9 @@ class Exchange:
 
     def _desk(self, member: Member, authentication: Authentication, start_us: int) -> Desk:
         """Where the requests of an account are answered."""
-        return Desk(PrivateRoutes(member, authentication, self._listings, self._markets, start_us), member.limits)
+        self.rfqs.join(member.account, member.streams)
+        routes = PrivateRoutes(member, self.rfqs, authentication, self._commands, self._listings, self._markets, start_us)
+        return Desk(routes, member.limits)
 
     @property
     def accounts(self) -> dict[str, SimulatedAccount]:
@@ -246,12 +255,17 @@ class Exchange:
     def deadline(self) -> int | None:
         """When the next thing happens by itself; None before the first input."""
         return earliest(
-            self._tasks[0][0] if self._tasks else None,
+            self._due_us,
             self._sockets.deadline,
             self._gateway.deadline,
             self.disturbances.deadline,
             self._bells.deadline,
         )
+
+    @property
+    def _due_us(self) -> int | None:
+        """When the books next change by themselves, or by a command that waits."""
+        return earliest(self._tasks[0][0] if self._tasks else None, self._commands.deadline, self.rfqs.deadline)
 
     def handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
         """Take one input and return what is to be sent, in order; nothing that a client sends raises.
@@ -375,7 +389,10 @@ class Exchange:
 
     def _list(self, symbol: str, *, is_open: bool) -> None:
         self._listings[symbol] = replace(self._listings[symbol], open=is_open)
-        self._sockets.streams = existing_streams(self._listings.values())
+        self._sockets.streams = self._existing_streams()
+
+    def _existing_streams(self) -> frozenset[str]:
+        return existing_streams(self._listings.values(), self.rfqs.markets.symbols)
 
     def _advance(self, now: Now) -> list[ExchangeOutput]:
         """Let everything happen that is due."""
@@ -384,13 +401,19 @@ class Exchange:
         outputs = self.disturbances.advance(now.mono_us) + self._ring(now)
         oldest_us = now.mono_us - CATCH_UP_US
         events = 0
-        while self._tasks and self._tasks[0][0] <= now.mono_us:
-            due_us, number, task, symbol = heappop(self._tasks)
-            if task is _Task.EVENT and self._next_events.get(symbol) != number:
-                continue
+        while (due_us := self._due_us) is not None and due_us <= now.mono_us:
             at_us = self._mono_us = max(due_us, oldest_us)
             # A wall clock may jump; the engine's time does not go back.
             self._engine_us = max(self._engine_us, now.unix_us - (now.mono_us - at_us))
+            if due_us == self._commands.deadline:
+                outputs += self._gateway.finish(self._commands.take(), self._engine_us, at_us)
+                continue
+            if due_us == self.rfqs.deadline:
+                outputs += self.rfqs.happen(self._engine_us)
+                continue
+            _, number, task, symbol = heappop(self._tasks)
+            if task is _Task.EVENT and self._next_events.get(symbol) != number:
+                continue
             if symbol in self._markets:
                 outputs += self._perform(task, symbol, due_us)
             if symbol in self._asleep and task is not _Task.MINUTE:

@@ -28,6 +28,8 @@ STRATEGY = {
     "duration": 86_400_000,
     "interval": 3_600_000,
 }
+RFQ = {"symbol": "SOL_USDC_RFQ", "side": "Bid", "quantity": "1"}
+OTHER_SECRET = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA="
 MINT = {"vaultId": 1, "symbol": "USDC", "quantity": "10"}
 
 
@@ -38,7 +40,10 @@ class Caller:
         self, exchange: Exchange | None = None, clock: FakeClock | None = None, secret: str = THROWAWAY_SECRET
     ) -> None:
         self.clock = FakeClock() if clock is None else clock
-        self.exchange = Exchange(seed=1, unix_us=self.clock.unix_us) if exchange is None else exchange
+        if exchange is None:
+            keys = [Credentials(known).api_key for known in (THROWAWAY_SECRET, OTHER_SECRET)]
+            exchange = Exchange(seed=1, unix_us=self.clock.unix_us, api_keys=keys)
+        self.exchange = exchange
         self.signer = Signer(Credentials(secret))
         self.told: list[ExchangeOutput] = []
         """What the exchange sent besides answers, while calls were made."""
@@ -104,6 +109,25 @@ def _redeeming(caller: Caller) -> Mapping[str, Any]:
     return {"vaultId": 1}
 
 
+def _request(caller: Caller) -> Mapping[str, Any]:
+    return {"rfqId": caller.call("submit_rfq", RFQ).rfq_id}
+
+
+def _asked_by_another(caller: Caller) -> Mapping[str, Any]:
+    other = Caller(caller.exchange, caller.clock, OTHER_SECRET)
+    return {**_request(other), "bidPrice": "90", "askPrice": "110"}
+
+
+def _quoted(caller: Caller) -> Mapping[str, Any]:
+    asked = _request(caller)
+    for _ in range(100):
+        (found,) = caller.call("open_rfqs", {})
+        if found.quotes:
+            return {**asked, "quoteId": found.quotes[0].quote_id}
+        caller.clock.advance(100_000)
+    raise AssertionError("nobody quotes")
+
+
 def _candles(caller: Caller) -> Mapping[str, Any]:
     return {"symbol": "SOL_USDC", "interval": "1m", "startTime": caller.clock.unix_us // 1_000_000 - 600}
 
@@ -129,6 +153,11 @@ PARAMETERS: Mapping[str, Mapping[str, Any] | Callable[[Caller], Mapping[str, Any
     "vaults_history": {"interval": "1d", "vaultId": 1},
     "prediction_events": {},
     "create_strategy": STRATEGY,
+    "submit_rfq": RFQ,
+    "submit_quote": _asked_by_another,
+    "accept_quote": _quoted,
+    "refresh_rfq": _request,
+    "cancel_rfq": _request,
     "strategy": _strategy,
     "cancel_strategy": _strategy,
 }

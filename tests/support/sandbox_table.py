@@ -32,7 +32,6 @@ class Row(NamedTuple):
 
 
 _EMPTY = "always empty: nothing here ever makes a row"
-_RFQ = "requests for quotes are not simulated yet"
 ROWS: dict[str, Row] = {
     "markets": Row(SIMULATED, "made-up markets, with the ticks, steps and states that orders are held to"),
     "market": Row(SIMULATED, "one of them, as it is at this moment"),
@@ -71,7 +70,7 @@ ROWS: dict[str, Row] = {
     "max_withdrawal_quantity": Row(SIMULATED, "what is available, less the fee"),
     "balances": Row(SIMULATED, "available and locked, to the last digit"),
     "collateral": Row(SIMULATED, "equity and margin of the whole account"),
-    "positions": Row(SIMULATED, "entry, break-even, profit and funding; the liquidation price is 0"),
+    "positions": Row(SIMULATED, "entry, break-even, profit, funding and an estimated liquidation price"),
     "deposits": Row(PLAIN, "what the account began with"),
     "deposit_address": Row(PLAIN, "an address that nobody has the keys of"),
     "withdrawals": Row(SIMULATED, "pending for 30 s, then confirmed"),
@@ -84,17 +83,17 @@ ROWS: dict[str, Row] = {
     "pending_vault_redeems": Row(SIMULATED, "redemptions of the last minute"),
     "vault_nav": Row(PLAIN, "always 1"),
     "order": Row(SIMULATED, "an open order"),
-    "place_order": Row(SIMULATED, "limit, market and trigger orders; take profit and stop loss are refused"),
+    "place_order": Row(SIMULATED, "limit, market and trigger orders; with take profit and stop loss"),
     "cancel_order": Row(SIMULATED, "answers with the order, 404 where it is gone"),
     "open_orders": Row(SIMULATED, "those that rest, and triggers that wait"),
     "place_orders": Row(SIMULATED, "each order of a batch has an answer of its own"),
     "cancel_all_orders": Row(SIMULATED, "of one market"),
-    "submit_rfq": Row(NONE, _RFQ),
-    "submit_quote": Row(NONE, _RFQ),
-    "accept_quote": Row(NONE, _RFQ),
-    "refresh_rfq": Row(NONE, _RFQ),
-    "cancel_rfq": Row(NONE, _RFQ),
-    "open_rfqs": Row(PLAIN, _EMPTY),
+    "submit_rfq": Row(SIMULATED, "the simulated broker quotes it, for stocks while they trade"),
+    "submit_quote": Row(SIMULATED, "a quote for what another account asked for"),
+    "accept_quote": Row(SIMULATED, "it settles at once, stocks a little later"),
+    "refresh_rfq": Row(SIMULATED, "its quotes are gone, and its time begins anew"),
+    "cancel_rfq": Row(SIMULATED, "its quotes are gone"),
+    "open_rfqs": Row(SIMULATED, "those that are open, each with its quotes"),
     "strategy": Row(PLAIN, "one that is open"),
     "create_strategy": Row(PLAIN, "it is kept, and trades nothing"),
     "cancel_strategy": Row(PLAIN, "it is open no more"),
@@ -108,10 +107,10 @@ ROWS: dict[str, Row] = {
     "funding_history": Row(SIMULATED, "every hour in which there was a position"),
     "order_history": Row(SIMULATED, "every order that was ever accepted"),
     "position_history": Row(PLAIN, _EMPTY),
-    "rfq_history": Row(PLAIN, _EMPTY),
-    "quote_history": Row(PLAIN, _EMPTY),
-    "rfq_fill_history": Row(PLAIN, _EMPTY),
-    "quote_fill_history": Row(PLAIN, _EMPTY),
+    "rfq_history": Row(SIMULATED, "every request"),
+    "quote_history": Row(SIMULATED, "every quote of the account"),
+    "rfq_fill_history": Row(SIMULATED, "what its requests bought and sold"),
+    "quote_fill_history": Row(SIMULATED, "what its quotes bought and sold"),
     "settlement_history": Row(PLAIN, _EMPTY),
     "strategy_history": Row(PLAIN, "every strategy"),
 }
@@ -132,7 +131,7 @@ STREAMS: dict[Channel, Row] = {
     Channel.ORDER_UPDATE: Row(SIMULATED, "what happens to the orders of the account that subscribed"),
     Channel.POSITION_UPDATE: Row(SIMULATED, "its positions: those that are open at once, then every change"),
     Channel.BALANCE_UPDATE: Row(SIMULATED, "its balances, when they change"),
-    Channel.RFQ_UPDATE: Row(SILENT, _RFQ),
+    Channel.RFQ_UPDATE: Row(SIMULATED, "requests and quotes of the account, and what others ask for"),
 }
 """What the exchange does with each stream."""
 

@@ -20,14 +20,19 @@ def ticker_of(listing: Listing) -> str | None:
     return bare_ticker(listing.base) if listing.asset_class == "STOCK" else None
 
 
-def existing_streams(listings: Iterable[Listing]) -> frozenset[str]:
-    """The name of every stream that can ever carry data: those of markets whose book is open, and the account's."""
+def existing_streams(listings: Iterable[Listing], rfq_symbols: Iterable[str] = ()) -> frozenset[str]:
+    """The name of every stream that can ever carry data: those of markets whose book is open, and the account's.
+
+    `rfq_symbols` are asked for by requests for quote; they have no other streams.
+    """
     names = {
         form.name for channel in Channel if channel.traits.symbol is not SymbolRule.REQUIRED for form in _forms(channel, None)
     }
     for listing in listings:
         if listing.open:
             names.update(streams_of(listing))
+    for symbol in rfq_symbols:
+        names.update(form.name for form in _forms(Channel.RFQ_UPDATE, symbol))
     return frozenset(names)
 
 
