@@ -354,14 +354,13 @@ class Session:
         decoded = decode_frame(data)
         if isinstance(decoded, ErrorFrame):
             return self._to_link(decoded, now)
-        stream = decoded[0].stream if isinstance(decoded, tuple) else decoded.stream
-        if stream in self._link.untyped:
-            # Also where it looks like something that we know: what it means there is not known.
-            return self._unknown_received(stream, given, now)
-        if isinstance(decoded, Frame):
-            return self._frame_received(decoded, given, now)
         if isinstance(decoded, tuple):
             return [output for frame in decoded for output in self._frame_received(frame, given, now)]
+        if decoded.stream in self._link.untyped:
+            # Also where it looks like something that we know: what it means there is not known.
+            return self._unknown_received(decoded.stream, given, now)
+        if isinstance(decoded, Frame):
+            return self._frame_received(decoded, given, now)
         return [decoded, *self._frame_lost(decoded.stream, now), *self._update_lost(decoded, now)]
 
     def _unknown_received(self, stream: str, given: TextReceived, now: Now) -> Sequence[Output]:

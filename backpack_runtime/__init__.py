@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .network.proxy_settings import Proxies, ProxyInjector, ProxySettings, get_proxy_injector, init_proxy_system
     from .pump import Pump
     from .rest.pages import Pages
-    from .sandbox import Sandbox, serve_sandbox
+    from .sandbox import Sandbox, SandboxAccount, serve_sandbox
     from .settings import Settings
     from .transport import Transport
     from .transports.mock import MockTransport
@@ -62,6 +62,7 @@ __all__ = [
     "ProxyUnreachableTarget",
     "Pump",
     "Sandbox",
+    "SandboxAccount",
     "Settings",
     "SlowConsumer",
     "Transport",
@@ -96,6 +97,7 @@ _HOMES = {
     "ProxyUnreachableTarget": ".network.proxy",
     "Pump": ".pump",
     "Sandbox": ".sandbox",
+    "SandboxAccount": ".sandbox",
     "Settings": ".settings",
     "SlowConsumer": ".delivery",
     "Transport": ".transport",

@@ -104,7 +104,8 @@ class BackpackClient(RestMethods):
         """Nothing is connected before the block is entered.
 
         Args:
-            symbols: ids of the exchange (`SOL_USDC`) or normalised symbols (`SOL-USDC`).
+            symbols: ids of the exchange (`SOL_USDC`) or normalised symbols (`SOL-USDC`); channels about stocks take any name of one
+                (`BRK.B`).
             channels: subscribed for each of them, `book` and `trades` unless given; `book` is the order book, verified against
                 `bookTicker`. Without symbols there may be `liquidations` and the channels of the account.
             settings: addresses, TLS, proxies, runtime and timeouts of the connection; without them those of the real exchange.
@@ -344,7 +345,8 @@ class BackpackClient(RestMethods):
     async def subscribe_untyped(self, streams: Iterable[str]) -> None:
         """Subscribe streams of kinds that this project has no type for, by the exchange's names, such as `newKind.SOL_USDC`.
 
-        Their data are `UnknownPayload`: the whole frame as text, and its `data()` as Python values. A kind that the exchange does not have either is a `StreamsRefused` that names it.
+        Their data are `UnknownPayload`: the whole frame as text, and its `data()` as Python values. A kind that the exchange does not
+        have either is a `StreamsRefused` that names it.
 
         Raises:
             InvalidStream: there is a type for it, so `subscribe` is the way; or the exchange can have no such name.

@@ -120,6 +120,7 @@ class Traits(Struct, frozen=True, gc=False, kw_only=True):
     cryptofeed: tuple[str, ...]
     """The channels of cryptofeed that are made of it; empty when cryptofeed has none."""
     symbol_kind: SymbolKind = SymbolKind.MARKET
+    """What its symbols are."""
     common: tuple[str, ...] = ()
     """Other names that people use for it."""
     every_second: bool = False

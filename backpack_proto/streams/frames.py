@@ -19,7 +19,7 @@ from backpack_proto.text import printable
 
 from .channels import Channel
 from .levels import RawLevels, raw_levels
-from .names import parse_stream
+from .names import channel_of, parse_stream
 from .payloads import Depth, Event, Kline, Payload, PositionSnapshot, StockPrice, StockQuotes
 
 __all__ = [
@@ -197,7 +197,7 @@ def _second_look(data: bytes, undecodable: Exception) -> Frame | tuple[Frame, ..
     except UNDECODABLE:
         return dropped(Drop.MALFORMED, str(undecodable), data=data, stream=loose.stream or None)
     events = [part.event for part in tag] if isinstance(tag, list) else [tag.event]
-    if not any(events) and loose.stream.startswith(Channel.POSITION_UPDATE.value):
+    if not any(events) and channel_of(loose.stream) is Channel.POSITION_UPDATE:
         return _position_snapshot(loose, data)
     if events == [Depth.__struct_config__.tag]:
         return _numeric_depth(loose, data, undecodable)

@@ -57,6 +57,7 @@ __all__ = [
     "RfqFilled",
     "RfqRefreshed",
     "RfqUpdate",
+    "StockPayload",
     "StockPrice",
     "StockQuotes",
     "StreamPayload",

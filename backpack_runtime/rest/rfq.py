@@ -87,7 +87,7 @@ class RfqMethods(StockMethods):
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been accepted.
         """
-        parameters: Arguments = {"quote_id": quote_id, "rfq_id": rfq_id, "client_id": client_id}
+        parameters: Arguments = {"quote_id": _text(quote_id), "rfq_id": _text(rfq_id), "client_id": client_id}
         return cast("Rfq", await self.call("accept_quote", parameters, max_wait_us=max_wait_us))
 
     async def refresh_rfq(self, rfq_id: str | int, *, max_wait_us: int | None = None) -> Rfq:
@@ -98,7 +98,7 @@ class RfqMethods(StockMethods):
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been refreshed.
         """
-        return cast("Rfq", await self.call("refresh_rfq", {"rfq_id": rfq_id}, max_wait_us=max_wait_us))
+        return cast("Rfq", await self.call("refresh_rfq", {"rfq_id": _text(rfq_id)}, max_wait_us=max_wait_us))
 
     async def cancel_rfq(
         self, *, rfq_id: str | int | None = None, client_id: int | None = None, max_wait_us: int | None = None
@@ -110,7 +110,9 @@ class RfqMethods(StockMethods):
             NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.
             OutcomeUnknown: it may have been cancelled.
         """
-        return cast("Rfq", await self.call("cancel_rfq", {"rfq_id": rfq_id, "client_id": client_id}, max_wait_us=max_wait_us))
+        return cast(
+            "Rfq", await self.call("cancel_rfq", {"rfq_id": _text(rfq_id), "client_id": client_id}, max_wait_us=max_wait_us)
+        )
 
     async def submit_quote(
         self,
@@ -133,7 +135,7 @@ class RfqMethods(StockMethods):
             OutcomeUnknown: it may have been taken in.
         """
         parameters: Arguments = {
-            "rfq_id": rfq_id,
+            "rfq_id": _text(rfq_id),
             "bid_price": bid_price,
             "ask_price": ask_price,
             "client_id": client_id,
@@ -266,6 +268,11 @@ class RfqMethods(StockMethods):
             if symbol not in self._rfq_ids:
                 raise UnknownSymbol(f"{unknown}; and {shown(symbol)} is not <asset>_USDC_RFQ of a security either") from None
             return self._rfq_ids[symbol]
+
+
+def _text(number: str | int | None) -> str | int | None:
+    """Return an id as the exchange takes it in a body: events have numbers, the exchange's schema has texts."""
+    return str(number) if type(number) is int else number
 
 
 def _rfq_key(rfq: Rfq) -> Hashable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 import anyio
@@ -29,7 +30,8 @@ from backpack_proto.outputs import (
     StreamsRefused,
 )
 from backpack_proto.streams.frames import FrameDropped
-from backpack_proto.streams.payloads import BookTicker, Event, Kline, Ticker, Trade
+from backpack_proto.streams.payloads import BookTicker, Event, ExternalTicker, Kline, StockPrice, StockQuotes, Ticker, Trade
+from backpack_proto.streams.unknown import UnknownPayload
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from backpack_runtime.settings import Settings
@@ -319,13 +321,38 @@ async def test_an_unknown_kind_of_stream_is_refused_by_name_and_no_other_is_blam
         a_client(sandbox, settings=replace(sandbox.settings, runtime=runtime_of(runtime))) as client,
     ):
         await until(client, a(ConnectionUp))
-        await client.subscribe_untyped(["nope.SOL_USDC", "stockPrice.NVDA", "whale.SOL_USDC"])
+        await client.subscribe_untyped(["nope.SOL_USDC", "preview.NVDA", "whale.SOL_USDC"])
         suspects: list[tuple[str, ...]] = []
         while len(suspects) < 2:
             refused = (await until(client, a(StreamsRefused)))[-1]
             assert isinstance(refused, StreamsRefused)
             suspects.append(refused.suspects)
         assert suspects == [("nope.SOL_USDC",), ("whale.SOL_USDC",)]
+
+
+@in_every_runtime
+async def test_a_stream_of_a_kind_that_no_client_knows_is_read_as_it_comes(runtime: str) -> None:
+    async with (
+        serve_sandbox() as sandbox,
+        a_client(sandbox, settings=replace(sandbox.settings, runtime=runtime_of(runtime))) as client,
+    ):
+        await client.subscribe_untyped(["preview.SOL_USDC"])
+        payload = (await until(client, a(UnknownPayload)))[-1]
+        assert isinstance(payload, UnknownPayload)
+        assert payload.data()["s"] == "SOL_USDC"
+        assert isinstance(payload.data()["bid"], Decimal | int)
+        assert client.metrics.dropped_messages == 0
+
+
+async def test_stocks_are_subscribed_by_any_of_their_names_and_need_no_market() -> None:
+    async with serve_sandbox() as sandbox, a_client(sandbox) as client:
+        await client.subscribe(["stock_price", "stock_indicative_quote"], ["AAPL.US"])
+        await client.subscribe(["external_ticker"], ["AAPL.US_USDC"])
+        for kind in (StockPrice, StockQuotes, ExternalTicker):
+            await until(client, a(kind))
+        await client.unsubscribe(["stock_price", "stock_indicative_quote"], ["AAPL.US-USDC-PERP"])
+        with pytest.raises(UnknownSymbol):
+            await client.subscribe(["trades"], ["AAPL.US"])
 
 
 @in_every_runtime

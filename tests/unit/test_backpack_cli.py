@@ -49,9 +49,12 @@ from backpack_proto.streams.payloads import (
     Liquidation,
     MarkPrice,
     OpenInterest,
+    StockPrice,
+    StockQuotes,
     Ticker,
     Trade,
 )
+from backpack_proto.streams.unknown import UnknownPayload
 from backpack_proto.text import printable
 from backpack_runtime.books import BookView
 from backpack_runtime.cli import parser as cli_parser
@@ -269,6 +272,26 @@ def test_a_replay_gives_payloads_as_they_are() -> None:
     assert replay.give(DEPTH_FRAME) == [depth]
     assert names(replay.give(balance_frame(6))) == ["stream_live", "balance_update"]
     assert names(replay.give(balance_frame(6))) == ["balance_update"]
+
+
+def test_a_replay_shows_streams_that_no_type_is_for_as_they_came() -> None:
+    frame = b'{"data":{"E":1795012345310482,"x":1.50},"stream":"newKind.SOL_USDC"}'
+    (_, payload) = Replay().give(frame)
+    assert payload == UnknownPayload(stream="newKind.SOL_USDC", text=frame.decode(), emitted_us=1_795_012_345_310_482)
+    (dropped,) = Replay().give(b'{"data":{"x":1},"stream":"new kind"}')
+    assert isinstance(dropped, FrameDropped)
+
+
+def test_data_about_a_stock_are_shown_beside_the_market_that_was_asked_for() -> None:
+    panel, other = Panel("MU.US_USDC", 2, 2), Panel("NVDA")
+    board = Board([panel, other])
+    board.take(StockPrice(symbol="MU", bid=D("91.20"), session="US_EQUITIES_PRE_MARKET"))
+    board.take(StockQuotes(symbol="NVDA", estimated_ask=D("131.5")))
+    assert panel.facts == {"stockPrice": "bid 91.20 session US_EQUITIES_PRE_MARKET"}
+    assert other.facts == {"stockIndicativeQuote": "estimated_ask 131.5"}
+    forced = Liquidation(emitted_us=1, symbol="MU.US_USDC_PERP", engine_us=1, price=D("90"), quantity=D(2), side="Ask")
+    board.take(forced)
+    assert "liquidation" not in panel.facts, "of another market of the stock"
 
 
 def test_a_replay_shows_error_frames_and_what_cannot_be_used() -> None:

@@ -30,6 +30,7 @@ from backpack_proto.streams.payloads import (
     Liquidation,
     MarkPrice,
     OpenInterest,
+    StockPayload,
     StreamPayload,
     Ticker,
     Trade,
@@ -98,7 +99,9 @@ class Board:
                 self.connection_fault = reason
             case _:
                 symbol = getattr(event, "symbol", None) or ""
-                panel = self.panels.get(symbol) or self._of_tickers.get(bare_ticker(symbol))
+                panel = self.panels.get(symbol)
+                if panel is None and isinstance(event, StockPayload):
+                    panel = self._of_tickers.get(bare_ticker(symbol))
                 if panel is not None:
                     _tell(panel, event)
 
