@@ -19,6 +19,8 @@ __all__ = ["limit_of", "plan_order", "reference_ticks", "time_in_force_of", "why
 _SPOT_BAND = (25, 200)
 _PERPETUAL_BAND = (75, 125)
 """Lowest ask and highest bid, per cent of the last price: the multipliers of the market object."""
+_IMPACT_PERCENT = 1
+"""How far a market order may go through the book from its best price: the impact multipliers of the market object."""
 _NOT_REDUCED = "Reduce only order would not reduce the position"
 _WHY_FAILED = {
     "INSUFFICIENT_FUNDS": "InsufficientFunds",
@@ -73,13 +75,17 @@ def plan_order(
 
 
 def limit_of(market: SimulatedMarket, request: OrderRequest) -> int | None:
-    """The worst price in ticks at which an order may trade; None when any is good enough."""
+    """The worst price in ticks at which an order may trade; None where nobody offers anything."""
     best = market.engine.best(request.side.other)
-    if request.price is not None or request.slippage is None or best is None:
+    if request.price is not None or best is None:
         return request.price
-    step = Decimal(1) if request.slippage_in_ticks else _EXACT.divide(Decimal(best[0]), Decimal(100))
+    bought, price = request.side is OrderSide.BID, best[0]
+    impact = price * (100 + _IMPACT_PERCENT) // 100 if bought else -(-price * (100 - _IMPACT_PERCENT) // 100)
+    if request.slippage is None:
+        return impact
+    step = Decimal(1) if request.slippage_in_ticks else _EXACT.divide(Decimal(price), Decimal(100))
     allowed = int(_EXACT.multiply(request.slippage, step))
-    return max(1, best[0] + allowed if request.side is OrderSide.BID else best[0] - allowed)
+    return min(impact, price + allowed) if bought else max(impact, price - allowed)
 
 
 def time_in_force_of(request: OrderRequest) -> OrderTimeInForce:
@@ -118,7 +124,9 @@ def why_given_up(owner: int, market: SimulatedMarket, request: OrderRequest, out
         return "SelfTradePrevention"
     if request.price is not None:
         return "ImmediateOrCancel"
-    return "InsufficientLiquidity" if request.slippage is None else "SlippageToleranceExceeded"
+    if best is None:
+        return "InsufficientLiquidity"
+    return "PriceImpact" if request.slippage is None else "SlippageToleranceExceeded"
 
 
 def why_not_triggered(error: ApiError) -> str:
