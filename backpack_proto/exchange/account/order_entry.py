@@ -227,7 +227,7 @@ class OrderEntry:
         lots = shielded_lots(order)
         frames: list[SendFrame] = []
         for profits, attached in ((True, request.take_profit), (False, request.stop_loss)):
-            last, before = (order.take_profit, order.shielded_profit) if profits else (order.stop_loss, order.shielded_loss)
+            last, before = order.shields.get(profits, (None, 0))
             if attached is None or lots <= before:
                 continue
             if last is not None and last.state is OrderState.TRIGGER_PENDING:
@@ -245,10 +245,7 @@ class OrderEntry:
                 rising=is_rising(order, profits=profits),
                 related_order_id=order.order_id,
             )
-            if profits:
-                order.take_profit, order.shielded_profit = placed, before
-            else:
-                order.stop_loss, order.shielded_loss = placed, before
+            order.shields[profits] = placed, before
             self._account.enlist(placed)
             if self._triggers.full:
                 placed.expiry_reason = "MaxStopOrdersPerPosition"
