@@ -12,7 +12,7 @@ from .account.orders import OrderState, SimulatedOrder
 from .exchange import Exchange
 from .fault_plan import FAULT_KINDS, FaultKind, FiredFault, PlannedFault, parse_faults
 from .faults import Fault, Faults, RateLimits
-from .market.listings import LISTINGS, Listing, more_listings
+from .market.listings import LISTINGS, BookState, Listing, more_listings
 from .market.matching import MatchingEngine
 from .market.orders import Change, Match, OrderSide, OrderTimeInForce, Outcome, Refusal, RestingOrder, SelfTrade
 from .messages import (
@@ -31,6 +31,7 @@ from .messages import (
     RequestReceived,
     Respond,
     Restart,
+    RestrictMarket,
     SendFrame,
     SocketClosed,
     SocketOpened,
@@ -44,6 +45,7 @@ __all__ = [
     "THROWAWAY_API_KEY",
     "THROWAWAY_SECRET",
     "AbandonRequest",
+    "BookState",
     "Change",
     "ChangeMarket",
     "CloseConnection",
@@ -76,6 +78,7 @@ __all__ = [
     "Respond",
     "Restart",
     "RestingOrder",
+    "RestrictMarket",
     "SelfTrade",
     "SendFrame",
     "SimulatedAccount",

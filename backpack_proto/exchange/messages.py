@@ -16,6 +16,7 @@ from msgspec import Struct
 from backpack_proto.inputs import TimerFired
 
 from .fault_plan import PlannedFault
+from .market.listings import BookState
 
 __all__ = [
     "AbandonRequest",
@@ -34,6 +35,7 @@ __all__ = [
     "RequestReceived",
     "Respond",
     "Restart",
+    "RestrictMarket",
     "SendFrame",
     "SocketClosed",
     "SocketOpened",
@@ -103,6 +105,16 @@ class ChangeMarket(Struct, frozen=True, gc=False):
     step_size: Decimal
 
 
+class RestrictMarket(Struct, frozen=True, gc=False):
+    """Let an open book take less than all orders: only cancels, only limit orders, or only what does not take; None lifts that.
+
+    The crowd goes on as before, and nothing is published about it.
+    """
+
+    symbol: str
+    state: BookState | None
+
+
 class OpenMarket(Struct, frozen=True, gc=False):
     """Open the book of a market again, as it was; only those who subscribed while it was open are told of it."""
 
@@ -166,7 +178,7 @@ class RefuseConnections(Struct, frozen=True, gc=False):
     refuse: bool
 
 
-OperatorCommand: TypeAlias = PaceMarket | CloseMarket | OpenMarket | ChangeMarket | Restart | PlanFaults
+OperatorCommand: TypeAlias = PaceMarket | CloseMarket | OpenMarket | ChangeMarket | RestrictMarket | Restart | PlanFaults
 ExchangeInput: TypeAlias = (
     SocketOpened | FrameReceived | SocketPonged | SocketClosed | RequestReceived | TimerFired | OperatorCommand
 )
