@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .pump import Pump
     from .recovery import NotRecovered, Recovered, RecoveryOutcome
     from .rest.pages import Pages
-    from .sandbox import Sandbox, serve_sandbox
+    from .sandbox import Sandbox, SandboxAccount, serve_sandbox
     from .settings import Settings
     from .transport import Transport
     from .transports.mock import MockTransport
@@ -74,6 +74,7 @@ __all__ = [
     "Recovered",
     "RecoveryOutcome",
     "Sandbox",
+    "SandboxAccount",
     "Settings",
     "SlowConsumer",
     "Transport",
@@ -116,6 +117,7 @@ _HOMES = {
     "Recovered": ".recovery",
     "RecoveryOutcome": ".recovery",
     "Sandbox": ".sandbox",
+    "SandboxAccount": ".sandbox",
     "Settings": ".settings",
     "SlowConsumer": ".delivery",
     "Transport": ".transport",

@@ -44,6 +44,7 @@ from .client_arguments import (
     check_signer,
     check_symbols,
     checked_channels,
+    checked_faults,
     checked_orders,
     checked_settings,
     connect_timeout_us,
@@ -122,6 +123,7 @@ class BackpackClient(SafeOrderMethods):
         settings: Settings | None = None,
         sandbox: bool = False,
         sandbox_seed: int = 0,
+        sandbox_faults: str = "",
         signer: Signer | None = None,
         follow_account: bool = False,
         book_levels: int = 10,
@@ -147,6 +149,7 @@ class BackpackClient(SafeOrderMethods):
             settings: addresses, TLS, proxies, runtime and timeouts of the connection; without them those of the real exchange.
             sandbox: start the simulated exchange on loopback, and speak with that.
             sandbox_seed: decides what its markets do.
+            sandbox_faults: what goes wrong with it, such as `gap@5,mute@10-20`, in seconds after the start (docs/sandbox.md).
             signer: signs private subscriptions and calls; the sandbox has one of its own for users without one.
             follow_account: keep the ledger of the account, `account`, and emit all that changes in it.
             book_levels: how many levels a side `BookChanged` carries, at least 1; `BookSynced` has all.
@@ -186,12 +189,13 @@ class BackpackClient(SafeOrderMethods):
         self._buffer = checked_count("buffer", buffer)
         self._buffer_bytes = checked_count("buffer_bytes", buffer_bytes, unit="bytes")
         self._sandbox_seed = checked_count("sandbox_seed", sandbox_seed, minimum=0)
+        self._sandbox_faults = checked_faults(sandbox_faults, sandbox=sandbox)
         self._follow_account = checked_flag("follow_account", follow_account)
         check_signer(signer)
         check_callback(on_event)
         self._on_event = on_event
         private = any(parse_channel(channel).private for channel in self._channels)
-        if sandbox and signer is None and (follow_account or private):
+        if sandbox and signer is None:
             signer = Signer(Credentials(THROWAWAY_SECRET))
         if signer is None and (follow_account or private):
             what = "follow_account=True" if follow_account else "a channel of the account"
@@ -290,7 +294,7 @@ class BackpackClient(SafeOrderMethods):
         if addresses is None:
             from .sandbox import serve_sandbox  # noqa: PLC0415 - only a sandbox needs the simulated exchange
 
-            sandbox = await stack.enter_async_context(serve_sandbox(seed=self._sandbox_seed))
+            sandbox = await stack.enter_async_context(serve_sandbox(seed=self._sandbox_seed, faults=self._sandbox_faults))
             addresses = replace(self._settings, rest_url=sandbox.rest_url, ws_url=sandbox.ws_url).addresses(self._proxies)
         own = self._transport or self._make_transport(addresses, compression=self._settings.compression)
         transport = await stack.enter_async_context(own)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ConfigurationError
+from backpack_proto.errors import ConfigurationError, LocalProtocolError
 from backpack_proto.hints import shown
 from backpack_proto.orders.intents import INSTANCES
 from backpack_proto.streams.names import streams_for
@@ -28,6 +28,7 @@ __all__ = [
     "check_signer",
     "check_symbols",
     "checked_channels",
+    "checked_faults",
     "checked_orders",
     "checked_settings",
     "connect_timeout_us",
@@ -52,6 +53,22 @@ def checked_settings(settings: object, *, sandbox: bool, transport: object) -> S
             f"sandbox=True starts an exchange of its own: leave {' and '.join(elsewhere)} out of the settings"
         )
     return settings
+
+
+def checked_faults(faults: object, *, sandbox: bool) -> str:
+    """Return the plan of a sandbox's faults, which can be read and has a sandbox."""
+    if not isinstance(faults, str):
+        raise ConfigurationError(f"sandbox_faults: text such as gap@5,mute@10-20, got {_kind(faults)}")
+    if faults and not sandbox:
+        raise ConfigurationError("sandbox_faults: only a sandbox can be made to fail; give sandbox=True as well")
+    if faults:
+        from backpack_proto.exchange import parse_faults  # noqa: PLC0415 - only a sandbox needs the simulated exchange
+
+        try:
+            parse_faults(faults)
+        except LocalProtocolError as unreadable:
+            raise ConfigurationError(f"sandbox_{unreadable}") from None
+    return faults
 
 
 def checked_channels(channels: object, symbols: tuple[str, ...] | MarketRule) -> tuple[str, ...]:

@@ -1,23 +1,32 @@
 """Serves the simulated exchange on loopback: REST and websocket on one port, plain or over TLS.
 
-Backpack has no testnet (docs/protocol.md 1.1). This one speaks the same wire, has made-up markets, and can be told to misbehave.
+Backpack has no testnet (docs/protocol.md 1.1). This one speaks the same wire, has made-up markets, and can be told to misbehave
+(docs/sandbox.md).
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import logging
 import ssl
 import time
+from base64 import b64encode
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, TaskGroup
 from anyio.streams.tls import TLSStream
 
+from backpack_proto.auth.keys import Credentials
+from backpack_proto.errors import ConfigurationError
 from backpack_proto.exchange import (
+    LISTINGS,
     THROWAWAY_API_KEY,
     THROWAWAY_SECRET,
     AbandonRequest,
@@ -26,29 +35,51 @@ from backpack_proto.exchange import (
     ExchangeInput,
     FrameReceived,
     PingSocket,
+    PlanFaults,
+    PlannedFault,
+    RefuseConnections,
     RequestReceived,
     Respond,
     SendFrame,
     SocketClosed,
     SocketOpened,
     SocketPonged,
+    more_listings,
+    parse_faults,
 )
 from backpack_proto.inputs import PongReceived, TimerFired
 from backpack_proto.machine import earliest
+from backpack_proto.values import Value
 
 from .extras import MissingExtra
 from .framing import server as wire
 from .network.send_queue import BROKEN, Outgoing
+from .sandbox_control import answer_control, is_control, is_loopback
 from .settings import Settings
 from .transport import system_now
 
-__all__ = ["Sandbox", "serve_sandbox"]
+__all__ = ["Sandbox", "SandboxAccount", "serve_sandbox"]
+
+_log = logging.getLogger(__name__)
 
 READ_BYTES = 64 * 1024
 BACKLOG_BYTES = 16 * 1024 * 1024
 """A client that lets so much wait is dropped."""
 FLUSH_SECONDS = 5.0
 """How long a client may take to read what it was sent last."""
+MOST_ACCOUNTS = 1_000
+ACCEPT_PAUSE_SECONDS = 0.1
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Why a connection could not be accepted, where waiting helps."""
+_ABORTED = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH})
+"""Why one could not that ended before it was accepted."""
+
+
+class SandboxAccount(Value, frozen=True, gc=False, kw_only=True):
+    """The keys of one simulated account, which holds nothing real: whoever knows the seed knows them."""
+
+    api_key: str
+    secret: str
 
 
 def _nothing(_: bytes) -> bool:
@@ -65,6 +96,14 @@ class _Client:
         self.upgraded = False
         self.scope = anyio.CancelScope()
         self.outgoing = Outgoing()
+        self.controls = False
+        """Whether it has asked for faults; then it is spared those."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it comes from this machine."""
+        address = self.stream.extra(SocketAttribute.remote_address, None)
+        return isinstance(address, tuple) and is_loopback(str(address[0]))
 
     def write(self, data: bytes) -> None:
         """Have bytes sent; a client that does not read is dropped."""
@@ -74,9 +113,11 @@ class _Client:
 
 
 class Sandbox:
-    """A running simulated exchange: where it is, whose account it has, and how to make it fail."""
+    """A running simulated exchange: where it is, whose accounts it has, and how to make it fail."""
 
-    def __init__(self, exchange: Exchange, *, host: str, port: int, ca_file: Path | None) -> None:
+    def __init__(
+        self, exchange: Exchange, *, host: str, port: int, ca_file: Path | None, accounts: Sequence[SandboxAccount] = ()
+    ) -> None:
         encrypted = "" if ca_file is None else "s"
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.exchange = exchange
@@ -86,7 +127,9 @@ class Sandbox:
         """The certificate of the throwaway authority, to be trusted by clients; None without TLS."""
         self.api_key = THROWAWAY_API_KEY
         self.secret = THROWAWAY_SECRET
-        """Of the simulated account, which holds nothing real."""
+        """Of the first simulated account, which holds nothing real."""
+        self.accounts = tuple(accounts)
+        """The keys of every account, the first one's first."""
         self.refusing = False
         """Close each new connection at once, and each request unanswered."""
         self.mute = False
@@ -95,6 +138,8 @@ class Sandbox:
         """Which data frames are not sent, while pings and requests are answered all the same."""
         self.late_us = 0
         """How much later than they were made data frames are sent, in order, microseconds."""
+        self._down = False
+        """Whether a planned fault refuses everybody."""
         self._late: deque[tuple[int, int, bytes]] = deque()
         """When which connection is sent what."""
         self._clients: dict[int, _Client] = {}
@@ -113,6 +158,14 @@ class Sandbox:
         """Cut every connection without a word, as a killed server does."""
         for client in self._clients.values():
             client.scope.cancel()
+
+    def plan_faults(self, faults: str | Sequence[PlannedFault]) -> None:
+        """Let faults happen by a plan such as `gap,mute@5-12`, in seconds from now; it takes the place of the one before.
+
+        Raises:
+            LocalProtocolError: the plan cannot be read; the text lists the faults that there are.
+        """
+        self._give(PlanFaults(parse_faults(faults) if isinstance(faults, str) else tuple(faults)))
 
     def inject(self, data: bytes, *, raw: bool = False) -> None:
         """Send a text message, or with `raw` any bytes at all, on every websocket."""
@@ -143,7 +196,7 @@ class Sandbox:
         """Serve one TCP connection until it ends."""
         self.connections += 1
         client = _Client(self.connections, stream)
-        if self.refusing:
+        if self.refusing or self._down:
             await anyio.aclose_forcefully(stream)
             return
         self._clients[client.number] = client
@@ -185,6 +238,15 @@ class Sandbox:
                 self._give(FrameReceived(client.number, data))
             case PongReceived(payload):
                 self._give(SocketPonged(client.number, payload))
+            case wire.HttpRequestReceived() if is_control(fact.target):
+                client.controls = True
+                planned, answer = answer_control(
+                    self.exchange, fact.method, fact.target, fact.body, system_now(), local=client.is_local
+                )
+                if planned is not None:
+                    self.plan_faults(planned)
+                    _, answer = answer_control(self.exchange, "GET", fact.target, b"", system_now(), local=True)
+                client.write(client.framing.respond(answer.status, answer.content_type, answer.body, answer.headers))
             case wire.HttpRequestReceived():
                 self._last_request += 1
                 self._requests[self._last_request] = client
@@ -207,6 +269,12 @@ class Sandbox:
                 if abandoned is not None:
                     abandoned.scope.cancel()
                 continue
+            if isinstance(output, RefuseConnections):
+                self._down = output.refuse
+                for other in self._clients.values() if self._down else ():
+                    if not other.controls:
+                        other.scope.cancel()
+                continue
             receiver = self._clients.get(output.connection)
             if receiver is None or receiver.framing.closed:
                 continue
@@ -228,25 +296,46 @@ class Sandbox:
 
 @asynccontextmanager
 async def serve_sandbox(
-    *, host: str = "127.0.0.1", port: int = 0, tls: bool = False, seed: int = 0, speed: float = 1.0
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: bool = False,
+    seed: int = 0,
+    speed: float = 1.0,
+    accounts: int = 1,
+    markets: int = 0,
+    faults: str | Sequence[PlannedFault] = (),
 ) -> AsyncGenerator[Sandbox]:
     """Serve a simulated exchange for as long as the block runs; port 0 takes a free one.
 
-    With `tls`, a throwaway certificate authority is made, whose certificate is in `Sandbox.ca_file` as long as the block runs.
+    With `tls`, a throwaway certificate authority is made, whose certificate is in `Sandbox.ca_file` as long as the block runs. The keys
+    of the `accounts` come from the seed and are in `Sandbox.accounts`; they trade with each other in the same books. `markets` are so
+    many more than the standard ones. `faults` is a plan such as `gap,drop@12,mute@20-30`, in seconds from the start
+    (docs/sandbox.md).
 
     Raises:
+        ConfigurationError: there are to be no accounts, or too many.
+        LocalProtocolError: there are to be too many markets, or the plan of faults cannot be read.
         OSError: the address cannot be had.
         MissingExtra: TLS needs trustme, which is not installed.
     """
-    exchange = Exchange(seed=seed, unix_us=time.time_ns() // 1000, speed=speed)
+    planned = parse_faults(faults) if isinstance(faults, str) else tuple(faults)
+    keys = _accounts(accounts, seed)
+    exchange = Exchange(
+        seed=seed,
+        unix_us=time.time_ns() // 1000,
+        speed=speed,
+        api_keys=[account.api_key for account in keys],
+        listings=(*LISTINGS, *more_listings(markets, seed=seed)),
+    )
     with TemporaryDirectory(prefix="backpack-sandbox-") as folder:
         ca_file = Path(folder) / "ca.pem" if tls else None
         ssl_context = None if ca_file is None else _throwaway_tls(host, ca_file)
         async with await anyio.create_tcp_listener(local_host=host, local_port=port) as listener:
             address = listener.extra(SocketAttribute.local_address)
-            sandbox = Sandbox(exchange, host=host, port=int(address[1]), ca_file=ca_file)
+            sandbox = Sandbox(exchange, host=host, port=int(address[1]), ca_file=ca_file, accounts=keys)
 
-            async def serve(stream: ByteStream) -> None:
+            async def serve(stream: SocketStream) -> None:
                 if ssl_context is None:
                     await sandbox.serve(stream)
                     return
@@ -264,10 +353,49 @@ async def serve_sandbox(
                 await sandbox.serve(encrypted)
 
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(listener.serve, serve)
+                for one in listener.listeners:
+                    assert isinstance(one, SocketListener)  # noqa: S101 - anyio says only that it is a listener
+                    tasks.start_soon(_accept, one, serve, tasks)
                 tasks.start_soon(sandbox.run_clock)
+                if planned:
+                    sandbox.plan_faults(planned)
                 yield sandbox
                 tasks.cancel_scope.cancel()
+
+
+async def _accept(
+    listener: SocketListener, serve: Callable[[SocketStream], Coroutine[Any, Any, None]], tasks: TaskGroup
+) -> None:
+    """Take in every connection; where the process or the system is short of something, wait and go on."""
+    short = False
+    while True:
+        try:
+            stream = await listener.accept()
+        except OSError as error:
+            if error.errno in _ABORTED:
+                continue
+            if error.errno not in _SHORTAGES:
+                raise
+            if not short:
+                _log.warning("the sandbox cannot accept connections: %s; those that wait are taken in when others end", error)
+            short = True
+            await anyio.sleep(ACCEPT_PAUSE_SECONDS)
+            continue
+        if short:
+            _log.warning("the sandbox accepts connections again")
+            short = False
+        tasks.start_soon(serve, stream)
+
+
+def _accounts(count: int, seed: int) -> tuple[SandboxAccount, ...]:
+    """The keys of so many accounts: the first is the one that every sandbox has, the others come from the seed."""
+    if not 1 <= count <= MOST_ACCOUNTS:
+        raise ConfigurationError(f"accounts: 1 to {MOST_ACCOUNTS}, got {count}")
+    keys = [SandboxAccount(api_key=THROWAWAY_API_KEY, secret=THROWAWAY_SECRET)]
+    for number in range(2, count + 1):
+        secret = b64encode(hashlib.sha256(f"backpack sandbox {seed} account {number}".encode()).digest()).decode()
+        keys.append(SandboxAccount(api_key=Credentials(secret).api_key, secret=secret))
+    return tuple(keys)
 
 
 def _throwaway_tls(host: str, ca_file: Path) -> ssl.SSLContext:

@@ -10,8 +10,9 @@ from backpack_proto.auth.keys import THROWAWAY_API_KEY, THROWAWAY_SECRET
 from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount, SimulatedBalance, SimulatedFill, SimulatedPosition
 from .account.orders import OrderState, SimulatedOrder
 from .exchange import Exchange
+from .fault_plan import FAULT_KINDS, FaultKind, FiredFault, PlannedFault, parse_faults
 from .faults import Fault, Faults, RateLimits
-from .market.listings import LISTINGS, Listing
+from .market.listings import LISTINGS, BookState, Listing, more_listings
 from .market.matching import MatchingEngine
 from .market.orders import Change, Match, OrderSide, OrderTimeInForce, Outcome, Refusal, RestingOrder, SelfTrade
 from .messages import (
@@ -25,9 +26,12 @@ from .messages import (
     OpenMarket,
     PaceMarket,
     PingSocket,
+    PlanFaults,
+    RefuseConnections,
     RequestReceived,
     Respond,
     Restart,
+    RestrictMarket,
     SendFrame,
     SocketClosed,
     SocketOpened,
@@ -36,10 +40,12 @@ from .messages import (
 
 __all__ = [
     "DEFAULT_DEPOSITS",
+    "FAULT_KINDS",
     "LISTINGS",
     "THROWAWAY_API_KEY",
     "THROWAWAY_SECRET",
     "AbandonRequest",
+    "BookState",
     "Change",
     "ChangeMarket",
     "CloseConnection",
@@ -48,8 +54,10 @@ __all__ = [
     "ExchangeInput",
     "ExchangeOutput",
     "Fault",
+    "FaultKind",
     "Faults",
     "Fees",
+    "FiredFault",
     "FrameReceived",
     "Listing",
     "Match",
@@ -61,12 +69,16 @@ __all__ = [
     "Outcome",
     "PaceMarket",
     "PingSocket",
+    "PlanFaults",
+    "PlannedFault",
     "RateLimits",
     "Refusal",
+    "RefuseConnections",
     "RequestReceived",
     "Respond",
     "Restart",
     "RestingOrder",
+    "RestrictMarket",
     "SelfTrade",
     "SendFrame",
     "SimulatedAccount",
@@ -77,4 +89,6 @@ __all__ = [
     "SocketClosed",
     "SocketOpened",
     "SocketPonged",
+    "more_listings",
+    "parse_faults",
 ]

@@ -36,6 +36,8 @@ class Faults:
         """How long a delayed answer takes."""
         self.retry_after_s: int | None = None
         """How long a 429 asks to wait, in its Retry-After header; without one it does not say."""
+        self.always: Fault | None = None
+        """The fate of every request, while it is set; it goes before everything else."""
         self._rng = rng
         self._planned: deque[Fault | None] = deque()
 
@@ -45,6 +47,8 @@ class Faults:
 
     def draw(self, method: str, path: str) -> Fault | None:
         """The fate of a request."""
+        if self.always is not None:
+            return self.always
         if self.only and not f"{method} {path}".startswith(self.only):
             return None
         if self._planned:

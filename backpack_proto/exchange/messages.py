@@ -15,6 +15,9 @@ from msgspec import Struct
 
 from backpack_proto.inputs import TimerFired
 
+from .fault_plan import PlannedFault
+from .market.listings import BookState
+
 __all__ = [
     "AbandonRequest",
     "ChangeMarket",
@@ -27,9 +30,12 @@ __all__ = [
     "OperatorCommand",
     "PaceMarket",
     "PingSocket",
+    "PlanFaults",
+    "RefuseConnections",
     "RequestReceived",
     "Respond",
     "Restart",
+    "RestrictMarket",
     "SendFrame",
     "SocketClosed",
     "SocketOpened",
@@ -99,6 +105,16 @@ class ChangeMarket(Struct, frozen=True, gc=False):
     step_size: Decimal
 
 
+class RestrictMarket(Struct, frozen=True, gc=False):
+    """Let an open book take less than all orders: only cancels, only limit orders, or only what does not take; None lifts that.
+
+    The crowd goes on as before, and nothing is published about it.
+    """
+
+    symbol: str
+    state: BookState | None
+
+
 class OpenMarket(Struct, frozen=True, gc=False):
     """Open the book of a market again, as it was; only those who subscribed while it was open are told of it."""
 
@@ -110,6 +126,12 @@ class Restart(Struct, frozen=True, gc=False):
 
     keep_ids: bool = True
     """Continue the update ids; otherwise those of every market begin somewhere else."""
+
+
+class PlanFaults(Struct, frozen=True, gc=False):
+    """Let faults happen by a plan, which begins now and takes the place of the one before; no faults end them all."""
+
+    faults: tuple[PlannedFault, ...]
 
 
 class SendFrame(Struct, frozen=True, gc=False):
@@ -150,8 +172,14 @@ class AbandonRequest(Struct, frozen=True, gc=False):
     request_id: int
 
 
-OperatorCommand: TypeAlias = PaceMarket | CloseMarket | OpenMarket | ChangeMarket | Restart
+class RefuseConnections(Struct, frozen=True, gc=False):
+    """Cut off everybody and take nobody in, as long as it holds."""
+
+    refuse: bool
+
+
+OperatorCommand: TypeAlias = PaceMarket | CloseMarket | OpenMarket | ChangeMarket | RestrictMarket | Restart | PlanFaults
 ExchangeInput: TypeAlias = (
     SocketOpened | FrameReceived | SocketPonged | SocketClosed | RequestReceived | TimerFired | OperatorCommand
 )
-ExchangeOutput: TypeAlias = SendFrame | PingSocket | CloseConnection | Respond | AbandonRequest
+ExchangeOutput: TypeAlias = SendFrame | PingSocket | CloseConnection | Respond | AbandonRequest | RefuseConnections

@@ -20,6 +20,7 @@ from backpack_proto.exchange import (
     ExchangeOutput,
     FrameReceived,
     PingSocket,
+    RefuseConnections,
     RequestReceived,
     Respond,
     SendFrame,
@@ -234,6 +235,8 @@ class Simulation:
             case AbandonRequest(request_id=request_id):
                 del self._pending[request_id]
                 self._to_session(RequestFailed(request_id=request_id, reason="no answer"), connection=0)
+            case RefuseConnections(refuse=refuse):
+                self.refusing = refuse
             case _ if self.mute or output.connection != self._connection:
                 pass
             case SendFrame(data=data):

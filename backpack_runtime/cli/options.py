@@ -8,8 +8,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from backpack_proto.errors import ConfigurationError
+from backpack_proto.errors import ConfigurationError, LocalProtocolError
 from backpack_proto.hints import did_you_mean, shown
 from backpack_runtime.extras import MissingExtra
 from backpack_runtime.key_sources import ENVIRONMENT, Keys, find_keys
@@ -21,15 +22,20 @@ from backpack_runtime.transports import check_runtime
 
 from .complaints import complain, ended_by_signals
 
+if TYPE_CHECKING:
+    from backpack_proto.exchange import PlannedFault
+
 __all__ = [
     "KEYS_COME_FROM",
     "add_connection",
+    "add_faults",
     "add_key_file",
     "add_sandbox",
     "count",
     "exchange_of",
     "keys_of",
     "names",
+    "none_or_more",
     "port",
     "positive",
     "refuse_with_sandbox",
@@ -77,6 +83,18 @@ def add_sandbox(parser: argparse.ArgumentParser, *, help: str) -> argparse._Argu
 def add_key_file(parser: argparse.ArgumentParser) -> None:
     """Add `--key-file`, for commands that use `keys_of`."""
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="JSON, or lines of NAME=VALUE")
+
+
+def add_faults(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add `--faults`, which makes a simulated exchange fail."""
+    parser.add_argument(
+        "--faults",
+        type=_faults,
+        default=(),
+        metavar="NAME[@T[-U]],...",
+        help="what goes wrong with the simulated exchange, such as gap, drop@12, mute@20-30: at T, or from T to U, in seconds after the"
+        " start, or without a time again and again; a name that it does not know lists all (docs/sandbox.md)",
+    )
 
 
 def refuse_with_sandbox(parsed: argparse.Namespace, *options: str) -> None:
@@ -155,6 +173,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def none_or_more(text: str) -> int:
+    """Read a whole number, 0 included."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"not a whole number: {shown(text)}")
+    return int(text)
+
+
 def port(text: str) -> int:
     """Read the number of a port, 0 included."""
     if not text.isdecimal() or int(text) > 65_535:
@@ -179,6 +204,15 @@ def _add_word(
         return type(text)
 
     parser.add_argument(option, type=read, default=default, metavar=f"{{{','.join(choices)}}}", help=help)
+
+
+def _faults(text: str) -> tuple[PlannedFault, ...]:
+    from backpack_proto.exchange import parse_faults  # noqa: PLC0415 - only a sandbox needs the simulated exchange
+
+    try:
+        return parse_faults(text)
+    except LocalProtocolError as unreadable:
+        raise argparse.ArgumentTypeError(str(unreadable).removeprefix("faults: ")) from None
 
 
 def _backend(text: str) -> str:

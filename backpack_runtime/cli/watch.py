@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from rich.console import Console, Group
 from rich.live import Live
 
+from backpack_proto.errors import ConfigurationError
 from backpack_proto.outputs import BookSynced
 from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.names import parse_channel
@@ -23,7 +24,7 @@ from backpack_runtime.delivery import SlowConsumer
 from backpack_runtime.transport import system_now
 
 from .events import decimal_places, json_lines
-from .options import add_connection, count, exchange_of, names, settings_of
+from .options import add_connection, add_faults, count, exchange_of, names, settings_of
 from .output import Printer
 from .running import enter, run_until_signalled
 from .views.board import TRADES_KEPT, Board, Panel, Rate
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--depth", type=count, default=10, metavar="N", help="levels a side (default: 10)")
     add_connection(parser, sandbox="a simulated exchange that is started along")
+    add_faults(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -60,14 +62,18 @@ def run(parsed: argparse.Namespace) -> int:
 
     Raises:
         LocalProtocolError: the options name something that does not exist.
+        ConfigurationError: the options contradict each other.
         BackpackError: the exchange cannot be reached.
         OSError: the output cannot be written.
     """
+    if parsed.faults and not parsed.sandbox:
+        raise ConfigurationError("--faults is about a simulated exchange: give --sandbox as well")
     client = BackpackClient(
         parsed.symbols,
         channels=parsed.channels,
         settings=settings_of(parsed),
         sandbox=parsed.sandbox,
+        sandbox_faults=",".join(planned.text for planned in parsed.faults),
         book_levels=parsed.depth if parsed.json else 1,
         slow_consumer=SlowConsumer.BLOCK if parsed.json else SlowConsumer.CONFLATE,
     )

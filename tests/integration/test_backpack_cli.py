@@ -121,7 +121,8 @@ def events_of(output: bytes) -> list[dict[str, Any]]:
 def test_the_sandbox_says_where_it_is_and_ends_with_ctrl_c() -> None:
     with running("sandbox", "--seed", "7") as program:
         where = program.line()
-        assert list(where) == ["rest", "ws", "api_key", "secret", "symbols"]
+        assert list(where) == ["rest", "ws", "api_key", "secret", "symbols", "accounts"]
+        assert where["accounts"] == [{"api_key": where["api_key"], "secret": where["secret"]}]
         assert where["rest"].replace("http://", "ws://") == where["ws"]
         assert "SOL_USDC" in where["symbols"]
         with socket.create_connection(("127.0.0.1", int(where["rest"].rpartition(":")[2])), PATIENCE_SECONDS) as client:
@@ -129,6 +130,23 @@ def test_the_sandbox_says_where_it_is_and_ends_with_ctrl_c() -> None:
             assert client.recv(100).startswith(b"HTTP/1.1 200")
         assert program.end(signal.SIGINT) == 130
         assert program.errors == ""
+
+
+def test_the_sandbox_prints_the_keys_of_its_accounts_and_its_made_up_markets() -> None:
+    with running("sandbox", "--accounts", "3", "--markets", "4", "--seed", "2") as program:
+        where = program.line()
+        assert [set(account) for account in where["accounts"]] == [{"api_key", "secret"}] * 3
+        assert where["symbols"][-4:] == ["X001_USDC", "X001_USDC_PERP", "X002_USDC", "X002_USDC_PERP"]
+    with running("sandbox", "--accounts", "3", "--seed", "2") as again:
+        assert again.line()["accounts"] == where["accounts"]
+
+
+def test_watch_shows_a_book_that_fails_and_comes_back() -> None:
+    with running("watch", "SOL_USDC", "--sandbox", "--json", "--faults", "gap@1.5") as program:
+        output = program.read_until(lambda output: output.count(b'"event":"book_synced"') == 2)
+        names = [event["event"] for event in events_of(output)]
+        assert names.index("book_synced") < names.index("book_desynced")
+        assert program.end(signal.SIGINT) == 130
 
 
 def test_watch_says_on_standard_error_what_happens_to_the_connection(exchange: list[str]) -> None:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from backpack_proto.account.values import AccountSynced
 from backpack_proto.errors import ApiError, BackpackError, ConfigurationError, InvalidStream, LocalProtocolError, UnknownSymbol
+from backpack_proto.exchange import LISTINGS
 from backpack_proto.metrics import Status
 from backpack_proto.outputs import (
     BookChanged,
@@ -404,7 +405,7 @@ async def test_a_consumer_that_sleeps_loses_what_it_chose_and_no_book(policy: st
 async def test_the_client_s_own_sandbox_needs_nothing_else() -> None:
     async with BackpackClient(["SOL_USDC"], channels=["book", "trades"], sandbox=True) as client:
         await until(client, a(Trade))
-        assert len(client.markets) == 8
+        assert len(client.markets) == len(LISTINGS)
 
 
 @in_every_runtime

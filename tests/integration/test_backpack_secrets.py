@@ -336,7 +336,7 @@ def _subscribe(session: Session, now: Now) -> None:
 
 @pytest.mark.anyio
 async def test_the_real_client_and_the_command_line(seen: Seen, monkeypatch: pytest.MonkeyPatch, anyio_backend: str) -> None:
-    monkeypatch.setattr("backpack_runtime.sandbox.Exchange", partial(Exchange, api_key=PUBLIC_KEY))
+    monkeypatch.setattr("backpack_runtime.sandbox.Exchange", lambda **given: Exchange(**{**given, "api_keys": (PUBLIC_KEY,)}))
     recording: list[bytes] = []
     async with serve_sandbox(seed=3) as sandbox:
         client = BackpackClient(

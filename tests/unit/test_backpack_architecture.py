@@ -54,6 +54,7 @@ RUNTIME_LAYERS = (
     {"calls"},
     {"pump", "transports", "kernels"},
     {"settings"},
+    {"sandbox_control"},
     {"sandbox", "client_arguments"},
     {"client"},
     {"cryptofeed"},

@@ -388,6 +388,11 @@ def test_replay_as_json_says_by_its_exit_code_that_frames_were_dropped(
         (["sandbox", "--port", "65536"], "not a valid port: '65536'"),
         (["sandbox", "--speed", "inf"], "not a positive number: 'inf'"),
         (["replay"], "FILE"),
+        (["watch", "--sandbox", "--faults", "gpa"], "one of gap, drop, restart, mute, late, refuse, 429, "),
+        (["sandbox", "--faults", "muet@3"], "got 'muet'; did you mean mute?"),
+        (["sandbox", "--faults", "gap@soon"], "NAME, NAME@T or NAME@T-U in seconds"),
+        (["sandbox", "--accounts", "0"], "not a positive whole number: '0'"),
+        (["sandbox", "--markets", "-1"], "not a whole number: '-1'"),
     ],
 )
 def test_impossible_arguments_cost_one_line(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -406,6 +411,9 @@ def test_impossible_arguments_cost_one_line(arguments: list[str], complaint: str
     ("arguments", "complaint"),
     [
         (["watch", "--sandbox", "--minimum-tls", "1.3"], "--sandbox"),
+        (["watch", "--faults", "gap"], "--faults is about a simulated exchange: give --sandbox as well"),
+        (["sandbox", "--accounts", "1001"], "accounts: 1 to 1000, got 1001"),
+        (["sandbox", "--markets", "1001"], "markets: 0 to 1000, got 1001"),
         (["watch", "--channels", "gossip"], "'gossip' is not a channel of the exchange"),
         (["watch", "--channels", "orderbook"], "'orderbook' is not a channel of the exchange; did you mean book?"),
         (["watch", "--channels", "l2_book"], "'l2_book' is not a channel of the exchange; did you mean book?"),

@@ -1,39 +1,24 @@
 """The table of endpoints, beside everything that has to keep step with it: a row that was forgotten somewhere fails here.
 
-That every row has an example of a call and of its answer is said beside those examples.
+That every row has an example of a call and of its answer is said beside those examples, and what the simulated exchange answers in
+`test_backpack_sandbox_endpoints.py`.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import get_args
 
 import pytest
 
 import backpack_proto
-from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
-from backpack_proto.auth.signing import Signer
-from backpack_proto.exchange import Exchange, RequestReceived, Respond
-from backpack_proto.rest.codec import build_request
 from backpack_proto.rest.endpoints.table import ENDPOINTS
-from backpack_proto.testing.laws import FakeClock
 from backpack_runtime.rest_methods import RestMethods
-
-EXAMPLES = json.loads((Path(__file__).parents[1] / "fixtures" / "backpack" / "rest.json").read_text())
 
 # Histories are named by what they list.
 METHODS = {"fill_history": "fills"}
 
 BY_CALL_ONLY: dict[str, str] = {}
 """Endpoints that only `client.call(name)` reaches, each with its reason: there is none."""
-
-NOT_SIMULATED = """
-    accept_quote borrow_lend borrow_lend_apy borrow_lend_liquidation_price cancel_all_strategies cancel_rfq cancel_strategy
-    cancel_vault_redeem convert_dust create_strategy deposit_address max_borrow_quantity max_order_quantity max_withdrawal_quantity
-    mint_vault_tokens redeem_vault_tokens refresh_rfq stock_holidays stock_indicative_quote stock_sessions strategy submit_quote submit_rfq vault_nav withdraw
-"""
-"""The simulated exchange has no answer to these."""
 
 
 def has_a_method(endpoint: str) -> bool:
@@ -50,15 +35,3 @@ def test_every_type_of_an_answer_is_public(name: str) -> None:
         if isinstance(kind, type) and kind.__module__.startswith("backpack_proto."):
             assert getattr(backpack_proto, kind.__name__) is kind
             assert kind.__name__ in backpack_proto.__all__
-
-
-@pytest.mark.parametrize("name", ENDPOINTS)
-def test_every_endpoint_is_simulated_or_known_not_to_be(name: str) -> None:
-    clock = FakeClock()
-    exchange = Exchange(seed=1, unix_us=clock.unix_us)
-    signer = Signer(Credentials(THROWAWAY_SECRET))
-    request = build_request(ENDPOINTS[name], EXAMPLES[name]["parameters"], signer=signer, unix_us=clock.unix_us)
-    given = RequestReceived(1, request.method, request.target, tuple(request.headers), request.body)
-    (answer,) = (output for output in exchange.handle(given, clock.now) if isinstance(output, Respond))
-    unserved = answer.body in {b"404 not found", b"method not allowed"}
-    assert unserved == (name in NOT_SIMULATED.split()), answer

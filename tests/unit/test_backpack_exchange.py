@@ -318,7 +318,7 @@ def test_any_other_signature_is_refused(spoil: object) -> None:
 def test_a_key_of_another_account_is_unknown() -> None:
     clock = FakeClock()
     other = Credentials("11" * 32).api_key
-    exchange = Exchange(seed=1, unix_us=clock.unix_us, speed=0.0, api_key=other)
+    exchange = Exchange(seed=1, unix_us=clock.unix_us, speed=0.0, api_keys=[other])
     assert exchange.api_key == other
     exchange.handle(SocketOpened(1), clock.now)
     frame = request("SUBSCRIBE", "account.balanceUpdate", signature=signature(clock))
@@ -328,7 +328,7 @@ def test_a_key_of_another_account_is_unknown() -> None:
 def test_construction_refuses_what_cannot_be() -> None:
     for api_key in ("", "nope", THROWAWAY_API_KEY[:-4]):
         with pytest.raises(InvalidKey):
-            Exchange(seed=1, unix_us=0, api_key=api_key)
+            Exchange(seed=1, unix_us=0, api_keys=[api_key])
     for speed in (-1.0, float("nan"), float("inf")):
         with pytest.raises(LocalProtocolError):
             Exchange(seed=1, unix_us=0, speed=speed)

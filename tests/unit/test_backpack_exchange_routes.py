@@ -243,7 +243,7 @@ def test_mark_prices_open_interest_and_funding_of_perpetuals() -> None:
 
 
 def test_assets_are_those_of_the_spot_markets() -> None:
-    assert [asset["symbol"] for asset in get("/assets")] == ["SOL", "BTC", "USDT", "HNT", "USDC"]
+    assert [asset["symbol"] for asset in get("/assets")] == ["SOL", "BTC", "USDT", "HNT", "MU.US", "USDC"]
 
 
 PATHS = st.sampled_from(

@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_DOWN, Context, Decimal
 
+from backpack_proto.errors import ApiError
+from backpack_proto.exchange.market.listings import BookState
 from backpack_proto.exchange.market.market import INDEX_DECIMALS, SimulatedMarket
 from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, Outcome, Refusal, SelfTrade
 
 from .accounts import SimulatedAccount, base_units, mark_ticks, quote_units
-from .margin import within_margin
+from .margin import covers_haircut, within_margin
 from .order_request import refusal
 from .orders import OrderRequest
 
-__all__ = ["limit_of", "plan_order", "reference_ticks", "time_in_force_of", "why_given_up"]
+__all__ = ["WOULD_TAKE", "limit_of", "plan_order", "reference_ticks", "time_in_force_of", "why_given_up", "why_not_triggered"]
 
 _SPOT_BAND = (25, 200)
 _PERPETUAL_BAND = (75, 125)
 """Lowest ask and highest bid, per cent of the last price: the multipliers of the market object."""
+_IMPACT_PERCENT = 1
+"""How far a market order may go through the book from its best price: the impact multipliers of the market object."""
+WOULD_TAKE = "Order would immediately match and take"
+_NOT_REDUCED = "Reduce only order would not reduce the position"
+_WHY_FAILED = {
+    "INSUFFICIENT_FUNDS": "InsufficientFunds",
+    "INSUFFICIENT_MARGIN": "InsufficientMargin",
+    "INVALID_PRICE": "PriceOutOfBounds",
+    "INVALID_QUANTITY": "InvalidQuantity",
+}
+"""Reasons of the exchange's list for a trigger that is refused when it fires."""
 _EXACT = Context(prec=80, rounding=ROUND_DOWN)
 
 
@@ -34,6 +47,8 @@ def plan_order(
         ApiError: the order is refused.
     """
     listing, side = market.listing, request.side
+    if listing.restriction is BookState.CANCEL_ONLY or (listing.restriction is BookState.LIMIT_ONLY and request.price is None):
+        raise refusal("TRADING_PAUSED", "Trading is paused")
     limit = limit_of(market, request)
     lots = request.lots if triggered_lots is None else triggered_lots
     if lots is None:
@@ -45,7 +60,7 @@ def plan_order(
     if request.reduce_only:
         lots = min(lots, _reducible(account, market, side))
         if lots < 1:
-            raise refusal("INVALID_ORDER", "Reduce only order would not reduce the position")
+            raise refusal("INVALID_ORDER", _NOT_REDUCED)
     if listing.perpetual:
         if not within_margin(account, markets, market, lots if side is OrderSide.BID else -lots):
             raise refusal("INSUFFICIENT_MARGIN", "Insufficient margin")
@@ -58,17 +73,23 @@ def plan_order(
         asset, reserve = "USDC", quote_units(listing, _cost(market, account.owner, side, lots, limit))
     if reserve > account.available(asset):
         raise refusal("INSUFFICIENT_FUNDS", "Insufficient funds")
+    if side is OrderSide.BID and not covers_haircut(account, markets, reserve):
+        raise refusal("INSUFFICIENT_MARGIN", "Insufficient margin")
     return lots, reserve
 
 
 def limit_of(market: SimulatedMarket, request: OrderRequest) -> int | None:
-    """The worst price in ticks at which an order may trade; None when any is good enough."""
+    """The worst price in ticks at which an order may trade; None where nobody offers anything."""
     best = market.engine.best(request.side.other)
-    if request.price is not None or request.slippage is None or best is None:
+    if request.price is not None or best is None:
         return request.price
-    step = Decimal(1) if request.slippage_in_ticks else _EXACT.divide(Decimal(best[0]), Decimal(100))
+    bought, price = request.side is OrderSide.BID, best[0]
+    impact = price * (100 + _IMPACT_PERCENT) // 100 if bought else -(-price * (100 - _IMPACT_PERCENT) // 100)
+    if request.slippage is None:
+        return impact
+    step = Decimal(1) if request.slippage_in_ticks else _EXACT.divide(Decimal(price), Decimal(100))
     allowed = int(_EXACT.multiply(request.slippage, step))
-    return max(1, best[0] + allowed if request.side is OrderSide.BID else best[0] - allowed)
+    return min(impact, price + allowed) if bought else max(impact, price - allowed)
 
 
 def time_in_force_of(request: OrderRequest) -> OrderTimeInForce:
@@ -107,7 +128,18 @@ def why_given_up(owner: int, market: SimulatedMarket, request: OrderRequest, out
         return "SelfTradePrevention"
     if request.price is not None:
         return "ImmediateOrCancel"
-    return "InsufficientLiquidity" if request.slippage is None else "SlippageToleranceExceeded"
+    if best is None:
+        return "InsufficientLiquidity"
+    return "PriceImpact" if request.slippage is None else "SlippageToleranceExceeded"
+
+
+def why_not_triggered(error: ApiError) -> str:
+    """Return the exchange's reason for a trigger that could not be placed when it fired."""
+    if error.message == _NOT_REDUCED:
+        return "ReduceOnlyNotReduced"
+    if error.message == WOULD_TAKE:
+        return "PostOnlyTaker"
+    return _WHY_FAILED.get(error.code, "Unknown")
 
 
 def _within_band(market: SimulatedMarket, side: OrderSide, price: int) -> bool:

@@ -53,6 +53,7 @@ FLOWS: dict[str, Flow] = {
     "BTC_USDC_PERP": Flow(events=60, trades=3.4, lots=34_000, spacing=5, drift=2.4),
     "kPEPE_USDC_PERP": Flow(events=38, trades=1.6, lots=240_000, spacing=1, drift=0.2),
     "AAPL.US_USDC_PERP": Flow(events=31, trades=1.2, lots=900, spacing=2, drift=0.4, levels=300),
+    "MU.US_USDC": Flow(events=24, trades=0.9, lots=700, spacing=2, drift=0.4, levels=300),
 }
 """The crowd of every open market."""
 OTHER_FLOW = Flow(events=40, trades=1.6, lots=2_000, spacing=1, drift=0.2, levels=40)

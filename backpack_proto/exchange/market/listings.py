@@ -9,11 +9,22 @@ that, a tick size of several ticks and a step size of several lots, and the oper
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 from functools import lru_cache
+from random import Random
 
+from backpack_proto.errors import LocalProtocolError
 from backpack_proto.values import Value
 
-__all__ = ["LISTINGS", "Listing", "market_object", "padded", "stripped", "to_decimal"]
+__all__ = ["LISTINGS", "BookState", "Listing", "market_object", "more_listings", "padded", "stripped", "to_decimal"]
+
+
+class BookState(StrEnum):
+    """A state of a book that is neither Open nor Closed, in the exchange's words (docs/protocol.md 6.2)."""
+
+    CANCEL_ONLY = "CancelOnly"
+    LIMIT_ONLY = "LimitOnly"
+    POST_ONLY = "PostOnly"
 
 
 class Listing(Value, frozen=True, gc=False, kw_only=True):
@@ -28,12 +39,18 @@ class Listing(Value, frozen=True, gc=False, kw_only=True):
     perpetual: bool = False
     open: bool = True
     """Whether the book is Open; otherwise it is Closed, and the market is still listed."""
+    restriction: BookState | None = None
+    """What an open book takes less than all orders."""
     ticks_per_price: int = 1
     """Prices are multiples of so many ticks: that is the `tickSize` of the market object."""
     lots_per_quantity: int = 1
     """Quantities are multiples of so many lots: that is the `stepSize` of the market object."""
     asset_class: str | None = None
     """`rwaMarketType` of the market object."""
+    by_sessions: bool = False
+    """Whether the book is that of a stock: Closed while a session of its security is open."""
+    sleeps: bool = False
+    """Whether nothing happens in it while nobody looks at it."""
     listed_at: str = "2025-01-21T06:34:54.691858"
     """`createdAt` of the market object: UTC without a zone."""
 
@@ -88,8 +105,50 @@ LISTINGS: tuple[Listing, ...] = (
         open=False,
         listed_at="2025-01-21T06:34:54.698407",
     ),
+    Listing(
+        symbol="MU.US_USDC",
+        base="MU.US",
+        price_decimals=2,
+        quantity_decimals=2,
+        opening_ticks=41_250,
+        by_sessions=True,
+        asset_class="STOCK",
+        listed_at="2026-07-08T20:00:00.337180",
+    ),
 )
 """Every listed market, in the order in which the market list shows them."""
+
+
+MOST_MARKETS = 1_000
+"""How many markets can be made up."""
+
+
+def more_listings(count: int, *, seed: int) -> tuple[Listing, ...]:
+    """Make up markets beside the standard ones, spot and perpetual in turn; their names do not depend on the seed, their prices do.
+
+    They sleep while nobody looks at them, so that hundreds of them cost little.
+
+    Raises:
+        LocalProtocolError: there are more than `MOST_MARKETS`, or less than none.
+    """
+    if not 0 <= count <= MOST_MARKETS:
+        raise LocalProtocolError(f"markets: 0 to {MOST_MARKETS}, got {count}")
+    listings: list[Listing] = []
+    for number in range(count):
+        base = f"X{number // 2 + 1:03d}"
+        rng = Random(f"{seed}:{base}")
+        listings.append(
+            Listing(
+                symbol=f"{base}_USDC_PERP" if number % 2 else f"{base}_USDC",
+                base=base,
+                price_decimals=rng.randrange(1, 5),
+                quantity_decimals=rng.randrange(3),
+                opening_ticks=rng.randrange(2_000, 90_000),
+                perpetual=bool(number % 2),
+                sleeps=True,
+            )
+        )
+    return tuple(listings)
 
 
 def padded(units: int, decimals: int) -> str:
@@ -149,7 +208,7 @@ def market_object(listing: Listing) -> dict[str, object]:
         "marketType": "PERP" if perpetual else "SPOT",
         "mmfFunction": {"type": "sqrt", "base": "0.0125", "factor": "0.0000625"} if perpetual else None,
         "openInterestLimit": "40000000" if perpetual else "0",
-        "orderBookState": "Open" if listing.open else "Closed",
+        "orderBookState": (listing.restriction or "Open") if listing.open else "Closed",
         "positionLimitWeight": None,
         "quoteSymbol": "USDC",
         "rwaMarketType": listing.asset_class,

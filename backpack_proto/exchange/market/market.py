@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from random import Random
 
 from backpack_proto.streams.levels import Level
@@ -20,6 +20,8 @@ FUNDING_INTERVAL_US = 3_600_000_000
 
 INDEX_DECIMALS = 8
 RATE_DECIMALS = 9
+_THIN = 0.4
+"""Trades per minute in the made-up day of a market that sleeps: hundreds of them are asked for together, by `/tickers`."""
 
 
 class Reference:
@@ -64,12 +66,14 @@ class SimulatedMarket:
         self.seed = f"{seed}:{listing.symbol}"
         flow = FLOWS.get(listing.symbol, OTHER_FLOW)
         ids = Random(f"{self.seed}:ids")
-        first_trade_id = ids.randrange(1_000_000, 400_000_000)
+        self._start_us = start_us
+        self._opening_ticks = listing.opening_ticks
+        self._first_trade_id = ids.randrange(1_000_000, 400_000_000)
         self.engine = MatchingEngine(
             # Above 2^32, as on the exchange, and far from those of the next market.
             update_id=ids.randrange(4_300_000_000, 7_600_000_000),
             next_order_id=ids.randrange(50_000_000_000, 60_000_000_000),
-            next_trade_id=first_trade_id,
+            next_trade_id=self._first_trade_id,
         )
         self.activity = Activity(
             self.engine,
@@ -80,16 +84,21 @@ class SimulatedMarket:
             price_grid=listing.ticks_per_price,
             quantity_grid=listing.lots_per_quantity,
         )
-        self.tape = Tape(
+        self.reference = Reference(Random(f"{self.seed}:reference"), listing) if listing.perpetual else None
+
+    @cached_property
+    def tape(self) -> Tape:
+        """The trades; made when they are first asked for, since most of a market's time and memory goes into them."""
+        flow = FLOWS.get(self.symbol, OTHER_FLOW)
+        return Tape(
             Random(f"{self.seed}:tape"),
-            start_us=start_us,
-            closing_ticks=listing.opening_ticks,
+            start_us=self._start_us,
+            closing_ticks=self._opening_ticks,
             wander_ticks=flow.drift * (60 * flow.events) ** 0.5 / 2,
             lots=max(2, flow.lots // 2),
-            trades_per_minute=60 * flow.trades,
-            next_trade_id=first_trade_id,
+            trades_per_minute=_THIN if self.listing.sleeps else 60 * flow.trades,
+            next_trade_id=self._first_trade_id,
         )
-        self.reference = Reference(Random(f"{self.seed}:reference"), listing) if listing.perpetual else None
 
     def change(self, listing: Listing) -> Outcome:
         """Go on by other rules; the crowd cancels what does not keep them."""

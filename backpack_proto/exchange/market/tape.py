@@ -113,7 +113,7 @@ class Tape:
         now_s = start_us // 1_000_000
         self._minutes.extend(_made_up_day(rng, now_s, closing_ticks, wander_ticks, lots, trades_per_minute))
         self._trades.extend(_made_up_trades(rng, start_us, closing_ticks, wander_ticks, lots, next_trade_id))
-        self.running: dict[str, TapedCandle] = {interval: self._begun(interval, now_s) for interval in KLINE_INTERVALS}
+        self.running: dict[str, TapedCandle] = self._begun(now_s)
         """The candle of each interval that is not over yet."""
 
     @property
@@ -198,14 +198,26 @@ class Tape:
             start_s = row.end_s
         return rows
 
-    def _begun(self, interval: str, now_s: int) -> TapedCandle:
-        """A candle that is under way at the start, with what the made-up day holds of it."""
-        start_s = candle_start(interval, now_s)
-        candle = TapedCandle(start_s, candle_end(interval, start_s))
-        for minute in self._minutes if candle.end_s - candle.start_s > 60 else ():
-            if minute.start_s >= start_s:
+    def _begun(self, now_s: int) -> dict[str, TapedCandle]:
+        """The candle of each interval that is under way at the start, with what the made-up day holds of it."""
+        begun = {interval: candle_start(interval, now_s) for interval in KLINE_INTERVALS}
+        found = {interval: TapedCandle(start_s, candle_end(interval, start_s)) for interval, start_s in begun.items()}
+        minutes = list(self._minutes)
+        # The later a candle started the less it holds, and the next one holds all of that as well: each minute is taken in once.
+        held: TapedCandle | None = None
+        for interval in sorted(found, key=lambda interval: begun[interval], reverse=True):
+            candle = found[interval]
+            if candle.end_s - candle.start_s <= 60:
+                continue
+            later: list[TapedCandle] = []
+            while minutes and minutes[-1].start_s >= candle.start_s:
+                later.append(minutes.pop())
+            for minute in reversed(later):
                 candle.absorb(minute)
-        return candle
+            if held is not None:
+                candle.absorb(held)
+            held = candle
+        return found
 
 
 def _made_up_day(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from heapq import heappop, heappush
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
+from backpack_proto.exchange.account.command_stream import Execute
 from backpack_proto.exchange.account.order_request import refusal
 from backpack_proto.exchange.faults import Fault, Faults, RateLimits
 from backpack_proto.exchange.messages import AbandonRequest, RequestReceived, Respond, SendFrame
@@ -14,21 +16,34 @@ from .answers import TEXT, refuse
 from .private_routes import PrivateRoutes
 from .public_routes import Routes
 
-__all__ = ["Gateway"]
+__all__ = ["Desk", "Gateway"]
 
 GatewayOutput: TypeAlias = SendFrame | Respond | AbandonRequest
 
 
-class Gateway:
-    """Answers every request once, or abandons it; a delayed answer waits here."""
+class Desk(NamedTuple):
+    """Where the signed requests of one account are answered, and how many of them."""
 
-    def __init__(self, routes: Routes, private: PrivateRoutes, limits: RateLimits, faults: Faults) -> None:
+    routes: PrivateRoutes
+    limits: RateLimits
+
+
+class Gateway:
+    """Answers every request once, or abandons it; a delayed answer waits here.
+
+    `desks` are those of the accounts, by API key. What comes in another name, or in none, is the first one's to refuse, and so is the
+    budget of requests without a signature.
+    """
+
+    def __init__(self, routes: Routes, desks: Mapping[str, Desk], faults: Faults) -> None:
         self._routes = routes
-        self._private = private
-        self._limits = limits
+        self._desks = desks
+        self._first = next(iter(desks.values()))
         self._faults = faults
         self._late: list[tuple[int, int, Respond]] = []
         self._delayed = 0
+        self._waiting: dict[int, Fault | None] = {}
+        """What goes wrong with the answers to commands that wait for the speed bump, by request."""
 
     @property
     def deadline(self) -> int | None:
@@ -43,17 +58,20 @@ class Gateway:
         return outputs
 
     def abandon(self) -> list[GatewayOutput]:
-        """Give up every delayed answer."""
+        """Give up every answer that is still to come; commands that wait for the speed bump are done all the same."""
         late, self._late = self._late, []
-        return [AbandonRequest(response.request_id) for _, _, response in sorted(late, key=lambda entry: entry[:2])]
+        waiting, self._waiting = self._waiting, {}
+        answers = [response.request_id for _, _, response in sorted(late, key=lambda entry: entry[:2])]
+        return [AbandonRequest(number) for number in (*answers, *waiting)]
 
     def handle(self, given: RequestReceived, engine_us: int, now: Now) -> list[GatewayOutput]:
         """Execute one request, and return what follows from it."""
         path = given.target.partition("?")[0]
-        signed = self._private.serves(path)
+        signed = self._first.routes.serves(path)
+        private, limits = self._desk(given) if signed else self._first
         number = given.request_id
         fault = self._faults.draw(given.method.upper(), path)
-        if fault is Fault.TOO_MANY_REQUESTS or not self._limits.admit(path, engine_us, signed=signed):
+        if fault is Fault.TOO_MANY_REQUESTS or not limits.admit(path, engine_us, signed=signed):
             asked_s = self._faults.retry_after_s
             headers = () if asked_s is None else (("Retry-After", str(asked_s)),)
             return [refuse(number, refusal("TOO_MANY_REQUESTS", "Too many requests", 429), headers)]
@@ -63,15 +81,38 @@ class Gateway:
             return [refuse(number, refusal("INVALID_CLIENT_REQUEST", "Request has expired"))]
         frames: list[SendFrame] = []
         if signed:
-            frames, response = self._private.respond(given, engine_us)
+            frames, waits = private.respond(given, engine_us, now.mono_us)
+            if waits is None:
+                self._waiting[number] = fault
+                return [*frames]
+            response = waits
         else:
             response = self._routes.respond(given, engine_us)
+        return self._answer(frames, response, fault, now.mono_us)
+
+    def finish(self, execute: Execute, engine_us: int, mono_us: int) -> list[GatewayOutput]:
+        """Execute a command that has waited for the speed bump, and answer its request."""
+        frames, response = execute(engine_us)
+        if response.request_id not in self._waiting:
+            return [*frames]
+        return self._answer(frames, response, self._waiting.pop(response.request_id), mono_us)
+
+    def _answer(self, frames: list[SendFrame], response: Respond, fault: Fault | None, mono_us: int) -> list[GatewayOutput]:
+        number = response.request_id
         if fault is Fault.LOSE_REPLY:
             return [*frames, AbandonRequest(number)]
         if fault is Fault.ERROR_AFTER:
             return [*frames, Respond(number, 502, TEXT, b"Bad Gateway")]
         if fault is Fault.DELAY:
             self._delayed += 1  # breaks ties in the order of arrival
-            heappush(self._late, (now.mono_us + self._faults.delay_us, self._delayed, response))
+            heappush(self._late, (mono_us + self._faults.delay_us, self._delayed, response))
             return [*frames]
         return [*frames, response]
+
+    def _desk(self, given: RequestReceived) -> Desk:
+        """The desk of the account that a request names."""
+        if len(self._desks) > 1:
+            for name, value in given.headers:
+                if name.lower() == "x-api-key":
+                    return self._desks.get(value, self._first)
+        return self._first

@@ -17,10 +17,13 @@ from backpack_proto.exchange.market.tape import DAY_S, TapedCandle, TapedTrade
 from backpack_proto.exchange.messages import RequestReceived, Respond
 from backpack_proto.exchange.stream.frames import iso_time
 from backpack_proto.exchange.stream.publication import next_funding_ms
+from backpack_proto.rest.endpoints.table import ENDPOINTS
 from backpack_proto.streams.channels import KLINE_INTERVALS
 
 from .answers import TEXT, Answer, refuse, respond
+from .plain_routes import PLAIN_ROUTES
 from .query import Query
+from .stock_routes import STOCK_ROUTES, external_candles, external_ticker, security_of
 
 __all__ = ["Routes"]
 
@@ -32,20 +35,9 @@ _MARKET_TYPES = ("SPOT", "PERP", "IPERP", "DATED", "PREDICTION", "RFQ")
 _FUNDING_ROWS = 90 * 24
 _ASSET_NAMES = {"SOL": "Solana", "BTC": "Bitcoin", "USDT": "Tether", "USDC": "USD Coin", "HNT": "Helium"}
 
-_EMPTY = (
-    # No stock can be tokenised here; clients ask for the list together with the markets.
-    "securities",
-    "borrowLend/markets",
-    "borrowLend/markets/history",
-    "collateral",
-    "market-sessions",
-    "prediction",
-    "prediction/tags",
-    "vaults",
-    "vaults/history",
-    "wallets",
-)
-"""What this exchange has none of."""
+_SOURCES = ("External",)
+_KNOWN = frozenset(endpoint.route for endpoint in ENDPOINTS.values())
+"""Calls that the exchange has, whether they are simulated or not."""
 
 
 class Routes:
@@ -70,7 +62,8 @@ class Routes:
             "/api/v1/ping": lambda _query, _us: b"pong",
             "/api/v1/time": lambda _query, us: str(us // 1000).encode(),
             "/api/v1/assets": self._assets,
-            **{f"/api/v1/{name}": lambda _query, _us: [] for name in _EMPTY},
+            **STOCK_ROUTES,
+            **PLAIN_ROUTES,
         }
 
     def respond(self, given: RequestReceived, engine_us: int) -> Respond:
@@ -78,7 +71,7 @@ class Routes:
         path, _, text = given.target.partition("?")
         route = self._routes.get(path)
         if route is None:
-            return Respond(given.request_id, 404, TEXT, b"404 not found")
+            return _unserved(given, path)
         if given.method.upper() != "GET":
             return Respond(given.request_id, 405, TEXT, b"method not allowed")
         try:
@@ -118,11 +111,16 @@ class Routes:
 
     def _ticker(self, query: Query, engine_us: int) -> Answer:
         length_s = _ticker_length(query)
+        if _is_external(query):
+            return self._external_ticker(self._listing(query), engine_us)
         market = self._market(query)
         return None if market is None else _ticker_row(market, engine_us, length_s)
 
     def _tickers(self, query: Query, engine_us: int) -> Answer:
         length_s = _ticker_length(query)
+        if _is_external(query):
+            found = [self._external_ticker(listing, engine_us) for listing in self._listings.values()]
+            return [row for row in found if row is not None]
         rows = [_ticker_row(market, engine_us, length_s) for market in self._markets.values()]
         return [row for row in rows if row is not None]
 
@@ -131,11 +129,19 @@ class Routes:
         query.choice("priceType", "KlinePriceType", ("Last", "Index", "Mark"), default="Last")
         now_s = engine_us // 1_000_000
         from_s, to_s = query.second("startTime"), query.second("endTime", default=now_s)
+        if _is_external(query):
+            security = security_of(self._listing(query))
+            return [] if security is None else external_candles(security, interval, from_s, min(to_s, now_s))
         market = self._market(query)
         if market is None:
             return []
         market.tape.roll(now_s)
         return [_kline_row(market.listing, candle) for candle in market.tape.candles(interval, from_s, to_s)]
+
+    @staticmethod
+    def _external_ticker(listing: Listing, engine_us: int) -> dict[str, str] | None:
+        security = security_of(listing)
+        return None if security is None else external_ticker(listing, security, engine_us // 1_000_000)
 
     def _trades(self, query: Query, _engine_us: int) -> Answer:
         limit = query.integer("limit", 100, minimum=1, maximum=1_000)
@@ -235,6 +241,20 @@ class Routes:
         if symbol is not None and not found:
             raise _invalid(query, "Symbol not found")
         return found
+
+
+def _unserved(given: RequestReceived, path: str) -> Respond:
+    """The answer to a call that nothing here serves: in words where the exchange has it."""
+    method = given.method.upper()
+    if f"{method} {path}" not in _KNOWN:
+        return Respond(given.request_id, 404, TEXT, b"404 not found")
+    message = f"The simulated exchange does not do {method} {path} yet; docs/sandbox.md lists what it does"
+    return refuse(given.request_id, ApiError(status=501, code="NOT_IMPLEMENTED", message=message, endpoint=""))
+
+
+def _is_external(query: Query) -> bool:
+    source = query.optional("source")
+    return source is not None and query.one_of("source", "DataSource", _SOURCES, source) == "External"
 
 
 def _invalid(query: Query, message: str) -> ApiError:

@@ -6,9 +6,13 @@ import re
 from collections.abc import Collection
 from urllib.parse import parse_qsl
 
-from backpack_proto.errors import ApiError
+import msgspec
+from msgspec import Struct
 
-__all__ = ["Query"]
+from backpack_proto.errors import ApiError
+from backpack_proto.exchange.messages import RequestReceived
+
+__all__ = ["Query", "symbols_of"]
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
@@ -76,3 +80,23 @@ class Query:
     def _refusal(self, name: str, problem: str) -> ApiError:
         message = f"failed to parse parameter `{name}`: {problem}"
         return ApiError(status=400, code="", message=message, endpoint=f"GET {self.path}")
+
+
+class _Named(Struct, frozen=True, gc=False):
+    symbol: str = ""
+
+
+_decode_named = msgspec.json.Decoder(_Named | list[_Named]).decode
+
+
+def symbols_of(given: RequestReceived) -> list[str]:
+    """The markets that a request names, in its query or in its body; none where it cannot be read."""
+    text = given.target.partition("?")[2]
+    symbols = [value for key, value in parse_qsl(text) if key == "symbol"] if "symbol" in text else []
+    if b"symbol" in given.body:
+        try:
+            named = _decode_named(given.body)
+        except (ValueError, RecursionError):  # the routes say what is wrong with it
+            return symbols
+        symbols += [row.symbol for row in (named if isinstance(named, list) else [named])]
+    return symbols

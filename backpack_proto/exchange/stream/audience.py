@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 from backpack_proto.exchange.market.listings import Listing
 from backpack_proto.streams.channels import Channel, SymbolKind, SymbolRule
 from backpack_proto.streams.names import Stream, bare_ticker
 
-__all__ = ["PREVIEW", "Audience", "existing_streams", "ticker_of"]
+__all__ = ["PREVIEW", "Audience", "existing_streams", "streams_of", "ticker_of"]
 
 PREVIEW = "preview"
 """A kind of stream that the real exchange does not have: it stands for the next one that no client knows."""
@@ -19,24 +20,38 @@ def ticker_of(listing: Listing) -> str | None:
     return bare_ticker(listing.base) if listing.asset_class == "STOCK" else None
 
 
-def existing_streams(listings: Iterable[Listing]) -> frozenset[str]:
-    """The name of every stream that can ever carry data: those of markets whose book is open, and the account's."""
-    open_listings = [listing for listing in listings if listing.open]
-    names: set[str] = set()
-    for channel in Channel:
-        rule = channel.traits.symbol
-        symbols: list[str | None] = []
-        if rule is not SymbolRule.REQUIRED:
-            symbols.append(None)
-        if channel.traits.symbol_kind is SymbolKind.TICKER:
-            symbols += filter(None, map(ticker_of, open_listings))
-        elif rule is not SymbolRule.NEVER:
-            symbols += [listing.symbol for listing in open_listings if listing.perpetual or not channel.traits.perpetual_only]
-        if channel.traits.symbol_kind is SymbolKind.ANY:
-            symbols += [f"{listing.base}_USDC" for listing in open_listings if ticker_of(listing) is not None]
-        names.update(form.name for symbol in symbols for form in _forms(channel, symbol))
-    names.update(f"{PREVIEW}.{listing.symbol}" for listing in open_listings)
+def existing_streams(listings: Iterable[Listing], rfq_symbols: Iterable[str] = ()) -> frozenset[str]:
+    """The name of every stream that can ever carry data: those of markets whose book is open, and the account's.
+
+    `rfq_symbols` are asked for by requests for quote; they have no other streams.
+    """
+    names = {
+        form.name for channel in Channel if channel.traits.symbol is not SymbolRule.REQUIRED for form in _forms(channel, None)
+    }
+    for listing in listings:
+        if listing.open:
+            names.update(streams_of(listing))
+    for symbol in rfq_symbols:
+        names.update(form.name for form in _forms(Channel.RFQ_UPDATE, symbol))
     return frozenset(names)
+
+
+@lru_cache(maxsize=2_048)
+def streams_of(listing: Listing) -> tuple[str, ...]:
+    """The names of every stream that a market has while its book is open, private ones and those of its stock included."""
+    ticker = ticker_of(listing)
+    names = [f"{PREVIEW}.{listing.symbol}"]
+    for channel in Channel:
+        traits = channel.traits
+        symbols: list[str] = []
+        if traits.symbol_kind is SymbolKind.TICKER:
+            symbols += [] if ticker is None else [ticker]
+        elif traits.symbol is not SymbolRule.NEVER and (listing.perpetual or not traits.perpetual_only):
+            symbols.append(listing.symbol)
+        if traits.symbol_kind is SymbolKind.ANY and ticker is not None:
+            symbols.append(f"{listing.base}_USDC")
+        names += [form.name for symbol in symbols for form in _forms(channel, symbol)]
+    return tuple(names)
 
 
 def _forms(channel: Channel, symbol: str | None) -> Iterable[Stream]:

@@ -12,7 +12,7 @@ then closed (docs/protocol.md 3.4). Only pongs count as answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from random import Random
 from typing import TypeAlias
@@ -82,7 +82,11 @@ TRANSITIONS = Transitions[Liveness](
 """The life of a connection; frames do not change it."""
 
 
-def _silence(_connection: int, _stream: str) -> list[SendFrame]:
+Greet: TypeAlias = Callable[[int, str, str], list[SendFrame]]
+"""Says what a connection is sent when it begins to listen to a stream, as the account of an API key, or as nobody."""
+
+
+def _silence(_connection: int, _stream: str, _api_key: str) -> list[SendFrame]:
     return []
 
 
@@ -104,10 +108,11 @@ _decode_request = msgspec.json.Decoder(_Request).decode
 
 
 class Sockets:
-    """All connections of the simulated exchange; keeps `audience` up to date.
+    """All connections of the simulated exchange; keeps `audience` up to date, and for private streams those of the `accounts`.
 
     `streams` are the names that exist now. `greet` says what a connection is sent when it begins to listen to a stream. What arrives
-    of a connection that is unknown, or was ended from here, is passed over: it was on its way.
+    of a connection that is unknown, or was ended from here, is passed over: it was on its way. A connection may listen as several
+    accounts; what it unsubscribes from, it unsubscribes from as all of them.
     """
 
     def __init__(
@@ -116,13 +121,16 @@ class Sockets:
         authentication: Authentication,
         streams: frozenset[str],
         rng: Random,
-        greet: Callable[[int, str], list[SendFrame]] = _silence,
+        greet: Greet = _silence,
+        accounts: Mapping[str, Audience] | None = None,
     ) -> None:
         self._audience = audience
         self._authentication = authentication
         self.streams = streams
         self._rng = rng
         self._greet = greet
+        self._accounts = {} if accounts is None else accounts
+        """Who listens to the private streams of an account, by API key; `audience` for keys that are not there."""
         self._connections: dict[int, _Connection] = {}
         self._pings: Timers[int] = Timers()
 
@@ -165,18 +173,22 @@ class Sockets:
                 pass
         return []
 
-    def close_all(self) -> list[SocketOutput]:
-        """End every connection, as an exchange does that goes away."""
+    def close_all(self, code: int | None = GOING_AWAY) -> list[SocketOutput]:
+        """End every connection, as an exchange does that goes away; without a code, as one that is gone already."""
         connections = tuple(self._connections)
         for connection in connections:
             self._forget(connection, SocketClosed(connection))
-        return [CloseConnection(connection, GOING_AWAY) for connection in connections]
+        return [CloseConnection(connection, code) for connection in connections]
+
+    @property
+    def _audiences(self) -> tuple[Audience, ...]:
+        return (self._audience, *self._accounts.values())
 
     def _due(self, connection: int, given: TimerFired, now: Now) -> list[SocketOutput]:
         """Ping a connection, or give it up."""
         known = self._connections[connection]
         if known.liveness is Liveness.PINGED:
-            listens = self._audience.listens(connection)
+            listens = any(audience.listens(connection) for audience in self._audiences)
             if not listens or now.mono_us - known.unanswered_us >= PONG_TIMEOUT_US:
                 self._forget(connection, given)
                 return [CloseConnection(connection, NO_PONG_CODE if listens else None)]
@@ -190,7 +202,8 @@ class Sockets:
         known = self._connections.pop(connection)
         known.liveness = TRANSITIONS.step(known.liveness, given, Liveness.GONE)
         self._pings.set(connection, None)
-        self._audience.forget(connection)
+        for audience in self._audiences:
+            audience.forget(connection)
 
     def _frame(self, connection: int, data: bytes, now: Now) -> list[SocketOutput]:
         try:
@@ -203,17 +216,21 @@ class Sockets:
             signed: bool | None = None
             for name in request.params:
                 problem = self._judge(name)
+                audience, api_key = self._audience, ""
                 if problem is None and name.startswith("account."):
                     if signed is None:
                         signed = self._authentication.verify_subscribe(request.signature, now.unix_us // 1000)
                     problem = None if signed else INVALID_SIGNATURE
-                if problem is None and name in self.streams and connection not in self._audience.of(name):
-                    self._audience.subscribe(connection, name)
-                    greetings += self._greet(connection, name)
+                    api_key = _signer(request.signature)
+                    audience = self._accounts.get(api_key, audience)
+                if problem is None and name in self.streams and connection not in audience.of(name):
+                    audience.subscribe(connection, name)
+                    greetings += self._greet(connection, name, api_key)
                 error = error or problem
         elif request.method == "UNSUBSCRIBE":
             for name in request.params:
-                self._audience.unsubscribe(connection, name)
+                for audience in self._audiences:
+                    audience.unsubscribe(connection, name)
                 error = error or self._judge(name)
         else:
             error = PARSE_ERROR
@@ -232,6 +249,15 @@ class Sockets:
         except InvalidStream:
             return INVALID_STREAM
         return None
+
+
+def _signer(signature: object) -> str:
+    """The API key that a signature names."""
+    match signature:
+        case [str(api_key), *_]:
+            return api_key
+        case _:
+            return ""
 
 
 def _refuse(connection: int, code: int, message: str) -> list[SocketOutput]:
