@@ -84,7 +84,7 @@ ROWS: dict[str, Row] = {
     "vault_nav": Row(PLAIN, "always 1"),
     "order": Row(SIMULATED, "an open order"),
     "place_order": Row(SIMULATED, "limit, market and trigger orders; with take profit and stop loss"),
-    "cancel_order": Row(SIMULATED, "answers with the order, 404 where it is gone"),
+    "cancel_order": Row(SIMULATED, "answers with the order, 400 `INVALID_ORDER` where it is gone"),
     "open_orders": Row(SIMULATED, "those that rest, and triggers that wait"),
     "place_orders": Row(SIMULATED, "each order of a batch has an answer of its own"),
     "cancel_all_orders": Row(SIMULATED, "of one market"),
