@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .accounts import AccountView
     from .books import BookView
     from .client import BackpackClient
+    from .credentials import Credentials
     from .delivery import DeliverySnapshot, EventStream, SlowConsumer
     from .extras import MissingExtra
     from .network.addresses import Addresses
@@ -42,6 +43,7 @@ __all__ = [
     "Addresses",
     "BackpackClient",
     "BookView",
+    "Credentials",
     "DeliverySnapshot",
     "EventStream",
     "Exchange",
@@ -76,6 +78,7 @@ _HOMES = {
     "Addresses": ".network.addresses",
     "BackpackClient": ".client",
     "BookView": ".books",
+    "Credentials": ".credentials",
     "DeliverySnapshot": ".delivery",
     "EventStream": ".delivery",
     "Exchange": "backpack_proto.exchange",

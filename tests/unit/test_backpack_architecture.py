@@ -48,7 +48,7 @@ RUNTIME_LAYERS = (
         "books",
         "calls",
     },
-    {"pump", "transports", "kernels"},
+    {"pump", "transports", "kernels", "credentials"},
     {"settings"},
     {"sandbox", "client_arguments"},
     {"client"},
