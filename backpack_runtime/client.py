@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import NamedTuple, Self, cast
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 from msgspec.structs import replace
 
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
@@ -35,6 +35,7 @@ from .calls import OpenCalls
 from .checks import checked_count, checked_flag, checked_member, checked_names
 from .client_arguments import (
     check_callback,
+    check_calls_only,
     check_kinds,
     check_signer,
     check_symbols,
@@ -42,10 +43,12 @@ from .client_arguments import (
     checked_settings,
     connect_timeout_us,
 )
-from .delivery import PLAIN, DeliverySnapshot, EventStream, Outlets, SlowConsumer
+from .delivery import PLAIN, DeliverySnapshot, EventStream, Outlets, SlowConsumer, ended_by
 from .delivery.policy import BUFFER_BYTES, NOTHING_WAITS
+from .event_loop import asyncio_loop
 from .logs import EventLog
 from .network.proxy_settings import resolve_proxies
+from .owner import Hooks, Owner, alone, weakly
 from .pump import Pump
 from .rest_methods import RestMethods
 from .settings import Settings
@@ -77,6 +80,8 @@ class BackpackClient(RestMethods):
             async for event in client:
                 ...
 
+    Where no block can be kept open, as in a notebook, `await client.start()` and later `await client.aclose()` stand for it.
+
     Runs on asyncio and on trio, or on aiohttp. Inside the block the connection is kept up; what happens to it is among the events.
     Before the block everything but `settings` raises `ClientClosed`. After it calls and subscriptions do, while books, ledger, markets,
     health and counters can still be read: they say what was last known, and nothing in them is live.
@@ -90,6 +95,7 @@ class BackpackClient(RestMethods):
         settings: Settings | None = None,
         sandbox: bool = False,
         sandbox_seed: int = 0,
+        streams: bool = True,
         signer: Signer | None = None,
         follow_account: bool = False,
         book_levels: int = 10,
@@ -108,6 +114,7 @@ class BackpackClient(RestMethods):
             settings: addresses, TLS, proxies, runtime and timeouts of the connection; without them those of the real exchange.
             sandbox: start the simulated exchange on loopback, and speak with that.
             sandbox_seed: decides what its markets do.
+            streams: keep up a connection for streams; with False there is none, nor a canary, and the client makes calls only.
             signer: signs private subscriptions and calls; the sandbox has one of its own for users without one.
             follow_account: keep the ledger of the account, `account`, and emit all that changes in it.
             book_levels: how many levels a side `BookChanged` carries, at least 1; `BookSynced` has all.
@@ -135,11 +142,14 @@ class BackpackClient(RestMethods):
         self._buffer_bytes = checked_count("buffer_bytes", buffer_bytes, unit="bytes")
         self._sandbox_seed = checked_count("sandbox_seed", sandbox_seed, minimum=0)
         self._follow_account = checked_flag("follow_account", follow_account)
+        self._has_streams = checked_flag("streams", streams)
+        if not streams:
+            check_calls_only(symbols=self._symbols, channels=self._channels, follow_account=follow_account)
         check_signer(signer)
         check_callback(on_event)
         self._on_event = on_event
         private = any(parse_channel(channel).private for channel in self._channels)
-        if sandbox and signer is None and (follow_account or private):
+        if sandbox and signer is None and (follow_account or private or not streams):
             signer = Signer(Credentials(THROWAWAY_SECRET))
         if signer is None and (follow_account or private):
             what = "follow_account=True" if follow_account else "a channel of the account"
@@ -153,13 +163,14 @@ class BackpackClient(RestMethods):
             book_levels=checked_count("book_levels", book_levels),
             canary=self._settings.canary,
             measure_clock=signer is not None,
+            streams=streams,
             connect_timeout_us=connect_timeout_us(self._settings, self._proxies),
             silence_us=self._settings.silence_us,
             ping_timeout_us=self._settings.ping_timeout_us,
             pause_ceiling_us=self._settings.pause_ceiling_us,
         )
         self._log = EventLog(logging.getLogger(__name__))
-        self._calls = OpenCalls(lambda event: self._deliver([event]))
+        self._calls = OpenCalls(weakly(self._put_back))
         self._books: dict[str, BookView] = {}
         self._account: AccountView | None = None
         self._markets = Markets(())
@@ -168,6 +179,10 @@ class BackpackClient(RestMethods):
         self._stack = AsyncExitStack()
         self._running: _Running | None = None
         self._closed = False
+        self._owner: Owner | None = None
+        """The task that `start` has made."""
+        self._left: anyio.Event | None = None
+        """Set when `run` has come to its end."""
 
     @property
     def settings(self) -> Settings:
@@ -190,6 +205,61 @@ class BackpackClient(RestMethods):
     ) -> None:
         await self._stop(exc)
 
+    async def start(self) -> Self:
+        """Enter the client without a block, in a task of its own, and return it: for a notebook, on asyncio.
+
+            client = await BackpackClient(["SOL_USDC"]).start()   # in one cell
+            await client.aclose()                                 # in another
+
+        An error that ends the client is raised by whatever of it is used next, and by `aclose`.
+
+        Raises:
+            LocalProtocolError: asyncio does not run this; on trio `await nursery.start(client.run)` does the same.
+            ClientClosed: the client has been entered before.
+        """
+        if asyncio_loop() is None:
+            raise LocalProtocolError("start: a loop of asyncio is needed; on trio use `await nursery.start(client.run)`")
+        self._claim()
+        self._owner = Owner(self._hooks)
+        await self._owner.start()
+        return self
+
+    async def run(self, *, task_status: TaskStatus[Self] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Enter the client, say so, and leave it when it has been closed: `await nursery.start(client.run)` of trio, or anyio's groups.
+
+        Raises:
+            ClientClosed: the client has been entered before.
+        """
+        self._claim()
+        self._left = anyio.Event()
+        try:
+            async with self:
+                task_status.started(self)
+                await self._inside().finished.wait()
+        finally:
+            self._left.set()
+
+    def _claim(self) -> None:
+        if self._owner is not None or self._left is not None or self._running is not None or self._closed:
+            raise ClientClosed("the client has been entered before: make a new one")
+
+    @property
+    def _hooks(self) -> Hooks:
+        return Hooks(self._enter, self._leave, self._drain)
+
+    async def _enter(self) -> anyio.Event:
+        await self.__aenter__()
+        return self._inside().finished
+
+    async def _leave(self, error: BaseException | None) -> None:
+        await self._stop(error)
+
+    def __del__(self) -> None:
+        """Have the owner close what was let go of."""
+        owner: Owner | None = getattr(self, "_owner", None)
+        if owner is not None:
+            owner.abandon(self._hooks)
+
     async def _start(self) -> None:
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
         addresses = self._addresses
@@ -206,21 +276,15 @@ class BackpackClient(RestMethods):
         events = None
         if self._on_event is None:
             events = outlets.open(self._slow_consumer, self._buffer, self._buffer_bytes)
-        pump = Pump(self._session, transport, self._deliver)
+        # Whoever lets go of a client that has an owner is to be noticed; inside a block it costs a call that nothing is gained by.
+        pump = Pump(self._session, transport, self._deliver if self._owner is None else weakly(self._deliver))
         self._running = _Running(tasks, transport, pump, outlets, events, anyio.Event())
-        tasks.start_soon(self._run, self._running)
+        tasks.start_soon(_run, self._running, self._calls, self._owner is not None)
         await self.load_markets()
         if self._follow_account:
             self._running.pump.give(FollowAccount())
-        await self.subscribe(self._channels, self._symbols)
-
-    async def _run(self, running: _Running) -> None:
-        try:
-            await running.pump.run()
-        finally:
-            running.outlets.finish()
-            running.finished.set()
-            self._calls.end()
+        if self._has_streams:
+            await self.subscribe(self._channels, self._symbols)
 
     async def _stop(self, error: BaseException | None) -> None:
         """End all tasks, without `error` in order; an error that one of them died of comes out here."""
@@ -228,7 +292,8 @@ class BackpackClient(RestMethods):
             # As parts of the stack, for should they be cancelled, the group that cancelled them has to see it.
             self._stack.callback(self._running.tasks.cancel_scope.cancel)
             if error is None:
-                self._stack.push_async_callback(self.aclose)
+                self._stack.push_async_callback(self._drain)
+        failure: BaseException | None = None
         try:
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 # Of two cancellations the groups let the one from outside pass, if they know of it: it may be a Ctrl-C.
@@ -238,17 +303,31 @@ class BackpackClient(RestMethods):
                 await self._stack.aclose()
         except BaseException as raised:
             _open_circle(raised)
+            failure = None if isinstance(raised, anyio.get_cancelled_exc_class()) else raised
             raise
         finally:
             self._closed = True
             if self._running is not None:
                 # The task that would do it may have been cancelled before it began.
-                self._running.outlets.finish()
+                self._running.outlets.finish(None if failure is None or self._owner is None else alone(failure))
             # Whatever way the block was left: no book and no ledger says any more that it is live.
             self._session.handle(Close(), system_now())
 
     async def aclose(self) -> None:
-        """Close the connection in order; the iteration ends after what has come until then."""
+        """Close the connection in order; the iteration ends after what has come until then.
+
+        A client that was started without a block has been left when this returns, and what had ended it is raised. Given up halfway, it
+        goes on by itself.
+        """
+        self._inside()
+        if self._owner is not None:
+            await self._owner.close()
+            return
+        await self._drain()
+        if self._left is not None:
+            await self._left.wait()
+
+    async def _drain(self) -> None:
         running = self._inside()
         with anyio.move_on_after(DRAIN_SECONDS):
             if not running.finished.is_set():
@@ -481,6 +560,10 @@ class BackpackClient(RestMethods):
         """Return this moment on the clock of the session."""
         return system_now() if self._running is None else self._running.transport.now()
 
+    def _put_back(self, event: CallAnswered | CallFailed) -> None:
+        """Let the answer to a call that was given up be among the events."""
+        self._deliver([event])
+
     def _deliver(self, events: Sequence[Event], wire_bytes: int = 0) -> None:
         if PLAIN.issuperset(map(type, events)):
             # Nearly every batch: nothing in it is written to the log, and none of it answers a call.
@@ -512,6 +595,8 @@ class BackpackClient(RestMethods):
     def _open(self) -> _Running:
         """What there is inside the block, for those who want the exchange to do something."""
         running = self._inside()
+        if self._owner is not None and self._owner.failure is not None:
+            raise ended_by(self._owner.failure)
         if self._closed or running.finished.is_set():
             raise ClientClosed("the client has been closed: make a new one and use it inside `async with client:`")
         return running
@@ -551,6 +636,19 @@ class BackpackClient(RestMethods):
             stream if stream.symbol is None else replace(stream, symbol=await self._id(stream.symbol))
             for stream in streams_for(names, ids)
         ]
+
+
+async def _run(running: _Running, calls: OpenCalls, owned: bool) -> None:  # noqa: FBT001 - tasks take no names
+    """Drive the session to its end; nothing here holds the client (`Owner`)."""
+    try:
+        await running.pump.run()
+        running.outlets.finish()
+    finally:
+        if not owned:
+            # With an owner the iteration ends by an error, which is not known before the client has been left.
+            running.outlets.finish()
+        running.finished.set()
+        calls.end()
 
 
 def _open_circle(error: BaseException) -> None:

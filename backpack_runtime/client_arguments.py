@@ -17,7 +17,16 @@ from .network.addresses import REST_URL, WS_URL
 from .network.proxy_settings import Proxies
 from .settings import Settings
 
-__all__ = ["check_kinds", "check_signer", "check_symbols", "checked_channels", "checked_settings", "connect_timeout_us"]
+__all__ = [
+    "check_callback",
+    "check_calls_only",
+    "check_kinds",
+    "check_signer",
+    "check_symbols",
+    "checked_channels",
+    "checked_settings",
+    "connect_timeout_us",
+]
 
 DEFAULT_CHANNELS = ("book", "trades")
 
@@ -56,6 +65,14 @@ def check_symbols(channels: tuple[str, ...], symbols: tuple[str, ...]) -> None:
         raise ConfigurationError(
             f'channels: {", ".join(silent)} without symbols subscribes nothing; give symbols, as in ["SOL_USDC"]'
         )
+
+
+def check_calls_only(*, symbols: tuple[str, ...], channels: tuple[str, ...], follow_account: bool) -> None:
+    """Refuse what needs the connection that `streams=False` leaves out."""
+    given = {"symbols": bool(symbols), "channels": bool(channels), "follow_account": follow_account}
+    wrong = [name for name, is_given in given.items() if is_given]
+    if wrong:
+        raise ConfigurationError(f"streams: False means calls only; leave out {' and '.join(wrong)}")
 
 
 def check_kinds(kinds: Iterable[object]) -> None:

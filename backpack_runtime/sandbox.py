@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream, Listener, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
 
 from backpack_proto.exchange import (
@@ -242,7 +242,7 @@ async def serve_sandbox(
     with TemporaryDirectory(prefix="backpack-sandbox-") as folder:
         ca_file = Path(folder) / "ca.pem" if tls else None
         ssl_context = None if ca_file is None else _throwaway_tls(host, ca_file)
-        async with await anyio.create_tcp_listener(local_host=host, local_port=port) as listener:
+        async with _closed_at_the_end(await anyio.create_tcp_listener(local_host=host, local_port=port)) as listener:
             address = listener.extra(SocketAttribute.local_address)
             sandbox = Sandbox(exchange, host=host, port=int(address[1]), ca_file=ca_file)
 
@@ -268,6 +268,16 @@ async def serve_sandbox(
                 tasks.start_soon(sandbox.run_clock)
                 yield sandbox
                 tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _closed_at_the_end(listener: Listener[SocketStream]) -> AsyncGenerator[Listener[SocketStream]]:
+    try:
+        yield listener
+    finally:
+        # A cancellation that came up here would take the place of the error that has ended the block.
+        with anyio.CancelScope(shield=True):
+            await listener.aclose()
 
 
 def _throwaway_tls(host: str, ca_file: Path) -> ssl.SSLContext:

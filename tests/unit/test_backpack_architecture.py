@@ -48,7 +48,7 @@ RUNTIME_LAYERS = (
         "books",
         "calls",
     },
-    {"pump", "transports", "kernels", "credentials"},
+    {"pump", "transports", "kernels", "credentials", "owner"},
     {"settings"},
     {"sandbox", "client_arguments"},
     {"client"},

@@ -107,7 +107,7 @@ def test_a_key_file_stands_for_the_keys_in_it(text: str, tmp_path: Path, caplog:
     file.write_text(text)
     file.chmod(0o600)
     config = BackpackConfig(auth={"key_file": file})
-    assert config.auth == BackpackAuthSettings(**{**AUTH, "passphrase": None})
+    assert config.auth == BackpackAuthSettings(**AUTH)
     assert caplog.text == ""
     file.chmod(0o644)
     BackpackConfig(auth={"key_file": str(file)})
