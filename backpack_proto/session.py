@@ -250,6 +250,10 @@ class Session:
         """
         return self._books.book(name)
 
+    def shows(self, stream: str) -> bool:
+        """Return whether the user has subscribed a stream, so that its data are events."""
+        return stream in self._link.shown
+
     def market(self, symbol: str) -> Market | None:
         """The market with this id, with its rules as they are known now; None while no list of markets has been read."""
         return self._market_rules.known(symbol)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .accounts import AccountView
     from .books import BookView
+    from .candles import Candles
     from .client import BackpackClient
     from .credentials import Credentials
     from .delivery import DeliverySnapshot, EventStream, SlowConsumer
@@ -43,6 +44,7 @@ __all__ = [
     "Addresses",
     "BackpackClient",
     "BookView",
+    "Candles",
     "Credentials",
     "DeliverySnapshot",
     "EventStream",
@@ -78,6 +80,7 @@ _HOMES = {
     "Addresses": ".network.addresses",
     "BackpackClient": ".client",
     "BookView": ".books",
+    "Candles": ".candles",
     "Credentials": ".credentials",
     "DeliverySnapshot": ".delivery",
     "EventStream": ".delivery",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from http import HTTPStatus
@@ -27,11 +28,12 @@ from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import Session
 from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.names import Stream, parse_channel, streams_for
-from backpack_proto.streams.payloads import Event
+from backpack_proto.streams.payloads import Event, Kline
 
 from .accounts import AccountView
 from .books import BookView
 from .calls import OpenCalls
+from .candles import Candles, CandleSource, candles_of
 from .checks import checked_count, checked_flag, checked_member, checked_names
 from .client_arguments import (
     check_callback,
@@ -172,6 +174,8 @@ class BackpackClient(RestMethods):
         self._log = EventLog(logging.getLogger(__name__))
         self._calls = OpenCalls(weakly(self._put_back))
         self._books: dict[str, BookView] = {}
+        self._candles: Counter[str] = Counter()
+        """How many have a stream of candles subscribed, the user included."""
         self._account: AccountView | None = None
         self._markets = Markets(())
         self._found: dict[str, Market] = {}
@@ -396,6 +400,44 @@ class BackpackClient(RestMethods):
         limit = self._buffer if buffer is None else checked_count("buffer", buffer)
         limit_bytes = self._buffer_bytes if buffer_bytes is None else checked_count("buffer_bytes", buffer_bytes, unit="bytes")
         return self._open().outlets.open(policy, limit, limit_bytes, kinds)
+
+    def candles(self, symbol: str, interval: str, *, start_s: int | None = None) -> Candles:
+        """Return the candles of a market from a moment on, as an async iterator: its history, then each as it comes, without a hole.
+
+            async for candle in client.candles("SOL_USDC", "1m", start_s=1_795_000_000):
+                if isinstance(candle, Kline) and candle.closed:
+                    ...
+
+        Each that has closed comes once and in order (`closed`), the running one whenever it changes. What was missed in an outage is fetched
+        before the next one. Candles that cannot be had are a `CandlesMissing` in their place. Its stream is subscribed meanwhile.
+
+        Args:
+            symbol: an id of the exchange, or a normalised symbol.
+            interval: `1s`, `1m`, `1h`, `1d`, `1month`, or another one of the exchange.
+            start_s: candles that start then or later, seconds since the epoch; the running one and those that follow unless given.
+
+        Raises:
+            ConfigurationError: an argument cannot be used.
+        """
+        self._open()
+        source = CandleSource(self._id, self._follow_klines, self._release_klines, self.get_time, self.call)
+        return candles_of(source, symbol, interval, start_s)
+
+    def _follow_klines(self, stream: str) -> EventStream:
+        """Return the events of candles, after subscribing one stream of them."""
+        if self._session.shows(stream) and not self._candles[stream]:
+            # The user's own, who has it when these candles are gone.
+            self._candles[stream] += 1
+        events = self.stream(Kline)
+        self._open().pump.give(Subscribe((stream,)))
+        self._candles[stream] += 1
+        return events
+
+    def _release_klines(self, stream: str) -> None:
+        self._candles[stream] -= 1
+        running = self._running
+        if not self._candles[stream] and running is not None and not self._closed and not running.finished.is_set():
+            running.pump.give(Unsubscribe((stream,)))
 
     async def subscribe(self, channels: Iterable[str], symbols: Iterable[str]) -> None:
         """Subscribe every channel for every symbol, on this connection and on each that follows.
