@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from backpack_proto.exchange.market.listings import Listing
 
     from .accounts import AccountView
+    from .background import SyncIterator
     from .books import BookView
     from .candles import Candles
     from .client import BackpackClient
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .rest_methods import Pages
     from .sandbox import Sandbox, serve_sandbox
     from .settings import Settings
+    from .sync_client import BackpackSync
     from .transport import Transport
     from .transports.mock import MockTransport
 
@@ -43,6 +45,7 @@ __all__ = [
     "AccountView",
     "Addresses",
     "BackpackClient",
+    "BackpackSync",
     "BookView",
     "Candles",
     "Credentials",
@@ -68,6 +71,7 @@ __all__ = [
     "Sandbox",
     "Settings",
     "SlowConsumer",
+    "SyncIterator",
     "Transport",
     "__version__",
     "get_proxy_injector",
@@ -79,6 +83,7 @@ _HOMES = {
     "AccountView": ".accounts",
     "Addresses": ".network.addresses",
     "BackpackClient": ".client",
+    "BackpackSync": ".sync_client",
     "BookView": ".books",
     "Candles": ".candles",
     "Credentials": ".credentials",
@@ -104,6 +109,7 @@ _HOMES = {
     "Sandbox": ".sandbox",
     "Settings": ".settings",
     "SlowConsumer": ".delivery",
+    "SyncIterator": ".background",
     "Transport": ".transport",
     "__version__": "backpack_proto",
     "get_proxy_injector": ".network.proxy_settings",

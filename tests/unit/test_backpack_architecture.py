@@ -48,10 +48,12 @@ RUNTIME_LAYERS = (
         "books",
         "calls",
     },
-    {"pump", "transports", "kernels", "credentials", "owner", "candles"},
+    {"pump", "transports", "kernels", "credentials", "owner", "candles", "background"},
     {"settings"},
     {"sandbox", "client_arguments"},
     {"client"},
+    {"sync_base"},
+    {"sync_client"},
     {"cryptofeed"},
     {"cli", "__init__"},
 )
