@@ -56,6 +56,9 @@ class SyncBase:
             raise
         self._background = background
         _OPEN.add(self)
+        # Once more, behind what entering has registered, such as the folder of a sandbox: what is registered last is called first.
+        atexit.unregister(_close_all)
+        atexit.register(_close_all)
         return self
 
     def close(self) -> None:
@@ -150,6 +153,5 @@ def _warn_of_fork() -> None:
         )
 
 
-atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_warn_of_fork)

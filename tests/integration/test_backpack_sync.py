@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
@@ -77,7 +78,12 @@ def test_a_loop_that_was_left_goes_on_where_it_stopped(client: BackpackSync) -> 
     changes = [event for event, _ in zip(updates(client), range(40), strict=False)]
     changes += [event for event, _ in zip(updates(client), range(40), strict=False)]
     ids = [(event.delta.first_update_id, event.delta.last_update_id) for event in changes]
-    assert all(before[1] < after[0] for before, after in zip(ids, ids[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in pairwise(ids))
+
+
+def ctrl_c_soon() -> None:
+    """Interrupt the main thread, as a terminal does, once it waits."""
+    threading.Timer(0.3, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
 
 
 def updates(client: BackpackSync) -> Iterator[BookChanged]:
@@ -127,8 +133,7 @@ def test_another_thread_closes_while_one_waits() -> None:
     ended: list[object] = []
 
     def wait() -> None:
-        for event in client:
-            ended.append(event)
+        ended.extend(client)
         ended.append(None)
 
     waiting = threading.Thread(target=wait)
@@ -152,7 +157,7 @@ def test_ctrl_c_withdraws_a_call_and_leaves_a_usable_client() -> None:
 
         kept: set[asyncio.Task[object]] = set()
         background.call(queue_many)
-        threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+        ctrl_c_soon()
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             client.get_trades("SOL_USDC")
@@ -170,7 +175,7 @@ def test_ctrl_c_withdraws_a_call_and_leaves_a_usable_client() -> None:
 
 def test_ctrl_c_ends_a_loop_over_events_and_then_the_block() -> None:
     with pytest.raises(KeyboardInterrupt), BackpackSync(streams=False, sandbox=True) as client:
-        threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+        ctrl_c_soon()
         for _ in client:
             pass
 
@@ -178,7 +183,7 @@ def test_ctrl_c_ends_a_loop_over_events_and_then_the_block() -> None:
 def test_it_is_refused_where_an_event_loop_runs(client: BackpackSync) -> None:
     async def main() -> None:
         with pytest.raises(
-            LocalProtocolError, match="this thread runs an event loop .asyncio.*use BackpackClient and await it"
+            LocalProtocolError, match=r"this thread runs an event loop \(asyncio\).*use BackpackClient and await it"
         ):
             client.get_time()
         with pytest.raises(LocalProtocolError, match="runs an event loop"):

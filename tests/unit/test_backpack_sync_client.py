@@ -34,7 +34,7 @@ def as_sync(hint: Any) -> Any:
     if kind is Candles:
         return SyncIterator[Kline | CandlesMissing]
     if kind in (Pages, AsyncIterator):
-        return SyncIterator[get_args(hint)[0]]
+        return SyncIterator[get_args(hint)[0]]  # type: ignore[misc]  # worked out here
     if kind is Awaitable:
         return get_args(hint)[0]
     return hint
@@ -52,7 +52,7 @@ def test_every_public_name_has_a_twin_with_its_signature(name: str) -> None:
     if name != "start":
         assert list(its.parameters.values()) == list(mine.parameters.values())
     hints, twins = typing.get_type_hints(own), typing.get_type_hints(twin)
-    if name not in {"start"}:
+    if name != "start":
         assert twins.pop("return") == as_sync(hints.pop("return"))
         assert twins == hints
     assert not inspect.iscoroutinefunction(twin)
@@ -85,10 +85,5 @@ def test_a_module_that_is_out_of_date_is_found_out(capsys: pytest.CaptureFixture
         text, text.replace("Return one order", "Return an order").replace("One open", "An open")
     )
     monkeypatch.setattr(BackpackClient, "get_more", get_more, raising=False)
-    monkeypatch.setattr(inspect, "getsource", source_with_indent(get_more, inspect.getsource))
     assert make_sync_client.main(["--check"]) == 1
     assert "out of date: run python -m tools.make_sync_client" in capsys.readouterr().out
-
-
-def source_with_indent(one: Any, getsource: Any) -> Any:
-    return lambda of: getsource(of)
