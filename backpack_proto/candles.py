@@ -11,7 +11,7 @@ So an outage, a lost frame and the beginning are one case. REST may be minutes o
 closed. An answer is believed as far as it proves itself: a candle has closed if a later one stands in the same answer, or if the end of
 what was asked for is older than any cache. The end of other requests is the exchange's time, which makes each one of its own in the eyes
 of a cache. An answer that does not reach up to what the stream has shown is asked for again; after ATTEMPTS without a step the hole is
-told (`CandlesMissing`), and the rest goes on.
+told (`CandleGap`), and the rest goes on.
 
         READING --answer--> FOLLOWING --hole, quiet--> READING ...
 """
@@ -32,10 +32,10 @@ from .values import Value
 
 __all__ = [
     "CandleClock",
+    "CandleGap",
     "CandleInput",
     "CandleJoin",
     "CandleOutput",
-    "CandlesMissing",
     "CandlesRead",
     "CandlesUnread",
     "FetchCandles",
@@ -80,7 +80,7 @@ class CandlesUnread(Struct, frozen=True, gc=False):
     reason: str
 
 
-class CandlesMissing(Value, frozen=True, gc=False, kw_only=True):
+class CandleGap(Value, frozen=True, gc=False, kw_only=True):
     """Candles that will not come, from one moment up to another, microseconds since the epoch; those behind them follow."""
 
     symbol: str
@@ -91,7 +91,7 @@ class CandlesMissing(Value, frozen=True, gc=False, kw_only=True):
 
 
 CandleInput: TypeAlias = CandleClock | Kline | CandlesRead | CandlesUnread | TimerFired
-CandleOutput: TypeAlias = Kline | CandlesMissing | FetchCandles
+CandleOutput: TypeAlias = Kline | CandleGap | FetchCandles
 
 
 class _Asked(Struct, frozen=True, gc=False):
@@ -288,8 +288,8 @@ class CandleJoin:
             wait_us = self._next_us + self._length_us + QUIET_US - self._now_us(now)
         self._deadline = now.mono_us + max(wait_us, at_least_us)
 
-    def _missing(self, from_us: int, until_us: int, reason: str) -> CandlesMissing:
-        return CandlesMissing(symbol=self._symbol, interval=self._interval, from_us=from_us, until_us=until_us, reason=reason)
+    def _missing(self, from_us: int, until_us: int, reason: str) -> CandleGap:
+        return CandleGap(symbol=self._symbol, interval=self._interval, from_us=from_us, until_us=until_us, reason=reason)
 
 
 def _same(one: Kline, other: Kline) -> bool:

@@ -20,7 +20,7 @@ from backpack_proto.errors import ClientClosed, LocalProtocolError
 
 from .event_loop import running_library
 
-__all__ = ["Background", "SyncIterator"]
+__all__ = ["Background", "InBackground", "SyncIterator", "iterator_of"]
 
 LET_GO_SECONDS: Final = 5.0
 """How long an interrupted caller waits until what he has given up has let go."""
@@ -36,6 +36,8 @@ class Background:
         self._loop = asyncio.new_event_loop()
         self._process = os.getpid()
         self._stopping = threading.Lock()
+        self.ending = False
+        """Whether it has been told to stop."""
         self._thread = threading.Thread(target=self._run, name="Backpack event loop", daemon=True)
         self._thread.start()
 
@@ -112,6 +114,7 @@ class Background:
         with self._stopping:
             if os.getpid() != self._process or threading.current_thread() is self._thread:
                 return
+            self.ending = True
             if self._thread.is_alive():
                 self._loop.call_soon_threadsafe(self._loop.stop)
                 self._thread.join()
@@ -151,18 +154,22 @@ class Background:
 class SyncIterator(Generic[T]):
     """An async iterator of the loop in the background, as an iterator; several threads may take from it, and each item goes to one."""
 
-    def __init__(self, background: Background, items: AsyncIterator[T]) -> None:
-        """`BackpackSync` makes them."""
-        self._background = background
-        self._items = items
-        self._turn = threading.Lock()
+    _background: Background
+    _items: AsyncIterator[T]
+    _turn: threading.Lock
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> T:
         with self._turn:
-            found = self._background.call(self._next)
+            try:
+                found = self._background.call(self._next)
+            except ClientClosed as closed:
+                if closed.__cause__ is None and self._background.ending:
+                    # Another thread has closed the client, which is the end of every iteration.
+                    raise StopIteration from None
+                raise
         if found is _END:
             raise StopIteration
         return cast("T", found)
@@ -186,6 +193,18 @@ class SyncIterator(Generic[T]):
         close: Callable[[], object] | None = getattr(self._items, "close", None)
         if close is not None:
             self._background.read(close)
+
+
+class _OfBackground(SyncIterator[T]):
+    def __init__(self, background: Background, items: AsyncIterator[T]) -> None:
+        self._background = background
+        self._items = items
+        self._turn = threading.Lock()
+
+
+def iterator_of(background: Background, items: AsyncIterator[T]) -> SyncIterator[T]:
+    """Return an async iterator of the loop in the background as an iterator."""
+    return _OfBackground(background, items)
 
 
 _END: Final = object()

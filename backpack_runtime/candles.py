@@ -13,9 +13,9 @@ import anyio
 
 from backpack_proto.candles import (
     CandleClock,
+    CandleGap,
     CandleInput,
     CandleJoin,
-    CandlesMissing,
     CandlesRead,
     CandlesUnread,
     FetchCandles,
@@ -69,7 +69,7 @@ class Candles:
     _start_s: int | None
     _join: CandleJoin | None
     _events: EventStream | None
-    _ready: deque[Kline | CandlesMissing]
+    _ready: deque[Kline | CandleGap]
     _asked: FetchCandles | None
     """What has not been answered; an attempt that was given up is made again."""
     _release: Callable[[], object]
@@ -94,7 +94,7 @@ class Candles:
         """Go on where the last iteration left off."""
         return self
 
-    async def __anext__(self) -> Kline | CandlesMissing:
+    async def __anext__(self) -> Kline | CandleGap:
         """Return the next state of a candle, or a hole; one that is given up loses nothing.
 
         Raises:

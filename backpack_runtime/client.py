@@ -409,7 +409,7 @@ class BackpackClient(RestMethods):
                     ...
 
         Each that has closed comes once and in order (`closed`), the running one whenever it changes. What was missed in an outage is fetched
-        before the next one. Candles that cannot be had are a `CandlesMissing` in their place. Its stream is subscribed meanwhile.
+        before the next one. Candles that cannot be had are a `CandleGap` in their place. Its stream is subscribed meanwhile.
 
         Args:
             symbol: an id of the exchange, or a normalised symbol.

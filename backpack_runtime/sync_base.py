@@ -14,7 +14,7 @@ from weakref import WeakSet, WeakValueDictionary
 from backpack_proto.errors import ClientClosed
 from backpack_proto.streams.payloads import Event
 
-from .background import Background, InBackground, SyncIterator
+from .background import Background, InBackground, SyncIterator, iterator_of
 from .client import BackpackClient
 
 __all__ = ["SyncBase"]
@@ -127,7 +127,7 @@ class SyncBase:
     def _iterate(self, make: Callable[[], AsyncIterator[T]]) -> SyncIterator[T]:
         """Make an iterator of an async one."""
         background = self._inside()
-        return SyncIterator(background, background.read(make))
+        return iterator_of(background, background.read(make))
 
     def _view(self, read: Callable[[], T]) -> T:
         """Show an object that lives, and changes, in the background."""

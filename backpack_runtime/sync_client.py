@@ -8,7 +8,7 @@ from typing import Literal
 
 from backpack_proto.account.values import Balance, Fill, Order, Position
 from backpack_proto.auth.signing import Signer
-from backpack_proto.candles import CandlesMissing
+from backpack_proto.candles import CandleGap
 from backpack_proto.inputs import Arguments
 from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallUnresolved
@@ -193,7 +193,7 @@ class BackpackSync(SyncBase):
         """
         return self._call(self._client.cancel_order, symbol, order_id=order_id, client_id=client_id, max_wait_us=max_wait_us)
 
-    def candles(self, symbol: str, interval: str, *, start_s: int | None = None) -> SyncIterator[Kline | CandlesMissing]:
+    def candles(self, symbol: str, interval: str, *, start_s: int | None = None) -> SyncIterator[Kline | CandleGap]:
         """Return the candles of a market from a moment on, as an iterator: its history, then each as it comes, without a hole.
 
             for candle in client.candles("SOL_USDC", "1m", start_s=1_795_000_000):
@@ -201,7 +201,7 @@ class BackpackSync(SyncBase):
                     ...
 
         Each that has closed comes once and in order (`closed`), the running one whenever it changes. What was missed in an outage is fetched
-        before the next one. Candles that cannot be had are a `CandlesMissing` in their place. Its stream is subscribed meanwhile.
+        before the next one. Candles that cannot be had are a `CandleGap` in their place. Its stream is subscribed meanwhile.
 
         Args:
             symbol: an id of the exchange, or a normalised symbol.

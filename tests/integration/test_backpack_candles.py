@@ -9,7 +9,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from backpack_proto.candles import CandlesMissing
+from backpack_proto.candles import CandleGap
 from backpack_proto.errors import ClientClosed, ConfigurationError, LocalProtocolError, UnknownSymbol
 from backpack_proto.streams.payloads import Kline
 from backpack_runtime.candles import Candles
@@ -92,7 +92,7 @@ async def test_an_attempt_that_is_given_up_loses_nothing() -> None:
             while len(found) < 7:
                 with anyio.move_on_after(0.003):
                     candle = await anext(candles)
-                    assert not isinstance(candle, CandlesMissing)
+                    assert not isinstance(candle, CandleGap)
                     if candle.closed:
                         found.append(candle)
             assert is_contiguous(found)

@@ -14,9 +14,9 @@ from backpack_proto.candles import (
     CACHED_US,
     PAGE,
     CandleClock,
+    CandleGap,
     CandleInput,
     CandleJoin,
-    CandlesMissing,
     CandlesRead,
     CandlesUnread,
     FetchCandles,
@@ -82,7 +82,7 @@ class Setting:
         self.exchange = Exchange(second)
         self.machine = CandleJoin(SYMBOL, "1m", BEGAN + since_minute * MINUTE)
         self.handed: list[Kline] = []
-        self.missing: list[CandlesMissing] = []
+        self.missing: list[CandleGap] = []
         self.asked: list[FetchCandles] = []
         self.waiting: FetchCandles | None = None
         self.answers = answers
@@ -93,7 +93,7 @@ class Setting:
             match output:
                 case Kline():
                     self.handed.append(output)
-                case CandlesMissing():
+                case CandleGap():
                     self.missing.append(output)
                 case FetchCandles():
                     assert self.waiting is None, "one request at a time"

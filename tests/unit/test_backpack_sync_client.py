@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 
 import pytest
 
-from backpack_proto.candles import CandlesMissing
+from backpack_proto.candles import CandleGap
 from backpack_proto.streams.payloads import Event, Kline
 from backpack_runtime import sync_client
 from backpack_runtime.background import SyncIterator
@@ -32,7 +32,7 @@ def as_sync(hint: Any) -> Any:
     if kind is EventStream:
         return SyncIterator[Event]
     if kind is Candles:
-        return SyncIterator[Kline | CandlesMissing]
+        return SyncIterator[Kline | CandleGap]
     if kind in (Pages, AsyncIterator):
         return SyncIterator[get_args(hint)[0]]  # type: ignore[misc]  # worked out here
     if kind is Awaitable:
