@@ -29,6 +29,7 @@ from .account.values import (
 from .auth.keys import Credentials
 from .auth.signing import Scheme, Signer
 from .book.levels import Book, Coverage
+from .candles import CandleGap
 from .decoding import Amount, UnixUs, UnixUsOfText
 from .encoding import SCHEMA, decode_event, encode_event
 from .errors import (
@@ -203,6 +204,7 @@ __all__ = [
     "CallAnswered",
     "CallFailed",
     "CallUnresolved",
+    "CandleGap",
     "Channel",
     "ClientClosed",
     "ClockStepped",

@@ -130,6 +130,15 @@ class Health(Value, frozen=True, gc=False, kw_only=True):
         """No reason against it."""
         return self.status is Status.HEALTHY
 
+    @classmethod
+    def of_calls(cls, reasons: Sequence[str]) -> Health:
+        """Return the health of who has no connection for streams, and makes calls only."""
+        return cls(
+            status=Status.DEGRADED if reasons else Status.HEALTHY,
+            reasons=tuple(reasons),
+            notes=("there is no connection for streams: calls only",),
+        )
+
     def and_also(self, reasons: Sequence[str], notes: Sequence[str] = ()) -> Health:
         """Return this health with the reasons and notes that somebody else knows of."""
         if not (reasons or notes):

@@ -163,6 +163,7 @@ class Session:
         canary: bool = True,
         measure_clock: bool = False,
         dials: bool = True,
+        streams: bool = True,
         connect_timeout_us: int = CONNECT_TIMEOUT_US,
         silence_us: int = SILENCE_US,
         ping_timeout_us: int = PING_TIMEOUT_US,
@@ -180,6 +181,7 @@ class Session:
                 connection has no bound.
             measure_clock: measure the exchange's clock, so that signatures are right when ours is not.
             dials: open the connections; otherwise somebody else does, and `ConnectionDown.retry_us` tells it how long to wait.
+            streams: have a connection for streams; without it there are calls only, and nothing can be subscribed.
             connect_timeout_us: how long a connection may take to open.
             silence_us: probe a connection on which nothing was heard for so long.
             ping_timeout_us: give it up when nothing was heard for so long after that.
@@ -189,6 +191,7 @@ class Session:
         self._signer = signer
         self._manage_books = manage_books
         self._measure_clock = measure_clock
+        self._calls_only = not streams
         self._path_claim = PathClaim(bounded=canary)
         self._link = Link(
             Connection(random, dials=dials, connect_timeout_us=connect_timeout_us, retry_after_ceiling_us=pause_ceiling_us),
@@ -261,6 +264,10 @@ class Session:
         """Return whether a market whose book is wanted was closed when it was last heard of."""
         return self._openings.is_closed(symbol)
 
+    def shows(self, stream: str) -> bool:
+        """Return whether the user has subscribed a stream, so that its data are events."""
+        return stream in self._link.shown
+
     def market(self, symbol: str) -> Market | None:
         """The market with this id, with its rules as they are known now; None while no list of markets has been read."""
         return self._market_rules.known(symbol)
@@ -284,6 +291,8 @@ class Session:
     def health(self, now: Now) -> Health:
         """Whether all is well at this moment, and if not, why."""
         troubles = [*self._link.doubts(now), *self._books.doubts(now), *self._requests.troubles(now)]
+        if self._calls_only:
+            return Health.of_calls(self._requests.troubles(now))
         notes = [f"market {symbol} is closed" for symbol in self._openings.closed]
         if not self._link.watches_path:
             notes.append("there is no canary: a connection that falls silent is not noticed")
@@ -452,9 +461,14 @@ class Session:
         return self._pass_on(self._requests.handle(given, now), now)
 
     def _unsubscribe(self, given: Unsubscribe, now: Now) -> list[Output]:
+        self._check_streams()
         return [*self._to_link(given, now), *self._want_canary(now)]
 
     # Inputs that several machines have to do with.
+
+    def _check_streams(self) -> None:
+        if self._calls_only:
+            raise LocalProtocolError("there are no streams here: this was made with streams=False, for calls only")
 
     def _want_canary(self, now: Now) -> list[Output]:
         return self._pass_on(self._link.want_canary(now), now)
@@ -486,7 +500,7 @@ class Session:
         return outputs
 
     def _open(self, given: Open, now: Now) -> list[Output]:
-        outputs = self._to_link(given, now)
+        outputs = [] if self._calls_only else self._to_link(given, now)
         if self._measure_clock:
             outputs += self._to_requests(MeasureTime(), now)
         return [*outputs, *self._want_canary(now)]
@@ -509,6 +523,7 @@ class Session:
         return outputs
 
     def _subscribe(self, given: Subscribe, now: Now) -> list[Output]:
+        self._check_streams()
         if not self._manage_books:
             # Where there is no book there is nothing to verify.
             given = Subscribe((*given.books, *given.streams), untyped=given.untyped)
@@ -523,6 +538,7 @@ class Session:
         return [*self._pass_on(outputs, now), *self._want_canary(now)]
 
     def _follow_account(self, given: FollowAccount, now: Now) -> list[Output]:
+        self._check_streams()
         outputs = self._link.handle(given, now)
         begins = self._account is None
         account = self._account = self._account or Account()

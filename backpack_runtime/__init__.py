@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from backpack_proto.exchange.market.listings import Listing
 
     from .accounts import AccountView
+    from .background import SyncIterator
     from .books import BookView
+    from .candles import Candles
     from .client import BackpackClient
+    from .credentials import Credentials
     from .delivery import DeliverySnapshot, EventStream, SlowConsumer
     from .extras import MissingExtra
     from .network.addresses import Addresses
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from .rest.pages import Pages
     from .sandbox import Sandbox, SandboxAccount, serve_sandbox
     from .settings import Settings
+    from .sync_client import BackpackSync
     from .transport import Transport
     from .transports.mock import MockTransport
 
@@ -45,8 +49,11 @@ __all__ = [
     "AccountView",
     "Addresses",
     "BackpackClient",
+    "BackpackSync",
     "BookView",
     "CancelOnExit",
+    "Candles",
+    "Credentials",
     "DeliverySnapshot",
     "Durability",
     "EventStream",
@@ -77,6 +84,7 @@ __all__ = [
     "SandboxAccount",
     "Settings",
     "SlowConsumer",
+    "SyncIterator",
     "Transport",
     "__version__",
     "get_proxy_injector",
@@ -88,8 +96,11 @@ _HOMES = {
     "AccountView": ".accounts",
     "Addresses": ".network.addresses",
     "BackpackClient": ".client",
+    "BackpackSync": ".sync_client",
     "BookView": ".books",
     "CancelOnExit": ".orders.leaving",
+    "Candles": ".candles",
+    "Credentials": ".credentials",
     "DeliverySnapshot": ".delivery",
     "Durability": ".orders.journal",
     "EventStream": ".delivery",
@@ -120,6 +131,7 @@ _HOMES = {
     "SandboxAccount": ".sandbox",
     "Settings": ".settings",
     "SlowConsumer": ".delivery",
+    "SyncIterator": ".background",
     "Transport": ".transport",
     "__version__": "backpack_proto",
     "get_proxy_injector": ".network.proxy_settings",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from decimal import Decimal
@@ -10,7 +11,8 @@ from http import HTTPStatus
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import NamedTuple, Self, cast
+from typing import Self, cast
+from weakref import WeakMethod
 
 import anyio
 from anyio.abc import TaskStatus
@@ -32,14 +34,16 @@ from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import Session
 from backpack_proto.streams.channels import SymbolKind
 from backpack_proto.streams.names import Stream, parse_channel, streams_for
-from backpack_proto.streams.payloads import Event
+from backpack_proto.streams.payloads import Event, Kline
 
 from .accounts import AccountView
 from .books import BookView
 from .calls import OpenCalls
+from .candles import Candles, CandleSource, candles_of
 from .checks import checked_count, checked_flag, checked_member, checked_names, checked_seconds
 from .client_arguments import (
     check_callback,
+    check_calls_only,
     check_kinds,
     check_signer,
     check_symbols,
@@ -49,18 +53,20 @@ from .client_arguments import (
     checked_settings,
     connect_timeout_us,
 )
-from .delivery import PLAIN, DeliverySnapshot, EventStream, Outlets, SlowConsumer
+from .delivery import PLAIN, DeliverySnapshot, EventStream, SlowConsumer, ended_by
 from .delivery.policy import BUFFER_BYTES, NOTHING_WAITS
+from .driver import Driver, Queue, Running
+from .event_loop import asyncio_loop
 from .logs import EventLog
 from .market_selection import Selections, Symbols, by_market, checked_symbols
 from .network.proxy_settings import resolve_proxies
 from .order_checks import LOOK_UP_WAIT_US, OrderChecking, OrderChecks, PricesSeen
-from .orders.desk import OrderGate
+from .orders.desk import OrderDesk
 from .orders.journal import Durability
-from .orders.leaving import CancelOnExit, Leftovers, cancel_orders
+from .orders.leaving import LEAVING_SECONDS, CancelOnExit, Leftovers, cancel_orders, left_unread
 from .orders.methods import SafeOrderMethods
 from .orders.safety import OrderSafety
-from .pump import Pump
+from .owner import Hooks, Owner, alone, weakly
 from .recovery import CLOSED_MARKET, NotRecovered, RecoveryOutcome, reconnect, resync
 from .settings import Settings
 from .transport import Transport, system_now
@@ -70,8 +76,6 @@ __all__ = ["BackpackClient"]
 
 _log = logging.getLogger(__name__)
 
-LISTINGS_SECONDS = 60.0
-"""How often new listings are looked for, while markets are chosen by a rule."""
 DRAIN_SECONDS = 6.0
 """A little more than the session's own patience with the closing handshake."""
 
@@ -90,19 +94,6 @@ class _OpenIds:
         return any(order.client_id == client_id for order in orders.values())
 
 
-class _Running(NamedTuple):
-    """What there is only inside the block."""
-
-    scope: anyio.CancelScope
-    """Around the session's loop: cancelled, it ends all that is running."""
-    transport: Transport
-    pump: Pump
-    outlets: Outlets
-    events: EventStream | None
-    """Those of the client's own iteration; None where a callback has them."""
-    finished: anyio.Event
-
-
 class BackpackClient(SafeOrderMethods):
     """Backpack Exchange as an async context manager and an async iterator of typed events.
 
@@ -110,10 +101,21 @@ class BackpackClient(SafeOrderMethods):
             async for event in client:
                 ...
 
+    Where no block can be kept open, as in a notebook, `await client.start()` and later `await client.aclose()` stand for it.
+
     Runs on asyncio and on trio, or on aiohttp. Inside the block the connection is kept up; what happens to it is among the events.
     Before the block everything but `settings` raises `ClientClosed`. After it calls and subscriptions do, while books, ledger, markets,
     health and counters can still be read: they say what was last known, and nothing in them is live.
     """
+
+    _running: Running | None = None
+    _closed = False
+    _has_cancelled = False
+    """What `cancel_on_exit` asks for has been done, or tried."""
+    _owner: Owner | None = None
+    """The task that `start` has made."""
+    _run_ended: anyio.Event | None = None
+    """Set when `run` has come to its end."""
 
     def __init__(
         self,
@@ -124,6 +126,7 @@ class BackpackClient(SafeOrderMethods):
         sandbox: bool = False,
         sandbox_seed: int = 0,
         sandbox_faults: str = "",
+        streams: bool = True,
         signer: Signer | None = None,
         follow_account: bool = False,
         book_levels: int = 10,
@@ -150,6 +153,7 @@ class BackpackClient(SafeOrderMethods):
             sandbox: start the simulated exchange on loopback, and speak with that.
             sandbox_seed: decides what its markets do.
             sandbox_faults: what goes wrong with it, such as `gap@5,mute@10-20`, in seconds after the start (docs/sandbox.md).
+            streams: keep up a connection for streams; with False there is none, nor a canary, and the client makes calls only.
             signer: signs private subscriptions and calls; the sandbox has one of its own for users without one.
             follow_account: keep the ledger of the account, `account`, and emit all that changes in it.
             book_levels: how many levels a side `BookChanged` carries, at least 1; `BookSynced` has all.
@@ -191,6 +195,9 @@ class BackpackClient(SafeOrderMethods):
         self._sandbox_seed = checked_count("sandbox_seed", sandbox_seed, minimum=0)
         self._sandbox_faults = checked_faults(sandbox_faults, sandbox=sandbox)
         self._follow_account = checked_flag("follow_account", follow_account)
+        self._has_streams = checked_flag("streams", streams)
+        if not streams:
+            check_calls_only(symbols=self._symbols, channels=self._channels, follow_account=follow_account)
         check_signer(signer)
         check_callback(on_event)
         self._on_event = on_event
@@ -210,18 +217,21 @@ class BackpackClient(SafeOrderMethods):
             book_levels=checked_count("book_levels", book_levels),
             canary=self._settings.canary,
             measure_clock=signer is not None,
+            streams=streams,
             connect_timeout_us=connect_timeout_us(self._settings, self._proxies),
             silence_us=self._settings.silence_us,
             ping_timeout_us=self._settings.ping_timeout_us,
             pause_ceiling_us=self._settings.pause_ceiling_us,
         )
+        session = self._session
+        self._signer = signer
         self._log = EventLog(_log)
-        self._calls = OpenCalls(lambda event: self._deliver([event]))
-        self._orders = OrderSafety(chosen, signer, in_doubt=lambda: self._session.unresolved, taken=_OpenIds(self._session))
+        self._calls = OpenCalls(weakly(self._put_back))
+        self._orders = OrderSafety(chosen, signer, in_doubt=lambda: session.unresolved, taken=_OpenIds(session))
         self._left = Leftovers()
-        self._has_cancelled = False
-        """What `cancel_on_exit` asks for has been done, or tried."""
         self._books: dict[str, BookView] = {}
+        self._candles: Counter[str] = Counter()
+        """How many have a stream of candles subscribed, the user included."""
         self._account: AccountView | None = None
         self._markets = Markets(())
         self._found: dict[str, Market] = {}
@@ -235,8 +245,6 @@ class BackpackClient(SafeOrderMethods):
         )
         self._prices_seen = PricesSeen() if check_orders == "all" else None
         self._stack = AsyncExitStack()
-        self._running: _Running | None = None
-        self._closed = False
 
     @property
     def settings(self) -> Settings:
@@ -259,57 +267,95 @@ class BackpackClient(SafeOrderMethods):
     ) -> None:
         await self._stop(exc)
 
+    async def start(self) -> Self:
+        """Enter the client without a block, in a task of its own, and return it: for a notebook, on asyncio.
+
+            client = await BackpackClient(["SOL_USDC"]).start()   # in one cell
+            await client.aclose()                                 # in another
+
+        An error that ends the client is raised by whatever of it is used next, and by `aclose`.
+
+        Raises:
+            LocalProtocolError: asyncio does not run this; on trio `await nursery.start(client.run)` does the same.
+            ClientClosed: the client has been entered before.
+        """
+        if asyncio_loop() is None:
+            raise LocalProtocolError("start: a loop of asyncio is needed; on trio use `await nursery.start(client.run)`")
+        self._claim()
+        self._owner = Owner(self._hooks)
+        await self._owner.start()
+        return self
+
+    async def run(self, *, task_status: TaskStatus[Self] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Enter the client, say so, and leave it when it has been closed: `await nursery.start(client.run)` of trio, or anyio's groups.
+
+        Raises:
+            ClientClosed: the client has been entered before.
+        """
+        self._claim()
+        self._run_ended = anyio.Event()
+        try:
+            async with self:
+                task_status.started(self)
+                await self._inside().finished.wait()
+        finally:
+            self._run_ended.set()
+
+    def _claim(self) -> None:
+        if self._owner is not None or self._run_ended is not None or self._running is not None or self._closed:
+            raise ClientClosed("the client has been entered before: make a new one")
+
+    @property
+    def _hooks(self) -> Hooks:
+        return Hooks(self._enter, self._leave, self._drain)
+
+    async def _enter(self) -> anyio.Event:
+        await self.__aenter__()
+        return self._inside().finished
+
+    async def _leave(self, error: BaseException | None) -> None:
+        await self._stop(error)
+
+    def __del__(self) -> None:
+        """Have the owner close what was let go of."""
+        owner: Owner | None = getattr(self, "_owner", None)
+        if owner is not None:
+            owner.abandon(self._hooks)
+
     async def _start(self) -> None:
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
         await self._orders.start()
-        await tasks.start(self._run)
+        await tasks.start(self._driver().run)
         await self.load_markets()
         if self._follow_account:
             self._open().pump.give(FollowAccount())
-        await self.subscribe(self._channels, self._symbols)
+        if self._has_streams:
+            await self.subscribe(self._channels, self._symbols)
 
-    async def _run(self, *, task_status: TaskStatus[None]) -> None:
-        """Hold the sandbox, the transport and the session's loop, until the session has been closed or `_stop` ends it.
-
-        A cancellation from outside does not: what is under way is brought to an end by `_stop` first, orders above all.
-        """
-        with anyio.CancelScope(shield=True):
-            async with AsyncExitStack() as stack:
-                running = await self._connect(stack)
-                self._running = running
-                task_status.started()
-                # Only this is cancelled by `_stop`; the rest ends in order, and an error on its way out is not lost.
-                with running.scope:
-                    try:
-                        await running.pump.run()
-                    finally:
-                        running.outlets.finish()
-                        running.finished.set()
-                        self._calls.end()
-                    # Sandbox and sockets stay for the way out.
-                    await anyio.sleep_forever()
-
-    async def _connect(self, stack: AsyncExitStack) -> _Running:
-        addresses = self._addresses
-        if addresses is None:
-            from .sandbox import serve_sandbox  # noqa: PLC0415 - only a sandbox needs the simulated exchange
-
-            sandbox = await stack.enter_async_context(serve_sandbox(seed=self._sandbox_seed, faults=self._sandbox_faults))
-            addresses = replace(self._settings, rest_url=sandbox.rest_url, ws_url=sandbox.ws_url).addresses(self._proxies)
-        own = self._transport or self._make_transport(addresses, compression=self._settings.compression)
-        transport = await stack.enter_async_context(own)
-        outlets = Outlets(
-            pause=transport.pause_reading, resume=transport.resume_reading, tell=self._log.tell, on_event=self._on_event
+    def _driver(self) -> Driver:
+        owned = self._owner is not None
+        return Driver(
+            session=self._session,
+            calls=self._calls,
+            orders=self._orders,
+            settings=self._settings,
+            proxies=self._proxies,
+            transport=self._transport,
+            make_transport=self._make_transport,
+            addresses=self._addresses,
+            sandbox=(self._sandbox_seed, self._sandbox_faults),
+            queue=Queue(self._slow_consumer, self._buffer, self._buffer_bytes),
+            on_event=self._on_event,
+            tell=self._log.tell,
+            # Inside a block it would cost a call that nothing is gained by.
+            deliver=weakly(self._deliver) if owned else self._deliver,
+            connected=weakly(self._connected),
+            look_for_listings=WeakMethod(self._look_for_listings),
+            owned=owned,
         )
-        events = None
-        if self._on_event is None:
-            events = outlets.open(self._slow_consumer, self._buffer, self._buffer_bytes)
-        tasks = await stack.enter_async_context(anyio.create_task_group())
-        stack.callback(tasks.cancel_scope.cancel)
-        pump = Pump(self._session, transport, self._deliver)
-        pump.perform_by(OrderGate(self._orders.journal, transport.perform, pump.give, tasks).perform)
-        tasks.start_soon(self._take_new_listings)
-        return _Running(anyio.CancelScope(), transport, pump, outlets, events, anyio.Event())
+
+    def _connected(self, running: Running) -> None:
+        self._running = running
 
     async def _stop(self, error: BaseException | None) -> None:
         """End all tasks, without `error` in order; an error that one of them died of comes out here."""
@@ -318,7 +364,8 @@ class BackpackClient(SafeOrderMethods):
             # As parts of the stack, for should they be cancelled, the group that cancelled them has to see it.
             self._stack.callback(self._running.scope.cancel)
             if error is None:
-                self._stack.push_async_callback(self.aclose)
+                self._stack.push_async_callback(self._drain)
+        failure: BaseException | None = None
         try:
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 # Of two cancellations the groups let the one from outside pass, if they know of it: it may be a Ctrl-C.
@@ -328,12 +375,13 @@ class BackpackClient(SafeOrderMethods):
                 await self._stack.aclose()
         except BaseException as raised:
             _open_circle(raised)
+            failure = None if isinstance(raised, anyio.get_cancelled_exc_class()) else raised
             raise
         finally:
             self._closed = True
             if self._running is not None:
                 # The task that would do it may have been cancelled before it began.
-                self._running.outlets.finish()
+                self._running.outlets.finish(None if failure is None or self._owner is None else alone(failure))
             # Whatever way the block was left: no book and no ledger says any more that it is live.
             self._session.handle(Close(), system_now())
             self._orders.release()
@@ -342,15 +390,30 @@ class BackpackClient(SafeOrderMethods):
 
     async def _leave_no_orders(self) -> None:
         """Take orders off the book, if that was asked for; a cancellation does not stop it, its own bounds do."""
-        which, desk = self._orders.settings.cancel_on_exit, self._orders.opened
+        which, running = self._orders.settings.cancel_on_exit, self._inside()
         if which is None or self._has_cancelled:
             return
         self._has_cancelled = True
         with anyio.CancelScope(shield=True):
-            desk = desk or await self._orders.desk()
-            self._left = await cancel_orders(self, desk, which)
+            desk = await self._orders.desk()
+            if not running.finished.is_set():
+                self._left = await cancel_orders(self, desk, which)
+            else:
+                self._left = await self._cancel_by_another(desk, which)
         if self._left:
             _log.error("cancel_on_exit: %s", self._left)
+
+    async def _cancel_by_another(self, desk: OrderDesk, which: CancelOnExit) -> Leftovers:
+        """Cancel by another client, for an error has ended what this one calls by."""
+        if self._transport is not None or self._addresses is None:
+            return left_unread(desk, "the client has ended, and its exchange with it")
+        another = BackpackClient(settings=self._settings, signer=self._signer, streams=False)
+        try:
+            with anyio.fail_after(LEAVING_SECONDS):
+                async with another:
+                    return await cancel_orders(another, desk, which)
+        except (BackpackError, TimeoutError) as error:
+            return left_unread(desk, str(error) or "no time was left")
 
     @property
     def left(self) -> Leftovers:
@@ -359,7 +422,20 @@ class BackpackClient(SafeOrderMethods):
         return self._left
 
     async def aclose(self) -> None:
-        """Close the connection in order; the iteration ends after what has come until then."""
+        """Close the connection in order; the iteration ends after what has come until then.
+
+        A client that was started without a block has been left when this returns, and what had ended it is raised. Given up halfway, it
+        goes on by itself.
+        """
+        self._inside()
+        if self._owner is not None:
+            await self._owner.close()
+            return
+        await self._drain()
+        if self._run_ended is not None:
+            await self._run_ended.wait()
+
+    async def _drain(self) -> None:
         running = self._inside()
         await self._leave_no_orders()
         with anyio.move_on_after(DRAIN_SECONDS):
@@ -430,6 +506,44 @@ class BackpackClient(SafeOrderMethods):
         limit_bytes = self._buffer_bytes if buffer_bytes is None else checked_count("buffer_bytes", buffer_bytes, unit="bytes")
         return self._open().outlets.open(policy, limit, limit_bytes, kinds)
 
+    def candles(self, symbol: str, interval: str, *, start_s: int | None = None) -> Candles:
+        """Return the candles of a market from a moment on, as an async iterator: its history, then each as it comes, without a hole.
+
+            async for candle in client.candles("SOL_USDC", "1m", start_s=1_795_000_000):
+                if isinstance(candle, Kline) and candle.closed:
+                    ...
+
+        Each that has closed comes once and in order (`closed`), the running one whenever it changes. What was missed in an outage is fetched
+        before the next one. Candles that cannot be had are a `CandleGap` in their place. Its stream is subscribed meanwhile.
+
+        Args:
+            symbol: an id of the exchange, or a normalised symbol.
+            interval: `1s`, `1m`, `1h`, `1d`, `1month`, or another one of the exchange.
+            start_s: candles that start then or later, seconds since the epoch; the running one and those that follow unless given.
+
+        Raises:
+            ConfigurationError: an argument cannot be used.
+        """
+        self._open()
+        source = CandleSource(self._id, self._follow_klines, self._release_klines, self.get_time, self.call)
+        return candles_of(source, symbol, interval, start_s)
+
+    def _follow_klines(self, stream: str) -> EventStream:
+        """Return the events of candles, after subscribing one stream of them."""
+        if self._session.shows(stream) and not self._candles[stream]:
+            # The user's own, who has it when these candles are gone.
+            self._candles[stream] += 1
+        events = self.stream(Kline)
+        self._open().pump.give(Subscribe((stream,)))
+        self._candles[stream] += 1
+        return events
+
+    def _release_klines(self, stream: str) -> None:
+        self._candles[stream] -= 1
+        running = self._running
+        if not self._candles[stream] and running is not None and not self._closed and not running.finished.is_set():
+            running.pump.give(Unsubscribe((stream,)))
+
     async def subscribe(self, channels: Iterable[str], symbols: Symbols) -> None:
         """Subscribe every channel for every symbol, on this connection and on each that follows; symbols may be `"all"` or a predicate.
 
@@ -465,20 +579,18 @@ class BackpackClient(SafeOrderMethods):
             streams = [*await self._streams(others, ()), *self._selections.remove(each, rule)]
         self._open().pump.give(Unsubscribe.of(streams))
 
-    async def _take_new_listings(self) -> None:
-        """Look at the list of markets from time to time, while markets are chosen by a rule."""
-        while True:
-            await anyio.sleep(LISTINGS_SECONDS)
-            if not self._selections:
-                continue
-            try:
-                streams = self._selections.take(await self.load_markets(fresh=True))
-            except BackpackError as error:
-                _log.warning("new listings: the list of markets could not be read: %s", error)
-                continue
-            if streams:
-                _log.info("new listings: %s", ", ".join(stream.name for stream in streams))
-                self._open().pump.give(Subscribe.of(streams))
+    async def _look_for_listings(self) -> None:
+        """Take up markets that are new, where markets are chosen by a rule."""
+        if not self._selections:
+            return
+        try:
+            streams = self._selections.take(await self.load_markets(fresh=True))
+        except BackpackError as error:
+            _log.warning("new listings: the list of markets could not be read: %s", error)
+            return
+        if streams:
+            _log.info("new listings: %s", ", ".join(stream.name for stream in streams))
+            self._open().pump.give(Subscribe.of(streams))
 
     async def subscribe_untyped(self, streams: Iterable[str]) -> None:
         """Subscribe streams of kinds that this project has no type for, by the exchange's names, such as `newKind.SOL_USDC`.
@@ -667,6 +779,10 @@ class BackpackClient(SafeOrderMethods):
         """Return this moment on the clock of the session."""
         return system_now() if self._running is None else self._running.transport.now()
 
+    def _put_back(self, event: CallAnswered | CallFailed) -> None:
+        """Let the answer to a call that was given up be among the events."""
+        self._deliver([event])
+
     def _deliver(self, events: Sequence[Event], wire_bytes: int = 0) -> None:
         if self._prices_seen is not None:
             self._prices_seen.note(events, self._now().mono_us)
@@ -688,7 +804,7 @@ class BackpackClient(SafeOrderMethods):
         if passed:
             self._inside().outlets.put(passed)
 
-    def _inside(self) -> _Running:
+    def _inside(self) -> Running:
         """What there is inside the block, and can still be read after it."""
         if self._running is None:
             state = "could not be entered" if self._closed else "has not been entered"
@@ -701,9 +817,11 @@ class BackpackClient(SafeOrderMethods):
             raise LocalProtocolError("`on_event` is called with the events: a loop has them from `client.stream(...)`")
         return events
 
-    def _open(self) -> _Running:
+    def _open(self) -> Running:
         """What there is inside the block, for those who want the exchange to do something."""
         running = self._inside()
+        if self._owner is not None and self._owner.failure is not None:
+            raise ended_by(self._owner.failure)
         if self._closed or running.finished.is_set():
             raise ClientClosed("the client has been closed: make a new one and use it inside `async with client:`")
         return running

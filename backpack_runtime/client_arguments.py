@@ -24,6 +24,8 @@ from .orders.safety import OrderSettings
 from .settings import Settings
 
 __all__ = [
+    "check_callback",
+    "check_calls_only",
     "check_kinds",
     "check_signer",
     "check_symbols",
@@ -87,6 +89,14 @@ def check_symbols(channels: tuple[str, ...], symbols: tuple[str, ...]) -> None:
         raise ConfigurationError(
             f'channels: {", ".join(silent)} without symbols subscribes nothing; give symbols, as in ["SOL_USDC"]'
         )
+
+
+def check_calls_only(*, symbols: object, channels: tuple[str, ...], follow_account: bool) -> None:
+    """Refuse what needs the connection that `streams=False` leaves out."""
+    given = {"symbols": bool(symbols), "channels": bool(channels), "follow_account": follow_account}
+    wrong = [name for name, is_given in given.items() if is_given]
+    if wrong:
+        raise ConfigurationError(f"streams: False means calls only; leave out {' and '.join(wrong)}")
 
 
 def check_kinds(kinds: Iterable[object]) -> None:

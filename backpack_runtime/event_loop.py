@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["asyncio_loop"]
+__all__ = ["asyncio_loop", "running_library"]
 
 
 def asyncio_loop() -> asyncio.AbstractEventLoop | None:
@@ -22,3 +22,21 @@ def asyncio_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop() if asyncio.current_task() is not None else None
     except RuntimeError:
         return None
+
+
+def running_library() -> str | None:
+    """Return the name of the library whose event loop runs in this thread; None where there is none."""
+    if "trio" in sys.modules:
+        import trio  # noqa: PLC0415 - whoever runs on another library need not load it
+
+        if trio.lowlevel.in_trio_run():
+            return "trio"
+    if "asyncio" in sys.modules:
+        import asyncio  # noqa: PLC0415 - as above
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+        return "asyncio"
+    return None

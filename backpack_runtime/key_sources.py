@@ -1,7 +1,7 @@
-"""Where the command line takes keys from: arguments, a file, the environment, in this order, and a prompt for the private one.
+"""Where keys are taken from: arguments, a file, the environment, in this order, and a prompt for the private one.
 
-Texts that may be a private key travel as `HiddenText`, and no error or warning of this module repeats what it has read: a key that stands
-in the wrong place is still a key.
+How a text is read is the same wherever it stands (`backpack_proto.auth.key_text`). Texts that may be a private key travel as `HiddenText`,
+and no error or warning of this module repeats what it has read: a key that stands in the wrong place is still a key.
 """
 
 from __future__ import annotations
@@ -10,37 +10,17 @@ import stat
 from collections.abc import Callable, Mapping
 from os import fstat
 from pathlib import Path
-from typing import NamedTuple, NoReturn, final
+from typing import NamedTuple
 
-import msgspec
+from backpack_proto.auth.key_text import HiddenText, KeyTexts, hide, parse_keys, pick_keys
+from backpack_proto.errors import ConfigurationError, InvalidKey
 
-from backpack_proto.errors import ConfigurationError
-
-__all__ = ["ENVIRONMENT", "HiddenText", "Keys", "find_keys", "read_key_file"]
+__all__ = ["ENVIRONMENT", "EXPOSED", "HiddenText", "Keys", "find_keys", "read_environment", "read_key_file"]
 
 ENVIRONMENT = {"api_key": "BACKPACK_API_KEY", "public_key": "BACKPACK_PUBLIC_KEY", "private_key": "BACKPACK_PRIVATE_KEY"}
-"""The variables that keys are taken from."""
-_NAMES = {name: name for name in ENVIRONMENT} | {variable.lower(): name for name, variable in ENVIRONMENT.items()}
-_NAMES["secret"] = "private_key"  # noqa: S105 - a name
-"""As `backpack-feed sandbox` calls it."""
+"""The variables that keys are taken from, by their main names."""
+EXPOSED = "the key file can be read by other users"
 MAX_FILE_BYTES = 64 * 1024
-
-
-@final
-class HiddenText:
-    """Text that shows itself to nobody but to who asks for it by name."""
-
-    __slots__ = ("reveal",)
-
-    def __init__(self, text: str) -> None:
-        self.reveal: Callable[[], str] = lambda: text
-        """Gives the text."""
-
-    def __repr__(self) -> str:
-        return "<secret>"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("secrets cannot be pickled")
 
 
 class Keys(NamedTuple):
@@ -65,21 +45,26 @@ def find_keys(
     """Take each key from the first place that has it; `prompt` asks for the private key, None where nobody could be asked.
 
     Raises:
-        ConfigurationError: the key file cannot be used.
+        ConfigurationError: the key file or the environment cannot be used.
     """
     found, sources = {}, {}
     warnings: tuple[str, ...] = ()
     if arguments.get("private_key") is not None:
         warnings += ("the private key is an argument: everybody on this machine can read it in the list of processes",)
-    in_file: Mapping[str, HiddenText] = {}
+    in_file = KeyTexts()
     if key_file is not None:
-        in_file, exposed = read_key_file(key_file)
-        warnings += ("the key file can be read by other users",) if exposed else ()
-    in_environment = {
-        name: HiddenText(environment[variable]) for name, variable in ENVIRONMENT.items() if environment.get(variable)
-    }
+        in_file, exposed = read_key_file(HiddenText(str(key_file)))
+        warnings += (EXPOSED,) if exposed else ()
+    in_environment = read_environment(environment)
+    if isinstance(in_environment, str):
+        raise ConfigurationError(in_environment)
+    places = (
+        ("argument", arguments),
+        ("key file", in_file._asdict()),
+        ("environment", in_environment._asdict()),
+    )
     for name in ENVIRONMENT:
-        for source, keys in (("argument", arguments), ("key file", in_file), ("environment", in_environment)):
+        for source, keys in places:
             key = keys.get(name)
             if key is not None and name not in found:
                 found[name], sources[name] = key, source
@@ -88,39 +73,30 @@ def find_keys(
     return Keys(**found, sources=sources, warnings=warnings)
 
 
-def read_key_file(path: Path) -> tuple[dict[str, HiddenText], bool]:
-    """Read keys from a JSON object or from lines of `NAME=VALUE`, and whether other users could do so too.
+def read_environment(environment: Mapping[str, str]) -> KeyTexts | str:
+    """Find the keys in variables whose names begin with `BACKPACK_`, those of `ENVIRONMENT` and other usual ones; or what is wrong."""
+    try:
+        return pick_keys(environment, prefixed=True)
+    except InvalidKey as error:
+        return f"the environment cannot be used: {error}"
 
-    Names are `api_key`, `public_key` and `private_key`, or those of the environment; others are passed over.
+
+def read_key_file(path: HiddenText) -> tuple[KeyTexts, bool]:
+    """Read keys from a file in any of the usual forms, and whether other users could do so too.
 
     Raises:
-        ConfigurationError: the file cannot be read, or is neither of the two.
+        ConfigurationError: the file cannot be read, or there is no key in it.
     """
+    # Without the name of the file, for a key may have been given in its place; the errors themselves have it as well.
     try:
-        with path.open("rb") as file:
+        with Path(path.reveal()).open("rb") as file:
             exposed = bool(fstat(file.fileno()).st_mode & (stat.S_IRGRP | stat.S_IROTH))
-            content = HiddenText(file.read(MAX_FILE_BYTES).decode(errors="replace"))
-    except OSError as error:
-        # Without the name of the file, for a key may have been given in its place; the error itself has it as well.
-        raise ConfigurationError(f"the key file cannot be read: {error.strerror}") from None
-    keys = _parse(content.reveal())
-    if not keys:
-        raise ConfigurationError("the key file is neither a JSON object nor lines of NAME=VALUE with a key in it")
-    return keys, exposed
-
-
-def _parse(text: str) -> dict[str, HiddenText]:
-    """The keys in a text; none when it cannot be read."""
-    if text.lstrip().startswith("{"):
-        try:
-            pairs = msgspec.json.decode(text, type=dict[str, object])
-        except (msgspec.DecodeError, RecursionError):
-            return {}
-    else:
-        lines = [line.strip().removeprefix("export ").partition("=") for line in text.splitlines()]
-        pairs = {name.strip(): value.strip().strip("'\"") for name, _, value in lines if not name.startswith("#")}
-    return {
-        _NAMES[name.lower()]: HiddenText(value)
-        for name, value in pairs.items()
-        if name.lower() in _NAMES and isinstance(value, str) and value
-    }
+            content = hide(file.read(MAX_FILE_BYTES))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "that is not the name of a file"
+        raise ConfigurationError(f"the key file cannot be read: {reason}") from None
+    try:
+        return parse_keys(content), exposed
+    except InvalidKey as error:
+        problem = str(error)
+    raise ConfigurationError(f"the key file cannot be used: {problem}")

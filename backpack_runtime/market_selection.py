@@ -37,7 +37,9 @@ def checked_symbols(name: str, value: object) -> tuple[str, ...] | MarketRule:
     if callable(value):
         return cast("MarketRule", value)
     if isinstance(value, str):
-        raise ConfigurationError(f"{name}: a list of texts, 'all' or a predicate on markets, got the text {shown(value)}")
+        raise ConfigurationError(
+            f"{name}: a list of texts, 'all' or a predicate on markets, got the text {shown(value)}; write [{shown(value)}]"
+        )
     return checked_names(name, value)
 
 

@@ -12,6 +12,7 @@ from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 
 from .delivery import PLAIN
+from .network.reads import Interrupted
 from .transport import OF_A_WEBSOCKET, Transport
 
 __all__ = ["Deliver", "Pump"]
@@ -36,6 +37,8 @@ class Pump:
         self._handling = False
         self._taking = False
         """Facts are being handled, perhaps outside of any task."""
+        self._interrupted: str | None = None
+        """What has interrupted the session in the middle of an input: it may be used no more."""
         self._further: list[Given] = []
         """Facts that came while others were being handled: an event loop may begin a task at once."""
         self._actions: list[Action] = []
@@ -53,6 +56,8 @@ class Pump:
             self._until_us = self._session.deadline
             facts = await self._transport.next(self._until_us)
             self._until_us = 0
+            if self._interrupted is not None:
+                raise Interrupted(f"the session was interrupted by {self._interrupted}")
             self._perform()
             if facts:
                 self._take(facts)
@@ -111,6 +116,13 @@ class Pump:
         now = self._transport.now()
         try:
             outputs = self._session.handle_all(batch, now)
+        except Exception:
+            raise
+        except BaseException as error:
+            # A Ctrl-C where a cell of a notebook makes a call, for example: half an input would be worse than the end.
+            self._interrupted = type(error).__name__
+            self._transport.wake()
+            raise
         finally:
             self._handling = False
         if PLAIN.issuperset(map(type, outputs)):

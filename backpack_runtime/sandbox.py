@@ -21,6 +21,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, TaskGroup
+from anyio.streams.stapled import MultiListener
 from anyio.streams.tls import TLSStream
 
 from backpack_proto.auth.keys import Credentials
@@ -331,7 +332,7 @@ async def serve_sandbox(
     with TemporaryDirectory(prefix="backpack-sandbox-") as folder:
         ca_file = Path(folder) / "ca.pem" if tls else None
         ssl_context = None if ca_file is None else _throwaway_tls(host, ca_file)
-        async with await anyio.create_tcp_listener(local_host=host, local_port=port) as listener:
+        async with _closed_at_the_end(await anyio.create_tcp_listener(local_host=host, local_port=port)) as listener:
             address = listener.extra(SocketAttribute.local_address)
             sandbox = Sandbox(exchange, host=host, port=int(address[1]), ca_file=ca_file, accounts=keys)
 
@@ -396,6 +397,16 @@ def _accounts(count: int, seed: int) -> tuple[SandboxAccount, ...]:
         secret = b64encode(hashlib.sha256(f"backpack sandbox {seed} account {number}".encode()).digest()).decode()
         keys.append(SandboxAccount(api_key=Credentials(secret).api_key, secret=secret))
     return tuple(keys)
+
+
+@asynccontextmanager
+async def _closed_at_the_end(listener: MultiListener[SocketStream]) -> AsyncGenerator[MultiListener[SocketStream]]:
+    try:
+        yield listener
+    finally:
+        # A cancellation that came up here would take the place of the error that has ended the block.
+        with anyio.CancelScope(shield=True):
+            await listener.aclose()
 
 
 def _throwaway_tls(host: str, ca_file: Path) -> ssl.SSLContext:

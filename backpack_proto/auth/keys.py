@@ -1,18 +1,20 @@
 """Key material of one account: the only module that sees it.
 
 Secrets sit in closures, not in attributes, because `str()` of PyNaCl's own key object is the raw seed. Errors are made where no
-local variable and no chained exception holds any of it (docs/protocol.md 2.1). PyNaCl is imported with the first key: market data
-need none.
+local variable and no chained exception holds any of it (docs/protocol.md 2.1). How keys are written is the business of `material` and
+`key_text`, which raise nothing that has seen one.
 """
 
 from __future__ import annotations
 
-import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable
-from typing import Any, NoReturn, Self, final
+from typing import Any, NoReturn, Self
 
 from backpack_proto.errors import InvalidKey
+
+from .key_text import HiddenText, KeyTexts, hide, parse_keys
+from .material import KEY_BYTES, from_base64, open_private, read_public
 
 __all__ = ["THROWAWAY_API_KEY", "THROWAWAY_SECRET", "Credentials", "read_public_key", "verify_signature"]
 
@@ -22,18 +24,15 @@ THROWAWAY_SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # noqa: S105 
 THROWAWAY_API_KEY = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
 """The API key that belongs to `THROWAWAY_SECRET`."""
 
-_KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
-_HEX = re.compile(r"[0-9A-Fa-f]+")
 
 
-@final
 class Credentials:
     """The keys of one account: it signs, and never shows what it signs with.
 
     `private_key` is the 32-byte Ed25519 seed, or the 64 bytes of seed and public key; `public_key` and `api_key` are optional and
     must belong to it (the exchange's API key is the public key). Each is hex, or base64 of either alphabet with or without its
-    padding; white space around it is ignored. `passphrase` is sent by the `request` scheme only. Source: docs/protocol.md 2.1.
+    padding, or PEM (PKCS#8); white space around it is ignored. `passphrase` is sent by the `request` scheme only. Source: docs/protocol.md 2.1.
 
     Raises:
         InvalidKey: a key is malformed or does not belong to the private key, or a header cannot carry the passphrase; neither the
@@ -52,7 +51,7 @@ class Credentials:
     ) -> None:
         # Tools that print the locals of a traceback ask for the repr of what could not be made as well.
         self._api_key = ""
-        opened = _open(private_key)
+        opened = open_private(private_key)
         problem = opened if isinstance(opened, str) else _mismatch(opened[1], api_key=api_key, public_key=public_key)
         if not problem and passphrase is not None and not _fits_header(passphrase):
             problem = "the passphrase is not printable ASCII text"
@@ -63,6 +62,29 @@ class Credentials:
         self._sign, public = opened
         self._passphrase: Callable[[], str | None] = lambda: passphrase
         self._api_key = b64encode(public).decode()
+
+    @classmethod
+    def from_text(cls, text: str | bytes) -> Self:
+        """Read the keys in a text: JSON, lines of NAME=VALUE, one bare key or two, or PEM (docs/ways-in.md).
+
+        Raises:
+            InvalidKey: there is no private key in it, a key is malformed, or another does not belong to the private one.
+        """
+        hidden = hide(text)
+        del text
+        return cls._of(parse_keys(hidden), "the text")
+
+    @classmethod
+    def _of(cls, keys: KeyTexts, where: str) -> Self:
+        """Make them of keys as they were written; nothing that was revealed is a local variable of this frame."""
+        if keys.private_key is None:
+            raise InvalidKey(f"there is no private key in {where}")
+        return cls(
+            keys.private_key.reveal(),
+            api_key=_revealed(keys.api_key),
+            public_key=_revealed(keys.public_key),
+            passphrase=_revealed(keys.passphrase),
+        )
 
     @property
     def api_key(self) -> str:
@@ -108,15 +130,15 @@ class Credentials:
 
 def read_public_key(text: str) -> str | None:
     """Return a public key, given in hex or base64 of either alphabet, in base64 as `X-API-Key` carries it; None when it is none."""
-    raw = _read_key(text)
-    return None if raw is None or len(raw) != _KEY_BYTES else b64encode(raw).decode()
+    raw = read_public(text)
+    return None if raw is None else b64encode(raw).decode()
 
 
 def verify_signature(api_key: str, signature: str, text: str | bytes) -> bool:
     """Whether `signature` (base64) of `text` was made with the private key behind `api_key` (base64); False for any garbage."""
-    key = _from_base64(api_key)
-    signed = _from_base64(signature)
-    if key is None or signed is None or len(key) != _KEY_BYTES or len(signed) != _SIGNATURE_BYTES:
+    key = from_base64(api_key)
+    signed = from_base64(signature)
+    if key is None or signed is None or len(key) != KEY_BYTES or len(signed) != _SIGNATURE_BYTES:
         return False
     from nacl.exceptions import BadSignatureError  # noqa: PLC0415 - see the module's docstring
     from nacl.signing import VerifyKey  # noqa: PLC0415 - see the module's docstring
@@ -128,70 +150,20 @@ def verify_signature(api_key: str, signature: str, text: str | bytes) -> bool:
     return True
 
 
-def _open(private_key: object) -> tuple[Callable[[bytes], bytes], bytes] | str:
-    """A function that signs with a private key, and its public key; or what is wrong with it."""
-    raw = _read_key(private_key)
-    if raw is None or len(raw) not in (_KEY_BYTES, 2 * _KEY_BYTES):
-        return "the private key is not 32 or 64 bytes in hex or base64"
-    try:
-        from nacl.signing import SigningKey  # noqa: PLC0415 - see the module's docstring
-    except ImportError as error:
-        # Raised from here it would have the key among the locals of its frames.
-        return f"PyNaCl cannot be imported: {error}"
-    key = SigningKey(raw[:_KEY_BYTES])
-    public = key.verify_key.encode()
-    if raw[_KEY_BYTES:] not in (b"", public):
-        return "the second half of the private key is not the public key of its first half"
-
-    def sign(text: bytes) -> bytes:
-        try:
-            return key.sign(text).signature
-        except BaseException as error:  # noqa: BLE001 - raised again, without the frames that have the seed among their locals
-            failure = error.with_traceback(None)
-        raise failure
-
-    return sign, public
-
-
 def _mismatch(public: bytes, **keys: str | None) -> str:
     """What is wrong with the keys that should be the public one; empty when nothing is."""
     for name, text in keys.items():
-        raw = None if text is None else _read_key(text)
-        if text is not None and (raw is None or len(raw) != _KEY_BYTES):
+        raw = read_public(text)
+        if text is not None and raw is None:
             return f"{name} is not 32 bytes in hex or base64"
         if text is not None and raw != public:
             return f"{name} does not belong to the private key"
     return ""
 
 
+def _revealed(text: HiddenText | None) -> str | None:
+    return None if text is None else text.reveal()
+
+
 def _fits_header(text: object) -> bool:
     return isinstance(text, str) and text.isascii() and text.isprintable() and text == text.strip() and bool(text)
-
-
-def _read_key(text: object) -> bytes | None:
-    """Key material from hex or base64, None when it is neither.
-
-    The two cannot be mixed up: hex of 32 or 64 bytes would be base64 of 48 or 96.
-    """
-    if not isinstance(text, str):
-        return None
-    text = text.strip()
-    if len(text) in (4 * _KEY_BYTES, 2 * _KEY_BYTES) and _HEX.fullmatch(text):
-        return bytes.fromhex(text)
-    if "-" in text or "_" in text:
-        if "+" in text or "/" in text:
-            return None
-        text = text.replace("-", "+").replace("_", "/")
-    return _from_base64(text if text.endswith("=") else text + "=" * (-len(text) % 4))
-
-
-def _from_base64(text: object) -> bytes | None:
-    """Bytes from standard base64 in its only canonical form, None for everything else."""
-    if not isinstance(text, str):
-        return None
-    try:
-        raw = b64decode(text, validate=True)
-    except ValueError:
-        return None
-    # The last character may hold bits that decoding ignores: a typing error that would go unseen.
-    return raw if b64encode(raw).decode() == text else None

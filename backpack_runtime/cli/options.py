@@ -82,7 +82,7 @@ def add_sandbox(parser: argparse.ArgumentParser, *, help: str) -> argparse._Argu
 
 def add_key_file(parser: argparse.ArgumentParser) -> None:
     """Add `--key-file`, for commands that use `keys_of`."""
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="JSON, or lines of NAME=VALUE")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="JSON, lines of NAME=VALUE, bare keys, or PEM")
 
 
 def add_faults(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .policy import DeliverySnapshot, SlowConsumer
 from .queue import PLAIN, Delivery
-from .streams import EventStream, Outlets
+from .streams import EventStream, Outlets, ended_by
 
-__all__ = ["PLAIN", "Delivery", "DeliverySnapshot", "EventStream", "Outlets", "SlowConsumer"]
+__all__ = ["PLAIN", "Delivery", "DeliverySnapshot", "EventStream", "Outlets", "SlowConsumer", "ended_by"]

@@ -116,6 +116,8 @@ class Delivery:
         """The last batch before which one was."""
         self.finished = False
         """Whether nothing more will come."""
+        self.failure: BaseException | None = None
+        """Why it will not, where that is an error that nobody else has been told."""
         self.awaited = False
         """Whether a task waits for the next event."""
         self._arrival: Arrival | None = None
@@ -210,9 +212,10 @@ class Delivery:
         if self._arrival is not None:
             self._arrival.set()
 
-    def finish(self) -> None:
-        """Take no more events: whoever waits for one is told so."""
+    def finish(self, failure: BaseException | None = None) -> None:
+        """Take no more events: whoever waits for one is told so, and of `failure` behind the last event."""
         self.finished = True
+        self.failure = self.failure or failure
         self._let_read()
         if self._arrival is not None:
             self._arrival.set()

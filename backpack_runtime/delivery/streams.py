@@ -17,7 +17,7 @@ from weakref import finalize, ref
 import anyio
 import anyio.lowlevel
 
-from backpack_proto.errors import LocalProtocolError
+from backpack_proto.errors import ClientClosed, LocalProtocolError
 from backpack_proto.histogram import Histogram
 from backpack_proto.outputs import EventsDropped
 from backpack_proto.streams.payloads import Event
@@ -25,7 +25,7 @@ from backpack_proto.streams.payloads import Event
 from .policy import DeliverySnapshot, SlowConsumer
 from .queue import Delivery
 
-__all__ = ["TURN_NS", "EventStream", "Outlets"]
+__all__ = ["TURN_NS", "EventStream", "Outlets", "ended_by"]
 
 Fetched = TypeVar("Fetched")
 LoopT = TypeVar("LoopT", bound="_Loop[Any]")
@@ -143,6 +143,8 @@ class EventStream:
             await delivery.arrival()
             self._turn_ns = time.monotonic_ns()
             fetched = take()
+        if fetched is None and delivery.failure is not None:
+            raise ended_by(delivery.failure)
         if fetched is None:
             raise StopAsyncIteration
         return fetched
@@ -288,11 +290,11 @@ class Outlets:
             elif wanted := [event for event in events if isinstance(event, kinds)]:
                 delivery.put(wanted)
 
-    def finish(self) -> None:
-        """Nothing more will come: every iteration ends behind the events that wait."""
+    def finish(self, failure: BaseException | None = None) -> None:
+        """Nothing more will come: every iteration ends behind the events that wait, by an error where there was a `failure`."""
         self._finished = True
         for delivery, _ in tuple(self._all):
-            delivery.finish()
+            delivery.finish(failure)
 
     def _call(self, on_event: Callable[[Event], object]) -> None:
         """Call back with each event, in order; what that raises is the end of the client."""
@@ -317,6 +319,13 @@ class Outlets:
         self._paused -= 1
         if self._paused == 0:
             self._resume()
+
+
+def ended_by(failure: BaseException) -> ClientClosed:
+    """Return the error for whoever uses a client that an error has ended, which nobody has seen yet."""
+    error = ClientClosed(f"the client was ended by an error, {type(failure).__name__}: {failure}")
+    error.__cause__ = failure
+    return error
 
 
 def _no_loop() -> None:

@@ -19,11 +19,12 @@ from typing import Final, TypeAlias
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
+from backpack_proto.errors import BackpackError
 from backpack_runtime.event_loop import asyncio_loop
 
 from .tls import TlsStream
 
-__all__ = ["READ_BYTES", "Reads", "Take", "reads_of"]
+__all__ = ["READ_BYTES", "Interrupted", "Reads", "Take", "reads_of"]
 
 READ_BYTES: Final = 64 * 1024
 """Of a larger read the first events grow cold before they are fetched, and a consumer has not time for all of them in its turn (`TURN_NS`): then
@@ -31,6 +32,10 @@ more and more wait."""
 
 Take: TypeAlias = Callable[[bytes], bool]
 """Uses a read; whether there is more to read."""
+
+
+class Interrupted(BackpackError):
+    """Something that cannot be done by halves was interrupted, so the client has to end."""
 
 
 class Reads(ABC):
@@ -160,6 +165,10 @@ class _SocketReads(Reads):
                 self._stop()
         except Exception as error:  # noqa: BLE001 - `give` raises it; the loop would log it and read on
             self._stop(error)
+        except BaseException as error:
+            # A Ctrl-C, between two cells of a notebook for example: this read is lost, so the connection is of no use any more.
+            self._stop(Interrupted(f"a read was interrupted by {type(error).__name__}"))
+            raise
         else:
             if ended and self._giving:
                 self._stop(anyio.EndOfStream())

@@ -22,12 +22,14 @@ from backpack_runtime.rest_methods import RestMethods
 from .desk import OrderDesk
 from .resolving import outcomes, resolve
 
-__all__ = ["CancelOnExit", "Leftovers", "cancel_orders"]
+__all__ = ["LEAVING_SECONDS", "CancelOnExit", "Leftovers", "cancel_orders", "left_unread"]
 
 OUTCOME_SECONDS: Final = 5.0
 """How long to wait for the outcome of all orders that are on their way."""
 CANCEL_SECONDS: Final = 5.0
 """How long to go on cancelling, and reading which orders are open."""
+LEAVING_SECONDS: Final = 20.0
+"""How long all of it may take where another client has to be made for it."""
 PAUSE_SECONDS: Final = 0.1
 """Between a cancel and the next look: a DELETE may be accepted before it is done (docs/protocol.md 1.4)."""
 
@@ -79,6 +81,11 @@ async def cancel_orders(calls: RestMethods, desk: OrderDesk, which: CancelOnExit
         reasons=tuple(dict.fromkeys(sweep.reasons.values())),
         read=sweep.read,
     )
+
+
+def left_unread(desk: OrderDesk, reason: str) -> Leftovers:
+    """Return what may be left where nothing could be read."""
+    return Leftovers(unresolved=tuple(desk.unresolved.values()), reasons=(reason,), read=False)
 
 
 class _Sweep:

@@ -15,8 +15,7 @@ from backpack_proto.exchange.messages import OperatorCommand
 from backpack_proto.outputs import BookDesynced, BookSynced, ConnectionDown, MarketClosed, StreamLive
 from backpack_proto.rest.markets import Market
 from backpack_proto.streams.payloads import Event
-from backpack_runtime import NotRecovered, Recovered
-from backpack_runtime import client as client_module
+from backpack_runtime import NotRecovered, Recovered, driver
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from backpack_runtime.transport import system_now
@@ -131,7 +130,7 @@ def live_streams(events: list[Event]) -> set[str]:
 
 
 async def test_all_markets_are_followed_but_closed_ones_until_they_open(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "LISTINGS_SECONDS", 0.1)
+    monkeypatch.setattr(driver, "LISTINGS_SECONDS", 0.1)
     async with serve_sandbox() as sandbox:
         order(sandbox, CloseMarket(SYMBOL))
         async with client_of(sandbox, runtime, "all", channels=["bookTicker", "mark_price"]) as client:

@@ -136,13 +136,11 @@ def test_a_key_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: st
     assert output.err == ""
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"nothing", b'{"private_key": "', b'{"a":' + b"[" * 50_000, PRIVATE_KEY.encode(), b"\xff"]
-)
+@pytest.mark.parametrize("content", [b"", b"nothing", b'{"private_key": "', b'{"a":' + b"[" * 50_000, b"\xff"])
 def test_a_key_file_without_keys(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "keys"
     file.write_bytes(content)
-    with pytest.raises(LocalProtocolError, match="neither a JSON object nor lines of NAME=VALUE"):
+    with pytest.raises(LocalProtocolError, match="there is no key in it"):
         find_keys({}, key_file=file, environment={}, prompt=None)
 
 

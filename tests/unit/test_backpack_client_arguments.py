@@ -28,7 +28,11 @@ class Later:
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [
-        (["SOL_USDC"], {}, "symbols: a list of texts, got the text 'SOL_USDC'; write ['SOL_USDC']"),
+        (
+            ["SOL_USDC"],
+            {},
+            "symbols: a list of texts, 'all' or a predicate on markets, got the text 'SOL_USDC'; write ['SOL_USDC']",
+        ),
         ([5], {}, "symbols: a list of texts, got 5 (int)"),
         ([["SOL_USDC", None]], {}, "symbols[1]: text, got None"),
         ([[""]], {}, "symbols[0]: text, got ''"),

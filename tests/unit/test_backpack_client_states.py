@@ -64,7 +64,9 @@ AFTERWARDS = {
     "unresolved",
 }
 """Names that can be used after the block: they read what was last known, and closing again is closing."""
-PUBLIC = sorted(name for name in dir(BackpackClient) if not name.startswith("_"))
+ENTRANCES = {"run", "start"}
+"""Names that stand for the block, and are tried in a module of their own."""
+PUBLIC = sorted(name for name in dir(BackpackClient) if not name.startswith("_") and name not in ENTRANCES)
 
 
 async def use(client: BackpackClient, name: str) -> object:

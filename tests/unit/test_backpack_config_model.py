@@ -102,6 +102,37 @@ def test_keys_of_every_form_become_base64(form: str) -> None:
     assert verify_signature(PUBLIC_KEY, auth.credentials.sign("text"), "text")
 
 
+@pytest.mark.parametrize("text", [PRIVATE_KEY, f"{PUBLIC_KEY}\n{PRIVATE_KEY}", f"secret: {SEED.hex()}\napi_key: {PUBLIC_KEY}"])
+def test_a_key_file_stands_for_the_keys_in_it(text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "keys"
+    file.write_text(text)
+    file.chmod(0o600)
+    config = BackpackConfig(auth={"key_file": file})
+    assert config.auth == BackpackAuthSettings(**AUTH)
+    assert caplog.text == ""
+    file.chmod(0o644)
+    BackpackConfig(auth={"key_file": str(file)})
+    assert "can be read by other users" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "said"),
+    [
+        ("nothing", {}, "there is no key in it"),
+        ("secret=nothing", {}, "not 32 or 64 bytes"),
+        (f"api_key={PUBLIC_KEY}", {}, "Field required"),
+        (PRIVATE_KEY, {"api_key": PUBLIC_KEY}, "key_file has the keys: leave out the others"),
+    ],
+)
+def test_a_key_file_without_usable_keys_is_refused(text: str, more: dict[str, str], said: str, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(text)
+    file.chmod(0o600)
+    with pytest.raises(ValidationError, match=said) as caught:
+        BackpackConfig(auth={"key_file": file, **more})
+    assert PRIVATE_KEY[:20] not in str(caught.value)
+
+
 def test_a_private_key_may_have_the_public_one_behind_it() -> None:
     auth = BackpackAuthSettings(**{**AUTH, "private_key": (SEED + PUBLIC).hex()})
     assert auth.credentials.api_key == PUBLIC_KEY

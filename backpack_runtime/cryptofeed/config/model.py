@@ -31,7 +31,7 @@ from backpack_proto.auth.signing import DEFAULT_WINDOW_MS, MAX_WINDOW_MS, Scheme
 from backpack_proto.errors import ConfigurationError, InvalidKey
 from backpack_proto.hints import did_you_mean
 from backpack_runtime.cryptofeed.logs import LOG
-from backpack_runtime.key_sources import HiddenText
+from backpack_runtime.key_sources import EXPOSED, HiddenText, read_key_file
 from backpack_runtime.network.addresses import REST_URL, WS_URL, Address
 from backpack_runtime.network.proxy_settings import InvalidProxy, Proxies, ProxiesLike
 from backpack_runtime.settings import Settings
@@ -59,6 +59,29 @@ def _read_secret(value: object) -> HiddenText:
     if not isinstance(value, str):
         raise ValueError("it is text; in YAML, a value of digits alone wants quotes")  # noqa: TRY004 - pydantic wants this one
     return HiddenText(value)
+
+
+def _keys_in_file(path: object) -> dict[str, Any]:
+    """The fields of `BackpackAuthSettings` out of a file; the API key is the public key, and may be derived."""
+    try:
+        if not isinstance(path, str | Path):
+            raise ValueError("key_file: the path of a file")  # noqa: TRY004 - pydantic wants this one
+        keys, exposed = read_key_file(HiddenText(str(path)))
+    finally:
+        del path
+    if exposed:
+        LOG.warning("BACKPACK: %s", EXPOSED)
+    public_key = keys.public_key or keys.api_key
+    if keys.private_key is not None and public_key is None:
+        try:
+            public_key = HiddenText(Credentials(keys.private_key.reveal()).api_key)
+        except InvalidKey as error:
+            raise ValueError(str(error)) from None
+    texts = {"private_key": keys.private_key, "passphrase": keys.passphrase}
+    return {
+        **{name: text for name, text in texts.items() if text is not None},
+        **({} if public_key is None else {"public_key": public_key.reveal(), "api_key": (keys.api_key or public_key).reveal()}),
+    }
 
 
 def _read_proxies(value: Any) -> Proxies | None:
@@ -131,6 +154,7 @@ class BackpackAuthSettings(_Settings):
     """The keys of one account.
 
     `private_key` is the 32-byte Ed25519 seed and `public_key` belongs to it; each is hex or base64, and base64 afterwards.
+    In a mapping `key_file` may name, in their place, a file that has them, in any form that `Credentials.from_file` reads.
     `api_key` is the public key again, as the exchange has it. Only where requests are signed in the `request` scheme may it be
     another text; `X-API-Key` carries it there. `passphrase` is sent in that scheme only. Source: docs/protocol.md 2.1.
 
@@ -155,6 +179,18 @@ class BackpackAuthSettings(_Settings):
             private_key: str | SecretStr | HiddenText,
             passphrase: str | SecretStr | HiddenText | None = None,
         ) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_key_file(cls, fields: Any) -> Any:
+        if not isinstance(fields, Mapping) or "key_file" not in fields:
+            return fields
+        try:
+            if len(fields) > 1:
+                raise ValueError("key_file has the keys: leave out the others")
+            return _keys_in_file(fields["key_file"])
+        finally:
+            del fields
 
     @field_validator("private_key", mode="after")
     @classmethod
