@@ -16,7 +16,7 @@ from backpack_runtime.background import SyncIterator
 from backpack_runtime.candles import Candles
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.delivery import EventStream
-from backpack_runtime.rest_methods import Pages
+from backpack_runtime.rest.pages import Pages
 from backpack_runtime.sync_client import BackpackSync
 from tools import make_sync_client
 
