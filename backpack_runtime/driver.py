@@ -83,9 +83,11 @@ class Driver(NamedTuple):
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Run until the session has been closed and the scope of `Running` is cancelled."""
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope() as outside:
             async with AsyncExitStack() as stack:
                 running = await self._connect(stack)
+                # From here on somebody has the scope that ends it.
+                outside.shield = True
                 self.connected(running)
                 task_status.started()
                 # Only this is cancelled from outside; the rest ends in order, and an error on its way out is not lost.
