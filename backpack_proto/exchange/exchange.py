@@ -32,11 +32,15 @@ from backpack_proto.machine import Now, due, earliest
 from backpack_proto.streams.levels import Level
 
 from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
+from .account.command_stream import SPEED_BUMP_US, CommandStream
 from .account.order_entry import OrderEntry
+from .account.rfq_desk import RfqDesk
+from .account.rfq_market import RfqMarkets
 from .faults import Faults, RateLimits
 from .market.listings import LISTINGS, Listing, to_decimal
 from .market.market import FUNDING_INTERVAL_US, SimulatedMarket
 from .market.orders import OrderSide, Outcome
+from .market.stocks import SECURITIES
 from .messages import (
     ChangeMarket,
     CloseMarket,
@@ -97,10 +101,12 @@ class Exchange:
     `unix_us` is where the made-up history ends, microseconds since the epoch, not later than the first input. `speed` multiplies how
     much happens to the books (0: nothing). `api_key` is the base64 public key of the one account that may subscribe to private
     streams, and sign requests. It begins with `deposits` by asset, and pays `fees`. `listings` are the markets that there are.
+    `speed_bump_us` is how long an order without `postOnly` waits before it reaches the book; 0 switches that off.
 
     Raises:
         InvalidKey: `api_key` is not the base64 of 32 bytes.
-        LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`, a deposit is no usable amount, or a fee is too fine.
+        LocalProtocolError: `speed` is not from 0 to `MAX_SPEED`, a deposit is no usable amount, a fee is too fine, or `speed_bump_us` is
+            not from 0 to a minute.
     """
 
     def __init__(
@@ -113,6 +119,7 @@ class Exchange:
         listings: Iterable[Listing] = LISTINGS,
         deposits: Mapping[str, Decimal] = DEFAULT_DEPOSITS,
         fees: Fees = Fees(),  # noqa: B008 - cannot change
+        speed_bump_us: int = SPEED_BUMP_US,
     ) -> None:
         _check_speed(speed)
         listings = tuple(listings)
@@ -142,8 +149,15 @@ class Exchange:
         """The request budget."""
         self._streams = PrivateStreams(self.account, audience, Random(f"{seed}:streams"))
         self._entry = OrderEntry(self.account, self._markets, self._streams, self._tell, Random(f"{seed}:positions"))
-        self._sockets = Sockets(audience, authentication, existing_streams(listings), Random(f"{seed}:sockets"), self._greet)
-        private = PrivateRoutes(self.account, self._entry, authentication, self._listings, self._markets, unix_us)
+        self._commands = CommandStream(speed_bump_us)
+        rfq_markets = RfqMarkets(listings, self._markets, SECURITIES.values())
+        self.rfqs = RfqDesk(rfq_markets, Random(f"{seed}:rfqs"))
+        """The desk of requests for quote."""
+        self.rfqs.join(self.account, self._streams)
+        private = PrivateRoutes(
+            self.account, self._entry, self.rfqs, authentication, self._commands, self._listings, self._markets, unix_us
+        )
+        self._sockets = Sockets(audience, authentication, self._existing_streams(), Random(f"{seed}:sockets"), self._greet)
         self._gateway = Gateway(Routes(self._listings, self._markets), private, self.limits, self.faults)
         self._restarts = Random(f"{seed}:restarts")
         self._phases = Random(f"{seed}:phases")
@@ -183,7 +197,12 @@ class Exchange:
     @property
     def deadline(self) -> int | None:
         """When the next thing happens by itself; None before the first input."""
-        return earliest(self._tasks[0][0] if self._tasks else None, self._sockets.deadline, self._gateway.deadline)
+        return earliest(self._due_us, self._sockets.deadline, self._gateway.deadline)
+
+    @property
+    def _due_us(self) -> int | None:
+        """When the books next change by themselves, or by a command that waits."""
+        return earliest(self._tasks[0][0] if self._tasks else None, self._commands.deadline, self.rfqs.deadline)
 
     def handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
         """Take one input and return what is to be sent, in order; nothing that a client sends raises.
@@ -266,7 +285,10 @@ class Exchange:
 
     def _list(self, symbol: str, *, is_open: bool) -> None:
         self._listings[symbol] = replace(self._listings[symbol], open=is_open)
-        self._sockets.streams = existing_streams(self._listings.values())
+        self._sockets.streams = self._existing_streams()
+
+    def _existing_streams(self) -> frozenset[str]:
+        return existing_streams(self._listings.values(), self.rfqs.markets.symbols)
 
     def _advance(self, now: Now) -> list[ExchangeOutput]:
         """Let everything happen that is due."""
@@ -275,13 +297,19 @@ class Exchange:
         outputs: list[ExchangeOutput] = []
         oldest_us = now.mono_us - CATCH_UP_US
         events = 0
-        while self._tasks and self._tasks[0][0] <= now.mono_us:
-            due_us, number, task, symbol = heappop(self._tasks)
-            if task is _Task.EVENT and self._next_events.get(symbol) != number:
-                continue
+        while (due_us := self._due_us) is not None and due_us <= now.mono_us:
             at_us = self._mono_us = max(due_us, oldest_us)
             # A wall clock may jump; the engine's time does not go back.
             self._engine_us = max(self._engine_us, now.unix_us - (now.mono_us - at_us))
+            if due_us == self._commands.deadline:
+                outputs += self._gateway.finish(self._commands.take(), self._engine_us, at_us)
+                continue
+            if due_us == self.rfqs.deadline:
+                outputs += self.rfqs.happen(self._engine_us)
+                continue
+            _, number, task, symbol = heappop(self._tasks)
+            if task is _Task.EVENT and self._next_events.get(symbol) != number:
+                continue
             if symbol in self._markets:
                 outputs += self._perform(task, symbol, due_us)
             if task is _Task.EVENT:

@@ -181,6 +181,8 @@ async def test_an_order_whose_answer_is_lost_stays_unresolved_until_the_user_res
         await given_up(client, sandbox, lambda: "POST" in wire.methods)
         event = await next_of(client, CallUnresolved)
         assert isinstance(event, CallUnresolved)
+        while not sandbox.exchange.account.open_orders:  # the order waits for the speed bump
+            await anyio.lowlevel.checkpoint()
         found = await client.get_order("SOL_USDC", client_id=7)
         assert found.state == "New"
         assert list(client.unresolved) == [event.call_id]

@@ -251,6 +251,8 @@ def test_a_clock_that_is_wrong_from_the_start_costs_a_refusal_and_no_fill(clock_
     assert len(trader.events(StreamsRefused)) == 1
     assert trader.simulation.now.mono_us - START.mono_us < 2 * SECOND
     trader.buy_elsewhere()
+    # The order waits for the speed bump.
+    trader.simulation.run(SECOND)
     trader.assert_the_same()
     assert trader.told
     assert trader.session.health(trader.simulation.now).healthy

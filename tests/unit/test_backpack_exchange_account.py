@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -11,14 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backpack_proto.auth.keys import Credentials
-from backpack_proto.auth.signing import Signer, json_body, query_string, request_text, signed_headers, signing_string
+from backpack_proto.auth.signing import Signer, json_body, request_text, signing_string
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.exchange import (
-    THROWAWAY_SECRET,
     AbandonRequest,
-    Exchange,
-    ExchangeOutput,
     Fault,
     Fees,
     FrameReceived,
@@ -30,8 +25,7 @@ from backpack_proto.exchange import (
     SocketOpened,
 )
 from backpack_proto.exchange.account.accounts import HeldPosition
-from backpack_proto.http import Headers
-from backpack_proto.inputs import TimerFired
+from backpack_proto.exchange.account.command_stream import SPEED_BUMP_US
 from backpack_proto.streams.frames import Frame, decode_frame
 from backpack_proto.streams.payloads import (
     BalanceUpdate,
@@ -40,115 +34,8 @@ from backpack_proto.streams.payloads import (
     PositionClosed,
     PositionUpdate,
 )
-from backpack_proto.testing.laws import FakeClock
+from exchange_trader import CREDENTIALS, INSTRUCTIONS, Parameters, Trader
 from hypothesis_profiles import examples
-
-CREDENTIALS = Credentials(THROWAWAY_SECRET)
-STREAMS = ("account.orderUpdate", "account.positionUpdate", "account.balanceUpdate")
-INSTRUCTIONS = {
-    ("GET", "/api/v1/account"): "accountQuery",
-    ("GET", "/api/v1/capital"): "balanceQuery",
-    ("GET", "/api/v1/capital/collateral"): "collateralQuery",
-    ("GET", "/api/v1/position"): "positionQuery",
-    ("GET", "/api/v1/order"): "orderQuery",
-    ("POST", "/api/v1/order"): "orderExecute",
-    ("DELETE", "/api/v1/order"): "orderCancel",
-    ("GET", "/api/v1/orders"): "orderQueryAll",
-    ("POST", "/api/v1/orders"): "orderExecute",
-    ("DELETE", "/api/v1/orders"): "orderCancelAll",
-    ("GET", "/wapi/v1/history/orders"): "orderHistoryQueryAll",
-    ("GET", "/wapi/v1/history/fills"): "fillHistoryQueryAll",
-    ("GET", "/wapi/v1/history/funding"): "fundingHistoryQueryAll",
-    ("GET", "/wapi/v1/capital/deposits"): "depositQueryAll",
-    ("GET", "/wapi/v1/history/dust"): "dustHistoryQueryAll",
-}
-Parameters = Mapping[str, Any]
-
-
-class Trader:
-    """A client with the keys of the account, and the exchange that it trades on."""
-
-    def __init__(self, *, seed: int = 1, speed: float = 0.0, **options: Any) -> None:
-        self.clock = FakeClock()
-        self.exchange = Exchange(seed=seed, unix_us=self.clock.unix_us, speed=speed, **options)
-        self.outputs: list[ExchangeOutput] = self.exchange.handle(SocketOpened(1), self.clock.now)
-
-    @property
-    def account(self) -> Any:
-        return self.exchange.account
-
-    def send(self, method: str, target: str, body: bytes, headers: Headers | Sequence[tuple[str, str]]) -> list[ExchangeOutput]:
-        outputs = self.exchange.handle(RequestReceived(9, method, target, tuple(headers), body), self.clock.now)
-        self.outputs += outputs
-        return outputs
-
-    def sign(self, text: str | bytes, timestamp: int, window_ms: int = 5_000) -> Headers:
-        return signed_headers(CREDENTIALS, text, timestamp=timestamp, window_ms=window_ms)
-
-    def request(self, method: str, path: str, parameters: Parameters | Sequence[Parameters] = ()) -> list[ExchangeOutput]:
-        """Send a request signed by the instruction scheme."""
-        given = parameters or {}
-        stamp = self.clock.unix_us // 1000
-        text = signing_string(INSTRUCTIONS[method, path], given, timestamp_ms=stamp, window_ms=5_000)
-        body = b"" if method == "GET" else json_body(given)
-        query = f"?{query_string(given)}" if method == "GET" and isinstance(given, Mapping) and given else ""
-        return self.send(method, path + query, body, self.sign(text, stamp))
-
-    def call(self, method: str, path: str, parameters: Parameters | Sequence[Parameters] = ()) -> tuple[int, Any]:
-        answer = self.request(method, path, parameters)[-1]
-        assert isinstance(answer, Respond)
-        return answer.status, json.loads(answer.body) if "json" in answer.content_type else answer.body.decode()
-
-    def get(self, path: str, **parameters: Any) -> Any:
-        status, answer = self.call("GET", path, {name.rstrip("_"): value for name, value in parameters.items()})
-        assert status == 200
-        return answer
-
-    def order(self, symbol: str, side: str, quantity: str | None, price: str | None = None, **more: Any) -> tuple[int, Any]:
-        members = {"symbol": symbol, "side": side, "orderType": "Market" if price is None else "Limit"}
-        given = {"quantity": quantity, "price": price, **more}
-        return self.call("POST", "/api/v1/order", members | {k: v for k, v in given.items() if v is not None})
-
-    def placed(self, symbol: str, side: str, quantity: str | None, price: str | None = None, **more: Any) -> dict[str, Any]:
-        status, order = self.order(symbol, side, quantity, price, **more)
-        assert status == 200, order
-        assert isinstance(order, dict)
-        return order
-
-    def refused(self, symbol: str, side: str, quantity: str | None, price: str | None = None, **more: Any) -> tuple[str, str]:
-        before = (self.account.balances, self.account.open_orders, len(self.account.history), self.exchange.levels("SOL_USDC"))
-        status, error = self.order(symbol, side, quantity, price, **more)
-        assert status == 400
-        assert before == (
-            self.account.balances,
-            self.account.open_orders,
-            len(self.account.history),
-            self.exchange.levels("SOL_USDC"),
-        )
-        return (error["code"], error["message"]) if isinstance(error, dict) else ("", error)
-
-    def best(self, symbol: str) -> tuple[Decimal, Decimal]:
-        bids, asks, _ = self.exchange.levels(symbol)
-        return bids[0][0], asks[0][0]
-
-    def subscribe(self, *streams: str) -> list[ExchangeOutput]:
-        signature = Signer(CREDENTIALS).subscribe_signature(self.clock.unix_us)
-        frame = json.dumps({"method": "SUBSCRIBE", "params": streams or STREAMS, "signature": signature})
-        outputs = self.exchange.handle(FrameReceived(1, frame.encode()), self.clock.now)
-        self.outputs += outputs
-        return outputs
-
-    def run(self, us: int) -> None:
-        end = self.clock.mono_us + us
-        while (deadline := self.exchange.deadline) is not None and deadline <= end:
-            self.outputs += self.exchange.handle(TimerFired(), self.clock.advance_to(deadline))
-        self.clock.advance(end - self.clock.mono_us)
-
-    def told(self) -> list[dict[str, Any]]:
-        """Data of the private frames since the last time."""
-        frames = [json.loads(output.data) for output in self.outputs if isinstance(output, SendFrame)]
-        self.outputs = []
-        return [frame["data"] for frame in frames if frame["stream"].startswith("account.")]
 
 
 def sums(trader: Trader) -> dict[str, Decimal]:
@@ -191,7 +78,8 @@ def test_both_schemes_are_accepted_while_their_window_lasts(
 
 def test_the_request_scheme_covers_the_body() -> None:
     trader = Trader()
-    body = json_body({"symbol": "SOL_USDC", "side": "Bid", "orderType": "Limit", "price": "50.00", "quantity": "1"})
+    order: Parameters = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Limit", "price": "50.00", "quantity": "1"}
+    body = json_body({**order, "postOnly": True})
     stamp = trader.clock.unix_us
     headers = trader.sign(request_text("POST", "/api/v1/order", body, timestamp_us=stamp), stamp)
     good, bad = (trader.send("POST", "/api/v1/order", sent, headers)[-1] for sent in (body, body.replace(b'"1"', b'"2"')))
@@ -324,10 +212,9 @@ def test_a_limit_order_rests_locks_and_gives_back() -> None:
     assert (status, cancelled) == (200, order | {"status": "Cancelled"})
     assert [data["e"] for data in trader.told()] == ["orderCancelled", "balanceUpdate"]
     assert trader.account.balances["USDC"] == SimulatedBalance(Decimal(1_000_000), Decimal(0))
-    assert trader.call("DELETE", "/api/v1/order", {"symbol": "SOL_USDC", "orderId": order["id"]}) == (
-        404,
-        {"code": "RESOURCE_NOT_FOUND", "message": "Not Found"},
-    )
+    unknown = (400, {"code": "INVALID_ORDER", "message": "Order not found"})
+    for ids in ({"orderId": order["id"]}, {"clientId": 7}, {"orderId": "x"}):
+        assert trader.call("DELETE", "/api/v1/order", {"symbol": "SOL_USDC", **ids}) == unknown
 
 
 def test_a_market_order_takes_and_pays_its_fee_from_what_it_gets() -> None:
@@ -370,7 +257,7 @@ def test_a_market_order_takes_and_pays_its_fee_from_what_it_gets() -> None:
         "side": "Bid",
         "symbol": "SOL_USDC",
         "systemOrderType": None,
-        "timestamp": "2026-09-02T16:43:50.000",
+        "timestamp": "2026-09-02T16:43:50.100",
         "tradeId": fill["t"],
     }
 
@@ -454,7 +341,6 @@ def test_refusals_in_the_exchanges_words() -> None:
         "INVALID_CLIENT_REQUEST",
         "Must specify both `triggerPrice` and `triggerQuantity` or neither",
     )
-    assert trader.refused(sol, "Bid", "1", bid, takeProfitTriggerPrice="90")[0] == "NOT_IMPLEMENTED"
     assert trader.refused("SOL_USDC_PERP", "Bid", "1", bid, reduceOnly=True)[0] == "INVALID_ORDER"
     trader.placed(sol, "Bid", "1", "50", clientId=0)
     assert trader.refused(sol, "Bid", "1", "50", clientId=0) == ("INVALID_ORDER", "Duplicate client order ID")
@@ -489,14 +375,18 @@ def test_what_cannot_be_read_is_refused_in_plain_text(members: dict[str, Any]) -
     assert trader.account.history == []
 
 
-def test_order_id_and_client_id_together_are_refused() -> None:
+def test_an_order_is_asked_for_by_one_of_its_ids() -> None:
     trader = Trader()
-    for ids in ({}, {"orderId": "1", "clientId": 1}):
-        for method in ("GET", "DELETE"):
-            assert trader.call(method, "/api/v1/order", {"symbol": "SOL_USDC", **ids}) == (
-                400,
-                {"code": "INVALID_CLIENT_REQUEST", "message": "Must specify exactly one of `orderId` or `clientId`"},
-            )
+    for method in ("GET", "DELETE"):
+        assert trader.call(method, "/api/v1/order", {"symbol": "SOL_USDC"}) == (
+            400,
+            {"code": "INVALID_CLIENT_REQUEST", "message": "Must specify exactly one of `orderId` or `clientId`"},
+        )
+        # The exchange reads the order id alone, so that both of them were signed does not fit.
+        assert trader.call(method, "/api/v1/order", {"symbol": "SOL_USDC", "orderId": "1", "clientId": 1}) == (
+            400,
+            {"code": "INVALID_CLIENT_REQUEST", "message": "Invalid signature"},
+        )
     assert trader.call("GET", "/api/v1/order", {"symbol": "SOL_USDC", "orderId": "x"})[0] == 404
 
 
@@ -528,9 +418,10 @@ def test_histories_are_paged_newest_first() -> None:
     assert isinstance(answer, Respond)
     assert [row["clientId"] for row in json.loads(answer.body)] == ["2", "1"]
     assert dict(answer.headers) == {"X-Total": "5", "X-Page-Count": "3", "X-Current-Page": "2", "X-Page-Size": "2"}
-    middle_ms = trader.account.fills[2].engine_us // 1000
-    rows = trader.get("/wapi/v1/history/fills", from_=middle_ms, to=middle_ms + 1_000, sortDirection="Asc")
-    assert [row["clientId"] for row in rows] == ["2", "3"]
+    middle_ms, next_ms = (trader.account.fills[number].engine_us // 1000 for number in (2, 3))
+    for to_ms, expected in ((next_ms, ["2"]), (next_ms + 1, ["2", "3"])):
+        rows = trader.get("/wapi/v1/history/fills", from_=middle_ms, to=to_ms, sortDirection="Asc")
+        assert [row["clientId"] for row in rows] == expected, "the beginning belongs to it, the end does not"
     assert trader.get("/wapi/v1/history/fills", symbol="BTC_USDC") == []
     assert len(trader.get("/wapi/v1/capital/deposits")) == 4
     assert trader.get("/wapi/v1/history/dust") == []
@@ -704,7 +595,7 @@ def test_faults(fault: Fault | None, status: int | None, executed: int) -> None:
     trader.exchange.faults.plan(fault)
     order = {"symbol": "SOL_USDC", "side": "Bid", "orderType": "Limit", "price": "50", "quantity": "1"}
     trader.get("/api/v1/capital")
-    outputs = trader.request("POST", "/api/v1/order", order)
+    outputs = trader.request("POST", "/api/v1/order", order) + trader.run(SPEED_BUMP_US)
     assert [output.status for output in outputs if isinstance(output, Respond)] == ([] if status is None else [status])
     assert (AbandonRequest(9) in outputs) is (fault is Fault.LOSE_REPLY)
     assert len(trader.account.orders) == executed

@@ -59,7 +59,7 @@ DEFAULT_DEPOSITS: Final[Mapping[str, Decimal]] = {
 _RATE_UNITS = 10**6
 _LONG = Context(prec=28)
 """Averages are shown with up to 28 digits (docs/protocol.md 6.4)."""
-_PNL_PLACES = 6
+_PNL_UNITS = 10 ** (PLACES - 6)
 
 
 class Fees(Value, frozen=True, gc=False, kw_only=True):
@@ -249,8 +249,10 @@ def mark_ticks(market: SimulatedMarket) -> int:
 
 
 def unrealized(market: SimulatedMarket, position: HeldPosition) -> int:
-    """What closing at the mark would bring, in units."""
-    return quote_units(market.listing, mark_ticks(market) * position.lots) - position.cost
+    """What closing at the mark would bring, in units, cut off behind the six decimals that the wire has of it."""
+    units = quote_units(market.listing, mark_ticks(market) * position.lots) - position.cost
+    shorter = abs(units) // _PNL_UNITS * _PNL_UNITS
+    return -shorter if units < 0 else shorter
 
 
 def average(units: int, listing: Listing, lots: int) -> Decimal:
@@ -273,7 +275,7 @@ def show_position(market: SimulatedMarket, position: HeldPosition) -> SimulatedP
         ),
         net_cost=to_amount(position.cost),
         realized_pnl=to_amount(position.realized),
-        unrealized_pnl=_shortened(unrealized(market, position)),
+        unrealized_pnl=to_amount(unrealized(market, position)),
         mark_price=to_decimal(mark_ticks(market), listing.price_decimals),
         funding=to_amount(position.funding),
     )
@@ -283,12 +285,6 @@ def to_amount(units: int) -> Decimal:
     """Units as an exact decimal number without trailing zeros."""
     # By way of text, for arithmetic rounds to the precision of whoever calls.
     return Decimal(stripped(units, PLACES))
-
-
-def _shortened(units: int) -> Decimal:
-    """Units with the six decimals that the wire has of unrealised profit; the rest is cut off."""
-    shorter = abs(units) // 10 ** (PLACES - _PNL_PLACES)
-    return Decimal(stripped(-shorter if units < 0 else shorter, _PNL_PLACES))
 
 
 def _units(amount: Decimal) -> int:

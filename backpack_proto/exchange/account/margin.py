@@ -1,13 +1,30 @@
-"""What an account could lose: exposure, equity, margin, and the funding of its positions.
+"""What an account could lose: exposure, equity, margin, the price of its liquidation, and the funding of its positions.
 
-One pool: everything that is held counts, spot assets with a haircut, and so does unrealised profit. An order that would raise the
-exposure beyond what the equity covers at the leverage limit is refused; nobody is ever liquidated here. Amounts are units of
-10^-`PLACES` USDC unless they say otherwise.
+One pool: everything that is held counts, spot assets with a haircut, and so does unrealised profit. An order that would raise the margin
+beyond the equity is refused; nobody is ever liquidated here. Amounts are units of 10^-`PLACES` USDC unless they say otherwise, and so are
+fractions of 1. The formulas, with the names of `/capital/collateral` and `/position`:
+
+* assetsValue = sum of totalQuantity x assetMarkPrice x collateralWeight; the weight of USDC is 1, that of everything else 0.9.
+* netEquity = assetsValue - liabilitiesValue + pnlUnrealized + unsettledEquity; there are neither liabilities nor unsettled equity here.
+* pnlUnrealized = sum of netQuantity x markPrice - netCost over the positions, each cut off behind six decimals.
+* netExposureQuantity = the largest size that a position could reach if all its open orders of one side were filled, without those that
+  only reduce; netExposureNotional = that x markPrice; netExposureFutures = the sum over all markets, those with orders alone included.
+* imf of a market = the largest of base, factor x sqrt(netExposureNotional) and 1 / leverageLimit; mmf = the larger of its own base and
+  factor x sqrt(netExposureNotional). imf and mmf of the account are those of its markets weighted by netExposureNotional; without any
+  exposure they are the bases.
+* netEquityLocked = sum of netExposureNotional x imf, and what the haircut would take from the USDC that open spot orders would spend.
+* netEquityAvailable = netEquity - netEquityLocked, not below 0: the buying power.
+* marginFraction = netEquity / netExposureFutures; null without exposure.
+* estLiquidationPrice = the mark at which netEquity would be the sum of |netQuantity| x markPrice x mmf over all positions, if all other
+  prices and all fractions stayed: (q x mark + maintenance of the others - netEquity) / (q - |q| x mmf). It is 0 where no price is low enough.
+* Funding: -netQuantity x markPrice x rate, rounded down to a whole unit, at the end of each interval.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Context, Decimal
+from math import isqrt
 from typing import Final
 
 from msgspec import Struct
@@ -15,8 +32,10 @@ from msgspec import Struct
 from backpack_proto.exchange.market.listings import to_decimal
 from backpack_proto.exchange.market.market import RATE_DECIMALS, SimulatedMarket
 from backpack_proto.exchange.market.orders import OrderSide
+from backpack_proto.exchange.market.stocks import SECURITIES
 
 from .accounts import (
+    PLACES,
     SETTLEMENT_ASSET,
     HeldPosition,
     SimulatedAccount,
@@ -30,21 +49,31 @@ from .orders import OrderState
 
 __all__ = [
     "HAIRCUT_PERCENT",
-    "IMF",
     "LEVERAGE_LIMIT",
-    "MMF",
     "MarginFigures",
     "asset_price",
     "asset_worth",
+    "collateral_percent",
+    "collateral_value",
+    "covers_haircut",
     "exposure_lots",
+    "exposure_of",
+    "initial_fraction",
+    "liquidation_price",
+    "maintenance_fraction",
     "margin_figures",
     "pay_funding",
     "within_margin",
 ]
 
-IMF: Final = "0.02"
-MMF: Final = "0.0125"
-"""Initial and maintenance margin fraction of every perpetual."""
+_ONE: Final = 10**PLACES
+_BASE_IMF: Final = 2 * _ONE // 100
+_BASE_MMF: Final = 125 * _ONE // 10_000
+_IMF_FACTOR: Final = 1_000
+_MMF_FACTOR: Final = 625
+"""Of the functions in the market object, whose factors are counted in 10^-7."""
+_FACTOR_UNITS: Final = 10**7
+_LONG: Final = Context(prec=28)
 LEVERAGE_LIMIT: Final = 10
 HAIRCUT_PERCENT: Final = 90
 """How much of a spot asset other than USDC counts."""
@@ -54,18 +83,38 @@ class MarginFigures(Struct, frozen=True, gc=False, kw_only=True):
     """The sums behind `/capital/collateral`."""
 
     assets: int
-    """What is held, at market price."""
+    """What is held, with haircuts."""
     equity: int
-    """With haircuts and unrealised profit."""
     exposure: int
     """Of all perpetuals, in the worst case."""
     pnl: int
     """Unrealised."""
+    initial: int
+    """Margin that the exposure needs."""
+    maintenance: int
+    """Margin below which the exposure would be liquidated."""
+    haircut: int
+    """What open spot orders would cost in collateral."""
 
     @property
     def locked(self) -> int:
-        """Equity that the exposure needs."""
-        return self.exposure // LEVERAGE_LIMIT
+        """Equity that positions and orders need."""
+        return self.initial + self.haircut
+
+    @property
+    def available(self) -> int:
+        """Equity for new orders; below nothing where prices have moved."""
+        return self.equity - self.locked
+
+    @property
+    def imf(self) -> int:
+        """Initial margin fraction of the account."""
+        return self.initial * _ONE // self.exposure if self.exposure else _BASE_IMF
+
+    @property
+    def mmf(self) -> int:
+        """Maintenance margin fraction of the account."""
+        return self.maintenance * _ONE // self.exposure if self.exposure else _BASE_MMF
 
 
 def exposure_lots(account: SimulatedAccount, market: SimulatedMarket, extra: int = 0) -> int:
@@ -84,11 +133,16 @@ def exposure_lots(account: SimulatedAccount, market: SimulatedMarket, extra: int
 
 
 def asset_price(asset: str, markets: Mapping[str, SimulatedMarket]) -> tuple[int, int]:
-    """What an asset costs in USDC: (ticks, decimals) of its last trade; 0 when nobody trades it."""
+    """What an asset costs in USDC, as (ticks, decimals): its last trade, else the mark of its perpetual; 0 when nobody trades it."""
     if asset == SETTLEMENT_ASSET:
         return 1, 0
     market = markets.get(f"{asset}_{SETTLEMENT_ASSET}")
-    return (0, 0) if market is None else (market.tape.last_price or 0, market.listing.price_decimals)
+    if market is not None:
+        return market.tape.last_price or 0, market.listing.price_decimals
+    perpetual = markets.get(f"{asset}_{SETTLEMENT_ASSET}_PERP")
+    if perpetual is not None:
+        return mark_ticks(perpetual), perpetual.listing.price_decimals
+    return (SECURITIES[asset].cents, 2) if asset in SECURITIES else (0, 0)
 
 
 def asset_worth(account: SimulatedAccount, asset: str, markets: Mapping[str, SimulatedMarket]) -> int:
@@ -97,16 +151,54 @@ def asset_worth(account: SimulatedAccount, asset: str, markets: Mapping[str, Sim
     return int(account.total(asset) * ticks // 10**decimals)
 
 
+def collateral_value(account: SimulatedAccount, asset: str, markets: Mapping[str, SimulatedMarket]) -> int:
+    """What is held of an asset, at market price and with its haircut."""
+    return asset_worth(account, asset, markets) * collateral_percent(asset) // 100
+
+
+def collateral_percent(asset: str) -> int:
+    """How much of an asset counts."""
+    return 100 if asset == SETTLEMENT_ASSET else HAIRCUT_PERCENT
+
+
+def initial_fraction(notional: int) -> int:
+    """The initial margin fraction of a market with so much exposure."""
+    return max(_BASE_IMF, _rooted(notional, _IMF_FACTOR), _ONE // LEVERAGE_LIMIT)
+
+
+def maintenance_fraction(notional: int) -> int:
+    """The maintenance margin fraction of a market with so much exposure."""
+    return max(_BASE_MMF, _rooted(notional, _MMF_FACTOR))
+
+
+def exposure_of(account: SimulatedAccount, market: SimulatedMarket, extra: int = 0) -> int:
+    """The exposure to a market in the worst case, at its mark; `extra` signed lots more are ordered."""
+    return quote_units(market.listing, mark_ticks(market) * exposure_lots(account, market, extra))
+
+
 def margin_figures(account: SimulatedAccount, markets: Mapping[str, SimulatedMarket]) -> MarginFigures:
     """The state of an account's margin."""
-    settled = account.total(SETTLEMENT_ASSET)
-    others = sum(asset_worth(account, asset, markets) for asset in account.balances if asset != SETTLEMENT_ASSET)
+    assets = sum(collateral_value(account, asset, markets) for asset in account.balances)
     pnl = sum(unrealized(market, position) for market, position in account.open_positions.values())
+    exposed = {order.symbol: None for order in account.orders.values()}
+    perpetuals = [markets[symbol] for symbol in exposed if symbol in markets and symbol not in account.open_positions]
+    # A position stays where a market has closed.
+    perpetuals = [market for market in perpetuals if market.listing.perpetual]
+    perpetuals += [market for market, _ in account.open_positions.values()]
+    exposures = [exposure_of(account, market) for market in perpetuals]
+    spent = sum(
+        order.reserved
+        for order in account.orders.values()
+        if order.request.side is OrderSide.BID and not order.request.listing.perpetual
+    )
     return MarginFigures(
-        assets=settled + others,
-        equity=settled + others * HAIRCUT_PERCENT // 100 + pnl,
-        exposure=sum(_exposure(account, market) for market in markets.values() if market.listing.perpetual),
+        assets=assets,
+        equity=assets + pnl,
+        exposure=sum(exposures),
         pnl=pnl,
+        initial=sum(_part(exposure, initial_fraction(exposure)) for exposure in exposures),
+        maintenance=sum(_part(exposure, maintenance_fraction(exposure)) for exposure in exposures),
+        haircut=_haircut(spent),
     )
 
 
@@ -114,9 +206,32 @@ def within_margin(
     account: SimulatedAccount, markets: Mapping[str, SimulatedMarket], market: SimulatedMarket, lots: int
 ) -> bool:
     """Whether an order of signed lots is covered; one that leaves the worst case as it is always is."""
-    more = _exposure(account, market, lots) - _exposure(account, market)
+    before, after = exposure_of(account, market), exposure_of(account, market, lots)
+    more = _part(after, initial_fraction(after)) - _part(before, initial_fraction(before))
+    return more <= 0 or more <= margin_figures(account, markets).available
+
+
+def covers_haircut(account: SimulatedAccount, markets: Mapping[str, SimulatedMarket], spent: int) -> bool:
+    """Whether so much USDC may be spent on an asset that counts for less, beside the positions that there are."""
     figures = margin_figures(account, markets)
-    return more <= 0 or figures.exposure + more <= figures.equity * LEVERAGE_LIMIT
+    return not figures.exposure or _haircut(spent) <= figures.available
+
+
+def liquidation_price(account: SimulatedAccount, markets: Mapping[str, SimulatedMarket], market: SimulatedMarket) -> Decimal:
+    """The mark at which an account would be liquidated for its position in a market; 0 where it is never."""
+    _, position = account.open_positions[market.symbol]
+    others = 0
+    for other, held in account.open_positions.values():
+        if other is not market:
+            fraction = maintenance_fraction(exposure_of(account, other))
+            others += _part(abs(quote_units(other.listing, mark_ticks(other) * held.lots)), fraction)
+    equity = margin_figures(account, markets).equity
+    missing = quote_units(market.listing, mark_ticks(market) * position.lots) + others - equity
+    fraction = maintenance_fraction(exposure_of(account, market))
+    lots = position.lots * _ONE - abs(position.lots) * fraction
+    quantity = to_decimal(lots, market.listing.quantity_decimals + PLACES)
+    price = _LONG.divide(to_amount(missing), quantity)
+    return max(Decimal(0), price)
 
 
 def pay_funding(account: SimulatedAccount, market: SimulatedMarket, position: HeldPosition, interval_end_us: int) -> None:
@@ -136,5 +251,13 @@ def pay_funding(account: SimulatedAccount, market: SimulatedMarket, position: He
     )
 
 
-def _exposure(account: SimulatedAccount, market: SimulatedMarket, extra: int = 0) -> int:
-    return quote_units(market.listing, mark_ticks(market) * exposure_lots(account, market, extra))
+def _haircut(spent: int) -> int:
+    return spent * (100 - HAIRCUT_PERCENT) // 100
+
+
+def _part(amount: int, fraction: int) -> int:
+    return amount * fraction // _ONE
+
+
+def _rooted(notional: int, factor: int) -> int:
+    return isqrt(notional * _ONE) * factor // _FACTOR_UNITS

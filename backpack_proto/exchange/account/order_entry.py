@@ -3,8 +3,8 @@
 Theory of operation. An order is checked, priced and funded before the engine sees it, so whatever is refused leaves no trace. Everything
 that a book does, by whomever, comes back through `settle`, which alone moves money: a resting order is filled by the crowd in the
 same way as an arriving one. Reduce-only orders that rest are shrunk, the newest first, as soon as their position is smaller than they
-are. Triggers wait outside the book, lock nothing, and are looked at by `fire` after whatever happened is told; one that fires keeps
-its id, and fails if the order could not have been placed then.
+are. Triggers wait elsewhere (`triggers`), and are looked at by `fire` after whatever happened is told; one that fires keeps its id, and
+fails if the order could not have been placed then.
 """
 
 from __future__ import annotations
@@ -23,13 +23,11 @@ from backpack_proto.exchange.stream.private_streams import PrivateStreams
 from .accounts import SETTLEMENT_ASSET, HeldPosition, SimulatedAccount, SimulatedFill, base_units, quote_units, to_amount
 from .margin import pay_funding
 from .order_request import refusal, trigger_size
-from .order_rules import limit_of, plan_order, reference_ticks, time_in_force_of, why_given_up
+from .order_rules import limit_of, plan_order, reference_ticks, time_in_force_of, why_given_up, why_not_triggered
 from .orders import AccountOrder, OrderRequest, OrderState
+from .triggers import Triggers, attached_request, is_rising, shielded_lots
 
-__all__ = ["MOST_TRIGGERS", "OrderEntry", "Tell"]
-
-MOST_TRIGGERS = 50
-"""Triggers that may wait at a time."""
+__all__ = ["OrderEntry", "Tell"]
 
 Tell: TypeAlias = Callable[[SimulatedMarket, Outcome], list[SendFrame]]
 """Publishes what happened to a book, and settles it."""
@@ -50,10 +48,7 @@ class OrderEntry:
         self._markets = markets
         self._streams = streams
         self._tell = tell
-        self._waiting: dict[str, list[AccountOrder]] = {}
-        """Triggers that wait, by symbol, oldest first."""
-        self._moved: dict[str, None] = {}
-        """Markets with triggers whose prices may have moved."""
+        self._triggers = Triggers()
         self._next_position_id = rng.randrange(4_000_000_000, 6_000_000_000)
 
     def place(self, request: OrderRequest, engine_us: int) -> tuple[AccountOrder, list[SendFrame]]:
@@ -68,11 +63,10 @@ class OrderEntry:
         order = AccountOrder(order_id=market.engine.take_order_id(), request=request, created_us=engine_us)
         if request.trigger_price is None:
             return order, self._execute(market, order, engine_us)
-        if sum(map(len, self._waiting.values())) >= MOST_TRIGGERS:
+        if self._triggers.full:
             raise refusal("ORDER_LIMIT", "Too many trigger orders")
-        order.state = OrderState.TRIGGER_PENDING
         order.rising = request.trigger_price > reference_ticks(market, request.trigger_by)
-        self._waiting.setdefault(market.symbol, []).append(order)
+        self._triggers.add(order)
         self._account.enlist(order)
         return order, self._streams.order("triggerPlaced", order, engine_us)
 
@@ -95,7 +89,7 @@ class OrderEntry:
         resting: list[int] = []
         for order in orders:
             if order.state is OrderState.TRIGGER_PENDING:
-                self._stop_waiting(order)
+                self._triggers.remove(order)
                 frames += self._end(order, OrderState.EXPIRED if order.expiry_reason else OrderState.CANCELLED, engine_us)
             else:
                 resting.append(order.order_id)
@@ -113,23 +107,28 @@ class OrderEntry:
 
     def settle(self, market: SimulatedMarket, outcome: Outcome, engine_us: int) -> list[SendFrame]:
         """Take in what one event did to a book."""
-        if outcome.fills and market.symbol in self._waiting:
-            self._moved[market.symbol] = None
+        if outcome.fills:
+            self._triggers.touch(market.symbol)
         if not self._account.orders:
             return []
         owner = self._account.owner
         frames: list[SendFrame] = []
         mine = False
+        traded: dict[int, AccountOrder] = {}
         for fill in outcome.fills:
             if owner in (fill.taker_owner, fill.maker_owner):
                 mine = True
-                frames += self._fill(market, fill, engine_us)
+                order = self._account.orders[market.symbol, fill.taker_id if fill.taker_owner == owner else fill.maker_id]
+                traded[order.order_id] = order
+                frames += self._fill(market, order, fill, engine_us)
         for removed in outcome.removed:
             if removed.owner == owner:
                 mine = True
                 frames += self._removed(market, removed, engine_us, yielded=outcome.order_id is not None)
         if mine:
             frames += self._streams.balances(engine_us)
+            for order in traded.values():
+                frames += self._shield(market, order, engine_us)
             if market.listing.perpetual and outcome.fills:
                 frames += self._trim(market, engine_us)
         return frames
@@ -137,20 +136,15 @@ class OrderEntry:
     def fire(self, engine_us: int) -> list[SendFrame]:
         """Let every trigger fire whose price has come; what that does to the books may make others fire."""
         frames: list[SendFrame] = []
-        while self._moved:
-            symbol = next(iter(self._moved))
-            del self._moved[symbol]
+        for symbol in self._triggers.moved():
             market = self._markets[symbol]
-            for order in tuple(self._waiting.get(symbol, ())):
-                price, reference = order.request.trigger_price or 0, reference_ticks(market, order.request.trigger_by)
-                if order.state is OrderState.TRIGGER_PENDING and (reference >= price if order.rising else reference <= price):
-                    frames += self._trigger(market, order, engine_us)
+            for order in self._triggers.due(market):
+                frames += self._trigger(market, order, engine_us)
         return frames
 
     def second(self, market: SimulatedMarket, engine_us: int, funding_us: int | None) -> list[SendFrame]:
         """Once a second per market: marks have moved, and funding may be due for the interval that ended at `funding_us`."""
-        if market.symbol in self._waiting:
-            self._moved[market.symbol] = None
+        self._triggers.touch(market.symbol)
         held = self._account.open_positions.get(market.symbol)
         if funding_us is None or held is None:
             return []
@@ -206,23 +200,54 @@ class OrderEntry:
         return self._account.available(SETTLEMENT_ASSET) // quote_units(listing, price)
 
     def _trigger(self, market: SimulatedMarket, order: AccountOrder, engine_us: int) -> list[SendFrame]:
-        self._stop_waiting(order)
+        self._triggers.remove(order)
         try:
             return self._execute(market, order, engine_us)
         except ApiError as error:
-            order.expiry_reason = error.message
+            order.expiry_reason = why_not_triggered(error)
             return self._end(order, OrderState.TRIGGER_FAILED, engine_us)
 
-    def _stop_waiting(self, order: AccountOrder) -> None:
-        waiting = self._waiting[order.symbol]
-        waiting.remove(order)
-        if not waiting:
-            del self._waiting[order.symbol]
+    def _shield(self, market: SimulatedMarket, order: AccountOrder, engine_us: int) -> list[SendFrame]:
+        """Place the take profit and the stop loss of an order that has traded, or let them grow with it."""
+        request = order.request
+        lots = shielded_lots(order)
+        frames: list[SendFrame] = []
+        for profits, attached in ((True, request.take_profit), (False, request.stop_loss)):
+            last, before = (order.take_profit, order.shielded_profit) if profits else (order.stop_loss, order.shielded_loss)
+            if attached is None or lots <= before:
+                continue
+            if last is not None and last.state is OrderState.TRIGGER_PENDING:
+                last.request = attached_request(order, attached, lots - before)
+                frames += self._streams.order("triggerPlaced", last, engine_us)
+                continue
+            if last is not None:
+                before += trigger_size(last.request, 0)
+            if lots <= before:
+                continue
+            placed = AccountOrder(
+                order_id=market.engine.take_order_id(),
+                request=attached_request(order, attached, lots - before),
+                created_us=engine_us,
+                rising=is_rising(order, profits=profits),
+                related_order_id=order.order_id,
+            )
+            if profits:
+                order.take_profit, order.shielded_profit = placed, before
+            else:
+                order.stop_loss, order.shielded_loss = placed, before
+            self._account.enlist(placed)
+            if self._triggers.full:
+                placed.expiry_reason = "MaxStopOrdersPerPosition"
+                frames += self._end(placed, OrderState.TRIGGER_FAILED, engine_us)
+                continue
+            self._triggers.add(placed)
+            self._triggers.touch(market.symbol)
+            frames += self._streams.order("triggerPlaced", placed, engine_us)
+        return frames
 
-    def _fill(self, market: SimulatedMarket, fill: Match, engine_us: int) -> list[SendFrame]:
+    def _fill(self, market: SimulatedMarket, order: AccountOrder, fill: Match, engine_us: int) -> list[SendFrame]:
         account, listing = self._account, market.listing
         maker = fill.taker_owner != account.owner
-        order = account.orders[market.symbol, fill.maker_id if maker else fill.taker_id]
         bought = order.request.side is OrderSide.BID
         order.executed += fill.lots
         order.paid += fill.price * fill.lots
@@ -239,6 +264,7 @@ class OrderEntry:
             if bought and order.request.price is not None:
                 unlocked = quote_units(listing, order.request.price * fill.lots)
             order.reserved -= unlocked
+            order.charged += fee if bought else 0
             account.lock(order.spends, -unlocked)
             account.credit(order.spends, -spent)
             account.credit(listing.base if bought else SETTLEMENT_ASSET, (base if bought else paid) - fee)
@@ -297,11 +323,15 @@ class OrderEntry:
         order.reserved = 0
 
     def _trim(self, market: SimulatedMarket, engine_us: int) -> list[SendFrame]:
-        """Shrink what could turn a position round that it should only reduce."""
+        """Shrink what could turn a position round that it should only reduce, and end what is attached to one that is gone."""
         held = self._account.open_positions.get(market.symbol)
         lots = 0 if held is None else held[1].lots
         left = {OrderSide.ASK: max(lots, 0), OrderSide.BID: max(-lots, 0)}
         frames: list[SendFrame] = []
+        for orphan in self._triggers.orphans(market.symbol, lots):
+            self._triggers.remove(orphan)
+            orphan.expiry_reason = "StopWithoutPosition"
+            frames += self._end(orphan, OrderState.EXPIRED, engine_us)
         for order in tuple(self._account.orders.values()):
             if not order.request.reduce_only or order.symbol != market.symbol or order.order_id not in market.engine.orders:
                 continue

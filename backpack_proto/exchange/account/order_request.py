@@ -3,7 +3,7 @@
 A body that cannot be read at all is refused in plain text, with the whole request; an order that makes no sense is refused with a
 code, alone. What the exchange says where nobody has recorded it is made up here, and follows the style of what is known.
 
-Take-profit and stop-loss members are refused with NOT_IMPLEMENTED; the `auto...` members and `brokerId` are passed over.
+The `auto...` members and `brokerId` are read, and change nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +19,24 @@ from backpack_proto.errors import ApiError
 from backpack_proto.exchange.market.listings import Listing
 from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, SelfTrade
 
-from .orders import OrderRequest
+from .orders import Attached, OrderRequest
 
-__all__ = ["Members", "Number", "choose_order", "market_listing", "read_body", "read_order", "refusal", "unreadable"]
+__all__ = [
+    "MAX_CLIENT_ID",
+    "Members",
+    "Number",
+    "Reader",
+    "choose_order",
+    "market_listing",
+    "read_body",
+    "read_order",
+    "read_price",
+    "read_quantity",
+    "read_units",
+    "refusal",
+    "trigger_size",
+    "unreadable",
+]
 
 MAX_CLIENT_ID: Final = 2**32 - 1
 TRIGGERS_BY: Final = ("LastPrice", "MarkPrice", "IndexPrice")
@@ -31,9 +46,7 @@ _PERCENTAGE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%")
 _TYPES = ("Limit", "Market")
 _SLIPPAGE_TYPES = ("TickSize", "Percent")
 _FLAGS = ("autoLend", "autoLendRedeem", "autoBorrow", "autoBorrowRepay")
-_UNSUPPORTED = tuple(
-    f"{kind}{what}" for kind in ("takeProfit", "stopLoss") for what in ("TriggerPrice", "LimitPrice", "TriggerBy")
-)
+_ATTACHED = ("takeProfit", "stopLoss")
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -82,7 +95,7 @@ def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderReques
     Raises:
         ApiError: a member is missing or cannot be read at all.
     """
-    read = _Reader(members)
+    read = Reader(members)
     symbol = read.text("symbol")
     if symbol is None:
         raise unreadable('failed to parse "OrderExecutePayload": field `symbol` is required')
@@ -98,36 +111,59 @@ def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderReques
     flags = {name: read.flag(name) for name in ("postOnly", "reduceOnly", *_FLAGS)}
     client_id = read.whole("clientId", MAX_CLIENT_ID)
     trigger_by = read.choice("triggerBy", TRIGGERS_BY)
+    attached = {kind: _read_attached(read, kind) for kind in _ATTACHED}
     trigger_quantity = read.text("triggerQuantity")
     slippage_type = read.choice("slippageToleranceType", _SLIPPAGE_TYPES)
     try:
         listing = market_listing(symbol, listings)
-        if any(members.get(name) is not None for name in _UNSUPPORTED):
-            raise refusal("NOT_IMPLEMENTED", "Take profit and stop loss are not simulated")
         slippage = decimals["slippageTolerance"]
         if (slippage is None) != (slippage_type is None) or (slippage and (order_type == "Limit" or slippage.startswith("-"))):
             raise refusal("INVALID_ORDER", "Invalid order")
         request = OrderRequest(
             listing=listing,
             side=side,
-            price=_price(decimals["price"], listing),
-            lots=_quantity(decimals["quantity"], listing),
-            tick_lots=_units(decimals["quoteQuantity"], listing.price_decimals + listing.quantity_decimals, "Quantity"),
+            price=read_price(decimals["price"], listing),
+            lots=read_quantity(decimals["quantity"], listing),
+            tick_lots=read_units(decimals["quoteQuantity"], listing.price_decimals + listing.quantity_decimals, "Quantity"),
             time_in_force=time_in_force or OrderTimeInForce.GTC,
             post_only=flags["postOnly"],
             reduce_only=flags["reduceOnly"],
             client_id=client_id,
             self_trade=self_trade or SelfTrade.REJECT_TAKER,
-            trigger_price=_price(decimals["triggerPrice"], listing),
+            trigger_price=read_price(decimals["triggerPrice"], listing),
             trigger_by=trigger_by or "LastPrice",
             trigger_quantity=trigger_quantity,
             slippage=None if slippage is None else Decimal(slippage),
             slippage_in_ticks=slippage_type == "TickSize",
+            take_profit=_attached(attached["takeProfit"], listing),
+            stop_loss=_attached(attached["stopLoss"], listing),
         )
         _check(request, limit=order_type == "Limit")
     except ApiError as error:
         return error
     return request
+
+
+def _read_attached(read: Reader, kind: str) -> tuple[str | None, str | None, str | None]:
+    """The trigger price, the limit price and the reference of a take profit or a stop loss, as they stand there."""
+    trigger, limit = read.decimal(f"{kind}TriggerPrice"), read.decimal(f"{kind}LimitPrice")
+    return trigger, limit, read.choice(f"{kind}TriggerBy", TRIGGERS_BY)
+
+
+def _attached(given: tuple[str | None, str | None, str | None], listing: Listing) -> Attached | None:
+    """The take profit or the stop loss of an order.
+
+    Raises:
+        ApiError: it has no trigger price, or a price that makes no sense.
+    """
+    trigger_price, limit_price = read_price(given[0], listing), read_price(given[1], listing)
+    if trigger_price is None:
+        if given != (None, None, None):
+            raise refusal("INVALID_ORDER", "Invalid order")
+        return None
+    if trigger_price < 1 or (limit_price is not None and limit_price < 1):
+        raise refusal("INVALID_PRICE", "Invalid price")
+    return Attached(trigger_price=trigger_price, limit_price=limit_price, trigger_by=given[2] or "LastPrice")
 
 
 def market_listing(symbol: str, listings: Mapping[str, Listing]) -> Listing:
@@ -145,19 +181,19 @@ def market_listing(symbol: str, listings: Mapping[str, Listing]) -> Listing:
 
 
 def choose_order(members: Members) -> tuple[str, int | None, int | None]:
-    """Symbol, order id and client id of an order that is asked for; exactly one of the ids is there.
+    """Symbol, order id and client id of an order that is asked for; one of the ids is there, and the order id goes before the other.
 
     Raises:
-        ApiError: the symbol is missing, or none or both of the ids are there.
+        ApiError: the symbol is missing, or none of the ids is there.
     """
-    read = _Reader(members)
+    read = Reader(members)
     symbol = read.text("symbol")
     if symbol is None:
         raise unreadable('failed to parse "OrderCancelPayload": field `symbol` is required')
     order_id, client_id = read.text("orderId"), read.whole("clientId", MAX_CLIENT_ID)
-    if (order_id is None) == (client_id is None):
-        raise refusal("INVALID_CLIENT_REQUEST", "Must specify exactly one of `orderId` or `clientId`")
     if order_id is None:
+        if client_id is None:
+            raise refusal("INVALID_CLIENT_REQUEST", "Must specify exactly one of `orderId` or `clientId`")
         return symbol, None, client_id
     # An id that is no number is one that no order has.
     return symbol, int(order_id) if re.fullmatch("[0-9]{1,20}", order_id) else -1, None
@@ -193,7 +229,7 @@ def trigger_size(request: OrderRequest, whole: int) -> int:
     if percentage is None:
         if not _DECIMAL.fullmatch(text):
             raise refusal("INVALID_QUANTITY", "Invalid quantity")
-        lots = _quantity(text, request.listing) or 0
+        lots = read_quantity(text, request.listing) or 0
         if lots < 1:
             raise refusal("INVALID_QUANTITY", "Invalid quantity")
         return lots
@@ -203,31 +239,35 @@ def trigger_size(request: OrderRequest, whole: int) -> int:
     return whole * int(share * 10_000) // 1_000_000
 
 
-class _Reader:
+class Reader:
     """Members of one object by type; each of its methods raises `ApiError` for one that cannot be read, None is not there."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
 
     def text(self, name: str) -> str | None:
+        """Return a text; an empty one is not there."""
         value = self._members.get(name)
         if value is not None and (isinstance(value, bool) or type(value) is Number):
             self._fail(name, 'Expected input type "string"')
         return value or None
 
     def decimal(self, name: str) -> str | None:
+        """Return a number in plain digits, as text."""
         value = self.text(name)
         if value is not None and not _DECIMAL.fullmatch(value):
             self._fail(name, "Invalid decimal")
         return value
 
     def flag(self, name: str) -> bool | None:
+        """Return a boolean."""
         value = self._members.get(name)
         if value is not None and not isinstance(value, bool):
             self._fail(name, 'Expected input type "boolean"')
         return value
 
     def whole(self, name: str, maximum: int) -> int | None:
+        """Return a whole number up to a maximum."""
         value = self._members.get(name)
         if value is None:
             return None
@@ -236,12 +276,14 @@ class _Reader:
         return int(value)
 
     def choice(self, name: str, allowed: Collection[str]) -> str | None:
+        """Return one of the allowed words."""
         value = self.text(name)
         if value is not None and value not in allowed:
             self._fail(name, "Expect a valid enumeration value.")
         return value
 
     def word(self, name: str, kind: type[Word]) -> Word | None:
+        """Return a word as a member of its enumeration."""
         value = self.choice(name, [word.value for word in kind])
         return None if value is None else kind(value)
 
@@ -249,24 +291,24 @@ class _Reader:
         raise unreadable(f"failed to parse field `{name}`: {problem}")
 
 
-def _price(text: str | None, listing: Listing) -> int | None:
+def read_price(text: str | None, listing: Listing) -> int | None:
     """A price in ticks.
 
     Raises:
         ApiError: it does not keep the market's tick size.
     """
-    ticks = _units(text, listing.price_decimals, "Price")
+    ticks = read_units(text, listing.price_decimals, "Price")
     _keep(ticks, listing.ticks_per_price, "Price")
     return ticks
 
 
-def _quantity(text: str | None, listing: Listing) -> int | None:
+def read_quantity(text: str | None, listing: Listing) -> int | None:
     """A quantity in lots.
 
     Raises:
         ApiError: it does not keep the market's step size.
     """
-    lots = _units(text, listing.quantity_decimals, "Quantity")
+    lots = read_units(text, listing.quantity_decimals, "Quantity")
     _keep(lots, listing.lots_per_quantity, "Quantity")
     return lots
 
@@ -279,8 +321,12 @@ def _keep(units: int | None, grid: int, what: str) -> None:
     raise refusal(f"INVALID_{what.upper()}", f"Invalid {what.lower()}")
 
 
-def _units(text: str | None, decimals: int, what: str) -> int | None:
-    """A decimal number as a whole number of 10^-decimals."""
+def read_units(text: str | None, decimals: int, what: str) -> int | None:
+    """A decimal number as a whole number of 10^-decimals.
+
+    Raises:
+        ApiError: it has more decimals.
+    """
     if text is None:
         return None
     whole, _, fraction = text.partition(".")

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_DOWN, Context, Decimal
 
+from backpack_proto.errors import ApiError
 from backpack_proto.exchange.market.market import INDEX_DECIMALS, SimulatedMarket
 from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, Outcome, Refusal, SelfTrade
 
 from .accounts import SimulatedAccount, base_units, mark_ticks, quote_units
-from .margin import within_margin
+from .margin import covers_haircut, within_margin
 from .order_request import refusal
 from .orders import OrderRequest
 
-__all__ = ["limit_of", "plan_order", "reference_ticks", "time_in_force_of", "why_given_up"]
+__all__ = ["limit_of", "plan_order", "reference_ticks", "time_in_force_of", "why_given_up", "why_not_triggered"]
 
 _SPOT_BAND = (25, 200)
 _PERPETUAL_BAND = (75, 125)
 """Lowest ask and highest bid, per cent of the last price: the multipliers of the market object."""
+_NOT_REDUCED = "Reduce only order would not reduce the position"
+_WHY_FAILED = {
+    "INSUFFICIENT_FUNDS": "InsufficientFunds",
+    "INSUFFICIENT_MARGIN": "InsufficientMargin",
+    "INVALID_PRICE": "PriceOutOfBounds",
+    "INVALID_QUANTITY": "InvalidQuantity",
+}
+"""Reasons of the exchange's list for a trigger that is refused when it fires."""
 _EXACT = Context(prec=80, rounding=ROUND_DOWN)
 
 
@@ -45,7 +54,7 @@ def plan_order(
     if request.reduce_only:
         lots = min(lots, _reducible(account, market, side))
         if lots < 1:
-            raise refusal("INVALID_ORDER", "Reduce only order would not reduce the position")
+            raise refusal("INVALID_ORDER", _NOT_REDUCED)
     if listing.perpetual:
         if not within_margin(account, markets, market, lots if side is OrderSide.BID else -lots):
             raise refusal("INSUFFICIENT_MARGIN", "Insufficient margin")
@@ -58,6 +67,8 @@ def plan_order(
         asset, reserve = "USDC", quote_units(listing, _cost(market, account.owner, side, lots, limit))
     if reserve > account.available(asset):
         raise refusal("INSUFFICIENT_FUNDS", "Insufficient funds")
+    if side is OrderSide.BID and not covers_haircut(account, markets, reserve):
+        raise refusal("INSUFFICIENT_MARGIN", "Insufficient margin")
     return lots, reserve
 
 
@@ -108,6 +119,13 @@ def why_given_up(owner: int, market: SimulatedMarket, request: OrderRequest, out
     if request.price is not None:
         return "ImmediateOrCancel"
     return "InsufficientLiquidity" if request.slippage is None else "SlippageToleranceExceeded"
+
+
+def why_not_triggered(error: ApiError) -> str:
+    """Return the exchange's reason for a trigger that could not be placed when it fired."""
+    if error.message == _NOT_REDUCED:
+        return "ReduceOnlyNotReduced"
+    return _WHY_FAILED.get(error.code, "PostOnlyTaker")
 
 
 def _within_band(market: SimulatedMarket, side: OrderSide, price: int) -> bool:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from backpack_proto.exchange.market.listings import Listing, to_decimal
 from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, SelfTrade
 
-__all__ = ["AccountOrder", "OrderRequest", "OrderState", "SimulatedOrder"]
+__all__ = ["AccountOrder", "Attached", "OrderRequest", "OrderState", "SimulatedOrder"]
 
 
 class OrderState(StrEnum):
@@ -23,6 +23,15 @@ class OrderState(StrEnum):
     EXPIRED = "Expired"
     TRIGGER_PENDING = "TriggerPending"
     TRIGGER_FAILED = "TriggerFailed"
+
+
+class Attached(Struct, frozen=True, gc=False, kw_only=True):
+    """A take profit or a stop loss that comes with an order."""
+
+    trigger_price: int
+    limit_price: int | None
+    """None for a market order."""
+    trigger_by: str
 
 
 class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
@@ -47,6 +56,8 @@ class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     slippage: Decimal | None = None
     """How much worse than the best price a market order may become; a fraction of the price, or ticks."""
     slippage_in_ticks: bool = False
+    take_profit: Attached | None = None
+    stop_loss: Attached | None = None
 
 
 class SimulatedOrder(Struct, frozen=True, gc=False, kw_only=True):
@@ -82,6 +93,16 @@ class AccountOrder(Struct, gc=False, kw_only=True):
     """Whether its trigger waits for a higher price."""
     triggered_us: int | None = None
     expiry_reason: str | None = None
+    charged: int = 0
+    """Units of the base asset that a spot order paid in fees."""
+    related_order_id: int | None = None
+    """The order that a take profit or a stop loss came with."""
+    take_profit: AccountOrder | None = None
+    stop_loss: AccountOrder | None = None
+    """The ones that were placed last for it."""
+    shielded_profit: int = 0
+    shielded_loss: int = 0
+    """Lots for which earlier ones were placed, which have left."""
 
     @property
     def symbol(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TypeAlias
 
+from backpack_proto.exchange.account.command_stream import Execute
 from backpack_proto.exchange.account.order_request import refusal
 from backpack_proto.exchange.faults import Fault, Faults, RateLimits
 from backpack_proto.exchange.messages import AbandonRequest, RequestReceived, Respond, SendFrame
@@ -29,6 +30,8 @@ class Gateway:
         self._faults = faults
         self._late: list[tuple[int, int, Respond]] = []
         self._delayed = 0
+        self._waiting: dict[int, Fault | None] = {}
+        """What goes wrong with the answers to commands that wait for the speed bump, by request."""
 
     @property
     def deadline(self) -> int | None:
@@ -43,9 +46,11 @@ class Gateway:
         return outputs
 
     def abandon(self) -> list[GatewayOutput]:
-        """Give up every delayed answer."""
+        """Give up every answer that is still to come; commands that wait for the speed bump are done all the same."""
         late, self._late = self._late, []
-        return [AbandonRequest(response.request_id) for _, _, response in sorted(late, key=lambda entry: entry[:2])]
+        waiting, self._waiting = self._waiting, {}
+        answers = [response.request_id for _, _, response in sorted(late, key=lambda entry: entry[:2])]
+        return [AbandonRequest(number) for number in (*answers, *waiting)]
 
     def handle(self, given: RequestReceived, engine_us: int, now: Now) -> list[GatewayOutput]:
         """Execute one request, and return what follows from it."""
@@ -63,15 +68,30 @@ class Gateway:
             return [refuse(number, refusal("INVALID_CLIENT_REQUEST", "Request has expired"))]
         frames: list[SendFrame] = []
         if signed:
-            frames, response = self._private.respond(given, engine_us)
+            frames, waits = self._private.respond(given, engine_us, now.mono_us)
+            if waits is None:
+                self._waiting[number] = fault
+                return [*frames]
+            response = waits
         else:
             response = self._routes.respond(given, engine_us)
+        return self._answer(frames, response, fault, now.mono_us)
+
+    def finish(self, execute: Execute, engine_us: int, mono_us: int) -> list[GatewayOutput]:
+        """Execute a command that has waited for the speed bump, and answer its request."""
+        frames, response = execute(engine_us)
+        if response.request_id not in self._waiting:
+            return [*frames]
+        return self._answer(frames, response, self._waiting.pop(response.request_id), mono_us)
+
+    def _answer(self, frames: list[SendFrame], response: Respond, fault: Fault | None, mono_us: int) -> list[GatewayOutput]:
+        number = response.request_id
         if fault is Fault.LOSE_REPLY:
             return [*frames, AbandonRequest(number)]
         if fault is Fault.ERROR_AFTER:
             return [*frames, Respond(number, 502, TEXT, b"Bad Gateway")]
         if fault is Fault.DELAY:
             self._delayed += 1  # breaks ties in the order of arrival
-            heappush(self._late, (now.mono_us + self._faults.delay_us, self._delayed, response))
+            heappush(self._late, (mono_us + self._faults.delay_us, self._delayed, response))
             return [*frames]
         return [*frames, response]

@@ -1,7 +1,7 @@
 """The signed REST routes of the simulated exchange (docs/protocol.md 2.4, 6.3 and 6.4).
 
-A body is read before the signature is looked at, for what was signed is what stands in it; the order itself is judged afterwards. What
-this exchange has none of, such as strategies or loans, is answered with an empty list.
+A body is read before the signature is looked at, for what was signed is what stands in it; the order itself is judged afterwards, and
+again when it has waited for the speed bump. What this exchange has none of, such as strategies or loans, is answered with an empty list.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from urllib.parse import parse_qsl
 
-from msgspec import Struct
-
 from backpack_proto.auth.signing import Parameters
 from backpack_proto.errors import ApiError
 from backpack_proto.exchange.account.accounts import SimulatedAccount
+from backpack_proto.exchange.account.command_stream import CommandStream
 from backpack_proto.exchange.account.order_entry import OrderEntry
 from backpack_proto.exchange.account.order_request import (
     Members,
@@ -28,12 +27,14 @@ from backpack_proto.exchange.account.order_request import (
     unreadable,
 )
 from backpack_proto.exchange.account.orders import AccountOrder, OrderRequest, OrderState
+from backpack_proto.exchange.account.rfq_desk import RfqDesk
 from backpack_proto.exchange.market.listings import Listing
 from backpack_proto.exchange.market.market import SimulatedMarket
 from backpack_proto.exchange.messages import RequestReceived, Respond, SendFrame
 
 from .answers import TEXT, Answer, refuse, respond
 from .authentication import Authentication
+from .calls import Call, Handler, Page, Waits, paged
 from .private_views import (
     account_summary,
     balance_rows,
@@ -47,6 +48,7 @@ from .private_views import (
     position_row,
 )
 from .query import Query
+from .rfq_routes import RfqRoutes
 
 __all__ = ["MOST_ORDERS", "PrivateRoutes"]
 
@@ -54,11 +56,11 @@ MOST_ORDERS = 20
 """Orders of one batch; nobody knows the exchange's own limit (docs/protocol.md 1.3)."""
 
 _CANCEL_KINDS = ("RestingLimitOrder", "ConditionalOrder")
+_ASSET_CLASSES = ("CRYPTO", "STOCK")
 _KINDS = ("SPOT", "PERP", "IPERP", "DATED", "PREDICTION", "RFQ")
 
 _EMPTY = {
     "/api/v1/borrowLend/positions": "borrowLendPositionQuery",
-    "/api/v1/rfqs": "rfqQuery",
     "/api/v1/strategies": "strategyQueryAll",
     "/api/v1/vault/redeems/pending": "vaultPendingRedeemsQuery",
     "/wapi/v1/capital/withdrawals": "withdrawalQueryAll",
@@ -67,33 +69,9 @@ _EMPTY = {
     "/wapi/v1/history/dust": "dustHistoryQueryAll",
     "/wapi/v1/history/interest": "interestHistoryQueryAll",
     "/wapi/v1/history/position": "positionHistoryQueryAll",
-    "/wapi/v1/history/quote": "quoteHistoryQueryAll",
-    "/wapi/v1/history/quote/fill": "quoteFillHistoryQueryAll",
-    "/wapi/v1/history/rfq": "rfqHistoryQueryAll",
-    "/wapi/v1/history/rfq/fill": "rfqFillHistoryQueryAll",
     "/wapi/v1/history/settlement": "settlementHistoryQueryAll",
     "/wapi/v1/history/strategies": "strategyHistoryQueryAll",
 }
-
-
-class _Call(Struct, frozen=True, gc=False):
-    """A request whose signature is good."""
-
-    query: Query
-    body: list[Members] | Members
-    engine_us: int
-
-    @property
-    def members(self) -> Members:
-        """The one object of the body."""
-        if isinstance(self.body, list):
-            raise unreadable("expected an object")
-        return self.body
-
-
-class _Page(Struct, frozen=True, gc=False):
-    rows: list[dict[str, object]]
-    headers: tuple[tuple[str, str], ...]
 
 
 class PrivateRoutes:
@@ -103,7 +81,9 @@ class PrivateRoutes:
         self,
         account: SimulatedAccount,
         entry: OrderEntry,
+        desk: RfqDesk,
         authentication: Authentication,
+        commands: CommandStream,
         listings: Mapping[str, Listing],
         markets: Mapping[str, SimulatedMarket],
         start_us: int,
@@ -111,10 +91,12 @@ class PrivateRoutes:
         self._account = account
         self._entry = entry
         self._authentication = authentication
+        self._commands = commands
         self._listings = listings
         self._markets = markets
         self._frames: list[SendFrame] = []
-        self._routes: dict[tuple[str, str], tuple[str, Callable[[_Call], Answer]]] = {
+        self._rfqs = RfqRoutes(account, desk)
+        self._routes: dict[tuple[str, str], tuple[str, Handler]] = {
             ("GET", "/api/v1/account"): ("accountQuery", lambda _: account_summary(account)),
             ("PATCH", "/api/v1/account"): ("accountUpdate", lambda _: Respond(0, 200, "", b"")),
             ("GET", "/api/v1/capital"): ("balanceQuery", lambda _: balance_rows(account)),
@@ -131,9 +113,10 @@ class PrivateRoutes:
             ("GET", "/wapi/v1/history/funding"): ("fundingHistoryQueryAll", self._funding_history),
             ("GET", "/wapi/v1/capital/deposits"): (
                 "depositQueryAll",
-                lambda call: _paged(call, deposit_rows(account, start_us)),
+                lambda call: paged(call, deposit_rows(account, start_us)),
             ),
-            **{("GET", path): (name, lambda call: _paged(call, [])) for path, name in _EMPTY.items()},
+            **{("GET", path): (name, lambda call: paged(call, [])) for path, name in _EMPTY.items()},
+            **self._rfqs.routes,
         }
         self._paths = frozenset(path for _, path in self._routes)
 
@@ -141,60 +124,115 @@ class PrivateRoutes:
         """Whether a path is one of these."""
         return path in self._paths
 
-    def respond(self, given: RequestReceived, engine_us: int) -> tuple[list[SendFrame], Respond]:
-        """Execute one request; what listeners are told comes with the answer, and never instead of it."""
+    def respond(self, given: RequestReceived, engine_us: int, mono_us: int) -> tuple[list[SendFrame], Respond | None]:
+        """Execute one request; what listeners are told comes with the answer, and never instead of it.
+
+        There is no answer yet, None, for a command that waits for the speed bump: it goes into the stream of commands.
+        """
         path, _, text = given.target.partition("?")
         method = given.method.upper()
+        number = given.request_id
         route = self._routes.get((method, path))
         if route is None:
-            return [], Respond(given.request_id, 405, TEXT, b"method not allowed")
+            return [], Respond(number, 405, TEXT, b"method not allowed")
         instruction, handler = route
-        self._frames = []
-        try:
+
+        def answer() -> Answer:
             body: list[Members] | Members = {} if method == "GET" else read_body(given.body)
             self._authentication.verify_request(given, instruction, _signed(text, body), engine_us)
-            answer = handler(_Call(Query(path, text), body, engine_us))
+            return handler(Call(Query(path, text), body, engine_us, mono_us))
+
+        return self._perform(number, answer, engine_us, mono_us)
+
+    def _perform(
+        self, number: int, answer: Callable[[], Answer], engine_us: int, mono_us: int
+    ) -> tuple[list[SendFrame], Respond | None]:
+        self._frames = []
+        try:
+            found = answer()
+            self._frames += self._rfqs.take_frames()
             self._frames += self._entry.fire(engine_us)
         except ApiError as error:
-            return self._frames, refuse(given.request_id, error)
-        if isinstance(answer, Respond):
-            return self._frames, Respond(given.request_id, answer.status, answer.content_type, answer.body)
-        if isinstance(answer, _Page):
-            return self._frames, respond(given.request_id, answer.rows, answer.headers)
-        return self._frames, respond(given.request_id, answer)
+            return self._frames, refuse(number, error)
+        if isinstance(found, Waits):
+            execute = found.execute
+            self._commands.hold(lambda later_us: self._finish(number, execute, later_us), mono_us)
+            return self._frames, None
+        if isinstance(found, Respond):
+            return self._frames, Respond(number, found.status, found.content_type, found.body)
+        if isinstance(found, Page):
+            return self._frames, respond(number, found.rows, found.headers)
+        return self._frames, respond(number, found)
 
-    def _place(self, call: _Call) -> Answer:
-        request = read_order(call.members, self._listings)
+    def _finish(self, number: int, execute: Callable[[int], Answer], engine_us: int) -> tuple[list[SendFrame], Respond]:
+        """Execute a command that has waited."""
+        self._frames = []
+        try:
+            found = execute(engine_us)
+            self._frames += self._entry.fire(engine_us)
+        except ApiError as error:
+            return self._frames, refuse(number, error)
+        return self._frames, respond(number, found)
+
+    def _place(self, call: Call) -> Answer:
+        members = call.members
+        if self._waits(self._read(members)):
+            return Waits(lambda engine_us: self._execute(members, engine_us))
+        return self._execute(members, call.engine_us)
+
+    def _place_batch(self, call: Call) -> Answer:
+        orders = call.body
+        if not isinstance(orders, list) or not orders:
+            raise unreadable("expected a list of orders")
+        if len(orders) > MOST_ORDERS:
+            raise refusal("INVALID_CLIENT_REQUEST", f"A batch has at most {MOST_ORDERS} orders")
+        # One that cannot be read at all is an error of the whole batch, before any is executed.
+        requests = [read_order(members, self._listings) for members in orders]
+        answers: dict[int, Answer] = {}
+        late: list[int] = []
+        for place, request in enumerate(requests):
+            if isinstance(request, OrderRequest) and self._waits(request):
+                late.append(place)
+            else:
+                answers[place] = self._item(orders[place], call.engine_us)
+
+        def execute(engine_us: int) -> Answer:
+            answers.update({place: self._item(orders[place], engine_us) for place in late})
+            return [answers[place] for place in range(len(orders))]
+
+        return Waits(execute) if late else execute(call.engine_us)
+
+    def _waits(self, request: OrderRequest) -> bool:
+        return bool(self._commands.speed_bump_us) and not request.post_only
+
+    def _item(self, members: Members, engine_us: int) -> dict[str, object]:
+        """Execute one order of a batch."""
+        try:
+            return {"operation": "Ok", **self._execute(members, engine_us)}
+        except ApiError as error:
+            return {"operation": "Err", "code": error.code, "message": error.message}
+
+    def _read(self, members: Members) -> OrderRequest:
+        request = read_order(members, self._listings)
         if isinstance(request, ApiError):
             raise request
-        return self._execute(request, call.engine_us)
+        return request
 
-    def _place_batch(self, call: _Call) -> Answer:
-        if not isinstance(call.body, list) or not call.body:
-            raise unreadable("expected a list of orders")
-        if len(call.body) > MOST_ORDERS:
-            raise refusal("INVALID_CLIENT_REQUEST", f"A batch has at most {MOST_ORDERS} orders")
-        answers: list[Answer] = []
-        for request in [read_order(members, self._listings) for members in call.body]:
-            try:
-                if isinstance(request, ApiError):
-                    raise request
-                answers.append({"operation": "Ok", **self._execute(request, call.engine_us)})
-            except ApiError as error:
-                answers.append({"operation": "Err", "code": error.code, "message": error.message})
-        return answers
-
-    def _execute(self, request: OrderRequest, engine_us: int) -> dict[str, object]:
-        order, frames = self._entry.place(request, engine_us)
+    def _execute(self, members: Members, engine_us: int) -> dict[str, object]:
+        """Read an order by the rules of this moment, and place it."""
+        order, frames = self._entry.place(self._read(members), engine_us)
         self._frames += frames
         return order_row(order)
 
-    def _cancel(self, call: _Call) -> Answer:
+    def _cancel(self, call: Call) -> Answer:
         order = self._find(call.members)
+        if order is None:
+            # The page lists no 404 for a cancel, and clients take a 404 for an exchange that is out of reach.
+            raise refusal("INVALID_ORDER", "Order not found")
         self._frames += self._entry.cancel([order], call.engine_us)
         return order_row(order)
 
-    def _cancel_all(self, call: _Call) -> Answer:
+    def _cancel_all(self, call: Call) -> Answer:
         members = call.members
         symbol, kind = members.get("symbol"), members.get("orderType")
         if not isinstance(symbol, str) or kind not in {None, *_CANCEL_KINDS}:
@@ -209,43 +247,47 @@ class PrivateRoutes:
         self._frames += self._entry.cancel(orders, call.engine_us)
         return [order_row(order) for order in orders]
 
-    def _query_order(self, call: _Call) -> Answer:
+    def _query_order(self, call: Call) -> Answer:
         query = call.query
         client_id = query.optional("clientId")
         members: dict[str, str | bool | None] = {"symbol": query.required("symbol"), "orderId": query.optional("orderId")}
         members["clientId"] = None if client_id is None else Number(client_id)
-        return order_row(self._find(members))
+        order = self._find(members)
+        if order is None:
+            raise refusal("RESOURCE_NOT_FOUND", "Not Found", 404)
+        return order_row(order)
 
-    def _query_orders(self, call: _Call) -> Answer:
+    def _query_orders(self, call: Call) -> Answer:
         symbols = self._symbols(call.query)
         return [order_row(order) for order in self._account.orders.values() if order.symbol in symbols]
 
-    def _find(self, members: Members) -> AccountOrder:
+    def _find(self, members: Members) -> AccountOrder | None:
         symbol, order_id, client_id = choose_order(members)
         market_listing(symbol, self._listings)
-        order = self._entry.find(symbol, order_id, client_id)
-        if order is None:
-            raise refusal("RESOURCE_NOT_FOUND", "Not Found", 404)
-        return order
+        return self._entry.find(symbol, order_id, client_id)
 
-    def _positions(self, call: _Call) -> Answer:
+    def _positions(self, call: Call) -> Answer:
         symbols = self._symbols(call.query)
         markets = [market for market, _ in self._account.open_positions.values() if market.symbol in symbols]
         if call.query.optional("symbol") is not None and not markets:
             raise refusal("RESOURCE_NOT_FOUND", "Not Found", 404)
-        return [position_row(self._account, market) for market in markets]
+        return [position_row(self._account, market, self._markets) for market in markets]
 
-    def _order_history(self, call: _Call) -> Answer:
+    def _order_history(self, call: Call) -> Answer:
         order_id, symbols = call.query.optional("orderId"), self._symbols(call.query)
         known = self._account.history if order_id is None else self._account.by_id.get(order_id, [])
         rows, headers = page(call.query, [order for order in known if order.symbol in symbols])
-        return _Page([order_history_row(order) for order in rows], headers)
+        return Page([order_history_row(order) for order in rows], headers)
 
-    def _fill_history(self, call: _Call) -> Answer:
+    def _fill_history(self, call: Call) -> Answer:
         query, fills = call.query, self._account.fills
         order_id, symbols = query.optional("orderId"), self._symbols(query)
+        asset_class = query.optional("assetClass")
+        if asset_class is not None:
+            stocks = query.one_of("assetClass", "AssetClass", _ASSET_CLASSES, asset_class) == "STOCK"
+            symbols = frozenset(name for name in symbols if (self._listings[name].asset_class == "STOCK") is stocks)
         from_us = query.integer("from", 0, minimum=0, maximum=10**15) * 1000
-        until_us = (query.integer("to", 10**15, minimum=0, maximum=10**15) + 1) * 1000
+        until_us = query.integer("to", 10**15, minimum=0, maximum=10**15) * 1000
         first = bisect_left(fills, from_us, key=attrgetter("engine_us"))
         wanted = [
             fill
@@ -253,12 +295,12 @@ class PrivateRoutes:
             if fill.symbol in symbols and order_id in {None, str(fill.order_id)}
         ]
         rows, headers = page(query, wanted)
-        return _Page([fill_row(fill) for fill in rows], headers)
+        return Page([fill_row(fill) for fill in rows], headers)
 
-    def _funding_history(self, call: _Call) -> Answer:
+    def _funding_history(self, call: Call) -> Answer:
         symbols = self._symbols(call.query)
         rows, headers = page(call.query, [payment for payment in self._account.funding if payment.symbol in symbols])
-        return _Page([funding_row(payment) for payment in rows], headers)
+        return Page([funding_row(payment) for payment in rows], headers)
 
     def _symbols(self, query: Query) -> frozenset[str]:
         """The markets that a query asks for."""
@@ -271,16 +313,17 @@ class PrivateRoutes:
         )
 
 
-def _paged(call: _Call, rows: list[dict[str, object]]) -> _Page:
-    return _Page(*page(call.query, rows))
-
-
 def _signed(query: str, body: list[Members] | Members) -> Parameters | Sequence[Parameters]:
-    """The parameters that a signature covers; of a repeated one in the query, the first."""
+    """The parameters that a signature covers; of a repeated one in the query, the first.
+
+    Beside an `orderId` a `clientId` does not count, so the signature of a request with both fails (docs/protocol.md 6.3).
+    """
     if isinstance(body, list):
         return [_texts(members) for members in body]
-    parameters = dict(reversed(parse_qsl(query, keep_blank_values=True)))
-    return {**parameters, **_texts(body)}
+    parameters = {**dict(reversed(parse_qsl(query, keep_blank_values=True))), **_texts(body)}
+    if "orderId" in parameters and "clientId" in parameters:
+        del parameters["clientId"]
+    return parameters
 
 
 def _texts(members: Members) -> Parameters:

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from backpack_proto.exchange.account.accounts import (
     PLACES,
-    SETTLEMENT_ASSET,
     SimulatedAccount,
     SimulatedFill,
     SimulatedFundingPayment,
@@ -21,13 +20,15 @@ from backpack_proto.exchange.account.accounts import (
     show_position,
 )
 from backpack_proto.exchange.account.margin import (
-    HAIRCUT_PERCENT,
-    IMF,
     LEVERAGE_LIMIT,
-    MMF,
     asset_price,
     asset_worth,
+    collateral_percent,
+    collateral_value,
     exposure_lots,
+    initial_fraction,
+    liquidation_price,
+    maintenance_fraction,
     margin_figures,
 )
 from backpack_proto.exchange.account.orders import AccountOrder, OrderState
@@ -59,7 +60,8 @@ def order_row(order: AccountOrder) -> dict[str, object]:
     """An order as order routes show it."""
     request = order.request
     row = {**_order(order), "createdAt": order.created_us // 1000}
-    row["relatedOrderId"] = row["strategyId"] = None
+    row["relatedOrderId"] = None if order.related_order_id is None else str(order.related_order_id)
+    row["strategyId"] = None
     row["triggeredAt"] = None if order.triggered_us is None else order.triggered_us // 1000
     row["reduceOnly"] = request.reduce_only
     if request.price is None:
@@ -137,25 +139,28 @@ def balance_rows(account: SimulatedAccount) -> dict[str, dict[str, str]]:
     }
 
 
-def position_row(account: SimulatedAccount, market: SimulatedMarket) -> dict[str, object]:
+def position_row(
+    account: SimulatedAccount, market: SimulatedMarket, markets: Mapping[str, SimulatedMarket]
+) -> dict[str, object]:
     """The open position of a market."""
     _, position = account.open_positions[market.symbol]
     shown = show_position(market, position)
     rules = market_object(market.listing)
     lots = exposure_lots(account, market)
+    notional = quote_units(market.listing, lots * mark_ticks(market))
     return {
         "breakEvenPrice": _text(shown.break_even_price),
         "cumulativeFundingPayment": _text(shown.funding),
         "cumulativeInterest": "0",
         "entryPrice": _text(shown.entry_price),
-        "estLiquidationPrice": "0",
-        "imf": IMF,
+        "estLiquidationPrice": _text(liquidation_price(account, markets, market)),
+        "imf": stripped(initial_fraction(notional), PLACES),
         "imfFunction": rules["imfFunction"],
         "markPrice": _text(shown.mark_price),
-        "mmf": MMF,
+        "mmf": stripped(maintenance_fraction(notional), PLACES),
         "mmfFunction": rules["mmfFunction"],
         "netCost": _text(shown.net_cost),
-        "netExposureNotional": stripped(quote_units(market.listing, lots * mark_ticks(market)), PLACES),
+        "netExposureNotional": stripped(notional, PLACES),
         "netExposureQuantity": stripped(lots, market.listing.quantity_decimals),
         "netQuantity": _text(shown.net_quantity),
         "pnlRealized": _text(shown.realized_pnl),
@@ -203,11 +208,8 @@ def collateral_summary(account: SimulatedAccount, markets: Mapping[str, Simulate
                 "assetMarkPrice": stripped(*asset_price(asset, markets)),
                 "availableQuantity": _text(held.available),
                 "balanceNotional": stripped(asset_worth(account, asset, markets), PLACES),
-                "collateralValue": stripped(
-                    asset_worth(account, asset, markets) * _weight(asset) // 100,
-                    PLACES,
-                ),
-                "collateralWeight": stripped(_weight(asset), 2),
+                "collateralValue": stripped(collateral_value(account, asset, markets), PLACES),
+                "collateralWeight": stripped(collateral_percent(asset), 2),
                 "lendQuantity": "0",
                 "openOrderQuantity": _text(held.locked),
                 "symbol": asset,
@@ -215,12 +217,12 @@ def collateral_summary(account: SimulatedAccount, markets: Mapping[str, Simulate
             }
             for asset, held in account.balances.items()
         ],
-        "imf": IMF,
+        "imf": stripped(figures.imf, PLACES),
         "liabilitiesValue": "0",
         "marginFraction": fraction,
-        "mmf": MMF,
+        "mmf": stripped(figures.mmf, PLACES),
         "netEquity": stripped(figures.equity, PLACES),
-        "netEquityAvailable": stripped(max(0, figures.equity - figures.locked), PLACES),
+        "netEquityAvailable": stripped(max(0, figures.available), PLACES),
         "netEquityLocked": stripped(figures.locked, PLACES),
         "netExposureFutures": stripped(figures.exposure, PLACES),
         "pnlUnrealized": stripped(figures.pnl, PLACES),
@@ -246,6 +248,7 @@ def page(query: Query, rows: Sequence[Row]) -> tuple[list[Row], tuple[tuple[str,
 def _order(order: AccountOrder) -> dict[str, object]:
     request = order.request
     listing = request.listing
+    profit, loss = request.take_profit, request.stop_loss
     both = listing.price_decimals + listing.quantity_decimals
     asked = request.tick_lots if request.price is None else order.lots * request.price
 
@@ -265,22 +268,18 @@ def _order(order: AccountOrder) -> dict[str, object]:
         "selfTradePrevention": request.self_trade,
         "side": request.side,
         "status": order.state,
-        "stopLossLimitPrice": None,
-        "stopLossTriggerBy": None,
-        "stopLossTriggerPrice": None,
+        "stopLossLimitPrice": None if loss is None else price(loss.limit_price),
+        "stopLossTriggerBy": None if loss is None else loss.trigger_by,
+        "stopLossTriggerPrice": None if loss is None else price(loss.trigger_price),
         "symbol": listing.symbol,
-        "takeProfitLimitPrice": None,
-        "takeProfitTriggerBy": None,
-        "takeProfitTriggerPrice": None,
+        "takeProfitLimitPrice": None if profit is None else price(profit.limit_price),
+        "takeProfitTriggerBy": None if profit is None else profit.trigger_by,
+        "takeProfitTriggerPrice": None if profit is None else price(profit.trigger_price),
         "timeInForce": request.time_in_force,
         "triggerBy": None if request.trigger_price is None else request.trigger_by,
         "triggerPrice": price(request.trigger_price),
         "triggerQuantity": request.trigger_quantity,
     }
-
-
-def _weight(asset: str) -> int:
-    return 100 if asset == SETTLEMENT_ASSET else HAIRCUT_PERCENT
 
 
 def _text(value: Decimal) -> str:

@@ -11,8 +11,11 @@ from backpack_proto.streams.names import Stream
 __all__ = ["Audience", "existing_streams"]
 
 
-def existing_streams(listings: Iterable[Listing]) -> frozenset[str]:
-    """The name of every stream that can ever carry data: those of markets whose book is open, and the account's."""
+def existing_streams(listings: Iterable[Listing], rfq_symbols: Iterable[str] = ()) -> frozenset[str]:
+    """The name of every stream that can ever carry data: those of markets whose book is open, and the account's.
+
+    `rfq_symbols` are asked for by requests for quote; they have no other streams.
+    """
     open_listings = [listing for listing in listings if listing.open]
     names: set[str] = set()
     for channel in Channel:
@@ -22,6 +25,8 @@ def existing_streams(listings: Iterable[Listing]) -> frozenset[str]:
             symbols.append(None)
         if rule is not SymbolRule.NEVER:
             symbols += [listing.symbol for listing in open_listings if listing.perpetual or not channel.traits.perpetual_only]
+        if channel is Channel.RFQ_UPDATE:
+            symbols += rfq_symbols
         names.update(form.name for symbol in symbols for form in _forms(channel, symbol))
     return frozenset(names)
 

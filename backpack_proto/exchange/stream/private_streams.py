@@ -1,4 +1,4 @@
-"""The frames of the `account.*` streams, member for member (docs/protocol.md 4.10 to 4.12).
+"""The frames of the `account.*` streams, member for member (docs/protocol.md 4.10 to 4.13).
 
 Members are in the order of the wire, alphabetical with capitals first. Quantities and limits are padded to the market's precision,
 zero is a plain `"0"`, everything else is stripped. Balances are told when they differ from what was told last.
@@ -17,8 +17,9 @@ from backpack_proto.exchange.account.accounts import (
     quote_units,
     show_position,
 )
-from backpack_proto.exchange.account.margin import IMF, MMF, exposure_lots
+from backpack_proto.exchange.account.margin import exposure_lots, initial_fraction, maintenance_fraction
 from backpack_proto.exchange.account.orders import AccountOrder
+from backpack_proto.exchange.account.rfqs import Quote, Rfq, taker_price
 from backpack_proto.exchange.market.listings import padded, stripped
 from backpack_proto.exchange.market.market import SimulatedMarket
 from backpack_proto.exchange.market.orders import Match
@@ -76,6 +77,15 @@ class PrivateStreams:
                 "P": padded(request.trigger_price, listing.price_decimals),
                 "Y": request.trigger_quantity,
             }
+        for attached, (trigger, by, limit_of) in ((request.take_profit, "adj"), (request.stop_loss, "bgk")):
+            if attached is not None:
+                data |= {
+                    trigger: padded(attached.trigger_price, listing.price_decimals),
+                    by: attached.trigger_by,
+                    limit_of: None if attached.limit_price is None else padded(attached.limit_price, listing.price_decimals),
+                }
+        if order.related_order_id is not None:
+            data["I"] = str(order.related_order_id)
         if event == "orderExpired":
             data["R"] = order.expiry_reason
         if fill is not None:
@@ -96,6 +106,56 @@ class PrivateStreams:
         """What happened to a position."""
         data = {**self._position(market, position, engine_us), "e": event}
         return self._send("account.positionUpdate", data, engine_us, market.symbol)
+
+    def rfq(
+        self,
+        event: str,
+        rfq: Rfq,
+        engine_us: int,
+        *,
+        quote: Quote | None = None,
+        ticks: int | None = None,
+        broadcast: bool = False,
+    ) -> list[SendFrame]:
+        """What happened to a request for quote; with the quote, and the price with the fee, where there is one.
+
+        What is broadcast to others has neither the client id nor the side.
+        """
+        request = rfq.request
+        listing = request.market.listing
+        data: dict[str, object] = {
+            "R": rfq.rfq_id,
+            "T": engine_us,
+            "X": rfq.state,
+            "e": event,
+            "q": None if request.lots is None else stripped(request.lots, listing.quantity_decimals),
+            "Q": None
+            if request.tick_lots is None
+            else stripped(request.tick_lots, listing.price_decimals + listing.quantity_decimals),
+            "s": listing.symbol,
+        }
+        if quote is None:
+            data |= {"W": rfq.expires_us // 1000, "w": rfq.submit_by_us // 1000}
+        else:
+            data |= {"p": taker_price(rfq, ticks or 0, self._account.fees), "u": quote.quote_id}
+        if not broadcast:
+            data |= {"C": None if request.client_id is None else str(request.client_id), "S": request.side}
+        return self._send_present("account.rfqUpdate", data, engine_us, listing.symbol)
+
+    def quote(self, event: str, rfq: Rfq, quote: Quote, engine_us: int) -> list[SendFrame]:
+        """What happened to a quote of this account."""
+        listing = rfq.request.market.listing
+        data: dict[str, object] = {
+            "C": None if quote.client_id is None else str(quote.client_id),
+            "R": rfq.rfq_id,
+            "T": engine_us,
+            "X": quote.state,
+            "e": event,
+            "p": stripped(rfq.fill_ticks, listing.price_decimals) if event == "rfqFilled" else None,
+            "s": listing.symbol,
+            "u": quote.quote_id,
+        }
+        return self._send_present("account.rfqUpdate", data, engine_us, listing.symbol)
 
     def greeting(self, connection: int, stream: str, engine_us: int) -> list[SendFrame]:
         """What a new listener gets at once: the open positions, in messages without `e`."""
@@ -131,6 +191,7 @@ class PrivateStreams:
         listing = market.listing
         shown = show_position(market, position)
         lots = exposure_lots(self._account, market)
+        notional = quote_units(listing, lots * mark_ticks(market))
         return {
             "B": f"{shown.entry_price:f}",
             "M": stripped(mark_ticks(market), listing.price_decimals),
@@ -138,15 +199,18 @@ class PrivateStreams:
             "Q": _padded(lots, listing.quantity_decimals),
             "T": engine_us,
             "b": f"{shown.break_even_price:f}",
-            "f": IMF,
+            "f": stripped(initial_fraction(notional), PLACES),
             "i": position.position_id,
             "l": "0",
-            "m": MMF,
-            "n": stripped(quote_units(listing, lots * mark_ticks(market)), PLACES),
+            "m": stripped(maintenance_fraction(notional), PLACES),
+            "n": stripped(notional, PLACES),
             "p": f"{shown.realized_pnl:f}",
             "q": _padded(position.lots, listing.quantity_decimals),
             "s": listing.symbol,
         }
+
+    def _send_present(self, stream: str, data: dict[str, object], engine_us: int, symbol: str) -> list[SendFrame]:
+        return self._send(stream, {name: value for name, value in data.items() if value is not None}, engine_us, symbol)
 
     def _send(self, stream: str, data: dict[str, object], engine_us: int, symbol: str | None = None) -> list[SendFrame]:
         data["E"] = engine_us + 100 + int(self._rng.random() * 201)
