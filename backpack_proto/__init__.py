@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .account.account import Account
+from .account.margin import FundingPaid, LiquidationPrice, Margin, MarginChanged
 from .account.sync import AccountState
 from .account.values import (
     AccountConfirmed,
@@ -224,6 +225,7 @@ __all__ = [
     "Filters",
     "FollowAccount",
     "FrameDropped",
+    "FundingPaid",
     "Given",
     "Group",
     "Headers",
@@ -238,8 +240,11 @@ __all__ = [
     "InvalidStream",
     "JournalBegan",
     "Level",
+    "LiquidationPrice",
     "LocalProtocolError",
     "Machine",
+    "Margin",
+    "MarginChanged",
     "MarginFunction",
     "Market",
     "MarketChanged",
