@@ -410,9 +410,9 @@ class Session:
         outputs: list[Output] = [payload] if stream in self._link.shown else []
         if isinstance(payload, BookTicker | Trade):
             outputs += self._to_books(self._books.of_symbol(payload.symbol), payload, now)
-        elif isinstance(payload, MarkPrice):
-            outputs += self._keep_account(payload, now)
-        elif stream in _ACCOUNT_STREAMS and isinstance(payload, OrderUpdate | PositionUpdate | BalanceUpdate):
+        elif isinstance(payload, MarkPrice) or (
+            stream in _ACCOUNT_STREAMS and isinstance(payload, OrderUpdate | PositionUpdate | BalanceUpdate)
+        ):
             outputs += self._keep_account(payload, now)
         return outputs
 
