@@ -189,7 +189,8 @@ def _profit(position: Position, mark: Decimal) -> Decimal:
     """Return the unrealised profit at a mark; an entry price is rounded itself, so that is undone before digits are cut off."""
     exact = EXACT.multiply(EXACT.subtract(mark, position.entry_price), position.net_quantity)
     rounded = exact.quantize(_EXACT_PNL, ROUND_HALF_EVEN, EXACT)
-    return rounded.quantize(_SHOWN_PNL, ROUND_DOWN, EXACT)
+    shown = rounded.quantize(_SHOWN_PNL, ROUND_DOWN, EXACT).normalize(EXACT)
+    return shown if int(shown.as_tuple().exponent) <= 0 else shown.quantize(Decimal(1), context=EXACT)
 
 
 def _realized_since(then: Position | None, now: Position) -> Decimal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -195,7 +196,7 @@ def test_an_account_that_never_rests_has_its_margin_read_every_five_seconds_and_
         checked = sum(asked.what is Read.OPEN_ORDERS for asked in desk.asked)
         read += [desk.now.mono_us for asked in desk.asked if asked.what is Read.POSITIONS]
         desk.answer_all()
-    assert [later - earlier for earlier, later in zip(read, read[1:], strict=False)] == [MARGIN_EVERY_US] * 11
+    assert [later - earlier for earlier, later in pairwise(read)] == [MARGIN_EVERY_US] * 11
     assert desk.now.mono_us - start_us <= 60 * SECOND
 
 
@@ -253,7 +254,9 @@ def test_the_liquidation_price_of_a_position_that_has_just_opened_is_not_known_y
 
 def test_a_check_brings_what_only_rest_tells_of_a_position() -> None:
     desk = a_desk().sync()
-    desk.positions = [replace(a_row(), break_even_price=D(101), estimated_liquidation_price=D(41), cumulative_funding_payment=D(-2))]
+    desk.positions = [
+        replace(a_row(), break_even_price=D(101), estimated_liquidation_price=D(41), cumulative_funding_payment=D(-2))
+    ]
     desk.check()
     assert desk.ledger.positions[SYMBOL] == desk.positions[0]
     assert [event.position.break_even_price for event in desk.events(PositionChanged)] == [D(100), D(101)]
