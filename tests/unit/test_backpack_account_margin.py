@@ -17,7 +17,7 @@ from backpack_proto.account.values import AccountDoubted, AccountUnconfirmed, Po
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.machine import Now
 from backpack_proto.rest.results.account import CollateralAsset
-from backpack_proto.streams.payloads import MarkPrice, PositionClosed
+from backpack_proto.streams.payloads import MarkPrice, PositionAdjusted, PositionClosed
 from backpack_runtime.accounts import AccountView
 
 D = Decimal
@@ -43,7 +43,7 @@ def a_mark(price: str, symbol: str = SYMBOL) -> MarkPrice:
     return MarkPrice(emitted_us=1, engine_us=1, symbol=symbol, mark_price=D(price))
 
 
-def an_adjusted(*, net: str, mark: str, pnl: str, realized: str, entry: str = "100") -> object:
+def an_adjusted(*, net: str, mark: str, pnl: str, realized: str, entry: str = "100") -> PositionAdjusted:
     known = a_position(net=D(net), mark=1)
     return replace(
         known,

@@ -90,8 +90,11 @@ def answer_to(asked: ReadAccount) -> Reading:
         Read.PAST_ORDERS: PastOrdersRead,
         Read.ORDER_FILLS: OrderFillsRead,
     }
-    single = {Read.ORDER: OrderRead(asked.attempt, None), Read.COLLATERAL: CollateralRead(asked.attempt, None)}
-    answer: Reading = single.get(asked.what) or kinds[asked.what](asked.attempt, ())
+    single: dict[Read, Reading] = {
+        Read.ORDER: OrderRead(asked.attempt, None),
+        Read.COLLATERAL: CollateralRead(asked.attempt, None),
+    }
+    answer: Reading = single[asked.what] if asked.what in single else kinds[asked.what](asked.attempt, ())
     return answer
 
 
