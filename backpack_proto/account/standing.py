@@ -62,7 +62,6 @@ class Standing:
         self._liquidations: dict[str, tuple[Decimal | None, Now]] = {}
         self._marks: dict[str, _Mark] = {}
         self._moved_us: int | None = None
-        self._positions_moved_us: dict[str, int] = {}
 
     @property
     def as_of(self) -> Now | None:
@@ -84,9 +83,8 @@ class Standing:
         """Take note that the account has moved."""
         self._moved_us = now.mono_us
         if isinstance(update, PositionUpdate):
-            # It has its own mark, and tells what has been realised.
+            # It has its own mark.
             self._marks.pop(update.symbol, None)
-            self._positions_moved_us[update.symbol] = now.mono_us
 
     def at_mark(self, position: Position) -> Position:
         """Return a position at the newest mark that is known."""
@@ -133,8 +131,7 @@ class Standing:
             for position in held:
                 then = reading.positions.get(position.symbol)
                 unrealized = EXACT.add(unrealized, EXACT.subtract(_profit_of(self.at_mark(position)), _profit_of(then)))
-                if self._positions_moved_us.get(position.symbol, -1) >= reading.sent.mono_us:
-                    realized = EXACT.add(realized, _realized_since(then, position))
+                realized = EXACT.add(realized, _realized_since(then, position))
         moved = self.moved or not followed
         return self._shown(
             reading, reading.collateral, unrealized, realized, estimated=bool(unrealized or realized), moved=moved
@@ -194,7 +191,7 @@ def _profit(position: Position, mark: Decimal) -> Decimal:
 
 
 def _realized_since(then: Position | None, now: Position) -> Decimal:
-    """Return what a position that has moved has realised since the reading; it counts from its opening."""
+    """Return what a position has realised since the reading; it counts from its opening."""
     if now.realized_pnl is None:
         return ZERO
     if then is None:
