@@ -62,6 +62,8 @@ class Standing:
         self._liquidations: dict[str, tuple[Decimal | None, Now]] = {}
         self._marks: dict[str, _Mark] = {}
         self._moved_us: int | None = None
+        self._positions_moved_us: dict[str, int] = {}
+        """When a stream told of each position last."""
 
     @property
     def as_of(self) -> Now | None:
@@ -85,6 +87,7 @@ class Standing:
         if isinstance(update, PositionUpdate):
             # It has its own mark.
             self._marks.pop(update.symbol, None)
+            self._positions_moved_us[update.symbol] = now.mono_us
 
     def at_mark(self, position: Position) -> Position:
         """Return a position at the newest mark that is known."""
@@ -107,7 +110,7 @@ class Standing:
             self._reading = _Reading(read.collateral, read.sent[Read.COLLATERAL], positions)
         if self._reading is None or before == (self._reading.collateral, self._loans):
             return []
-        margin = self._shown(self._reading, self._reading.collateral, ZERO, ZERO, estimated=False, moved=self.moved)
+        margin = self._shown(self._reading, ZERO, ZERO, moved=self.moved)
         return [MarginChanged(margin=margin)]
 
     def _take_positions(self, read: Round) -> None:
@@ -130,12 +133,13 @@ class Standing:
         if reading.positions is not None:
             for position in held:
                 then = reading.positions.get(position.symbol)
+                if then is None and self._positions_moved_us.get(position.symbol, -1) < reading.sent.mono_us:
+                    # REST does not list it, and no stream has told of it since: its profit is in the equity.
+                    continue
                 unrealized = EXACT.add(unrealized, EXACT.subtract(_profit_of(self.at_mark(position)), _profit_of(then)))
                 realized = EXACT.add(realized, _realized_since(then, position))
         moved = self.moved or not followed
-        return self._shown(
-            reading, reading.collateral, unrealized, realized, estimated=bool(unrealized or realized), moved=moved
-        )
+        return self._shown(reading, unrealized, realized, moved=moved)
 
     def liquidation_price(self, symbol: str, *, followed: bool) -> LiquidationPrice | None:
         """Return the price at which a position would be liquidated; None where REST has not told it yet."""
@@ -149,10 +153,9 @@ class Standing:
     def _moved_since(self, sent: Now) -> bool:
         return self._moved_us is not None and self._moved_us >= sent.mono_us
 
-    def _shown(
-        self, reading: _Reading, listed: Collateral, unrealized: Decimal, realized: Decimal, *, estimated: bool, moved: bool
-    ) -> Margin:
-        profit = EXACT.add(unrealized, realized)
+    def _shown(self, reading: _Reading, unrealized: Decimal, realized: Decimal, *, moved: bool) -> Margin:
+        """Return a reading after these changes of profit."""
+        listed, profit = reading.collateral, EXACT.add(unrealized, realized)
         return Margin(
             as_of_us=reading.sent.unix_us,
             collateral=listed,
@@ -160,7 +163,7 @@ class Standing:
             unrealized_pnl=EXACT.add(listed.unrealized_pnl, unrealized),
             net_equity=EXACT.add(listed.net_equity, profit),
             net_equity_available=_available(listed, profit) if profit else listed.net_equity_available,
-            estimated=estimated,
+            estimated=bool(unrealized or realized),
             moved=moved,
         )
 

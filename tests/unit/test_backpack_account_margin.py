@@ -147,6 +147,31 @@ def test_a_position_that_closed_before_the_reading_adds_nothing() -> None:
     assert not margin_of(desk).estimated
 
 
+def test_the_end_of_a_position_that_comes_behind_the_reading_that_has_it_adds_nothing() -> None:
+    desk = a_desk().sync()
+    desk.now = Now(desk.now.mono_us + 10 * SECOND, WALL_US)
+    desk.give(a_balance_update("USDC", 1_008))
+    desk.positions, desk.collateral = [], a_collateral(1_008)
+    desk.timer().answer_all()
+    assert figures(desk) == (ZERO, D(1_008), D(908)), "REST does not list it any more"
+    desk.now = Now(desk.now.mono_us + SECOND, WALL_US)
+    desk.give(PositionClosed(**{**msgspec.structs.asdict(a_position(net=ONE, mark=1)), "realized_pnl": D(13)}))
+    assert figures(desk) == (ZERO, D(1_008), D(908))
+
+
+def test_a_position_that_opens_after_the_reading_adds_its_profit() -> None:
+    desk = Desk(wall_us=WALL_US).sync()
+    desk.now = Now(desk.now.mono_us + SECOND, WALL_US)
+    desk.give(an_adjusted(net="1", mark="104", pnl="4", realized="1"))
+    assert figures(desk) == (D(4), D(1_005), D(905))
+
+
+def test_a_position_that_a_stream_tells_of_has_its_own_mark() -> None:
+    desk = a_desk().sync().give(a_mark("150"), an_adjusted(net="2", mark="104", pnl="8", realized="5"))
+    assert desk.ledger.positions[SYMBOL].mark_price == D(104)
+    assert figures(desk) == (D(8), D(1_008), D(908))
+
+
 def test_available_equity_is_never_below_nothing_and_a_deficit_is_made_up_first() -> None:
     desk = a_desk()
     desk.collateral = a_collateral(98, locked=100, pnl=2)
