@@ -37,10 +37,8 @@ class Margin(Value, frozen=True, gc=False, kw_only=True):
 
     @property
     def lent(self) -> dict[str, Decimal]:
-        """What is lent, by asset. Where REST does not tell the loans, it is what the collateral has of it."""
-        if self.loans is None:
-            return {row.symbol: row.lend_quantity for row in self.collateral.collateral if row.lend_quantity}
-        return {loan.symbol: loan.net_quantity for loan in self.loans if loan.net_quantity > ZERO}
+        """What is lent, by asset, as the collateral has it; it counts as collateral, and balances do not have it."""
+        return {row.symbol: row.lend_quantity for row in self.collateral.collateral if row.lend_quantity}
 
     @property
     def borrowed(self) -> dict[str, Decimal] | None:

@@ -44,8 +44,7 @@ async def listed(client: BackpackClient) -> Collateral:
 async def test_the_margin_is_that_of_rest_soon_after_each_trade() -> None:
     async with serve_sandbox(speed=0.0) as sandbox, a_trader(sandbox) as client:
         account = client.account
-        assert account.margin is None
-        assert account.buying_power is None
+        assert [account.margin, account.buying_power] == [None, None]
         await until(client, lambda event: isinstance(event, AccountSynced))
         assert account.margin is not None
         assert account.margin.collateral == await listed(client)

@@ -180,6 +180,21 @@ def a_collateral(
     )
 
 
+def an_asset(asset: str, *, total: int, lent: int = 0) -> CollateralAsset:
+    """What an asset adds to the margin."""
+    return CollateralAsset(
+        symbol=asset,
+        asset_mark_price=ONE,
+        total_quantity=Decimal(total),
+        balance_notional=Decimal(total),
+        collateral_weight=ONE,
+        collateral_value=Decimal(total),
+        open_order_quantity=ZERO,
+        lend_quantity=Decimal(lent),
+        available_quantity=Decimal(total - lent),
+    )
+
+
 def a_loan(asset: str, quantity: int) -> BorrowLendPosition:
     """A loan as REST tells it; what is negative is borrowed."""
     return BorrowLendPosition(

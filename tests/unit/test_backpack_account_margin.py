@@ -9,14 +9,26 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from accounts import ONE, SECOND, SYMBOL, T_MS, ZERO, Desk, a_balance_update, a_collateral, a_loan, a_position, accepted
+from accounts import (
+    ONE,
+    SECOND,
+    SYMBOL,
+    T_MS,
+    ZERO,
+    Desk,
+    a_balance_update,
+    a_collateral,
+    a_loan,
+    a_position,
+    accepted,
+    an_asset,
+)
 from backpack_proto.account.audit import MARGIN_AFTER_US, MARGIN_EVERY_US
 from backpack_proto.account.margin import LiquidationPrice, Margin, MarginChanged
 from backpack_proto.account.readings import AccountEnded, AccountRequested, PositionsRead, Read, ReadFailed, ReadingRequested
 from backpack_proto.account.values import AccountDoubted, AccountUnconfirmed, Position, PositionChanged
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.machine import Now
-from backpack_proto.rest.results.account import CollateralAsset
 from backpack_proto.streams.payloads import MarkPrice, PositionAdjusted, PositionClosed
 from backpack_runtime.accounts import AccountView
 
@@ -82,6 +94,7 @@ def test_nothing_is_known_before_a_reading_tells_it() -> None:
 
 def test_a_reading_is_the_margin_and_says_as_of_when() -> None:
     desk = a_desk()
+    desk.collateral = a_collateral(1_002, pnl=2, assets=(an_asset("USDC", total=70, lent=50), an_asset("BTC", total=1)))
     desk.loans = [a_loan("USDC", 50), a_loan("SOL", -3)]
     desk.sync()
     sent = desk.ledger.margin_sent
@@ -318,20 +331,9 @@ def test_a_part_that_the_exchange_does_not_tell_is_doubted_and_the_rest_is_live(
     assert desk.ledger.funding is not None
 
 
-def test_without_loans_what_is_lent_follows_from_the_collateral_and_what_is_borrowed_is_not_known() -> None:
+def test_where_the_loans_are_not_told_what_is_lent_is_known_and_what_is_borrowed_is_not() -> None:
     desk = a_desk()
-    row = CollateralAsset(
-        symbol="USDC",
-        asset_mark_price=ONE,
-        total_quantity=D(70),
-        balance_notional=D(70),
-        collateral_weight=ONE,
-        collateral_value=D(70),
-        open_order_quantity=ZERO,
-        lend_quantity=D(60),
-        available_quantity=D(10),
-    )
-    desk.collateral = a_collateral(assets=(row, replace(row, symbol="SOL", lend_quantity=ZERO)))
+    desk.collateral = a_collateral(assets=(an_asset("USDC", total=70, lent=60), an_asset("SOL", total=5)))
     desk.problems[Read.LOANS] = "401"
     margin = margin_of(desk.sync())
     assert (margin.lent, margin.borrowed) == ({"USDC": D(60)}, None)

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from rich.console import Console, Group
 
-from accounts import a_collateral, a_loan, a_payment
+from accounts import a_collateral, a_loan, a_payment, an_asset
 from backpack_proto.account.margin import FundingPaid, Margin, MarginChanged
 from backpack_proto.account.values import (
     AccountConfirmed,
@@ -90,7 +90,7 @@ CLOSED = Position(symbol="SOL_USDC_PERP", net_quantity=D(0), entry_price=D(0), b
 CASH = Balance(asset="USDC", available=D("1E+6"), locked=D(200), staked=D(0))
 MARGIN = Margin(
     as_of_us=UNIX_US,
-    collateral=a_collateral(),
+    collateral=a_collateral(assets=(an_asset("USDC", total=70, lent=50),)),
     loans=(a_loan("USDC", 50), a_loan("SOL", -3)),
     unrealized_pnl=D("-0.473490"),
     net_equity=D("1000.000000001"),
