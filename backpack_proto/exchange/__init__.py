@@ -11,7 +11,7 @@ from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount, Simulate
 from .account.orders import OrderState, SimulatedOrder
 from .exchange import Exchange
 from .faults import Fault, Faults, RateLimits
-from .market.listings import LISTINGS, Listing
+from .market.listings import LISTINGS, BookState, Listing
 from .market.matching import MatchingEngine
 from .market.orders import Change, Match, OrderSide, OrderTimeInForce, Outcome, Refusal, RestingOrder, SelfTrade
 from .messages import (
@@ -28,6 +28,7 @@ from .messages import (
     RequestReceived,
     Respond,
     Restart,
+    RestrictMarket,
     SendFrame,
     SocketClosed,
     SocketOpened,
@@ -40,6 +41,7 @@ __all__ = [
     "THROWAWAY_API_KEY",
     "THROWAWAY_SECRET",
     "AbandonRequest",
+    "BookState",
     "Change",
     "ChangeMarket",
     "CloseConnection",
@@ -67,6 +69,7 @@ __all__ = [
     "Respond",
     "Restart",
     "RestingOrder",
+    "RestrictMarket",
     "SelfTrade",
     "SendFrame",
     "SimulatedAccount",

@@ -51,6 +51,7 @@ from .messages import (
     PaceMarket,
     RequestReceived,
     Restart,
+    RestrictMarket,
     SendFrame,
 )
 from .rest.authentication import Authentication
@@ -265,6 +266,12 @@ class Exchange:
                 cancelled = market.change(replace(market.listing, **rules))
                 if symbol in self._markets and cancelled.removed:
                     outputs += self._tell(market, cancelled)
+                return outputs
+            case RestrictMarket(symbol, state):
+                market = self._known(symbol, self._markets)
+                outputs = self._advance(now)
+                market.listing = replace(market.listing, restriction=state)
+                self._listings[symbol] = replace(self._listings[symbol], restriction=state)
                 return outputs
             case Restart(keep_ids):
                 outputs = self._advance(now)

@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from backpack_proto.inputs import TimerFired
 
+from .market.listings import BookState
+
 __all__ = [
     "AbandonRequest",
     "ChangeMarket",
@@ -30,6 +32,7 @@ __all__ = [
     "RequestReceived",
     "Respond",
     "Restart",
+    "RestrictMarket",
     "SendFrame",
     "SocketClosed",
     "SocketOpened",
@@ -99,6 +102,16 @@ class ChangeMarket(Struct, frozen=True, gc=False):
     step_size: Decimal
 
 
+class RestrictMarket(Struct, frozen=True, gc=False):
+    """Let an open book take less than all orders: only cancels, only limit orders, or only what does not take; None lifts that.
+
+    The crowd goes on as before, and nothing is published about it.
+    """
+
+    symbol: str
+    state: BookState | None
+
+
 class OpenMarket(Struct, frozen=True, gc=False):
     """Open the book of a market again, as it was; only those who subscribed while it was open are told of it."""
 
@@ -150,7 +163,7 @@ class AbandonRequest(Struct, frozen=True, gc=False):
     request_id: int
 
 
-OperatorCommand: TypeAlias = PaceMarket | CloseMarket | OpenMarket | ChangeMarket | Restart
+OperatorCommand: TypeAlias = PaceMarket | CloseMarket | OpenMarket | ChangeMarket | RestrictMarket | Restart
 ExchangeInput: TypeAlias = (
     SocketOpened | FrameReceived | SocketPonged | SocketClosed | RequestReceived | TimerFired | OperatorCommand
 )

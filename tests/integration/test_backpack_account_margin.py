@@ -88,3 +88,17 @@ async def test_profit_follows_the_mark_price_of_a_stream() -> None:
         won = margin.unrealized_pnl - margin.collateral.unrealized_pnl
         assert margin.net_equity == margin.collateral.net_equity + won
         assert margin.net_equity_available == margin.collateral.net_equity_available + won
+
+
+async def test_buying_power_is_there_where_nothing_is_available() -> None:
+    async with serve_sandbox(speed=0.0) as sandbox, a_trader(sandbox) as client:
+        sandbox.exchange.account.auto_lend = True
+        account = client.account
+        await until(client, lambda event: isinstance(event, AccountSynced))
+        await client.place_order("SOL_USDC_PERP", "Ask", "Market", quantity="20")
+        await until(client, lambda event: isinstance(event, MarginChanged))
+        assert account.balances["USDC"].available == 0
+        assert account.lent is not None
+        assert account.lent["USDC"] > 0
+        assert account.margin is not None
+        assert account.buying_power == (await listed(client)).net_equity_available > 0

@@ -299,6 +299,23 @@ def test_time_in_force(time_in_force: str, size: int, status: str, reason: str |
 
 
 @pytest.mark.parametrize(
+    ("side", "members"), [("Bid", {}), ("Ask", {}), ("Bid", {"tolerance": "5"}), ("Ask", {"tolerance": "20"})]
+)
+def test_a_market_order_goes_no_further_through_the_book_than_it_may(side: str, members: dict[str, str]) -> None:
+    trader = Trader(deposits={"USDC": Decimal(10**9), "SOL": Decimal(10**7)})
+    best = trader.best("SOL_USDC")[side == "Bid"]
+    more = {"slippageTolerance": members["tolerance"], "slippageToleranceType": "TickSize"} if members else {}
+    order = trader.placed("SOL_USDC", side, "100000", **more)
+    away = Decimal(members["tolerance"]) / 100 if members else best / 100
+    fills = [fill.price for fill in trader.account.fills]
+    worst = max(fills) if side == "Bid" else min(fills)
+    assert away - Decimal("0.03") < abs(worst - best) <= away
+    row = trader.get("/wapi/v1/history/orders", orderId=order["id"])[0]
+    assert (row["status"], row["expiryReason"]) == ("Expired", "SlippageToleranceExceeded" if members else "PriceImpact")
+    assert trader.account.balances["USDC"].locked == 0
+
+
+@pytest.mark.parametrize(
     ("mode", "statuses"),
     [("RejectTaker", ("New", "Expired")), ("RejectMaker", ("Expired", "New")), ("RejectBoth", ("Expired", "Expired"))],
 )

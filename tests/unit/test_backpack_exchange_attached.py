@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backpack_proto.exchange import OrderSide, OrderState
+from backpack_proto.exchange.account.triggers import Triggers
 from backpack_proto.exchange.market.tape import TapedTrade
 from exchange_trader import Trader
 
@@ -171,9 +172,11 @@ def test_a_trigger_looks_at_the_price_that_it_was_told(by: str) -> None:
     reference = market.reference
     assert reference is not None
     assert trader.account.history[1].rising
+    triggers = Triggers()
+    triggers.add(trader.account.history[1])
     for name in ("MarkPrice", "IndexPrice", "LastPrice"):
         reference.mark = 11_100 if name == "MarkPrice" else 9_900
         reference.index = (11_100 if name == "IndexPrice" else 9_900) * 10**6
         last = 11_100 if name == "LastPrice" else 9_900
         market.tape.record(TapedTrade(1, last, 1, buyer_is_maker=True, engine_us=trader.clock.unix_us))
-        assert len(list(trader.exchange._entry._triggers.due(market))) == (name == by)
+        assert len(list(triggers.due(market))) == (name == by)

@@ -40,7 +40,8 @@ def check(trader: Trader) -> None:
             assert abs(Decimal(asset["balanceNotional"]) - notional) < Decimal("1e-17")
             value = Decimal(asset["balanceNotional"]) * Decimal(asset["collateralWeight"])
             assert abs(Decimal(asset["collateralValue"]) - value) < Decimal("1e-17")
-            assert Decimal(asset["totalQuantity"]) == Decimal(asset["availableQuantity"]) + Decimal(asset["openOrderQuantity"])
+            parts = (asset["availableQuantity"], asset["openOrderQuantity"], asset["lendQuantity"])
+            assert Decimal(asset["totalQuantity"]) == sum(map(Decimal, parts))
         pnl = sum((Decimal(position["pnlUnrealized"]) for position in positions.values()), Decimal(0))
         assert money["pnlUnrealized"] == pnl
         assert money["netEquity"] == money["assetsValue"] - money["liabilitiesValue"] + pnl + money["unsettledEquity"]
@@ -165,3 +166,28 @@ def test_stock_that_was_bought_counts_as_collateral() -> None:
     assert Decimal(300) < Decimal(rows["AAPL.US"]["assetMarkPrice"]) < Decimal(400)
     assert Decimal(rows["NVDA.US"]["collateralValue"]) > 100
     assert rows["ZZZ"]["collateralValue"] == "0"
+
+
+def test_with_auto_lend_nothing_is_available_once_a_position_is_open_and_the_buying_power_stays() -> None:
+    trader = Trader(deposits={"USDC": Decimal(10_000)})
+    trader.account.auto_lend = True
+    trader.subscribe("account.balanceUpdate")
+    trader.placed("SOL_USDC", "Bid", "1", "50", postOnly=True)
+    assert trader.get("/api/v1/capital")["USDC"]["available"] == "9950"
+    trader.placed(SOL, "Bid", "10")
+    check(trader)
+    assert trader.told()[-1]["A"] == "0"
+    assert trader.get("/api/v1/capital")["USDC"] == {"available": "0", "locked": "50", "staked": "0"}
+    money, (usdc,), _ = figures(trader)
+    assert (usdc["availableQuantity"], usdc["lendQuantity"]) == ("0", str(trader.account.balances["USDC"].lent))
+    assert money["netEquityAvailable"] is not None
+    assert money["netEquityAvailable"] > 9_800
+    # A spot order takes back what it needs, and so does a loss.
+    trader.placed("SOL_USDC", "Bid", "10")
+    check(trader)
+    assert trader.get("/api/v1/capital")["SOL"]["available"] == "9.995"
+    before = trader.account.balances["USDC"]
+    trader.placed(SOL, "Ask", "10", reduceOnly=True)
+    check(trader)
+    after = trader.account.balances["USDC"]
+    assert (before.available, after.lent, after.available > 8_000) == (0, 0, True)

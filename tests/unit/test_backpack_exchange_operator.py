@@ -15,6 +15,7 @@ from backpack_proto.exchange import (
     LISTINGS,
     THROWAWAY_SECRET,
     AbandonRequest,
+    BookState,
     ChangeMarket,
     CloseConnection,
     CloseMarket,
@@ -29,12 +30,14 @@ from backpack_proto.exchange import (
     RequestReceived,
     Respond,
     Restart,
+    RestrictMarket,
     SendFrame,
     SocketOpened,
 )
 from backpack_proto.http import Parameter
 from backpack_proto.inputs import TimerFired
 from backpack_proto.testing.laws import FakeClock
+from exchange_trader import Trader
 
 SOL = "SOL_USDC"
 SECOND = 1_000_000
@@ -280,3 +283,30 @@ def test_a_market_that_is_listed_with_a_coarse_grid_begins_on_it() -> None:
     bids, asks, _ = exchange.levels(SOL)
     assert len(bids) > 20
     assert not any(price % Decimal("0.1") or quantity % 1 for price, quantity in (*bids, *asks))
+
+
+@pytest.mark.parametrize(
+    ("state", "taking", "resting", "market"),
+    [
+        ("CancelOnly", "TRADING_PAUSED", "TRADING_PAUSED", "TRADING_PAUSED"),
+        ("LimitOnly", "Filled", "New", "TRADING_PAUSED"),
+        ("PostOnly", "Expired", "New", "Expired"),
+        (None, "Filled", "New", "Filled"),
+    ],
+)
+def test_a_book_takes_the_orders_of_its_state(state: str | None, taking: str, resting: str, market: str) -> None:
+    trader = Trader()
+    order = trader.placed(SOL, "Bid", "1", "60")
+    trader.exchange.handle(RestrictMarket(SOL, None if state is None else BookState(state)), trader.clock.now)
+    listed = trader.exchange.handle(RequestReceived(1, "GET", f"/api/v1/market?symbol={SOL}"), trader.clock.now)[-1]
+    assert isinstance(listed, Respond)
+    assert json.loads(listed.body)["orderBookState"] == state or state is None
+    ask = str(trader.best(SOL)[1])
+    for price, expected in ((ask, taking), ("61", resting), (None, market)):
+        status, answer = trader.order(SOL, "Bid", "0.01", price)
+        assert (answer["status"] if status == 200 else answer["code"]) == expected
+    if state == "PostOnly":
+        expired = [order for order in trader.account.history if order.state.value == "Expired"]
+        assert {order.expiry_reason for order in expired} == {"PostOnlyMode"}
+    assert trader.call("DELETE", "/api/v1/order", {"symbol": SOL, "orderId": order["id"]})[0] == 200
+    assert trader.account.balances["USDC"].locked == (Decimal("0.61") if resting == "New" else 0)

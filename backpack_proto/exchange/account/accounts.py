@@ -5,6 +5,9 @@ An order on a spot market locks what it could cost; a fill takes from what is lo
 its fee out of what it receives: a buyer in the base asset, a seller in the quote asset. Perpetuals lock nothing: their realised profit
 and their fees move the settlement asset at once, and margin is checked when an order arrives.
 
+With `auto_lend`, USDC that is idle is lent out while a position is open, as accounts on cross margin see it: what is `available` is about 0
+then, while all of it still counts as collateral. A spot order takes back what it needs.
+
 A position remembers what its quantity cost. When part of it is closed, that part of the cost is rounded down to a whole unit and the
 rest stays, so cost, realised profit and payments always add up exactly.
 """
@@ -79,6 +82,8 @@ class SimulatedBalance(Struct, frozen=True, gc=False):
     available: Decimal
     locked: Decimal
     staked: Decimal = Decimal(0)
+    lent: Decimal = Decimal(0)
+    """By `auto_lend`; the exchange shows that among the collateral only."""
 
 
 class SimulatedPosition(Struct, frozen=True, gc=False, kw_only=True):
@@ -127,6 +132,7 @@ class SimulatedFundingPayment(Struct, frozen=True, gc=False, kw_only=True):
 class _Balance(Struct, gc=False):
     available: int = 0
     locked: int = 0
+    lent: int = 0
 
 
 class HeldPosition(Struct, gc=False):
@@ -171,6 +177,8 @@ class SimulatedAccount:
                 raise LocalProtocolError(f"{amount} {asset} cannot be deposited")
         if not all(sane(rate) and abs(rate) < 10_000 and _fits(rate, 2) for rate in (fees.maker_bps, fees.taker_bps)):
             raise LocalProtocolError("fees are basis points with at most two decimals")
+        self.auto_lend = False
+        """Whether idle USDC is lent out while a position is open."""
         self.owner = owner
         """The owner that its orders have in the matching engines."""
         self.fees = fees
@@ -192,7 +200,8 @@ class SimulatedAccount:
     def balances(self) -> dict[str, SimulatedBalance]:
         """The balance of every asset that was ever held."""
         return {
-            asset: SimulatedBalance(to_amount(held.available), to_amount(held.locked)) for asset, held in self._balances.items()
+            asset: SimulatedBalance(to_amount(held.available), to_amount(held.locked), lent=to_amount(held.lent))
+            for asset, held in self._balances.items()
         }
 
     @property
@@ -212,18 +221,20 @@ class SimulatedAccount:
         self.by_id.setdefault(str(order.order_id), []).append(order)
 
     def available(self, asset: str) -> int:
-        """What can be spent, in units."""
+        """What can be spent, in units; what is lent by itself can."""
         held = self._balances.get(asset)
-        return 0 if held is None else held.available
+        return 0 if held is None else held.available + held.lent
 
     def total(self, asset: str) -> int:
         """What is held, locked or not, in units."""
         held = self._balances.get(asset)
-        return 0 if held is None else held.available + held.locked
+        return 0 if held is None else held.available + held.locked + held.lent
 
     def credit(self, asset: str, units: int) -> None:
         """Add to what is available; less than nothing takes away."""
-        self._balances.setdefault(asset, _Balance()).available += units
+        held = self._balances.setdefault(asset, _Balance())
+        held.available += units
+        _take_back(held)
 
     def lock(self, asset: str, units: int) -> None:
         """Move units from available to locked, or back when there are less than none of them."""
@@ -231,6 +242,25 @@ class SimulatedAccount:
             held = self._balances.setdefault(asset, _Balance())
             held.available -= units
             held.locked += units
+            _take_back(held)
+
+    def lend_idle(self) -> None:
+        """Lend out what is idle while a position is open, or take it all back."""
+        held = self._balances.get(SETTLEMENT_ASSET)
+        if held is None or not (self.auto_lend or held.lent):
+            return
+        idle = held.available if self.auto_lend and self.open_positions else -held.lent
+        if idle > 0 or held.lent:
+            held.available -= idle
+            held.lent += idle
+
+
+def _take_back(held: _Balance) -> None:
+    """Take back what is lent, as far as more was spent than there was."""
+    missing = min(held.lent, -held.available)
+    if missing > 0:
+        held.available += missing
+        held.lent -= missing
 
 
 def base_units(listing: Listing, lots: int) -> int:

@@ -14,16 +14,16 @@ from random import Random
 from typing import TypeAlias
 
 from backpack_proto.errors import ApiError
-from backpack_proto.exchange.market.listings import to_decimal
+from backpack_proto.exchange.market.listings import BookState, to_decimal
 from backpack_proto.exchange.market.market import SimulatedMarket
-from backpack_proto.exchange.market.orders import Match, OrderSide, Outcome, Refusal, RestingOrder
+from backpack_proto.exchange.market.orders import Match, OrderSide, OrderTimeInForce, Outcome, Refusal, RestingOrder
 from backpack_proto.exchange.messages import SendFrame
 from backpack_proto.exchange.stream.private_streams import PrivateStreams
 
 from .accounts import SETTLEMENT_ASSET, HeldPosition, SimulatedAccount, SimulatedFill, base_units, quote_units, to_amount
 from .margin import pay_funding
 from .order_request import refusal, trigger_size
-from .order_rules import limit_of, plan_order, reference_ticks, time_in_force_of, why_given_up, why_not_triggered
+from .order_rules import WOULD_TAKE, limit_of, plan_order, reference_ticks, time_in_force_of, why_given_up, why_not_triggered
 from .orders import AccountOrder, OrderRequest, OrderState
 from .triggers import Triggers, attached_request, is_rising, shielded_lots
 
@@ -161,19 +161,25 @@ class OrderEntry:
         account, request = self._account, order.request
         whole = trigger_size(request, self._whole(market, request)) if request.trigger_quantity else None
         lots, reserve = plan_order(account, self._markets, market, request, whole)
-        limit = limit_of(market, request)
+        limit, time_in_force = limit_of(market, request), time_in_force_of(request)
+        # A book that takes only what does not take treats all orders as post-only, and ends those that cannot be.
+        only_posts = market.listing.restriction is BookState.POST_ONLY
+        if only_posts and time_in_force is not OrderTimeInForce.GTC:
+            return self._end_unposted(order, lots, engine_us)
         outcome = market.engine.submit(
             request.side,
             lots,
             limit,
-            time_in_force=time_in_force_of(request),
-            post_only=bool(request.post_only),
+            time_in_force=time_in_force,
+            post_only=only_posts or bool(request.post_only),
             owner=account.owner,
             self_trade=request.self_trade,
             order_id=order.order_id,
         )
         if outcome.refusal is Refusal.WOULD_TAKE:
-            raise refusal("INVALID_ORDER", "Order would immediately match and take")
+            if not request.post_only:
+                return self._end_unposted(order, lots, engine_us)
+            raise refusal("INVALID_ORDER", WOULD_TAKE)
         order.lots, order.reserved, order.state = lots, reserve, OrderState.NEW
         if request.trigger_price is None:
             self._account.enlist(order)
@@ -187,6 +193,14 @@ class OrderEntry:
             order.expiry_reason = reason
             frames += self._end(order, OrderState.EXPIRED, engine_us)
         return frames + self._streams.balances(engine_us)
+
+    def _end_unposted(self, order: AccountOrder, lots: int, engine_us: int) -> list[SendFrame]:
+        """End an order that would have taken from a book in which nothing may."""
+        order.lots, order.state, order.expiry_reason = lots, OrderState.NEW, "PostOnlyMode"
+        if order.key not in self._account.orders:
+            self._account.enlist(order)
+        frames = self._streams.order("orderAccepted", order, engine_us)
+        return frames + self._end(order, OrderState.EXPIRED, engine_us)
 
     def _whole(self, market: SimulatedMarket, request: OrderRequest) -> int:
         """What a percentage is of, in lots: the position that the order reduces, or what a spot order could sell or buy."""
@@ -213,7 +227,7 @@ class OrderEntry:
         lots = shielded_lots(order)
         frames: list[SendFrame] = []
         for profits, attached in ((True, request.take_profit), (False, request.stop_loss)):
-            last, before = (order.take_profit, order.shielded_profit) if profits else (order.stop_loss, order.shielded_loss)
+            last, before = order.shields.get(profits, (None, 0))
             if attached is None or lots <= before:
                 continue
             if last is not None and last.state is OrderState.TRIGGER_PENDING:
@@ -231,10 +245,7 @@ class OrderEntry:
                 rising=is_rising(order, profits=profits),
                 related_order_id=order.order_id,
             )
-            if profits:
-                order.take_profit, order.shielded_profit = placed, before
-            else:
-                order.stop_loss, order.shielded_loss = placed, before
+            order.shields[profits] = placed, before
             self._account.enlist(placed)
             if self._triggers.full:
                 placed.expiry_reason = "MaxStopOrdersPerPosition"

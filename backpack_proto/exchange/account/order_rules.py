@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from decimal import ROUND_DOWN, Context, Decimal
 
 from backpack_proto.errors import ApiError
+from backpack_proto.exchange.market.listings import BookState
 from backpack_proto.exchange.market.market import INDEX_DECIMALS, SimulatedMarket
 from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, Outcome, Refusal, SelfTrade
 
@@ -14,11 +15,14 @@ from .margin import covers_haircut, within_margin
 from .order_request import refusal
 from .orders import OrderRequest
 
-__all__ = ["limit_of", "plan_order", "reference_ticks", "time_in_force_of", "why_given_up", "why_not_triggered"]
+__all__ = ["WOULD_TAKE", "limit_of", "plan_order", "reference_ticks", "time_in_force_of", "why_given_up", "why_not_triggered"]
 
 _SPOT_BAND = (25, 200)
 _PERPETUAL_BAND = (75, 125)
 """Lowest ask and highest bid, per cent of the last price: the multipliers of the market object."""
+_IMPACT_PERCENT = 1
+"""How far a market order may go through the book from its best price: the impact multipliers of the market object."""
+WOULD_TAKE = "Order would immediately match and take"
 _NOT_REDUCED = "Reduce only order would not reduce the position"
 _WHY_FAILED = {
     "INSUFFICIENT_FUNDS": "InsufficientFunds",
@@ -43,6 +47,8 @@ def plan_order(
         ApiError: the order is refused.
     """
     listing, side = market.listing, request.side
+    if listing.restriction is BookState.CANCEL_ONLY or (listing.restriction is BookState.LIMIT_ONLY and request.price is None):
+        raise refusal("TRADING_PAUSED", "Trading is paused")
     limit = limit_of(market, request)
     lots = request.lots if triggered_lots is None else triggered_lots
     if lots is None:
@@ -73,13 +79,17 @@ def plan_order(
 
 
 def limit_of(market: SimulatedMarket, request: OrderRequest) -> int | None:
-    """The worst price in ticks at which an order may trade; None when any is good enough."""
+    """The worst price in ticks at which an order may trade; None where nobody offers anything."""
     best = market.engine.best(request.side.other)
-    if request.price is not None or request.slippage is None or best is None:
+    if request.price is not None or best is None:
         return request.price
-    step = Decimal(1) if request.slippage_in_ticks else _EXACT.divide(Decimal(best[0]), Decimal(100))
+    bought, price = request.side is OrderSide.BID, best[0]
+    impact = price * (100 + _IMPACT_PERCENT) // 100 if bought else -(-price * (100 - _IMPACT_PERCENT) // 100)
+    if request.slippage is None:
+        return impact
+    step = Decimal(1) if request.slippage_in_ticks else _EXACT.divide(Decimal(price), Decimal(100))
     allowed = int(_EXACT.multiply(request.slippage, step))
-    return max(1, best[0] + allowed if request.side is OrderSide.BID else best[0] - allowed)
+    return min(impact, price + allowed) if bought else max(impact, price - allowed)
 
 
 def time_in_force_of(request: OrderRequest) -> OrderTimeInForce:
@@ -118,14 +128,18 @@ def why_given_up(owner: int, market: SimulatedMarket, request: OrderRequest, out
         return "SelfTradePrevention"
     if request.price is not None:
         return "ImmediateOrCancel"
-    return "InsufficientLiquidity" if request.slippage is None else "SlippageToleranceExceeded"
+    if best is None:
+        return "InsufficientLiquidity"
+    return "PriceImpact" if request.slippage is None else "SlippageToleranceExceeded"
 
 
 def why_not_triggered(error: ApiError) -> str:
     """Return the exchange's reason for a trigger that could not be placed when it fired."""
     if error.message == _NOT_REDUCED:
         return "ReduceOnlyNotReduced"
-    return _WHY_FAILED.get(error.code, "PostOnlyTaker")
+    if error.message == WOULD_TAKE:
+        return "PostOnlyTaker"
+    return _WHY_FAILED.get(error.code, "Unknown")
 
 
 def _within_band(market: SimulatedMarket, side: OrderSide, price: int) -> bool:

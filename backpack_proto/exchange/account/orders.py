@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from backpack_proto.exchange.market.listings import Listing, to_decimal
 from backpack_proto.exchange.market.orders import OrderSide, OrderTimeInForce, SelfTrade
@@ -97,12 +97,8 @@ class AccountOrder(Struct, gc=False, kw_only=True):
     """Units of the base asset that a spot order paid in fees."""
     related_order_id: int | None = None
     """The order that a take profit or a stop loss came with."""
-    take_profit: AccountOrder | None = None
-    stop_loss: AccountOrder | None = None
-    """The ones that were placed last for it."""
-    shielded_profit: int = 0
-    shielded_loss: int = 0
-    """Lots for which earlier ones were placed, which have left."""
+    shields: dict[bool, tuple[AccountOrder, int]] = field(default_factory=dict)
+    """Its take profit (True) and stop loss (False) that were placed last, and for how many of its lots earlier ones were."""
 
     @property
     def symbol(self) -> str:

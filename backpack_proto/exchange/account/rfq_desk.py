@@ -27,7 +27,7 @@ from .accounts import SETTLEMENT_ASSET, SimulatedAccount, base_units
 from .order_request import refusal
 from .orders import OrderState
 from .rfq_market import RfqMarkets
-from .rfqs import MAKER, Quote, Rfq, RfqRequest, taker_units
+from .rfqs import MAKER, Quote, Rfq, RfqRequest, cost_units, spent_asset, taker_units
 
 __all__ = ["EXPIRY_US", "SETTLEMENT_WINDOW_US", "SUBMISSION_US", "RfqDesk"]
 
@@ -250,8 +250,8 @@ class RfqDesk:
             return self._settle(rfq, quote, engine_us)
         account, streams = self._parties[rfq.owner]
         rfq.accepted = quote
-        rfq.locked = self._cost(rfq, quote)
-        account.lock(self._spent(rfq), rfq.locked)
+        rfq.locked = cost_units(rfq, quote, account.fees)
+        account.lock(spent_asset(rfq), rfq.locked)
         frames = self._tell(rfq, "rfqAcceptedBinding", engine_us, quote, quote.price(rfq.request.side))
         frames += self._cancel_quotes(rfq, engine_us, spared=quote)
         soon_us = self._rng.randrange(*_SETTLEMENT_US)
@@ -271,7 +271,7 @@ class RfqDesk:
         if quote.deferred and self._rng.random() < 0.5:
             hedged = self.markets.quote(request.market, _HEDGED_BPS, engine_us)
             ticks = min(ticks, hedged[1]) if bought else max(ticks, hedged[0])
-        account.lock(self._spent(rfq), -rfq.locked)
+        account.lock(spent_asset(rfq), -rfq.locked)
         rfq.locked = 0
         units, fee = taker_units(rfq, lots, ticks, account.fees)
         base = base_units(listing, lots)
@@ -293,7 +293,7 @@ class RfqDesk:
     def _fail(self, rfq: Rfq, engine_us: int) -> list[SendFrame]:
         """Cancel a bound request that was not settled in time."""
         account, streams = self._parties[rfq.owner]
-        account.lock(self._spent(rfq), -rfq.locked)
+        account.lock(spent_asset(rfq), -rfq.locked)
         rfq.locked = 0
         return self._end(rfq, OrderState.CANCELLED, engine_us) + streams.balances(engine_us)
 
@@ -319,22 +319,9 @@ class RfqDesk:
 
     # Money.
 
-    @staticmethod
-    def _spent(rfq: Rfq) -> str:
-        """Return the asset that the requester gives."""
-        return SETTLEMENT_ASSET if rfq.request.side is OrderSide.BID else rfq.request.market.listing.base
-
-    def _cost(self, rfq: Rfq, quote: Quote) -> int:
-        """Return how much of that asset a quote costs, a fee in the same asset included."""
-        ticks = quote.price(rfq.request.side)
-        lots = rfq.size_at(ticks)
-        if rfq.request.side is OrderSide.ASK:
-            return base_units(rfq.request.market.listing, lots)
-        return taker_units(rfq, lots, ticks, self._parties[rfq.owner][0].fees)[0]
-
     def _can_pay(self, rfq: Rfq, quote: Quote) -> bool:
-        cost = self._cost(rfq, quote)
-        return 0 < cost <= self._parties[rfq.owner][0].available(self._spent(rfq))
+        account = self._parties[rfq.owner][0]
+        return 0 < cost_units(rfq, quote, account.fees) <= account.available(spent_asset(rfq))
 
     def _can_deliver(self, maker: int, rfq: Rfq, ticks: int) -> bool:
         if maker not in self._parties:

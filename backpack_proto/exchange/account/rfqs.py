@@ -7,11 +7,11 @@ from msgspec import Struct
 from backpack_proto.exchange.market.listings import stripped
 from backpack_proto.exchange.market.orders import OrderSide
 
-from .accounts import PLACES, Fees, quote_units
+from .accounts import PLACES, SETTLEMENT_ASSET, Fees, base_units, quote_units
 from .orders import OrderState
 from .rfq_market import RfqMarket
 
-__all__ = ["MAKER", "Quote", "Rfq", "RfqRequest", "taker_price", "taker_units"]
+__all__ = ["MAKER", "Quote", "Rfq", "RfqRequest", "cost_units", "spent_asset", "taker_price", "taker_units"]
 
 MAKER = 0
 """Who quotes where no account does: the exchange's broker for stocks, the crowd for everything else."""
@@ -95,6 +95,20 @@ class Rfq(Struct, gc=False, kw_only=True):
         if self.request.lots is not None:
             return self.request.lots
         return (self.request.tick_lots or 0) // ticks
+
+
+def spent_asset(rfq: Rfq) -> str:
+    """Return the asset that the requester gives."""
+    return SETTLEMENT_ASSET if rfq.request.side is OrderSide.BID else rfq.request.market.listing.base
+
+
+def cost_units(rfq: Rfq, quote: Quote, fees: Fees) -> int:
+    """Return how much of that asset a quote costs, a fee in the same asset included."""
+    ticks = quote.price(rfq.request.side)
+    lots = rfq.size_at(ticks)
+    if rfq.request.side is OrderSide.ASK:
+        return base_units(rfq.request.market.listing, lots)
+    return taker_units(rfq, lots, ticks, fees)[0]
 
 
 def taker_units(rfq: Rfq, lots: int, ticks: int, fees: Fees) -> tuple[int, int]:

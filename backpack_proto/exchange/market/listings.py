@@ -9,11 +9,20 @@ that, a tick size of several ticks and a step size of several lots, and the oper
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 from functools import lru_cache
 
 from backpack_proto.values import Value
 
-__all__ = ["LISTINGS", "Listing", "market_object", "padded", "stripped", "to_decimal"]
+__all__ = ["LISTINGS", "BookState", "Listing", "market_object", "padded", "stripped", "to_decimal"]
+
+
+class BookState(StrEnum):
+    """A state of a book that is neither Open nor Closed, in the exchange's words (docs/protocol.md 6.2)."""
+
+    CANCEL_ONLY = "CancelOnly"
+    LIMIT_ONLY = "LimitOnly"
+    POST_ONLY = "PostOnly"
 
 
 class Listing(Value, frozen=True, gc=False, kw_only=True):
@@ -28,6 +37,8 @@ class Listing(Value, frozen=True, gc=False, kw_only=True):
     perpetual: bool = False
     open: bool = True
     """Whether the book is Open; otherwise it is Closed, and the market is still listed."""
+    restriction: BookState | None = None
+    """What an open book takes less than all orders."""
     ticks_per_price: int = 1
     """Prices are multiples of so many ticks: that is the `tickSize` of the market object."""
     lots_per_quantity: int = 1
@@ -149,7 +160,7 @@ def market_object(listing: Listing) -> dict[str, object]:
         "marketType": "PERP" if perpetual else "SPOT",
         "mmfFunction": {"type": "sqrt", "base": "0.0125", "factor": "0.0000625"} if perpetual else None,
         "openInterestLimit": "40000000" if perpetual else "0",
-        "orderBookState": "Open" if listing.open else "Closed",
+        "orderBookState": (listing.restriction or "Open") if listing.open else "Closed",
         "positionLimitWeight": None,
         "quoteSymbol": "USDC",
         "rwaMarketType": listing.asset_class,

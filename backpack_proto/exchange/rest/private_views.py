@@ -135,7 +135,7 @@ def balance_rows(account: SimulatedAccount) -> dict[str, dict[str, str]]:
     return {
         asset: {"available": _text(held.available), "locked": _text(held.locked), "staked": _text(held.staked)}
         for asset, held in account.balances.items()
-        if held.available or held.locked
+        if held.available or held.locked or held.lent
     }
 
 
@@ -210,7 +210,7 @@ def collateral_summary(account: SimulatedAccount, markets: Mapping[str, Simulate
                 "balanceNotional": stripped(asset_worth(account, asset, markets), PLACES),
                 "collateralValue": stripped(collateral_value(account, asset, markets), PLACES),
                 "collateralWeight": stripped(collateral_percent(asset), 2),
-                "lendQuantity": "0",
+                "lendQuantity": _text(held.lent),
                 "openOrderQuantity": _text(held.locked),
                 "symbol": asset,
                 "totalQuantity": stripped(account.total(asset), PLACES),

@@ -169,11 +169,13 @@ class PrivateStreams:
         ]
 
     def balances(self, engine_us: int) -> list[SendFrame]:
-        """The balances that changed since the last call."""
+        """The balances that changed since the last call; what is idle is lent before, if the account does so."""
+        self._account.lend_idle()
         balances = self._account.balances
         frames: list[SendFrame] = []
         for asset, held in balances.items():
-            if held == self._told.get(asset):
+            told = self._told.get(asset)
+            if told is not None and (held.available, held.locked) == (told.available, told.locked):
                 continue
             data: dict[str, object] = {
                 "A": f"{held.available:f}",
