@@ -318,9 +318,10 @@ class Audit:
         if not following and state.next_us is not None:
             self._enter(_Waiting(), given)
             self._timers.set(Timer.NEXT, state.next_us)
-            if state.moved:
+            events: list[AuditOutput] = [*self._ledger.take_margin(state.round, state.moved)]
+            if self._ledger.standing.moved:
                 self._want_margin(now)
-            return [*self._ledger.take_margin(state.round, state.moved)]
+            return events
         if not following:
             self._enter(_Comparing(state.round, state.moved, state.requested_us), given)
             self._timers.set(Timer.GRACE, now.mono_us + GRACE_US)

@@ -127,7 +127,7 @@ class CollateralRead(Struct, frozen=True, gc=False):
     attempt: int
     collateral: Collateral | None
     problem: str | None = None
-    """Why there is none: it was refused, or cannot be read. Orders and balances do not depend on it."""
+    """Why there is none: the reading failed. Orders and balances do not depend on it."""
 
 
 class LoansRead(Struct, frozen=True, gc=False):

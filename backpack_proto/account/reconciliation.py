@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from backpack_proto.errors import ApiError, BackpackError, PartlyUnreadable, RemoteProtocolError
+from backpack_proto.errors import ApiError, BackpackError, PartlyUnreadable
 from backpack_proto.inputs import Arguments
 from backpack_proto.rest.codec import refused_authentication
 from backpack_proto.rest.results.account import BorrowLendPosition, Collateral, FundingPayment
@@ -48,7 +48,7 @@ _ENDPOINTS = {
     Read.ORDER_FILLS: "fill_history",
 }
 _NOT_NEEDED = frozenset({Read.COLLATERAL, Read.LOANS, Read.FUNDING})
-"""Readings without which orders, positions and balances are known all the same: where the answer is final, that part alone is doubted."""
+"""Readings without which orders, positions and balances are known all the same: where one fails, that part alone is doubted."""
 
 
 def endpoint_of(read: ReadAccount) -> str:
@@ -80,10 +80,10 @@ def reading_of(read: ReadAccount, result: object) -> Reading | ReadFailed:
         unreadable = tuple(key for key, _ in result.errors)
         result = result.rows
     if isinstance(result, BackpackError):
+        if read.what in _NOT_NEEDED:
+            return _without(read, str(result))
         # 401, 404 and the like: another try would fail the same way.
         refused = isinstance(result, ApiError) and (result.retry_after_us is None or refused_authentication(result))
-        if read.what in _NOT_NEEDED and (refused or isinstance(result, RemoteProtocolError)):
-            return _without(read, str(result))
         return ReadFailed(read.attempt, str(result), refused=refused)
     rows: tuple[object, ...] = ()
     if isinstance(result, tuple | Page):

@@ -362,18 +362,18 @@ MARGIN_READS = (Read.COLLATERAL, Read.LOANS, Read.FUNDING)
 
 @pytest.mark.parametrize("what", MARGIN_READS)
 @pytest.mark.parametrize(
-    "error", [ApiError(status=403, code="", message="no", endpoint="GET /x"), RemoteProtocolError("no number")]
+    "error",
+    [
+        ApiError(status=403, code="", message="no", endpoint="GET /x"),
+        ApiError(status=503, code="", message="no", endpoint="GET /x", retry_after_us=1),
+        RemoteProtocolError("no number"),
+        BackpackError("reset"),
+    ],
 )
-def test_the_ledger_does_without_a_margin_that_the_exchange_does_not_tell(what: Read, error: BackpackError) -> None:
+def test_the_ledger_does_without_a_margin_that_could_not_be_read(what: Read, error: BackpackError) -> None:
     found = reading_of(ReadAccount(attempt=3, what=what), error)
     assert type(found) is ANSWERS[what]
     assert getattr(found, "problem", None) == str(error)
-
-
-@pytest.mark.parametrize("what", MARGIN_READS)
-def test_a_margin_that_could_not_be_read_this_time_is_read_again(what: Read) -> None:
-    error = ApiError(status=429, code="", message="no", endpoint="GET /x", retry_after_us=1)
-    assert isinstance(reading_of(ReadAccount(attempt=3, what=what), error), ReadFailed)
 
 
 def test_an_order_whose_own_row_cannot_be_read_is_not_known_to_have_ended() -> None:

@@ -250,6 +250,19 @@ def test_a_reading_of_the_margin_that_fails_costs_no_proof_and_is_tried_again() 
     assert not margin_of(desk).moved
 
 
+def test_a_margin_that_the_exchange_does_not_tell_this_time_stays_what_it_was_and_is_read_again() -> None:
+    desk = a_desk().sync()
+    desk.now = Now(desk.now.mono_us + 10 * SECOND, WALL_US)
+    told, desk.collateral, desk.problems[Read.COLLATERAL] = desk.collateral, None, "503"
+    desk.give(a_balance_update("SOL", 2)).timer().answer_all()
+    assert margin_of(desk).moved
+    assert margin_of(desk).collateral == told
+    first_us, desk.collateral = desk.now.mono_us, a_collateral(7)
+    desk.timer().answer_all()
+    assert desk.now.mono_us - first_us == MARGIN_EVERY_US
+    assert not margin_of(desk).moved
+
+
 def test_what_moves_while_the_margin_is_read_has_it_read_once_more() -> None:
     desk = a_desk().sync()
     desk.now = Now(desk.now.mono_us + 10 * SECOND, WALL_US)
