@@ -8,11 +8,12 @@ from decimal import Decimal
 import anyio
 import pytest
 
-from backpack_proto.account.margin import MarginChanged
+from backpack_proto.account.margin import FundingPaid, MarginChanged
 from backpack_proto.account.values import AccountSynced
 from backpack_proto.auth.keys import Credentials
 from backpack_proto.auth.signing import Signer
 from backpack_proto.errors import LocalProtocolError
+from backpack_proto.exchange.account.accounts import SimulatedFundingPayment
 from backpack_proto.rest.results.account import Collateral
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.client import BackpackClient
@@ -88,6 +89,33 @@ async def test_profit_follows_the_mark_price_of_a_stream() -> None:
         won = margin.unrealized_pnl - margin.collateral.unrealized_pnl
         assert margin.net_equity == margin.collateral.net_equity + won
         assert margin.net_equity_available == margin.collateral.net_equity_available + won
+
+
+def paid(amount: int, hour: int) -> SimulatedFundingPayment:
+    return SimulatedFundingPayment(
+        symbol="SOL_USDC_PERP", amount=Decimal(amount), rate=Decimal("0.0001"), interval_end_s=1_800_000_000 + hour * 3_600
+    )
+
+
+async def test_funding_that_was_paid_while_the_connection_was_down_is_told_once() -> None:
+    async with serve_sandbox(speed=0.0) as sandbox, a_trader(sandbox) as client:
+        told: list[Decimal] = []
+
+        def synced(event: Event) -> bool:
+            if isinstance(event, FundingPaid):
+                told.append(event.payment.quantity)
+            return isinstance(event, AccountSynced)
+
+        sandbox.exchange.account.funding.append(paid(1, 0))
+        await until(client, synced)
+        sandbox.exchange.account.funding += [paid(2, 1), paid(-3, 2)]
+        for _ in range(2):
+            sandbox.drop_connections()
+            await until(client, synced)
+        assert told == [Decimal(2), Decimal(-3)]
+        funding = client.account.funding
+        assert funding is not None
+        assert [payment.quantity for payment in funding] == [Decimal(1), Decimal(2), Decimal(-3)]
 
 
 async def test_buying_power_is_there_where_nothing_is_available() -> None:
