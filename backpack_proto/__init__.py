@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .account.account import Account
+from .account.margin import FundingPaid, LiquidationPrice, Margin, MarginChanged
 from .account.sync import AccountState
 from .account.values import (
     AccountConfirmed,
@@ -232,6 +233,7 @@ __all__ = [
     "Filters",
     "FollowAccount",
     "FrameDropped",
+    "FundingPaid",
     "Given",
     "Grid",
     "Group",
@@ -248,8 +250,11 @@ __all__ = [
     "JournalBegan",
     "KnownNow",
     "Level",
+    "LiquidationPrice",
     "LocalProtocolError",
     "Machine",
+    "Margin",
+    "MarginChanged",
     "MarginFunction",
     "Market",
     "MarketChanged",

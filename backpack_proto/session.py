@@ -138,7 +138,7 @@ from .routes import Routes
 from .streams.channels import Channel
 from .streams.frames import Drop, ErrorFrame, Frame, FrameDropped, decode_frame, dropped
 from .streams.names import parse_stream
-from .streams.payloads import BalanceUpdate, BookTicker, Depth, OrderUpdate, Payload, PositionUpdate, Trade
+from .streams.payloads import BalanceUpdate, BookTicker, Depth, MarkPrice, OrderUpdate, Payload, PositionUpdate, Trade
 from .streams.unknown import UnknownPayload, emission_of
 
 __all__ = ["Session"]
@@ -438,7 +438,9 @@ class Session:
         outputs: list[Output] = [payload] if stream in self._link.shown else []
         if isinstance(payload, BookTicker | Trade):
             outputs += self._to_books(self._books.of_symbol(payload.symbol), payload, now)
-        elif stream in _ACCOUNT_STREAMS and isinstance(payload, OrderUpdate | PositionUpdate | BalanceUpdate):
+        elif isinstance(payload, MarkPrice) or (
+            stream in _ACCOUNT_STREAMS and isinstance(payload, OrderUpdate | PositionUpdate | BalanceUpdate)
+        ):
             outputs += self._keep_account(payload, now)
         return outputs
 

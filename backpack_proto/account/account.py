@@ -1,4 +1,4 @@
-"""The ledger of an account: open orders, fills, positions and balances that survive reconnects without a hole.
+"""The ledger of an account: open orders, fills, positions, balances and margin that survive reconnects without a hole.
 
 `Account` joins the parts: the ledger (a pure fold), the synchronising machine, which brings it up to the exchange, and the auditing
 machine, which proves again and again that it is right. The one rule of its own: a ledger that follows is stale while the path of its
@@ -13,14 +13,17 @@ from typing import Final, TypeAlias
 from msgspec.structs import replace
 
 from backpack_proto.claims import PathClaim
+from backpack_proto.errors import LocalProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, due, earliest
 from backpack_proto.mute import MuteStream
+from backpack_proto.rest.results.account import FundingPayment
 from backpack_proto.streams.channels import Channel
-from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, PositionUpdate
+from backpack_proto.streams.payloads import BalanceUpdate, Event, MarkPrice, OrderUpdate, PositionUpdate
 
 from .audit import CLAIM_US, Audit, AuditInput, AuditState, StartAudits, StopAudits
 from .ledger import Ledger, Update
+from .margin import LiquidationPrice, Margin
 from .readings import (
     AccountEnded,
     AccountPathChanged,
@@ -44,6 +47,7 @@ AccountInput: TypeAlias = (
     | AccountPathChanged
     | Update
     | UpdateLost
+    | MarkPrice
     | ReadingRequested
     | Reading
     | ReadFailed
@@ -114,16 +118,46 @@ class Account:
 
     @property
     def positions(self) -> Mapping[str, Position]:
-        """By symbol; those that are open."""
-        return self._ledger.open_positions
+        """By symbol; those that are open, at the newest mark prices that are known."""
+        at_mark = self._ledger.standing.at_mark
+        return {symbol: at_mark(position) for symbol, position in self._ledger.open_positions.items()}
 
     @property
     def balances(self) -> Mapping[str, Balance]:
         """By asset."""
         return dict(self._ledger.balances)
 
+    @property
+    def margin(self) -> Margin | None:
+        """Margin as REST listed it last, and what mark prices have made of it since; None before it is known."""
+        return self._ledger.standing.margin(self._ledger.positions.values(), followed=self.live)
+
+    @property
+    def margin_sent(self) -> Now | None:
+        """When the reading of the margin was sent."""
+        return self._ledger.standing.as_of
+
+    @property
+    def funding(self) -> tuple[FundingPayment, ...] | None:
+        """Funding payments that are known, the oldest first; None before the first reading."""
+        return self._ledger.funding.payments if self._ledger.funding.begun else None
+
+    def liquidation_price(self, symbol: str) -> LiquidationPrice | None:
+        """Return where an open position would be liquidated, as REST estimated it last; None before that is known.
+
+        Raises:
+            LocalProtocolError: no such position is open.
+        """
+        if symbol not in self._ledger.open_positions:
+            held = ", ".join(sorted(self._ledger.open_positions)) or "none"
+            raise LocalProtocolError(f"there is no open position in symbol={symbol!r}; positions: {held}")
+        return self._ledger.standing.liquidation_price(symbol, followed=self.live)
+
     def handle(self, given: AccountInput, now: Now) -> Sequence[AccountOutput]:
         """Take an update, a reading or a timer; return what changed, and what to read."""
+        if isinstance(given, MarkPrice):
+            self._ledger.standing.hear_mark(given.symbol, given.mark_price, now)
+            return ()
         if isinstance(given, AccountPathChanged):
             return self._follow_path([], given.doubt, now)
         outputs = self._route(given, now)
@@ -156,6 +190,7 @@ class Account:
             case OrderUpdate() | PositionUpdate() | BalanceUpdate():
                 if self.state is AccountState.IDLE:
                     return []
+                self._ledger.standing.move(given, now)
                 if self._mute:
                     self._mute.pop(stream_of(given), None)
                 if self._audit.state is not AuditState.OFF:

@@ -9,6 +9,9 @@ again in between, is taken as the exchange lists it, and what differs even then 
 repeated in silence. If the streams that should have told it have sent nothing since the ledger is live, they are mute, however open the
 connection is (`UpdatesMute`). It could not be made: that is reported the first time, tried again with a growing wait, and the claim ages; where
 the exchange refuses the signature, it ends at once.
+
+Of the margin no stream tells. So when the account moves between two checks, the margin alone is READING, MARGIN_AFTER_US later, so that what
+belongs together is read once, and at most once in MARGIN_EVERY_US. That is no check: nothing is compared, and no claim is renewed.
 """
 
 from __future__ import annotations
@@ -27,19 +30,35 @@ from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderUpdate, P
 from backpack_proto.text import printable
 
 from .ledger import Ledger, Update, subject_of
-from .readings import ANSWERS, LAST, ReadAccount, ReadFailed, Reading, ReadingRequested, answers
+from .readings import ANSWERS, LAST, CollateralRead, ReadAccount, ReadFailed, Reading, ReadingRequested, answers
 from .rounds import Attempts, Round
 from .signals import ANSWER_US, RETRY, UPDATES, Agreed, ReadAgain, UpdatesMute, stream_of
 from .subjects import Kind, Subject
 from .values import AccountConfirmed, AccountDiverged, AccountUnconfirmed
 
-__all__ = ["AUDIT_US", "CLAIM_US", "GRACE_US", "TRANSITIONS", "Audit", "AuditInput", "AuditState", "StartAudits", "StopAudits"]
+__all__ = [
+    "AUDIT_US",
+    "CLAIM_US",
+    "GRACE_US",
+    "MARGIN_AFTER_US",
+    "MARGIN_EVERY_US",
+    "TRANSITIONS",
+    "Audit",
+    "AuditInput",
+    "AuditState",
+    "StartAudits",
+    "StopAudits",
+]
 
 AUDIT_US: Final = 60_000_000
 CLAIM_US: Final = 120_000_000
 """How old the last reading that agreed may be."""
 GRACE_US: Final = 2_000_000
 """How long a check waits for updates that were on their way when it read."""
+MARGIN_AFTER_US: Final = 1_000_000
+"""How long after an update the margin is read again."""
+MARGIN_EVERY_US: Final = 5_000_000
+"""How often it is, at most: 24 requests a minute."""
 
 
 class StartAudits(Struct, frozen=True, gc=False):
@@ -69,6 +88,7 @@ class Timer(Enum):
     ANSWER = auto()
     GRACE = auto()
     CLAIM = auto()
+    MARGIN = auto()
 
 
 class _Off(Struct):
@@ -87,6 +107,8 @@ class _Reading(Struct):
     requested_us: int
     sent: bool = False
     """The first reading was sent at that time; otherwise it was asked for then."""
+    next_us: int | None = None
+    """When the next check is due, if this is none, but reads the margin alone."""
 
 
 class _Comparing(Struct):
@@ -114,6 +136,7 @@ TRANSITIONS: Final = Transitions(
         (_S.READING, ReadingRequested, _S.READING),
         *((_S.READING, given, _S.WAITING) for given in (ReadFailed, TimerFired)),
         (_S.READING, ReadFailed, _S.OFF),
+        (_S.READING, CollateralRead, _S.WAITING),
         (_S.COMPARING, TimerFired, _S.WAITING),
         # A check that differs ends the claim of the ledger, and so does its age.
         *((state, TimerFired, _S.OFF) for state in _ON),
@@ -133,6 +156,8 @@ class Audit:
         self._confirmed_us: int | None = None
         self._failures = 0
         """Checks in a row that could not be made."""
+        self._margin_us: int | None = None
+        """When the margin alone was read last."""
         self._doubted = 0
         """Checks in a row that left something doubted."""
         self._spoken: set[str] = set()
@@ -181,9 +206,8 @@ class Audit:
                 return ()
             case ReadingRequested():
                 self._timers.set(Timer.ANSWER, now.mono_us + ANSWER_US)
-                if isinstance(self._now, _Reading) and not self._now.sent:
-                    self._now.sent = True
-                    self._now.requested_us = now.mono_us
+                if isinstance(self._now, _Reading):
+                    self._leave(self._now, now)
                 return ()
             case ReadFailed(reason=reason, refused=refused):
                 return self._failed(given, reason, now, refused=refused)
@@ -193,6 +217,8 @@ class Audit:
                 self._spoken.add(stream_of(given))
                 if isinstance(self._now, _Reading | _Comparing):
                     self._now.moved.add(subject_of(given))
+                elif self._timers.get(Timer.MARGIN) is None:
+                    self._want_margin(now)
                 return ()
         return self._read(given, now)
 
@@ -200,7 +226,7 @@ class Audit:
         TRANSITIONS.step(self.state, given, state.state)
         self._now = state
         self._asked = None
-        self._timers.cancel(Timer.NEXT, Timer.ANSWER, Timer.GRACE)
+        self._timers.cancel(Timer.NEXT, Timer.ANSWER, Timer.GRACE, Timer.MARGIN)
 
     def _stop(self, given: AuditInput) -> None:
         self._enter(_Off(), given)
@@ -217,6 +243,23 @@ class Audit:
         self._doubted = self._doubted + 1 if self._ledger.doubts else 0
         failures = self._failures or self._doubted
         self._timers.set(Timer.NEXT, now.mono_us + (RETRY.delay_us(failures) if failures else AUDIT_US))
+        if self._ledger.standing.moved:
+            self._want_margin(now)
+
+    def _want_margin(self, now: Now) -> None:
+        """Set the timer of a reading of the margin, unless a check that is due no later has one."""
+        again_us = now.mono_us if self._margin_us is None else self._margin_us + MARGIN_EVERY_US
+        wanted_us = max(now.mono_us + MARGIN_AFTER_US, again_us)
+        if wanted_us < (self._timers.get(Timer.NEXT) or wanted_us):
+            self._timers.set(Timer.MARGIN, wanted_us)
+
+    def _leave(self, state: _Reading, now: Now) -> None:
+        """Take note that the reading that is asked for is sent."""
+        if self._asked is not None:
+            state.round.leave(self._asked, now)
+        if not state.sent:
+            state.sent = True
+            state.requested_us = now.mono_us
 
     def _timer_fired(self, given: TimerFired, now: Now) -> Sequence[AuditOutput]:
         due = self._timers.take(now.mono_us)
@@ -228,21 +271,35 @@ class Audit:
             return self._failed(given, "no answer in time", now, refused=False)
         if Timer.NEXT in due:
             self._enter(_Reading(self._ledger.round(audit=True), set(), now.mono_us), given)
-            return self._ask_on()
+            return self._ask_on(now)
+        if Timer.MARGIN in due:
+            next_us = self._timers.get(Timer.NEXT)
+            self._margin_us = now.mono_us
+            self._enter(_Reading(self._ledger.margin_round(), set(), now.mono_us, next_us=next_us), given)
+            return self._ask_on(now)
         if Timer.GRACE in due and isinstance(state, _Comparing):
             return self._compare(state, given, now)
         return ()
 
-    def _ask_on(self) -> list[AuditOutput]:
+    def _ask_on(self, now: Now) -> list[AuditOutput]:
         """Ask for the next reading of the round."""
         asked = self._asked = self._now.round.next(self._attempts) if isinstance(self._now, _Reading) else None
-        return [] if asked is None else [asked]
+        if asked is None or not isinstance(self._now, _Reading):
+            return []
+        self._now.round.leave(asked, now)
+        return [asked]
 
     def _failed(self, given: ReadFailed | TimerFired, reason: str, now: Now, *, refused: bool) -> list[AuditOutput]:
         if refused:
             self._stop(given)
             return [ReadAgain(reason, refused=True)]
+        next_us = self._now.next_us if isinstance(self._now, _Reading) else None
         self._enter(_Waiting(), given)
+        if next_us is not None:
+            # No check has failed, and the account has moved still.
+            self._timers.set(Timer.NEXT, next_us)
+            self._want_margin(now)
+            return []
         self._failures += 1
         self._wait(now)
         return [AccountUnconfirmed(reason=reason)] if self._failures == 1 else []
@@ -257,7 +314,14 @@ class Audit:
         if state.round.listed and not listed:
             moved = {subject.key for subject in state.moved if subject.kind is Kind.ORDER}
             state.round.look_up(self._ledger.look_ups(state.round, moved, live=True))
-        following = self._ask_on()
+        following = self._ask_on(now)
+        if not following and state.next_us is not None:
+            self._enter(_Waiting(), given)
+            self._timers.set(Timer.NEXT, state.next_us)
+            events: list[AuditOutput] = [*self._ledger.take_margin(state.round, state.moved)]
+            if self._ledger.standing.moved:
+                self._want_margin(now)
+            return events
         if not following:
             self._enter(_Comparing(state.round, state.moved, state.requested_us), given)
             self._timers.set(Timer.GRACE, now.mono_us + GRACE_US)

@@ -3,6 +3,8 @@
 Theory of operation. Balances and positions are absolute; orders and fills have rules of their own (`orders`, `fills`). An update that a
 reading already contained changes nothing or is followed by the one that the reading was ahead by.
 
+Margin and funding payments are what REST lists (`standing`, `funding`); no stream tells of them.
+
 An open order that is not listed any more has ended if history says how. Until then it is open and doubted, and is looked up again. So are
 all parts that cannot be proved (`doubts`): rows that cannot be read, orders that lack fills, and whatever reading again did not mend. The
 rest of the ledger is live.
@@ -12,16 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
-from typing import TypeAlias
 
 from msgspec.structs import replace
 
 from backpack_proto.streams.payloads import BalanceUpdate, Event, OrderFill, OrderUpdate, PositionUpdate
 
 from .fills import EXACT, ReportedFills
+from .funding import FundingPayments
+from .margin import FundingPaid
 from .orders import Orders, executed
 from .readings import Read
-from .rounds import LookUp, Round
+from .rounds import MARGIN, LookUp, Round
+from .standing import Standing, Update
 from .subjects import Kind, Subject
 from .values import (
     ZERO,
@@ -41,13 +45,13 @@ __all__ = ["Ledger", "Update", "subject_of"]
 POSITION_MOVES = ("net_quantity", "entry_price", "break_even_price")
 """The members of a position whose changes are reported; its mark price and profit move all the time."""
 
-Update: TypeAlias = OrderUpdate | PositionUpdate | BalanceUpdate
-
 
 class Ledger:
-    """Orders, positions, balances and reported fills."""
+    """Orders, positions, balances, margin, reported fills and funding."""
 
     def __init__(self) -> None:
+        self.standing = Standing()
+        self.funding = FundingPayments()
         self.fills = ReportedFills()
         self.orders = Orders(self.fills)
         self.positions: dict[str, Position] = {}
@@ -98,7 +102,15 @@ class Ledger:
 
     def round(self, *, audit: bool) -> Round:
         """Return a new round that reads from the cursors on."""
-        return Round(self.fills.read_from_ms(), self.orders.past.since_ms, audit=audit)
+        funding_from_us = self.funding.since_us
+        if funding_from_us is None and self.funding.begun:
+            # There was none, so all that there are now are news.
+            funding_from_us = 0
+        return Round(self.fills.read_from_ms(), self.orders.past.since_ms, audit=audit, funding_from_us=funding_from_us)
+
+    def margin_round(self) -> Round:
+        """Return a new round that reads the margin alone."""
+        return Round(None, None, audit=True, plan=MARGIN)
 
     def look_ups(self, read: Round, mentioned: Collection[str], *, live: bool) -> list[LookUp]:
         """Return the orders to look up when all lists of a round are read.
@@ -141,6 +153,8 @@ class Ledger:
                 events += self._put_balance(_nothing(asset), Origin.RECONCILIATION)
         for balance in read.balances.values():
             events += self._put_balance(balance, Origin.RECONCILIATION)
+        events += self._take_funding(read)
+        events += self.standing.take(read)
         for update in kept:
             events += self._apply_kept(update)
         self._close_round(read)
@@ -156,9 +170,26 @@ class Ledger:
         return events
 
     def agree(self, read: Round, moved: Collection[Subject]) -> list[Event]:
-        """Take note of a round that was compared with the ledger; return the change of what is doubted."""
+        """Take note of a round that was compared with the ledger; return what is new in it, and the change of what is doubted."""
+        events = [*self.take_margin(read, moved), *self._take_funding(read)]
         self._close_round(read)
-        return self._doubt(read, moved, settled=True)
+        return [*events, *self._doubt(read, moved, settled=True)]
+
+    def take_margin(self, read: Round, moved: Collection[Subject]) -> list[Event]:
+        """Take from a round what REST alone tells: the margin, and all about positions that are the same ones still."""
+        events: list[Event] = []
+        for symbol, position in read.positions.items():
+            known = self.positions.get(symbol)
+            same = known is not None and known.net_quantity == position.net_quantity
+            if same and Subject(Kind.POSITION, symbol) not in moved:
+                events += self._put_position(position, Origin.RECONCILIATION)
+        return [*events, *self.standing.take(read)]
+
+    def _take_funding(self, read: Round) -> list[Event]:
+        if Subject(Kind.FUNDING, "") in read.problems:
+            return []
+        payments = self.funding.take(read.funding)
+        return [FundingPaid(payment=payment, origin=Origin.RECONCILIATION) for payment in payments]
 
     def differences(self, read: Round, moved: Collection[Subject]) -> Iterator[tuple[Subject, str]]:
         """Hold the ledger against a round, but for what has moved since and what is doubted already."""
@@ -203,7 +234,7 @@ class Ledger:
 
         Right after readings were merged an order may lag behind its fills, for it was read before them; once `settled` it may not.
         """
-        doubts = dict.fromkeys(sorted(read.unreadable), "its row cannot be read")
+        doubts = dict.fromkeys(sorted(read.unreadable), "its row cannot be read") | read.problems
         for order_id in self.orders.open:
             subject = Subject(Kind.ORDER, order_id)
             if not _is_listed(read, order_id) and subject not in moved:

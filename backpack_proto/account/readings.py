@@ -8,10 +8,13 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from backpack_proto.rest.results.account import BorrowLendPosition, Collateral, FundingPayment
+
 from .values import Balance, Fill, Order, Position
 
 __all__ = [
     "ANSWERS",
+    "FUNDING_PAGE",
     "LAST",
     "ORDERS_PAGE",
     "PAGE",
@@ -19,7 +22,10 @@ __all__ = [
     "AccountPathChanged",
     "AccountRequested",
     "BalancesRead",
+    "CollateralRead",
     "FillsRead",
+    "FundingRead",
+    "LoansRead",
     "OpenOrdersRead",
     "OrderFillsRead",
     "OrderRead",
@@ -39,13 +45,20 @@ PAGE = 1000
 ORDERS_PAGE = 100
 """Past orders in the first reading of a round. As a rule no more are needed: those that were created since the last round."""
 
+FUNDING_PAGE = 100
+"""Funding payments in the first reading of a round: those of the last hour, as a rule."""
+
 
 class Read(StrEnum):
     """The kinds of readings, in their order: no later one may be older than an earlier one."""
 
     OPEN_ORDERS = "open orders"
     POSITIONS = "positions"
+    COLLATERAL = "collateral"
+    """Next to the positions, for both tell of the same profit."""
     BALANCES = "balances"
+    LOANS = "loans"
+    FUNDING = "funding payments"
     FILLS = "fills"
     PAST_ORDERS = "past orders"
     ORDER = "an order's end"
@@ -108,6 +121,42 @@ class BalancesRead(Struct, frozen=True, gc=False):
     """Assets."""
 
 
+class CollateralRead(Struct, frozen=True, gc=False):
+    """The margin of the account; None where the exchange does not tell it."""
+
+    attempt: int
+    collateral: Collateral | None
+    problem: str | None = None
+    """Why there is none: the reading failed. Orders and balances do not depend on it."""
+
+
+class LoansRead(Struct, frozen=True, gc=False):
+    """All open loans, given and taken."""
+
+    attempt: int
+    loans: tuple[BorrowLendPosition, ...]
+    unreadable: tuple[str, ...] = ()
+    """Ids of the loans whose rows cannot be read."""
+    problem: str | None = None
+    """Why there are none."""
+
+
+class FundingRead(Struct, frozen=True, gc=False):
+    """One page of funding payments, newest first."""
+
+    attempt: int
+    payments: tuple[FundingPayment, ...]
+    unreadable: tuple[str, ...] = ()
+    """Symbols, one for each row."""
+    problem: str | None = None
+    """Why there are none."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows the page has."""
+        return len(self.payments) + len(self.unreadable)
+
+
 class FillsRead(Struct, frozen=True, gc=False):
     """One page of fills, newest first."""
 
@@ -167,19 +216,33 @@ class ReadAccount(Struct, frozen=True, gc=False, kw_only=True):
     since_ms: int | None = None
     """Of fills: from when on, by the exchange's clock; None: all there are, the newest first."""
     offset: int = 0
-    """Of fills and past orders: how many newer ones to pass over."""
+    """Of fills, past orders and funding payments: how many newer ones to pass over."""
     order_id: str | None = None
     symbol: str | None = None
     audit: bool = False
     """The ledger is live, and is only checked: this is less urgent than everything else."""
 
 
-Reading: TypeAlias = OpenOrdersRead | PositionsRead | BalancesRead | FillsRead | PastOrdersRead | OrderRead | OrderFillsRead
+Reading: TypeAlias = (
+    OpenOrdersRead
+    | PositionsRead
+    | CollateralRead
+    | BalancesRead
+    | LoansRead
+    | FundingRead
+    | FillsRead
+    | PastOrdersRead
+    | OrderRead
+    | OrderFillsRead
+)
 """Answers to a `ReadAccount`."""
 ANSWERS: Final[Mapping[Read, type[Reading]]] = {
     Read.OPEN_ORDERS: OpenOrdersRead,
     Read.POSITIONS: PositionsRead,
+    Read.COLLATERAL: CollateralRead,
     Read.BALANCES: BalancesRead,
+    Read.LOANS: LoansRead,
+    Read.FUNDING: FundingRead,
     Read.FILLS: FillsRead,
     Read.PAST_ORDERS: PastOrdersRead,
     Read.ORDER: OrderRead,

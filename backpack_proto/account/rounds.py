@@ -1,21 +1,28 @@
 """One round of readings: what is asked next, and what has been answered so far.
 
-A round reads open orders, positions, balances, fills and past orders, in that order, for what a later reading tells must not be older
-than what an earlier one did. Then it looks up, one by one, the orders whose end is not known and those that lack fills.
+A round reads all lists, in the order of `ALL`, for what a later reading tells must not be older than what an earlier one did. Then it
+looks up, one by one, the orders whose end is not known and those that lack fills. A round of `MARGIN` reads just what the margin follows from.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from backpack_proto.machine import Now
+from backpack_proto.rest.results.account import BorrowLendPosition, Collateral, FundingPayment
 
 from .fills import OVERLAP_MS, ListedKey, numbered
 from .readings import (
+    FUNDING_PAGE,
     ORDERS_PAGE,
     PAGE,
     BalancesRead,
+    CollateralRead,
     FillsRead,
+    FundingRead,
+    LoansRead,
     OpenOrdersRead,
     OrderFillsRead,
     OrderRead,
@@ -28,7 +35,19 @@ from .readings import (
 from .subjects import Kind, Subject
 from .values import Balance, Fill, Order, Position
 
-__all__ = ["Attempts", "Beginning", "LookUp", "Round", "created_ms", "orders_page"]
+__all__ = ["ALL", "MARGIN", "Attempts", "Beginning", "LookUp", "Round", "created_ms", "funding_page", "orders_page"]
+
+ALL: Final = (
+    Read.OPEN_ORDERS,
+    Read.POSITIONS,
+    Read.COLLATERAL,
+    Read.BALANCES,
+    Read.LOANS,
+    Read.FUNDING,
+    Read.FILLS,
+    Read.PAST_ORDERS,
+)
+MARGIN: Final = (Read.POSITIONS, Read.COLLATERAL)
 
 
 class Attempts:
@@ -55,12 +74,28 @@ class LookUp(NamedTuple):
 class Round:
     """The answers of one round of readings."""
 
-    def __init__(self, fills_from_ms: int | None, orders_from_ms: int | None, *, audit: bool) -> None:
-        """Make a round that reads fills and past orders from these times on; `audit` says that it checks a live ledger."""
+    def __init__(
+        self,
+        fills_from_ms: int | None,
+        orders_from_ms: int | None,
+        *,
+        audit: bool,
+        funding_from_us: int | None = None,
+        plan: Sequence[Read] = ALL,
+    ) -> None:
+        """Make a round that reads fills, past orders and funding from these times on; `audit` says that it checks a live ledger."""
         self.orders: dict[str, Order] = {}
         """The open ones."""
         self.positions: dict[str, Position] = {}
+        self.collateral: Collateral | None = None
         self.balances: dict[str, Balance] = {}
+        self.loans: tuple[BorrowLendPosition, ...] | None = None
+        self.funding: list[FundingPayment] = []
+        """The newest first; a page may repeat some."""
+        self.problems: dict[Subject, str] = {}
+        """The parts that the exchange does not tell, and why."""
+        self.sent: dict[Read, Now] = {}
+        """When the first reading of each kind was asked for, or sent: what it tells is not older."""
         self.fills: dict[ListedKey, Fill] = {}
         self.past_orders: dict[str, Order] = {}
         """From history, the last created first."""
@@ -75,7 +110,8 @@ class Round:
         self._audit = audit
         self._fills_from_ms = fills_from_ms
         self._orders_from_ms = orders_from_ms
-        self._next: Read | None = Read.OPEN_ORDERS
+        self._funding_from_us = funding_from_us
+        self._lists = deque(plan)
         self._offset = 0
         self._look_ups: deque[LookUp] = deque()
 
@@ -85,13 +121,14 @@ class Round:
 
     def next(self, attempts: Attempts) -> ReadAccount | None:
         """Return the next reading to ask for; None: there is none."""
-        what, order_id, symbol, since_ms = self._next, None, None, None
-        if what is None and not self._look_ups:
-            return None
-        if what is None:
+        order_id, symbol, since_ms = None, None, None
+        if self._lists:
+            what = self._lists[0]
+            since_ms = self._fills_from_ms if what is Read.FILLS else None
+        elif self._look_ups:
             what, order_id, symbol = self._look_ups.popleft()
-        elif what is Read.FILLS:
-            since_ms = self._fills_from_ms
+        else:
+            return None
         return ReadAccount(
             attempt=attempts.next(),
             what=what,
@@ -102,31 +139,50 @@ class Round:
             audit=self._audit,
         )
 
+    def leave(self, asked: ReadAccount, now: Now) -> None:
+        """Take note that something is asked for, or has just been sent."""
+        if not asked.offset:
+            self.sent[asked.what] = now
+
     def take(self, asked: ReadAccount, given: Reading) -> None:
         """Take the answer to what was asked."""
         match given:
+            case CollateralRead(collateral=collateral):
+                self.collateral = collateral
+                self._lack(Kind.MARGIN, given.problem)
+                self._lists.popleft()
+            case LoansRead(loans=loans):
+                self.loans = None if given.problem else loans
+                self._refuse(Kind.LOANS, given.unreadable)
+                self._lack(Kind.LOANS, given.problem)
+                self._lists.popleft()
+            case FundingRead(payments=payments):
+                self.funding += payments
+                self._refuse(Kind.FUNDING, given.unreadable)
+                self._lack(Kind.FUNDING, given.problem)
+                self._turn(given.rows, funding_page(self._offset), more=_pays_on(payments, self._funding_from_us))
             case OpenOrdersRead(orders=orders):
                 self.orders = {order.order_id: order for order in orders}
                 self._refuse(Kind.ORDER, given.unreadable)
-                self._next = Read.POSITIONS
+                self._lists.popleft()
             case PositionsRead(positions=positions):
                 self.positions = {position.symbol: position for position in positions}
                 self._refuse(Kind.POSITION, given.unreadable)
-                self._next = Read.BALANCES
+                self._lists.popleft()
             case BalancesRead(balances=balances):
                 self.balances = {balance.asset: balance for balance in balances}
                 self._refuse(Kind.BALANCE, given.unreadable)
-                self._next = Read.FILLS
+                self._lists.popleft()
             case FillsRead(fills=fills):
                 self.fills |= numbered(fills)
                 self.unreadable_fills.update(given.unreadable)
-                self._turn(given.rows, PAGE, more=True, then=Read.PAST_ORDERS)
+                self._turn(given.rows, PAGE, more=True)
             case PastOrdersRead(orders=orders):
                 self.past_orders |= {order.order_id: order for order in orders if order.order_id not in self.past_orders}
                 # An order whose end cannot be read has none that is known; the lookup by its id comes to the same row.
                 self._refuse(Kind.ORDER, (order_id for order_id in given.unreadable if order_id not in self.orders))
-                self._turn(given.rows, orders_page(self._offset), more=_reaches_on(orders, self._orders_from_ms), then=None)
-                self.listed = self._next is None
+                self._turn(given.rows, orders_page(self._offset), more=_reaches_on(orders, self._orders_from_ms))
+                self.listed = not self._lists
             case OrderRead(order=order):
                 self.looked_up[asked.order_id or ""] = order
             case OrderFillsRead(fills=fills):
@@ -153,13 +209,17 @@ class Round:
     def _refuse(self, kind: Kind, keys: Iterable[str]) -> None:
         self.unreadable.update(Subject(kind, key) for key in keys)
 
-    def _turn(self, rows: int, page: int, *, more: bool, then: Read | None) -> None:
+    def _lack(self, kind: Kind, problem: str | None) -> None:
+        if problem is not None:
+            self.problems[Subject(kind, "")] = problem
+
+    def _turn(self, rows: int, page: int, *, more: bool) -> None:
         """Go on to the next page if this one is full and there may be more that is wanted."""
         if rows >= page and more:
             self._offset += rows
         else:
             self._offset = 0
-            self._next = then
+            self._lists.popleft()
 
 
 class Beginning:
@@ -209,6 +269,11 @@ def orders_page(offset: int) -> int:
     return PAGE if offset else ORDERS_PAGE
 
 
+def funding_page(offset: int) -> int:
+    """Return how many funding payments are asked for at once."""
+    return PAGE if offset else FUNDING_PAGE
+
+
 def created_ms(order: Order) -> int:
     """When an order was created, in the grain that REST lists it in; 0 where that is not known."""
     return (order.created_us or 0) // 1000
@@ -217,3 +282,8 @@ def created_ms(order: Order) -> int:
 def _reaches_on(orders: tuple[Order, ...], from_ms: int | None) -> bool:
     """Whether the next page can hold orders that are wanted."""
     return min(map(created_ms, orders), default=-1) >= (from_ms or 0)
+
+
+def _pays_on(payments: tuple[FundingPayment, ...], from_us: int | None) -> bool:
+    """Whether the next page can hold payments that are wanted; without a time to go back to, the newest are enough."""
+    return from_us is not None and min((payment.interval_end_us for payment in payments), default=-1) >= from_us

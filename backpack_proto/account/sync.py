@@ -215,9 +215,8 @@ class Sync:
                 return ()
             case ReadingRequested():
                 self._timers.set(Timer.ANSWER, now.mono_us + ANSWER_US)
-                if isinstance(self._now, _Reading) and not self._now.sent:
-                    self._now.sent = True
-                    self._now.requested_us = now.mono_us
+                if isinstance(self._now, _Reading):
+                    self._leave(self._now, now)
                 return ()
             case ReadFailed(reason=reason):
                 return self._failed(given, reason, now)
@@ -231,9 +230,19 @@ class Sync:
         self._asked = None
         self._timers.clear()
 
-    def _ask(self, asked: ReadAccount) -> list[SyncOutput]:
+    def _ask(self, asked: ReadAccount, now: Now) -> list[SyncOutput]:
         self._asked = asked
+        if isinstance(self._now, _Reading):
+            self._now.round.leave(asked, now)
         return [asked]
+
+    def _leave(self, state: _Reading, now: Now) -> None:
+        """Take note that the reading that is asked for is sent."""
+        if self._asked is not None:
+            state.round.leave(self._asked, now)
+        if not state.sent:
+            state.sent = True
+            state.requested_us = now.mono_us
 
     def _request(self, given: AccountRequested, now: Now) -> list[SyncOutput]:
         self._failures = self._again = 0
@@ -242,7 +251,7 @@ class Sync:
         outputs: list[SyncOutput] = [AccountStale(reason="it is being read")]
         if not self._beginning.complete:
             # Pages of the beginning that a lost connection left stay: the earlier it is, the less is taken to be from before.
-            return outputs + self._ask(self._beginning.next(self._attempts))
+            return outputs + self._ask(self._beginning.next(self._attempts), now)
         self._timers.set(Timer.IN_FORCE, until_us)
         return outputs
 
@@ -254,7 +263,7 @@ class Sync:
         if Timer.ANSWER in due:
             return self._failed(given, "no answer in time", now)
         if isinstance(state, _Settling) and not self._beginning.complete:
-            return self._ask(self._beginning.next(self._attempts))
+            return self._ask(self._beginning.next(self._attempts), now)
         if isinstance(state, _Settling | _Retrying):
             insisted = state.insisted if isinstance(state, _Retrying) else frozenset[Subject]()
             return self._begin(given, state.kept, insisted, now)
@@ -265,7 +274,7 @@ class Sync:
         read = self._ledger.round(audit=False)
         self._enter(_Reading(kept, read, insisted, now.mono_us), given)
         asked = read.next(self._attempts)
-        return [] if asked is None else self._ask(asked)
+        return [] if asked is None else self._ask(asked, now)
 
     def _failed(self, given: ReadFailed | TimerFired, reason: str, now: Now) -> list[SyncOutput]:
         self._failures += 1
@@ -291,7 +300,7 @@ class Sync:
             state.round.look_up(self._ledger.look_ups(state.round, _orders_of(state.kept), live=False))
         following = state.round.next(self._attempts)
         if following is not None:
-            return self._ask(following)
+            return self._ask(following, now)
         changes, fills = self._ledger.merge(state.round, state.kept, state.insisted)
         self._failures = 0
         self._enter(_Live(state.requested_us), given)
@@ -302,7 +311,7 @@ class Sync:
         beginning = self._beginning
         beginning.take(given)
         if not beginning.complete:
-            return self._ask(beginning.next(self._attempts))
+            return self._ask(beginning.next(self._attempts), now)
         self._ledger.orders.past.begin(beginning, self._heard_ms)
         self._ledger.fills.begin(beginning.fills, beginning.fills_newest_ms or 0, self._heard_ms)
         self._failures = 0

@@ -39,7 +39,7 @@ MOST_OPEN_ORDERS = 8
 
 
 DESCRIPTION = (
-    "Show balances, positions, open orders and fills as they change: tables on a terminal, lines elsewhere, or JSON."
+    "Show margin, balances, positions, open orders, fills and funding as they change: tables on a terminal, lines elsewhere, or JSON."
     f" {KEYS_COME_FROM}"
 )
 
@@ -124,7 +124,8 @@ async def _show_screen(client: BackpackClient, console: Console) -> None:
     notice = ""
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(Group(*tables(client.account, fills, notice)), refresh=True)
+            picture = tables(client.account, fills, notice, markets=client.markets, width=console.width)
+            live.update(Group(*picture), refresh=True)
             with anyio.move_on_after(SCREEN_SECONDS) as scope:
                 async for event in client:
                     if isinstance(event, Filled):

@@ -34,7 +34,7 @@ def test_the_account_of_the_sandbox_as_json(backend: str) -> None:
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert all(list(event)[:3] == ["event", "symbol", "engine_us"] for event in events)
     kinds = {event["event"] for event in events}
-    assert {"account_stale", "balance_changed", "account_synced", "order_changed"} <= kinds
+    assert {"account_stale", "balance_changed", "account_synced", "order_changed", "margin_changed"} <= kinds
 
 
 def test_lines_where_there_is_no_terminal() -> None:
@@ -70,6 +70,7 @@ def test_tables_on_a_terminal() -> None:
     assert "● stale".encode() in output
     picture = output.rpartition("● live".encode())[2]
     assert b"1000000" in picture
+    assert b"buying power" in picture
     assert b"Open orders (0)" in picture
     assert b"\x1b[?1049l" in picture
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from backpack_proto.account.values import AccountDiverged, AccountStale, Filled
+from backpack_proto.account.funding import key_of
+from backpack_proto.account.margin import FundingPaid, MarginChanged
+from backpack_proto.account.values import AccountDiverged, AccountStale, AccountSynced, Filled
 from backpack_proto.book.levels import Book
 from backpack_proto.outputs import BookChanged, BookSynced, ConnectionDown, PeerSilent
 
@@ -185,12 +187,28 @@ def fills_are_real(world: World, event: Filled) -> Verdict:
     return True
 
 
+def margin_is_that_of_rest(world: World, _: MarginChanged | AccountSynced) -> Verdict:
+    return None if world.session.account.margin is None else world.margin_differs() or True
+
+
+def funding_is_real(world: World, event: FundingPaid) -> Verdict:
+    payment = event.payment
+    key = key_of(payment)
+    world.told_funding[key] += 1
+    if world.told_funding[key] > 1:
+        return f"funding {key} was told twice"
+    true = [one for one in world.exchange.account.funding if (one.interval_end_s * SECOND, one.symbol) == key[:2]]
+    return True if payment.quantity in [one.amount for one in true] else f"funding {payment} was told, the exchange has {true}"
+
+
 _ALARMS = (*(kind for kind in opinion.DOUBTING), ConnectionDown, PeerSilent, AccountStale, AccountDiverged)
 EVENT_CHECKS |= {
     "no gap": ((BookChanged,), no_gap),
     "resync": ((BookSynced,), resync),
     "no false alarm": (_ALARMS, no_false_alarm),
     "fills are real": ((Filled,), fills_are_real),
+    "margin is that of REST": ((MarginChanged, AccountSynced), margin_is_that_of_rest),
+    "funding is real": ((FundingPaid,), funding_is_real),
 }
 
 

@@ -14,13 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from accounts import a_collateral
 from backpack_proto.account import rounds
 from backpack_proto.account.account import Account, AccountInput, AccountOutput
 from backpack_proto.account.readings import (
     AccountEnded,
     AccountRequested,
     BalancesRead,
+    CollateralRead,
     FillsRead,
+    FundingRead,
+    LoansRead,
     OpenOrdersRead,
     OrderFillsRead,
     OrderRead,
@@ -211,6 +215,12 @@ class Model:
                 return OpenOrdersRead(read.attempt, tuple(self.open()))
             case Read.POSITIONS:
                 return PositionsRead(read.attempt, (self.position,) if self.net else ())
+            case Read.COLLATERAL:
+                return CollateralRead(read.attempt, a_collateral(len(self.fills)))
+            case Read.LOANS:
+                return LoansRead(read.attempt, ())
+            case Read.FUNDING:
+                return FundingRead(read.attempt, ())
             case Read.BALANCES:
                 return BalancesRead(read.attempt, (self.balance,))
             case Read.FILLS:

@@ -8,7 +8,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
+from accounts import a_payment
+from backpack_proto.account.margin import FundingPaid, MarginChanged
 from backpack_proto.account.values import AccountStale, Fill, Filled, Origin
 from backpack_proto.http import HttpRequest
 from backpack_proto.metrics import Health, Status
@@ -151,6 +154,24 @@ def fills_are_real(world: World, *, planted: bool) -> checks.Verdict:
     return check_event("fills are real", world, Filled(fill=fill, origin=Origin.STREAM))
 
 
+def margin_is_that_of_rest(world: World, *, planted: bool) -> checks.Verdict:
+    if planted:
+        account = world.session.account
+        standing = account._ledger.standing
+        assert standing._reading is not None
+        listed = standing._reading.collateral
+        wrong = replace(listed, net_equity_available=listed.net_equity_available + 1)
+        standing._reading = replace(standing._reading, collateral=wrong)
+    return check_event("margin is that of REST", world, newest(world, MarginChanged))
+
+
+def funding_is_real(world: World, *, planted: bool) -> checks.Verdict:
+    payment = a_payment(0, SYMBOL, 2 if planted else 1)
+    true = SimpleNamespace(symbol=SYMBOL, interval_end_s=payment.interval_end_us // SECOND, amount=Decimal(1))
+    world.exchange.account.funding.append(cast("Any", true))
+    return check_event("funding is real", world, FundingPaid(payment=payment, origin=Origin.RECONCILIATION))
+
+
 def mute_is_noticed(world: World, *, planted: bool) -> checks.Verdict:
     connection_of(world).data_us -= 7 * SECOND
     connection_of(world).established_us = 1
@@ -246,6 +267,8 @@ PLANTS: dict[str, Callable[..., checks.Verdict]] = {
     "resync": resync,
     "no false alarm": no_false_alarm,
     "fills are real": fills_are_real,
+    "margin is that of REST": margin_is_that_of_rest,
+    "funding is real": funding_is_real,
     "mute is noticed": mute_is_noticed,
     "mute is given up": mute_is_given_up,
     "lateness is said": lateness_is_said,

@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, deque
 from collections.abc import Callable
+from decimal import Decimal
 from random import Random
 from typing import Any
 
 import msgspec
 
+from backpack_proto.account.funding import FundingKey
 from backpack_proto.exchange import LISTINGS, Exchange, Listing, PaceMarket, Respond
 from backpack_proto.inputs import Fact, FollowAccount, Open, ResponseReceived, Subscribe
 from backpack_proto.machine import Now
@@ -52,6 +54,9 @@ GRID_US = SECOND
 FINE_GRID_US = SECOND // 4
 OLD_US = (2 * SECOND, 30 * SECOND)
 """How old a snapshot is that a lagging server still hands out."""
+MARGIN_PATHS = ("/api/v1/capital/collateral", "/api/v1/position")
+FUNDING_KNOWN_US = 180 * SECOND
+"""By then a payment is in the ledger of a calm: no stream tells of it, so a check has to come."""
 CANARY_MARKETS = ("BTC_USDC_PERP", "SOL_USDC_PERP", "kPEPE_USDC_PERP")
 
 
@@ -111,6 +116,8 @@ class World:
         self._streams: dict[str, str] = {}
         self._books: dict[str, Any] = {}
         self._snapshots: dict[str, deque[tuple[int, bytes]]] = {}
+        self._served: dict[str, deque[tuple[int, bytes]]] = {path: deque(maxlen=16) for path in MARGIN_PATHS}
+        self.told_funding: Counter[FundingKey] = Counter()
         self._active = 0
         self._trouble_us = START.mono_us
         self._hash = hashlib.sha256()
@@ -323,6 +330,8 @@ class World:
     def _responded(self, pending: Pending, given: Respond) -> None:
         if pending.path == "/api/v1/depth" and given.status == 200:
             self._snapshots.setdefault(pending.symbol, deque(maxlen=8)).append((self.network.now_us, given.body))
+        if pending.path in self._served and given.status == 200:
+            self._served[pending.path].append((self.network.now_us, given.body))
 
     # What the checks ask for.
 
@@ -359,6 +368,40 @@ class World:
         moments += [payment.interval_end_s * SECOND for payment in account.funding[-1:]]
         return unix_us - max(moments, default=0)
 
+    def margin_differs(self) -> str | None:
+        """Compare the margin of the ledger, and its liquidation prices, with what REST has told since they were asked for."""
+        account = self.session.account
+        margin, sent = account.margin, account.margin_sent
+        if margin is None or sent is None:
+            return None
+        # Of one round the positions are read first; the pages of others are not told apart.
+        collateral = self._served_since(MARGIN_PATHS[0], sent.mono_us - SECOND)
+        positions = self._served_since(MARGIN_PATHS[1], sent.mono_us - 120 * SECOND)
+        kept = _figures(msgspec.json.decode(msgspec.json.encode(margin.collateral)))
+        if kept not in [_figures(one) for one in collateral]:
+            return f"margin {kept}, REST told {[_figures(one) for one in collateral]}"
+        told = {(row["symbol"], Decimal(row["estLiquidationPrice"])) for rows in positions for row in rows}
+        for symbol in account.positions:
+            found = account.liquidation_price(symbol)
+            if found is not None and not found.moved and positions and (symbol, found.price or Decimal(0)) not in told:
+                return f"{found}, REST told {sorted(map(str, told))}"
+        return None
+
+    def _served_since(self, path: str, mono_us: int) -> list[Any]:
+        return [msgspec.json.decode(body) for moment_us, body in self._served[path] if moment_us >= mono_us]
+
+    def funding_differs(self) -> str | None:
+        """Compare the funding payments of the ledger with those that the exchange has made, but for what was paid since the last check."""
+        payments, unix_us = self.session.account.funding, self.network.true_now.unix_us
+        if payments is None:
+            return None
+        kept = {(payment.interval_end_us, payment.symbol, payment.quantity) for payment in payments}
+        true = {(one.interval_end_s * SECOND, one.symbol, one.amount) for one in self.exchange.account.funding}
+        missing = {one for one in true - kept if unix_us - one[0] > FUNDING_KNOWN_US}
+        if missing or kept - true:
+            return f"funding lost {sorted(map(str, missing))}, invented {sorted(map(str, kept - true))}"
+        return None
+
     def ledger_differs(self) -> str | None:
         """Compare the ledger, and the fills that were reported, with the account."""
         account, ledger = self.exchange.account, self.session.account
@@ -373,10 +416,31 @@ class World:
         nets = {symbol: one.net_quantity for symbol, one in account.positions.items() if one.net_quantity}
         if nets != {symbol: one.net_quantity for symbol, one in ledger.positions.items()}:
             return f"positions {dict(ledger.positions)}, the exchange has {nets}"
+        wrong = self.margin_differs() or self.funding_differs()
+        if wrong is not None:
+            return wrong
         filled = {(fill.symbol, fill.trade_id, str(fill.order_id)) for fill in account.fills}
         if filled != self.told_fills.keys():
             return f"fills lost {sorted(map(str, filled - self.told_fills.keys()))}"
         return None
+
+
+def _figures(listed: Any) -> tuple[object, ...]:
+    """Return the figures of a margin, by whichever name they have: that of REST, or that of the core."""
+    names = (
+        ("netEquity", "net_equity"),
+        ("netEquityAvailable", "net_equity_available"),
+        ("netEquityLocked", "net_equity_locked"),
+        ("pnlUnrealized", "unrealized_pnl"),
+        ("assetsValue", "assets_value"),
+        ("liabilitiesValue", "liabilities_value"),
+        ("netExposureFutures", "net_exposure_futures"),
+        ("imf", "initial_margin_fraction"),
+        ("mmf", "maintenance_margin_fraction"),
+        ("marginFraction", "margin_fraction"),
+    )
+    values = [next((listed[name] for name in pair if name in listed), None) for pair in names]
+    return tuple(None if value is None else Decimal(value) for value in values)
 
 
 def _listings(symbols: tuple[str, ...]) -> dict[str, Listing]:

@@ -269,7 +269,7 @@ def test_only_a_round_that_is_complete_moves_the_cursor() -> None:
     desk.executed = 1
     desk.give(of_stream(later))
     desk.listed.append(later)
-    desk.timer()
+    desk.begin_check()
     desk.give(ReadFailed(desk.asked.pop().attempt, "503"))
     assert desk.since_ms() == start_ms
     assert desk.since_ms() == start_ms + TEN_MINUTES_MS

@@ -20,7 +20,10 @@ from backpack_proto.account.audit import (
 from backpack_proto.account.ledger import Ledger
 from backpack_proto.account.readings import (
     BalancesRead,
+    CollateralRead,
     FillsRead,
+    FundingRead,
+    LoansRead,
     OpenOrdersRead,
     PastOrdersRead,
     PositionsRead,
@@ -30,13 +33,14 @@ from backpack_proto.account.readings import (
     Reading,
     ReadingRequested,
 )
-from backpack_proto.account.rounds import Attempts
+from backpack_proto.account.rounds import ALL, Attempts
 from backpack_proto.account.signals import ANSWER_US, Agreed, ReadAgain, UpdatesMute
 from backpack_proto.account.subjects import Kind, Subject
 from backpack_proto.account.values import AccountConfirmed, AccountDiverged, AccountUnconfirmed, Balance, Order
 from backpack_proto.errors import LocalProtocolError, RemoteProtocolError
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now
+from backpack_proto.rest.results.account import Collateral
 from backpack_proto.testing.laws import FakeClock, check_machine
 
 
@@ -49,6 +53,7 @@ class Driven:
         self.audit = Audit(self.ledger, Attempts())
         self.orders: tuple[Order, ...] = ()
         self.balances: tuple[Balance, ...] = ()
+        self.collateral: Collateral | None = None
 
     def give(self, *inputs: AuditInput) -> list[object]:
         outputs = [output for given in inputs for output in self.audit.handle(given, self.clock.now)]
@@ -67,7 +72,10 @@ class Driven:
         answers: dict[Read, Reading] = {
             Read.OPEN_ORDERS: OpenOrdersRead(asked.attempt, self.orders),
             Read.POSITIONS: PositionsRead(asked.attempt, ()),
+            Read.COLLATERAL: CollateralRead(asked.attempt, self.collateral),
             Read.BALANCES: BalancesRead(asked.attempt, self.balances),
+            Read.LOANS: LoansRead(asked.attempt, ()),
+            Read.FUNDING: FundingRead(asked.attempt, ()),
             Read.FILLS: FillsRead(asked.attempt, ()),
             Read.PAST_ORDERS: PastOrdersRead(asked.attempt, ()),
         }
@@ -98,7 +106,7 @@ def test_a_check_reads_all_waits_for_what_was_on_its_way_and_agrees(driven: Driv
         reads.append(asked.what)
         driven.clock.advance(SECOND)
         driven.answer()
-    assert reads == [Read.OPEN_ORDERS, Read.POSITIONS, Read.BALANCES, Read.FILLS, Read.PAST_ORDERS]
+    assert reads == [*ALL]
     assert driven.audit.deadline == driven.clock.mono_us + GRACE_US
     assert driven.fire() == [Agreed()]
     assert driven.audit.confirmed_us == requested_us

@@ -26,9 +26,9 @@ from accounts import (
 from backpack_proto.account.fills import GRAIN_MS, OVERLAP_MS, ReportedFills, numbered
 from backpack_proto.account.ledger import Ledger, Update, subject_of
 from backpack_proto.account.pasts import PastOrders
-from backpack_proto.account.readings import FillsRead, PastOrdersRead, Read, ReadAccount, ReadFailed
+from backpack_proto.account.readings import ANSWERS, FillsRead, PastOrdersRead, Read, ReadAccount, ReadFailed
 from backpack_proto.account.reconciliation import arguments_of, endpoint_of, reading_of
-from backpack_proto.account.rounds import Attempts, Beginning, Round
+from backpack_proto.account.rounds import ALL, Attempts, Beginning, Round
 from backpack_proto.account.subjects import Kind, Subject
 from backpack_proto.account.values import (
     AccountDoubted,
@@ -40,7 +40,7 @@ from backpack_proto.account.values import (
     Origin,
     PositionChanged,
 )
-from backpack_proto.errors import ApiError, BackpackError, PartlyUnreadable
+from backpack_proto.errors import ApiError, BackpackError, PartlyUnreadable, RemoteProtocolError
 from hypothesis_profiles import examples
 
 ORDER_77 = Subject(Kind.ORDER, "77")
@@ -192,11 +192,10 @@ def test_a_round_asks_in_order_and_looks_up_at_its_end() -> None:
         assert not isinstance(answer, ReadFailed)
         read.take(asked, answer)
         asked = read.next(attempts)
-    lists = (Read.OPEN_ORDERS, Read.POSITIONS, Read.BALANCES, Read.FILLS, Read.PAST_ORDERS)
-    assert order == [(what, False) for what in lists]
+    assert order == [(what, False) for what in ALL]
     assert read.listed
     read.look_up(ledger.look_ups(read, (), live=False))
-    assert read.next(attempts) == ReadAccount(attempt=6, what=Read.ORDER, order_id="77", symbol=SYMBOL, audit=True)
+    assert read.next(attempts) == ReadAccount(attempt=9, what=Read.ORDER, order_id="77", symbol=SYMBOL, audit=True)
     assert ledger.look_ups(read, {"77"}, live=False) == []
     assert ledger.look_ups(read, (), live=True) == [], "an absence is a contradiction"
 
@@ -322,6 +321,9 @@ def test_the_context_of_the_user_changes_no_sum(precision: int) -> None:
         (Read.OPEN_ORDERS, "open_orders", {}),
         (Read.POSITIONS, "positions", {}),
         (Read.BALANCES, "balances", {}),
+        (Read.COLLATERAL, "collateral", {}),
+        (Read.LOANS, "borrow_lend_positions", {}),
+        (Read.FUNDING, "funding_history", {"limit": 1000, "offset": 3, "sortDirection": "Desc"}),
         (Read.PAST_ORDERS, "order_history", {"limit": 1000, "offset": 3, "sortDirection": "Desc"}),
         (Read.ORDER, "order_history", {"orderId": "5", "symbol": SYMBOL}),
         (Read.ORDER_FILLS, "fill_history", {"orderId": "5", "symbol": SYMBOL, "limit": 1000, "sortDirection": "Desc"}),
@@ -349,10 +351,29 @@ def test_only_a_final_answer_is_a_refusal(error: BackpackError, *, refused: bool
     assert getattr(failed, "refused", None) is refused
 
 
-@pytest.mark.parametrize("what", [what for what in Read if what is not Read.ORDER])
+@pytest.mark.parametrize("what", [what for what in Read if what not in {Read.ORDER, Read.COLLATERAL}])
 def test_a_row_that_cannot_be_read_keeps_its_id(what: Read) -> None:
     error = PartlyUnreadable(endpoint="GET /x", rows=(), errors=(("5", "odd"), ("", "odd")))
     assert getattr(reading_of(ReadAccount(attempt=3, what=what), error), "unreadable", None) == ("5", "")
+
+
+MARGIN_READS = (Read.COLLATERAL, Read.LOANS, Read.FUNDING)
+
+
+@pytest.mark.parametrize("what", MARGIN_READS)
+@pytest.mark.parametrize(
+    "error",
+    [
+        ApiError(status=403, code="", message="no", endpoint="GET /x"),
+        ApiError(status=503, code="", message="no", endpoint="GET /x", retry_after_us=1),
+        RemoteProtocolError("no number"),
+        BackpackError("reset"),
+    ],
+)
+def test_the_ledger_does_without_a_margin_that_could_not_be_read(what: Read, error: BackpackError) -> None:
+    found = reading_of(ReadAccount(attempt=3, what=what), error)
+    assert type(found) is ANSWERS[what]
+    assert getattr(found, "problem", None) == str(error)
 
 
 def test_an_order_whose_own_row_cannot_be_read_is_not_known_to_have_ended() -> None:

@@ -13,7 +13,10 @@ from backpack_proto.account.readings import (
     AccountEnded,
     AccountRequested,
     BalancesRead,
+    CollateralRead,
     FillsRead,
+    FundingRead,
+    LoansRead,
     OpenOrdersRead,
     OrderFillsRead,
     OrderRead,
@@ -81,11 +84,17 @@ def answer_to(asked: ReadAccount) -> Reading:
         Read.OPEN_ORDERS: OpenOrdersRead,
         Read.POSITIONS: PositionsRead,
         Read.BALANCES: BalancesRead,
+        Read.LOANS: LoansRead,
+        Read.FUNDING: FundingRead,
         Read.FILLS: FillsRead,
         Read.PAST_ORDERS: PastOrdersRead,
         Read.ORDER_FILLS: OrderFillsRead,
     }
-    answer: Reading = OrderRead(asked.attempt, None) if asked.what is Read.ORDER else kinds[asked.what](asked.attempt, ())
+    single: dict[Read, Reading] = {
+        Read.ORDER: OrderRead(asked.attempt, None),
+        Read.COLLATERAL: CollateralRead(asked.attempt, None),
+    }
+    answer: Reading = single[asked.what] if asked.what in single else kinds[asked.what](asked.attempt, ())
     return answer
 
 
@@ -107,7 +116,10 @@ def test_from_a_subscription_to_a_ledger_that_follows() -> None:
         ("SETTLING", "fills"),
         ("READING", "open orders"),
         ("READING", "positions"),
+        ("READING", "collateral"),
         ("READING", "balances"),
+        ("READING", "loans"),
+        ("READING", "funding payments"),
         ("READING", "fills"),
         ("READING", "past orders"),
     ]

@@ -463,11 +463,22 @@ def test_a_reading_that_fails_is_told_to_the_ledger() -> None:
     assert driven.events(RequestFailed(request_id=request.request_id, reason="reset")) == [AccountStale]
 
 
+ANSWERS = {
+    "/api/v1/capital": b"{}",
+    "/api/v1/capital/collateral": (
+        b'{"assetsValue":"0","borrowLiability":"0","collateral":[],"imf":"0.02","mmf":"0.01","marginFraction":null,"netEquity":"0",'
+        b'"netEquityAvailable":"0","netEquityLocked":"0","netExposureFutures":"0","pnlUnrealized":"0","liabilitiesValue":"0",'
+        b'"unsettledEquity":"0"}'
+    ),
+}
+"""What there is of nothing; all else is a list."""
+
+
 def settle(driven: Driven, request: SendRequest) -> list[Output]:
     """Answer a reading with nothing, and those that it leads to; return what came of the last one."""
     outputs: list[Output] = [request]
     while requests := [output for output in outputs if isinstance(output, SendRequest)]:
-        body = b"{}" if requests[0].request.target.endswith("/capital") else b"[]"
+        body = ANSWERS.get(requests[0].request.target, b"[]")
         outputs = driven.give(ResponseReceived(request_id=requests[0].request_id, status=200, body=body))
     return outputs
 
