@@ -1,0 +1,46 @@
+"""Strategies for schedules of faults."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from backpack_proto.errors import LocalProtocolError
+from backpack_proto.hints import one_of
+from backpack_proto.testing.faults import FAULTS, FRAME_FAULTS, MOMENTARY, Episode
+
+__all__ = ["fault_schedules"]
+
+
+def fault_schedules(*faults: str, duration_ms: int = 60_000, max_episodes: int = 4) -> st.SearchStrategy[tuple[Episode, ...]]:
+    """Return a strategy for schedules of these kinds of faults, of all where none is given; the simplest schedule is the empty one.
+
+    All episodes lie in the first `duration_ms` of a simulation; `Simulation(..., faults=schedule)` plays one.
+
+    Raises:
+        LocalProtocolError: there is no such fault.
+    """
+    for fault in faults:
+        if fault not in FAULTS:
+            raise LocalProtocolError(one_of("faults", fault, tuple(FAULTS)))
+    kinds = st.sampled_from(faults or tuple(FAULTS))
+    return st.lists(kinds.flatmap(lambda fault: _episode(fault, duration_ms)), max_size=max_episodes).map(_in_order)
+
+
+def _episode(fault: str, duration_ms: int) -> st.SearchStrategy[Episode]:
+    every = st.integers(1, 8) if fault in FRAME_FAULTS else st.just(1)
+    start_ms = st.integers(0, duration_ms)
+    if fault in MOMENTARY:
+        return st.builds(Episode, fault=st.just(fault), start_ms=start_ms)
+    return start_ms.flatmap(
+        lambda start: st.builds(
+            Episode,
+            fault=st.just(fault),
+            start_ms=st.just(start),
+            duration_ms=st.integers(0, duration_ms - start),
+            every=every,
+        )
+    )
+
+
+def _in_order(episodes: list[Episode]) -> tuple[Episode, ...]:
+    return tuple(sorted(episodes, key=lambda episode: episode.start_ms))
