@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .settings import Settings
     from .transport import Transport
     from .transports.mock import MockTransport
+    from .transports.stream import StreamTransport
 
 __all__ = [
     "AccountView",
@@ -72,6 +73,7 @@ __all__ = [
     "Sandbox",
     "Settings",
     "SlowConsumer",
+    "StreamTransport",
     "Transport",
     "__version__",
     "get_proxy_injector",
@@ -111,6 +113,7 @@ _HOMES = {
     "Sandbox": ".sandbox",
     "Settings": ".settings",
     "SlowConsumer": ".delivery",
+    "StreamTransport": ".transports.stream",
     "Transport": ".transport",
     "__version__": "backpack_proto",
     "get_proxy_injector": ".network.proxy_settings",

@@ -52,7 +52,7 @@ RUNTIME_LAYERS = (
     {"pump", "transports", "kernels"},
     {"settings"},
     {"sandbox", "client_arguments"},
-    {"client"},
+    {"client", "testing"},
     {"cryptofeed"},
     {"cli", "__init__"},
 )
