@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .client import BackpackClient
     from .delivery import DeliverySnapshot, EventStream, SlowConsumer
     from .extras import MissingExtra
-    from .network.addresses import Addresses
+    from .network.addresses import Address, Addresses
     from .network.proxy import (
         InvalidProxy,
         Proxy,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccountView",
+    "Address",
     "Addresses",
     "BackpackClient",
     "BookView",
@@ -83,6 +84,7 @@ __all__ = [
 
 _HOMES = {
     "AccountView": ".accounts",
+    "Address": ".network.addresses",
     "Addresses": ".network.addresses",
     "BackpackClient": ".client",
     "BookView": ".books",

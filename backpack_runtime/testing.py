@@ -56,7 +56,7 @@ class ContractBroken(AssertionError):
         self.detail = detail
 
 
-class _Unexpected(Exception):  # noqa: N818 - turned into a `ContractBroken`
+class _Unexpected(Exception):
     """The outcome of a trial, where it is wrong."""
 
 
@@ -240,18 +240,19 @@ async def _keeps_time(make: MakeTransport) -> None:
 @_rule("who listens is told where it happens, and next is left with what follows from calls, such as pauses")
 async def _tells(make: MakeTransport) -> None:
     heard: list[Given] = []
-    told = anyio.Event()
+    connected, told = anyio.Event(), anyio.Event()
 
     def sink(facts: Sequence[Given]) -> None:
         heard.extend(facts)
+        if Connected() in heard:
+            connected.set()
         if any(isinstance(fact, TextReceived) for fact in heard):
             told.set()
 
     async with _to_exchange(make, speed=0.0) as transport:
         transport.listen(sink)
         transport.perform(OpenSocket())
-        while Connected() not in heard:
-            await anyio.sleep(0.001)
+        await connected.wait()
         transport.perform(_SUBSCRIBE)
         await told.wait()
         for call, fact in ((transport.pause_reading, ReadingPaused()), (transport.resume_reading, ReadingResumed())):

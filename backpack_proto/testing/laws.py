@@ -141,7 +141,9 @@ def check_machine(
         raise MissingExtra("check_machine", "testing", missing) from missing
 
     if not isinstance(inputs, st.SearchStrategy):
-        raise LocalProtocolError(f"inputs: a strategy of hypothesis, such as st.sampled_from([...]), got {type(inputs).__name__}")
+        raise LocalProtocolError(
+            f"inputs: a strategy of hypothesis, such as st.sampled_from([...]), got {type(inputs).__name__}"
+        )
     _check_maker(make)
     gaps = st.just(0) | st.integers(0, max_gap_us)
     step = st.tuples(inputs, gaps) | st.builds(_FireAtDeadline, late_us=gaps).map(lambda fire: (fire, 0))

@@ -38,7 +38,7 @@ EVENTS: Final = _public_events()
 
 
 def events(*kinds: type[Event]) -> st.SearchStrategy[Event]:
-    """Return a strategy for events of these types, of their subclasses too; of every type where none is given.
+    """Return a strategy for events of these types; a base is all of its kinds, and nothing given is every type.
 
     Raises:
         LocalProtocolError: one of them is not a type of event.
@@ -47,7 +47,7 @@ def events(*kinds: type[Event]) -> st.SearchStrategy[Event]:
 
 
 def payloads(*kinds: type[StreamPayload]) -> st.SearchStrategy[Any]:
-    """Return a strategy for data of streams, as a frame brings them; of every type where none is given.
+    """Return a strategy for data of streams, as a frame brings them; a base is all of its kinds, and nothing given is every type.
 
     Raises:
         LocalProtocolError: one of them is not a type of payload.
@@ -86,7 +86,8 @@ def broken_frames(draw: st.DrawFn) -> bytes:
 def _chosen(kinds: tuple[type[Any], ...], known: tuple[type[Any], ...], what: str) -> list[type[Any]]:
     found = []
     for kind in kinds or known:
-        of_kind = [one for one in known if issubclass(one, kind)]
+        # A type that is drawn itself is asked for alone, though others are made from it; a base is asked for all of its kinds.
+        of_kind = [kind] if kind in known else [one for one in known if issubclass(one, kind)]
         if not of_kind:
             raise LocalProtocolError(f"kinds: types of {what}s of backpack_proto, got {kind.__name__}")
         found += of_kind

@@ -7,6 +7,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
+from backpack_proto.errors import LocalProtocolError
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Depth
 from backpack_proto.testing.histories import FRAME_FAULT_KINDS, BookHistory, FrameFault
@@ -18,43 +19,60 @@ _MOST_TICKS: Final = 20
 _MOST_FAULTS: Final = 3
 
 
-@st.composite
-def book_histories(draw: st.DrawFn, *, symbol: str = "SOL_USDC", max_frames: int = 12, faults: bool = True) -> BookHistory:
+def book_histories(*, symbol: str = "SOL_USDC", max_frames: int = 12, faults: bool = True) -> st.SearchStrategy[BookHistory]:
     """Return a strategy for histories of the book of `symbol`, of at most `max_frames` frames.
 
     The book is never crossed, and may be empty on one side. With `faults` some frames are lost, come twice, in a wrong order, or torn.
+
+    Raises:
+        LocalProtocolError: `max_frames` is negative.
     """
-    bids, asks = _opening(draw)
-    first = draw(st.integers(0, 3) | st.integers(0, 2**53))
-    history_bids, history_asks = _side(bids)[::-1], _side(asks)
-    deltas: list[Depth] = []
-    last = first
-    for number in range(draw(st.integers(0, max_frames))):
-        changed = draw(st.lists(_change(), min_size=1, max_size=3))
-        delta = _delta(symbol, bids, asks, changed, last, ids=draw(st.integers(1, 3)), moment_us=_MOMENT_US + number * 1_000)
-        last = delta.last_update_id
-        deltas.append(delta)
-    wrong = draw(st.lists(_fault(len(deltas)), max_size=_MOST_FAULTS)) if faults and deltas else []
-    return BookHistory(
-        symbol=symbol, last=first, bids=history_bids, asks=history_asks, deltas=tuple(deltas), faults=tuple(wrong)
+    if max_frames < 0:
+        raise LocalProtocolError(f"max_frames: 0 or more, got {max_frames}")
+    fault = st.builds(FrameFault, st.sampled_from(FRAME_FAULT_KINDS), st.integers(0, max(max_frames - 1, 0)))
+    return st.builds(
+        _history,
+        st.just(symbol),
+        st.integers(0, 3) | st.integers(0, 2**53),
+        _OPENINGS,
+        st.integers(1, _MOST_TICKS),
+        st.lists(st.tuples(_CHANGES, st.integers(1, 3)), max_size=max_frames),
+        st.lists(fault, max_size=_MOST_FAULTS if faults else 0),
     )
 
 
-def _opening(draw: st.DrawFn) -> tuple[dict[int, int], dict[int, int]]:
-    """Both sides of a book as lots by ticks: bids below a tick, asks above it."""
-    middle = draw(st.integers(2, _MOST_TICKS))
-    bids = draw(st.dictionaries(st.integers(1, middle - 1), st.integers(1, 100), max_size=3))
-    asks = draw(st.dictionaries(st.integers(middle, _MOST_TICKS + 1), st.integers(1, 100), max_size=3))
-    return bids, asks
+_TICKS = st.integers(1, _MOST_TICKS)
+_OPENINGS = st.dictionaries(_TICKS, st.integers(1, 100), max_size=6)
+"""Lots by ticks, of both sides."""
+_CHANGES = st.lists(st.tuples(st.booleans(), _TICKS, st.integers(0, 100)), min_size=1, max_size=3)
+"""Whether each is a bid, the ticks, and the lots that rest there from now on."""
 
 
-def _change() -> st.SearchStrategy[tuple[bool, int, int]]:
-    """Whether it is a bid, the ticks, and the lots that rest there from now on."""
-    return st.tuples(st.booleans(), st.integers(1, _MOST_TICKS + 1), st.integers(0, 100))
-
-
-def _fault(frames: int) -> st.SearchStrategy[FrameFault]:
-    return st.builds(FrameFault, st.sampled_from(FRAME_FAULT_KINDS), st.integers(0, frames - 1))
+def _history(
+    symbol: str,
+    first: int,
+    opening: dict[int, int],
+    middle: int,
+    steps: list[tuple[list[tuple[bool, int, int]], int]],
+    faults: list[FrameFault],
+) -> BookHistory:
+    """Put together what was drawn; faults of frames that there are not fall away."""
+    bids = {ticks: lots for ticks, lots in opening.items() if ticks < middle}
+    asks = {ticks: lots for ticks, lots in opening.items() if ticks >= middle}
+    history_bids, history_asks = _side(bids)[::-1], _side(asks)
+    deltas: list[Depth] = []
+    last = first
+    for number, (changed, ids) in enumerate(steps):
+        deltas.append(_delta(symbol, bids, asks, changed, last, ids=ids, moment_us=_MOMENT_US + number * 1_000))
+        last += ids
+    return BookHistory(
+        symbol=symbol,
+        last=first,
+        bids=history_bids,
+        asks=history_asks,
+        deltas=tuple(deltas),
+        faults=tuple(fault for fault in faults if fault.frame < len(deltas)),
+    )
 
 
 def _delta(
