@@ -16,7 +16,7 @@ from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.payloads import Event, Payload, StreamPayload
 from backpack_proto.testing.wire import encode_frame
 
-from .members import Strategy, of_type, value_of
+from .members import Drawing, of_type, value_of
 
 __all__ = ["EVENTS", "PAYLOADS", "broken_frames", "events", "frames", "payloads"]
 
@@ -94,15 +94,15 @@ def _chosen(kinds: tuple[type[Any], ...], known: tuple[type[Any], ...], what: st
     return list(dict.fromkeys(found))
 
 
-def _event(kind: type[Event]) -> Strategy:
+def _event(kind: type[Event]) -> Drawing:
     if kind is CallAnswered:
         return st.one_of([_answered(name, endpoint) for name, endpoint in ENDPOINTS.items()])
     return value_of(kind)
 
 
-def _answered(name: str, endpoint: Endpoint) -> Strategy:
+def _answered(name: str, endpoint: Endpoint) -> Drawing:
     if endpoint.result is Markets:
-        result: Strategy = st.lists(value_of(Market), max_size=2).map(Markets)
+        result: Drawing = st.lists(value_of(Market), max_size=2).map(Markets)
     elif endpoint.paged:
         result = st.builds(Page, rows=of_type(endpoint.result), total=st.none() | st.integers(0, 1000))
     else:

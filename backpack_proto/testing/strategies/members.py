@@ -24,9 +24,9 @@ from backpack_proto.testing.wire import only_in_rest
 
 from .fits import fitted
 
-__all__ = ["Strategy", "levels", "of_type", "prices", "quantities", "symbols", "value_of"]
+__all__ = ["Drawing", "levels", "of_type", "prices", "quantities", "symbols", "value_of"]
 
-Strategy: TypeAlias = st.SearchStrategy[Any]
+Drawing: TypeAlias = st.SearchStrategy[Any]
 
 _MOMENT_US: Final = 1_700_000_000_000_000
 """The earliest moment that is drawn."""
@@ -71,7 +71,7 @@ _TEXTS = st.text(st.characters(exclude_categories=_NO_HALVES), max_size=12)
 _MOMENTS = st.integers(0, _YEARS_MS).map(lambda ms: _MOMENT_US + ms * 1000)
 _EXACT_MOMENTS = st.integers(0, _YEARS_MS * 1000).map(lambda us: _MOMENT_US + us)
 _SECONDS = st.integers(0, _YEARS_MS // 1000).map(lambda second: _MOMENT_US + second * 1_000_000)
-_ERRORS: Mapping[type, Strategy] = {
+_ERRORS: Mapping[type, Drawing] = {
     RemoteProtocolError: st.builds(RemoteProtocolError, _TEXTS),
     LocalProtocolError: st.builds(LocalProtocolError, _TEXTS),
     ApiError: st.builds(
@@ -82,7 +82,7 @@ _ERRORS: Mapping[type, Strategy] = {
         endpoint=st.sampled_from([f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS.values()]),
     ),
 }
-_WORDS: Mapping[str, Strategy] = {
+_WORDS: Mapping[str, Drawing] = {
     "asset": st.sampled_from(sorted({listing.base for listing in LISTINGS})),
     "endpoint": st.sampled_from(list(ENDPOINTS)),
     "interval": st.sampled_from(KLINE_INTERVALS),
@@ -94,7 +94,7 @@ _WORDS: Mapping[str, Strategy] = {
 """Texts that are not any text, by the name of the member."""
 
 
-def of_type(hint: Any, name: str = "") -> Strategy:
+def of_type(hint: Any, name: str = "") -> Drawing:
     """Return a strategy for the values of a type; `name` is that of the member that has it.
 
     Raises:
@@ -127,7 +127,7 @@ def of_type(hint: Any, name: str = "") -> Strategy:
 
 
 @cache
-def value_of(kind: type[Struct]) -> Strategy:
+def value_of(kind: type[Struct]) -> Drawing:
     """Return a strategy for the values of a type: each member by itself, and then as they fit each other."""
     hints = get_type_hints(kind)
     drawn = {field.name: of_type(hints[field.name], field.name) for field in fields(kind)}
@@ -136,9 +136,9 @@ def value_of(kind: type[Struct]) -> Strategy:
     return st.fixed_dictionaries(drawn).map(lambda members: kind(**fitted(kind, members)))
 
 
-def _on_the_stream(kind: type[StreamPayload], hints: Mapping[str, Any]) -> dict[str, Strategy]:
+def _on_the_stream(kind: type[StreamPayload], hints: Mapping[str, Any]) -> dict[str, Drawing]:
     """The members that are not what their types say: those of REST, and those that REST alone may lack."""
-    given: dict[str, Strategy] = {"received_us": st.none()}
+    given: dict[str, Drawing] = {"received_us": st.none()}
     for member in fields(kind):
         if only_in_rest(kind, member):
             given[member.name] = st.none()
@@ -155,13 +155,13 @@ def _without_none(hint: Any) -> Any:
     return Union[tuple(kind for kind in get_args(hint) if kind is not NoneType)]  # noqa: UP007 - made at run time
 
 
-def _number(name: str) -> Strategy:
+def _number(name: str) -> Drawing:
     if any(part in name for part in _SIGNED):
         return st.builds(lambda size, sign: size * sign, quantities(), st.sampled_from((1, -1)))
     return prices() if "price" in name else quantities()
 
 
-def _whole(name: str) -> Strategy:
+def _whole(name: str) -> Drawing:
     if name in _DURATIONS:
         return st.integers(0, 3_600_000_000)
     if name.endswith("_us"):
@@ -171,13 +171,13 @@ def _whole(name: str) -> Strategy:
     return st.integers(1, MAX_ID)
 
 
-def _text(name: str) -> Strategy:
+def _text(name: str) -> Drawing:
     if name.endswith("_id"):
         return st.integers(1, MAX_ID).map(str)
     return _WORDS.get(name, _TEXTS)
 
 
-_BY_TYPE: Mapping[Any, Callable[[str], Strategy]] = {
+_BY_TYPE: Mapping[Any, Callable[[str], Drawing]] = {
     Amount: lambda _: quantities(),
     Decimal: _number,
     Level: lambda _: levels(),
