@@ -7,7 +7,7 @@ hypothesis, which needs the extra `testing`; so does `check_machine`. What is na
 
 from __future__ import annotations
 
-from .faults import FAULTS, Episode
+from .faults import FAULTS, Episode, FaultName
 from .histories import BookHistory, FrameFault
 from .laws import FakeClock, Law, LawBroken, check_machine, freeze
 from .simulation import Simulation
@@ -18,6 +18,7 @@ __all__ = [
     "BookHistory",
     "Episode",
     "FakeClock",
+    "FaultName",
     "FrameFault",
     "Law",
     "LawBroken",

@@ -9,34 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.hints import one_of
 from backpack_proto.values import Value
 
-__all__ = ["FAULTS", "FRAME_FAULTS", "MOMENTARY", "Episode", "Weather"]
+__all__ = ["FAULTS", "FRAME_FAULTS", "MOMENTARY", "Episode", "FaultName", "Weather"]
 
-MOMENTARY: Final = ("drop", "restart")
+FaultName: TypeAlias = Literal["gap", "repeat", "reorder", "tear", "drop", "restart", "refuse", "mute", "late", "lost"]
+
+MOMENTARY: Final[tuple[FaultName, ...]] = ("drop", "restart")
 """Faults that happen at one moment."""
-FRAME_FAULTS: Final = ("gap", "repeat", "reorder", "tear")
+FRAME_FAULTS: Final[tuple[FaultName, ...]] = ("gap", "repeat", "reorder", "tear")
 """Faults that are done to each `every`th frame."""
 LATE_US: Final = 6_000_000
 """How much later than usual the frames of an episode of lateness arrive."""
 LATEST_MS: Final = 10**9
 
-FAULTS: Final[Mapping[str, str]] = MappingProxyType(
+FAULTS: Final[Mapping[FaultName, str]] = MappingProxyType(
     {
+        "gap": "frames are lost",
+        "repeat": "frames come twice",
+        "reorder": "a frame comes behind the next one",
+        "tear": "of a frame only the first half comes",
         "drop": "the websocket breaks without a word",
         "restart": "the exchange closes every websocket, and answers no request that is under way",
         "refuse": "the websocket breaks, and new ones are refused",
         "mute": "the websocket stays open, and nothing comes of it",
         "late": f"what the exchange sends comes {LATE_US // 1_000_000} s later, in order",
         "lost": "answers of REST are lost",
-        "gap": "frames are lost",
-        "repeat": "frames come twice",
-        "reorder": "a frame comes behind the next one",
-        "tear": "of a frame only the first half comes",
     }
 )
 """Every kind of fault, and its effect."""
@@ -49,7 +51,7 @@ class Episode(Value, frozen=True, gc=False, kw_only=True):
         LocalProtocolError: there is no such fault, or a number is out of range.
     """
 
-    fault: str
+    fault: FaultName
     """A name of `FAULTS`."""
     start_ms: int = 0
     """After the start of the simulation."""
@@ -96,14 +98,14 @@ class Weather:
         """When the next episode begins."""
         return self._spans[self._begun][0] if self._begun < len(self._spans) else None
 
-    def begin(self, mono_us: int) -> list[str]:
+    def begin(self, mono_us: int) -> list[FaultName]:
         """Return the faults that begin by a moment, in their order."""
         first = self._begun
         while (deadline := self.deadline) is not None and deadline <= mono_us:
             self._begun += 1
         return [one.fault for _, _, one in self._spans[first : self._begun]]
 
-    def holds(self, fault: str, mono_us: int) -> bool:
+    def holds(self, fault: FaultName, mono_us: int) -> bool:
         """Tell whether a fault that lasts holds at a moment."""
         return any(one.fault == fault for one in self._now(mono_us))
 

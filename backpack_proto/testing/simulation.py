@@ -62,7 +62,7 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.session import Session
 
-from .faults import LATE_US, Episode, Weather
+from .faults import LATE_US, Episode, FaultName, Weather
 
 __all__ = ["Simulation"]
 
@@ -187,14 +187,14 @@ class Simulation:
             elif self.session.deadline is not None and self.session.deadline <= self.now.mono_us:
                 self._handle(_TIMER_FIRED)
 
-    def _begin(self, fault: str) -> None:
+    def _begin(self, fault: FaultName) -> None:
         """Do what happens at the beginning of an episode."""
         if fault in ("drop", "refuse"):
             self.cut()
         elif fault == "restart":
             self._exchange(Restart())
 
-    def _holds(self, fault: str) -> bool:
+    def _holds(self, fault: FaultName) -> bool:
         return self._weather.holds(fault, self.now.mono_us)
 
     @property

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import get_args
 
 import pytest
 
 from backpack_proto import Event, LocalProtocolError
-from backpack_proto.testing import FAULTS, Episode, Simulation
+from backpack_proto.testing import FAULTS, Episode, FaultName, Simulation
 from backpack_proto.testing.faults import MOMENTARY, Weather
 
 QUIET = {"BookChanged", "Trade"}
@@ -19,7 +20,7 @@ def run(*faults: Episode, seconds: int = 40) -> tuple[Simulation, Counter[str]]:
     return simulation, Counter(type(event).__name__ for event in simulation.events)
 
 
-def episode(fault: str) -> Episode:
+def episode(fault: FaultName) -> Episode:
     return Episode(fault=fault, start_ms=5_000, duration_ms=0 if fault in MOMENTARY else 8_000)
 
 
@@ -42,14 +43,14 @@ def test_a_simulation_without_faults_is_well() -> None:
         ("repeat", {"BookDesynced": 0, "BookSynced": 1}),
     ],
 )
-def test_each_fault_does_its_harm_and_is_over(fault: str, told: dict[str, int]) -> None:
+def test_each_fault_does_its_harm_and_is_over(fault: FaultName, told: dict[str, int]) -> None:
     simulation, events = run(episode(fault))
     assert {name: events[name] for name in told} == told
     assert simulation.session.book("SOL_USDC").is_live(simulation.now.mono_us)
 
 
 @pytest.mark.parametrize(("fault", "told"), [("reorder", "BookDesynced"), ("tear", "FrameDropped")])
-def test_frames_that_come_wrong_are_noticed(fault: str, told: str) -> None:
+def test_frames_that_come_wrong_are_noticed(fault: FaultName, told: str) -> None:
     simulation, events = run(episode(fault))
     assert events[told] > 0
     assert simulation.session.book("SOL_USDC").is_live(simulation.now.mono_us)
@@ -64,7 +65,7 @@ def test_answers_of_rest_can_be_lost() -> None:
 
 def test_every_fault_has_a_test_here() -> None:
     tried = {"drop", "restart", "refuse", "mute", "late", "gap", "repeat", "reorder", "tear", "lost"}
-    assert tried == set(FAULTS)
+    assert tried == set(FAULTS) == set(get_args(FaultName))
 
 
 def test_the_same_schedule_gives_the_same_events() -> None:

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.hints import one_of
-from backpack_proto.testing.faults import FAULTS, FRAME_FAULTS, MOMENTARY, Episode
+from backpack_proto.testing.faults import FAULTS, FRAME_FAULTS, MOMENTARY, Episode, FaultName
 
 __all__ = ["fault_schedules"]
 
 
-def fault_schedules(*faults: str, duration_ms: int = 60_000, max_episodes: int = 4) -> st.SearchStrategy[tuple[Episode, ...]]:
+def fault_schedules(
+    *faults: FaultName, duration_ms: int = 60_000, max_episodes: int = 4
+) -> st.SearchStrategy[tuple[Episode, ...]]:
     """Return a strategy for schedules of these kinds of faults, of all where none is given; the simplest schedule is the empty one.
 
     All episodes lie in the first `duration_ms` of a simulation; `Simulation(..., faults=schedule)` plays one.
@@ -28,7 +30,7 @@ def fault_schedules(*faults: str, duration_ms: int = 60_000, max_episodes: int =
     return st.lists(kinds, max_size=max_episodes).map(_in_order)
 
 
-def _episode(fault: str, duration_ms: int) -> st.SearchStrategy[Episode]:
+def _episode(fault: FaultName, duration_ms: int) -> st.SearchStrategy[Episode]:
     every = st.integers(1, 8) if fault in FRAME_FAULTS else st.just(1)
     start_ms = st.integers(0, duration_ms)
     if fault in MOMENTARY:
@@ -37,7 +39,7 @@ def _episode(fault: str, duration_ms: int) -> st.SearchStrategy[Episode]:
     return st.builds(span, start_ms, st.integers(0, duration_ms), every)
 
 
-def _span(fault: str, start_ms: int, duration_ms: int, every: int, *, latest_ms: int) -> Episode:
+def _span(fault: FaultName, start_ms: int, duration_ms: int, every: int, *, latest_ms: int) -> Episode:
     """Make an episode that ends in time, so that no draw depends on another one."""
     return Episode(fault=fault, start_ms=start_ms, duration_ms=min(duration_ms, latest_ms - start_ms), every=every)
 
