@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -36,7 +38,6 @@ def test_a_simulation_without_faults_is_well() -> None:
     [
         ("drop", {"ConnectionDown": 1, "ConnectionUp": 2}),
         ("restart", {"ConnectionDown": 1, "ConnectionUp": 2}),
-        ("refuse", {"ConnectionUp": 2}),
         ("mute", {"BookStale": 1}),
         ("late", {"BookStale": 1}),
         ("gap", {"BookStale": 1}),
@@ -61,6 +62,19 @@ def test_answers_of_rest_can_be_lost() -> None:
     assert events["BookUnavailable"] > 0
     assert not simulation.session.book("SOL_USDC").is_live(simulation.now.mono_us)
     assert simulation.run(120_000_000, until=lambda: simulation.session.book("SOL_USDC").is_live(simulation.now.mono_us))
+
+
+def test_connections_can_be_refused() -> None:
+    simulation, events = run(episode("refuse"))
+    assert events["ConnectionDown"] > 1
+    assert events["ConnectionUp"] == 2
+    assert simulation.session.book("SOL_USDC").is_live(simulation.now.mono_us)
+
+
+def test_the_document_names_every_fault() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "testing.md").read_text().partition("## With faults")[2].partition("```")[0]
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == set(FAULTS)
 
 
 def test_every_fault_has_a_test_here() -> None:
