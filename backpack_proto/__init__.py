@@ -1,7 +1,7 @@
 """Backpack Exchange as pure state machines: no socket, no clock, no thread.
 
 `Session` takes commands and facts and returns events and actions; a runtime does the actions. The simulated exchange is in
-`backpack_proto.exchange`, its join with a session in `backpack_proto.testing.simulation`, the laws of machines in `backpack_proto.testing.laws`.
+`backpack_proto.exchange`, its join with a session, the laws of machines and strategies for hypothesis in `backpack_proto.testing`.
 """
 
 from __future__ import annotations

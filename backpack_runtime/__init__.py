@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .credentials import Credentials
     from .delivery import DeliverySnapshot, EventStream, SlowConsumer
     from .extras import MissingExtra
-    from .network.addresses import Addresses
+    from .network.addresses import Address, Addresses
     from .network.proxy import (
         InvalidProxy,
         Proxy,
@@ -44,9 +44,11 @@ if TYPE_CHECKING:
     from .sync_client import BackpackSync
     from .transport import Transport
     from .transports.mock import MockTransport
+    from .transports.stream import StreamTransport
 
 __all__ = [
     "AccountView",
+    "Address",
     "Addresses",
     "BackpackClient",
     "BackpackSync",
@@ -84,6 +86,7 @@ __all__ = [
     "SandboxAccount",
     "Settings",
     "SlowConsumer",
+    "StreamTransport",
     "SyncIterator",
     "Transport",
     "__version__",
@@ -94,6 +97,7 @@ __all__ = [
 
 _HOMES = {
     "AccountView": ".accounts",
+    "Address": ".network.addresses",
     "Addresses": ".network.addresses",
     "BackpackClient": ".client",
     "BackpackSync": ".sync_client",
@@ -132,6 +136,7 @@ _HOMES = {
     "Settings": ".settings",
     "SlowConsumer": ".delivery",
     "SyncIterator": ".background",
+    "StreamTransport": ".transports.stream",
     "Transport": ".transport",
     "__version__": "backpack_proto",
     "get_proxy_injector": ".network.proxy_settings",

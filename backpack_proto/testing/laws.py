@@ -1,7 +1,7 @@
 """What tests of a machine need: the machine laws as a suite, and a clock that moves only when told to.
 
 `check_machine` runs any machine through random traces and holds it to the laws that every machine of this project keeps, those of
-third parties that want to join a session included. It needs the package `hypothesis`, which is imported when it is called.
+third parties that want to join a session included. It needs the extra `testing`, which is loaded when it is called.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
 from random import Random
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from msgspec import Struct
 
 from backpack_proto.errors import LocalProtocolError
+from backpack_proto.extras import MissingExtra
 from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Machine, Now
 
@@ -75,11 +76,26 @@ class Law(StrEnum):
     CLOCKS = "a deadline does not depend on the wall clock"
 
 
+_ADVICE: Final = {
+    Law.PURE_DEADLINE: "let the property return a value that `handle` has stored",
+    Law.SPURIOUS_TIMER: "begin with `if isinstance(given, TimerFired) and not due(self.deadline, now): return []`",
+    Law.TIMER_MOVES_ON: "when the timer fires, set the deadline to None or count it from `now.mono_us`, never from the old deadline alone",
+    Law.REFUSAL: "raise `LocalProtocolError` before anything is changed",
+    Law.REPLAY: "draw from a `random.Random` that `make` seeds alike, iterate over no set, and keep no state in the class or the module",
+    Law.CLOCKS: "count deadlines from `now.mono_us`; `now.unix_us` is for what people and the exchange are told",
+}
+"""How each law is kept."""
+
+
 class LawBroken(AssertionError):
-    """A machine broke a law; `law` says which, `trace` holds the moments and inputs that lead there, the text shows both."""
+    """A machine broke a law.
+
+    `law` says which, and `trace` holds the inputs and moments that lead there: the last one broke it. The text shows both, and how the
+    law is kept.
+    """
 
     def __init__(self, law: Law, detail: str, trace: Sequence[tuple[Any, Now]]) -> None:
-        super().__init__(f"{law}: {detail}\n{_render(trace)}")
+        super().__init__(f"{law}: {detail}\n{_render(trace)}\nto keep the law: {_ADVICE[law]}")
         self.law = law
         self.trace = tuple(trace)
 
@@ -107,18 +123,28 @@ def check_machine(
 ) -> None:
     """Hold a machine to the laws on random traces; the shortest trace that breaks one is reported.
 
-    `make` returns a new machine, the same one each time (randomness seeded alike). `inputs` draws what it is given; inputs that
+    `make` returns a new machine that is made alike each time (randomness seeded alike). `inputs` draws what it is given; inputs that
     it refuses in some states are welcome, and `TimerFired` is added by itself: early, at the deadline and late. Inputs lie up to
     `max_gap_us` apart. How many traces are tried, at random or the same ones each time, and where those that failed are kept, is
     up to the loaded profile of hypothesis; `max_examples` replaces its number.
 
     Raises:
-        LawBroken: naming the law, with the trace.
+        MissingExtra: hypothesis is not installed.
+        LocalProtocolError: `make` gives no machine or the same one twice, or `inputs` is not a strategy of hypothesis.
+        LawBroken: naming the law, with the trace and how the law is kept.
         Exception: whatever but a `LocalProtocolError` the machine raises, with the trace as a note.
     """
-    from hypothesis import Phase, given, settings  # noqa: PLC0415 - only those who test need it
-    from hypothesis import strategies as st  # noqa: PLC0415 - as above
+    try:
+        from hypothesis import Phase, given, settings  # noqa: PLC0415 - only those who test need it
+        from hypothesis import strategies as st  # noqa: PLC0415 - as above
+    except ImportError as missing:
+        raise MissingExtra("check_machine", "testing", missing) from missing
 
+    if not isinstance(inputs, st.SearchStrategy):
+        raise LocalProtocolError(
+            f"inputs: a strategy of hypothesis, such as st.sampled_from([...]), got {type(inputs).__name__}"
+        )
+    _check_maker(make)
     gaps = st.just(0) | st.integers(0, max_gap_us)
     step = st.tuples(inputs, gaps) | st.builds(_FireAtDeadline, late_us=gaps).map(lambda fire: (fire, 0))
     start = st.builds(Now, st.integers(0, 10**12), st.integers(10**15, 2 * 10**15))
@@ -145,6 +171,14 @@ def check_machine(
             raise LawBroken(Law.CLOCKS, detail, run.trace[: first + 1])
 
     laws()
+
+
+def _check_maker(make: _Make) -> None:
+    machine = make()
+    if not hasattr(machine, "deadline") or not callable(getattr(machine, "handle", None)):
+        raise LocalProtocolError(f"make: returns a machine, with `deadline` and `handle`, got {type(machine).__name__}")
+    if make() is machine:
+        raise LocalProtocolError("make: returns a new machine at each call, got the same one twice")
 
 
 class _Run:

@@ -2,13 +2,15 @@
 
 Everything that a runtime does is done here as values: actions travel to the exchange, its frames and answers travel back, each takes
 `latency_us`, and time jumps from one moment at which something happens to the next. An hour of trading takes seconds, the same seeds
-give the same events, and the connection can be cut, muted and tampered with.
+give the same events, and the connection can be cut, muted and tampered with: by hand, or by a schedule of faults.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+from random import Random
+from typing import Final, Self
 
 from msgspec import Struct
 
@@ -23,6 +25,7 @@ from backpack_proto.exchange import (
     RefuseConnections,
     RequestReceived,
     Respond,
+    Restart,
     SendFrame,
     SocketClosed,
     SocketOpened,
@@ -35,11 +38,13 @@ from backpack_proto.inputs import (
     ConnectFailed,
     Disconnected,
     Fact,
+    Open,
     PingReceived,
     PongReceived,
     RequestFailed,
     RequestLeft,
     ResponseReceived,
+    Subscribe,
     TextReceived,
     TimerFired,
 )
@@ -58,9 +63,13 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.session import Session
 
+from .faults import LATE_US, Episode, FaultName, Weather
+
 __all__ = ["Simulation"]
 
 ABNORMAL_CLOSURE = 1006
+START: Final = Now(1_000_000, 1_700_000_000_000_000)
+"""When a simulation begins that is not told when: at no round number of the other clock."""
 _TIMER_FIRED = TimerFired()
 
 
@@ -78,7 +87,16 @@ class _ToExchange(Struct, frozen=True, gc=False):
 class Simulation:
     """Drives both ends; what the session says to its user is in `events`."""
 
-    def __init__(self, session: Session, exchange: Exchange, start: Now, *, latency_us: int = 1_000) -> None:
+    def __init__(
+        self,
+        session: Session,
+        exchange: Exchange,
+        start: Now,
+        *,
+        latency_us: int = 1_000,
+        faults: Iterable[Episode] = (),
+    ) -> None:
+        """Nothing has been said yet; `faults` go wrong by themselves, each at its time after `start`."""
         self.session = session
         self.exchange = exchange
         self.now = start
@@ -100,12 +118,33 @@ class Simulation:
         """How many websockets were opened."""
         self.requests: list[SendRequest] = []
         """Every REST request that was sent."""
+        self._weather = Weather(faults, start.mono_us)
+        self._arrived_us = 0
+        """When the last thing of the websocket that is on its way arrives: what comes behind it arrives no sooner."""
         self._elsewhere = 0
         self._connection = 0
         self._established = False
         self._pending: dict[int, SendRequest] = {}
         self._travelling: list[tuple[int, int, _ToSession | _ToExchange]] = []
         self._sent = 0
+
+    @classmethod
+    def of_streams(cls, *streams: str, seed: int = 0, speed: float = 1.0, faults: Iterable[Episode] = ()) -> Self:
+        """Join a new session, which opens its connection and subscribes `streams`, with a new exchange; `seed` draws everything.
+
+        Raises:
+            LocalProtocolError: there is no such stream, or `speed` is out of range.
+        """
+        session = Session(Random(f"{seed}:session"), measure_clock=True)  # noqa: S311 - the length of a pause, nothing cryptographic
+        exchange = Exchange(seed=seed, unix_us=START.unix_us, speed=speed)
+        simulation = cls(session, exchange, START, faults=faults)
+        simulation.give(Open(), Subscribe(streams))
+        return simulation
+
+    @property
+    def elapsed_us(self) -> int:
+        """How much virtual time has passed since the start."""
+        return self.now.mono_us - self._weather.start_us
 
     def give(self, *commands: Command) -> None:
         """Give the session commands, now."""
@@ -131,18 +170,37 @@ class Simulation:
             if until is not None and until():
                 return True
             next_us = earliest(
-                self._travelling[0][0] if self._travelling else None, self.session.deadline, self.exchange.deadline
+                self._travelling[0][0] if self._travelling else None,
+                self.session.deadline,
+                self.exchange.deadline,
+                self._weather.deadline,
             )
             if next_us is None or next_us > end_us:
                 self._advance(end_us)
                 return False
             self._advance(next_us)
+            for fault in self._weather.begin(self.now.mono_us):
+                self._begin(fault)
             if self._travelling and self._travelling[0][0] <= self.now.mono_us:
                 self._arrive(heappop(self._travelling)[2])
             elif self.exchange.deadline is not None and self.exchange.deadline <= self.now.mono_us:
                 self._exchange(_TIMER_FIRED)
-            else:
+            elif self.session.deadline is not None and self.session.deadline <= self.now.mono_us:
                 self._handle(_TIMER_FIRED)
+
+    def _begin(self, fault: FaultName) -> None:
+        """Do what happens at the beginning of an episode."""
+        if fault in ("drop", "refuse"):
+            self.cut()
+        elif fault == "restart":
+            self._exchange(Restart())
+
+    def _holds(self, fault: FaultName) -> bool:
+        return self._weather.holds(fault, self.now.mono_us)
+
+    @property
+    def _is_mute(self) -> bool:
+        return self.mute or self._holds("mute")
 
     def _advance(self, mono_us: int) -> None:
         passed_us = max(mono_us - self.now.mono_us, 0)
@@ -165,7 +223,8 @@ class Simulation:
                 self.connections += 1
                 self._connection = self.connections
                 self._established = False
-                if self.refusing:
+                self._arrived_us = 0
+                if self.refusing or self._holds("refuse"):
                     self._to_session(ConnectFailed("connection refused"))
                 else:
                     self._to_exchange(SocketOpened(self._connection))
@@ -178,7 +237,7 @@ class Simulation:
             case SendText(text=text):
                 self._to_exchange(FrameReceived(self._connection, text.encode()))
             case SendPing(payload=payload):
-                if not self.mute:
+                if not self._is_mute:
                     self._to_session(PongReceived(payload))
             case SendPong(payload=payload):
                 self._to_exchange(SocketPonged(self._connection, payload))
@@ -200,11 +259,16 @@ class Simulation:
         self._travel(_ToExchange(given))
 
     def _to_session(self, fact: Fact, *, connection: int | None = None) -> None:
-        self._travel(_ToSession(fact, self._connection if connection is None else connection))
+        if connection is not None:
+            self._travel(_ToSession(fact, connection))
+            return
+        late_us = LATE_US if self._holds("late") else 0
+        self._arrived_us = max(self._arrived_us, self.now.mono_us + self.latency_us + late_us)
+        self._travel(_ToSession(fact, self._connection), self._arrived_us)
 
-    def _travel(self, what: _ToSession | _ToExchange) -> None:
+    def _travel(self, what: _ToSession | _ToExchange, arrival_us: int | None = None) -> None:
         self._sent += 1
-        heappush(self._travelling, (self.now.mono_us + self.latency_us, self._sent, what))
+        heappush(self._travelling, (arrival_us or self.now.mono_us + self.latency_us, self._sent, what))
 
     def _arrive(self, what: _ToSession | _ToExchange) -> None:
         if isinstance(what, _ToExchange):
@@ -229,7 +293,7 @@ class Simulation:
                 answer: Fact | None = ResponseReceived(request_id=output.request_id, status=output.status, body=output.body)
                 if self.answer is not None and isinstance(answer, ResponseReceived):
                     answer = self.answer(request, answer)
-                if answer is None:
+                if answer is None or self._holds("lost"):
                     answer = RequestFailed(request_id=output.request_id, reason="no answer")
                 self._to_session(answer, connection=0)
             case AbandonRequest(request_id=request_id):
@@ -237,11 +301,12 @@ class Simulation:
                 self._to_session(RequestFailed(request_id=request_id, reason="no answer"), connection=0)
             case RefuseConnections(refuse=refuse):
                 self.refusing = refuse
-            case _ if self.mute or output.connection != self._connection:
+            case _ if self._is_mute or output.connection != self._connection:
                 pass
             case SendFrame(data=data):
                 for frame in [data] if self.tamper is None else self.tamper(data):
-                    self._to_session(TextReceived(frame))
+                    for arriving in self._weather.carry(frame, self.now.mono_us):
+                        self._to_session(TextReceived(arriving))
             case PingSocket(payload=payload):
                 self._to_session(PingReceived(payload))
             case CloseConnection(code=code):

@@ -125,7 +125,7 @@ def test_the_wheel_has_two_packages_a_finder_and_a_tool(wheel: Path) -> None:
     lines = metadata.splitlines()
     assert f"Version: {__version__}" in lines
     assert {line for line in lines if line.startswith("Provides-Extra: ")} == {
-        f"Provides-Extra: {extra}" for extra in ("aiohttp", "all", "ccxt", "cryptofeed", "tls-sandbox", "trio")
+        f"Provides-Extra: {extra}" for extra in ("aiohttp", "all", "ccxt", "cryptofeed", "testing", "tls-sandbox", "trio")
     }
     assert "Requires-Dist: cryptofeed>=2.4.1; extra == 'cryptofeed'" in lines
     assert not [line for line in lines if line.startswith("Requires-Dist: backpack")]
@@ -273,6 +273,12 @@ ALONE = {
     "trio": ("watch", "--sandbox", "--backend", "trio", "--seconds", "0.5", "--json"),
     "ccxt": ("parity", "--sandbox", "--seconds", "2", "--json"),
 }
+WITH_HYPOTHESIS = """
+from hypothesis import find
+from backpack_proto.testing.strategies import book_histories
+
+print(find(book_histories(), lambda history: True).symbol)
+"""
 WITH_TLS = """
 import anyio
 from backpack_runtime import BackpackClient, serve_sandbox
@@ -291,6 +297,9 @@ def check_extra(environment: Environment, extra: str) -> None:
     if extra == "tls-sandbox":
         ended = environment.run(WITH_TLS)
         assert ended.stdout.split() == ["True", "ConnectionUp"], ended.stderr
+    elif extra == "testing":
+        ended = environment.run(WITH_HYPOTHESIS)
+        assert ended.stdout.split() == ["SOL_USDC"], ended.stderr
     elif extra == "cryptofeed":
         ended = environment.run(specified(None) + AND_RUN, XDG_CACHE_HOME=str(environment.folder))
         assert ended.stdout.split() == ["SOL-USDC", "0"], ended.stderr
@@ -305,6 +314,7 @@ EXTRAS = [
     "aiohttp",
     pytest.param("ccxt", marks=[needs_cryptofeed, pytest.mark.gate]),
     pytest.param("cryptofeed", marks=needs_cryptofeed),
+    "testing",
     "tls-sandbox",
     "trio",
 ]
@@ -338,7 +348,7 @@ def test_without_extras_each_command_works_or_says_what_it_needs(
 
 
 @pytest.mark.gate
-@pytest.mark.parametrize("extra", ["aiohttp", "ccxt", "cryptofeed", "tls-sandbox", "trio"])
+@pytest.mark.parametrize("extra", ["aiohttp", "ccxt", "cryptofeed", "testing", "tls-sandbox", "trio"])
 def test_a_plain_install_from_the_index_with_one_extra(extra: str, wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "environment")
     installed = environment.pip("install", f"{wheel}[{extra}]")

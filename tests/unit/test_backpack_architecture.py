@@ -20,7 +20,7 @@ RUNTIME = Path(backpack_runtime.__file__).parent
 # them has a place of its own. Machines never import each other.
 CORE_LAYERS = (
     {"errors", "hints", "importance", "text", "values"},
-    {"http"},
+    {"extras", "http"},
     {"machine", "decoding", "backoff", "claims", "histogram"},
     {"streams", "auth", "mute", "orders.intents"},
     {"inputs", "outputs", "account.values"},
@@ -60,6 +60,7 @@ RUNTIME_LAYERS = (
     {"client"},
     {"sync_base"},
     {"sync_client"},
+    {"testing"},
     {"cryptofeed"},
     {"cli", "__init__"},
 )
@@ -176,6 +177,17 @@ def test_the_core_is_pure(path: Path) -> None:
             # Only a generator that was handed in may be drawn from; `random.Random` is its type.
             is_module = node.value.id == "random" and "random" in imports(path, CORE)
             assert not is_module or node.attr == "Random"
+
+
+def test_hypothesis_is_asked_for_by_the_tools_for_tests_alone() -> None:
+    users = {
+        module_of(CORE.parent, path)
+        for package in (CORE, RUNTIME)
+        for path in sources(package)
+        if any(name.split(".")[0] == "hypothesis" for name in imports(path, package))
+    }
+    assert users
+    assert all(user.startswith(("backpack_proto.testing.strategies.", "backpack_proto.testing.laws")) for user in users), users
 
 
 SIMULATED_SESSION = """

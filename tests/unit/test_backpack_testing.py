@@ -174,11 +174,25 @@ def test_each_law_catches_its_offender(make: Callable[[], Lawful], law: Law) -> 
     text = str(caught.value)
     assert text.startswith(f"{law}: ")
     assert "\ntrace:\n" in text
+    assert text.splitlines()[-1].startswith("to keep the law: ")
 
 
 @pytest.mark.hypothesis
 def test_a_lawful_machine_passes() -> None:
     check_machine(Lawful, INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs", "complaint"),
+    [
+        (object, INPUTS, "make: returns a machine, with `deadline` and `handle`, got object"),
+        (itertools.repeat(Lawful()).__next__, INPUTS, "make: returns a new machine at each call, got the same one twice"),
+        (Lawful, [Open()], "inputs: a strategy of hypothesis, such as .*, got list"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(make: Callable[[], Any], inputs: Any, complaint: str) -> None:
+    with pytest.raises(LocalProtocolError, match=complaint):
+        check_machine(make, inputs)
 
 
 @pytest.mark.hypothesis
