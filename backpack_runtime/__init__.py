@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from backpack_proto import __version__
     from backpack_proto.exchange import Exchange
     from backpack_proto.exchange.account.accounts import Fees
-    from backpack_proto.exchange.market.listings import Listing
+    from backpack_proto.exchange.fault_plan import PlannedFault
+    from backpack_proto.exchange.market.listings import BookState, Listing
 
     from .accounts import AccountView
     from .background import SyncIterator
@@ -52,6 +53,7 @@ __all__ = [
     "Addresses",
     "BackpackClient",
     "BackpackSync",
+    "BookState",
     "BookView",
     "CancelOnExit",
     "Candles",
@@ -70,6 +72,7 @@ __all__ = [
     "MockTransport",
     "NotRecovered",
     "Pages",
+    "PlannedFault",
     "Proxies",
     "Proxy",
     "ProxyAuthFailed",
@@ -101,6 +104,7 @@ _HOMES = {
     "Addresses": ".network.addresses",
     "BackpackClient": ".client",
     "BackpackSync": ".sync_client",
+    "BookState": "backpack_proto.exchange.market.listings",
     "BookView": ".books",
     "CancelOnExit": ".orders.leaving",
     "Candles": ".candles",
@@ -119,6 +123,7 @@ _HOMES = {
     "MockTransport": ".transports.mock",
     "NotRecovered": ".recovery",
     "Pages": ".rest.pages",
+    "PlannedFault": "backpack_proto.exchange.fault_plan",
     "Proxies": ".network.proxy_settings",
     "Proxy": ".network.proxy",
     "ProxyAuthFailed": ".network.proxy",
@@ -135,8 +140,8 @@ _HOMES = {
     "SandboxAccount": ".sandbox",
     "Settings": ".settings",
     "SlowConsumer": ".delivery",
-    "SyncIterator": ".background",
     "StreamTransport": ".transports.stream",
+    "SyncIterator": ".background",
     "Transport": ".transport",
     "__version__": "backpack_proto",
     "get_proxy_injector": ".network.proxy_settings",

@@ -36,13 +36,13 @@ from backpack_proto.inputs import TimerFired
 from backpack_proto.machine import Now, due, earliest
 from backpack_proto.streams.levels import Level
 
-from .account.accounts import DEFAULT_DEPOSITS, Fees, SimulatedAccount
+from .account.accounts import DEFAULT_DEPOSITS, Fees
 from .account.command_stream import SPEED_BUMP_US, CommandStream
 from .account.rfq_desk import RfqDesk
 from .account.rfq_market import RfqMarkets
 from .bells import Bells
 from .disturbances import Disturbances
-from .faults import Faults, RateLimits
+from .faults import Faults
 from .market.listings import LISTINGS, Listing, to_decimal
 from .market.market import FUNDING_INTERVAL_US, SimulatedMarket
 from .market.orders import OrderSide, Outcome
@@ -164,6 +164,7 @@ class Exchange:
             key: Member(number, key, seed=seed, deposits=deposits, fees=fees, markets=self._markets, tell=self._tell)
             for number, key in enumerate(api_keys)
         }
+        self._show_accounts(self._members[api_keys[0]])
         self.faults = Faults(Random(f"{seed}:faults"))
         """What goes wrong with requests; nothing, unless told."""
         self._commands = CommandStream(speed_bump_us)
@@ -212,20 +213,13 @@ class Exchange:
         routes = PrivateRoutes(member, self.rfqs, authentication, self._commands, self._listings, self._markets, start_us)
         return Desk(routes, member.limits)
 
-    @property
-    def accounts(self) -> dict[str, SimulatedAccount]:
+    def _show_accounts(self, first: Member) -> None:
+        self.accounts = {key: member.account for key, member in self._members.items()}
         """The accounts as they are, by API key: balances, positions, orders and fills."""
-        return {key: member.account for key, member in self._members.items()}
-
-    @property
-    def account(self) -> SimulatedAccount:
+        self.account = first.account
         """The first account."""
-        return self._members[self.api_key].account
-
-    @property
-    def limits(self) -> RateLimits:
+        self.limits = first.limits
         """The request budget of the first account."""
-        return self._members[self.api_key].limits
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -18,9 +18,9 @@ from msgspec.structs import FieldInfo, fields
 from backpack_proto.decoding import UnixUs, UnixUsOfText
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.exchange.stream.frames import data_frame
-from backpack_proto.streams.channels import CHANNEL_OF, SymbolRule
+from backpack_proto.streams.channels import CHANNEL_OF, SymbolKind, SymbolRule
 from backpack_proto.streams.levels import Level
-from backpack_proto.streams.names import Stream
+from backpack_proto.streams.names import Stream, bare_ticker
 from backpack_proto.streams.payloads import Payload, StreamPayload
 
 __all__ = ["depth_answer", "encode_frame", "only_in_rest", "stream_of"]
@@ -32,6 +32,8 @@ def stream_of(payload: Payload) -> str:
     """Return the name of the stream that a payload comes on; a stream that can be had for all markets is that one."""
     channel = CHANNEL_OF[type(payload)]
     symbol = getattr(payload, "symbol", None) if channel.traits.symbol is SymbolRule.REQUIRED else None
+    if symbol is not None and channel.traits.symbol_kind is SymbolKind.TICKER:
+        symbol = bare_ticker(symbol)
     interval = getattr(payload, "interval", None) if channel.traits.intervals else None
     return Stream(channel=channel, symbol=symbol, interval=interval).name
 

@@ -61,6 +61,7 @@ from backpack_proto import (
     encode_event,
 )
 from backpack_proto.decoding import Amount, UnixUs, UnixUsOfText
+from backpack_proto.exchange import PlannedFault
 from backpack_proto.rest.codec import parse_response
 from backpack_proto.rest.endpoints.rules import Group, ParameterRule
 from backpack_runtime import InvalidProxy, Proxies, ProxyAuthFailed, ProxyError, Settings
@@ -151,6 +152,8 @@ def sample_of(kind: type[Struct], *, bare: bool) -> Any:
     members = {name: sample(hints[name], bare=bare) for name in wanted}
     if kind is SendText:
         members["signed"] = False
+    if kind is PlannedFault:
+        members |= {"name": "gap"} if bare else {"name": "gap", "end_us": 8}
     return kind(**members)
 
 

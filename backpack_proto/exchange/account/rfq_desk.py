@@ -27,7 +27,7 @@ from .accounts import SETTLEMENT_ASSET, SimulatedAccount, base_units
 from .order_request import refusal
 from .orders import OrderState
 from .rfq_market import RfqMarkets
-from .rfqs import MAKER, Quote, Rfq, RfqRequest, cost_units, spent_asset, taker_units
+from .rfqs import MAKER, RfqRequest, SimulatedQuote, SimulatedRfq, cost_units, spent_asset, taker_units
 
 __all__ = ["EXPIRY_US", "SETTLEMENT_WINDOW_US", "SUBMISSION_US", "RfqDesk"]
 
@@ -55,13 +55,13 @@ class RfqDesk:
         self.markets = markets
         self.settles = True
         """Whether the broker settles what it has bound itself to."""
-        self.rfqs: dict[int, Rfq] = {}
+        self.rfqs: dict[int, SimulatedRfq] = {}
         """Every request that was ever taken, oldest first."""
-        self.quotes: dict[int, Quote] = {}
+        self.quotes: dict[int, SimulatedQuote] = {}
         """Every quote that was ever taken, oldest first."""
         self._rng = rng
         self._parties: dict[int, tuple[SimulatedAccount, PrivateStreams]] = {}
-        self._tasks: list[tuple[int, int, str, Rfq, int]] = []
+        self._tasks: list[tuple[int, int, str, SimulatedRfq, int]] = []
         """What happens by itself: when, in which order, what, to which request, in which of its turns."""
         self._scheduled = 0
         # Ids of this size do not fit into a float, as on the exchange.
@@ -90,7 +90,7 @@ class RfqDesk:
                 return self._settle(rfq, rfq.accepted, engine_us) if what == "settle" else self._fail(rfq, engine_us)
         return []
 
-    def submit(self, owner: int, request: RfqRequest, engine_us: int, mono_us: int) -> tuple[Rfq, list[SendFrame]]:
+    def submit(self, owner: int, request: RfqRequest, engine_us: int, mono_us: int) -> tuple[SimulatedRfq, list[SendFrame]]:
         """Take a request.
 
         Raises:
@@ -101,7 +101,7 @@ class RfqDesk:
             raise refusal("ORDER_LIMIT", "Too many open RFQs")
         if request.client_id is not None and any(rfq.request.client_id == request.client_id for rfq in mine):
             raise refusal("INVALID_ORDER", "Duplicate client RFQ ID")
-        rfq = Rfq(
+        rfq = SimulatedRfq(
             rfq_id=self._take_id(),
             owner=owner,
             request=request,
@@ -114,7 +114,7 @@ class RfqDesk:
         self._begin_turn(rfq, mono_us)
         return rfq, self._tell(rfq, "rfqAccepted", engine_us) + self._broadcast(rfq, engine_us)
 
-    def find(self, owner: int, rfq_id: int | None, client_id: int | None) -> Rfq:
+    def find(self, owner: int, rfq_id: int | None, client_id: int | None) -> SimulatedRfq:
         """Return an open request of an account by one of its ids.
 
         Raises:
@@ -126,7 +126,7 @@ class RfqDesk:
                 return rfq
         raise refusal("INVALID_ORDER", "RFQ not found")
 
-    def accept(self, rfq: Rfq, quote_id: int, engine_us: int, mono_us: int) -> list[SendFrame]:
+    def accept(self, rfq: SimulatedRfq, quote_id: int, engine_us: int, mono_us: int) -> list[SendFrame]:
         """Accept a quote.
 
         Raises:
@@ -138,7 +138,7 @@ class RfqDesk:
             raise refusal("INVALID_ORDER", "Only the best quote can be accepted")
         return self._accept(rfq, best, engine_us, mono_us)
 
-    def refresh(self, rfq: Rfq, engine_us: int, mono_us: int) -> list[SendFrame]:
+    def refresh(self, rfq: SimulatedRfq, engine_us: int, mono_us: int) -> list[SendFrame]:
         """Cancel the quotes of a request, and set its times anew.
 
         Raises:
@@ -150,7 +150,7 @@ class RfqDesk:
         self._begin_turn(rfq, mono_us)
         return frames + self._tell(rfq, "rfqRefreshed", engine_us) + self._broadcast(rfq, engine_us)
 
-    def cancel(self, rfq: Rfq, engine_us: int) -> list[SendFrame]:
+    def cancel(self, rfq: SimulatedRfq, engine_us: int) -> list[SendFrame]:
         """Cancel a request.
 
         Raises:
@@ -161,7 +161,7 @@ class RfqDesk:
 
     def quote(
         self, owner: int, rfq_id: int, client_id: int | None, bid: int, ask: int, engine_us: int, mono_us: int
-    ) -> tuple[Quote, list[SendFrame]]:
+    ) -> tuple[SimulatedQuote, list[SendFrame]]:
         """Take a quote of an account.
 
         Raises:
@@ -181,7 +181,7 @@ class RfqDesk:
 
     # What happens to a request.
 
-    def _begin_turn(self, rfq: Rfq, mono_us: int) -> None:
+    def _begin_turn(self, rfq: SimulatedRfq, mono_us: int) -> None:
         rfq.turn += 1
         self._schedule(mono_us + EXPIRY_US, "expire", rfq)
         stock = rfq.request.market.security is not None
@@ -189,11 +189,11 @@ class RfqDesk:
             for first_us, last_us in _FIRST_QUOTES_US:
                 self._schedule(mono_us + self._rng.randrange(first_us, last_us), "quote", rfq)
 
-    def _schedule(self, at_us: int, what: str, rfq: Rfq) -> None:
+    def _schedule(self, at_us: int, what: str, rfq: SimulatedRfq) -> None:
         self._scheduled += 1  # breaks ties in the order of scheduling
         heappush(self._tasks, (at_us, self._scheduled, what, rfq, rfq.turn))
 
-    def _make_quote(self, rfq: Rfq, engine_us: int, mono_us: int) -> list[SendFrame]:
+    def _make_quote(self, rfq: SimulatedRfq, engine_us: int, mono_us: int) -> list[SendFrame]:
         """Let the broker, or the crowd, quote at the market's price of this moment."""
         if rfq.accepted is not None or engine_us >= rfq.submit_by_us:
             return []
@@ -206,12 +206,12 @@ class RfqDesk:
         return self._add(rfq, MAKER, None, prices, engine_us, mono_us)[1]
 
     def _add(
-        self, rfq: Rfq, maker: int, client_id: int | None, prices: tuple[int, int], engine_us: int, mono_us: int
-    ) -> tuple[Quote, list[SendFrame]]:
+        self, rfq: SimulatedRfq, maker: int, client_id: int | None, prices: tuple[int, int], engine_us: int, mono_us: int
+    ) -> tuple[SimulatedQuote, list[SendFrame]]:
         """Take a quote in place of the maker's last one; it may be accepted by itself."""
         before = rfq.best
         frames = self._cancel_quotes(rfq, engine_us, maker)
-        quote = Quote(
+        quote = SimulatedQuote(
             quote_id=self._take_id(),
             rfq_id=rfq.rfq_id,
             symbol=rfq.request.market.symbol,
@@ -234,13 +234,13 @@ class RfqDesk:
         return quote, frames
 
     @staticmethod
-    def _is_within(request: RfqRequest, quote: Quote) -> bool:
+    def _is_within(request: RfqRequest, quote: SimulatedQuote) -> bool:
         price = quote.price(request.side)
         if request.price is None:
             return False
         return price <= request.price if request.side is OrderSide.BID else price >= request.price
 
-    def _accept(self, rfq: Rfq, quote: Quote, engine_us: int, mono_us: int) -> list[SendFrame]:
+    def _accept(self, rfq: SimulatedRfq, quote: SimulatedQuote, engine_us: int, mono_us: int) -> list[SendFrame]:
         if not self._can_pay(rfq, quote):
             raise refusal("INSUFFICIENT_FUNDS", "Insufficient funds")
         if not quote.deferred:
@@ -261,7 +261,7 @@ class RfqDesk:
             self._schedule(mono_us + SETTLEMENT_WINDOW_US, "give up", rfq)
         return frames + streams.balances(engine_us)
 
-    def _settle(self, rfq: Rfq, quote: Quote, engine_us: int) -> list[SendFrame]:
+    def _settle(self, rfq: SimulatedRfq, quote: SimulatedQuote, engine_us: int) -> list[SendFrame]:
         """Move what was traded, at the quoted price or, where the broker has done better, at a better one."""
         account, streams = self._parties[rfq.owner]
         request, listing = rfq.request, rfq.request.market.listing
@@ -290,19 +290,19 @@ class RfqDesk:
             frames += self._tell_maker(rfq, quote, "rfqFilled", engine_us) + maker_streams.balances(engine_us)
         return frames
 
-    def _fail(self, rfq: Rfq, engine_us: int) -> list[SendFrame]:
+    def _fail(self, rfq: SimulatedRfq, engine_us: int) -> list[SendFrame]:
         """Cancel a bound request that was not settled in time."""
         account, streams = self._parties[rfq.owner]
         account.lock(spent_asset(rfq), -rfq.locked)
         rfq.locked = 0
         return self._end(rfq, OrderState.CANCELLED, engine_us) + streams.balances(engine_us)
 
-    def _end(self, rfq: Rfq, state: OrderState, engine_us: int) -> list[SendFrame]:
+    def _end(self, rfq: SimulatedRfq, state: OrderState, engine_us: int) -> list[SendFrame]:
         rfq.state = state
         return self._tell(rfq, "rfqCancelled", engine_us) + self._cancel_quotes(rfq, engine_us)
 
     def _cancel_quotes(
-        self, rfq: Rfq, engine_us: int, maker: int | None = None, *, spared: Quote | None = None
+        self, rfq: SimulatedRfq, engine_us: int, maker: int | None = None, *, spared: SimulatedQuote | None = None
     ) -> list[SendFrame]:
         """Cancel the quotes that stand: of one maker, or of all."""
         frames: list[SendFrame] = []
@@ -313,17 +313,17 @@ class RfqDesk:
         return frames
 
     @staticmethod
-    def _check_unbound(rfq: Rfq) -> None:
+    def _check_unbound(rfq: SimulatedRfq) -> None:
         if rfq.accepted is not None:
             raise refusal("INVALID_ORDER", "A quote of this RFQ was accepted, which is binding")
 
     # Money.
 
-    def _can_pay(self, rfq: Rfq, quote: Quote) -> bool:
+    def _can_pay(self, rfq: SimulatedRfq, quote: SimulatedQuote) -> bool:
         account = self._parties[rfq.owner][0]
         return 0 < cost_units(rfq, quote, account.fees) <= account.available(spent_asset(rfq))
 
-    def _can_deliver(self, maker: int, rfq: Rfq, ticks: int) -> bool:
+    def _can_deliver(self, maker: int, rfq: SimulatedRfq, ticks: int) -> bool:
         if maker not in self._parties:
             return True
         account = self._parties[maker][0]
@@ -336,15 +336,15 @@ class RfqDesk:
     # Who is told.
 
     def _tell(
-        self, rfq: Rfq, event: str, engine_us: int, quote: Quote | None = None, ticks: int | None = None
+        self, rfq: SimulatedRfq, event: str, engine_us: int, quote: SimulatedQuote | None = None, ticks: int | None = None
     ) -> list[SendFrame]:
         return self._parties[rfq.owner][1].rfq(event, rfq, engine_us, quote=quote, ticks=ticks)
 
-    def _tell_maker(self, rfq: Rfq, quote: Quote, event: str, engine_us: int) -> list[SendFrame]:
+    def _tell_maker(self, rfq: SimulatedRfq, quote: SimulatedQuote, event: str, engine_us: int) -> list[SendFrame]:
         party = self._parties.get(quote.maker)
         return [] if party is None else party[1].quote(event, rfq, quote, engine_us)
 
-    def _broadcast(self, rfq: Rfq, engine_us: int) -> list[SendFrame]:
+    def _broadcast(self, rfq: SimulatedRfq, engine_us: int) -> list[SendFrame]:
         """Let the other accounts know that a request is open."""
         frames: list[SendFrame] = []
         for owner, (_, streams) in self._parties.items():

@@ -11,7 +11,7 @@ from .accounts import PLACES, SETTLEMENT_ASSET, Fees, base_units, quote_units
 from .orders import OrderState
 from .rfq_market import RfqMarket
 
-__all__ = ["MAKER", "Quote", "Rfq", "RfqRequest", "cost_units", "spent_asset", "taker_price", "taker_units"]
+__all__ = ["MAKER", "RfqRequest", "SimulatedQuote", "SimulatedRfq", "cost_units", "spent_asset", "taker_price", "taker_units"]
 
 MAKER = 0
 """Who quotes where no account does: the exchange's broker for stocks, the crowd for everything else."""
@@ -35,7 +35,7 @@ class RfqRequest(Struct, frozen=True, gc=False, kw_only=True):
         return self.price is not None
 
 
-class Quote(Struct, gc=False, kw_only=True):
+class SimulatedQuote(Struct, gc=False, kw_only=True):
     """A quote for a request."""
 
     quote_id: int
@@ -55,7 +55,7 @@ class Quote(Struct, gc=False, kw_only=True):
         return self.ask if side is OrderSide.BID else self.bid
 
 
-class Rfq(Struct, gc=False, kw_only=True):
+class SimulatedRfq(Struct, gc=False, kw_only=True):
     """A request from the moment it was taken."""
 
     rfq_id: int
@@ -67,8 +67,8 @@ class Rfq(Struct, gc=False, kw_only=True):
     state: OrderState = OrderState.NEW
     turn: int = 0
     """How often its times were set; what was scheduled in an earlier turn does not hold any more."""
-    quotes: list[Quote]
-    accepted: Quote | None = None
+    quotes: list[SimulatedQuote]
+    accepted: SimulatedQuote | None = None
     locked: int = 0
     """Units of the asset that it spends, while its settlement is to come."""
     lots: int = 0
@@ -84,7 +84,7 @@ class Rfq(Struct, gc=False, kw_only=True):
         return self.state is OrderState.NEW
 
     @property
-    def best(self) -> Quote | None:
+    def best(self) -> SimulatedQuote | None:
         """The best of its quotes; the first of several that are as good."""
         side = self.request.side
         standing = [quote for quote in self.quotes if quote.state is OrderState.NEW]
@@ -97,12 +97,12 @@ class Rfq(Struct, gc=False, kw_only=True):
         return (self.request.tick_lots or 0) // ticks
 
 
-def spent_asset(rfq: Rfq) -> str:
+def spent_asset(rfq: SimulatedRfq) -> str:
     """Return the asset that the requester gives."""
     return SETTLEMENT_ASSET if rfq.request.side is OrderSide.BID else rfq.request.market.listing.base
 
 
-def cost_units(rfq: Rfq, quote: Quote, fees: Fees) -> int:
+def cost_units(rfq: SimulatedRfq, quote: SimulatedQuote, fees: Fees) -> int:
     """Return how much of that asset a quote costs, a fee in the same asset included."""
     ticks = quote.price(rfq.request.side)
     lots = rfq.size_at(ticks)
@@ -111,14 +111,14 @@ def cost_units(rfq: Rfq, quote: Quote, fees: Fees) -> int:
     return taker_units(rfq, lots, ticks, fees)[0]
 
 
-def taker_units(rfq: Rfq, lots: int, ticks: int, fees: Fees) -> tuple[int, int]:
+def taker_units(rfq: SimulatedRfq, lots: int, ticks: int, fees: Fees) -> tuple[int, int]:
     """Return what the requester pays or gets for so many lots at a price, fee included, and the fee."""
     paid = quote_units(rfq.request.market.listing, lots * ticks)
     fee = fees.of(paid, maker=False)
     return (paid + fee if rfq.request.side is OrderSide.BID else paid - fee), fee
 
 
-def taker_price(rfq: Rfq, ticks: int, fees: Fees) -> str:
+def taker_price(rfq: SimulatedRfq, ticks: int, fees: Fees) -> str:
     """Return a price with the fee of the requester in it."""
     listing = rfq.request.market.listing
     whole = quote_units(listing, 10**listing.quantity_decimals * ticks)

@@ -11,6 +11,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from random import Random
 
+from msgspec import Struct
+
 from backpack_proto.values import Value
 
 __all__ = [
@@ -30,7 +32,7 @@ DAY_S = 86_400
 LONGEST_BREAK_DAYS = 10
 
 
-class TradingSession(Value, frozen=True, gc=False, kw_only=True):
+class TradingSession(Struct, frozen=True, gc=False, kw_only=True):
     """Hours in which stocks trade, from Monday to Friday."""
 
     name: str

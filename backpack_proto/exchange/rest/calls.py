@@ -13,10 +13,10 @@ from .answers import Answer
 from .private_views import page
 from .query import Query
 
-__all__ = ["Call", "Handler", "Page", "Waits", "paged"]
+__all__ = ["Handler", "RowsPage", "SignedCall", "Waits", "paged"]
 
 
-class Call(Struct, frozen=True, gc=False):
+class SignedCall(Struct, frozen=True, gc=False):
     """A request whose signature is good."""
 
     query: Query
@@ -38,16 +38,16 @@ class Waits(Struct, frozen=True, gc=False):
     execute: Callable[[int], Answer]
 
 
-class Page(Struct, frozen=True, gc=False):
+class RowsPage(Struct, frozen=True, gc=False):
     """Rows of a history, and the headers that say where they lie."""
 
     rows: list[dict[str, object]]
     headers: tuple[tuple[str, str], ...]
 
 
-Handler: TypeAlias = Callable[[Call], Answer]
+Handler: TypeAlias = Callable[[SignedCall], Answer]
 
 
-def paged(call: Call, rows: list[dict[str, object]]) -> Page:
+def paged(call: SignedCall, rows: list[dict[str, object]]) -> RowsPage:
     """Return the page of a history that is asked for; `rows` are oldest first."""
-    return Page(*page(call.query, rows))
+    return RowsPage(*page(call.query, rows))

@@ -25,7 +25,7 @@ from .lending import Lending
 from .purse import EMPTY, Purse, read_amount, read_flag
 from .query import Query
 from .strategies import Strategies
-from .vault import Vault
+from .vault import SimulatedVault
 from .withdrawals import Withdrawals
 
 __all__ = ["HoldingRoute", "Holdings"]
@@ -63,7 +63,7 @@ class Holdings:
         self._dust: list[dict[str, object]] = []
         purse = Purse(account, listings)
         lending, strategies, withdrawals = Lending(purse, markets), Strategies(listings), Withdrawals(purse)
-        self._vault = vault = Vault(purse)
+        self._vault = vault = SimulatedVault(purse)
         self.routes: dict[tuple[str, str], HoldingRoute] = {
             ("PATCH", "/api/v1/account"): HoldingRoute("accountUpdate", self._update),
             ("POST", "/api/v1/account/convertDust"): HoldingRoute("convertDust", self._convert_dust),

@@ -34,7 +34,7 @@ from backpack_proto.exchange.messages import RequestReceived, Respond, SendFrame
 
 from .answers import TEXT, Answer, refuse, respond
 from .authentication import Authentication
-from .calls import Call, Handler, Page, Waits, paged
+from .calls import Handler, RowsPage, SignedCall, Waits, paged
 from .holdings import HoldingRoute, Holdings
 from .private_views import (
     account_summary,
@@ -135,7 +135,7 @@ class PrivateRoutes:
             body: list[Members] | Members = {} if method == "GET" else read_body(given.body)
             self._authentication.verify_request(given, instruction, _signed(text, body), engine_us)
             self._frames += self._holdings.settle(engine_us)
-            return handler(Call(Query(path, text), body, engine_us, mono_us))
+            return handler(SignedCall(Query(path, text), body, engine_us, mono_us))
 
         return self._perform(number, answer, engine_us, mono_us)
 
@@ -155,11 +155,11 @@ class PrivateRoutes:
             return self._frames, None
         if isinstance(found, Respond):
             return self._frames, Respond(number, found.status, found.content_type, found.body)
-        if isinstance(found, Page):
+        if isinstance(found, RowsPage):
             return self._frames, respond(number, found.rows, found.headers)
         return self._frames, respond(number, found)
 
-    def _held(self, route: HoldingRoute, call: Call) -> Answer:
+    def _held(self, route: HoldingRoute, call: SignedCall) -> Answer:
         answer = route.handler(call.query, call.members, call.engine_us)
         self._frames += self._holdings.told(call.engine_us)
         return paged(call, answer) if route.paged and isinstance(answer, list) else answer
@@ -174,13 +174,13 @@ class PrivateRoutes:
             return self._frames, refuse(number, error)
         return self._frames, respond(number, found)
 
-    def _place(self, call: Call) -> Answer:
+    def _place(self, call: SignedCall) -> Answer:
         members = call.members
         if self._waits(self._read(members)):
             return Waits(lambda engine_us: self._execute(members, engine_us))
         return self._execute(members, call.engine_us)
 
-    def _place_batch(self, call: Call) -> Answer:
+    def _place_batch(self, call: SignedCall) -> Answer:
         orders = call.body
         if not isinstance(orders, list) or not orders:
             raise unreadable("expected a list of orders")
@@ -224,7 +224,7 @@ class PrivateRoutes:
         self._frames += frames
         return order_row(order)
 
-    def _cancel(self, call: Call) -> Answer:
+    def _cancel(self, call: SignedCall) -> Answer:
         order = self._find(call.members)
         if order is None:
             # The page lists no 404 for a cancel, and clients take a 404 for an exchange that is out of reach.
@@ -232,7 +232,7 @@ class PrivateRoutes:
         self._frames += self._entry.cancel([order], call.engine_us)
         return order_row(order)
 
-    def _cancel_all(self, call: Call) -> Answer:
+    def _cancel_all(self, call: SignedCall) -> Answer:
         members = call.members
         symbol, kind = members.get("symbol"), members.get("orderType")
         if not isinstance(symbol, str) or kind not in {None, *_CANCEL_KINDS}:
@@ -247,7 +247,7 @@ class PrivateRoutes:
         self._frames += self._entry.cancel(orders, call.engine_us)
         return [order_row(order) for order in orders]
 
-    def _query_order(self, call: Call) -> Answer:
+    def _query_order(self, call: SignedCall) -> Answer:
         query = call.query
         client_id = query.optional("clientId")
         members: dict[str, str | bool | None] = {"symbol": query.required("symbol"), "orderId": query.optional("orderId")}
@@ -257,7 +257,7 @@ class PrivateRoutes:
             raise refusal("RESOURCE_NOT_FOUND", "Not Found", 404)
         return order_row(order)
 
-    def _query_orders(self, call: Call) -> Answer:
+    def _query_orders(self, call: SignedCall) -> Answer:
         symbols = self._symbols(call.query)
         return [order_row(order) for order in self._account.orders.values() if order.symbol in symbols]
 
@@ -266,20 +266,20 @@ class PrivateRoutes:
         market_listing(symbol, self._listings)
         return self._entry.find(symbol, order_id, client_id)
 
-    def _positions(self, call: Call) -> Answer:
+    def _positions(self, call: SignedCall) -> Answer:
         symbols = self._symbols(call.query)
         markets = [market for market, _ in self._account.open_positions.values() if market.symbol in symbols]
         if call.query.optional("symbol") is not None and not markets:
             raise refusal("RESOURCE_NOT_FOUND", "Not Found", 404)
         return [position_row(self._account, market, self._markets) for market in markets]
 
-    def _order_history(self, call: Call) -> Answer:
+    def _order_history(self, call: SignedCall) -> Answer:
         order_id, symbols = call.query.optional("orderId"), self._symbols(call.query)
         known = self._account.history if order_id is None else self._account.by_id.get(order_id, [])
         rows, headers = page(call.query, [order for order in known if order.symbol in symbols])
-        return Page([order_history_row(order) for order in rows], headers)
+        return RowsPage([order_history_row(order) for order in rows], headers)
 
-    def _fill_history(self, call: Call) -> Answer:
+    def _fill_history(self, call: SignedCall) -> Answer:
         query, fills = call.query, self._account.fills
         order_id, symbols = query.optional("orderId"), self._symbols(query)
         asset_class = query.optional("assetClass")
@@ -295,12 +295,12 @@ class PrivateRoutes:
             if fill.symbol in symbols and order_id in {None, str(fill.order_id)}
         ]
         rows, headers = page(query, wanted)
-        return Page([fill_row(fill) for fill in rows], headers)
+        return RowsPage([fill_row(fill) for fill in rows], headers)
 
-    def _funding_history(self, call: Call) -> Answer:
+    def _funding_history(self, call: SignedCall) -> Answer:
         symbols = self._symbols(call.query)
         rows, headers = page(call.query, [payment for payment in self._account.funding if payment.symbol in symbols])
-        return Page([funding_row(payment) for payment in rows], headers)
+        return RowsPage([funding_row(payment) for payment in rows], headers)
 
     def _symbols(self, query: Query) -> frozenset[str]:
         """The markets that a query asks for."""

@@ -18,14 +18,14 @@ from backpack_proto.exchange.account.order_request import (
 )
 from backpack_proto.exchange.account.orders import OrderState
 from backpack_proto.exchange.account.rfq_desk import RfqDesk
-from backpack_proto.exchange.account.rfqs import Quote, Rfq, RfqRequest, taker_price
+from backpack_proto.exchange.account.rfqs import RfqRequest, SimulatedQuote, SimulatedRfq, taker_price
 from backpack_proto.exchange.market.listings import stripped
 from backpack_proto.exchange.market.orders import OrderSide
 from backpack_proto.exchange.messages import SendFrame
 from backpack_proto.exchange.stream.frames import iso_time_ms
 
 from .answers import Answer
-from .calls import Call, Handler, Page, paged
+from .calls import Handler, RowsPage, SignedCall, paged
 from .query import Query
 
 __all__ = ["RfqRoutes"]
@@ -64,7 +64,7 @@ class RfqRoutes:
         frames, self._frames = self._frames, []
         return frames
 
-    def _submit(self, call: Call) -> Answer:
+    def _submit(self, call: SignedCall) -> Answer:
         read = Reader(call.members)
         symbol, side = read.text("symbol"), read.word("side", OrderSide)
         if symbol is None or side is None:
@@ -93,7 +93,7 @@ class RfqRoutes:
         rfq, self._frames = self._desk.submit(self._owner, request, call.engine_us, call.mono_us)
         return _rfq_row(rfq)
 
-    def _quote(self, call: Call) -> Answer:
+    def _quote(self, call: SignedCall) -> Answer:
         read = Reader(call.members)
         rfq_id, bid, ask = read.text("rfqId"), read.decimal("bidPrice"), read.decimal("askPrice")
         if rfq_id is None or bid is None or ask is None:
@@ -112,7 +112,7 @@ class RfqRoutes:
         )
         return _quote_row(quote, rfq)
 
-    def _accept(self, call: Call) -> Answer:
+    def _accept(self, call: SignedCall) -> Answer:
         quote_id = Reader(call.members).text("quoteId")
         if quote_id is None:
             raise unreadable('failed to parse "QuoteAcceptPayload": field `quoteId` is required')
@@ -120,7 +120,7 @@ class RfqRoutes:
         self._frames = self._desk.accept(rfq, _number(quote_id), call.engine_us, call.mono_us)
         return _rfq_row(rfq)
 
-    def _refresh(self, call: Call) -> Answer:
+    def _refresh(self, call: SignedCall) -> Answer:
         rfq_id = Reader(call.members).text("rfqId")
         if rfq_id is None:
             raise unreadable('failed to parse "RequestForQuoteRefreshPayload": field `rfqId` is required')
@@ -128,19 +128,19 @@ class RfqRoutes:
         self._frames = self._desk.refresh(rfq, call.engine_us, call.mono_us)
         return _rfq_row(rfq)
 
-    def _cancel(self, call: Call) -> Answer:
+    def _cancel(self, call: SignedCall) -> Answer:
         rfq = self._find(call.members)
         self._frames = self._desk.cancel(rfq, call.engine_us)
         return _rfq_row(rfq)
 
-    def _find(self, members: Members) -> Rfq:
+    def _find(self, members: Members) -> SimulatedRfq:
         read = Reader(members)
         rfq_id, client_id = read.text("rfqId"), read.whole("clientId", MAX_CLIENT_ID)
         if (rfq_id is None) == (client_id is None):
             raise refusal("INVALID_CLIENT_REQUEST", "Must specify exactly one of `rfqId` or `clientId`")
         return self._desk.find(self._owner, None if rfq_id is None else _number(rfq_id), client_id)
 
-    def _open(self, call: Call) -> Answer:
+    def _open(self, call: SignedCall) -> Answer:
         query = call.query
         rfq_id, symbol, deferred = query.optional("rfqId"), query.optional("symbol"), _deferred(query)
         return [
@@ -152,7 +152,7 @@ class RfqRoutes:
             and deferred in {None, rfq.request.market.security is not None}
         ]
 
-    def _history(self, call: Call) -> Answer:
+    def _history(self, call: SignedCall) -> Answer:
         query = call.query
         rfq_id, deferred, state = query.optional("rfqId"), _deferred(query), _state(query)
         rows = [
@@ -164,7 +164,7 @@ class RfqRoutes:
         ]
         return paged(call, rows)
 
-    def _fills(self, call: Call) -> Answer:
+    def _fills(self, call: SignedCall) -> Answer:
         query = call.query
         quote_id, deferred, fill_type = query.optional("quoteId"), _deferred(query), query.optional("fillType")
         if fill_type is not None:
@@ -180,7 +180,7 @@ class RfqRoutes:
         ]
         return paged(call, rows)
 
-    def _quote_history(self, call: Call) -> Answer:
+    def _quote_history(self, call: SignedCall) -> Answer:
         query = call.query
         deferred, state = _deferred(query), _state(query)
         rows = [
@@ -190,7 +190,7 @@ class RfqRoutes:
         ]
         return paged(call, rows)
 
-    def _quote_fills(self, call: Call) -> Page:
+    def _quote_fills(self, call: SignedCall) -> RowsPage:
         query = call.query
         side = _side(query)
         rows: list[dict[str, object]] = []
@@ -201,10 +201,10 @@ class RfqRoutes:
                 rows.append(_quote_fill_row(quote, rfq))
         return paged(call, rows)
 
-    def _mine(self) -> list[Rfq]:
+    def _mine(self) -> list[SimulatedRfq]:
         return [rfq for rfq in self._desk.rfqs.values() if rfq.owner == self._owner]
 
-    def _wanted(self, query: Query) -> list[Rfq]:
+    def _wanted(self, query: Query) -> list[SimulatedRfq]:
         symbol, side = query.optional("symbol"), _side(query)
         return [
             rfq
@@ -212,7 +212,7 @@ class RfqRoutes:
             if symbol in {None, rfq.request.market.symbol} and side in {None, rfq.request.side.value}
         ]
 
-    def _wanted_quotes(self, query: Query) -> list[Quote]:
+    def _wanted_quotes(self, query: Query) -> list[SimulatedQuote]:
         symbol, quote_id = query.optional("symbol"), query.optional("quoteId")
         return [
             quote
@@ -220,7 +220,7 @@ class RfqRoutes:
             if quote.maker == self._owner and symbol in {None, quote.symbol} and quote_id in {None, str(quote.quote_id)}
         ]
 
-    def _fill_row(self, rfq: Rfq, quote: Quote) -> dict[str, object]:
+    def _fill_row(self, rfq: SimulatedRfq, quote: SimulatedQuote) -> dict[str, object]:
         return {
             "clientId": rfq.request.client_id,
             "createdAt": iso_time_ms(rfq.created_us // 1000),
@@ -255,7 +255,7 @@ def _side(query: Query) -> str | None:
     return None if value is None else query.one_of("side", "Side", _SIDES, value)
 
 
-def _sizes(rfq: Rfq) -> dict[str, object]:
+def _sizes(rfq: SimulatedRfq) -> dict[str, object]:
     request, listing = rfq.request, rfq.request.market.listing
     both = listing.price_decimals + listing.quantity_decimals
     return {
@@ -264,7 +264,7 @@ def _sizes(rfq: Rfq) -> dict[str, object]:
     }
 
 
-def _rfq(rfq: Rfq) -> dict[str, object]:
+def _rfq(rfq: SimulatedRfq) -> dict[str, object]:
     request, listing = rfq.request, rfq.request.market.listing
     return {
         "clientId": request.client_id,
@@ -278,14 +278,14 @@ def _rfq(rfq: Rfq) -> dict[str, object]:
     }
 
 
-def _rfq_row(rfq: Rfq) -> dict[str, object]:
+def _rfq_row(rfq: SimulatedRfq) -> dict[str, object]:
     """A request as the routes of open ones show it."""
     times = {"createdAt": rfq.created_us, "expiryTime": rfq.expires_us, "submissionTime": rfq.submit_by_us}
     row = _rfq(rfq) | {name: unix_us // 1000 for name, unix_us in times.items()} | {"systemOrderType": None}
     return dict(sorted(row.items()))
 
 
-def _past_rfq(rfq: Rfq) -> dict[str, object]:
+def _past_rfq(rfq: SimulatedRfq) -> dict[str, object]:
     """A request as the history shows it."""
     times = {"createdAt": rfq.created_us, "expiryTime": rfq.expires_us, "submissionTime": rfq.submit_by_us}
     row = _rfq(rfq) | {name: iso_time_ms(unix_us // 1000) for name, unix_us in times.items()}
@@ -294,7 +294,7 @@ def _past_rfq(rfq: Rfq) -> dict[str, object]:
     return dict(sorted(row.items()))
 
 
-def _quote(quote: Quote, rfq: Rfq) -> dict[str, object]:
+def _quote(quote: SimulatedQuote, rfq: SimulatedRfq) -> dict[str, object]:
     decimals = rfq.request.market.listing.price_decimals
     return {
         "askPrice": stripped(quote.ask, decimals),
@@ -306,16 +306,16 @@ def _quote(quote: Quote, rfq: Rfq) -> dict[str, object]:
     }
 
 
-def _quote_row(quote: Quote, rfq: Rfq) -> dict[str, object]:
+def _quote_row(quote: SimulatedQuote, rfq: SimulatedRfq) -> dict[str, object]:
     return dict(sorted((_quote(quote, rfq) | {"createdAt": quote.created_us // 1000}).items()))
 
 
-def _past_quote(quote: Quote, rfq: Rfq) -> dict[str, object]:
+def _past_quote(quote: SimulatedQuote, rfq: SimulatedRfq) -> dict[str, object]:
     row = _quote(quote, rfq) | {"createdAt": iso_time_ms(quote.created_us // 1000), "deferredSettlement": quote.deferred}
     return dict(sorted(row.items()))
 
 
-def _quote_fill_row(quote: Quote, rfq: Rfq) -> dict[str, object]:
+def _quote_fill_row(quote: SimulatedQuote, rfq: SimulatedRfq) -> dict[str, object]:
     listing = rfq.request.market.listing
     return {
         "clientId": quote.client_id,

@@ -15,7 +15,7 @@ from .plain_routes import VAULT_ASSET, VAULT_ID, VAULT_TOKEN
 from .purse import EMPTY, Purse, read_amount
 from .query import Query
 
-__all__ = ["Vault"]
+__all__ = ["SimulatedVault"]
 
 REDEEM_US: Final = 60_000_000
 
@@ -27,7 +27,7 @@ class _Redemption(Struct, gc=False, kw_only=True):
     state: str = "Requested"
 
 
-class Vault:
+class SimulatedVault:
     """The vault, as one account sees it."""
 
     def __init__(self, purse: Purse) -> None:

@@ -19,7 +19,7 @@ from backpack_proto.exchange.account.accounts import (
 )
 from backpack_proto.exchange.account.margin import exposure_lots, initial_fraction, maintenance_fraction
 from backpack_proto.exchange.account.orders import AccountOrder
-from backpack_proto.exchange.account.rfqs import Quote, Rfq, taker_price
+from backpack_proto.exchange.account.rfqs import SimulatedQuote, SimulatedRfq, taker_price
 from backpack_proto.exchange.market.listings import padded, stripped
 from backpack_proto.exchange.market.market import SimulatedMarket
 from backpack_proto.exchange.market.orders import Match
@@ -110,10 +110,10 @@ class PrivateStreams:
     def rfq(
         self,
         event: str,
-        rfq: Rfq,
+        rfq: SimulatedRfq,
         engine_us: int,
         *,
-        quote: Quote | None = None,
+        quote: SimulatedQuote | None = None,
         ticks: int | None = None,
         broadcast: bool = False,
     ) -> list[SendFrame]:
@@ -142,7 +142,7 @@ class PrivateStreams:
             data |= {"C": None if request.client_id is None else str(request.client_id), "S": request.side}
         return self._send_present("account.rfqUpdate", data, engine_us, listing.symbol)
 
-    def quote(self, event: str, rfq: Rfq, quote: Quote, engine_us: int) -> list[SendFrame]:
+    def quote(self, event: str, rfq: SimulatedRfq, quote: SimulatedQuote, engine_us: int) -> list[SendFrame]:
         """What happened to a quote of this account."""
         listing = rfq.request.market.listing
         data: dict[str, object] = {
