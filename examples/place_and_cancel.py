@@ -1,4 +1,4 @@
-"""Place an order that rests in the book of the sandbox, look at it, and cancel it: `python examples/place_and_cancel.py`."""
+"""Place an order that risks one hundredth of the buying power, look at it, and cancel it: `python examples/place_and_cancel.py`."""
 
 from decimal import Decimal
 
@@ -8,14 +8,19 @@ from backpack_proto import ApiError, NewOrder, NotSent, OrderDoesNotFit, Outcome
 from backpack_runtime import BackpackClient
 
 SYMBOL = "SOL_USDC"
+RISK = Decimal("0.01")
 
 
 async def main() -> None:
     async with BackpackClient(sandbox=True, follow_account=True) as client:
         depth = await client.get_depth(SYMBOL, limit=5)
         price = client.markets[SYMBOL].round_price(depth.bids[0].price * Decimal("0.98"), side="Bid")
+        while not client.account.live or client.account.buying_power is None:
+            await anext(client)
+        quantity = client.markets[SYMBOL].round_quantity(client.account.buying_power * RISK / price)
+        print("risking", price * quantity, "of", client.account.buying_power)
         try:
-            order = await client.place(NewOrder.limit(SYMBOL, "Bid", price=price, quantity="0.50", post_only=True, client_id=1))
+            order = await client.place(NewOrder.limit(SYMBOL, "Bid", price=price, quantity=quantity, post_only=True))
         except OrderDoesNotFit as error:
             print("not sent:", error)
         except ApiError as refused:
