@@ -16,6 +16,7 @@ import pytest
 from backpack_proto.rest.endpoints.table import ENDPOINTS
 from backpack_proto.streams.channels import KLINE_INTERVALS, Channel, SymbolKind, SymbolRule
 from backpack_proto.streams.names import parse_stream
+from support_table import NOT_BY_US
 
 PAGE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "fixtures" / "backpack" / "official_page.json").read_text())
 OPERATIONS = {*PAGE["operations_2026_08"], *PAGE["operations_2026_10_03"]}
@@ -24,17 +25,8 @@ ROUTES = {route for endpoint in ENDPOINTS.values() for route in (endpoint.route,
 """Those that we call, and those that lead to them by their former names."""
 INSTRUCTIONS = {endpoint.instruction for endpoint in ENDPOINTS.values() if endpoint.instruction is not None}
 
-WITHOUT_AN_API_KEY = "of the web session: no instruction is documented, so a request with an API key cannot be signed"
-
 NOT_OURS_OF_CCXT: dict[str, str] = {}
 """Routes that ccxt describes, and we do not have."""
-
-NOT_OURS_OF_THE_PAGE = {
-    "GET /wapi/v1/capital/withdrawals/delay": WITHOUT_AN_API_KEY,
-    "POST /wapi/v1/capital/withdrawals/delay": WITHOUT_AN_API_KEY,
-    "PATCH /wapi/v1/capital/withdrawals/delay": WITHOUT_AN_API_KEY,
-}
-"""Operations that the page names, and we do not have."""
 
 NOT_OF_THE_PAGE: dict[str, str] = {}
 """Routes that we have, and neither the page nor ccxt."""
@@ -75,7 +67,7 @@ def test_every_route_of_the_installed_ccxt_is_ours_or_has_a_reason() -> None:
 
 
 def test_every_operation_of_the_official_page_is_ours_or_has_a_reason() -> None:
-    assert set(NOT_OURS_OF_THE_PAGE) == OPERATIONS - ROUTES
+    assert set(NOT_BY_US) == OPERATIONS - ROUTES
 
 
 def test_every_route_of_ours_is_of_the_page_or_of_ccxt_or_has_a_reason() -> None:
@@ -104,7 +96,7 @@ def test_every_stream_of_the_official_page_can_be_subscribed(form: str) -> None:
 
 @pytest.mark.parametrize(
     "reasons",
-    [NOT_OURS_OF_CCXT, NOT_OURS_OF_THE_PAGE, NOT_OF_THE_PAGE, NOT_OF_THE_LIST_OF_INSTRUCTIONS, NOT_OURS_OF_THE_STREAMS],
+    [NOT_OURS_OF_CCXT, NOT_BY_US, NOT_OF_THE_PAGE, NOT_OF_THE_LIST_OF_INSTRUCTIONS, NOT_OURS_OF_THE_STREAMS],
 )
 def test_every_entry_has_a_reason(reasons: dict[str, str]) -> None:
     assert all(reasons.values())
