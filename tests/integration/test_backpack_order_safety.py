@@ -73,11 +73,13 @@ async def served() -> AsyncIterator[Sandbox]:
 
 def client_of(sandbox: Sandbox, runtime: str = "asyncio", **arguments: Any) -> BackpackClient:
     return BackpackClient(
-        channels=(),
-        check_orders=None,
-        signer=Signer(Credentials(sandbox.secret), window_ms=WINDOW_MS),
-        settings=replace(sandbox.settings, runtime="aiohttp" if runtime == "aiohttp" else "anyio"),
-        **arguments,
+        **{
+            "channels": (),
+            "check_orders": None,
+            "signer": Signer(Credentials(sandbox.secret), window_ms=WINDOW_MS),
+            "settings": replace(sandbox.settings, runtime="aiohttp" if runtime == "aiohttp" else "anyio"),
+            **arguments,
+        }
     )
 
 
@@ -311,6 +313,27 @@ async def test_the_orders_of_a_client_are_off_the_book_when_its_block_is_left(ru
                 assert way == "error"
         assert not client.left
         assert await listed(other) == [foreign.client_id]
+
+
+async def test_orders_are_off_the_book_where_an_error_in_a_callback_has_ended_the_client(runtime: str) -> None:
+    placed = False
+
+    def on_event(_: object) -> None:
+        if placed:
+            raise KeyError("of the user")
+
+    async with served() as sandbox, client_of(sandbox, runtime) as other:
+        client = client_of(
+            sandbox, runtime, cancel_on_exit="mine", symbols=["SOL_USDC"], channels=["bookTicker"], on_event=on_event
+        )
+        with pytest.raises(ExceptionGroup) as caught:
+            async with client:
+                await client.place(resting(sandbox))
+                placed = True
+                await anyio.sleep_forever()
+        assert caught.group_contains(KeyError)
+        assert not client.left
+        assert await listed(other) == []
 
 
 async def test_all_orders_of_the_account_are_cancelled_where_that_was_asked_for(runtime: str) -> None:
