@@ -326,6 +326,8 @@ class BackpackClient(SafeOrderMethods):
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
         await self._orders.start()
         await tasks.start(self._driver().run)
+        # Not before: whoever is cancelled while it starts ends it by the group.
+        self._inside().outside.shield = True
         await self.load_markets()
         if self._follow_account:
             self._open().pump.give(FollowAccount())

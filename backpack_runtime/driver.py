@@ -46,6 +46,8 @@ class Queue(NamedTuple):
 class Running(NamedTuple):
     """What there is only inside the block."""
 
+    outside: anyio.CancelScope
+    """Around all of it: shielded by who has started it, and from then on has to end it by the other scope."""
     scope: anyio.CancelScope
     """Around the session's loop: cancelled, it ends all that is running."""
     transport: Transport
@@ -85,9 +87,7 @@ class Driver(NamedTuple):
         """Run until the session has been closed and the scope of `Running` is cancelled."""
         with anyio.CancelScope() as outside:
             async with AsyncExitStack() as stack:
-                running = await self._connect(stack)
-                # From here on somebody has the scope that ends it.
-                outside.shield = True
+                running = await self._connect(stack, outside)
                 self.connected(running)
                 task_status.started()
                 # Only this is cancelled from outside; the rest ends in order, and an error on its way out is not lost.
@@ -103,7 +103,7 @@ class Driver(NamedTuple):
                     # Sandbox and sockets stay for the way out.
                     await anyio.sleep_forever()
 
-    async def _connect(self, stack: AsyncExitStack) -> Running:
+    async def _connect(self, stack: AsyncExitStack, outside: anyio.CancelScope) -> Running:
         addresses = self.addresses
         if addresses is None:
             from .sandbox import serve_sandbox  # noqa: PLC0415 - only a sandbox needs the simulated exchange
@@ -123,7 +123,7 @@ class Driver(NamedTuple):
         pump = Pump(self.session, transport, self.deliver)
         pump.perform_by(OrderGate(self.orders.journal, transport.perform, pump.give, tasks).perform)
         tasks.start_soon(self._look_for_listings)
-        return Running(anyio.CancelScope(), transport, pump, outlets, events, anyio.Event())
+        return Running(outside, anyio.CancelScope(), transport, pump, outlets, events, anyio.Event())
 
     async def _look_for_listings(self) -> None:
         while True:

@@ -98,7 +98,7 @@ def test_what_cannot_be_entered_says_so_in_its_cell_and_leaves_nothing(loop: asy
 
 
 def test_a_cell_that_is_interrupted_while_it_starts_leaves_a_closed_client(loop: asyncio.AbstractEventLoop) -> None:
-    for turns in range(12):
+    for turns in range(60):
         client = BackpackClient(["SOL_USDC"], sandbox=True)
 
         async def interrupted(client: BackpackClient = client, turns: int = turns) -> None:
