@@ -38,6 +38,8 @@ _ASSET_NAMES = {"SOL": "Solana", "BTC": "Bitcoin", "USDT": "Tether", "USDC": "US
 _SOURCES = ("External",)
 _KNOWN = frozenset(endpoint.route for endpoint in ENDPOINTS.values())
 """Calls that the exchange has, whether they are simulated or not."""
+_OF_THE_WEB_SESSION = frozenset(f"{method} /wapi/v1/capital/withdrawals/delay" for method in ("GET", "PATCH", "POST"))
+"""Calls of the web site: no instruction is documented for them, so an API key is not enough (docs/protocol.md 2.4)."""
 
 
 class Routes:
@@ -246,6 +248,8 @@ class Routes:
 def _unserved(given: RequestReceived, path: str) -> Respond:
     """The answer to a call that nothing here serves: in words where the exchange has it."""
     method = given.method.upper()
+    if f"{method} {path}" in _OF_THE_WEB_SESSION:
+        return refuse(given.request_id, ApiError(status=401, code="UNAUTHORIZED", message="Unauthorized", endpoint=""))
     if f"{method} {path}" not in _KNOWN:
         return Respond(given.request_id, 404, TEXT, b"404 not found")
     message = f"The simulated exchange does not do {method} {path} yet; docs/sandbox.md lists what it does"
