@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from unittest.mock import patch
 
 import anyio
@@ -39,6 +39,7 @@ PROGRAMS = Path(__file__).parents[1] / "clients"
 OPENING_US = int(datetime(2026, 12, 1, 15, tzinfo=UTC).timestamp()) * 1_000_000
 PATIENCE_S = 30
 STIR_S = 0.1
+T = TypeVar("T")
 _OURS = 10**9
 """Requests from this number on are the test's own."""
 
@@ -49,7 +50,7 @@ class Outcome(NamedTuple):
     returned: Any
     raised: str | None
     requests: list[str]
-    """Method, path and status of each request, in order."""
+    """Method, path and status of each request, and each frame, in order; some come late."""
     truths: list[Any]
     """What was looked up at each request, or each frame, that it caused."""
 
@@ -100,7 +101,10 @@ class Served:
                 self._answers[output.request_id] = output
         if self.look is not None and (foreign or any(isinstance(output, SendFrame) for output in outputs)):
             look, self.look = self.look, None  # it asks, too
-            self.truths.append(look())
+            try:
+                self.truths.append(look())
+            except Exception as error:  # noqa: BLE001 - the exchange goes on; the row fails
+                self.truths.append(error)
             self.look = look
         return outputs
 
@@ -128,7 +132,7 @@ class Served:
         assert answer.status < 300, (name, parameters, answer.body)
         return _read(answer)
 
-    def read(self, what: Callable[[], Any]) -> Any:
+    def read(self, what: Callable[[], T]) -> T:
         """Read something of the exchange in its own thread."""
         return self.portal.call(what)
 
@@ -139,15 +143,16 @@ class Served:
     def unheard(self, stream: str) -> bool:
         """Whether everybody has stopped to listen to a stream, once what is on its way has arrived."""
         deadline = time.monotonic() + PATIENCE_S
-        while self.read(lambda: self._listeners(stream)):
+        while self.listeners(stream):
             if time.monotonic() > deadline:
                 return False
             self.pause()
         return True
 
-    def _listeners(self, stream: str) -> int:
+    def listeners(self, stream: str) -> int:
+        """Return how many connections listen to a stream."""
         audiences = [self.exchange._audience, *(member.audience for member in self.exchange._members.values())]
-        return sum(len(audience.of(stream)) for audience in audiences)
+        return self.read(lambda: sum(len(audience.of(stream)) for audience in audiences))
 
     def _give(self, name: str, parameters: Mapping[str, Any], account: int) -> int:
         self._now = _at(self.offset_us)
@@ -237,7 +242,7 @@ class Client:
         self._process.stdin.flush()
         outcome = self._outcome(stir)
         served.look = None
-        return Outcome(outcome.get("returned"), outcome.get("raised"), list(served.seen), list(served.truths))
+        return Outcome(outcome.get("returned"), outcome.get("raised"), served.seen, served.truths)
 
 
 @contextmanager

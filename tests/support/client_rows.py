@@ -69,8 +69,8 @@ def _resolved(given: Any, client: Client) -> Any:
     return given(client) if callable(given) else given
 
 
-def check_row(client: Client, row: Row) -> tuple[str, str]:
-    """Make the call of a row, and return what it asked for and what came of it.
+def check_row(client: Client, row: Row, *, frames_only: bool = False) -> tuple[str, str]:
+    """Make the call of a row, and return what it asked for, or only in frames, and what came of it.
 
     Raises:
         AssertionError: it is not as the row says.
@@ -88,8 +88,9 @@ def check_row(client: Client, row: Row) -> tuple[str, str]:
     _judge(client, row, outcome)
     if row.keep:
         client.notes[row.keep] = outcome.returned
-    asked = ", ".join(f"`{request}`" for request in dict.fromkeys(outcome.requests))
-    return asked or "nothing", f"client: {row.fault}" if row.fault else f"equal{row.note and ': ' + row.note}"
+    asked = [request for request in dict.fromkeys(outcome.requests) if not frames_only or "/" not in request]
+    came = f"client: {row.fault}" if row.fault else f"equal{row.note and ': ' + row.note}"
+    return ", ".join(f"`{request}`" for request in asked) or "nothing", came
 
 
 def _judge(client: Client, row: Row, outcome: Outcome) -> None:
@@ -134,7 +135,9 @@ def _is_true(name: str, returned: Any, truths: list[Any]) -> bool:
 _OUTER: dict[str, Callable[[Any], Any]] = {
     "depth": lambda found: [found["bids"], found["asks"], found["lastUpdateId"]],
     "balances": lambda found: {asset: [row["available"], row["locked"]] for asset, row in found.items()},
-    "open_orders": lambda found: sorted([row["id"], row["price"], row["executedQuantity"]] for row in found),
+    "open_orders": lambda found: sorted(
+        ([row["id"], row.get("price"), row["executedQuantity"]] for row in found), key=lambda row: int(row[0])
+    ),
     "positions": lambda found: [[row["symbol"], row["netQuantity"], row["entryPrice"], row["markPrice"]] for row in found],
     "fill_history": lambda found: [[row["tradeId"], row["price"], row["quantity"], row["fee"]] for row in found],
     "order_history": lambda found: [row["id"] for row in found],
@@ -158,7 +161,8 @@ def _inner(client: Client, name: str, asked: Mapping[str, Any]) -> Any:
             return {asset: [held.available, held.locked] for asset, held in account.balances.items()}
         case "open_orders":
             orders = [order for order in account.open_orders.values() if symbol in {None, order.symbol}]
-            return sorted([str(order.order_id), f"{order.price:f}", f"{order.executed_quantity:f}"] for order in orders)
+            shown = ([order.order_id, order.price, order.executed_quantity] for order in orders)
+            return sorted(shown, key=lambda row: int(row[0]))
         case "positions":
             return [
                 [held.symbol, held.net_quantity, held.entry_price, held.mark_price]

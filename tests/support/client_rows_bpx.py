@@ -152,8 +152,8 @@ def _account(prefix: str, at: str) -> Iterator[Row]:
             "triggered_by": "MarkPrice",
         },
         variant="with a trigger",
-        fault="sends `triggeredBy`, the member is `triggerBy`; and a trigger order has no `quantity`, which it cannot leave out",
-        refused="INVALID|triggerBy\": (null|\"LastPrice\")",
+        fault="sends `triggeredBy` for `triggerBy`; and always a `quantity`, beside which the sandbox takes no `triggerQuantity`",
+        refused="INVALID_ORDER",
     )
     yield same(
         f"{at}get_open_order",

@@ -13,6 +13,7 @@ from backpack_proto.errors import ApiError
 from backpack_proto.exchange.market.listings import Listing, market_object, stripped
 from backpack_proto.exchange.market.market import FUNDING_INTERVAL_US, INDEX_DECIMALS, RATE_DECIMALS, Reference, SimulatedMarket
 from backpack_proto.exchange.market.orders import OrderSide
+from backpack_proto.exchange.market.stocks import SECURITIES
 from backpack_proto.exchange.market.tape import DAY_S, TapedCandle, TapedTrade
 from backpack_proto.exchange.messages import RequestReceived, Respond
 from backpack_proto.exchange.stream.frames import iso_time
@@ -199,28 +200,9 @@ class Routes:
 
     def _assets(self, _query: Query, _engine_us: int) -> Answer:
         spot = [listing.base for listing in self._listings.values() if not listing.perpetual]
-        return [
-            {
-                "coingeckoId": None,
-                "displayName": _ASSET_NAMES.get(symbol, symbol),
-                "symbol": symbol,
-                "tokens": [
-                    {
-                        "blockchain": "Solana",
-                        "contractAddress": None,
-                        "depositEnabled": True,
-                        "displayName": _ASSET_NAMES.get(symbol, symbol),
-                        "maximumWithdrawal": None,
-                        "minimumDeposit": "0.01",
-                        "minimumWithdrawal": "0.02",
-                        "nativeDecimals": 9,
-                        "withdrawEnabled": True,
-                        "withdrawalFee": "0.01",
-                    }
-                ],
-            }
-            for symbol in [*spot, "USDC"]
-        ]
+        stocks = [_asset(security.asset, security.name, []) for security in SECURITIES.values()]
+        names = ((symbol, _ASSET_NAMES.get(symbol, symbol)) for symbol in [*spot, "USDC"] if symbol not in SECURITIES)
+        return [_asset(symbol, name, [_token(name)]) for symbol, name in names] + stocks
 
     def _listing(self, query: Query) -> Listing:
         listing = self._listings.get(query.required("symbol"))
@@ -243,6 +225,26 @@ class Routes:
         if symbol is not None and not found:
             raise _invalid(query, "Symbol not found")
         return found
+
+
+def _asset(symbol: str, name: str, tokens: list[dict[str, object]]) -> dict[str, object]:
+    """An asset, with a token for each blockchain; a stock is on none."""
+    return {"coingeckoId": None, "displayName": name, "symbol": symbol, "tokens": tokens}
+
+
+def _token(name: str) -> dict[str, object]:
+    return {
+        "blockchain": "Solana",
+        "contractAddress": None,
+        "depositEnabled": True,
+        "displayName": name,
+        "maximumWithdrawal": None,
+        "minimumDeposit": "0.01",
+        "minimumWithdrawal": "0.02",
+        "nativeDecimals": 9,
+        "withdrawEnabled": True,
+        "withdrawalFee": "0.01",
+    }
 
 
 def _unserved(given: RequestReceived, path: str) -> Respond:
