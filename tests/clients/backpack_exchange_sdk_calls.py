@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 
-import lockstep  # noqa: I001 - first, for it sets the clock
+import lockstep  # first, for it sets the clock
+
+# isort: split
 
 from backpack_exchange_sdk import AuthenticationClient, PublicClient, WebSocketClient
 
@@ -26,7 +29,7 @@ def hear(data: dict) -> None:
     ARRIVED.set()
 
 
-async def first_of(subscribe, streams: list, **options) -> dict:
+async def first_of(subscribe: Callable, streams: list, **options: object) -> dict:
     """Subscribe, and return what the callback is given first."""
     HEARD.clear()
     ARRIVED.clear()

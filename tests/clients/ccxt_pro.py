@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import lockstep  # noqa: I001 - first, for it sets the clock
+import lockstep  # first, for it sets the clock
+
+# isort: split
 
 import ccxt.pro
 

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import TextIO
 
 REST_URL = os.environ["SANDBOX_REST_URL"]
 WS_URL = os.environ["SANDBOX_WS_URL"]
@@ -58,7 +59,7 @@ async def serve(calls: Mapping[str, Callable], close: Callable | None = None) ->
             await close()
 
 
-def _answer(answers, outcome: Mapping) -> None:
+def _answer(answers: TextIO, outcome: Mapping) -> None:
     # Caches of ccxt are lists and dictionaries with more to them.
     answers.write(json.dumps(outcome, default=str) + "\n")
     answers.flush()

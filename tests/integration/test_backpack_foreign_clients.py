@@ -19,7 +19,9 @@ if LACKING:
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_every_call_of_a_library_equals_the_state_of_the_sandbox_or_is_the_fault_of_the_client(name: str, tmp_path: Path) -> None:
+def test_every_call_of_a_library_equals_the_state_of_the_sandbox_or_is_the_fault_of_the_client(
+    name: str, tmp_path: Path
+) -> None:
     library = LIBRARIES[name]
     if not library.requirement:
         pytest.importorskip("ccxt.pro", reason="ccxt is not installed with its websocket half")
@@ -28,4 +30,6 @@ def test_every_call_of_a_library_equals_the_state_of_the_sandbox_or_is_the_fault
     except NoIndex:
         pytest.skip("there is no package index to install from")
     table = table_of(run(library, python))
-    assert with_table(DOCUMENT.read_text(), name, table) == DOCUMENT.read_text(), "python tests/support/client_tables.py --write"
+    assert with_table(DOCUMENT.read_text(), name, table) == DOCUMENT.read_text(), (
+        "python tests/support/client_tables.py --write"
+    )

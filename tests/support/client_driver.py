@@ -180,13 +180,13 @@ def serve_on_a_trading_day() -> Iterator[Served]:
     """Serve a simulated exchange whose crowd stands still, with two accounts, in a thread of its own."""
     offset_us = OPENING_US - time.time_ns() // 1_000
     clock = SimpleNamespace(time_ns=lambda: time.time_ns() + offset_us * 1_000)
-    with start_blocking_portal() as portal:
-        with (
-            patch("backpack_runtime.sandbox.time", clock),
-            patch("backpack_runtime.sandbox.system_now", lambda: _at(offset_us)),
-            portal.wrap_async_context_manager(serve_sandbox(seed=7, speed=0.0, accounts=2)) as sandbox,
-        ):
-            yield Served(portal, sandbox, offset_us)
+    with (
+        patch("backpack_runtime.sandbox.time", clock),
+        patch("backpack_runtime.sandbox.system_now", lambda: _at(offset_us)),
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(serve_sandbox(seed=7, speed=0.0, accounts=2)) as sandbox,
+    ):
+        yield Served(portal, sandbox, offset_us)
 
 
 class Client:

@@ -5,26 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from client_driver import Client, Outcome, equal
 
-__all__ = [
-    "OTHER",
-    "PERPETUAL",
-    "RESTING",
-    "SPOT",
-    "Row",
-    "check_row",
-    "gone",
-    "kept",
-    "listed",
-    "matches",
-    "prepare",
-    "same",
-    "submitted",
-]
+__all__ = ["OTHER", "PERPETUAL", "RESTING", "SPOT", "Row", "check_row", "gone", "listed", "same", "submitted"]
 
 SPOT, PERPETUAL = "SOL_USDC", "SOL_USDC_PERP"
 RESTING = {"symbol": SPOT, "side": "Bid", "orderType": "Limit", "price": "80", "quantity": "1", "postOnly": True}
@@ -32,13 +18,14 @@ OTHER = 1
 """The second account: it asks for quotes, and trades where something has to happen."""
 
 Given = Mapping[str, Any] | Callable[[Client], Mapping[str, Any]]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Row(NamedTuple):
     """One call, and what has to come of it."""
 
     call: str
-    given: Given = {}
+    given: Given = NOTHING
     """Arguments by name, or what makes them."""
     positional: Sequence[Any] | Callable[[Client], Sequence[Any]] = ()
     look: Callable[[Client], Any] | None = None
@@ -81,7 +68,7 @@ def check_row(client: Client, row: Row, *, frames_only: bool = False) -> tuple[s
     outcome = client.call(
         row.call,
         _resolved(row.positional, client),
-        _resolved(row.given, client),
+        dict(_resolved(row.given, client)),
         look=None if look is None else lambda: look(client),
         stir=None if stir is None else lambda: stir(client),
     )
@@ -110,8 +97,8 @@ def _judge(client: Client, row: Row, outcome: Outcome) -> None:
 def same(
     call: str,
     name: str,
-    given: Given = {},
-    asked: Given = {},
+    given: Given = NOTHING,
+    asked: Given = NOTHING,
     *,
     positional: Sequence[Any] | Callable[[Client], Sequence[Any]] = (),
     **further: Any,
@@ -121,7 +108,10 @@ def same(
         call,
         given,
         positional,
-        look=lambda client: (client.served.peek(name, _resolved(asked, client)), _inner(client, name, _resolved(asked, client))),
+        look=lambda client: (
+            client.served.peek(name, _resolved(asked, client)),
+            _inner(client, name, _resolved(asked, client)),
+        ),
         holds=lambda _client, returned, truths: _is_true(name, returned, truths),
         **further,
     )
@@ -180,11 +170,6 @@ def _inner(client: Client, name: str, asked: Mapping[str, Any]) -> Any:
             return list(exchange.symbols)
 
 
-def kept(name: str, member: str, parameter: str = "") -> Callable[[Client], Mapping[str, Any]]:
-    """Make an argument of what an earlier call has returned."""
-    return lambda client: {parameter or member: client.notes[name][member]}
-
-
 def listed(name: str, identity: str, **asked: Any) -> Callable[[Client, Any, list[Any]], bool]:
     """Hold where the exchange lists what was returned, member by member."""
 
@@ -192,16 +177,6 @@ def listed(name: str, identity: str, **asked: Any) -> Callable[[Client, Any, lis
         rows = client.served.ask(name, asked)
         [row] = [row for row in rows if str(row[identity]) == str(returned[identity])]
         return equal(row, returned)
-
-    return holds
-
-
-def matches(name: str, *members: str, **asked: Any) -> Callable[[Client, Any, list[Any]], bool]:
-    """Hold where an endpoint answers the same now, in these members or in all."""
-
-    def holds(client: Client, returned: Any, _truths: list[Any]) -> bool:
-        answer = client.served.ask(name, asked)
-        return equal({key: answer[key] for key in members or answer}, {key: returned[key] for key in members or returned})
 
     return holds
 
@@ -223,22 +198,3 @@ def gone(client: Client, returned: Any, _truths: list[Any]) -> bool:
     return bool(rows) and all(
         ended[str(row["id"])] == row["status"] == "Cancelled" and int(row["id"]) not in account.open_orders for row in rows
     )
-
-
-def prepare(client: Client) -> None:
-    """Give the account a past: fills on both kinds of markets, a position, open orders, a loan, a withdrawal, a request for quote."""
-    ask = client.served.ask
-    ask("place_order", {"symbol": SPOT, "side": "Bid", "orderType": "Market", "quantity": "2"})
-    ask("place_order", {"symbol": PERPETUAL, "side": "Bid", "orderType": "Market", "quantity": "3"})
-    ask("place_order", {**RESTING, "price": "81.5"})
-    ask("place_order", {**RESTING, "symbol": PERPETUAL, "price": "82.25", "clientId": 77})
-    ask("borrow_lend", {"quantity": "5", "side": "Lend", "symbol": "SOL"})
-    ask("withdraw", {"address": "somewhere", "blockchain": "Solana", "quantity": "1.5", "symbol": "SOL"})
-    ask("submit_rfq", {"symbol": "SOL_USDC_RFQ", "side": "Bid", "quantity": "1"})
-    asked = ask("submit_rfq", {"symbol": "SOL_USDC_RFQ", "side": "Ask", "quantity": "2"}, OTHER)
-    client.notes["asked"] = asked
-    ask("create_strategy", {
-        "symbol": SPOT, "side": "Bid", "strategyType": "Scheduled", "quantity": "10", "duration": 86_400_000, "interval": 3_600_000,
-    })
-    price = client.served.read(lambda: client.served.exchange.levels(SPOT)[0][0].price)
-    assert price > Decimal(82)

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from client_driver import Client, equal
-from client_rows import PERPETUAL, RESTING, SPOT, Row, gone, kept, listed, matches, same, submitted
+from client_rows import PERPETUAL, RESTING, SPOT, Row, gone, listed, same, submitted
+from client_scenes import PAGED, candles, lent, note_lent, quoted, settings
 
-__all__ = ["PAGED", "candles", "lent", "note_lent", "quoted", "rows", "settings"]
+__all__ = ["rows"]
 
-PAGED = {"limit": 100, "offset": 0}
 REMOVED = "`/wapi/v1/history/pnl` was removed from the exchange on 2025-08-07"
 ORDER = {"symbol": SPOT, "side": "Bid", "order_type": "Limit", "quantity": "1.5", "price": "79.25"}
-
-
-def start_s(client: Client) -> int:
-    """A time a few candles ago."""
-    return client.served.unix_us // 60_000_000 * 60 - 600
-
-
-def candles(name: str) -> Any:
-    return lambda client: {"symbol": SPOT, "interval": "1m", name: client.notes.setdefault("start_s", start_s(client))}
 
 
 def rows() -> Iterator[Row]:
@@ -116,8 +105,10 @@ def _account(prefix: str, at: str) -> Iterator[Row]:
     yield same(f"{at}get_balances", "balances")
     yield same(f"{at}get_collateral", "collateral")
     yield same(f"{at}get_deposits", "deposits", asked=PAGED)
+    yield same(f"{at}get_deposits", "deposits", {"to": 1_000}, {"to": 1_000}, variant="with an end")
     yield same(f"{at}get_deposit_address", "deposit_address", {"blockchain": "Solana"}, {"blockchain": "Solana"})
     yield same(f"{at}get_withdrawals", "withdrawals", asked=PAGED)
+    yield same(f"{at}get_withdrawals", "withdrawals", {"from_": 1_000}, {"from": 1_000}, variant="with a start")
     yield Row(
         f"{at}withdrawal",
         {"address": "elsewhere", "symbol": "SOL", "blockchain": "Solana", "quantity": "2.25"},
@@ -161,6 +152,20 @@ def _account(prefix: str, at: str) -> Iterator[Row]:
         lambda client: {**spot, "order_id": client.notes["order"]["id"]},
         lambda client: {**spot, "orderId": client.notes["order"]["id"]},
     )
+    yield same(
+        f"{at}get_open_order",
+        "order",
+        {"symbol": PERPETUAL, "client_id": 77},
+        {"symbol": PERPETUAL, "clientId": 77},
+        variant="by client id",
+    )
+    yield Row(
+        f"{at}cancel_order",
+        {"symbol": PERPETUAL, "client_id": 77},
+        variant="by client id",
+        fault="sends the client id as text, and the exchange wants a number",
+        refused="parse",
+    )
     yield same(f"{at}get_open_orders", "open_orders")
     yield Row(f"{at}cancel_order", lambda client: {**spot, "order_id": client.notes["order"]["id"]}, holds=gone)
     yield Row(f"{at}cancel_all_orders", spot, holds=gone, before=lambda client: client.served.ask("place_order", RESTING))
@@ -169,27 +174,3 @@ def _account(prefix: str, at: str) -> Iterator[Row]:
         lambda client: {"rfq_id": client.notes["asked"]["rfqId"], "bid_price": "70.25", "ask_price": "130.5"},
         holds=quoted,
     )
-
-
-def settings(client: Client, **expected: Any) -> bool:
-    account = client.served.ask("account")
-    return equal({name: account[name] for name in expected}, expected)
-
-
-def _amount_lent(client: Client) -> Any:
-    rows: list[Mapping[str, Any]] = client.served.ask("borrow_lend_positions")
-    return sum(float(row["netQuantity"]) for row in rows if row["symbol"] == "SOL")
-
-
-def note_lent(client: Client) -> None:
-    client.notes["lent"] = _amount_lent(client)
-
-
-def lent(client: Client, _returned: Any, _truths: list[Any]) -> bool:
-    return bool(_amount_lent(client) == client.notes["lent"] + 2.5)
-
-
-def quoted(client: Client, returned: Any, _truths: list[Any]) -> bool:
-    rows = client.served.ask("quote_history")
-    [row] = [row for row in rows if row["quoteId"] == returned["quoteId"]]
-    return equal([row["rfqId"], row["bidPrice"], row["askPrice"]], [client.notes["asked"]["rfqId"], "70.25", "130.5"])

@@ -11,8 +11,7 @@ from typing import Any
 from backpack_proto.rest.endpoints.table import ENDPOINTS
 from client_driver import Client, equal
 from client_rows import PERPETUAL, RESTING, SPOT, Row, gone, listed, same, submitted
-from client_rows_bpx import quoted
-from client_rows_sdk import wait_for_quote
+from client_scenes import RFQ, quoted, submitted_rfq, wait_for_quote
 
 __all__ = ["CODES", "FUTURE", "SOL", "iso_ms", "order_of", "rows"]
 
@@ -172,7 +171,14 @@ def _market_data() -> Iterator[Row]:
         {**spot, "limit": 10},
         lambda found: [[row["id"], row["price"], row["amount"], row["cost"], row["timestamp"], row["side"]] for row in found],
         lambda truth: [
-            [row["id"], row["price"], row["quantity"], row["quoteQuantity"], row["timestamp"], "sell" if row["isBuyerMaker"] else "buy"]
+            [
+                row["id"],
+                row["price"],
+                row["quantity"],
+                row["quoteQuantity"],
+                row["timestamp"],
+                "sell" if row["isBuyerMaker"] else "buy",
+            ]
             for row in sorted(truth, key=lambda row: row["timestamp"])
         ],
         positional=[SOL, None, 10],
@@ -200,7 +206,11 @@ def _markets(_client: Client, returned: Any, truths: list[Any]) -> bool:
         for row in markets
     }
     stocks = {f"{row['asset']}_USDC_RFQ" for row in securities}
-    return shown.keys() - stocks == stated.keys() and stocks <= shown.keys() and all(equal(shown[name], stated[name]) for name in stated)
+    return (
+        shown.keys() - stocks == stated.keys()
+        and stocks <= shown.keys()
+        and all(equal(shown[name], stated[name]) for name in stated)
+    )
 
 
 def _book_holds(client: Client, returned: Any, truths: list[Any]) -> bool:
@@ -225,7 +235,14 @@ def _account() -> Iterator[Row]:
         look=lambda client: dict(client.served.exchange.account.positions),
         holds=lambda _client, returned, truths: equal(
             [
-                [row["info"]["symbol"], row["contracts"], row["entryPrice"], row["markPrice"], row["unrealizedPnl"], row["side"]]
+                [
+                    row["info"]["symbol"],
+                    row["contracts"],
+                    row["entryPrice"],
+                    row["markPrice"],
+                    row["unrealizedPnl"],
+                    row["side"],
+                ]
                 for row in returned
             ],
             [position_of(held) for held in truths[-1].values()],
@@ -284,6 +301,23 @@ def _account() -> Iterator[Row]:
             stated,
             note="number, quantity, asset and state of each",
         )
+    yield Row(
+        "fetchDeposits",
+        positional=[None, None, None, {"until": 1_000}],
+        variant="with an end",
+        fault="sends `endTime`, the parameter is `to`: later deposits come as well",
+        look=lambda client: [client.served.peek("deposits"), client.served.peek("deposits", {"to": 1_000})],
+        holds=lambda _client, returned, truths: [len(returned), 0] == [len(truth) for truth in truths[-1]],
+    )
+    yield seen(
+        "fetchWithdrawals",
+        "withdrawals",
+        {"to": 1_000},
+        list,
+        list,
+        positional=[None, None, None, {"until": 1_000}],
+        variant="with an end",
+    )
     yield seen(
         "fetchDepositAddress",
         "deposit_address",
@@ -295,8 +329,10 @@ def _account() -> Iterator[Row]:
     yield Row(
         "withdraw",
         positional=["SOL", 1.25, "elsewhere", {"network": "SOL"}],
-        holds=lambda client, returned, truths: listed("withdrawals", "id")(client, returned["info"], truths)
-        and equal([returned["amount"], returned["currency"]], ["1.25", "SOL"]),
+        holds=lambda client, returned, truths: (
+            listed("withdrawals", "id")(client, returned["info"], truths)
+            and equal([returned["amount"], returned["currency"]], ["1.25", "SOL"])
+        ),
     )
 
 
@@ -323,7 +359,7 @@ def order_of(client: Client, returned: Mapping[str, Any], *, filled: bool = Fals
     return equal(shown, stated)
 
 
-def ORDER(client: Client, returned: Any, _truths: list[Any]) -> bool:  # noqa: N802 - reads as a constant in the table
+def _as_held(client: Client, returned: Any, _truths: list[Any]) -> bool:
     """Hold where a resting order is as the account has it."""
     return order_of(client, returned)
 
@@ -339,28 +375,32 @@ def _bought(quantity: str) -> Holds:
 def _orders() -> Iterator[Row]:
     limit = [SOL, "limit", "buy", 1.5, 79.25]
     post = {"postOnly": True}
-    yield Row("createOrder", positional=[*limit, post], holds=ORDER, keep="order")
-    yield Row("fetchOpenOrder", positional=lambda client: [client.notes["order"]["id"], SOL], holds=ORDER)
-    yield Row("fetchOrder", positional=lambda client: [client.notes["order"]["id"], SOL], holds=ORDER)
+    yield Row("createOrder", positional=[*limit, post], holds=_as_held, keep="order")
+    yield Row("fetchOpenOrder", positional=lambda client: [client.notes["order"]["id"], SOL], holds=_as_held)
+    yield Row("fetchOrder", positional=lambda client: [client.notes["order"]["id"], SOL], holds=_as_held)
     yield Row(
         "fetchOpenOrders",
         positional=[SOL],
-        holds=lambda client, returned, _truths: {row["id"] for row in returned} == _open_ids(client, SPOT)
-        and all(order_of(client, row) for row in returned),
+        holds=lambda client, returned, _truths: (
+            {row["id"] for row in returned} == _open_ids(client, SPOT) and all(order_of(client, row) for row in returned)
+        ),
         note="every open order",
     )
     yield Row(
         "fetchOrders",
         positional=[SOL],
-        holds=lambda client, returned, _truths: {row["id"] for row in returned} == _all_ids(client, SPOT)
-        and all(order_of(client, row, filled=True) for row in returned),
+        holds=lambda client, returned, _truths: (
+            {row["id"] for row in returned} == _all_ids(client, SPOT)
+            and all(order_of(client, row, filled=True) for row in returned)
+        ),
         note="every order there ever was",
     )
     yield Row(
         "editOrder",
         positional=lambda client: [client.notes["order"]["id"], SOL, "limit", "buy", 1.25, 79.5, post],
-        holds=lambda client, returned, truths: ORDER(client, returned, truths)
-        and client.notes["order"]["id"] not in _open_ids(client, SPOT),
+        holds=lambda client, returned, truths: (
+            _as_held(client, returned, truths) and client.notes["order"]["id"] not in _open_ids(client, SPOT)
+        ),
         keep="order",
         note="it cancels, and places another one",
     )
@@ -369,10 +409,14 @@ def _orders() -> Iterator[Row]:
         positional=lambda client: [client.notes["order"]["id"], SOL],
         holds=lambda client, returned, truths: gone(client, returned["info"], truths) and returned["status"] == "canceled",
     )
-    yield Row("createLimitOrder", positional=[SOL, "buy", 1.5, 79.25], holds=ORDER)
-    yield Row("createLimitBuyOrder", positional=[SOL, 1.75, 79], holds=ORDER)
-    yield Row("createLimitSellOrder", positional=[SOL, 1.25, 130.5], holds=ORDER)
-    yield Row("createPostOnlyOrder", positional=limit, holds=lambda client, returned, _t: order_of(client, returned) and returned["postOnly"])
+    yield Row("createLimitOrder", positional=[SOL, "buy", 1.5, 79.25], holds=_as_held)
+    yield Row("createLimitBuyOrder", positional=[SOL, 1.75, 79], holds=_as_held)
+    yield Row("createLimitSellOrder", positional=[SOL, 1.25, 130.5], holds=_as_held)
+    yield Row(
+        "createPostOnlyOrder",
+        positional=limit,
+        holds=lambda client, returned, _t: order_of(client, returned) and returned["postOnly"],
+    )
     yield Row(
         "createOrders",
         positional=[
@@ -407,27 +451,31 @@ def _orders() -> Iterator[Row]:
     yield Row(
         "createTriggerOrder",
         positional=[FUTURE, "market", "sell", 1, None, 60],
-        holds=lambda client, returned, _truths: equal(
-            [
-                [row["side"], row["triggerPrice"], row["triggerQuantity"]]
-                for row in client.served.ask("open_orders", {"symbol": PERPETUAL})
-                if row["id"] == returned["id"]
-            ],
-            [["Ask", "60", "1"]],
-        )
-        and equal(returned["triggerPrice"], 60),
+        holds=lambda client, returned, _truths: (
+            equal(
+                [
+                    [row["side"], row["triggerPrice"], row["triggerQuantity"]]
+                    for row in client.served.ask("open_orders", {"symbol": PERPETUAL})
+                    if row["id"] == returned["id"]
+                ],
+                [["Ask", "60", "1"]],
+            )
+            and equal(returned["triggerPrice"], 60)
+        ),
     )
     yield Row(
         "createOrderWithTakeProfitAndStopLoss",
         positional=[FUTURE, "limit", "buy", 1, 79, 140, 60],
-        holds=lambda client, returned, _truths: order_of(client, returned)
-        and equal([returned["takeProfitPrice"], returned["stopLossPrice"]], [140, 60]),
+        holds=lambda client, returned, _truths: (
+            order_of(client, returned) and equal([returned["takeProfitPrice"], returned["stopLossPrice"]], [140, 60])
+        ),
     )
     yield Row(
         "cancelAllOrders",
         positional=[SOL],
-        holds=lambda client, returned, truths: gone(client, [row["info"] for row in returned], truths)
-        and not _open_ids(client, SPOT),
+        holds=lambda client, returned, truths: (
+            gone(client, [row["info"] for row in returned], truths) and not _open_ids(client, SPOT)
+        ),
     )
 
 
@@ -454,7 +502,8 @@ def _conversions() -> Iterator[Row]:
         "createConvertTrade",
         positional=["4711", "USDC", "AAPL.US", 2_000, {"price": 400}],
         holds=lambda client, returned, _truths: any(
-            str(row["rfqId"]) == str(returned["id"]) and equal([row["symbol"], row["quantity"], row["clientId"]], ["AAPL.US_USDC_RFQ", 5, 4711])
+            str(row["rfqId"]) == str(returned["id"])
+            and equal([row["symbol"], row["quantity"], row["clientId"]], ["AAPL.US_USDC_RFQ", 5, 4711])
             for row in client.served.ask("rfq_history")
         ),
         note="the request for quote",
@@ -490,7 +539,6 @@ UNSIGNED = {
     "cancel_all_strategies": {"symbol": SPOT},
 }
 """Routes that it has no instruction for, and what it is asked to send there."""
-RFQ = {"symbol": "SOL_USDC_RFQ", "side": "Bid", "quantity": "1.25"}
 
 
 def _routes() -> Iterator[Row]:
@@ -516,6 +564,15 @@ def _listed(given: Any) -> Any:
 
 
 def _writes() -> Iterator[Row]:
+    yield Row(
+        "POST /api/v1/order",
+        positional=[
+            {"symbol": PERPETUAL, "side": "Ask", "orderType": "Market", "triggerPrice": "60", "triggerQuantity": "80%"},
+        ],
+        variant="with a percentage",
+        fault="signs values percent-encoded, and the exchange signs them as they are",
+        refused="Invalid signature",
+    )
     yield Row("DELETE /api/v1/order", positional=lambda client: [GIVEN["order"](client)], holds=gone)
     yield Row(
         "POST /api/v1/orders",
@@ -541,7 +598,7 @@ def _writes() -> Iterator[Row]:
         positional=[{"address": "elsewhere", "symbol": "SOL", "blockchain": "Solana", "quantity": "2.25"}],
         holds=listed("withdrawals", "id"),
     )
-    yield Row("POST /api/v1/rfq", positional=[RFQ], holds=_asked, keep="rfq")
+    yield Row("POST /api/v1/rfq", positional=[RFQ], holds=submitted_rfq, keep="rfq")
     yield Row(
         "POST /api/v1/rfq/accept",
         positional=lambda client: [{"rfqId": client.notes["rfq"]["rfqId"], "quoteId": client.notes["quote"]}],
@@ -549,7 +606,7 @@ def _writes() -> Iterator[Row]:
         holds=_ended("Filled"),
         note="the request is filled",
     )
-    yield Row("POST /api/v1/rfq", positional=[RFQ], variant="again", holds=_asked, keep="rfq")
+    yield Row("POST /api/v1/rfq", positional=[RFQ], variant="again", holds=submitted_rfq, keep="rfq")
     yield Row(
         "POST /api/v1/rfq/cancel",
         positional=lambda client: [{"rfqId": client.notes["rfq"]["rfqId"]}],
@@ -561,11 +618,6 @@ def _writes() -> Iterator[Row]:
         positional=lambda client: [{"rfqId": client.notes["asked"]["rfqId"], "bidPrice": "70.25", "askPrice": "130.5"}],
         holds=quoted,
     )
-
-
-def _asked(client: Client, returned: Any, _truths: list[Any]) -> bool:
-    rows = [row["rfq"] for row in client.served.ask("open_rfqs") if str(row["rfq"]["rfqId"]) == str(returned["rfqId"])]
-    return equal(rows, [returned]) and equal({name: returned[name] for name in RFQ}, RFQ)
 
 
 def _ended(status: str) -> Holds:

@@ -9,7 +9,7 @@ from typing import Any
 from client_driver import Client, equal
 from client_rows import OTHER, PERPETUAL, RESTING, SPOT, Row
 from client_rows_ccxt import CODES, FUTURE, SOL, iso_ms, order_of
-from client_rows_sdk import trade
+from client_scenes import trade
 
 __all__ = ["rows"]
 
@@ -24,7 +24,7 @@ def rows() -> Iterator[Row]:
 
 
 def _market_data() -> Iterator[Row]:
-    tickers = {"look": lambda client: _peeked(client, "tickers"), "note": "six numbers"}
+    tickers: dict[str, Any] = {"look": lambda client: _peeked(client, "tickers"), "note": "six numbers"}
     yield Row("watchTicker", positional=[SOL], holds=lambda _client, shown, truths: _ticker(shown, truths), **tickers)
     yield Row(
         "watchTickers",
@@ -35,10 +35,10 @@ def _market_data() -> Iterator[Row]:
     yield Row("watchBidsAsks", positional=[[SOL]], stir=move, holds=_best, note="best bid and best ask, with their volumes")
     yield Row("watchTrades", positional=[SOL], stir=trade, holds=_trades, note="every trade")
     yield Row("watchTradesForSymbols", positional=[[SOL, FUTURE]], stir=trade, holds=_trades, note="every trade")
-    book = {"stir": move, "holds": _book, "note": "every level, at the update id that it names"}
+    book: dict[str, Any] = {"stir": move, "holds": _book, "note": "every level, at the update id that it names"}
     yield Row("watchOrderBook", positional=[SOL], **book)
     yield Row("watchOrderBookForSymbols", positional=[[SOL, FUTURE]], **book)
-    candle = {"stir": trade, "look": _running, "fault": CLOSE_TIME}
+    candle: dict[str, Any] = {"stir": trade, "look": _running, "fault": CLOSE_TIME}
     yield Row("watchOHLCV", positional=[SOL, "1m"], holds=lambda _client, shown, truths: _candle(shown[-1], truths), **candle)
     yield Row(
         "watchOHLCVForSymbols",
@@ -83,7 +83,9 @@ def _book(client: Client, shown: Any, _truths: list[Any]) -> bool:
 
 
 def _trades(client: Client, shown: Any, _truths: list[Any]) -> bool:
-    stated = {row["id"]: [row["price"], row["quantity"], row["isBuyerMaker"]] for row in client.served.ask("trades", {"symbol": SPOT})}
+    stated = {
+        row["id"]: [row["price"], row["quantity"], row["isBuyerMaker"]] for row in client.served.ask("trades", {"symbol": SPOT})
+    }
     return bool(shown) and all(
         equal([row["price"], row["amount"], row["side"] == "sell"], stated[int(row["id"])]) for row in shown
     )
@@ -105,8 +107,9 @@ def _account() -> Iterator[Row]:
         "watchOrders",
         positional=[SOL],
         stir=lambda client: client.served.ask("place_order", RESTING),
-        holds=lambda client, shown, _truths: bool(shown)
-        and all(order_of(client, {**row, "filled": row["filled"] or 0}) for row in shown),
+        holds=lambda client, shown, _truths: (
+            bool(shown) and all(order_of(client, {**row, "filled": row["filled"] or 0}) for row in shown)
+        ),
         note="side, price and quantity of every order",
     )
     yield Row(
@@ -161,7 +164,10 @@ def _position(_client: Client, shown: Any, truths: list[Any]) -> bool:
     [row] = shown
     held = [truth for truth in truths if truth is not None]
     return any(
-        equal([row["entryPrice"], row["info"]["q"], row["info"]["B"]], [truth.break_even_price, truth.net_quantity, truth.entry_price])
+        equal(
+            [row["entryPrice"], row["info"]["q"], row["info"]["B"]],
+            [truth.break_even_price, truth.net_quantity, truth.entry_price],
+        )
         and truth.entry_price != truth.break_even_price
         for truth in held
     ) and equal(row["contracts"], row["info"]["Q"])
@@ -171,8 +177,9 @@ UNSENT = "gives its socket nothing to send: no UNSUBSCRIBE goes out, and the fra
 
 
 def _ends() -> Iterator[Row]:
-    both = [[SOL, FUTURE]]
-    candles = [[[SOL, "1m"], [FUTURE, "1m"]]]
+    both: list[Any] = [[SOL, FUTURE]]
+    candles: list[Any] = [[[SOL, "1m"], [FUTURE, "1m"]]]
+    positional: list[Any]
     for call, positional, stream in (
         ("atchTicker", [SOL], f"ticker.{SPOT}"),
         ("atchTickers", [[FUTURE]], f"ticker.{PERPETUAL}"),

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import Any
 
 from client_driver import Client, equal
-from client_rows import OTHER, PERPETUAL, RESTING, SPOT, Row, gone, listed, matches, same, submitted
-from client_rows_bpx import PAGED, candles, lent, note_lent, quoted, settings
+from client_rows import PERPETUAL, RESTING, SPOT, Row, gone, listed, same, submitted
+from client_scenes import (
+    PAGED,
+    RFQ,
+    STRATEGY,
+    candles,
+    dust_is_gone,
+    lent,
+    make_dust,
+    note_lent,
+    quoted,
+    settings,
+    submitted_rfq,
+    trade,
+    wait_for_quote,
+)
 
 __all__ = ["rows"]
 
@@ -17,8 +30,6 @@ LOAN = b64encode(b'{"quantity":"1","side":"Borrow","symbol":"SOL"}').decode()
 SIGNS_TRUE = "signs `true` and sends `True`"
 SESSION = "belongs to the web session: the exchange documents no instruction for it, so no API key can sign it"
 LIMIT = {"orderType": "Limit", "side": "Bid", "symbol": SPOT, "price": "79.25", "quantity": "1.5"}
-STRATEGY = {"symbol": SPOT, "side": "Bid", "strategyType": "Scheduled", "quantity": "10", "duration": 86_400_000, "interval": 3_600_000}
-RFQ = {"symbol": "SOL_USDC_RFQ", "side": "Bid", "quantity": "1.25"}
 
 
 def rows() -> Iterator[Row]:
@@ -119,12 +130,22 @@ def _orders(at: str) -> Iterator[Row]:
     )
     yield Row(
         f"{at}execute_order",
-        {"orderType": "Market", "side": "Ask", "symbol": PERPETUAL, "triggerPrice": "60", "triggerQuantity": "1", "triggerBy": "MarkPrice"},
+        {
+            "orderType": "Market",
+            "side": "Ask",
+            "symbol": PERPETUAL,
+            "triggerPrice": "60",
+            "triggerQuantity": "1",
+            "triggerBy": "MarkPrice",
+        },
         variant="with a trigger",
-        holds=lambda client, returned, _truths: equal(
-            [row for row in client.served.ask("open_orders", {"symbol": PERPETUAL}) if row["id"] == returned["id"]], [returned]
-        )
-        and returned["triggerBy"] == "MarkPrice",
+        holds=lambda client, returned, _truths: (
+            equal(
+                [row for row in client.served.ask("open_orders", {"symbol": PERPETUAL}) if row["id"] == returned["id"]],
+                [returned],
+            )
+            and returned["triggerBy"] == "MarkPrice"
+        ),
     )
     yield same(
         f"{at}get_users_open_orders",
@@ -137,15 +158,16 @@ def _orders(at: str) -> Iterator[Row]:
     yield Row(
         f"{at}execute_batch_orders",
         {"orders": [RESTING, {**RESTING, "price": "80.75", "side": "Bid"}]},
-        holds=lambda client, returned, truths: len(returned) == 2
-        and all(row["operation"] == "Ok" and submitted(client, row, truths) for row in returned),
+        holds=lambda client, returned, truths: (
+            len(returned) == 2 and all(row["operation"] == "Ok" and submitted(client, row, truths) for row in returned)
+        ),
     )
     yield Row(f"{at}cancel_open_orders", spot, holds=gone)
 
 
 def _requests(at: str) -> Iterator[Row]:
-    yield Row(f"{at}submit_rfq", RFQ, holds=_asked, keep="rfq")
-    yield Row(f"{at}refresh_rfq", lambda client: {"rfqId": client.notes["rfq"]["rfqId"]}, holds=_asked)
+    yield Row(f"{at}submit_rfq", RFQ, holds=submitted_rfq, keep="rfq")
+    yield Row(f"{at}refresh_rfq", lambda client: {"rfqId": client.notes["rfq"]["rfqId"]}, holds=submitted_rfq)
     yield Row(
         f"{at}accept_quote",
         lambda client: {"rfqId": client.notes["rfq"]["rfqId"], "quoteId": client.notes["quote"]},
@@ -153,7 +175,7 @@ def _requests(at: str) -> Iterator[Row]:
         holds=lambda client, _returned, _truths: _history_of(client, "rfq")["status"] == "Filled",
         note="the request is filled",
     )
-    yield Row(f"{at}submit_rfq", RFQ, variant="again", holds=_asked, keep="rfq")
+    yield Row(f"{at}submit_rfq", RFQ, variant="again", holds=submitted_rfq, keep="rfq")
     yield Row(
         f"{at}cancel_rfq",
         lambda client: {"rfqId": client.notes["rfq"]["rfqId"]},
@@ -171,8 +193,9 @@ def _requests(at: str) -> Iterator[Row]:
     yield Row(
         f"{at}cancel_strategy",
         made_strategy,
-        holds=lambda client, returned, _truths: returned["id"]
-        not in {row["id"] for row in client.served.ask("open_strategies")},
+        holds=lambda client, returned, _truths: (
+            returned["id"] not in {row["id"] for row in client.served.ask("open_strategies")}
+        ),
         note="it is open no more",
     )
     yield Row(
@@ -240,45 +263,9 @@ def made_strategy(client: Client) -> Mapping[str, Any]:
     return {"symbol": SPOT, "strategyId": client.notes["strategy"]["id"]}
 
 
-def trade(client: Client) -> None:
-    """Let the other account trade a little, both ways."""
-    for side in ("Bid", "Ask"):
-        client.served.ask("place_order", {"symbol": SPOT, "side": side, "orderType": "Market", "quantity": "0.05"}, OTHER)
-
-
-def wait_for_quote(client: Client) -> None:
-    """Wait until somebody quotes the request."""
-    for _ in range(1_000):
-        for found in client.served.ask("open_rfqs"):
-            if str(found["rfq"]["rfqId"]) == str(client.notes["rfq"]["rfqId"]) and found["quotes"]:
-                client.notes["quote"] = found["quotes"][0]["quoteId"]
-                return
-        client.served.pause()
-    raise AssertionError("nobody quotes")
-
-
-def make_dust(client: Client) -> None:
-    """Leave less than one step of an asset."""
-    available = client.served.read(lambda: client.served.exchange.account.balances["USDT"].available)
-    taken = {"address": "elsewhere", "symbol": "USDT", "blockchain": "Solana", "quantity": str(available - Decimal("0.51"))}
-    client.served.ask("withdraw", taken)
-
-
-def dust_is_gone(client: Client, _returned: Any, _truths: list[Any]) -> bool:
-    """Hold where the dust was converted."""
-    [row] = client.served.ask("dust_history")
-    left = client.served.read(lambda: client.served.exchange.account.balances["USDT"].available)
-    return equal([row["symbol"], row["quantity"], left], ["USDT", "0.5", 0])
-
-
 def _history_of(client: Client, note: str) -> Any:
     [row] = [row for row in client.served.ask("rfq_history") if str(row["rfqId"]) == str(client.notes[note]["rfqId"])]
     return row
-
-
-def _asked(client: Client, returned: Any, _truths: list[Any]) -> bool:
-    rows = [row["rfq"] for row in client.served.ask("open_rfqs") if str(row["rfq"]["rfqId"]) == str(returned["rfqId"])]
-    return equal(rows, [returned]) and equal({name: returned[name] for name in RFQ}, RFQ)
 
 
 def _last_trade(client: Client, number: Any) -> list[Any]:

@@ -16,7 +16,8 @@ import client_rows_ccxt
 import client_rows_ccxt_pro
 import client_rows_sdk
 from client_driver import serve_on_a_trading_day, start
-from client_rows import Row, check_row, prepare
+from client_rows import Row, check_row
+from client_scenes import prepare
 from wheel_environments import Environment
 
 __all__ = ["DOCUMENT", "LIBRARIES", "Library", "NoIndex", "install", "run", "table_of", "with_table"]

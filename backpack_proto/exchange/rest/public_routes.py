@@ -40,7 +40,7 @@ _SOURCES = ("External",)
 _KNOWN = frozenset(endpoint.route for endpoint in ENDPOINTS.values())
 """Calls that the exchange has, whether they are simulated or not."""
 _OF_THE_WEB_SESSION = frozenset(f"{method} /wapi/v1/capital/withdrawals/delay" for method in ("GET", "PATCH", "POST"))
-"""Calls of the web site: no instruction is documented for them, so an API key is not enough (docs/protocol.md 2.4)."""
+"""Calls of the web site, without an instruction to sign them with (docs/protocol.md 2.4)."""
 
 
 class Routes:
