@@ -8,7 +8,7 @@ from typing import Any
 
 from client_driver import Client, equal
 from client_rows import OTHER, PERPETUAL, RESTING, SPOT, Row
-from client_rows_ccxt import CODES, FUTURE, SOL, iso_ms, order_of
+from client_rows_ccxt_reads import CODES, FUTURE, SOL, iso_ms, order_of
 from client_scenes import trade
 
 __all__ = ["rows"]
@@ -170,7 +170,7 @@ def _position(_client: Client, shown: Any, truths: list[Any]) -> bool:
         )
         and truth.entry_price != truth.break_even_price
         for truth in held
-    ) and equal(row["contracts"], row["info"]["Q"])
+    ) and equal([row["contracts"], row["info"]["Q"] != row["info"]["q"]], [row["info"]["Q"], True])
 
 
 UNSENT = "gives its socket nothing to send: no UNSUBSCRIBE goes out, and the frames go on"
@@ -180,13 +180,17 @@ def _ends() -> Iterator[Row]:
     both: list[Any] = [[SOL, FUTURE]]
     candles: list[Any] = [[[SOL, "1m"], [FUTURE, "1m"]]]
     positional: list[Any]
-    for call, positional, stream in (
-        ("atchTicker", [SOL], f"ticker.{SPOT}"),
-        ("atchTickers", [[FUTURE]], f"ticker.{PERPETUAL}"),
-        ("atchBidsAsks", [[SOL]], f"bookTicker.{SPOT}"),
+    for call, positional, stream, later in (
+        ("atchTicker", [SOL], f"ticker.{SPOT}", "BTC/USDC"),
+        ("atchTickers", [[FUTURE]], f"ticker.{PERPETUAL}", "USDT/USDC"),
+        ("atchBidsAsks", [[SOL]], f"bookTicker.{SPOT}", "BTC/USDC:USDC"),
     ):
         yield Row(
-            f"unW{call}", positional=positional, before=_watching(f"w{call}", positional), holds=_heard(stream), fault=UNSENT
+            f"unW{call}",
+            positional=positional,
+            before=_watching(f"w{call}", positional),
+            holds=_heard(stream, later),
+            fault=UNSENT,
         )
     for call, positional, streams in (
         ("atchTrades", [SOL], [f"trade.{SPOT}"]),
@@ -235,5 +239,11 @@ def _silent(streams: list[str]) -> Callable[[Client, Any, list[Any]], bool]:
     return lambda client, _shown, _truths: all(client.served.unheard(stream) for stream in streams)
 
 
-def _heard(stream: str) -> Callable[[Client, Any, list[Any]], bool]:
-    return lambda client, _shown, _truths: client.served.listeners(stream) > 0
+def _heard(stream: str, later: str) -> Callable[[Client, Any, list[Any]], bool]:
+    """Hold where a stream is still sent, once a frame that goes out later has arrived."""
+
+    def holds(client: Client, _shown: Any, _truths: list[Any]) -> bool:
+        client.call("watchTickers", [[later]], {}, look=None, stir=None)
+        return client.served.listeners(stream) > 0
+
+    return holds
