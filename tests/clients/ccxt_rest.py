@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 
 import lockstep  # first, for it sets the clock
 
@@ -17,9 +18,9 @@ NO_METHODS = {"publicAPI", "privateAPI", "spot", "margin", "swap", "CORS"}
 """What `has` says that is no call."""
 
 
-def snake(name: str) -> str:
-    """Return the Python name of a method."""
-    return exchange.un_camel_case(name) if hasattr(exchange, "un_camel_case") else re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+def unified_call(name: str, *positional: object, **named: object) -> object:
+    """Call a method by its name; not every name that `has` affirms is one."""
+    return getattr(exchange, name)(*positional, **named)
 
 
 def implicit() -> dict:
@@ -37,9 +38,9 @@ def implicit() -> dict:
 def unified() -> dict:
     """Return every method that `has` affirms, those that it emulates as well."""
     return {
-        name: getattr(exchange, name)
+        name: partial(unified_call, name)
         for name, there in exchange.has.items()
-        if there and name not in NO_METHODS and "atch" not in name and not name.endswith("Ws")
+        if there and name not in NO_METHODS and "atch" not in name
     }
 
 

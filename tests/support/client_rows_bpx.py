@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from client_rows import PERPETUAL, RESTING, SPOT, Row, gone, listed, same, submitted
-from client_scenes import PAGED, candles, lent, note_lent, quoted, settings
+from client_scenes import PAGED, be_asked, candles, lent, note_lent, quoted, settings
 
 __all__ = ["rows"]
 
@@ -172,5 +172,6 @@ def _account(prefix: str, at: str) -> Iterator[Row]:
     yield Row(
         f"{at}submit_quote",
         lambda client: {"rfq_id": client.notes["asked"]["rfqId"], "bid_price": "70.25", "ask_price": "130.5"},
+        before=be_asked,
         holds=quoted,
     )

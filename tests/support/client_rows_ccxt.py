@@ -11,7 +11,7 @@ from client_driver import Client, equal
 from client_rows import PERPETUAL, RESTING, SPOT, Row, gone, listed, same, submitted
 from client_rows_ccxt_orders import conversions, orders
 from client_rows_ccxt_reads import account, market_data, minute_of
-from client_scenes import RFQ, quoted, submitted_rfq, wait_for_quote
+from client_scenes import RFQ, be_asked, quoted, submitted_rfq, wait_for_quote
 
 __all__ = ["rows"]
 
@@ -134,6 +134,7 @@ def _writes() -> Iterator[Row]:
     yield Row(
         "POST /api/v1/rfq/quote",
         positional=lambda client: [{"rfqId": client.notes["asked"]["rfqId"], "bidPrice": "70.25", "askPrice": "130.5"}],
+        before=be_asked,
         holds=quoted,
     )
 

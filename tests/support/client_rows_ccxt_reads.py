@@ -89,6 +89,11 @@ def market_data() -> Iterator[Row]:
         lambda truth: sorted([row["symbol"], *(net["withdrawalFee"] for net in row["tokens"])] for row in truth),
         note="names, networks and fees",
     )
+    yield Row(
+        "fetchCurrenciesWs",
+        fault="says in `has` that it emulates it, and has no such method",
+        refused="AttributeError",
+    )
     yield seen("fetchTicker", "ticker", spot, _shown_ticker, _ticker, positional=[SOL], note="all eight numbers")
     yield seen(
         "fetchTickers",

@@ -12,6 +12,7 @@ from client_scenes import (
     PAGED,
     RFQ,
     STRATEGY,
+    be_asked,
     candles,
     dust_is_gone,
     lent,
@@ -185,6 +186,7 @@ def _requests(at: str) -> Iterator[Row]:
     yield Row(
         f"{at}submit_quote",
         lambda client: {"rfqId": client.notes["asked"]["rfqId"], "bidPrice": "70.25", "askPrice": "130.5"},
+        before=be_asked,
         holds=quoted,
     )
     yield Row(f"{at}create_strategy", STRATEGY, holds=listed("open_strategies", "id"), keep="strategy")

@@ -14,6 +14,7 @@ __all__ = [
     "PAGED",
     "RFQ",
     "STRATEGY",
+    "be_asked",
     "candles",
     "dust_is_gone",
     "lent",
@@ -66,7 +67,6 @@ def prepare(client: Client) -> None:
     quote = ask("submit_quote", {"rfqId": sold["rfqId"], "bidPrice": "100.25", "askPrice": "130.5"})
     ask("accept_quote", {"rfqId": sold["rfqId"], "quoteId": quote["quoteId"]}, OTHER)
     ask("submit_rfq", {**RFQ, "quantity": "1"})
-    client.notes["asked"] = ask("submit_rfq", {**RFQ, "side": "Ask", "quantity": "2"}, OTHER)
     for name in (
         "fill_history",
         "funding_history",
@@ -76,6 +76,11 @@ def prepare(client: Client) -> None:
         "borrow_lend_history",
     ):
         assert ask(name), name
+
+
+def be_asked(client: Client) -> None:
+    """Let the other account ask for quotes."""
+    client.notes["asked"] = client.served.ask("submit_rfq", {**RFQ, "side": "Ask", "quantity": "2"}, OTHER)
 
 
 def trade(client: Client) -> None:
