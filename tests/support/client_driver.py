@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
     requests: list[str]
     """Method, path and status of each request, and each frame, in order; some come late."""
     truths: list[Any]
-    """What was looked up at each request, or each frame, that it caused."""
+    """What was looked up at the start, and at each request or frame that it caused."""
 
 
 class Served:
@@ -114,7 +114,7 @@ class Served:
         return RequestReceived(next(self._numbers), request.method, request.target, request.headers, request.body)
 
     def peek(self, name: str, parameters: Mapping[str, Any] | None = None) -> Any:
-        """Return what the exchange has under an endpoint at this moment; within a look only."""
+        """Return what the exchange has under an endpoint at this moment; within a look only, in the thread of the exchange."""
         asked = self._request(name, parameters or {}, 0)
         for output in self._handle(asked, self._now):
             if isinstance(output, Respond):
@@ -233,9 +233,10 @@ class Client:
         look: Callable[[], Any] | None,
         stir: Callable[[], None] | None,
     ) -> Outcome:
-        """Make one call; while it has not ended, `stir` is done again and again."""
+        """Make one call; while it has not ended, `stir` is done again and again, and `look` at the start and whenever something happens."""
         served = self.served
-        served.seen, served.truths, served.look = [], [], look
+        # A frame may be on its way already: what it says is how things are now.
+        served.seen, served.truths, served.look = [], [served.read(look)] if look else [], look
         assert self._process.stdin is not None
         asked = {"call": name, "positional": positional, "named": named, "patience_s": PATIENCE_S}
         self._process.stdin.write(json.dumps(asked) + "\n")
