@@ -30,6 +30,7 @@ GATE = {
     "test_backpack_documents",
     "test_backpack_dropped_socket",
     "test_backpack_exchange_streams",
+    "test_backpack_foreign_clients",
     "test_backpack_private",
     "test_backpack_proxied",
     "test_backpack_proxy_killed",

@@ -47,7 +47,7 @@ ROWS: dict[str, Row] = {
     "status": Row(PLAIN, "always `Ok`: a fault of the plan refuses requests instead"),
     "ping": Row(SIMULATED, "`pong`"),
     "time": Row(SIMULATED, "the engine's clock"),
-    "assets": Row(PLAIN, "the assets of the spot markets, with one blockchain each"),
+    "assets": Row(PLAIN, "the assets of the spot markets, with one blockchain each, and the stocks"),
     "collateral_parameters": Row(PLAIN, "three assets; margin itself goes by one haircut of 10 %"),
     "borrow_lend_markets": Row(PLAIN, "three pools whose rates never change"),
     "borrow_lend_markets_history": Row(PLAIN, "the same rates at every time"),

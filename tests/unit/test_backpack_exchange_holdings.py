@@ -37,6 +37,10 @@ def test_a_withdrawal_takes_its_amount_and_its_fee_and_is_confirmed_later() -> N
     (listed,) = caller.call("withdrawals", {"clientId": "mine"})
     assert (listed.withdrawal_id, listed.state) == (made.withdrawal_id, "confirmed")
     assert caller.call("withdrawals", {"clientId": "another"}) == ()
+    made_ms = caller.clock.unix_us // 1_000 - 30_000
+    for times, count in (({"from": made_ms}, 1), ({"to": made_ms}, 1), ({"from": made_ms + 1}, 0), ({"to": made_ms - 1}, 0)):
+        assert len(caller.call("withdrawals", times)) == count
+        assert len(caller.call("deposits", times)) == 4 * count
     assert refusal(caller, "withdraw", {**asked, "quantity": "987.49"}) == "INSUFFICIENT_FUNDS"
     assert refusal(caller, "withdraw", {**asked, "quantity": "0.01"}) == "INVALID_QUANTITY"
     assert refusal(caller, "withdraw", {**asked, "symbol": "DOGE"}) == "INVALID_SYMBOL"

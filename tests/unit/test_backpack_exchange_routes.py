@@ -242,8 +242,11 @@ def test_mark_prices_open_interest_and_funding_of_perpetuals() -> None:
     assert get("/fundingRates?symbol=BTC_USDC_PERP&offset=1000000") == []
 
 
-def test_assets_are_those_of_the_spot_markets() -> None:
-    assert [asset["symbol"] for asset in get("/assets")] == ["SOL", "BTC", "USDT", "HNT", "MU.US", "USDC"]
+def test_assets_are_those_of_the_spot_markets_and_the_stocks_which_are_on_no_blockchain() -> None:
+    tokens = {asset["symbol"]: len(asset["tokens"]) for asset in get("/assets")}
+    stocks = [security["asset"] for security in get("/securities")]
+    assert list(tokens) == ["SOL", "BTC", "USDT", "HNT", "USDC", *stocks]
+    assert [symbol for symbol, count in tokens.items() if not count] == stocks
 
 
 PATHS = st.sampled_from(

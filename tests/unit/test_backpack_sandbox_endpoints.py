@@ -27,7 +27,7 @@ def test_every_answer_of_the_sandbox_decodes_by_the_table(name: str) -> None:
         caller.call(name, parameters)
 
 
-def test_a_path_that_the_exchange_does_not_have_is_a_404_and_a_wrong_method_is_none() -> None:
+def test_a_path_that_the_exchange_does_not_have_is_a_404_and_one_of_the_web_session_a_401() -> None:
     caller = Caller()
 
     def ask(method: str, path: str) -> tuple[int, bytes]:
@@ -40,6 +40,9 @@ def test_a_path_that_the_exchange_does_not_have_is_a_404_and_a_wrong_method_is_n
 
     assert ask("GET", "/api/v1/nonsense") == (404, b"404 not found")
     assert ask("DELETE", "/api/v1/depth") == (405, b"method not allowed")
+    for method in ("GET", "POST", "PATCH"):
+        status, body = ask(method, "/wapi/v1/capital/withdrawals/delay")
+        assert (status, json.loads(body)["code"]) == (401, "UNAUTHORIZED")
     assert ask("GET", "/api/v1/market-sessions") == ask("GET", "/api/v1/stockSessions")
     assert ask("GET", "/api/v1/market-holidays") == ask("GET", "/api/v1/stockHolidays")
 

@@ -106,7 +106,7 @@ class PrivateRoutes:
             ("GET", "/wapi/v1/history/funding"): ("fundingHistoryQueryAll", self._funding_history),
             ("GET", "/wapi/v1/capital/deposits"): (
                 "depositQueryAll",
-                lambda call: paged(call, deposit_rows(account, start_us)),
+                lambda call: paged(call, deposit_rows(account, start_us) if call.query.covers(start_us) else []),
             ),
             **{("GET", path): (name, lambda call: paged(call, [])) for path, name in _EMPTY.items()},
             **self._rfqs.routes,

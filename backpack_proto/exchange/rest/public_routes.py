@@ -13,6 +13,7 @@ from backpack_proto.errors import ApiError
 from backpack_proto.exchange.market.listings import Listing, market_object, stripped
 from backpack_proto.exchange.market.market import FUNDING_INTERVAL_US, INDEX_DECIMALS, RATE_DECIMALS, Reference, SimulatedMarket
 from backpack_proto.exchange.market.orders import OrderSide
+from backpack_proto.exchange.market.stocks import SECURITIES
 from backpack_proto.exchange.market.tape import DAY_S, TapedCandle, TapedTrade
 from backpack_proto.exchange.messages import RequestReceived, Respond
 from backpack_proto.exchange.stream.frames import iso_time
@@ -38,6 +39,8 @@ _ASSET_NAMES = {"SOL": "Solana", "BTC": "Bitcoin", "USDT": "Tether", "USDC": "US
 _SOURCES = ("External",)
 _KNOWN = frozenset(endpoint.route for endpoint in ENDPOINTS.values())
 """Calls that the exchange has, whether they are simulated or not."""
+_OF_THE_WEB_SESSION = frozenset(f"{method} /wapi/v1/capital/withdrawals/delay" for method in ("GET", "PATCH", "POST"))
+"""Calls of the web site, without an instruction to sign them with (docs/protocol.md 2.4)."""
 
 
 class Routes:
@@ -197,28 +200,9 @@ class Routes:
 
     def _assets(self, _query: Query, _engine_us: int) -> Answer:
         spot = [listing.base for listing in self._listings.values() if not listing.perpetual]
-        return [
-            {
-                "coingeckoId": None,
-                "displayName": _ASSET_NAMES.get(symbol, symbol),
-                "symbol": symbol,
-                "tokens": [
-                    {
-                        "blockchain": "Solana",
-                        "contractAddress": None,
-                        "depositEnabled": True,
-                        "displayName": _ASSET_NAMES.get(symbol, symbol),
-                        "maximumWithdrawal": None,
-                        "minimumDeposit": "0.01",
-                        "minimumWithdrawal": "0.02",
-                        "nativeDecimals": 9,
-                        "withdrawEnabled": True,
-                        "withdrawalFee": "0.01",
-                    }
-                ],
-            }
-            for symbol in [*spot, "USDC"]
-        ]
+        stocks = [_asset(security.asset, security.name, []) for security in SECURITIES.values()]
+        names = ((symbol, _ASSET_NAMES.get(symbol, symbol)) for symbol in [*spot, "USDC"] if symbol not in SECURITIES)
+        return [_asset(symbol, name, [_token(name)]) for symbol, name in names] + stocks
 
     def _listing(self, query: Query) -> Listing:
         listing = self._listings.get(query.required("symbol"))
@@ -243,9 +227,31 @@ class Routes:
         return found
 
 
+def _asset(symbol: str, name: str, tokens: list[dict[str, object]]) -> dict[str, object]:
+    """An asset, with a token for each blockchain; a stock is on none."""
+    return {"coingeckoId": None, "displayName": name, "symbol": symbol, "tokens": tokens}
+
+
+def _token(name: str) -> dict[str, object]:
+    return {
+        "blockchain": "Solana",
+        "contractAddress": None,
+        "depositEnabled": True,
+        "displayName": name,
+        "maximumWithdrawal": None,
+        "minimumDeposit": "0.01",
+        "minimumWithdrawal": "0.02",
+        "nativeDecimals": 9,
+        "withdrawEnabled": True,
+        "withdrawalFee": "0.01",
+    }
+
+
 def _unserved(given: RequestReceived, path: str) -> Respond:
     """The answer to a call that nothing here serves: in words where the exchange has it."""
     method = given.method.upper()
+    if f"{method} {path}" in _OF_THE_WEB_SESSION:
+        return refuse(given.request_id, ApiError(status=401, code="UNAUTHORIZED", message="Unauthorized", endpoint=""))
     if f"{method} {path}" not in _KNOWN:
         return Respond(given.request_id, 404, TEXT, b"404 not found")
     message = f"The simulated exchange does not do {method} {path} yet; docs/sandbox.md lists what it does"

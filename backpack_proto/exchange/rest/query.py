@@ -60,6 +60,11 @@ class Query:
         value = self.optional(name)
         return default if value is None else self._number(name, value, minimum, maximum)
 
+    def covers(self, unix_us: int) -> bool:
+        """Whether a time in microseconds lies from `from` to `to`, which are milliseconds and may be missing; both are included."""
+        from_ms = self.integer("from", 0, minimum=0, maximum=10**15)
+        return from_ms <= unix_us // 1_000 <= self.integer("to", 10**15, minimum=0, maximum=10**15)
+
     def second(self, name: str, default: int | None = None) -> int:
         """A time in seconds since the epoch; required unless there is a default."""
         value = self.required(name) if default is None else self.optional(name)

@@ -64,7 +64,9 @@ class Withdrawals:
         return [
             _withdrawal_row(withdrawal, us)
             for withdrawal in self._withdrawals
-            if number in {None, str(withdrawal.number)} and client_id in {None, withdrawal.client_id}
+            if number in {None, str(withdrawal.number)}
+            and client_id in {None, withdrawal.client_id}
+            and query.covers(withdrawal.created_us)
         ]
 
     def withdraw(self, _query: Query, members: Members, us: int) -> Answer:
