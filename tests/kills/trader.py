@@ -26,7 +26,7 @@ from backpack_runtime.settings import Settings
 
 __all__ = ["Account", "Trader", "held", "plain", "restart", "trade"]
 
-WINDOW_MS = 200
+WINDOW_MS = 1_000
 PATIENCE_SECONDS = 60.0
 
 
