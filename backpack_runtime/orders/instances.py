@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.orders.intents import COUNTERS, INSTANCES
+
+from .locks import locked
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 __all__ = ["Lease", "lease_folder"]
 
@@ -32,7 +36,7 @@ def lease_folder(environment: Mapping[str, str]) -> Path:
 class Lease:
     """The number of one instance, for as long as this object is not released."""
 
-    def __init__(self, instance: int, lock: FileLock, path: Path, last_id: int | None) -> None:
+    def __init__(self, instance: int, lock: BaseFileLock, path: Path, last_id: int | None) -> None:
         self.instance = instance
         self.last_id = last_id
         """The last client id that any program before has had; None where this machine does not know of one."""
@@ -50,11 +54,8 @@ class Lease:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for number in range(INSTANCES) if instance is None else (instance,):
-                # Not bound to a thread: it is taken in a worker, and released by the loop.
-                lock = FileLock(folder / f"{number}.lock", timeout=0, thread_local=False)
-                try:
-                    lock.acquire()
-                except Timeout:
+                lock = locked(folder / f"{number}.lock")
+                if lock is None:
                     continue
                 path = folder / f"{number}.last"
                 last = path.read_text().strip() if path.exists() else ""

@@ -12,10 +12,10 @@ from collections.abc import Container, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.to_thread import run_sync
-from filelock import FileLock, Timeout
 
 from backpack_proto.errors import BackpackError, ConfigurationError
 from backpack_proto.orders.intents import (
@@ -28,6 +28,11 @@ from backpack_proto.orders.intents import (
     encode_rows,
     read_rows,
 )
+
+from .locks import locked
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 __all__ = ["Durability", "Journal", "JournalFailed"]
 
@@ -73,16 +78,12 @@ class Journal:
         digest = sha256(account.encode()).hexdigest()[:16]
         if path is None:
             return cls(Intents(instance, last_id=random_id if last_id is None else last_id))
-        # Not bound to a thread: it is taken in a worker, and released by the loop.
-        lock = FileLock(f"{path}.lock", timeout=0, thread_local=False)
         try:
-            lock.acquire()
-        except Timeout:
-            raise ConfigurationError(
-                f"journal: {path} is in use by another client or program; each needs a file of its own"
-            ) from None
+            lock = locked(path.with_name(f"{path.name}.lock"))
         except OSError as error:
             raise ConfigurationError(f"journal: {path} cannot be locked: {error.strerror}") from None
+        if lock is None:
+            raise ConfigurationError(f"journal: {path} is in use by another client or program; each needs a file of its own")
         try:
             rows = read_rows(path.read_bytes() if path.exists() else b"")
             intents = _fold(rows, path, Intents(instance, last_id=random_id), last_id, digest)
@@ -162,7 +163,7 @@ def _made(row: JournalRow, reserved: Container[int]) -> bool:
 class _File:
     """The open file of a journal."""
 
-    def __init__(self, path: Path, lock: FileLock, rows: Sequence[JournalRow]) -> None:
+    def __init__(self, path: Path, lock: BaseFileLock, rows: Sequence[JournalRow]) -> None:
         """Begin the file anew with `rows`; whatever happens meanwhile, either the old one is there or the new one."""
         self.path = path
         self._lock = lock
