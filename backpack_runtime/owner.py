@@ -10,15 +10,17 @@ having been closed is closed all the same, and a line of the log says so.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec
 from weakref import WeakMethod
 
 import anyio
 
 from .network.reads import Interrupted
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Hooks", "Owner", "alone", "weakly"]
 
@@ -46,6 +48,8 @@ class Owner:
     """Enters a client, and leaves it once it has ended, in a task of the loop of asyncio that runs this."""
 
     def __init__(self, hooks: Hooks) -> None:
+        import asyncio  # noqa: PLC0415 - whoever runs on another library need not load it
+
         self._hooks = tuple(WeakMethod(hook) for hook in hooks)
         self._orphan: Hooks | None = None
         """Those of a client that nobody else holds any more; they keep it until it has been closed."""
@@ -62,6 +66,8 @@ class Owner:
         Raises:
             BaseException: whatever entering it raises.
         """
+        import asyncio  # noqa: PLC0415 - whoever runs on another library need not load it
+
         task = self._task = self._loop.create_task(self._run(), name="a Backpack client")
         _OWNERS.add(self)
         task.add_done_callback(lambda _: _OWNERS.discard(self))
@@ -79,6 +85,8 @@ class Owner:
         Raises:
             BaseException: what has ended the client before.
         """
+        import asyncio  # noqa: PLC0415 - whoever runs on another library need not load it
+
         task = self._task
         if task is not None and not task.done():
             self._closing = True
@@ -106,6 +114,8 @@ class Owner:
             self._task.cancel()
 
     async def _cancel(self, task: asyncio.Task[None]) -> None:
+        import asyncio  # noqa: PLC0415 - whoever runs on another library need not load it
+
         self._closing = True
         task.cancel()
         with anyio.CancelScope(shield=True):
@@ -120,6 +130,8 @@ class Owner:
         return None if None in found else Hooks(*found)  # type: ignore[arg-type]  # they are as they were given
 
     async def _run(self) -> None:
+        import asyncio  # noqa: PLC0415 - whoever runs on another library need not load it
+
         try:
             await self._own()
         except asyncio.CancelledError:

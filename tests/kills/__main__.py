@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__)
     parser.add_argument("--runs", type=int, default=50, help="how many programs are killed")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
-    parser.add_argument("--at-once", type=int, default=4, help="how many at the same time")
+    parser.add_argument("--at-once", type=int, default=3, help="how many at the same time")
     arguments = parser.parse_args()
     seeds = range(arguments.seed, arguments.seed + arguments.runs)
     begun = time.monotonic()

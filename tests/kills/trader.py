@@ -99,8 +99,9 @@ async def _place_for_ever(client: BackpackClient, best_bid: Decimal, random: Ran
                 case _:
                     await client.place(_rest(best_bid, random))
         except BackpackError:
-            # Refused, or without an answer: the restart finds out.
-            await anyio.sleep(0.001)
+            pass  # refused, or without an answer: the restart finds out
+        # Several programs share a machine.
+        await anyio.sleep(random.uniform(0, 0.01))
 
 
 def _rest(best_bid: Decimal, random: Random) -> NewOrder:
