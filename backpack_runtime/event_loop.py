@@ -5,10 +5,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from backpack_proto.errors import BackpackError
+
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["asyncio_loop", "running_library"]
+__all__ = ["Interrupted", "asyncio_loop", "running_library"]
+
+
+class Interrupted(BackpackError):
+    """Something that cannot be done by halves was interrupted, so the client has to end."""
 
 
 def asyncio_loop() -> asyncio.AbstractEventLoop | None:

@@ -17,7 +17,7 @@ from weakref import WeakMethod
 
 import anyio
 
-from .network.reads import Interrupted
+from .event_loop import Interrupted
 
 if TYPE_CHECKING:
     import asyncio

@@ -12,7 +12,7 @@ from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 
 from .delivery import PLAIN
-from .network.reads import Interrupted
+from .event_loop import Interrupted
 from .transport import OF_A_WEBSOCKET, Transport
 
 __all__ = ["Deliver", "Pump"]

@@ -19,12 +19,11 @@ from typing import Final, TypeAlias
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
-from backpack_proto.errors import BackpackError
-from backpack_runtime.event_loop import asyncio_loop
+from backpack_runtime.event_loop import Interrupted, asyncio_loop
 
 from .tls import TlsStream
 
-__all__ = ["READ_BYTES", "Interrupted", "Reads", "Take", "reads_of"]
+__all__ = ["READ_BYTES", "Reads", "Take", "reads_of"]
 
 READ_BYTES: Final = 64 * 1024
 """Of a larger read the first events grow cold before they are fetched, and a consumer has not time for all of them in its turn (`TURN_NS`): then
@@ -32,10 +31,6 @@ more and more wait."""
 
 Take: TypeAlias = Callable[[bytes], bool]
 """Uses a read; whether there is more to read."""
-
-
-class Interrupted(BackpackError):
-    """Something that cannot be done by halves was interrupted, so the client has to end."""
 
 
 class Reads(ABC):

@@ -16,7 +16,7 @@ from backpack_proto.errors import ClientClosed, LocalProtocolError, UnknownSymbo
 from backpack_proto.outputs import BookChanged, ConnectionUp
 from backpack_proto.streams.payloads import Event, Trade
 from backpack_runtime.client import BackpackClient
-from backpack_runtime.network.reads import Interrupted
+from backpack_runtime.event_loop import Interrupted
 
 PATIENCE_SECONDS = 20
 T = TypeVar("T")
