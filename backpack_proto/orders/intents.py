@@ -70,6 +70,8 @@ class OrderIntent(Value, frozen=True, gc=False, kw_only=True, tag_field="row", t
     """The exchange's time in its signature, in milliseconds since the epoch."""
     window_ms: int
     """How long after that the exchange takes it (docs/protocol.md 2.1)."""
+    clock_error_ms: int | None = 0
+    """How far that time may be from the exchange's own; None where the exchange's clock had not been measured."""
     order: Mapping[str, Parameter]
     """Its parameters, as they stand on the wire."""
 
@@ -183,10 +185,13 @@ class Intents:
         return client_id % COUNTERS
 
 
-def intents_of(orders: Iterable[Mapping[str, Parameter]], *, unix_us: int, window_ms: int) -> tuple[OrderIntent, ...]:
+def intents_of(
+    orders: Iterable[Mapping[str, Parameter]], *, unix_us: int, window_ms: int, error_us: int | None = 0
+) -> tuple[OrderIntent, ...]:
     """Return the intents of orders that are being signed; one without a client id has none, for nothing could be asked about it.
 
-    `unix_us` is the exchange's time in the signature, in microseconds since the epoch.
+    `unix_us` is the exchange's time in the signature, in microseconds since the epoch, and `error_us` how far it may be wrong; None if
+    that is not known.
     """
     return tuple(
         OrderIntent(
@@ -194,6 +199,7 @@ def intents_of(orders: Iterable[Mapping[str, Parameter]], *, unix_us: int, windo
             symbol=str(order.get("symbol", "")),
             signed_ms=unix_us // 1000,
             window_ms=window_ms,
+            clock_error_ms=None if error_us is None else -(-error_us // 1000),
             order=dict(order),
         )
         for order in orders

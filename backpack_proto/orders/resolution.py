@@ -7,7 +7,7 @@ placed until its signature runs out, so that nothing was found says nothing befo
 happened. Every time is the exchange's own: that of the signature, and `/time`, which is read before the lists.
 
 A client id may have been used before, by another program or by hand. An order that was created more than SLACK_MS before the intent was
-signed is another one.
+signed, and than the error of the clock that it was signed by, is another one.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ __all__ = [
 SETTLED_MS: Final = 2_000
 """How long after the end of its signature an order that was taken shows up at the latest."""
 SLACK_MS: Final = 60_000
-"""How much earlier than its signature says an order may have been created: the widest window that the exchange takes, and with it the
-greatest difference between two clocks (docs/protocol.md 2.1)."""
+"""How much earlier than its signature says an order may have been created, beside the error of the clock: the widest window that the
+exchange takes (docs/protocol.md 2.1)."""
+UNMEASURED_MS: Final = 86_400_000
+"""The same where the exchange's clock had not been measured: it takes signatures of its future."""
 
 
 class OrderFound(Value, frozen=True, gc=False, kw_only=True):
@@ -92,7 +94,8 @@ def settled_ms(intent: OrderIntent) -> int:
 
 def not_before_ms(intent: OrderIntent) -> int:
     """Return since when history and fills have to be read."""
-    return intent.signed_ms - SLACK_MS
+    error_ms = UNMEASURED_MS if intent.clock_error_ms is None else intent.clock_error_ms
+    return intent.signed_ms - SLACK_MS - error_ms
 
 
 def find_order(intent: OrderIntent, orders: Iterable[Order]) -> Order | None:
@@ -132,6 +135,9 @@ def judge(intent: OrderIntent, evidence: Evidence) -> Resolution:
     if evidence.server_ms < settled:
         wait_s = (settled - evidence.server_ms) / 1_000
         return OrderUnresolved(intent=intent, reason=f"it may still be placed for {wait_s:.1f} s", settled_ms=settled)
+    if intent.clock_error_ms is None:
+        reason = "the exchange's clock was not known when it was signed, so it may be older than what was read"
+        return OrderUnresolved(intent=intent, reason=reason, settled_ms=settled)
     return OrderNeverHappened(intent=intent)
 
 

@@ -252,7 +252,12 @@ class Requests:
             timeout_us=REQUEST_TIMEOUT_US,
             not_after_us=call.not_after_us,
             importance=call.importance,
-            intents=intents_of(call.endpoint.orders_of(call.parameters), unix_us=unix_us, window_ms=window_ms),
+            intents=intents_of(
+                call.endpoint.orders_of(call.parameters),
+                unix_us=unix_us,
+                window_ms=window_ms,
+                error_us=self._clock.error_us(now),
+            ),
         )
 
     def _answered(self, given: ResponseReceived, now: Now) -> list[RequestsOutput]:

@@ -124,3 +124,16 @@ def test_the_outcome_that_is_written_down_names_the_order() -> None:
 def test_an_order_may_show_up_until_two_seconds_after_its_window() -> None:
     assert settled_ms(INTENT) == AFTER
     assert settled_ms(replace(INTENT, window_ms=60_000)) == SIGNED_MS + 62_000
+
+
+def test_what_was_signed_by_an_unknown_clock_is_looked_for_further_back_and_never_said_not_to_have_happened() -> None:
+    unmeasured = replace(INTENT, clock_error_ms=None)
+    early = replace(ORDER, created_us=(SIGNED_MS - 3_600_000) * 1_000)
+    assert judge(unmeasured, Evidence(server_ms=AFTER, history=(early,))) == OrderFound(intent=unmeasured, order=early)
+    unresolved = judge(unmeasured, Evidence(server_ms=AFTER))
+    assert isinstance(unresolved, OrderUnresolved)
+    assert "clock was not known" in unresolved.reason
+    off = replace(INTENT, clock_error_ms=5_000)
+    late = replace(ORDER, created_us=(SIGNED_MS - 64_000) * 1_000)
+    assert judge(off, Evidence(server_ms=AFTER, history=(late,))) == OrderFound(intent=off, order=late)
+    assert judge(INTENT, Evidence(server_ms=AFTER, history=(late,))) == OrderNeverHappened(intent=INTENT)
