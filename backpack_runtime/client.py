@@ -110,6 +110,7 @@ class BackpackClient(SafeOrderMethods):
 
     _running: Running | None = None
     _closed = False
+    _has_entered = False
     _has_cancelled = False
     """What `cancel_on_exit` asks for has been done, or tried."""
     _owner: Owner | None = None
@@ -260,6 +261,7 @@ class BackpackClient(SafeOrderMethods):
             # The tasks are of no use to anyone any more.
             await self._stop(error)
             raise
+        self._has_entered = True
         return self
 
     async def __aexit__(
@@ -392,16 +394,20 @@ class BackpackClient(SafeOrderMethods):
 
     async def _leave_no_orders(self) -> None:
         """Take orders off the book, if that was asked for; a cancellation does not stop it, its own bounds do."""
-        which, running = self._orders.settings.cancel_on_exit, self._inside()
-        if which is None or self._has_cancelled:
+        which, running, desk = self._orders.settings.cancel_on_exit, self._inside(), self._orders.opened
+        if which is None or not self._has_entered or self._has_cancelled:
             return
         self._has_cancelled = True
+        if desk is None and which is CancelOnExit.MINE:
+            return  # nothing was placed
         with anyio.CancelScope(shield=True):
-            desk = await self._orders.desk()
-            if not running.finished.is_set():
-                self._left = await cancel_orders(self, desk, which)
+            try:
+                desk = desk or await self._orders.desk()
+            except BackpackError as error:
+                self._left = Leftovers(reasons=(str(error),), read=False)
             else:
-                self._left = await self._cancel_by_another(desk, which)
+                by_this = not running.finished.is_set()
+                self._left = await (cancel_orders(self, desk, which) if by_this else self._cancel_by_another(desk, which))
         if self._left:
             _log.error("cancel_on_exit: %s", self._left)
 

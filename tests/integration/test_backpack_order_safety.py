@@ -26,6 +26,7 @@ from backpack_proto.errors import (
     OrdersLeft,
     OrderStillOpen,
     OutcomeUnknown,
+    UnknownSymbol,
 )
 from backpack_proto.exchange import Fault
 from backpack_proto.metrics import Status
@@ -342,6 +343,29 @@ async def test_all_orders_of_the_account_are_cancelled_where_that_was_asked_for(
         async with client_of(sandbox, runtime, cancel_on_exit="all"):
             pass
         assert await listed(other) == []
+
+
+async def test_a_block_that_could_not_be_entered_cancels_nothing(runtime: str) -> None:
+    async with served() as sandbox, client_of(sandbox, runtime) as other:
+        placed = await other.place(resting(sandbox))
+        with pytest.raises(UnknownSymbol):
+            async with client_of(sandbox, runtime, cancel_on_exit="all", symbols=["SOL_USDX"], channels=["trades"]):
+                raise AssertionError("it has been entered")
+        assert await listed(other) == [placed.client_id]
+
+
+async def test_a_state_folder_that_cannot_be_used_is_said_by_who_needs_it(
+    runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BACKPACK_STATE_DIR", str(tmp_path / "file"))
+    async with served() as sandbox:
+        async with client_of(sandbox, runtime, cancel_on_exit="mine") as client:
+            with pytest.raises(ConfigurationError, match="set BACKPACK_STATE_DIR to a folder that can"):
+                await client.place(resting(sandbox))
+        with pytest.raises(OrdersLeft, match="the open orders could not be read; instance: "):
+            async with client_of(sandbox, runtime, cancel_on_exit="all"):
+                pass
 
 
 async def test_orders_that_are_on_their_way_are_waited_for_and_no_new_ones_are_taken(runtime: str) -> None:
