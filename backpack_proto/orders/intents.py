@@ -150,6 +150,13 @@ class Intents:
                 return client_id
         raise LocalProtocolError(f"instance {self.instance} has no client id left: {len(self._open)} orders have no outcome")
 
+    def made_since(self, first: int, client_id: int) -> bool:
+        """Return whether an id was made after another one of this instance, `first`, which was the last one then."""
+        counter, before = self._counter_of(client_id), self._counter_of(first)
+        if counter is None or before is None:
+            return False
+        return 0 < (counter - before) % COUNTERS <= (self._last - before) % COUNTERS
+
     def is_own(self, client_id: int) -> bool:
         """Return whether the count could come to an id."""
         return self._counter_of(client_id) is not None

@@ -36,8 +36,12 @@ class OrderDesk:
     ) -> None:
         """`in_doubt` has the call ids of calls that were given up and may have been sent, `taken` client ids that are in use."""
         self.journal = journal
-        self.mine: set[int] = set(journal.intents.open)
-        """The client ids of this client, and those that it took over without an outcome."""
+        self._first = journal.intents.last_id
+        """The last client id before those that are made here."""
+        self._others: set[int] = set(journal.intents.open)
+        """The client ids of this client that it has not made: the user's, and those that were taken over without an outcome."""
+        self._impossible: set[int] = set()
+        """Those of orders that, as the exchange's lists say, never happened."""
         self._lease = lease
         self._in_doubt = in_doubt
         self._taken = taken
@@ -54,6 +58,15 @@ class OrderDesk:
         self._look_after_given_up()
         waited = {client_id for client_ids in self._calls.values() for client_id in client_ids}
         return {client_id: intent for client_id, intent in self.journal.intents.open.items() if client_id not in waited}
+
+    @property
+    def has_orders(self) -> bool:
+        """Whether any order was placed here, or taken over."""
+        return bool(self._others) or self.journal.intents.last_id != self._first
+
+    def is_mine(self, client_id: int | None) -> bool:
+        """Return whether an order is of this client, or one that it took over without an outcome."""
+        return client_id is not None and (client_id in self._others or self.journal.intents.made_since(self._first, client_id))
 
     def with_ids(self, endpoint: Endpoint, parameters: Arguments) -> tuple[Arguments, tuple[int, ...]]:
         """Return the parameters of a call that places orders with a client id in each, and these ids.
@@ -81,7 +94,7 @@ class OrderDesk:
     def begin(self, call_id: int, client_ids: tuple[int, ...]) -> None:
         """Know a call that is about to be made."""
         self._calls[call_id] = client_ids
-        self.mine.update(client_ids)
+        self._others.update(one for one in client_ids if not self.is_mine(one))
 
     def give_up(self, call_id: int) -> None:
         """Know that nobody waits for the answer to a call, or that it was refused; if it had been sent, its answer may still come."""
@@ -96,9 +109,17 @@ class OrderDesk:
         if not client_ids:
             return
         open_ = self.journal.intents.open
-        rows = [row for row in _rows(client_ids, event) if row.client_id in open_]
-        if rows:
-            self.journal.note(rows)
+        rows = list(_rows(client_ids, event))
+        known = [row for row in rows if row.client_id in open_]
+        if known:
+            self.journal.note(known)
+        for row in rows:
+            if row.client_id in self._impossible and row.outcome is IntentOutcome.PLACED:
+                _log.error(
+                    "order %s with client_id %s was placed, though the exchange's lists did not have it: cancel it if it is not wanted",
+                    row.order_id,
+                    row.client_id,
+                )
         self._tell()
 
     def end(self, rows: Iterable[IntentEnded]) -> None:
@@ -106,6 +127,10 @@ class OrderDesk:
         written = list(rows)
         if written:
             self.journal.note(written)
+        # Their answers may still come, as long as their calls are known.
+        late = {client_id for client_ids in self._calls.values() for client_id in client_ids}
+        self._impossible &= late
+        self._impossible |= {row.client_id for row in written if row.outcome is IntentOutcome.NEVER_HAPPENED} & late
 
     async def idle(self) -> None:
         """Wait until no order is on its way."""

@@ -70,7 +70,7 @@ async def cancel_orders(calls: RestMethods, desk: OrderDesk, which: CancelOnExit
     desk.close()
     with anyio.move_on_after(OUTCOME_SECONDS):
         await desk.idle()
-    if which is CancelOnExit.MINE and not desk.mine:
+    if which is CancelOnExit.MINE and not desk.has_orders:
         return Leftovers()
     sweep = _Sweep(calls, desk, which)
     with anyio.move_on_after(CANCEL_SECONDS):
@@ -122,8 +122,7 @@ class _Sweep:
         except BackpackError as error:
             self.reasons["open orders"] = str(error)
             return
-        mine = self._desk.mine
-        self.listed = [order for order in listed if self._which is CancelOnExit.ALL or order.client_id in mine]
+        self.listed = [order for order in listed if self._which is CancelOnExit.ALL or self._desk.is_mine(order.client_id)]
         self.read = True
         still = {name for order in self.listed for name in (order.order_id, order.symbol)}
         self.reasons = {name: reason for name, reason in self.reasons.items() if name in still}

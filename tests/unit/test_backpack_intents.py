@@ -62,6 +62,16 @@ def test_an_id_is_free_again_when_its_order_has_an_outcome() -> None:
     assert intents.next_id() == 1
 
 
+def test_what_was_made_since_a_moment_is_told_from_the_rest_also_round_the_end() -> None:
+    intents = Intents(2, last_id=3 * COUNTERS - 2)
+    first = intents.last_id
+    assert not intents.made_since(first, first)
+    made = [intents.next_id() for _ in range(3)]
+    assert made == [3 * COUNTERS - 1, 2 * COUNTERS, 2 * COUNTERS + 1]
+    assert all(intents.made_since(first, client_id) for client_id in made)
+    assert not any(intents.made_since(first, other) for other in (first, 2 * COUNTERS + 2, 7, 3 * COUNTERS))
+
+
 def test_no_id_is_given_twice_when_all_are_taken() -> None:
     class Everything:
         def __contains__(self, _: object) -> bool:
