@@ -262,7 +262,7 @@ def _connection_of(config: BackpackConfig, http_proxy: Any) -> tuple[Settings, A
         sandbox = local_sandbox().settings
         settings = replace(settings, rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, ca_file=sandbox.ca_file)
         # It is on this machine, so what holds for the process does not apply to it.
-        proxies = _with_http_proxy(settings.proxies or Proxies(), http_proxy)
+        proxies = _with_http_proxy(settings.proxies, http_proxy)
     for note in notes:
         LOG.warning("BACKPACK: %s", note)
     return settings, settings.addresses(proxies), notes
