@@ -345,8 +345,8 @@ async def test_the_sandbox_s_account_needs_no_credentials_and_the_exchange_s_doe
             _ = client.account
     with pytest.raises(ConfigurationError, match=r"^follow_account=True needs a signer"):
         BackpackClient(follow_account=True)
-    with pytest.raises(LocalProtocolError, match="credentials"):
-        async with BackpackClient(sandbox=True, channels=()) as client:
+    async with serve_sandbox() as sandbox, BackpackClient(settings=sandbox.settings, channels=()) as client:
+        with pytest.raises(LocalProtocolError, match="credentials"):
             await client.get_balances()
 
 

@@ -272,7 +272,7 @@ CALLS: tuple[tuple[str, dict[str, Argument]], ...] = (
 @pytest.mark.parametrize("known", [True, False])
 def test_a_private_session_in_the_simulation(seen: Seen, scheme: Scheme, known: bool) -> None:  # noqa: FBT001 - parametrised
     listings = [listing for listing in LISTINGS if listing.symbol in {"SOL_USDC", "SOL_USDC_PERP"}]
-    options = {"api_key": PUBLIC_KEY} if known else {}
+    options = {"api_keys": (PUBLIC_KEY,)} if known else {}
     exchange = Exchange(seed=1, unix_us=START.unix_us, listings=listings, **options)  # type: ignore[arg-type]
     session = Watched(Random(1), signer=a_signer(scheme), measure_clock=True)
     session.seen = seen

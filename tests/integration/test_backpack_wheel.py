@@ -109,7 +109,7 @@ def required(*extras: str) -> set[str]:
     return found - {"cryptofeed"}
 
 
-def test_the_wheel_has_two_packages_a_finder_and_a_tool(wheel: Path) -> None:
+def test_the_wheel_has_two_packages_a_finder_and_the_tools(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
@@ -121,7 +121,10 @@ def test_the_wheel_has_two_packages_a_finder_and_a_tool(wheel: Path) -> None:
         f"backpack_feed-{__version__}.dist-info",
         "tools",
     }
-    assert [name for name in names if name.startswith("tools/")] == ["tools/backpack_auth_check.py"]
+    assert [name for name in names if name.startswith("tools/")] == [
+        "tools/backpack_auth_check.py",
+        "tools/make_sync_client.py",
+    ]
     lines = metadata.splitlines()
     assert f"Version: {__version__}" in lines
     assert {line for line in lines if line.startswith("Provides-Extra: ")} == {

@@ -27,7 +27,7 @@ from backpack_proto.exchange import (
     SocketOpened,
     SocketPonged,
 )
-from backpack_proto.exchange.stream.audience import existing_streams
+from backpack_proto.exchange.stream.audience import PREVIEW, existing_streams
 from backpack_proto.inputs import TimerFired
 from backpack_proto.streams.channels import Channel
 from backpack_proto.streams.levels import Level
@@ -353,7 +353,9 @@ MEMBERS = {
 
 
 def public_streams() -> list[str]:
-    return sorted(name for name in existing_streams(LISTINGS) if not parse_stream(name).private)
+    # The spot book of a stock is closed while its sessions are open.
+    known = [name for name in existing_streams(LISTINGS) if not name.startswith(f"{PREVIEW}.") and ".MU" not in name]
+    return sorted(name for name in known if not parse_stream(name).private)
 
 
 def test_every_stream_that_exists_sends_and_every_frame_is_typed_and_of_the_wire() -> None:
@@ -365,7 +367,11 @@ def test_every_stream_that_exists_sends_and_every_frame_is_typed_and_of_the_wire
         text = frame.decode()
         raw = json.loads(text)
         assert list(raw) == ["data", "stream"]
-        assert list(raw["data"]) == MEMBERS[raw["data"]["e"]]
+        if raw["data"]["e"].startswith("stock"):
+            # Known at second hand: neither their order nor which of them come is (docs/protocol.md 4.14).
+            assert {"e", "symbol", "bid", "ask"} <= set(raw["data"])
+        else:
+            assert list(raw["data"]) == MEMBERS[raw["data"]["e"]]
         assert json.dumps(raw, separators=(",", ":")) == text
         typed = DECODE(frame)
         seen[typed.stream] += 1
