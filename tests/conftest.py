@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,15 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BACKPACK_STATE_DIR", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """A command that a test runs in this process sets the levels of the log, and the next test hears what it should all the same."""
+    before = [(logger, logger.level) for logger in map(logging.getLogger, ("backpack_runtime", "backpack_runtime.client"))]
+    yield
+    for logger, level in before:
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)
