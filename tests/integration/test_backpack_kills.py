@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.gate
 def test_a_trading_program_killed_at_any_point_sends_nothing_twice_and_knows_what_became_of_every_order() -> None:
-    program = [sys.executable, "-m", "tests.kills", "--runs", "50"]
+    program = [sys.executable, "-m", "tests.kills", "--runs", "50", "--at-once", "2"]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-4_000:]
     assert done.stdout.startswith("50 programs killed and restarted in ")
