@@ -10,9 +10,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -35,6 +37,10 @@ POINTS = ("time", "received", "executed", "written")
 PATIENCE_SECONDS = 90.0
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.kills.trader"])
+
+
+_one_at_a_time = threading.Lock()
+"""Starting a process looks after all others: two threads that do so close a descriptor twice, perhaps that of a listening socket by then."""
 
 
 class Failed(AssertionError):
@@ -115,24 +121,24 @@ async def _run(seed: int) -> Counter[str]:
 async def _trade_until_killed(trader: Trader, killer: Killer, *, after_s: float) -> None:
     ours, theirs = _processes.Pipe()
     process = _processes.Process(target=trade, args=(trader, theirs), daemon=True)
-    await run_sync(process.start)
+    await run_sync(_start, process)
     theirs.close()
     try:
         await run_sync(_receive, ours)
         killer.pid = process.pid
         with anyio.move_on_after(after_s):
-            await run_sync(process.join, abandon_on_cancel=True)
+            await _joined(process)
     finally:
         process.kill()
         killer.pid = None
         with anyio.CancelScope(shield=True):
-            await run_sync(process.join)
+            await _joined(process)
 
 
 async def _restarted(trader: Trader, sandbox: Sandbox, written: Mapping[int, OrderIntent]) -> Account:
     ours, theirs = _processes.Pipe()
     process = _processes.Process(target=restart, args=(trader._replace(writes_left=None), theirs), daemon=True)
-    await run_sync(process.start)
+    await run_sync(_start, process)
     theirs.close()
     try:
         account = await run_sync(_receive, ours)
@@ -142,12 +148,29 @@ async def _restarted(trader: Trader, sandbox: Sandbox, written: Mapping[int, Ord
             fresh = await run_sync(_receive, ours)
             if fresh in written:
                 raise Failed(f"seed {trader.seed}: the restarted program gave client id {fresh} again")
-        await run_sync(process.join)
+        await _joined(process)
     finally:
         process.kill()
     if process.exitcode != 0 or not isinstance(account, Account):
         raise Failed(f"seed {trader.seed}: the restarted program ended with {process.exitcode}")
     return account
+
+
+def _start(process: BaseProcess) -> None:
+    with _one_at_a_time:
+        process.start()
+
+
+async def _joined(process: BaseProcess) -> None:
+    """Wait until a process has ended."""
+    while True:
+        if _one_at_a_time.acquire(blocking=False):
+            try:
+                if process.exitcode is not None:
+                    return
+            finally:
+                _one_at_a_time.release()
+        await anyio.sleep(0.005)
 
 
 def _receive(channel: Connection) -> Any:
