@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from decimal import Decimal
-from http import HTTPStatus
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 from weakref import WeakMethod
 
 import anyio
@@ -20,20 +19,18 @@ from msgspec.structs import replace
 
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import ApiError, BackpackError, ClientClosed, ConfigurationError, LocalProtocolError, OrdersLeft
+from backpack_proto.errors import BackpackError, ClientClosed, ConfigurationError, LocalProtocolError, OrdersLeft
 from backpack_proto.inputs import Arguments, Close, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify
 from backpack_proto.machine import Now
 from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
 from backpack_proto.rest.endpoints.table import find_endpoint
 from backpack_proto.rest.market_rules import MarketChanged
-from backpack_proto.rest.markets import Market, Markets
 from backpack_proto.rest.new_order import NewOrder
 from backpack_proto.rest.order_context import KnownNow
 from backpack_proto.rest.pacing import PacerState
 from backpack_proto.session import Session
-from backpack_proto.streams.channels import SymbolKind
-from backpack_proto.streams.names import Stream, parse_channel, streams_for
+from backpack_proto.streams.names import parse_channel
 from backpack_proto.streams.payloads import Event, Kline
 
 from .accounts import AccountView
@@ -46,7 +43,6 @@ from .client_arguments import (
     check_calls_only,
     check_kinds,
     check_signer,
-    check_symbols,
     checked_channels,
     checked_faults,
     checked_orders,
@@ -58,6 +54,7 @@ from .delivery.policy import BUFFER_BYTES, NOTHING_WAITS
 from .driver import Driver, Queue, Running
 from .event_loop import asyncio_loop
 from .logs import EventLog
+from .market_methods import MarketMethods
 from .market_selection import Selections, Symbols, by_market, checked_symbols
 from .network.proxy_settings import resolve_proxies
 from .order_checks import LOOK_UP_WAIT_US, OrderChecking, OrderChecks, PricesSeen
@@ -94,7 +91,7 @@ class _OpenIds:
         return any(order.client_id == client_id for order in orders.values())
 
 
-class BackpackClient(SafeOrderMethods):
+class BackpackClient(SafeOrderMethods, MarketMethods):
     """Backpack Exchange as an async context manager and an async iterator of typed events.
 
         async with BackpackClient(["SOL_USDC"], channels=["book", "trades"], sandbox=True) as client:
@@ -234,9 +231,7 @@ class BackpackClient(SafeOrderMethods):
         self._candles: Counter[str] = Counter()
         """How many have a stream of candles subscribed, the user included."""
         self._account: AccountView | None = None
-        self._markets = Markets(())
-        self._found: dict[str, Market] = {}
-        """Markets that were asked for one by one since: the list did not have them, or their rules have changed. Lists come from a cache."""
+        self._forget_markets()
         self._order_checks = OrderChecks(
             check_orders,
             markets=lambda: self._markets,
@@ -653,30 +648,6 @@ class BackpackClient(SafeOrderMethods):
         checked_seconds("timeout_s", timeout_s)
         return await reconnect(self.stream, self._open().pump.give, timeout_s=timeout_s)
 
-    async def load_markets(self, *, fresh: bool = False) -> Markets:
-        """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it.
-
-        The network in front of the exchange keeps the list for up to a quarter of an hour. With `fresh` the exchange itself is asked,
-        for a list that is right now. Without it markets that were found since, by their symbols, stay among the others, and so does what
-        a `MarketChanged` has told. That comes by itself, so a client that runs for long need not load the list again.
-        """
-        if checked_flag("fresh", fresh):
-            # The query is a part of the cache's key, so one that was never asked for reaches the exchange (docs/protocol.md 1.2).
-            self._markets = cast("Markets", await self.call("markets", {"nonce": system_now().unix_us}))
-            self._found.clear()
-        else:
-            markets = await self.get_markets()
-            # Of two that differ, the session has looked up the right one, or will.
-            known = [self._session.market(symbol) for symbol in (*markets, *self._found)]
-            self._markets = markets.joined_by(market for market in known if market is not None)
-        return self._markets
-
-    @property
-    def markets(self) -> Markets:
-        """The markets as they were loaded last, with every `MarketChanged` since."""
-        self._inside()
-        return self._markets
-
     async def call(self, endpoint: str, parameters: Arguments | None = None, *, max_wait_us: int | None = None) -> object:
         """Call a REST endpoint by its name, its instruction or its method and path, within the request budget.
 
@@ -840,26 +811,6 @@ class BackpackClient(SafeOrderMethods):
     def _check_inside(self) -> None:
         self._inside()
 
-    async def _id(self, symbol: str) -> str:
-        self._open()
-        if symbol and symbol not in self._markets:
-            await self._ask_for(symbol)
-        return self._markets[symbol].symbol
-
-    async def _ask_for(self, symbol: str) -> None:
-        """Look for a market that has been listed since the list of markets was made: `/market` is not cached."""
-        # Of a normalised name this is what the id probably is; the market that is found says whether it has that name.
-        likely = symbol.replace("-", "_")
-        try:
-            await self._look_up(likely)
-        except ApiError as refused:
-            if refused.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
-                raise
-
-    async def _look_up(self, symbol: str, max_wait_us: int | None = None) -> None:
-        """Know a market as the exchange itself shows it now."""
-        self._take_up(cast("Market", await self.call("market", {"symbol": symbol}, max_wait_us=max_wait_us)))
-
     async def _check_orders(self, orders: Sequence[NewOrder], *, batch: bool) -> None:
         await self._order_checks.check(orders, batch=batch)
 
@@ -879,38 +830,6 @@ class BackpackClient(SafeOrderMethods):
             position = account.positions.get(order.symbol)
             known["position"] = Decimal(0) if position is None else position.net_quantity
         return known
-
-    def _take_up(self, market: Market) -> None:
-        """Know a market as the exchange itself has just shown it."""
-        self._found[market.symbol] = market
-        self._markets = self._markets.joined_by([market])
-
-    async def _streams(self, channels: Iterable[str], symbols: Iterable[str]) -> list[Stream]:
-        """The streams of channels; a symbol that stands in the name of a channel is resolved as well."""
-        names, given = checked_names("channels", channels), checked_names("symbols", symbols)
-        check_symbols(names, given)
-        # What some channels are about is in no list of markets.
-        resolved = {SymbolKind.MARKET: self._id, SymbolKind.RFQ: self._rfq_id}
-        kinds: dict[SymbolKind, list[str]] = {}
-        for name in names:
-            kinds.setdefault(parse_channel(name).channel.traits.symbol_kind, []).append(name)
-        streams: list[Stream] = []
-        for kind, of_kind in kinds.items():
-            resolve = resolved.get(kind)
-            if resolve is None:
-                streams += streams_for(of_kind, map(self._id_if_listed, given))
-                continue
-            ids = [await resolve(symbol) for symbol in given]
-            streams += [
-                stream if stream.symbol is None else replace(stream, symbol=await resolve(stream.symbol))
-                for stream in streams_for(of_kind, ids)
-            ]
-        return streams
-
-    def _id_if_listed(self, symbol: str) -> str:
-        """Return the exchange's spelling of a symbol if the list of markets has it, and else the symbol itself."""
-        market = self._markets.get(symbol)
-        return symbol if market is None else market.symbol
 
 
 def _client_ids(call: CallUnresolved) -> list[int]:

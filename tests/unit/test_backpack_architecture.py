@@ -56,7 +56,7 @@ RUNTIME_LAYERS = (
     {"settings"},
     {"sandbox_control"},
     {"sandbox", "client_arguments"},
-    {"driver"},
+    {"driver", "market_methods"},
     {"client"},
     {"sync_base"},
     {"sync_client"},
