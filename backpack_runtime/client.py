@@ -9,18 +9,15 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Self
 from weakref import WeakMethod
 
 import anyio
-from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import BackpackError, ClientClosed, ConfigurationError, LocalProtocolError, OrdersLeft
-from backpack_proto.inputs import Arguments, Close, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify
+from backpack_proto.errors import BackpackError, ConfigurationError, LocalProtocolError
+from backpack_proto.inputs import Arguments, FollowAccount, Resolve, Subscribe, Unsubscribe, Verify
 from backpack_proto.machine import Now
 from backpack_proto.metrics import Health, MetricsSnapshot
 from backpack_proto.outputs import CallAnswered, CallFailed, CallUnresolved
@@ -49,21 +46,20 @@ from .client_arguments import (
     checked_settings,
     connect_timeout_us,
 )
-from .delivery import PLAIN, DeliverySnapshot, EventStream, SlowConsumer, ended_by
+from .client_life import ClientLife
+from .delivery import PLAIN, DeliverySnapshot, EventStream, SlowConsumer
 from .delivery.policy import BUFFER_BYTES, NOTHING_WAITS
 from .driver import Driver, Queue, Running
-from .event_loop import asyncio_loop
 from .logs import EventLog
 from .market_methods import MarketMethods
 from .market_selection import Selections, Symbols, by_market, checked_symbols
 from .network.proxy_settings import resolve_proxies
 from .order_checks import LOOK_UP_WAIT_US, OrderChecking, OrderChecks, PricesSeen
-from .orders.desk import OrderDesk
 from .orders.journal import Durability
-from .orders.leaving import LEAVING_SECONDS, CancelOnExit, Leftovers, cancel_orders, left_unread
+from .orders.leaving import CancelOnExit, Leftovers
 from .orders.methods import SafeOrderMethods
 from .orders.safety import OrderSafety
-from .owner import Hooks, Owner, alone, weakly
+from .owner import weakly
 from .recovery import CLOSED_MARKET, NotRecovered, RecoveryOutcome, reconnect, resync
 from .settings import Settings
 from .transport import Transport, system_now
@@ -72,9 +68,6 @@ from .transports import transport_of
 __all__ = ["BackpackClient"]
 
 _log = logging.getLogger(__name__)
-
-DRAIN_SECONDS = 6.0
-"""A little more than the session's own patience with the closing handshake."""
 
 
 class _OpenIds:
@@ -91,7 +84,7 @@ class _OpenIds:
         return any(order.client_id == client_id for order in orders.values())
 
 
-class BackpackClient(SafeOrderMethods, MarketMethods):
+class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
     """Backpack Exchange as an async context manager and an async iterator of typed events.
 
         async with BackpackClient(["SOL_USDC"], channels=["book", "trades"], sandbox=True) as client:
@@ -104,16 +97,6 @@ class BackpackClient(SafeOrderMethods, MarketMethods):
     Before the block everything but `settings` raises `ClientClosed`. After it calls and subscriptions do, while books, ledger, markets,
     health and counters can still be read: they say what was last known, and nothing in them is live.
     """
-
-    _running: Running | None = None
-    _closed = False
-    _has_entered = False
-    _has_cancelled = False
-    """What `cancel_on_exit` asks for has been done, or tried."""
-    _owner: Owner | None = None
-    """The task that `start` has made."""
-    _run_ended: anyio.Event | None = None
-    """Set when `run` has come to its end."""
 
     def __init__(
         self,
@@ -247,78 +230,6 @@ class BackpackClient(SafeOrderMethods, MarketMethods):
         """How the exchange is reached."""
         return self._settings
 
-    async def __aenter__(self) -> Self:
-        if self._running is not None or self._closed:
-            raise ClientClosed("the client has been entered before: make a new one for every `async with`")
-        try:
-            await self._start()
-        except BaseException as error:
-            # The tasks are of no use to anyone any more.
-            await self._stop(error)
-            raise
-        self._has_entered = True
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stop(exc)
-
-    async def start(self) -> Self:
-        """Enter the client without a block, in a task of its own, and return it: for a notebook, on asyncio.
-
-            client = await BackpackClient(["SOL_USDC"]).start()   # in one cell
-            await client.aclose()                                 # in another
-
-        An error that ends the client is raised by whatever of it is used next, and by `aclose`.
-
-        Raises:
-            LocalProtocolError: asyncio does not run this; on trio `await nursery.start(client.run)` does the same.
-            ClientClosed: the client has been entered before.
-        """
-        if asyncio_loop() is None:
-            raise LocalProtocolError("start: a loop of asyncio is needed; on trio use `await nursery.start(client.run)`")
-        self._claim()
-        self._owner = Owner(self._hooks)
-        await self._owner.start()
-        return self
-
-    async def run(self, *, task_status: TaskStatus[Self] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Enter the client, say so, and leave it when it has been closed: `await nursery.start(client.run)` of trio, or anyio's groups.
-
-        Raises:
-            ClientClosed: the client has been entered before.
-        """
-        self._claim()
-        self._run_ended = anyio.Event()
-        try:
-            async with self:
-                task_status.started(self)
-                await self._inside().finished.wait()
-        finally:
-            self._run_ended.set()
-
-    def _claim(self) -> None:
-        if self._owner is not None or self._run_ended is not None or self._running is not None or self._closed:
-            raise ClientClosed("the client has been entered before: make a new one")
-
-    @property
-    def _hooks(self) -> Hooks:
-        return Hooks(self._enter, self._leave, self._drain)
-
-    async def _enter(self) -> anyio.Event:
-        await self.__aenter__()
-        return self._inside().finished
-
-    async def _leave(self, error: BaseException | None) -> None:
-        await self._stop(error)
-
-    def __del__(self) -> None:
-        """Have the owner close what was let go of."""
-        owner: Owner | None = getattr(self, "_owner", None)
-        if owner is not None:
-            owner.abandon(self._hooks)
-
     async def _start(self) -> None:
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
         await self._orders.start()
@@ -353,99 +264,13 @@ class BackpackClient(SafeOrderMethods, MarketMethods):
             owned=owned,
         )
 
+    def _another(self) -> BackpackClient | None:
+        if self._transport is not None or self._addresses is None:
+            return None
+        return BackpackClient(settings=self._settings, signer=self._signer, streams=False)
+
     def _connected(self, running: Running) -> None:
         self._running = running
-
-    async def _stop(self, error: BaseException | None) -> None:
-        """End all tasks, without `error` in order; an error that one of them died of comes out here."""
-        if self._running is not None:
-            await self._leave_no_orders()
-            # As parts of the stack, for should they be cancelled, the group that cancelled them has to see it.
-            self._stack.callback(self._running.scope.cancel)
-            if error is None:
-                self._stack.push_async_callback(self._drain)
-        failure: BaseException | None = None
-        try:
-            if isinstance(error, anyio.get_cancelled_exc_class()):
-                # Of two cancellations the groups let the one from outside pass, if they know of it: it may be a Ctrl-C.
-                await self._stack.__aexit__(type(error), error, error.__traceback__)
-            else:
-                # Their group must not wrap this error into one of its own.
-                await self._stack.aclose()
-        except BaseException as raised:
-            _open_circle(raised)
-            failure = None if isinstance(raised, anyio.get_cancelled_exc_class()) else raised
-            raise
-        finally:
-            self._closed = True
-            if self._running is not None:
-                # The task that would do it may have been cancelled before it began.
-                self._running.outlets.finish(None if failure is None or self._owner is None else alone(failure))
-            # Whatever way the block was left: no book and no ledger says any more that it is live.
-            self._session.handle(Close(), system_now())
-            self._orders.release()
-        if self._left and error is None:
-            raise OrdersLeft(str(self._left))
-
-    async def _leave_no_orders(self) -> None:
-        """Take orders off the book, if that was asked for; a cancellation does not stop it, its own bounds do."""
-        which, running, desk = self._orders.settings.cancel_on_exit, self._inside(), self._orders.opened
-        if which is None or not self._has_entered or self._has_cancelled:
-            return
-        self._has_cancelled = True
-        if desk is None and which is CancelOnExit.MINE:
-            return  # nothing was placed
-        with anyio.CancelScope(shield=True):
-            try:
-                desk = desk or await self._orders.desk()
-            except BackpackError as error:
-                self._left = Leftovers(reasons=(str(error),), read=False)
-            else:
-                by_this = not running.finished.is_set()
-                self._left = await (cancel_orders(self, desk, which) if by_this else self._cancel_by_another(desk, which))
-        if self._left:
-            _log.error("cancel_on_exit: %s", self._left)
-
-    async def _cancel_by_another(self, desk: OrderDesk, which: CancelOnExit) -> Leftovers:
-        """Cancel by another client, for an error has ended what this one calls by."""
-        if self._transport is not None or self._addresses is None:
-            return left_unread(desk, "the client has ended, and its exchange with it")
-        another = BackpackClient(settings=self._settings, signer=self._signer, streams=False)
-        try:
-            with anyio.fail_after(LEAVING_SECONDS):
-                async with another:
-                    return await cancel_orders(another, desk, which)
-        except (BackpackError, TimeoutError) as error:
-            return left_unread(desk, str(error) or "no time was left")
-
-    @property
-    def left(self) -> Leftovers:
-        """How it ended with the orders that `cancel_on_exit` was to cancel; empty before the block is left, and where all went well."""
-        self._inside()
-        return self._left
-
-    async def aclose(self) -> None:
-        """Close the connection in order; the iteration ends after what has come until then.
-
-        A client that was started without a block has been left when this returns, and what had ended it is raised. Given up halfway, it
-        goes on by itself.
-        """
-        self._inside()
-        if self._owner is not None:
-            await self._owner.close()
-            return
-        await self._drain()
-        if self._run_ended is not None:
-            await self._run_ended.wait()
-
-    async def _drain(self) -> None:
-        running = self._inside()
-        await self._leave_no_orders()
-        with anyio.move_on_after(DRAIN_SECONDS):
-            if not running.finished.is_set():
-                self._log.expect_the_end()
-                running.pump.give(Close())
-            await running.finished.wait()
 
     def __aiter__(self) -> AsyncIterator[Event]:
         """Every event, in order, until the client is closed; after a loop was left, the next one goes on where it stopped.
@@ -783,33 +608,11 @@ class BackpackClient(SafeOrderMethods, MarketMethods):
         if passed:
             self._inside().outlets.put(passed)
 
-    def _inside(self) -> Running:
-        """What there is inside the block, and can still be read after it."""
-        if self._running is None:
-            state = "could not be entered" if self._closed else "has not been entered"
-            raise ClientClosed(f"the client {state}: use it inside `async with client:`")
-        return self._running
-
     def _own_events(self) -> EventStream:
         events = self._inside().events
         if events is None:
             raise LocalProtocolError("`on_event` is called with the events: a loop has them from `client.stream(...)`")
         return events
-
-    def _open(self) -> Running:
-        """What there is inside the block, for those who want the exchange to do something."""
-        running = self._inside()
-        if self._owner is not None and self._owner.failure is not None:
-            raise ended_by(self._owner.failure)
-        if self._closed or running.finished.is_set():
-            raise ClientClosed("the client has been closed: make a new one and use it inside `async with client:`")
-        return running
-
-    def _check_open(self) -> None:
-        self._open()
-
-    def _check_inside(self) -> None:
-        self._inside()
 
     async def _check_orders(self, orders: Sequence[NewOrder], *, batch: bool) -> None:
         await self._order_checks.check(orders, batch=batch)
@@ -838,16 +641,3 @@ def _client_ids(call: CallUnresolved) -> list[int]:
         return []
     named: list[object] = [client_id for _, client_id in call.orders] or [call.client_id]
     return [client_id for client_id in named if isinstance(client_id, int)]
-
-
-def _open_circle(error: BaseException) -> None:
-    """End a chain of contexts that leads back into itself.
-
-    `contextlib` ties one when an error passes through several parts of a stack, and a stack around that one follows it for ever.
-    """
-    passed = [error]
-    while (context := passed[-1].__context__) is not None:
-        if any(context is one for one in passed):
-            passed[-1].__context__ = None
-            return
-        passed.append(context)

@@ -57,6 +57,7 @@ RUNTIME_LAYERS = (
     {"sandbox_control"},
     {"sandbox", "client_arguments"},
     {"driver", "market_methods"},
+    {"client_life"},
     {"client"},
     {"sync_base"},
     {"sync_client"},
