@@ -56,7 +56,7 @@ class OrderDesk:
     def unresolved(self) -> Mapping[int, OrderIntent]:
         """The orders whose outcome is not known, and whose answer nobody waits for, by client id."""
         self._look_after_given_up()
-        waited = {client_id for client_ids in self._calls.values() for client_id in client_ids}
+        waited = self._waited
         return {client_id: intent for client_id, intent in self.journal.intents.open.items() if client_id not in waited}
 
     @property
@@ -128,7 +128,7 @@ class OrderDesk:
         if written:
             self.journal.note(written)
         # Their answers may still come, as long as their calls are known.
-        late = {client_id for client_ids in self._calls.values() for client_id in client_ids}
+        late = self._waited
         self._impossible &= late
         self._impossible |= {row.client_id for row in written if row.outcome is IntentOutcome.NEVER_HAPPENED} & late
 
@@ -156,13 +156,18 @@ class OrderDesk:
             return {**order, _WIRE: client_id}, client_id
         if not isinstance(given, int) or isinstance(given, bool):
             return order, 0  # to be refused in its own words
-        if given in intents.open:
+        if given in intents.open or given in self._waited:
             raise LocalProtocolError(
                 f"client_id: {given} is that of an order whose outcome is not known; `await client.resolve()` finds it out"
             )
         if intents.is_own(given) and not intents.is_reserved(given):
             self.journal.write([IdReserved(client_id=given)])
         return order, given
+
+    @property
+    def _waited(self) -> set[int]:
+        """The client ids of all calls that have not ended."""
+        return {client_id for client_ids in self._calls.values() for client_id in client_ids}
 
     def _on_its_way(self) -> bool:
         self._look_after_given_up()

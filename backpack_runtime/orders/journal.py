@@ -78,6 +78,8 @@ class Journal:
         digest = sha256(account.encode()).hexdigest()[:16]
         if path is None:
             return cls(Intents(instance, last_id=random_id if last_id is None else last_id))
+        # A program may go to another folder while it runs.
+        path = path.absolute()
         try:
             lock = locked(path.with_name(f"{path.name}.lock"))
         except OSError as error:
@@ -171,9 +173,11 @@ class _File:
         self._descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
             self._size = 0
+            self._placed = False
             self.append(encode_rows(rows))
             os.fsync(self._descriptor)
             fresh.replace(path)
+            self._placed = True
             _sync_folder(path.parent)
         except BaseException:
             os.close(self._descriptor)
@@ -188,6 +192,7 @@ class _File:
             JournalFailed: the system has taken none of them.
         """
         try:
+            self._check_place()
             taken = os.write(self._descriptor, data)
             if taken != len(data):
                 # A full disk takes a part; the next row has to begin a line.
@@ -196,6 +201,13 @@ class _File:
         except OSError as error:
             raise JournalFailed(f"journal: {self.path} cannot be written: {error.strerror}") from None
         self._size += taken
+
+    def _check_place(self) -> None:
+        """Refuse to write where the next program will not look: the file has been removed, or another one put in its place."""
+        if self._placed:
+            there, here = self.path.stat(), os.fstat(self._descriptor)
+            if (there.st_ino, there.st_dev) != (here.st_ino, here.st_dev):
+                raise JournalFailed(f"journal: {self.path} is another file by now; it was replaced while it was in use")
 
     async def sync(self) -> None:
         """Wait until what has been written so far is on the disk; one call of the system serves all who wait."""

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from backpack_proto.account.values import Order
-from backpack_proto.errors import ApiError, NotSent, OutcomeUnknown
+from backpack_proto.errors import ApiError, LocalProtocolError, NotSent, OutcomeUnknown
 from backpack_proto.orders.intents import IntentEnded, IntentOutcome, Intents, OrderIntent
 from backpack_proto.outputs import CallAnswered, CallFailed
+from backpack_proto.rest.endpoints.table import find_endpoint
 from backpack_runtime.orders.desk import OrderDesk
 from backpack_runtime.orders.instances import Lease
 from backpack_runtime.orders.journal import Journal
@@ -88,3 +89,12 @@ def test_the_orders_of_a_client_are_those_that_it_placed_and_those_that_it_took_
     assert [client_id for client_id in (3, 10, made, made + 1, 99, 100) if desk.is_mine(client_id)] == [3, made, 99]
     assert not desk.is_mine(None)
     desk.release()
+
+
+def test_an_id_whose_order_waits_to_be_sent_is_not_taken_again(desk: OrderDesk) -> None:
+    endpoint = find_endpoint("place_order")
+    _, client_ids = desk.with_ids(endpoint, {"clientId": 7})
+    desk.begin(1, client_ids)
+    assert desk.journal.intents.open == {}, "nothing has left"
+    with pytest.raises(LocalProtocolError, match="client_id: 7 is that of an order whose outcome is not known"):
+        desk.with_ids(endpoint, {"client_id": 7})

@@ -148,6 +148,34 @@ def test_a_journal_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         opened(tmp_path / "folder")
 
 
+@pytest.mark.parametrize("fate", ["removed", "moved", "replaced"])
+def test_a_row_is_not_written_where_the_next_program_will_not_look(tmp_path: Path, fate: str) -> None:
+    path = tmp_path / "orders.journal"
+    journal = opened(path)
+    journal.write([intent(1001)])
+    if fate == "removed":
+        path.unlink()
+    else:
+        path.rename(tmp_path / "orders.journal.1")
+    if fate == "replaced":
+        path.write_text("")
+    message = "is another file by now" if fate == "replaced" else "cannot be written: No such file or directory"
+    with pytest.raises(JournalFailed, match=message):
+        journal.write([intent(1002)])
+    assert list(journal.intents.open) == [1001]
+    journal.close()
+
+
+def test_a_program_may_go_to_another_folder_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    journal = opened(Path("orders.journal"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    journal.write([intent(1001)])
+    journal.close()
+    assert read_rows((tmp_path / "orders.journal").read_bytes())[1:] == [intent(1001)]
+
+
 def test_a_full_disk_takes_no_part_of_a_row_and_leaves_the_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "orders.journal"
     journal = opened(path)
