@@ -3,7 +3,7 @@
 Theory of operation. Such an order is looked for by its client id among the open orders, in history, and among the fills, in this order: an order
 moves in this direction only, so one that leaves a list before that is read is in the next. OrderFound, it happened. An order can still be
 placed until its signature runs out, so that nothing was found says nothing before then: SETTLED_MS is added for an order that waits inside the exchange
-(its speed bump, docs/protocol.md 10.2) and for lists that lag. After that, and once all three were read completely, it never
+(its speed bump, docs/protocol.md 6.3) and for lists that lag. After that, and once all three were read completely, it never
 happened. Every time is the exchange's own: that of the signature, and `/time`, which is read before the lists.
 
 A client id may have been used before, by another program or by hand. An order that was created more than SLACK_MS before the intent was

@@ -1,7 +1,7 @@
 """Leaving no orders behind: what a client does about its open orders when its block is left.
 
 Nothing else does it. The exchange has no dead man's switch: after the end of the process by kill -9, or of the machine, open orders stay
-open (docs/protocol.md 10.2).
+open (docs/protocol.md 6.3).
 """
 
 from __future__ import annotations
