@@ -1,7 +1,7 @@
 """Build hook: compiles the native kernels into the wheel, or leaves it a pure one (docs/kernels.md).
 
 Every C file of the packages is a module of its own and has a twin in Python, which runs where the module is missing. All of them
-are built, or none. They are built for the stable ABI, so one wheel serves every CPython from 3.11 on.
+are built, or neither. They are built for the stable ABI, so one wheel serves every CPython from 3.11 on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if OPTIONS and not os.environ.get("CFLAGS"):
 
 
 class NativeKernelsHook(BuildHookInterface[WheelBuilderConfig]):
-    """Adds the compiled kernels to a wheel; beside their sources where the install is an editable one."""
+    """Adds the compiled kernels to a wheel, or puts them beside their sources where the install is an editable one."""
 
     _folder: TemporaryDirectory[str] | None = None
 
@@ -59,7 +59,7 @@ class NativeKernelsHook(BuildHookInterface[WheelBuilderConfig]):
             else:
                 build_data["force_include"][str(path)] = module
         if not editable:
-            # hatchling's own tag says for which platform; on macOS it heeds MACOSX_DEPLOYMENT_TARGET, as the compiler does.
+            # hatchling's own tag says for which platform. On macOS it heeds MACOSX_DEPLOYMENT_TARGET, as the compiler does.
             platform = cast(WheelBuilder, self.build_config.builder).get_best_matching_tag().rpartition("-")[2]
             build_data["tag"] = f"{PYTHON_TAG}-abi3-{platform}"
             build_data["pure_python"] = False
@@ -79,7 +79,7 @@ class NativeKernelsHook(BuildHookInterface[WheelBuilderConfig]):
         return sorted(Path(self.root).glob("backpack_*/**/*.c"))
 
     def _remove_built(self) -> None:
-        """Remove what an earlier editable install has built: it may be older than its source, or not be wanted any more."""
+        """Remove the kernels of an earlier editable install: they may be older than its source, or not be wanted any more."""
         for path in self._built_in_place():
             path.unlink()
 
@@ -89,11 +89,11 @@ class NativeKernelsHook(BuildHookInterface[WheelBuilderConfig]):
                 yield from source.parent.glob(f"{source.stem}.*{suffix}")
 
     def _compiled(self) -> dict[str, Path]:
-        """Compile in a temporary folder; returns the files by their places in the wheel."""
+        """Compile in a temporary folder. Return the files by their places in the wheel."""
         if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
             raise CannotCompile("this interpreter has no stable ABI")
         try:
-            # Needed here alone; pip does not install it where build isolation is off.
+            # Needed here alone. Pip does not install it where build isolation is off.
             from setuptools import Distribution, Extension  # noqa: PLC0415
             from setuptools.command.build_ext import build_ext  # noqa: PLC0415
             from setuptools.errors import BaseError, CCompilerError  # noqa: PLC0415

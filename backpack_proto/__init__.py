@@ -1,6 +1,6 @@
 """Backpack Exchange as pure state machines: no socket, no clock, no thread.
 
-`Session` takes commands and facts and returns events and actions; a runtime does the actions. The simulated exchange is in
+`Session` takes commands and facts and returns events and actions. A runtime does the actions. The simulated exchange is in
 `backpack_proto.exchange`, its join with a session, the laws of machines and strategies for hypothesis in `backpack_proto.testing`.
 """
 

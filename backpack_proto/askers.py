@@ -65,7 +65,7 @@ class MarketAsker(Struct, frozen=True, gc=False):
 
 
 class Caller(Struct, frozen=True, gc=False):
-    """Who made a `Call`; the id alone tells callers apart."""
+    """Who made a `Call`. The id alone tells callers apart."""
 
     call_id: int
     endpoint: str = ""
@@ -96,7 +96,7 @@ class Asked:
         self._reading: ReadAccount | None = None
         self._markets = False
         self._states: set[str] = set()
-        """The markets whose states are looked up, one by one; they may wait for the end of a pause."""
+        """The markets whose states are looked up, one by one. They may wait for the end of a pause."""
 
     @property
     def snapshots(self) -> bool:
@@ -104,7 +104,7 @@ class Asked:
         return bool(self._snapshots)
 
     def ask(self, given: Asking) -> Ask | None:
-        """Return the request that is to be made; None when it has been made, and its answer will serve."""
+        """Return the request that is to be made, or None when it has been made, and its answer will serve."""
         match given:
             case FetchSnapshot(stream=stream, attempt=attempt):
                 self._snapshots[stream] = SnapshotAsker(stream, attempt)
@@ -192,7 +192,7 @@ def may_be_canary(market: Market) -> bool:
 
 
 def order_markets(parameters: Arguments) -> tuple[str, ...]:
-    """Return the market of a call, or that of each order of a batch; empty where there is none."""
+    """Return the market of a call, or that of each order of a batch, or empty where there is none."""
     orders: object = parameters.get("orders")
     rows: Sequence[object] = orders if isinstance(orders, Sequence) and not isinstance(orders, str) else (parameters,)
     return tuple(str(row.get("symbol", "")) for row in rows if isinstance(row, Mapping))

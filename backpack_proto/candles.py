@@ -1,16 +1,16 @@
-"""Candles of one market and interval: the history by REST and the live stream, joined without a hole; a pure machine.
+"""Candles of one market and interval: the history by REST and the live stream, joined without a hole. A pure machine.
 
-Theory of operation. Candles are handed on in order, the closed ones once each; `next` is the start of the one that follows. A frame of
+Theory of operation. Candles are handed on in order, the closed ones once each. `next` is the start of the one that follows. A frame of
 the stream is the whole state of a candle, so nothing is lost with a frame but a candle's end:
 
-* a frame of `next` is handed on, as the running candle or as the closed one, and then `next` moves;
-* a frame of a later candle says that the one before has ended unseen: it is held, and REST is asked for those between;
+* a frame of `next` is handed on, as the running candle or as the closed one, and then `next` moves.
+* a frame of a later candle says that the one before has ended unseen: it is held, and REST is asked for those between.
 * when a candle should have ended a while ago and no frame has come, REST is asked as well: a quiet market sends none.
 
 So an outage, a lost frame and the beginning are one case. REST may be minutes old (docs/protocol.md 1.2), and does not say what has
 closed. An answer is believed as far as it proves itself: a candle has closed if a later one stands in the same answer, or if the end of
 what was asked for is older than any cache. The end of other requests is the exchange's time, which makes each one of its own in the eyes
-of a cache. An answer that does not reach up to what the stream has shown is asked for again; after ATTEMPTS without a step the hole is
+of a cache. An answer that does not reach up to what the stream has shown is asked for again. After ATTEMPTS without a step the hole is
 told (`CandleGap`), and the rest goes on.
 
         READING --answer--> FOLLOWING --hole, quiet--> READING ...
@@ -52,11 +52,11 @@ PAGE: Final = 1_000
 ATTEMPTS: Final = 5
 """Answers in a row that bring nothing on."""
 RETRY_US: Final = 2_000_000
-"""How long after an answer that brings nothing on the next one is asked for; longer after each."""
+"""How long after an answer that brings nothing on the next one is asked for. Longer after each."""
 
 
 class CandleClock(Struct, frozen=True, gc=False, kw_only=True):
-    """The exchange's time at this moment; the first one begins the reading."""
+    """The exchange's time at this moment. The first one begins the reading."""
 
     exchange_us: int
 
@@ -81,7 +81,7 @@ class CandlesUnread(Struct, frozen=True, gc=False):
 
 
 class CandleGap(Value, frozen=True, gc=False, kw_only=True):
-    """Candles that will not come, from one moment up to another, microseconds since the epoch; those behind them follow."""
+    """Candles that will not come, from one moment up to another, microseconds since the epoch. Those behind them follow."""
 
     symbol: str
     interval: str
@@ -103,7 +103,7 @@ class _Asked(Struct, frozen=True, gc=False):
 
 
 class CandleJoin:
-    """The candles of one market and interval from a moment on; a machine. Give it the frames of the stream, and do its `FetchCandles`."""
+    """The candles of one market and interval from a moment on. A machine. Give it the frames of the stream, and do its `FetchCandles`."""
 
     def __init__(self, symbol: str, interval: str, since_us: int) -> None:
         """Candles that start at `since_us` or later are wanted, microseconds since the epoch."""
@@ -132,7 +132,7 @@ class CandleJoin:
         return self._deadline
 
     def handle(self, given: CandleInput, now: Now) -> Sequence[CandleOutput]:
-        """Take one input; return candles, holes, and what to ask for."""
+        """Take one input. Return candles, holes, and what to ask for."""
         match given:
             case Kline():
                 return self._seen(given, now)
@@ -167,7 +167,7 @@ class CandleJoin:
             begins = not self._held
             self._hold(frame)
             if begins and self._next_us is not None:
-                # From here on a hole is counted; what is planned for one is not put off by each frame.
+                # From here on a hole is counted. What is planned for one is not put off by each frame.
                 self._stalled = 0
                 self._plan(now)
             return []
@@ -244,7 +244,7 @@ class CandleJoin:
         return [*outputs, *self._go_on(listed, asked, now, moved=moved, reason="the exchange does not list them")]
 
     def _begin_with(self, listed: list[Kline]) -> list[CandleOutput]:
-        """Begin with the first candle that there is; say so where it is not the first that is wanted."""
+        """Begin with the first candle that there is. Say so where it is not the first that is wanted."""
         if self._next_us is not None or not listed:
             return []
         self._next_us = listed[0].start_us
@@ -276,7 +276,7 @@ class CandleJoin:
         return outputs
 
     def _plan(self, now: Now, *, at_least_us: int = 0, at_once: bool = False) -> None:
-        """Say when REST is to be asked next, as things are; `at_once` where something is known to be behind a hole."""
+        """Say when REST is to be asked next, as things are, or `at_once` where something is known to be behind a hole."""
         if self._asked is not None:
             return
         if self._next_us is None or at_once:

@@ -1,7 +1,7 @@
 """Claims that expire: how recent the data of a connection are, and for how long a book may go without proof.
 
 A state that is shown to the user is concluded from positive, recent evidence, never from the absence of bad news (docs/concepts.md).
-The path machine keeps the proof of its connection here, each book the time of its own; whoever reads a book asks both, at the moment of
+The path machine keeps the proof of its connection here, each book the time of its own. Whoever reads a book asks both, at the moment of
 reading, so that nothing that keeps the program from running leaves a book live.
 """
 
@@ -14,11 +14,11 @@ PATH_BOUND_US = 5_000_000
 AUDIT_US = 60_000_000
 """How often a book is compared with a snapshot while there are few of them."""
 AUDITS_PER_MINUTE = 500
-"""A quarter of the request budget (docs/protocol.md 1.3); more books than that are audited less often."""
+"""A quarter of the request budget (docs/protocol.md 1.3). More books than that are audited less often."""
 
 
 class PathClaim:
-    """The newest proof that data come through a connection; the path machine writes it."""
+    """The newest proof that data come through a connection. The path machine writes it."""
 
     __slots__ = ("bounded", "offset_us", "proved_us")
 
@@ -26,22 +26,22 @@ class PathClaim:
         """Without a bound the path is never doubted."""
         self.bounded = bounded
         self.proved_us: int | None = None
-        """When the exchange emitted the newest frame that counts, by its own clock; None without one on this connection."""
+        """When the exchange emitted the newest frame that counts, by its own clock, or None without one on this connection."""
         self.offset_us = 0
         """What the exchange's clock has to be moved by to give our monotonic clock, as late as it can be."""
 
     def age_us(self, mono_us: int) -> int | None:
-        """Return the age of the newest proof, in microseconds; None without one."""
+        """Return the age of the newest proof, in microseconds, or None without one."""
         return None if self.proved_us is None else max(mono_us - self.proved_us - self.offset_us, 0)
 
     def holds(self, mono_us: int) -> bool:
-        """Return whether the proof is recent enough; one from the future is none, for the clocks were not as they seemed."""
+        """Return whether the proof is recent enough. One from the future is none, for the clocks were not as they seemed."""
         proved_us = self.proved_us
         return not self.bounded or (proved_us is not None and 0 <= mono_us - proved_us - self.offset_us < PATH_BOUND_US)
 
 
 class AuditPace:
-    """How often books are audited, and how long a book may go without proof; both grow with the number of books."""
+    """How often books are audited, and how long a book may go without proof. Both grow with the number of books."""
 
     __slots__ = ("audits", "books")
 
@@ -75,7 +75,7 @@ class Claims:
         self.pace = AuditPace(audits=False) if pace is None else pace
 
     def chain_until_us(self, confirmed_us: int) -> int | None:
-        """Return when a proof of the chain expires, on the monotonic clock; None: never."""
+        """Return when a proof of the chain expires, on the monotonic clock. None: never."""
         bound_us = self.pace.bound_us
         return None if bound_us is None else confirmed_us + bound_us
 

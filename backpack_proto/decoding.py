@@ -44,7 +44,7 @@ DECIMAL_DIGITS: Final = 100
 """How far a digit may stand from the decimal point for a number to be written out."""
 WHOLE_DIGITS: Final = 20
 FRACTION_DIGITS: Final = 28
-"""Digits that a number of the exchange has before and after its point, at most; its longest ones have 28 (docs/protocol.md 6.4)."""
+"""Digits that a number of the exchange has before and after its point, at most. Its longest ones have 28 (docs/protocol.md 6.4)."""
 MAX_ID: Final = 2**63 - 1
 """The largest update id."""
 
@@ -71,7 +71,7 @@ else:
             return isinstance(value, cls.plain) and not isinstance(value, bool)
 
     class UnixUs(metaclass=_StandIn):
-        """Microseconds since the epoch, an `int`. REST sends milliseconds, or a time as text without a zone; `decode` converts both.
+        """Microseconds since the epoch, an `int`. REST sends milliseconds, or a time as text without a zone. `decode` converts both.
 
         The same member is a number in a live order and text in a history (docs/protocol.md 6.3, 6.4). Elsewhere, as in msgspec's own
         encoding of a value, it is the plain int.
@@ -80,20 +80,20 @@ else:
         plain = int
 
     class UnixUsOfText(metaclass=_StandIn):
-        """Microseconds since the epoch, an `int`; on the wire a time as text: a number there would be of an unknown unit."""
+        """Microseconds since the epoch, an `int`. On the wire a time as text: a number there would be of an unknown unit."""
 
         plain = int
 
     class Amount(metaclass=_StandIn):
-        """A price or a quantity that a user gives: a `Decimal`, an `int` or text in plain digits; never a float, never a bool."""
+        """A price or a quantity that a user gives: a `Decimal`, an `int` or text in plain digits. Never a float, never a bool."""
 
         plain = (Decimal, str, int)
 
 
 def decode_json(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
-    """Read JSON as `type_`; numbers may come as strings, unknown members are passed over.
+    """Read JSON as `type_`. Numbers may come as strings, unknown members are passed over.
 
-    `type_` is anything that msgspec can decode; `what` names the document in errors.
+    `type_` is anything that msgspec can decode. `what` names the document in errors.
 
     Raises:
         RemoteProtocolError: not JSON, not of that shape, or a decimal that is no usable number.
@@ -122,7 +122,7 @@ class Rows(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
 
 def decode_rows(body: bytes, type_: type[T], what: str) -> Rows[T]:
-    """Read a JSON array of independent rows; one that cannot be read costs only itself.
+    """Read a JSON array of independent rows. One that cannot be read costs only itself.
 
     Raises:
         RemoteProtocolError: not a JSON array.
@@ -143,7 +143,7 @@ def decode_rows(body: bytes, type_: type[T], what: str) -> Rows[T]:
 
 
 def _row_id(raw: msgspec.Raw) -> str:
-    """Return what a row is known by, as text; empty where it has nothing of the kind."""
+    """Return what a row is known by, as text, or empty where it has nothing of the kind."""
     try:
         members = decode_json(raw, dict[str, msgspec.Raw], "row")
         member = next((members[name] for name in _ROW_IDS if name in members), msgspec.Raw(b'""'))
@@ -159,7 +159,7 @@ def sane(value: Decimal) -> bool:
 
 
 def amount(value: object) -> Decimal | None:
-    """Return an amount that a user gave as an exact decimal; None for anything else: a float, a bool, a sign, an exponent.
+    """Return an amount that a user gave as an exact decimal, or None for anything else: a float, a bool, a sign, an exponent.
 
     It has at most `DECIMAL_DIGITS` characters when it is written out.
     """
@@ -195,7 +195,7 @@ def is_unicode(text: str) -> bool:
 
 
 def unix_us(text: str) -> int:
-    """Return microseconds since the epoch of a time such as `2026-09-01 16:52:00` or `2026-09-23T04:00:00.094`; no zone means UTC.
+    """Return microseconds since the epoch of a time such as `2026-09-01 16:52:00` or `2026-09-23T04:00:00.094`. No zone means UTC.
 
     Raises:
         RemoteProtocolError: the text is no time.

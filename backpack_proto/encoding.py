@@ -107,7 +107,7 @@ def _json_value(value: object) -> Any:
         case Sequence():
             return [_json_value(item) for item in value]
         case _:
-            # Errors know how; msgspec knows the rest, or says what it does not.
+            # Errors know how. Msgspec knows the rest, or says what it does not.
             to_dict = getattr(value, "to_dict", None)
             return value if to_dict is None else to_dict()
 
@@ -163,7 +163,7 @@ def _wire_names(type_: Any, value: Any) -> Any:
 
 
 def _one_of(type_: Any, base: type) -> Any:
-    """The one of a union that is a struct, a mapping or a sequence; None where there is none."""
+    """The one of a union that is a struct, a mapping or a sequence, or None where there is none."""
     for member in get_args(type_) if get_origin(type_) in (Union, UnionType) else (type_,):
         origin = get_origin(member) or member
         if (

@@ -36,10 +36,10 @@ __all__ = [
 ]
 
 
-# A dataclass in the eyes of msgspec, which encodes and decodes those; the three members are worked out when they are read.
+# A dataclass in the eyes of msgspec, which encodes and decodes those. The three members are worked out when they are read.
 @dataclass(init=False, eq=False, repr=False, match_args=False)
 class BackpackError(Exception):
-    """Base of every error of this project; equal when type and arguments are equal, so events that carry one compare."""
+    """Base of every error of this project. Equal when type and arguments are equal, so events that carry one compare."""
 
     error: str
     text: str
@@ -92,7 +92,7 @@ _SHOWN_ROWS = 3
 
 
 def _arguments(kind: type[BackpackError]) -> tuple[str, ...]:
-    """The names of what an error is made of; none for one that is made of its text alone."""
+    """The names of what an error is made of. None for one that is made of its text alone."""
     # Python's own exceptions, such as `KeyError`, take whatever they are given.
     return tuple(signature(kind).parameters) if isinstance(kind.__init__, FunctionType) else ()
 
@@ -108,15 +108,15 @@ def _rebuild(kind: type[BackpackError], args: tuple[Any, ...], details: dict[str
 
 
 class LocalProtocolError(BackpackError):
-    """The caller asked for something that is impossible here; the refused step has left no trace."""
+    """The caller asked for something that is impossible here. The refused step has left no trace."""
 
 
 class ConfigurationError(LocalProtocolError, ValueError):
-    """An argument or a setting cannot be used; the text names it as Python does, and shows its value unless that may be a secret."""
+    """An argument or a setting cannot be used. The text names it as Python does, and shows its value unless that may be a secret."""
 
 
 class OrderDoesNotFit(ConfigurationError):
-    """An order that breaks rules of its market, found before anything was sent; one error names all that is wrong.
+    """An order that breaks rules of its market, found before anything was sent. One error names all that is wrong.
 
     `symbol` is the market. `violations` has a pair for each broken rule: the Python name of the parameter, and the reason, which has
     the value and the next valid one. Of a batch the parameters are such as `orders[1].price`.
@@ -144,7 +144,7 @@ class InvalidStream(LocalProtocolError):
 
 
 class InvalidKey(LocalProtocolError):
-    """Key material of the wrong form, or two keys that do not belong together; the text never holds the material."""
+    """Key material of the wrong form, or two keys that do not belong together. The text never holds the material."""
 
 
 class UnknownSymbol(LocalProtocolError, KeyError):
@@ -155,11 +155,11 @@ class UnknownSymbol(LocalProtocolError, KeyError):
 
 
 class RemoteProtocolError(BackpackError):
-    """The exchange sent something that its protocol does not allow; carried by events, not raised."""
+    """The exchange sent something that its protocol does not allow. Carried by events, not raised."""
 
 
 class PartlyUnreadable(RemoteProtocolError):
-    """A list came of which some rows cannot be read; returning the others alone would look like a whole list.
+    """A list came of which some rows cannot be read. Returning the others alone would look like a whole list.
 
     `endpoint` is the method and path, `rows` are the rows that could be read, in their order, and `errors` has a pair for each of the
     others: the id that it is known by, empty where even that cannot be read, and the reason. Decoded from JSON, `rows` are mappings.
@@ -182,7 +182,7 @@ class PartlyUnreadable(RemoteProtocolError):
 class ApiError(BackpackError):
     """The exchange refused a REST call.
 
-    `status` is the HTTP status, `code` the exchange's own word for it (open list, docs/protocol.md 1.4; empty when the
+    `status` is the HTTP status, `code` the exchange's own word for it (open list, docs/protocol.md 1.4, or empty when the
     body was not JSON), `message` its text, `endpoint` the method and path that were called, and `retry_after_us` how long
     to wait before another try makes sense (None: another try would fail the same way).
     """
@@ -234,7 +234,7 @@ class OrderNotFound(BackpackError):
 
 
 class OrderStillOpen(BackpackError):
-    """An order that was waited for had not ended in time; it is still open.
+    """An order that was waited for had not ended in time. It is still open.
 
     `symbol`, `order_id`, `client_id` and `state` are the order's.
     """
@@ -251,7 +251,7 @@ class OrderStillOpen(BackpackError):
 
 
 class OrdersLeft(BackpackError):
-    """A client was left while orders that it was to cancel were open, or may be; the text names them, and `client.left` has them."""
+    """A client was left while orders that it was to cancel were open, or may be. The text names them, and `client.left` has them."""
 
 
 class OutcomeUnknown(BackpackError):

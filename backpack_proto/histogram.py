@@ -33,7 +33,7 @@ class Histogram:
         self._unfiled: list[int] = []
 
     def record(self, duration_us: int, count: int = 1) -> None:
-        """Count a duration, or several that are alike; a negative one, which two clocks can give, counts as none."""
+        """Count a duration, or several that are alike. A negative one, which two clocks can give, counts as none."""
         if count == 1:
             self._unfiled.append(duration_us)
             if len(self._unfiled) >= _UNFILED:
@@ -66,7 +66,7 @@ class Histogram:
         durations.clear()
 
     def percentile(self, share: float) -> int | None:
-        """Return the duration that this share of all durations, at least one of them, does not exceed; None without any."""
+        """Return the duration that this share of all durations, at least one of them, does not exceed, or None without any."""
         self._file()
         total = sum(self._counts)
         if not total:

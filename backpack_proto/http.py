@@ -39,7 +39,7 @@ class HttpRequest(Value, frozen=True, gc=False, kw_only=True):
             force_setattr(self, "headers", tuple(map(_sealed, self.headers)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the members by their names; without the body, which may hold secrets, where the request is signed."""
+        """Return the members by their names. Without the body, which may hold secrets, where the request is signed."""
         signed = any(isinstance(value, SecretText) for _, value in self.headers)
         return super().to_dict() | ({"body": REDACTED} if signed else {})
 

@@ -16,7 +16,7 @@ class Importance(IntEnum):
     CANCEL = 0
     """Takes risk off the market: it has a reserve of the budget that nothing else may use."""
     ORDER = 1
-    """Changes something else; so does the measurement of the exchange's clock, on which signatures depend."""
+    """Changes something else. So does the measurement of the exchange's clock, on which signatures depend."""
     LEDGER = 2
     """Read by the ledger: until it is done nobody knows what the account holds."""
     READ = 3

@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 Arguments: TypeAlias = Mapping[str, Argument | Sequence[Mapping[str, Argument]]]
-"""The parameters of a call; a batch has its orders in one of them."""
+"""The parameters of a call. A batch has its orders in one of them."""
 
 
 class Command(Value, frozen=True, gc=False):
@@ -64,7 +64,7 @@ class Close(Command, frozen=True, gc=False):
 
 
 class Subscribe(Command, frozen=True, gc=False):
-    """Want streams (names of the exchange) on this connection and on each that follows; their data are events."""
+    """Want streams (names of the exchange) on this connection and on each that follows. Their data are events."""
 
     streams: tuple[str, ...] = ()
     books: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class Subscribe(Command, frozen=True, gc=False):
 
     @classmethod
     def of(cls, streams: Iterable[Stream]) -> Self:
-        """Want these; a depth stream that is `verified` is a book."""
+        """Want these. A depth stream that is `verified` is a book."""
         streams = tuple(streams)
         return cls(
             tuple(stream.name for stream in streams if not stream.verified),
@@ -84,7 +84,7 @@ class Subscribe(Command, frozen=True, gc=False):
 
 
 class Unsubscribe(Command, frozen=True, gc=False):
-    """Want these streams no more; a depth stream takes along what only the verification of its book needed.
+    """Want these streams no more. A depth stream takes along what only the verification of its book needed.
 
     What somebody else needs stays, unseen if it is a book: the `bookTicker` of a book that is verified, the streams of the ledger.
     """
@@ -110,14 +110,14 @@ class RefreshBook(Command, frozen=True, gc=False):
 
 
 class Reconnect(Command, frozen=True, gc=False):
-    """Drop the connection and open another one at once, also while waiting for the next attempt; one that is being made is left alone."""
+    """Drop the connection and open another one at once, also while waiting for the next attempt. One that is being made is left alone."""
 
 
 _NOTHING: Arguments = Sealed({})
 
 
 class Call(Command, frozen=True, gc=False, kw_only=True):
-    """Call a REST endpoint; the answer is a `CallAnswered` or `CallFailed` with the same `call_id`."""
+    """Call a REST endpoint. The answer is a `CallAnswered` or `CallFailed` with the same `call_id`."""
 
     call_id: int
     endpoint: str
@@ -125,7 +125,7 @@ class Call(Command, frozen=True, gc=False, kw_only=True):
     parameters: Arguments = _NOTHING
     """Sealed: some of them are secret, so a call is not pickled, encoded or logged."""
     max_wait_us: int | None = None
-    """How long it may wait to be sent, then it fails as `NotSent`; None is `MAX_WAIT_US` where it changes something, else no bound."""
+    """How long it may wait to be sent, then it fails as `NotSent`. None is `MAX_WAIT_US` where it changes something, else no bound."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.parameters, Sealed):
@@ -155,15 +155,15 @@ class FollowAccount(Command, frozen=True, gc=False):
 
 
 class Connected(Fact, frozen=True, gc=False):
-    """The websocket handshake is done; frames can be sent."""
+    """The websocket handshake is done. Frames can be sent."""
 
 
 class ConnectFailed(Fact, frozen=True, gc=False):
-    """The connection could not be made: name, TCP, TLS, proxy or handshake; `reason` says which."""
+    """The connection could not be made: name, TCP, TLS, proxy or handshake. `reason` says which."""
 
     reason: str
     proxy: str | None = None
-    """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
+    """The endpoint of the proxy at which it failed, or None where no proxy is to blame."""
     error: BackpackError | None = None
     """The same as a type, where there is one of its own."""
     retry_after_us: int | None = None
@@ -171,7 +171,7 @@ class ConnectFailed(Fact, frozen=True, gc=False):
 
 
 class Disconnected(Fact, frozen=True, gc=False):
-    """The websocket is gone; `code` is of RFC 6455 section 7.4, 1006 when there was no Close frame."""
+    """The websocket is gone. `code` is of RFC 6455 section 7.4, 1006 when there was no Close frame."""
 
     code: int
     reason: str
@@ -182,7 +182,7 @@ class TextReceived(Fact, frozen=True, gc=False):
 
     data: bytes
     received_us: int | None = None
-    """When it was read, by the wall clock, microseconds since the epoch; None: at the moment at which it is given to the session."""
+    """When it was read, by the wall clock, microseconds since the epoch. None: at the moment at which it is given to the session."""
 
 
 class BytesReceived(Fact, frozen=True, gc=False):
@@ -192,7 +192,7 @@ class BytesReceived(Fact, frozen=True, gc=False):
 
 
 class PingReceived(Fact, frozen=True, gc=False):
-    """The exchange's protocol ping (RFC 6455 section 5.5.2); nobody has answered it yet."""
+    """The exchange's protocol ping (RFC 6455 section 5.5.2). Nobody has answered it yet."""
 
     payload: bytes
 
@@ -220,7 +220,7 @@ class ResponseReceived(Fact, frozen=True, gc=False, kw_only=True):
     retry_after_us: int | None = None
     """From the Retry-After header, should there be one."""
     headers: tuple[tuple[str, str], ...] = ()
-    """Those with page counts are read (docs/protocol.md 6.4); others may be left out."""
+    """Those with page counts are read (docs/protocol.md 6.4). Others may be left out."""
 
 
 class RequestFailed(Fact, frozen=True, gc=False, kw_only=True):
@@ -231,7 +231,7 @@ class RequestFailed(Fact, frozen=True, gc=False, kw_only=True):
     sent: bool = True
     """False only when it is certain that the exchange saw nothing of the request."""
     proxy: str | None = None
-    """The endpoint of the proxy at which it failed; None where no proxy is to blame."""
+    """The endpoint of the proxy at which it failed, or None where no proxy is to blame."""
     error: BackpackError | None = None
     """The same as a type, where there is one of its own."""
 

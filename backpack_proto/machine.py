@@ -36,14 +36,14 @@ class Machine(Protocol[In_contra, Out_co]):
 
     @property
     def deadline(self) -> int | None:
-        """When to give `TimerFired`, on `Now.mono_us`; None wants no timer. Reading it changes nothing."""
+        """When to give `TimerFired`, on `Now.mono_us`. None wants no timer. Reading it changes nothing."""
         ...
 
     def handle(self, given: In_contra, now: Now) -> Sequence[Out_co]:
         """Take one input and return what follows from it.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state; nothing has changed.
+            LocalProtocolError: the input is impossible in this state. Nothing has changed.
         """
         ...
 
@@ -80,7 +80,7 @@ class Transitions(Generic[State]):
             raise LocalProtocolError(f"{type(given).__name__} is impossible in {type(state).__name__}.{state.name}")
 
     def step(self, state: State, given: object, to: State) -> State:
-        """Return `to` if the table has that edge; a machine that asks for another one has a bug."""
+        """Return `to` if the table has that edge. A machine that asks for another one has a bug."""
         if (state, type(given), to) not in self.edges:
             raise AssertionError(f"no edge {state.name} --{type(given).__name__}--> {to.name}")
         return to
@@ -99,7 +99,7 @@ class Timers(Generic[Key]):
         self._pushed = 0
 
     def set(self, key: Key, deadline: int | None) -> None:
-        """Record one deadline; None takes it off."""
+        """Record one deadline. None takes it off."""
         current = self._current.get(key)
         if (None if current is None else current[0]) == deadline:
             return
@@ -143,7 +143,7 @@ class Timers(Generic[Key]):
         return taken
 
     def due(self, mono_us: int) -> list[Key]:
-        """Return those whose deadline has come, earliest first; each stays recorded until `set` again."""
+        """Return those whose deadline has come, earliest first. Each stays recorded until `set` again."""
         if not self._heap or self._heap[0][0] > mono_us:
             return []
         # The number decides before the key does, so keys are never compared.

@@ -1,4 +1,4 @@
-"""Counters, latency and health, folded from what crosses the session's boundary; it counts and never acts."""
+"""Counters, latency and health, folded from what crosses the session's boundary. It counts and never acts."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ COUNTED_EVENTS = frozenset(
         BookVerified,
     }
 )
-"""The events that `Metrics` counts; it need not be given any other."""
+"""The events that `Metrics` counts. It need not be given any other."""
 
 RECENT_US = 60_000_000
 """How long something that passed at once, such as a dropped frame, counts against health."""
@@ -118,7 +118,7 @@ class Status(StrEnum):
 
 
 class Health(Value, frozen=True, gc=False, kw_only=True):
-    """Whether all is well, and each reason why not; a reason goes when its cause has passed."""
+    """Whether all is well, and each reason why not. A reason goes when its cause has passed."""
 
     status: Status
     reasons: tuple[str, ...]
@@ -167,7 +167,7 @@ class BooksSnapshot(Value, frozen=True, gc=False, kw_only=True):
     queued: int = 0
     """Snapshots that wait for the request budget."""
     remaining_us: int = 0
-    """How long they wait, by that budget; a book in a quiet market takes a second snapshot, 5 s later."""
+    """How long they wait, by that budget. A book in a quiet market takes a second snapshot, 5 s later."""
 
 
 class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
@@ -181,7 +181,7 @@ class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
     """Lost or failed connections, silent peers and error frames."""
     auth_failures: int
     canary_messages: int
-    """Frames of canaries that nobody else needs; the other counters do not have them."""
+    """Frames of canaries that nobody else needs. The other counters do not have them."""
     dropped_messages: int
     """Frames that nobody could use, `parser_errors` among them."""
     parser_errors: int
@@ -197,7 +197,7 @@ class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
     """The one member that does not count from the beginning."""
     streams: Mapping[str, StreamMetrics]
     engine_to_receipt_p50_us: int | None
-    """From the matching engine's time to receipt, by the local clock; at most 6.25 % too high, never too low. None without data."""
+    """From the matching engine's time to receipt, by the local clock. At most 6.25 % too high, never too low. None without data."""
     engine_to_receipt_p99_us: int | None
     receipt_to_delivery_p50_us: int | None = None
     """From receipt to the moment at which a consumer of the client fetched the event, in the cryptofeed feed to the end of the callbacks.
@@ -208,13 +208,13 @@ class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
 
 
 class Metrics:
-    """The fold; a machine that wants no timer and says nothing."""
+    """The fold. A machine that wants no timer and says nothing."""
 
     def __init__(self) -> None:
         self._counters: Counter[str] = Counter()
         self._streams: dict[str, list[int]] = {}
         self.engine_to_receipt = Histogram()
-        """How long the data of frames took; who takes frames in runs records it."""
+        """How long the data of frames took. Who takes frames in runs records it."""
         self._connections = 0
         self._connection_fault: str | None = "the connection was never up"
         self._stale_account: str | None = None
@@ -257,7 +257,7 @@ class Metrics:
         return ()
 
     def tally(self, stream: str) -> list[int] | None:
-        """Return the count of a stream's frames and the moment of its last one, for who counts them in runs; None before its first frame."""
+        """Return the count of a stream's frames and the moment of its last one, for who counts them in runs, or None before its first frame."""
         return self._streams.get(stream)
 
     def snapshot(self, now: Now) -> MetricsSnapshot:
@@ -286,7 +286,7 @@ class Metrics:
         )
 
     def health(self, now: Now, troubles: Sequence[str] = (), notes: Sequence[str] = ()) -> Health:
-        """Say whether all is well at this moment, and if not, why; `troubles` and `notes` are what others know of."""
+        """Say whether all is well at this moment, and if not, why. `troubles` and `notes` are what others know of."""
         reasons: list[str] = []
         if self._stale_account is not None:
             reasons.append(f"the account is stale: {self._stale_account}")

@@ -21,7 +21,7 @@ class MuteStream:
         self._abandoned_us: int | None = None
 
     def abandons(self, now: Now) -> bool | None:
-        """Take note that the stream is mute; return whether the connection is to be given up for it, None when nothing is to be done yet."""
+        """Take note that the stream is mute. Return whether the connection is to be given up for it, None when nothing is to be done yet."""
         if not self._told:
             self._told = True
             return False

@@ -58,18 +58,18 @@ class Action(Value, frozen=True, gc=False):
 
 
 class OpenSocket(Action, frozen=True, gc=False):
-    """Connect the websocket; answer with `Connected` or `ConnectFailed`, and after that, once, with `Disconnected`."""
+    """Connect the websocket. Answer with `Connected` or `ConnectFailed`, and after that, once, with `Disconnected`."""
 
 
 class CloseSocket(Action, frozen=True, gc=False):
-    """Send a Close frame, and go on reading until the exchange closes; answer with `Disconnected`."""
+    """Send a Close frame, and go on reading until the exchange closes. Answer with `Disconnected`."""
 
     code: int
     reason: str
 
 
 class DropSocket(Action, frozen=True, gc=False):
-    """End the connection, or the attempt at one, at once; nothing of it is to be heard of afterwards, not even an end."""
+    """End the connection, or the attempt at one, at once. Nothing of it is to be heard of afterwards, not even an end."""
 
 
 class SendText(Action, frozen=True, gc=False):
@@ -100,7 +100,7 @@ class SendPong(Action, frozen=True, gc=False):
 
 
 class SendRequest(Action, frozen=True, gc=False, kw_only=True):
-    """Send a REST request; answer with `ResponseReceived` or `RequestFailed`.
+    """Send a REST request. Answer with `ResponseReceived` or `RequestFailed`.
 
     Whether it may leave is looked at immediately before its first byte does, after a connection has been made: neither a request
     that was withdrawn nor one whose time has passed is ever sent.
@@ -109,7 +109,7 @@ class SendRequest(Action, frozen=True, gc=False, kw_only=True):
     request_id: int
     request: HttpRequest
     timeout_us: int
-    """How long the answer may take, counted from sending; making a connection may take as long once more."""
+    """How long the answer may take, counted from sending. Making a connection may take as long once more."""
     not_after_us: int | None = None
     """When it may leave no more, on `Now.mono_us`."""
     importance: Importance = Importance.READ
@@ -121,7 +121,7 @@ class SendRequest(Action, frozen=True, gc=False, kw_only=True):
 class WithdrawRequest(Action, frozen=True, gc=False):
     """Do not send a `SendRequest` any more.
 
-    Answer at once, with a `RequestFailed` that says `sent=False`, or with `RequestLeft` where it is too late; the latter's answer comes
+    Answer at once, with a `RequestFailed` that says `sent=False`, or with `RequestLeft` where it is too late. The latter's answer comes
     as usual. Nothing is to be said of a request that has been answered.
     """
 
@@ -129,20 +129,20 @@ class WithdrawRequest(Action, frozen=True, gc=False):
 
 
 class ConnectionUp(Event, frozen=True, gc=False, kw_only=True):
-    """The websocket is open; streams are being requested."""
+    """The websocket is open. Streams are being requested."""
 
     attempt: int
     """1 for the first try since the connection last proved itself."""
 
 
 class ConnectionDown(Event, frozen=True, gc=False, kw_only=True):
-    """The websocket is gone or could not be opened; every book is stale until it is back."""
+    """The websocket is gone or could not be opened. Every book is stale until it is back."""
 
     reason: str
     code: int | None
     """Close code of RFC 6455, None when there never was a connection."""
     retry_us: int
-    """How long until the next try; where somebody else makes the connections, how long it should wait."""
+    """How long until the next try. Where somebody else makes the connections, how long it should wait."""
     error: BackpackError | None = None
     """The reason as a type, where the runtime has one of its own: a proxy that failed, above all."""
 
@@ -152,7 +152,7 @@ class Closed(Event, frozen=True, gc=False, kw_only=True):
 
 
 class PeerSilent(Event, frozen=True, gc=False, kw_only=True):
-    """Nothing was heard, not even an answer to a ping; the connection is given up."""
+    """Nothing was heard, not even an answer to a ping. The connection is given up."""
 
     silent_us: int
 
@@ -164,14 +164,14 @@ class StreamLive(Event, frozen=True, gc=False, kw_only=True):
 
 
 class StreamSilent(Event, frozen=True, gc=False, kw_only=True):
-    """A requested stream has sent nothing for longer than is usual; a closed or unknown market looks just like this."""
+    """A requested stream has sent nothing for longer than is usual. A closed or unknown market looks just like this."""
 
     stream: str
     silent_us: int
 
 
 class StreamsRefused(Event, frozen=True, gc=False, kw_only=True):
-    """The exchange refused a request; its error frame does not say which, so these are the suspects."""
+    """The exchange refused a request. Its error frame does not say which, so these are the suspects."""
 
     error: RemoteProtocolError
     code: int
@@ -192,13 +192,13 @@ class ErrorReceived(Event, frozen=True, gc=False, kw_only=True):
 class EventsDropped(Event, frozen=True, gc=False, kw_only=True):
     """Events were lost here, between the one before and the one after, because their consumer was too slow.
 
-    Each consumer's queue tells its own losses, a run of them in one event; the session itself loses none.
+    Each consumer's queue tells its own losses, a run of them in one event. The session itself loses none.
     """
 
     count: int
     """How many events the consumer will never see."""
     private: bool
-    """They were private events or told of the state of connection, books and account; otherwise they were market data."""
+    """They were private events or told of the state of connection, books and account. Otherwise they were market data."""
 
 
 class BookSynced(Event, frozen=True, gc=False, kw_only=True):
@@ -206,7 +206,7 @@ class BookSynced(Event, frozen=True, gc=False, kw_only=True):
 
     It is live from here on, unless a `BookStale` follows at once, because the path of the connection is in doubt.
 
-    It is told as the snapshot had it; what the stream has changed since follows as `BookChanged`, so that whoever applies the deltas
+    It is told as the snapshot had it. What the stream has changed since follows as `BookChanged`, so that whoever applies the deltas
     of those has the book at every update id, as far as the levels of the snapshot reach (docs/protocol.md 5.1).
     """
 
@@ -221,7 +221,7 @@ class BookSynced(Event, frozen=True, gc=False, kw_only=True):
 
 
 class BookChanged(Event, frozen=True, gc=False, kw_only=True):
-    """A live book moved from one update id to another; `first` is always one more than the `last` before it."""
+    """A live book moved from one update id to another. `first` is always one more than the `last` before it."""
 
     stream: str
     symbol: str
@@ -254,7 +254,7 @@ class BookVerified(Event, frozen=True, gc=False, kw_only=True):
 
 
 class BookDesynced(Event, frozen=True, gc=False, kw_only=True):
-    """A live book can no longer be trusted; it is stale from here on and is being fetched anew."""
+    """A live book can no longer be trusted. It is stale from here on and is being fetched anew."""
 
     stream: str
     symbol: str
@@ -265,7 +265,7 @@ class BookDesynced(Event, frozen=True, gc=False, kw_only=True):
     """A verification failed: the book was wrong without a gap."""
     error: RemoteProtocolError
     agreed: int | None = None
-    """The last update id of this run at which the book was found equal to the exchange's word; None when it never was."""
+    """The last update id of this run at which the book was found equal to the exchange's word, or None when it never was."""
     differed: int | None = None
     """The update id at which it was found different, where it was."""
 
@@ -288,7 +288,7 @@ class BookConfirmed(Event, frozen=True, gc=False, kw_only=True):
 
 
 class BookCheckFailed(Event, frozen=True, gc=False, kw_only=True):
-    """A book could not be compared with a snapshot, for the first time since the last comparison; it is tried again."""
+    """A book could not be compared with a snapshot, for the first time since the last comparison. It is tried again."""
 
     stream: str
     symbol: str
@@ -302,11 +302,11 @@ class BooksProgress(Event, frozen=True, gc=False, kw_only=True):
     wanted: int
     """Books that are subscribed, those of closed markets aside."""
     live: int
-    """Those that have been reported live; `client.metrics.books` counts what is live at the moment of reading."""
+    """Those that have been reported live. `client.metrics.books` counts what is live at the moment of reading."""
     queued: int = 0
     """Snapshots that wait for the request budget."""
     remaining_us: int = 0
-    """How long they wait, by that budget; a book in a quiet market takes a second snapshot, 5 s later."""
+    """How long they wait, by that budget. A book in a quiet market takes a second snapshot, 5 s later."""
 
 
 class MarketClosed(Event, frozen=True, gc=False, kw_only=True):
@@ -322,7 +322,7 @@ class MarketOpened(Event, frozen=True, gc=False, kw_only=True):
 
 
 class BookUnavailable(Event, frozen=True, gc=False, kw_only=True):
-    """A snapshot could not be had; it is asked for again after `retry_us`."""
+    """A snapshot could not be had. It is asked for again after `retry_us`."""
 
     stream: str
     symbol: str
@@ -331,7 +331,7 @@ class BookUnavailable(Event, frozen=True, gc=False, kw_only=True):
 
 
 class RowsSkipped(Event, frozen=True, gc=False, kw_only=True):
-    """A list about the market had rows that cannot be read; the others are the answer.
+    """A list about the market had rows that cannot be read. The others are the answer.
 
     Lists about the account have no such event: their calls fail with `PartlyUnreadable`.
     """

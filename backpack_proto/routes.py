@@ -2,10 +2,10 @@
 
 Theory. Nearly every frame of a busy connection is a delta that joins its live book, a trade or a ticker of a stream that has spoken
 before, on a path that is proved. Such a frame does to the machines what the long way does (`Session.handle`), no more and no less, and
-gives the same events; what is common to a run is done once: the connection was heard, the path was proved, latencies were counted. Whatever is not plain ends the run before anything was done with it, and goes the long way.
+gives the same events. What is common to a run is done once: the connection was heard, the path was proved, latencies were counted. Whatever is not plain ends the run before anything was done with it, and goes the long way.
 
 A route holds what the long way looks up for each frame of a stream. Anything else that a session is given may change that, so then all
-routes are forgotten; to find one again costs little.
+routes are forgotten. To find one again costs little.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Route(NamedTuple):
     kind: type[Any]
     """Of the data."""
     symbol: str | None
-    """Of the book that the data say something of; None where they say nothing of any."""
+    """Of the book that the data say something of, or None where they say nothing of any."""
     sequencer: BookSequencer | None
     """Of that book, where it is kept."""
     take: Callable[[Any, Now], BookChanged | Sequence[SequencerOutput] | None] | None
@@ -65,7 +65,7 @@ class Routes:
     """Takes runs of plain frames for a session whose machines these are."""
 
     def __init__(self, link: Link, books: Books, metrics: Metrics, finish: Finish, *, manage_books: bool) -> None:
-        """`finish` is given what is more than a change; `manage_books` as in `Session`."""
+        """`finish` is given what is more than a change. `manage_books` as in `Session`."""
         self._link = link
         self._books = books
         self._metrics = metrics
@@ -84,7 +84,7 @@ class Routes:
     def take(  # noqa: C901, PLR0912, PLR0915 - see above
         self, batch: Sequence[Given], start: int, now: Now, outputs: list[Output], ends: list[int] | None = None
     ) -> int:
-        """Take the run of plain frames at `start`, and add what follows from it to `outputs`; return where the run ends.
+        """Take the run of plain frames at `start`, and add what follows from it to `outputs`. Return where the run ends.
 
         `ends` is given how many outputs there are after each frame.
         """
@@ -159,7 +159,7 @@ class Routes:
         return end
 
     def _find(self, stream: str) -> _Route | None:
-        """Look up what a frame of a stream has to do with; None where that is more than is done here."""
+        """Look up what a frame of a stream has to do with, or None where that is more than is done here."""
         tally = self._metrics.tally(stream)
         if tally is None or stream in self._link.untyped or not self._link.is_plain(stream):
             return None

@@ -2,7 +2,7 @@
 
         Command, Fact ──> Session ──> Event (for the user), Action (for the runtime)
 
-Connection, heartbeat and subscriptions share the connection; each depth stream has a sequencer of its own; REST requests, whether for
+Connection, heartbeat and subscriptions share the connection. Each depth stream has a sequencer of its own. REST requests, whether for
 snapshots, the clock or the user's calls, share one budget.
 """
 
@@ -173,15 +173,15 @@ class Session:
 
         Args:
             random: draws the backoff delays.
-            signer: signs private subscriptions and calls; without one they are refused.
+            signer: signs private subscriptions and calls. Without one they are refused.
             book_levels: how many levels a side `BookChanged` carries.
-            manage_books: turn `depth` streams into books; otherwise their deltas are events as they come.
-            audit_books: compare live books with fresh REST snapshots from time to time; without it the chain of a book has no bound.
-            canary: subscribe to a stream that comes every second, so that a mute or late exchange is noticed; without it the path of the
+            manage_books: turn `depth` streams into books. Otherwise their deltas are events as they come.
+            audit_books: compare live books with fresh REST snapshots from time to time. Without it the chain of a book has no bound.
+            canary: subscribe to a stream that comes every second, so that a mute or late exchange is noticed. Without it the path of the
                 connection has no bound.
             measure_clock: measure the exchange's clock, so that signatures are right when ours is not.
-            dials: open the connections; otherwise somebody else does, and `ConnectionDown.retry_us` tells it how long to wait.
-            streams: have a connection for streams; without it there are calls only, and nothing can be subscribed.
+            dials: open the connections. Otherwise somebody else does, and `ConnectionDown.retry_us` tells it how long to wait.
+            streams: have a connection for streams. Without it there are calls only, and nothing can be subscribed.
             connect_timeout_us: how long a connection may take to open.
             silence_us: probe a connection on which nothing was heard for so long.
             ping_timeout_us: give it up when nothing was heard for so long after that.
@@ -231,7 +231,7 @@ class Session:
 
     @property
     def account(self) -> Account:
-        """The ledger of the account; `live` says whether it follows the exchange.
+        """The ledger of the account. `live` says whether it follows the exchange.
 
         Raises:
             LocalProtocolError: it is not followed.
@@ -245,7 +245,7 @@ class Session:
         return self._requests.budget(now)
 
     def book(self, name: str) -> Book:
-        """The book of a depth stream, or of a symbol, whose unaggregated stream comes first; always the same object.
+        """The book of a depth stream, or of a symbol, whose unaggregated stream comes first. Always the same object.
 
         Raises:
             LocalProtocolError: no such stream is subscribed.
@@ -269,7 +269,7 @@ class Session:
         return stream in self._link.shown
 
     def market(self, symbol: str) -> Market | None:
-        """The market with this id, with its rules as they are known now; None while no list of markets has been read."""
+        """The market with this id, with its rules as they are known now, or None while no list of markets has been read."""
         return self._market_rules.known(symbol)
 
     def metrics(self, now: Now) -> MetricsSnapshot:
@@ -314,7 +314,7 @@ class Session:
         """Take one command or fact.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state; nothing has changed.
+            LocalProtocolError: the input is impossible in this state. Nothing has changed.
         """
         self._routes.forget()
         if isinstance(given, TextReceived):
@@ -434,7 +434,7 @@ class Session:
         return self._pass_on(seen, now) if seen else ()
 
     def _data_received(self, stream: str, payload: Payload, now: Now) -> list[Output]:
-        """Data are events for who wanted them; some a machine wants, too."""
+        """Data are events for who wanted them. Some a machine wants, too."""
         outputs: list[Output] = [payload] if stream in self._link.shown else []
         if isinstance(payload, BookTicker | Trade):
             outputs += self._to_books(self._books.of_symbol(payload.symbol), payload, now)
@@ -492,7 +492,7 @@ class Session:
         return [*outputs, *self._to_link(ClockRead(self._requests.exchange_unix_us(now) - now.mono_us), now)]
 
     def _timer_fired(self, given: TimerFired, now: Now) -> list[Output]:
-        """Only those whose moment has come are told; to the others it would say nothing."""
+        """Only those whose moment has come are told. To the others it would say nothing."""
         outputs = self._to_link(given, now)
         if self._link.is_wanted:
             outputs += self._to_openings(given, now)
@@ -788,7 +788,7 @@ class Session:
         Verify: _verify,
         Withdraw: _withdraw,
     }
-    """Who takes which command or fact; text frames, the hot path, are taken before."""
+    """Who takes which command or fact. Text frames, the hot path, are taken before."""
 
     _SIGNALS: ClassVar[Mapping[type, Callable[[Session, Any, Now], Sequence[Output]]]] = {
         BookConfirmed: _book_told,
@@ -819,4 +819,4 @@ class Session:
         Unresolved: _call_unresolved,
         UpdatesMute: _updates_mute,
     }
-    """Who takes what one machine says to another; all other outputs leave the session."""
+    """Who takes what one machine says to another. All other outputs leave the session."""

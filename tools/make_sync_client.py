@@ -1,7 +1,7 @@
 """`python -m tools.make_sync_client`: writes `backpack_runtime/sync_client.py`, a method for each of `BackpackClient`.
 
-Run it whenever a public method of the client is added, changed or removed; with `--check` it only says whether that was forgotten. The
-file is then brought into shape by `ruff format`, if that is installed; what is compared is the program, not its shape.
+Run it whenever a public method of the client is added, changed or removed. With `--check` it only says whether that was forgotten. The
+file is then formatted by `ruff format`, if that is installed. The check compares the program, not its format.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TARGET = Path(sync_base.__file__).with_name("sync_client.py")
 OWN = {"aclose", "run", "start"}
 """Written by hand, in `SyncBase`."""
 VIEWS = {"AccountView", "BookView"}
-"""What changes after it was returned."""
+"""Views: they change after they were returned."""
 PURE = {"settings"}
 """Properties that say the same at all times, before the block as well."""
 
@@ -88,7 +88,7 @@ def _is_standard(row: str) -> bool:
 
 
 def home_of(name: str, module: ModuleType) -> str:
-    """Return the module that a name of a module is imported from; the module itself where the name is made there."""
+    """Return the module that a name of a module is imported from, or the module itself where the name is made there."""
     for node in ast.walk(ast.parse(inspect.getsource(module))):
         if isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}:
             base = module.__name__.split(".")[: -node.level] if node.level else []
@@ -114,7 +114,7 @@ def without_async(text: str) -> str:
 
 
 def items_of(hint: Any, node: ast.expr, imports: Imports, module: ModuleType) -> str | None:
-    """Return what an async iterator gives, None where a hint is none."""
+    """Return the type of the items of an async iterator, or None for other types."""
     kind = get_origin(hint) or hint
     if not hasattr(kind, "__anext__"):
         return None
@@ -130,7 +130,7 @@ def method(name: str, member: object, imports: Imports) -> str:
     """Return the plain twin of a method or property of the client."""
     function = member.fget if isinstance(member, property) else member
     if not isinstance(function, FunctionType):
-        raise TypeError(f"{name} is neither a method nor a property: teach tools/make_sync_client.py what it is")
+        raise TypeError(f"{name} is neither a method nor a property: add its kind to tools/make_sync_client.py")
     module = sys.modules[function.__module__]
     [found] = ast.parse(re.sub(r"^    ", "", inspect.getsource(function), flags=re.MULTILINE)).body
     if not isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -152,7 +152,7 @@ def method(name: str, member: object, imports: Imports) -> str:
     if name == "__init__":
         return define("__init__", arguments, "None", docstring, f"super().__init__(BackpackClient({given}))", decorator="")
     if found.returns is None:
-        raise TypeError(f"{name} does not say what it returns")
+        raise TypeError(f"{name} has no annotation of its result")
     returns, target = ast.unparse(found.returns), f"self._client.{name}"
     access = target if isinstance(member, property) else f"{target}({given})"
     lazily = f"lambda: {access}" if isinstance(member, property) or given else target
@@ -171,7 +171,7 @@ def method(name: str, member: object, imports: Imports) -> str:
 
 
 def evaluated(annotation: ast.expr, module: ModuleType) -> Any:
-    """Return what an annotation means in its module."""
+    """Return the object that an annotation names in its module."""
     return eval(ast.unparse(annotation), vars(module))  # noqa: S307 - of our own source
 
 
@@ -205,7 +205,7 @@ def is_same(one: str, other: str) -> bool:
 
 
 def program(text: str) -> str:
-    """Return what is the same for two modules that differ in nothing but their shape."""
+    """Return the program of a module without its format: equal for two modules that differ in format only."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):

@@ -59,7 +59,7 @@ _UNPROVED: Final = "no data have proved the path of the connection yet"
 
 
 class Account:
-    """One account's ledger; a machine. Takes `AccountInput`, gives events and `ReadAccount`."""
+    """One account's ledger. A machine. Takes `AccountInput`, gives events and `ReadAccount`."""
 
     def __init__(self) -> None:
         attempts = Attempts()
@@ -67,7 +67,7 @@ class Account:
         self._sync = Sync(self._ledger, attempts)
         self._audit = Audit(self._ledger, attempts)
         self.path = PathClaim(bounded=False)
-        """The path of its streams, which a live ledger rests on; its owner replaces it, and says when it changes."""
+        """The path of its streams, which a live ledger rests on. Its owner replaces it, and says when it changes."""
         self._mute: dict[str, MuteStream] = {}
         """What has been done about each stream."""
         self._path_stale = False
@@ -82,7 +82,7 @@ class Account:
 
     @property
     def awaited(self) -> int | None:
-        """The attempt whose reading is awaited; that of any other one can be withdrawn."""
+        """The attempt whose reading is awaited. That of any other one can be withdrawn."""
         asked = self._sync.asked or self._audit.asked
         return None if asked is None else asked.attempt
 
@@ -93,7 +93,7 @@ class Account:
 
     @property
     def live(self) -> bool:
-        """Whether the ledger follows the exchange; otherwise it is what was known last. `doubts` says which parts are excepted."""
+        """Whether the ledger follows the exchange. Otherwise it is what was known last. `doubts` says which parts are excepted."""
         return self.state is AccountState.LIVE
 
     def is_live(self, mono_us: int) -> bool:
@@ -103,7 +103,7 @@ class Account:
 
     @property
     def confirmed_us(self) -> int | None:
-        """As of when a reading has proved the ledger right, on the monotonic clock; None unless it is live."""
+        """As of when a reading has proved the ledger right, on the monotonic clock, or None unless it is live."""
         return self._audit.confirmed_us
 
     @property
@@ -118,7 +118,7 @@ class Account:
 
     @property
     def positions(self) -> Mapping[str, Position]:
-        """By symbol; those that are open, at the newest mark prices that are known."""
+        """By symbol. Those that are open, at the newest mark prices that are known."""
         at_mark = self._ledger.standing.at_mark
         return {symbol: at_mark(position) for symbol, position in self._ledger.open_positions.items()}
 
@@ -129,7 +129,7 @@ class Account:
 
     @property
     def margin(self) -> Margin | None:
-        """Margin as REST listed it last, and what mark prices have made of it since; None before it is known."""
+        """Margin as REST listed it last, and what mark prices have made of it since, or None before it is known."""
         return self._ledger.standing.margin(self._ledger.positions.values(), followed=self.live)
 
     @property
@@ -139,11 +139,11 @@ class Account:
 
     @property
     def funding(self) -> tuple[FundingPayment, ...] | None:
-        """Funding payments that are known, the oldest first; None before the first reading."""
+        """Funding payments that are known, the oldest first, or None before the first reading."""
         return self._ledger.funding.payments if self._ledger.funding.begun else None
 
     def liquidation_price(self, symbol: str) -> LiquidationPrice | None:
-        """Return where an open position would be liquidated, as REST estimated it last; None before that is known.
+        """Return where an open position would be liquidated, as REST estimated it last, or None before that is known.
 
         Raises:
             LocalProtocolError: no such position is open.
@@ -154,7 +154,7 @@ class Account:
         return self._ledger.standing.liquidation_price(symbol, followed=self.live)
 
     def handle(self, given: AccountInput, now: Now) -> Sequence[AccountOutput]:
-        """Take an update, a reading or a timer; return what changed, and what to read."""
+        """Take an update, a reading or a timer. Return what changed, and what to read."""
         if isinstance(given, MarkPrice):
             self._ledger.standing.hear_mark(given.symbol, given.mark_price, now)
             return ()
@@ -165,7 +165,7 @@ class Account:
         return self._follow_path(outputs, _UNPROVED if synced else None, now)
 
     def _follow_path(self, outputs: Sequence[AccountOutput], doubt: str | None, now: Now) -> Sequence[AccountOutput]:
-        """Report what the path makes of a ledger that follows; `doubt` is why it may have become stale now."""
+        """Report what the path makes of a ledger that follows. `doubt` is why it may have become stale now."""
         if not self.live:
             self._path_stale, self._unconfirmed = False, None
             return outputs

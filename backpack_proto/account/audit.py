@@ -7,7 +7,7 @@ updates that were on their way, and compares, leaving out what has moved since i
 A check has three ends. It agreed: the claim is renewed. It differed: the ledger is read again. What differs a second time, though it was read
 again in between, is taken as the exchange lists it, and what differs even then is doubted by itself (`Ledger.unmended`): no repair is
 repeated in silence. If the streams that should have told it have sent nothing since the ledger is live, they are mute, however open the
-connection is (`UpdatesMute`). It could not be made: that is reported the first time, tried again with a growing wait, and the claim ages; where
+connection is (`UpdatesMute`). It could not be made: that is reported the first time, tried again with a growing wait, and the claim ages. Where
 the exchange refuses the signature, it ends at once.
 
 Of the margin no stream tells. So when the account moves between two checks, the margin alone is READING, MARGIN_AFTER_US later, so that what
@@ -78,7 +78,7 @@ class AuditState(Enum):
     WAITING = auto()
     READING = auto()
     COMPARING = auto()
-    """All is read; updates may be on their way."""
+    """All is read. Updates may be on their way."""
 
 
 class Timer(Enum):
@@ -106,7 +106,7 @@ class _Reading(Struct):
     """What the streams have reported something of since the round began."""
     requested_us: int
     sent: bool = False
-    """The first reading was sent at that time; otherwise it was asked for then."""
+    """The first reading was sent at that time. Otherwise it was asked for then."""
     next_us: int | None = None
     """When the next check is due, if this is none, but reads the margin alone."""
 
@@ -145,7 +145,7 @@ TRANSITIONS: Final = Transitions(
 
 
 class Audit:
-    """Checks a live ledger; a machine."""
+    """Checks a live ledger. A machine."""
 
     def __init__(self, ledger: Ledger, attempts: Attempts) -> None:
         self._ledger = ledger
@@ -182,11 +182,11 @@ class Audit:
 
     @property
     def confirmed_us(self) -> int | None:
-        """As of when the ledger is proved right, on the monotonic clock; None unless it is live."""
+        """As of when the ledger is proved right, on the monotonic clock, or None unless it is live."""
         return self._confirmed_us
 
     def handle(self, given: AuditInput, now: Now) -> Sequence[AuditOutput]:
-        """Take one input; return what to read and what was found.
+        """Take one input. Return what to read and what was found.
 
         Raises:
             LocalProtocolError: the input is impossible in this state.

@@ -2,7 +2,7 @@
 
 Theory of operation. The bounds are times that the exchange itself listed. The beginning is the answer to the first reading, of the
 newest fills: what it lists back to OVERLAP_MS before its newest is from before the ledger, as is all that is older still. What the
-order stream reports is never from before, for it reports nothing but what happens; neither is what happened after the first thing
+order stream reports is never from before, for it reports nothing but what happens. Neither is what happened after the first thing
 that it reported. Everything else is reported once, by whichever source knows it first. The cursor, from which fills are read, follows
 the newest fill of each complete round, OVERLAP_MS behind it. Nothing else moves it: a fill of the stream does not prove that those
 before it came.
@@ -35,7 +35,7 @@ EXACT: Final = Context(prec=200, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 
 ListedKey: TypeAlias = FillKey | tuple[FillProfile, int]
 Listed: TypeAlias = Mapping[ListedKey, Fill]
-"""The rows of a reading; those without an id are numbered, so that equal ones stay apart."""
+"""The rows of a reading. Those without an id are numbered, so that equal ones stay apart."""
 
 
 def numbered(page: Iterable[Fill]) -> dict[ListedKey, Fill]:
@@ -61,7 +61,7 @@ class ReportedFills:
     def __init__(self) -> None:
         self.begun = False
         self.since_ms: int | None = None
-        """The cursor; None while the exchange has listed no fill at all."""
+        """The cursor, or None while the exchange has listed no fill at all."""
         self.from_ms = 0
         """What REST lists from before this is from before the ledger, or was reported and forgotten."""
         self._known: dict[FillKey, FillProfile] = {}
@@ -104,7 +104,7 @@ class ReportedFills:
         self.begun = True
 
     def read_from_ms(self) -> int | None:
-        """Return from when on fills are to be read; None: all that there are."""
+        """Return from when on fills are to be read. None: all that there are."""
         return None if self.since_ms is None else max(self.since_ms // GRAIN_MS * GRAIN_MS, 0)
 
     def knows(self, fill: Fill) -> bool:
@@ -112,7 +112,7 @@ class ReportedFills:
         return fill.key in self._known or fill.key in self._before
 
     def hear(self, fill: Fill, *, contained: bool) -> bool:
-        """Take a fill of the stream; return whether it is to be reported.
+        """Take a fill of the stream. Return whether it is to be reported.
 
         `contained` says that the fills reported so far make up all that the order has executed.
         """

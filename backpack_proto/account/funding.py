@@ -29,7 +29,7 @@ class FundingPayments:
 
     def __init__(self) -> None:
         self.since_us: int | None = None
-        """The cursor; None before the first reading, and while the exchange has listed none at all."""
+        """The cursor, or None before the first reading, and while the exchange has listed none at all."""
         self._begun = False
         self._after_us = -1
         """Payments of intervals that ended then, or before, are from before the ledger, or were forgotten."""
@@ -46,7 +46,7 @@ class FundingPayments:
         return tuple(self._known[key] for key in sorted(self._known, key=_in_order))
 
     def take(self, listed: Sequence[FundingPayment]) -> list[FundingPayment]:
-        """Take the rows of a complete reading; return those that are news, the oldest first."""
+        """Take the rows of a complete reading. Return those that are news, the oldest first."""
         new = {key_of(row): row for row in listed if row.interval_end_us > self._after_us}
         new = {key: new[key] for key in sorted(new.keys() - self._known.keys(), key=_in_order)}
         self._known |= new

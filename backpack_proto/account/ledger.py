@@ -1,9 +1,9 @@
 """What is known of an account: a pure fold over updates of the streams and rounds of readings, without clocks.
 
-Theory of operation. Balances and positions are absolute; orders and fills have rules of their own (`orders`, `fills`). An update that a
+Theory of operation. Balances and positions are absolute. Orders and fills have rules of their own (`orders`, `fills`). An update that a
 reading already contained changes nothing or is followed by the one that the reading was ahead by.
 
-Margin and funding payments are what REST lists (`standing`, `funding`); no stream tells of them.
+Margin and funding payments are what REST lists (`standing`, `funding`). No stream tells of them.
 
 An open order that is not listed any more has ended if history says how. Until then it is open and doubted, and is looked up again. So are
 all parts that cannot be proved (`doubts`): rows that cannot be read, orders that lack fills, and whatever reading again did not mend. The
@@ -43,7 +43,7 @@ from .values import (
 __all__ = ["Ledger", "Update", "subject_of"]
 
 POSITION_MOVES = ("net_quantity", "entry_price", "break_even_price")
-"""The members of a position whose changes are reported; its mark price and profit move all the time."""
+"""The members of a position whose changes are reported. Its mark price and profit move all the time."""
 
 
 class Ledger:
@@ -76,7 +76,7 @@ class Ledger:
         return self.orders.contradiction(update) if isinstance(update, OrderUpdate) else None
 
     def apply(self, update: Update) -> list[Event]:
-        """Take an update; return what it changed."""
+        """Take an update. Return what it changed."""
         match update:
             case PositionUpdate():
                 return self._put_position(Position.of(update), Origin.STREAM)
@@ -132,7 +132,7 @@ class Ledger:
         return found
 
     def merge(self, read: Round, kept: Sequence[Update], insisted: Collection[Subject] = ()) -> tuple[list[Event], int]:
-        """Take a whole round over, and put on top the updates that came meanwhile; return the changes and the number of new fills.
+        """Take a whole round over, and put on top the updates that came meanwhile. Return the changes and the number of new fills.
 
         What is `insisted` on is taken as the exchange lists it, though it is behind what is known.
         """
@@ -161,7 +161,7 @@ class Ledger:
         return [*events, *self._doubt(read, {subject_of(update) for update in kept}, settled=False)], len(fills)
 
     def settle(self, read: Round, moved: Collection[Subject]) -> list[Event]:
-        """Take from a round what concerns doubted orders, but for those that have moved since; return the changes."""
+        """Take from a round what concerns doubted orders, but for those that have moved since. Return the changes."""
         doubted = {subject.key for subject in self.doubts if subject.kind is Kind.ORDER and subject not in moved}
         rows = [order for order in (*read.orders.values(), *read.ended_orders()) if order.order_id in doubted]
         events = self._report_all([fill for fill in self._new_fills(read, rows) if fill.order_id in doubted])
@@ -170,7 +170,7 @@ class Ledger:
         return events
 
     def agree(self, read: Round, moved: Collection[Subject]) -> list[Event]:
-        """Take note of a round that was compared with the ledger; return what is new in it, and the change of what is doubted."""
+        """Take note of a round that was compared with the ledger. Return what is new in it, and the change of what is doubted."""
         events = [*self.take_margin(read, moved), *self._take_funding(read)]
         self._close_round(read)
         return [*events, *self._doubt(read, moved, settled=True)]
@@ -230,9 +230,9 @@ class Ledger:
                 yield subject, f"{trade} of order {fill.order_id} was never reported by the stream"
 
     def _doubt(self, read: Round, moved: Collection[Subject], *, settled: bool) -> list[Event]:
-        """Work out what is doubted after a round; an event if that has changed.
+        """Work out what is doubted after a round. An event if that has changed.
 
-        Right after readings were merged an order may lag behind its fills, for it was read before them; once `settled` it may not.
+        Right after readings were merged an order may lag behind its fills, for it was read before them. Once `settled` it may not.
         """
         doubts = dict.fromkeys(sorted(read.unreadable), "its row cannot be read") | read.problems
         for order_id in self.orders.open:
@@ -255,7 +255,7 @@ class Ledger:
         return [AccountDoubted(doubts=shown)] if changed else []
 
     def _new_fills(self, read: Round, rows: Sequence[Order]) -> list[Fill]:
-        """Return the fills of a round that were not reported; `rows` are the orders as the round has them."""
+        """Return the fills of a round that were not reported. `rows` are the orders as the round has them."""
         listed = {order.order_id: executed(order) for order in rows}
         new: list[Fill] = []
         totals: dict[str, Decimal] = {}

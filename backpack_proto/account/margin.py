@@ -25,7 +25,7 @@ class Margin(Value, frozen=True, gc=False, kw_only=True):
     collateral: Collateral
     """As REST listed it."""
     loans: tuple[BorrowLendPosition, ...] | None
-    """Open loans, given and taken, as REST listed them; None where it does not tell them."""
+    """Open loans, given and taken, as REST listed them, or None where it does not tell them."""
     unrealized_pnl: Decimal
     net_equity: Decimal
     net_equity_available: Decimal
@@ -37,19 +37,19 @@ class Margin(Value, frozen=True, gc=False, kw_only=True):
 
     @property
     def lent(self) -> dict[str, Decimal]:
-        """What is lent, by asset, as the collateral has it; it counts as collateral, and balances do not have it."""
+        """What is lent, by asset, as the collateral has it. It counts as collateral, and balances do not have it."""
         return {row.symbol: row.lend_quantity for row in self.collateral.collateral if row.lend_quantity}
 
     @property
     def borrowed(self) -> dict[str, Decimal] | None:
-        """What is borrowed, by asset; None where REST does not tell it, but in sum (`collateral.borrow_liability`)."""
+        """What is borrowed, by asset, or None where REST does not tell it, but in sum (`collateral.borrow_liability`)."""
         if self.loans is None:
             return None
         return {loan.symbol: abs(loan.net_quantity) for loan in self.loans if loan.net_quantity < ZERO}
 
 
 class LiquidationPrice(Value, frozen=True, gc=False, kw_only=True):
-    """The mark price at which a position would be liquidated, as REST estimated it at `as_of_us`; no stream tells it."""
+    """The mark price at which a position would be liquidated, as REST estimated it at `as_of_us`. No stream tells it."""
 
     symbol: str
     price: Decimal | None
@@ -67,7 +67,7 @@ class MarginChanged(Event, frozen=True, gc=False, kw_only=True):
 
 
 class FundingPaid(Event, frozen=True, gc=False, kw_only=True):
-    """Funding of one position for one interval; each is told once. Only REST tells of it, so it comes with the next reading."""
+    """Funding of one position for one interval. Each is told once. Only REST tells of it, so it comes with the next reading."""
 
     payment: FundingPayment
     origin: Origin

@@ -4,7 +4,7 @@ Theory of operation. The executed quantity of an order only grows and its end is
 exchange lists as open is open: a row that is behind what is known is a claim, and a claim that the next round repeats is taken.
 
 The cumulative executed quantity decides how much is missing. For every order that was followed from its birth, executed = what it had
-executed before the ledger + its reported fills; `unbalanced` returns the orders for which that fails.
+executed before the ledger + its reported fills. `unbalanced` returns the orders for which that fails.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ORDER_MOVES = (
     "price",
     "client_id",
 )
-"""The members of an order whose changes are reported; others are taken over in silence, for only one source may know them."""
+"""The members of an order whose changes are reported. Others are taken over in silence, for only one source may know them."""
 
 
 class Orders:
@@ -72,7 +72,7 @@ class Orders:
         return executed(self._known[order_id]) if order_id in self._known else ZERO
 
     def accounted(self, order_id: str) -> Decimal | None:
-        """Return what the reported fills of an order make, with what it executed before; None unless followed from its birth."""
+        """Return what the reported fills of an order make, with what it executed before, or None unless followed from its birth."""
         base = self._bases.get(order_id)
         return None if base is None else EXACT.add(base, self._fills.quantity(order_id))
 
@@ -140,7 +140,7 @@ class Orders:
         return order.order_id in self._known or self.past.is_since(order)
 
     def take_row(self, order: Order, *, insist: bool = False) -> list[OrderChanged]:
-        """Take a row of a reading; the second time that it is behind what is known, or if it is insisted on, it is what counts."""
+        """Take a row of a reading. The second time that it is behind what is known, or if it is insisted on, it is what counts."""
         if self.is_behind(order) and not insist:
             return []
         repeated = self._claims.pop(order.order_id, None) is not None
@@ -150,7 +150,7 @@ class Orders:
         return self._put(order, Origin.RECONCILIATION, insist=insist)
 
     def is_behind(self, order: Order) -> bool:
-        """Whether a row is behind what is known and did not say the same the last time; it is remembered until then."""
+        """Whether a row is behind what is known and did not say the same the last time. It is remembered until then."""
         known = self._known.get(order.order_id)
         if known is None or not _is_behind(order, known):
             self._claims.pop(order.order_id, None)
@@ -197,7 +197,7 @@ class Orders:
 
 
 def executed(order: Order) -> Decimal:
-    """Return the executed quantity; history leaves it out where it is zero."""
+    """Return the executed quantity. History leaves it out where it is zero."""
     return order.executed_quantity or ZERO
 
 

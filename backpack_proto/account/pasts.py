@@ -23,7 +23,7 @@ class PastOrders:
 
     def __init__(self) -> None:
         self.since_ms: int | None = None
-        """The cursor; None while the exchange has listed no order at all."""
+        """The cursor, or None while the exchange has listed no order at all."""
         self._from_ms = 0
         """Orders that were created before this are from before the ledger, or were reported and forgotten."""
         self._before: frozenset[str] = frozenset()

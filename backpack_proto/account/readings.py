@@ -79,7 +79,7 @@ class AccountPathChanged(Struct, frozen=True, gc=False):
     """The path of the connection is proved again, or its proof has expired."""
 
     doubt: str | None
-    """Why it is in doubt; None: it is proved."""
+    """Why it is in doubt. None: it is proved."""
 
 
 class UpdateLost(Struct, frozen=True, gc=False):
@@ -100,7 +100,7 @@ class OpenOrdersRead(Struct, frozen=True, gc=False):
     attempt: int
     orders: tuple[Order, ...]
     unreadable: tuple[str, ...] = ()
-    """Ids of orders whose rows cannot be read; they are not absent."""
+    """Ids of orders whose rows cannot be read. They are not absent."""
 
 
 class PositionsRead(Struct, frozen=True, gc=False):
@@ -122,7 +122,7 @@ class BalancesRead(Struct, frozen=True, gc=False):
 
 
 class CollateralRead(Struct, frozen=True, gc=False):
-    """The margin of the account; None where the exchange does not tell it."""
+    """The margin of the account, or None where the exchange does not tell it."""
 
     attempt: int
     collateral: Collateral | None
@@ -172,7 +172,7 @@ class FillsRead(Struct, frozen=True, gc=False):
 
 
 class PastOrdersRead(Struct, frozen=True, gc=False):
-    """One page of the order history, the last created first; open orders may be among them."""
+    """One page of the order history, the last created first. Open orders may be among them."""
 
     attempt: int
     orders: tuple[Order, ...]
@@ -185,7 +185,7 @@ class PastOrdersRead(Struct, frozen=True, gc=False):
 
 
 class OrderRead(Struct, frozen=True, gc=False):
-    """One order as history has it; None when history does not have it."""
+    """One order as history has it, or None when history does not have it."""
 
     attempt: int
     order: Order | None
@@ -209,12 +209,12 @@ class ReadFailed(Struct, frozen=True, gc=False):
 
 
 class ReadAccount(Struct, frozen=True, gc=False, kw_only=True):
-    """Output: read something by REST; answer with the input of the same attempt, of the kind that belongs to `what`."""
+    """Output: read something by REST. Answer with the input of the same attempt, of the kind that belongs to `what`."""
 
     attempt: int
     what: Read
     since_ms: int | None = None
-    """Of fills: from when on, by the exchange's clock; None: all there are, the newest first."""
+    """Of fills: from when on, by the exchange's clock. None: all there are, the newest first."""
     offset: int = 0
     """Of fills, past orders and funding payments: how many newer ones to pass over."""
     order_id: str | None = None
@@ -254,7 +254,7 @@ LAST: Final = (PastOrdersRead, OrderRead, OrderFillsRead)
 
 
 def answers(asked: ReadAccount | None, given: object) -> bool:
-    """Whether an input belongs to what was asked last; late answers of rounds that were given up do not.
+    """Whether an input belongs to what was asked last. Late answers of rounds that were given up do not.
 
     An answer to another question is none: neither one of another kind, nor an order that was not asked for. Every input that is not
     about a reading belongs.

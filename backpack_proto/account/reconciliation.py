@@ -74,7 +74,7 @@ def arguments_of(read: ReadAccount) -> Arguments:
 
 
 def reading_of(read: ReadAccount, result: object) -> Reading | ReadFailed:
-    """Return the answer in the ledger's terms; an error is a failure, but for rows that alone cannot be read."""
+    """Return the answer in the ledger's terms. An error is a failure, but for rows that alone cannot be read."""
     unreadable: tuple[str, ...] = ()
     if isinstance(result, PartlyUnreadable):
         unreadable = tuple(key for key, _ in result.errors)

@@ -51,7 +51,7 @@ MARGIN: Final = (Read.POSITIONS, Read.COLLATERAL)
 
 
 class Attempts:
-    """Numbers of readings; one for each that is asked for."""
+    """Numbers of readings. One for each that is asked for."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -83,7 +83,7 @@ class Round:
         funding_from_us: int | None = None,
         plan: Sequence[Read] = ALL,
     ) -> None:
-        """Make a round that reads fills, past orders and funding from these times on; `audit` says that it checks a live ledger."""
+        """Make a round that reads fills, past orders and funding from these times on. `audit` says that it checks a live ledger."""
         self.orders: dict[str, Order] = {}
         """The open ones."""
         self.positions: dict[str, Position] = {}
@@ -91,7 +91,7 @@ class Round:
         self.balances: dict[str, Balance] = {}
         self.loans: tuple[BorrowLendPosition, ...] | None = None
         self.funding: list[FundingPayment] = []
-        """The newest first; a page may repeat some."""
+        """The newest first. A page may repeat some."""
         self.problems: dict[Subject, str] = {}
         """The parts that the exchange does not tell, and why."""
         self.sent: dict[Read, Now] = {}
@@ -106,7 +106,7 @@ class Round:
         self.unreadable_fills: set[str] = set()
         """Ids of orders that have fills whose rows cannot be read."""
         self.listed = False
-        """All lists are read; what remains are single orders."""
+        """All lists are read. What remains are single orders."""
         self._audit = audit
         self._fills_from_ms = fills_from_ms
         self._orders_from_ms = orders_from_ms
@@ -120,7 +120,7 @@ class Round:
         self._look_ups.extend(orders)
 
     def next(self, attempts: Attempts) -> ReadAccount | None:
-        """Return the next reading to ask for; None: there is none."""
+        """Return the next reading to ask for. None: there is none."""
         order_id, symbol, since_ms = None, None, None
         if self._lists:
             what = self._lists[0]
@@ -179,7 +179,7 @@ class Round:
                 self._turn(given.rows, PAGE, more=True)
             case PastOrdersRead(orders=orders):
                 self.past_orders |= {order.order_id: order for order in orders if order.order_id not in self.past_orders}
-                # An order whose end cannot be read has none that is known; the lookup by its id comes to the same row.
+                # An order whose end cannot be read has none that is known. The lookup by its id comes to the same row.
                 self._refuse(Kind.ORDER, (order_id for order_id in given.unreadable if order_id not in self.orders))
                 self._turn(given.rows, orders_page(self._offset), more=_reaches_on(orders, self._orders_from_ms))
                 self.listed = not self._lists
@@ -275,7 +275,7 @@ def funding_page(offset: int) -> int:
 
 
 def created_ms(order: Order) -> int:
-    """When an order was created, in the grain that REST lists it in; 0 where that is not known."""
+    """When an order was created, in the grain that REST lists it in, or 0 where that is not known."""
     return (order.created_us or 0) // 1000
 
 
@@ -285,5 +285,5 @@ def _reaches_on(orders: tuple[Order, ...], from_ms: int | None) -> bool:
 
 
 def _pays_on(payments: tuple[FundingPayment, ...], from_us: int | None) -> bool:
-    """Whether the next page can hold payments that are wanted; without a time to go back to, the newest are enough."""
+    """Whether the next page can hold payments that are wanted. Without a time to go back to, the newest are enough."""
     return from_us is not None and min((payment.interval_end_us for payment in payments), default=-1) >= from_us

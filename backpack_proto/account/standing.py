@@ -1,6 +1,6 @@
 """The standing of an account: its margin as REST listed it last, and what has moved since: a pure fold.
 
-Theory of operation. The margin is what REST says; no stream tells of it. Between two readings it follows what is certain: profit. A position's
+Theory of operation. The margin is what REST says. No stream tells of it. Between two readings it follows what is certain: profit. A position's
 unrealised profit is (mark - entry) x net quantity, cut off behind six decimals (docs/protocol.md 4.11), at the newest mark that is known, of a
 `markPrice` stream or of a `positionUpdate`. Profit that is realised leaves it and stays in the equity. So since the reading
 
@@ -8,7 +8,7 @@ unrealised profit is (mark - entry) x net quantity, cut off behind six decimals 
 * net equity by that and by what has been realised, and the equity that is available by the same.
 
 What else changes them, as fees, loans, prices of spot assets and the margin of orders, is in the next reading alone. The account `moved`
-when a stream has told of an order, a position or a balance since the reading was sent; then it is soon read again.
+when a stream has told of an order, a position or a balance since the reading was sent. Then it is soon read again.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Standing:
 
     @property
     def as_of(self) -> Now | None:
-        """When the reading was sent; None before there is one."""
+        """When the reading was sent, or None before there is one."""
         return None if self._reading is None else self._reading.sent
 
     @property
@@ -99,7 +99,7 @@ class Standing:
     # What readings tell.
 
     def take(self, read: Round) -> list[Event]:
-        """Take a complete round of readings; an event if its margin or its loans differ from those before."""
+        """Take a complete round of readings. An event if its margin or its loans differ from those before."""
         before = None if self._reading is None else (self._reading.collateral, self._loans)
         self._take_positions(read)
         if Read.LOANS in read.sent:
@@ -125,7 +125,7 @@ class Standing:
     # What follows from both.
 
     def margin(self, held: Iterable[Position], *, followed: bool) -> Margin | None:
-        """Return the margin as it is known now; `held` are the positions that are followed, closed ones too. None before there is one."""
+        """Return the margin as it is known now. `held` are the positions that are followed, closed ones too. None before there is one."""
         reading = self._reading
         if reading is None:
             return None
@@ -142,7 +142,7 @@ class Standing:
         return self._shown(reading, unrealized, realized, moved=moved)
 
     def liquidation_price(self, symbol: str, *, followed: bool) -> LiquidationPrice | None:
-        """Return the price at which a position would be liquidated; None where REST has not told it yet."""
+        """Return the price at which a position would be liquidated, or None where REST has not told it yet."""
         found = self._liquidations.get(symbol)
         if found is None:
             return None
@@ -186,7 +186,7 @@ def _profit_of(position: Position | None) -> Decimal:
 
 
 def _profit(position: Position, mark: Decimal) -> Decimal:
-    """Return the unrealised profit at a mark; an entry price is rounded itself, so that is undone before digits are cut off."""
+    """Return the unrealised profit at a mark. An entry price is rounded itself, so that is undone before digits are cut off."""
     exact = EXACT.multiply(EXACT.subtract(mark, position.entry_price), position.net_quantity)
     rounded = exact.quantize(_EXACT_PNL, ROUND_HALF_EVEN, EXACT)
     shown = rounded.quantize(_SHOWN_PNL, ROUND_DOWN, EXACT).normalize(EXACT)
@@ -194,7 +194,7 @@ def _profit(position: Position, mark: Decimal) -> Decimal:
 
 
 def _realized_since(then: Position | None, now: Position) -> Decimal:
-    """Return what a position has realised since the reading; it counts from its opening."""
+    """Return what a position has realised since the reading. It counts from its opening."""
     if now.realized_pnl is None:
         return ZERO
     if then is None:

@@ -24,9 +24,9 @@ _WHOLE = frozenset({Kind.MARGIN, Kind.LOANS, Kind.FUNDING})
 
 
 class Subject(NamedTuple):
-    """One order by its id, one position by its symbol, or one balance by its asset; without a key, one that is not known.
+    """One order by its id, one position by its symbol, or one balance by its asset. Without a key, one that is not known.
 
-    Margin, loans and funding payments are one part each, without a key; a loan or a payment whose row cannot be read has one.
+    Margin, loans and funding payments are one part each, without a key. A loan or a payment whose row cannot be read has one.
     """
 
     kind: Kind

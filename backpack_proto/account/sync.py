@@ -2,7 +2,7 @@
 
 Theory of operation. The private streams report changes and, but for positions, never a beginning (docs/protocol.md 4.10 to 4.12). So
 whenever they are requested the ledger is SETTLING: nothing is read before IN_FORCE_US have passed, for a subscription is never
-acknowledged; but the ledger's beginning is asked for at once, if it is not known. Then a round is READING, while the updates that come are
+acknowledged. But the ledger's beginning is asked for at once, if it is not known. Then a round is READING, while the updates that come are
 kept. When it is complete it is merged, the kept updates are put on top, and the ledger is LIVE: it follows the streams.
 
 A reading that failed, or has had no answer, is RETRYING, with a growing wait. A frame that could not be read, a contradiction, and more
@@ -96,7 +96,7 @@ class _Reading(Struct):
     requested_us: int
     """When the first reading was requested: the round proves nothing that is younger."""
     sent: bool = False
-    """That is when it was sent; otherwise when it was asked for."""
+    """That is when it was sent. Otherwise when it was asked for."""
 
 
 class _Retrying(Struct):
@@ -151,7 +151,7 @@ TRANSITIONS: Final = Transitions(
 
 
 class Sync:
-    """Brings a ledger up to the exchange and keeps it there; a machine."""
+    """Brings a ledger up to the exchange and keeps it there. A machine."""
 
     def __init__(self, ledger: Ledger, attempts: Attempts) -> None:
         self._ledger = ledger
@@ -185,11 +185,11 @@ class Sync:
 
     @property
     def requested_us(self) -> int:
-        """When the first reading of the last complete round was requested; 0 unless the ledger is live."""
+        """When the first reading of the last complete round was requested, or 0 unless the ledger is live."""
         return self._now.requested_us if isinstance(self._now, _Live) else 0
 
     def handle(self, given: SyncInput, now: Now) -> Sequence[SyncOutput]:
-        """Take one input; return what changed and what to read.
+        """Take one input. Return what changed and what to read.
 
         Raises:
             LocalProtocolError: the input is impossible in this state.
@@ -329,7 +329,7 @@ class Sync:
         if not self._beginning.complete and self._heard_ms is None and isinstance(update, OrderUpdate):
             self._heard_ms = update.engine_us // 1000
         state.kept.append(update)
-        # A fill is one whatever else is known; kept alone, it would be lost with the connection while the beginning is not known.
+        # A fill is one whatever else is known. Kept alone, it would be lost with the connection while the beginning is not known.
         outputs: list[SyncOutput] = [*self._ledger.hear_fill(update)]
         if len(state.kept) <= KEPT_UPDATES:
             return outputs

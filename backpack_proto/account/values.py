@@ -1,7 +1,7 @@
 """Values of an account: orders, fills, positions, balances, and the events that report their changes.
 
 There is one class for each, whoever tells of it: answers of REST are decoded as these classes, payloads of the private streams are
-turned into them by `of`, and the ledger merges and compares them. Times are microseconds since the epoch; words from open lists are
+turned into them by `of`, and the ledger merges and compares them. Times are microseconds since the epoch. Words from open lists are
 plain strings, the same ones from both sources.
 """
 
@@ -76,10 +76,10 @@ class Order(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """`RejectTaker`, `RejectMaker` or `RejectBoth`."""
     created_us: UnixUs | None = field(name="createdAt", default=None)
     price: Decimal | None = None
-    """Limit price; None for market orders."""
+    """Limit price, or None for market orders."""
     quantity: Decimal | None = None
     quote_quantity: Decimal | None = None
-    """What a market order is to spend or receive; in history, limit orders have one too."""
+    """What a market order is to spend or receive. In history, limit orders have one too."""
     executed_quantity: Decimal | None = None
     """All fills together. An open order always has one, and so have all orders of the ledger, where it never goes backwards."""
     executed_quote_quantity: Decimal | None = None
@@ -114,7 +114,7 @@ class Order(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
     @classmethod
     def of(cls, update: OrderUpdate) -> Order:
-        """Return the order that a stream tells of; `z` is cumulative (docs/protocol.md 4.10)."""
+        """Return the order that a stream tells of. `z` is cumulative (docs/protocol.md 4.10)."""
         return cls(
             order_id=str(update.order_id),
             client_id=update.client_id,
@@ -162,9 +162,9 @@ class Fill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     fee_asset: str | None = field(name="feeSymbol", default=None)
     maker: bool | None = field(name="isMaker", default=None)
     filled_us: UnixUs = field(name="timestamp")
-    """When, by the exchange's clock; REST lists no more than milliseconds."""
+    """When, by the exchange's clock. REST lists no more than milliseconds."""
     system_order_type: str | None = None
-    """Why the exchange itself made the order; None for those of the user, and in what a stream tells."""
+    """Why the exchange itself made the order, or None for those of the user, and in what a stream tells."""
 
     @property
     def key(self) -> FillKey:
@@ -187,7 +187,7 @@ class Fill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
     @classmethod
     def of(cls, update: OrderFill) -> Fill | None:
-        """Return the fill that a stream tells of; None when a member that makes it a fill is missing."""
+        """Return the fill that a stream tells of, or None when a member that makes it a fill is missing."""
         if update.fill_quantity is None or update.fill_price is None:
             return None
         return cls(
@@ -206,7 +206,7 @@ class Fill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
 
 class MarginFunction(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """Growth of the margin fraction with the size of a position; members depend on the kind, `sqrt` has these two."""
+    """Growth of the margin fraction with the size of a position. Members depend on the kind, `sqrt` has these two."""
 
     kind: str = field(name="type")
     base: Decimal | None = None
@@ -214,7 +214,7 @@ class MarginFunction(Value, frozen=True, gc=False, kw_only=True, rename="camel")
 
 
 class Position(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """A perpetual position; a quantity of zero says that it is closed. A member that its source does not tell is None."""
+    """A perpetual position. A quantity of zero says that it is closed. A member that its source does not tell is None."""
 
     symbol: str
     position_id: str | None = None
@@ -261,7 +261,7 @@ class Position(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
 
 class Balance(Value, frozen=True, gc=False, kw_only=True):
-    """Balance of one asset; what is lent stands in the collateral."""
+    """Balance of one asset. What is lent stands in the collateral."""
 
     asset: str
     available: Decimal
@@ -283,7 +283,7 @@ class OrderChanged(Event, frozen=True, gc=False, kw_only=True):
 
 
 class Filled(Event, frozen=True, gc=False, kw_only=True):
-    """A fill; each is told once."""
+    """A fill. Each is told once."""
 
     fill: Fill
     origin: Origin
@@ -316,7 +316,7 @@ class AccountSynced(Event, frozen=True, gc=False, kw_only=True):
 
 
 class AccountDoubted(Event, frozen=True, gc=False, kw_only=True):
-    """The parts of a live ledger that are not proved changed; without any, all of it is."""
+    """The parts of a live ledger that are not proved changed. Without any, all of it is."""
 
     doubts: tuple[str, ...]
     """Each names an order, a position or a balance and says why, such as `order 5: REST does not list it as open, nor how it ended`."""
@@ -343,7 +343,7 @@ class AccountStale(Event, frozen=True, gc=False, kw_only=True):
 
 
 class AccountDiverged(Event, frozen=True, gc=False, kw_only=True):
-    """The two sources contradict each other; everything is read again."""
+    """The two sources contradict each other. Everything is read again."""
 
     what: str
     error: RemoteProtocolError

@@ -56,7 +56,7 @@ class HiddenText:
 
 
 class KeyTexts(NamedTuple):
-    """The keys of one account as they were written; nothing has been checked."""
+    """The keys of one account as they were written. Nothing has been checked."""
 
     private_key: HiddenText | None = None
     api_key: HiddenText | None = None
@@ -79,7 +79,7 @@ def parse_keys(text: HiddenText) -> KeyTexts:
     """Find the keys in a text, such as the content of a key file.
 
     Raises:
-        InvalidKey: there is none, or it names one twice; the text never holds what was read.
+        InvalidKey: there is none, or it names one twice. The text never holds what was read.
     """
     found = _parse(text.reveal())
     if isinstance(found, str):
@@ -88,7 +88,7 @@ def parse_keys(text: HiddenText) -> KeyTexts:
 
 
 def pick_keys(values: Mapping[str, str], *, prefixed: bool = False) -> KeyTexts:
-    """Find the keys among named values, such as those of the environment; with `prefixed` only names that begin with BACKPACK count.
+    """Find the keys among named values, such as those of the environment. With `prefixed` only names that begin with BACKPACK count.
 
     Raises:
         InvalidKey: one is named twice, with different values.
@@ -163,7 +163,7 @@ def _value(text: str) -> str:
 
 
 def _with_bare(found: KeyTexts, bare: list[HiddenText], public: set[str]) -> KeyTexts | str:
-    """Add keys that stand on lines of their own: one is private; of two, one is the public key of the other."""
+    """Add keys that stand on lines of their own: one is private. Of two, one is the public key of the other."""
     known_public = [key for key in bare if key.reveal() in public]
     private = [key for key in bare if key.reveal() not in public]
     if len(known_public) <= 1 and len(private) <= 1:

@@ -30,12 +30,12 @@ _SIGNATURE_BYTES = 64
 class Credentials:
     """The keys of one account: it signs, and never shows what it signs with.
 
-    `private_key` is the 32-byte Ed25519 seed, or the 64 bytes of seed and public key; `public_key` and `api_key` are optional and
+    `private_key` is the 32-byte Ed25519 seed, or the 64 bytes of seed and public key. `public_key` and `api_key` are optional and
     must belong to it (the exchange's API key is the public key). Each is hex, or base64 of either alphabet with or without its
-    padding, or PEM (PKCS#8); white space around it is ignored. `passphrase` is sent by the `request` scheme only. Source: docs/protocol.md 2.1.
+    padding, or PEM (PKCS#8). White space around it is ignored. `passphrase` is sent by the `request` scheme only. Source: docs/protocol.md 2.1.
 
     Raises:
-        InvalidKey: a key is malformed or does not belong to the private key, or a header cannot carry the passphrase; neither the
+        InvalidKey: a key is malformed or does not belong to the private key, or a header cannot carry the passphrase. Neither the
             text nor the frames of this module in the traceback hold any of them.
     """
 
@@ -76,7 +76,7 @@ class Credentials:
 
     @classmethod
     def _of(cls, keys: KeyTexts, where: str) -> Self:
-        """Make them of keys as they were written; nothing that was revealed is a local variable of this frame."""
+        """Make them of keys as they were written. Nothing that was revealed is a local variable of this frame."""
         if keys.private_key is None:
             raise InvalidKey(f"there is no private key in {where}")
         return cls(
@@ -129,13 +129,13 @@ class Credentials:
 
 
 def read_public_key(text: str) -> str | None:
-    """Return a public key, given in hex or base64 of either alphabet, in base64 as `X-API-Key` carries it; None when it is none."""
+    """Return a public key, given in hex or base64 of either alphabet, in base64 as `X-API-Key` carries it, or None when it is none."""
     raw = read_public(text)
     return None if raw is None else b64encode(raw).decode()
 
 
 def verify_signature(api_key: str, signature: str, text: str | bytes) -> bool:
-    """Whether `signature` (base64) of `text` was made with the private key behind `api_key` (base64); False for any garbage."""
+    """Whether `signature` (base64) of `text` was made with the private key behind `api_key` (base64), or False for any garbage."""
     key = from_base64(api_key)
     signed = from_base64(signature)
     if key is None or signed is None or len(key) != KEY_BYTES or len(signed) != _SIGNATURE_BYTES:
@@ -151,7 +151,7 @@ def verify_signature(api_key: str, signature: str, text: str | bytes) -> bool:
 
 
 def _mismatch(public: bytes, **keys: str | None) -> str:
-    """What is wrong with the keys that should be the public one; empty when nothing is."""
+    """What is wrong with the keys that should be the public one, or empty when nothing is."""
     for name, text in keys.items():
         raw = read_public(text)
         if text is not None and raw is None:

@@ -21,7 +21,7 @@ _BLANKS = re.compile(r"\\[nrt]|\s")
 # The DER of these keys differs in nothing but the key: RFC 8410, section 7 and 10.3.
 _PRIVATE_DER = re.compile(
     rb"\x30.\x02\x01[\x00\x01]\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20(.{32})"
-    # Version 2 has the public key as well; some libraries write it with a tag around the tag.
+    # Version 2 has the public key as well. Some libraries write it with a tag around the tag.
     rb"(?:(?:\x81\x21|\xa1\x23\x03\x21)\x00(.{32}))?",
     re.DOTALL,
 )
@@ -32,7 +32,7 @@ _NO_PRIVATE_KEY = "the private key is not 32 or 64 bytes in hex or base64"
 
 
 def read_private(text: object) -> bytes | str:
-    """Return the 32 or 64 bytes of a private key; or what is wrong with it."""
+    """Return the 32 or 64 bytes of a private key. Or what is wrong with it."""
     if isinstance(text, str) and "-----BEGIN" in text:
         found = [(label, raw) for label, raw, _ in pem_blocks(text)]
         if [label for label, _ in found] != [_PRIVATE_LABEL]:
@@ -44,7 +44,7 @@ def read_private(text: object) -> bytes | str:
 
 
 def read_public(text: object) -> bytes | None:
-    """Return the 32 bytes of a public key; None when it is none."""
+    """Return the 32 bytes of a public key, or None when it is none."""
     if isinstance(text, str) and "-----BEGIN" in text:
         found = list(pem_blocks(text))
         return found[0][1] if [label for label, *_ in found] == [_PUBLIC_LABEL] else None
@@ -77,7 +77,7 @@ def _wrong_pem(labels: list[str]) -> str:
 
 
 def open_private(text: object) -> tuple[Callable[[bytes], bytes], bytes] | str:
-    """Return a function that signs with a private key, and its public key; or what is wrong with it."""
+    """Return a function that signs with a private key, and its public key. Or what is wrong with it."""
     raw = read_private(text)
     if isinstance(raw, str):
         return raw

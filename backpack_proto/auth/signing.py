@@ -64,7 +64,7 @@ class Signer:
     """Signs REST requests and private subscriptions with one set of credentials, in one scheme.
 
     `window_ms` is how long a signature is good for, 1 to `MAX_WINDOW_MS`. `api_key` is what `X-API-Key` carries in the `request`
-    scheme, for whoever has another one than the public key; all else that is signed names the public key.
+    scheme, for whoever has another one than the public key. All else that is signed names the public key.
 
     Raises:
         ConfigurationError: the window is out of range, or there is no such scheme.
@@ -106,7 +106,7 @@ class Signer:
     def headers(
         self, request: HttpRequest, *, instruction: str, parameters: Parameters | Sequence[Parameters], unix_us: int
     ) -> Headers:
-        """Sign one request; of all that is given, each scheme signs its own part.
+        """Sign one request. Of all that is given, each scheme signs its own part.
 
         `request` is complete but for these headers, `parameters` is what its query or its body holds (a sequence: a batch of
         orders), `unix_us` the exchange's time in microseconds.
@@ -142,7 +142,7 @@ def encode_value(name: str, value: Argument) -> str:
     """Turn one value into the text that is signed and sent: booleans in lower case, decimals without an exponent.
 
     Raises:
-        LocalProtocolError: naming the parameter; a float, a decimal that is no usable number, text that is not Unicode, an integer
+        LocalProtocolError: naming the parameter. A float, a decimal that is no usable number, text that is not Unicode, an integer
             of more than 64 bits, or another type.
     """
     match value:
@@ -162,7 +162,7 @@ def encode_value(name: str, value: Argument) -> str:
 
 
 def query_string(parameters: Parameters) -> str:
-    """Return parameters as a URL query, sorted and percent-encoded; those that are None are left out.
+    """Return parameters as a URL query, sorted and percent-encoded. Those that are None are left out.
 
     Raises:
         LocalProtocolError: a value has no exact text.
@@ -171,7 +171,7 @@ def query_string(parameters: Parameters) -> str:
 
 
 def json_body(parameters: Parameters | Sequence[Parameters]) -> bytes:
-    """Return parameters as a compact JSON object (a sequence: array of objects) in the order given; None is left out.
+    """Return parameters as a compact JSON object (a sequence: array of objects) in the order given. None is left out.
 
     Decimals become strings, for that is how the exchange reads them.
 
@@ -190,9 +190,9 @@ def json_body(parameters: Parameters | Sequence[Parameters]) -> bytes:
 def signing_string(
     instruction: str, parameters: Parameters | Sequence[Parameters], *, timestamp_ms: int, window_ms: int
 ) -> str:
-    """Return the text that the `instruction` scheme signs; values stand in it raw, not percent-encoded.
+    """Return the text that the `instruction` scheme signs. Values stand in it raw, not percent-encoded.
 
-    `parameters` is what the query or the body holds; a sequence is a batch of orders, each sorted on its own behind its own
+    `parameters` is what the query or the body holds. A sequence is a batch of orders, each sorted on its own behind its own
     instruction. `window_ms` is 1 to `MAX_EXCHANGE_WINDOW_MS`. Source: docs/protocol.md 2.2.
 
     Raises:
@@ -217,7 +217,7 @@ def request_text(method: str, path: str, body: bytes, *, timestamp_us: int) -> b
 def signed_headers(
     credentials: Credentials, text: str | bytes, *, timestamp: int, window_ms: int, api_key: str | None = None
 ) -> Headers:
-    """Return the four headers of a signed request; `timestamp` is in the scheme's unit, the same that stands in `text`.
+    """Return the four headers of a signed request. `timestamp` is in the scheme's unit, the same that stands in `text`.
 
     `api_key` is the public key unless another one is given.
     """

@@ -2,11 +2,11 @@
 
 Theory of operation. RESTING, the next audit is due after the interval of `AuditPace`. ASKED, a snapshot is on its way, and the deltas that
 the book takes in are kept, so that the snapshot can be rolled forward to the book. It may be ahead of the stream: then the audit is AHEAD
-until the book has reached it; a stream that does not within LAG_US is stuck. OFF, the book does not follow, and there is nothing to audit.
+until the book has reached it. A stream that does not within LAG_US is stuck. OFF, the book does not follow, and there is nothing to audit.
 
 An audit has three outcomes. `Agreed` is evidence, as old as the sending of the request. `Differed` is counter-evidence. `Unmade` is none at all:
 the claim of the book ages, and the audit is tried again sooner. A snapshot that ends before the audit began, or whose levels
-were used up on the way, is no evidence either; it is asked for again.
+were used up on the way, is no evidence either. It is asked for again.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ TRANSITIONS = Transitions(
 
 
 class Audit:
-    """Audits one book; a machine."""
+    """Audits one book. A machine."""
 
     def __init__(self, book: Book) -> None:
-        """The interval is that of the book's claims; without audits it answers `Verify` and suspicion alone."""
+        """The interval is that of the book's claims. Without audits it answers `Verify` and suspicion alone."""
         self._book = book
         self._state = AuditState.OFF
         self._timers: Timers[AuditTimer] = Timers()
@@ -169,10 +169,10 @@ class Audit:
         return self._timers.earliest
 
     def handle(self, given: AuditInput, now: Now) -> Sequence[AuditOutput]:
-        """Take one input and return what follows; a delta is given after the book has taken it in, and only to a running audit.
+        """Take one input and return what follows. A delta is given after the book has taken it in, and only to a running audit.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []

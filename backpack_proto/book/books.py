@@ -18,10 +18,10 @@ _SHOWN = 3
 
 
 class Books:
-    """All books of a session; they share the path of its connection and the pace of the audits."""
+    """All books of a session. They share the path of its connection and the pace of the audits."""
 
     def __init__(self, path: PathClaim, *, levels: int, audits: bool) -> None:
-        """`levels` are handed out with each change; without `audits` the chain of a book has no bound."""
+        """`levels` are handed out with each change. Without `audits` the chain of a book has no bound."""
         self._levels = levels
         self._pace = AuditPace(audits=audits)
         self._claims = Claims(path, self._pace)
@@ -43,7 +43,7 @@ class Books:
         return self._by_stream[stream]
 
     def of_stream(self, stream: str) -> BookSequencer | None:
-        """Return the book of a stream; None where there is none."""
+        """Return the book of a stream, or None where there is none."""
         return self._by_stream.get(stream)
 
     def of_streams(self, streams: Iterable[str]) -> Sequence[BookSequencer]:
@@ -100,7 +100,7 @@ class Books:
 
 
 def _summary(doubts: Mapping[str, str | None]) -> list[str]:
-    """Say what is wrong with which books; many with one reason are one reason against health."""
+    """Say what is wrong with which books. Many with one reason are one reason against health."""
     streams_of: dict[str, list[str]] = {}
     for stream, doubt in doubts.items():
         if doubt is not None:

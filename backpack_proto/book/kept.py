@@ -63,7 +63,7 @@ class KeptFrames:
 
     @property
     def known(self) -> int:
-        """The highest update id that streams or the book have shown; 0 when none."""
+        """The highest update id that streams or the book have shown, or 0 when none."""
         return max(self._floor, self._newest or 0, self._book.last)
 
     def clear(self) -> None:
@@ -73,7 +73,7 @@ class KeptFrames:
         self._floor, self._newest, self._newest_us = 0, None, 0
 
     def begin_at(self, floor: int, reached: int | None, frame: Depth | None) -> None:
-        """Begin again behind a book that followed until `reached`; `floor` is what its stream has shown."""
+        """Begin again behind a book that followed until `reached`. `floor` is what its stream has shown."""
         self.clear()
         self._floor, self._newest, self._newest_us = floor, reached, self._book.engine_us
         if frame is not None:
@@ -96,7 +96,7 @@ class KeptFrames:
         self._tickers.append(ticker)
 
     def add(self, delta: Depth) -> Keep:
-        """Keep a frame that joins the newest one; what lies before a hole serves no snapshot that could come."""
+        """Keep a frame that joins the newest one. What lies before a hole serves no snapshot that could come."""
         newest = max(self._floor, self._newest or 0)
         newest_us = self._book.engine_us if self._newest is None else self._newest_us
         kept = Keep.KEPT
@@ -150,6 +150,6 @@ class KeptFrames:
 
 
 def leaps(delta: Depth, newest: int) -> bool:
-    """Return whether a frame moves further than any frame does, so that it is not applied; a snapshot tells whether it was right."""
+    """Return whether a frame moves further than any frame does, so that it is not applied. A snapshot tells whether it was right."""
     first = delta.first_update_id
     return delta.last_update_id - first > ID_LEAP or bool(newest and first - newest > ID_LEAP)

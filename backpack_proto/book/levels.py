@@ -28,7 +28,7 @@ ZERO = Decimal(0)
 
 
 class Coverage(Value, frozen=True, gc=False):
-    """The range of prices inside which every level is known; None means that the whole side is."""
+    """The range of prices inside which every level is known. None means that the whole side is."""
 
     lowest_bid: Decimal | None = None
     highest_ask: Decimal | None = None
@@ -37,7 +37,7 @@ class Coverage(Value, frozen=True, gc=False):
 class Book:
     """The order book of one market at one update id.
 
-    Readable at any time; `is_live` says whether it may be trusted at a moment. Only the session that owns it changes it.
+    Readable at any time. `is_live` says whether it may be trusted at a moment. Only the session that owns it changes it.
     """
 
     __slots__ = ("_shown", "ask_side", "bid_side", "claims", "confirmed_us", "engine_us", "last", "symbol")
@@ -52,16 +52,16 @@ class Book:
         engine_us: int = 0,
         limit: int | None = None,
     ) -> None:
-        """Make a book of a snapshot; a side that fills `limit` goes on beyond it, unseen."""
+        """Make a book of a snapshot. A side that fills `limit` goes on beyond it, unseen."""
         self.symbol = symbol
         self.last = last
         """The last update id that is in the book."""
         self.engine_us = engine_us
         """When the matching engine made that update, in microseconds since the epoch."""
         self.claims = Claims()
-        """What it rests on when it is live; its owner replaces them."""
+        """What it rests on when it is live. Its owner replaces them."""
         self.confirmed_us: int | None = None
-        """When the newest proof came that the book misses nothing, on the monotonic clock; None while there is none."""
+        """When the newest proof came that the book misses nothing, on the monotonic clock, or None while there is none."""
         self._shown = 1
         self.bid_side = BookSide(bids, best_is_highest=True, limit=limit)
         """Its bids, for the owner of the book."""
@@ -73,14 +73,14 @@ class Book:
         return f"<Book {self.symbol} {state} at {self.last}: {self.best_bid} / {self.best_ask}>"
 
     def is_live(self, mono_us: int) -> bool:
-        """Return whether the book follows the exchange without a hole and fresh proof says so; one that is not live is stale."""
+        """Return whether the book follows the exchange without a hole and fresh proof says so. One that is not live is stale."""
         confirmed_us = self.confirmed_us
         return confirmed_us is not None and self.claims.hold(confirmed_us, mono_us)
 
     def age_us(self, mono_us: int) -> int | None:
-        """Return how old the newest proof is that this is the book of the exchange, in microseconds; None without proof.
+        """Return how old the newest proof is that this is the book of the exchange, in microseconds, or None without proof.
 
-        It is the age of the newest data of the connection, by the time at which the exchange sent them; where no path is watched, that of the
+        It is the age of the newest data of the connection, by the time at which the exchange sent them. Where no path is watched, that of the
         newest proof of the book itself.
         """
         if self.confirmed_us is None:
@@ -111,20 +111,20 @@ class Book:
         self.ask_side.show(levels)
 
     def bids(self, count: int | None = None) -> tuple[Level, ...]:
-        """The best bids, best first; fewer than asked for where the known part ends (see `coverage`)."""
+        """The best bids, best first. Fewer than asked for where the known part ends (see `coverage`)."""
         return self.bid_side.first(count)
 
     def asks(self, count: int | None = None) -> tuple[Level, ...]:
-        """The best asks, best first; fewer than asked for where the known part ends (see `coverage`)."""
+        """The best asks, best first. Fewer than asked for where the known part ends (see `coverage`)."""
         return self.ask_side.first(count)
 
     def bid_quantity(self, price: Decimal) -> Decimal | None:
-        """What is bid at a price; zero where there is nothing, None where that is unknown."""
+        """What is bid at a price. Zero where there is nothing, None where that is unknown."""
         floor = self.bid_side.edge
         return None if floor is not None and price < floor.price else _quantity(self.bid_side, price)
 
     def ask_quantity(self, price: Decimal) -> Decimal | None:
-        """What is asked at a price; zero where there is nothing, None where that is unknown."""
+        """What is asked at a price. Zero where there is nothing, None where that is unknown."""
         ceiling = self.ask_side.edge
         return None if ceiling is not None and price > ceiling.price else _quantity(self.ask_side, price)
 
@@ -144,10 +144,10 @@ class Book:
         return apart(self.bid_side, self.ask_side) or not (self.crossed or self.exhausted)
 
     def apply(self, bids: Iterable[Level], asks: Iterable[Level], *, last: int, engine_us: int) -> bool:
-        """Take in changed levels, absolute quantities of which zero deletes (docs/protocol.md 5.2 step 7); return whether it is `sound`.
+        """Take in changed levels, absolute quantities of which zero deletes (docs/protocol.md 5.2 step 7). Return whether it is `sound`.
 
         Raises:
-            ValueError: one of them is no level (`Level`); nothing has changed.
+            ValueError: one of them is no level (`Level`). Nothing has changed.
         """
         is_apart = change(self.bid_side, self.ask_side, bids, asks)
         self.last = last
@@ -163,7 +163,7 @@ class Book:
         self.show(shown)
 
     def differs_from(self, other: Book) -> str | None:
-        """Say where two books at the same update id differ inside what both of them know; None when nowhere."""
+        """Say where two books at the same update id differ inside what both of them know, or None when nowhere."""
         floors = [book.coverage.lowest_bid for book in (self, other) if book.coverage.lowest_bid is not None]
         ceilings = [book.coverage.highest_ask for book in (self, other) if book.coverage.highest_ask is not None]
         floor, ceiling = max(floors, default=None), min(ceilings, default=None)

@@ -54,7 +54,7 @@ class MarketUnread(Struct, frozen=True, gc=False):
 
 
 class ReadMarket(Struct, frozen=True, gc=False):
-    """Output: look a market up; answer with `MarketsRead` or `MarketUnread`."""
+    """Output: look a market up. Answer with `MarketsRead` or `MarketUnread`."""
 
     symbol: str
 
@@ -64,7 +64,7 @@ OpeningsOutput: TypeAlias = ReadMarket | MarketClosed | MarketOpened
 
 
 class Openings:
-    """Watches the markets of all books; a machine without states of its own, for each market is open or closed."""
+    """Watches the markets of all books. A machine without states of its own, for each market is open or closed."""
 
     def __init__(self) -> None:
         self._watched: dict[str, None] = {}
@@ -100,7 +100,7 @@ class Openings:
             case MarketsRead(states):
                 return [output for symbol, state in states.items() for output in self._learn(symbol, state, now)]
             case MarketUnread():
-                # The timer of a closed one runs; an open one is looked up again when it is doubted again.
+                # The timer of a closed one runs. An open one is looked up again when it is doubted again.
                 return []
             case TimerFired():
                 return [self._look_up(symbol, now) for symbol in self._timers.due(now.mono_us)]

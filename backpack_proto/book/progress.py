@@ -27,7 +27,7 @@ from backpack_proto.outputs import (
 __all__ = ["MANY", "REPORT_US", "BookReleased", "BookStart", "BookStartInput", "BookWanted"]
 
 MANY: Final = 20
-"""As many requests leave at once; what is more has to wait."""
+"""As many requests leave at once. What is more has to wait."""
 REPORT_US: Final = 1_000_000
 
 
@@ -50,7 +50,7 @@ BookStartInput: TypeAlias = (
 
 
 class BookStart:
-    """Counts the books that are wanted and those that have been reported live; a machine without a timer."""
+    """Counts the books that are wanted and those that have been reported live. A machine without a timer."""
 
     def __init__(self) -> None:
         self._books: dict[str, str] = {}
@@ -67,7 +67,7 @@ class BookStart:
         return None
 
     def handle(self, given: BookStartInput, now: Now) -> Sequence[BooksProgress]:
-        """Take what became of a book; return a report where one is due."""
+        """Take what became of a book. Return a report where one is due."""
         match given:
             case BookWanted(stream, symbol):
                 self._books[stream] = symbol

@@ -4,14 +4,14 @@
                                ^                │
                                └────Resync──────┘  gap, crossed, wrong, stuck
 
-Theory of operation. A stream finds its beginning (`sync`). Then each frame must begin where the last one ended; anything else costs a
+Theory of operation. A stream finds its beginning (`sync`). Then each frame must begin where the last one ended. Anything else costs a
 new snapshot of this one stream, while the old book stays readable. The book is compared with `bookTicker` at every id that both have, and with a fresh
-snapshot from time to time (`audit`); a difference is treated like a gap, and told apart from it.
+snapshot from time to time (`audit`). A difference is treated like a gap, and told apart from it.
 
 A book that follows is live while its claims hold (`claims`). The chain is proved by a frame that joins, by a `bookTicker` at or below the
-book's id, and by an audit that agrees; the path by what the connection delivers. A claim that expires makes the book stale
+book's id, and by an audit that agrees. The path by what the connection delivers. A claim that expires makes the book stale
 (`BookStale`), and one proof makes it live again (`BookConfirmed`). Counter-evidence is more: a `bookTicker` or a trade that the stream does not
-follow within LAG_US, a snapshot that it does not reach. Then the book begins anew; a stream that stays mute is requested again, and after that
+follow within LAG_US, a snapshot that it does not reach. Then the book begins anew. A stream that stays mute is requested again, and after that
 the connection is given up.
 """
 
@@ -96,10 +96,10 @@ class _Asked(NamedTuple):
 
 
 class BookSequencer:
-    """Keeps the book of one depth stream right, or says that it is not; a machine."""
+    """Keeps the book of one depth stream right, or says that it is not. A machine."""
 
     def __init__(self, stream: str, symbol: str, *, levels: int = 1, claims: Claims | None = None) -> None:
-        """`levels` are handed out with each change; `claims` are what the book rests on beside its own evidence."""
+        """`levels` are handed out with each change. `claims` are what the book rests on beside its own evidence."""
         self.stream = stream
         self.symbol = symbol
         self.book = Book(symbol)
@@ -116,7 +116,7 @@ class BookSequencer:
         self._attempt = 0
         self._began_us = 0
         self._framed = False
-        """The id of the book is one at which a frame ended; until then, one frame may straddle it."""
+        """The id of the book is one at which a frame ended. Until then, one frame may straddle it."""
         self._agreed: int | None = None
         """The last update id of this run at which the book was found equal."""
         self._mute_stream = MuteStream()
@@ -127,7 +127,7 @@ class BookSequencer:
         self._unchecked: str | None = None
         """Why the last audit could not be made."""
         self._why: str | None = None
-        """Why it does not follow; None before it was requested."""
+        """Why it does not follow, or None before it was requested."""
 
     @property
     def state(self) -> SyncState:
@@ -141,11 +141,11 @@ class BookSequencer:
 
     @property
     def awaited(self) -> int | None:
-        """The attempt whose snapshot is awaited; that of any other one can be withdrawn."""
+        """The attempt whose snapshot is awaited. That of any other one can be withdrawn."""
         return None if self._asked is None else self._asked.attempt
 
     def doubt(self, mono_us: int) -> str | None:
-        """Return why the book is not live at this moment, or could not be checked lately; None when all is well, or its market is closed."""
+        """Return why the book is not live at this moment, or could not be checked lately, or None when all is well, or its market is closed."""
         state = self._sync.state
         if state is SyncState.SUSPENDED or self._why is None:
             return None
@@ -156,7 +156,7 @@ class BookSequencer:
         return f"is stale: {self._stale_because(mono_us)}"
 
     def handle(self, given: SequencerInput, now: Now) -> Sequence[SequencerOutput]:
-        """Take a frame, a snapshot or a timer; return what became of the book, and snapshots to fetch."""
+        """Take a frame, a snapshot or a timer. Return what became of the book, and snapshots to fetch."""
         self._quiet = False
         if isinstance(given, Depth):
             if self._sync.state is SyncState.FOLLOWING:
@@ -201,7 +201,7 @@ class BookSequencer:
     # The common case of frames, without what a live book that joins has no need of.
 
     def follow(self, delta: Depth, now: Now) -> BookChanged | Sequence[SequencerOutput] | None:
-        """Do what `handle` does with a delta that joins a live book, which need not be `check`ed; a change alone is returned as it is.
+        """Do what `handle` does with a delta that joins a live book, which need not be `check`ed. A change alone is returned as it is.
 
         None: it does not, or is none. Nothing was done then, and `handle` is to be asked.
         """
@@ -244,7 +244,7 @@ class BookSequencer:
         )
 
     def witness(self, data: BookTicker | Trade, now: Now) -> Sequence[SequencerOutput] | None:
-        """Do what `handle` does with a ticker or a trade that a live book has reached; None as in `follow`."""
+        """Do what `handle` does with a ticker or a trade that a live book has reached. None as in `follow`."""
         if not self._sync.following:
             return None
         if isinstance(data, Trade):
@@ -344,7 +344,7 @@ class BookSequencer:
     def _to_asker(
         self, given: SnapshotRequested | SnapshotArrived | SnapshotFailed, attempt: int, now: Now, *, answer: bool
     ) -> list[SequencerOutput]:
-        """Give an answer to who waits for it; nobody waits for that of an earlier attempt."""
+        """Give an answer to who waits for it. Nobody waits for that of an earlier attempt."""
         asked = self._asked
         if asked is None or attempt != asked.attempt:
             return []
@@ -392,7 +392,7 @@ class BookSequencer:
         return [] if mute is None else [unavailable, mute]
 
     def _escalation(self, reason: str, now: Now) -> StreamMute | None:
-        """Have something done about a mute stream; None: not yet again."""
+        """Have something done about a mute stream. None: not yet again."""
         abandon = self._mute_stream.abandons(now)
         return None if abandon is None else StreamMute(stream=self.stream, reason=reason, abandon=abandon)
 
@@ -404,7 +404,7 @@ class BookSequencer:
         if mute is None:
             return self._resync(reason, now)
         outputs = self._end(reason)
-        # It is requested again, or the connection is given up; either begins anew.
+        # It is requested again, or the connection is given up. Either begins anew.
         self._synchronise(StreamEnded(reason), now)
         return [*outputs, mute]
 
@@ -432,7 +432,7 @@ class BookSequencer:
         return self._matched(at) if verdict is Verdict.EQUAL else []
 
     def _matched(self, last: int) -> list[SequencerOutput]:
-        """Note that the top was equal; only the first time of a run is worth an event."""
+        """Note that the top was equal. Only the first time of a run is worth an event."""
         agreed, self._agreed = self._agreed, last
         matched = TopMatched(stream=self.stream)
         return [matched] if agreed is not None else [matched, self._verified("bookTicker", last)]
@@ -471,7 +471,7 @@ class BookSequencer:
         return [self._verified("snapshot", book.last), *self._report(now)]
 
     def _unmade(self, reason: str, retry_us: int, now: Now, *, final: bool) -> list[SequencerOutput]:
-        """Say at the first time that there is no evidence; where the exchange refuses it for good, the claim ends at once."""
+        """Say at the first time that there is no evidence. Where the exchange refuses it for good, the claim ends at once."""
         self._asked = None
         first = self._unchecked is None
         self._unchecked = reason
@@ -497,7 +497,7 @@ class BookSequencer:
         return f"nothing has confirmed it for {(mono_us - confirmed_us) / 1e6:.0f} s"
 
     def _watch_chain(self, now: Now) -> None:
-        """Set the timer at which the newest proof expires; an expired one needs none."""
+        """Set the timer at which the newest proof expires. An expired one needs none."""
         confirmed_us = self.book.confirmed_us
         until_us = None if confirmed_us is None else self._claims.chain_until_us(confirmed_us)
         self._chain_us = until_us if until_us is not None and until_us > now.mono_us else None

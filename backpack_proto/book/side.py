@@ -19,12 +19,12 @@ __all__ = ["BookSide", "apart", "change"]
 
 
 class BookSide:
-    """The levels of one side; beyond its edge nothing is known, and nothing is kept."""
+    """The levels of one side. Beyond its edge nothing is known, and nothing is kept."""
 
     __slots__ = ("_edge_rank", "_levels", "_rank_of", "_ranks", "_shown", "best", "edge", "top")
 
     def __init__(self, levels: Iterable[Level], *, best_is_highest: bool, limit: int | None = None) -> None:
-        """Make a side of levels in any order; one that fills `limit` goes on beyond its last one, unseen.
+        """Make a side of levels in any order. One that fills `limit` goes on beyond its last one, unseen.
 
         Raises:
             ValueError: one of them is no level (`Level`).
@@ -37,7 +37,7 @@ class BookSide:
         cut_off = limit is not None and 0 < limit <= len(resting)
         self._edge_rank = self._ranks[0] if cut_off else None
         self.edge = self._levels[0] if cut_off else None
-        """The last level that is known; None when the whole side is."""
+        """The last level that is known, or None when the whole side is."""
         self.show(1)
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class BookSide:
         self._look()
 
     def first(self, count: int | None) -> tuple[Level, ...]:
-        """Return the best levels, best first, or all of them; fewer than asked for where the known part ends.
+        """Return the best levels, best first, or all of them. Fewer than asked for where the known part ends.
 
         Raises:
             ValueError: a negative count.
@@ -65,7 +65,7 @@ class BookSide:
         return self.top if count == self._shown else tuple(islice(reversed(self._levels), count))
 
     def find(self, price_text: str) -> Level | None:
-        """Return the level at a price; None where there is none.
+        """Return the level at a price, or None where there is none.
 
         Raises:
             ValueError: this is the text of no price.
@@ -75,7 +75,7 @@ class BookSide:
         return self._levels[at] if at < len(self._ranks) and self._ranks[at] == rank else None
 
     def _take_in(self, changes: Iterable[tuple[int, bool, Level]]) -> None:
-        """Take in changed levels with their ranks and whether anything rests there; a new price beyond the edge stays out."""
+        """Take in changed levels with their ranks and whether anything rests there. A new price beyond the edge stays out."""
         ranks, levels, shown = self._ranks, self._levels, self._shown or 1
         touched = False
         for rank, rests, level in changes:
@@ -109,10 +109,10 @@ class BookSide:
 
 
 def change(bids: BookSide, asks: BookSide, changed_bids: Iterable[Level], changed_asks: Iterable[Level]) -> bool:
-    """Take in changed levels of both sides, of which a quantity of zero deletes; return whether the sides are `apart` then.
+    """Take in changed levels of both sides, of which a quantity of zero deletes. Return whether the sides are `apart` then.
 
     Raises:
-        ValueError: one of them is no level (`Level`); nothing has changed.
+        ValueError: one of them is no level (`Level`). Nothing has changed.
     """
     rests = RESTING
     # All of them are judged, which is what looking them up does, before the first one is taken in.

@@ -1,4 +1,4 @@
-"""The inputs and outputs of the machines of a book; none of them is seen from outside the session."""
+"""The inputs and outputs of the machines of a book. None of them is seen from outside the session."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StreamEnded(Struct, frozen=True, gc=False):
 
 
 class StreamSuspended(Struct, frozen=True, gc=False):
-    """The market is closed; the stream is requested again when it opens."""
+    """The market is closed. The stream is requested again when it opens."""
 
 
 class SnapshotRequested(Struct, frozen=True, gc=False):
@@ -86,13 +86,13 @@ class SnapshotFailed(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class FetchSnapshot(Struct, frozen=True, gc=False, kw_only=True):
-    """Output: ask REST for the depth; answer with `SnapshotArrived` or `SnapshotFailed` of the same attempt."""
+    """Output: ask REST for the depth. Answer with `SnapshotArrived` or `SnapshotFailed` of the same attempt."""
 
     stream: str
     symbol: str
     attempt: int
     urgent: bool
-    """The book does not follow; otherwise it is only to be checked."""
+    """The book does not follow. Otherwise it is only to be checked."""
 
 
 class TopMatched(Struct, frozen=True, gc=False, kw_only=True):
@@ -109,7 +109,7 @@ class PathChanged(Struct, frozen=True, gc=False):
     """The path of the connection is proved again, or its proof has expired."""
 
     doubt: str | None
-    """Why it is in doubt; None: it is proved."""
+    """Why it is in doubt. None: it is proved."""
 
 
 class StreamMute(Struct, frozen=True, gc=False, kw_only=True):
@@ -133,7 +133,7 @@ class Resync(Struct, frozen=True, gc=False, kw_only=True):
     floor: int
     """The update id that the stream has shown: an older snapshot would leave a hole."""
     reached: int | None
-    """The update id at which the newest frame ended; None when there was none."""
+    """The update id at which the newest frame ended, or None when there was none."""
     kept: Depth | None = None
     """The frame that showed it, which the next snapshot may join."""
     lived_us: int = 0
@@ -141,7 +141,7 @@ class Resync(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Unfit(Struct, frozen=True, gc=False):
-    """The beginning that was found does not make a sound book; its frames are spent up to this update id."""
+    """The beginning that was found does not make a sound book. Its frames are spent up to this update id."""
 
     last: int
 
@@ -160,7 +160,7 @@ class Begin(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Unavailable(Struct, frozen=True, gc=False):
-    """Output: no usable snapshot; it is asked for again after `retry_us`."""
+    """Output: no usable snapshot. It is asked for again after `retry_us`."""
 
     reason: str
     retry_us: int

@@ -1,11 +1,11 @@
 """From a subscription to a book: frames that are kept, snapshots, and the proof that they join.
 
-Theory of operation; the steps are those of docs/protocol.md 5.2. A stream is IDLE until it is requested. FETCHING, frames are kept while a
+Theory of operation. The steps are those of docs/protocol.md 5.2. A stream is IDLE until it is requested. FETCHING, frames are kept while a
 snapshot is asked for, at once, for a quiet market may send no frame for half a minute. A snapshot alone proves nothing of the stream:
 it is HELD until one of these shows that nothing was missed since:
 
-* a frame that joins: a kept one that ends exactly where the snapshot does, or that begins at or before the next id;
-* a `bookTicker` at exactly the snapshot's id;
+* a frame that joins: a kept one that ends exactly where the snapshot does, or that begins at or before the next id.
+* a `bookTicker` at exactly the snapshot's id.
 * a second snapshot with the same id, sent APART_US or more after the first, and after the subscription took effect.
 
 Then the book FOLLOWS its stream, until a `Resync`. A snapshot that ends before the kept frames begin is too old, and one that moves by more
@@ -48,7 +48,7 @@ from .signals import (
 __all__ = ["TRANSITIONS", "Sync", "SyncInput", "SyncOutput", "SyncState", "SyncTimer"]
 
 ANSWER_US = 15_000_000
-"""How long a snapshot may take once it is requested; waiting for the request budget does not count."""
+"""How long a snapshot may take once it is requested. Waiting for the request budget does not count."""
 RETRY = Backoff(base_us=1_000_000, cap_us=30_000_000)
 """When a snapshot is asked for again."""
 TOO_OLD_RETRY = Backoff(base_us=200_000, cap_us=RETRY.cap_us)
@@ -138,7 +138,7 @@ class _Held(Struct, gc=False):
 
 
 class Sync:
-    """Finds the beginning of a book; a machine."""
+    """Finds the beginning of a book. A machine."""
 
     def __init__(self, book: Book) -> None:
         """`book` is the one that is shown: it is read here, and changed by whoever takes `Begin`."""
@@ -175,7 +175,7 @@ class Sync:
         """Take one input and return what follows.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
@@ -253,7 +253,7 @@ class Sync:
             return outputs
         held.moves = 0
         if self._timers.get(SyncTimer.SECOND) is not None:
-            # The stream speaks, so it will reach the snapshot; another one would only be further ahead of it.
+            # The stream speaks, so it will reach the snapshot. Another one would only be further ahead of it.
             self._timers.set(SyncTimer.SECOND, now.mono_us + APART_US)
         return [*outputs, *self._try(delta, now)]
 

@@ -1,7 +1,7 @@
 """How a live book is proven right: against `bookTicker`, and against a snapshot that is rolled forward.
 
 The exchange sends no checksum. But `bookTicker.u` lives in the id space of `depth.u`, so the top of the book at that id must be the
-ticker's (docs/protocol.md 4.2); and a fresh snapshot, rolled forward through the deltas that followed it, must equal the live
+ticker's (docs/protocol.md 4.2). And a fresh snapshot, rolled forward through the deltas that followed it, must equal the live
 book wherever both know the levels (docs/protocol.md 5.4).
 """
 
@@ -31,7 +31,7 @@ class Verdict(Enum):
 
 
 class TopCheck:
-    """Compares the top of one book with the tickers of the same update ids; either of the two may come first."""
+    """Compares the top of one book with the tickers of the same update ids. Either of the two may come first."""
 
     TOPS_KEPT = 64
     TICKERS_KEPT = 64
@@ -42,17 +42,17 @@ class TopCheck:
         """Notes an update id of the book, and its best bid and best ask there."""
         self._waiting: deque[tuple[BookTicker, int]] = deque(maxlen=self.TICKERS_KEPT)
         self._unreached = 0
-        """The update id of the first ticker that the book has not reached, and when it came; the ticker itself is soon dropped
+        """The update id of the first ticker that the book has not reached, and when it came. The ticker itself is soon dropped
         where many follow it."""
         self._unreached_us = 0
 
     @property
     def unreached(self) -> tuple[int, int] | None:
-        """The first ticker that the book has not reached, by its update id, and when it came; None when there is none."""
+        """The first ticker that the book has not reached, by its update id, and when it came, or None when there is none."""
         return (self._unreached, self._unreached_us) if self._waiting else None
 
     def restart(self, book: Book) -> Verdict | str:
-        """Begin anew with a book that has just been synced; tickers that it is yet to reach stay."""
+        """Begin anew with a book that has just been synced. Tickers that it is yet to reach stay."""
         self._tops.clear()
         return self.book_changed(book)
 
@@ -68,7 +68,7 @@ class TopCheck:
         self._waiting.clear()
 
     def ticker_arrived(self, ticker: BookTicker, last: int, mono_us: int) -> Verdict | str:
-        """Take a ticker; `last` is where the book stands. A text says how the two differ."""
+        """Take a ticker. `last` is where the book stands. A text says how the two differ."""
         if ticker.update_id > last:
             self.keep(ticker, mono_us)
             return Verdict.OPEN
@@ -83,7 +83,7 @@ class TopCheck:
         return self._settle(book) if self._waiting else Verdict.OPEN
 
     def _settle(self, book: Book) -> Verdict | str:
-        """Compare the tickers of this very update id; those that the book has stepped over meet no state of it."""
+        """Compare the tickers of this very update id. Those that the book has stepped over meet no state of it."""
         waiting = self._waiting
         verdict: Verdict | str = Verdict.OPEN
         while waiting and waiting[0][0].update_id <= book.last:
@@ -111,7 +111,7 @@ def _show(level: Level | tuple[Decimal, Decimal] | None) -> str:
 
 
 class SnapshotCheck:
-    """One comparison of the live book with a snapshot; keeps the deltas that are needed to roll the snapshot forward."""
+    """One comparison of the live book with a snapshot. Keeps the deltas that are needed to roll the snapshot forward."""
 
     DELTAS_KEPT = 4096
 
@@ -142,7 +142,7 @@ class SnapshotCheck:
         return self._from_us - snapshot.engine_us > BACKWARDS_US
 
     def compare(self, live: Book) -> Verdict | str:
-        """Roll the snapshot forward to the live book and compare them; a text says where they differ.
+        """Roll the snapshot forward to the live book and compare them. A text says where they differ.
 
         The snapshot may be ahead of the stream (docs/protocol.md 5.1, freshness): then it waits. One whose levels were used up
         on the way agrees with anything, so it proves nothing.

@@ -20,7 +20,7 @@ __all__ = ["LAG_US", "Overdue", "Witnesses"]
 LAG_US = 2_000_000
 """How long the book may stay behind a bookTicker or a trade before its stream counts as stuck."""
 TRADE_SLACK_US = 100_000
-"""A trade this much newer than the book is not in it; the two times of one match may differ a little."""
+"""A trade this much newer than the book is not in it. The two times of one match may differ a little."""
 TRADE_DOUBTS = Backoff(base_us=60_000_000, cap_us=900_000_000)
 """How often trades alone have a book begin anew: not every trade need be one of the book's."""
 
@@ -30,7 +30,7 @@ class Overdue(NamedTuple):
 
     reason: str
     certain: bool
-    """Shown by an update id; a trade need not be one of the book's."""
+    """Shown by an update id. A trade need not be one of the book's."""
 
 
 class Witnesses:
@@ -48,7 +48,7 @@ class Witnesses:
 
     @property
     def deadline(self) -> int | None:
-        """When the stream has to have followed; None when nothing is ahead of it."""
+        """When the stream has to have followed, or None when nothing is ahead of it."""
         return self._deadline
 
     @property
@@ -66,7 +66,7 @@ class Witnesses:
         return self._trade is not None or trade.engine_us <= self._book.engine_us + TRADE_SLACK_US
 
     def begin(self, mono_us: int) -> Verdict | str:
-        """Begin with a book that has just been synced; tickers that it is yet to reach stay. A text says how the two differ."""
+        """Begin with a book that has just been synced. Tickers that it is yet to reach stay. A text says how the two differ."""
         self._began_us = mono_us
         verdict = self._tops.restart(self._book)
         self._watch()
@@ -102,7 +102,7 @@ class Witnesses:
             self._watch()
 
     def overdue(self, mono_us: int) -> Overdue | None:
-        """Return why the stream counts as stuck, once the deadline has come; None when it has followed."""
+        """Return why the stream counts as stuck, once the deadline has come, or None when it has followed."""
         if self._deadline is None or mono_us < self._deadline:
             return None
         book, trade, unreached = self._book, self._trade, self._tops.unreached

@@ -1,14 +1,14 @@
 """The canaries: streams that come every second whatever the user subscribed, so that silence means something.
 
 Theory of operation. While anything is subscribed (`StreamsWanted`), up to COUNT open perpetuals are watched by their `markPrice`, which comes
-every second (docs/protocol.md 3.4); not those of stocks and other real-world assets, which have hours of trading. They are chosen from the
+every second (docs/protocol.md 3.4). Not those of stocks and other real-world assets, which have hours of trading. They are chosen from the
 list of markets, which is asked for when nobody else has it (`ReadMarkets`). A canary that is silent for SILENCE_US is replaced by the next market of
-the list, and the list is read again, for its state may have changed; as long as other canaries speak, that is no reason against the connection.
+the list, and the list is read again, for its state may have changed. As long as other canaries speak, that is no reason against the connection.
 One that has no successor is requested again: what was subscribed while its market was closed may never speak.
 
 The turn. SUBSCRIBE is never acknowledged (docs/protocol.md 3.2), but the exchange takes frames in order. So after each request the other one of
-`markPrice` and `ticker` of the first canary is requested (`CanariesChosen`), and once it speaks everything before it is in force; then the first one
-is undone. One turn serves all requests that were made before it was begun; requests made meanwhile have the next one.
+`markPrice` and `ticker` of the first canary is requested (`CanariesChosen`), and once it speaks everything before it is in force. Then the first one
+is undone. One turn serves all requests that were made before it was begun. Requests made meanwhile have the next one.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class MarketsUnknown(Struct, frozen=True, gc=False):
 
 
 class ReadMarkets(Struct, frozen=True, gc=False):
-    """Output: ask for the list of markets; answer with `MarketsKnown` or `MarketsUnknown`."""
+    """Output: ask for the list of markets. Answer with `MarketsKnown` or `MarketsUnknown`."""
 
 
 class CanaryState(Enum):
@@ -116,7 +116,7 @@ TRANSITIONS = Transitions(
 
 
 class Canary:
-    """Chooses the canaries and replaces them; a machine."""
+    """Chooses the canaries and replaces them. A machine."""
 
     def __init__(self) -> None:
         self._state = CanaryState.OFF
@@ -170,7 +170,7 @@ class Canary:
         """Take one input and return what follows: `ReadMarkets`, `CanariesChosen`, `Resubscribe`.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
@@ -234,7 +234,7 @@ class Canary:
         return []
 
     def _request(self, now: Now) -> Sequence[CanaryOutput]:
-        """Begin a turn after a request; one that is under way serves only what was requested before it."""
+        """Begin a turn after a request. One that is under way serves only what was requested before it."""
         if self._state is not CanaryState.WATCHING or not self._connected:
             return []
         if self._turning:
@@ -292,7 +292,7 @@ class Canary:
             again = [one for market in silent for one in _streams_of(market) if one in requested and one in self._streams]
             if again:
                 outputs.append(Resubscribe(tuple(again)))
-            # Their states may have changed since the list was read; the list says so of all at once, but not more often than it changes.
+            # Their states may have changed since the list was read. The list says so of all at once, but not more often than it changes.
             if self._looked_up_us is None or now.mono_us - self._looked_up_us >= LOOK_UP_US:
                 self._looked_up_us = now.mono_us
                 outputs.append(ReadMarkets())

@@ -1,8 +1,8 @@
 """The websocket's life: connect, stay connected, back off, close in order.
 
-Theory of operation. `Open` says that a connection is wanted; from then on the machine opens sockets until `Close`. An attempt that fails
-or times out, and a connection that breaks or is given up, lead to BACKING_OFF; its timer leads to the next attempt. `Close` ends an open
-connection by the closing handshake, DRAINING, and anything else at once. `Closed` tells that it is over; `Open` starts anew. `Reconnect` does not back off: whoever asks for it knows why, and the attempts go on
+Theory of operation. `Open` says that a connection is wanted. From then on the machine opens sockets until `Close`. An attempt that fails
+or times out, and a connection that breaks or is given up, lead to BACKING_OFF. Its timer leads to the next attempt. `Close` ends an open
+connection by the closing handshake, DRAINING, and anything else at once. `Closed` tells that it is over. `Open` starts anew. `Reconnect` does not back off: whoever asks for it knows why, and the attempts go on
 being counted.
 
 Two numbers decide how long to back off. Full jitter: each delay is drawn from the whole range up to the ceiling, so that clients
@@ -11,7 +11,7 @@ within a bound of its own: no header keeps a client away for years. And the ceil
 least PROBATION_US after it opened: an exchange that accepts and then drops is backed off from like one that refuses.
 
 After `DropSocket` nothing more is heard of that socket, so a late `Connected` or `Disconnected` is an error of the runtime and is
-refused. `Open` while a connection is wanted and `Close` while none is are harmless; `Open` while DRAINING is refused, for it would have
+refused. `Open` while a connection is wanted and `Close` while none is are harmless. `Open` while DRAINING is refused, for it would have
 to overtake `Closed`.
 
 Where somebody else makes the connections, `dials=False`, the machine asks for none and sets no timer for one: it stays CONNECTING
@@ -45,7 +45,7 @@ PROBATION_US = 10_000_000
 """Data heard this long after the connection opened prove it."""
 
 DRAIN_TIMEOUT_US = 5_000_000
-"""How long the exchange may take to answer our Close frame; it grants itself 30 s of grace (docs/protocol.md 3.4)."""
+"""How long the exchange may take to answer our Close frame. It grants itself 30 s of grace (docs/protocol.md 3.4)."""
 
 RETRY_AFTER_CEILING_US = 60_000_000
 """The longest wait that a refused handshake can ask for."""
@@ -111,7 +111,7 @@ TRANSITIONS = Transitions(
 class Connection:
     """Keeps one websocket open from `Open` to `Close`.
 
-    `random` draws the backoff delays and nothing else; seeded alike, two connections act alike. `dials` is false where somebody else
+    `random` draws the backoff delays and nothing else. Seeded alike, two connections act alike. `dials` is false where somebody else
     makes the connections. All durations are in microseconds.
     """
 
@@ -141,7 +141,7 @@ class Connection:
 
     @property
     def deadline(self) -> int | None:
-        """When the attempt, the backoff or the draining ends, on `Now.mono_us`; None in the other states."""
+        """When the attempt, the backoff or the draining ends, on `Now.mono_us`. None in the other states."""
         return self._deadline
 
     @property
@@ -168,7 +168,7 @@ class Connection:
         """Take one input and return what follows: `OpenSocket`, `CloseSocket`, `DropSocket`, `ConnectionUp`, `ConnectionDown`, `Closed`.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
         """
         if isinstance(given, TimerFired) and not due(self._deadline, now):
             return []
@@ -202,7 +202,7 @@ class Connection:
                 return self._fire(given, now)
 
     def hear(self, now: Now) -> bool:
-        """Take data: the fast twin of `handle(DataHeard(), now)`; return whether there is a connection that they can have come by."""
+        """Take data: the fast twin of `handle(DataHeard(), now)`. Return whether there is a connection that they can have come by."""
         if self._state is not ConnectionState.OPEN:
             return False
         if not self._proven and now.mono_us - self._opened_us >= self._probation_us:

@@ -1,7 +1,7 @@
 """Whether the connection is alive: pings, pongs, and the silence of the exchange.
 
-Theory of operation. Whatever is received proves the connection; `DataHeard` says so, and is so cheap that it may be given per read. After
-SILENCE_US without anything the machine sends a ping, PROBING; after PING_TIMEOUT_US more it gives the connection up with `GiveUp` and is
+Theory of operation. Whatever is received proves the connection. `DataHeard` says so, and is so cheap that it may be given per read. After
+SILENCE_US without anything the machine sends a ping, PROBING. After PING_TIMEOUT_US more it gives the connection up with `GiveUp` and is
 IDLE again. `DataHeard` only notes the time: the timer finds out when it fires that the silence is not that old, and moves on. The
 exchange answers our pings, and pings us every 60 s itself (docs/protocol.md 3.4).
 
@@ -106,7 +106,7 @@ class Heartbeat:
 
     @property
     def deadline(self) -> int | None:
-        """When silence is to be looked at, or a pong is due, on `Now.mono_us`; None without a connection."""
+        """When silence is to be looked at, or a pong is due, on `Now.mono_us`, or None without a connection."""
         return self._deadline
 
     @property
@@ -116,14 +116,14 @@ class Heartbeat:
 
     @property
     def round_trip_us(self) -> int | None:
-        """How long the last answered ping of this connection took, in microseconds; None while none was."""
+        """How long the last answered ping of this connection took, in microseconds, or None while none was."""
         return self._round_trip_us
 
     def handle(self, given: HeartbeatInput, now: Now) -> list[Output | GiveUp]:
         """Take one input and return what follows: `SendPing`, `SendPong`, or `PeerSilent` together with `GiveUp`.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
         """
         if isinstance(given, TimerFired) and not due(self._deadline, now):
             return []

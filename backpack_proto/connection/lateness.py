@@ -1,4 +1,4 @@
-"""How late data are, by the exchange's clock and our monotonic one; our wall clock has no say.
+"""How late data are, by the exchange's clock and our monotonic one. Our wall clock has no say.
 
 Theory. A frame says when it was emitted (`E`). Our monotonic clock at its arrival less `E` is a constant, the distance of the two clocks, plus the time
 that the frame took. The smallest such difference of the last ten minutes is taken for a frame that took no time, and the shortest
@@ -22,7 +22,7 @@ LEAP_US = 1_000_000
 
 
 class WindowMinimum:
-    """The smallest value of the last ten minutes, in slots of a minute; the last one known when the window is empty."""
+    """The smallest value of the last ten minutes, in slots of a minute. The last one known when the window is empty."""
 
     __slots__ = ("_closed", "_slot", "_slot_minimum", "value")
 
@@ -31,7 +31,7 @@ class WindowMinimum:
         self._slot = 0
         self._slot_minimum: int | None = None
         self.value: int | None = None
-        """The minimum; None before the first value."""
+        """The minimum, or None before the first value."""
 
     def add(self, value: int, mono_us: int) -> None:
         """Take a value in."""
@@ -66,10 +66,10 @@ class Lateness:
         self.smallest_us: int | None = None
         """The smallest difference of the two clocks that is known."""
         self.offset_us: int | None = None
-        """What to add to a time of the exchange to have it on our monotonic clock; None before any is known."""
+        """What to add to a time of the exchange to have it on our monotonic clock, or None before any is known."""
 
     def frame(self, stream: str, emitted_us: int, mono_us: int) -> bool:
-        """Take in a frame; return whether its time counts."""
+        """Take in a frame. Return whether its time counts."""
         difference = mono_us - emitted_us
         smallest_us = self.smallest_us
         if smallest_us is None or difference < smallest_us - LEAP_US:

@@ -86,12 +86,12 @@ LinkOutput: TypeAlias = Output | Requested | Released | InForce | PathProved | P
 
 
 class Link:
-    """One connection and the streams on it; a machine made of machines. Takes `LinkInput`, gives `LinkOutput`."""
+    """One connection and the streams on it. A machine made of machines. Takes `LinkInput`, gives `LinkOutput`."""
 
     def __init__(
         self, connection: Connection, heartbeat: Heartbeat, claim: PathClaim, sign: Sign | None, *, canary: bool = True
     ) -> None:
-        """`claim` is what the path writes; without a `canary` no market is watched beside those of the user."""
+        """`claim` is what the path writes. Without a `canary` no market is watched beside those of the user."""
         self._connection = connection
         self._heartbeat = heartbeat
         self._claim = claim
@@ -107,7 +107,7 @@ class Link:
         self.watches_path = canary
         """Whether there are canaries."""
         self.wanted = self._subscriptions.wanted
-        """The streams that somebody needs; this view and the next three are live."""
+        """The streams that somebody needs. This view and the next three are live."""
         self.shown = self._shown
         """Those of them whose data are events."""
         self.untyped = self._subscriptions.untyped
@@ -162,7 +162,7 @@ class Link:
         """Take one input and return what follows.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state; nothing has changed.
+            LocalProtocolError: the input is impossible in this state. Nothing has changed.
         """
         return self._INPUTS[type(given)](self, given, now)
 
@@ -173,7 +173,7 @@ class Link:
     # The hot path.
 
     def hear(self, now: Now) -> bool:
-        """Take note that a frame was received; return whether there is a connection that it can have come by."""
+        """Take note that a frame was received. Return whether there is a connection that it can have come by."""
         if not self._connection.hear(now):
             return False
         self._heartbeat.hear(now)
@@ -188,7 +188,7 @@ class Link:
         """Take a frame of a kind that is not in our table as a proof of the path.
 
         Whatever the time in it means, the frame is no older than that. A time before the newest proof would prove nothing, and may be
-        any time of the past; so it is none, and data are not late for it.
+        any time of the past. So it is none, and data are not late for it.
         """
         proved_us = self._claim.proved_us
         proves = emitted_us is not None and (proved_us is None or emitted_us > proved_us)
@@ -199,7 +199,7 @@ class Link:
         return stream in self.wanted and stream not in self._awaited and stream not in self._canary_streams
 
     def data_seen(self, stream: str, emitted_us: int | None, now: Now) -> list[LinkOutput]:
-        """Tell whoever waits for data of a wanted stream; what follows from it is to be done before the data are used."""
+        """Tell whoever waits for data of a wanted stream. What follows from it is to be done before the data are used."""
         awaited, canary = stream in self._awaited, stream in self._canary_streams
         if not awaited and not canary:
             return []
@@ -260,7 +260,7 @@ class Link:
         return self._pass_on(self._subscriptions.handle(given, now), now) if self._connection.is_open else []
 
     def _timer_fired(self, given: TimerFired, now: Now) -> list[LinkOutput]:
-        """Only those whose moment has come are told; to the others it would say nothing."""
+        """Only those whose moment has come are told. To the others it would say nothing."""
         outputs = self._pass_on(self._connection.handle(given, now), now)
         outputs += self._pass_on(self._heartbeat.handle(given, now), now)
         outputs += self._pass_on(self._path.handle(given, now), now)

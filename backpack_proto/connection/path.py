@@ -95,10 +95,10 @@ TRANSITIONS = Transitions(
 
 
 class Path:
-    """Keeps the claim of one connection after the other; a machine. All durations are in microseconds."""
+    """Keeps the claim of one connection after the other. A machine. All durations are in microseconds."""
 
     def __init__(self, claim: PathClaim) -> None:
-        """`claim` is written here and read by whoever rests on it; one without a bound never expires."""
+        """`claim` is written here and read by whoever rests on it. One without a bound never expires."""
         self._claim = claim
         self._lateness = Lateness()
         self._state = PathState.DOWN
@@ -136,7 +136,7 @@ class Path:
         """Take one input and return what follows: `PathProved`, `PathExpired`, `GiveUp`.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`); nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
@@ -172,12 +172,12 @@ class Path:
                 return []
 
     def on_our_clock(self, emitted_us: int | None) -> int | None:
-        """Return when the exchange did something, on our monotonic clock and as early as it can have been; None where that is unknown."""
+        """Return when the exchange did something, on our monotonic clock and as early as it can have been, or None where that is unknown."""
         offset_us = self._lateness.offset_us
         return None if emitted_us is None or offset_us is None else emitted_us + offset_us
 
     def doubt(self, now: Now) -> str | None:
-        """Return why the path is not well at this moment; None when it is, or when there is no connection."""
+        """Return why the path is not well at this moment, or None when it is, or when there is no connection."""
         claim = self._claim
         if self._state is PathState.DOWN or not claim.bounded:
             return None
@@ -208,7 +208,7 @@ class Path:
         return [] if self._state is PathState.PROVED else self._judge(DataReceived(stream, emitted_us), now)
 
     def latest_us(self, mono_us: int) -> int | None:
-        """Return up to which time of emission frames only renew the proof (`renew`); None when each has to be seen for itself."""
+        """Return up to which time of emission frames only renew the proof (`renew`), or None when each has to be seen for itself."""
         claim, smallest_us = self._claim, self._lateness.smallest_us
         if self._state is not PathState.PROVED or claim.proved_us is None or smallest_us is None:
             return None

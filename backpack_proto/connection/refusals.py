@@ -29,7 +29,7 @@ _UNANSWERED = frozenset({StreamState.REQUESTED, StreamState.REFUSED})
 def suspects_of(
     code: int, subscriptions: Mapping[str, WantedStream], in_flight: str | None, now: Now
 ) -> dict[str, WantedStream]:
-    """Return the streams that a code can mean; `in_flight` is the untyped one that was requested last."""
+    """Return the streams that a code can mean. `in_flight` is the untyped one that was requested last."""
     pending = {
         name: subscription
         for name, subscription in subscriptions.items()

@@ -1,4 +1,4 @@
-"""What the session passes between the machines of a connection; none of it is seen from outside."""
+"""What the session passes between the machines of a connection. None of it is seen from outside."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class GiveUp(Struct, frozen=True, gc=False):
 
 
 class DataSeen(Struct, frozen=True, gc=False):
-    """Data came on a stream; needed only if the stream is in `Subscriptions.awaited`."""
+    """Data came on a stream. Needed only if the stream is in `Subscriptions.awaited`."""
 
     stream: str
     emitted_us: int | None = None
-    """When the exchange emitted them, on our monotonic clock and as early as it can have been; None where that is not known."""
+    """When the exchange emitted them, on our monotonic clock and as early as it can have been, or None where that is not known."""
 
 
 class Requested(Struct, frozen=True, gc=False):
@@ -79,7 +79,7 @@ class DataReceived(Struct, frozen=True, gc=False):
 
     stream: str
     emitted_us: int | None
-    """When the exchange emitted it, microseconds since the epoch, by the exchange's clock; None where it does not say."""
+    """When the exchange emitted it, microseconds since the epoch, by the exchange's clock, or None where it does not say."""
 
 
 class RoundTripMeasured(Struct, frozen=True, gc=False):

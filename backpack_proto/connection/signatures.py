@@ -42,7 +42,7 @@ SIGN_ANYWAY = Backoff(base_us=30_000_000, cap_us=600_000_000)
 
 
 class Signatures:
-    """Signs, and keeps by which clock and how often; a signature itself is never kept, for it is good for seconds."""
+    """Signs, and keeps by which clock and how often. A signature itself is never kept, for it is good for seconds."""
 
     def __init__(self, sign: Sign | None) -> None:
         """None means that there are no credentials."""
@@ -73,7 +73,7 @@ class Signatures:
         return signature.parts
 
     def refused(self, now: Now) -> None:
-        """Take note of an error about a signature; others may be on their way, but a flood of them puts nothing off."""
+        """Take note of an error about a signature. Others may be on their way, but a flood of them puts nothing off."""
         if self.again_us is not None:
             return
         self._not_before_us = max(self._not_before_us, now.mono_us + ERRORS_US)

@@ -1,11 +1,11 @@
 """What is wanted, what was asked for, and what really comes, stream by stream.
 
 Theory of operation. A stream is wanted while somebody needs it, over any number of connections: the user, from `Subscribe` to
-`Unsubscribe`; the ledger, from `FollowAccount` on; a book that is to be verified needs the `bookTicker` of its symbol for as long as its depth
-stream is wanted. Each need is counted, whoever comes first; a stream ends with the last of them. SHOWN are the streams whose data are
+`Unsubscribe`. The ledger, from `FollowAccount` on. A book that is to be verified needs the `bookTicker` of its symbol for as long as its depth
+stream is wanted. Each need is counted, whoever comes first. A stream ends with the last of them. SHOWN are the streams whose data are
 events: those that the user or the ledger needs.
 
-While there is no connection a wanted stream is WANTED; when there is one it has been REQUESTED on it, by a frame signed at the moment of sending
+While there is no connection a wanted stream is WANTED. When there is one it has been REQUESTED on it, by a frame signed at the moment of sending
 if it is private. The exchange never acknowledges (docs/protocol.md 3.2), so only data make it LIVE. The end of the connection makes everything
 WANTED again. Data of a stream that was just unsubscribed may still be on their way: it is LEAVING until the connection ends.
 
@@ -14,13 +14,13 @@ exist, so each of its names, UNTYPED, has a frame of its own, and only one of th
 until it must be in force, `IN_FORCE_US` after the request. An error 4006 meanwhile is about that name, and the others go out behind it.
 
 Silence. A REQUESTED stream that sends nothing within its channel's timeout gives one `StreamSilent`, a notice: an unknown market
-looks like a quiet one. Some channels come every second whatever happens (docs/protocol.md 3.4); these canaries are
+looks like a quiet one. Some channels come every second whatever happens (docs/protocol.md 3.4). These canaries are
 watched for as long as they live. Data after a silence give `StreamLive` again.
 
 Refusals. An error frame does not name its request, so the suspects are the streams that were requested less than BLAME_US ago
 and have sent nothing. A bad signature is refused once for each frame that has it, and reported once. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
 only private ones are pending, any other code all of them. Suspects become REFUSED. That is suspicion, not proof: data make such a
-stream LIVE like any other, its timeout runs on, and the next connection requests it again; private ones are requested again on this connection
+stream LIVE like any other, its timeout runs on, and the next connection requests it again. Private ones are requested again on this connection
 too, newly signed, when it is found that the clock that they were signed by was wrong (`ClockRead`), less and less often.
 
 `DataSeen` is needed only for the names in `awaited`, so data of all other streams cost this machine nothing.
@@ -142,7 +142,7 @@ class _Flight(NamedTuple):
 class Subscriptions:
     """Turns wanted streams into requests, connection after connection, and says which of them live.
 
-    `sign` is called at each signing, with the moment of sending; None means that there are no credentials, so that private
+    `sign` is called at each signing, with the moment of sending. None means that there are no credentials, so that private
     streams are impossible.
     """
 
@@ -163,18 +163,18 @@ class Subscriptions:
 
     @property
     def deadline(self) -> int | None:
-        """When the first stream is to be looked at, on `Now.mono_us`; None when none is."""
+        """When the first stream is to be looked at, on `Now.mono_us`, or None when none is."""
         in_force_us = None if self._flight is None else self._flight.in_force_us
         return earliest(self._timers.earliest, in_force_us, self._signatures.again_us)
 
     @property
     def wanted(self) -> KeysView[str]:
-        """The wanted streams in the order they were wanted; a live view, for membership tests as well."""
+        """The wanted streams in the order they were wanted. A live view, for membership tests as well."""
         return self._subscriptions.keys()
 
     @property
     def shown(self) -> KeysView[str]:
-        """The wanted streams whose data are events; a live view."""
+        """The wanted streams whose data are events. A live view."""
         return self._shown.keys()
 
     @property
@@ -190,17 +190,17 @@ class Subscriptions:
 
     @property
     def untyped(self) -> KeysView[str]:
-        """The wanted streams of kinds that are not in our table; a live view."""
+        """The wanted streams of kinds that are not in our table. A live view."""
         return self._untyped.keys()
 
     @property
     def leaving(self) -> KeysView[str]:
-        """The streams that were unsubscribed on this connection, whose last data may still be on their way; a live view."""
+        """The streams that were unsubscribed on this connection, whose last data may still be on their way. A live view."""
         return self._leaving.keys()
 
     @property
     def states(self) -> Mapping[str, StreamState]:
-        """The state of each wanted stream, in the order they were wanted; a copy."""
+        """The state of each wanted stream, in the order they were wanted. A copy."""
         return {name: subscription.state for name, subscription in self._subscriptions.items()}
 
     @property
@@ -210,18 +210,18 @@ class Subscriptions:
 
     @property
     def awaited(self) -> KeysView[str]:
-        """The streams whose data have to be told by `DataSeen`: those not live yet, and the canaries; a live view."""
+        """The streams whose data have to be told by `DataSeen`: those not live yet, and the canaries. A live view."""
         return self._awaited.keys()
 
     def handle(self, given: SubscriptionsInput, now: Now) -> list[SubscriptionsOutput]:
         """Take one input and return what follows.
 
-        That is `SendText` and, behind them, `Requested` or `Released`; `StreamLive`, `StreamSilent`, `StreamsRefused`, `ErrorReceived`.
+        That is `SendText` and, behind them, `Requested` or `Released`. `StreamLive`, `StreamSilent`, `StreamsRefused`, `ErrorReceived`.
 
         Raises:
-            InvalidStream: a name is no stream of the exchange; nothing has changed.
+            InvalidStream: a name is no stream of the exchange. Nothing has changed.
             LocalProtocolError: a private stream without credentials, or an input that is impossible in this state
-                (`CONNECTIVITY_TRANSITIONS`); nothing has changed.
+                (`CONNECTIVITY_TRANSITIONS`). Nothing has changed.
         """
         if isinstance(given, TimerFired):
             return self._fire(given, now)
@@ -289,14 +289,14 @@ class Subscriptions:
         return outputs
 
     def _watch(self, names: tuple[str, ...], given: CanariesChosen, now: Now) -> list[SubscriptionsOutput]:
-        """Have these canaries and no others; the new ones are requested before the old ones are undone."""
+        """Have these canaries and no others. The new ones are requested before the old ones are undone."""
         outputs = self._want([(name, Need.CANARY) for name in names], given, now)
         old = [name for name, one in self._subscriptions.items() if Need.CANARY in one.needs and name not in names]
         outputs += self._give_up(old, Need.CANARY, given, now)
         return [*outputs, CanaryRequested()] if names and self._connectivity is Connectivity.UP else outputs
 
     def _resubscribe(self, names: tuple[str, ...], given: Resubscribe, now: Now) -> list[SubscriptionsOutput]:
-        """Undo streams and request them again; untyped ones have no place in line to come back to, and stay as they are."""
+        """Undo streams and request them again. Untyped ones have no place in line to come back to, and stay as they are."""
         wanted = {name: self._subscriptions[name] for name in names if name in self._subscriptions}
         wanted = {name: one for name, one in wanted.items() if one.stream is not None}
         undone = [SendText(unsubscribe_text(frame)) for _, frame in frames_of(wanted)]
@@ -330,7 +330,7 @@ class Subscriptions:
         return outputs
 
     def _release(self, name: str, need: Need | str, released: dict[str, WantedStream]) -> None:
-        """Take one need off a stream; with the last one it goes, and with a book what that needed."""
+        """Take one need off a stream. With the last one it goes, and with a book what that needed."""
         subscription = self._subscriptions.get(name)
         if subscription is None or need not in subscription.needs:
             return
@@ -413,7 +413,7 @@ class Subscriptions:
         if not canary:
             del self._awaited[name]
         if not news:
-            # The timer stays where it is; when it fires it finds out that there were data, and moves on.
+            # The timer stays where it is. When it fires it finds out that there were data, and moves on.
             return in_force
         self._timers.set(name, now.mono_us + CANARY_SILENCE_US if canary else None)
         return [StreamLive(stream=name), *in_force] if subscription.reported else in_force

@@ -23,12 +23,12 @@ UNTYPED_SILENCE_US = 60_000_000
 
 
 class Need(Enum):
-    """Who needs a stream; the other needs are those of verified books, by the names of their depth streams."""
+    """Who needs a stream. The other needs are those of verified books, by the names of their depth streams."""
 
     USER = auto()
     LEDGER = auto()
     CANARY = auto()
-    """Nobody sees its data; they prove the path."""
+    """Nobody sees its data. They prove the path."""
 
 
 SHOWN = (Need.USER, Need.LEDGER)
@@ -86,11 +86,11 @@ class WantedStream:
     requested_us: int = 0
     """When it was requested."""
     needs: dict[Need | str, None] = field(default_factory=dict)
-    """Who needs it; never empty."""
+    """Who needs it. Never empty."""
     silent: bool = False
     """A `StreamSilent` was told, and nothing has come since."""
     turn: int = 0
-    """Of its request among those of this connection; 0 while it has not been requested."""
+    """Of its request among those of this connection, or 0 while it has not been requested."""
     in_force: bool = False
     """Data have shown that the exchange has taken its request."""
 
@@ -111,7 +111,7 @@ class WantedStream:
 
     @property
     def first_data_us(self) -> int | None:
-        """The time within which its first data are expected; None: none is."""
+        """The time within which its first data are expected. None: none is."""
         return UNTYPED_SILENCE_US if self.stream is None else self.stream.channel.traits.first_data_us
 
     def become(self, state: StreamState, given: object) -> None:

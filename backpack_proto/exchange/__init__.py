@@ -1,6 +1,6 @@
 """The simulated Backpack exchange: matching, market activity, websocket and REST, without a socket or a clock.
 
-`Exchange` is the machine; the rest is its vocabulary, and the matching engine for those who want to trade on it.
+`Exchange` is the machine. The rest is its vocabulary, and the matching engine for those who want to trade on it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Bells:
 
     @property
     def deadline(self) -> int | None:
-        """When the next bell rings, on the monotonic clock; None before the first look at both clocks."""
+        """When the next bell rings, on the monotonic clock, or None before the first look at both clocks."""
         return self._deadline
 
     def closed(self, unix_us: int) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ class Bells:
         return tuple(symbol for symbol, stock in self._securities.items() if session_at(stock, unix_us) is not None)
 
     def ring(self, now: Now) -> dict[str, bool]:
-        """Return which books have to be open from now on and which not; nothing where no bell was due."""
+        """Return which books have to be open from now on and which not. Nothing where no bell was due."""
         if not self._securities or (self._deadline is not None and now.mono_us < self._deadline):
             return {}
         bells = (next_bell_us(stock, now.unix_us) for stock in self._securities.values())

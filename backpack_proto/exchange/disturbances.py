@@ -1,7 +1,7 @@
 """Planned faults at work: which of them hold now, and what they do to everything that the exchange sends.
 
 Theory of operation. Whatever leaves the exchange passes `disturb`. Frames that come late wait here, in order, and leave at once when
-the fault ends; a connection that ends takes its frames along. What happens to requests is told to `Faults`, and what only the process
+the fault ends. A connection that ends takes its frames along. What happens to requests is told to `Faults`, and what only the process
 that serves the exchange can do leaves as `RefuseConnections`.
 """
 
@@ -21,7 +21,7 @@ from .stream.sockets import GOING_AWAY
 __all__ = ["LATE_US", "Disturbances"]
 
 LATE_US: Final = 6_000_000
-"""How much later than it was made a frame comes; a client may bear some seconds."""
+"""How much later than it was made a frame comes. A client may bear some seconds."""
 _DEPTH: Final = b'"stream":"depth.'
 
 CloseAll = Callable[[int | None], Sequence[ExchangeOutput]]
@@ -29,7 +29,7 @@ CloseAll = Callable[[int | None], Sequence[ExchangeOutput]]
 
 
 class Disturbances:
-    """The faults of a plan; `close_all` ends every websocket of the exchange, `faults` decides about its requests."""
+    """The faults of a plan. `close_all` ends every websocket of the exchange, `faults` decides about its requests."""
 
     def __init__(self, seed: str, faults: Faults, close_all: CloseAll) -> None:
         self.schedule = FaultSchedule(seed)
@@ -48,7 +48,7 @@ class Disturbances:
         return earliest(self.schedule.deadline, self._late[0][0] if self._late else None)
 
     def plan(self, faults: Iterable[PlannedFault], mono_us: int) -> list[ExchangeOutput]:
-        """Begin another plan; the faults that are under way end."""
+        """Begin another plan. The faults that are under way end."""
         outputs = self._end(self.schedule.active, ())
         self.schedule.plan(faults, mono_us)
         return outputs + self.advance(mono_us)

@@ -1,13 +1,13 @@
 """The simulated exchange: Backpack's public wire as a pure state machine, the server twin of the client's Session.
 
-Theory of operation. What clients send comes in as values, what is to be sent goes out as values; whoever serves the exchange owns
+Theory of operation. What clients send comes in as values, what is to be sent goes out as values. Whoever serves the exchange owns
 sockets and clock. Everything is drawn from one seed and the times handed in. The markets stand still until the first input, whose
-moment ties the exchange to both clocks; from then on they move by themselves, and every input first lets happen what is due by
+moment ties the exchange to both clocks. From then on they move by themselves, and every input first lets happen what is due by
 then. When the process was away for long, only the last second of what was missed happens, and what recurs happens once.
 
 Each market has random generators of its own, so what one market does depends on nothing but the seed and the time.
 
-Fills and resting orders carry owners. The crowd and the accounts meet in the same books; every change of a book passes `_tell`, which
+Fills and resting orders carry owners. The crowd and the accounts meet in the same books. Every change of a book passes `_tell`, which
 publishes it and settles what it did to each account, and triggers are looked at once that is done. Requests pass the gateway, which may
 be told to let them go wrong.
 
@@ -82,7 +82,7 @@ MOST_ACCOUNTS = 1_000
 AWAKE_US = 60_000_000
 """How long a market that sleeps stays awake after a request that named it."""
 MOST_EVENTS = 2_000
-"""Book events per input; markets that are due for more lose them."""
+"""Book events per input. Markets that are due for more lose them."""
 MARKET_CLOSED = "OrderBookClosed"
 """Why the orders of a market that closes expire: the exchange's word for what the system does then (docs/protocol.md)."""
 
@@ -93,7 +93,7 @@ class _Task(Enum):
     EVENT = 0
     """Something happens to the book."""
     TURN = TURN_MS * 1_000
-    """Windows of aggregated depth may end; it does not recur, but is due while a window gathers."""
+    """Windows of aggregated depth may end. It does not recur, but is due while a window gathers."""
     SECOND = 1_000_000
     """Tickers, mark price and candles are due."""
     MINUTE = 60_000_000
@@ -101,17 +101,17 @@ class _Task(Enum):
 
     @property
     def period_us(self) -> int:
-        """How often it recurs; 0 when that is up to chance."""
+        """How often it recurs, or 0 when that is up to chance."""
         return self.value
 
 
 class Exchange:
-    """The whole exchange: markets, websockets and REST; a `Machine`.
+    """The whole exchange: markets, websockets and REST. A `Machine`.
 
     `unix_us` is where the made-up history ends, microseconds since the epoch, not later than the first input. `speed` multiplies how
     much happens to the books (0: nothing). `api_keys` are the base64 public keys of the accounts: they may subscribe to
     private streams, and sign requests. Each begins with `deposits` by asset, and pays `fees`. `listings` are the markets that there
-    are. `speed_bump_us` is how long an order without `postOnly` waits before it reaches the book; 0 switches that off.
+    are. `speed_bump_us` is how long an order without `postOnly` waits before it reaches the book. 0 switches that off.
 
     Raises:
         InvalidKey: a key is not the base64 of 32 bytes.
@@ -166,7 +166,7 @@ class Exchange:
         }
         self._show_accounts(self._members[api_keys[0]])
         self.faults = Faults(Random(f"{seed}:faults"))
-        """What goes wrong with requests; nothing, unless told."""
+        """What goes wrong with requests. Nothing, unless told."""
         self._commands = CommandStream(speed_bump_us)
         self.rfqs = RfqDesk(RfqMarkets(listings, self._markets, SECURITIES.values()), Random(f"{seed}:rfqs"))
         """The desk of requests for quote."""
@@ -243,12 +243,12 @@ class Exchange:
         return market.levels(OrderSide.BID), market.levels(OrderSide.ASK), market.engine.update_id
 
     def best(self, symbol: str) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-        """Best bid and best ask of an open book, each as (ticks, lots); None for an empty side."""
+        """Best bid and best ask of an open book, each as (ticks, lots), or None for an empty side."""
         return self._markets[symbol].best()
 
     @property
     def deadline(self) -> int | None:
-        """When the next thing happens by itself; None before the first input."""
+        """When the next thing happens by itself, or None before the first input."""
         return earliest(
             self._due_us,
             self._sockets.deadline,
@@ -263,10 +263,10 @@ class Exchange:
         return earliest(self._tasks[0][0] if self._tasks else None, self._commands.deadline, self.rfqs.deadline)
 
     def handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
-        """Take one input and return what is to be sent, in order; nothing that a client sends raises.
+        """Take one input and return what is to be sent, in order. Nothing that a client sends raises.
 
         Raises:
-            LocalProtocolError: a connection was opened twice, or an operator's command makes no sense; nothing has changed.
+            LocalProtocolError: a connection was opened twice, or an operator's command makes no sense. Nothing has changed.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
@@ -404,7 +404,7 @@ class Exchange:
         events = 0
         while (due_us := self._due_us) is not None and due_us <= now.mono_us:
             at_us = self._mono_us = max(due_us, oldest_us)
-            # A wall clock may jump; the engine's time does not go back.
+            # A wall clock may jump. The engine's time does not go back.
             self._engine_us = max(self._engine_us, now.unix_us - (now.mono_us - at_us))
             if due_us == self._commands.deadline:
                 outputs += self._gateway.finish(self._commands.take(), self._engine_us, at_us)
@@ -471,7 +471,7 @@ class Exchange:
         return not any(member.uses(market.symbol) for member in self._members.values())
 
     def _schedule_event(self, symbol: str, from_us: int) -> None:
-        """Schedule the next event of a book; one that was scheduled before does not hold any more."""
+        """Schedule the next event of a book. One that was scheduled before does not hold any more."""
         self._next_events.pop(symbol, None)
         if speed := self._speeds[symbol]:
             self._schedule(from_us + self._markets[symbol].activity.pause_us(speed), _Task.EVENT, symbol)
@@ -536,7 +536,7 @@ class Exchange:
         return frames
 
     def _fire(self) -> list[SendFrame]:
-        """Let the triggers of every account fire; what one does to the books is seen by the others at the next event."""
+        """Let the triggers of every account fire. What one does to the books is seen by the others at the next event."""
         frames: list[SendFrame] = []
         for member in self._members.values():
             frames += member.entry.fire(self._engine_us)
@@ -551,7 +551,7 @@ class Exchange:
 
 
 def _stock_session(asset: str, unix_us: int) -> str | None:
-    """The session of a stock that is open at a time; None for what is no stock."""
+    """The session of a stock that is open at a time, or None for what is no stock."""
     security = SECURITIES.get(asset)
     return None if security is None else session_at(security, unix_us)
 

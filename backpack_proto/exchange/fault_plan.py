@@ -41,7 +41,7 @@ class FaultKind(Value, frozen=True, gc=False, kw_only=True):
     what: str
     """Its effect, for people."""
     lasts_us: int
-    """How long it lasts where the plan does not say; 0 for what happens at one moment."""
+    """How long it lasts where the plan does not say, or 0 for what happens at one moment."""
     request: Fault | None = None
     """What happens to every request meanwhile."""
 
@@ -78,9 +78,9 @@ class PlannedFault(Value, frozen=True, gc=False, kw_only=True):
 
     name: str
     start_us: int | None = None
-    """Since the start of the plan; None for again and again."""
+    """Since the start of the plan, or None for again and again."""
     end_us: int | None = None
-    """Since the start of the plan; None for as long as its kind lasts."""
+    """Since the start of the plan, or None for as long as its kind lasts."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot happen."""
@@ -116,10 +116,10 @@ class PlannedFault(Value, frozen=True, gc=False, kw_only=True):
 
 
 def parse_faults(text: str) -> tuple[PlannedFault, ...]:
-    """Read a plan: `NAME`, `NAME@T` or `NAME@T-U` between commas, with seconds after the start; empty text is an empty plan.
+    """Read a plan: `NAME`, `NAME@T` or `NAME@T-U` between commas, with seconds after the start. Empty text is an empty plan.
 
     Raises:
-        LocalProtocolError: an entry has another form, or names a fault that there is not; the text lists those that there are.
+        LocalProtocolError: an entry has another form, or names a fault that there is not. The text lists those that there are.
     """
     entries = [entry.strip() for entry in text.split(",")] if text.strip() else []
     if len(entries) > MOST_FAULTS:
@@ -143,7 +143,7 @@ def parse_faults(text: str) -> tuple[PlannedFault, ...]:
 
 
 class FiredFault(Value, frozen=True, gc=False, kw_only=True):
-    """A fault that came; times are since the start of the plan."""
+    """A fault that came. Times are since the start of the plan."""
 
     name: str
     start_us: int
@@ -161,7 +161,7 @@ class _Due(Struct, gc=False):
 
 
 class FaultSchedule:
-    """Says when faults begin and end; what they do is up to others. Everything is drawn from `seed`."""
+    """Says when faults begin and end. What they do is up to others. Everything is drawn from `seed`."""
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
@@ -188,7 +188,7 @@ class FaultSchedule:
         return tuple(due.planned for due in self._due if due.running)
 
     def next_us(self) -> tuple[int | None, ...]:
-        """When each fault of the plan comes next, since the start of the plan; None where it is under way or over."""
+        """When each fault of the plan comes next, since the start of the plan, or None where it is under way or over."""
         return tuple(None if due.running or due.start_us is None else due.start_us - self._origin_us for due in self._due)
 
     def elapsed_us(self, mono_us: int) -> int:
@@ -196,7 +196,7 @@ class FaultSchedule:
         return mono_us - self._origin_us
 
     def plan(self, faults: Iterable[PlannedFault], mono_us: int) -> None:
-        """Begin another plan; whatever is under way ends without a word, as `active` says."""
+        """Begin another plan. Whatever is under way ends without a word, as `active` says."""
         self._plans += 1
         self._origin_us = mono_us
         self.fired = []
@@ -209,7 +209,7 @@ class FaultSchedule:
         self._find_earliest()
 
     def advance(self, mono_us: int) -> tuple[list[PlannedFault], list[PlannedFault]]:
-        """Return what begins and what ends by that time, in the order of the plan; what was slept through does both."""
+        """Return what begins and what ends by that time, in the order of the plan. What was slept through does both."""
         if self._earliest is None or mono_us < self._earliest:
             return [], []
         begun: list[PlannedFault] = []

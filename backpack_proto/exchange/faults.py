@@ -25,24 +25,24 @@ class Fault(StrEnum):
 
 
 class Faults:
-    """Which requests go wrong, and how; tests set its attributes, and everything is drawn from one seed."""
+    """Which requests go wrong, and how. Tests set its attributes, and everything is drawn from one seed."""
 
     def __init__(self, rng: Random) -> None:
         self.rates: dict[Fault, float] = {}
-        """How likely each fault is, 0 to 1; together at most 1."""
+        """How likely each fault is, 0 to 1. Together at most 1."""
         self.only: tuple[str, ...] = ()
-        """Beginnings of `METHOD /path`: other requests are spared; empty for all."""
+        """Beginnings of `METHOD /path`: other requests are spared, or empty for all."""
         self.delay_us = 2_000_000
         """How long a delayed answer takes."""
         self.retry_after_s: int | None = None
-        """How long a 429 asks to wait, in its Retry-After header; without one it does not say."""
+        """How long a 429 asks to wait, in its Retry-After header. Without one it does not say."""
         self.always: Fault | None = None
-        """The fate of every request, while it is set; it goes before everything else."""
+        """The fate of every request, while it is set. It goes before everything else."""
         self._rng = rng
         self._planned: deque[Fault | None] = deque()
 
     def plan(self, *faults: Fault | None) -> None:
-        """Decide the fate of the next requests, one each, None for no fault; these go before the rates."""
+        """Decide the fate of the next requests, one each, None for no fault. These go before the rates."""
         self._planned.extend(faults)
 
     def draw(self, method: str, path: str) -> Fault | None:
@@ -64,7 +64,7 @@ class Faults:
 
 
 class RateLimits:
-    """Requests per minute; what exceeds them is refused and does not count."""
+    """Requests per minute. What exceeds them is refused and does not count."""
 
     def __init__(self) -> None:
         self.per_minute = 2_000
@@ -76,7 +76,7 @@ class RateLimits:
         """When the requests of the last minute came: historical ones, and all."""
 
     def admit(self, path: str, engine_us: int, *, signed: bool) -> bool:
-        """Whether one more request may be served at that time, in microseconds; if so, it counts."""
+        """Whether one more request may be served at that time, in microseconds. If so, it counts."""
         if not signed and not self.public:
             return True
         historical = path in _HISTORICAL

@@ -19,7 +19,7 @@ from .stream.private_streams import PrivateStreams
 __all__ = ["FIRST_OWNER", "Member"]
 
 FIRST_OWNER = 2
-"""Owner of the first account's orders, the next account has the next number; the smaller numbers are the crowd's."""
+"""Owner of the first account's orders, the next account has the next number. The smaller numbers are the crowd's."""
 
 
 class Member:

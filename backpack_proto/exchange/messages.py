@@ -1,7 +1,7 @@
 """What goes into the simulated exchange, and what comes out of it.
 
 The mirror image of the client's vocabulary: the runtime that serves the exchange turns what its sockets say into these
-inputs, and does what the outputs say, in the order given. Connections and requests are numbered by the runtime; a number of a
+inputs, and does what the outputs say, in the order given. Connections and requests are numbered by the runtime. A number of a
 connection is never used twice. Protocol pings of a client are the runtime's own to answer. What the operator of the exchange wants
 comes in as commands.
 """
@@ -85,7 +85,7 @@ class PaceMarket(Struct, frozen=True, gc=False):
 
     symbol: str
     speed: float
-    """A multiple of the market's own pace; 0 lets nothing happen to its book."""
+    """A multiple of the market's own pace. 0 lets nothing happen to its book."""
 
 
 class CloseMarket(Struct, frozen=True, gc=False):
@@ -106,7 +106,7 @@ class ChangeMarket(Struct, frozen=True, gc=False):
 
 
 class RestrictMarket(Struct, frozen=True, gc=False):
-    """Let an open book take less than all orders: only cancels, only limit orders, or only what does not take; None lifts that.
+    """Let an open book take less than all orders: only cancels, only limit orders, or only what does not take. None lifts that.
 
     The crowd goes on as before, and nothing is published about it.
     """
@@ -116,7 +116,7 @@ class RestrictMarket(Struct, frozen=True, gc=False):
 
 
 class OpenMarket(Struct, frozen=True, gc=False):
-    """Open the book of a market again, as it was; only those who subscribed while it was open are told of it."""
+    """Open the book of a market again, as it was. Only those who subscribed while it was open are told of it."""
 
     symbol: str
 
@@ -125,11 +125,11 @@ class Restart(Struct, frozen=True, gc=False):
     """Close every connection, leave every delayed answer unsent, and go on."""
 
     keep_ids: bool = True
-    """Continue the update ids; otherwise those of every market begin somewhere else."""
+    """Continue the update ids. Otherwise those of every market begin somewhere else."""
 
 
 class PlanFaults(Struct, frozen=True, gc=False):
-    """Let faults happen by a plan, which begins now and takes the place of the one before; no faults end them all."""
+    """Let faults happen by a plan, which begins now and takes the place of the one before. No faults end them all."""
 
     faults: tuple[PlannedFault, ...]
 

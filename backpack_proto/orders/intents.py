@@ -71,7 +71,7 @@ class OrderIntent(Value, frozen=True, gc=False, kw_only=True, tag_field="row", t
     window_ms: int
     """How long after that the exchange takes it (docs/protocol.md 2.1)."""
     clock_error_ms: int | None = 0
-    """How far that time may be from the exchange's own; None where the exchange's clock had not been measured."""
+    """How far that time may be from the exchange's own, or None where the exchange's clock had not been measured."""
     order: Mapping[str, Parameter]
     """Its parameters, as they stand on the wire."""
 
@@ -195,9 +195,9 @@ class Intents:
 def intents_of(
     orders: Iterable[Mapping[str, Parameter]], *, unix_us: int, window_ms: int, error_us: int | None = 0
 ) -> tuple[OrderIntent, ...]:
-    """Return the intents of orders that are being signed; one without a client id has none, for nothing could be asked about it.
+    """Return the intents of orders that are being signed. One without a client id has none, for nothing could be asked about it.
 
-    `unix_us` is the exchange's time in the signature, in microseconds since the epoch, and `error_us` how far it may be wrong; None if
+    `unix_us` is the exchange's time in the signature, in microseconds since the epoch, and `error_us` how far it may be wrong, or None if
     that is not known.
     """
     return tuple(
@@ -220,7 +220,7 @@ def encode_rows(rows: Sequence[JournalRow]) -> bytes:
 
 
 def read_rows(data: bytes) -> list[JournalRow]:
-    r"""Read the rows of a journal; a last line without its `\n` was being written when the machine stopped, and is left out.
+    r"""Read the rows of a journal. A last line without its `\n` was being written when the machine stopped, and is left out.
 
     Raises:
         ConfigurationError: a line cannot be read, or is of a later version of the format.

@@ -50,7 +50,7 @@ class OrderFound(Value, frozen=True, gc=False, kw_only=True):
 
     intent: OrderIntent
     order: Order | None = None
-    """As it was listed; None where only its fills were."""
+    """As it was listed, or None where only its fills were."""
     fills: tuple[Fill, ...] = ()
     """Those that were read: all of them where `order` is None."""
 
@@ -99,7 +99,7 @@ def not_before_ms(intent: OrderIntent) -> int:
 
 
 def find_order(intent: OrderIntent, orders: Iterable[Order]) -> Order | None:
-    """Return the order that an intent became, the newest if there are several; None if it is not among them."""
+    """Return the order that an intent became, the newest if there are several, or None if it is not among them."""
     earliest_us = not_before_ms(intent) * 1_000
     same = [
         order
@@ -112,7 +112,7 @@ def find_order(intent: OrderIntent, orders: Iterable[Order]) -> Order | None:
 
 
 def find_fills(intent: OrderIntent, fills: Iterable[Fill]) -> tuple[Fill, ...]:
-    """Return the fills of the order that an intent became; those of the newest if there are several."""
+    """Return the fills of the order that an intent became. Those of the newest if there are several."""
     earliest_us = not_before_ms(intent) * 1_000
     same = [
         fill

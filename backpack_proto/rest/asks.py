@@ -32,14 +32,14 @@ class Ask(Struct, frozen=True, gc=False, kw_only=True):
     """Somebody wants an endpoint called."""
 
     asker: Hashable
-    """Comes back with the answer; no other open `Ask` has an equal one."""
+    """Comes back with the answer. No other open `Ask` has an equal one."""
     endpoint: str
     """Whatever `find_endpoint` knows."""
     parameters: Arguments
     importance: Importance | None = None
-    """Its place among requests that wait; None is that of the endpoint."""
+    """Its place among requests that wait. None is that of the endpoint."""
     max_wait_us: int | None = None
-    """How long it may wait to be sent; None is `MAX_WAIT_US` for what changes something, and no bound for what reads."""
+    """How long it may wait to be sent. None is `MAX_WAIT_US` for what changes something, and no bound for what reads."""
 
     def __repr__(self) -> str:
         # Values stay out of logs, for some of them are secret.
@@ -47,7 +47,7 @@ class Ask(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class WithdrawAsk(Struct, frozen=True, gc=False):
-    """Who asked does not want it any more; nothing happens if it has been settled."""
+    """Who asked does not want it any more. Nothing happens if it has been settled."""
 
     asker: Hashable
 
@@ -59,7 +59,7 @@ class Forget(Struct, frozen=True, gc=False):
 
 
 class Abandon(Struct, frozen=True, gc=False):
-    """Nobody waits for any answer any more; each asker is told so."""
+    """Nobody waits for any answer any more. Each asker is told so."""
 
     reason: str
 
@@ -69,20 +69,20 @@ class MeasureTime(Struct, frozen=True, gc=False):
 
 
 class Settled(Struct, frozen=True, gc=False):
-    """Output: the end of an `Ask`; the result is a `BackpackError` when there is none."""
+    """Output: the end of an `Ask`. The result is a `BackpackError` when there is none."""
 
     asker: Hashable
     result: object
 
 
 class Sending(Struct, frozen=True, gc=False):
-    """Output: an `Ask` has waited for its turn and is being sent now; time-outs of its asker begin here."""
+    """Output: an `Ask` has waited for its turn and is being sent now. Time-outs of its asker begin here."""
 
     asker: Hashable
 
 
 class Unresolved(Struct, frozen=True, gc=False):
-    """Output: an `Ask` that was withdrawn had been sent; a `Settled` follows should its answer come."""
+    """Output: an `Ask` that was withdrawn had been sent. A `Settled` follows should its answer come."""
 
     asker: Hashable
     error: OutcomeUnknown

@@ -1,9 +1,9 @@
 """REST: from a call to a request, and from a response to a typed answer or an error.
 
-The parameters of a call are checked against its row of the endpoint table when it is made, once, by `Endpoint.check`; of what came out
+The parameters of a call are checked against its row of the endpoint table when it is made, once, by `Endpoint.check`. Of what came out
 of that, a request is built and signed when it is sent, once. A response is read by the same row. The
 exchange's errors are JSON with a code, except when a parameter could not be parsed or a path does not exist, which is plain text
-(docs/protocol.md 1.4); both become `ApiError`. A call that changes something has a third end: the exchange, or what stands between,
+(docs/protocol.md 1.4). Both become `ApiError`. A call that changes something has a third end: the exchange, or what stands between,
 broke down, or answered something that cannot be read. It may have had its effect, so that is an `OutcomeUnknown`.
 """
 
@@ -80,7 +80,7 @@ def build_request(
 ) -> HttpRequest:
     """Make the request of a call of parameters that `endpoint.check` returned.
 
-    `signer` and `unix_us`, the exchange's time in microseconds, are needed by private endpoints; public ones are never signed.
+    `signer` and `unix_us`, the exchange's time in microseconds, are needed by private endpoints. Public ones are never signed.
 
     Raises:
         LocalProtocolError: a private endpoint cannot be signed.
@@ -112,15 +112,15 @@ def parse_response(
     retry_after_us: int | None = None,
     headers: Headers = (),
 ) -> object:
-    """Return the typed answer of a call, `endpoint.result`; None only where that is the type.
+    """Return the typed answer of a call, `endpoint.result`. None only where that is the type.
 
-    `parameters` are those of the request, for a snapshot repeats some of them; `retry_after_us` is the Retry-After header, if any;
+    `parameters` are those of the request, for a snapshot repeats some of them. `retry_after_us` is the Retry-After header, if any.
     `headers` hold the page counts of a history, which is a `Page` with or without them.
 
     Raises:
-        ApiError: the exchange refused; its `retry_after_us` is None when another try would fail the same way.
+        ApiError: the exchange refused. Its `retry_after_us` is None when another try would fail the same way.
         NothingTraded: there is nothing to answer with yet.
-        OutcomeUnknown: the call was to change something, and may have done so; a 202 says that it was accepted and no more.
+        OutcomeUnknown: the call was to change something, and may have done so. A 202 says that it was accepted and no more.
         PartlyUnreadable: some rows of a list cannot be read.
         RemoteProtocolError: the exchange accepted, but its answer cannot be read.
     """
@@ -153,7 +153,7 @@ def _empty(endpoint: Endpoint, parameters: Checked, status: int) -> BackpackErro
 
 
 def _read(endpoint: Endpoint, body: bytes, parameters: Checked) -> object:
-    """Read a body; the rows of a list are read one by one where the whole cannot be read."""
+    """Read a body. The rows of a list are read one by one where the whole cannot be read."""
     answer: object
     if endpoint.read is not None:
         answer = endpoint.read(body, parameters)
@@ -185,7 +185,7 @@ def outcome_unknown(endpoint: Endpoint, parameters: Checked, reason: str) -> Out
 
 
 def retry_after_us(headers: Headers) -> int | None:
-    """Return how long a response asks to wait before the next try, in microseconds; None when it does not say.
+    """Return how long a response asks to wait before the next try, in microseconds, or None when it does not say.
 
     The exchange was never seen to send a Retry-After (docs/protocol.md 1.3). Seconds are read, a date is not.
     """

@@ -54,7 +54,7 @@ class StartMeasuring(Struct, frozen=True, gc=False):
 
 
 class StopMeasuring(Struct, frozen=True, gc=False):
-    """Want no timer and no measurement any more; what is known stays known."""
+    """Want no timer and no measurement any more. What is known stays known."""
 
 
 class ClockSampled(Struct, frozen=True, gc=False, kw_only=True):
@@ -75,7 +75,7 @@ class MeasureClock(Struct, frozen=True, gc=False):
 
 
 class ClockStepped(Event, frozen=True, gc=False, kw_only=True):
-    """The wall clock of this machine jumped: it was set, or the machine slept; signatures may be refused until it is measured."""
+    """The wall clock of this machine jumped: it was set, or the machine slept. Signatures may be refused until it is measured."""
 
     step_us: int
     """How far, forwards or (negative) backwards."""
@@ -123,7 +123,7 @@ class _Sample(NamedTuple):
     offset_us: int
     error_us: int
     sent_us: int
-    """On the monotonic clock; drift counts from here."""
+    """On the monotonic clock. Drift counts from here."""
     taken: Now
 
     def bound_us(self, now: Now) -> int:
@@ -133,7 +133,7 @@ class _Sample(NamedTuple):
 
 
 class ExchangeClock:
-    """Measures the exchange's clock: takes `ClockInput`, gives `ClockOutput`; starts when told to."""
+    """Measures the exchange's clock: takes `ClockInput`, gives `ClockOutput`. Starts when told to."""
 
     def __init__(self) -> None:
         self._state = State.IDLE
@@ -145,7 +145,7 @@ class ExchangeClock:
 
     @property
     def deadline(self) -> int | None:
-        """When to measure again, or to look at the wall clock; None while idle."""
+        """When to measure again, or to look at the wall clock, or None while idle."""
         return self._timers.earliest
 
     @property
@@ -155,22 +155,22 @@ class ExchangeClock:
 
     @property
     def offset_us(self) -> int | None:
-        """The exchange's clock minus our wall clock, in microseconds; None before the first measurement."""
+        """The exchange's clock minus our wall clock, in microseconds, or None before the first measurement."""
         return None if self._best is None else self._best.offset_us
 
     def error_us(self, now: Now) -> int | None:
-        """How far `exchange_unix_us` may be from the truth, in microseconds; None before the first measurement."""
+        """How far `exchange_unix_us` may be from the truth, in microseconds, or None before the first measurement."""
         return None if self._best is None else self._best.bound_us(now)
 
     def exchange_unix_us(self, now: Now) -> int:
-        """Return the exchange's time in microseconds since the epoch; our own before the first measurement."""
+        """Return the exchange's time in microseconds since the epoch. Our own before the first measurement."""
         return now.unix_us + (self.offset_us or 0)
 
     def handle(self, given: ClockInput, now: Now) -> list[ClockOutput]:
-        """Take one input; a `TimerFired` that is early changes nothing.
+        """Take one input. A `TimerFired` that is early changes nothing.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`), or a sample was sent after it came back; nothing
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`), or a sample was sent after it came back. Nothing
                 has changed.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
@@ -221,11 +221,11 @@ class ExchangeClock:
         round_trip_us = now.mono_us - given.sent.mono_us
         if round_trip_us < 0:
             raise LocalProtocolError("a clock sample came back before it was sent")
-        # Our wall clock in the middle of the round trip; the way there and the way back need not have taken equally long.
+        # Our wall clock in the middle of the round trip. The way there and the way back need not have taken equally long.
         middle_us = now.unix_us - round_trip_us // 2
         error_us = (round_trip_us + 1) // 2 + _RESOLUTION_US
         self._samples.append(_Sample(given.server_ms * 1000 - middle_us, error_us, given.sent.mono_us, now))
-        # Bounds widen at the same pace, so one choice is good until the next sample; of equals, the latest.
+        # Bounds widen at the same pace, so one choice is good until the next sample. Of equals, the latest.
         self._best = min(reversed(self._samples), key=lambda sample: sample.bound_us(now))
 
 

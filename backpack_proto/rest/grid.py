@@ -14,7 +14,7 @@ from backpack_proto.values import Value
 __all__ = ["EXACT", "Grid", "Rounding", "written"]
 
 Rounding: TypeAlias = Literal["down", "up", "nearest"]
-"""Where an amount goes that is not on the grid; `nearest` from the middle in the direction that is the default there."""
+"""Where an amount goes that is not on the grid. `nearest` from the middle in the direction that is the default there."""
 
 EXACT: Final = Context(prec=500)
 """Amounts, factors and their products are never rounded in it."""
@@ -52,7 +52,7 @@ class Grid(Value, frozen=True, gc=False):
         return above if to_above < to_below or (to_above == to_below and from_the_middle_up) else below
 
     def outside(self, value: Decimal) -> str:
-        """Return how a value is outside the range, as a part of a sentence; empty where it is inside."""
+        """Return how a value is outside the range, as a part of a sentence, or empty where it is inside."""
         if value < self.minimum:
             return f"below the minimum {written(self.minimum)}"
         if self.maximum is not None and value > self.maximum:
@@ -66,7 +66,7 @@ class Grid(Value, frozen=True, gc=False):
 
     @property
     def highest(self) -> Decimal | None:
-        """The largest amount that is allowed; None: there is no limit."""
+        """The largest amount that is allowed. None: there is no limit."""
         return None if self.maximum is None else self.down(self.maximum)
 
     def around(self, value: Decimal) -> tuple[Decimal, ...]:

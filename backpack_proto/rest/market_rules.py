@@ -35,7 +35,7 @@ __all__ = [
 DOUBT_US: Final = 60_000_000
 UNEXPLAINED_US: Final = 900_000_000
 LEVELS_LOOKED_AT: Final = 50
-"""A side; the market moves near the best price, so that is where a new tick is seen first."""
+"""A side. The market moves near the best price, so that is where a new tick is seen first."""
 
 
 class MarketChanged(Event, frozen=True, gc=False, kw_only=True):
@@ -63,7 +63,7 @@ class RulesRefused(Struct, frozen=True, gc=False):
 
 
 class RulesDoubted(Struct, frozen=True, gc=False):
-    """Output: what is known of a market may be old; answer with the `Market` that the exchange shows now."""
+    """Output: what is known of a market may be old. Answer with the `Market` that the exchange shows now."""
 
     symbol: str
 
@@ -73,7 +73,7 @@ MarketRulesOutput: TypeAlias = RulesDoubted | MarketChanged
 
 
 class MarketRules:
-    """What is known of all markets; a machine without states and without a timer."""
+    """What is known of all markets. A machine without states and without a timer."""
 
     def __init__(self) -> None:
         self._known: dict[str, Market] = {}
@@ -89,7 +89,7 @@ class MarketRules:
         return None
 
     def known(self, symbol: str) -> Market | None:
-        """Return a market with its rules as they are known; None before a list of markets was read."""
+        """Return a market with its rules as they are known, or None before a list of markets was read."""
         return self._known.get(symbol)
 
     def handle(self, given: MarketRulesInput, now: Now) -> Sequence[MarketRulesOutput]:
@@ -108,7 +108,7 @@ class MarketRules:
                 return ()
 
     def _agrees(self, market: Market) -> bool:
-        """Return whether a row of a list has the rules that are known; if so, or if it is new, it is what is known from now on."""
+        """Return whether a row of a list has the rules that are known. If so, or if it is new, it is what is known from now on."""
         agrees = self._known.get(market.symbol, market).filters == market.filters
         if agrees:
             self._known[market.symbol] = market
@@ -144,6 +144,6 @@ class MarketRules:
 
 
 def _on_grid(market: Market, levels: Iterable[Level]) -> bool:
-    """Return whether all levels lie on tick and step; a market without a usable one has no grid."""
+    """Return whether all levels lie on tick and step. A market without a usable one has no grid."""
     prices, quantities = market.filters.price.grid, market.filters.quantity.grid
     return all(prices.holds(level.price) and quantities.holds(level.quantity) for level in levels)

@@ -54,7 +54,7 @@ class PremiumBand(Value, frozen=True, gc=False, kw_only=True):
 
 
 class PriceFilter(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """The price rules of a market; multipliers are factors, None where a market has no such rule."""
+    """The price rules of a market. Multipliers are factors, None where a market has no such rule."""
 
     tick_size: Decimal
     min_price: Decimal
@@ -112,13 +112,13 @@ class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     market_type: str
     """`SPOT`, `PERP`, `IPERP`, `DATED`, `PREDICTION`, `RFQ`, ..."""
     order_book_state: str
-    """`Open`, `Closed`, `CancelOnly`, `LimitOnly`, `PostOnly`; closed markets stay listed, and their streams are silent."""
+    """`Open`, `Closed`, `CancelOnly`, `LimitOnly`, `PostOnly`. Closed markets stay listed, and their streams are silent."""
     filters: Filters
     created_us: UnixUs = field(name="createdAt")
     visible: bool = True
-    """True where the row does not say; those of 2025 did not (docs/protocol.md 6.2)."""
+    """True where the row does not say. Those of 2025 did not (docs/protocol.md 6.2)."""
     funding_interval_ms: int | None = field(name="fundingInterval", default=None)
-    """Perpetuals; some spot markets carry one too."""
+    """Perpetuals. Some spot markets carry one too."""
     funding_rate_lower_bound_basis_points: Decimal | None = field(name="fundingRateLowerBound", default=None)
     funding_rate_upper_bound_basis_points: Decimal | None = field(name="fundingRateUpperBound", default=None)
     imf_function: MarginFunction | None = None
@@ -126,7 +126,7 @@ class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     mmf_function: MarginFunction | None = None
     """Maintenance margin."""
     open_interest_limit: Decimal | None = None
-    """Base units; `0` on spot markets."""
+    """Base units. `0` on spot markets."""
     position_limit_weight: Decimal | None = None
     rwa_market_type: str | None = None
     """`STOCK`, `INDEX`, `COMMODITY`, `FX`, ..."""
@@ -148,7 +148,7 @@ class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
     @property
     def max_quantity(self) -> Decimal | None:
-        """The largest quantity of an order, base units; None: no limit."""
+        """The largest quantity of an order, base units. None: no limit."""
         return self.filters.quantity.max_quantity
 
     @property
@@ -184,7 +184,7 @@ class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
         return self._rounded("quantity", quantity, self.filters.quantity.grid, rounding, "down")
 
     def check_order(self, order: NewOrder, **known: Unpack[KnownNow]) -> tuple[Violation, ...]:
-        """Return every rule that an order breaks; nothing where it fits, as far as is known (docs/orders.md).
+        """Return every rule that an order breaks. Nothing where it fits, as far as is known (docs/orders.md).
 
         The rules of the market and of orders as such are always checked. What depends on the moment is checked where `known` says it, by
         the keywords of `KnownNow`: `best_bid`, `best_ask`, `last_price`, `mark_price`, `index_price`, `oracle_price`, `position`, `bids`,
@@ -198,10 +198,10 @@ class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
         return check_order(self, order, OrderContext.of(known))
 
     def checked_order(self, order: NewOrder, **known: Unpack[KnownNow]) -> NewOrder:
-        """Return an order that breaks no rule; the arguments are those of `check_order`.
+        """Return an order that breaks no rule. The arguments are those of `check_order`.
 
         Raises:
-            OrderDoesNotFit: it breaks one or more; the error names all of them, each with the next valid value.
+            OrderDoesNotFit: it breaks one or more. The error names all of them, each with the next valid value.
             ConfigurationError: an argument cannot be used.
         """
         violations = self.check_order(order, **known)
@@ -243,10 +243,10 @@ class Markets(Mapping[str, Market]):
         self.unreadable: Final = tuple(unreadable)
 
     def __getitem__(self, symbol: str) -> Market:
-        """Return the market with this id or normalised name, spelled exactly so; an id has precedence.
+        """Return the market with this id or normalised name, spelled exactly so. An id has precedence.
 
         Raises:
-            UnknownSymbol: (a `KeyError`) no market has that name; the text offers the closest ones.
+            UnknownSymbol: (a `KeyError`) no market has that name. The text offers the closest ones.
         """
         market = self._by_id.get(symbol) or self._by_name.get(symbol)
         if market is None:
@@ -272,7 +272,7 @@ class Markets(Mapping[str, Market]):
         return Markets(joined.values(), self.unreadable)
 
     def normalised(self, symbol: str) -> str:
-        """Return the normalised name of a market; its id where that name belongs to another one.
+        """Return the normalised name of a market. Its id where that name belongs to another one.
 
         Raises:
             UnknownSymbol: no market has that id or name.

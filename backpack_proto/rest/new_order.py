@@ -19,9 +19,9 @@ TimeInForce: TypeAlias = Literal["GTC", "IOC", "FOK"]
 
 
 class NewOrder(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """An order that is to be placed; what is None is left to the exchange (docs/protocol.md 6.3).
+    """An order that is to be placed. What is None is left to the exchange (docs/protocol.md 6.3).
 
-    Amounts are given as `Decimal`, as `int` or as text in plain digits; they are decimals from then on.
+    Amounts are given as `Decimal`, as `int` or as text in plain digits. They are decimals from then on.
     """
 
     symbol: str
@@ -78,7 +78,7 @@ class NewOrder(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
         post_only: bool | None = None,
         reduce_only: bool | None = None,
     ) -> Self:
-        """Make an order at a price or better; `post_only` has it refused rather than trade at once."""
+        """Make an order at a price or better. `post_only` has it refused rather than trade at once."""
         return cls(
             symbol=symbol,
             side=side,

@@ -48,7 +48,7 @@ CALL_TRANSITIONS: Final = Transitions(
         (CallState.WITHDRAWN, RequestLeft, CallState.UNRESOLVED),
     ]
 )
-"""Of one call; each of the states may be its last."""
+"""Of one call. Each of the states may be its last."""
 
 
 WITH_TRANSPORT: Final = frozenset({CallState.SENT, CallState.WITHDRAWN, CallState.UNRESOLVED})

@@ -2,7 +2,7 @@
 
 Theory. A market has rules that an order keeps or breaks whatever happens (its grid: tick, step, smallest and largest), a state of its
 book, and rules that depend on the moment (`order_moment`): those are judged by what the caller knows, and passed over where nothing is known.
-Each broken rule is a `Violation`; all of them are returned. Where the sources leave open how far a rule goes, the check refuses only what
+Each broken rule is a `Violation`. All of them are returned. Where the sources leave open how far a rule goes, the check refuses only what
 the rule certainly forbids (docs/orders.md). The exchange has no rule about the notional value of an order.
 """
 

@@ -17,11 +17,11 @@ __all__ = ["NOTHING_KNOWN", "KnownNow", "OrderContext", "exact_amount"]
 
 
 class KnownNow(TypedDict, total=False):
-    """What a caller knows at the moment, beside the rules of a market; what is left out or None is unknown.
+    """What a caller knows at the moment, beside the rules of a market. What is left out or None is unknown.
 
     `bids` and `asks` are levels of the book, best first, such as `client.book(symbol).bids()`: how deep a market order may reach. Their
     best prices are `best_bid` and `best_ask`, unless given: a post-only order must not meet them. `last_price` is that of the last trade,
-    for the multipliers; `mark_price` stands for the mean mark price and, with `index_price`, for the mean premium, which are not public;
+    for the multipliers. `mark_price` stands for the mean mark price and, with `index_price`, for the mean premium, which are not public.
     `oracle_price` is the latest price outside the exchange, for the discovery bound. `position` is the net quantity held in the market,
     negative where it is short and zero where there is none, for `reduce_only`.
     """

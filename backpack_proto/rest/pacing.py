@@ -5,11 +5,11 @@ count against both budgets (docs/protocol.md 1.3). Each budget is a token bucket
 `per_minute - burst` a minute gives out at most `per_minute` tokens in any minute, wherever that minute begins.
 
 The 2,000 are divided. A tenth is the RESERVE of cancels, the rest is STANDARD. `Enqueue` puts a request into line, `Granted` lets it
-leave; both are bare ids. Requests leave in the order of their `Importance`, and in that of arrival within a class, except that a
+leave. Both are bare ids. Requests leave in the order of their `Importance`, and in that of arrival within a class, except that a
 request that waits for the historical budget does not hold up those that do not need it. These are the rules of a class:
 
 * A cancel takes a STANDARD token, and one of the RESERVE when there is none. Nothing else touches the RESERVE, so a cancel leaves at once
-  whatever waits, unless all requests pause or the RESERVE is used up; then cancels are the first to leave, at the rate of the budget.
+  whatever waits, unless all requests pause or the RESERVE is used up. Then cancels are the first to leave, at the rate of the budget.
 * An audit needs a token of AUDITS besides, a quarter of the budget, and leaves only while more than half of the STANDARD burst is left:
   an order that comes right behind it finds a token.
 * All others take a STANDARD token.
@@ -89,13 +89,13 @@ class Enqueue(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Cancel(Struct, frozen=True, gc=False):
-    """A request need not leave any more; nothing happens if it has left, and no other one leaves because of it."""
+    """A request need not leave any more. Nothing happens if it has left, and no other one leaves because of it."""
 
     request_id: int
 
 
 class Refused(Struct, frozen=True, gc=False):
-    """The exchange answered 429; `retry_after_us` is how long it asks to wait, None if it does not say."""
+    """The exchange answered 429. `retry_after_us` is how long it asks to wait, None if it does not say."""
 
     retry_after_us: int | None = None
 
@@ -120,11 +120,11 @@ class PacerState(Value, frozen=True, gc=False, kw_only=True):
     historical_available: int
     queued: int
     paused_until_us: int | None
-    """On the monotonic clock; None when not paused."""
+    """On the monotonic clock, or None when not paused."""
     pause_us: int = 0
-    """How long the pause lasts in all; 0 when not paused."""
+    """How long the pause lasts in all, or 0 when not paused."""
     asked_us: int | None = None
-    """How long the exchange asked to wait, which may be longer than the pause; None when not paused, or when it did not say."""
+    """How long the exchange asked to wait, which may be longer than the pause, or None when not paused, or when it did not say."""
     snapshots_queued: int = 0
     """Those in line that are for books which are not live."""
     remaining_us: int = 0
@@ -165,7 +165,7 @@ class Pacer:
         self._audits = _Bucket(audits)
         self._historical = _Bucket(historical)
         self._left_by_audits = standard.burst // 2
-        # A line maps the id of a request to the number of its arrival; the most important come first.
+        # A line maps the id of a request to the number of its arrival. The most important come first.
         self._lines: dict[tuple[Importance, bool], OrderedDict[int, int]] = {
             kind: OrderedDict() for kind in product(Importance, (False, True))
         }
@@ -182,7 +182,7 @@ class Pacer:
 
     @property
     def deadline(self) -> int | None:
-        """When the next request in line can be granted; None when no one waits."""
+        """When the next request in line can be granted, or None when no one waits."""
         if not self._line_of:
             return None
         return earliest(*(max(ready, self._paused_until) for _, _, ready in self._ready()))
@@ -263,7 +263,7 @@ class Pacer:
         return granted
 
     def _next_line(self, mono_us: int) -> OrderedDict[int, int] | None:
-        """Take the tokens for the request to be served next, and return the line that it heads; None if none can be."""
+        """Take the tokens for the request to be served next, and return the line that it heads, or None if none can be."""
         if not self._line_of:
             return None
         ready = [(importance, historical) for importance, historical, ready_us in self._ready() if ready_us <= mono_us]

@@ -5,14 +5,14 @@ they were then. It is QUEUED until the pacer grants it, built and signed when it
 as `Settled`, once, with its typed result or with the error in its place.
 
 Nothing abandoned is done later. Who asked may take it back (`WithdrawAsk`): what is QUEUED leaves the line and is never sent. What
-changes something has a bound on waiting, and settles as `NotSent` when that has passed; the transport holds to the same bound. What
-was handed to the transport is withdrawn there. If it changes something it is WITHDRAWN, for it may have left; once the transport says
+changes something has a bound on waiting, and settles as `NotSent` when that has passed. The transport holds to the same bound. What
+was handed to the transport is withdrawn there. If it changes something it is WITHDRAWN, for it may have left. Once the transport says
 that it has it is UNRESOLVED, and stays among `unresolved` until its answer says how it ended, or a `Forget` does.
 
 A read whose signature has expired says that a clock is wrong (docs/protocol.md 1.4): it is STALE until the exchange's clock has been
-measured, and then goes back into the queue, once; if the clock cannot be measured, or the second signature expires as well, the
+measured, and then goes back into the queue, once. If the clock cannot be measured, or the second signature expires as well, the
 refusal is what it settles with. A call that changes something is never sent twice. When nobody can say whether it had its effect, it
-settles with `OutcomeUnknown`; when it is certain that it never left, with a plain `BackpackError`.
+settles with `OutcomeUnknown`. When it is certain that it never left, with a plain `BackpackError`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ RequestsOutput: TypeAlias = SendRequest | WithdrawRequest | Sending | Settled | 
 
 
 class Requests:
-    """Sends what is asked for when the budget allows, and settles every `Ask` once; a machine."""
+    """Sends what is asked for when the budget allows, and settles every `Ask` once. A machine."""
 
     def __init__(self, signer: Signer | None, *, pause_ceiling_us: int = PAUSE_CEILING_US) -> None:
         """`pause_ceiling_us` is how long the exchange can have all requests pause."""
@@ -103,11 +103,11 @@ class Requests:
         return self._clock.exchange_unix_us(now)
 
     def handle(self, given: RequestsInput, now: Now) -> list[RequestsOutput]:
-        """Take one input; return requests to send, and what became of those sent.
+        """Take one input. Return requests to send, and what became of those sent.
 
         Raises:
             LocalProtocolError: an `Ask` for an endpoint that does not exist, with parameters that it does not take, or that cannot
-                be signed; a `Forget` of what is not unresolved.
+                be signed. A `Forget` of what is not unresolved.
         """
         match given:
             case Ask():
@@ -280,7 +280,7 @@ class Requests:
         except (ApiError, NothingTraded, OutcomeUnknown, RemoteProtocolError) as error:
             result = error
         if isinstance(result, PartlyUnreadable) and result.rows and call.endpoint.instruction is None:
-            # Rows about the market are independent; what is missing of an account would look like money that is not there.
+            # Rows about the market are independent. What is missing of an account would look like money that is not there.
             outputs.append(RowsSkipped(endpoint=call.endpoint.route, errors=result.errors))
             result = result.rows
         if isinstance(result, ApiError) and call.may_be_signed_again(result):

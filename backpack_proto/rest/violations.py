@@ -17,7 +17,7 @@ class Violation(Value, frozen=True, gc=False, kw_only=True):
     parameter: str
     """Of `NewOrder`, in Python's spelling."""
     rule: str
-    """The rule by the Python name of the market's filter or member, such as `tick_size` or `order_book_state`; `order` for rules of all orders."""
+    """The rule by the Python name of the market's filter or member, such as `tick_size` or `order_book_state`, or `order` for rules of all orders."""
     reason: str
     """The value, the rule, and what would be valid."""
     valid: tuple[Decimal, ...] = ()

@@ -1,6 +1,6 @@
 """The exchange's stream types: one table of what each of them is, read by everybody who has to know.
 
-A new stream is a row here, its payload in `payloads`, and its frames in the simulated exchange; tests compare the three, and the
+A new stream is a row here, its payload in `payloads`, and its frames in the simulated exchange. Tests compare the three, and the
 tables of the runtime, with each other. Source of the facts: docs/protocol.md sections 3.4 and 4.
 """
 
@@ -75,10 +75,10 @@ KLINE_SECONDS: Final = {
     interval: 31 * 86_400 if interval == "1month" else int(interval[:-1]) * _UNIT_SECONDS[interval[-1]]
     for interval in KLINE_INTERVALS
 }
-"""How long a candle of each interval lasts; of a month, the longest."""
+"""How long a candle of each interval lasts. Of a month, the longest."""
 
 DEPTH_WINDOWS_MS: Final = (200, 600, 1000)
-"""Aggregation windows of `depth`; without a window every book event is a frame of its own."""
+"""Aggregation windows of `depth`. Without a window every book event is a frame of its own."""
 
 
 IN_FORCE_US: Final = 1_000_000
@@ -98,7 +98,7 @@ class SymbolKind(Enum):
     """The symbols that a channel is about."""
 
     MARKET = auto()
-    """A market of the exchange's list; another one would be silent for ever."""
+    """A market of the exchange's list. Another one would be silent for ever."""
     RFQ = auto()
     """A market for requests for quotes: of the exchange's list, or of a security."""
     ANY = auto()
@@ -108,17 +108,17 @@ class SymbolKind(Enum):
 
 
 class Traits(Struct, frozen=True, gc=False, kw_only=True):
-    """The facts about one channel; a new one has to say all that have no default."""
+    """The facts about one channel. A new one has to say all that have no default."""
 
     payloads: tuple[type[StreamPayload], ...]
     """The types of its data."""
     symbol: SymbolRule
     first_data_us: int | None
-    """A requested stream without data for so long is reported as silent; None: it may be quiet for ever."""
+    """A requested stream without data for so long is reported as silent. None: it may be quiet for ever."""
     droppable: bool
-    """A slow consumer may lose some of its data; otherwise they are always delivered."""
+    """A slow consumer may lose some of its data. Otherwise they are always delivered."""
     cryptofeed: tuple[str, ...]
-    """The channels of cryptofeed that are made of it; empty when cryptofeed has none."""
+    """The channels of cryptofeed that are made of it, or empty when cryptofeed has none."""
     symbol_kind: SymbolKind = SymbolKind.MARKET
     """What its symbols are."""
     common: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ class Traits(Struct, frozen=True, gc=False, kw_only=True):
     every_second: bool = False
     """Data come every second, changed or not, so that silence is a fault."""
     perpetual_only: bool = False
-    """Spot markets have none; asked for, it would be silent for ever."""
+    """Spot markets have none. Asked for, it would be silent for ever."""
     windows_ms: tuple[int, ...] = ()
     """One of them may stand behind the channel's name."""
     intervals: tuple[str, ...] = ()
@@ -139,7 +139,7 @@ class Channel(StrEnum):
     traits: Traits
 
     def __new__(cls, name: str, traits: Traits | None = None) -> Self:
-        """Make a member that is its name and knows its row; the name alone finds a member that exists."""
+        """Make a member that is its name and knows its row. The name alone finds a member that exists."""
         if traits is None:
             raise TypeError(f"channel {name!r} has no traits")
         channel = str.__new__(cls, name)

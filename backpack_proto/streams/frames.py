@@ -1,6 +1,6 @@
 """Text frames to typed values, and the frames that a client sends.
 
-A frame that cannot be used becomes a `FrameDropped` with its reason; nothing that the exchange sends makes `decode_frame` raise.
+A frame that cannot be used becomes a `FrameDropped` with its reason. Nothing that the exchange sends makes `decode_frame` raise.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Drop(StrEnum):
 
 
 class FrameDropped(Event, frozen=True, gc=False, kw_only=True):
-    """A frame that could not be used; it is counted, and nothing of it was applied."""
+    """A frame that could not be used. It is counted, and nothing of it was applied."""
 
     reason: Drop
     error: RemoteProtocolError
@@ -65,14 +65,14 @@ class FrameDropped(Event, frozen=True, gc=False, kw_only=True):
 
 
 class ErrorFrame(Struct, frozen=True, gc=False):
-    """The exchange's refusal of something that we sent; it does not say of what (docs/protocol.md 3.2)."""
+    """The exchange's refusal of something that we sent. It does not say of what (docs/protocol.md 3.2)."""
 
     code: int
     message: str
 
 
 class Frame(Struct, frozen=True, gc=False):
-    """A frame with data; its members come in any order (docs/protocol.md 3.3)."""
+    """A frame with data. Its members come in any order (docs/protocol.md 3.3)."""
 
     payload: Payload | None = field(name="data", default=None)
     """Set in every frame that `decode_frame` returns."""
@@ -91,7 +91,7 @@ class _Loose(Struct, frozen=True, gc=False):
 
 
 class _NumericDepth(Struct, frozen=True, gc=False, kw_only=True):
-    """A depth payload whose levels may hold numbers in place of texts; their digits stay those that were sent."""
+    """A depth payload whose levels may hold numbers in place of texts. Their digits stay those that were sent."""
 
     emitted_us: int = field(name="E")
     symbol: str = field(name="s")
@@ -104,7 +104,7 @@ class _NumericDepth(Struct, frozen=True, gc=False, kw_only=True):
 
 # Lax, for the exchange's documents and its frames disagree on numbers and strings: both are accepted (docs/protocol.md 4.2, 4.11).
 decode_data = msgspec.json.Decoder(Frame, strict=False, dec_hook=from_wire).decode
-"""Reads what nearly every frame is, without a look at the levels of a `Depth`; what it refuses with UNDECODABLE, and what has no payload
+"""Reads what nearly every frame is, without a look at the levels of a `Depth`. What it refuses with UNDECODABLE, and what has no payload
 or no stream, is for `decode_frame`."""
 _decode_loose = msgspec.json.Decoder(_Loose, strict=False).decode
 _decode_tag = msgspec.json.Decoder(_Tag | list[_Tag]).decode
@@ -124,7 +124,7 @@ UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def decode_frame(data: bytes) -> Frame | ErrorFrame | FrameDropped | tuple[Frame, ...]:
-    """Read one text frame; a tuple when it is the first message of a position stream, which may list several positions."""
+    """Read one text frame. A tuple when it is the first message of a position stream, which may list several positions."""
     try:
         frame = decode_data(data)
     except UNDECODABLE as undecodable:
@@ -154,7 +154,7 @@ def dropped(reason: Drop, detail: str, *, data: bytes, stream: str | None = None
 
 
 def subscribe_text(streams: Sequence[str], signature: Sequence[str] | None = None) -> str:
-    """Write a SUBSCRIBE frame; `signature` is key, signature, timestamp and window, all as text (docs/protocol.md 3.1)."""
+    """Write a SUBSCRIBE frame. `signature` is key, signature, timestamp and window, all as text (docs/protocol.md 3.1)."""
     message: dict[str, object] = {"method": "SUBSCRIBE", "params": list(streams)}
     if signature is not None:
         message["signature"] = list(signature)
@@ -162,7 +162,7 @@ def subscribe_text(streams: Sequence[str], signature: Sequence[str] | None = Non
 
 
 def unsubscribe_text(streams: Sequence[str]) -> str:
-    """Write an UNSUBSCRIBE frame; it is never signed, not even for private streams (docs/protocol.md 3.1)."""
+    """Write an UNSUBSCRIBE frame. It is never signed, not even for private streams (docs/protocol.md 3.1)."""
     return _encode({"method": "UNSUBSCRIBE", "params": list(streams)}).decode()
 
 
@@ -181,9 +181,9 @@ def _completed(stream: str, payload: Payload, data: bytes) -> Frame | FrameDropp
 
 
 def _second_look(data: bytes, undecodable: Exception) -> Frame | tuple[Frame, ...] | FrameDropped:
-    """Say why a frame was not decoded; and read the one message that comes without its `e` (docs/protocol.md 4.11)."""
+    """Say why a frame was not decoded. And read the one message that comes without its `e` (docs/protocol.md 4.11)."""
     try:
-        data.decode()  # RFC 8259 8.1; which error the decoder raises for it depends on its version
+        data.decode()  # RFC 8259 8.1. Which error the decoder raises for it depends on its version
     except UnicodeDecodeError as broken:
         return dropped(Drop.NOT_JSON, str(broken), data=data)
     try:

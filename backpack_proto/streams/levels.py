@@ -1,7 +1,7 @@
 """Price levels: the text that the exchange sent, and exact numbers when they are read.
 
 Theory. A busy book changes thousands of levels a second and its user reads a few of them, so a level keeps its two texts and makes
-decimals on demand. The decoder makes levels without a call of ours for each; what holds them (`Depth`, a snapshot) judges all of
+decimals on demand. The decoder makes levels without a call of ours for each. What holds them (`Depth`, a snapshot) judges all of
 them with `judge` before anything is done with them. A level that a user makes is judged at once.
 
 Texts come again and again, prices above all, so the judgements are remembered, a bounded number of them. A good number has at most
@@ -68,7 +68,7 @@ class Ranks(dict[str, int]):
 
 
 class _Resting(dict[str, bool]):
-    """Whether anything rests at a level of this quantity, by the quantity's text; it does not at zero."""
+    """Whether anything rests at a level of this quantity, by the quantity's text. It does not at zero."""
 
     __slots__ = ()
 
@@ -82,17 +82,17 @@ class _Resting(dict[str, bool]):
 
 
 BID_RANKS: Final = Ranks(1)
-"""The rank of a price, by its text; `ValueError` where that is not the text of a price."""
+"""The rank of a price, by its text, or `ValueError` where that is not the text of a price."""
 ASK_RANKS: Final = Ranks(-1)
 """The same for asks."""
 PRICES: Final = _Prices()
-"""The price of a text; `ValueError` where that is not the text of a price."""
+"""The price of a text, or `ValueError` where that is not the text of a price."""
 RESTING: Final = _Resting()
-"""True for the text of a quantity above zero, False for one of zero; `ValueError` where that is not the text of a quantity."""
+"""True for the text of a quantity above zero, False for one of zero, or `ValueError` where that is not the text of a quantity."""
 
 
 class _LevelMeta(StructMeta):
-    """Judges the levels that users make; the decoder does not pass here."""
+    """Judges the levels that users make. The decoder does not pass here."""
 
     # msgspec would put the names of the fields there: `case Level(price, quantity)` shall bind the decimals.
     __match_args__ = ("price", "quantity")
@@ -107,7 +107,7 @@ class _LevelMeta(StructMeta):
 
 
 class Level(Struct, metaclass=_LevelMeta, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True, eq=False):
-    """One price level: a price, and the absolute quantity resting there; a quantity of zero says that the level is gone.
+    """One price level: a price, and the absolute quantity resting there. A quantity of zero says that the level is gone.
 
     A sequence of two decimals, price and quantity: it unpacks, has an index, and compares with other levels and with tuples of
     decimals by value. It is no tuple. msgspec writes and reads it as an array of its two texts.
@@ -217,7 +217,7 @@ def judge(bids: Iterable[Level], asks: Iterable[Level]) -> None:
 
 
 def plain_price(price: Decimal) -> str | None:
-    """Return the text of a price, without zeros at its end; None where no price that the exchange can send is equal to it."""
+    """Return the text of a price, without zeros at its end, or None where no price that the exchange can send is equal to it."""
     if not sane(price) or price <= 0:
         return None
     text = f"{price:f}"
@@ -227,7 +227,7 @@ def plain_price(price: Decimal) -> str | None:
 
 
 def raw_levels(pairs: RawLevels) -> tuple[Level, ...]:
-    """Read levels whose parts are texts or numbers; a number's digits stay those that were sent.
+    """Read levels whose parts are texts or numbers. A number's digits stay those that were sent.
 
     Raises:
         ValueError: a price is not positive, a quantity is negative, or one of them is not in plain digits.

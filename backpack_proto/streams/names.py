@@ -1,7 +1,7 @@
 """Stream names of the exchange: parse, format, and the channel names that people use for them.
 
 Symbols hold dots (`AAPL.US_USDC_PERP`), so a name is never split at its dots: the known prefix is cut off, then for `depth`
-the optional window, for `kline` exactly one interval; what is left is the symbol (docs/protocol.md 4.1).
+the optional window, for `kline` exactly one interval. What is left is the symbol (docs/protocol.md 4.1).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Stream(Value, frozen=True, gc=False, kw_only=True):
     interval: str | None = None
     """Candle length, `kline` only, one of `KLINE_INTERVALS`."""
     verified: bool = False
-    """Its book is to be compared with `bookTicker`, `depth` only; a wish of ours, and no part of the name."""
+    """Its book is to be compared with `bookTicker`, `depth` only. A wish of ours, and no part of the name."""
 
     @property
     def private(self) -> bool:
@@ -65,7 +65,7 @@ def parse_stream(name: str) -> Stream:
 
 
 def channel_of(name: str) -> Channel | None:
-    """Return the channel of a stream by its name; None for one of a kind that is not in the table."""
+    """Return the channel of a stream by its name, or None for one of a kind that is not in the table."""
     return next((channel for channel in Channel if name == channel or name.startswith(f"{channel}.")), None)
 
 
@@ -76,7 +76,7 @@ def bare_ticker(symbol: str) -> str:
 
 
 def check_untyped(name: str) -> None:
-    """Check the name of a stream whose kind is not in the table; only the exchange knows whether there is such a kind.
+    """Check the name of a stream whose kind is not in the table. Only the exchange knows whether there is such a kind.
 
     Raises:
         InvalidStream: the name is of a kind that is in the table, or cannot be one at all.
@@ -92,7 +92,7 @@ def check_untyped(name: str) -> None:
 def parse_channel(name: str) -> Stream:
     """Read a channel name, the exchange's own or one of the common ones, as a stream that still lacks its symbol.
 
-    `book` is `depth` with its book verified against `bookTicker`; `book.200ms`, `trades`, `klines.1m` (or `candles.1m`),
+    `book` is `depth` with its book verified against `bookTicker`. `book.200ms`, `trades`, `klines.1m` (or `candles.1m`),
     `mark_price`, `open_interest`, `liquidations`, `book_ticker`, `external_ticker` are read as well.
 
     Channels of the account may say which symbol they are for: `order.SOL_USDC`, `position.SOL_USDC_PERP`, and `order.*`,
@@ -166,7 +166,7 @@ _OTHER_WORDS = {
 
 
 def _parse_form(name: str, given: str) -> Stream:
-    """Read a stream whose symbol may be missing, which is a channel; errors show it as it was `given`."""
+    """Read a stream whose symbol may be missing, which is a channel. Errors show it as it was `given`."""
     if name.endswith("."):
         raise InvalidStream(f"stream {shown(given)} ends in a dot")
     channel = channel_of(name)

@@ -1,8 +1,8 @@
 """What the streams carry, typed: each payload that is decoded is the event that the user gets.
 
-Names are the field's own, units are in names; the member of the wire stands beside each field. `emitted_us` is when the
+Names are the field's own, units are in names. The member of the wire stands beside each field. `emitted_us` is when the
 exchange's websocket server sent the frame, `engine_us` when the matching engine did the thing, both in microseconds since the
-epoch; the latter can be the later one by a microsecond. Prices and quantities are `Decimal`, quantities in base units unless the
+epoch. The latter can be the later one by a microsecond. Prices and quantities are `Decimal`, quantities in base units unless the
 name says quote. Words from an open list (order types, states, reasons) are plain strings: the exchange adds to them.
 Source of every field: docs/protocol.md section 4.
 """
@@ -78,7 +78,7 @@ class StreamPayload(Event, frozen=True, gc=False, kw_only=True, tag_field="e"):
     emitted_us: int | None = field(name="E")
     """None on a value that REST returned."""
     received_us: int | None = field(name=" receivedUs", default=None)
-    """When this machine read the frame from the socket, by its own clock, in microseconds since the epoch; None on a value that REST
+    """When this machine read the frame from the socket, by its own clock, in microseconds since the epoch. None on a value that REST
     returned, and before a session has taken the frame (no member of the wire has a name with a blank)."""
 
 
@@ -107,7 +107,7 @@ class BookTicker(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="bookT
     symbol: str = field(name="s")
     engine_us: int = field(name="T")
     update_id: int = field(name="u")
-    """In the id space of `Depth`; skips ids, and may arrive before or after the depth frame of the same id."""
+    """In the id space of `Depth`. Skips ids, and may arrive before or after the depth frame of the same id."""
     bid_price: Decimal | None = field(name="b")
     bid_quantity: Decimal | None = field(name="B")
     ask_price: Decimal | None = field(name="a")
@@ -115,7 +115,7 @@ class BookTicker(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="bookT
 
 
 class Depth(StreamPayload, frozen=True, gc=False, kw_only=True, tag="depth"):
-    """Changed price levels between two update ids; in no order within a side, and possibly none at all.
+    """Changed price levels between two update ids. In no order within a side, and possibly none at all.
 
     Its decoder leaves texts and ids as they were sent, for a book looks at them in any case: everybody else has it `check`ed first.
     """
@@ -139,7 +139,7 @@ class Depth(StreamPayload, frozen=True, gc=False, kw_only=True, tag="depth"):
 
 
 class Kline(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="kline"):
-    """One candle; on the stream the running one is sent again and again, with `closed` at the end."""
+    """One candle. On the stream the running one is sent again and again, with `closed` at the end."""
 
     symbol: str = field(name="s")
     start_us: UnixUsOfText = field(name="t")
@@ -158,16 +158,16 @@ class Kline(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="kline"):
     quote_volume: Decimal | None = field(name="quoteVolume", default=None)
     """None from the stream."""
     interval: str = field(name=" interval", default="")
-    """One of `KLINE_INTERVALS`; taken from the stream's name, for the payload lacks it (no member has a name with a blank)."""
+    """One of `KLINE_INTERVALS`. Taken from the stream's name, for the payload lacks it (no member has a name with a blank)."""
 
 
 class Trade(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="trade"):
-    """One public trade; frames are not sure to come in the order of time."""
+    """One public trade. Frames are not sure to come in the order of time."""
 
     symbol: str = field(name="s")
     engine_us: int = field(name="T")
     trade_id: int | None = field(name="t")
-    """Sequential per symbol; REST can lack it."""
+    """Sequential per symbol. REST can lack it."""
     price: Decimal = field(name="p")
     quantity: Decimal = field(name="q")
     buyer_is_maker: bool = field(name="m")
@@ -180,7 +180,7 @@ class Trade(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="trade"):
 
 
 class Ticker(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="ticker"):
-    """Rolling 24 hours, sent every second; from REST a day or a week, which may be half a minute old (docs/protocol.md 1.2)."""
+    """Rolling 24 hours, sent every second. From REST a day or a week, which may be half a minute old (docs/protocol.md 1.2)."""
 
     symbol: str = field(name="s")
     first_price: Decimal = field(name="o")
@@ -211,7 +211,7 @@ class MarkPrice(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="markPr
     index_price: Decimal | None = field(name="i", default=None)
     """None, like the funding fields, for prediction markets."""
     funding_rate: Decimal | None = field(name="f", default=None)
-    """Estimate for the running interval, a fraction (0.0001 is one basis point); may be negative."""
+    """Estimate for the running interval, a fraction (0.0001 is one basis point). May be negative."""
     next_funding_us: UnixUs | None = field(name="n", default=None)
     """When the running interval ends."""
 
@@ -221,7 +221,7 @@ class OpenInterest(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="ope
 
     symbol: str = field(name="s")
     open_interest: Decimal | None = field(name="o")
-    """Contracts, which are base units; REST can lack it."""
+    """Contracts, which are base units. REST can lack it."""
     engine_us: int | None = field(name="timestamp", default=None)
     """None from the stream."""
 
@@ -238,11 +238,11 @@ class Liquidation(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="liqu
 
 
 class StockPayload(CheckedPayload, frozen=True, gc=False, kw_only=True):
-    """Base of the data about one stock; no frame was observed, so any member may be missing (docs/protocol.md 4.14)."""
+    """Base of the data about one stock. No frame was observed, so any member may be missing (docs/protocol.md 4.14)."""
 
     emitted_us: int | None = field(name="E", default=None)
     symbol: str = ""
-    """The bare ticker, such as `BRK.B`; taken from the stream's name where the frame does not say."""
+    """The bare ticker, such as `BRK.B`. Taken from the stream's name where the frame does not say."""
     bid: Decimal | None = None
     ask: Decimal | None = None
     source_us: UnixUs | None = field(name="timestamp", default=None)
@@ -258,18 +258,18 @@ class StockPrice(StockPayload, frozen=True, gc=False, kw_only=True, tag="stockPr
 
 
 class StockQuotes(StockPayload, frozen=True, gc=False, kw_only=True, tag="stockIndicativeQuote"):
-    """Both prices at which a request for quotes would be quoted now, once a second; None: it would not be.
+    """Both prices at which a request for quotes would be quoted now, once a second. None: it would not be.
 
     `bid` is for who sells, `ask` for who buys. They are limit prices: a request settles there, or better.
     """
 
     estimated_bid: Decimal | None = field(name="estimatedBid", default=None)
-    """Where it settles if the quoter hedges at the market of this moment; never worse than the limit price."""
+    """Where it settles if the quoter hedges at the market of this moment. Never worse than the limit price."""
     estimated_ask: Decimal | None = field(name="estimatedAsk", default=None)
 
 
 class OrderUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
-    """What happened to an order of the account; the subclass says which event it was.
+    """What happened to an order of the account. The subclass says which event it was.
 
     Required is what the ledger cannot do without. Other members may be missing: a capture of 2024 has no `O` (docs/protocol.md 4.10).
     """
@@ -286,7 +286,7 @@ class OrderUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
     state: str = field(name="X")
     """`New`, `PartiallyFilled`, `Filled`, `Cancelled`, `Expired`, `TriggerPending`, `TriggerFailed`, ..."""
     executed_quantity: Decimal = field(name="z")
-    """Executed so far, all fills together; the size of one fill is `fill_quantity`."""
+    """Executed so far, all fills together. The size of one fill is `fill_quantity`."""
     executed_quote_quantity: Decimal | None = field(name="Z", default=None)
     self_trade_prevention: str | None = field(name="V", default=None)
     origin: str | None = field(name="O", default=None)
@@ -312,7 +312,7 @@ class OrderUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
     stop_loss_trigger_by: str | None = field(name="g", default=None)
     expiry_reason: str | None = field(name="R", default=None)
     trade_id: int | None = field(name="t", default=None)
-    """On fills; null on every other event."""
+    """On fills. Null on every other event."""
     fill_quantity: Decimal | None = field(name="l", default=None)
     fill_price: Decimal | None = field(name="L", default=None)
     maker: bool | None = field(name="m", default=None)
@@ -332,7 +332,7 @@ class OrderCancelled(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="orde
 
 
 class OrderExpired(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="orderExpired"):
-    """The exchange took the order away; `expiry_reason` says why."""
+    """The exchange took the order away. `expiry_reason` says why."""
 
 
 class OrderFill(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="orderFill"):
@@ -352,7 +352,7 @@ class TriggerFailed(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="trigg
 
 
 class PositionUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
-    """A perpetual position of the account; decimals come as strings or numbers. Required is what the ledger cannot do without."""
+    """A perpetual position of the account. Decimals come as strings or numbers. Required is what the ledger cannot do without."""
 
     symbol: str = field(name="s")
     engine_us: int = field(name="T")
@@ -392,7 +392,7 @@ class PositionSnapshot(PositionUpdate, frozen=True, gc=False, kw_only=True, tag=
 
 
 class BalanceUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="balanceUpdate"):
-    """New absolute balances of one asset; only changes come, never a snapshot."""
+    """New absolute balances of one asset. Only changes come, never a snapshot."""
 
     asset: str = field(name="a")
     engine_us: int = field(name="T")
@@ -402,7 +402,7 @@ class BalanceUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="ba
 
 
 class RfqUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
-    """What happened to a request for quote or to a quote; the subclass says which event it was."""
+    """What happened to a request for quote or to a quote. The subclass says which event it was."""
 
     symbol: str = field(name="s")
     engine_us: int = field(name="T")
@@ -414,7 +414,7 @@ class RfqUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
     client_id: int | None = field(name="C", default=None)
     side: str | None = field(name="S", default=None)
     quantity: Decimal | None = field(name="q", default=None)
-    """Base units; either this or `quote_quantity` is set."""
+    """Base units. Either this or `quote_quantity` is set."""
     quote_quantity: Decimal | None = field(name="Q", default=None)
     price: Decimal | None = field(name="p", default=None)
     submitted_us: UnixUs | None = field(name="w", default=None)
@@ -425,7 +425,7 @@ class RfqUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
 
 
 class RfqActive(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqActive"):
-    """A request is open; broadcast to makers."""
+    """A request is open. Broadcast to makers."""
 
 
 class RfqAccepted(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqAccepted"):
@@ -445,7 +445,7 @@ class RfqCancelled(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqCance
 
 
 class RfqCandidate(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqCandidate"):
-    """There is a new best quote for the request, the only one that can be accepted; `price` has the fee in it."""
+    """There is a new best quote for the request, the only one that can be accepted. `price` has the fee in it."""
 
 
 class RfqFilled(RfqUpdate, frozen=True, gc=False, kw_only=True, tag="rfqFilled"):

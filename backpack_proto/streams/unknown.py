@@ -21,7 +21,7 @@ __all__ = ["UnknownPayload", "emission_of"]
 
 _EARLIEST_US: Final = 10**15
 _LATEST_US: Final = 10**16
-"""The years 2001 and 2286, in microseconds; a time in another unit lies far outside."""
+"""The years 2001 and 2286, in microseconds. A time in another unit lies far outside."""
 
 
 class UnknownPayload(Event, frozen=True, gc=False, kw_only=True):
@@ -31,12 +31,12 @@ class UnknownPayload(Event, frozen=True, gc=False, kw_only=True):
     text: str
     """The whole frame, a JSON object with `stream` and `data`."""
     emitted_us: int | None = None
-    """When the exchange's websocket server sent the frame; None where its data have no `E` in microseconds since the epoch."""
+    """When the exchange's websocket server sent the frame, or None where its data have no `E` in microseconds since the epoch."""
     received_us: int | None = None
     """When this machine read the frame from the socket, by its own clock, in microseconds since the epoch."""
 
     def data(self) -> Any:
-        """Return the `data` of the frame as Python values; a number is an `int`, or a `Decimal` with all its digits.
+        """Return the `data` of the frame as Python values. A number is an `int`, or a `Decimal` with all its digits.
 
         Raises:
             RemoteProtocolError: a number is absurd, such as 1e999999.

@@ -1,6 +1,6 @@
 """Faults between a session and the exchange: a schedule that can be printed, replayed and shrunk.
 
-A schedule is a sequence of episodes. Each is one fault, from when on and for how long; its `repr` is the expression that makes it, so
+A schedule is a sequence of episodes. Each is one fault, from when on and for how long. Its `repr` is the expression that makes it, so
 a schedule that found something is pasted into a test as it was printed. Nothing is drawn here: a frame fault does its harm to each
 `every`th frame, so the same schedule and the same seed give the same run.
 """
@@ -56,7 +56,7 @@ class Episode(Value, frozen=True, gc=False, kw_only=True):
     start_ms: int = 0
     """After the start of the simulation."""
     duration_ms: int = 0
-    """How long it lasts; what happens at one moment has none."""
+    """How long it lasts. What happens at one moment has none."""
     every: int = 1
     """A fault of frames is done to each frame with this number, 1 for all."""
 

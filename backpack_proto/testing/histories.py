@@ -52,7 +52,7 @@ class BookHistory(Value, frozen=True, gc=False, kw_only=True):
     """At the beginning, best first."""
     asks: tuple[Level, ...]
     deltas: tuple[Depth, ...]
-    """Every change, in the order sent; each begins one id behind the end of the one before."""
+    """Every change, in the order sent. Each begins one id behind the end of the one before."""
     faults: tuple[FrameFault, ...] = ()
 
     @property

@@ -55,7 +55,7 @@ class FakeClock:
         return self.now
 
     def advance_to(self, mono_us: int | None) -> Now:
-        """Move on to a deadline, as a runtime that waits for it does; one that has passed moves nothing.
+        """Move on to a deadline, as a runtime that waits for it does. One that has passed moves nothing.
 
         Raises:
             LocalProtocolError: the deadline is None, so there is nothing to wait for.
@@ -121,12 +121,12 @@ def check_machine(
     max_steps: int = 30,
     max_examples: int | None = None,
 ) -> None:
-    """Hold a machine to the laws on random traces; the shortest trace that breaks one is reported.
+    """Hold a machine to the laws on random traces. The shortest trace that breaks one is reported.
 
-    `make` returns a new machine that is made alike each time (randomness seeded alike). `inputs` draws what it is given; inputs that
+    `make` returns a new machine that is made alike each time (randomness seeded alike). `inputs` draws what it is given. Inputs that
     it refuses in some states are welcome, and `TimerFired` is added by itself: early, at the deadline and late. Inputs lie up to
     `max_gap_us` apart. How many traces are tried, at random or the same ones each time, and where those that failed are kept, is
-    up to the loaded profile of hypothesis; `max_examples` replaces its number.
+    up to the loaded profile of hypothesis. `max_examples` replaces its number.
 
     Raises:
         MissingExtra: hypothesis is not installed.
@@ -289,7 +289,7 @@ _FrozenObject: TypeAlias = tuple[str, object, tuple[tuple[str, object], ...]]
 def freeze(value: object) -> object:
     """The whole state of a value, nested, as something that later changes do not reach and that compares with `==`.
 
-    Dicts keep their order, for it can reach an output. Functions, methods and classes count by identity; what a closure or a
+    Dicts keep their order, for it can reach an output. Functions, methods and classes count by identity. What a closure or a
     running generator holds is not seen.
     """
     return _freeze(value, ())

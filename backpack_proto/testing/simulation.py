@@ -74,7 +74,7 @@ _TIMER_FIRED = TimerFired()
 
 
 class _ToSession(Struct, frozen=True, gc=False):
-    """A fact on its way; `connection` is 0 for what belongs to no websocket."""
+    """A fact on its way. `connection` is 0 for what belongs to no websocket."""
 
     fact: Fact
     connection: int
@@ -85,7 +85,7 @@ class _ToExchange(Struct, frozen=True, gc=False):
 
 
 class Simulation:
-    """Drives both ends; what the session says to its user is in `events`."""
+    """Drives both ends. What the session says to its user is in `events`."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Simulation:
         latency_us: int = 1_000,
         faults: Iterable[Episode] = (),
     ) -> None:
-        """Nothing has been said yet; `faults` go wrong by themselves, each at its time after `start`."""
+        """Nothing has been said yet. `faults` go wrong by themselves, each at its time after `start`."""
         self.session = session
         self.exchange = exchange
         self.now = start
@@ -106,13 +106,13 @@ class Simulation:
         self.tamper: Callable[[bytes], Iterable[bytes]] | None = None
         """Turns each frame of the exchange into those that arrive: none, another one, several."""
         self.answer: Callable[[SendRequest, ResponseReceived], Fact | None] | None = None
-        """Replaces an answer to a REST request; None loses it."""
+        """Replaces an answer to a REST request. None loses it."""
         self.refusing = False
         """Refuse each attempt to connect."""
         self.mute = False
         """Nothing more comes from the exchange, though the connection stays."""
         self.clock_error_us = 0
-        """How far the session's wall clock is ahead of the exchange's; behind, if negative."""
+        """How far the session's wall clock is ahead of the exchange's. Behind, if negative."""
         self.latency_us = latency_us
         self.connections = 0
         """How many websockets were opened."""
@@ -130,7 +130,7 @@ class Simulation:
 
     @classmethod
     def of_streams(cls, *streams: str, seed: int = 0, speed: float = 1.0, faults: Iterable[Episode] = ()) -> Self:
-        """Join a new session, which opens its connection and subscribes `streams`, with a new exchange; `seed` draws everything.
+        """Join a new session, which opens its connection and subscribes `streams`, with a new exchange. `seed` draws everything.
 
         Raises:
             LocalProtocolError: there is no such stream, or `speed` is out of range.
@@ -152,19 +152,19 @@ class Simulation:
             self._handle(command)
 
     def request_elsewhere(self, request: HttpRequest) -> None:
-        """Have another program of the same account send a request, now; what it is answered is of no interest here."""
+        """Have another program of the same account send a request, now. What it is answered is of no interest here."""
         self._elsewhere -= 1
         self._exchange(RequestReceived(self._elsewhere, request.method, request.target, request.headers, request.body))
 
     def cut(self, reason: str = "connection reset by peer") -> None:
-        """Break the websocket, now; what is on its way is lost."""
+        """Break the websocket, now. What is on its way is lost."""
         if self._connection:
             ending: Fact = Disconnected(ABNORMAL_CLOSURE, reason) if self._established else ConnectFailed(reason)
             self._end_connection()
             self._handle(ending)
 
     def run(self, duration_us: int, *, until: Callable[[], bool] | None = None) -> bool:
-        """Let virtual time pass, at most `duration_us`; stops early, with True, once `until` holds."""
+        """Let virtual time pass, at most `duration_us`. Stops early, with True, once `until` holds."""
         end_us = self.now.mono_us + duration_us
         while True:
             if until is not None and until():

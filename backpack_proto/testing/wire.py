@@ -29,7 +29,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def stream_of(payload: Payload) -> str:
-    """Return the name of the stream that a payload comes on; a stream that can be had for all markets is that one."""
+    """Return the name of the stream that a payload comes on. A stream that can be had for all markets is that one."""
     channel = CHANNEL_OF[type(payload)]
     symbol = getattr(payload, "symbol", None) if channel.traits.symbol is SymbolRule.REQUIRED else None
     if symbol is not None and channel.traits.symbol_kind is SymbolKind.TICKER:

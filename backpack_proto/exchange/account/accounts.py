@@ -1,7 +1,7 @@
 """What an account of the simulated exchange holds: balances, perpetual positions, orders and fills.
 
 Theory of operation. Amounts of money are whole numbers of 10^-`PLACES` of an asset, so nothing is ever rounded but where this is said.
-An order on a spot market locks what it could cost; a fill takes from what is locked, gives back what a better price saved, and pays
+An order on a spot market locks what it could cost. A fill takes from what is locked, gives back what a better price saved, and pays
 its fee out of what it receives: a buyer in the base asset, a seller in the quote asset. Perpetuals lock nothing: their realised profit
 and their fees move the settlement asset at once, and margin is checked when an order arrives.
 
@@ -66,7 +66,7 @@ _PNL_UNITS = 10 ** (PLACES - 6)
 
 
 class Fees(Value, frozen=True, gc=False, kw_only=True):
-    """What trading costs, in basis points with at most two decimals; negative is a rebate."""
+    """What trading costs, in basis points with at most two decimals. Negative is a rebate."""
 
     maker_bps: Decimal = Decimal(2)
     taker_bps: Decimal = Decimal(5)
@@ -83,7 +83,7 @@ class SimulatedBalance(Struct, frozen=True, gc=False):
     locked: Decimal
     staked: Decimal = Decimal(0)
     lent: Decimal = Decimal(0)
-    """By `auto_lend`; the exchange shows that among the collateral only."""
+    """By `auto_lend`. The exchange shows that among the collateral only."""
 
 
 class SimulatedPosition(Struct, frozen=True, gc=False, kw_only=True):
@@ -100,7 +100,7 @@ class SimulatedPosition(Struct, frozen=True, gc=False, kw_only=True):
     unrealized_pnl: Decimal
     mark_price: Decimal
     funding: Decimal
-    """All funding payments together; negative is paid."""
+    """All funding payments together. Negative is paid."""
 
 
 class SimulatedFill(Struct, frozen=True, gc=False, kw_only=True):
@@ -147,7 +147,7 @@ class HeldPosition(Struct, gc=False):
     funding: int = 0
 
     def trade(self, lots: int, paid: int) -> int:
-        """Take in a fill of signed lots for which `paid` was spent (negative: received); returns the profit that it realised."""
+        """Take in a fill of signed lots for which `paid` was spent (negative: received). Returns the profit that it realised."""
         realized = 0
         if self.lots * lots < 0:
             closing = min(abs(lots), abs(self.lots))
@@ -165,7 +165,7 @@ class HeldPosition(Struct, gc=False):
 
 
 class SimulatedAccount:
-    """One account; what tests compare a client's ledger with are the properties that return plain values.
+    """One account. What tests compare a client's ledger with are the properties that return plain values.
 
     Raises:
         LocalProtocolError: a deposit is negative or no usable amount, or a fee is too fine.
@@ -188,7 +188,7 @@ class SimulatedAccount:
         self.history: list[AccountOrder] = []
         """Every order that was ever accepted, oldest first."""
         self.by_id: dict[str, list[AccountOrder]] = {}
-        """The same orders by the text of their id; several only if markets share it."""
+        """The same orders by the text of their id. Several only if markets share it."""
         self.fills: list[SimulatedFill] = []
         """Every fill, oldest first."""
         self.funding: list[SimulatedFundingPayment] = []
@@ -221,7 +221,7 @@ class SimulatedAccount:
         self.by_id.setdefault(str(order.order_id), []).append(order)
 
     def available(self, asset: str) -> int:
-        """What can be spent, in units; what is lent by itself can."""
+        """What can be spent, in units. What is lent by itself can."""
         held = self._balances.get(asset)
         return 0 if held is None else held.available + held.lent
 
@@ -231,7 +231,7 @@ class SimulatedAccount:
         return 0 if held is None else held.available + held.locked + held.lent
 
     def credit(self, asset: str, units: int) -> None:
-        """Add to what is available; less than nothing takes away."""
+        """Add to what is available. Less than nothing takes away."""
         held = self._balances.setdefault(asset, _Balance())
         held.available += units
         _take_back(held)
@@ -286,7 +286,7 @@ def unrealized(market: SimulatedMarket, position: HeldPosition) -> int:
 
 
 def average(units: int, listing: Listing, lots: int) -> Decimal:
-    """A price: units of the quote asset per base unit, with up to 28 digits; 0 for no lots."""
+    """A price: units of the quote asset per base unit, with up to 28 digits, or 0 for no lots."""
     if not lots:
         return Decimal(0)
     return _LONG.divide(to_amount(units), Decimal(stripped(lots, listing.quantity_decimals)))

@@ -3,7 +3,7 @@
 Theory of operation. All commands of all accounts reach the books in one order, that of their times. An order without `postOnly` waits
 for the speed bump first, whatever then becomes of it, and its request is answered when it has reached the book. Post-only orders and
 cancels do not wait, so they overtake: a cancel that comes while an order still waits finds no such order, and the order is placed
-behind it. A trigger waits once, when it is submitted; the order that it becomes goes to the book at once.
+behind it. A trigger waits once, when it is submitted. The order that it becomes goes to the book at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Execute: TypeAlias = Callable[[int], tuple[list[SendFrame], Respond]]
 
 
 class CommandStream:
-    """The commands that wait for the speed bump, in the order in which they came; 0 lets nothing wait.
+    """The commands that wait for the speed bump, in the order in which they came. 0 lets nothing wait.
 
     Raises:
         LocalProtocolError: `speed_bump_us` is not from 0 to a minute.

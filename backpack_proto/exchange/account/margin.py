@@ -1,20 +1,20 @@
 """What an account could lose: exposure, equity, margin, the price of its liquidation, and the funding of its positions.
 
 One pool: everything that is held counts, spot assets with a haircut, and so does unrealised profit. An order that would raise the margin
-beyond the equity is refused; nobody is ever liquidated here. Amounts are units of 10^-`PLACES` USDC unless they say otherwise, and so are
+beyond the equity is refused. Nobody is ever liquidated here. Amounts are units of 10^-`PLACES` USDC unless they say otherwise, and so are
 fractions of 1. The formulas, with the names of `/capital/collateral` and `/position`:
 
-* assetsValue = sum of totalQuantity x assetMarkPrice x collateralWeight; the weight of USDC is 1, that of everything else 0.9.
-* netEquity = assetsValue - liabilitiesValue + pnlUnrealized + unsettledEquity; there are neither liabilities nor unsettled equity here.
+* assetsValue = sum of totalQuantity x assetMarkPrice x collateralWeight. The weight of USDC is 1, that of everything else 0.9.
+* netEquity = assetsValue - liabilitiesValue + pnlUnrealized + unsettledEquity. There are neither liabilities nor unsettled equity here.
 * pnlUnrealized = sum of netQuantity x markPrice - netCost over the positions, each cut off behind six decimals.
 * netExposureQuantity = the largest size that a position could reach if all its open orders of one side were filled, without those that
-  only reduce; netExposureNotional = that x markPrice; netExposureFutures = the sum over all markets, those with orders alone included.
-* imf of a market = the largest of base, factor x sqrt(netExposureNotional) and 1 / leverageLimit; mmf = the larger of its own base and
-  factor x sqrt(netExposureNotional). imf and mmf of the account are those of its markets weighted by netExposureNotional; without any
+  only reduce. NetExposureNotional = that x markPrice. NetExposureFutures = the sum over all markets, those with orders alone included.
+* imf of a market = the largest of base, factor x sqrt(netExposureNotional) and 1 / leverageLimit. Mmf = the larger of its own base and
+  factor x sqrt(netExposureNotional). imf and mmf of the account are those of its markets weighted by netExposureNotional. Without any
   exposure they are the bases.
 * netEquityLocked = sum of netExposureNotional x imf, and what the haircut would take from the USDC that open spot orders would spend.
 * netEquityAvailable = netEquity - netEquityLocked, not below 0: the buying power.
-* marginFraction = netEquity / netExposureFutures; null without exposure.
+* marginFraction = netEquity / netExposureFutures, or null without exposure.
 * estLiquidationPrice = the mark at which netEquity would be the sum of |netQuantity| x markPrice x mmf over all positions, if all other
   prices and all fractions stayed: (q x mark + maintenance of the others - netEquity) / (q - |q| x mmf). It is 0 where no price is low enough.
 * Funding: -netQuantity x markPrice x rate, rounded down to a whole unit, at the end of each interval.
@@ -103,7 +103,7 @@ class MarginFigures(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def available(self) -> int:
-        """Equity for new orders; below nothing where prices have moved."""
+        """Equity for new orders. Below nothing where prices have moved."""
         return self.equity - self.locked
 
     @property
@@ -118,7 +118,7 @@ class MarginFigures(Struct, frozen=True, gc=False, kw_only=True):
 
 
 def exposure_lots(account: SimulatedAccount, market: SimulatedMarket, extra: int = 0) -> int:
-    """The size of a position in the worst case: with all open orders of one side filled; `extra` signed lots more are ordered."""
+    """The size of a position in the worst case: with all open orders of one side filled. `extra` signed lots more are ordered."""
     held = account.open_positions.get(market.symbol)
     lots = 0 if held is None else held[1].lots
     bids, asks = max(extra, 0), max(-extra, 0)
@@ -133,7 +133,7 @@ def exposure_lots(account: SimulatedAccount, market: SimulatedMarket, extra: int
 
 
 def asset_price(asset: str, markets: Mapping[str, SimulatedMarket]) -> tuple[int, int]:
-    """What an asset costs in USDC, as (ticks, decimals): its last trade, else the mark of its perpetual; 0 when nobody trades it."""
+    """What an asset costs in USDC, as (ticks, decimals): its last trade, else the mark of its perpetual, or 0 when nobody trades it."""
     if asset == SETTLEMENT_ASSET:
         return 1, 0
     market = markets.get(f"{asset}_{SETTLEMENT_ASSET}")
@@ -172,7 +172,7 @@ def maintenance_fraction(notional: int) -> int:
 
 
 def exposure_of(account: SimulatedAccount, market: SimulatedMarket, extra: int = 0) -> int:
-    """The exposure to a market in the worst case, at its mark; `extra` signed lots more are ordered."""
+    """The exposure to a market in the worst case, at its mark. `extra` signed lots more are ordered."""
     return quote_units(market.listing, mark_ticks(market) * exposure_lots(account, market, extra))
 
 
@@ -205,7 +205,7 @@ def margin_figures(account: SimulatedAccount, markets: Mapping[str, SimulatedMar
 def within_margin(
     account: SimulatedAccount, markets: Mapping[str, SimulatedMarket], market: SimulatedMarket, lots: int
 ) -> bool:
-    """Whether an order of signed lots is covered; one that leaves the worst case as it is always is."""
+    """Whether an order of signed lots is covered. One that leaves the worst case as it is always is."""
     before, after = exposure_of(account, market), exposure_of(account, market, lots)
     more = _part(after, initial_fraction(after)) - _part(before, initial_fraction(before))
     return more <= 0 or more <= margin_figures(account, markets).available
@@ -218,7 +218,7 @@ def covers_haircut(account: SimulatedAccount, markets: Mapping[str, SimulatedMar
 
 
 def liquidation_price(account: SimulatedAccount, markets: Mapping[str, SimulatedMarket], market: SimulatedMarket) -> Decimal:
-    """The mark at which an account would be liquidated for its position in a market; 0 where it is never."""
+    """The mark at which an account would be liquidated for its position in a market, or 0 where it is never."""
     _, position = account.open_positions[market.symbol]
     others = 0
     for other, held in account.open_positions.values():

@@ -3,7 +3,7 @@
 Theory of operation. An order is checked, priced and funded before the engine sees it, so whatever is refused leaves no trace. Everything
 that a book does, by whomever, comes back through `settle`, which alone moves money: a resting order is filled by the crowd in the
 same way as an arriving one. Reduce-only orders that rest are shrunk, the newest first, as soon as their position is smaller than they
-are. Triggers wait elsewhere (`triggers`), and are looked at by `fire` after whatever happened is told; one that fires keeps its id, and
+are. Triggers wait elsewhere (`triggers`), and are looked at by `fire` after whatever happened is told. One that fires keeps its id, and
 fails if the order could not have been placed then.
 """
 
@@ -34,7 +34,7 @@ Tell: TypeAlias = Callable[[SimulatedMarket, Outcome], list[SendFrame]]
 
 
 class OrderEntry:
-    """The orders of one account on all markets; `tell` publishes each change of a book and calls `settle` with it."""
+    """The orders of one account on all markets. `tell` publishes each change of a book and calls `settle` with it."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class OrderEntry:
         self._next_position_id = rng.randrange(4_000_000_000, 6_000_000_000)
 
     def place(self, request: OrderRequest, engine_us: int) -> tuple[AccountOrder, list[SendFrame]]:
-        """Take an order; returns it as it stands after whatever it did at once.
+        """Take an order. Returns it as it stands after whatever it did at once.
 
         Raises:
             ApiError: the order is refused, and nothing has changed.
@@ -134,7 +134,7 @@ class OrderEntry:
         return frames
 
     def fire(self, engine_us: int) -> list[SendFrame]:
-        """Let every trigger fire whose price has come; what that does to the books may make others fire."""
+        """Let every trigger fire whose price has come. What that does to the books may make others fire."""
         frames: list[SendFrame] = []
         for symbol in self._triggers.moved():
             market = self._markets[symbol]

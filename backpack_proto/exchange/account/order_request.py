@@ -1,6 +1,6 @@
 """Reading what a client wants with an order, and the words in which the exchange refuses it (docs/protocol.md 1.4 and 6.3).
 
-A body that cannot be read at all is refused in plain text, with the whole request; an order that makes no sense is refused with a
+A body that cannot be read at all is refused in plain text, with the whole request. An order that makes no sense is refused with a
 code, alone. What the exchange says where nobody has recorded it is made up here, and follows the style of what is known.
 
 The `auto...` members and `brokerId` are read, and change nothing.
@@ -58,7 +58,7 @@ class Number(str):
 
 
 Members: TypeAlias = Mapping[str, "str | bool | None"]
-"""The members of a JSON object; numbers are `Number`."""
+"""The members of a JSON object. Numbers are `Number`."""
 
 
 def refusal(code: str, message: str, status: int = 400) -> ApiError:
@@ -72,7 +72,7 @@ def unreadable(problem: str) -> ApiError:
 
 
 def read_body(body: bytes) -> list[Members] | Members:
-    """The objects in a JSON body: one, or a list of them; an empty body is an empty object.
+    """The objects in a JSON body: one, or a list of them. An empty body is an empty object.
 
     Raises:
         ApiError: it is neither, or an object has anything but text, numbers, booleans and nulls in it.
@@ -90,7 +90,7 @@ def read_body(body: bytes) -> list[Members] | Members:
 
 
 def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderRequest | ApiError:
-    """One order out of a body; what is wrong with its sense is returned, for the others of a batch go on.
+    """One order out of a body. What is wrong with its sense is returned, for the others of a batch go on.
 
     Raises:
         ApiError: a member is missing or cannot be read at all.
@@ -181,7 +181,7 @@ def market_listing(symbol: str, listings: Mapping[str, Listing]) -> Listing:
 
 
 def choose_order(members: Members) -> tuple[str, int | None, int | None]:
-    """Symbol, order id and client id of an order that is asked for; one of the ids is there, and the order id goes before the other.
+    """Symbol, order id and client id of an order that is asked for. One of the ids is there, and the order id goes before the other.
 
     Raises:
         ApiError: the symbol is missing, or none of the ids is there.
@@ -219,7 +219,7 @@ def _check(request: OrderRequest, *, limit: bool) -> None:
 
 
 def trigger_size(request: OrderRequest, whole: int) -> int:
-    """Lots that a triggered order is for; a percentage is one of `whole` lots, rounded down.
+    """Lots that a triggered order is for. A percentage is one of `whole` lots, rounded down.
 
     Raises:
         ApiError: the text is neither a quantity nor a percentage.
@@ -240,13 +240,13 @@ def trigger_size(request: OrderRequest, whole: int) -> int:
 
 
 class Reader:
-    """Members of one object by type; each of its methods raises `ApiError` for one that cannot be read, None is not there."""
+    """Members of one object by type. Each of its methods raises `ApiError` for one that cannot be read, None is not there."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
 
     def text(self, name: str) -> str | None:
-        """Return a text; an empty one is not there."""
+        """Return a text. An empty one is not there."""
         value = self._members.get(name)
         if value is not None and (isinstance(value, bool) or type(value) is Number):
             self._fail(name, 'Expected input type "string"')

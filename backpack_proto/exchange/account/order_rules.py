@@ -41,7 +41,7 @@ def plan_order(
     request: OrderRequest,
     triggered_lots: int | None,
 ) -> tuple[int, int]:
-    """The lots of an order, and the units that it locks; `triggered_lots` is the size of one that was triggered.
+    """The lots of an order, and the units that it locks. `triggered_lots` is the size of one that was triggered.
 
     Raises:
         ApiError: the order is refused.
@@ -79,7 +79,7 @@ def plan_order(
 
 
 def limit_of(market: SimulatedMarket, request: OrderRequest) -> int | None:
-    """The worst price in ticks at which an order may trade; None where nobody offers anything."""
+    """The worst price in ticks at which an order may trade, or None where nobody offers anything."""
     best = market.engine.best(request.side.other)
     if request.price is not None or best is None:
         return request.price
@@ -100,7 +100,7 @@ def time_in_force_of(request: OrderRequest) -> OrderTimeInForce:
 
 
 def reference_ticks(market: SimulatedMarket, trigger_by: str) -> int:
-    """The price that a trigger looks at; spot markets have nothing but the last one."""
+    """The price that a trigger looks at. Spot markets have nothing but the last one."""
     reference = market.reference
     if reference is not None and trigger_by == "MarkPrice":
         return mark_ticks(market)
@@ -110,7 +110,7 @@ def reference_ticks(market: SimulatedMarket, trigger_by: str) -> int:
 
 
 def why_given_up(owner: int, market: SimulatedMarket, request: OrderRequest, outcome: Outcome, limit: int | None) -> str:
-    """The reason that the exchange has for an order that ended without being filled; the book is as the order left it.
+    """The reason that the exchange has for an order that ended without being filled. The book is as the order left it.
 
     `limit` is the worst price that the order could trade at.
     """

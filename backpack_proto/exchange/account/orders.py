@@ -40,7 +40,7 @@ class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     listing: Listing
     side: OrderSide
     price: int | None
-    """Limit; None for a market order."""
+    """Limit, or None for a market order."""
     lots: int | None
     tick_lots: int | None = None
     """What a market order may spend or bring, in place of a quantity: ticks times lots."""
@@ -54,7 +54,7 @@ class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     trigger_quantity: str | None = None
     """A number of base units, or a percentage such as `50%`."""
     slippage: Decimal | None = None
-    """How much worse than the best price a market order may become; a fraction of the price, or ticks."""
+    """How much worse than the best price a market order may become. A fraction of the price, or ticks."""
     slippage_in_ticks: bool = False
     take_profit: Attached | None = None
     stop_loss: Attached | None = None

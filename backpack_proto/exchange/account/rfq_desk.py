@@ -1,6 +1,6 @@
 """The desk of requests for quote: it takes them, has them quoted, and settles what is accepted (docs/protocol.md 4.13).
 
-Theory of operation. A request is open for quotes until its submission time, and can be accepted until it expires; refreshing cancels
+Theory of operation. A request is open for quotes until its submission time, and can be accepted until it expires. Refreshing cancels
 its quotes and sets both times anew. A quote of somebody takes the place of their last one. Only the best quote can be accepted, by the
 requester, or by itself where the request has a price and the quote is at or better than it.
 
@@ -9,7 +9,7 @@ it costs, and soon it is filled at the quoted price or a better one. A request f
 else is quoted by the crowd, and settles at once, as every quote of an account does. The broker's quotes improve: its first one is
 wide, the others are closer to the market.
 
-The requester pays the taker's fee in USDC, on top of what is bought or out of what is sold for; a maker with an account the maker's.
+The requester pays the taker's fee in USDC, on top of what is bought or out of what is sold for. A maker with an account the maker's.
 Other accounts hear of every request, and may quote. `settles` set to False has the system cancel what the broker should have settled.
 """
 
@@ -49,7 +49,7 @@ _MOST_OPEN: Final = 20
 
 
 class RfqDesk:
-    """All requests of all accounts; accounts join it once, with their private streams."""
+    """All requests of all accounts. Accounts join it once, with their private streams."""
 
     def __init__(self, markets: RfqMarkets, rng: Random) -> None:
         self.markets = markets
@@ -208,7 +208,7 @@ class RfqDesk:
     def _add(
         self, rfq: SimulatedRfq, maker: int, client_id: int | None, prices: tuple[int, int], engine_us: int, mono_us: int
     ) -> tuple[SimulatedQuote, list[SendFrame]]:
-        """Take a quote in place of the maker's last one; it may be accepted by itself."""
+        """Take a quote in place of the maker's last one. It may be accepted by itself."""
         before = rfq.best
         frames = self._cancel_quotes(rfq, engine_us, maker)
         quote = SimulatedQuote(

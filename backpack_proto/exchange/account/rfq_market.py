@@ -30,12 +30,12 @@ class Limits(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class RfqMarket(Struct, frozen=True, gc=False, kw_only=True):
-    """One symbol of requests for quote; prices are ticks and quantities lots of `listing`."""
+    """One symbol of requests for quote. Prices are ticks and quantities lots of `listing`."""
 
     listing: Listing
-    """Its names and its precision; it has no book."""
+    """Its names and its precision. It has no book."""
     security: StockSecurity | None = None
-    """The stock, whose quotes are the broker's and settle later; None for other assets."""
+    """The stock, whose quotes are the broker's and settle later, or None for other assets."""
 
     @property
     def symbol(self) -> str:

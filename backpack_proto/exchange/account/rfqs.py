@@ -26,7 +26,7 @@ class RfqRequest(Struct, frozen=True, gc=False, kw_only=True):
     tick_lots: int | None
     """What is to be spent or brought, in place of a quantity: ticks times lots."""
     price: int | None = None
-    """The worst price of a quote that is accepted by itself; None where the user accepts."""
+    """The worst price of a quote that is accepted by itself, or None where the user accepts."""
     client_id: int | None = None
 
     @property
@@ -66,7 +66,7 @@ class SimulatedRfq(Struct, gc=False, kw_only=True):
     expires_us: int
     state: OrderState = OrderState.NEW
     turn: int = 0
-    """How often its times were set; what was scheduled in an earlier turn does not hold any more."""
+    """How often its times were set. What was scheduled in an earlier turn does not hold any more."""
     quotes: list[SimulatedQuote]
     accepted: SimulatedQuote | None = None
     locked: int = 0
@@ -85,7 +85,7 @@ class SimulatedRfq(Struct, gc=False, kw_only=True):
 
     @property
     def best(self) -> SimulatedQuote | None:
-        """The best of its quotes; the first of several that are as good."""
+        """The best of its quotes. The first of several that are as good."""
         side = self.request.side
         standing = [quote for quote in self.quotes if quote.state is OrderState.NEW]
         return min(standing, key=lambda quote: quote.price(side) * (1 if side is OrderSide.BID else -1), default=None)

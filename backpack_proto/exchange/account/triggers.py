@@ -7,7 +7,7 @@ A take profit or a stop loss is placed when the order that it came with trades: 
 reduce-only on a perpetual, with the order's id as its related one. While it waits it grows with the order. On a spot market it sells no
 more than was bought less the fee. A take profit fires where the price is as good as wanted or better, a stop loss where it is as bad or
 worse, even at once. Neither cancels the other: no text of the exchange says so. But without a position that they could reduce, both end as
-`StopWithoutPosition`, which is a reason in the exchange's list; so where one closes the position the other goes.
+`StopWithoutPosition`, which is a reason in the exchange's list. So where one closes the position the other goes.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ class Triggers:
             self._moved[symbol] = None
 
     def moved(self) -> Iterator[str]:
-        """Return the markets to be looked at, until none is left; those that are noted meanwhile come along."""
+        """Return the markets to be looked at, until none is left. Those that are noted meanwhile come along."""
         while self._moved:
             symbol = next(iter(self._moved))
             del self._moved[symbol]
             yield symbol
 
     def due(self, market: SimulatedMarket) -> Iterator[AccountOrder]:
-        """Return the triggers whose price has come; each is judged when its turn has come."""
+        """Return the triggers whose price has come. Each is judged when its turn has come."""
         for order in tuple(self._waiting.get(market.symbol, ())):
             price, reference = order.request.trigger_price or 0, reference_ticks(market, order.request.trigger_by)
             if order.state is OrderState.TRIGGER_PENDING and (reference >= price if order.rising else reference <= price):

@@ -1,7 +1,7 @@
 """Synthetic order flow: the crowd that trades on one market, drawn from one random generator.
 
 Theory of operation. A fair price wanders and is pulled back to where it began, so a market never strays far however long it
-runs. Around it the crowd adds, shrinks and cancels orders, mostly close to the touch; when the book lags behind the fair price,
+runs. Around it the crowd adds, shrinks and cancels orders, mostly close to the touch. When the book lags behind the fair price,
 market orders lean to the side that brings it back. How many levels and orders a side has is regulated by the odds of adding
 against cancelling, so the book stays of one size for hours. Events come in spells: even, in bursts, and now and then a pause.
 The crowd cancels nothing that is not its own. An order of somebody else that rests near the touch attracts takers, so that it is
@@ -22,14 +22,14 @@ from .orders import CROWD, OrderSide, OrderTimeInForce, Outcome, RestingOrder
 __all__ = ["FLOWS", "LIQUIDATIONS", "OTHER_FLOW", "Activity", "Flow"]
 
 LIQUIDATIONS = 1
-"""Owner of forced orders; what it takes is a liquidation."""
+"""Owner of forced orders. What it takes is a liquidation."""
 
 LONGEST_PAUSE_US = 1_400_000
 """No market is silent for longer, at speed 1."""
 
 
 class Flow(Struct, frozen=True, gc=False, kw_only=True):
-    """The temper of one market's crowd; rates are per second at speed 1."""
+    """The temper of one market's crowd. Rates are per second at speed 1."""
 
     events: float
     """Book events, on the long average."""
@@ -173,7 +173,7 @@ class Activity:
         return -(-lots // self._quantity_grid) * self._quantity_grid
 
     def _take(self) -> Outcome:
-        """A market order, leaning towards the fair price; some of them sweep several levels, a few are forced."""
+        """A market order, leaning towards the fair price. Some of them sweep several levels, a few are forced."""
         rng = self._rng
         engine = self._engine
         bid, ask = engine.best(OrderSide.BID), engine.best(OrderSide.ASK)

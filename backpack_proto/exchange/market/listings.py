@@ -1,8 +1,8 @@
 """Which markets the simulated exchange lists, and how it writes their numbers.
 
-Prices are whole numbers of ticks and quantities whole numbers of lots everywhere inside the exchange; every tick and every lot
+Prices are whole numbers of ticks and quantities whole numbers of lots everywhere inside the exchange. Every tick and every lot
 here is a power of ten, so a number becomes text by placing its decimal point. The websocket pads to that precision in depth,
-bookTicker and trade frames; everything else strips trailing zeros (docs/protocol.md 4 and 5.1). A market may show a coarser grid than
+bookTicker and trade frames. Everything else strips trailing zeros (docs/protocol.md 4 and 5.1). A market may show a coarser grid than
 that, a tick size of several ticks and a step size of several lots, and the operator may change it while the exchange runs.
 """
 
@@ -38,7 +38,7 @@ class Listing(Value, frozen=True, gc=False, kw_only=True):
     """Price at the start, in ticks."""
     perpetual: bool = False
     open: bool = True
-    """Whether the book is Open; otherwise it is Closed, and the market is still listed."""
+    """Whether the book is Open. Otherwise it is Closed, and the market is still listed."""
     restriction: BookState | None = None
     """What an open book takes less than all orders."""
     ticks_per_price: int = 1
@@ -124,7 +124,7 @@ MOST_MARKETS = 1_000
 
 
 def more_listings(count: int, *, seed: int) -> tuple[Listing, ...]:
-    """Make up markets beside the standard ones, spot and perpetual in turn; their names do not depend on the seed, their prices do.
+    """Make up markets beside the standard ones, spot and perpetual in turn. Their names do not depend on the seed, their prices do.
 
     They sleep while nobody looks at them, so that hundreds of them cost little.
 

@@ -25,7 +25,7 @@ _THIN = 0.4
 
 
 class Reference:
-    """Mark price, index price, funding rate and open interest of a perpetual; they move once a second."""
+    """Mark price, index price, funding rate and open interest of a perpetual. They move once a second."""
 
     def __init__(self, rng: Random, listing: Listing) -> None:
         self._rng = rng
@@ -51,7 +51,7 @@ class Reference:
         self.open_interest = max(1, round(self.open_interest * (1.0 + rng.gauss(0.0, 2e-5))))
 
     def past_rates(self, seed: str, newest_end_s: int, count: int, offset: int) -> list[tuple[int, int]]:
-        """Funding rates of past intervals as (end in seconds, rate), newest first; each is drawn from its own end."""
+        """Funding rates of past intervals as (end in seconds, rate), newest first. Each is drawn from its own end."""
         interval_s = FUNDING_INTERVAL_US // 1_000_000
         ends = (newest_end_s - interval_s * number for number in range(offset, offset + count))
         return [(end_s, round(Random(f"{seed}:{end_s}").gauss(12_500, 6_000))) for end_s in ends]
@@ -88,7 +88,7 @@ class SimulatedMarket:
 
     @cached_property
     def tape(self) -> Tape:
-        """The trades; made when they are first asked for, since most of a market's time and memory goes into them."""
+        """The trades. Made when they are first asked for, since most of a market's time and memory goes into them."""
         flow = FLOWS.get(self.symbol, OTHER_FLOW)
         return Tape(
             Random(f"{self.seed}:tape"),
@@ -101,12 +101,12 @@ class SimulatedMarket:
         )
 
     def change(self, listing: Listing) -> Outcome:
-        """Go on by other rules; the crowd cancels what does not keep them."""
+        """Go on by other rules. The crowd cancels what does not keep them."""
         self.listing = listing
         return self.activity.change_grid(listing.ticks_per_price, listing.lots_per_quantity)
 
     def best(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-        """Best bid and best ask, each as (ticks, lots); None for an empty side."""
+        """Best bid and best ask, each as (ticks, lots), or None for an empty side."""
         return self.engine.best(OrderSide.BID), self.engine.best(OrderSide.ASK)
 
     def record(self, outcome: Outcome, engine_us: int) -> None:
@@ -116,7 +116,7 @@ class SimulatedMarket:
             self.tape.record(TapedTrade(fill.trade_id, fill.price, fill.lots, maker_bought, engine_us))
 
     def move_reference(self) -> None:
-        """Let mark price, index and the rest follow the market; once a second."""
+        """Let mark price, index and the rest follow the market. Once a second."""
         bid, ask = self.best()
         if self.reference is not None and bid is not None and ask is not None:
             self.reference.move(self.activity.fair, (bid[0] + ask[0]) // 2)

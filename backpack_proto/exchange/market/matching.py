@@ -1,13 +1,13 @@
 """The matching engine of one market: price-time priority, exact.
 
 Theory of operation. A side is a sorted list of prices and, for each, a queue of orders in the order of their arrival. A new
-order first takes from the other side, best price first and oldest order first, at the resting order's price; what is left of
+order first takes from the other side, best price first and oldest order first, at the resting order's price. What is left of
 it rests, or is given up, as its time in force says. Everything is decided before anything is touched: an order that is refused
 (post-only that would take, fill-or-kill that cannot be filled) leaves no trace.
 
 Prices are ticks, quantities are lots, both whole numbers. Everything that one call does to the book is one event with one
-update id, however many levels it touched; ids have no holes (docs/protocol.md 5.3). The engine knows owners only to keep an
-owner from trading with itself; the crowd, owner 0, may.
+update id, however many levels it touched. Ids have no holes (docs/protocol.md 5.3). The engine knows owners only to keep an
+owner from trading with itself. The crowd, owner 0, may.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class _Half:
 
 
 class MatchingEngine:
-    """The order book of one market with the orders in it; ids go on from those given."""
+    """The order book of one market with the orders in it. Ids go on from those given."""
 
     def __init__(self, *, update_id: int, next_order_id: int, next_trade_id: int) -> None:
         self.update_id = update_id
@@ -87,7 +87,7 @@ class MatchingEngine:
         return None if level is None else (level.price, level.lots)
 
     def prices(self, side: OrderSide) -> list[int]:
-        """The prices of a side, ascending; the engine's own list, to be read only."""
+        """The prices of a side, ascending. The engine's own list, to be read only."""
         return self._halves[side].prices
 
     def lots_at(self, side: OrderSide, price: int) -> int:
@@ -121,9 +121,9 @@ class MatchingEngine:
         self_trade: SelfTrade = SelfTrade.REJECT_TAKER,
         order_id: int | None = None,
     ) -> Outcome:
-        """Take a limit order, or a market order when `price` is None; a market order never rests.
+        """Take a limit order, or a market order when `price` is None. A market order never rests.
 
-        `order_id` is one that `take_order_id` gave; without it the order gets the next.
+        `order_id` is one that `take_order_id` gave. Without it the order gets the next.
 
         Raises:
             LocalProtocolError: quantity or price is not positive, or a post-only order has no price or may not rest.
@@ -198,7 +198,7 @@ class MatchingEngine:
         """Take resting orders out, all in one event.
 
         Raises:
-            LocalProtocolError: one of them does not rest, or is named twice; nothing was taken out.
+            LocalProtocolError: one of them does not rest, or is named twice. Nothing was taken out.
         """
         if len(set(order_ids)) != len(order_ids) or any(order_id not in self.orders for order_id in order_ids):
             raise LocalProtocolError(f"not every order of {order_ids} rests")
@@ -211,7 +211,7 @@ class MatchingEngine:
         return Outcome(update_id=self._event() if touched else None, changes=self._changes(touched), removed=tuple(removed))
 
     def reduce(self, order_id: int, remaining: int) -> Outcome:
-        """Shrink a resting order in place; it keeps its turn.
+        """Shrink a resting order in place. It keeps its turn.
 
         Raises:
             LocalProtocolError: the order does not rest, or would not shrink to something positive.
@@ -235,7 +235,7 @@ class MatchingEngine:
         return tuple([Change(side, price, self.lots_at(side, price)) for side, price in touched])
 
     def _remove(self, order: RestingOrder) -> RestingOrder:
-        """Take one order out; returns it as it was."""
+        """Take one order out. Returns it as it was."""
         removed = RestingOrder(order.order_id, order.owner, order.side, order.price, order.remaining)
         half = self._halves[order.side]
         half.take(half.levels[order.price], order, order.remaining)

@@ -28,7 +28,7 @@ class OrderSide(StrEnum):
 
 
 class OrderTimeInForce(StrEnum):
-    """What becomes of what cannot be filled at once: it rests, or it is given up; `FOK` wants all or nothing."""
+    """What becomes of what cannot be filled at once: it rests, or it is given up. `FOK` wants all or nothing."""
 
     GTC = "GTC"
     IOC = "IOC"
@@ -75,7 +75,7 @@ class Match(Struct, frozen=True, gc=False):
 
 
 class Change(Struct, frozen=True, gc=False):
-    """The new absolute quantity of one price level; zero says that it is gone."""
+    """The new absolute quantity of one price level. Zero says that it is gone."""
 
     side: OrderSide
     price: int
@@ -86,7 +86,7 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """What one call did to the book."""
 
     update_id: int | None
-    """The event's id; None when the book did not change."""
+    """The event's id, or None when the book did not change."""
     order_id: int | None = None
     """The id that the submitted order got."""
     fills: tuple[Match, ...] = ()

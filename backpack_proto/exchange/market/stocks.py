@@ -1,6 +1,6 @@
 """Stocks of the simulated exchange: which there are, when they trade, and what they cost elsewhere (docs/protocol.md 6.5).
 
-While a session of a security is open, it is traded by requests for quotes, and its book, where it has one, is Closed; outside it is the
+While a session of a security is open, it is traded by requests for quotes, and its book, where it has one, is Closed. Outside it is the
 other way round. Times are those of New York, whose summer time follows the rule since 2007. Prices elsewhere are made up from the name
 and the time alone, so that everybody who asks for one moment is told the same.
 """

@@ -1,6 +1,6 @@
 """What has been traded on one market: the latest trades, candles of every interval, and the rolling day.
 
-Trades make candles of one second and of one minute, which are kept; every other candle is put together from minutes. The day
+Trades make candles of one second and of one minute, which are kept. Every other candle is put together from minutes. The day
 before the start is made up from the seed, so that tickers, candles and trades are never empty. Prices are ticks, quantities
 lots, and what was paid is ticks times lots: whole numbers throughout. Candle times are seconds since the epoch, and candles
 lie on the UTC calendar: weeks start on Monday, months on their first day.
@@ -92,7 +92,7 @@ def candle_end(interval: str, start_s: int) -> int:
 
 
 class Tape:
-    """The trades of one market; `next_trade_id` is the id that the first live trade will have."""
+    """The trades of one market. `next_trade_id` is the id that the first live trade will have."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Tape:
             candle.add(trade.price, trade.lots)
 
     def roll(self, now_s: int) -> None:
-        """End every candle whose time is over; `take_closed` hands them out."""
+        """End every candle whose time is over. `take_closed` hands them out."""
         running = self.running
         if running["1s"].end_s > now_s:
             return
@@ -155,7 +155,7 @@ class Tape:
         return newest_first[offset : offset + limit]
 
     def rolling(self, now_s: int, length_s: int = DAY_S) -> TapedCandle:
-        """The time up to now as one candle, exact to the minute at its far end; the tape must have rolled to `now_s`."""
+        """The time up to now as one candle, exact to the minute at its far end. The tape must have rolled to `now_s`."""
         # What is over changes once a minute, and the rolling day is asked for every second.
         closed = self._day if length_s == DAY_S else None
         if closed is None:
@@ -173,7 +173,7 @@ class Tape:
     def candles(self, interval: str, from_s: int, to_s: int) -> list[TapedCandle]:
         """The candles of an interval that start between two seconds, both included, ascending, as far as the tape reaches.
 
-        The last one may still be running; the tape must have rolled.
+        The last one may still be running. The tape must have rolled.
         """
         source: Sequence[TapedCandle] = [*(self._seconds if interval == "1s" else self._minutes)]
         now = self.running["1s"]

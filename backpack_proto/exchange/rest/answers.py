@@ -15,7 +15,7 @@ JSON = "application/json; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
 
 Answer: TypeAlias = object
-"""What becomes JSON; bytes are sent as plain text, None is 204."""
+"""What becomes JSON. Bytes are sent as plain text, None is 204."""
 
 
 def respond(request_id: int, answer: Answer, headers: tuple[tuple[str, str], ...] = ()) -> Respond:

@@ -61,7 +61,7 @@ class Authentication:
         """Check the signature of a REST request, made in either scheme (docs/protocol.md 2.1 and 2.2).
 
         Which scheme it is shows in what the signature fits: `instruction` counts in milliseconds, `request` in microseconds. A
-        request is good from its timestamp on for the length of its window; a timestamp ahead of the exchange by more than the
+        request is good from its timestamp on for the length of its window. A timestamp ahead of the exchange by more than the
         window counts as expired.
 
         Raises:

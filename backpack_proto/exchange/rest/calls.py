@@ -49,5 +49,5 @@ Handler: TypeAlias = Callable[[SignedCall], Answer]
 
 
 def paged(call: SignedCall, rows: list[dict[str, object]]) -> RowsPage:
-    """Return the page of a history that is asked for; `rows` are oldest first."""
+    """Return the page of a history that is asked for. `rows` are oldest first."""
     return RowsPage(*page(call.query, rows))

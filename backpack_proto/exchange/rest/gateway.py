@@ -29,7 +29,7 @@ class Desk(NamedTuple):
 
 
 class Gateway:
-    """Answers every request once, or abandons it; a delayed answer waits here.
+    """Answers every request once, or abandons it. A delayed answer waits here.
 
     `desks` are those of the accounts, by API key. What comes in another name, or in none, is the first one's to refuse, and so is the
     budget of requests without a signature.
@@ -58,7 +58,7 @@ class Gateway:
         return outputs
 
     def abandon(self) -> list[GatewayOutput]:
-        """Give up every answer that is still to come; commands that wait for the speed bump are done all the same."""
+        """Give up every answer that is still to come. Commands that wait for the speed bump are done all the same."""
         late, self._late = self._late, []
         waiting, self._waiting = self._waiting, {}
         answers = [response.request_id for _, _, response in sorted(late, key=lambda entry: entry[:2])]

@@ -45,7 +45,7 @@ class HoldingRoute(NamedTuple):
 
 
 class Holdings:
-    """The rest of one account; `streams` tell its listeners when a balance has changed."""
+    """The rest of one account. `streams` tell its listeners when a balance has changed."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Holdings:
         """What answers each method and path."""
 
     def settle(self, engine_us: int) -> list[SendFrame]:
-        """Pay the redemptions whose time has come; to be called before anything about the account is answered."""
+        """Pay the redemptions whose time has come. To be called before anything about the account is answered."""
         return self._streams.balances(engine_us) if self._vault.settle(engine_us) else []
 
     def told(self, engine_us: int) -> list[SendFrame]:

@@ -18,7 +18,7 @@ from .query import Query
 __all__ = ["Lending"]
 
 IMF, MMF = "0.02", "0.0125"
-"""Margin fractions that a loan has on the exchange; here it is no collateral, so nothing goes by them."""
+"""Margin fractions that a loan has on the exchange. Here it is no collateral, so nothing goes by them."""
 
 
 class Lending:

@@ -1,6 +1,6 @@
 """The signed REST routes of the simulated exchange (docs/protocol.md 2.4, 6.3 and 6.4).
 
-A body is read before the signature is looked at, for what was signed is what stands in it; the order itself is judged afterwards, and
+A body is read before the signature is looked at, for what was signed is what stands in it. The order itself is judged afterwards, and
 again when it has waited for the speed bump. What this exchange has none of, such as strategies or loans, is answered with an empty list.
 """
 
@@ -54,7 +54,7 @@ from .rfq_routes import RfqRoutes
 __all__ = ["MOST_ORDERS", "PrivateRoutes"]
 
 MOST_ORDERS = 20
-"""Orders of one batch; nobody knows the exchange's own limit (docs/protocol.md 1.3)."""
+"""Orders of one batch. Nobody knows the exchange's own limit (docs/protocol.md 1.3)."""
 
 _CANCEL_KINDS = ("RestingLimitOrder", "ConditionalOrder")
 _ASSET_CLASSES = ("CRYPTO", "STOCK")
@@ -119,7 +119,7 @@ class PrivateRoutes:
         return path in self._paths
 
     def respond(self, given: RequestReceived, engine_us: int, mono_us: int) -> tuple[list[SendFrame], Respond | None]:
-        """Execute one request; what listeners are told comes with the answer, and never instead of it.
+        """Execute one request. What listeners are told comes with the answer, and never instead of it.
 
         There is no answer yet, None, for a command that waits for the speed bump: it goes into the stream of commands.
         """
@@ -314,7 +314,7 @@ class PrivateRoutes:
 
 
 def _signed(query: str, body: list[Members] | Members) -> Parameters | Sequence[Parameters]:
-    """The parameters that a signature covers; of a repeated one in the query, the first.
+    """The parameters that a signature covers. Of a repeated one in the query, the first.
 
     Beside an `orderId` a `clientId` does not count, so the signature of a request with both fails (docs/protocol.md 6.3).
     """

@@ -1,6 +1,6 @@
 """What an account looks like in REST answers, shape for shape (docs/protocol.md 6.3 and 6.4).
 
-Numbers are strings without trailing zeros, what is missing is an explicit null; orders count time in milliseconds, histories write it
+Numbers are strings without trailing zeros, what is missing is an explicit null. Orders count time in milliseconds, histories write it
 as text without a zone.
 """
 
@@ -83,7 +83,7 @@ def order_history_row(order: AccountOrder) -> dict[str, object]:
 
 
 def fill_row(fill: SimulatedFill) -> dict[str, object]:
-    """One fill of the history; the client id is text here, unlike everywhere else."""
+    """One fill of the history. The client id is text here, unlike everywhere else."""
     return {
         "clientId": None if fill.client_id is None else str(fill.client_id),
         "fee": _text(fill.fee),
@@ -131,7 +131,7 @@ def deposit_rows(account: SimulatedAccount, start_us: int) -> list[dict[str, obj
 
 
 def balance_rows(account: SimulatedAccount) -> dict[str, dict[str, str]]:
-    """The balances by asset; only what is held."""
+    """The balances by asset. Only what is held."""
     return {
         asset: {"available": _text(held.available), "locked": _text(held.locked), "staked": _text(held.staked)}
         for asset, held in account.balances.items()
@@ -231,7 +231,7 @@ def collateral_summary(account: SimulatedAccount, markets: Mapping[str, Simulate
 
 
 def page(query: Query, rows: Sequence[Row]) -> tuple[list[Row], tuple[tuple[str, str], ...]]:
-    """The page of a history that is asked for, and the headers that say where it lies; `rows` are oldest first."""
+    """The page of a history that is asked for, and the headers that say where it lies. `rows` are oldest first."""
     limit = query.integer("limit", 100, minimum=1, maximum=1_000)
     offset = query.integer("offset", 0, minimum=0, maximum=10**9)
     ascending = query.choice("sortDirection", "SortDirection", ("Asc", "Desc"), default="Desc") == "Asc"

@@ -44,7 +44,7 @@ _OF_THE_WEB_SESSION = frozenset(f"{method} /wapi/v1/capital/withdrawals/delay" f
 
 
 class Routes:
-    """Answers requests from the state of the markets, by symbol; `markets` are those that are open."""
+    """Answers requests from the state of the markets, by symbol. `markets` are those that are open."""
 
     def __init__(self, listings: Mapping[str, Listing], markets: Mapping[str, SimulatedMarket]) -> None:
         self._listings = listings
@@ -70,7 +70,7 @@ class Routes:
         }
 
     def respond(self, given: RequestReceived, engine_us: int) -> Respond:
-        """Answer one request, whatever it is; `engine_us` is the engine's time."""
+        """Answer one request, whatever it is. `engine_us` is the engine's time."""
         path, _, text = given.target.partition("?")
         route = self._routes.get(path)
         if route is None:
@@ -148,7 +148,7 @@ class Routes:
 
     def _trades(self, query: Query, _engine_us: int) -> Answer:
         limit = query.integer("limit", 100, minimum=1, maximum=1_000)
-        # Only the history knows an offset; the other route passes over it, as over any parameter it does not have.
+        # Only the history knows an offset. The other route passes over it, as over any parameter it does not have.
         offset = query.integer("offset", 0, minimum=0, maximum=10**9) if query.path.endswith("/history") else 0
         market = self._market(query)
         return [] if market is None else [_trade_row(market.listing, trade) for trade in market.tape.trades(limit, offset)]
@@ -228,7 +228,7 @@ class Routes:
 
 
 def _asset(symbol: str, name: str, tokens: list[dict[str, object]]) -> dict[str, object]:
-    """An asset, with a token for each blockchain; a stock is on none."""
+    """An asset, with a token for each blockchain. A stock is on none."""
     return {"coingeckoId": None, "displayName": name, "symbol": symbol, "tokens": tokens}
 
 

@@ -18,7 +18,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 class Query:
-    """The query of one request; what is wrong with it is raised as the exchange would word it, in plain text.
+    """The query of one request. What is wrong with it is raised as the exchange would word it, in plain text.
 
     Every method raises `ApiError` with status 400 for a parameter that is missing or cannot be read.
     """
@@ -43,7 +43,7 @@ class Query:
         return value
 
     def choice(self, name: str, kind: str, allowed: Collection[str], default: str | None = None) -> str:
-        """One word of an enumeration that the exchange calls `kind`; required unless there is a default."""
+        """One word of an enumeration that the exchange calls `kind`. Required unless there is a default."""
         value = self.required(name) if default is None else self.optional(name)
         if value is None and default is not None:
             return default
@@ -61,12 +61,12 @@ class Query:
         return default if value is None else self._number(name, value, minimum, maximum)
 
     def covers(self, unix_us: int) -> bool:
-        """Whether a time in microseconds lies from `from` to `to`, which are milliseconds and may be missing; both are included."""
+        """Whether a time in microseconds lies from `from` to `to`, which are milliseconds and may be missing. Both are included."""
         from_ms = self.integer("from", 0, minimum=0, maximum=10**15)
         return from_ms <= unix_us // 1_000 <= self.integer("to", 10**15, minimum=0, maximum=10**15)
 
     def second(self, name: str, default: int | None = None) -> int:
-        """A time in seconds since the epoch; required unless there is a default."""
+        """A time in seconds since the epoch. Required unless there is a default."""
         value = self.required(name) if default is None else self.optional(name)
         if value is None and default is not None:
             return default
@@ -95,7 +95,7 @@ _decode_named = msgspec.json.Decoder(_Named | list[_Named]).decode
 
 
 def symbols_of(given: RequestReceived) -> list[str]:
-    """The markets that a request names, in its query or in its body; none where it cannot be read."""
+    """The markets that a request names, in its query or in its body. None where it cannot be read."""
     text = given.target.partition("?")[2]
     symbols = [value for key, value in parse_qsl(text) if key == "symbol"] if "symbol" in text else []
     if b"symbol" in given.body:

@@ -236,7 +236,7 @@ class RfqRoutes:
 
 
 def _number(text: str) -> int:
-    """Return an id; text that is no number is an id that nothing has."""
+    """Return an id. Text that is no number is an id that nothing has."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else -1
 
 

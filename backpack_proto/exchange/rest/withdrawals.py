@@ -37,7 +37,7 @@ class _Withdrawal(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Withdrawals:
-    """The withdrawals of one account; each is confirmed when its time has come."""
+    """The withdrawals of one account. Each is confirmed when its time has come."""
 
     def __init__(self, purse: Purse) -> None:
         self._purse = purse

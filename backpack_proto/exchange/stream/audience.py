@@ -16,14 +16,14 @@ PREVIEW = "preview"
 
 
 def ticker_of(listing: Listing) -> str | None:
-    """Return the bare ticker of the stock that a market is about; None for all other markets."""
+    """Return the bare ticker of the stock that a market is about, or None for all other markets."""
     return bare_ticker(listing.base) if listing.asset_class == "STOCK" else None
 
 
 def existing_streams(listings: Iterable[Listing], rfq_symbols: Iterable[str] = ()) -> frozenset[str]:
     """The name of every stream that can ever carry data: those of markets whose book is open, and the account's.
 
-    `rfq_symbols` are asked for by requests for quote; they have no other streams.
+    `rfq_symbols` are asked for by requests for quote. They have no other streams.
     """
     names = {
         form.name for channel in Channel if channel.traits.symbol is not SymbolRule.REQUIRED for form in _forms(channel, None)
@@ -83,12 +83,12 @@ class Audience:
         return connection in self._streams
 
     def subscribe(self, connection: int, stream: str) -> None:
-        """Let a connection listen; a second time changes nothing."""
+        """Let a connection listen. A second time changes nothing."""
         self._listeners.setdefault(stream, {})[connection] = None
         self._streams.setdefault(connection, {})[stream] = None
 
     def unsubscribe(self, connection: int, stream: str) -> None:
-        """Let a connection listen no more; nothing happens if it did not."""
+        """Let a connection listen no more. Nothing happens if it did not."""
         listeners = self._listeners.get(stream, {})
         if connection not in listeners:
             return

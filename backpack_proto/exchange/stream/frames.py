@@ -32,7 +32,7 @@ def iso_time_ms(unix_ms: int) -> str:
 
 
 def error_frame(code: int, message: str) -> bytes:
-    """An error frame; it does not say which request failed (docs/protocol.md 3.2)."""
+    """An error frame. It does not say which request failed (docs/protocol.md 3.2)."""
     return f'{{"id":null,"error":{{"code":{code},"message":"{message}"}}}}'.encode()
 
 
@@ -72,7 +72,7 @@ class FrameWriter:
         engine_us: int,
         emitted_us: int,
     ) -> bytes:
-        """Changed levels as (ticks, lots) in the order given; `stream` is the name subscribed to (docs/protocol.md 4.3)."""
+        """Changed levels as (ticks, lots) in the order given. `stream` is the name subscribed to (docs/protocol.md 4.3)."""
         return (
             f'{{"data":{{"E":{emitted_us},"T":{engine_us},"U":{first_id},"a":[{self._levels(asks)}],"b":[{self._levels(bids)}],'
             f'"e":"depth","s":"{self._symbol}","u":{last_id}}},"stream":"{stream}"}}'
@@ -89,7 +89,7 @@ class FrameWriter:
         ).encode()
 
     def ticker(self, day: TapedCandle, *, emitted_us: int, event: str = "ticker", symbol: str = "") -> bytes:
-        """The rolling day, which must have seen a trade; `event` may be `externalTicker`, of another symbol (docs/protocol.md 4.6)."""
+        """The rolling day, which must have seen a trade. `event` may be `externalTicker`, of another symbol (docs/protocol.md 4.6)."""
         symbol = symbol or self._symbol
         paid = stripped(day.paid, self._price_decimals + self._quantity_decimals)
         return (
@@ -99,7 +99,7 @@ class FrameWriter:
         ).encode()
 
     def kline(self, interval: str, candle: TapedCandle, *, closed: bool, emitted_us: int) -> bytes:
-        """One candle; its prices are null without a trade (docs/protocol.md 4.4)."""
+        """One candle. Its prices are null without a trade (docs/protocol.md 4.4)."""
         return (
             f'{{"data":{{"E":{emitted_us},"e":"kline","s":"{self._symbol}","T":"{iso_time(candle.end_s)}",'
             f'"X":{"true" if closed else "false"},"c":{self._stripped(candle.close)},"h":{self._stripped(candle.high)},'
@@ -123,7 +123,7 @@ class FrameWriter:
         ).encode()
 
     def liquidation(self, stream: str, side: OrderSide, price: int, lots: int, *, engine_us: int, emitted_us: int) -> bytes:
-        """A forced order and where it ended; `stream` is one of its two names (docs/protocol.md 4.9)."""
+        """A forced order and where it ended. `stream` is one of its two names (docs/protocol.md 4.9)."""
         return (
             f'{{"data":{{"E":{emitted_us},"S":"{side}","T":{engine_us},"e":"liquidation","p":{self._stripped(price)},'
             f'"q":"{stripped(lots, self._quantity_decimals)}","s":"{self._symbol}"}},"stream":"{stream}"}}'
@@ -170,7 +170,7 @@ class FrameWriter:
     def _price(self, ticks: int) -> str:
         text = self._prices.get(ticks)
         if text is None:
-            # Prices of a market that runs for weeks wander; the cache must not grow with them.
+            # Prices of a market that runs for weeks wander. The cache must not grow with them.
             if len(self._prices) >= _MOST_CACHED_PRICES:
                 self._prices.clear()
             text = self._prices[ticks] = padded(ticks, self._price_decimals)

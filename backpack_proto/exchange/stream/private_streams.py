@@ -43,7 +43,7 @@ class PrivateStreams:
     def order(
         self, event: str, order: AccountOrder, engine_us: int, *, fill: Match | None = None, fee: int = 0, fee_asset: str = ""
     ) -> list[SendFrame]:
-        """What happened to an order; `fill`, with the fee in units, when it traded."""
+        """What happened to an order. `fill`, with the fee in units, when it traded."""
         request = order.request
         listing = request.listing
         quantity_decimals = listing.quantity_decimals
@@ -117,7 +117,7 @@ class PrivateStreams:
         ticks: int | None = None,
         broadcast: bool = False,
     ) -> list[SendFrame]:
-        """What happened to a request for quote; with the quote, and the price with the fee, where there is one.
+        """What happened to a request for quote. With the quote, and the price with the fee, where there is one.
 
         What is broadcast to others has neither the client id nor the side.
         """
@@ -169,7 +169,7 @@ class PrivateStreams:
         ]
 
     def balances(self, engine_us: int) -> list[SendFrame]:
-        """The balances that changed since the last call; what is idle is lent before, if the account does so."""
+        """The balances that changed since the last call. What is idle is lent before, if the account does so."""
         self._account.lend_idle()
         balances = self._account.balances
         frames: list[SendFrame] = []

@@ -1,7 +1,7 @@
 """What the market does, told to those who listen.
 
 A book event leaves as a depth frame of its own at once, and in the aggregated depth streams with whatever else happened until
-their window ends. A window's frame covers every update id since the one before it; while nobody listens to a window nothing is
+their window ends. A window's frame covers every update id since the one before it. While nobody listens to a window nothing is
 gathered for it. `bookTicker` leaves before or after the depth frame of the same id, as chance has it, for no order holds between
 streams (docs/protocol.md 4.2). Frames leave some 100 to 300 us after the engine did the thing.
 """
@@ -55,7 +55,7 @@ class Publication:
         *,
         stock_session: Callable[[int], str | None] = lambda _engine_us: None,
     ) -> None:
-        """`stock_session` names the session of stocks that is open at a time; None while none is."""
+        """`stock_session` names the session of stocks that is open at a time, or None while none is."""
         self._market = market
         self._stock_session = stock_session
         self._audience = audience
@@ -118,7 +118,7 @@ class Publication:
         return bool(self._gathered)
 
     def turn(self, number: int, engine_us: int) -> list[SendFrame]:
-        """End the windows whose time is over with turn `number`; turns are `TURN_MS` apart."""
+        """End the windows whose time is over with turn `number`. Turns are `TURN_MS` apart."""
         frames: list[SendFrame] = []
         for window_ms, stream in self._windows.items():
             gathered = self._gathered.get(window_ms)

@@ -6,7 +6,7 @@ error found in it. A well-formed name that will never carry data, of an unknown 
 streams need a signature, and only when they are subscribed to.
 
 A connection is pinged 5 to 38 s after it opened and every 60 s from then on. When the next ping is due and the last one was not
-answered, a connection that listens to nothing is dropped without a Close frame; one that listens is given 120 s in all and is
+answered, a connection that listens to nothing is dropped without a Close frame. One that listens is given 120 s in all and is
 then closed (docs/protocol.md 3.4). Only pongs count as answers.
 """
 
@@ -48,9 +48,9 @@ FIRST_PING_US = (5_000_000, 38_000_000)
 PING_INTERVAL_US = 60_000_000
 PONG_TIMEOUT_US = 120_000_000
 NO_PONG_CODE = 1011
-"""Close code for a client that does not answer; which one the exchange uses is not known."""
+"""Close code for a client that does not answer. Which one the exchange uses is not known."""
 GOING_AWAY = 1001
-"""Close code of RFC 6455 section 7.4.1 for a server that goes down; the exchange sends a Close frame then (docs/protocol.md 3)."""
+"""Close code of RFC 6455 section 7.4.1 for a server that goes down. The exchange sends a Close frame then (docs/protocol.md 3)."""
 
 PARSE_ERROR = (4002, "Parse error")
 INVALID_SIGNATURE = (4003, "Invalid signature")
@@ -79,7 +79,7 @@ TRANSITIONS = Transitions[Liveness](
         (Liveness.PINGED, SocketClosed, Liveness.GONE),
     ]
 )
-"""The life of a connection; frames do not change it."""
+"""The life of a connection. Frames do not change it."""
 
 
 Greet: TypeAlias = Callable[[int, str, str], list[SendFrame]]
@@ -93,11 +93,11 @@ def _silence(_connection: int, _stream: str, _api_key: str) -> list[SendFrame]:
 class _Connection(Struct, gc=False):
     liveness: Liveness = Liveness.ANSWERING
     unanswered_us: int = 0
-    """Since when a ping waits, on the monotonic clock; only meaningful while it does."""
+    """Since when a ping waits, on the monotonic clock. Only meaningful while it does."""
 
 
 class _Request(Struct, frozen=True, gc=False):
-    """A frame of a client; members that are not named here are passed over."""
+    """A frame of a client. Members that are not named here are passed over."""
 
     method: str
     params: list[str]
@@ -108,11 +108,11 @@ _decode_request = msgspec.json.Decoder(_Request).decode
 
 
 class Sockets:
-    """All connections of the simulated exchange; keeps `audience` up to date, and for private streams those of the `accounts`.
+    """All connections of the simulated exchange. Keeps `audience` up to date, and for private streams those of the `accounts`.
 
     `streams` are the names that exist now. `greet` says what a connection is sent when it begins to listen to a stream. What arrives
     of a connection that is unknown, or was ended from here, is passed over: it was on its way. A connection may listen as several
-    accounts; what it unsubscribes from, it unsubscribes from as all of them.
+    accounts. What it unsubscribes from, it unsubscribes from as all of them.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Sockets:
         self._rng = rng
         self._greet = greet
         self._accounts = {} if accounts is None else accounts
-        """Who listens to the private streams of an account, by API key; `audience` for keys that are not there."""
+        """Who listens to the private streams of an account, by API key, or `audience` for keys that are not there."""
         self._connections: dict[int, _Connection] = {}
         self._pings: Timers[int] = Timers()
 
@@ -152,7 +152,7 @@ class Sockets:
         """Take one input and return what follows from it.
 
         Raises:
-            LocalProtocolError: as `check`; nothing has changed.
+            LocalProtocolError: as `check`. Nothing has changed.
         """
         self.check(given)
         match given:
@@ -174,7 +174,7 @@ class Sockets:
         return []
 
     def close_all(self, code: int | None = GOING_AWAY) -> list[SocketOutput]:
-        """End every connection, as an exchange does that goes away; without a code, as one that is gone already."""
+        """End every connection, as an exchange does that goes away. Without a code, as one that is gone already."""
         connections = tuple(self._connections)
         for connection in connections:
             self._forget(connection, SocketClosed(connection))
@@ -237,7 +237,7 @@ class Sockets:
         return [*greetings, *(_refuse(connection, *error) if error else [])]
 
     def _judge(self, name: str) -> tuple[int, str] | None:
-        """What is wrong with a stream name; a good one that will be silent for ever is not wrong."""
+        """What is wrong with a stream name. A good one that will be silent for ever is not wrong."""
         kind, _, rest = name.partition(".")
         if name in self.streams or (kind == PREVIEW and rest):
             return None

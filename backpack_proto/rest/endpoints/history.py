@@ -1,4 +1,4 @@
-"""The rows of the endpoint table about the past of the account; each answers with a `Page` (docs/protocol.md 2.4, 6.4)."""
+"""The rows of the endpoint table about the past of the account. Each answers with a `Page` (docs/protocol.md 2.4, 6.4)."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def text(name: str, *, required: bool = False, secret: bool = False) -> Paramete
 
 
 def word(name: str, *choices: str, required: bool = False, grows: bool = False) -> ParameterRule:
-    """One of some words; where the list grows, these or another one."""
+    """One of some words. Where the list grows, these or another one."""
     return ParameterRule(name=name, required=required, choices=choices, grows=grows)
 
 

@@ -75,7 +75,7 @@ def _seconds(name: str, *, required: bool = False) -> ParameterRule:
 
 _TICKER_INTERVAL = word("interval", "1d", "1w")
 _SOURCE = word("source", "External", grows=True)
-"""Where the figures of a stock come from; the exchange's own market where it is left out (docs/protocol.md 6.5)."""
+"""Where the figures of a stock come from. The exchange's own market where it is left out (docs/protocol.md 6.5)."""
 _POOL_INTERVAL = word("interval", "1d", "1w", "1month", "1year", required=True)
 
 PUBLIC_ENDPOINTS: Final = (

@@ -63,7 +63,7 @@ def read_depth(body: bytes, parameters: Checked) -> DepthSnapshot:
         if not all(RESTING[level.quantity_text] for level in side) or len({level.price for level in side}) < len(side):
             raise RemoteProtocolError("depth: a level without a quantity, or two of one price")
     limit = parameters.get("limit")
-    # The wire has bids ascending, the best one last; sorting makes do with any order.
+    # The wire has bids ascending, the best one last. Sorting makes do with any order.
     return DepthSnapshot(
         symbol=str(parameters["symbol"]),
         limit=limit if isinstance(limit, int) else None,

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 BATCH: Final = "orders"
-"""The parameter that holds the orders of a batch; on the wire they are the body itself."""
+"""The parameter that holds the orders of a batch. On the wire they are the body itself."""
 BATCH_LIMIT: Final = 20
 """The most orders that go into one batch (docs/protocol.md 1.3)."""
 
@@ -76,7 +76,7 @@ class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
     kind: type[str | int | bool | Decimal] = str
     required: bool = False
     choices: tuple[Parameter, ...] = ()
-    """The allowed values; empty where there is no list."""
+    """The allowed values, or empty where there is no list."""
     grows: bool = False
     """The exchange adds to its list, so words that are not in `choices` may be right as well."""
     minimum: int = 0
@@ -86,7 +86,7 @@ class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
     percent: bool = False
     """A decimal may be a percentage, such as `80%`."""
     numeric: bool = False
-    """A text that may be given as a whole number; it stays one on the wire."""
+    """A text that may be given as a whole number. It stays one on the wire."""
     secret: bool = False
     """No error shows its value."""
 
@@ -108,7 +108,7 @@ class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
         return "true or false" if self.kind is bool else f"text{' or a whole number' if self.numeric else ''}"
 
     def check(self, value: object, called: str = "") -> Parameter:
-        """Hold a value to the rule and return it as it stands on the wire; `called` is the parameter's name in errors.
+        """Hold a value to the rule and return it as it stands on the wire. `called` is the parameter's name in errors.
 
         Raises:
             LocalProtocolError: naming the parameter, its shape and the value that was given.
@@ -152,7 +152,7 @@ class Group(Struct, frozen=True, gc=False, kw_only=True):
     """The group holds only where this parameter has this value."""
 
     def shape(self, called: Callable[[str], str] = str) -> str:
-        """Return the rule in words; `called` gives the name of a parameter as the call spells it."""
+        """Return the rule in words. `called` gives the name of a parameter as the call spells it."""
         names = ", ".join(map(called, self.names))
         if self.counts == (0,):
             said = f"takes no {names}"
@@ -167,7 +167,7 @@ class Group(Struct, frozen=True, gc=False, kw_only=True):
         return said if self.when is None else f"{said} where {called(self.when[0])} is {self.when[1]}"
 
     def check(self, given: Mapping[str, Parameter], called: Callable[[str], str] = str) -> None:
-        """Hold checked parameters to the rule; `called` is as for `shape`.
+        """Hold checked parameters to the rule. `called` is as for `shape`.
 
         Raises:
             LocalProtocolError: saying the rule, and which of the parameters were given.
@@ -206,9 +206,9 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
     method: str = "GET"
     path: str
     former: tuple[str, ...] = ()
-    """Names and routes that the exchange and this table had for it before; `find_endpoint` knows them."""
+    """Names and routes that the exchange and this table had for it before. `find_endpoint` knows them."""
     instruction: str | None = None
-    """What a signature of it names; None for public calls, which are not signed (docs/protocol.md 2.4)."""
+    """What a signature of it names, or None for public calls, which are not signed (docs/protocol.md 2.4)."""
     parameters: tuple[ParameterRule, ...] = ()
     groups: tuple[Group, ...] = ()
     batch: bool = False
@@ -218,11 +218,11 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
     importance: Importance = Importance.READ
     """Its place among requests that wait: a cancel, an order, or a read, which whoever makes it may place otherwise."""
     may_be_empty: bool = False
-    """A 204 without a body says that nothing was traded yet; elsewhere it is an answer that cannot be read."""
+    """A 204 without a body says that nothing was traded yet. Elsewhere it is an answer that cannot be read."""
     paged: bool = False
     """The answer is a `Page` of the rows in `result`."""
     result: Any
-    """The type of the answer; None for a call that answers with its status alone."""
+    """The type of the answer, or None for a call that answers with its status alone."""
     read: Callable[[bytes, Checked], object] | None = None
     """Makes a `result` of a body and of the parameters of the call, where its JSON is not that of `result` already."""
 
@@ -232,7 +232,7 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
         return self.instruction == _PLACES
 
     def orders_of(self, checked: Checked) -> Sequence[Mapping[str, Parameter]]:
-        """Return the orders that checked parameters place, in their order; none where the call places none."""
+        """Return the orders that checked parameters place, in their order. None where the call places none."""
         if not self.places_orders:
             return ()
         orders = checked.get(BATCH)

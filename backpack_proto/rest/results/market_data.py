@@ -30,7 +30,7 @@ Row = TypeVar("Row")
 
 
 class Page(Value, Generic[Row], frozen=True, gc=False, kw_only=True):
-    """Some rows of a history, newest first unless asked for otherwise; iterating, `len` and an index are those of the rows.
+    """Some rows of a history, newest first unless asked for otherwise. Iterating, `len` and an index are those of the rows.
 
     The counts are None where the exchange did not say (docs/protocol.md 6.4).
     """
@@ -57,7 +57,7 @@ class Page(Value, Generic[Row], frozen=True, gc=False, kw_only=True):
 
 
 class DepthSnapshot(Value, frozen=True, gc=False, kw_only=True):
-    """The book at one update id; on both sides the best price is first, whatever the order on the wire."""
+    """The book at one update id. On both sides the best price is first, whatever the order on the wire."""
 
     symbol: str
     limit: int | None
@@ -71,7 +71,7 @@ class DepthSnapshot(Value, frozen=True, gc=False, kw_only=True):
 
 
 class FundingRate(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """The funding rate of one interval; the first row can be that of the interval that has not ended."""
+    """The funding rate of one interval. The first row can be that of the interval that has not ended."""
 
     symbol: str
     funding_rate: Decimal
@@ -87,7 +87,7 @@ class SystemStatus(Value, frozen=True, gc=False, kw_only=True):
 
 
 class ServerTime(Value, frozen=True, gc=False, kw_only=True):
-    """The exchange's clock, microseconds since the epoch; it shows whole milliseconds."""
+    """The exchange's clock, microseconds since the epoch. It shows whole milliseconds."""
 
     server_us: int
 

@@ -1,6 +1,6 @@
 """What the exchange lists besides markets, typed: collateral, lending pools, predictions, securities, vaults (docs/protocol.md 6.1).
 
-Source of the fields: the exchange's OpenAPI text. Times are microseconds since the epoch; words from open lists are plain strings.
+Source of the fields: the exchange's OpenAPI text. Times are microseconds since the epoch. Words from open lists are plain strings.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class HaircutFunction(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """How the haircut grows with the quantity; members depend on the kind, `inverseSqrt` has these two, `identity` none."""
+    """How the haircut grows with the quantity. Members depend on the kind, `inverseSqrt` has these two, `identity` none."""
 
     kind: str = field(name="type")
     base: Decimal | None = None
@@ -162,7 +162,7 @@ class PredictionResolution(Value, frozen=True, gc=False, kw_only=True, rename="c
 
 
 class ResolutionCondition(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """When a market resolves to yes; members depend on the kind: `QuantityRange`, `StrikePrice` or `Outcome`."""
+    """When a market resolves to yes. Members depend on the kind: `QuantityRange`, `StrikePrice` or `Outcome`."""
 
     kind: str | None = field(name="type", default=None)
     greater_than_or_equal: Decimal | None = None
@@ -225,7 +225,7 @@ class StockSession(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     start_weekday: int
     """1 is Monday."""
     end_weekday: int
-    """The last day on which it opens; before `start_weekday` where the week ends in between, as in 7 to 4 for Sunday to Thursday."""
+    """The last day on which it opens. Before `start_weekday` where the week ends in between, as in 7 to 4 for Sunday to Thursday."""
 
 
 class StockHoliday(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -235,7 +235,7 @@ class StockHoliday(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Such as `2026-11-26`."""
     name: str
     start_time: str | None = None
-    """From when there is no trading; None, like the end, where the exchange does not say."""
+    """From when there is no trading. None, like the end, where the exchange does not say."""
     end_time: str | None = None
     timezone: str | None = None
 

@@ -4,7 +4,7 @@
     from backpack_proto.testing.strategies import book_histories
 
 All of them are made from the types, so that a new payload is drawn without a change here. Simple values come first, and a
-counterexample shrinks to them; each prints as the expression that makes it. They need the extra `testing`.
+counterexample shrinks to them. Each prints as the expression that makes it. They need the extra `testing`.
 """
 
 from __future__ import annotations

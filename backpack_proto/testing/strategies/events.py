@@ -38,7 +38,7 @@ EVENTS: Final = _public_events()
 
 
 def events(*kinds: type[Event]) -> st.SearchStrategy[Event]:
-    """Return a strategy for events of these types; a base is all of its kinds, and nothing given is every type.
+    """Return a strategy for events of these types. A base is all of its kinds, and nothing given is every type.
 
     Raises:
         LocalProtocolError: one of them is not a type of event.
@@ -47,7 +47,7 @@ def events(*kinds: type[Event]) -> st.SearchStrategy[Event]:
 
 
 def payloads(*kinds: type[StreamPayload]) -> st.SearchStrategy[Any]:
-    """Return a strategy for data of streams, as a frame brings them; a base is all of its kinds, and nothing given is every type.
+    """Return a strategy for data of streams, as a frame brings them. A base is all of its kinds, and nothing given is every type.
 
     Raises:
         LocalProtocolError: one of them is not a type of payload.
@@ -56,7 +56,7 @@ def payloads(*kinds: type[StreamPayload]) -> st.SearchStrategy[Any]:
 
 
 def frames(*channels: Channel | str) -> st.SearchStrategy[bytes]:
-    """Return a strategy for text frames as the exchange sends them on these channels; on every channel where none is given.
+    """Return a strategy for text frames as the exchange sends them on these channels. On every channel where none is given.
 
     Raises:
         LocalProtocolError: the exchange has no such channel.
@@ -86,7 +86,7 @@ def broken_frames(draw: st.DrawFn) -> bytes:
 def _chosen(kinds: tuple[type[Any], ...], known: tuple[type[Any], ...], what: str) -> list[type[Any]]:
     found = []
     for kind in kinds or known:
-        # A type that is drawn itself is asked for alone, though others are made from it; a base is asked for all of its kinds.
+        # A type that is drawn itself is asked for alone, though others are made from it. A base is asked for all of its kinds.
         of_kind = [kind] if kind in known else [one for one in known if issubclass(one, kind)]
         if not of_kind:
             raise LocalProtocolError(f"kinds: types of {what}s of backpack_proto, got {kind.__name__}")

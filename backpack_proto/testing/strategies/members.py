@@ -1,4 +1,4 @@
-"""Strategies for the members of values, from their types; where a type says too little, the member's name says the rest."""
+"""Strategies for the members of values, from their types. Where a type says too little, the member's name says the rest."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def quantities() -> st.SearchStrategy[Decimal]:
 
 
 def levels() -> st.SearchStrategy[Level]:
-    """Return a strategy for price levels; a quantity of zero says that the level is gone."""
+    """Return a strategy for price levels. A quantity of zero says that the level is gone."""
     return st.builds(Level, prices(), quantities())
 
 
@@ -95,7 +95,7 @@ _WORDS: Mapping[str, Drawing] = {
 
 
 def of_type(hint: Any, name: str = "") -> Drawing:
-    """Return a strategy for the values of a type; `name` is that of the member that has it.
+    """Return a strategy for the values of a type. `name` is that of the member that has it.
 
     Raises:
         LocalProtocolError: nobody has said how values of the type are drawn.
