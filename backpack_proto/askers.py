@@ -100,7 +100,7 @@ class Asked:
 
     @property
     def snapshots(self) -> bool:
-        """Whether any snapshot is awaited."""
+        """True when any snapshot is awaited."""
         return bool(self._snapshots)
 
     def ask(self, given: Asking) -> Ask | None:
@@ -192,7 +192,7 @@ def may_be_canary(market: Market) -> bool:
 
 
 def order_markets(parameters: Arguments) -> tuple[str, ...]:
-    """Return the market of a call, or that of each order of a batch, or empty where there is none."""
+    """Return the market of a call, or that of each order of a batch, or empty without one."""
     orders: object = parameters.get("orders")
     rows: Sequence[object] = orders if isinstance(orders, Sequence) and not isinstance(orders, str) else (parameters,)
     return tuple(str(row.get("symbol", "")) for row in rows if isinstance(row, Mapping))

@@ -52,7 +52,7 @@ PAGE: Final = 1_000
 ATTEMPTS: Final = 5
 """Answers in a row that bring nothing on."""
 RETRY_US: Final = 2_000_000
-"""How long after an answer that brings nothing on the next one is asked for. Longer after each."""
+"""Time that after an answer that brings nothing on the next one is asked for. Longer after each."""
 
 
 class CandleClock(Struct, frozen=True, gc=False, kw_only=True):
@@ -293,7 +293,7 @@ class CandleJoin:
 
 
 def _same(one: Kline, other: Kline) -> bool:
-    """Whether two states of a candle differ in nothing but when they were sent and received."""
+    """Return whether two states of a candle differ in nothing but when they were sent and received."""
     return replace(one, emitted_us=None, received_us=None, quote_volume=None) == replace(
         other, emitted_us=None, received_us=None, quote_volume=None
     )

@@ -154,7 +154,7 @@ def _row_id(raw: msgspec.Raw) -> str:
 
 
 def sane(value: Decimal) -> bool:
-    """Whether a decimal is finite and has no digit more than `DECIMAL_DIGITS` away from its point."""
+    """Return whether a decimal is finite and has no digit more than `DECIMAL_DIGITS` away from its point."""
     return value.is_finite() and -DECIMAL_DIGITS < value.adjusted() < DECIMAL_DIGITS
 
 
@@ -190,7 +190,7 @@ def whole_number(text: str) -> int | None:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether text can be sent: half of a surrogate pair cannot."""
+    """Return whether text can be sent: half of a surrogate pair cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -245,7 +245,7 @@ def _decoder(type_: Hashable) -> msgspec.json.Decoder[Any]:
 
 
 def _all_sane(value: object) -> bool:
-    """Whether every decimal inside a decoded value is a usable number."""
+    """Return whether every decimal inside a decoded value is a usable number."""
     rest = [value]
     while rest:
         value = rest.pop()

@@ -163,7 +163,7 @@ def _wire_names(type_: Any, value: Any) -> Any:
 
 
 def _one_of(type_: Any, base: type) -> Any:
-    """The one of a union that is a struct, a mapping or a sequence, or None where there is none."""
+    """The one of a union that is a struct, a mapping or a sequence, or None without one."""
     for member in get_args(type_) if get_origin(type_) in (Union, UnionType) else (type_,):
         origin = get_origin(member) or member
         if (

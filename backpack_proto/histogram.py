@@ -20,7 +20,7 @@ _EXACT: Final = 2 << _FINE_BITS
 _LARGEST_BITS: Final = 56
 """Longer durations, thousands of years, count as this."""
 _UNFILED: Final = 1024
-"""So many durations are kept as they are, at the most."""
+"""So many durations are kept as they are, at most."""
 
 
 class Histogram:

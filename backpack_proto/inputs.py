@@ -125,7 +125,7 @@ class Call(Command, frozen=True, gc=False, kw_only=True):
     parameters: Arguments = _NOTHING
     """Sealed: some of them are secret, so a call is not pickled, encoded or logged."""
     max_wait_us: int | None = None
-    """How long it may wait to be sent, then it fails as `NotSent`. None is `MAX_WAIT_US` where it changes something, else no bound."""
+    """Time that it may wait to be sent, then it fails as `NotSent`. None is `MAX_WAIT_US` where it changes something, else no bound."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.parameters, Sealed):

@@ -40,10 +40,10 @@ class Machine(Protocol[In_contra, Out_co]):
         ...
 
     def handle(self, given: In_contra, now: Now) -> Sequence[Out_co]:
-        """Take one input and return what follows from it.
+        """Take one input and return its outputs from it.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state. Nothing has changed.
+            LocalProtocolError: the input is impossible in this state. The state is unchanged.
         """
         ...
 

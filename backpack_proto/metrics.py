@@ -80,7 +80,7 @@ COUNTED_EVENTS = frozenset(
 """The events that `Metrics` counts. It need not be given any other."""
 
 RECENT_US = 60_000_000
-"""How long something that passed at once, such as a dropped frame, counts against health."""
+"""Time that something that passed at once, such as a dropped frame, counts against health."""
 _SHOWN_DOUBTS = 3
 
 
@@ -167,7 +167,7 @@ class BooksSnapshot(Value, frozen=True, gc=False, kw_only=True):
     queued: int = 0
     """Snapshots that wait for the request budget."""
     remaining_us: int = 0
-    """How long they wait, by that budget. A book in a quiet market takes a second snapshot, 5 s later."""
+    """Time that they wait, by that budget. A book in a quiet market takes a second snapshot, 5 s later."""
 
 
 class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
@@ -214,7 +214,7 @@ class Metrics:
         self._counters: Counter[str] = Counter()
         self._streams: dict[str, list[int]] = {}
         self.engine_to_receipt = Histogram()
-        """How long the data of frames took. Who takes frames in runs records it."""
+        """Time that the data of frames took. Who takes frames in runs records it."""
         self._connections = 0
         self._connection_fault: str | None = "the connection was never up"
         self._stale_account: str | None = None

@@ -109,7 +109,7 @@ class SendRequest(Action, frozen=True, gc=False, kw_only=True):
     request_id: int
     request: HttpRequest
     timeout_us: int
-    """How long the answer may take, counted from sending. Making a connection may take as long once more."""
+    """Time that the answer may take, counted from sending. Making a connection may take as long once more."""
     not_after_us: int | None = None
     """When it may leave no more, on `Now.mono_us`."""
     importance: Importance = Importance.READ
@@ -142,7 +142,7 @@ class ConnectionDown(Event, frozen=True, gc=False, kw_only=True):
     code: int | None
     """Close code of RFC 6455, None when there never was a connection."""
     retry_us: int
-    """How long until the next try. Where somebody else makes the connections, how long it should wait."""
+    """Time that until the next try. Where somebody else makes the connections, how long it should wait."""
     error: BackpackError | None = None
     """The reason as a type, where the runtime has one of its own: a proxy that failed, above all."""
 
@@ -232,7 +232,7 @@ class BookChanged(Event, frozen=True, gc=False, kw_only=True):
     """The best levels after the change, best first, as many as the session was asked to hand out."""
     asks: tuple[Level, ...]
     verified: bool
-    """Whether the best levels at exactly this update id were compared with the exchange's own word, and were equal."""
+    """True when the best levels at exactly this update id were compared with the exchange's own word, and were equal."""
     delta: Depth
     """What changed."""
 
@@ -254,7 +254,7 @@ class BookVerified(Event, frozen=True, gc=False, kw_only=True):
 
 
 class BookDesynced(Event, frozen=True, gc=False, kw_only=True):
-    """A live book can no longer be trusted. It is stale from here on and is being fetched anew."""
+    """A live book can no longer be trusted. It is stale from here on and is being fetched again."""
 
     stream: str
     symbol: str
@@ -306,7 +306,7 @@ class BooksProgress(Event, frozen=True, gc=False, kw_only=True):
     queued: int = 0
     """Snapshots that wait for the request budget."""
     remaining_us: int = 0
-    """How long they wait, by that budget. A book in a quiet market takes a second snapshot, 5 s later."""
+    """Time that they wait, by that budget. A book in a quiet market takes a second snapshot, 5 s later."""
 
 
 class MarketClosed(Event, frozen=True, gc=False, kw_only=True):

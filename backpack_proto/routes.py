@@ -73,7 +73,7 @@ class Routes:
         self._manage_books = manage_books
         self._routes: dict[str, _Route] = {}
         self.known = False
-        """Whether there are any: nothing but plain frames was handled since."""
+        """True when there are any: nothing but plain frames was handled since."""
 
     def forget(self) -> None:
         """Look everything up again: something else than a plain frame was handled."""

@@ -216,7 +216,7 @@ class Session:
         self._unwatched: tuple[str, ...] = ()
         """What the input that is being handled has released."""
         self.plain = False
-        """Whether the last `handle_all` met plain frames alone, which bring no deadline nearer."""
+        """True when the last `handle_all` met plain frames alone, which bring no deadline nearer."""
 
     @property
     def deadline(self) -> int | None:
@@ -289,7 +289,7 @@ class Session:
         )
 
     def health(self, now: Now) -> Health:
-        """Whether all is well at this moment, and if not, why."""
+        """Return whether all is well at this moment, and if not, why."""
         troubles = [*self._link.doubts(now), *self._books.doubts(now), *self._requests.troubles(now)]
         if self._calls_only:
             return Health.of_calls(self._requests.troubles(now))
@@ -314,7 +314,7 @@ class Session:
         """Take one command or fact.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state. Nothing has changed.
+            LocalProtocolError: the input is impossible in this state. The state is unchanged.
         """
         self._routes.forget()
         if isinstance(given, TextReceived):

@@ -93,7 +93,7 @@ class Account:
 
     @property
     def live(self) -> bool:
-        """Whether the ledger follows the exchange. Otherwise it is what was known last. `doubts` says which parts are excepted."""
+        """True when the ledger follows the exchange. Otherwise it is what was known last. `doubts` says which parts are excepted."""
         return self.state is AccountState.LIVE
 
     def is_live(self, mono_us: int) -> bool:

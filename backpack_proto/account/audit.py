@@ -54,9 +54,9 @@ AUDIT_US: Final = 60_000_000
 CLAIM_US: Final = 120_000_000
 """How old the last reading that agreed may be."""
 GRACE_US: Final = 2_000_000
-"""How long a check waits for updates that were on their way when it read."""
+"""Time that a check waits for updates that were on their way when it read."""
 MARGIN_AFTER_US: Final = 1_000_000
-"""How long after an update the margin is read again."""
+"""Time that after an update the margin is read again."""
 MARGIN_EVERY_US: Final = 5_000_000
 """How often it is, at most: 24 requests a minute."""
 

@@ -108,7 +108,7 @@ class ReportedFills:
         return None if self.since_ms is None else max(self.since_ms // GRAIN_MS * GRAIN_MS, 0)
 
     def knows(self, fill: Fill) -> bool:
-        """Whether a fill with an id was reported or is from before."""
+        """Return whether a fill with an id was reported or is from before."""
         return fill.key in self._known or fill.key in self._before
 
     def hear(self, fill: Fill, *, contained: bool) -> bool:

@@ -37,7 +37,7 @@ class FundingPayments:
 
     @property
     def begun(self) -> bool:
-        """Whether the history was read."""
+        """True when the history was read."""
         return self._begun
 
     @property

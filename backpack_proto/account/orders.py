@@ -104,7 +104,7 @@ class Orders:
         return f"order {order_id} executed {update.executed_quantity}, its fills make {expected}"
 
     def contains(self, update: OrderUpdate) -> bool:
-        """Whether the reported fills make up all that is known to be executed, that of the update included."""
+        """Return whether the reported fills make up all that is known to be executed, that of the update included."""
         order_id = str(update.order_id)
         total = self.accounted(order_id)
         return total is not None and update.executed_quantity <= self.executed(order_id) <= total
@@ -136,7 +136,7 @@ class Orders:
             self.touch(order.order_id)
 
     def is_news(self, order: Order) -> bool:
-        """Whether the end of an order may be new: the order is known, or was created since the ledger began."""
+        """Return whether the end of an order may be new: the order is known, or was created since the ledger began."""
         return order.order_id in self._known or self.past.is_since(order)
 
     def take_row(self, order: Order, *, insist: bool = False) -> list[OrderChanged]:
@@ -150,7 +150,7 @@ class Orders:
         return self._put(order, Origin.RECONCILIATION, insist=insist)
 
     def is_behind(self, order: Order) -> bool:
-        """Whether a row is behind what is known and did not say the same the last time. It is remembered until then."""
+        """Return whether a row is behind what is known and did not say the same the last time. It is remembered until then."""
         known = self._known.get(order.order_id)
         if known is None or not _is_behind(order, known):
             self._claims.pop(order.order_id, None)

@@ -40,7 +40,7 @@ class PastOrders:
             self._from_ms = self.since_ms = start_ms if heard_ms is None else min(start_ms, heard_ms)
 
     def is_since(self, order: Order) -> bool:
-        """Whether an order was created since the ledger began, and may be new."""
+        """Return whether an order was created since the ledger began, and may be new."""
         return order.created_us is not None and created_ms(order) >= self._from_ms and order.order_id not in self._before
 
     def hear(self, order_id: str, engine_ms: int) -> None:

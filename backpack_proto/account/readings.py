@@ -254,7 +254,7 @@ LAST: Final = (PastOrdersRead, OrderRead, OrderFillsRead)
 
 
 def answers(asked: ReadAccount | None, given: object) -> bool:
-    """Whether an input belongs to what was asked last. Late answers of rounds that were given up do not.
+    """Return whether an input belongs to what was asked last. Late answers of rounds that were given up do not.
 
     An answer to another question is none: neither one of another kind, nor an order that was not asked for. Every input that is not
     about a reading belongs.

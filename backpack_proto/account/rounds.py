@@ -196,7 +196,7 @@ class Round:
         return (order for order in rows.values() if not order.open)
 
     def hides(self, subject: Subject) -> bool:
-        """Whether a row that cannot be read is, or may be, that of this subject: it is then not absent."""
+        """Return whether a row that cannot be read is, or may be, that of this subject: it is then not absent."""
         return subject in self.unreadable or Subject(subject.kind, "") in self.unreadable
 
     def all_fills(self) -> dict[ListedKey, Fill]:
@@ -280,10 +280,10 @@ def created_ms(order: Order) -> int:
 
 
 def _reaches_on(orders: tuple[Order, ...], from_ms: int | None) -> bool:
-    """Whether the next page can hold orders that are wanted."""
+    """Return whether the next page can hold orders that are wanted."""
     return min(map(created_ms, orders), default=-1) >= (from_ms or 0)
 
 
 def _pays_on(payments: tuple[FundingPayment, ...], from_us: int | None) -> bool:
-    """Whether the next page can hold payments that are wanted. Without a time to go back to, the newest are enough."""
+    """Return whether the next page can hold payments that are wanted. Without a time to go back to, the newest are enough."""
     return from_us is not None and min((payment.interval_end_us for payment in payments), default=-1) >= from_us

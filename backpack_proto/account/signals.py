@@ -17,7 +17,7 @@ __all__ = ["ANSWER_US", "ORDER_UPDATES", "RETRY", "UPDATES", "Agreed", "ReadAgai
 RETRY: Final = Backoff(base_us=1_000_000, cap_us=30_000_000)
 """When the account is read again after a reading that failed."""
 ANSWER_US: Final = 30_000_000
-"""How long one reading may take once it is requested. Waiting for the request budget does not count."""
+"""Time that one reading may take once it is requested. Waiting for the request budget does not count."""
 UPDATES: Final = tuple(kind for kind in get_args(Payload) if issubclass(kind, OrderUpdate | PositionUpdate | BalanceUpdate))
 """The kinds of updates that a ledger follows."""
 ORDER_UPDATES: Final = tuple(kind for kind in UPDATES if issubclass(kind, OrderUpdate))

@@ -72,7 +72,7 @@ class Standing:
 
     @property
     def moved(self) -> bool:
-        """Whether something has moved since the reading was sent."""
+        """True when something has moved since the reading was sent."""
         return self._reading is not None and self._moved_since(self._reading.sent)
 
     # What the streams tell.

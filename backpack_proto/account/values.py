@@ -109,7 +109,7 @@ class Order(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
     @property
     def open(self) -> bool:
-        """Whether it can still trade or be triggered."""
+        """True when it can still trade or be triggered."""
         return self.state not in ENDED_STATES
 
     @classmethod

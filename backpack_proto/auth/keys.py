@@ -135,7 +135,7 @@ def read_public_key(text: str) -> str | None:
 
 
 def verify_signature(api_key: str, signature: str, text: str | bytes) -> bool:
-    """Whether `signature` (base64) of `text` was made with the private key behind `api_key` (base64), or False for any garbage."""
+    """Return whether `signature` (base64) of `text` was made with the private key behind `api_key` (base64), or False for any garbage."""
     key = from_base64(api_key)
     signed = from_base64(signature)
     if key is None or signed is None or len(key) != KEY_BYTES or len(signed) != _SIGNATURE_BYTES:

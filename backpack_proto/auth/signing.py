@@ -100,7 +100,7 @@ class Signer:
 
     @property
     def window_ms(self) -> int:
-        """How long a signature is good for, in milliseconds."""
+        """Time that a signature is good for, in milliseconds."""
         return self._window_ms
 
     def headers(

@@ -2,9 +2,9 @@
 
 Theory of operation. RESTING, the next audit is due after the interval of `AuditPace`. ASKED, a snapshot is on its way, and the deltas that
 the book takes in are kept, so that the snapshot can be rolled forward to the book. It may be ahead of the stream: then the audit is AHEAD
-until the book has reached it. A stream that does not within LAG_US is stuck. OFF, the book does not follow, and there is nothing to audit.
+until the book has reached it. A stream that does not within LAG_US is stuck. OFF, the book does not follow, so there is no audit.
 
-An audit has three outcomes. `Agreed` is evidence, as old as the sending of the request. `Differed` is counter-evidence. `Unmade` is none at all:
+An audit has three outcomes. `Agreed` is evidence, as old as the sending of the request. `Differed` is counter-evidence. `Unmade` is no evidence:
 the claim of the book ages, and the audit is tried again sooner. A snapshot that ends before the audit began, or whose levels
 were used up on the way, is no evidence either. It is asked for again.
 """
@@ -42,16 +42,16 @@ __all__ = [
 ]
 
 ANSWER_US = 15_000_000
-"""How long a snapshot may take once it is requested."""
+"""Time that a snapshot may take once it is requested."""
 FIRST_AUDIT_US = 10_000_000
 LAG_US = 5_000_000
-"""How long the stream may need to reach a snapshot that is ahead of it."""
+"""Time that the stream may need to reach a snapshot that is ahead of it."""
 AGAIN = Backoff(base_us=200_000, cap_us=30_000_000)
 """When a snapshot that was of no use is asked for again."""
 RETRY = Backoff(base_us=5_000_000, cap_us=30_000_000)
 """When an audit that could not be made is tried again."""
 SUSPICION = Backoff(base_us=5_000_000, cap_us=60_000_000)
-"""How often unreadable frames have the book audited, while the audits agree."""
+"""Number of audits that unreadable frames may cause, while the audits agree."""
 
 
 class Follow(Struct, frozen=True, gc=False):
@@ -88,7 +88,7 @@ class Unmade(Struct, frozen=True, gc=False):
 
 
 class AuditState(Enum):
-    """How far the current audit is."""
+    """Progress of the current audit."""
 
     OFF = auto()
     RESTING = auto()
@@ -155,12 +155,12 @@ class Audit:
 
     @property
     def state(self) -> AuditState:
-        """How far the current audit is."""
+        """Progress of the current audit."""
         return self._state
 
     @property
     def running(self) -> bool:
-        """Whether deltas that the book takes in have to be given."""
+        """True when deltas that the book takes in have to be given."""
         return self._check is not None
 
     @property
@@ -169,10 +169,10 @@ class Audit:
         return self._timers.earliest
 
     def handle(self, given: AuditInput, now: Now) -> Sequence[AuditOutput]:
-        """Take one input and return what follows. A delta is given after the book has taken it in, and only to a running audit.
+        """Take one input and return its outputs. A delta is given after the book has taken it in, and only to a running audit.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). The state is unchanged.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []

@@ -43,7 +43,7 @@ class Books:
         return self._by_stream[stream]
 
     def of_stream(self, stream: str) -> BookSequencer | None:
-        """Return the book of a stream, or None where there is none."""
+        """Return the book of a stream, or None without one."""
         return self._by_stream.get(stream)
 
     def of_streams(self, streams: Iterable[str]) -> Sequence[BookSequencer]:
@@ -63,7 +63,7 @@ class Books:
         return self.sequencer(name).book
 
     def sequencer(self, name: str) -> BookSequencer:
-        """Return what keeps the book of a depth stream, or of a symbol, whose unaggregated stream comes first.
+        """Return the sequencer of a depth stream, or of a symbol, whose unaggregated stream comes first.
 
         Raises:
             LocalProtocolError: no such stream is subscribed.
@@ -95,12 +95,12 @@ class Books:
         self._timers.set(sequencer.stream, sequencer.deadline)
 
     def doubts(self, now: Now) -> list[str]:
-        """Return what is wrong at this moment with which books."""
+        """Return the faults of all books at this moment."""
         return _summary({stream: sequencer.doubt(now.mono_us) for stream, sequencer in self._by_stream.items()})
 
 
 def _summary(doubts: Mapping[str, str | None]) -> list[str]:
-    """Say what is wrong with which books. Many with one reason are one reason against health."""
+    """Name the faults of books. Many books with one fault are one reason against health."""
     streams_of: dict[str, list[str]] = {}
     for stream, doubt in doubts.items():
         if doubt is not None:

@@ -1,4 +1,4 @@
-"""The frames of a stream that wait for a snapshot, and what they prove of one."""
+"""The frames of a stream that wait for a snapshot, and their verdict on one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ BACKWARDS_US = 1_000_000
 ID_LEAP = 10_000_000
 """A frame or a snapshot that moves by more ids is doubted."""
 STILL_US = 86_400_000_000
-"""How far the time of a snapshot may lie before that of the next frame: for so long a market may have stood still."""
+"""Time that a snapshot may be older than the next frame: a market may stand still for so long."""
 BUFFERED_FRAMES = 20_000
 TICKERS_KEPT = 64
 
 
 class Keep(Enum):
-    """What became of a frame."""
+    """Outcome of a frame."""
 
     KEPT = auto()
     STARTED_OVER = auto()
@@ -31,7 +31,7 @@ class Keep(Enum):
 
 
 class Join(Enum):
-    """What the frames prove of a snapshot."""
+    """Verdict of the frames on a snapshot."""
 
     PROVED = auto()
     OPEN = auto()
@@ -42,7 +42,7 @@ class KeptFrames:
     """Frames in the order of their ids without a hole, and the ids that `bookTicker` has shown."""
 
     def __init__(self, book: Book) -> None:
-        """`book` is the one that is shown: what it has reached is known."""
+        """`book` is the one that is shown: all ids up to its own are known."""
         self._book = book
         self._frames: deque[Depth] = deque(maxlen=BUFFERED_FRAMES)
         self._tickers: deque[BookTicker] = deque(maxlen=TICKERS_KEPT)
@@ -63,17 +63,17 @@ class KeptFrames:
 
     @property
     def known(self) -> int:
-        """The highest update id that streams or the book have shown, or 0 when none."""
+        """The highest update id that streams or the book have shown, or 0."""
         return max(self._floor, self._newest or 0, self._book.last)
 
     def clear(self) -> None:
-        """Forget everything, as the ids of one subscription say nothing of the next."""
+        """Forget everything, as the ids of one subscription do not bind the next."""
         self._frames.clear()
         self._tickers.clear()
         self._floor, self._newest, self._newest_us = 0, None, 0
 
     def begin_at(self, floor: int, reached: int | None, frame: Depth | None) -> None:
-        """Begin again behind a book that followed until `reached`. `floor` is what its stream has shown."""
+        """Begin again behind a book that followed until `reached`. `floor` is the highest id of its stream."""
         self.clear()
         self._floor, self._newest, self._newest_us = floor, reached, self._book.engine_us
         if frame is not None:
@@ -86,17 +86,17 @@ class KeptFrames:
         self._floor = last
 
     def take(self) -> tuple[Depth, ...]:
-        """Return all frames, and keep none."""
+        """Return all frames and forget them."""
         frames = tuple(self._frames)
         self._frames.clear()
         return frames
 
     def note_ticker(self, ticker: BookTicker) -> None:
-        """Note what a `bookTicker` shows of ids and their times."""
+        """Note the id and the time of a `bookTicker`."""
         self._tickers.append(ticker)
 
     def add(self, delta: Depth) -> Keep:
-        """Keep a frame that joins the newest one. What lies before a hole serves no snapshot that could come."""
+        """Keep a frame that joins the newest one. Frames before a hole serve no snapshot that could come."""
         newest = max(self._floor, self._newest or 0)
         newest_us = self._book.engine_us if self._newest is None else self._newest_us
         kept = Keep.KEPT
@@ -115,7 +115,7 @@ class KeptFrames:
         return kept
 
     def joins(self, snapshot: Book) -> Join:
-        """Drop what the snapshot contains, and say what the rest proves (docs/protocol.md 5.2, steps 3 to 5)."""
+        """Drop the frames that the snapshot contains, and return the verdict of the rest (docs/protocol.md 5.2, steps 3 to 5)."""
         frames = self._frames
         while frames and frames[0].last_update_id <= snapshot.last:
             frames.popleft()
@@ -132,13 +132,13 @@ class KeptFrames:
     def outdates(self, snapshot: Book) -> bool:
         """Return whether a snapshot is older than its id: the ids have started over, or it is wrong.
 
-        Whatever had an id up to the snapshot's happened before it, and what comes next did so within a day.
+        Everything with an id up to the snapshot's happened before it, and the next frame within a day.
         """
         known = [(ticker.update_id, ticker.engine_us) for ticker in self._tickers]
         if self._newest is not None:
             known.append((self._newest, self._newest_us))
         if self._newest is None or self._newest_us >= self._book.engine_us - BACKWARDS_US:
-            # Otherwise the exchange's clock was set back, and the book's time says nothing of today's.
+            # Otherwise the exchange's clock was set back, and the book's time cannot be compared with today's.
             known.append((self._book.last, self._book.engine_us))
         for frame in self._frames:
             if frame.last_update_id > snapshot.last:

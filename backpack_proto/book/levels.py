@@ -1,6 +1,6 @@
-"""The price levels of one market, and how far from the touch they are known.
+"""The price levels of one market, and the distance from the best prices up to which they are known.
 
-A snapshot is cut off at its limit, so what lies beyond its last level is unknown and stays so: deltas tell of changed levels only.
+A snapshot is cut off at its limit, so everything beyond its last level is unknown and stays so: deltas tell of changed levels only.
 `Coverage` says where that is, levels beyond it are not kept, and a side whose known part is used up is `exhausted`.
 """
 
@@ -59,9 +59,9 @@ class Book:
         self.engine_us = engine_us
         """When the matching engine made that update, in microseconds since the epoch."""
         self.claims = Claims()
-        """What it rests on when it is live. Its owner replaces them."""
+        """Claims that it needs to be live. Its owner replaces them."""
         self.confirmed_us: int | None = None
-        """When the newest proof came that the book misses nothing, on the monotonic clock, or None while there is none."""
+        """Time of the newest proof that the book is complete, on the monotonic clock, or None before the first one."""
         self._shown = 1
         self.bid_side = BookSide(bids, best_is_highest=True, limit=limit)
         """Its bids, for the owner of the book."""
@@ -90,7 +90,7 @@ class Book:
 
     @property
     def coverage(self) -> Coverage:
-        """How far from the touch the levels are known."""
+        """Price ranges in which every level is known."""
         lowest, highest = self.bid_side.edge, self.ask_side.edge
         return Coverage(None if lowest is None else lowest.price, None if highest is None else highest.price)
 
@@ -105,7 +105,7 @@ class Book:
         return self.ask_side.best
 
     def show(self, levels: int) -> None:
-        """Have so many levels of each side at hand, for who asks `bids` and `asks` for as many."""
+        """Have so many levels of each side at hand, for callers of `bids` and `asks` that ask for as many."""
         self._shown = levels
         self.bid_side.show(levels)
         self.ask_side.show(levels)
@@ -119,12 +119,12 @@ class Book:
         return self.ask_side.first(count)
 
     def bid_quantity(self, price: Decimal) -> Decimal | None:
-        """What is bid at a price. Zero where there is nothing, None where that is unknown."""
+        """Return the quantity bid at a price, or None where it is unknown."""
         floor = self.bid_side.edge
         return None if floor is not None and price < floor.price else _quantity(self.bid_side, price)
 
     def ask_quantity(self, price: Decimal) -> Decimal | None:
-        """What is asked at a price. Zero where there is nothing, None where that is unknown."""
+        """Return the quantity asked at a price, or None where it is unknown."""
         ceiling = self.ask_side.edge
         return None if ceiling is not None and price > ceiling.price else _quantity(self.ask_side, price)
 
@@ -147,7 +147,7 @@ class Book:
         """Take in changed levels, absolute quantities of which zero deletes (docs/protocol.md 5.2 step 7). Return whether it is `sound`.
 
         Raises:
-            ValueError: one of them is no level (`Level`). Nothing has changed.
+            ValueError: one of them is no level (`Level`). The state is unchanged.
         """
         is_apart = change(self.bid_side, self.ask_side, bids, asks)
         self.last = last
@@ -155,7 +155,7 @@ class Book:
         return is_apart or self.sound
 
     def take_over(self, other: Book) -> None:
-        """Become the other book, which must not be used any more: whoever holds this one goes on holding the right one."""
+        """Become the other book, which must not be used any more: holders of this one go on with the right one."""
         claims, shown = self.claims, self._shown
         for name in self.__slots__:
             setattr(self, name, getattr(other, name))
@@ -163,7 +163,7 @@ class Book:
         self.show(shown)
 
     def differs_from(self, other: Book) -> str | None:
-        """Say where two books at the same update id differ inside what both of them know, or None when nowhere."""
+        """Name the first difference of two books at the same update id, inside the coverage of both, or return None."""
         floors = [book.coverage.lowest_bid for book in (self, other) if book.coverage.lowest_bid is not None]
         ceilings = [book.coverage.highest_ask for book in (self, other) if book.coverage.highest_ask is not None]
         floor, ceiling = max(floors, default=None), min(ceilings, default=None)

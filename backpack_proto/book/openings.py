@@ -1,8 +1,8 @@
 """Which markets are closed, and when they open.
 
-Theory of operation. A subscription to a closed market is accepted, and nothing comes (docs/protocol.md 6.2). So a market that is watched and whose
+Theory of operation. A subscription to a closed market is accepted, and stays silent (docs/protocol.md 6.2). So a market that is watched and whose
 snapshots cannot be had (`MarketDoubted`) is looked up (`ReadMarket`), at most once in LOOK_UP_US, and so is one that is closed until it opens.
-Only `Closed` counts: books of markets that take some kinds of orders only are open. Whatever list of markets is read otherwise is taken in as well.
+Only `Closed` counts: books of markets that take some kinds of orders only are open. Lists of markets that are read for other reasons count as well.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ __all__ = [
 
 CLOSED: Final = "Closed"
 LOOK_UP_US = 60_000_000
-"""How often one market is looked up, at most, and how often a closed one is."""
+"""Shortest time between two look-ups of one market, and the interval for a closed one."""
 
 
 class MarketWatched(Struct, frozen=True, gc=False):
-    """A book of this market is wanted, or none is any more."""
+    """A book of this market is wanted, or no longer."""
 
     symbol: str
     watched: bool
 
 
 class MarketsRead(Struct, frozen=True, gc=False):
-    """What the exchange says of the states of some markets."""
+    """States of some markets, from the exchange."""
 
     states: Mapping[str, str]
 
@@ -88,7 +88,7 @@ class Openings:
         return symbol in self._closed
 
     def handle(self, given: OpeningsInput, now: Now) -> Sequence[OpeningsOutput]:
-        """Take one input and return what follows: `ReadMarket`, `MarketClosed`, `MarketOpened`."""
+        """Take one input and return its outputs: `ReadMarket`, `MarketClosed`, `MarketOpened`."""
         match given:
             case MarketWatched(symbol, watched):
                 return self._watch(symbol, now, watched=watched)
@@ -116,7 +116,7 @@ class Openings:
         self._watched[symbol] = None
         if symbol not in self._closed:
             return []
-        # What was heard of it may be old: it is looked up at once.
+        # The last answer about it may be old: it is looked up at once.
         return [MarketClosed(symbol=symbol), self._look_up(symbol, now)]
 
     def _look_up(self, symbol: str, now: Now) -> ReadMarket:

@@ -1,8 +1,8 @@
-"""How far the start of many books has come.
+"""Progress of the start of many books.
 
 Theory of operation. Snapshots share the request budget, so hundreds of books become live over seconds or minutes, at the start and after each
 reconnect. When MANY books or more are missing, that is a start: it is reported at most once in REPORT_US, with the next book that becomes live, and once
-more when none is missing. Books of closed markets are not waited for. Fewer books than that are served at once, and report themselves.
+more when all are live. Books of closed markets are not waited for. Fewer books than that are served at once, and report themselves.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from backpack_proto.outputs import (
 __all__ = ["MANY", "REPORT_US", "BookReleased", "BookStart", "BookStartInput", "BookWanted"]
 
 MANY: Final = 20
-"""As many requests leave at once. What is more has to wait."""
+"""As many requests leave at once. Others have to wait."""
 REPORT_US: Final = 1_000_000
 
 
@@ -67,7 +67,7 @@ class BookStart:
         return None
 
     def handle(self, given: BookStartInput, now: Now) -> Sequence[BooksProgress]:
-        """Take what became of a book. Return a report where one is due."""
+        """Take the new state of a book. Return a report where one is due."""
         match given:
             case BookWanted(stream, symbol):
                 self._books[stream] = symbol

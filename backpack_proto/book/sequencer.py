@@ -1,4 +1,4 @@
-"""The book of one depth stream: what joins synchronising, auditing and the levels, and says what became of the book.
+"""The book of one depth stream: joins synchronising, auditing and the levels, and reports the state of the book.
 
         frames, snapshots ──> Sync ──Begin──> Book <──compares── Audit
                                ^                │
@@ -9,9 +9,9 @@ new snapshot of this one stream, while the old book stays readable. The book is 
 snapshot from time to time (`audit`). A difference is treated like a gap, and told apart from it.
 
 A book that follows is live while its claims hold (`claims`). The chain is proved by a frame that joins, by a `bookTicker` at or below the
-book's id, and by an audit that agrees. The path by what the connection delivers. A claim that expires makes the book stale
+book's id, and by an audit that agrees. The path is proved by the data of the connection. A claim that expires makes the book stale
 (`BookStale`), and one proof makes it live again (`BookConfirmed`). Counter-evidence is more: a `bookTicker` or a trade that the stream does not
-follow within LAG_US, a snapshot that it does not reach. Then the book begins anew. A stream that stays mute is requested again, and after that
+follow within LAG_US, a snapshot that it does not reach. Then the book begins again. A stream that stays mute is requested again, and after that
 the connection is given up.
 """
 
@@ -99,7 +99,7 @@ class BookSequencer:
     """Keeps the book of one depth stream right, or says that it is not. A machine."""
 
     def __init__(self, stream: str, symbol: str, *, levels: int = 1, claims: Claims | None = None) -> None:
-        """`levels` are handed out with each change. `claims` are what the book rests on beside its own evidence."""
+        """`levels` are handed out with each change. `claims` are those that the book needs beside its own evidence."""
         self.stream = stream
         self.symbol = symbol
         self.book = Book(symbol)
@@ -131,7 +131,7 @@ class BookSequencer:
 
     @property
     def state(self) -> SyncState:
-        """How far the stream has come on its way to a book that follows."""
+        """Progress of the stream towards a book that follows."""
         return self._sync.state
 
     @property
@@ -145,7 +145,7 @@ class BookSequencer:
         return None if self._asked is None else self._asked.attempt
 
     def doubt(self, mono_us: int) -> str | None:
-        """Return why the book is not live at this moment, or could not be checked lately, or None when all is well, or its market is closed."""
+        """Return why the book is not live at this moment, or could not be checked lately, or None if all is well, or its market is closed."""
         state = self._sync.state
         if state is SyncState.SUSPENDED or self._why is None:
             return None
@@ -156,7 +156,7 @@ class BookSequencer:
         return f"is stale: {self._stale_because(mono_us)}"
 
     def handle(self, given: SequencerInput, now: Now) -> Sequence[SequencerOutput]:
-        """Take a frame, a snapshot or a timer. Return what became of the book, and snapshots to fetch."""
+        """Take a frame, a snapshot or a timer. Return changes of the book, and snapshots to fetch."""
         self._quiet = False
         if isinstance(given, Depth):
             if self._sync.state is SyncState.FOLLOWING:
@@ -198,12 +198,12 @@ class BookSequencer:
                 return outputs
         raise TypeError(f"not an input of a book: {type(given).__name__}")
 
-    # The common case of frames, without what a live book that joins has no need of.
+    # The common case of frames, without the steps that a live book does not need.
 
     def follow(self, delta: Depth, now: Now) -> BookChanged | Sequence[SequencerOutput] | None:
-        """Do what `handle` does with a delta that joins a live book, which need not be `check`ed. A change alone is returned as it is.
+        """Handle a delta that joins a live book, as `handle` does, which need not be `check`ed. A change alone is returned as it is.
 
-        None: it does not, or is none. Nothing was done then, and `handle` is to be asked.
+        None: it does not join, or the book is not live. The state is unchanged then, and `handle` is to be called.
         """
         book = self.book
         first = book.last + 1
@@ -244,7 +244,7 @@ class BookSequencer:
         )
 
     def witness(self, data: BookTicker | Trade, now: Now) -> Sequence[SequencerOutput] | None:
-        """Do what `handle` does with a ticker or a trade that a live book has reached. None as in `follow`."""
+        """Handle a ticker or a trade that a live book has reached, as `handle` does. None as in `follow`."""
         if not self._sync.following:
             return None
         if isinstance(data, Trade):
@@ -253,7 +253,7 @@ class BookSequencer:
             return None
         return self._compare_top(data, now)
 
-    # Steps 6 and 7: a book that follows takes what joins on, and nothing else.
+    # Steps 6 and 7: a book that follows takes only frames that join.
 
     def _follow(self, delta: Depth, now: Now) -> Sequence[SequencerOutput]:
         book = self.book
@@ -311,7 +311,7 @@ class BookSequencer:
             case SyncState.IDLE:
                 return []
             case SyncState.SUSPENDED:
-                # A closed market sends nothing, so perhaps it has opened.
+                # A closed market is silent, so perhaps it has opened.
                 return [MarketDoubted(symbol=self.symbol)]
         return self._synchronise(delta, now)
 
@@ -386,7 +386,7 @@ class BookSequencer:
         return [*outputs, *self._report(now), *self._judge(verdict, self.book.last, now, kept=kept)]
 
     def _mute(self, reason: str, now: Now) -> list[SequencerOutput]:
-        """Report a stream that sends nothing while its market moves, and have something done about it."""
+        """Report a stream that is silent while its market moves, and have it repaired."""
         mute = self._escalation(reason, now)
         unavailable = BookUnavailable(stream=self.stream, symbol=self.symbol, reason=reason, retry_us=0)
         return [] if mute is None else [unavailable, mute]
@@ -397,18 +397,18 @@ class BookSequencer:
         return None if abandon is None else StreamMute(stream=self.stream, reason=reason, abandon=abandon)
 
     def _stuck(self, reason: str, now: Now) -> list[SequencerOutput]:
-        """End the run of a stream that is behind what the exchange has shown: its subscription may not be in force any more."""
+        """End the run of a stream that is behind other streams of the exchange: its subscription may not be in force any more."""
         if self._framed:
             self._mute_stream.spoke()
         mute = self._escalation(reason, now)
         if mute is None:
             return self._resync(reason, now)
         outputs = self._end(reason)
-        # It is requested again, or the connection is given up. Either begins anew.
+        # It is requested again, or the connection is given up. Either begins again.
         self._synchronise(StreamEnded(reason), now)
         return [*outputs, mute]
 
-    # What bookTicker and trades say.
+    # Evidence of bookTicker and trades.
 
     def _compare_top(self, ticker: BookTicker, now: Now) -> Sequence[SequencerOutput]:
         match self._sync.state:
@@ -463,7 +463,7 @@ class BookSequencer:
     def _agree(self, sent_us: int, snapshot: Book, now: Now) -> list[SequencerOutput]:
         book = self.book
         confirmed_us = sent_us if book.confirmed_us is None else max(book.confirmed_us, sent_us)
-        # The equal one was cut off around the touch of today, so it knows more of what is near.
+        # The equal one was cut off around today's best prices, so it knows more levels near them.
         book.take_over(snapshot)
         book.confirmed_us = confirmed_us
         self._agreed = book.last
@@ -497,7 +497,7 @@ class BookSequencer:
         return f"nothing has confirmed it for {(mono_us - confirmed_us) / 1e6:.0f} s"
 
     def _watch_chain(self, now: Now) -> None:
-        """Set the timer at which the newest proof expires. An expired one needs none."""
+        """Set the timer at which the newest proof expires. After that it is off."""
         confirmed_us = self.book.confirmed_us
         until_us = None if confirmed_us is None else self._claims.chain_until_us(confirmed_us)
         self._chain_us = until_us if until_us is not None and until_us > now.mono_us else None
@@ -571,7 +571,7 @@ class BookSequencer:
         diverged: bool = False,
         differed: int | None = None,
     ) -> list[SequencerOutput]:
-        """End the run on counter-evidence, and begin anew."""
+        """End the run on counter-evidence, and begin again."""
         floor = self.book.last if floor is None else floor
         if kept is not None:
             floor = min(floor, kept.last_update_id)

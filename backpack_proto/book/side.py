@@ -1,10 +1,10 @@
 """One side of a book: its levels in the order of their prices, and the best of them at hand.
 
 Theory. Ranks (`streams.levels`) and levels stand in two lists of one order, the best at the end of both: to find a price is a binary
-search over whole numbers, to put one in or take one out moves what is better, which is little where books change. The best levels
-are kept as the tuple that is handed out, and made anew only when a change falls among them.
+search over whole numbers, to put one in or take one out moves the better ones, which are few where books change. The best levels
+are kept as the tuple that is handed out, and made again only when a change falls among them.
 
-`_side` is the same in C, where there is a compiler to build it (docs/kernels.md): this module says how it is to behave, and runs everywhere.
+`_side` is the same in C, where there is a compiler to build it (docs/kernels.md): this module is the reference, and runs everywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["BookSide", "apart", "change"]
 
 
 class BookSide:
-    """The levels of one side. Beyond its edge nothing is known, and nothing is kept."""
+    """The levels of one side. Levels beyond its edge are unknown, and not kept."""
 
     __slots__ = ("_edge_rank", "_levels", "_rank_of", "_ranks", "_shown", "best", "edge", "top")
 
@@ -65,7 +65,7 @@ class BookSide:
         return self.top if count == self._shown else tuple(islice(reversed(self._levels), count))
 
     def find(self, price_text: str) -> Level | None:
-        """Return the level at a price, or None where there is none.
+        """Return the level at a price, or None without one.
 
         Raises:
             ValueError: this is the text of no price.
@@ -112,10 +112,10 @@ def change(bids: BookSide, asks: BookSide, changed_bids: Iterable[Level], change
     """Take in changed levels of both sides, of which a quantity of zero deletes. Return whether the sides are `apart` then.
 
     Raises:
-        ValueError: one of them is no level (`Level`). Nothing has changed.
+        ValueError: one of them is no level (`Level`). The state is unchanged.
     """
     rests = RESTING
-    # All of them are judged, which is what looking them up does, before the first one is taken in.
+    # All of them are looked up, which judges them, before the first one is taken in.
     rank_of = BID_RANKS
     judged_bids = (
         [(rank_of[level.price_text], rests[level.quantity_text], level) for level in changed_bids] if changed_bids else None

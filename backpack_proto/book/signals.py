@@ -113,7 +113,7 @@ class PathChanged(Struct, frozen=True, gc=False):
 
 
 class StreamMute(Struct, frozen=True, gc=False, kw_only=True):
-    """Output: the market moves and the stream sends nothing: request it again, or give the connection up."""
+    """Output: the market moves and the stream is silent: request it again, or give the connection up."""
 
     stream: str
     reason: str
@@ -133,11 +133,11 @@ class Resync(Struct, frozen=True, gc=False, kw_only=True):
     floor: int
     """The update id that the stream has shown: an older snapshot would leave a hole."""
     reached: int | None
-    """The update id at which the newest frame ended, or None when there was none."""
+    """The update id at which the newest frame ended, or None without one."""
     kept: Depth | None = None
     """The frame that showed it, which the next snapshot may join."""
     lived_us: int = 0
-    """How long the book had lived."""
+    """Time that the book had lived."""
 
 
 class Unfit(Struct, frozen=True, gc=False):
@@ -169,7 +169,7 @@ class Unavailable(Struct, frozen=True, gc=False):
 
 
 class StartedOver(Struct, frozen=True, gc=False):
-    """Output: the update ids have started over, so what was heard of the old ones says nothing any more."""
+    """Output: the update ids have started over, so evidence about the old ones is void."""
 
 
 class Mute(Struct, frozen=True, gc=False):

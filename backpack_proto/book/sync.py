@@ -1,8 +1,8 @@
 """From a subscription to a book: frames that are kept, snapshots, and the proof that they join.
 
 Theory of operation. The steps are those of docs/protocol.md 5.2. A stream is IDLE until it is requested. FETCHING, frames are kept while a
-snapshot is asked for, at once, for a quiet market may send no frame for half a minute. A snapshot alone proves nothing of the stream:
-it is HELD until one of these shows that nothing was missed since:
+snapshot is asked for, at once, for a quiet market may send no frame for half a minute. A snapshot alone does not prove the stream:
+it is HELD until one of these shows that the stream is complete since:
 
 * a frame that joins: a kept one that ends exactly where the snapshot does, or that begins at or before the next id.
 * a `bookTicker` at exactly the snapshot's id.
@@ -10,7 +10,7 @@ it is HELD until one of these shows that nothing was missed since:
 
 Then the book FOLLOWS its stream, until a `Resync`. A snapshot that ends before the kept frames begin is too old, and one that moves by more
 than ID_LEAP is doubted, until a second one confirms it. When held snapshots move on and the stream does not say a word, it is mute
-(`Mute`): the book does not live on snapshots. SUSPENDED, the market is closed, and nothing is asked for.
+(`Mute`): the book does not live on snapshots. SUSPENDED, the market is closed, and no snapshot is asked for.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ from .signals import (
 __all__ = ["TRANSITIONS", "Sync", "SyncInput", "SyncOutput", "SyncState", "SyncTimer"]
 
 ANSWER_US = 15_000_000
-"""How long a snapshot may take once it is requested. Waiting for the request budget does not count."""
+"""Time that a snapshot may take once it is requested. Waiting for the request budget does not count."""
 RETRY = Backoff(base_us=1_000_000, cap_us=30_000_000)
 """When a snapshot is asked for again."""
 TOO_OLD_RETRY = Backoff(base_us=200_000, cap_us=RETRY.cap_us)
-"""The same, of one that was too old: a snapshot lags the stream by a few dozen ids at the most, so the next one joins on."""
+"""The same, of one that was too old: a snapshot lags the stream by a few dozen ids at most, so the next one joins on."""
 DOUBTED_RETRY_US = 1_000_000
 """When a snapshot that was doubted is asked for again."""
 APART_US = 5_000_000
@@ -62,11 +62,11 @@ TAKEN_US = 10_000_000
 CALM_US = 10_000_000
 """A book that lived this long is not part of a series of failures."""
 MUTE_MOVES = 2
-"""How often held snapshots move on, without a frame, before the stream is called mute."""
+"""Number of times that held snapshots move on, without a frame, before the stream counts as mute."""
 
 
 class SyncState(Enum):
-    """How far a stream has come on its way to a book that follows."""
+    """Progress of a stream towards a book that follows."""
 
     IDLE = auto()
     FETCHING = auto()
@@ -134,14 +134,14 @@ class _Held(Struct, gc=False):
     sent_us: int
     """When its request was sent."""
     moves: int = 0
-    """How often it was replaced by a newer one without a frame."""
+    """Number of times that it was replaced by a newer one without a frame."""
 
 
 class Sync:
     """Finds the beginning of a book. A machine."""
 
     def __init__(self, book: Book) -> None:
-        """`book` is the one that is shown: it is read here, and changed by whoever takes `Begin`."""
+        """`book` is the one that is shown: it is read here, and changed by the receiver of `Begin`."""
         self._book = book
         self._state = SyncState.IDLE
         self._timers: Timers[SyncTimer] = Timers()
@@ -158,12 +158,12 @@ class Sync:
 
     @property
     def state(self) -> SyncState:
-        """How far the stream has come."""
+        """Progress of the stream."""
         return self._state
 
     @property
     def following(self) -> bool:
-        """Whether a beginning was found, and nothing has been wrong since."""
+        """True when a beginning was found, without a fault since."""
         return self._state is SyncState.FOLLOWING
 
     @property
@@ -172,10 +172,10 @@ class Sync:
         return self._timers.earliest
 
     def handle(self, given: SyncInput, now: Now) -> Sequence[SyncOutput]:
-        """Take one input and return what follows.
+        """Take one input and return its outputs.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). The state is unchanged.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
@@ -302,8 +302,8 @@ class Sync:
         return [Mute(f"the market has moved to {snapshot.last}, and its depth stream sends nothing")]
 
     def _leap(self, snapshot: Book, now: Now) -> str | None:
-        """Say why a snapshot is doubted: it is too far from what is known, and no other one has shown the same."""
-        # A snapshot that is held has been settled already, whatever the book was before it.
+        """Say why a snapshot is doubted: it is too far from the known ids, and no other one has confirmed it."""
+        # A snapshot that is held has been settled already, and the book before it does not matter.
         known = self._kept.known if self._held is None else self._held.book.last
         if not known or abs(snapshot.last - known) <= ID_LEAP:
             self._doubted = None
@@ -319,7 +319,7 @@ class Sync:
         return f"the snapshot ends at {snapshot.last}, far from {known}: it is doubted until another one shows the same"
 
     def _try(self, given: SnapshotArrived | Depth | BookTicker, now: Now) -> Sequence[SyncOutput]:
-        """Hold the snapshot against what the streams have shown."""
+        """Compare the snapshot with the ids of the streams."""
         held = self._held
         if held is None:
             return []
@@ -365,7 +365,7 @@ class Sync:
         return []
 
     def _forget(self) -> None:
-        """Step 8: nothing of one subscription is of use to the next."""
+        """Step 8: frames of one subscription are of no use to the next."""
         self._kept.clear()
         self._timers.clear()
         self._held = None

@@ -1,4 +1,4 @@
-"""How a live book is proven right: against `bookTicker`, and against a snapshot that is rolled forward.
+"""Proof that a live book is right: against `bookTicker`, and against a snapshot that is rolled forward.
 
 The exchange sends no checksum. But `bookTicker.u` lives in the id space of `depth.u`, so the top of the book at that id must be the
 ticker's (docs/protocol.md 4.2). And a fresh snapshot, rolled forward through the deltas that followed it, must equal the live
@@ -21,13 +21,13 @@ __all__ = ["SnapshotCheck", "TopCheck", "Verdict"]
 
 
 class Verdict(Enum):
-    """What a comparison says."""
+    """Result of a comparison."""
 
     EQUAL = auto()
     OPEN = auto()
     """Nothing yet: the two cannot be compared at one update id."""
     VOID = auto()
-    """Nothing at all: what the other one knew is used up."""
+    """No result: the other one has no known levels left."""
 
 
 class TopCheck:
@@ -48,11 +48,11 @@ class TopCheck:
 
     @property
     def unreached(self) -> tuple[int, int] | None:
-        """The first ticker that the book has not reached, by its update id, and when it came, or None when there is none."""
+        """The first ticker that the book has not reached, by its update id, and when it came, or None without one."""
         return (self._unreached, self._unreached_us) if self._waiting else None
 
     def restart(self, book: Book) -> Verdict | str:
-        """Begin anew with a book that has just been synced. Tickers that it is yet to reach stay."""
+        """Begin again with a book that has just been synced. Tickers that it is yet to reach stay."""
         self._tops.clear()
         return self.book_changed(book)
 
@@ -122,7 +122,7 @@ class SnapshotCheck:
         self._deltas: deque[Depth] = deque()
         self.snapshot: Book | None = None
         self.refusals = 0
-        """How many snapshots were not usable."""
+        """Number of snapshots that were not usable."""
 
     @property
     def overfull(self) -> bool:
@@ -134,18 +134,18 @@ class SnapshotCheck:
         self._deltas.append(delta)
 
     def usable(self, snapshot: Book) -> bool:
-        """Whether the kept deltas reach back to this snapshot."""
+        """Return whether the kept deltas reach back to this snapshot."""
         return snapshot.last >= self._from
 
     def outdates(self, snapshot: Book) -> bool:
-        """Whether a snapshot is older than its id, so that its levels prove nothing of the live book."""
+        """Return whether a snapshot is older than its id, so that its levels are no evidence about the live book."""
         return self._from_us - snapshot.engine_us > BACKWARDS_US
 
     def compare(self, live: Book) -> Verdict | str:
         """Roll the snapshot forward to the live book and compare them. A text says where they differ.
 
         The snapshot may be ahead of the stream (docs/protocol.md 5.1, freshness): then it waits. One whose levels were used up
-        on the way agrees with anything, so it proves nothing.
+        on the way agrees with anything, so it is no evidence.
         """
         snapshot = self.snapshot
         if snapshot is None or snapshot.last > live.last:

@@ -1,4 +1,4 @@
-"""What other streams say of a book: `bookTicker` states its best levels, and a trade always changes it.
+"""Evidence of other streams about a book: `bookTicker` states its best levels, and a trade always changes it.
 
 Either may be ahead of the depth stream for a moment. One that the stream does not follow within LAG_US is counter-evidence: the stream is stuck.
 """
@@ -18,11 +18,11 @@ from .verification import TopCheck, Verdict
 __all__ = ["LAG_US", "Overdue", "Witnesses"]
 
 LAG_US = 2_000_000
-"""How long the book may stay behind a bookTicker or a trade before its stream counts as stuck."""
+"""Time that the book may stay behind a bookTicker or a trade before its stream counts as stuck."""
 TRADE_SLACK_US = 100_000
 """A trade this much newer than the book is not in it. The two times of one match may differ a little."""
 TRADE_DOUBTS = Backoff(base_us=60_000_000, cap_us=900_000_000)
-"""How often trades alone have a book begin anew: not every trade need be one of the book's."""
+"""Number of times that trades alone have a book begin again: not every trade need be one of the book's."""
 
 
 class Overdue(NamedTuple):
@@ -34,7 +34,7 @@ class Overdue(NamedTuple):
 
 
 class Witnesses:
-    """Compares the best levels of a book with `bookTicker`, and watches whether its stream follows what is ahead of it."""
+    """Compares the best levels of a book with `bookTicker`, and watches whether its stream follows the ones that are ahead."""
 
     def __init__(self, book: Book) -> None:
         self._book = book
@@ -48,21 +48,21 @@ class Witnesses:
 
     @property
     def deadline(self) -> int | None:
-        """When the stream has to have followed, or None when nothing is ahead of it."""
+        """When the stream has to have followed, or None if it is not behind."""
         return self._deadline
 
     @property
     def waiting(self) -> bool:
-        """Whether a ticker waits for the book to reach it."""
+        """True when a ticker waits for the book to reach it."""
         return self._tops.unreached is not None
 
     @property
     def remember(self) -> Callable[[tuple[int, Level | None, Level | None]], None]:
-        """What is to be called, in place of `book_changed` while no ticker waits, with the book's update id, best bid and best ask."""
+        """Function to call in place of `book_changed` while no ticker waits, with the book's update id, best bid and best ask."""
         return self._tops.remember
 
     def follows(self, trade: Trade) -> bool:
-        """Whether the book has reached a trade, or waits for another one: there is nothing to note."""
+        """Return whether the book has reached a trade, or waits for another one, so that this one need not be noted."""
         return self._trade is not None or trade.engine_us <= self._book.engine_us + TRADE_SLACK_US
 
     def begin(self, mono_us: int) -> Verdict | str:

@@ -1,10 +1,10 @@
-"""The canaries: streams that come every second whatever the user subscribed, so that silence means something.
+"""The canaries: streams that come every second, independent of the user's, so that silence means something.
 
 Theory of operation. While anything is subscribed (`StreamsWanted`), up to COUNT open perpetuals are watched by their `markPrice`, which comes
 every second (docs/protocol.md 3.4). Not those of stocks and other real-world assets, which have hours of trading. They are chosen from the
-list of markets, which is asked for when nobody else has it (`ReadMarkets`). A canary that is silent for SILENCE_US is replaced by the next market of
+list of markets, which is asked for when it is not known yet (`ReadMarkets`). A canary that is silent for SILENCE_US is replaced by the next market of
 the list, and the list is read again, for its state may have changed. As long as other canaries speak, that is no reason against the connection.
-One that has no successor is requested again: what was subscribed while its market was closed may never speak.
+One that has no successor is requested again: a stream subscribed while its market was closed may never speak.
 
 The turn. SUBSCRIBE is never acknowledged (docs/protocol.md 3.2), but the exchange takes frames in order. So after each request the other one of
 `markPrice` and `ticker` of the first canary is requested (`CanariesChosen`), and once it speaks everything before it is in force. Then the first one
@@ -45,12 +45,12 @@ SILENCE_US = 10_000_000
 RETRY = Backoff(base_us=1_000_000, cap_us=60_000_000)
 """When the list of markets is asked for again."""
 LOOK_UP_US = 60_000_000
-"""How often the list of markets is asked for, at most, because a canary is silent."""
+"""Shortest time between two requests of the list of markets because a canary is silent."""
 TURN = (Channel.MARK_PRICE, Channel.TICKER)
 
 
 class StreamsWanted(Struct, frozen=True, gc=False):
-    """Somebody wants streams, or nobody does any more."""
+    """Streams are wanted, or no longer."""
 
     wanted: bool
 
@@ -70,7 +70,7 @@ class ReadMarkets(Struct, frozen=True, gc=False):
 
 
 class CanaryState(Enum):
-    """How far canaries are there."""
+    """Progress of the canaries."""
 
     OFF = auto()
     """Nothing is subscribed."""
@@ -140,7 +140,7 @@ class Canary:
 
     @property
     def state(self) -> CanaryState:
-        """How far canaries are there."""
+        """Progress of the canaries."""
         return self._state
 
     @property
@@ -150,7 +150,7 @@ class Canary:
 
     @property
     def replaced(self) -> tuple[str, ...]:
-        """The markets whose canaries fell silent while they were open, until the list of markets is known anew."""
+        """The markets whose canaries fell silent while they were open, until the list of markets is known again."""
         return tuple(self._replaced)
 
     @property
@@ -167,10 +167,10 @@ class Canary:
         return timers
 
     def handle(self, given: CanaryInput, now: Now) -> Sequence[CanaryOutput]:
-        """Take one input and return what follows: `ReadMarkets`, `CanariesChosen`, `Resubscribe`.
+        """Take one input and return its outputs: `ReadMarkets`, `CanariesChosen`, `Resubscribe`.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). The state is unchanged.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
@@ -210,7 +210,7 @@ class Canary:
         return [ReadMarkets()]
 
     def _choose(self, given: CanaryInput, now: Now) -> Sequence[CanaryOutput]:
-        """Keep the canaries that can stay, and fill up from the list: first what was never silent."""
+        """Keep the canaries that can stay, and fill up from the list: first those that were never silent."""
         kept = [market for market in self._heard_us if market in self._markets and market not in self._replaced]
         fresh = [market for market in self._markets if market not in kept and market not in self._replaced]
         silent = [market for market in self._replaced if market in self._markets]
@@ -234,7 +234,7 @@ class Canary:
         return []
 
     def _request(self, now: Now) -> Sequence[CanaryOutput]:
-        """Begin a turn after a request. One that is under way serves only what was requested before it."""
+        """Begin a turn after a request. One that is under way serves only requests made before it."""
         if self._state is not CanaryState.WATCHING or not self._connected:
             return []
         if self._turning:

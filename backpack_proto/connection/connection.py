@@ -2,7 +2,7 @@
 
 Theory of operation. `Open` says that a connection is wanted. From then on the machine opens sockets until `Close`. An attempt that fails
 or times out, and a connection that breaks or is given up, lead to BACKING_OFF. Its timer leads to the next attempt. `Close` ends an open
-connection by the closing handshake, DRAINING, and anything else at once. `Closed` tells that it is over. `Open` starts anew. `Reconnect` does not back off: whoever asks for it knows why, and the attempts go on
+connection by the closing handshake, DRAINING, and anything else at once. `Closed` reports the end. `Open` starts again. `Reconnect` does not back off, since the caller asks for it, and the attempts go on
 being counted.
 
 Two numbers decide how long to back off. Full jitter: each delay is drawn from the whole range up to the ceiling, so that clients
@@ -10,12 +10,12 @@ that were cut off together do not come back together. A handshake that was refus
 within a bound of its own: no header keeps a client away for years. And the ceiling falls back only when the connection has proven itself by data at
 least PROBATION_US after it opened: an exchange that accepts and then drops is backed off from like one that refuses.
 
-After `DropSocket` nothing more is heard of that socket, so a late `Connected` or `Disconnected` is an error of the runtime and is
-refused. `Open` while a connection is wanted and `Close` while none is are harmless. `Open` while DRAINING is refused, for it would have
+After `DropSocket` that socket is silent, so a late `Connected` or `Disconnected` is an error of the runtime and is
+refused. `Open` while a connection is wanted and `Close` while it is not are harmless. `Open` while DRAINING is refused, for it would have
 to overtake `Closed`.
 
-Where somebody else makes the connections, `dials=False`, the machine asks for none and sets no timer for one: it stays CONNECTING
-until it hears how an attempt went, and each `ConnectionDown` says how long that somebody should wait.
+Where another program makes the connections, `dials=False`, the machine opens no sockets and sets no timer for one: it stays CONNECTING
+until it hears how an attempt went, and each `ConnectionDown` says how long that program should wait.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ BACKOFF = Backoff(base_us=1_000_000, cap_us=30_000_000)
 """Each delay is drawn from the whole range up to it."""
 
 CONNECT_TIMEOUT_US = 15_000_000
-"""How long name, TCP, TLS, proxy and handshake may take together."""
+"""Time that name, TCP, TLS, proxy and handshake may take together."""
 
 PROBATION_US = 10_000_000
 """Data heard this long after the connection opened prove it."""
 
 DRAIN_TIMEOUT_US = 5_000_000
-"""How long the exchange may take to answer our Close frame. It grants itself 30 s of grace (docs/protocol.md 3.4)."""
+"""Time that the exchange may take to answer our Close frame. It grants itself 30 s of grace (docs/protocol.md 3.4)."""
 
 RETRY_AFTER_CEILING_US = 60_000_000
 """The longest wait that a refused handshake can ask for."""
@@ -111,7 +111,7 @@ TRANSITIONS = Transitions(
 class Connection:
     """Keeps one websocket open from `Open` to `Close`.
 
-    `random` draws the backoff delays and nothing else. Seeded alike, two connections act alike. `dials` is false where somebody else
+    `random` draws only the backoff delays. Seeded alike, two connections act alike. `dials` is false where another program
     makes the connections. All durations are in microseconds.
     """
 
@@ -151,24 +151,24 @@ class Connection:
 
     @property
     def wanted(self) -> bool:
-        """Whether a connection is there or on its way."""
+        """True when a connection is there or on its way."""
         return self._state in (ConnectionState.CONNECTING, ConnectionState.OPEN, ConnectionState.BACKING_OFF)
 
     @property
     def is_open(self) -> bool:
-        """Whether frames can be sent."""
+        """True when frames can be sent."""
         return self._state is ConnectionState.OPEN
 
     @property
     def on_probation(self) -> bool:
-        """Whether the connection is open and has not proven itself yet."""
+        """True when the connection is open and has not proven itself yet."""
         return self._state is ConnectionState.OPEN and not self._proven
 
     def handle(self, given: ConnectionInput, now: Now) -> list[Output]:
-        """Take one input and return what follows: `OpenSocket`, `CloseSocket`, `DropSocket`, `ConnectionUp`, `ConnectionDown`, `Closed`.
+        """Take one input and return its outputs: `OpenSocket`, `CloseSocket`, `DropSocket`, `ConnectionUp`, `ConnectionDown`, `Closed`.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). The state is unchanged.
         """
         if isinstance(given, TimerFired) and not due(self._deadline, now):
             return []

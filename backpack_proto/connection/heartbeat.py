@@ -1,11 +1,11 @@
-"""Whether the connection is alive: pings, pongs, and the silence of the exchange.
+"""Proof that the connection is alive: pings, pongs, and the silence of the exchange.
 
-Theory of operation. Whatever is received proves the connection. `DataHeard` says so, and is so cheap that it may be given per read. After
+Theory of operation. Any received data prove the connection. `DataHeard` says so, and is so cheap that it may be given per read. After
 SILENCE_US without anything the machine sends a ping, PROBING. After PING_TIMEOUT_US more it gives the connection up with `GiveUp` and is
 IDLE again. `DataHeard` only notes the time: the timer finds out when it fires that the silence is not that old, and moves on. The
 exchange answers our pings, and pings us every 60 s itself (docs/protocol.md 3.4).
 
-While the runtime does not read, PAUSED, silence says nothing about the exchange. But a ping of the exchange's then waits unread,
+While the runtime does not read, PAUSED, silence is no evidence about the exchange. But a ping of the exchange's then waits unread,
 and it drops a client that does not answer, so every PAUSED_PONG_US an unsolicited pong goes out, which RFC 6455 section 5.5.3
 allows. Whether the runtime reads is remembered across connections: a connection that opens meanwhile starts PAUSED.
 """
@@ -24,23 +24,23 @@ from .signals import ConnectionLost, DataHeard, GiveUp
 __all__ = ["TRANSITIONS", "Heartbeat", "HeartbeatInput", "HeartbeatState"]
 
 SILENCE_US = 15_000_000
-"""A connection on which nothing was heard for so long is probed by a ping."""
+"""A connection that was silent for so long is probed by a ping."""
 
 PING_TIMEOUT_US = 10_000_000
-"""How long after the ping something has to be heard."""
+"""Time after the ping within which data have to come."""
 
 PAUSED_PONG_US = 30_000_000
-"""How often a pong goes out while nothing is read: twice for each ping of the exchange."""
+"""Interval of pongs while the runtime does not read: two for each ping of the exchange."""
 
 
 class HeartbeatState(Enum):
-    """What silence means at the moment."""
+    """Meaning of silence at the moment."""
 
     IDLE = auto()
     """There is no connection, or it has been given up."""
     WATCHING = auto()
     PROBING = auto()
-    """A ping was sent because nothing had been heard."""
+    """A ping was sent because of silence."""
     PAUSED = auto()
     """The runtime does not read."""
 
@@ -111,19 +111,19 @@ class Heartbeat:
 
     @property
     def state(self) -> HeartbeatState:
-        """What silence means at the moment."""
+        """Meaning of silence at the moment."""
         return self._state
 
     @property
     def round_trip_us(self) -> int | None:
-        """How long the last answered ping of this connection took, in microseconds, or None while none was."""
+        """Time that the last answered ping of this connection took, in microseconds, or None before the first answer."""
         return self._round_trip_us
 
     def handle(self, given: HeartbeatInput, now: Now) -> list[Output | GiveUp]:
-        """Take one input and return what follows: `SendPing`, `SendPong`, or `PeerSilent` together with `GiveUp`.
+        """Take one input and return its outputs: `SendPing`, `SendPong`, or `PeerSilent` together with `GiveUp`.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). The state is unchanged.
         """
         if isinstance(given, TimerFired) and not due(self._deadline, now):
             return []
@@ -157,7 +157,7 @@ class Heartbeat:
         self._heard_us = now.mono_us
 
     def _measure(self, payload: bytes, now: Now) -> None:
-        """An answer to an older ping, or no answer at all, measures nothing."""
+        """An answer to an older ping, or no answer at all, is no measurement."""
         if self._pong_awaited and payload == self._payload:
             self._round_trip_us, self._pong_awaited = now.mono_us - self._pinged_us, False
 
@@ -170,7 +170,7 @@ class Heartbeat:
             self._watch(given, now)
 
     def _watch(self, given: HeartbeatInput, now: Now) -> None:
-        """Start the silence clock, or, when nothing is read, the clock of the pongs."""
+        """Start the silence clock, or, while reading is paused, the clock of the pongs."""
         self._heard_us = now.mono_us
         # A round trip across a pause would measure the pause.
         self._pong_awaited = False

@@ -1,8 +1,8 @@
-"""How late data are, by the exchange's clock and our monotonic one. Our wall clock has no say.
+"""Lateness of data, by the exchange's clock and our monotonic one. Our wall clock has no say.
 
 Theory. A frame says when it was emitted (`E`). Our monotonic clock at its arrival less `E` is a constant, the distance of the two clocks, plus the time
 that the frame took. The smallest such difference of the last ten minutes is taken for a frame that took no time, and the shortest
-round trip of a request is added, for what clocks cannot tell is counted against us: a path that is slow both ways from the beginning
+round trip of a request is added, for the part that clocks cannot show is counted against us: a path that is slow both ways from the beginning
 would otherwise look fresh.
 
 A difference far below the smallest one known says that a frame came before it was emitted: either everything until now was late, or this
@@ -54,7 +54,7 @@ class WindowMinimum:
 
 
 class Lateness:
-    """The offset from the exchange's clock to ours, from what has been received."""
+    """The offset from the exchange's clock to ours, from received data."""
 
     __slots__ = ("_differences", "_round_trips", "_witness", "offset_us", "smallest_us")
 
@@ -66,7 +66,7 @@ class Lateness:
         self.smallest_us: int | None = None
         """The smallest difference of the two clocks that is known."""
         self.offset_us: int | None = None
-        """What to add to a time of the exchange to have it on our monotonic clock, or None before any is known."""
+        """Offset that turns a time of the exchange into one on our monotonic clock, or None before any is known."""
 
     def frame(self, stream: str, emitted_us: int, mono_us: int) -> bool:
         """Take in a frame. Return whether its time counts."""
@@ -80,7 +80,7 @@ class Lateness:
         return True
 
     def answer(self, round_trip_us: int, mono_us: int, *, server_us: int | None = None) -> None:
-        """Take in the answer to a request, and what the exchange's clock showed in it."""
+        """Take in the answer to a request, and the time of the exchange's clock in it."""
         self._round_trips.add(round_trip_us, mono_us)
         if server_us is not None:
             self._witness = None

@@ -1,4 +1,4 @@
-"""The connection to the exchange: what joins its socket, its heartbeat, its path, the canaries and the subscriptions.
+"""The connection to the exchange: joins its socket, its heartbeat, its path, the canaries and the subscriptions.
 
         Command, Fact ──> Link ──> Output, and the signals that are for books, the ledger and requests
 
@@ -91,7 +91,7 @@ class Link:
     def __init__(
         self, connection: Connection, heartbeat: Heartbeat, claim: PathClaim, sign: Sign | None, *, canary: bool = True
     ) -> None:
-        """`claim` is what the path writes. Without a `canary` no market is watched beside those of the user."""
+        """`claim` is written by the path. Without a `canary` no market is watched beside those of the user."""
         self._connection = connection
         self._heartbeat = heartbeat
         self._claim = claim
@@ -105,7 +105,7 @@ class Link:
         self._awaited = self._subscriptions.awaited
         self._canary_streams: frozenset[str] = frozenset()
         self.watches_path = canary
-        """Whether there are canaries."""
+        """True when there are canaries."""
         self.wanted = self._subscriptions.wanted
         """The streams that somebody needs. This view and the next three are live."""
         self.shown = self._shown
@@ -117,17 +117,17 @@ class Link:
 
     @property
     def is_open(self) -> bool:
-        """Whether frames can be sent."""
+        """True when frames can be sent."""
         return self._connection.is_open
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a connection is there or on its way."""
+        """True when a connection is there or on its way."""
         return self._connection.wanted
 
     @property
     def is_draining(self) -> bool:
-        """Whether the application has closed it, and the exchange has not confirmed that."""
+        """True when the application has closed it, and the exchange has not confirmed that."""
         return self._connection.state is ConnectionState.DRAINING
 
     @property
@@ -146,11 +146,11 @@ class Link:
         return self._subscriptions.of_symbol(symbol)
 
     def is_only_canary(self, stream: str) -> bool:
-        """Return whether a stream is a canary, and nobody else needs it."""
+        """Return whether a stream is a canary that the user and the ledger do not need."""
         return stream in self._canary_streams and stream not in self._shown
 
     def doubts(self, now: Now) -> list[str]:
-        """Return what is wrong with the path and the canaries at this moment."""
+        """Return the faults of the path and the canaries at this moment."""
         path_doubt = self._path.doubt(now)
         doubts = [] if path_doubt is None else [path_doubt]
         doubts += [f"the canary of {market} is silent, though other data come" for market in self._canary.replaced]
@@ -159,10 +159,10 @@ class Link:
         return doubts
 
     def handle(self, given: LinkInput, now: Now) -> list[LinkOutput]:
-        """Take one input and return what follows.
+        """Take one input and return its outputs.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state. Nothing has changed.
+            LocalProtocolError: the input is impossible in this state. The state is unchanged.
         """
         return self._INPUTS[type(given)](self, given, now)
 
@@ -187,19 +187,19 @@ class Link:
     def see_unknown(self, stream: str, emitted_us: int | None, now: Now) -> list[LinkOutput]:
         """Take a frame of a kind that is not in our table as a proof of the path.
 
-        Whatever the time in it means, the frame is no older than that. A time before the newest proof would prove nothing, and may be
-        any time of the past. So it is none, and data are not late for it.
+        The meaning of its time is not known, but the frame is no older than that. A time before the newest proof is no evidence, and may be
+        any time of the past. So it is ignored, and data are not late for it.
         """
         proved_us = self._claim.proved_us
         proves = emitted_us is not None and (proved_us is None or emitted_us > proved_us)
         return self.see(stream, emitted_us if proves else None, now)
 
     def is_plain(self, stream: str) -> bool:
-        """Return whether a frame of a stream is of interest for its data alone: it is wanted, and nobody waits for it as a sign of life."""
+        """Return whether a frame of a stream is of interest for its data alone: it is wanted, and no machine waits for it as a sign of life."""
         return stream in self.wanted and stream not in self._awaited and stream not in self._canary_streams
 
     def data_seen(self, stream: str, emitted_us: int | None, now: Now) -> list[LinkOutput]:
-        """Tell whoever waits for data of a wanted stream. What follows from it is to be done before the data are used."""
+        """Tell the machines that wait for data of a wanted stream. Their outputs are to be handled before the data are used."""
         awaited, canary = stream in self._awaited, stream in self._canary_streams
         if not awaited and not canary:
             return []
@@ -253,14 +253,14 @@ class Link:
         return [*outputs, *self._pass_on(self._path.handle(given, now), now)]
 
     def _requested(self, given: Requested, now: Now) -> list[LinkOutput]:
-        """What the canaries requested themselves needs no turn of theirs."""
+        """Requests of the canaries themselves need no turn."""
         return [] if self._canary_streams.issuperset(given.streams) else self._to_canary(given, now)
 
     def _clock_read(self, given: ClockRead, now: Now) -> list[LinkOutput]:
         return self._pass_on(self._subscriptions.handle(given, now), now) if self._connection.is_open else []
 
     def _timer_fired(self, given: TimerFired, now: Now) -> list[LinkOutput]:
-        """Only those whose moment has come are told. To the others it would say nothing."""
+        """Only those whose moment has come are told. The others would ignore it."""
         outputs = self._pass_on(self._connection.handle(given, now), now)
         outputs += self._pass_on(self._heartbeat.handle(given, now), now)
         outputs += self._pass_on(self._path.handle(given, now), now)
@@ -268,7 +268,7 @@ class Link:
             outputs += self._to_canary(given, now)
         return [*outputs, *self._pass_on(self._subscriptions.handle(given, now), now)]
 
-    # What one of its machines says to another.
+    # A message of one of its machines to another.
 
     def _pass_on(self, outputs: Iterable[object], now: Now) -> list[LinkOutput]:
         passed: list[Any] = []

@@ -1,4 +1,4 @@
-"""The path of data from the exchange: proof that it is open and how late it delivers, and what follows without proof.
+"""The path of data from the exchange: proof that it is open the lateness of its data, and the consequences of missing proof.
 
 Theory of operation. Pings prove that a peer is there, not that it sends data, and an arrived frame does not prove that it is recent. So the
 path of a connection is PROVED by frames alone, by the times at which the exchange emitted them (`PathClaim`, `Lateness`). The proof expires
@@ -6,10 +6,10 @@ when the newest of these times is PATH_BOUND_US old: EXPIRED, for all books of t
 A connection starts UNPROVED.
 
 Silence. Once a stream that comes every second has been requested (`CanaryRequested`), a connection without any data frame for
-FIRST_DATA_US, later for SILENCE_US, is given up (`GiveUp`): the peer is mute, whatever it answers to pings.
+FIRST_DATA_US, later for SILENCE_US, is given up (`GiveUp`): the peer is mute, even if it answers pings.
 
 Our own pauses. While the runtime does not read, and until GRACE_US after it reads again or after a timer that fired more than LATE_TIMER_US
-late, silence may be our own: proof expires as always, but the connection is not given up. First what waits is read, then it is judged.
+late, silence may be our own: proof expires as always, but the connection is not given up. Waiting data are read first, then the path is judged.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from .signals import CanaryRequested, ConnectionLost, DataReceived, GiveUp, Path
 __all__ = ["TRANSITIONS", "Path", "PathInput", "PathOutput", "PathState", "PathTimer"]
 
 FIRST_DATA_US = 10_000_000
-"""How long a connection may be without its first data frame."""
+"""Time that a connection may be without its first data frame."""
 SILENCE_US = 15_000_000
-"""How long it may be without another one."""
+"""Time that it may be without another one."""
 LATE_US = 2_000_000
 """Data that are later than this are reported."""
 LATE_TIMER_US = 1_000_000
 """A timer that fires this late shows that the program did not run."""
 GRACE_US = 5_000_000
-"""How long after a pause of our own nothing is given up."""
+"""Time after a pause of our own in which no connection is given up."""
 
 
 class PathState(Enum):
-    """What is known of the path."""
+    """State of the path, as far as it is known."""
 
     DOWN = auto()
     """No connection."""
@@ -98,7 +98,7 @@ class Path:
     """Keeps the claim of one connection after the other. A machine. All durations are in microseconds."""
 
     def __init__(self, claim: PathClaim) -> None:
-        """`claim` is written here and read by whoever rests on it. One without a bound never expires."""
+        """`claim` is written here and read by everything that depends on it. One without a bound never expires."""
         self._claim = claim
         self._lateness = Lateness()
         self._state = PathState.DOWN
@@ -114,7 +114,7 @@ class Path:
 
     @property
     def state(self) -> PathState:
-        """What is known of the path."""
+        """State of the path, as far as it is known."""
         return self._state
 
     @property
@@ -133,10 +133,10 @@ class Path:
         return timers
 
     def handle(self, given: PathInput, now: Now) -> list[PathOutput]:
-        """Take one input and return what follows: `PathProved`, `PathExpired`, `GiveUp`.
+        """Take one input and return its outputs: `PathProved`, `PathExpired`, `GiveUp`.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). Nothing has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`). The state is unchanged.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
@@ -217,7 +217,7 @@ class Path:
         return mono_us - smallest_us + LEAP_US
 
     def renew(self, newest_us: int, last_us: int, now: Now) -> None:
-        """Take the newest and the last time of a run of frames, none of them past `latest_us`: what `see` would do for each of them."""
+        """Take the newest and the last time of a run of frames, all of them up to `latest_us`, as `see` would for each of them."""
         self._data_us = now.mono_us
         self._lateness.frame("", newest_us, now.mono_us)
         claim = self._claim
@@ -226,7 +226,7 @@ class Path:
         claim.proved_us = newest_us if claim.proved_us is None else max(newest_us, claim.proved_us)
 
     def _judge(self, given: DataReceived | RoundTripMeasured, now: Now) -> list[PathOutput]:
-        """Compare the proof with what is now known of the clocks."""
+        """Compare the proof with the present knowledge of the clocks."""
         claim = self._claim
         claim.offset_us = self._lateness.offset_us or 0
         if self._state is PathState.DOWN or claim.proved_us is None:

@@ -1,4 +1,4 @@
-"""What the session passes between the machines of a connection. None of it is seen from outside."""
+"""Messages that the session passes between the machines of a connection. They are not seen from outside."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ConnectionLost(Struct, frozen=True, gc=False):
 
 
 class DataHeard(Struct, frozen=True, gc=False):
-    """Bytes were received, whatever they are."""
+    """Bytes of any kind were received."""
 
 
 class GiveUp(Struct, frozen=True, gc=False):
@@ -75,7 +75,7 @@ class CanaryRequested(Struct, frozen=True, gc=False):
 
 
 class DataReceived(Struct, frozen=True, gc=False):
-    """A data frame came, whatever is in it."""
+    """A data frame of any content came."""
 
     stream: str
     emitted_us: int | None
@@ -87,7 +87,7 @@ class RoundTripMeasured(Struct, frozen=True, gc=False):
 
     round_trip_us: int
     server_us: int | None = None
-    """What the exchange's clock showed, where the answer says so."""
+    """Time of the exchange's clock, where the answer has it."""
 
 
 class PathProved(Struct, frozen=True, gc=False):

@@ -35,7 +35,7 @@ ERRORS_US = 500_000
 """The errors of all frames that were signed together have come within this time."""
 
 SIGN_AGAIN = Backoff(base_us=1_000_000, cap_us=60_000_000)
-"""How often refused private streams are signed again on one connection."""
+"""Number of times that refused private streams are signed again on one connection."""
 
 SIGN_ANYWAY = Backoff(base_us=30_000_000, cap_us=600_000_000)
 """The same, though the clock was right."""
@@ -52,16 +52,16 @@ class Signatures:
         self._signed_us = 0
         """When that was."""
         self._again = 0
-        """How often, on this connection."""
+        """Number of those on this connection."""
         self._not_before_us = 0
         self._clock_zero_us: int | None = None
         """The exchange's time when our monotonic clock stood at zero, as it is known now."""
         self.again_us: int | None = None
-        """When to see whether what was refused is to be signed again."""
+        """Time at which to decide whether refused streams are signed again."""
 
     @property
     def possible(self) -> bool:
-        """Whether there are credentials."""
+        """True when there are credentials."""
         return self._sign is not None
 
     def make(self, now: Now) -> tuple[str, str, str, str]:
@@ -73,7 +73,7 @@ class Signatures:
         return signature.parts
 
     def refused(self, now: Now) -> None:
-        """Take note of an error about a signature. Others may be on their way, but a flood of them puts nothing off."""
+        """Take note of an error about a signature. Others may be on their way, but a flood of them causes no delay."""
         if self.again_us is not None:
             return
         self._not_before_us = max(self._not_before_us, now.mono_us + ERRORS_US)
@@ -84,14 +84,14 @@ class Signatures:
         self._clock_zero_us = zero_us
 
     def worth_another(self, now: Now) -> bool:
-        """Return whether what was refused is to be signed again, by what is known of the exchange's clock."""
+        """Return whether refused streams are to be signed again, by the exchange's clock as far as it is known."""
         if now.mono_us < self._not_before_us or self._clock_zero_us is None:
             return False
         wrong_clock = abs(self._clock_zero_us - self._zero_us) >= WRONG_CLOCK_US
         return wrong_clock or now.mono_us >= self._signed_us + SIGN_ANYWAY.delay_us(self._again + 1)
 
     def made_again(self, now: Now) -> None:
-        """Take note that what was refused has been signed again."""
+        """Take note that refused streams have been signed again."""
         self._again += 1
         self._not_before_us = now.mono_us + SIGN_AGAIN.delay_us(self._again)
 

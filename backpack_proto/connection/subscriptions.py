@@ -1,8 +1,8 @@
-"""What is wanted, what was asked for, and what really comes, stream by stream.
+"""Streams that are wanted, requested, and live.
 
-Theory of operation. A stream is wanted while somebody needs it, over any number of connections: the user, from `Subscribe` to
+Theory of operation. A stream is wanted while it is needed, over any number of connections: the user, from `Subscribe` to
 `Unsubscribe`. The ledger, from `FollowAccount` on. A book that is to be verified needs the `bookTicker` of its symbol for as long as its depth
-stream is wanted. Each need is counted, whoever comes first. A stream ends with the last of them. SHOWN are the streams whose data are
+stream is wanted. Each need is counted. A stream ends with the last of them. SHOWN are the streams whose data are
 events: those that the user or the ledger needs.
 
 While there is no connection a wanted stream is WANTED. When there is one it has been REQUESTED on it, by a frame signed at the moment of sending
@@ -13,17 +13,17 @@ Frames. Each names streams of one kind, so that an error frame is about one kind
 exist, so each of its names, UNTYPED, has a frame of its own, and only one of these is in flight: until its first data, an error, or
 until it must be in force, `IN_FORCE_US` after the request. An error 4006 meanwhile is about that name, and the others go out behind it.
 
-Silence. A REQUESTED stream that sends nothing within its channel's timeout gives one `StreamSilent`, a notice: an unknown market
-looks like a quiet one. Some channels come every second whatever happens (docs/protocol.md 3.4). These canaries are
+Silence. A REQUESTED stream that is silent for its channel's timeout gives one `StreamSilent`, a notice: an unknown market
+looks like a quiet one. Some channels come every second in any market (docs/protocol.md 3.4). These canaries are
 watched for as long as they live. Data after a silence give `StreamLive` again.
 
 Refusals. An error frame does not name its request, so the suspects are the streams that were requested less than BLAME_US ago
-and have sent nothing. A bad signature is refused once for each frame that has it, and reported once. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
+and are still silent. A bad signature is refused once for each frame that has it, and reported once. Which of them the code can mean: 4003 private ones, 4008 depth streams with a window, 4006 public ones unless
 only private ones are pending, any other code all of them. Suspects become REFUSED. That is suspicion, not proof: data make such a
 stream LIVE like any other, its timeout runs on, and the next connection requests it again. Private ones are requested again on this connection
 too, newly signed, when it is found that the clock that they were signed by was wrong (`ClockRead`), less and less often.
 
-`DataSeen` is needed only for the names in `awaited`, so data of all other streams cost this machine nothing.
+`DataSeen` is needed only for the names in `awaited`, so data of all other streams do not reach this machine.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ ACCOUNT_STREAMS: Final = (Channel.ORDER_UPDATE.value, Channel.POSITION_UPDATE.va
 
 
 class Connectivity(Enum):
-    """Whether frames can be sent."""
+    """True when frames can be sent."""
 
     DOWN = auto()
     UP = auto()
@@ -163,7 +163,7 @@ class Subscriptions:
 
     @property
     def deadline(self) -> int | None:
-        """When the first stream is to be looked at, on `Now.mono_us`, or None when none is."""
+        """When the first stream is to be looked at, on `Now.mono_us`, or None."""
         in_force_us = None if self._flight is None else self._flight.in_force_us
         return earliest(self._timers.earliest, in_force_us, self._signatures.again_us)
 
@@ -179,7 +179,7 @@ class Subscriptions:
 
     @property
     def needed(self) -> bool:
-        """Whether anybody but the canaries needs a stream."""
+        """True when anybody but the canaries needs a stream."""
         return any(subscription.reported for subscription in self._subscriptions.values())
 
     def of_symbol(self, symbol: str) -> tuple[str, ...]:
@@ -205,7 +205,7 @@ class Subscriptions:
 
     @property
     def silent(self) -> tuple[str, ...]:
-        """The streams that a `StreamSilent` was told of on this connection and that have sent nothing since, in the order wanted."""
+        """The streams that were reported by `StreamSilent` on this connection and are still silent, in the order wanted."""
         return tuple(name for name, one in self._subscriptions.items() if one.silent and one.reported)
 
     @property
@@ -214,14 +214,14 @@ class Subscriptions:
         return self._awaited.keys()
 
     def handle(self, given: SubscriptionsInput, now: Now) -> list[SubscriptionsOutput]:
-        """Take one input and return what follows.
+        """Take one input and return its outputs.
 
         That is `SendText` and, behind them, `Requested` or `Released`. `StreamLive`, `StreamSilent`, `StreamsRefused`, `ErrorReceived`.
 
         Raises:
-            InvalidStream: a name is no stream of the exchange. Nothing has changed.
+            InvalidStream: a name is not a stream of the exchange. The state is unchanged.
             LocalProtocolError: a private stream without credentials, or an input that is impossible in this state
-                (`CONNECTIVITY_TRANSITIONS`). Nothing has changed.
+                (`CONNECTIVITY_TRANSITIONS`). The state is unchanged.
         """
         if isinstance(given, TimerFired):
             return self._fire(given, now)
@@ -330,7 +330,7 @@ class Subscriptions:
         return outputs
 
     def _release(self, name: str, need: Need | str, released: dict[str, WantedStream]) -> None:
-        """Take one need off a stream. With the last one it goes, and with a book what that needed."""
+        """Take one need off a stream. With the last one it goes, and with a book the streams that only the book needed."""
         subscription = self._subscriptions.get(name)
         if subscription is None or need not in subscription.needs:
             return
@@ -349,7 +349,7 @@ class Subscriptions:
             self._release(_verifier_of(subscription.stream), name, released)
 
     def _request(self, subscriptions: Mapping[str, WantedStream], given: _Requester, now: Now) -> list[SubscriptionsOutput]:
-        """Request what can be requested now, and put the rest of the untyped streams into line."""
+        """Request the streams that can be requested now, and put the rest of the untyped streams into line."""
         leaving = {name: one for name, one in subscriptions.items() if one.stream is not None}
         line = self._line | {name: None for name, one in subscriptions.items() if one.stream is None}
         flight = self._flight
@@ -405,7 +405,7 @@ class Subscriptions:
         subscription = self._subscriptions[name]
         canary = subscription.canary
         news = subscription.silent or subscription.state is not StreamState.LIVE
-        # What was on its way before the request, from an earlier one of the same stream, says nothing about it.
+        # Data that were on their way before the request, from an earlier one of the same stream, are no evidence about it.
         later = given.emitted_us is None or given.emitted_us >= subscription.requested_us
         in_force = self._in_force(subscription.turn, given, now) if later and not subscription.in_force else []
         subscription.become(StreamState.LIVE, given)

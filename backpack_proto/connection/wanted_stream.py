@@ -44,7 +44,7 @@ class StreamState(Enum):
     LIVE = auto()
     """It has sent data."""
     REFUSED = auto()
-    """It is a suspect of an error frame and has sent nothing."""
+    """It is a suspect of an error frame and silent."""
 
 
 _S = StreamState
@@ -88,7 +88,7 @@ class WantedStream:
     needs: dict[Need | str, None] = field(default_factory=dict)
     """Who needs it. Never empty."""
     silent: bool = False
-    """A `StreamSilent` was told, and nothing has come since."""
+    """A `StreamSilent` was reported, without data since."""
     turn: int = 0
     """Of its request among those of this connection, or 0 while it has not been requested."""
     in_force: bool = False
@@ -111,7 +111,7 @@ class WantedStream:
 
     @property
     def first_data_us(self) -> int | None:
-        """The time within which its first data are expected. None: none is."""
+        """Time within which its first data are expected, or None if it has no bound."""
         return UNTYPED_SILENCE_US if self.stream is None else self.stream.channel.traits.first_data_us
 
     def become(self, state: StreamState, given: object) -> None:

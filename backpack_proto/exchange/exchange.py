@@ -80,7 +80,7 @@ CATCH_UP_US = 1_000_000
 """How far back events that were missed still happen."""
 MOST_ACCOUNTS = 1_000
 AWAKE_US = 60_000_000
-"""How long a market that sleeps stays awake after a request that named it."""
+"""Time that a market that sleeps stays awake after a request that named it."""
 MOST_EVENTS = 2_000
 """Book events per input. Markets that are due for more lose them."""
 MARKET_CLOSED = "OrderBookClosed"
@@ -266,7 +266,7 @@ class Exchange:
         """Take one input and return what is to be sent, in order. Nothing that a client sends raises.
 
         Raises:
-            LocalProtocolError: a connection was opened twice, or an operator's command makes no sense. Nothing has changed.
+            LocalProtocolError: a connection was opened twice, or an operator's command makes no sense. The state is unchanged.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
@@ -463,7 +463,7 @@ class Exchange:
             self._schedule_event(symbol, self._mono_us)
 
     def _may_sleep(self, market: SimulatedMarket) -> bool:
-        """Whether nobody looks at a market that sleeps then."""
+        """Return whether nobody looks at a market that sleeps then."""
         if not market.listing.sleeps or self._mono_us - self._looked_us.get(market.symbol, -AWAKE_US) < AWAKE_US:
             return False
         if any(self._audience.of(name) for name in streams_of(market.listing)):

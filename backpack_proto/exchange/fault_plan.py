@@ -30,7 +30,7 @@ LATEST_S = 1_000_000
 FIRST_US = (3_000_000, 15_000_000)
 """When a fault without a time comes for the first time."""
 PAUSE_US = (10_000_000, 30_000_000)
-"""How long after its end it comes again."""
+"""Time that after its end it comes again."""
 
 _ENTRY = re.compile(r"(?P<name>[^@]*)(?:@(?P<start>[0-9]{1,7}(?:\.[0-9]{1,6})?)(?:-(?P<end>[0-9]{1,7}(?:\.[0-9]{1,6})?))?)?")
 
@@ -41,7 +41,7 @@ class FaultKind(Value, frozen=True, gc=False, kw_only=True):
     what: str
     """Its effect, for people."""
     lasts_us: int
-    """How long it lasts where the plan does not say, or 0 for what happens at one moment."""
+    """Time that it lasts where the plan does not say, or 0 for what happens at one moment."""
     request: Fault | None = None
     """What happens to every request meanwhile."""
 
@@ -103,7 +103,7 @@ class PlannedFault(Value, frozen=True, gc=False, kw_only=True):
 
     @property
     def in_spans(self) -> bool:
-        """Whether it was planned from one time to another."""
+        """True when it was planned from one time to another."""
         return self.end_us is not None
 
     @property

@@ -33,9 +33,9 @@ class Faults:
         self.only: tuple[str, ...] = ()
         """Beginnings of `METHOD /path`: other requests are spared, or empty for all."""
         self.delay_us = 2_000_000
-        """How long a delayed answer takes."""
+        """Time that a delayed answer takes."""
         self.retry_after_s: int | None = None
-        """How long a 429 asks to wait, in its Retry-After header. Without one it does not say."""
+        """Time that a 429 asks to wait, in its Retry-After header. Without one it does not say."""
         self.always: Fault | None = None
         """The fate of every request, while it is set. It goes before everything else."""
         self._rng = rng
@@ -71,12 +71,12 @@ class RateLimits:
         self.historical_per_minute = 30
         """Of those for historical market data, which count against both."""
         self.public = False
-        """Whether requests without a signature count, as if they were the account's."""
+        """True when requests without a signature count, as if they were the account's."""
         self._taken: dict[bool, deque[int]] = {False: deque(), True: deque()}
         """When the requests of the last minute came: historical ones, and all."""
 
     def admit(self, path: str, engine_us: int, *, signed: bool) -> bool:
-        """Whether one more request may be served at that time, in microseconds. If so, it counts."""
+        """Return whether one more request may be served at that time, in microseconds. If so, it counts."""
         if not signed and not self.public:
             return True
         historical = path in _HISTORICAL

@@ -51,5 +51,5 @@ class Member:
         self.entry = OrderEntry(self.account, markets, self.streams, tell, Random(f"{seed}:positions{suffix}"))
 
     def uses(self, symbol: str) -> bool:
-        """Whether it has an order or a position in a market."""
+        """Return whether it has an order or a position in a market."""
         return symbol in self.account.open_positions or any(of == symbol for of, _ in self.account.orders)

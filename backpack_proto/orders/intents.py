@@ -69,7 +69,7 @@ class OrderIntent(Value, frozen=True, gc=False, kw_only=True, tag_field="row", t
     signed_ms: int
     """The exchange's time in its signature, in milliseconds since the epoch."""
     window_ms: int
-    """How long after that the exchange takes it (docs/protocol.md 2.1)."""
+    """Time that after that the exchange takes it (docs/protocol.md 2.1)."""
     clock_error_ms: int | None = 0
     """How far that time may be from the exchange's own, or None where the exchange's clock had not been measured."""
     order: Mapping[str, Parameter]
@@ -92,7 +92,7 @@ class IdReserved(Value, frozen=True, gc=False, kw_only=True, tag_field="row", ta
 
 
 class JournalBegan(Value, frozen=True, gc=False, kw_only=True, tag_field="row", tag="began"):
-    """The first row of a journal, written anew by each program that opens it."""
+    """The first row of a journal, written again by each program that opens it."""
 
     version: int = FORMAT
     instance: int

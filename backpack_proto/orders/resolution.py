@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 SETTLED_MS: Final = 2_000
-"""How long after the end of its signature an order that was taken shows up at the latest."""
+"""Time that after the end of its signature an order that was taken shows up at the latest."""
 SLACK_MS: Final = 60_000
 """How much earlier than its signature says an order may have been created, beside the error of the clock: the widest window that the
 exchange takes (docs/protocol.md 2.1)."""

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 MAX_WAIT_US: Final = 5_000_000
-"""How long a call that changes something waits to be sent, unless it says otherwise: a price is of its moment."""
+"""Time that a call that changes something waits to be sent, unless it says otherwise: a price is of its moment."""
 
 
 class Ask(Struct, frozen=True, gc=False, kw_only=True):
@@ -39,7 +39,7 @@ class Ask(Struct, frozen=True, gc=False, kw_only=True):
     importance: Importance | None = None
     """Its place among requests that wait. None is that of the endpoint."""
     max_wait_us: int | None = None
-    """How long it may wait to be sent. None is `MAX_WAIT_US` for what changes something, and no bound for what reads."""
+    """Time that it may wait to be sent. None is `MAX_WAIT_US` for what changes something, and no bound for what reads."""
 
     def __repr__(self) -> str:
         # Values stay out of logs, for some of them are secret.

@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 UNSAID_RETRY_US: Final = 1_000_000
-"""How long to wait before another try when the exchange does not say."""
+"""Time that to wait before another try when the exchange does not say."""
 
 _NOTHING: Checked = MappingProxyType({})
 _LONGEST_RETRY_S = 10**12
@@ -200,7 +200,7 @@ def redirect_refused(location: str) -> str:
 
 
 def refused_authentication(error: ApiError) -> bool:
-    """Whether a refusal is about the signature: wrong key, wrong text or wrong time.
+    """Return whether a refusal is about the signature: wrong key, wrong text or wrong time.
 
     Such errors have no code of their own (docs/protocol.md 1.4), so the status and the text decide.
     """
@@ -209,7 +209,7 @@ def refused_authentication(error: ApiError) -> bool:
 
 
 def refused_as_expired(error: ApiError) -> bool:
-    """Whether a refusal says that the signature was too old, or too far ahead: one of the two clocks is wrong."""
+    """Return whether a refusal says that the signature was too old, or too far ahead: one of the two clocks is wrong."""
     return "expired" in error.message.casefold()
 
 

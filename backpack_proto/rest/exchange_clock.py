@@ -150,7 +150,7 @@ class ExchangeClock:
 
     @property
     def state(self) -> State:
-        """Whether a measurement is wanted, under way, or due later."""
+        """True when a measurement is wanted, under way, or due later."""
         return self._state
 
     @property

@@ -93,7 +93,7 @@ class MarketRules:
         return self._known.get(symbol)
 
     def handle(self, given: MarketRulesInput, now: Now) -> Sequence[MarketRulesOutput]:
-        """Take one input and return what follows: `RulesDoubted`, `MarketChanged`."""
+        """Take one input and return its outputs: `RulesDoubted`, `MarketChanged`."""
         match given:
             case LevelsSeen(symbol):
                 return self._see(symbol, given, now)

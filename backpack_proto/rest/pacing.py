@@ -45,9 +45,9 @@ from backpack_proto.values import Value
 __all__ = ["PAUSE_CEILING_US", "Budget", "Cancel", "Enqueue", "Granted", "Pacer", "PacerState", "Refused", "Succeeded"]
 
 PAUSE: Final = Backoff(base_us=1_000_000, cap_us=30_000_000)
-"""How long refusals in a row pause everything."""
+"""Time that refusals in a row pause everything."""
 PAUSE_CEILING_US: Final = 60_000_000
-"""How long a refusal pauses at most, whatever the exchange asks for."""
+"""Time that a refusal pauses at most, whatever the exchange asks for."""
 TRIAL_US: Final = 2_000_000
 """The longest time for which the first request after a pause holds up the others."""
 _TOKEN = 60_000_000
@@ -122,13 +122,13 @@ class PacerState(Value, frozen=True, gc=False, kw_only=True):
     paused_until_us: int | None
     """On the monotonic clock, or None when not paused."""
     pause_us: int = 0
-    """How long the pause lasts in all, or 0 when not paused."""
+    """Time that the pause lasts in all, or 0 when not paused."""
     asked_us: int | None = None
-    """How long the exchange asked to wait, which may be longer than the pause, or None when not paused, or when it did not say."""
+    """Time that the exchange asked to wait, which may be longer than the pause, or None when not paused, or when it did not say."""
     snapshots_queued: int = 0
     """Those in line that are for books which are not live."""
     remaining_us: int = 0
-    """How long until all in line have left, audits aside, if nothing else comes."""
+    """Time that until all in line have left, audits aside, if nothing else comes."""
 
 
 PacerInput: TypeAlias = Enqueue | Cancel | Refused | Succeeded | TimerFired

@@ -75,14 +75,14 @@ KLINE_SECONDS: Final = {
     interval: 31 * 86_400 if interval == "1month" else int(interval[:-1]) * _UNIT_SECONDS[interval[-1]]
     for interval in KLINE_INTERVALS
 }
-"""How long a candle of each interval lasts. Of a month, the longest."""
+"""Time that a candle of each interval lasts. Of a month, the longest."""
 
 DEPTH_WINDOWS_MS: Final = (200, 600, 1000)
 """Aggregation windows of `depth`. Without a window every book event is a frame of its own."""
 
 
 IN_FORCE_US: Final = 1_000_000
-"""How long after its request a subscription is taken to be in force: it is never acknowledged (docs/protocol.md 3.2)."""
+"""Time that after its request a subscription is taken to be in force: it is never acknowledged (docs/protocol.md 3.2)."""
 
 
 class SymbolRule(Enum):
@@ -334,7 +334,7 @@ class Channel(StrEnum):
 
     @property
     def private(self) -> bool:
-        """Whether a subscription needs a signature."""
+        """True when a subscription needs a signature."""
         return self.value.startswith("account.")
 
 

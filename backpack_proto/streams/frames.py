@@ -242,7 +242,7 @@ def _numeric_ids(loose: _Loose, event: str, data: bytes, undecodable: Exception)
 
 
 def _position_snapshot(loose: _Loose, data: bytes) -> tuple[Frame, ...] | FrameDropped:
-    """Whether the first message is one position or a list of them is not documented: both are read."""
+    """Return whether the first message is one position or a list of them is not documented: both are read."""
     tag = msgspec.Raw(_encode(PositionSnapshot.__struct_config__.tag))
     try:
         members = _decode_members(loose.data)

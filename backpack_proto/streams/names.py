@@ -35,7 +35,7 @@ class Stream(Value, frozen=True, gc=False, kw_only=True):
 
     @property
     def private(self) -> bool:
-        """Whether a subscription needs a signature."""
+        """True when a subscription needs a signature."""
         return self.channel.private
 
     @property

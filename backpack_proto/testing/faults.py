@@ -56,7 +56,7 @@ class Episode(Value, frozen=True, gc=False, kw_only=True):
     start_ms: int = 0
     """After the start of the simulation."""
     duration_ms: int = 0
-    """How long it lasts. What happens at one moment has none."""
+    """Time that it lasts. What happens at one moment has none."""
     every: int = 1
     """A fault of frames is done to each frame with this number, 1 for all."""
 

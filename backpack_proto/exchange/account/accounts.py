@@ -178,7 +178,7 @@ class SimulatedAccount:
         if not all(sane(rate) and abs(rate) < 10_000 and _fits(rate, 2) for rate in (fees.maker_bps, fees.taker_bps)):
             raise LocalProtocolError("fees are basis points with at most two decimals")
         self.auto_lend = False
-        """Whether idle USDC is lent out while a position is open."""
+        """True when idle USDC is lent out while a position is open."""
         self.owner = owner
         """The owner that its orders have in the matching engines."""
         self.fees = fees

@@ -18,7 +18,7 @@ from backpack_proto.exchange.messages import Respond, SendFrame
 __all__ = ["SPEED_BUMP_US", "CommandStream", "Execute"]
 
 SPEED_BUMP_US: Final = 100_000
-"""How long an order without `postOnly` waits, on the exchange as of October 2026."""
+"""Time that an order without `postOnly` waits, on the exchange as of October 2026."""
 LONGEST_BUMP_US: Final = 60_000_000
 
 Execute: TypeAlias = Callable[[int], tuple[list[SendFrame], Respond]]

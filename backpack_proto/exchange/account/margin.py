@@ -205,14 +205,14 @@ def margin_figures(account: SimulatedAccount, markets: Mapping[str, SimulatedMar
 def within_margin(
     account: SimulatedAccount, markets: Mapping[str, SimulatedMarket], market: SimulatedMarket, lots: int
 ) -> bool:
-    """Whether an order of signed lots is covered. One that leaves the worst case as it is always is."""
+    """Return whether an order of signed lots is covered. One that leaves the worst case as it is always is."""
     before, after = exposure_of(account, market), exposure_of(account, market, lots)
     more = _part(after, initial_fraction(after)) - _part(before, initial_fraction(before))
     return more <= 0 or more <= margin_figures(account, markets).available
 
 
 def covers_haircut(account: SimulatedAccount, markets: Mapping[str, SimulatedMarket], spent: int) -> bool:
-    """Whether so much USDC may be spent on an asset that counts for less, beside the positions that there are."""
+    """Return whether so much USDC may be spent on an asset that counts for less, beside the positions that there are."""
     figures = margin_figures(account, markets)
     return not figures.exposure or _haircut(spent) <= figures.available
 

@@ -200,7 +200,7 @@ def choose_order(members: Members) -> tuple[str, int | None, int | None]:
 
 
 def _check(request: OrderRequest, *, limit: bool) -> None:
-    """Whether the parts of an order go together."""
+    """Return whether the parts of an order go together."""
     if (request.trigger_price is None) != (request.trigger_quantity is None):
         raise refusal("INVALID_CLIENT_REQUEST", "Must specify both `triggerPrice` and `triggerQuantity` or neither")
     sizes = (request.lots, request.tick_lots, request.trigger_quantity)

@@ -90,7 +90,7 @@ class AccountOrder(Struct, gc=False, kw_only=True):
     reserved: int = 0
     """Units that it still has locked, of the asset that it spends."""
     rising: bool = False
-    """Whether its trigger waits for a higher price."""
+    """True when its trigger waits for a higher price."""
     triggered_us: int | None = None
     expiry_reason: str | None = None
     charged: int = 0

@@ -1,7 +1,7 @@
 """The desk of requests for quote: it takes them, has them quoted, and settles what is accepted (docs/protocol.md 4.13).
 
 Theory of operation. A request is open for quotes until its submission time, and can be accepted until it expires. Refreshing cancels
-its quotes and sets both times anew. A quote of somebody takes the place of their last one. Only the best quote can be accepted, by the
+its quotes and sets both times again. A quote of somebody takes the place of their last one. Only the best quote can be accepted, by the
 requester, or by itself where the request has a price and the quote is at or better than it.
 
 Stocks are quoted by the exchange's broker while a session of them is open, and settle later: accepting binds the request and locks what
@@ -33,9 +33,9 @@ __all__ = ["EXPIRY_US", "SETTLEMENT_WINDOW_US", "SUBMISSION_US", "RfqDesk"]
 
 SUBMISSION_US: Final = 60_000_000
 EXPIRY_US: Final = 120_000_000
-"""How long a request is open for quotes, and how long it can be accepted."""
+"""Time that a request is open for quotes, and how long it can be accepted."""
 SETTLEMENT_WINDOW_US: Final = 30_000_000
-"""How long the broker may take to settle."""
+"""Time that the broker may take to settle."""
 _FIRST_QUOTES_US: Final = ((150_000, 400_000), (700_000, 1_200_000))
 """When the first quotes come, from and to, behind the beginning of a turn."""
 _REQUOTE_US: Final = 5_000_000
@@ -54,7 +54,7 @@ class RfqDesk:
     def __init__(self, markets: RfqMarkets, rng: Random) -> None:
         self.markets = markets
         self.settles = True
-        """Whether the broker settles what it has bound itself to."""
+        """True when the broker settles what it has bound itself to."""
         self.rfqs: dict[int, SimulatedRfq] = {}
         """Every request that was ever taken, oldest first."""
         self.quotes: dict[int, SimulatedQuote] = {}
@@ -139,7 +139,7 @@ class RfqDesk:
         return self._accept(rfq, best, engine_us, mono_us)
 
     def refresh(self, rfq: SimulatedRfq, engine_us: int, mono_us: int) -> list[SendFrame]:
-        """Cancel the quotes of a request, and set its times anew.
+        """Cancel the quotes of a request, and set its times again.
 
         Raises:
             ApiError: it is bound by an accepted quote.

@@ -53,7 +53,7 @@ class RfqMarkets:
         securities: Iterable[StockSecurity],
     ) -> None:
         self.always_open = False
-        """Whether stocks trade at any time, for programs that must not depend on when they run."""
+        """True when stocks trade at any time, for programs that must not depend on when they run."""
         self._markets = markets
         found = [
             RfqMarket(

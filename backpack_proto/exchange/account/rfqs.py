@@ -31,7 +31,7 @@ class RfqRequest(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def immediate(self) -> bool:
-        """Whether the first quote that is good enough is accepted by itself."""
+        """True when the first quote that is good enough is accepted by itself."""
         return self.price is not None
 
 
@@ -80,7 +80,7 @@ class SimulatedRfq(Struct, gc=False, kw_only=True):
 
     @property
     def open(self) -> bool:
-        """Whether it can still be filled."""
+        """True when it can still be filled."""
         return self.state is OrderState.NEW
 
     @property

@@ -39,7 +39,7 @@ class Triggers:
 
     @property
     def full(self) -> bool:
-        """Whether no further one may wait."""
+        """True when no further one may wait."""
         return sum(map(len, self._waiting.values())) >= MOST_TRIGGERS
 
     def add(self, order: AccountOrder) -> None:

@@ -38,7 +38,7 @@ class Listing(Value, frozen=True, gc=False, kw_only=True):
     """Price at the start, in ticks."""
     perpetual: bool = False
     open: bool = True
-    """Whether the book is Open. Otherwise it is Closed, and the market is still listed."""
+    """True when the book is Open. Otherwise it is Closed, and the market is still listed."""
     restriction: BookState | None = None
     """What an open book takes less than all orders."""
     ticks_per_price: int = 1
@@ -48,9 +48,9 @@ class Listing(Value, frozen=True, gc=False, kw_only=True):
     asset_class: str | None = None
     """`rwaMarketType` of the market object."""
     by_sessions: bool = False
-    """Whether the book is that of a stock: Closed while a session of its security is open."""
+    """True when the book is that of a stock: Closed while a session of its security is open."""
     sleeps: bool = False
-    """Whether nothing happens in it while nobody looks at it."""
+    """True when nothing happens in it while nobody looks at it."""
     listed_at: str = "2025-01-21T06:34:54.691858"
     """`createdAt` of the market object: UTC without a zone."""
 

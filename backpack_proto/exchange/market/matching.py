@@ -257,7 +257,7 @@ class MatchingEngine:
 
 
 def _reaches(side: OrderSide, price: int | None, level: _Level | None) -> bool:
-    """Whether an order of this side and limit would trade with a level of the other side."""
+    """Return whether an order of this side and limit would trade with a level of the other side."""
     if level is None:
         return False
     return price is None or (level.price <= price if side is OrderSide.BID else level.price >= price)

@@ -35,7 +35,7 @@ class Authentication:
         self._api_keys = frozenset(api_keys)
 
     def verify_subscribe(self, signature: object, now_ms: int) -> bool:
-        """Whether the `signature` member of a SUBSCRIBE frame is good at that time.
+        """Return whether the `signature` member of a SUBSCRIBE frame is good at that time.
 
         It is a list of four strings: API key, signature, timestamp in ms, window in ms (docs/protocol.md 3.1). It holds from the
         timestamp on for the length of the window, and a timestamp may be ahead of the exchange by no more than that.

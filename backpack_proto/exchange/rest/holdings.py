@@ -41,7 +41,7 @@ class HoldingRoute(NamedTuple):
     instruction: str
     handler: Callable[[Query, Members, int], Answer]
     paged: bool = False
-    """Whether the answer is every row of a history, oldest first, of which a page is sent."""
+    """True when the answer is every row of a history, oldest first, of which a page is sent."""
 
 
 class Holdings:

@@ -115,7 +115,7 @@ class PrivateRoutes:
         self._paths = frozenset(path for _, path in self._routes)
 
     def serves(self, path: str) -> bool:
-        """Whether a path is one of these."""
+        """Return whether a path is one of these."""
         return path in self._paths
 
     def respond(self, given: RequestReceived, engine_us: int, mono_us: int) -> tuple[list[SendFrame], Respond | None]:

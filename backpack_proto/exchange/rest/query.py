@@ -61,7 +61,7 @@ class Query:
         return default if value is None else self._number(name, value, minimum, maximum)
 
     def covers(self, unix_us: int) -> bool:
-        """Whether a time in microseconds lies from `from` to `to`, which are milliseconds and may be missing. Both are included."""
+        """Return whether a time in microseconds lies from `from` to `to`, which are milliseconds and may be missing. Both are included."""
         from_ms = self.integer("from", 0, minimum=0, maximum=10**15)
         return from_ms <= unix_us // 1_000 <= self.integer("to", 10**15, minimum=0, maximum=10**15)
 

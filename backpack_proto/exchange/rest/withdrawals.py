@@ -19,7 +19,7 @@ from .query import Query
 __all__ = ["Withdrawals"]
 
 WITHDRAWAL_US: Final = 30_000_000
-"""How long a withdrawal is pending."""
+"""Time that a withdrawal is pending."""
 FEE: Final = 10**16
 """Of a withdrawal, in units: what `/assets` says."""
 LEAST: Final = 2 * 10**16

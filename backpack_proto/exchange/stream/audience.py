@@ -79,7 +79,7 @@ class Audience:
         return self._speakers.setdefault(stream, symbol) == symbol
 
     def listens(self, connection: int) -> bool:
-        """Whether a connection listens to anything."""
+        """Return whether a connection listens to anything."""
         return connection in self._streams
 
     def subscribe(self, connection: int, stream: str) -> None:

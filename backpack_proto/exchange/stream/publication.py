@@ -114,7 +114,7 @@ class Publication:
 
     @property
     def gathers(self) -> bool:
-        """Whether a window is open, so that the next turn is needed."""
+        """True when a window is open, so that the next turn is needed."""
         return bool(self._gathered)
 
     def turn(self, number: int, engine_us: int) -> list[SendFrame]:

@@ -149,10 +149,10 @@ class Sockets:
             raise LocalProtocolError(f"connection {given.connection} is open already")
 
     def handle(self, given: SocketInput, now: Now) -> list[SocketOutput]:
-        """Take one input and return what follows from it.
+        """Take one input and return its outputs from it.
 
         Raises:
-            LocalProtocolError: as `check`. Nothing has changed.
+            LocalProtocolError: as `check`. The state is unchanged.
         """
         self.check(given)
         match given:

@@ -228,7 +228,7 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def places_orders(self) -> bool:
-        """Whether its parameters are an order, or a batch of them."""
+        """True when its parameters are an order, or a batch of them."""
         return self.instruction == _PLACES
 
     def orders_of(self, checked: Checked) -> Sequence[Mapping[str, Parameter]]:
@@ -254,7 +254,7 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def idempotent(self) -> bool:
-        """Whether a second try does no harm: it only reads."""
+        """True when a second try does no harm: it only reads."""
         return self.method == "GET"
 
     def check(self, given: Arguments) -> Checked:

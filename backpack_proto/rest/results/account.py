@@ -210,7 +210,7 @@ class InterestPayment(Value, frozen=True, gc=False, kw_only=True, rename="camel"
     quantity: Decimal
     interest_rate: Decimal
     interval: int
-    """How long it was for. The exchange does not document the unit."""
+    """Time that it was for. The exchange does not document the unit."""
     timestamp_us: UnixUs = field(name="timestamp")
 
 

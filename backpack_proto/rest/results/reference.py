@@ -255,7 +255,7 @@ class StockIndicativeQuote(Value, frozen=True, gc=False, kw_only=True, rename="c
     side: str
     """Of the one who asks: `Bid` buys the stock."""
     available: bool
-    """Whether there is a quote."""
+    """True when there is a quote."""
     reason: str | None = None
     """Why there is none, such as `priceUnavailable`."""
     session: str | None = None

@@ -45,7 +45,7 @@ _TICKS = st.integers(1, _MOST_TICKS)
 _OPENINGS = st.dictionaries(_TICKS, st.integers(1, 100), max_size=6)
 """Lots by ticks, of both sides."""
 _CHANGES = st.lists(st.tuples(st.booleans(), _TICKS, st.integers(0, 100)), min_size=1, max_size=3)
-"""Whether each is a bid, the ticks, and the lots that rest there from now on."""
+"""True when each is a bid, the ticks, and the lots that rest there from now on."""
 
 
 def _history(
