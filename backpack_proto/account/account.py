@@ -69,7 +69,7 @@ class Account:
         self.path = PathClaim(bounded=False)
         """The path of its streams, which a live ledger rests on. Its owner replaces it, and says when it changes."""
         self._mute: dict[str, MuteStream] = {}
-        """What has been done about each stream."""
+        """Repairs of each stream so far."""
         self._path_stale = False
         """The ledger follows, and was reported stale because of the path."""
         self._unconfirmed: str | None = None
@@ -88,12 +88,12 @@ class Account:
 
     @property
     def state(self) -> AccountState:
-        """How far the ledger has come."""
+        """Progress of the ledger."""
         return self._sync.state
 
     @property
     def live(self) -> bool:
-        """True when the ledger follows the exchange. Otherwise it is what was known last. `doubts` says which parts are excepted."""
+        """True when the ledger follows the exchange. Otherwise it is the last known state. `doubts` names the exceptions."""
         return self.state is AccountState.LIVE
 
     def is_live(self, mono_us: int) -> bool:
@@ -129,7 +129,7 @@ class Account:
 
     @property
     def margin(self) -> Margin | None:
-        """Margin as REST listed it last, and what mark prices have made of it since, or None before it is known."""
+        """Margin as REST listed it last, moved by mark prices since, or None before it is known."""
         return self._ledger.standing.margin(self._ledger.positions.values(), followed=self.live)
 
     @property
@@ -154,7 +154,7 @@ class Account:
         return self._ledger.standing.liquidation_price(symbol, followed=self.live)
 
     def handle(self, given: AccountInput, now: Now) -> Sequence[AccountOutput]:
-        """Take an update, a reading or a timer. Return what changed, and what to read."""
+        """Take an update, a reading or a timer. Return changes, and lists to read."""
         if isinstance(given, MarkPrice):
             self._ledger.standing.hear_mark(given.symbol, given.mark_price, now)
             return ()
@@ -165,7 +165,7 @@ class Account:
         return self._follow_path(outputs, _UNPROVED if synced else None, now)
 
     def _follow_path(self, outputs: Sequence[AccountOutput], doubt: str | None, now: Now) -> Sequence[AccountOutput]:
-        """Report what the path makes of a ledger that follows. `doubt` is why it may have become stale now."""
+        """Report the effect of the path on a ledger that follows. `doubt` is a new reason why it may be stale."""
         if not self.live:
             self._path_stale, self._unconfirmed = False, None
             return outputs
@@ -173,7 +173,7 @@ class Account:
             if isinstance(output, AccountUnconfirmed | AccountConfirmed):
                 self._unconfirmed = output.reason if isinstance(output, AccountUnconfirmed) else None
         if self._path_stale:
-            # What REST confirms meanwhile makes nothing live that the streams do not reach.
+            # REST alone does not make parts live that the streams do not reach.
             outputs = [output for output in outputs if not isinstance(output, AccountConfirmed)]
         holds = self.path.holds(now.mono_us)
         if self._path_stale and holds:

@@ -1,17 +1,17 @@
 """The auditing machine: the proof that a live ledger is right is renewed again and again, or expires.
 
 Theory of operation. The claim of a live ledger is a reading that agreed, at most CLAIM_US old, and a reading is as old as the sending of its
-first request. So every AUDIT_US, and sooner while something is doubted, all is READING again. Then the check waits for GRACE_US, for
-updates that were on their way, and compares, leaving out what has moved since it began.
+first request. So every AUDIT_US, and sooner while a part is doubted, all is READING again. Then the check waits for GRACE_US, for
+updates that were on their way, and compares all parts that have not moved since it began.
 
-A check has three ends. It agreed: the claim is renewed. It differed: the ledger is read again. What differs a second time, though it was read
-again in between, is taken as the exchange lists it, and what differs even then is doubted by itself (`Ledger.unmended`): no repair is
-repeated in silence. If the streams that should have told it have sent nothing since the ledger is live, they are mute, however open the
-connection is (`UpdatesMute`). It could not be made: that is reported the first time, tried again with a growing wait, and the claim ages. Where
+A check has three ends. It agreed: the claim is renewed. It differed: the ledger is read again. A part that differs a second time, though it was read
+again in between, is taken as the exchange lists it, and one that differs even then is doubted by itself (`Ledger.unmended`): no repair is
+repeated in silence. If the streams that should have reported it are silent since the ledger is live, they are mute, even though the
+connection is open (`UpdatesMute`). It could not be made: that is reported the first time, tried again with a growing wait, and the claim ages. Where
 the exchange refuses the signature, it ends at once.
 
-Of the margin no stream tells. So when the account moves between two checks, the margin alone is READING, MARGIN_AFTER_US later, so that what
-belongs together is read once, and at most once in MARGIN_EVERY_US. That is no check: nothing is compared, and no claim is renewed.
+No stream reports the margin. So when the account moves between two checks, the margin alone is READING, MARGIN_AFTER_US later, so that
+updates that belong together cause one reading, at most one in MARGIN_EVERY_US. That is not a check: it compares no parts and renews no claim.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ __all__ = [
 
 AUDIT_US: Final = 60_000_000
 CLAIM_US: Final = 120_000_000
-"""How old the last reading that agreed may be."""
+"""Largest age of the last reading that agreed."""
 GRACE_US: Final = 2_000_000
 """Time that a check waits for updates that were on their way when it read."""
 MARGIN_AFTER_US: Final = 1_000_000
-"""Time that after an update the margin is read again."""
+"""Time between an update and the reading of the margin."""
 MARGIN_EVERY_US: Final = 5_000_000
-"""How often it is, at most: 24 requests a minute."""
+"""Shortest time between two such readings: 24 requests a minute."""
 
 
 class StartAudits(Struct, frozen=True, gc=False):
@@ -72,7 +72,7 @@ class StopAudits(Struct, frozen=True, gc=False):
 
 
 class AuditState(Enum):
-    """What the machine is doing."""
+    """State of the machine."""
 
     OFF = auto()
     WAITING = auto()
@@ -103,12 +103,12 @@ class _Reading(Struct):
     state: ClassVar[AuditState] = AuditState.READING
     round: Round
     moved: set[Subject]
-    """What the streams have reported something of since the round began."""
+    """Subjects that the streams have reported since the round began."""
     requested_us: int
     sent: bool = False
     """The first reading was sent at that time. Otherwise it was asked for then."""
     next_us: int | None = None
-    """When the next check is due, if this is none, but reads the margin alone."""
+    """When the next check is due, if this reads the margin alone."""
 
 
 class _Comparing(Struct):
@@ -163,7 +163,7 @@ class Audit:
         self._spoken: set[str] = set()
         """The streams that have sent something since the ledger is live."""
         self._differed: dict[Subject, int] = {}
-        """How often in a row each subject has differed, repairs in between included."""
+        """Number of times in a row that each subject has differed, repairs in between included."""
 
     @property
     def deadline(self) -> int | None:
@@ -172,7 +172,7 @@ class Audit:
 
     @property
     def state(self) -> AuditState:
-        """What it is doing."""
+        """State of the machine."""
         return self._now.state
 
     @property
@@ -186,7 +186,7 @@ class Audit:
         return self._confirmed_us
 
     def handle(self, given: AuditInput, now: Now) -> Sequence[AuditOutput]:
-        """Take one input. Return what to read and what was found.
+        """Take one input. Return lists to read, and results.
 
         Raises:
             LocalProtocolError: the input is impossible in this state.
@@ -328,7 +328,7 @@ class Audit:
         return following
 
     def _compare(self, state: _Comparing, given: TimerFired, now: Now) -> list[AuditOutput]:
-        """Hold the live ledger against what was read, but for what has moved since."""
+        """Compare the live ledger with the reading, except for parts that have moved since."""
         changes: list[AuditOutput] = [*self._ledger.settle(state.round, state.moved)]
         differences = dict(self._ledger.differences(state.round, state.moved))
         self._differed = {subject: self._differed.get(subject, 0) + 1 for subject in differences}
@@ -350,7 +350,7 @@ class Audit:
         return [*changes, Agreed()]
 
     def _mute(self, wrong: Sequence[Subject], reason: str) -> list[AuditOutput]:
-        """Name the streams that are mute, if one of them should have told what is wrong."""
+        """Name the streams that are mute, if one of them should have reported the difference."""
         silent = [stream for stream in _TOLD_BY.values() if stream not in self._spoken]
         told = {_TOLD_BY[subject.kind] for subject in wrong}
         proved = tuple(stream for stream in silent if stream in told)

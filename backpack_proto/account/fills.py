@@ -1,10 +1,10 @@
-"""Which fills were reported, by the exchange's own ids and times: a pure fold, without clocks.
+"""The fills that were reported, by the exchange's own ids and times: a pure fold, without clocks.
 
 Theory of operation. The bounds are times that the exchange itself listed. The beginning is the answer to the first reading, of the
-newest fills: what it lists back to OVERLAP_MS before its newest is from before the ledger, as is all that is older still. What the
-order stream reports is never from before, for it reports nothing but what happens. Neither is what happened after the first thing
-that it reported. Everything else is reported once, by whichever source knows it first. The cursor, from which fills are read, follows
-the newest fill of each complete round, OVERLAP_MS behind it. Nothing else moves it: a fill of the stream does not prove that those
+newest fills: fills that it lists, back to OVERLAP_MS before its newest, are from before the ledger, and so are all older ones. Fills of
+the order stream are never from before, for it reports only new ones. Neither are fills that happened after the first one
+that it reported. All others are reported once, by the source that knows them first. The cursor, from which fills are read, follows
+the newest fill of each complete round, OVERLAP_MS behind it. A fill of the stream does not move it: it does not prove that those
 before it came.
 
 A fill is known by its trade id, symbol, order and quantity. Trade ids may be missing (docs/protocol.md 6.4), so rows without one are
@@ -23,12 +23,12 @@ from .values import ZERO, Fill, FillKey, FillProfile
 __all__ = ["EXACT", "GRAIN_MS", "OVERLAP_MS", "Listed", "ListedKey", "ReportedFills", "numbered"]
 
 OVERLAP_MS = 60_000
-"""How far before the newest listed fill the fills are read again: they may become visible late, and out of order."""
+"""Time before the newest listed fill from which fills are read again: they may become visible late, and out of order."""
 GRAIN_MS = 600_000
-"""Fills are read from a whole multiple of this: a little more, so that the same ten minutes give the same request, which is what
-finds the answer in a recording."""
+"""Fills are read from a whole multiple of this: a little more, so that the same ten minutes give the same request, whose
+answer can be found in a recording."""
 REMEMBERED_FILLS = 100_000
-"""More only of those that can be listed again: none within the overlap is ever forgotten."""
+"""More only of those that can be listed again: fills within the overlap are never forgotten."""
 
 EXACT: Final = Context(prec=200, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 """Sums are made in this context: that of the thread belongs to the user, and may round or raise."""
@@ -41,7 +41,7 @@ Listed: TypeAlias = Mapping[ListedKey, Fill]
 def numbered(page: Iterable[Fill]) -> dict[ListedKey, Fill]:
     """Return the rows of one page by their keys.
 
-    A fill that comes meanwhile moves others to later pages, so a page may repeat some and misses none. The numbers begin again on each
+    A fill that comes meanwhile moves others to later pages, so a page may repeat some, but does not miss any. The numbers begin again on each
     page, so the union of pages has as many equal rows as the page that lists most of them.
     """
     rows: dict[ListedKey, Fill] = {}
@@ -63,20 +63,20 @@ class ReportedFills:
         self.since_ms: int | None = None
         """The cursor, or None while the exchange has listed no fill at all."""
         self.from_ms = 0
-        """What REST lists from before this is from before the ledger, or was reported and forgotten."""
+        """Fills that REST lists from before this are from before the ledger, or were reported and forgotten."""
         self._known: dict[FillKey, FillProfile] = {}
         """Those with an id that were reported."""
         self._anonymous: Counter[FillProfile] = Counter()
-        """How many without an id were reported."""
+        """Number of fills without an id that were reported."""
         self._heard: Counter[FillProfile] = Counter()
-        """How many without an id the stream brought."""
+        """Number of fills without an id that the stream brought."""
         self._before: dict[FillKey, FillProfile] = {}
         self._anonymous_before: Counter[FillProfile] = Counter()
         self._quantities: dict[str, Decimal] = {}
         self._quantities_before: dict[str, Decimal] = {}
 
     def __len__(self) -> int:
-        """How many are remembered."""
+        """Number of fills that are remembered."""
         return len(self._known) + self._anonymous.total()
 
     def quantity(self, order_id: str) -> Decimal:
@@ -164,9 +164,9 @@ class ReportedFills:
         _add(self._quantities, fill)
 
     def move_cursor(self, listed: Listed) -> None:
-        """Take note of a complete round: what the exchange listed is known, and what it lists late lies within the overlap."""
+        """Take note of a complete round: the fills that it listed are known, and those that it lists late lie within the overlap."""
         unreported = [fill.listed_ms for fill in self.unreported(listed)]
-        # A check leaves out what the streams have just brought, so it may have had one that is not reported yet.
+        # A check leaves out fills that the streams have just brought, so it may have had one that is not reported yet.
         newest_ms = min(unreported, default=max((fill.listed_ms for fill in listed.values()), default=0))
         if newest_ms:
             self.since_ms = max(self.since_ms or 0, newest_ms - OVERLAP_MS)

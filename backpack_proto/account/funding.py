@@ -1,7 +1,7 @@
 """The funding payments of an account, each known once: a pure fold, without clocks.
 
-Theory of operation. No stream tells of funding, so its history is read with each round, the newest first (docs/protocol.md 6.4). A payment is
-known by the end of its interval, its market and its subaccount. What the first reading lists is from before the ledger: it is known, and not
+Theory of operation. No stream reports funding, so its history is read with each round, the newest first (docs/protocol.md 6.4). A payment is
+known by the end of its interval, its market and its subaccount. Payments in the first reading are from before the ledger: they are known, and not
 reported. The history has no filter of time, so later readings go back to the cursor, OVERLAP_US before the newest payment that is known.
 """
 
@@ -17,7 +17,7 @@ from .readings import FUNDING_PAGE
 __all__ = ["OVERLAP_US", "REMEMBERED_PAYMENTS", "FundingKey", "FundingPayments", "key_of"]
 
 OVERLAP_US: Final = 3_600_000_000
-"""How far before the newest payment the history is read again: the payments of an interval may become listed one by one."""
+"""Time before the newest payment from which the history is read again: the payments of an interval may become listed one by one."""
 REMEMBERED_PAYMENTS: Final = 10_000
 """More only of those that can be listed again."""
 
@@ -29,7 +29,7 @@ class FundingPayments:
 
     def __init__(self) -> None:
         self.since_us: int | None = None
-        """The cursor, or None before the first reading, and while the exchange has listed none at all."""
+        """The cursor, or None before the first reading, and while the exchange has not listed any."""
         self._begun = False
         self._after_us = -1
         """Payments of intervals that ended then, or before, are from before the ledger, or were forgotten."""
@@ -70,7 +70,7 @@ class FundingPayments:
 
 
 def key_of(payment: FundingPayment) -> FundingKey:
-    """Return what tells payments apart."""
+    """Return the key of a payment."""
     return (payment.interval_end_us, payment.symbol, payment.subaccount_id)
 
 

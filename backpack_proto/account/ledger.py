@@ -1,12 +1,12 @@
-"""What is known of an account: a pure fold over updates of the streams and rounds of readings, without clocks.
+"""The known state of an account: a pure fold over updates of the streams and rounds of readings, without clocks.
 
 Theory of operation. Balances and positions are absolute. Orders and fills have rules of their own (`orders`, `fills`). An update that a
-reading already contained changes nothing or is followed by the one that the reading was ahead by.
+reading already contained has no effect or is followed by the one that the reading was ahead by.
 
-Margin and funding payments are what REST lists (`standing`, `funding`). No stream tells of them.
+Margin and funding payments are those that REST lists (`standing`, `funding`). No stream reports them.
 
 An open order that is not listed any more has ended if history says how. Until then it is open and doubted, and is looked up again. So are
-all parts that cannot be proved (`doubts`): rows that cannot be read, orders that lack fills, and whatever reading again did not mend. The
+all parts that cannot be proved (`doubts`): rows that cannot be read, orders that lack fills, and differences that remained after another reading. The
 rest of the ledger is live.
 """
 
@@ -59,7 +59,7 @@ class Ledger:
         self.balances: dict[str, Balance] = {}
         self.doubts: dict[Subject, str] = {}
         self.unmended: dict[Subject, str] = {}
-        """What stayed different though it was read again, and was taken as the exchange lists it."""
+        """Subjects that stayed different though they were read again, and were taken as the exchange lists them."""
         self._unreadable_fills: dict[str, None] = {}
         """Orders of which a fill could not be read."""
         self._shown_doubts: tuple[str, ...] = ()
@@ -72,11 +72,11 @@ class Ledger:
     # Updates of the streams.
 
     def contradiction(self, update: Update) -> str | None:
-        """Return what an update says that cannot follow from what is known."""
+        """Return the contradiction between an update and the known state."""
         return self.orders.contradiction(update) if isinstance(update, OrderUpdate) else None
 
     def apply(self, update: Update) -> list[Event]:
-        """Take an update. Return what it changed."""
+        """Take an update. Return the changes."""
         match update:
             case PositionUpdate():
                 return self._put_position(Position.of(update), Origin.STREAM)
@@ -86,7 +86,7 @@ class Ledger:
         return [*self.hear_fill(update), *self.orders.apply(update)]
 
     def hear_fill(self, update: Update) -> list[Event]:
-        """Take the fill of an update, if it is one, and nothing else: it happened, whatever is known besides."""
+        """Take only the fill of an update, if it is one: it happened, even if the rest is not known."""
         if not isinstance(update, OrderFill) or (fill := Fill.of(update)) is None:
             return []
         return [self._report(fill, Origin.STREAM)] if self.fills.hear(fill, contained=self.orders.contains(update)) else []
@@ -104,7 +104,7 @@ class Ledger:
         """Return a new round that reads from the cursors on."""
         funding_from_us = self.funding.since_us
         if funding_from_us is None and self.funding.begun:
-            # There was none, so all that there are now are news.
+            # There was no state before, so all of this is news.
             funding_from_us = 0
         return Round(self.fills.read_from_ms(), self.orders.past.since_ms, audit=audit, funding_from_us=funding_from_us)
 
@@ -134,7 +134,7 @@ class Ledger:
     def merge(self, read: Round, kept: Sequence[Update], insisted: Collection[Subject] = ()) -> tuple[list[Event], int]:
         """Take a whole round over, and put on top the updates that came meanwhile. Return the changes and the number of new fills.
 
-        What is `insisted` on is taken as the exchange lists it, though it is behind what is known.
+        Subjects that are `insisted` on are taken as the exchange lists them, even where they are behind the known state.
         """
         rows = [*read.orders.values(), *(order for order in read.ended_orders() if self.orders.is_news(order))]
         for order in rows:
@@ -161,7 +161,7 @@ class Ledger:
         return [*events, *self._doubt(read, {subject_of(update) for update in kept}, settled=False)], len(fills)
 
     def settle(self, read: Round, moved: Collection[Subject]) -> list[Event]:
-        """Take from a round what concerns doubted orders, but for those that have moved since. Return the changes."""
+        """Take from a round the rows of doubted orders, except for those that have moved since. Return the changes."""
         doubted = {subject.key for subject in self.doubts if subject.kind is Kind.ORDER and subject not in moved}
         rows = [order for order in (*read.orders.values(), *read.ended_orders()) if order.order_id in doubted]
         events = self._report_all([fill for fill in self._new_fills(read, rows) if fill.order_id in doubted])
@@ -170,13 +170,13 @@ class Ledger:
         return events
 
     def agree(self, read: Round, moved: Collection[Subject]) -> list[Event]:
-        """Take note of a round that was compared with the ledger. Return what is new in it, and the change of what is doubted."""
+        """Take note of a round that was compared with the ledger. Return its news, and the change of the doubts."""
         events = [*self.take_margin(read, moved), *self._take_funding(read)]
         self._close_round(read)
         return [*events, *self._doubt(read, moved, settled=True)]
 
     def take_margin(self, read: Round, moved: Collection[Subject]) -> list[Event]:
-        """Take from a round what REST alone tells: the margin, and all about positions that are the same ones still."""
+        """Take from a round the parts that only REST reports: the margin, and details of positions that are still the same ones."""
         events: list[Event] = []
         for symbol, position in read.positions.items():
             known = self.positions.get(symbol)
@@ -192,7 +192,7 @@ class Ledger:
         return [FundingPaid(payment=payment, origin=Origin.RECONCILIATION) for payment in payments]
 
     def differences(self, read: Round, moved: Collection[Subject]) -> Iterator[tuple[Subject, str]]:
-        """Hold the ledger against a round, but for what has moved since and what is doubted already."""
+        """Compare the ledger with a round, except for parts that have moved since or are doubted already."""
         left_out = {*moved, *read.unreadable, *self.doubts.keys() - self.unmended.keys()}
         yield from self._order_differences(read, left_out)
         held, said = self.open_positions, read.positions
@@ -230,7 +230,7 @@ class Ledger:
                 yield subject, f"{trade} of order {fill.order_id} was never reported by the stream"
 
     def _doubt(self, read: Round, moved: Collection[Subject], *, settled: bool) -> list[Event]:
-        """Work out what is doubted after a round. An event if that has changed.
+        """Work out the doubts after a round. Return an event if they have changed.
 
         Right after readings were merged an order may lag behind its fills, for it was read before them. Once `settled` it may not.
         """
@@ -265,7 +265,7 @@ class Ledger:
             if so_far is not None:
                 total = EXACT.add(so_far, fill.quantity)
                 if fill.trade_id is None and total > max(listed.get(order_id, ZERO), self.orders.executed(order_id)):
-                    # The sum is what counts: nothing is missing that this row could be.
+                    # The sum counts: no fill is missing that this row could be.
                     continue
                 totals[order_id] = total
             new.append(fill)
@@ -275,7 +275,7 @@ class Ledger:
         self.fills.move_cursor(read.fills)
         self._unreadable_fills.update(dict.fromkeys(sorted(read.unreadable_fills)))
         for order_id in [*self._unreadable_fills]:
-            # Where the sum is right, none is missing.
+            # Where the sum is right, no fill is missing.
             if self.orders.accounted(order_id) == self.orders.executed(order_id):
                 del self._unreadable_fills[order_id]
         self.orders.close_round(read.orders.keys(), read.past_orders.values(), read.ended_orders())
@@ -309,7 +309,7 @@ class Ledger:
 
 
 def subject_of(update: Update) -> Subject:
-    """Return what an update is about."""
+    """Return the subject of an update."""
     match update:
         case OrderUpdate():
             return Subject(Kind.ORDER, str(update.order_id))
@@ -325,7 +325,7 @@ def _is_listed(read: Round, order_id: str) -> bool:
 
 
 def _closed(position: Position) -> Position:
-    """Return what is known of a position that REST does not list any more."""
+    """Return the last known state of a position that REST does not list any more."""
     return Position(
         symbol=position.symbol,
         position_id=position.position_id,

@@ -1,4 +1,4 @@
-"""Values of margin and funding: what a trader may use, may lose, and was paid."""
+"""Values of margin and funding."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["FundingPaid", "LiquidationPrice", "Margin", "MarginChanged"]
 
 
 class Margin(Value, frozen=True, gc=False, kw_only=True):
-    """Margin of the account, in USDC: as REST listed it at `as_of_us`, and what mark prices have made of it since.
+    """Margin of the account, in USDC: as REST listed it at `as_of_us`, moved by mark prices since.
 
     Exact, as of the reading: `collateral`, with the locked equity, the fractions and the liabilities, and `loans`. The three figures of the
-    value itself follow mark prices where `estimated` says so. What orders and fills have changed is in the next reading only: `moved`.
+    value itself follow mark prices where `estimated` says so. Changes by orders and fills are in the next reading only: `moved`.
     """
 
     as_of_us: int
@@ -37,12 +37,12 @@ class Margin(Value, frozen=True, gc=False, kw_only=True):
 
     @property
     def lent(self) -> dict[str, Decimal]:
-        """What is lent, by asset, as the collateral has it. It counts as collateral, and balances do not have it."""
+        """Amount lent, by asset, as the collateral has it. It counts as collateral, and balances do not have it."""
         return {row.symbol: row.lend_quantity for row in self.collateral.collateral if row.lend_quantity}
 
     @property
     def borrowed(self) -> dict[str, Decimal] | None:
-        """What is borrowed, by asset, or None where REST does not tell it, but in sum (`collateral.borrow_liability`)."""
+        """Amount borrowed, by asset, or None where REST has only the sum (`collateral.borrow_liability`)."""
         if self.loans is None:
             return None
         return {loan.symbol: abs(loan.net_quantity) for loan in self.loans if loan.net_quantity < ZERO}

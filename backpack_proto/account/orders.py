@@ -1,9 +1,9 @@
-"""The orders of an account: a pure fold, whichever source reports them.
+"""The orders of an account: a pure fold over both sources.
 
-Theory of operation. The executed quantity of an order only grows and its end is final, so what is behind changes nothing. But what the
-exchange lists as open is open: a row that is behind what is known is a claim, and a claim that the next round repeats is taken.
+Theory of operation. The executed quantity of an order only grows and its end is final, so rows that are behind have no effect. But what the
+exchange lists as open is open: a row that is behind the known state is a claim, and a claim that the next round repeats is taken.
 
-The cumulative executed quantity decides how much is missing. For every order that was followed from its birth, executed = what it had
+The cumulative executed quantity decides how much is missing. For every order that was followed from its birth, executed = quantity
 executed before the ledger + its reported fills. `unbalanced` returns the orders for which that fails.
 """
 
@@ -43,13 +43,13 @@ class Orders:
         self._fills = fills
         self._known: dict[str, Order] = {}
         self._bases: dict[str, Decimal] = {}
-        """Of each order that was followed from its birth: what it had executed before the ledger."""
+        """Executed quantity before the ledger, of each order that was followed from its birth."""
         self._unsettled: dict[str, None] = {}
         """Those of them that are open, or that something was reported of since they were found to be balanced."""
         self._ahead: set[str] = set()
         """Orders whose executed quantity is that of a reading: updates that it contained may still come."""
         self._claims: dict[str, tuple[str, Decimal]] = {}
-        """State and executed quantity of rows that were behind what is known."""
+        """State and executed quantity of rows that were behind the known state."""
 
     def __getitem__(self, order_id: str) -> Order:
         return self._known[order_id]
@@ -72,12 +72,12 @@ class Orders:
         return executed(self._known[order_id]) if order_id in self._known else ZERO
 
     def accounted(self, order_id: str) -> Decimal | None:
-        """Return what the reported fills of an order make, with what it executed before, or None unless followed from its birth."""
+        """Return the sum of an order's reported fills and of its executions before the ledger, or None unless followed from its birth."""
         base = self._bases.get(order_id)
         return None if base is None else EXACT.add(base, self._fills.quantity(order_id))
 
     def unbalanced(self) -> Iterator[tuple[str, Decimal, Decimal]]:
-        """Return the orders whose fills do not make what they executed: id, executed, and the sum of the fills."""
+        """Return the orders whose fills do not add up to their executed quantity: id, executed, and the sum of the fills."""
         for order_id in self._unsettled:
             total = self.accounted(order_id)
             if total is not None and order_id in self._known and executed(self._known[order_id]) != total:
@@ -89,7 +89,7 @@ class Orders:
             self._unsettled[order_id] = None
 
     def contradiction(self, update: OrderUpdate) -> str | None:
-        """Return what an update says that cannot follow from what is known."""
+        """Return the contradiction between an update and the known state."""
         order_id = str(update.order_id)
         expected = known = self.executed(order_id)
         if isinstance(update, OrderFill):
@@ -110,7 +110,7 @@ class Orders:
         return total is not None and update.executed_quantity <= self.executed(order_id) <= total
 
     def hear(self, update: OrderUpdate) -> None:
-        """Take note of an update before its fill is reported: an order that had executed nothing is followed from its birth."""
+        """Take note of an update before its fill is reported: an order without executions is followed from its birth."""
         order_id = str(update.order_id)
         self._claims.pop(order_id, None)
         self.past.hear(order_id, update.engine_us // 1000)
@@ -120,7 +120,7 @@ class Orders:
         self.touch(order_id)
 
     def apply(self, update: OrderUpdate) -> list[OrderChanged]:
-        """Take what an update says of its order."""
+        """Take the order of an update."""
         order_id = str(update.order_id)
         changes = self._put(Order.of(update), Origin.STREAM)
         if update.executed_quantity >= self.executed(order_id):
@@ -140,7 +140,7 @@ class Orders:
         return order.order_id in self._known or self.past.is_since(order)
 
     def take_row(self, order: Order, *, insist: bool = False) -> list[OrderChanged]:
-        """Take a row of a reading. The second time that it is behind what is known, or if it is insisted on, it is what counts."""
+        """Take a row of a reading. The second time that it is behind the known state, or if it is insisted on, it counts."""
         if self.is_behind(order) and not insist:
             return []
         repeated = self._claims.pop(order.order_id, None) is not None
@@ -150,7 +150,7 @@ class Orders:
         return self._put(order, Origin.RECONCILIATION, insist=insist)
 
     def is_behind(self, order: Order) -> bool:
-        """Return whether a row is behind what is known and did not say the same the last time. It is remembered until then."""
+        """Return whether a row is behind the known state and did not say the same the last time. It is remembered until then."""
         known = self._known.get(order.order_id)
         if known is None or not _is_behind(order, known):
             self._claims.pop(order.order_id, None)
@@ -183,7 +183,7 @@ class Orders:
     def _put(self, order: Order, origin: Origin, *, insist: bool = False) -> list[OrderChanged]:
         known = self._known.get(order.order_id)
         if known is not None and not insist and _is_behind(order, known):
-            # What has ended stays so, and what was executed stays executed: the other source is behind.
+            # An end is final, and so are executions: the other source is behind.
             return []
         self.past.see(order)
         self.touch(order.order_id)
@@ -206,7 +206,7 @@ def _is_behind(order: Order, known: Order) -> bool:
 
 
 def _completed(order: Order, known: Order | None, *, insist: bool) -> Order:
-    """Return an order with what its source leaves out and the other one has reported."""
+    """Return an order with the members that its source leaves out and the other one has reported."""
     merged = {} if known is None else {name: value for name, value in asdict(known).items() if getattr(order, name) is None}
     known = None if insist else known
     merged["executed_quantity"] = max(executed(of) for of in (order, known) if of is not None)

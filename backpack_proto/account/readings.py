@@ -127,7 +127,7 @@ class CollateralRead(Struct, frozen=True, gc=False):
     attempt: int
     collateral: Collateral | None
     problem: str | None = None
-    """Why there is none: the reading failed. Orders and balances do not depend on it."""
+    """Why it is missing: the reading failed. Orders and balances do not depend on it."""
 
 
 class LoansRead(Struct, frozen=True, gc=False):
@@ -138,7 +138,7 @@ class LoansRead(Struct, frozen=True, gc=False):
     unreadable: tuple[str, ...] = ()
     """Ids of the loans whose rows cannot be read."""
     problem: str | None = None
-    """Why there are none."""
+    """Why they are missing."""
 
 
 class FundingRead(Struct, frozen=True, gc=False):
@@ -149,11 +149,11 @@ class FundingRead(Struct, frozen=True, gc=False):
     unreadable: tuple[str, ...] = ()
     """Symbols, one for each row."""
     problem: str | None = None
-    """Why there are none."""
+    """Why they are missing."""
 
     @property
     def rows(self) -> int:
-        """How many rows the page has."""
+        """Number of rows of the page."""
         return len(self.payments) + len(self.unreadable)
 
 
@@ -167,7 +167,7 @@ class FillsRead(Struct, frozen=True, gc=False):
 
     @property
     def rows(self) -> int:
-        """How many rows the page has."""
+        """Number of rows of the page."""
         return len(self.fills) + len(self.unreadable)
 
 
@@ -180,7 +180,7 @@ class PastOrdersRead(Struct, frozen=True, gc=False):
 
     @property
     def rows(self) -> int:
-        """How many rows the page has."""
+        """Number of rows of the page."""
         return len(self.orders) + len(self.unreadable)
 
 
@@ -254,9 +254,9 @@ LAST: Final = (PastOrdersRead, OrderRead, OrderFillsRead)
 
 
 def answers(asked: ReadAccount | None, given: object) -> bool:
-    """Return whether an input belongs to what was asked last. Late answers of rounds that were given up do not.
+    """Return whether an input belongs to the last request. Late answers of rounds that were given up do not.
 
-    An answer to another question is none: neither one of another kind, nor an order that was not asked for. Every input that is not
+    An answer to another question does not: neither one of another kind, nor an order that was not asked for. Every input that is not
     about a reading belongs.
     """
     if not isinstance(given, ReadingRequested | ReadFailed | Reading):

@@ -115,7 +115,7 @@ def reading_of(read: ReadAccount, result: object) -> Reading | ReadFailed:
 
 
 def _without(read: ReadAccount, problem: str) -> Reading:
-    """Return the answer that has nothing, and says why."""
+    """Return the empty answer, with its reason."""
     match read.what:
         case Read.COLLATERAL:
             return CollateralRead(read.attempt, None, problem)

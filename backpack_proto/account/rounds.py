@@ -1,7 +1,7 @@
-"""One round of readings: what is asked next, and what has been answered so far.
+"""One round of readings: its next request, and its answers so far.
 
-A round reads all lists, in the order of `ALL`, for what a later reading tells must not be older than what an earlier one did. Then it
-looks up, one by one, the orders whose end is not known and those that lack fills. A round of `MARGIN` reads just what the margin follows from.
+A round reads all lists, in the order of `ALL`, for a later reading must not be older than an earlier one. Then it
+looks up, one by one, the orders whose end is not known and those that lack fills. A round of `MARGIN` reads just the inputs of the margin.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Round:
         self.problems: dict[Subject, str] = {}
         """The parts that the exchange does not tell, and why."""
         self.sent: dict[Read, Now] = {}
-        """When the first reading of each kind was asked for, or sent: what it tells is not older."""
+        """When the first reading of each kind was asked for, or sent: its rows are not older."""
         self.fills: dict[ListedKey, Fill] = {}
         self.past_orders: dict[str, Order] = {}
         """From history, the last created first."""
@@ -106,7 +106,7 @@ class Round:
         self.unreadable_fills: set[str] = set()
         """Ids of orders that have fills whose rows cannot be read."""
         self.listed = False
-        """All lists are read. What remains are single orders."""
+        """All lists are read. Single orders remain."""
         self._audit = audit
         self._fills_from_ms = fills_from_ms
         self._orders_from_ms = orders_from_ms
@@ -120,7 +120,7 @@ class Round:
         self._look_ups.extend(orders)
 
     def next(self, attempts: Attempts) -> ReadAccount | None:
-        """Return the next reading to ask for. None: there is none."""
+        """Return the next reading to ask for, or None at the end."""
         order_id, symbol, since_ms = None, None, None
         if self._lists:
             what = self._lists[0]
@@ -145,7 +145,7 @@ class Round:
             self.sent[asked.what] = now
 
     def take(self, asked: ReadAccount, given: Reading) -> None:
-        """Take the answer to what was asked."""
+        """Take the answer to the last request."""
         match given:
             case CollateralRead(collateral=collateral):
                 self.collateral = collateral
@@ -179,7 +179,7 @@ class Round:
                 self._turn(given.rows, PAGE, more=True)
             case PastOrdersRead(orders=orders):
                 self.past_orders |= {order.order_id: order for order in orders if order.order_id not in self.past_orders}
-                # An order whose end cannot be read has none that is known. The lookup by its id comes to the same row.
+                # An order whose end cannot be read has no known end. The lookup by its id comes to the same row.
                 self._refuse(Kind.ORDER, (order_id for order_id in given.unreadable if order_id not in self.orders))
                 self._turn(given.rows, orders_page(self._offset), more=_reaches_on(orders, self._orders_from_ms))
                 self.listed = not self._lists
@@ -223,7 +223,7 @@ class Round:
 
 
 class Beginning:
-    """What the exchange lists when the ledger begins: past orders first, so that no fill is from before whose order is not."""
+    """Lists of the exchange when the ledger begins: past orders first, so that no fill is from before whose order is not."""
 
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
@@ -240,7 +240,7 @@ class Beginning:
         return ReadAccount(attempt=attempts.next(), what=self._what, offset=self._offset)
 
     def take(self, given: PastOrdersRead | FillsRead) -> None:
-        """Take a page. What happened since the first page was read, and moved the others on, is not from before."""
+        """Take a page. Rows that came since the first page was read, and moved the others on, are not from before."""
         if isinstance(given, PastOrdersRead):
             times = [created_ms(order) for order in given.orders]
             newest_ms = self.orders_newest_ms = (

@@ -21,27 +21,27 @@ ANSWER_US: Final = 30_000_000
 UPDATES: Final = tuple(kind for kind in get_args(Payload) if issubclass(kind, OrderUpdate | PositionUpdate | BalanceUpdate))
 """The kinds of updates that a ledger follows."""
 ORDER_UPDATES: Final = tuple(kind for kind in UPDATES if issubclass(kind, OrderUpdate))
-"""Those of them that can contradict what is known."""
+"""Those of them that can contradict the known state."""
 
 
 class ReadAgain(Struct, frozen=True, gc=False):
-    """The ledger is in doubt: read the account again. What is insisted on is taken as the exchange lists it."""
+    """The ledger is in doubt: read the account again. Subjects that are insisted on are taken as the exchange lists them."""
 
     reason: str
     insisted: frozenset[Subject] = frozenset()
     refused: bool = False
-    """The exchange refuses to answer, so nothing can be read for now."""
+    """The exchange refuses to answer, so readings are impossible for now."""
 
 
 class Agreed(Struct, frozen=True, gc=False):
-    """A check of the live ledger found nothing wrong."""
+    """A check of the live ledger agreed."""
 
 
 class UpdatesMute(Struct, frozen=True, gc=False, kw_only=True):
-    """Output: the account moves and these streams send nothing: request them again, or give the connection up."""
+    """Output: the account moves and these streams are silent: request them again, or give the connection up."""
 
     proved: tuple[str, ...]
-    """These should have told what is wrong."""
+    """These should have reported the differences."""
     streams: tuple[str, ...]
     """All that are silent."""
     reason: str

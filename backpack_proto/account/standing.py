@@ -1,14 +1,14 @@
-"""The standing of an account: its margin as REST listed it last, and what has moved since: a pure fold.
+"""The standing of an account: its margin as REST listed it last, moved by later profit: a pure fold.
 
-Theory of operation. The margin is what REST says. No stream tells of it. Between two readings it follows what is certain: profit. A position's
+Theory of operation. The margin comes from REST. No stream reports it. Between two readings it follows profit, which is certain. A position's
 unrealised profit is (mark - entry) x net quantity, cut off behind six decimals (docs/protocol.md 4.11), at the newest mark that is known, of a
 `markPrice` stream or of a `positionUpdate`. Profit that is realised leaves it and stays in the equity. So since the reading
 
-* unrealised profit has moved by the sum of what it has moved by in each position,
-* net equity by that and by what has been realised, and the equity that is available by the same.
+* unrealised profit has moved by the sum of its moves in each position,
+* net equity by that and by realised profit, and the equity that is available by the same.
 
-What else changes them, as fees, loans, prices of spot assets and the margin of orders, is in the next reading alone. The account `moved`
-when a stream has told of an order, a position or a balance since the reading was sent. Then it is soon read again.
+Other changes of them, by fees, loans, prices of spot assets and the margin of orders, are in the next reading alone. The account `moved`
+when a stream has reported an order, a position or a balance since the reading was sent. Then it is soon read again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Reading(Struct, frozen=True, gc=False):
     collateral: Collateral
     sent: Now
     positions: Mapping[str, Position] | None
-    """None: some cannot be read, so what is missing of the profit is not known."""
+    """None: some cannot be read, so part of the profit is not known."""
 
 
 class Standing:
@@ -75,7 +75,7 @@ class Standing:
         """True when something has moved since the reading was sent."""
         return self._reading is not None and self._moved_since(self._reading.sent)
 
-    # What the streams tell.
+    # Values of the streams.
 
     def hear_mark(self, symbol: str, price: Decimal, now: Now) -> None:
         """Take a mark price."""
@@ -96,7 +96,7 @@ class Standing:
             return position
         return replace(position, mark_price=mark.price, unrealized_pnl=_profit(position, mark.price))
 
-    # What readings tell.
+    # Values of readings.
 
     def take(self, read: Round) -> list[Event]:
         """Take a complete round of readings. An event if its margin or its loans differ from those before."""
@@ -122,7 +122,7 @@ class Standing:
             symbol: (position.estimated_liquidation_price, sent) for symbol, position in read.positions.items()
         }
 
-    # What follows from both.
+    # Values derived from both.
 
     def margin(self, held: Iterable[Position], *, followed: bool) -> Margin | None:
         """Return the margin as it is known now. `held` are the positions that are followed, closed ones too. None before there is one."""
@@ -169,10 +169,10 @@ class Standing:
 
 
 def _available(listed: Collateral, profit: Decimal) -> Decimal:
-    """Return the equity that is available after a profit: never below nothing, as REST has it."""
+    """Return the equity that is available after a profit: never below zero, as REST has it."""
     available = listed.net_equity_available
     if not available:
-        # REST shows no deficit, but what it follows from.
+        # REST does not show a deficit, but its causes.
         available = min(ZERO, EXACT.subtract(listed.net_equity, listed.net_equity_locked))
     return max(ZERO, EXACT.add(available, profit))
 
@@ -194,7 +194,7 @@ def _profit(position: Position, mark: Decimal) -> Decimal:
 
 
 def _realized_since(then: Position | None, now: Position) -> Decimal:
-    """Return what a position has realised since the reading. It counts from its opening."""
+    """Return the realised profit of a position since the reading. It counts from its opening."""
     if now.realized_pnl is None:
         return ZERO
     if then is None:

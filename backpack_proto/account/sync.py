@@ -1,13 +1,13 @@
 """The synchronising machine: from a subscription to a ledger that follows the streams.
 
 Theory of operation. The private streams report changes and, but for positions, never a beginning (docs/protocol.md 4.10 to 4.12). So
-whenever they are requested the ledger is SETTLING: nothing is read before IN_FORCE_US have passed, for a subscription is never
+whenever they are requested the ledger is SETTLING: readings begin after IN_FORCE_US, for a subscription is never
 acknowledged. But the ledger's beginning is asked for at once, if it is not known. Then a round is READING, while the updates that come are
 kept. When it is complete it is merged, the kept updates are put on top, and the ledger is LIVE: it follows the streams.
 
 A reading that failed, or has had no answer, is RETRYING, with a growing wait. A frame that could not be read, a contradiction, and more
 kept updates than KEPT_UPDATES make the ledger read again, at once the first time, and with the same growing wait until a check has agreed:
-what is wrong with every frame must not cost a round of readings for each.
+a fault of every frame must not cost a round of readings for each.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ from .values import AccountDiverged, AccountStale, AccountSynced
 __all__ = ["KEPT_UPDATES", "TRANSITIONS", "AccountState", "Sync", "SyncInput"]
 
 KEPT_UPDATES: Final = 10_000
-"""How many updates are kept for a round of readings."""
+"""Number of updates that are kept for a round of readings."""
 
 
 class AccountState(Enum):
-    """How far the ledger is to be trusted."""
+    """Trust in the ledger."""
 
     IDLE = auto()
     """The streams are not there."""
@@ -94,7 +94,7 @@ class _Reading(Struct):
     round: Round
     insisted: frozenset[Subject]
     requested_us: int
-    """When the first reading was requested: the round proves nothing that is younger."""
+    """When the first reading was requested: the round is no proof of later changes."""
     sent: bool = False
     """That is when it was sent. Otherwise when it was asked for."""
 
@@ -135,7 +135,7 @@ TRANSITIONS: Final = Transitions(
         *((_S.LIVE, given, to) for given in (*ORDER_UPDATES, UpdateLost, ReadAgain) for to in (_S.READING, _S.RETRYING)),
         (_S.LIVE, Agreed, _S.LIVE),
         *((state, TimerFired, state) for state in (_S.IDLE, _S.LIVE)),
-        # Before a round there is nothing that a lost frame could be missing from.
+        # Before a round no reading can lack a lost frame.
         *((state, UpdateLost, state) for state in (_S.SETTLING, _S.RETRYING)),
         *((_S.READING, given, to) for given in (*UPDATES, UpdateLost) for to in (_S.READING, _S.RETRYING)),
         *((state, given, state) for state in (_S.SETTLING, _S.READING) for given in (ReadingRequested, ReadFailed)),
@@ -175,7 +175,7 @@ class Sync:
 
     @property
     def state(self) -> AccountState:
-        """How far it has come."""
+        """Progress of the machine."""
         return self._now.state
 
     @property
@@ -189,7 +189,7 @@ class Sync:
         return self._now.requested_us if isinstance(self._now, _Live) else 0
 
     def handle(self, given: SyncInput, now: Now) -> Sequence[SyncOutput]:
-        """Take one input. Return what changed and what to read.
+        """Take one input. Return changes, and lists to read.
 
         Raises:
             LocalProtocolError: the input is impossible in this state.
@@ -329,14 +329,14 @@ class Sync:
         if not self._beginning.complete and self._heard_ms is None and isinstance(update, OrderUpdate):
             self._heard_ms = update.engine_us // 1000
         state.kept.append(update)
-        # A fill is one whatever else is known. Kept alone, it would be lost with the connection while the beginning is not known.
+        # A fill is certain by itself. Kept alone, it would be lost with the connection while the beginning is not known.
         outputs: list[SyncOutput] = [*self._ledger.hear_fill(update)]
         if len(state.kept) <= KEPT_UPDATES:
             return outputs
         return [*outputs, *self._lost(update, f"more than {KEPT_UPDATES} updates came while it was read", now)]
 
     def _lost(self, given: Update | UpdateLost, reason: str, now: Now) -> Sequence[SyncOutput]:
-        """Discard what was kept: a round that has begun may lack what was lost, and one that begins later has it."""
+        """Discard kept updates: a round that has begun may lack the lost ones, and one that begins later has them."""
         state = self._now
         if isinstance(state, _Settling | _Retrying):
             state.kept.clear()

@@ -1,6 +1,6 @@
 """Values of an account: orders, fills, positions, balances, and the events that report their changes.
 
-There is one class for each, whoever tells of it: answers of REST are decoded as these classes, payloads of the private streams are
+There is one class for each, from either source: answers of REST are decoded as these classes, payloads of the private streams are
 turned into them by `of`, and the ledger merges and compares them. Times are microseconds since the epoch. Words from open lists are
 plain strings, the same ones from both sources.
 """
@@ -47,7 +47,7 @@ _ORDER_TYPES = {"LIMIT": "Limit", "MARKET": "Market"}
 
 
 class Origin(StrEnum):
-    """How we know."""
+    """Source of the fill."""
 
     STREAM = "stream"
     RECONCILIATION = "reconciliation"
@@ -79,7 +79,7 @@ class Order(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Limit price, or None for market orders."""
     quantity: Decimal | None = None
     quote_quantity: Decimal | None = None
-    """What a market order is to spend or receive. In history, limit orders have one too."""
+    """Amount that a market order is to spend or receive. In history, limit orders have one too."""
     executed_quantity: Decimal | None = None
     """All fills together. An open order always has one, and so have all orders of the ledger, where it never goes backwards."""
     executed_quote_quantity: Decimal | None = None
@@ -164,13 +164,13 @@ class Fill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     filled_us: UnixUs = field(name="timestamp")
     """When, by the exchange's clock. REST lists no more than milliseconds."""
     system_order_type: str | None = None
-    """Why the exchange itself made the order, or None for those of the user, and in what a stream tells."""
+    """Why the exchange itself made the order, or None for those of the user, and for orders from a stream."""
 
     @property
     def key(self) -> FillKey:
-        """Return what tells fills apart: trade ids are counted per symbol, and a trade with oneself belongs to two orders.
+        """Return the key of a fill: trade ids are counted per symbol, and a trade with oneself belongs to two orders.
 
-        The quantity is part of it, for rows that differ there are two fills, whatever their ids say. Rows without an id are told apart
+        The quantity is part of it, for rows that differ there are two fills, even if their ids are equal. Rows without an id are told apart
         by `profile`, and there may be several of one.
         """
         return (self.symbol, self.trade_id, self.order_id, self.quantity)
@@ -182,7 +182,7 @@ class Fill(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
     @property
     def profile(self) -> FillProfile:
-        """Return what is left to know a fill by when it has no trade id."""
+        """Return the key of a fill without a trade id."""
         return (self.symbol, self.order_id, self.price, self.quantity, self.listed_ms)
 
     @classmethod
@@ -261,7 +261,7 @@ class Position(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
 
 class Balance(Value, frozen=True, gc=False, kw_only=True):
-    """Balance of one asset. What is lent stands in the collateral."""
+    """Balance of one asset. Amounts that are lent stand in the collateral."""
 
     asset: str
     available: Decimal
@@ -304,7 +304,7 @@ class BalanceChanged(Event, frozen=True, gc=False, kw_only=True):
 
 
 class AccountSynced(Event, frozen=True, gc=False, kw_only=True):
-    """The ledger is what the exchange says, and follows the streams from here on.
+    """The ledger agrees with the exchange, and follows the streams from here on.
 
     It is live, unless an `AccountStale` follows at once, because the path of the connection is in doubt.
     """
@@ -348,4 +348,4 @@ class AccountDiverged(Event, frozen=True, gc=False, kw_only=True):
     what: str
     error: RemoteProtocolError
     escalated: bool = False
-    """The same contradiction was there before, and reading again did not mend it: now what the exchange lists replaces what is known."""
+    """The same contradiction was there before, and another reading did not mend it: now the exchange's list replaces the known state."""

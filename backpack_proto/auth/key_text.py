@@ -2,8 +2,8 @@
 
     text ──> PEM blocks become hex ──> JSON object, or lines ──> names known to mean a key ──> `KeyTexts`
 
-What a name means is looked up without regard to capitals and punctuation: `apiKey`, `API_KEY` and `BACKPACK_API_KEY` are one. Where
-any name begins with BACKPACK, the others are somebody else's keys. Whoever finds something wrong returns words for it, for the frames of
+The meaning of a name is looked up without regard to capitals and punctuation: `apiKey`, `API_KEY` and `BACKPACK_API_KEY` are one. Where
+any name begins with BACKPACK, the others are keys of another service. Functions return faults as text, for the frames of
 an error would have the text among their locals.
 """
 
@@ -23,7 +23,7 @@ __all__ = ["FORMS", "HiddenText", "KeyTexts", "hide", "parse_keys", "pick_keys"]
 
 FORMS = "a JSON object, lines of NAME=VALUE, a bare key, two bare keys, or PEM"
 _EXCHANGE = ("backpackexchange", "backpack", "bpx")
-"""What may stand before the name of a key."""
+"""Words that may stand before the name of a key."""
 _MEANINGS = {
     "private_key": "privatekey secret secretkey apisecret apisecretkey apiprivatekey keysecret signingkey seed private",
     "api_key": "apikey key keyid apikeyid accesskey",
@@ -35,12 +35,12 @@ _LINE = re.compile(r"(?:export\s|set\s|\$env:)?([A-Za-z\s][\w .-]*)[=:](.*)")
 _QUOTED = re.compile(r"(['\"])(.*?)\1\s*(?:[#;].*)?,?")
 _COMMENT = re.compile(r"(?<=\s)[#;].*")
 _IGNORED = ("#", ";", "//", "[")
-"""How lines begin that hold no key: comments, and the sections of an INI file."""
+"""Beginnings of lines without a key: comments, and the sections of an INI file."""
 
 
 @final
 class HiddenText:
-    """Text that shows itself to nobody but to who asks for it by name."""
+    """Text that is shown only to callers that ask for it by name."""
 
     __slots__ = ("reveal",)
 
@@ -79,7 +79,7 @@ def parse_keys(text: HiddenText) -> KeyTexts:
     """Find the keys in a text, such as the content of a key file.
 
     Raises:
-        InvalidKey: there is none, or it names one twice. The text never holds what was read.
+        InvalidKey: it has no key, or names one twice. The error never holds the text.
     """
     found = _parse(text.reveal())
     if isinstance(found, str):
@@ -122,7 +122,7 @@ def _in_json(text: str) -> KeyTexts | str:
     try:
         members = msgspec.json.decode(text, type=dict[str, object])
     except (msgspec.DecodeError, RecursionError):
-        # Not chained to what would show the text.
+        # Not chained to an error that would show the text.
         return f"there is no key in it, and it is no JSON object: {FORMS} would do"
     found = _pick(_texts(members))
     if isinstance(found, str) or any(found):

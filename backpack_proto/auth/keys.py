@@ -1,8 +1,7 @@
 """Key material of one account: the only module that sees it.
 
 Secrets sit in closures, not in attributes, because `str()` of PyNaCl's own key object is the raw seed. Errors are made where no
-local variable and no chained exception holds any of it (docs/protocol.md 2.1). How keys are written is the business of `material` and
-`key_text`, which raise nothing that has seen one.
+local variable and no chained exception holds any of it (docs/protocol.md 2.1). `material` and `key_text` know the forms of keys, and raise no errors that have seen one.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _SIGNATURE_BYTES = 64
 
 
 class Credentials:
-    """The keys of one account: it signs, and never shows what it signs with.
+    """The keys of one account: it signs, and never shows its keys.
 
     `private_key` is the 32-byte Ed25519 seed, or the 64 bytes of seed and public key. `public_key` and `api_key` are optional and
     must belong to it (the exchange's API key is the public key). Each is hex, or base64 of either alphabet with or without its
@@ -49,7 +48,7 @@ class Credentials:
         public_key: str | None = None,
         passphrase: str | None = None,
     ) -> None:
-        # Tools that print the locals of a traceback ask for the repr of what could not be made as well.
+        # Tools that print the locals of a traceback ask for the repr of objects that could not be made as well.
         self._api_key = ""
         opened = open_private(private_key)
         problem = opened if isinstance(opened, str) else _mismatch(opened[1], api_key=api_key, public_key=public_key)
@@ -103,7 +102,7 @@ class Credentials:
         return b64encode(self._sign(text.encode() if isinstance(text, str) else text)).decode()
 
     def passphrase_header(self) -> tuple[tuple[str, str], ...]:
-        """Return the `X-Passphrase` header, or nothing when there is no passphrase."""
+        """Return the `X-Passphrase` header, or no header without a passphrase."""
         passphrase = self._passphrase()
         return () if passphrase is None else (("X-Passphrase", passphrase),)
 
@@ -112,7 +111,7 @@ class Credentials:
         return f"Credentials({self._api_key[:8]}...)"
 
     def __copy__(self) -> Self:
-        """Return itself: there is nothing in it that could change."""
+        """Return itself: it cannot change."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -129,7 +128,7 @@ class Credentials:
 
 
 def read_public_key(text: str) -> str | None:
-    """Return a public key, given in hex or base64 of either alphabet, in base64 as `X-API-Key` carries it, or None when it is none."""
+    """Return a public key, given in hex or base64 of either alphabet, in base64 as `X-API-Key` carries it, or None if it is invalid."""
     raw = read_public(text)
     return None if raw is None else b64encode(raw).decode()
 
@@ -151,7 +150,7 @@ def verify_signature(api_key: str, signature: str, text: str | bytes) -> bool:
 
 
 def _mismatch(public: bytes, **keys: str | None) -> str:
-    """What is wrong with the keys that should be the public one, or empty when nothing is."""
+    """Return the fault of the keys that should be the public one, or an empty text."""
     for name, text in keys.items():
         raw = read_public(text)
         if text is not None and raw is None:

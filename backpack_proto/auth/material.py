@@ -1,7 +1,7 @@
 """Key material as text: hex, base64 of either alphabet, and PEM, turned into bytes.
 
-Whoever finds something wrong returns words for it. An error that was raised here would have the material among the locals of its frames.
-PyNaCl is imported with the first key: market data need none.
+Functions return faults as text. An error that was raised here would have the material among the locals of its frames.
+PyNaCl is imported with the first key: market data do not need it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HEX = re.compile(r"[0-9A-Fa-f]+")
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _BLANKS = re.compile(r"\\[nrt]|\s")
 """White space in a PEM, which is written as backslash and letter where it stands in JSON or in one line."""
-# The DER of these keys differs in nothing but the key: RFC 8410, section 7 and 10.3.
+# The DER of these keys differs only in the key: RFC 8410, section 7 and 10.3.
 _PRIVATE_DER = re.compile(
     rb"\x30.\x02\x01[\x00\x01]\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20(.{32})"
     # Version 2 has the public key as well. Some libraries write it with a tag around the tag.
@@ -32,7 +32,7 @@ _NO_PRIVATE_KEY = "the private key is not 32 or 64 bytes in hex or base64"
 
 
 def read_private(text: object) -> bytes | str:
-    """Return the 32 or 64 bytes of a private key. Or what is wrong with it."""
+    """Return the 32 or 64 bytes of a private key, or its fault."""
     if isinstance(text, str) and "-----BEGIN" in text:
         found = [(label, raw) for label, raw, _ in pem_blocks(text)]
         if [label for label, _ in found] != [_PRIVATE_LABEL]:
@@ -44,7 +44,7 @@ def read_private(text: object) -> bytes | str:
 
 
 def read_public(text: object) -> bytes | None:
-    """Return the 32 bytes of a public key, or None when it is none."""
+    """Return the 32 bytes of a public key, or None if it is invalid."""
     if isinstance(text, str) and "-----BEGIN" in text:
         found = list(pem_blocks(text))
         return found[0][1] if [label for label, *_ in found] == [_PUBLIC_LABEL] else None
@@ -77,7 +77,7 @@ def _wrong_pem(labels: list[str]) -> str:
 
 
 def open_private(text: object) -> tuple[Callable[[bytes], bytes], bytes] | str:
-    """Return a function that signs with a private key, and its public key. Or what is wrong with it."""
+    """Return a function that signs with a private key, and its public key, or the fault of the key."""
     raw = read_private(text)
     if isinstance(raw, str):
         return raw

@@ -1,10 +1,10 @@
-"""What is signed, and the headers that carry the signature (docs/protocol.md section 2).
+"""The signed text, and the headers that carry the signature (docs/protocol.md section 2).
 
 Two schemes share one `Signer`. `instruction` is the exchange's own: the name of the instruction and the sorted parameters are
 signed, with a timestamp in milliseconds. `request` signs timestamp (microseconds), method, path and body, and may carry a
 passphrase. A subscription on the websocket has one form only, `instruction=subscribe`.
 
-What is signed is what is sent: each value is turned into text once, by `encode_value`, and that text goes raw into the signed
+The signed values are the sent values: each value is turned into text once, by `encode_value`, and that text goes raw into the signed
 string, percent-encoded into a query and as it is into a JSON body. `keys.verify_signature` is the other end.
 """
 
@@ -51,10 +51,10 @@ MAX_EXCHANGE_WINDOW_MS: Final = 60_000
 
 
 class Scheme(StrEnum):
-    """What a signature covers."""
+    """Scope of a signature."""
 
     INSTRUCTION = "instruction"
-    """Instruction and parameters: what the exchange accepts."""
+    """Instruction and parameters: accepted by the exchange."""
     REQUEST = "request"
     """Timestamp, method, path and body."""
 
@@ -63,11 +63,11 @@ class Scheme(StrEnum):
 class Signer:
     """Signs REST requests and private subscriptions with one set of credentials, in one scheme.
 
-    `window_ms` is how long a signature is good for, 1 to `MAX_WINDOW_MS`. `api_key` is what `X-API-Key` carries in the `request`
-    scheme, for whoever has another one than the public key. All else that is signed names the public key.
+    `window_ms` is the time that a signature is good for, 1 to `MAX_WINDOW_MS`. `api_key` is the value of `X-API-Key` in the `request`
+    scheme, for users whose API key is not the public key. All else that is signed names the public key.
 
     Raises:
-        ConfigurationError: the window is out of range, or there is no such scheme.
+        ConfigurationError: the window is out of range, or the scheme does not exist.
     """
 
     __slots__ = ("_credentials", "_request_api_key", "_scheme", "_window_ms")
@@ -95,7 +95,7 @@ class Signer:
 
     @property
     def scheme(self) -> Scheme:
-        """What a signature of a request covers."""
+        """Scope of a signature of a request."""
         return self._scheme
 
     @property
@@ -108,7 +108,7 @@ class Signer:
     ) -> Headers:
         """Sign one request. Of all that is given, each scheme signs its own part.
 
-        `request` is complete but for these headers, `parameters` is what its query or its body holds (a sequence: a batch of
+        `request` is complete but for these headers, `parameters` are those of its query or its body (a sequence: a batch of
         orders), `unix_us` the exchange's time in microseconds.
 
         Raises:
@@ -134,7 +134,7 @@ class Signer:
         return (self.api_key, self._credentials.sign(text), str(timestamp_ms), str(self._window_ms))
 
     def __repr__(self) -> str:
-        """Show what is public."""
+        """Show the public parts."""
         return f"Signer({self._credentials!r}, scheme={self._scheme.value!r}, window_ms={self._window_ms})"
 
 
@@ -192,7 +192,7 @@ def signing_string(
 ) -> str:
     """Return the text that the `instruction` scheme signs. Values stand in it raw, not percent-encoded.
 
-    `parameters` is what the query or the body holds. A sequence is a batch of orders, each sorted on its own behind its own
+    `parameters` are those of the query or the body. A sequence is a batch of orders, each sorted on its own behind its own
     instruction. `window_ms` is 1 to `MAX_EXCHANGE_WINDOW_MS`. Source: docs/protocol.md 2.2.
 
     Raises:
@@ -210,7 +210,7 @@ def signing_string(
 
 
 def request_text(method: str, path: str, body: bytes, *, timestamp_us: int) -> bytes:
-    """Return what the `request` scheme signs: timestamp in microseconds, METHOD, path with its query, body."""
+    """Return the text that the `request` scheme signs: timestamp in microseconds, METHOD, path with its query, body."""
     return f"{timestamp_us}{method.upper()}{path}".encode() + body
 
 

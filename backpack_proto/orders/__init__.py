@@ -1,1 +1,1 @@
-"""Orders that are safe to send: their ids, the record of each that is written before it leaves, and what became of it."""
+"""Orders that are safe to send: their ids, the record of each that is written before it leaves, and its outcome."""

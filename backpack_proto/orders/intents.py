@@ -1,9 +1,9 @@
-"""Orders on their way out: client ids that no two of them share, and the rows of the journal that remembers them.
+"""Orders on their way out: unique client ids, and the rows of the journal that remembers them.
 
 Theory of operation. The exchange knows an order by a client id of 32 bits, and answers no question about an order whose placing was never
 answered but by that id. So every order has one, and it is written down, with the moment that its signature is of, before the first byte
-of its request leaves: an `OrderIntent`. An `IntentEnded` is written once its outcome is known. What has a first row and no second one is
-`open`: nobody knows what became of it yet. The rows of a journal, folded in their order, are an `Intents`, whoever wrote them.
+of its request leaves: an `OrderIntent`. An `IntentEnded` is written once its outcome is known. An intent with a first row and no second one is
+`open`: its outcome is not known yet. The rows of a journal, folded in their order, are an `Intents`.
 
 Ids are made of 10 bits of instance, one for each program that trades at the same time, and of 22 bits that count. The count goes
 round after four million orders: it passes over ids whose outcome is not known, and over those that the user has given.
@@ -38,25 +38,25 @@ __all__ = [
 ]
 
 INSTANCES: Final = 2**10
-"""How many programs of one account can trade at the same time."""
+"""Number of programs of one account that can trade at the same time."""
 COUNTERS: Final = 2**22
-"""How many ids an instance has before it begins again."""
+"""Number of ids of an instance before it begins again."""
 FORMAT: Final = 1
 """Version of the rows of a journal."""
 _CLIENT_ID: Final = "clientId"
 
 
 class IntentOutcome(StrEnum):
-    """How it ended with an order that was to be placed."""
+    """Outcome of an order that was to be placed."""
 
     PLACED = "placed"
     """The exchange said so."""
     REFUSED = "refused"
     NOT_SENT = "not sent"
     FOUND = "found"
-    """Nobody answered, and it was found among open orders, history or fills."""
+    """The request had no answer, and the order was found among open orders, history or fills."""
     NEVER_HAPPENED = "never happened"
-    """Nobody answered, and it was in none of the three after its signature had run out."""
+    """The request had no answer, and the order was not in any of the three after its signature had run out."""
     DISMISSED = "dismissed"
     """The user said that it does not matter any more."""
 
@@ -71,7 +71,7 @@ class OrderIntent(Value, frozen=True, gc=False, kw_only=True, tag_field="row", t
     window_ms: int
     """Time that after that the exchange takes it (docs/protocol.md 2.1)."""
     clock_error_ms: int | None = 0
-    """How far that time may be from the exchange's own, or None where the exchange's clock had not been measured."""
+    """Largest error of that time against the exchange's own, or None where the exchange's clock had not been measured."""
     order: Mapping[str, Parameter]
     """Its parameters, as they stand on the wire."""
 
@@ -145,7 +145,7 @@ class Intents:
         for _ in range(COUNTERS):
             self._last = (self._last + 1) % COUNTERS
             client_id = self._id(self._last)
-            # An id of zero is one that programs take for none at all.
+            # Programs take an id of zero for a missing one.
             if client_id and client_id not in self._open and client_id not in self._reserved and client_id not in taken:
                 return client_id
         raise LocalProtocolError(f"instance {self.instance} has no client id left: {len(self._open)} orders have no outcome")
@@ -166,7 +166,7 @@ class Intents:
         return client_id in self._reserved
 
     def take(self, row: JournalRow) -> None:
-        """Take in what was written."""
+        """Take in a row that was written."""
         match row:
             case OrderIntent(client_id=client_id):
                 self._open[client_id] = row
@@ -195,7 +195,7 @@ class Intents:
 def intents_of(
     orders: Iterable[Mapping[str, Parameter]], *, unix_us: int, window_ms: int, error_us: int | None = 0
 ) -> tuple[OrderIntent, ...]:
-    """Return the intents of orders that are being signed. One without a client id has none, for nothing could be asked about it.
+    """Return the intents of orders that are being signed. An order without a client id has no intent, for it could not be looked up.
 
     `unix_us` is the exchange's time in the signature, in microseconds since the epoch, and `error_us` how far it may be wrong, or None if
     that is not known.

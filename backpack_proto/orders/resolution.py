@@ -1,8 +1,8 @@
-"""Finding out what became of an order whose placing was never answered.
+"""Resolution of an order whose placing was never answered.
 
 Theory of operation. Such an order is looked for by its client id among the open orders, in history, and among the fills, in this order: an order
 moves in this direction only, so one that leaves a list before that is read is in the next. OrderFound, it happened. An order can still be
-placed until its signature runs out, so that nothing was found says nothing before then: SETTLED_MS is added for an order that waits inside the exchange
+placed until its signature runs out, so an order that was not found may still come before then: SETTLED_MS is added for an order that waits inside the exchange
 (its speed bump, docs/protocol.md 6.3) and for lists that lag. After that, and once all three were read completely, it never
 happened. Every time is the exchange's own: that of the signature, and `/time`, which is read before the lists.
 
@@ -39,7 +39,7 @@ __all__ = [
 SETTLED_MS: Final = 2_000
 """Time that after the end of its signature an order that was taken shows up at the latest."""
 SLACK_MS: Final = 60_000
-"""How much earlier than its signature says an order may have been created, beside the error of the clock: the widest window that the
+"""Time that an order may have been created before the time of its signature, beside the error of the clock: the widest window that the
 exchange takes (docs/protocol.md 2.1)."""
 UNMEASURED_MS: Final = 86_400_000
 """The same where the exchange's clock had not been measured: it takes signatures of its future."""
@@ -126,7 +126,7 @@ def find_fills(intent: OrderIntent, fills: Iterable[Fill]) -> tuple[Fill, ...]:
 
 
 def judge(intent: OrderIntent, evidence: Evidence) -> Resolution:
-    """Say what became of an order by lists that were read completely."""
+    """Return the outcome of an order by lists that were read completely."""
     fills = find_fills(intent, evidence.fills)
     order = find_order(intent, evidence.open_orders) or find_order(intent, evidence.history)
     if order is not None or fills:

@@ -1,1 +1,1 @@
-"""Streams of the exchange: what a channel is, names, payloads, and the frames that carry them."""
+"""Streams of the exchange: channels, names, payloads, and the frames that carry them."""

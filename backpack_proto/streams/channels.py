@@ -1,4 +1,4 @@
-"""The exchange's stream types: one table of what each of them is, read by everybody who has to know.
+"""The exchange's stream types: one table of their properties, which all other modules read.
 
 A new stream is a row here, its payload in `payloads`, and its frames in the simulated exchange. Tests compare the three, and the
 tables of the runtime, with each other. Source of the facts: docs/protocol.md sections 3.4 and 4.
@@ -102,7 +102,7 @@ class SymbolKind(Enum):
     RFQ = auto()
     """A market for requests for quotes: of the exchange's list, or of a security."""
     ANY = auto()
-    """Also what no list of markets has."""
+    """Also symbols that no list of markets has."""
     TICKER = auto()
     """The bare ticker of a stock, such as `BRK.B`, which no list of markets has."""
 
@@ -118,15 +118,15 @@ class Traits(Struct, frozen=True, gc=False, kw_only=True):
     droppable: bool
     """A slow consumer may lose some of its data. Otherwise they are always delivered."""
     cryptofeed: tuple[str, ...]
-    """The channels of cryptofeed that are made of it, or empty when cryptofeed has none."""
+    """The channels of cryptofeed that are made of it, or empty."""
     symbol_kind: SymbolKind = SymbolKind.MARKET
-    """What its symbols are."""
+    """Kind of its symbols."""
     common: tuple[str, ...] = ()
     """Other names that people use for it."""
     every_second: bool = False
     """Data come every second, changed or not, so that silence is a fault."""
     perpetual_only: bool = False
-    """Spot markets have none. Asked for, it would be silent for ever."""
+    """Spot markets do not have it. Asked for, it would be silent for ever."""
     windows_ms: tuple[int, ...] = ()
     """One of them may stand behind the channel's name."""
     intervals: tuple[str, ...] = ()

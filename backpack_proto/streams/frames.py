@@ -53,7 +53,7 @@ class Drop(StrEnum):
 
 
 class FrameDropped(Event, frozen=True, gc=False, kw_only=True):
-    """A frame that could not be used. It is counted, and nothing of it was applied."""
+    """A frame that could not be used. It is counted, and was not applied."""
 
     reason: Drop
     error: RemoteProtocolError
@@ -61,11 +61,11 @@ class FrameDropped(Event, frozen=True, gc=False, kw_only=True):
     excerpt: str = ""
     """The frame's beginning, control characters escaped."""
     count: int = 1
-    """How many frames of this kind the event stands for: while one waits for a slow consumer, the next ones are counted in it."""
+    """Number of frames of this kind that the event stands for: while one waits for a slow consumer, the next ones are counted in it."""
 
 
 class ErrorFrame(Struct, frozen=True, gc=False):
-    """The exchange's refusal of something that we sent. It does not say of what (docs/protocol.md 3.2)."""
+    """The exchange's refusal of a frame that we sent. It does not name the frame (docs/protocol.md 3.2)."""
 
     code: int
     message: str
@@ -104,8 +104,8 @@ class _NumericDepth(Struct, frozen=True, gc=False, kw_only=True):
 
 # Lax, for the exchange's documents and its frames disagree on numbers and strings: both are accepted (docs/protocol.md 4.2, 4.11).
 decode_data = msgspec.json.Decoder(Frame, strict=False, dec_hook=from_wire).decode
-"""Reads what nearly every frame is, without a look at the levels of a `Depth`. What it refuses with UNDECODABLE, and what has no payload
-or no stream, is for `decode_frame`."""
+"""Reads nearly every frame, without a look at the levels of a `Depth`. Frames that it refuses with UNDECODABLE, and those without a payload
+or a stream, are for `decode_frame`."""
 _decode_loose = msgspec.json.Decoder(_Loose, strict=False).decode
 _decode_tag = msgspec.json.Decoder(_Tag | list[_Tag]).decode
 _decode_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | dict[str, msgspec.Raw]).decode
@@ -167,7 +167,7 @@ def unsubscribe_text(streams: Sequence[str]) -> str:
 
 
 def _completed(stream: str, payload: Payload, data: bytes) -> Frame | FrameDropped:
-    """Put into a payload what only the name of its stream says."""
+    """Put into a payload the members that only the name of its stream has."""
     try:
         parsed = parse_stream(stream)
     except InvalidStream:
@@ -208,7 +208,7 @@ def _second_look(data: bytes, undecodable: Exception) -> Frame | tuple[Frame, ..
 
 
 def _numeric_depth(loose: _Loose, data: bytes, undecodable: Exception) -> Frame | FrameDropped:
-    """Read a depth payload with numbers in its levels, or say what was wrong with it in the first place."""
+    """Read a depth payload with numbers in its levels, or return its original fault."""
     try:
         numeric = _decode_numeric_depth(loose.data)
         depth = Depth(
@@ -227,7 +227,7 @@ def _numeric_depth(loose: _Loose, data: bytes, undecodable: Exception) -> Frame 
 
 
 def _numeric_ids(loose: _Loose, event: str, data: bytes, undecodable: Exception) -> Frame | FrameDropped:
-    """Read a payload with numbers where ids are texts (docs/protocol.md 4.10), or say what else is wrong with it."""
+    """Read a payload with numbers where ids are texts (docs/protocol.md 4.10), or return its other fault."""
     try:
         members = _decode_members(loose.data)
         if isinstance(members, dict):

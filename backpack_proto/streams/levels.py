@@ -1,8 +1,8 @@
 """Price levels: the text that the exchange sent, and exact numbers when they are read.
 
 Theory. A busy book changes thousands of levels a second and its user reads a few of them, so a level keeps its two texts and makes
-decimals on demand. The decoder makes levels without a call of ours for each. What holds them (`Depth`, a snapshot) judges all of
-them with `judge` before anything is done with them. A level that a user makes is judged at once.
+decimals on demand. The decoder makes levels without a call of ours for each. Their holder (`Depth`, a snapshot) judges all of
+them with `judge` before they are used. A level that a user makes is judged at once.
 
 Texts come again and again, prices above all, so the judgements are remembered, a bounded number of them. A good number has at most
 20 digits before and 28 after its point, and no exponent. Its rank is the whole number of which it is the 10**28th part: whole numbers
@@ -68,7 +68,7 @@ class Ranks(dict[str, int]):
 
 
 class _Resting(dict[str, bool]):
-    """Whether anything rests at a level of this quantity, by the quantity's text. It does not at zero."""
+    """Return whether a quantity, given as its text, is not zero."""
 
     __slots__ = ()
 
@@ -97,7 +97,7 @@ class _LevelMeta(StructMeta):
     # msgspec would put the names of the fields there: `case Level(price, quantity)` shall bind the decimals.
     __match_args__ = ("price", "quantity")
 
-    def __call__(cls, price: object, quantity: object) -> Level:  # noqa: N805 - the class is what a metaclass has for self
+    def __call__(cls, price: object, quantity: object) -> Level:  # noqa: N805 - the class is the self of a metaclass
         price_text, quantity_text = _text(price), _text(quantity)
         if price_text is None or _plain(price_text) is None or not price_text.strip("0."):
             raise LocalProtocolError(f"price: a positive Decimal, int or str in plain digits, got {_shown(price)}")

@@ -1,7 +1,7 @@
 """Stream names of the exchange: parse, format, and the channel names that people use for them.
 
 Symbols hold dots (`AAPL.US_USDC_PERP`), so a name is never split at its dots: the known prefix is cut off, then for `depth`
-the optional window, for `kline` exactly one interval. What is left is the symbol (docs/protocol.md 4.1).
+the optional window, for `kline` exactly one interval. The rest is the symbol (docs/protocol.md 4.1).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[Stream
     """The streams for every channel on every symbol (ids of the exchange), without repeats, in the order given.
 
     Without symbols, a channel that can do without means all markets, or the whole account. A channel that names a symbol itself, or
-    `*`, is one stream whatever the symbols are. A channel about tickers takes any name of a stock.
+    `*`, is one stream for any symbols. A channel about tickers takes any name of a stock.
 
     Raises:
         InvalidStream: a channel does not exist.
@@ -140,7 +140,7 @@ def streams_for(channels: Iterable[str], symbols: Iterable[str]) -> tuple[Stream
 _COMMON_NAMES = {common: channel for channel in Channel for common in channel.traits.common}
 _VERIFIED = "book"
 _OF_A_COUNTRY = re.compile(r"(.+)\.(?:US|HK)(?:[_-].*)?")
-"""A security, or a market of one: the ticker, the country of its exchange, and what follows (docs/protocol.md 7)."""
+"""A security, or a market of one: the ticker, the country of its exchange, and the rest (docs/protocol.md 7)."""
 _ALL = "*"
 
 
@@ -192,7 +192,7 @@ def _parse_form(name: str, given: str) -> Stream:
     if traits.symbol_kind is SymbolKind.TICKER and (ticker := bare_ticker(rest)) != rest:
         raise InvalidStream(f"{shown(given)}: {channel} takes the bare ticker, {shown(ticker)}")
     if _has_odd_characters(rest):
-        raise InvalidStream(f"{shown(given)}: a symbol holds no white space, no quotes and nothing that cannot be printed")
+        raise InvalidStream(f"{shown(given)}: a symbol holds no white space, no quotes and only printable characters")
     return Stream(channel=channel, symbol=rest or None, window_ms=window_ms, interval=interval)
 
 

@@ -1,7 +1,7 @@
-"""What the streams carry, typed: each payload that is decoded is the event that the user gets.
+"""Typed payloads of the streams: each decoded payload is the event that the user gets.
 
 Names are the field's own, units are in names. The member of the wire stands beside each field. `emitted_us` is when the
-exchange's websocket server sent the frame, `engine_us` when the matching engine did the thing, both in microseconds since the
+exchange's websocket server sent the frame, `engine_us` when the matching engine acted, both in microseconds since the
 epoch. The latter can be the later one by a microsecond. Prices and quantities are `Decimal`, quantities in base units unless the
 name says quote. Words from an open list (order types, states, reasons) are plain strings: the exchange adds to them.
 Source of every field: docs/protocol.md section 4.
@@ -94,7 +94,7 @@ class CheckedPayload(StreamPayload, frozen=True, gc=False, kw_only=True):
 
 @cache
 def _numbers_of(kind: type[CheckedPayload]) -> Callable[[CheckedPayload], tuple[object, ...]]:
-    """Return what reads all members that may be decimals."""
+    """Return the reader of all members that may be decimals."""
     names = [field.name for field in fields(kind) if field.type is Decimal or Decimal in get_args(field.type)]
     if len(names) > 1:
         return attrgetter(*names)
@@ -115,9 +115,9 @@ class BookTicker(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="bookT
 
 
 class Depth(StreamPayload, frozen=True, gc=False, kw_only=True, tag="depth"):
-    """Changed price levels between two update ids. In no order within a side, and possibly none at all.
+    """Changed price levels between two update ids. Unordered within a side, and possibly empty.
 
-    Its decoder leaves texts and ids as they were sent, for a book looks at them in any case: everybody else has it `check`ed first.
+    Its decoder leaves texts and ids as they were sent, for a book looks at them in any case: others have it `check`ed first.
     """
 
     symbol: str = field(name="s")
@@ -128,10 +128,10 @@ class Depth(StreamPayload, frozen=True, gc=False, kw_only=True, tag="depth"):
     asks: tuple[Level, ...] = field(name="a")
 
     def check(self) -> None:
-        """Refuse what no exchange sends.
+        """Refuse impossible values.
 
         Raises:
-            ValueError: the ids are not in order or out of range, or a level is none (`Level`).
+            ValueError: the ids are not in order or out of range, or a level is invalid (`Level`).
         """
         if not 0 <= self.first_update_id <= self.last_update_id <= MAX_ID:
             raise ValueError("the update ids are not in order, or out of range")
@@ -151,7 +151,7 @@ class Kline(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="kline"):
     volume: Decimal = field(name="v")
     """Traded quantity in base units."""
     open: Decimal | None = field(name="o", default=None)
-    """None, like high, low and close, while nothing was traded."""
+    """None, like high, low and close, before the first trade."""
     high: Decimal | None = field(name="h", default=None)
     low: Decimal | None = field(name="l", default=None)
     close: Decimal | None = field(name="c", default=None)
@@ -260,7 +260,7 @@ class StockPrice(StockPayload, frozen=True, gc=False, kw_only=True, tag="stockPr
 class StockQuotes(StockPayload, frozen=True, gc=False, kw_only=True, tag="stockIndicativeQuote"):
     """Both prices at which a request for quotes would be quoted now, once a second. None: it would not be.
 
-    `bid` is for who sells, `ask` for who buys. They are limit prices: a request settles there, or better.
+    `bid` is for sellers, `ask` for buyers. They are limit prices: a request settles there, or better.
     """
 
     estimated_bid: Decimal | None = field(name="estimatedBid", default=None)
@@ -269,9 +269,9 @@ class StockQuotes(StockPayload, frozen=True, gc=False, kw_only=True, tag="stockI
 
 
 class OrderUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
-    """What happened to an order of the account. The subclass says which event it was.
+    """Event of an order of the account. The subclass says which event it was.
 
-    Required is what the ledger cannot do without. Other members may be missing: a capture of 2024 has no `O` (docs/protocol.md 4.10).
+    Members that the ledger needs are required. Other members may be missing: a capture of 2024 has no `O` (docs/protocol.md 4.10).
     """
 
     symbol: str = field(name="s")
@@ -352,7 +352,7 @@ class TriggerFailed(OrderUpdate, frozen=True, gc=False, kw_only=True, tag="trigg
 
 
 class PositionUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
-    """A perpetual position of the account. Decimals come as strings or numbers. Required is what the ledger cannot do without."""
+    """A perpetual position of the account. Decimals come as strings or numbers. Members that the ledger needs are required."""
 
     symbol: str = field(name="s")
     engine_us: int = field(name="T")
@@ -402,7 +402,7 @@ class BalanceUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True, tag="ba
 
 
 class RfqUpdate(CheckedPayload, frozen=True, gc=False, kw_only=True):
-    """What happened to a request for quote or to a quote. The subclass says which event it was."""
+    """Event of a request for quote or of a quote. The subclass says which event it was."""
 
     symbol: str = field(name="s")
     engine_us: int = field(name="T")
