@@ -1,4 +1,4 @@
-"""Who asks for what by REST inside a session: what is asked for and not had yet, and values that come back with the answer."""
+"""The askers of REST requests inside a session: open requests, and values that come back with the answer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FINAL = (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
 """Refusals that the next request would have as well."""
 _RULE_CODES = ("INVALID_PRICE", "INVALID_QUANTITY")
 _TOO_LONG = "decimal too long"
-"""How the message about too many decimals ends, which has a code that says nothing of it (docs/protocol.md 1.4)."""
+"""End of the message about too many decimals, whose code does not show the cause (docs/protocol.md 1.4)."""
 
 
 class SnapshotAsker(Struct, frozen=True, gc=False):
@@ -84,11 +84,11 @@ class Caller(Struct, frozen=True, gc=False):
 
 
 Asking: TypeAlias = FetchSnapshot | ReadAccount | ReadMarkets | ReadMarket | Call
-"""What a REST request follows from."""
+"""Origin of a REST request."""
 
 
 class Asked:
-    """What `Requests` has been asked for and has not settled: the same is not asked for twice, and what nobody awaits is withdrawn."""
+    """Requests that `Requests` has not settled: no request is made twice, and those that are not awaited any more are withdrawn."""
 
     def __init__(self) -> None:
         self._snapshots: dict[str, SnapshotAsker] = {}

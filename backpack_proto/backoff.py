@@ -1,8 +1,8 @@
-"""How long to wait after failures in a row: the one rule of every retry.
+"""Waits after failures in a row: the one rule of every retry.
 
 The longest wait doubles with each failure and stops at a cap. `delay_us` is that wait. `jittered_us` draws from all of it, down to
-almost nothing ("full jitter"), so that clients that were cut off together do not come back together. Only the connection draws:
-whatever else is retried follows a connection that came back at a moment of its own.
+almost zero ("full jitter"), so that clients that were cut off together do not come back together. Only the connection draws:
+all other retries follow a connection that came back at a moment of its own.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """Candles of one market and interval: the history by REST and the live stream, joined without a hole. A pure machine.
 
 Theory of operation. Candles are handed on in order, the closed ones once each. `next` is the start of the one that follows. A frame of
-the stream is the whole state of a candle, so nothing is lost with a frame but a candle's end:
+the stream is the whole state of a candle, so only the end of a candle can be lost with a frame:
 
 * a frame of `next` is handed on, as the running candle or as the closed one, and then `next` moves.
 * a frame of a later candle says that the one before has ended unseen: it is held, and REST is asked for those between.
-* when a candle should have ended a while ago and no frame has come, REST is asked as well: a quiet market sends none.
+* when a candle should have ended a while ago and no frame has come, REST is asked as well: a quiet market is silent.
 
-So an outage, a lost frame and the beginning are one case. REST may be minutes old (docs/protocol.md 1.2), and does not say what has
+So an outage, a lost frame and the beginning are one case. REST may be minutes old (docs/protocol.md 1.2), and does not say which candles have
 closed. An answer is believed as far as it proves itself: a candle has closed if a later one stands in the same answer, or if the end of
-what was asked for is older than any cache. The end of other requests is the exchange's time, which makes each one of its own in the eyes
-of a cache. An answer that does not reach up to what the stream has shown is asked for again. After ATTEMPTS without a step the hole is
-told (`CandleGap`), and the rest goes on.
+the request is older than any cache. The end of other requests is the exchange's time, which makes each one of its own in the eyes
+of a cache. An answer that does not reach up to the stream is asked for again. After ATTEMPTS without a step the hole is
+reported (`CandleGap`), and the rest goes on.
 
         READING --answer--> FOLLOWING --hole, quiet--> READING ...
 """
@@ -50,9 +50,9 @@ CACHED_US: Final = 240_000_000
 PAGE: Final = 1_000
 """Candles of one request."""
 ATTEMPTS: Final = 5
-"""Answers in a row that bring nothing on."""
+"""Answers in a row without progress."""
 RETRY_US: Final = 2_000_000
-"""Time that after an answer that brings nothing on the next one is asked for. Longer after each."""
+"""Time between an answer without progress and the next request. Longer after each."""
 
 
 class CandleClock(Struct, frozen=True, gc=False, kw_only=True):
@@ -112,7 +112,7 @@ class CandleJoin:
         self._length_us = KLINE_SECONDS[interval] * 1_000_000
         self._since_us = since_us
         self._from_us = since_us
-        """Where the next page of the history begins, as long as nothing was found."""
+        """Begin of the next page of the history, while no candle was found."""
         self._next_us: int | None = None
         self._running: Kline | None = None
         """The latest state of the running candle that was handed on."""
@@ -123,7 +123,7 @@ class CandleJoin:
         """The exchange's time at `_clock`."""
         self._asked: _Asked | None = None
         self._stalled = 0
-        """Answers in a row that brought nothing on."""
+        """Answers in a row without progress."""
         self._deadline: int | None = None
 
     @property
@@ -132,7 +132,7 @@ class CandleJoin:
         return self._deadline
 
     def handle(self, given: CandleInput, now: Now) -> Sequence[CandleOutput]:
-        """Take one input. Return candles, holes, and what to ask for."""
+        """Take one input. Return candles, holes, and requests to make."""
         match given:
             case Kline():
                 return self._seen(given, now)
@@ -167,7 +167,7 @@ class CandleJoin:
             begins = not self._held
             self._hold(frame)
             if begins and self._next_us is not None:
-                # From here on a hole is counted. What is planned for one is not put off by each frame.
+                # From here on a hole is counted. Requests planned for one are not put off by each frame.
                 self._stalled = 0
                 self._plan(now)
             return []
@@ -189,7 +189,7 @@ class CandleJoin:
             del held[0]
 
     def _hand(self, candle: Kline) -> list[CandleOutput]:
-        """Hand on a state of the next candle, unless nothing has changed."""
+        """Hand on a state of the next candle, if it is new."""
         if candle.closed:
             self._next_us, self._running, self._stalled = candle.end_us, None, 0
             return [candle]
@@ -199,7 +199,7 @@ class CandleJoin:
         return [candle]
 
     def _release(self) -> list[CandleOutput]:
-        """Hand on what is held, up to the next hole."""
+        """Hand on held candles, up to the next hole."""
         handed: list[CandleOutput] = []
         while self._held and self._next_us is not None and self._held[0].start_us <= self._next_us:
             frame = self._held.pop(0)
@@ -293,7 +293,7 @@ class CandleJoin:
 
 
 def _same(one: Kline, other: Kline) -> bool:
-    """Return whether two states of a candle differ in nothing but when they were sent and received."""
+    """Return whether two states of a candle differ only in the times of sending and receipt."""
     return replace(one, emitted_us=None, received_us=None, quote_volume=None) == replace(
         other, emitted_us=None, received_us=None, quote_volume=None
     )

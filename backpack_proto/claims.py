@@ -1,8 +1,8 @@
-"""Claims that expire: how recent the data of a connection are, and for how long a book may go without proof.
+"""Claims that expire: on the age of the data of a connection, and on the time that a book may go without proof.
 
 A state that is shown to the user is concluded from positive, recent evidence, never from the absence of bad news (docs/concepts.md).
-The path machine keeps the proof of its connection here, each book the time of its own. Whoever reads a book asks both, at the moment of
-reading, so that nothing that keeps the program from running leaves a book live.
+The path machine keeps the proof of its connection here, each book the time of its own. Each read of a book asks both, at the moment of
+reading, so that a program that was kept from running does not show a live book.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["AUDITS_PER_MINUTE", "AUDIT_US", "PATH_BOUND_US", "AuditPace", "Claim
 PATH_BOUND_US = 5_000_000
 """Age of the newest proof at which a connection's data count as old."""
 AUDIT_US = 60_000_000
-"""How often a book is compared with a snapshot while there are few of them."""
+"""Interval of the comparisons of a book with a snapshot while there are few books."""
 AUDITS_PER_MINUTE = 500
 """A quarter of the request budget (docs/protocol.md 1.3). More books than that are audited less often."""
 
@@ -28,20 +28,20 @@ class PathClaim:
         self.proved_us: int | None = None
         """When the exchange emitted the newest frame that counts, by its own clock, or None without one on this connection."""
         self.offset_us = 0
-        """What the exchange's clock has to be moved by to give our monotonic clock, as late as it can be."""
+        """Largest offset that turns the exchange's clock into our monotonic one."""
 
     def age_us(self, mono_us: int) -> int | None:
         """Return the age of the newest proof, in microseconds, or None without one."""
         return None if self.proved_us is None else max(mono_us - self.proved_us - self.offset_us, 0)
 
     def holds(self, mono_us: int) -> bool:
-        """Return whether the proof is recent enough. One from the future is none, for the clocks were not as they seemed."""
+        """Return whether the proof is recent enough. One from the future does not count, for the clocks were wrong."""
         proved_us = self.proved_us
         return not self.bounded or (proved_us is not None and 0 <= mono_us - proved_us - self.offset_us < PATH_BOUND_US)
 
 
 class AuditPace:
-    """How often books are audited, and how long a book may go without proof. Both grow with the number of books."""
+    """Interval of audits, and time that a book may go without proof. Both grow with the number of books."""
 
     __slots__ = ("audits", "books")
 
@@ -59,18 +59,18 @@ class AuditPace:
     def bound_us(self) -> int | None:
         """Time for which a proof of the chain holds.
 
-        Two audits, less the bound of the path: what has just arrived may be as old as that.
+        Two audits, less the bound of the path: data that have just arrived may be as old as that.
         """
         return 2 * self.interval_us - PATH_BOUND_US if self.audits else None
 
 
 class Claims:
-    """What a live book rests on beside its own evidence."""
+    """Claims that a live book needs beside its own evidence."""
 
     __slots__ = ("pace", "path")
 
     def __init__(self, path: PathClaim | None = None, pace: AuditPace | None = None) -> None:
-        """Without arguments nothing is bounded, as for a book that is fed by hand."""
+        """Without arguments the claims have no bounds, as for a book that is fed by hand."""
         self.path = PathClaim(bounded=False) if path is None else path
         self.pace = AuditPace(audits=False) if pace is None else pace
 

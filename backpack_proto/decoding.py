@@ -1,7 +1,7 @@
 """JSON of REST answers into typed values, with the two things that JSON libraries let through.
 
 Decimals arrive as strings, so `"NaN"` and `"1e999999999"` would pass for numbers: the first poisons every comparison, the second
-fills the memory of whoever prints it without an exponent. Neither leaves this module. Times arrive as text without a zone, and mean
+fills the memory of a program that prints it without an exponent. Neither leaves this module. Times arrive as text without a zone, and mean
 UTC (docs/protocol.md section 8, trap 4).
 """
 
@@ -41,7 +41,7 @@ T = TypeVar("T")
 Made = TypeVar("Made")
 
 DECIMAL_DIGITS: Final = 100
-"""How far a digit may stand from the decimal point for a number to be written out."""
+"""Largest distance of a digit from the decimal point in a number that is written out."""
 WHOLE_DIGITS: Final = 20
 FRACTION_DIGITS: Final = 28
 """Digits that a number of the exchange has before and after its point, at most. Its longest ones have 28 (docs/protocol.md 6.4)."""
@@ -143,7 +143,7 @@ def decode_rows(body: bytes, type_: type[T], what: str) -> Rows[T]:
 
 
 def _row_id(raw: msgspec.Raw) -> str:
-    """Return what a row is known by, as text, or empty where it has nothing of the kind."""
+    """Return the key of a row, as text, or empty without one."""
     try:
         members = decode_json(raw, dict[str, msgspec.Raw], "row")
         member = next((members[name] for name in _ROW_IDS if name in members), msgspec.Raw(b'""'))
@@ -182,7 +182,7 @@ def usable(value: Decimal) -> bool:
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number that text from a peer is, or None: ASCII digits and nothing else, at most 18 of them.
+    """Return the number that text from a peer is, or None: only ASCII digits, at most 18 of them.
 
     Every number that stands in a header is read by this function. `int` takes more than digits, and raises for 5,000 of them.
     """
@@ -210,10 +210,10 @@ def unix_us(text: str) -> int:
 
 
 def from_wire(type_: object, value: object) -> object:
-    """Make a value of one of the types above of what the wire has: a `dec_hook` of msgspec.
+    """Make a value of one of the types above of one on the wire: a `dec_hook` of msgspec.
 
     Raises:
-        ValueError: the wire has something else.
+        ValueError: the value on the wire is of another type.
     """
     if type_ is UnixUs:
         return _microseconds(value)

@@ -4,7 +4,7 @@
 and the members by their Python names, those of nested values too. Decimals are text in plain digits, a price level is an array of
 its two texts, bytes are base64, an error has `error`, `text` and `details`. `decode_event` makes an equal event of it.
 
-The answer of a call is the one member whose type depends on another one: it is read as what its endpoint answers.
+The answer of a call is the one member whose type depends on another one: it is read as the result of its endpoint.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(data: bytes | str) -> Event:
-    """Return the event of what `encode_event` wrote.
+    """Return the event that `encode_event` wrote.
 
     Raises:
         LocalProtocolError: it is not the JSON of an event, or one of another schema.
@@ -107,7 +107,7 @@ def _json_value(value: object) -> Any:
         case Sequence():
             return [_json_value(item) for item in value]
         case _:
-            # Errors know how. Msgspec knows the rest, or says what it does not.
+            # Errors encode themselves. Msgspec encodes all others, or raises.
             to_dict = getattr(value, "to_dict", None)
             return value if to_dict is None else to_dict()
 
@@ -127,7 +127,7 @@ def _call_answered(members: dict[str, Any]) -> CallAnswered:
 
 
 def _read(type_: Any, value: Any) -> Any:
-    """Make a value of a type of what JSON and Python's names made of it."""
+    """Make a value of a type from its form in JSON with Python's names."""
     if get_origin(type_) is tuple and isinstance(value, list) and _structs(get_args(type_)[0]):
         # One after another, for msgspec knows no union of structs without tags, as the rows of a batch are.
         return tuple(_read(get_args(type_)[0], item) for item in value)
@@ -186,7 +186,7 @@ def _fields(struct: Any) -> dict[str, tuple[str, Any]]:
 
 
 def _filled(hint: Any, arguments: Mapping[Any, Any]) -> Any:
-    """A type with what the type variables of a generic one stand for."""
+    """A type, with the values of the type variables of a generic one."""
     if isinstance(hint, TypeVar):
         return arguments.get(hint, Any)
     parameters = getattr(hint, "__parameters__", ())

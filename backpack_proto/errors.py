@@ -1,8 +1,8 @@
-"""Who erred, as a type.
+"""Errors by the one who erred.
 
-`LocalProtocolError` is raised: the caller asked for something impossible, and nothing has changed. It has a class of its own for
+`LocalProtocolError` is raised: the caller asked for something impossible, and the state is unchanged. It has a class of its own for
 settings (`ConfigurationError`), for a client outside its block (`ClientClosed`), and for names, keys and symbols that do not exist.
-`RemoteProtocolError` is never raised out of the core: what the exchange does wrong travels inside an event. So errors are values
+`RemoteProtocolError` is never raised out of the core: faults of the exchange travel inside an event. So errors are values
 too: they compare, pickle, and go through msgspec's encoders as an object of three members, `error` (the name of the class), `text`
 and `details`. Decoding makes the same class again if it is one of those that the member may hold.
 """
@@ -92,8 +92,8 @@ _SHOWN_ROWS = 3
 
 
 def _arguments(kind: type[BackpackError]) -> tuple[str, ...]:
-    """The names of what an error is made of. None for one that is made of its text alone."""
-    # Python's own exceptions, such as `KeyError`, take whatever they are given.
+    """The names of the parts of an error, or None for one that is made of its text alone."""
+    # Python's own exceptions, such as `KeyError`, take any arguments.
     return tuple(signature(kind).parameters) if isinstance(kind.__init__, FunctionType) else ()
 
 
@@ -200,7 +200,7 @@ class ApiError(BackpackError):
 
 
 class NothingTraded(BackpackError):
-    """There is no answer because nothing was traded yet, in the time that was asked for: the market is in order.
+    """There is no answer because there was no trade yet, in the requested time: the market is in order.
 
     `endpoint` is the method and path, `symbol` the market.
     """
@@ -215,9 +215,9 @@ class NothingTraded(BackpackError):
 
 
 class NotSent(BackpackError):
-    """A call did not leave: the exchange has seen nothing of it, so it may be made again.
+    """A call did not leave: the exchange has not seen it, so it may be made again.
 
-    `endpoint` is the method and path, `reason` says what kept it from being sent.
+    `endpoint` is the method and path, `reason` the cause.
     """
 
     def __init__(self, *, endpoint: str, reason: str) -> None:
@@ -255,10 +255,10 @@ class OrdersLeft(BackpackError):
 
 
 class OutcomeUnknown(BackpackError):
-    """A call that changes something went out, and nobody can say whether it had its effect: it must not be repeated blindly.
+    """A call that changes something went out, and it is not known whether it had its effect: it must not be repeated blindly.
 
-    `endpoint` is the method and path, `reason` what happened instead of an answer. What the call named is what it can be looked up
-    by: `symbol`, `client_id` (the user's own id, None where none was given) and `order_id` (the exchange's id of what was to be
+    `endpoint` is the method and path, `reason` the event instead of an answer. It can be looked up by the names in the
+    call: `symbol`, `client_id` (the user's own id, None if not given) and `order_id` (the exchange's id of the order to be
     cancelled, accepted or changed). A batch has a (symbol, client id) pair per order in `orders`.
     """
 

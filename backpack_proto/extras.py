@@ -10,7 +10,7 @@ __all__ = ["MissingExtra"]
 class MissingExtra(BackpackError, ImportError):
     """A feature needs an extra that is not installed.
 
-    `feature` is what was asked for, `extra` the name of the extra, `reason` why Python could not import it, and `name` the module.
+    `feature` is the feature, `extra` the name of the extra, `reason` why Python could not import it, and `name` the module.
     """
 
     def __init__(self, feature: str, extra: str, missing: ImportError) -> None:
@@ -21,7 +21,7 @@ class MissingExtra(BackpackError, ImportError):
         self.name = missing.name
 
     def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str, ImportError]]:
-        """Return what makes an equal error."""
+        """Return the arguments that make an equal error."""
         return type(self), (self.feature, self.extra, ImportError(self.reason, name=self.name))
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ _NO_ALIASES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def shown(value: object) -> str:
-    """Return a value for an error text: text in quotes, anything else with its type. What may be a secret is described only."""
+    """Return a value for an error text: text in quotes, anything else with its type. A value that may be a secret is described only."""
     match value:
         case None:
             return "None"
@@ -45,9 +45,9 @@ def shown(value: object) -> str:
 def did_you_mean(
     given: object, known: Iterable[str], aliases: Mapping[str, str] = _NO_ALIASES, *, cutoff: float = CLOSE
 ) -> str:
-    """Return `; did you mean ...?` with the known names that are close to the given one, or nothing when none is.
+    """Return `; did you mean ...?` with the known names that are close to the given one, or an empty text.
 
-    `aliases` has other words for known names, in lower case. They need not be close. `cutoff` is how close the others are, 1 for equal.
+    `aliases` has other words for known names, in lower case. They need not be close. `cutoff` is the required similarity of the others, 1 for equal.
     """
     if not isinstance(given, str) or len(given) > SHOWN_CHARACTERS:
         return ""

@@ -1,6 +1,6 @@
 """Counts of durations, from which percentiles are read with a bounded error.
 
-Theory. A bucket is as wide as a sixteenth of what it counts: a duration is filed under its highest five bits. So there is one table of
+Theory. A bucket is as wide as a sixteenth of its durations: a duration is filed under its highest five bits. So there is one table of
 fixed size from a microsecond to centuries, filing is one addition, and a percentile is at most 6.25 % too high and never too low.
 
 Single durations are kept as they are until there are many: sorted, those of one bucket stand together, and are filed in one go.
@@ -24,7 +24,7 @@ _UNFILED: Final = 1024
 
 
 class Histogram:
-    """How often durations of each length happened."""
+    """Number of durations of each length."""
 
     __slots__ = ("_counts", "_unfiled")
 
@@ -33,7 +33,7 @@ class Histogram:
         self._unfiled: list[int] = []
 
     def record(self, duration_us: int, count: int = 1) -> None:
-        """Count a duration, or several that are alike. A negative one, which two clocks can give, counts as none."""
+        """Count a duration, or several that are alike. A negative one, which two clocks can give, counts as zero."""
         if count == 1:
             self._unfiled.append(duration_us)
             if len(self._unfiled) >= _UNFILED:

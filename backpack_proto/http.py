@@ -18,7 +18,7 @@ Parameter: TypeAlias = str | int | bool
 """A parameter of a REST call as the exchange signs it: decimals are strings, floats do not exist."""
 
 Argument: TypeAlias = Parameter | Decimal | None
-"""What a caller may give for a parameter: a `Decimal` is sent with all its digits, None is left out."""
+"""A parameter as a caller gives it: a `Decimal` is sent with all its digits, None is left out."""
 
 
 SECRET_HEADERS = frozenset({"x-signature", "x-passphrase"})
@@ -34,7 +34,7 @@ class HttpRequest(Value, frozen=True, gc=False, kw_only=True):
     body: bytes = b""
 
     def __post_init__(self) -> None:
-        # A signed request is sent and nothing else: its signature keeps the whole of it from being pickled and encoded.
+        # A signed request can only be sent: its signature keeps all of it from being pickled and encoded.
         if any(name.casefold() in SECRET_HEADERS for name, _ in self.headers):
             force_setattr(self, "headers", tuple(map(_sealed, self.headers)))
 

@@ -1,4 +1,4 @@
-"""What goes into the core: commands of the application, facts of the outside world."""
+"""Inputs of the core: commands of the application, facts of the outside world."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ Arguments: TypeAlias = Mapping[str, Argument | Sequence[Mapping[str, Argument]]]
 
 
 class Command(Value, frozen=True, gc=False):
-    """What the application wants."""
+    """A wish of the application."""
 
 
 class Fact(Value, frozen=True, gc=False):
-    """What the runtime saw."""
+    """An observation of the runtime."""
 
 
 class Open(Command, frozen=True, gc=False):
@@ -84,16 +84,16 @@ class Subscribe(Command, frozen=True, gc=False):
 
 
 class Unsubscribe(Command, frozen=True, gc=False):
-    """Want these streams no more. A depth stream takes along what only the verification of its book needed.
+    """Want these streams no more. A depth stream takes along the streams that only the verification of its book needed.
 
-    What somebody else needs stays, unseen if it is a book: the `bookTicker` of a book that is verified, the streams of the ledger.
+    Streams with another need stay, unseen: the `bookTicker` of a book that is verified, the streams of the ledger.
     """
 
     streams: tuple[str, ...]
 
     @classmethod
     def of(cls, streams: Iterable[Stream]) -> Self:
-        """Want none of these any more, verified or not."""
+        """Want these no more, verified or not."""
         return cls(tuple(stream.name for stream in streams))
 
 
@@ -121,7 +121,7 @@ class Call(Command, frozen=True, gc=False, kw_only=True):
 
     call_id: int
     endpoint: str
-    """A name of the endpoint table, an instruction, or a method and a path: whatever `endpoints.find_endpoint` knows."""
+    """A name of the endpoint table, an instruction, or a method and a path, as `endpoints.find_endpoint` takes it."""
     parameters: Arguments = _NOTHING
     """Sealed: some of them are secret, so a call is not pickled, encoded or logged."""
     max_wait_us: int | None = None
@@ -136,9 +136,9 @@ class Call(Command, frozen=True, gc=False, kw_only=True):
 
 
 class Withdraw(Command, frozen=True, gc=False):
-    """Give up a `Call`: what has not been sent never will be.
+    """Give up a `Call`: one that has not been sent never will be.
 
-    If it changes something and may have been sent, a `CallUnresolved` says so. Nothing happens when its answer has come already.
+    If it changes something and may have been sent, a `CallUnresolved` says so. It has no effect when its answer has come already.
     """
 
     call_id: int
@@ -229,7 +229,7 @@ class RequestFailed(Fact, frozen=True, gc=False, kw_only=True):
     request_id: int
     reason: str
     sent: bool = True
-    """False only when it is certain that the exchange saw nothing of the request."""
+    """False only when it is certain that the exchange did not see the request."""
     proxy: str | None = None
     """The endpoint of the proxy at which it failed, or None where no proxy is to blame."""
     error: BackpackError | None = None

@@ -1,6 +1,6 @@
 """The one shape of every state machine: something is given at a time, outputs are returned.
 
-Time is an argument and a timer is data. A machine never reads a clock: it publishes `deadline`, and whoever drives it gives it
+Time is an argument and a timer is data. A machine never reads a clock: it publishes `deadline`, and its driver gives it
 `TimerFired` once that moment has come. Outputs leave by the call that caused them.
 """
 
@@ -25,18 +25,18 @@ class Now(NamedTuple):
     """One moment, on two clocks that must never be mixed."""
 
     mono_us: int
-    """Monotonic clock in microseconds: deadlines, nothing else."""
+    """Monotonic clock in microseconds, for deadlines only."""
 
     unix_us: int
-    """Wall clock, microseconds since the epoch: signatures and latency, nothing else."""
+    """Wall clock, microseconds since the epoch, for signatures and latency only."""
 
 
 class Machine(Protocol[In_contra, Out_co]):
-    """What every machine of the core is, `Session` included."""
+    """Interface of every machine of the core, `Session` included."""
 
     @property
     def deadline(self) -> int | None:
-        """When to give `TimerFired`, on `Now.mono_us`. None wants no timer. Reading it changes nothing."""
+        """When to give `TimerFired`, on `Now.mono_us`. None wants no timer. Reading it has no effect."""
         ...
 
     def handle(self, given: In_contra, now: Now) -> Sequence[Out_co]:

@@ -1,4 +1,4 @@
-"""Counters, latency and health, folded from what crosses the session's boundary. It counts and never acts."""
+"""Counters, latency and health, folded from the inputs and outputs of the session. It counts and never acts."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ _SHOWN_DOUBTS = 3
 
 
 class CanarySeen(Struct, frozen=True, gc=False):
-    """A canary has spoken, on a stream that nobody else needs."""
+    """A canary has spoken, on a stream that only canaries need."""
 
 
 class StreamsRequested(Struct, frozen=True, gc=False):
@@ -101,7 +101,7 @@ class TopVerified(Struct, frozen=True, gc=False):
 
 
 class Unwatched(Struct, frozen=True, gc=False):
-    """Streams that are not wanted any more: what they last were is no concern of health."""
+    """Streams that are not wanted any more: their last state does not concern health."""
 
     streams: tuple[str, ...]
 
@@ -118,12 +118,12 @@ class Status(StrEnum):
 
 
 class Health(Value, frozen=True, gc=False, kw_only=True):
-    """Whether all is well, and each reason why not. A reason goes when its cause has passed."""
+    """Verdict on the whole, with each reason against it. A reason goes when its cause has passed."""
 
     status: Status
     reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    """What is worth knowing and is no reason against health, such as a closed market."""
+    """Facts worth knowing that are not reasons against health, such as a closed market."""
 
     @property
     def healthy(self) -> bool:
@@ -155,7 +155,7 @@ class StreamMetrics(Value, frozen=True, gc=False, kw_only=True):
 
 
 class BooksSnapshot(Value, frozen=True, gc=False, kw_only=True):
-    """How many books there are and how far they have come, at one moment."""
+    """Number of books and their progress, at one moment."""
 
     wanted: int = 0
     """Books that are subscribed."""
@@ -174,16 +174,16 @@ class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
     """All counters since the session began, at one moment."""
 
     ws_messages: int
-    """Text frames, whatever was in them."""
+    """Text frames of any content."""
     ws_reconnects: int
     """Connections after the first one."""
     ws_errors: int
     """Lost or failed connections, silent peers and error frames."""
     auth_failures: int
     canary_messages: int
-    """Frames of canaries that nobody else needs. The other counters do not have them."""
+    """Frames that only canaries need. The other counters do not have them."""
     dropped_messages: int
-    """Frames that nobody could use, `parser_errors` among them."""
+    """Frames that could not be used, `parser_errors` among them."""
     parser_errors: int
     orderbook_resyncs: int
     book_verifications: int
@@ -202,13 +202,13 @@ class MetricsSnapshot(Value, frozen=True, gc=False, kw_only=True):
     receipt_to_delivery_p50_us: int | None = None
     """From receipt to the moment at which a consumer of the client fetched the event, in the cryptofeed feed to the end of the callbacks.
 
-    None where nobody measures it.
+    None where it is not measured.
     """
     receipt_to_delivery_p99_us: int | None = None
 
 
 class Metrics:
-    """The fold. A machine that wants no timer and says nothing."""
+    """The fold. A machine without timer and outputs."""
 
     def __init__(self) -> None:
         self._counters: Counter[str] = Counter()
@@ -232,7 +232,7 @@ class Metrics:
         return None
 
     def handle(self, given: Counted, now: Now) -> Sequence[Event]:
-        """Count what crossed the boundary."""
+        """Count one input or output."""
         if isinstance(given, Frame):
             self._count_frame(given, now)
         elif isinstance(given, Event):
@@ -257,7 +257,7 @@ class Metrics:
         return ()
 
     def tally(self, stream: str) -> list[int] | None:
-        """Return the count of a stream's frames and the moment of its last one, for who counts them in runs, or None before its first frame."""
+        """Return the count of a stream's frames and the moment of its last one, for callers that count them in runs, or None before its first frame."""
         return self._streams.get(stream)
 
     def snapshot(self, now: Now) -> MetricsSnapshot:
@@ -286,7 +286,7 @@ class Metrics:
         )
 
     def health(self, now: Now, troubles: Sequence[str] = (), notes: Sequence[str] = ()) -> Health:
-        """Say whether all is well at this moment, and if not, why. `troubles` and `notes` are what others know of."""
+        """Say whether all is well at this moment, and if not, why. `troubles` and `notes` come from other parts."""
         reasons: list[str] = []
         if self._stale_account is not None:
             reasons.append(f"the account is stale: {self._stale_account}")
@@ -317,7 +317,7 @@ class Metrics:
         payload = frame.payload
         engine_us = getattr(payload, "engine_us", None)
         if payload is not None and engine_us is not None:
-            # An engine clock that is ahead of ours gives a negative latency, which counts as none.
+            # An engine clock that is ahead of ours gives a negative latency, which counts as zero.
             self.engine_to_receipt.record((payload.received_us or now.unix_us) - engine_us)
 
     def _count_event(self, event: Event, now: Now) -> None:

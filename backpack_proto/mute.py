@@ -1,4 +1,4 @@
-"""What to do about a stream that is mute while what it tells of moves, more and more seldom."""
+"""Repairs of a stream that is mute while its subject moves, more and more seldom."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .machine import Now
 __all__ = ["MuteStream"]
 
 ABANDON = Backoff(base_us=60_000_000, cap_us=900_000_000)
-"""How often one mute stream has the connection given up."""
+"""Number of times that one mute stream has the connection given up."""
 
 
 class MuteStream:
@@ -16,12 +16,12 @@ class MuteStream:
 
     def __init__(self) -> None:
         self._told = False
-        """It was requested again because it was mute, and has sent nothing since."""
+        """It was requested again because it was mute, and is silent since."""
         self._abandons = 0
         self._abandoned_us: int | None = None
 
     def abandons(self, now: Now) -> bool | None:
-        """Take note that the stream is mute. Return whether the connection is to be given up for it, None when nothing is to be done yet."""
+        """Take note that the stream is mute. Return whether the connection is to be given up for it, None when it is too early for either."""
         if not self._told:
             self._told = True
             return False

@@ -1,4 +1,4 @@
-"""What comes out of the core: events for the user, actions for the runtime."""
+"""Outputs of the core: events for the user, actions for the runtime."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ __all__ = [
 
 
 class Action(Value, frozen=True, gc=False):
-    """What the runtime has to do, in the order given."""
+    """A task of the runtime, to be done in the order given."""
 
 
 class OpenSocket(Action, frozen=True, gc=False):
@@ -164,7 +164,7 @@ class StreamLive(Event, frozen=True, gc=False, kw_only=True):
 
 
 class StreamSilent(Event, frozen=True, gc=False, kw_only=True):
-    """A requested stream has sent nothing for longer than is usual. A closed or unknown market looks just like this."""
+    """A requested stream is silent for longer than is usual. A closed or unknown market looks just like this."""
 
     stream: str
     silent_us: int
@@ -192,11 +192,11 @@ class ErrorReceived(Event, frozen=True, gc=False, kw_only=True):
 class EventsDropped(Event, frozen=True, gc=False, kw_only=True):
     """Events were lost here, between the one before and the one after, because their consumer was too slow.
 
-    Each consumer's queue tells its own losses, a run of them in one event. The session itself loses none.
+    Each consumer's queue tells its own losses, a run of them in one event. The session itself does not lose any.
     """
 
     count: int
-    """How many events the consumer will never see."""
+    """Number of events that the consumer will never see."""
     private: bool
     """They were private events or told of the state of connection, books and account. Otherwise they were market data."""
 
@@ -206,7 +206,7 @@ class BookSynced(Event, frozen=True, gc=False, kw_only=True):
 
     It is live from here on, unless a `BookStale` follows at once, because the path of the connection is in doubt.
 
-    It is told as the snapshot had it. What the stream has changed since follows as `BookChanged`, so that whoever applies the deltas
+    It is the book of the snapshot. Later changes of the stream follow as `BookChanged`, so that a program that applies the deltas
     of those has the book at every update id, as far as the levels of the snapshot reach (docs/protocol.md 5.1).
     """
 
@@ -234,7 +234,7 @@ class BookChanged(Event, frozen=True, gc=False, kw_only=True):
     verified: bool
     """True when the best levels at exactly this update id were compared with the exchange's own word, and were equal."""
     delta: Depth
-    """What changed."""
+    """The changed levels."""
 
     @property
     def received_us(self) -> int | None:
@@ -243,7 +243,7 @@ class BookChanged(Event, frozen=True, gc=False, kw_only=True):
 
 
 class BookVerified(Event, frozen=True, gc=False, kw_only=True):
-    """The live book equals what the exchange says: the first time of a run, and at every check against a snapshot."""
+    """The live book equals the exchange's: the first time of a run, and at every check against a snapshot."""
 
     stream: str
     symbol: str
@@ -271,7 +271,7 @@ class BookDesynced(Event, frozen=True, gc=False, kw_only=True):
 
 
 class BookStale(Event, frozen=True, gc=False, kw_only=True):
-    """A claim that the book is live has expired, though nothing contradicts it: it still follows its stream, and `BookChanged` goes on."""
+    """A claim that the book is live has expired, though without counter-evidence: it still follows its stream, and `BookChanged` goes on."""
 
     stream: str
     symbol: str
@@ -302,7 +302,7 @@ class BooksProgress(Event, frozen=True, gc=False, kw_only=True):
     wanted: int
     """Books that are subscribed, those of closed markets aside."""
     live: int
-    """Those that have been reported live. `client.metrics.books` counts what is live at the moment of reading."""
+    """Those that have been reported live. `client.metrics.books` counts the books that are live at the moment of reading."""
     queued: int = 0
     """Snapshots that wait for the request budget."""
     remaining_us: int = 0
@@ -370,9 +370,9 @@ class CallUnresolved(Event, frozen=True, gc=False, kw_only=True):
     reason: str
     symbol: str | None = None
     client_id: int | str | None = None
-    """The user's own id, None where none was given."""
+    """The user's own id, or None if not given."""
     order_id: int | str | None = None
-    """The exchange's id of what was to be cancelled, accepted or changed."""
+    """The exchange's id of the order or quote to be cancelled, accepted or changed."""
     orders: tuple[tuple[str, int | None], ...] = ()
     """Symbol and client id of each order of a batch."""
 

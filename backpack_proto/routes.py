@@ -1,10 +1,10 @@
-"""The short way of plain data frames: what a stream about which nothing is special sends, a run of frames in one call.
+"""The short way of plain data frames: a run of ordinary frames in one call.
 
 Theory. Nearly every frame of a busy connection is a delta that joins its live book, a trade or a ticker of a stream that has spoken
 before, on a path that is proved. Such a frame does to the machines what the long way does (`Session.handle`), no more and no less, and
-gives the same events. What is common to a run is done once: the connection was heard, the path was proved, latencies were counted. Whatever is not plain ends the run before anything was done with it, and goes the long way.
+gives the same events. The common steps of a run are done once: the connection was heard, the path was proved, latencies were counted. A frame that is not plain ends the run before it is handled, and goes the long way.
 
-A route holds what the long way looks up for each frame of a stream. Anything else that a session is given may change that, so then all
+A route holds the results of the look-ups that the long way makes for each frame of a stream. Anything else that a session is given may change that, so then all
 routes are forgotten. To find one again costs little.
 """
 
@@ -32,7 +32,7 @@ from .streams.payloads import BookTicker, Depth, Trade
 __all__ = ["Finish", "Routes"]
 
 Finish: TypeAlias = Callable[[BookSequencer, Sequence[SequencerOutput], Now], Sequence[Output]]
-"""Passes on what a book said beside its change."""
+"""Passes on the outputs of a book beside its change."""
 
 _PLAIN_KINDS = {
     channel: channel.traits.payloads[0]
@@ -41,14 +41,14 @@ _PLAIN_KINDS = {
     and channel.traits.payloads[0] not in COMPLETED
     and channel.value not in ACCOUNT_STREAMS
 }
-"""The one type of data of those channels whose frames need no second look, not even for what the stream's name says."""
+"""The one type of data of those channels whose frames need no second look, not even for members from the stream's name."""
 
 
 class _Route(NamedTuple):
     kind: type[Any]
     """Of the data."""
     symbol: str | None
-    """Of the book that the data say something of, or None where they say nothing of any."""
+    """Of the book that the data are evidence about, or None."""
     sequencer: BookSequencer | None
     """Of that book, where it is kept."""
     take: Callable[[Any, Now], BookChanged | Sequence[SequencerOutput] | None] | None
@@ -65,7 +65,7 @@ class Routes:
     """Takes runs of plain frames for a session whose machines these are."""
 
     def __init__(self, link: Link, books: Books, metrics: Metrics, finish: Finish, *, manage_books: bool) -> None:
-        """`finish` is given what is more than a change. `manage_books` as in `Session`."""
+        """`finish` is given outputs that are more than a change. `manage_books` as in `Session`."""
         self._link = link
         self._books = books
         self._metrics = metrics
@@ -73,20 +73,20 @@ class Routes:
         self._manage_books = manage_books
         self._routes: dict[str, _Route] = {}
         self.known = False
-        """True when there are any: nothing but plain frames was handled since."""
+        """True when there are any: only plain frames were handled since."""
 
     def forget(self) -> None:
         """Look everything up again: something else than a plain frame was handled."""
         self._routes.clear()
         self.known = False
 
-    # One loop, for a call costs a tenth of what a frame may.
+    # One loop, for a call costs a tenth of the budget of a frame.
     def take(  # noqa: C901, PLR0912, PLR0915 - see above
         self, batch: Sequence[Given], start: int, now: Now, outputs: list[Output], ends: list[int] | None = None
     ) -> int:
         """Take the run of plain frames at `start`, and add what follows from it to `outputs`. Return where the run ends.
 
-        `ends` is given how many outputs there are after each frame.
+        `ends` is given the number of outputs after each frame.
         """
         mono_us, unix_us = now
         latest_us = self._link.latest_us(mono_us)
@@ -159,7 +159,7 @@ class Routes:
         return end
 
     def _find(self, stream: str) -> _Route | None:
-        """Look up what a frame of a stream has to do with, or None where that is more than is done here."""
+        """Look up the route of a frame, or return None where it needs the long way."""
         tally = self._metrics.tally(stream)
         if tally is None or stream in self._link.untyped or not self._link.is_plain(stream):
             return None

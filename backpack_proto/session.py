@@ -174,19 +174,19 @@ class Session:
         Args:
             random: draws the backoff delays.
             signer: signs private subscriptions and calls. Without one they are refused.
-            book_levels: how many levels a side `BookChanged` carries.
+            book_levels: number of levels a side that `BookChanged` carries.
             manage_books: turn `depth` streams into books. Otherwise their deltas are events as they come.
             audit_books: compare live books with fresh REST snapshots from time to time. Without it the chain of a book has no bound.
             canary: subscribe to a stream that comes every second, so that a mute or late exchange is noticed. Without it the path of the
                 connection has no bound.
             measure_clock: measure the exchange's clock, so that signatures are right when ours is not.
-            dials: open the connections. Otherwise somebody else does, and `ConnectionDown.retry_us` tells it how long to wait.
-            streams: have a connection for streams. Without it there are calls only, and nothing can be subscribed.
+            dials: open the connections. Otherwise another program does, and `ConnectionDown.retry_us` tells it how long to wait.
+            streams: have a connection for streams. Without it there are calls only, and no subscriptions.
             connect_timeout_us: how long a connection may take to open.
-            silence_us: probe a connection on which nothing was heard for so long.
-            ping_timeout_us: give it up when nothing was heard for so long after that.
-            pause_ceiling_us: how long a 429 of the exchange stops all requests, or the next attempt to connect, at most, whatever it
-                asks for.
+            silence_us: probe a connection that was silent for so long.
+            ping_timeout_us: give it up when it stays silent for so long after that.
+            pause_ceiling_us: how long a 429 of the exchange stops all requests, or the next attempt to connect, at most, even if it
+                asks for more.
         """
         self._signer = signer
         self._manage_books = manage_books
@@ -214,7 +214,7 @@ class Session:
         self._round_trip_us = 0
         """Of the answer that is being handled."""
         self._unwatched: tuple[str, ...] = ()
-        """What the input that is being handled has released."""
+        """Streams that the input being handled has released."""
         self.plain = False
         """True when the last `handle_all` met plain frames alone, which bring no deadline nearer."""
 
@@ -241,7 +241,7 @@ class Session:
         return self._account
 
     def budget(self, now: Now) -> PacerState:
-        """What is left of the request budget at this moment."""
+        """Return the rest of the request budget at this moment."""
         return self._requests.budget(now)
 
     def book(self, name: str) -> Book:
@@ -328,9 +328,9 @@ class Session:
         return self._counted(outputs, now)
 
     def handle_all(self, batch: Sequence[Given], now: Now, ends: list[int] | None = None) -> list[Output]:
-        """Take what came at one moment: the same as `handle` for each, and quicker for plain data frames (`Routes`).
+        """Take all inputs of one moment: the same as `handle` for each, and quicker for plain data frames (`Routes`).
 
-        `ends` is given how many outputs there are after each input, which says what came of it.
+        `ends` is given the number of outputs after each input, which tells them apart.
         """
         outputs: list[Output] = []
         at = self._routes.take(batch, 0, now, outputs, ends) if batch else 0
@@ -365,12 +365,12 @@ class Session:
                 passed += handler(self, output, now)
         return passed
 
-    # What was received on the websocket.
+    # Received on the websocket.
 
     def _text_received(self, given: TextReceived, now: Now) -> Sequence[Output]:
         data = given.data
         if not self._link.hear(now):
-            # What is still on its way when the application has closed the session is of no interest to it.
+            # Data that are still on their way when the application has closed the session do not interest it.
             if self._link.is_draining:
                 return ()
             return (dropped(Drop.NOT_CONNECTED, "a frame without a connection", data=data),)
@@ -380,14 +380,14 @@ class Session:
         if isinstance(decoded, tuple):
             return [output for frame in decoded for output in self._frame_received(frame, given, now)]
         if decoded.stream in self._link.untyped:
-            # Also where it looks like something that we know: what it means there is not known.
+            # Also where it looks like a known one: its meaning there is not known.
             return self._unknown_received(decoded.stream, given, now)
         if isinstance(decoded, Frame):
             return self._frame_received(decoded, given, now)
         return [decoded, *self._frame_lost(decoded.stream, now), *self._update_lost(decoded, now)]
 
     def _unknown_received(self, stream: str, given: TextReceived, now: Now) -> Sequence[Output]:
-        """Hand on what only the user can read."""
+        """Hand on a payload that only the user can read."""
         self._metrics.handle(Frame(stream=stream), now)
         emitted_us = emission_of(given.data)
         path = self._link.see_unknown(stream, emitted_us, now)
@@ -399,7 +399,7 @@ class Session:
         stream, payload = frame.stream, frame.payload
         if payload is None:
             raise AssertionError("decode_frame returns no frame without a payload")
-        # The decoded payload is the event, and nobody has seen it yet: this is cheaper than a copy.
+        # The decoded payload is the event, and is not shared yet: this is cheaper than a copy.
         force_setattr(payload, "received_us", now.unix_us if given.received_us is None else given.received_us)
         path = self._link.see(stream, payload.emitted_us, now)
         if path:
@@ -434,7 +434,7 @@ class Session:
         return self._pass_on(seen, now) if seen else ()
 
     def _data_received(self, stream: str, payload: Payload, now: Now) -> list[Output]:
-        """Data are events for who wanted them. Some a machine wants, too."""
+        """Data are events for users that wanted them. Machines want some, too."""
         outputs: list[Output] = [payload] if stream in self._link.shown else []
         if isinstance(payload, BookTicker | Trade):
             outputs += self._to_books(self._books.of_symbol(payload.symbol), payload, now)
@@ -492,7 +492,7 @@ class Session:
         return [*outputs, *self._to_link(ClockRead(self._requests.exchange_unix_us(now) - now.mono_us), now)]
 
     def _timer_fired(self, given: TimerFired, now: Now) -> list[Output]:
-        """Only those whose moment has come are told. To the others it would say nothing."""
+        """Only those whose moment has come are told. The others would ignore it."""
         outputs = self._to_link(given, now)
         if self._link.is_wanted:
             outputs += self._to_openings(given, now)
@@ -520,14 +520,14 @@ class Session:
     def _connected(self, given: Connected, now: Now) -> list[Output]:
         outputs = self._to_link(given, now)
         if self._link.watches_path:
-            # The exchange's time is what says how late data are.
+            # The exchange's time shows how late data are.
             outputs += self._to_requests(MeasureTime(), now)
         return outputs
 
     def _subscribe(self, given: Subscribe, now: Now) -> list[Output]:
         self._check_streams()
         if not self._manage_books:
-            # Where there is no book there is nothing to verify.
+            # Without a book there is no verification.
             given = Subscribe((*given.books, *given.streams), untyped=given.untyped)
         outputs: list[Any] = [*self._link.handle(given, now)]
         for name in (*given.books, *given.streams) if self._manage_books else ():
@@ -573,7 +573,7 @@ class Session:
     def _resolve(self, given: Resolve, now: Now) -> list[Output]:
         return self._to_requests(Forget(Caller(given.call_id)), now)
 
-    # Signals: what one machine says to another.
+    # Signals: messages of one machine to another.
 
     def _went_down(self, given: ConnectionDown, now: Now) -> list[Output]:
         return [given, *self._end_streams(f"the connection is down: {given.reason}", now)]
@@ -583,7 +583,7 @@ class Session:
         return outputs + self._keep_account(AccountEnded(reason), now)
 
     def _requested(self, given: Requested, now: Now) -> list[Output]:
-        """Ask for a snapshot as soon as the stream is requested: a quiet market may send nothing for long."""
+        """Ask for a snapshot as soon as the stream is requested: a quiet market may be silent for long."""
         self._metrics.handle(StreamsRequested(given.streams), now)
         outputs: list[Output] = []
         for sequencer in self._books.of_streams(given.streams):
@@ -645,14 +645,14 @@ class Session:
         return [*told, *self._to_books(self._books.of_symbol(given.symbol), StreamSuspended(), now)]
 
     def _market_opened(self, given: MarketOpened, now: Now) -> list[Output]:
-        """What was subscribed while the market was closed may never speak, so it is requested again."""
+        """Streams subscribed while the market was closed may never speak, so they are requested again."""
         told = [given, *self._to_progress(given, now)]
         if not self._link.is_open:
             return told
         return [*told, *self._to_link(Resubscribe(self._link.of_symbol(given.symbol)), now)]
 
     def _markets_read(self, result: object, now: Now) -> list[Output]:
-        """Learn from a list of markets, or from one, whoever asked for it."""
+        """Learn from a list of markets, or from one, for any asker."""
         if isinstance(result, Markets):
             markets = result.values()
             outputs = self._to_market_rules(result, now)
@@ -668,7 +668,7 @@ class Session:
         return self._ask(ReadMarket(given.symbol), now)
 
     def _levels_seen(self, result: object, now: Now) -> list[Output]:
-        """Hold the levels of a snapshot, whoever asked for it, against the rules of the market."""
+        """Compare the levels of any snapshot with the rules of the market."""
         if not isinstance(result, DepthSnapshot):
             return []
         return self._to_market_rules(LevelsSeen(result.symbol, result.bids, result.asks), now)
@@ -685,7 +685,7 @@ class Session:
         return []
 
     def _settled(self, given: Settled, now: Now) -> Sequence[Output]:
-        """Give an answer, or the error in its place, to whoever asked."""
+        """Give an answer, or the error in its place, to its asker."""
         result = given.result
         self._asked.settle(given.asker)
         match given.asker:
@@ -709,7 +709,7 @@ class Session:
         raise TypeError(f"nobody asks like this: {type(given.asker).__name__}")
 
     def _sending(self, given: Sending, now: Now) -> Sequence[Output]:
-        """Tell whoever asked that the request leaves: from here on an answer is waited for."""
+        """Tell the asker that the request leaves: from here on an answer is waited for."""
         match given.asker:
             case SnapshotAsker(stream, attempt):
                 return self._sequence(self._books[stream], SnapshotRequested(attempt), now)
@@ -728,7 +728,7 @@ class Session:
         return [output for sequencer in sequencers for output in self._sequence(sequencer, given, now)]
 
     def _sequence(self, sequencer: BookSequencer, given: SequencerInput, now: Now) -> Sequence[Output]:
-        """Give a book something, and pass on what it says."""
+        """Give a book an input, and pass on its outputs."""
         return self._sequenced(sequencer, sequencer.handle(given, now), now)
 
     def _sequenced(self, sequencer: BookSequencer, outputs: Sequence[SequencerOutput], now: Now) -> Sequence[Output]:
@@ -819,4 +819,4 @@ class Session:
         Unresolved: _call_unresolved,
         UpdatesMute: _updates_mute,
     }
-    """Who takes what one machine says to another. All other outputs leave the session."""
+    """Receivers of the messages between machines. All other outputs leave the session."""

@@ -7,13 +7,13 @@ from typing import Final
 __all__ = ["LONGEST_TEXT", "printable"]
 
 LONGEST_TEXT: Final = 500
-"""How much of a foreign text is shown, unless said otherwise: its beginning says what it is."""
+"""Characters of a foreign text that are shown by default: its beginning identifies it."""
 
 
 def printable(text: str, limit: int | None = LONGEST_TEXT) -> str:
     """Return foreign text on one line: control characters escaped as Python writes them, and at most `limit` characters of it.
 
-    Raw, an ESC moves the cursor, and a newline makes a second line that nobody wrote.
+    Raw, an ESC moves the cursor, and a newline makes a second line.
     """
     shown = text if limit is None else text[: limit + 1]
     if not shown.isprintable():

@@ -32,7 +32,7 @@ class Value(Struct, frozen=True, gc=False):
 
 
 class SecretText(str):
-    """Text that may be sent and nothing else: msgspec and pickle refuse it, its repr does not show it."""
+    """Text that may only be sent: msgspec and pickle refuse it, its repr does not show it."""
 
     __slots__ = ()
 
@@ -80,7 +80,7 @@ class Sealed(Mapping[str, T]):
 
 
 def plain(value: object) -> Any:
-    """Return a value as dictionaries, tuples and what is in neither, with Python's names."""
+    """Return a value as dictionaries and tuples of plain values, with Python's names."""
     match value:
         case SecretText():
             return REDACTED

@@ -1,4 +1,4 @@
-"""Inputs of `Requests`, and its outputs for whoever asked."""
+"""Inputs of `Requests`, and its outputs for the askers."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Ask(Struct, frozen=True, gc=False, kw_only=True):
     asker: Hashable
     """Comes back with the answer. No other open `Ask` has an equal one."""
     endpoint: str
-    """Whatever `find_endpoint` knows."""
+    """An endpoint, as `find_endpoint` takes it."""
     parameters: Arguments
     importance: Importance | None = None
     """Its place among requests that wait. None is that of the endpoint."""
     max_wait_us: int | None = None
-    """Time that it may wait to be sent. None is `MAX_WAIT_US` for what changes something, and no bound for what reads."""
+    """Time that it may wait to be sent. None is `MAX_WAIT_US` for calls that change something, and no bound for reads."""
 
     def __repr__(self) -> str:
         # Values stay out of logs, for some of them are secret.
@@ -53,7 +53,7 @@ class WithdrawAsk(Struct, frozen=True, gc=False):
 
 
 class Forget(Struct, frozen=True, gc=False):
-    """How an unresolved `Ask` ended was found out otherwise."""
+    """The end of an unresolved `Ask` was found out otherwise."""
 
     asker: Hashable
 
@@ -69,7 +69,7 @@ class MeasureTime(Struct, frozen=True, gc=False):
 
 
 class Settled(Struct, frozen=True, gc=False):
-    """Output: the end of an `Ask`. The result is a `BackpackError` when there is none."""
+    """Output: the end of an `Ask`. The result is a `BackpackError` where it failed."""
 
     asker: Hashable
     result: object

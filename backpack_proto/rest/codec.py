@@ -1,10 +1,10 @@
 """REST: from a call to a request, and from a response to a typed answer or an error.
 
-The parameters of a call are checked against its row of the endpoint table when it is made, once, by `Endpoint.check`. Of what came out
-of that, a request is built and signed when it is sent, once. A response is read by the same row. The
+The parameters of a call are checked against its row of the endpoint table when it is made, once, by `Endpoint.check`. From the checked
+parameters a request is built and signed when it is sent, once. A response is read by the same row. The
 exchange's errors are JSON with a code, except when a parameter could not be parsed or a path does not exist, which is plain text
-(docs/protocol.md 1.4). Both become `ApiError`. A call that changes something has a third end: the exchange, or what stands between,
-broke down, or answered something that cannot be read. It may have had its effect, so that is an `OutcomeUnknown`.
+(docs/protocol.md 1.4). Both become `ApiError`. A call that changes something has a third end: the exchange, or a program between,
+broke down, or its answer cannot be read. It may have had its effect, so that is an `OutcomeUnknown`.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def parse_response(
 
     Raises:
         ApiError: the exchange refused. Its `retry_after_us` is None when another try would fail the same way.
-        NothingTraded: there is nothing to answer with yet.
+        NothingTraded: there was no trade to answer with yet.
         OutcomeUnknown: the call was to change something, and may have done so. A 202 says that it was accepted and no more.
         PartlyUnreadable: some rows of a list cannot be read.
         RemoteProtocolError: the exchange accepted, but its answer cannot be read.
@@ -169,7 +169,7 @@ def _read(endpoint: Endpoint, body: bytes, parameters: Checked) -> object:
 
 
 def outcome_unknown(endpoint: Endpoint, parameters: Checked, reason: str) -> OutcomeUnknown:
-    """Return the error of a call that may have had its effect, with what the call can be looked up by."""
+    """Return the error of a call that may have had its effect, with the names that it can be looked up by."""
     content = _content(parameters)
     if not isinstance(content, Mapping):
         orders = tuple((str(order["symbol"]), _client_id(order)) for order in content)
@@ -194,7 +194,7 @@ def retry_after_us(headers: Headers) -> int | None:
 
 
 def redirect_refused(location: str) -> str:
-    """What is said of a redirect, which is never followed: a signed request is for the host that it was addressed to."""
+    """Error text for a redirect, which is never followed: a signed request is for the host that it was addressed to."""
     origin = _ORIGIN.match(location)
     return f"a redirect to {'another path' if origin is None else f'{origin[1]}://{origin[2]}'}, which is not followed"
 
@@ -214,7 +214,7 @@ def refused_as_expired(error: ApiError) -> bool:
 
 
 def _content(checked: Checked) -> Mapping[str, Parameter] | Sequence[Mapping[str, Parameter]]:
-    """What is signed and sent: the parameters, or the orders of a batch."""
+    """Return the parameters, or the orders of a batch, as they are signed and sent."""
     single: dict[str, Parameter] = {}
     for name, value in checked.items():
         if not isinstance(value, str | int):

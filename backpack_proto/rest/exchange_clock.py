@@ -1,8 +1,8 @@
 """The offset of the exchange's clock from ours, with a bound on its error.
 
 Theory of operation. A signed request is good until its timestamp plus its window, on the exchange's clock (docs/protocol.md 2.1), so
-a wall clock that is off by seconds makes every signature expire. This machine asks for `GET /time` (`MeasureClock`) and is told what
-came back. The answer holds for some moment between sending and receiving: half the round trip is the error, and a millisecond more
+a wall clock that is off by seconds makes every signature expire. This machine asks for `GET /time` (`MeasureClock`) and is given the
+answer. The answer holds for some moment between sending and receiving: half the round trip is the error, and a millisecond more
 for the answer's resolution.
 
 A measurement ages: two clocks may drift apart by `DRIFT_PPM`, and our wall clock may be set. The monotonic clock tells how far it
@@ -11,9 +11,9 @@ Of the last `KEPT` measurements the one with the narrowest bound is used.
 
 IDLE wants no timer. `StartMeasuring` asks for a measurement at once. Afterwards the machine is MEASURING until the answer or the
 failure is reported, then RESTING until the next one is due: `REFRESH_US` after an answer, `PROBE_AGAIN_US` after a failure. Every
-`WATCH_US` it looks whether the wall clock was set: a jump of `STEP_US` or more is told (`ClockStepped`) and measured again.
+`WATCH_US` it looks whether the wall clock was set: a jump of `STEP_US` or more is reported (`ClockStepped`) and measured again.
 
-Each `MeasureClock` is answered once, so an answer without a measurement under way is a fault of whoever gives it and is refused. After
+Each `MeasureClock` is answered once, so an answer without a measurement under way is a fault of the caller and is refused. After
 `StopMeasuring` the one that was under way is not to be answered any more.
 """
 
@@ -54,7 +54,7 @@ class StartMeasuring(Struct, frozen=True, gc=False):
 
 
 class StopMeasuring(Struct, frozen=True, gc=False):
-    """Want no timer and no measurement any more. What is known stays known."""
+    """Want no timer and no measurement any more. The known offset stays."""
 
 
 class ClockSampled(Struct, frozen=True, gc=False, kw_only=True):
@@ -78,7 +78,7 @@ class ClockStepped(Event, frozen=True, gc=False, kw_only=True):
     """The wall clock of this machine jumped: it was set, or the machine slept. Signatures may be refused until it is measured."""
 
     step_us: int
-    """How far, forwards or (negative) backwards."""
+    """Size of the step, forwards or (negative) backwards."""
 
 
 ClockInput: TypeAlias = StartMeasuring | StopMeasuring | ClockSampled | ClockProbeFailed | TimerFired
@@ -127,7 +127,7 @@ class _Sample(NamedTuple):
     taken: Now
 
     def bound_us(self, now: Now) -> int:
-        """How far the offset may be from the truth at another moment."""
+        """Return the largest error of the offset at another moment."""
         drift_us = -(-abs(now.mono_us - self.sent_us) * DRIFT_PPM // 1_000_000)
         return self.error_us + drift_us + abs(_between(self.taken, now))
 
@@ -159,7 +159,7 @@ class ExchangeClock:
         return None if self._best is None else self._best.offset_us
 
     def error_us(self, now: Now) -> int | None:
-        """How far `exchange_unix_us` may be from the truth, in microseconds, or None before the first measurement."""
+        """Largest error of `exchange_unix_us`, in microseconds, or None before the first measurement."""
         return None if self._best is None else self._best.bound_us(now)
 
     def exchange_unix_us(self, now: Now) -> int:
@@ -167,11 +167,11 @@ class ExchangeClock:
         return now.unix_us + (self.offset_us or 0)
 
     def handle(self, given: ClockInput, now: Now) -> list[ClockOutput]:
-        """Take one input. A `TimerFired` that is early changes nothing.
+        """Take one input. A `TimerFired` that is early has no effect.
 
         Raises:
-            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`), or a sample was sent after it came back. Nothing
-                has changed.
+            LocalProtocolError: the input is impossible in this state (`TRANSITIONS`), or a sample was sent after it came back. The state
+                is unchanged.
         """
         if isinstance(given, TimerFired) and not due(self.deadline, now):
             return []
@@ -230,5 +230,5 @@ class ExchangeClock:
 
 
 def _between(before: Now, now: Now) -> int:
-    """How far the wall clock was set between two moments, judged by the monotonic clock."""
+    """Return the step of the wall clock between two moments, judged by the monotonic clock."""
     return (now.unix_us - now.mono_us) - (before.unix_us - before.mono_us)

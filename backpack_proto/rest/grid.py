@@ -1,7 +1,7 @@
 """Prices and quantities on the grid of a market: multiples of its tick or its step, exactly.
 
 Everything here is exact arithmetic on decimals: an amount has at most 100 characters (`backpack_proto.decoding.amount`), a tick or a step of
-the exchange at most 28 decimals, so nothing is ever cut off. A market whose tick or step is not above zero has no grid.
+the exchange at most 28 decimals, so no digit is ever cut off. A market whose tick or step is not above zero has no grid.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Grid(Value, frozen=True, gc=False):
         return None if self.maximum is None else self.down(self.maximum)
 
     def around(self, value: Decimal) -> tuple[Decimal, ...]:
-        """Return the allowed amounts next to a value, the lower one first: two, one at the end of the range, none in an empty one."""
+        """Return the allowed amounts next to a value, the lower one first: two, one at the end of the range, zero in an empty one."""
         lowest, highest = self.lowest, self.highest
         if highest is not None and highest < lowest:
             return ()

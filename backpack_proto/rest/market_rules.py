@@ -1,9 +1,9 @@
 """The rules of each market, tick and step above all, and that they have changed while the program runs.
 
-Theory of operation. Nothing announces a new tick. So what is known is held against what the exchange shows: levels of a snapshot that do not lie
+Theory of operation. The exchange does not announce a new tick. So the known rules are compared with its data: levels of a snapshot that do not lie
 on tick and step, a list of markets with other rules, an order that was refused for its price or quantity. Each is a doubt and no more, for
 lists come from a cache that may be a quarter of an hour old (docs/protocol.md 1.2) and an order may just be wrong. The answer to a doubt
-is `/market?symbol=`, which is not cached: that, and that alone, replaces what is known. One market is doubted at most once in DOUBT_US, and
+is `/market?symbol=`, which is not cached: that, and that alone, replaces the known rules. One market is doubted at most once in DOUBT_US, and
 levels that the answer did not explain, such as old orders that rest beside a new tick, are no doubt again for UNEXPLAINED_US.
 """
 
@@ -63,7 +63,7 @@ class RulesRefused(Struct, frozen=True, gc=False):
 
 
 class RulesDoubted(Struct, frozen=True, gc=False):
-    """Output: what is known of a market may be old. Answer with the `Market` that the exchange shows now."""
+    """Output: the known rules of a market may be old. Answer with the `Market` that the exchange shows now."""
 
     symbol: str
 
@@ -73,7 +73,7 @@ MarketRulesOutput: TypeAlias = RulesDoubted | MarketChanged
 
 
 class MarketRules:
-    """What is known of all markets. A machine without states and without a timer."""
+    """Known rules of all markets. A machine without states and without a timer."""
 
     def __init__(self) -> None:
         self._known: dict[str, Market] = {}
@@ -85,7 +85,7 @@ class MarketRules:
 
     @property
     def deadline(self) -> int | None:
-        """Never: it is what comes that raises a doubt."""
+        """Never: only inputs raise a doubt."""
         return None
 
     def known(self, symbol: str) -> Market | None:
@@ -108,7 +108,7 @@ class MarketRules:
                 return ()
 
     def _agrees(self, market: Market) -> bool:
-        """Return whether a row of a list has the rules that are known. If so, or if it is new, it is what is known from now on."""
+        """Return whether a row of a list has the known rules. If so, or if it is new, it holds from now on."""
         agrees = self._known.get(market.symbol, market).filters == market.filters
         if agrees:
             self._known[market.symbol] = market

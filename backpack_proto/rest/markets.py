@@ -1,6 +1,6 @@
 """The exchange's markets, and their names: the exchange's own id and a normalised one.
 
-Everything is taken from `GET /markets`, nothing from the form of an id: ids hold dots, digits and lower case, and their grammar
+Everything is taken from `GET /markets`, and not from the form of an id: ids hold dots, digits and lower case, and their grammar
 grows (docs/protocol.md sections 6.2 and 7). The normalised name of a market is `BASE-QUOTE` for spot, `BASE-QUOTE-PERP` for
 perpetuals and `BASE-QUOTE-<TYPE>` for all others. Where several markets would have the same name, such as dated futures that
 differ in their date only, the oldest has it (by `created_us`, then by id, so that a new listing never takes a name away), and the
@@ -40,14 +40,14 @@ __all__ = [
 
 
 class Band(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """How far a price may be from another one, as factors."""
+    """Largest distance of a price from another one, as factors."""
 
     min_multiplier: Decimal
     max_multiplier: Decimal
 
 
 class PremiumBand(Value, frozen=True, gc=False, kw_only=True):
-    """How far the premium may be from its mean."""
+    """Largest distance of the premium from its mean."""
 
     tolerance_fraction: Decimal = field(name="tolerancePct")
     """A fraction, in spite of its name on the wire: 0.05 is 5 %."""
@@ -184,9 +184,9 @@ class Market(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
         return self._rounded("quantity", quantity, self.filters.quantity.grid, rounding, "down")
 
     def check_order(self, order: NewOrder, **known: Unpack[KnownNow]) -> tuple[Violation, ...]:
-        """Return every rule that an order breaks. Nothing where it fits, as far as is known (docs/orders.md).
+        """Return every rule that an order breaks, as far as is known (docs/orders.md).
 
-        The rules of the market and of orders as such are always checked. What depends on the moment is checked where `known` says it, by
+        The rules of the market and of orders as such are always checked. Rules that depend on the moment are checked where `known` has the values, by
         the keywords of `KnownNow`: `best_bid`, `best_ask`, `last_price`, `mark_price`, `index_price`, `oracle_price`, `position`, `bids`,
         `asks`. The symbol of the order is the id of this market or its normalised name.
 
@@ -231,7 +231,7 @@ class Markets(Mapping[str, Market]):
     """All markets: a mapping that is read by the exchange's ids and by normalised names.
 
     `markets["SOL_USDC"]` and `markets["SOL-USDC"]` are the same market, and so are `in` and `get`. Every market is counted once and
-    iterated over once, by its id. `unreadable` says what was wrong with rows of the list that could not be used.
+    iterated over once, by its id. `unreadable` has the faults of rows of the list that could not be used.
     """
 
     __slots__ = ("_by_id", "_by_name", "_names", "unreadable")

@@ -19,7 +19,7 @@ TimeInForce: TypeAlias = Literal["GTC", "IOC", "FOK"]
 
 
 class NewOrder(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """An order that is to be placed. What is None is left to the exchange (docs/protocol.md 6.3).
+    """An order that is to be placed. Members that are None are left to the exchange (docs/protocol.md 6.3).
 
     Amounts are given as `Decimal`, as `int` or as text in plain digits. They are decimals from then on.
     """
@@ -30,11 +30,11 @@ class NewOrder(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     quantity: Amount | None = None
     """In base units."""
     quote_quantity: Amount | None = None
-    """What a market order is to spend or receive, in place of `quantity`."""
+    """Amount that a market order is to spend or receive, in place of `quantity`."""
     price: Amount | None = None
     """Limit price."""
     client_id: int | None = None
-    """The user's own id, 32 bits: what an order whose outcome is unknown can be found by."""
+    """The user's own id, 32 bits, by which an order whose outcome is unknown can be found."""
     time_in_force: TimeInForce | None = None
     post_only: bool | None = None
     reduce_only: bool | None = None

@@ -85,7 +85,7 @@ class OpenCall(Struct, frozen=True, gc=False, kw_only=True):
         return BackpackError(f"{self.endpoint.name}: {printable(failed.reason)}")
 
     def abandoned(self, reason: str) -> BackpackError:
-        """Return the error that it settles with when nobody waits for answers any more."""
+        """Return the error that it settles with when answers are not awaited any more."""
         if self.endpoint.idempotent:
             return LocalProtocolError(f"{self.endpoint.name}: {reason} before the answer came")
         if self.state in WITH_TRANSPORT:

@@ -1,8 +1,8 @@
-"""Everything that can be said of an order before it is sent: the rules of its market, and those of orders as such.
+"""All checks of an order before it is sent: the rules of its market, and those of orders as such.
 
-Theory. A market has rules that an order keeps or breaks whatever happens (its grid: tick, step, smallest and largest), a state of its
-book, and rules that depend on the moment (`order_moment`): those are judged by what the caller knows, and passed over where nothing is known.
-Each broken rule is a `Violation`. All of them are returned. Where the sources leave open how far a rule goes, the check refuses only what
+Theory. A market has rules that an order keeps or breaks at any moment (its grid: tick, step, smallest and largest), a state of its
+book, and rules that depend on the moment (`order_moment`): those are judged by the caller's knowledge, and passed over without it.
+Each broken rule is a `Violation`. All of them are returned. Where the sources leave open how far a rule goes, the check refuses only orders that
 the rule certainly forbids (docs/orders.md). The exchange has no rule about the notional value of an order.
 """
 
@@ -48,7 +48,7 @@ _NEEDS: Final = {
     "slippage_tolerance": "slippage_tolerance_type",
     "slippage_tolerance_type": "slippage_tolerance",
 }
-"""Parameters that say nothing without another one."""
+"""Parameters that are meaningless without another one."""
 
 
 def check_order(market: Market, order: NewOrder, context: OrderContext = NOTHING_KNOWN) -> tuple[Violation, ...]:
@@ -64,7 +64,7 @@ def check_order(market: Market, order: NewOrder, context: OrderContext = NOTHING
 
 
 def check_grid(market: Market, order: NewOrder) -> tuple[Violation, ...]:
-    """Return the violations of tick, step and the smallest and largest values alone: the rules that nothing but a new rule changes."""
+    """Return the violations of tick, step and the smallest and largest values alone: the rules that do not depend on the moment."""
     return tuple(_grid(market, order))
 
 
@@ -141,7 +141,7 @@ def _shape(order: NewOrder) -> Iterator[Violation]:
 
 
 def _together(order: NewOrder) -> Iterator[Violation]:
-    """Look for parameters that exclude each other, or say nothing without another one."""
+    """Look for parameters that exclude each other, or are meaningless without another one."""
     market_order = order.order_type == "Market"
     if order.post_only is True and market_order:
         yield Violation(

@@ -1,4 +1,4 @@
-"""What a caller knows at the moment of an order, beside the rules of its market."""
+"""Knowledge of a caller at the moment of an order, beside the rules of its market."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["NOTHING_KNOWN", "KnownNow", "OrderContext", "exact_amount"]
 
 
 class KnownNow(TypedDict, total=False):
-    """What a caller knows at the moment, beside the rules of a market. What is left out or None is unknown.
+    """Knowledge of a caller at the moment, beside the rules of a market. Members that are left out or None are unknown.
 
-    `bids` and `asks` are levels of the book, best first, such as `client.book(symbol).bids()`: how deep a market order may reach. Their
+    `bids` and `asks` are levels of the book, best first, such as `client.book(symbol).bids()`: for the depth of a market order. Their
     best prices are `best_bid` and `best_ask`, unless given: a post-only order must not meet them. `last_price` is that of the last trade,
     for the multipliers. `mark_price` stands for the mean mark price and, with `index_price`, for the mean premium, which are not public.
     `oracle_price` is the latest price outside the exchange, for the discovery bound. `position` is the net quantity held in the market,
-    negative where it is short and zero where there is none, for `reduce_only`.
+    negative where it is short and zero without one, for `reduce_only`.
     """
 
     best_bid: Amount | None
@@ -52,10 +52,10 @@ class OrderContext(Struct, frozen=True, gc=False, kw_only=True):
 
     @classmethod
     def of(cls, known: KnownNow) -> OrderContext:
-        """Read what a caller knows.
+        """Read the knowledge of a caller.
 
         Raises:
-            ConfigurationError: there is no such fact, or its value is no exact number.
+            ConfigurationError: there is no such fact, or its value is not an exact number.
         """
         read: dict[str, Any] = {}
         for name, value in known.items():

@@ -106,7 +106,7 @@ def _crossing(market: Market, order: NewOrder, context: OrderContext) -> Iterato
 
 
 def _impact(market: Market, order: NewOrder, context: OrderContext) -> Iterator[Violation]:
-    """Hold a market order to what the book has within the impact multiplier, where the book is known beyond that."""
+    """Hold a market order to the depth of the book within the impact multiplier, where the book is known beyond that."""
     bid = order.side == "Bid"
     filters = market.filters.price
     factor = filters.max_impact_multiplier if bid else filters.min_impact_multiplier

@@ -8,22 +8,22 @@ The 2,000 are divided. A tenth is the RESERVE of cancels, the rest is STANDARD. 
 leave. Both are bare ids. Requests leave in the order of their `Importance`, and in that of arrival within a class, except that a
 request that waits for the historical budget does not hold up those that do not need it. These are the rules of a class:
 
-* A cancel takes a STANDARD token, and one of the RESERVE when there is none. Nothing else touches the RESERVE, so a cancel leaves at once
-  whatever waits, unless all requests pause or the RESERVE is used up. Then cancels are the first to leave, at the rate of the budget.
+* A cancel takes a STANDARD token, and one of the RESERVE when there is none. Only cancels touch the RESERVE, so a cancel leaves at once
+  before all that waits, unless all requests pause or the RESERVE is used up. Then cancels are the first to leave, at the rate of the budget.
 * An audit needs a token of AUDITS besides, a quarter of the budget, and leaves only while more than half of the STANDARD burst is left:
   an order that comes right behind it finds a token.
 * All others take a STANDARD token.
 
 A refusal (HTTP 429) pauses everything by `PAUSE`, longer at each refusal in a row, or for as long
 as the exchange asked if that is longer. No refusal pauses for longer than the ceiling: one header must not keep cancels from leaving
-for years. A request that succeeds ends the row. What is heard during a pause concerns requests that
-had left before it: a refusal can prolong the pause but does not double it, and a success ends no row.
+for years. A request that succeeds ends the row. Answers during a pause concern requests that
+had left before it: a refusal can prolong the pause but does not double it, and a success does not end the row.
 
-An exchange that asked for a longer pause than the ceiling refuses again what comes after it. So the first request after a pause is a
+An exchange that asked for a longer pause than the ceiling refuses later requests again. So the first request after a pause is a
 trial: the others, cancels and orders excepted, wait until it is answered, `TRIAL_US` at most. There are no other states, and so no table of them:
 every input is possible at any time.
 
-All arithmetic is in whole units of 1/60,000,000 token, of which `refill` trickle in per microsecond: nothing is ever rounded.
+All arithmetic is in whole units of 1/60,000,000 token, of which `refill` trickle in per microsecond, without rounding.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = ["PAUSE_CEILING_US", "Budget", "Cancel", "Enqueue", "Granted", "Pacer"
 PAUSE: Final = Backoff(base_us=1_000_000, cap_us=30_000_000)
 """Time that refusals in a row pause everything."""
 PAUSE_CEILING_US: Final = 60_000_000
-"""Time that a refusal pauses at most, whatever the exchange asks for."""
+"""Longest pause after a refusal, even if the exchange asks for more."""
 TRIAL_US: Final = 2_000_000
 """The longest time for which the first request after a pause holds up the others."""
 _TOKEN = 60_000_000
@@ -55,7 +55,7 @@ _LONG_AGO = -(2**63)
 
 
 class Budget(Struct, frozen=True, gc=False, kw_only=True):
-    """How many requests may leave: at most `per_minute` in any minute, and at most `burst` at once.
+    """Budget of requests: at most `per_minute` in any minute, and at most `burst` at once.
 
     Raises:
         LocalProtocolError: the burst is not between 1 and `per_minute - 1`.
@@ -111,7 +111,7 @@ class Granted(Struct, frozen=True, gc=False):
 
 
 class PacerState(Value, frozen=True, gc=False, kw_only=True):
-    """What is left of the budgets at one moment."""
+    """Rest of the budgets at one moment."""
 
     standard_available: int
     """Requests that could leave at once."""
@@ -128,7 +128,7 @@ class PacerState(Value, frozen=True, gc=False, kw_only=True):
     snapshots_queued: int = 0
     """Those in line that are for books which are not live."""
     remaining_us: int = 0
-    """Time that until all in line have left, audits aside, if nothing else comes."""
+    """Time until all in line have left, audits aside, if no others come."""
 
 
 PacerInput: TypeAlias = Enqueue | Cancel | Refused | Succeeded | TimerFired
@@ -146,14 +146,14 @@ class Pacer:
         historical: Budget = HISTORICAL,
         pause_ceiling_us: int = PAUSE_CEILING_US,
     ) -> None:
-        """Nothing waits and nothing is paused.
+        """Make a pacer with an empty line and without a pause.
 
         Args:
             standard: the budget that all requests share.
             reserve: the further budget that only cancels may use.
-            audits: what audits may use of the standard budget.
-            historical: what requests for historical market data may use of the standard budget.
-            pause_ceiling_us: how long a refusal pauses at most.
+            audits: the part of the standard budget for audits.
+            historical: the part of the standard budget for historical market data.
+            pause_ceiling_us: longest pause after a refusal.
 
         Raises:
             LocalProtocolError: the ceiling is not positive.
@@ -188,7 +188,7 @@ class Pacer:
         return earliest(*(max(ready, self._paused_until) for _, _, ready in self._ready()))
 
     def state(self, now: Now) -> PacerState:
-        """Return what is left of the budgets."""
+        """Return the rest of the budgets."""
         paused = now.mono_us < self._paused_until
         return PacerState(
             standard_available=self._standard.available(now.mono_us),
@@ -263,7 +263,7 @@ class Pacer:
         return granted
 
     def _next_line(self, mono_us: int) -> OrderedDict[int, int] | None:
-        """Take the tokens for the request to be served next, and return the line that it heads, or None if none can be."""
+        """Take the tokens for the request to be served next, and return the line that it heads, or None if no request can leave."""
         if not self._line_of:
             return None
         ready = [(importance, historical) for importance, historical, ready_us in self._ready() if ready_us <= mono_us]
@@ -311,7 +311,7 @@ class _Bucket:
         return -min(0, (self._level_at(mono_us) - tokens * _TOKEN) // self._refill)
 
     def available(self, mono_us: int) -> int:
-        """How many whole tokens there are."""
+        """Number of whole tokens."""
         return self._level_at(mono_us) // _TOKEN
 
     def take(self, mono_us: int) -> None:

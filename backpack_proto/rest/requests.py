@@ -1,17 +1,17 @@
-"""The REST side of a session: one budget for all who ask, signatures made at the moment of sending, answers to whoever asked.
+"""The REST side of a session: one budget for all askers, signatures made at the moment of sending, answers to each asker.
 
 Theory of operation. It is made of the pacer and the exchange's clock. An `Ask` is checked at once, and its parameters are kept as
 they were then. It is QUEUED until the pacer grants it, built and signed when it leaves, and SENT until the answer is in. It comes back
 as `Settled`, once, with its typed result or with the error in its place.
 
-Nothing abandoned is done later. Who asked may take it back (`WithdrawAsk`): what is QUEUED leaves the line and is never sent. What
-changes something has a bound on waiting, and settles as `NotSent` when that has passed. The transport holds to the same bound. What
+Abandoned requests are not done later. The asker may withdraw one (`WithdrawAsk`): a QUEUED one leaves the line and is never sent. A request
+that changes something has a bound on waiting, and settles as `NotSent` when that has passed. The transport holds to the same bound. One that
 was handed to the transport is withdrawn there. If it changes something it is WITHDRAWN, for it may have left. Once the transport says
 that it has it is UNRESOLVED, and stays among `unresolved` until its answer says how it ended, or a `Forget` does.
 
 A read whose signature has expired says that a clock is wrong (docs/protocol.md 1.4): it is STALE until the exchange's clock has been
-measured, and then goes back into the queue, once. If the clock cannot be measured, or the second signature expires as well, the
-refusal is what it settles with. A call that changes something is never sent twice. When nobody can say whether it had its effect, it
+measured, and then goes back into the queue, once. If the clock cannot be measured, or the second signature expires as well, it settles with the
+refusal. A call that changes something is never sent twice. When it is not known whether it had its effect, it
 settles with `OutcomeUnknown`. When it is certain that it never left, with a plain `BackpackError`.
 """
 
@@ -58,7 +58,7 @@ RequestsOutput: TypeAlias = SendRequest | WithdrawRequest | Sending | Settled | 
 
 
 class Requests:
-    """Sends what is asked for when the budget allows, and settles every `Ask` once. A machine."""
+    """Sends requests when the budget allows, and settles every `Ask` once. A machine."""
 
     def __init__(self, signer: Signer | None, *, pause_ceiling_us: int = PAUSE_CEILING_US) -> None:
         """`pause_ceiling_us` is how long the exchange can have all requests pause."""
@@ -80,11 +80,11 @@ class Requests:
 
     @property
     def unresolved(self) -> Mapping[Hashable, OutcomeUnknown]:
-        """What was withdrawn after it may have been sent and has not been answered since, by asker."""
+        """Requests that were withdrawn after they may have been sent and have no answer since, by asker."""
         return MappingProxyType(self._unresolved)
 
     def budget(self, now: Now) -> PacerState:
-        """What is left of the request budget at this moment."""
+        """Return the rest of the request budget at this moment."""
         return self._pacer.state(now)
 
     def troubles(self, now: Now) -> list[str]:
@@ -103,11 +103,11 @@ class Requests:
         return self._clock.exchange_unix_us(now)
 
     def handle(self, given: RequestsInput, now: Now) -> list[RequestsOutput]:
-        """Take one input. Return requests to send, and what became of those sent.
+        """Take one input. Return requests to send, and the outcomes of those sent.
 
         Raises:
             LocalProtocolError: an `Ask` for an endpoint that does not exist, with parameters that it does not take, or that cannot
-                be signed. A `Forget` of what is not unresolved.
+                be signed. A `Forget` of a request that is not unresolved.
         """
         match given:
             case Ask():
@@ -118,7 +118,7 @@ class Requests:
                     raise LocalProtocolError(f"{asker!r} is not unresolved")
                 del self._unresolved[asker]
                 return []
-        # An input may let the next in line leave, and the timer may be late: whoever has waited too long must not be among them.
+        # An input may let the next in line leave, and the timer may be late: requests that have waited too long must not be among them.
         return [*self._expire(now), *self._take(given, now)]
 
     def _take(self, given: RequestsInput, now: Now) -> list[RequestsOutput]:
@@ -137,7 +137,7 @@ class Requests:
                     return []
                 self._close(request_id)
                 if call.state is CallState.WITHDRAWN and not given.sent:
-                    # In time: nothing has happened, and nobody waits.
+                    # In time: it was not sent, and is not awaited.
                     self._unresolved.pop(call.asker, None)
                     return []
                 return self._settle(call, call.failure(given), now)
@@ -149,7 +149,7 @@ class Requests:
         raise TypeError(f"not an input of Requests: {type(given).__name__}")
 
     def _checked(self, ask: Ask, now: Now) -> OpenCall:
-        """What is wrong with an `Ask` is found out before it waits in line, and never again."""
+        """Faults of an `Ask` are found before it waits in line, and only then."""
         endpoint = find_endpoint(ask.endpoint)
         if endpoint.instruction is not None and self._signer is None:
             raise LocalProtocolError(f"{endpoint.name} is private: it needs credentials to be signed with")
@@ -187,7 +187,7 @@ class Requests:
         return call
 
     def _expire(self, now: Now) -> list[RequestsOutput]:
-        """Settle what has waited too long in line."""
+        """Settle requests that have waited too long in line."""
         outputs: list[RequestsOutput] = []
         for request_id in self._waits.due(now.mono_us):
             self._pacer.handle(Cancel(request_id), now)
@@ -203,7 +203,7 @@ class Requests:
         call = self._open[request_id]
         if call.state is CallState.SENT and not call.endpoint.idempotent:
             self._open[request_id] = replace(call, state=CALL_TRANSITIONS.step(call.state, given, CallState.WITHDRAWN))
-            # In doubt until the transport has answered, and what is in doubt may have left.
+            # In doubt until the transport has answered, and a request in doubt may have left.
             reason = "it was given up by its caller, and may have been sent"
             self._unresolved[call.asker] = outcome_unknown(call.endpoint, call.parameters, reason)
         elif call.state in (CallState.WITHDRAWN, CallState.UNRESOLVED):
@@ -229,7 +229,7 @@ class Requests:
         return [Unresolved(asker, error)]
 
     def _granted(self, grants: Sequence[Granted], now: Now) -> list[RequestsOutput]:
-        """Build each request when it leaves, and not before: what it measures or signs is this moment."""
+        """Build each request when it leaves, and not before: it measures or signs this moment."""
         outputs: list[RequestsOutput] = []
         for grant in grants:
             call = self._open[grant.request_id]
@@ -280,7 +280,7 @@ class Requests:
         except (ApiError, NothingTraded, OutcomeUnknown, RemoteProtocolError) as error:
             result = error
         if isinstance(result, PartlyUnreadable) and result.rows and call.endpoint.instruction is None:
-            # Rows about the market are independent. What is missing of an account would look like money that is not there.
+            # Rows about the market are independent. A missing row of an account would look like missing money.
             outputs.append(RowsSkipped(endpoint=call.endpoint.route, errors=result.errors))
             result = result.rows
         if isinstance(result, ApiError) and call.may_be_signed_again(result):

@@ -19,7 +19,7 @@ class Violation(Value, frozen=True, gc=False, kw_only=True):
     rule: str
     """The rule by the Python name of the market's filter or member, such as `tick_size` or `order_book_state`, or `order` for rules of all orders."""
     reason: str
-    """The value, the rule, and what would be valid."""
+    """The value, the rule, and valid values."""
     valid: tuple[Decimal, ...] = ()
     """The next valid values, the lower one first, where the rule is about a number."""
 

@@ -86,7 +86,7 @@ IN_FORCE_US: Final = 1_000_000
 
 
 class SymbolRule(Enum):
-    """Whether the name of a stream ends in a symbol."""
+    """True when the name of a stream ends in a symbol."""
 
     REQUIRED = auto()
     OPTIONAL = auto()

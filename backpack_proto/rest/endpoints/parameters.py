@@ -77,7 +77,7 @@ def identifier(name: str, *, required: bool = False) -> ParameterRule:
 
 
 def limit(maximum: int) -> ParameterRule:
-    """How many rows at most."""
+    """Largest number of rows."""
     return ParameterRule(name="limit", kind=int, minimum=1, maximum=maximum)
 
 

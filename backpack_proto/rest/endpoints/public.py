@@ -82,7 +82,7 @@ PUBLIC_ENDPOINTS: Final = (
     Endpoint(
         name="markets",
         path="/api/v1/markets",
-        # The nonce means nothing to the exchange. One that was never used goes past the cache in front of it (docs/protocol.md 1.2).
+        # The exchange ignores the nonce. One that was never used goes past the cache in front of it (docs/protocol.md 1.2).
         parameters=(MARKET_TYPE, uint("nonce", UINT64)),
         result=Markets,
         read=read_markets,
@@ -181,7 +181,7 @@ PUBLIC_ENDPOINTS: Final = (
     Endpoint(
         name="borrow_lend_liquidation_price",
         path="/api/v1/borrowLend/position/liquidationPrice",
-        # What the loan would be: the body of a POST to /api/v1/borrowLend as JSON, in base64.
+        # Terms of the loan: the body of a POST to /api/v1/borrowLend as JSON, in base64.
         parameters=(SUBACCOUNT, text("borrow", required=True)),
         result=LiquidationEstimate,
     ),

@@ -1,4 +1,4 @@
-"""What a row of the endpoint table says: where a call goes, what it takes, and what comes back.
+"""Rows of the endpoint table: the address of a call, its parameters, and its result.
 
 Parameters are held to their rules before anything is sent, and leave as they stand on the wire: a `Decimal` becomes text with all of
 its digits and no exponent, None is left out (docs/protocol.md 2.2). Each has two names, `orderType` on the wire and `order_type` in
@@ -67,7 +67,7 @@ def _snake_case(name: str) -> str:
 
 
 class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
-    """What one parameter of an endpoint may be."""
+    """Rule of one parameter of an endpoint."""
 
     name: str
     """On the wire."""
@@ -143,7 +143,7 @@ class ParameterRule(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Group(Struct, frozen=True, gc=False, kw_only=True):
-    """How many of some parameters a call takes together."""
+    """Number of parameters of a group that a call takes together."""
 
     names: tuple[str, ...]
     counts: tuple[int, ...]
@@ -185,7 +185,7 @@ def exactly_one(*names: str, when: tuple[str, Parameter] | None = None) -> Group
 
 
 def no_more_than_one(*names: str) -> Group:
-    """One of them, or none."""
+    """At most one of them."""
     return Group(names=names, counts=(0, 1))
 
 
@@ -195,7 +195,7 @@ def needs_one(*names: str) -> Group:
 
 
 def both_or_neither(*names: str) -> Group:
-    """All of them, or none."""
+    """All of them, or not one."""
     return Group(names=names, counts=(0, len(names)))
 
 
@@ -208,7 +208,7 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
     former: tuple[str, ...] = ()
     """Names and routes that the exchange and this table had for it before. `find_endpoint` knows them."""
     instruction: str | None = None
-    """What a signature of it names, or None for public calls, which are not signed (docs/protocol.md 2.4)."""
+    """Name in its signature, or None for public calls, which are not signed (docs/protocol.md 2.4)."""
     parameters: tuple[ParameterRule, ...] = ()
     groups: tuple[Group, ...] = ()
     batch: bool = False
@@ -216,9 +216,9 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
     historical: bool = False
     """It counts against the small budget of historical market data (docs/protocol.md 1.3)."""
     importance: Importance = Importance.READ
-    """Its place among requests that wait: a cancel, an order, or a read, which whoever makes it may place otherwise."""
+    """Its place among requests that wait: a cancel, an order, or a read, which its asker may place otherwise."""
     may_be_empty: bool = False
-    """A 204 without a body says that nothing was traded yet. Elsewhere it is an answer that cannot be read."""
+    """A 204 without a body says that there was no trade yet. Elsewhere it is an answer that cannot be read."""
     paged: bool = False
     """The answer is a `Page` of the rows in `result`."""
     result: Any
@@ -232,7 +232,7 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
         return self.instruction == _PLACES
 
     def orders_of(self, checked: Checked) -> Sequence[Mapping[str, Parameter]]:
-        """Return the orders that checked parameters place, in their order. None where the call places none."""
+        """Return the orders that checked parameters place, in their order, or None where the call does not place orders."""
         if not self.places_orders:
             return ()
         orders = checked.get(BATCH)
@@ -258,10 +258,10 @@ class Endpoint(Struct, frozen=True, gc=False, kw_only=True):
         return self.method == "GET"
 
     def check(self, given: Arguments) -> Checked:
-        """Hold the parameters of a call to the rules and return them as they stand on the wire.
+        """Check the parameters of a call by the rules and return them as they stand on the wire.
 
         Raises:
-            LocalProtocolError: naming the endpoint, the parameter and what it takes.
+            LocalProtocolError: naming the endpoint, the parameter and its valid values.
         """
         if not self.batch:
             return self._check(self.name, given)

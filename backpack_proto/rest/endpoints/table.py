@@ -52,7 +52,7 @@ def find_endpoint(name: str) -> Endpoint:
     The names and routes that an endpoint had before it was renamed lead to it as well.
 
     Raises:
-        LocalProtocolError: there is none, and the text offers the closest names. Or an instruction stands for several.
+        LocalProtocolError: it does not exist, and the text offers the closest names. Or an instruction stands for several.
     """
     endpoint = _BY_ANY_NAME.get(name)
     if endpoint is None:

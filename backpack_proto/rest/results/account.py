@@ -54,12 +54,12 @@ class AccountSettings(Value, frozen=True, gc=False, kw_only=True, rename="camel"
     """Negative: a rebate."""
     futures_taker_fee_basis_points: Decimal = field(name="futuresTakerFee")
     limit_order_count: int = field(name="limitOrders")
-    """How many are open."""
+    """Number of open ones."""
     trigger_order_count: int = field(name="triggerOrders")
 
 
 class CollateralAsset(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """What one asset counts as collateral."""
+    """Value of one asset as collateral."""
 
     symbol: str
     asset_mark_price: Decimal
@@ -121,14 +121,14 @@ class HistoricalPosition(Value, frozen=True, gc=False, kw_only=True, rename="cam
 
 
 class MaxBorrowQuantity(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """How much of an asset can be borrowed."""
+    """Amount of an asset that can be borrowed."""
 
     symbol: str
     max_borrow_quantity: Decimal
 
 
 class MaxOrderQuantity(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """How large an order can be, on the terms that were asked for."""
+    """Largest order, on the requested terms."""
 
     symbol: str
     side: str
@@ -141,7 +141,7 @@ class MaxOrderQuantity(Value, frozen=True, gc=False, kw_only=True, rename="camel
 
 
 class MaxWithdrawalQuantity(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """How much of an asset can be withdrawn, on the terms that were asked for."""
+    """Amount of an asset that can be withdrawn, on the requested terms."""
 
     symbol: str
     max_withdrawal_quantity: Decimal
@@ -306,7 +306,7 @@ class Withdrawal(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
 
 class VaultNav(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """What a vault and its tokens are worth, for the vault's own account."""
+    """Worth of a vault and its tokens, for the vault's own account."""
 
     nav: Decimal
     twap_nav: Decimal
@@ -329,7 +329,7 @@ class VaultRedeem(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
     vault_token: str | None = None
     symbol: str | None = None
     quantity: Decimal | None = None
-    """What was paid out."""
+    """Amount paid out."""
     nav: Decimal | None = None
     reason: str | None = None
     timestamp_us: UnixUs = field(name="timestamp")

@@ -1,4 +1,4 @@
-"""What REST calls about markets return, typed. Source of every field: docs/protocol.md sections 5.1 and 6.1.
+"""Typed results of REST calls about markets. Source of every field: docs/protocol.md sections 5.1 and 6.1.
 
 Names are the field's own, units are in names. Prices and quantities are `Decimal`, quantities in base units unless the name says
 quote. Candles, trades, tickers, mark prices and open interest are the values of the streams (`streams.payloads`).
@@ -37,18 +37,18 @@ class Page(Value, Generic[Row], frozen=True, gc=False, kw_only=True):
 
     rows: tuple[Row, ...]
     total: int | None = None
-    """How many rows there are on all pages."""
+    """Number of rows on all pages."""
     page_count: int | None = None
     page_number: int | None = None
     page_size: int | None = None
-    """How many rows a full page has."""
+    """Number of rows of a full page."""
 
     def __iter__(self) -> Iterator[Row]:
         """Iterate over the rows of this page."""
         return iter(self.rows)
 
     def __len__(self) -> int:
-        """How many rows this page has."""
+        """Number of rows of this page."""
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Row:
@@ -57,11 +57,11 @@ class Page(Value, Generic[Row], frozen=True, gc=False, kw_only=True):
 
 
 class DepthSnapshot(Value, frozen=True, gc=False, kw_only=True):
-    """The book at one update id. On both sides the best price is first, whatever the order on the wire."""
+    """The book at one update id. On both sides the best price is first, in spite of the order on the wire."""
 
     symbol: str
     limit: int | None
-    """How many levels a side were asked for: a side with fewer is complete, one with as many may go on. None: as the exchange
+    """Requested number of levels a side: a side with fewer is complete, one with as many may go on. None: as the exchange
     likes."""
     last_update_id: int
     """In the id space of the `depth` stream."""
@@ -80,7 +80,7 @@ class FundingRate(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
 
 class SystemStatus(Value, frozen=True, gc=False, kw_only=True):
-    """`Ok` or `Maintenance`, and what the exchange has to say about it."""
+    """`Ok` or `Maintenance`, and the exchange's message about it."""
 
     state: str = field(name="status")
     message: str | None = None

@@ -1,7 +1,7 @@
 """Typed answers of REST calls about orders beside orders and fills: requests for quote, strategies (docs/protocol.md 6.3, 6.4).
 
-One type serves a thing while it lives and in history, where the exchange writes other members and other forms of time: what only one
-of the two has is None in the other. Times are microseconds since the epoch. Words from open lists are plain strings.
+One type serves a thing while it lives and in history, where the exchange writes other members and other forms of time: members of only one
+of the two are None in the other. Times are microseconds since the epoch. Words from open lists are plain strings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the exchange lists besides markets, typed: collateral, lending pools, predictions, securities, vaults (docs/protocol.md 6.1).
+"""Typed lists of the exchange besides markets: collateral, lending pools, predictions, securities, vaults (docs/protocol.md 6.1).
 
 Source of the fields: the exchange's OpenAPI text. Times are microseconds since the epoch. Words from open lists are plain strings.
 """
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class HaircutFunction(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """How the haircut grows with the quantity. Members depend on the kind, `inverseSqrt` has these two, `identity` none."""
+    """Growth of the haircut with the quantity. Members depend on the kind: `inverseSqrt` has these two, `identity` neither."""
 
     kind: str = field(name="type")
     base: Decimal | None = None
@@ -50,14 +50,14 @@ class HaircutFunction(Value, frozen=True, gc=False, kw_only=True, rename="camel"
 
 
 class Haircut(Value, frozen=True, gc=False, kw_only=True):
-    """How much of an asset's value counts as collateral."""
+    """Part of an asset's value that counts as collateral."""
 
     weight: Decimal
     function: HaircutFunction = field(name="kind")
 
 
 class CollateralParameters(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """What an asset is worth as collateral."""
+    """Worth of an asset as collateral."""
 
     symbol: str
     imf_function: MarginFunction
@@ -86,7 +86,7 @@ class BorrowLendMarket(Value, frozen=True, gc=False, kw_only=True, rename="camel
     throttle_utilization_bound: Decimal
     throttle_update_fraction: Decimal
     fee: Decimal
-    """What the exchange keeps of the yield."""
+    """Part of the yield that the exchange keeps."""
     step_size: Decimal
     timestamp_us: UnixUs = field(name="timestamp")
 
@@ -103,7 +103,7 @@ class BorrowLendMarketRow(Value, frozen=True, gc=False, kw_only=True, rename="ca
 
 
 class BorrowLendApy(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """What borrowing and lending an asset costs and yields in a year."""
+    """Yearly cost and yield of borrowing and lending an asset."""
 
     symbol: str
     borrow_rate: Decimal
@@ -111,7 +111,7 @@ class BorrowLendApy(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
 
 
 class StakingApy(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """What staking an asset yields in a year."""
+    """Yearly yield of staking an asset."""
 
     symbol: str
     dilution_factor: Decimal
@@ -149,7 +149,7 @@ class PredictionSeries(Value, frozen=True, gc=False, kw_only=True):
 
 
 class PredictionResolution(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """How an event came out, or will be found out."""
+    """Outcome of an event, or the way in which it will be found."""
 
     resolved: bool
     start_us: UnixUs = field(name="startDate")
@@ -249,7 +249,7 @@ class StockQuantityFilter(Value, frozen=True, gc=False, kw_only=True, rename="ca
 
 
 class StockIndicativeQuote(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """The price at which a request for quotes for a stock would be quoted now, or the reason for none (docs/protocol.md 6.5)."""
+    """The price at which a request for quotes for a stock would be quoted now, or the reason why not (docs/protocol.md 6.5)."""
 
     symbol: str
     side: str
@@ -257,7 +257,7 @@ class StockIndicativeQuote(Value, frozen=True, gc=False, kw_only=True, rename="c
     available: bool
     """True when there is a quote."""
     reason: str | None = None
-    """Why there is none, such as `priceUnavailable`."""
+    """Why it is missing, such as `priceUnavailable`."""
     session: str | None = None
     """The session that is open, such as `US_EQUITIES_PRE_MARKET`."""
     price: Decimal | None = None
@@ -288,12 +288,12 @@ class Security(Value, frozen=True, gc=False, kw_only=True):
 
 
 class Vault(Value, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """A vault, and on what terms it takes and gives."""
+    """A vault, and the terms of deposits and redemptions."""
 
     vault_id: int = field(name="id")
     vault_token: str
     symbol: str
-    """What is paid in and out."""
+    """Asset that is paid in and out."""
     mints_enabled: bool
     redeems_enabled: bool
     min_mint_quantity: Decimal
