@@ -80,7 +80,7 @@ COUNTED_EVENTS = frozenset(
 """The events that `Metrics` counts. It need not be given any other."""
 
 RECENT_US = 60_000_000
-"""Time that something that passed at once, such as a dropped frame, counts against health."""
+"""Time that a momentary fault, such as a dropped frame, counts against health."""
 _SHOWN_DOUBTS = 3
 
 

@@ -142,7 +142,7 @@ class ConnectionDown(Event, frozen=True, gc=False, kw_only=True):
     code: int | None
     """Close code of RFC 6455, None when there never was a connection."""
     retry_us: int
-    """Time that until the next try. Where somebody else makes the connections, how long it should wait."""
+    """Time until the next try. Where another program makes the connections, the time that it should wait."""
     error: BackpackError | None = None
     """The reason as a type, where the runtime has one of its own: a proxy that failed, above all."""
 

@@ -88,7 +88,7 @@ ROOMS = {
 }
 """The rooms of the project. Each is held to the limits by itself, so that one cannot hide in another."""
 
-OPEN: frozenset[str] = frozenset(ROOMS) - {"tools"}
+OPEN: frozenset[str] = frozenset(room for room in ROOMS if room.startswith("backpack_runtime")) | {"documents"}
 """Rooms that have not been gone through yet: shown, not checked."""
 
 EXCLUDED = ("docs/protocol.md", "docs/sandbox-clients.md", "docs/support.md")

@@ -1,7 +1,7 @@
-"""Planned faults at work: which of them hold now, and what they do to everything that the exchange sends.
+"""Planned faults at work: those that hold now, and their effect on all that the exchange sends.
 
-Theory of operation. Whatever leaves the exchange passes `disturb`. Frames that come late wait here, in order, and leave at once when
-the fault ends. A connection that ends takes its frames along. What happens to requests is told to `Faults`, and what only the process
+Theory of operation. All outputs of the exchange pass `disturb`. Frames that come late wait here, in order, and leave at once when
+the fault ends. A connection that ends takes its frames along. Faults of requests are passed to `Faults`, and the one that only the process
 that serves the exchange can do leaves as `RefuseConnections`.
 """
 
@@ -21,7 +21,7 @@ from .stream.sockets import GOING_AWAY
 __all__ = ["LATE_US", "Disturbances"]
 
 LATE_US: Final = 6_000_000
-"""How much later than it was made a frame comes. A client may bear some seconds."""
+"""Delay of a frame. A client may bear some seconds."""
 _DEPTH: Final = b'"stream":"depth.'
 
 CloseAll = Callable[[int | None], Sequence[ExchangeOutput]]
@@ -54,7 +54,7 @@ class Disturbances:
         return outputs + self.advance(mono_us)
 
     def advance(self, mono_us: int) -> list[ExchangeOutput]:
-        """Begin and end what is due, and return what has to be done for it at once."""
+        """Begin and end faults that are due, and return the outputs that they need at once."""
         begun, ended = self.schedule.advance(mono_us)
         if not begun and not ended:
             return []
@@ -72,7 +72,7 @@ class Disturbances:
         return outputs + self._end(ended, self.schedule.active)
 
     def disturb(self, outputs: list[ExchangeOutput], mono_us: int) -> list[ExchangeOutput]:
-        """Return what really leaves of some outputs, after what was late and is due."""
+        """Return the outputs that really leave, after late ones that are due."""
         if not self._active and not self._late:
             return outputs
         left: list[ExchangeOutput] = []
@@ -100,7 +100,7 @@ class Disturbances:
         return True
 
     def _end(self, ended: Iterable[PlannedFault], active: Sequence[PlannedFault]) -> list[ExchangeOutput]:
-        """Take over what holds from now on, and return what follows from it that something has ended."""
+        """Take over the faults that hold from now on, and return the outputs that follow from the end of others."""
         self._active = frozenset(planned.name for planned in active)
         self._losing_all = any(planned.name == "gap" and planned.in_spans for planned in active)
         requests = [FAULT_KINDS[planned.name].request for planned in active]

@@ -1,18 +1,18 @@
 """The simulated exchange: Backpack's public wire as a pure state machine, the server twin of the client's Session.
 
-Theory of operation. What clients send comes in as values, what is to be sent goes out as values. Whoever serves the exchange owns
+Theory of operation. Messages of clients come in as values, and messages to them go out as values. The server of the exchange owns
 sockets and clock. Everything is drawn from one seed and the times handed in. The markets stand still until the first input, whose
-moment ties the exchange to both clocks. From then on they move by themselves, and every input first lets happen what is due by
-then. When the process was away for long, only the last second of what was missed happens, and what recurs happens once.
+moment ties the exchange to both clocks. From then on they move by themselves, and every input first lets events happen that are due by
+then. When the process was away for long, only the last second of missed events happens, and recurring ones happen once.
 
-Each market has random generators of its own, so what one market does depends on nothing but the seed and the time.
+Each market has random generators of its own, so the events of one market depend only on the seed and the time.
 
 Fills and resting orders carry owners. The crowd and the accounts meet in the same books. Every change of a book passes `_tell`, which
-publishes it and settles what it did to each account, and triggers are looked at once that is done. Requests pass the gateway, which may
+publishes it and settles its effects on each account, and triggers are looked at once that is done. Requests pass the gateway, which may
 be told to let them go wrong.
 
-A market that is listed as one that sleeps stands still while nobody looks: nobody listens to it, no request has named it for a while,
-and no account has anything in it. What it does then depends on when it was looked at, too.
+A market that is listed as one that sleeps stands still while it is unused: no connection listens to it, no request has named it for a while,
+and no account has an order or a position in it. Its events then depend on when it was looked at, too.
 
 A market may be made busier or quieter, closed and opened again, given another tick and step, the whole exchange restarted, and faults
 planned: those are the commands of an operator. Everything that is sent passes the planned faults last.
@@ -77,18 +77,18 @@ Levels: TypeAlias = tuple[Level, ...]
 
 MAX_SPEED = 1_000.0
 CATCH_UP_US = 1_000_000
-"""How far back events that were missed still happen."""
+"""Time back to which missed events still happen."""
 MOST_ACCOUNTS = 1_000
 AWAKE_US = 60_000_000
 """Time that a market that sleeps stays awake after a request that named it."""
 MOST_EVENTS = 2_000
 """Book events per input. Markets that are due for more lose them."""
 MARKET_CLOSED = "OrderBookClosed"
-"""Why the orders of a market that closes expire: the exchange's word for what the system does then (docs/protocol.md)."""
+"""Why the orders of a market that closes expire: the exchange's word for this act of the system (docs/protocol.md)."""
 
 
 class _Task(Enum):
-    """What a market does by itself."""
+    """Recurring events of a market."""
 
     EVENT = 0
     """Something happens to the book."""
@@ -101,17 +101,17 @@ class _Task(Enum):
 
     @property
     def period_us(self) -> int:
-        """How often it recurs, or 0 when that is up to chance."""
+        """Interval at which it recurs, or 0 when that is up to chance."""
         return self.value
 
 
 class Exchange:
     """The whole exchange: markets, websockets and REST. A `Machine`.
 
-    `unix_us` is where the made-up history ends, microseconds since the epoch, not later than the first input. `speed` multiplies how
-    much happens to the books (0: nothing). `api_keys` are the base64 public keys of the accounts: they may subscribe to
-    private streams, and sign requests. Each begins with `deposits` by asset, and pays `fees`. `listings` are the markets that there
-    are. `speed_bump_us` is how long an order without `postOnly` waits before it reaches the book. 0 switches that off.
+    `unix_us` is where the made-up history ends, microseconds since the epoch, not later than the first input. `speed` multiplies the
+    rate of events of the books (0 stops them). `api_keys` are the base64 public keys of the accounts: they may subscribe to
+    private streams, and sign requests. Each begins with `deposits` by asset, and pays `fees`. `listings` are the markets. `speed_bump_us` is the time
+    that an order without `postOnly` waits before it reaches the book. 0 switches that off.
 
     Raises:
         InvalidKey: a key is not the base64 of 32 bytes.
@@ -149,7 +149,7 @@ class Exchange:
         """Markets that were open, or will be, and are not now."""
         self._listings = {item.symbol: replace(item, open=item.open and item.symbol not in in_session) for item in listings}
         self.on_book: Callable[[str, Outcome], None] | None = None
-        """Called with the symbol at each change of a book, before it is published: a witness of what is true."""
+        """Called with the symbol at each change of a book, before it is published: a witness of the truth."""
         self._audience = audience = Audience()
         self._publications = {
             symbol: Publication(
@@ -166,7 +166,7 @@ class Exchange:
         }
         self._show_accounts(self._members[api_keys[0]])
         self.faults = Faults(Random(f"{seed}:faults"))
-        """What goes wrong with requests. Nothing, unless told."""
+        """Faults of requests. Empty, unless set."""
         self._commands = CommandStream(speed_bump_us)
         self.rfqs = RfqDesk(RfqMarkets(listings, self._markets, SECURITIES.values()), Random(f"{seed}:rfqs"))
         """The desk of requests for quote."""
@@ -263,7 +263,7 @@ class Exchange:
         return earliest(self._tasks[0][0] if self._tasks else None, self._commands.deadline, self.rfqs.deadline)
 
     def handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
-        """Take one input and return what is to be sent, in order. Nothing that a client sends raises.
+        """Take one input and return outputs to send, in order. Messages of clients never raise.
 
         Raises:
             LocalProtocolError: a connection was opened twice, or an operator's command makes no sense. The state is unchanged.
@@ -273,7 +273,7 @@ class Exchange:
         return self.disturbances.disturb(self._handle(given, now), now.mono_us)
 
     def _handle(self, given: ExchangeInput, now: Now) -> list[ExchangeOutput]:
-        """Return what would be sent if no fault was planned."""
+        """Return the outputs without planned faults."""
         if isinstance(given, OperatorCommand):
             return self._operate(given, now)
         if isinstance(given, TimerFired):
@@ -290,7 +290,7 @@ class Exchange:
         return outputs
 
     def _operate(self, given: OperatorCommand, now: Now) -> list[ExchangeOutput]:
-        """Do what the operator wants.
+        """Carry out a command of the operator.
 
         Raises:
             LocalProtocolError: there is no such market, it is closed or open already, or the speed or a size is out of range.
@@ -463,7 +463,7 @@ class Exchange:
             self._schedule_event(symbol, self._mono_us)
 
     def _may_sleep(self, market: SimulatedMarket) -> bool:
-        """Return whether nobody looks at a market that sleeps then."""
+        """Return whether a market that sleeps when unused is unused."""
         if not market.listing.sleeps or self._mono_us - self._looked_us.get(market.symbol, -AWAKE_US) < AWAKE_US:
             return False
         if any(self._audience.of(name) for name in streams_of(market.listing)):
@@ -523,7 +523,7 @@ class Exchange:
         return end_us if seen_us < end_us else None
 
     def _tell(self, market: SimulatedMarket, outcome: Outcome) -> list[SendFrame]:
-        """Record, publish and settle what happened to a book: everything that changes one passes here."""
+        """Record, publish and settle an event of a book: every change of one passes here."""
         if self.on_book is not None:
             self.on_book(market.symbol, outcome)
         market.record(outcome, self._engine_us)
@@ -536,7 +536,7 @@ class Exchange:
         return frames
 
     def _fire(self) -> list[SendFrame]:
-        """Let the triggers of every account fire. What one does to the books is seen by the others at the next event."""
+        """Let the triggers of every account fire. Effects of one on the books are seen by the others at the next event."""
         frames: list[SendFrame] = []
         for member in self._members.values():
             frames += member.entry.fire(self._engine_us)
@@ -551,7 +551,7 @@ class Exchange:
 
 
 def _stock_session(asset: str, unix_us: int) -> str | None:
-    """The session of a stock that is open at a time, or None for what is no stock."""
+    """The session of a stock that is open at a time, or None for others than stocks."""
     security = SECURITIES.get(asset)
     return None if security is None else session_at(security, unix_us)
 

@@ -30,7 +30,7 @@ LATEST_S = 1_000_000
 FIRST_US = (3_000_000, 15_000_000)
 """When a fault without a time comes for the first time."""
 PAUSE_US = (10_000_000, 30_000_000)
-"""Time that after its end it comes again."""
+"""Time between its end and its next beginning."""
 
 _ENTRY = re.compile(r"(?P<name>[^@]*)(?:@(?P<start>[0-9]{1,7}(?:\.[0-9]{1,6})?)(?:-(?P<end>[0-9]{1,7}(?:\.[0-9]{1,6})?))?)?")
 
@@ -41,9 +41,9 @@ class FaultKind(Value, frozen=True, gc=False, kw_only=True):
     what: str
     """Its effect, for people."""
     lasts_us: int
-    """Time that it lasts where the plan does not say, or 0 for what happens at one moment."""
+    """Time that it lasts where the plan does not say, or 0 for faults of one moment."""
     request: Fault | None = None
-    """What happens to every request meanwhile."""
+    """Effect on every request meanwhile."""
 
 
 FAULT_KINDS: Final[Mapping[str, FaultKind]] = MappingProxyType(
@@ -83,7 +83,7 @@ class PlannedFault(Value, frozen=True, gc=False, kw_only=True):
     """Since the start of the plan, or None for as long as its kind lasts."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot happen."""
+        """Refuse impossible values."""
         kind = FAULT_KINDS.get(self.name)
         if kind is None:
             hint = did_you_mean(self.name, FAULT_KINDS)
@@ -161,7 +161,7 @@ class _Due(Struct, gc=False):
 
 
 class FaultSchedule:
-    """Says when faults begin and end. What they do is up to others. Everything is drawn from `seed`."""
+    """Says when faults begin and end. Their effects are made elsewhere. Everything is drawn from `seed`."""
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
@@ -196,20 +196,20 @@ class FaultSchedule:
         return mono_us - self._origin_us
 
     def plan(self, faults: Iterable[PlannedFault], mono_us: int) -> None:
-        """Begin another plan. Whatever is under way ends without a word, as `active` says."""
+        """Begin another plan. Faults under way end without an output, as `active` shows."""
         self._plans += 1
         self._origin_us = mono_us
         self.fired = []
         self._due = []
         for number, planned in enumerate(faults):
-            # Each has numbers of its own: the times of one do not depend on what stands beside it.
+            # Each has numbers of its own: the times of one do not depend on the others.
             rng = Random(f"{self._seed}:{self._plans}:{planned.name}:{number}")
             start_us = rng.randrange(*FIRST_US) if planned.start_us is None else planned.start_us
             self._due.append(self._set(_Due(planned, rng, None), mono_us + start_us))
         self._find_earliest()
 
     def advance(self, mono_us: int) -> tuple[list[PlannedFault], list[PlannedFault]]:
-        """Return what begins and what ends by that time, in the order of the plan. What was slept through does both."""
+        """Return the beginnings and ends of faults by that time, in the order of the plan. A missed fault has both."""
         if self._earliest is None or mono_us < self._earliest:
             return [], []
         begun: list[PlannedFault] = []

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and the exchange: faults for tests, and the request budget (docs/protocol.md 1.3)."""
+"""Faults between a client and the exchange, for tests, and the request budget (docs/protocol.md 1.3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HISTORICAL = ("/api/v1/klines", "/api/v1/trades/history")
 
 
 class Fault(StrEnum):
-    """What may happen to one request."""
+    """Fault of one request."""
 
     LOSE_REPLY = "it is executed, and its connection dropped in place of the answer"
     ERROR_BEFORE = "503 without executing it"
@@ -29,7 +29,7 @@ class Faults:
 
     def __init__(self, rng: Random) -> None:
         self.rates: dict[Fault, float] = {}
-        """How likely each fault is, 0 to 1. Together at most 1."""
+        """Probability of each fault, 0 to 1. Together at most 1."""
         self.only: tuple[str, ...] = ()
         """Beginnings of `METHOD /path`: other requests are spared, or empty for all."""
         self.delay_us = 2_000_000
@@ -64,7 +64,7 @@ class Faults:
 
 
 class RateLimits:
-    """Requests per minute. What exceeds them is refused and does not count."""
+    """Requests per minute. Further ones are refused and do not count."""
 
     def __init__(self) -> None:
         self.per_minute = 2_000

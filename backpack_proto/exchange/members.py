@@ -1,6 +1,6 @@
 """The accounts of the simulated exchange, each with all that serves it: its orders, its private streams and its request budget.
 
-Accounts share nothing but the books: each is a party of its own in the matching engines, and no private frame of one reaches another.
+Accounts share only the books: each is a party of its own in the matching engines, and no private frame of one reaches another.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Member:
         markets: Mapping[str, SimulatedMarket],
         tell: Tell,
     ) -> None:
-        # The first one draws what the only one of an exchange with one account draws.
+        # The first one draws the same as the only account of an exchange with one.
         suffix = f":{number}" if number else ""
         self.api_key = api_key
         self.account = SimulatedAccount(FIRST_OWNER + number, deposits, fees)

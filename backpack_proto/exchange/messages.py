@@ -1,9 +1,9 @@
-"""What goes into the simulated exchange, and what comes out of it.
+"""Inputs and outputs of the simulated exchange.
 
-The mirror image of the client's vocabulary: the runtime that serves the exchange turns what its sockets say into these
-inputs, and does what the outputs say, in the order given. Connections and requests are numbered by the runtime. A number of a
-connection is never used twice. Protocol pings of a client are the runtime's own to answer. What the operator of the exchange wants
-comes in as commands.
+The mirror image of the client's vocabulary: the runtime that serves the exchange turns the data of its sockets into these
+inputs, and carries out the outputs, in the order given. Connections and requests are numbered by the runtime. A number of a
+connection is never used twice. Protocol pings of a client are the runtime's own to answer. Wishes of the operator of the exchange
+come in as commands.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class SocketPonged(Struct, frozen=True, gc=False):
 
 
 class SocketClosed(Struct, frozen=True, gc=False):
-    """A connection is gone, whoever ended it."""
+    """A connection is gone, ended by either side."""
 
     connection: int
 
@@ -85,11 +85,11 @@ class PaceMarket(Struct, frozen=True, gc=False):
 
     symbol: str
     speed: float
-    """A multiple of the market's own pace. 0 lets nothing happen to its book."""
+    """A multiple of the market's own pace. 0 stops its book."""
 
 
 class CloseMarket(Struct, frozen=True, gc=False):
-    """Close the book of a market: the account's orders in it expire, and nothing more happens or is published."""
+    """Close the book of a market: the account's orders in it expire, and its trading and publishing stop."""
 
     symbol: str
 
@@ -97,7 +97,7 @@ class CloseMarket(Struct, frozen=True, gc=False):
 class ChangeMarket(Struct, frozen=True, gc=False):
     """Give a market another tick and step: orders have to keep them from now on, and the crowd cancels those of its own that do not.
 
-    Nothing is published about it. Both sizes are multiples of what the market counts in, so it can only become as fine as that.
+    It is not published. Both sizes are multiples of the units of the market, so it can only become as fine as that.
     """
 
     symbol: str
@@ -106,9 +106,9 @@ class ChangeMarket(Struct, frozen=True, gc=False):
 
 
 class RestrictMarket(Struct, frozen=True, gc=False):
-    """Let an open book take less than all orders: only cancels, only limit orders, or only what does not take. None lifts that.
+    """Let an open book take less than all orders: only cancels, only limit orders, or only post-only ones. None lifts that.
 
-    The crowd goes on as before, and nothing is published about it.
+    The crowd goes on as before, and it is not published.
     """
 
     symbol: str
@@ -173,7 +173,7 @@ class AbandonRequest(Struct, frozen=True, gc=False):
 
 
 class RefuseConnections(Struct, frozen=True, gc=False):
-    """Cut off everybody and take nobody in, as long as it holds."""
+    """Cut off all connections and refuse new ones, as long as it holds."""
 
     refuse: bool
 

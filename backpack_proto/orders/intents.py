@@ -69,7 +69,7 @@ class OrderIntent(Value, frozen=True, gc=False, kw_only=True, tag_field="row", t
     signed_ms: int
     """The exchange's time in its signature, in milliseconds since the epoch."""
     window_ms: int
-    """Time that after that the exchange takes it (docs/protocol.md 2.1)."""
+    """Time after that in which the exchange accepts it (docs/protocol.md 2.1)."""
     clock_error_ms: int | None = 0
     """Largest error of that time against the exchange's own, or None where the exchange's clock had not been measured."""
     order: Mapping[str, Parameter]

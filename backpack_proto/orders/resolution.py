@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 SETTLED_MS: Final = 2_000
-"""Time that after the end of its signature an order that was taken shows up at the latest."""
+"""Latest time after the end of its signature at which an accepted order shows up."""
 SLACK_MS: Final = 60_000
 """Time that an order may have been created before the time of its signature, beside the error of the clock: the widest window that the
 exchange takes (docs/protocol.md 2.1)."""

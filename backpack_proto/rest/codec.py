@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 UNSAID_RETRY_US: Final = 1_000_000
-"""Time that to wait before another try when the exchange does not say."""
+"""Wait before another try when the exchange does not say."""
 
 _NOTHING: Checked = MappingProxyType({})
 _LONGEST_RETRY_S = 10**12

@@ -86,7 +86,7 @@ ClockOutput: TypeAlias = MeasureClock | ClockStepped
 
 
 class State(Enum):
-    """Whether a measurement is wanted, under way, or due later."""
+    """State of the measurements."""
 
     IDLE = "idle"
     MEASURING = "measuring"

@@ -45,7 +45,7 @@ from backpack_proto.values import Value
 __all__ = ["PAUSE_CEILING_US", "Budget", "Cancel", "Enqueue", "Granted", "Pacer", "PacerState", "Refused", "Succeeded"]
 
 PAUSE: Final = Backoff(base_us=1_000_000, cap_us=30_000_000)
-"""Time that refusals in a row pause everything."""
+"""Pauses after refusals in a row."""
 PAUSE_CEILING_US: Final = 60_000_000
 """Longest pause after a refusal, even if the exchange asks for more."""
 TRIAL_US: Final = 2_000_000

@@ -82,7 +82,7 @@ DEPTH_WINDOWS_MS: Final = (200, 600, 1000)
 
 
 IN_FORCE_US: Final = 1_000_000
-"""Time that after its request a subscription is taken to be in force: it is never acknowledged (docs/protocol.md 3.2)."""
+"""Time after a request from which the subscription counts as in force: it is never acknowledged (docs/protocol.md 3.2)."""
 
 
 class SymbolRule(Enum):

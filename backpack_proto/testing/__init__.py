@@ -2,7 +2,7 @@
 
 The laws of machines (`check_machine`), a session joined with the simulated exchange (`Simulation`), faults on the way between the two
 (`Episode`), and whole histories of a book with the truth beside them (`BookHistory`). `backpack_proto.testing.strategies` has strategies for
-hypothesis, which needs the extra `testing`. So does `check_machine`. What is named here is public.
+hypothesis, which needs the extra `testing`. So does `check_machine`. The names here are public.
 """
 
 from __future__ import annotations

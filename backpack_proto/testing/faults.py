@@ -24,7 +24,7 @@ MOMENTARY: Final[tuple[FaultName, ...]] = ("drop", "restart")
 FRAME_FAULTS: Final[tuple[FaultName, ...]] = ("gap", "repeat", "reorder", "tear")
 """Faults that are done to each `every`th frame."""
 LATE_US: Final = 6_000_000
-"""How much later than usual the frames of an episode of lateness arrive."""
+"""Delay of the frames in an episode of lateness."""
 LATEST_MS: Final = 10**9
 
 FAULTS: Final[Mapping[FaultName, str]] = MappingProxyType(
@@ -56,12 +56,12 @@ class Episode(Value, frozen=True, gc=False, kw_only=True):
     start_ms: int = 0
     """After the start of the simulation."""
     duration_ms: int = 0
-    """Time that it lasts. What happens at one moment has none."""
+    """Time that it lasts. Faults of one moment have no duration."""
     every: int = 1
     """A fault of frames is done to each frame with this number, 1 for all."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot happen."""
+        """Refuse impossible values."""
         if self.fault not in FAULTS:
             raise LocalProtocolError(one_of("fault", self.fault, tuple(FAULTS)))
         if not 0 <= self.start_ms <= LATEST_MS:
@@ -80,7 +80,7 @@ class Episode(Value, frozen=True, gc=False, kw_only=True):
 
 
 class Weather:
-    """A schedule at work: which faults hold at a moment, and what becomes of a frame."""
+    """A schedule at work: the faults that hold at a moment, and their effect on a frame."""
 
     def __init__(self, episodes: Iterable[Episode], start_us: int) -> None:
         """`start_us` is the start of the schedule, on the monotonic clock."""
@@ -110,7 +110,7 @@ class Weather:
         return any(one.fault == fault for one in self._now(mono_us))
 
     def carry(self, frame: bytes, mono_us: int) -> list[bytes]:
-        """Return what arrives in place of a frame."""
+        """Return the frames that arrive in place of a frame."""
         self._frames += 1
         faults = {one.fault for one in self._now(mono_us) if self._frames % one.every == 0}
         held, self._held = self._held, []

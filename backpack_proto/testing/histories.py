@@ -1,7 +1,7 @@
-"""The history of one book: what the exchange sent, what arrived of it, and the truth at every update id.
+"""The history of one book: the frames that were sent, those that arrived, and the truth at every update id.
 
-Whoever builds a book of their own gives it `snapshot` and `frames`, and compares it with `levels_at`: a book that says that it is right
-must be equal to that, whatever was lost on the way.
+To test a book of your own, give it `snapshot` and `frames`, and compare it with `levels_at`: a book that says that it is right
+must be equal to that, whichever frames were lost on the way.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ FRAME_FAULT_KINDS: Final[tuple[str, ...]] = get_args(Kind)
 
 
 class FrameFault(Value, frozen=True, gc=False):
-    """What became of one frame: it was lost, came twice, came behind the next one, or only its first half came.
+    """Fate of one frame: it was lost, came twice, came behind the next one, or only its first half came.
 
     Raises:
-        LocalProtocolError: `kind` is none of these.
+        LocalProtocolError: `kind` is not one of these.
     """
 
     kind: Kind
@@ -37,13 +37,13 @@ class FrameFault(Value, frozen=True, gc=False):
     """Its place among those that were sent, 0 for the first."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot happen."""
+        """Refuse impossible values."""
         if self.kind not in FRAME_FAULT_KINDS:
             raise LocalProtocolError(one_of("kind", self.kind, FRAME_FAULT_KINDS))
 
 
 class BookHistory(Value, frozen=True, gc=False, kw_only=True):
-    """A book at its beginning, every change of it, and what went wrong on the way."""
+    """A book at its beginning, every change of it, and the faults on the way."""
 
     symbol: str
     last: int

@@ -1,6 +1,6 @@
-"""What tests of a machine need: the machine laws as a suite, and a clock that moves only when told to.
+"""Tools for tests of a machine: the machine laws as a suite, and a clock that moves only when told to.
 
-`check_machine` runs any machine through random traces and holds it to the laws that every machine of this project keeps, those of
+`check_machine` runs any machine through random traces and checks the laws that every machine of this project keeps, those of
 third parties that want to join a session included. It needs the extra `testing`, which is loaded when it is called.
 """
 
@@ -55,10 +55,10 @@ class FakeClock:
         return self.now
 
     def advance_to(self, mono_us: int | None) -> Now:
-        """Move on to a deadline, as a runtime that waits for it does. One that has passed moves nothing.
+        """Move on to a deadline, as a runtime that waits for it does. One that has passed has no effect.
 
         Raises:
-            LocalProtocolError: the deadline is None, so there is nothing to wait for.
+            LocalProtocolError: the deadline is None, so there is no moment to wait for.
         """
         if mono_us is None:
             raise LocalProtocolError("no deadline to wait for")
@@ -66,7 +66,7 @@ class FakeClock:
 
 
 class Law(StrEnum):
-    """What every machine keeps."""
+    """Laws of every machine."""
 
     PURE_DEADLINE = "reading the deadline changes nothing"
     SPURIOUS_TIMER = "an early or spurious TimerFired returns nothing and changes nothing"
@@ -84,7 +84,7 @@ _ADVICE: Final = {
     Law.REPLAY: "draw from a `random.Random` that `make` seeds alike, iterate over no set, and keep no state in the class or the module",
     Law.CLOCKS: "count deadlines from `now.mono_us`; `now.unix_us` is for what people and the exchange are told",
 }
-"""How each law is kept."""
+"""Advice on each law."""
 
 
 class LawBroken(AssertionError):
@@ -121,18 +121,18 @@ def check_machine(
     max_steps: int = 30,
     max_examples: int | None = None,
 ) -> None:
-    """Hold a machine to the laws on random traces. The shortest trace that breaks one is reported.
+    """Check the laws of a machine on random traces. The shortest trace that breaks one is reported.
 
-    `make` returns a new machine that is made alike each time (randomness seeded alike). `inputs` draws what it is given. Inputs that
+    `make` returns a new machine that is made alike each time (randomness seeded alike). `inputs` draws its inputs. Inputs that
     it refuses in some states are welcome, and `TimerFired` is added by itself: early, at the deadline and late. Inputs lie up to
     `max_gap_us` apart. How many traces are tried, at random or the same ones each time, and where those that failed are kept, is
     up to the loaded profile of hypothesis. `max_examples` replaces its number.
 
     Raises:
         MissingExtra: hypothesis is not installed.
-        LocalProtocolError: `make` gives no machine or the same one twice, or `inputs` is not a strategy of hypothesis.
+        LocalProtocolError: `make` does not give a machine, or gives the same one twice, or `inputs` is not a strategy of hypothesis.
         LawBroken: naming the law, with the trace and how the law is kept.
-        Exception: whatever but a `LocalProtocolError` the machine raises, with the trace as a note.
+        Exception: any error but a `LocalProtocolError` that the machine raises, with the trace as a note.
     """
     try:
         from hypothesis import Phase, given, settings  # noqa: PLC0415 - only those who test need it
@@ -221,7 +221,7 @@ class _Run:
         if result != []:
             raise LawBroken(Law.SPURIOUS_TIMER, f"the last step gave {_brief(result)}", self.trace)
         self._unchanged(Law.SPURIOUS_TIMER)
-        # It did nothing, so it has no place in the trace, and the replay does without it.
+        # It had no effect, so it has no place in the trace, and the replay does without it.
         self.trace.pop()
 
     def _give(self, given: Any, now: Now) -> None:
@@ -287,10 +287,10 @@ _FrozenObject: TypeAlias = tuple[str, object, tuple[tuple[str, object], ...]]
 
 
 def freeze(value: object) -> object:
-    """The whole state of a value, nested, as something that later changes do not reach and that compares with `==`.
+    """The whole state of a value, nested, as a copy that compares with `==`.
 
-    Dicts keep their order, for it can reach an output. Functions, methods and classes count by identity. What a closure or a
-    running generator holds is not seen.
+    Dicts keep their order, for it can reach an output. Functions, methods and classes count by identity. The contents of a closure or a
+    running generator are not seen.
     """
     return _freeze(value, ())
 

@@ -74,7 +74,7 @@ _TIMER_FIRED = TimerFired()
 
 
 class _ToSession(Struct, frozen=True, gc=False):
-    """A fact on its way. `connection` is 0 for what belongs to no websocket."""
+    """A fact on its way. `connection` is 0 for facts outside a websocket."""
 
     fact: Fact
     connection: int
@@ -85,7 +85,7 @@ class _ToExchange(Struct, frozen=True, gc=False):
 
 
 class Simulation:
-    """Drives both ends. What the session says to its user is in `events`."""
+    """Drives both ends. The events of the session are in `events`."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Simulation:
         self.on_event: Callable[[Event], None] | None = None
         """Called at each event, while session and exchange stand at that moment."""
         self.tamper: Callable[[bytes], Iterable[bytes]] | None = None
-        """Turns each frame of the exchange into those that arrive: none, another one, several."""
+        """Turns each frame of the exchange into those that arrive: zero, another one, several."""
         self.answer: Callable[[SendRequest, ResponseReceived], Fact | None] | None = None
         """Replaces an answer to a REST request. None loses it."""
         self.refusing = False
@@ -112,15 +112,15 @@ class Simulation:
         self.mute = False
         """Nothing more comes from the exchange, though the connection stays."""
         self.clock_error_us = 0
-        """How far the session's wall clock is ahead of the exchange's. Behind, if negative."""
+        """Lead of the session's wall clock over the exchange's, negative if it is behind."""
         self.latency_us = latency_us
         self.connections = 0
-        """How many websockets were opened."""
+        """Number of websockets that were opened."""
         self.requests: list[SendRequest] = []
         """Every REST request that was sent."""
         self._weather = Weather(faults, start.mono_us)
         self._arrived_us = 0
-        """When the last thing of the websocket that is on its way arrives: what comes behind it arrives no sooner."""
+        """Arrival of the last fact of the websocket that is on its way: later ones arrive no sooner."""
         self._elsewhere = 0
         self._connection = 0
         self._established = False
@@ -143,7 +143,7 @@ class Simulation:
 
     @property
     def elapsed_us(self) -> int:
-        """How much virtual time has passed since the start."""
+        """Virtual time since the start."""
         return self.now.mono_us - self._weather.start_us
 
     def give(self, *commands: Command) -> None:
@@ -152,12 +152,12 @@ class Simulation:
             self._handle(command)
 
     def request_elsewhere(self, request: HttpRequest) -> None:
-        """Have another program of the same account send a request, now. What it is answered is of no interest here."""
+        """Have another program of the same account send a request, now. Its answer is ignored."""
         self._elsewhere -= 1
         self._exchange(RequestReceived(self._elsewhere, request.method, request.target, request.headers, request.body))
 
     def cut(self, reason: str = "connection reset by peer") -> None:
-        """Break the websocket, now. What is on its way is lost."""
+        """Break the websocket, now. Frames on their way are lost."""
         if self._connection:
             ending: Fact = Disconnected(ABNORMAL_CLOSURE, reason) if self._established else ConnectFailed(reason)
             self._end_connection()
@@ -189,7 +189,7 @@ class Simulation:
                 self._handle(_TIMER_FIRED)
 
     def _begin(self, fault: FaultName) -> None:
-        """Do what happens at the beginning of an episode."""
+        """Begin an episode."""
         if fault in ("drop", "refuse"):
             self.cut()
         elif fault == "restart":

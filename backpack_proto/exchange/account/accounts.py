@@ -1,14 +1,14 @@
-"""What an account of the simulated exchange holds: balances, perpetual positions, orders and fills.
+"""Holdings of an account of the simulated exchange: balances, perpetual positions, orders and fills.
 
-Theory of operation. Amounts of money are whole numbers of 10^-`PLACES` of an asset, so nothing is ever rounded but where this is said.
-An order on a spot market locks what it could cost. A fill takes from what is locked, gives back what a better price saved, and pays
-its fee out of what it receives: a buyer in the base asset, a seller in the quote asset. Perpetuals lock nothing: their realised profit
+Theory of operation. Amounts of money are whole numbers of 10^-`PLACES` of an asset, so they are rounded only where this is said.
+An order on a spot market locks its largest cost. A fill takes from the locked amount, gives back the savings of a better price, and pays
+its fee out of the proceeds: a buyer in the base asset, a seller in the quote asset. Perpetuals do not lock: their realised profit
 and their fees move the settlement asset at once, and margin is checked when an order arrives.
 
-With `auto_lend`, USDC that is idle is lent out while a position is open, as accounts on cross margin see it: what is `available` is about 0
-then, while all of it still counts as collateral. A spot order takes back what it needs.
+With `auto_lend`, USDC that is idle is lent out while a position is open, as accounts on cross margin see it: `available` is about 0
+then, while all of it still counts as collateral. A spot order takes back as much as it needs.
 
-A position remembers what its quantity cost. When part of it is closed, that part of the cost is rounded down to a whole unit and the
+A position remembers the cost of its quantity. When part of it is closed, that part of the cost is rounded down to a whole unit and the
 rest stays, so cost, realised profit and payments always add up exactly.
 """
 
@@ -66,7 +66,7 @@ _PNL_UNITS = 10 ** (PLACES - 6)
 
 
 class Fees(Value, frozen=True, gc=False, kw_only=True):
-    """What trading costs, in basis points with at most two decimals. Negative is a rebate."""
+    """Fees of trading, in basis points with at most two decimals. Negative is a rebate."""
 
     maker_bps: Decimal = Decimal(2)
     taker_bps: Decimal = Decimal(5)
@@ -151,7 +151,7 @@ class HeldPosition(Struct, gc=False):
         realized = 0
         if self.lots * lots < 0:
             closing = min(abs(lots), abs(self.lots))
-            paid_to_close = paid * closing // abs(lots)  # exact: what was paid is a multiple of the lots
+            paid_to_close = paid * closing // abs(lots)  # exact: the payment is a multiple of the lots
             released = self.cost * closing // abs(self.lots)
             realized = -paid_to_close - released
             self.cost -= released
@@ -165,10 +165,10 @@ class HeldPosition(Struct, gc=False):
 
 
 class SimulatedAccount:
-    """One account. What tests compare a client's ledger with are the properties that return plain values.
+    """One account. Tests compare a client's ledger with the properties that return plain values.
 
     Raises:
-        LocalProtocolError: a deposit is negative or no usable amount, or a fee is too fine.
+        LocalProtocolError: a deposit is negative or not a usable amount, or a fee is too fine.
     """
 
     def __init__(self, owner: int, deposits: Mapping[str, Decimal], fees: Fees) -> None:
@@ -221,23 +221,23 @@ class SimulatedAccount:
         self.by_id.setdefault(str(order.order_id), []).append(order)
 
     def available(self, asset: str) -> int:
-        """What can be spent, in units. What is lent by itself can."""
+        """Amount that can be spent, in units, automatic loans included."""
         held = self._balances.get(asset)
         return 0 if held is None else held.available + held.lent
 
     def total(self, asset: str) -> int:
-        """What is held, locked or not, in units."""
+        """Amount held, locked or not, in units."""
         held = self._balances.get(asset)
         return 0 if held is None else held.available + held.locked + held.lent
 
     def credit(self, asset: str, units: int) -> None:
-        """Add to what is available. Less than nothing takes away."""
+        """Add to the available amount. A negative number takes away."""
         held = self._balances.setdefault(asset, _Balance())
         held.available += units
         _take_back(held)
 
     def lock(self, asset: str, units: int) -> None:
-        """Move units from available to locked, or back when there are less than none of them."""
+        """Move units from available to locked, or back if the number is negative."""
         if units:
             held = self._balances.setdefault(asset, _Balance())
             held.available -= units
@@ -245,7 +245,7 @@ class SimulatedAccount:
             _take_back(held)
 
     def lend_idle(self) -> None:
-        """Lend out what is idle while a position is open, or take it all back."""
+        """Lend out idle USDC while a position is open, or take it all back."""
         held = self._balances.get(SETTLEMENT_ASSET)
         if held is None or not (self.auto_lend or held.lent):
             return
@@ -256,7 +256,7 @@ class SimulatedAccount:
 
 
 def _take_back(held: _Balance) -> None:
-    """Take back what is lent, as far as more was spent than there was."""
+    """Take back lent USDC, as far as more was spent than was available."""
     missing = min(held.lent, -held.available)
     if missing > 0:
         held.available += missing
@@ -274,12 +274,12 @@ def quote_units(listing: Listing, tick_lots: int) -> int:
 
 
 def mark_ticks(market: SimulatedMarket) -> int:
-    """What a perpetual is marked at."""
+    """Mark price of a perpetual."""
     return market.listing.opening_ticks if market.reference is None else market.reference.mark
 
 
 def unrealized(market: SimulatedMarket, position: HeldPosition) -> int:
-    """What closing at the mark would bring, in units, cut off behind the six decimals that the wire has of it."""
+    """Proceeds of closing at the mark, in units, cut off behind the six decimals of the wire."""
     units = quote_units(market.listing, mark_ticks(market) * position.lots) - position.cost
     shorter = abs(units) // _PNL_UNITS * _PNL_UNITS
     return -shorter if units < 0 else shorter
@@ -313,7 +313,7 @@ def show_position(market: SimulatedMarket, position: HeldPosition) -> SimulatedP
 
 def to_amount(units: int) -> Decimal:
     """Units as an exact decimal number without trailing zeros."""
-    # By way of text, for arithmetic rounds to the precision of whoever calls.
+    # By way of text, for arithmetic rounds to the precision of the caller.
     return Decimal(stripped(units, PLACES))
 
 

@@ -1,8 +1,8 @@
 """The one stream of commands into the matching engine, and the speed bump that orders pass on their way (docs/protocol.md 6.3).
 
 Theory of operation. All commands of all accounts reach the books in one order, that of their times. An order without `postOnly` waits
-for the speed bump first, whatever then becomes of it, and its request is answered when it has reached the book. Post-only orders and
-cancels do not wait, so they overtake: a cancel that comes while an order still waits finds no such order, and the order is placed
+for the speed bump first, even one that is refused then, and its request is answered when it has reached the book. Post-only orders and
+cancels do not wait, so they overtake: a cancel that comes while an order still waits does not find it, and the order is placed
 behind it. A trigger waits once, when it is submitted. The order that it becomes goes to the book at once.
 """
 
@@ -22,11 +22,11 @@ SPEED_BUMP_US: Final = 100_000
 LONGEST_BUMP_US: Final = 60_000_000
 
 Execute: TypeAlias = Callable[[int], tuple[list[SendFrame], Respond]]
-"""Does a command at a time of the engine, and returns what is published and answered."""
+"""Does a command at a time of the engine, and returns frames and answers."""
 
 
 class CommandStream:
-    """The commands that wait for the speed bump, in the order in which they came. 0 lets nothing wait.
+    """The commands that wait for the speed bump, in the order in which they came. 0 switches the waiting off.
 
     Raises:
         LocalProtocolError: `speed_bump_us` is not from 0 to a minute.

@@ -1,7 +1,7 @@
-"""What an account could lose: exposure, equity, margin, the price of its liquidation, and the funding of its positions.
+"""Risk of an account: exposure, equity, margin, the price of its liquidation, and the funding of its positions.
 
-One pool: everything that is held counts, spot assets with a haircut, and so does unrealised profit. An order that would raise the margin
-beyond the equity is refused. Nobody is ever liquidated here. Amounts are units of 10^-`PLACES` USDC unless they say otherwise, and so are
+One pool: all holdings count, spot assets with a haircut, and so does unrealised profit. An order that would raise the margin
+beyond the equity is refused. There are no liquidations here. Amounts are units of 10^-`PLACES` USDC unless they say otherwise, and so are
 fractions of 1. The formulas, with the names of `/capital/collateral` and `/position`:
 
 * assetsValue = sum of totalQuantity x assetMarkPrice x collateralWeight. The weight of USDC is 1, that of everything else 0.9.
@@ -12,7 +12,7 @@ fractions of 1. The formulas, with the names of `/capital/collateral` and `/posi
 * imf of a market = the largest of base, factor x sqrt(netExposureNotional) and 1 / leverageLimit. Mmf = the larger of its own base and
   factor x sqrt(netExposureNotional). imf and mmf of the account are those of its markets weighted by netExposureNotional. Without any
   exposure they are the bases.
-* netEquityLocked = sum of netExposureNotional x imf, and what the haircut would take from the USDC that open spot orders would spend.
+* netEquityLocked = sum of netExposureNotional x imf, and the haircut on assets that open spot orders would buy with USDC.
 * netEquityAvailable = netEquity - netEquityLocked, not below 0: the buying power.
 * marginFraction = netEquity / netExposureFutures, or null without exposure.
 * estLiquidationPrice = the mark at which netEquity would be the sum of |netQuantity| x markPrice x mmf over all positions, if all other
@@ -76,14 +76,14 @@ _FACTOR_UNITS: Final = 10**7
 _LONG: Final = Context(prec=28)
 LEVERAGE_LIMIT: Final = 10
 HAIRCUT_PERCENT: Final = 90
-"""How much of a spot asset other than USDC counts."""
+"""Part of a spot asset other than USDC that counts."""
 
 
 class MarginFigures(Struct, frozen=True, gc=False, kw_only=True):
     """The sums behind `/capital/collateral`."""
 
     assets: int
-    """What is held, with haircuts."""
+    """Worth of the holdings, with haircuts."""
     equity: int
     exposure: int
     """Of all perpetuals, in the worst case."""
@@ -94,7 +94,7 @@ class MarginFigures(Struct, frozen=True, gc=False, kw_only=True):
     maintenance: int
     """Margin below which the exposure would be liquidated."""
     haircut: int
-    """What open spot orders would cost in collateral."""
+    """Cost of open spot orders in collateral."""
 
     @property
     def locked(self) -> int:
@@ -103,7 +103,7 @@ class MarginFigures(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def available(self) -> int:
-        """Equity for new orders. Below nothing where prices have moved."""
+        """Equity for new orders. Negative where prices have moved."""
         return self.equity - self.locked
 
     @property
@@ -133,7 +133,7 @@ def exposure_lots(account: SimulatedAccount, market: SimulatedMarket, extra: int
 
 
 def asset_price(asset: str, markets: Mapping[str, SimulatedMarket]) -> tuple[int, int]:
-    """What an asset costs in USDC, as (ticks, decimals): its last trade, else the mark of its perpetual, or 0 when nobody trades it."""
+    """Return the price of an asset in USDC, as (ticks, decimals): its last trade, else the mark of its perpetual, else 0."""
     if asset == SETTLEMENT_ASSET:
         return 1, 0
     market = markets.get(f"{asset}_{SETTLEMENT_ASSET}")
@@ -146,18 +146,18 @@ def asset_price(asset: str, markets: Mapping[str, SimulatedMarket]) -> tuple[int
 
 
 def asset_worth(account: SimulatedAccount, asset: str, markets: Mapping[str, SimulatedMarket]) -> int:
-    """What is held of an asset, at market price."""
+    """Return the holdings of an asset, at market price."""
     ticks, decimals = asset_price(asset, markets)
     return int(account.total(asset) * ticks // 10**decimals)
 
 
 def collateral_value(account: SimulatedAccount, asset: str, markets: Mapping[str, SimulatedMarket]) -> int:
-    """What is held of an asset, at market price and with its haircut."""
+    """Return the holdings of an asset, at market price and with its haircut."""
     return asset_worth(account, asset, markets) * collateral_percent(asset) // 100
 
 
 def collateral_percent(asset: str) -> int:
-    """How much of an asset counts."""
+    """Return the part of an asset that counts."""
     return 100 if asset == SETTLEMENT_ASSET else HAIRCUT_PERCENT
 
 

@@ -1,9 +1,9 @@
-"""Order entry: what an account may do to the books, and what the books do to it.
+"""Order entry: orders of an account to the books, and their effects on it.
 
-Theory of operation. An order is checked, priced and funded before the engine sees it, so whatever is refused leaves no trace. Everything
-that a book does, by whomever, comes back through `settle`, which alone moves money: a resting order is filled by the crowd in the
+Theory of operation. An order is checked, priced and funded before the engine sees it, so a refused order leaves no trace. Every
+change of a book comes back through `settle`, which alone moves money: a resting order is filled by the crowd in the
 same way as an arriving one. Reduce-only orders that rest are shrunk, the newest first, as soon as their position is smaller than they
-are. Triggers wait elsewhere (`triggers`), and are looked at by `fire` after whatever happened is told. One that fires keeps its id, and
+are. Triggers wait elsewhere (`triggers`), and are looked at by `fire` after each event is published. One that fires keeps its id, and
 fails if the order could not have been placed then.
 """
 
@@ -30,7 +30,7 @@ from .triggers import Triggers, attached_request, is_rising, shielded_lots
 __all__ = ["OrderEntry", "Tell"]
 
 Tell: TypeAlias = Callable[[SimulatedMarket, Outcome], list[SendFrame]]
-"""Publishes what happened to a book, and settles it."""
+"""Publishes an event of a book, and settles it."""
 
 
 class OrderEntry:
@@ -52,10 +52,10 @@ class OrderEntry:
         self._next_position_id = rng.randrange(4_000_000_000, 6_000_000_000)
 
     def place(self, request: OrderRequest, engine_us: int) -> tuple[AccountOrder, list[SendFrame]]:
-        """Take an order. Returns it as it stands after whatever it did at once.
+        """Take an order. Return it as it stands after its immediate fills.
 
         Raises:
-            ApiError: the order is refused, and nothing has changed.
+            ApiError: the order is refused, and the state is unchanged.
         """
         market = self._markets[request.listing.symbol]
         if request.client_id is not None and self.find(market.symbol, None, request.client_id) is not None:
@@ -106,7 +106,7 @@ class OrderEntry:
         return self.cancel(orders, engine_us) if orders else []
 
     def settle(self, market: SimulatedMarket, outcome: Outcome, engine_us: int) -> list[SendFrame]:
-        """Take in what one event did to a book."""
+        """Take in the effects of one event on a book."""
         if outcome.fills:
             self._triggers.touch(market.symbol)
         if not self._account.orders:
@@ -134,7 +134,7 @@ class OrderEntry:
         return frames
 
     def fire(self, engine_us: int) -> list[SendFrame]:
-        """Let every trigger fire whose price has come. What that does to the books may make others fire."""
+        """Let every trigger fire whose price has come. Their effects on the books may make others fire."""
         frames: list[SendFrame] = []
         for symbol in self._triggers.moved():
             market = self._markets[symbol]
@@ -156,13 +156,13 @@ class OrderEntry:
         """Fund an order and give it to the engine.
 
         Raises:
-            ApiError: it is refused, and nothing has changed.
+            ApiError: it is refused, and the state is unchanged.
         """
         account, request = self._account, order.request
         whole = trigger_size(request, self._whole(market, request)) if request.trigger_quantity else None
         lots, reserve = plan_order(account, self._markets, market, request, whole)
         limit, time_in_force = limit_of(market, request), time_in_force_of(request)
-        # A book that takes only what does not take treats all orders as post-only, and ends those that cannot be.
+        # A post-only book treats all orders as post-only, and ends those that cannot be.
         only_posts = market.listing.restriction is BookState.POST_ONLY
         if only_posts and time_in_force is not OrderTimeInForce.GTC:
             return self._end_unposted(order, lots, engine_us)
@@ -195,7 +195,7 @@ class OrderEntry:
         return frames + self._streams.balances(engine_us)
 
     def _end_unposted(self, order: AccountOrder, lots: int, engine_us: int) -> list[SendFrame]:
-        """End an order that would have taken from a book in which nothing may."""
+        """End an order that would have taken from a book that does not allow it."""
         order.lots, order.state, order.expiry_reason = lots, OrderState.NEW, "PostOnlyMode"
         if order.key not in self._account.orders:
             self._account.enlist(order)
@@ -203,7 +203,7 @@ class OrderEntry:
         return frames + self._end(order, OrderState.EXPIRED, engine_us)
 
     def _whole(self, market: SimulatedMarket, request: OrderRequest) -> int:
-        """What a percentage is of, in lots: the position that the order reduces, or what a spot order could sell or buy."""
+        """Return the base of a percentage, in lots: the position that the order reduces, or what a spot order could sell or buy."""
         listing = market.listing
         if listing.perpetual:
             held = self._account.open_positions.get(market.symbol)
@@ -328,13 +328,13 @@ class OrderEntry:
         return self._streams.order(event, order, engine_us)
 
     def _close(self, order: AccountOrder) -> None:
-        """Give back what an order still has locked."""
+        """Give back the amount that an order still has locked."""
         del self._account.orders[order.key]
         self._account.lock(order.spends, -order.reserved)
         order.reserved = 0
 
     def _trim(self, market: SimulatedMarket, engine_us: int) -> list[SendFrame]:
-        """Shrink what could turn a position round that it should only reduce, and end what is attached to one that is gone."""
+        """Shrink orders that could turn a position round that they should only reduce, and end those attached to one that is gone."""
         held = self._account.open_positions.get(market.symbol)
         lots = 0 if held is None else held[1].lots
         left = {OrderSide.ASK: max(lots, 0), OrderSide.BID: max(-lots, 0)}

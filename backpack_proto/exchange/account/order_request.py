@@ -1,9 +1,9 @@
-"""Reading what a client wants with an order, and the words in which the exchange refuses it (docs/protocol.md 1.4 and 6.3).
+"""Reading the request of an order, and the words in which the exchange refuses it (docs/protocol.md 1.4 and 6.3).
 
 A body that cannot be read at all is refused in plain text, with the whole request. An order that makes no sense is refused with a
-code, alone. What the exchange says where nobody has recorded it is made up here, and follows the style of what is known.
+code, alone. Answers of the exchange that were never recorded are made up here, in the style of the known ones.
 
-The `auto...` members and `brokerId` are read, and change nothing.
+The `auto...` members and `brokerId` are read, and have no effect.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Word = TypeVar("Word", bound=StrEnum)
 
 
 class Number(str):
-    """A number of a JSON text, as it stands there: what was signed are its digits."""
+    """A number of a JSON text, as it stands there: its digits were signed."""
 
     __slots__ = ()
 
@@ -90,7 +90,7 @@ def read_body(body: bytes) -> list[Members] | Members:
 
 
 def read_order(members: Members, listings: Mapping[str, Listing]) -> OrderRequest | ApiError:
-    """One order out of a body. What is wrong with its sense is returned, for the others of a batch go on.
+    """One order out of a body. Faults of its sense are returned, for the others of a batch go on.
 
     Raises:
         ApiError: a member is missing or cannot be read at all.
@@ -167,10 +167,10 @@ def _attached(given: tuple[str | None, str | None, str | None], listing: Listing
 
 
 def market_listing(symbol: str, listings: Mapping[str, Listing]) -> Listing:
-    """The market that is meant.
+    """Return the market of an order.
 
     Raises:
-        ApiError: there is none, or its book is closed.
+        ApiError: it does not exist, or its book is closed.
     """
     listing = listings.get(symbol)
     if listing is None:
@@ -184,7 +184,7 @@ def choose_order(members: Members) -> tuple[str, int | None, int | None]:
     """Symbol, order id and client id of an order that is asked for. One of the ids is there, and the order id goes before the other.
 
     Raises:
-        ApiError: the symbol is missing, or none of the ids is there.
+        ApiError: the symbol is missing, or both ids are.
     """
     read = Reader(members)
     symbol = read.text("symbol")
@@ -195,7 +195,7 @@ def choose_order(members: Members) -> tuple[str, int | None, int | None]:
         if client_id is None:
             raise refusal("INVALID_CLIENT_REQUEST", "Must specify exactly one of `orderId` or `clientId`")
         return symbol, None, client_id
-    # An id that is no number is one that no order has.
+    # An id that is not a number belongs to no order.
     return symbol, int(order_id) if re.fullmatch("[0-9]{1,20}", order_id) else -1, None
 
 

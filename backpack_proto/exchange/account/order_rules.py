@@ -1,4 +1,4 @@
-"""Whether an order may be placed, and what it takes: size, limit, funds (docs/protocol.md 1.4 and 6.3)."""
+"""Rules for placing an order: size, limit, funds (docs/protocol.md 1.4 and 6.3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPOT_BAND = (25, 200)
 _PERPETUAL_BAND = (75, 125)
 """Lowest ask and highest bid, per cent of the last price: the multipliers of the market object."""
 _IMPACT_PERCENT = 1
-"""How far a market order may go through the book from its best price: the impact multipliers of the market object."""
+"""Distance that a market order may go through the book from its best price: the impact multipliers of the market object."""
 WOULD_TAKE = "Order would immediately match and take"
 _NOT_REDUCED = "Reduce only order would not reduce the position"
 _WHY_FAILED = {
@@ -79,7 +79,7 @@ def plan_order(
 
 
 def limit_of(market: SimulatedMarket, request: OrderRequest) -> int | None:
-    """The worst price in ticks at which an order may trade, or None where nobody offers anything."""
+    """The worst price in ticks at which an order may trade, or None where there are no offers."""
     best = market.engine.best(request.side.other)
     if request.price is not None or best is None:
         return request.price
@@ -93,14 +93,14 @@ def limit_of(market: SimulatedMarket, request: OrderRequest) -> int | None:
 
 
 def time_in_force_of(request: OrderRequest) -> OrderTimeInForce:
-    """What the engine is told: a market order never rests, not even one whose slippage is limited."""
+    """Return the order for the engine: a market order never rests, not even one whose slippage is limited."""
     if request.price is None and request.time_in_force is not OrderTimeInForce.FOK:
         return OrderTimeInForce.IOC
     return request.time_in_force
 
 
 def reference_ticks(market: SimulatedMarket, trigger_by: str) -> int:
-    """The price that a trigger looks at. Spot markets have nothing but the last one."""
+    """The price that a trigger looks at. Spot markets have only the last one."""
     reference = market.reference
     if reference is not None and trigger_by == "MarkPrice":
         return mark_ticks(market)
@@ -158,7 +158,7 @@ def _reducible(account: SimulatedAccount, market: SimulatedMarket, side: OrderSi
 
 
 def _offered(market: SimulatedMarket, owner: int, side: OrderSide) -> Iterator[tuple[int, int]]:
-    """What others offer to an order of a side, as (price, lots), best first."""
+    """Return the offers of others to an order of a side, as (price, lots), best first."""
     engine = market.engine
     for price, lots in engine.levels(side.other):
         own = sum(order.remaining for order in engine.orders_at(side.other, price) if order.owner == owner)

@@ -1,4 +1,4 @@
-"""Orders of an account: what was asked for, and what has become of it. Prices are ticks and quantities lots."""
+"""Orders of an account: the requests, and their state. Prices are ticks and quantities lots."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     """Limit, or None for a market order."""
     lots: int | None
     tick_lots: int | None = None
-    """What a market order may spend or bring, in place of a quantity: ticks times lots."""
+    """Amount that a market order may spend or bring, in place of a quantity: ticks times lots."""
     time_in_force: OrderTimeInForce = OrderTimeInForce.GTC
     post_only: bool | None = None
     reduce_only: bool | None = None
@@ -54,7 +54,7 @@ class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     trigger_quantity: str | None = None
     """A number of base units, or a percentage such as `50%`."""
     slippage: Decimal | None = None
-    """How much worse than the best price a market order may become. A fraction of the price, or ticks."""
+    """Slippage that a market order allows from the best price. A fraction of the price, or ticks."""
     slippage_in_ticks: bool = False
     take_profit: Attached | None = None
     stop_loss: Attached | None = None

@@ -1,16 +1,16 @@
-"""The desk of requests for quote: it takes them, has them quoted, and settles what is accepted (docs/protocol.md 4.13).
+"""The desk of requests for quote: it takes them, has them quoted, and settles accepted quotes (docs/protocol.md 4.13).
 
 Theory of operation. A request is open for quotes until its submission time, and can be accepted until it expires. Refreshing cancels
-its quotes and sets both times again. A quote of somebody takes the place of their last one. Only the best quote can be accepted, by the
+its quotes and sets both times again. A quote of an account takes the place of its last one. Only the best quote can be accepted, by the
 requester, or by itself where the request has a price and the quote is at or better than it.
 
-Stocks are quoted by the exchange's broker while a session of them is open, and settle later: accepting binds the request and locks what
-it costs, and soon it is filled at the quoted price or a better one. A request for stock by `quoteQuantity` gets no quotes. Everything
+Stocks are quoted by the exchange's broker while a session of them is open, and settle later: accepting binds the request and locks its
+cost, and soon it is filled at the quoted price or a better one. A request for stock by `quoteQuantity` gets no quotes. Everything
 else is quoted by the crowd, and settles at once, as every quote of an account does. The broker's quotes improve: its first one is
 wide, the others are closer to the market.
 
-The requester pays the taker's fee in USDC, on top of what is bought or out of what is sold for. A maker with an account the maker's.
-Other accounts hear of every request, and may quote. `settles` set to False has the system cancel what the broker should have settled.
+The requester pays the taker's fee in USDC, on top of the price of a purchase or out of the proceeds of a sale. A maker with an account the maker's.
+Other accounts hear of every request, and may quote. `settles` set to False has the system cancel requests that the broker should have settled.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _REQUOTE_US: Final = 5_000_000
 _SETTLEMENT_US: Final = (300_000, 900_000)
 _STOCK_BPS: Final = (45, 30)
 _CROWD_BPS: Final = (15, 5)
-"""How far from the market the first quote of a request is, and the others are."""
+"""Distance from the market of the first quote of a request, and of the others."""
 _HEDGED_BPS: Final = 5
-"""How far from the market the broker settles when it has done better than it quoted."""
+"""Distance from the market at which the broker settles when it has done better than it quoted."""
 _MOST_OPEN: Final = 20
 
 
@@ -54,7 +54,7 @@ class RfqDesk:
     def __init__(self, markets: RfqMarkets, rng: Random) -> None:
         self.markets = markets
         self.settles = True
-        """True when the broker settles what it has bound itself to."""
+        """True when the broker settles the requests that it is bound to."""
         self.rfqs: dict[int, SimulatedRfq] = {}
         """Every request that was ever taken, oldest first."""
         self.quotes: dict[int, SimulatedQuote] = {}
@@ -62,13 +62,13 @@ class RfqDesk:
         self._rng = rng
         self._parties: dict[int, tuple[SimulatedAccount, PrivateStreams]] = {}
         self._tasks: list[tuple[int, int, str, SimulatedRfq, int]] = []
-        """What happens by itself: when, in which order, what, to which request, in which of its turns."""
+        """Scheduled events: time, order, kind, request, and its turn."""
         self._scheduled = 0
         # Ids of this size do not fit into a float, as on the exchange.
         self._next_id = 113_392_053_149_171_712 + rng.randrange(10**12)
 
     def join(self, account: SimulatedAccount, streams: PrivateStreams) -> None:
-        """Let an account trade here, and hear of what the others ask for."""
+        """Let an account trade here, and hear of the requests of others."""
         self._parties[account.owner] = (account, streams)
 
     @property
@@ -118,7 +118,7 @@ class RfqDesk:
         """Return an open request of an account by one of its ids.
 
         Raises:
-            ApiError: it has none.
+            ApiError: it has no such request.
         """
         for rfq in self.rfqs.values():
             known = rfq.rfq_id == rfq_id if rfq_id is not None else rfq.request.client_id == client_id
@@ -179,7 +179,7 @@ class RfqDesk:
             raise refusal("INSUFFICIENT_FUNDS", "Insufficient funds")
         return self._add(rfq, owner, client_id, (bid, ask), engine_us, mono_us)
 
-    # What happens to a request.
+    # Events of a request.
 
     def _begin_turn(self, rfq: SimulatedRfq, mono_us: int) -> None:
         rfq.turn += 1
@@ -262,7 +262,7 @@ class RfqDesk:
         return frames + streams.balances(engine_us)
 
     def _settle(self, rfq: SimulatedRfq, quote: SimulatedQuote, engine_us: int) -> list[SendFrame]:
-        """Move what was traded, at the quoted price or, where the broker has done better, at a better one."""
+        """Move the traded amounts, at the quoted price or, where the broker has done better, at a better one."""
         account, streams = self._parties[rfq.owner]
         request, listing = rfq.request, rfq.request.market.listing
         bought = request.side is OrderSide.BID

@@ -1,4 +1,4 @@
-"""What can be asked for by a request for quote, and at which price somebody quotes it now (docs/protocol.md 4.13)."""
+"""Markets of requests for quote, and their prices now (docs/protocol.md 4.13)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SUFFIX = f"_{SETTLEMENT_ASSET}_RFQ"
 
 
 class Limits(Struct, frozen=True, gc=False, kw_only=True):
-    """How many lots may be asked for."""
+    """Number of lots that may be asked for."""
 
     minimum: int
     maximum: int

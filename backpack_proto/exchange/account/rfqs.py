@@ -24,7 +24,7 @@ class RfqRequest(Struct, frozen=True, gc=False, kw_only=True):
     side: OrderSide
     lots: int | None
     tick_lots: int | None
-    """What is to be spent or brought, in place of a quantity: ticks times lots."""
+    """Amount to be spent or brought, in place of a quantity: ticks times lots."""
     price: int | None = None
     """The worst price of a quote that is accepted by itself, or None where the user accepts."""
     client_id: int | None = None
@@ -66,13 +66,13 @@ class SimulatedRfq(Struct, gc=False, kw_only=True):
     expires_us: int
     state: OrderState = OrderState.NEW
     turn: int = 0
-    """How often its times were set. What was scheduled in an earlier turn does not hold any more."""
+    """Number of times that its times were set. Events scheduled in an earlier turn do not hold any more."""
     quotes: list[SimulatedQuote]
     accepted: SimulatedQuote | None = None
     locked: int = 0
     """Units of the asset that it spends, while its settlement is to come."""
     lots: int = 0
-    """How much of it was filled."""
+    """Filled part of it."""
     fill_ticks: int = 0
     fee: int = 0
     maker_fee: int = 0
@@ -112,7 +112,7 @@ def cost_units(rfq: SimulatedRfq, quote: SimulatedQuote, fees: Fees) -> int:
 
 
 def taker_units(rfq: SimulatedRfq, lots: int, ticks: int, fees: Fees) -> tuple[int, int]:
-    """Return what the requester pays or gets for so many lots at a price, fee included, and the fee."""
+    """Return the payment of or to the requester for so many lots at a price, fee included, and the fee."""
     paid = quote_units(rfq.request.market.listing, lots * ticks)
     fee = fees.of(paid, maker=False)
     return (paid + fee if rfq.request.side is OrderSide.BID else paid - fee), fee

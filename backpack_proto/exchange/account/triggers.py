@@ -1,11 +1,11 @@
 """Orders that wait for a price, and the take profit and stop loss that come with another order (docs/protocol.md 6.3).
 
-Theory of operation. A trigger waits outside the book, locks nothing, and is looked at after whatever happened to a book is told. One that
+Theory of operation. A trigger waits outside the book, does not lock funds, and is looked at after each event of a book is published. One that
 is asked for by itself fires when its price is reached from the side on which the reference stood when it was placed.
 
 A take profit or a stop loss is placed when the order that it came with trades: for as much as that has traded, on the other side,
-reduce-only on a perpetual, with the order's id as its related one. While it waits it grows with the order. On a spot market it sells no
-more than was bought less the fee. A take profit fires where the price is as good as wanted or better, a stop loss where it is as bad or
+reduce-only on a perpetual, with the order's id as its related one. While it waits it grows with the order. On a spot market it sells at
+most the bought amount less the fee. A take profit fires where the price is as good as wanted or better, a stop loss where it is as bad or
 worse, even at once. Neither cancels the other: no text of the exchange says so. But without a position that they could reduce, both end as
 `StopWithoutPosition`, which is a reason in the exchange's list. So where one closes the position the other goes.
 """
@@ -60,7 +60,7 @@ class Triggers:
             self._moved[symbol] = None
 
     def moved(self) -> Iterator[str]:
-        """Return the markets to be looked at, until none is left. Those that are noted meanwhile come along."""
+        """Return the markets to be looked at, until all are done. Those that are noted meanwhile are included."""
         while self._moved:
             symbol = next(iter(self._moved))
             del self._moved[symbol]

@@ -1,10 +1,10 @@
 """Synthetic order flow: the crowd that trades on one market, drawn from one random generator.
 
-Theory of operation. A fair price wanders and is pulled back to where it began, so a market never strays far however long it
-runs. Around it the crowd adds, shrinks and cancels orders, mostly close to the touch. When the book lags behind the fair price,
+Theory of operation. A fair price wanders and is pulled back to where it began, so a market never strays far in any length of
+time. Around it the crowd adds, shrinks and cancels orders, mostly close to the best prices. When the book lags behind the fair price,
 market orders lean to the side that brings it back. How many levels and orders a side has is regulated by the odds of adding
 against cancelling, so the book stays of one size for hours. Events come in spells: even, in bursts, and now and then a pause.
-The crowd cancels nothing that is not its own. An order of somebody else that rests near the touch attracts takers, so that it is
+The crowd cancels only its own orders. An order of an account that rests near the best price attracts takers, so that it is
 filled within seconds on most occasions, in part or in full.
 """
 
@@ -22,7 +22,7 @@ from .orders import CROWD, OrderSide, OrderTimeInForce, Outcome, RestingOrder
 __all__ = ["FLOWS", "LIQUIDATIONS", "OTHER_FLOW", "Activity", "Flow"]
 
 LIQUIDATIONS = 1
-"""Owner of forced orders. What it takes is a liquidation."""
+"""Owner of forced orders. Its trades are liquidations."""
 
 LONGEST_PAUSE_US = 1_400_000
 """No market is silent for longer, at speed 1."""
@@ -64,10 +64,10 @@ _SWEEP = 0.06
 _LIQUIDATION = 0.006
 _NEAR = 0.86
 _NEAR_LEVELS = 14.0
-"""How many levels from the touch an order near to it lies, on average."""
+"""Average distance in levels of a near order from the best price."""
 _DEEP_LEVELS = 260.0
 _ATTRACTIVE_LEVELS = 6
-"""How many levels from the touch an order may lie to be visited."""
+"""Largest distance in levels from the best price at which an order is visited."""
 _VISIT = 0.4
 
 
@@ -113,7 +113,7 @@ class Activity:
         return self._engine.cancel(*beside)
 
     def pause_us(self, speed: float) -> int:
-        """How long until the next event, in microseconds, at least one."""
+        """Return the time until the next event, in microseconds, at least one."""
         rng = self._rng
         if not self._spell_left:
             kind = rng.random()
@@ -139,7 +139,7 @@ class Activity:
         return self._add(side) if rng.random() < self._appetite(side) else self._withdraw(side)
 
     def visit(self, order: RestingOrder) -> Outcome | None:
-        """Take from an order that rests near the touch, through whatever lies before it, or leave it alone this time."""
+        """Take from an order that rests near the best price, through all before it, or leave it alone this time."""
         rng = self._rng
         prices = self._engine.prices(order.side)
         before = (
@@ -247,7 +247,7 @@ class Activity:
         return self._engine.cancel(*found) if found else self._add(side)
 
     def _fill(self, side: OrderSide) -> None:
-        """Build up one side from nothing: dense near the touch, thinner the deeper it gets."""
+        """Build up one side: dense near the best price, thinner the deeper it gets."""
         rng = self._rng
         away = 0
         for index in range(self._flow.levels):

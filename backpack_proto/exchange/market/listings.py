@@ -40,7 +40,7 @@ class Listing(Value, frozen=True, gc=False, kw_only=True):
     open: bool = True
     """True when the book is Open. Otherwise it is Closed, and the market is still listed."""
     restriction: BookState | None = None
-    """What an open book takes less than all orders."""
+    """Orders that an open book takes, if not all."""
     ticks_per_price: int = 1
     """Prices are multiples of so many ticks: that is the `tickSize` of the market object."""
     lots_per_quantity: int = 1
@@ -50,7 +50,7 @@ class Listing(Value, frozen=True, gc=False, kw_only=True):
     by_sessions: bool = False
     """True when the book is that of a stock: Closed while a session of its security is open."""
     sleeps: bool = False
-    """True when nothing happens in it while nobody looks at it."""
+    """True when it stands still while it is unused."""
     listed_at: str = "2025-01-21T06:34:54.691858"
     """`createdAt` of the market object: UTC without a zone."""
 
@@ -120,16 +120,16 @@ LISTINGS: tuple[Listing, ...] = (
 
 
 MOST_MARKETS = 1_000
-"""How many markets can be made up."""
+"""Number of markets that can be made up."""
 
 
 def more_listings(count: int, *, seed: int) -> tuple[Listing, ...]:
     """Make up markets beside the standard ones, spot and perpetual in turn. Their names do not depend on the seed, their prices do.
 
-    They sleep while nobody looks at them, so that hundreds of them cost little.
+    They sleep while they are unused, so that hundreds of them cost little.
 
     Raises:
-        LocalProtocolError: there are more than `MOST_MARKETS`, or less than none.
+        LocalProtocolError: the number is above `MOST_MARKETS`, or negative.
     """
     if not 0 <= count <= MOST_MARKETS:
         raise LocalProtocolError(f"markets: 0 to {MOST_MARKETS}, got {count}")
@@ -175,7 +175,7 @@ def to_decimal(units: int, decimals: int) -> Decimal:
 
 
 def market_object(listing: Listing) -> dict[str, object]:
-    """The market as `/api/v1/markets` shows it: what is not there is an explicit null (docs/protocol.md 6.2)."""
+    """Return the market as `/api/v1/markets` shows it: missing members are an explicit null (docs/protocol.md 6.2)."""
     tick = stripped(listing.ticks_per_price, listing.price_decimals)
     step = stripped(listing.lots_per_quantity, listing.quantity_decimals)
     perpetual = listing.perpetual

@@ -1,4 +1,4 @@
-"""One market of the simulated exchange: its book, its crowd, its tape, and what a perpetual has besides."""
+"""One market of the simulated exchange: its book, its crowd, its tape, and further parts of a perpetual."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class SimulatedMarket:
         )
 
     def change(self, listing: Listing) -> Outcome:
-        """Go on by other rules. The crowd cancels what does not keep them."""
+        """Go on by other rules. The crowd cancels orders that do not keep them."""
         self.listing = listing
         return self.activity.change_grid(listing.ticks_per_price, listing.lots_per_quantity)
 

@@ -1,12 +1,12 @@
 """The matching engine of one market: price-time priority, exact.
 
 Theory of operation. A side is a sorted list of prices and, for each, a queue of orders in the order of their arrival. A new
-order first takes from the other side, best price first and oldest order first, at the resting order's price. What is left of
-it rests, or is given up, as its time in force says. Everything is decided before anything is touched: an order that is refused
+order first takes from the other side, best price first and oldest order first, at the resting order's price. The rest of
+it rests, or is given up, as its time in force says. Everything is decided before the book is touched: an order that is refused
 (post-only that would take, fill-or-kill that cannot be filled) leaves no trace.
 
 Prices are ticks, quantities are lots, both whole numbers. Everything that one call does to the book is one event with one
-update id, however many levels it touched. Ids have no holes (docs/protocol.md 5.3). The engine knows owners only to keep an
+update id, for any number of levels. Ids have no holes (docs/protocol.md 5.3). The engine knows owners only to keep an
 owner from trading with itself. The crowd, owner 0, may.
 """
 
@@ -58,7 +58,7 @@ class _Half:
         level.lots += order.remaining
 
     def take(self, level: _Level, order: RestingOrder, lots: int) -> None:
-        """Take lots off an order, and clear away what that leaves empty."""
+        """Take lots off an order, and remove an empty order and level."""
         order.remaining -= lots
         level.lots -= lots
         if order.remaining:
@@ -243,7 +243,7 @@ class MatchingEngine:
         return removed
 
     def _fillable(self, side: OrderSide, lots: int, price: int | None, owner: int, self_trade: SelfTrade) -> int:
-        """How much of an order would trade at once, counted no further than the order is large."""
+        """Return the lots of an order that would trade at once."""
         found = 0
         for level in self._halves[side.other].best_first():
             if not _reaches(side, price, level) or found >= lots:

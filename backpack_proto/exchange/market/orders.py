@@ -1,4 +1,4 @@
-"""The vocabulary of the matching engine: orders, fills, and what one event did to a book.
+"""The vocabulary of the matching engine: orders, fills, and the effects of one event on a book.
 
 Prices are ticks and quantities lots, both whole numbers.
 """
@@ -12,7 +12,7 @@ from msgspec import Struct
 __all__ = ["CROWD", "Change", "Match", "OrderSide", "OrderTimeInForce", "Outcome", "Refusal", "RestingOrder", "SelfTrade"]
 
 CROWD = 0
-"""Owner of the orders that belong to nobody in particular."""
+"""Owner of the orders of the crowd."""
 
 
 class OrderSide(StrEnum):
@@ -28,7 +28,7 @@ class OrderSide(StrEnum):
 
 
 class OrderTimeInForce(StrEnum):
-    """What becomes of what cannot be filled at once: it rests, or it is given up. `FOK` wants all or nothing."""
+    """Fate of the part that cannot be filled at once: it rests, or it is given up. `FOK` wants all or no fill."""
 
     GTC = "GTC"
     IOC = "IOC"
@@ -83,7 +83,7 @@ class Change(Struct, frozen=True, gc=False):
 
 
 class Outcome(Struct, frozen=True, gc=False, kw_only=True):
-    """What one call did to the book."""
+    """Effects of one call on the book."""
 
     update_id: int | None
     """The event's id, or None when the book did not change."""

@@ -1,8 +1,8 @@
-"""Stocks of the simulated exchange: which there are, when they trade, and what they cost elsewhere (docs/protocol.md 6.5).
+"""Stocks of the simulated exchange: the list, their sessions, and their prices elsewhere (docs/protocol.md 6.5).
 
 While a session of a security is open, it is traded by requests for quotes, and its book, where it has one, is Closed. Outside it is the
 other way round. Times are those of New York, whose summer time follows the rule since 2007. Prices elsewhere are made up from the name
-and the time alone, so that everybody who asks for one moment is told the same.
+and the time alone, so that all requests for one moment have the same answer.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ HOLIDAYS: dict[date, tuple[str, time | None]] = {
 
 
 def session_at(security: StockSecurity, unix_us: int) -> str | None:
-    """Return the session of a security that is open at a time, None when none is."""
+    """Return the session of a security that is open at a time, or None."""
     local = _new_york(unix_us)
     for name, start, end in _hours(local.date()):
         if name in security.max_quantities and start <= local < end:
@@ -118,7 +118,7 @@ def next_bell_us(security: StockSecurity, unix_us: int) -> int:
 
 
 def price_cents(security: StockSecurity, unix_s: int) -> int:
-    """Return what a stock costs elsewhere at a second: it wanders by the hour and trembles by the minute."""
+    """Return the price of a stock elsewhere at a second: it wanders by the hour and trembles by the minute."""
     hour, into = divmod(unix_s, 3_600)
     here, there = _drift(security.asset, hour), _drift(security.asset, hour + 1)
     wander = here + (there - here) * into / 3_600

@@ -1,8 +1,8 @@
-"""What has been traded on one market: the latest trades, candles of every interval, and the rolling day.
+"""Trades of one market: the latest trades, candles of every interval, and the rolling day.
 
 Trades make candles of one second and of one minute, which are kept. Every other candle is put together from minutes. The day
 before the start is made up from the seed, so that tickers, candles and trades are never empty. Prices are ticks, quantities
-lots, and what was paid is ticks times lots: whole numbers throughout. Candle times are seconds since the epoch, and candles
+lots, and payments are ticks times lots: whole numbers throughout. Candle times are seconds since the epoch, and candles
 lie on the UTC calendar: weeks start on Monday, months on their first day.
 """
 
@@ -39,7 +39,7 @@ class TapedTrade(Struct, frozen=True, gc=False):
 
 
 class TapedCandle(Struct, gc=False):
-    """Open, high, low and close of one stretch of time, None while nothing was traded."""
+    """Open, high, low and close of one stretch of time, None before the first trade."""
 
     start_s: int
     end_s: int
@@ -57,12 +57,12 @@ class TapedCandle(Struct, gc=False):
         self.merge(price, price, price, price, lots, price * lots, 1)
 
     def absorb(self, later: TapedCandle) -> None:
-        """Take in a candle that follows what is already in this one."""
+        """Take in a candle that follows the contents of this one."""
         if later.open is not None and later.high is not None and later.low is not None and later.close is not None:
             self.merge(later.open, later.high, later.low, later.close, later.lots, later.paid, later.trades)
 
     def merge(self, opened: int, high: int, low: int, closed: int, lots: int, paid: int, trades: int) -> None:
-        """Take in what was traded after everything that is already in this candle."""
+        """Take in trades that came after those already in this candle."""
         if self.open is None or self.high is None or self.low is None:
             self.open, self.high, self.low = opened, high, low
         else:
@@ -156,7 +156,7 @@ class Tape:
 
     def rolling(self, now_s: int, length_s: int = DAY_S) -> TapedCandle:
         """The time up to now as one candle, exact to the minute at its far end. The tape must have rolled to `now_s`."""
-        # What is over changes once a minute, and the rolling day is asked for every second.
+        # The part before this minute changes once a minute, and the rolling day is asked for every second.
         closed = self._day if length_s == DAY_S else None
         if closed is None:
             closed = TapedCandle(now_s - length_s, now_s)
@@ -199,7 +199,7 @@ class Tape:
         return rows
 
     def _begun(self, now_s: int) -> dict[str, TapedCandle]:
-        """The candle of each interval that is under way at the start, with what the made-up day holds of it."""
+        """The candle of each interval that is under way at the start, with its part of the made-up day."""
         begun = {interval: candle_start(interval, now_s) for interval in KLINE_INTERVALS}
         found = {interval: TapedCandle(start_s, candle_end(interval, start_s)) for interval, start_s in begun.items()}
         minutes = list(self._minutes)

@@ -1,4 +1,4 @@
-"""How the simulated exchange answers requests: JSON, plain text, or nothing."""
+"""Answers of the simulated exchange to requests: JSON, plain text, or no content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JSON = "application/json; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
 
 Answer: TypeAlias = object
-"""What becomes JSON. Bytes are sent as plain text, None is 204."""
+"""Value that becomes JSON. Bytes are sent as plain text, None is 204."""
 
 
 def respond(request_id: int, answer: Answer, headers: tuple[tuple[str, str], ...] = ()) -> Respond:

@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"[0-9]{1,16}")
 
 
 class Authentication:
-    """The API keys that exist, and the check of what claims to be signed with one of them.
+    """The API keys that exist, and the check of signatures made with one of them.
 
     Raises:
         InvalidKey: a key is not the base64 of 32 bytes.
@@ -60,7 +60,7 @@ class Authentication:
     ) -> None:
         """Check the signature of a REST request, made in either scheme (docs/protocol.md 2.1 and 2.2).
 
-        Which scheme it is shows in what the signature fits: `instruction` counts in milliseconds, `request` in microseconds. A
+        The scheme is the one that the signature fits: `instruction` counts in milliseconds, `request` in microseconds. A
         request is good from its timestamp on for the length of its window. A timestamp ahead of the exchange by more than the
         window counts as expired.
 
@@ -83,7 +83,7 @@ class Authentication:
         stamp, window_ms = int(timestamp), int(window)
         try:
             text = signing_string(instruction, parameters, timestamp_ms=stamp, window_ms=window_ms)
-        except LocalProtocolError:  # half of a surrogate pair, or an empty batch: nobody can have signed that
+        except LocalProtocolError:  # half of a surrogate pair, or an empty batch: those cannot be signed
             text = ""
         if text and verify_signature(api_key, signature, text):
             signed_us = stamp * 1000

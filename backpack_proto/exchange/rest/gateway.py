@@ -1,4 +1,4 @@
-"""The front of the exchange's REST side: the request budget, faults, and who answers what."""
+"""The front of the exchange's REST side: the request budget, faults, and the routes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Desk(NamedTuple):
 class Gateway:
     """Answers every request once, or abandons it. A delayed answer waits here.
 
-    `desks` are those of the accounts, by API key. What comes in another name, or in none, is the first one's to refuse, and so is the
+    `desks` are those of the accounts, by API key. Requests with another key, or without one, are the first one's to refuse, and it has the
     budget of requests without a signature.
     """
 
@@ -43,7 +43,7 @@ class Gateway:
         self._late: list[tuple[int, int, Respond]] = []
         self._delayed = 0
         self._waiting: dict[int, Fault | None] = {}
-        """What goes wrong with the answers to commands that wait for the speed bump, by request."""
+        """Faults of the answers to commands that wait for the speed bump, by request."""
 
     @property
     def deadline(self) -> int | None:
@@ -65,7 +65,7 @@ class Gateway:
         return [AbandonRequest(number) for number in (*answers, *waiting)]
 
     def handle(self, given: RequestReceived, engine_us: int, now: Now) -> list[GatewayOutput]:
-        """Execute one request, and return what follows from it."""
+        """Execute one request, and return its outputs."""
         path = given.target.partition("?")[0]
         signed = self._first.routes.serves(path)
         private, limits = self._desk(given) if signed else self._first

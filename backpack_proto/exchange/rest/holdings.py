@@ -1,8 +1,8 @@
-"""What an account has beside balances and orders: settings, withdrawals, loans that it gave, shares of the vault, and strategies.
+"""Holdings of an account beside balances and orders: settings, withdrawals, loans that it gave, shares of the vault, and strategies.
 
-Theory of operation. Whatever moves money moves the account's balances at once, so it can be withdrawn, lent or put into the vault once
-only. What is elsewhere counts as no collateral. A withdrawal is confirmed, and a redemption paid, when their time has come and somebody
-asks.
+Theory of operation. A transfer moves the account's balances at once, so money can be withdrawn, lent or put into the vault once
+only. Money elsewhere does not count as collateral. A withdrawal is confirmed, and a redemption paid, by the first request after their
+time has come.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from .withdrawals import Withdrawals
 __all__ = ["HoldingRoute", "Holdings"]
 
 _MANY = 10**18
-"""Lots that nobody can pay."""
+"""More lots than can be paid."""
 _FLAGS = ("autoBorrowSettlements", "autoLend", "autoRepayBorrows")
 
 
 class HoldingRoute(NamedTuple):
-    """What answers one call."""
+    """Function that answers one call."""
 
     instruction: str
     handler: Callable[[Query, Members, int], Answer]
@@ -95,14 +95,14 @@ class Holdings:
             ("DELETE", "/api/v1/strategies"): HoldingRoute("strategyCancelAll", strategies.cancel_all),
             ("GET", "/wapi/v1/history/strategies"): HoldingRoute("strategyHistoryQueryAll", strategies.history, paged=True),
         }
-        """What answers each method and path."""
+        """Functions that answer each method and path."""
 
     def settle(self, engine_us: int) -> list[SendFrame]:
         """Pay the redemptions whose time has come. To be called before anything about the account is answered."""
         return self._streams.balances(engine_us) if self._vault.settle(engine_us) else []
 
     def told(self, engine_us: int) -> list[SendFrame]:
-        """Return what listeners are told once a call was done."""
+        """Return the frames for listeners after a call."""
         return self._streams.balances(engine_us)
 
     def _update(self, _query: Query, members: Members, _us: int) -> Answer:
@@ -178,7 +178,7 @@ class Holdings:
             return account.available(listing.base) // base_units(listing, 1)
         if not listing.perpetual:
             lot = quote_units(listing, reference_ticks(market, "LastPrice"))
-            # Rounded up: what an order locks is no less.
+            # Rounded up: an order locks no less.
             paid = lot if price is None else -(-read_amount(price, "price") // 10**listing.quantity_decimals)
             return account.available(SETTLEMENT_ASSET) // paid
         sign = 1 if side == "Bid" else -1

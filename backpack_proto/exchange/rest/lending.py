@@ -1,4 +1,4 @@
-"""Loans that an account gave: they earn nothing, are no collateral, and can be taken back. Nothing can be borrowed."""
+"""Loans that an account gave: they earn no interest, are no collateral, and can be taken back. Borrowing is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .query import Query
 __all__ = ["Lending"]
 
 IMF, MMF = "0.02", "0.0125"
-"""Margin fractions that a loan has on the exchange. Here it is no collateral, so nothing goes by them."""
+"""Margin fractions that a loan has on the exchange. Here it is no collateral, so they are unused."""
 
 
 class Lending:
@@ -29,14 +29,14 @@ class Lending:
         self._markets = markets
         self._lent: dict[str, int] = {}
         self.movements: list[dict[str, object]] = []
-        """What was lent and taken back, oldest first."""
+        """Loans given and taken back, oldest first."""
 
     def most_borrowed(self, query: Query, _members: Members, _us: int) -> Answer:
         """Show how much could be borrowed."""
         return {"maxBorrowQuantity": "0", "symbol": self._purse.asset(query.required("symbol"))}
 
     def loans(self, _query: Query, _members: Members, _us: int) -> Answer:
-        """Show what is lent."""
+        """Show the loans."""
         rows: list[dict[str, object]] = []
         for number, (asset, units) in enumerate(self._lent.items(), start=1):
             if not units:

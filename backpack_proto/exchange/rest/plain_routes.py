@@ -21,7 +21,7 @@ __all__ = ["ADDRESSES", "PLAIN_ROUTES", "VAULT_ASSET", "VAULT_ID", "VAULT_STEP",
 
 VAULT_ID: Final = 1
 VAULT_ASSET: Final = "USDC"
-"""What the vault takes and gives."""
+"""Assets of the vault."""
 VAULT_TOKEN: Final = "vUSDC"  # noqa: S105 - the name of an asset
 VAULT_STEP: Final = "0.01"
 ADDRESSES: Final = {
@@ -32,13 +32,13 @@ ADDRESSES: Final = {
     "Polygon": "0x00000000000000000000000000000000005a4d04",
     "Solana": "5andboxSandboxSandboxSandboxSandboxSandbox11",
 }
-"""Addresses that nobody has the keys of, by blockchain."""
+"""Addresses without keys, by blockchain."""
 
 _RATES: Final = {"USDC": ("1", "0.0612", "0.0455"), "SOL": ("99.12", "0.0431", "0.0304"), "BTC": ("86650", "0.0118", "0.0062")}
-"""Price, and what borrowing costs and lending yields in a year, by asset."""
+"""Price, and yearly rates of borrowing and lending, by asset."""
 _FUNCTION: Final = {"type": "sqrt", "base": "0.02", "factor": "0.0001"}
 _POOL_ROWS: Final = {"1d": (24, 3_600), "1w": (28, 21_600), "1month": (30, 86_400), "1year": (52, 604_800)}
-"""How many rows a history has, and how many seconds lie between them, by its length."""
+"""Number of rows of a history, and seconds between them, by its length."""
 _TAG: Final = {"slug": "sandbox", "title": "Sandbox"}
 _QUESTION: Final = "SANDBOX1D_USDC_PREDICTION"
 _decode_borrow = msgspec.json.Decoder(dict[str, str | bool | None]).decode
@@ -217,4 +217,4 @@ PLAIN_ROUTES: dict[str, Callable[[Query, int], Answer]] = {
         {"address": address, "blockchain": blockchain} for blockchain, address in ADDRESSES.items()
     ],
 }
-"""What answers each path."""
+"""Functions that answer each path."""

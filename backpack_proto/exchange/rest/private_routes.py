@@ -1,7 +1,7 @@
 """The signed REST routes of the simulated exchange (docs/protocol.md 2.4, 6.3 and 6.4).
 
-A body is read before the signature is looked at, for what was signed is what stands in it. The order itself is judged afterwards, and
-again when it has waited for the speed bump. What this exchange has none of, such as strategies or loans, is answered with an empty list.
+A body is read before the signature is looked at, for the signature covers its contents. The order itself is judged afterwards, and
+again when it has waited for the speed bump. Kinds that this exchange does not have are answered with an empty list.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class PrivateRoutes:
         return path in self._paths
 
     def respond(self, given: RequestReceived, engine_us: int, mono_us: int) -> tuple[list[SendFrame], Respond | None]:
-        """Execute one request. What listeners are told comes with the answer, and never instead of it.
+        """Execute one request. Frames for listeners come with the answer, and never instead of it.
 
         There is no answer yet, None, for a command that waits for the speed bump: it goes into the stream of commands.
         """

@@ -1,6 +1,6 @@
-"""What an account looks like in REST answers, shape for shape (docs/protocol.md 6.3 and 6.4).
+"""An account in REST answers, shape for shape (docs/protocol.md 6.3 and 6.4).
 
-Numbers are strings without trailing zeros, what is missing is an explicit null. Orders count time in milliseconds, histories write it
+Numbers are strings without trailing zeros, missing members are an explicit null. Orders count time in milliseconds, histories write it
 as text without a zone.
 """
 
@@ -113,7 +113,7 @@ def funding_row(payment: SimulatedFundingPayment) -> dict[str, object]:
 
 
 def deposit_rows(account: SimulatedAccount, start_us: int) -> list[dict[str, object]]:
-    """What the account began with."""
+    """The deposits of the account."""
     return [
         {
             "createdAt": iso_time_ms(start_us // 1000),
@@ -131,7 +131,7 @@ def deposit_rows(account: SimulatedAccount, start_us: int) -> list[dict[str, obj
 
 
 def balance_rows(account: SimulatedAccount) -> dict[str, dict[str, str]]:
-    """The balances by asset. Only what is held."""
+    """The balances by asset, without those of zero."""
     return {
         asset: {"available": _text(held.available), "locked": _text(held.locked), "staked": _text(held.staked)}
         for asset, held in account.balances.items()
@@ -195,7 +195,7 @@ def account_summary(account: SimulatedAccount) -> dict[str, object]:
 
 
 def collateral_summary(account: SimulatedAccount, markets: Mapping[str, SimulatedMarket]) -> dict[str, object]:
-    """Equity and margin of the whole account, and what each asset contributes."""
+    """Equity and margin of the whole account, and the part of each asset."""
     figures = margin_figures(account, markets)
     fraction = None
     if figures.exposure:

@@ -1,6 +1,6 @@
 """The public REST routes of the simulated exchange, shape for shape (docs/protocol.md 5.1 and section 6).
 
-Numbers are strings without trailing zeros, bids ascend so that the best one is the last, and what is missing is null. Times are
+Numbers are strings without trailing zeros, bids ascend so that the best one is the last, and missing members are null. Times are
 microseconds in `/depth`, milliseconds elsewhere, and text without a zone for candles and funding. Errors are JSON when they are
 the exchange's own words, plain text when a parameter could not be read or the path does not exist (docs/protocol.md 1.4).
 """
@@ -70,7 +70,7 @@ class Routes:
         }
 
     def respond(self, given: RequestReceived, engine_us: int) -> Respond:
-        """Answer one request, whatever it is. `engine_us` is the engine's time."""
+        """Answer any request. `engine_us` is the engine's time."""
         path, _, text = given.target.partition("?")
         route = self._routes.get(path)
         if route is None:
@@ -228,7 +228,7 @@ class Routes:
 
 
 def _asset(symbol: str, name: str, tokens: list[dict[str, object]]) -> dict[str, object]:
-    """An asset, with a token for each blockchain. A stock is on none."""
+    """An asset, with a token for each blockchain. A stock does not have one."""
     return {"coingeckoId": None, "displayName": name, "symbol": symbol, "tokens": tokens}
 
 
@@ -248,7 +248,7 @@ def _token(name: str) -> dict[str, object]:
 
 
 def _unserved(given: RequestReceived, path: str) -> Respond:
-    """The answer to a call that nothing here serves: in words where the exchange has it."""
+    """The answer to a call that is not served here: in words where the exchange has it."""
     method = given.method.upper()
     if f"{method} {path}" in _OF_THE_WEB_SESSION:
         return refuse(given.request_id, ApiError(status=401, code="UNAUTHORIZED", message="Unauthorized", endpoint=""))

@@ -1,4 +1,4 @@
-"""The money of an account that goes elsewhere: what there is of it, and how amounts and assets are read."""
+"""Money of an account that goes elsewhere: its amount, and the reading of amounts and assets."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from .query import Query
 __all__ = ["EMPTY", "Purse", "read_amount", "read_flag"]
 
 EMPTY: Final = Respond(0, 200, "", b"")
-"""The answer of a call that is done and says nothing."""
+"""The empty answer of a call that is done."""
 _DECIMAL = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,18}))?")
 
 
 class Purse:
-    """What an account can spend, by asset, in units of 10^-`PLACES`."""
+    """Amount that an account can spend, by asset, in units of 10^-`PLACES`."""
 
     def __init__(self, account: SimulatedAccount, listings: Mapping[str, Listing]) -> None:
         self.account = account
         self._listings = listings
 
     def asset(self, name: object) -> str:
-        """The name of an asset that there is.
+        """Return the name of an existing asset.
 
         Raises:
-            ApiError: there is none of that name.
+            ApiError: it does not exist.
         """
         known = {listing.base for listing in self._listings.values() if not listing.perpetual}
         if not isinstance(name, str) or name not in {*known, SETTLEMENT_ASSET, VAULT_TOKEN}:
@@ -60,7 +60,7 @@ def read_amount(value: object, name: str) -> int:
     """Return a decimal text as units.
 
     Raises:
-        ApiError: it is none, or nothing.
+        ApiError: it is not an amount, or zero.
     """
     read = _DECIMAL.fullmatch(value) if isinstance(value, str) else None
     units = 0 if read is None else int(read[1]) * 10**PLACES + int((read[2] or "").ljust(PLACES, "0"))

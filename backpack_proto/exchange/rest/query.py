@@ -18,7 +18,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 class Query:
-    """The query of one request. What is wrong with it is raised as the exchange would word it, in plain text.
+    """The query of one request. Faults are raised as the exchange would word them, in plain text.
 
     Every method raises `ApiError` with status 400 for a parameter that is missing or cannot be read.
     """
@@ -101,7 +101,7 @@ def symbols_of(given: RequestReceived) -> list[str]:
     if b"symbol" in given.body:
         try:
             named = _decode_named(given.body)
-        except (ValueError, RecursionError):  # the routes say what is wrong with it
+        except (ValueError, RecursionError):  # the routes name its fault
             return symbols
         symbols += [row.symbol for row in (named if isinstance(named, list) else [named])]
     return symbols

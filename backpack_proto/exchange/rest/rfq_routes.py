@@ -39,7 +39,7 @@ _FLAGS = ("autoLend", "autoLendRedeem", "autoBorrow", "autoBorrowRepay")
 
 
 class RfqRoutes:
-    """Answers what one account asks of the desk."""
+    """Answers the requests of one account to the desk."""
 
     def __init__(self, account: SimulatedAccount, desk: RfqDesk) -> None:
         self._account = account
@@ -60,7 +60,7 @@ class RfqRoutes:
         }
 
     def take_frames(self) -> list[SendFrame]:
-        """Return what the last command published."""
+        """Return the frames of the last command."""
         frames, self._frames = self._frames, []
         return frames
 
@@ -236,7 +236,7 @@ class RfqRoutes:
 
 
 def _number(text: str) -> int:
-    """Return an id. Text that is no number is an id that nothing has."""
+    """Return an id. Text that is not a number is an unused id."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else -1
 
 

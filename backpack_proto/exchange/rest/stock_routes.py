@@ -1,7 +1,7 @@
-"""The public REST routes about stocks: which there are, when they trade, what they would cost, and figures from elsewhere.
+"""The public REST routes about stocks: the list, sessions, indicative prices, and figures from elsewhere.
 
-Source of the shapes: docs/protocol.md 6.5. The closing price of a moment elsewhere is all that the figures are made of, so candles of one
-time are the same whenever they are asked for.
+Source of the shapes: docs/protocol.md 6.5. All figures are made of the closing price of a moment elsewhere, so candles of one
+time are the same in every answer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["STOCK_ROUTES", "external_candles", "external_ticker", "security_of"]
 NO_PRICE = "priceUnavailable"
 """Why there is no quote: the one reason that is documented."""
 _LIMIT_BPS = 30
-"""How much worse than the market a quote may settle."""
+"""Slippage against the market that a quote allows."""
 _SPREAD_BPS = 5
 _MOST_CANDLES = 5_000
 _DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
@@ -215,4 +215,4 @@ STOCK_ROUTES: dict[str, Callable[[Query, int], Answer]] = {
     "/api/v1/market-holidays": _holidays,
     "/api/v1/stockIndicativeQuote": _indicative_quote,
 }
-"""What answers each path."""
+"""Functions that answer each path."""

@@ -25,7 +25,7 @@ class _Strategy(Struct, gc=False, kw_only=True):
     symbol: str
     created_us: int
     asked: dict[str, object]
-    """What the one who made it asked for, as it is shown."""
+    """The request that made it, as it is shown."""
     state: str = "Running"
 
     def row(self) -> dict[str, object]:

@@ -64,7 +64,7 @@ class SimulatedVault:
         return EMPTY
 
     def cancel_redeem(self, _query: Query, members: Members, _us: int) -> Answer:
-        """Take back what was given back."""
+        """Redeem vault tokens."""
         self._check_vault(members)
         waiting = [redemption for redemption in self._redemptions if redemption.state == "Requested"]
         if not waiting:
@@ -75,7 +75,7 @@ class SimulatedVault:
         return EMPTY
 
     def pending_redeems(self, query: Query, _members: Members, _us: int) -> Answer:
-        """Show what waits to be paid out."""
+        """Show pending redemptions."""
         if query.required("vaultId") != str(VAULT_ID):
             return []
         return [
@@ -96,7 +96,7 @@ class SimulatedVault:
         ]
 
     def nav(self, _query: Query, _members: Members, us: int) -> Answer:
-        """Show what the vault and its tokens are worth."""
+        """Show the worth of the vault and its tokens."""
         ones = dict.fromkeys(("mintNav", "nav", "redeemNav", "twapNav"), "1")
         worth = dict.fromkeys(("netEquity", "tokenCirculatingSupply", "vaultEquity"), "1000000")
         return {"lastCrankTimestamp": us // 1_000, **ones, **worth}

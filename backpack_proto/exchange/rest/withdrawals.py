@@ -21,7 +21,7 @@ __all__ = ["Withdrawals"]
 WITHDRAWAL_US: Final = 30_000_000
 """Time that a withdrawal is pending."""
 FEE: Final = 10**16
-"""Of a withdrawal, in units: what `/assets` says."""
+"""Fee of a withdrawal, in units, as in `/assets`."""
 LEAST: Final = 2 * 10**16
 NATIVE_DECIMALS: Final = 9
 

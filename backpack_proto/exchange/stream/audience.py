@@ -83,7 +83,7 @@ class Audience:
         return connection in self._streams
 
     def subscribe(self, connection: int, stream: str) -> None:
-        """Let a connection listen. A second time changes nothing."""
+        """Let a connection listen. A second time has no effect."""
         self._listeners.setdefault(stream, {})[connection] = None
         self._streams.setdefault(connection, {})[stream] = None
 

@@ -1,7 +1,7 @@
 """The frames of the `account.*` streams, member for member (docs/protocol.md 4.10 to 4.13).
 
 Members are in the order of the wire, alphabetical with capitals first. Quantities and limits are padded to the market's precision,
-zero is a plain `"0"`, everything else is stripped. Balances are told when they differ from what was told last.
+zero is a plain `"0"`, all others are stripped. Balances are sent when they differ from the last ones sent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["PrivateStreams"]
 
 
 class PrivateStreams:
-    """Tells an account's listeners what happens to it."""
+    """Sends the events of an account to its listeners."""
 
     def __init__(self, account: SimulatedAccount, audience: Audience, rng: Random) -> None:
         self._account = account
@@ -43,7 +43,7 @@ class PrivateStreams:
     def order(
         self, event: str, order: AccountOrder, engine_us: int, *, fill: Match | None = None, fee: int = 0, fee_asset: str = ""
     ) -> list[SendFrame]:
-        """What happened to an order. `fill`, with the fee in units, when it traded."""
+        """Publish an event of an order. `fill`, with the fee in units, when it traded."""
         request = order.request
         listing = request.listing
         quantity_decimals = listing.quantity_decimals
@@ -103,7 +103,7 @@ class PrivateStreams:
         return self._send("account.orderUpdate", data, engine_us, listing.symbol)
 
     def position(self, event: str, market: SimulatedMarket, position: HeldPosition, engine_us: int) -> list[SendFrame]:
-        """What happened to a position."""
+        """Publish an event of a position."""
         data = {**self._position(market, position, engine_us), "e": event}
         return self._send("account.positionUpdate", data, engine_us, market.symbol)
 
@@ -117,9 +117,9 @@ class PrivateStreams:
         ticks: int | None = None,
         broadcast: bool = False,
     ) -> list[SendFrame]:
-        """What happened to a request for quote. With the quote, and the price with the fee, where there is one.
+        """Publish an event of a request for quote. With the quote, and the price with the fee, where there is one.
 
-        What is broadcast to others has neither the client id nor the side.
+        Broadcasts to others have neither the client id nor the side.
         """
         request = rfq.request
         listing = request.market.listing
@@ -143,7 +143,7 @@ class PrivateStreams:
         return self._send_present("account.rfqUpdate", data, engine_us, listing.symbol)
 
     def quote(self, event: str, rfq: SimulatedRfq, quote: SimulatedQuote, engine_us: int) -> list[SendFrame]:
-        """What happened to a quote of this account."""
+        """Publish an event of a quote of this account."""
         listing = rfq.request.market.listing
         data: dict[str, object] = {
             "C": None if quote.client_id is None else str(quote.client_id),
@@ -158,7 +158,7 @@ class PrivateStreams:
         return self._send_present("account.rfqUpdate", data, engine_us, listing.symbol)
 
     def greeting(self, connection: int, stream: str, engine_us: int) -> list[SendFrame]:
-        """What a new listener gets at once: the open positions, in messages without `e`."""
+        """Return the first frames of a new listener: the open positions, in messages without `e`."""
         kind, _, rest = stream.partition(".positionUpdate")
         if kind != "account" or not stream.startswith("account.positionUpdate"):
             return []
@@ -169,7 +169,7 @@ class PrivateStreams:
         ]
 
     def balances(self, engine_us: int) -> list[SendFrame]:
-        """The balances that changed since the last call. What is idle is lent before, if the account does so."""
+        """Return the balances that changed since the last call. Idle USDC is lent before, if the account does so."""
         self._account.lend_idle()
         balances = self._account.balances
         frames: list[SendFrame] = []

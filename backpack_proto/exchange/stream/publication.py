@@ -1,9 +1,9 @@
-"""What the market does, told to those who listen.
+"""Events of a market, as frames for its listeners.
 
-A book event leaves as a depth frame of its own at once, and in the aggregated depth streams with whatever else happened until
-their window ends. A window's frame covers every update id since the one before it. While nobody listens to a window nothing is
-gathered for it. `bookTicker` leaves before or after the depth frame of the same id, as chance has it, for no order holds between
-streams (docs/protocol.md 4.2). Frames leave some 100 to 300 us after the engine did the thing.
+A book event leaves as a depth frame of its own at once, and in the aggregated depth streams with all other events until
+their window ends. A window's frame covers every update id since the one before it. A window without listeners is not
+gathered. `bookTicker` leaves before or after the depth frame of the same id, as chance has it, for no order holds between
+streams (docs/protocol.md 4.2). Frames leave some 100 to 300 us after the engine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def next_funding_ms(engine_us: int) -> int:
 
 
 class _Gathered(Struct, gc=False):
-    """What a window of an aggregated depth stream holds so far."""
+    """Contents of a window of an aggregated depth stream so far."""
 
     first_id: int
     last_id: int
@@ -45,7 +45,7 @@ class _Gathered(Struct, gc=False):
 
 
 class Publication:
-    """Turns what happens on one market into frames for its listeners."""
+    """Turns the events of one market into frames for its listeners."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Publication:
         *,
         stock_session: Callable[[int], str | None] = lambda _engine_us: None,
     ) -> None:
-        """`stock_session` names the session of stocks that is open at a time, or None while none is."""
+        """`stock_session` names the session of stocks that is open at a time, or None."""
         self._market = market
         self._stock_session = stock_session
         self._audience = audience
@@ -73,7 +73,7 @@ class Publication:
         self._ticker = ticker or ""
         stocks = [] if ticker is None else [f"stockPrice.{ticker}", f"stockIndicativeQuote.{ticker}"]
         self._stocks = [stream for stream in stocks if audience.speaks(stream, symbol)]
-        # The provider's figures go by the stock's own symbol, whatever market of it is listed here.
+        # The provider's figures go by the stock's own symbol, not by its market here.
         external = self._external = f"externalTicker.{market.listing.base}_USDC"
         if ticker is None or external == self._tickers["externalTicker"] or not audience.speaks(external, symbol):
             self._external = ""
@@ -84,7 +84,7 @@ class Publication:
         self._top = market.best()
 
     def book_event(self, outcome: Outcome, engine_us: int) -> list[SendFrame]:
-        """Tell what one event did to the book."""
+        """Publish the effects of one event on the book."""
         update_id = outcome.update_id
         if update_id is None:
             return []
@@ -138,7 +138,7 @@ class Publication:
         return frames
 
     def second(self, engine_us: int) -> list[SendFrame]:
-        """Send what goes out every second, changed or not: tickers, mark price, candles."""
+        """Send the frames of every second, changed or not: tickers, mark price, candles."""
         frames: list[SendFrame] = []
         of = self._audience.of
         emitted_us = self._emitted(engine_us)
@@ -165,14 +165,14 @@ class Publication:
         return frames
 
     def minute(self, engine_us: int) -> list[SendFrame]:
-        """Send what goes out every minute: open interest."""
+        """Send the frames of every minute: open interest."""
         listeners = self._audience.of(self._open_interest)
         if self._market.reference is None or not listeners:
             return []
         return _to(listeners, self._write.open_interest(self._market.reference, emitted_us=self._emitted(engine_us)))
 
     def forget(self) -> None:
-        """Drop what is gathered: nobody listens any more."""
+        """Drop the gathered window: it has no listeners any more."""
         self._gathered.clear()
 
     def _emitted(self, engine_us: int) -> int:

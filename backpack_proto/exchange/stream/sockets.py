@@ -1,12 +1,12 @@
-"""The server's side of the websockets: who is connected, what they ask for, and whether they still answer.
+"""The server's side of the websockets: connections, their requests, and their pongs.
 
 Theory of operation. A good request is never acknowledged. Names are taken one by one: one that is refused does not void the
-others of its frame (what the exchange does here is not known, docs/protocol.md section 9), and a frame is answered with the first
+others of its frame (the exchange's behaviour here is not known, docs/protocol.md section 9), and a frame is answered with the first
 error found in it. A well-formed name that will never carry data, of an unknown or a Closed market, is met with silence. Private
 streams need a signature, and only when they are subscribed to.
 
 A connection is pinged 5 to 38 s after it opened and every 60 s from then on. When the next ping is due and the last one was not
-answered, a connection that listens to nothing is dropped without a Close frame. One that listens is given 120 s in all and is
+answered, a connection without subscriptions is dropped without a Close frame. One that listens is given 120 s in all and is
 then closed (docs/protocol.md 3.4). Only pongs count as answers.
 """
 
@@ -61,7 +61,7 @@ _WINDOWS = frozenset(f"{window_ms}ms" for window_ms in DEPTH_WINDOWS_MS)
 
 
 class Liveness(Enum):
-    """What is known of a connection."""
+    """State of a connection."""
 
     ANSWERING = "every ping so far was answered"
     PINGED = "a ping waits for its answer"
@@ -83,7 +83,7 @@ TRANSITIONS = Transitions[Liveness](
 
 
 Greet: TypeAlias = Callable[[int, str, str], list[SendFrame]]
-"""Says what a connection is sent when it begins to listen to a stream, as the account of an API key, or as nobody."""
+"""Returns the first frames of a connection that begins to listen to a stream, as the account of an API key, or without one."""
 
 
 def _silence(_connection: int, _stream: str, _api_key: str) -> list[SendFrame]:
@@ -110,9 +110,9 @@ _decode_request = msgspec.json.Decoder(_Request).decode
 class Sockets:
     """All connections of the simulated exchange. Keeps `audience` up to date, and for private streams those of the `accounts`.
 
-    `streams` are the names that exist now. `greet` says what a connection is sent when it begins to listen to a stream. What arrives
-    of a connection that is unknown, or was ended from here, is passed over: it was on its way. A connection may listen as several
-    accounts. What it unsubscribes from, it unsubscribes from as all of them.
+    `streams` are the names that exist now. `greet` returns the first frames of a connection that begins to listen to a stream. Data
+    of a connection that is unknown, or was ended from here, are passed over: they were on their way. A connection may listen as several
+    accounts. It unsubscribes as all of them.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class Sockets:
         return [*greetings, *(_refuse(connection, *error) if error else [])]
 
     def _judge(self, name: str) -> tuple[int, str] | None:
-        """What is wrong with a stream name. A good one that will be silent for ever is not wrong."""
+        """Return the fault of a stream name. A good one that will be silent for ever does not have one."""
         kind, _, rest = name.partition(".")
         if name in self.streams or (kind == PREVIEW and rest):
             return None

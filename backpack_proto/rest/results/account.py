@@ -210,7 +210,7 @@ class InterestPayment(Value, frozen=True, gc=False, kw_only=True, rename="camel"
     quantity: Decimal
     interest_rate: Decimal
     interval: int
-    """Time that it was for. The exchange does not document the unit."""
+    """Length of its interval. The exchange does not document the unit."""
     timestamp_us: UnixUs = field(name="timestamp")
 
 

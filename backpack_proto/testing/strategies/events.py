@@ -38,7 +38,7 @@ EVENTS: Final = _public_events()
 
 
 def events(*kinds: type[Event]) -> st.SearchStrategy[Event]:
-    """Return a strategy for events of these types. A base is all of its kinds, and nothing given is every type.
+    """Return a strategy for events of these types. A base is all of its kinds. Without arguments it is every type.
 
     Raises:
         LocalProtocolError: one of them is not a type of event.
@@ -47,7 +47,7 @@ def events(*kinds: type[Event]) -> st.SearchStrategy[Event]:
 
 
 def payloads(*kinds: type[StreamPayload]) -> st.SearchStrategy[Any]:
-    """Return a strategy for data of streams, as a frame brings them. A base is all of its kinds, and nothing given is every type.
+    """Return a strategy for data of streams, as a frame brings them. A base is all of its kinds. Without arguments it is every type.
 
     Raises:
         LocalProtocolError: one of them is not a type of payload.
@@ -56,7 +56,7 @@ def payloads(*kinds: type[StreamPayload]) -> st.SearchStrategy[Any]:
 
 
 def frames(*channels: Channel | str) -> st.SearchStrategy[bytes]:
-    """Return a strategy for text frames as the exchange sends them on these channels. On every channel where none is given.
+    """Return a strategy for text frames as the exchange sends them on these channels. Without arguments it is every channel.
 
     Raises:
         LocalProtocolError: the exchange has no such channel.
@@ -71,7 +71,7 @@ def frames(*channels: Channel | str) -> st.SearchStrategy[bytes]:
 
 @st.composite
 def broken_frames(draw: st.DrawFn) -> bytes:
-    """Return a strategy for what is no frame: one that is cut short, one with a byte changed, or any bytes at all."""
+    """Return a strategy for invalid frames: one that is cut short, one with a byte changed, or any bytes at all."""
     frame = draw(frames())
     place = draw(st.integers(0, len(frame) - 1))
     match draw(st.sampled_from(("cut", "changed", "foreign"))):

@@ -16,7 +16,7 @@ __all__ = ["fault_schedules"]
 def fault_schedules(
     *faults: FaultName, duration_ms: int = 60_000, max_episodes: int = 4
 ) -> st.SearchStrategy[tuple[Episode, ...]]:
-    """Return a strategy for schedules of these kinds of faults, of all where none is given. The simplest schedule is the empty one.
+    """Return a strategy for schedules of these kinds of faults, or of all by default. The simplest schedule is the empty one.
 
     All episodes lie in the first `duration_ms` of a simulation. `Simulation(..., faults=schedule)` plays one.
 

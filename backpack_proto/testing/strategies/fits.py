@@ -1,6 +1,6 @@
-"""What the members of a value have to do with each other, such as the high and the low of a candle.
+"""Relations between the members of a value, such as the high and the low of a candle.
 
-Members are drawn one by one, and then made to fit. A type that is not in the table `FITS` needs nothing.
+Members are drawn one by one, and then made to fit. A type that is not in the table `FITS` has no relations.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def _history(
     steps: list[tuple[list[tuple[bool, int, int]], int]],
     faults: list[FrameFault],
 ) -> BookHistory:
-    """Put together what was drawn. Faults of frames that there are not fall away."""
+    """Put a history together. Faults of frames that do not exist fall away."""
     bids = {ticks: lots for ticks, lots in opening.items() if ticks < middle}
     asks = {ticks: lots for ticks, lots in opening.items() if ticks >= middle}
     history_bids, history_asks = _side(bids)[::-1], _side(asks)
@@ -85,7 +85,7 @@ def _delta(
     ids: int,
     moment_us: int,
 ) -> Depth:
-    """Make the changes to a book, and the frame that says so. What would cross the other side takes that away, as an order does."""
+    """Make the changes to a book, and the frame that says so. A level that would cross the other side takes that away, as an order does."""
     told: tuple[dict[int, int], dict[int, int]] = ({}, {})
     for is_bid, ticks, lots in changed:
         mine, theirs = (bids, asks) if is_bid else (asks, bids)

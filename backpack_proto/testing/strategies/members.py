@@ -98,7 +98,7 @@ def of_type(hint: Any, name: str = "") -> Drawing:
     """Return a strategy for the values of a type. `name` is that of the member that has it.
 
     Raises:
-        LocalProtocolError: nobody has said how values of the type are drawn.
+        LocalProtocolError: there is no rule for values of the type.
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint in _BY_TYPE:
@@ -137,7 +137,7 @@ def value_of(kind: type[Struct]) -> Drawing:
 
 
 def _on_the_stream(kind: type[StreamPayload], hints: Mapping[str, Any]) -> dict[str, Drawing]:
-    """The members that are not what their types say: those of REST, and those that REST alone may lack."""
+    """The members that differ from their types: those of REST, and those that REST alone may lack."""
     given: dict[str, Drawing] = {"received_us": st.none()}
     for member in fields(kind):
         if only_in_rest(kind, member):
