@@ -55,7 +55,7 @@ class BackpackAuthHelper:
     ) -> dict[str, str]:
         """Return the headers that sign a request.
 
-        Whatever the scheme, `path` is as it is sent, with its query, and so is `body`; what the `instruction` scheme signs of them
+        Whatever the scheme, `path` is as it is sent, with its query, and so is `body`. What the `instruction` scheme signs of them
         is found out by the table of endpoints. `timestamp_us` is the exchange's time in microseconds, this machine's by default.
 
         Raises:

@@ -1,6 +1,6 @@
 """Whether cryptofeed's backends can write what they are given, which none of them tells the program.
 
-In cryptofeed 2 the task that writes ends with the first error, and everything that follows waits for ever; in cryptofeed 3 it tries a few
+In cryptofeed 2 the task that writes ends with the first error, and everything that follows waits for ever. In cryptofeed 3 it tries a few
 times and drops what it could not write.
 """
 
@@ -23,9 +23,9 @@ __all__ = ["BackendWatch", "backends_of", "takes_stale_books"]
 MOST_WAITING = 1_000
 """More rows than that say that a backend is slower than the data."""
 STUCK_SECONDS = 30.0
-"""How long rows may wait while none of them goes."""
+"""Time that rows may wait while none of them goes."""
 RECENT_SECONDS = 60.0
-"""How long rows that were dropped are a reason against health."""
+"""Time that rows that were dropped are a reason against health."""
 
 
 class _Seen(Struct):
@@ -51,7 +51,7 @@ def backends_of(callbacks: Mapping[str, Iterable[Any]]) -> Iterator[tuple[str, A
 
 
 def takes_stale_books(callback: Any) -> bool:
-    """Whether a callback is a backend of cryptofeed that writes books as rows."""
+    """Return whether a callback is a backend of cryptofeed that writes books as rows."""
     found: bool = getattr(type(callback), "__call__", None) is BackendBookCallback.__call__  # noqa: B004 - compared, not called
     return found
 
@@ -98,13 +98,13 @@ class BackendWatch:
 
 
 def _waiting(backend: Any) -> int:
-    """How many rows wait; 0 where they wait in another process."""
+    """How many rows wait, or 0 where they wait in another process."""
     queue = getattr(backend, "queue", None)
     return queue.qsize() if isinstance(queue, asyncio.Queue) else 0
 
 
 def _end(worker: Any) -> str | None:
-    """Why what writes has ended; None while it has not, or when the feed has ended it."""
+    """Why what writes has ended, or None while it has not, or when the feed has ended it."""
     if not isinstance(worker, asyncio.Task):
         ended = getattr(worker, "exitcode", None)
         return None if ended in (None, 0) else f"its process ended with {ended}"

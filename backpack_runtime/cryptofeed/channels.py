@@ -1,6 +1,6 @@
 """cryptofeed's channels and the exchange's streams, from the core's table of channels.
 
-Several channels of cryptofeed are read from one stream; what stands behind the stream's name keeps their subscriptions apart. Private
+Several channels of cryptofeed are read from one stream. What stands behind the stream's name keeps their subscriptions apart. Private
 channels have the names of cryptofeed 2, as text, for later versions know none.
 """
 
@@ -44,7 +44,7 @@ PRIVATE_CHANNELS: Final = frozenset(name for channel in Channel if channel.priva
 PERPETUAL_STREAMS: Final = frozenset(
     WEBSOCKET_CHANNELS[name] for channel in Channel if channel.traits.perpetual_only for name in channel.traits.cryptofeed
 )
-"""Those that a spot market does not have; asked for, they would be silent for ever."""
+"""Those that a spot market does not have. Asked for, they would be silent for ever."""
 
 CANDLE_INTERVALS: Final = {interval: "1M" if interval == "1month" else interval for interval in KLINE_INTERVALS}
 """The exchange's name of each interval, and cryptofeed's."""
@@ -73,7 +73,7 @@ def standard_channel(name: str) -> str:
 
 
 def market_data(subscription: Mapping[str, Iterable[Any]], candle_interval: str) -> Subscribe:
-    """The public streams of a subscription, each once; books are verified."""
+    """The public streams of a subscription, each once. Books are verified."""
     streams: dict[str, Stream] = {}
     for name, symbols in subscription.items():
         channel = Channel(name.partition(">")[0])

@@ -22,7 +22,7 @@ DAY_SECONDS = 86_400.0
 HEALTHY_SHARE = 0.99
 NONE_ALLOWED = ("auth_failures", "dropped_messages", "book_divergences")
 DAILY_RESYNCS = 10
-"""How many each book may have in a day; of a shorter time its share, at least one."""
+"""How many each book may have in a day. Of a shorter time its share, at least one."""
 DAILY_RECONNECTS = 24
 SNAPSHOT_AGE_SECONDS = 120.0
 
@@ -42,7 +42,7 @@ class Criterion:
 
 
 class FeedWatch:
-    """Looks at the health of a feed every second, from its first subscription on; `criteria` are of the time until now."""
+    """Looks at the health of a feed every second, from its first subscription on. `criteria` are of the time until now."""
 
     def __init__(self, health: Callable[[], BackpackHealthReport], clock: Callable[[], float] = monotonic) -> None:
         self._health = health
@@ -58,7 +58,7 @@ class FeedWatch:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Look every second, in the running loop; harmless when it does already."""
+        """Look every second, in the running loop. Harmless when it does already."""
         if self._timer is None:
             self._began = self._clock()
             self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._tick)
@@ -84,7 +84,7 @@ class FeedWatch:
             self._log()
 
     def criteria(self) -> Sequence[Criterion]:
-        """Return what the runbook asks of a feed, as it was a second ago at the most."""
+        """Return what the runbook asks of a feed, as it was a second ago at most."""
         metrics = self._health().metrics if self._metrics is None else self._metrics
         looks, healthy = min(self._minutes, key=lambda minute: minute[1] / minute[0], default=(0, 0))
         found = [

@@ -19,11 +19,11 @@ MOST_CHARACTERS = 200
 
 
 class UnknownFeedSymbol(UnknownSymbol, UnsupportedSymbol):
-    """A symbol that the exchange does not have, for cryptofeed and for this project alike; the text offers close ones."""
+    """A symbol that the exchange does not have, for cryptofeed and for this project alike. The text offers close ones."""
 
 
 class UnknownFeedChannel(ConfigurationError, UnsupportedDataFeed):
-    """A channel that the feed does not have, for cryptofeed and for this project alike; the text offers close ones."""
+    """A channel that the feed does not have, for cryptofeed and for this project alike. The text offers close ones."""
 
 
 class BackpackAuthError(BackpackError):
@@ -35,7 +35,7 @@ class BackpackRestError(BackpackError):
 
 
 class BackpackWebsocketError(BackpackError, ConnectionResetError):
-    """A connection is given up because nothing answers on it; cryptofeed takes it for what it is, and connects again."""
+    """A connection is given up because nothing answers on it. Cryptofeed takes it for what it is, and connects again."""
 
 
 def described(error: BaseException) -> str:

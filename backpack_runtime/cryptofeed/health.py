@@ -15,7 +15,7 @@ __all__ = ["BackpackHealthReport", "metrics_of", "report_of"]
 
 @dataclass(frozen=True)
 class BackpackHealthReport:
-    """Whether all is well now, and each reason why not; a reason goes when its cause has passed."""
+    """Whether all is well now, and each reason why not. A reason goes when its cause has passed."""
 
     healthy: bool
     status: str
@@ -28,7 +28,7 @@ class BackpackHealthReport:
 
 
 def metrics_of(counters: MetricsSnapshot, tallies: Tallies, now: float, symbol_of: Callable[[str], str]) -> dict[str, Any]:
-    """All counters as a dict; timestamps and `now` are seconds since the epoch, ages and latencies seconds."""
+    """All counters as a dict. Timestamps and `now` are seconds since the epoch, ages and latencies seconds."""
     return {
         "ws_messages": counters.ws_messages,
         "ws_reconnects": counters.ws_reconnects,

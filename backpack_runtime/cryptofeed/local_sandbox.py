@@ -19,7 +19,7 @@ STOP_SECONDS = 5.0
 
 
 class LocalSandbox:
-    """Where it is; it ends with the process.
+    """Where it is. It ends with the process.
 
     Raises:
         OSError: no port is to be had.
@@ -53,7 +53,7 @@ class LocalSandbox:
 
     @property
     def ca_file(self) -> Path | None:
-        """The certificate of its throwaway authority; None without TLS."""
+        """The certificate of its throwaway authority, or None without TLS."""
         return None if self.sandbox is None else self.sandbox.ca_file
 
     @property

@@ -25,7 +25,7 @@ def join_cryptofeed_log() -> None:
 
 
 class _ToFiles(logging.Handler):
-    """Hands records to the files of cryptofeed's loggers; what they show on a terminal our own loggers show already."""
+    """Hands records to the files of cryptofeed's loggers. What they show on a terminal our own loggers show already."""
 
     def emit(self, record: logging.LogRecord) -> None:
         for logger in map(logging.getLogger, _CRYPTOFEED):

@@ -1,6 +1,6 @@
 """Two feeds side by side on the same exchange, and where they differ: the shadow step of a migration.
 
-Trades are compared by their ids, within the time in which both feeds were delivering; tops of books at equal update ids, for ccxt
+Trades are compared by their ids, within the time in which both feeds were delivering. Tops of books at equal update ids, for ccxt
 skips most of them. Latency is from the exchange's clock to the callback, of what both delivered, so it holds the difference of the two
 clocks, which is the same for both.
 """
@@ -75,7 +75,7 @@ class FeedRecord:
                 self.book_latencies.setdefault((book.symbol, book.sequence_number), receipt - book.timestamp)
 
     def _has_settled(self, symbol: str, receipt: float) -> bool:
-        """Whether the start of a feed, which has snapshots of its own time, is over for a symbol."""
+        """Return whether the start of a feed, which has snapshots of its own time, is over for a symbol."""
         return receipt - self.first_receipts.setdefault(symbol, receipt) >= SETTLING_SECONDS
 
     @property
@@ -86,7 +86,7 @@ class FeedRecord:
 
 @dataclass(frozen=True)
 class Parity:
-    """How two records compare; latencies are milliseconds, None where there were too few."""
+    """How two records compare. Latencies are milliseconds, None where there were too few."""
 
     trades_matched: int
     trades_different: int
@@ -163,11 +163,11 @@ def _within(record: FeedRecord, common: Mapping[str, tuple[float, float]]) -> di
 
 
 def _common_time(native: FeedRecord, ccxt: FeedRecord, symbol: str) -> tuple[float, float]:
-    """From the later first trade to the earlier last one; a millisecond less at both ends, for ccxt cuts off the microseconds."""
+    """From the later first trade to the earlier last one. A millisecond less at both ends, for ccxt cuts off the microseconds."""
     times = [[trade[0] for (name, _), trade in record.trades.items() if name == symbol] for record in (native, ccxt)]
     margin = 0.001
     if not all(times):
-        # One feed has seen no trade at all; its books tell when it was there, and trades may have come a little later.
+        # One feed has seen no trade at all. Its books tell when it was there, and trades may have come a little later.
         times = [list(record.book_times.get(symbol, ())) for record in (native, ccxt)]
         margin = SETTLING_SECONDS
     if not all(times):

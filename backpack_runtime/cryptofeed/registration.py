@@ -22,7 +22,7 @@ _FALSE = {"", "0", "false", "no", "off"}
 
 
 def is_backpack_native_enabled() -> bool:
-    """Whether the environment chooses the native feed; a value that says neither is taken for no, with a warning."""
+    """Return whether the environment chooses the native feed. A value that says neither is taken for no, with a warning."""
     text = os.environ.get(NATIVE_VARIABLE, "").strip().lower()
     if text not in _TRUE | _FALSE:
         LOG.warning("%s: %s says neither true nor false: it counts as false", EXCHANGE_ID, NATIVE_VARIABLE)

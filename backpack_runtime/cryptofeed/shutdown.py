@@ -16,11 +16,11 @@ __all__ = ["end_tasks", "flush_backends"]
 
 FLUSH_SECONDS = 10.0
 END_SECONDS = 2.0
-"""How long tasks may take to end by themselves, once what they serve is closed."""
+"""Time that tasks may take to end by themselves, once what they serve is closed."""
 
 
 async def flush_backends(callbacks: Iterable[Iterable[Any]]) -> None:
-    """Wait until the backends of cryptofeed 2 have written what they hold, which it does not; those of cryptofeed 3 do so when stopped."""
+    """Wait until the backends of cryptofeed 2 have written what they hold, which it does not. Those of cryptofeed 3 do so when stopped."""
     for callback in {id(callback): callback for group in callbacks for callback in group}.values():
         queue = getattr(callback, "queue", None)
         if getattr(callback, "multiprocess", True) or not isinstance(queue, asyncio.Queue):
@@ -54,7 +54,7 @@ async def end_tasks(started: Iterable[asyncio.Task[Any]], handlers: Iterable[Any
 
 
 def _watched(task: asyncio.Task[Any]) -> Any:
-    """The handler whose connection a task watches; None if it is another one."""
+    """The handler whose connection a task watches, or None if it is another one."""
     work: Any = task.get_coro()
     if getattr(work, "__qualname__", "") != "ConnectionHandler._watcher" or work.cr_frame is None:
         return None

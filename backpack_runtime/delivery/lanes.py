@@ -39,7 +39,7 @@ class Lanes:
     """A bounded number of waiting events, and what was lost of them."""
 
     def __init__(self, policy: SlowConsumer, limit: int, limit_bytes: int) -> None:
-        """Nothing waits yet; under `block` nothing is ever lost but private events beyond their own bound."""
+        """Nothing waits yet. Under `block` nothing is ever lost but private events beyond their own bound."""
         self._policy = policy
         self._limit = limit
         self._limit_bytes = limit_bytes
@@ -60,7 +60,7 @@ class Lanes:
         self._lost_private = 0
         """Losses that no `EventsDropped` has told yet."""
         self.telling = False
-        """Whether losses are still to be told."""
+        """True when losses are still to be told."""
         self.since_told = limit
         """Events that were fetched since the last `EventsDropped`, those that did not wait here included."""
         self.lost_private_us: int | None = None
@@ -69,12 +69,12 @@ class Lanes:
 
     @property
     def oldest_us(self) -> int | None:
-        """When the oldest event came; None when none waits."""
+        """When the oldest event came, or None when none waits."""
         lane = self._oldest()
         return None if lane is None else lane[0].arrived_us
 
     def add(self, event: Event, now_us: int, *, behind: bool) -> None:
-        """Add an event, and drop what is too much with it; `behind` says that changes of books are to be merged."""
+        """Add an event, and drop what is too much with it. `behind` says that changes of books are to be merged."""
         kind = type(event)
         if kind not in DROPPABLE:
             self._keep(event, now_us)

@@ -29,14 +29,14 @@ BEHIND_US: Final = 100_000
 DOUBTED_US: Final = 2_000_000
 """Events that have waited for so long, or a pause of reading as long, are a reason against health."""
 RECENT_US: Final = 60_000_000
-"""How long a loss of private events counts against health."""
+"""Time that a loss of private events counts against health."""
 
 
 class SlowConsumer(StrEnum):
     """Policy for market data when the consumer does not keep up. Private and state events are kept under each of them."""
 
     BLOCK = "block"
-    """Stop reading the socket until the consumer has caught up; nothing is lost, everything is late, and TCP holds the exchange back."""
+    """Stop reading the socket until the consumer has caught up. Nothing is lost, everything is late, and TCP holds the exchange back."""
     CONFLATE = "conflate"
     """Keep books current: merge the waiting changes of each book into one, and drop the oldest of all other market data."""
     DROP_OLDEST = "drop_oldest"
@@ -51,7 +51,7 @@ class DeliverySnapshot(Value, frozen=True, gc=False, kw_only=True):
     waiting_bytes: int
     """The memory that they take, estimated."""
     behind_us: int
-    """How long the oldest of them has waited."""
+    """Time that the oldest of them has waited."""
     conflated: int
     """Changes of books that were merged into another one."""
     repeated: int

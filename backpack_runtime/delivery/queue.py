@@ -54,7 +54,7 @@ _NO_BATCH: Final = _Batch((), 0, 0)
 
 
 class Delivery:
-    """A bounded queue of events; one task fills it, one consumer drains it."""
+    """A bounded queue of events. One task fills it, one consumer drains it."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Delivery:
             tell: hears of losses when they are fetched.
             limit_bytes: how much memory they may take before that happens.
             latency: counts the microseconds from receipt to delivery of events that came from the wire.
-            clock_ns: the clock that says how long an event has waited; the machine's monotonic one unless given.
+            clock_ns: the clock that says how long an event has waited. The machine's monotonic one unless given.
         """
         self._policy = policy
         self._limit = limit
@@ -107,19 +107,19 @@ class Delivery:
         self._paused_us: int | None = None
         """Since when reading is paused."""
         self.begun = False
-        """Whether an event has ever been asked for."""
+        """True when an event has ever been asked for."""
         self.loop: Callable[[], object | None] | None = None
-        """Gives the loop that fetches, None once that is left; there is nothing to call while nobody has begun one."""
+        """Gives the loop that fetches, None once that is left. There is nothing to call while nobody has begun one."""
         self._fetched = False
-        """Whether an event was asked for since the last batch."""
+        """True when an event was asked for since the last batch."""
         self._fetched_us = 0
         """The last batch before which one was."""
         self.finished = False
-        """Whether nothing more will come."""
+        """True when nothing more will come."""
         self.failure: BaseException | None = None
         """Why it will not, where that is an error that nobody else has been told."""
         self.awaited = False
-        """Whether a task waits for the next event."""
+        """True when a task waits for the next event."""
         self._arrival: Arrival | None = None
         self._pauses = 0
 
@@ -140,7 +140,7 @@ class Delivery:
 
     @property
     def reads_wait(self) -> bool:
-        """Whether whole reads wait behind the one that is being fetched."""
+        """True when whole reads wait behind the one that is being fetched."""
         return bool(self._batches)
 
     def troubles(self, *, alone: bool) -> list[str]:
@@ -169,9 +169,9 @@ class Delivery:
         return f"no event has been asked for yet, {self._waiting} wait"
 
     def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
-        """Add a batch, which stays as it is; what is too much is dealt with at once, and reading is paused after the fact.
+        """Add a batch, which stays as it is. What is too much is dealt with at once, and reading is paused after the fact.
 
-        `wire_bytes` is the size of what the batch was made from, to estimate the memory of market data by; all else is weighed.
+        `wire_bytes` is the size of what the batch was made from, to estimate the memory of market data by. All else is weighed.
         """
         now_us = self._clock_ns() // 1000
         if self._fetched:
@@ -221,7 +221,7 @@ class Delivery:
             self._arrival.set()
 
     async def arrival(self) -> None:
-        """Wait for events that can be taken; none can be afterwards when nothing more will come.
+        """Wait for events that can be taken. None can be afterwards when nothing more will come.
 
         Raises:
             LocalProtocolError: another task waits already.
@@ -252,7 +252,7 @@ class Delivery:
         return event
 
     def take_batch(self) -> Sequence[Event] | None:
-        """Return the events of one read, or all that a slow consumer has left waiting; None when none waits."""
+        """Return the events of one read, or all that a slow consumer has left waiting, or None when none waits."""
         self.begun = self._fetched = True
         first = next(self._straight, None) or self._next_event()
         if first is None:
@@ -333,12 +333,12 @@ class Delivery:
 
     @property
     def _bytes(self) -> int:
-        """The memory of all that waits; a batch counts until the last of its events is fetched."""
+        """The memory of all that waits. A batch counts until the last of its events is fetched."""
         current = self._batch.weight if length_hint(self._straight) else 0
         return current + self._behind_batch_bytes + self._lanes.bytes
 
     def _attended(self, now_us: int) -> bool:
-        """Whether somebody is at it: events that nobody wants any more are not late."""
+        """Return whether somebody is at it: events that nobody wants any more are not late."""
         if self.loop is not None:
             return self.loop() is not None
         return self.begun and (self._fetched or now_us - self._fetched_us < RECENT_US)
@@ -353,7 +353,7 @@ class Delivery:
         return 0 if oldest_us is None else now_us - oldest_us
 
     def _goes_straight(self, events: Sequence[Event], *, plain: bool, fits: bool) -> bool:
-        """Whether a batch can wait as it is: nothing is merged or lost for it, one that is late or too much (not `fits`) included."""
+        """Return whether a batch can wait as it is: nothing is merged or lost for it, one that is late or too much (not `fits`) included."""
         if self._lanes.waiting or self._lanes.telling:
             return False
         if plain:

@@ -67,11 +67,11 @@ class EventStream:
         self.close()
 
     def close(self) -> None:
-        """Take no more events; an iteration ends behind those that wait."""
+        """Take no more events. An iteration ends behind those that wait."""
         self._close()
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        """Every event, in order, until the end; after a loop was left, the next one goes on where it stopped.
+        """Every event, in order, until the end. After a loop was left, the next one goes on where it stopped.
 
         Raises:
             LocalProtocolError: another loop runs.
@@ -137,7 +137,7 @@ class EventStream:
         turn_ns = time.monotonic_ns() - self._turn_ns
         if turn_ns > TURN_NS and (turn_ns > LONG_TURN_NS or not delivery.reads_wait):
             await self._give_way()
-        # An event belongs to the task that waits for it, though it may not have been woken yet; `arrival` refuses everybody else.
+        # An event belongs to the task that waits for it, though it may not have been woken yet. `arrival` refuses everybody else.
         fetched = None if delivery.awaited else take()
         while fetched is None and (delivery.awaited or not delivery.finished):
             await delivery.arrival()
@@ -151,7 +151,7 @@ class EventStream:
 
 
 class _OfQueue(EventStream):
-    """The events that are put into one queue; `close` is called once, when the consumer has closed its stream or let go of it."""
+    """The events that are put into one queue. `close` is called once, when the consumer has closed its stream or let go of it."""
 
     def __init__(self, delivery: Delivery, close: Callable[[], None]) -> None:
         self._delivery = delivery
@@ -297,7 +297,7 @@ class Outlets:
             delivery.finish(failure)
 
     def _call(self, on_event: Callable[[Event], object]) -> None:
-        """Call back with each event, in order; what that raises is the end of the client."""
+        """Call back with each event, in order. What that raises is the end of the client."""
         self._calling = True
         try:
             while self._uncalled:

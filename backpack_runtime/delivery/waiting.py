@@ -49,7 +49,7 @@ class Changes(Waiting, gc=False):
     asks: dict[Decimal, Level] = {}
 
     def add(self, later: BookChanged) -> None:
-        """Take up the next change; this costs as much as that change has levels."""
+        """Take up the next change. This costs as much as that change has levels."""
         if self.first is None:
             self.first = self.event
             # By the number and not its text: one price may be written in more than one way.

@@ -1,6 +1,6 @@
 """Client framing, still without I/O: what the runtime reads goes in as bytes, what it means comes out as values.
 
-`WebsocketFraming` is one websocket connection, handshake included; `HttpFraming` is one HTTP/1.1 connection for REST calls.
+`WebsocketFraming` is one websocket connection, handshake included. `HttpFraming` is one HTTP/1.1 connection for REST calls.
 The bytes to send leave by the call that asks for them. Neither opens a socket, waits, or knows the time.
 """
 
@@ -65,8 +65,8 @@ class WebsocketFraming:
     """The client's side of one websocket connection.
 
     Send `open()`, give every read to `receive`, send what `send` and, after each `receive`, `to_send` return, and close the
-    TCP connection once `closed` is true. The facts are `Connected`, or `ConnectFailed` and nothing else; then messages,
-    pings and pongs; at last one `Disconnected`. Pings are not answered here: the answer is a `SendPong` of the core
+    TCP connection once `closed` is true. The facts are `Connected`, or `ConnectFailed` and nothing else. Then messages,
+    pings and pongs. At last one `Disconnected`. Pings are not answered here: the answer is a `SendPong` of the core
     (docs/protocol.md 3.4). A binary message, which the exchange never sends, is a `TextReceived` as well.
 
     `host` is what the Host header shall say, `target` path and query, `headers` further ones of the upgrade request.
@@ -113,7 +113,7 @@ class WebsocketFraming:
 
     @property
     def closed(self) -> bool:
-        """Whether the TCP connection can be closed, once `to_send` has been sent."""
+        """True when the TCP connection can be closed, once `to_send` has been sent."""
         return self._failed or (self._frames is not None and self._frames.ended)
 
     def open(self) -> bytes:
@@ -128,7 +128,7 @@ class WebsocketFraming:
         return request
 
     def receive(self, data: bytes, received_us: int | None = None) -> list[Fact]:
-        """Take what was read, and when; returns what it means, or `BytesReceived` when it completes nothing.
+        """Take what was read, and when. Returns what it means, or `BytesReceived` when it completes nothing.
 
         A read of `b""` says that the peer closed the TCP connection. After the last fact there is nothing more.
         """
@@ -142,7 +142,7 @@ class WebsocketFraming:
         return b"" if self._frames is None else self._frames.to_send()
 
     def send(self, action: Sendable) -> bytes:
-        """The bytes of an action; none once the websocket is ending, for the fact that says so may still be on its way.
+        """The bytes of an action. None once the websocket is ending, for the fact that says so may still be on its way.
 
         Text is sent uncompressed, whatever was agreed on: requests are short, and their signatures do not deflate.
 
@@ -214,7 +214,7 @@ class WebsocketFraming:
 
 
 def refusal(status: int, body: bytes | bytearray, headers: Headers) -> ConnectFailed:
-    """Say of a response to the upgrade request that it is no upgrade; `body` is its beginning."""
+    """Say of a response to the upgrade request that it is no upgrade. `body` is its beginning."""
     if 300 <= status < 400:
         location = next((value for name, value in headers if name.lower() == "location"), "")
         return ConnectFailed(f"websocket handshake was answered with status {status}, {redirect_refused(location)}")
@@ -255,7 +255,7 @@ def request_headers(request: HttpRequest) -> list[tuple[str, str]]:
 
 
 class HttpResponse(Struct, frozen=True, gc=False, kw_only=True):
-    """A whole HTTP response; redirects are responses like any other."""
+    """A whole HTTP response. Redirects are responses like any other."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -267,7 +267,7 @@ class HttpFraming:
     """The client's side of one HTTP/1.1 connection, one request at a time.
 
     Send what `request` returns, give every read to `receive` until it returns the response, and go on with the next request
-    as long as `reusable` is true. Bodies are sent as JSON and received as they are; no compression is asked for
+    as long as `reusable` is true. Bodies are sent as JSON and received as they are. No compression is asked for
     (docs/protocol.md 1.1). `max_body_bytes` bounds the body of a response.
     """
 
@@ -281,11 +281,11 @@ class HttpFraming:
 
     @property
     def reusable(self) -> bool:
-        """Whether a request can be sent: none is under way, and the server keeps the connection."""
+        """True when a request can be sent: none is under way, and the server keeps the connection."""
         return not self._broken and self._connection.our_state is h11.IDLE
 
     def request(self, request: HttpRequest, host: str) -> bytes:
-        """The bytes of a request; `host` is what its Host header shall say.
+        """The bytes of a request. `host` is what its Host header shall say.
 
         Raises:
             LocalProtocolError: the connection is not `reusable`, or the request is impossible in HTTP/1.1.
@@ -306,7 +306,7 @@ class HttpFraming:
         return data + self._connection.send(h11.EndOfMessage())
 
     def receive(self, data: bytes) -> HttpResponse | None:
-        """Take what was read; returns the response once it is complete.
+        """Take what was read. Returns the response once it is complete.
 
         A read of `b""` says that the peer closed the TCP connection.
 

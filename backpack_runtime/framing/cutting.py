@@ -13,7 +13,7 @@ TEXT_FRAME = 0x81  # final, no reserved bit, opcode text (RFC 6455 section 5.2)
 
 
 def slice_texts(data: bytes, pos: int, longest: int, received_us: int | None, facts: list[Fact]) -> int:
-    """Take the run of short, whole, final, unmasked text frames at `pos`, of at most `longest` bytes each; return where it ends."""
+    """Take the run of short, whole, final, unmasked text frames at `pos`, of at most `longest` bytes each. Return where it ends."""
     add = facts.append
     end = len(data)
     while end - pos >= 2 and data[pos] == TEXT_FRAME:
@@ -40,7 +40,7 @@ def slice_texts(data: bytes, pos: int, longest: int, received_us: int | None, fa
 
 
 def is_utf8(payload: bytes) -> bool:
-    """Whether it is text, as a text message has to be."""
+    """Return whether it is text, as a text message has to be."""
     try:
         payload.decode()
     except UnicodeDecodeError:

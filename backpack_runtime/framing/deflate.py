@@ -28,12 +28,12 @@ class Deflate(PerMessageDeflate):
     def __init__(self) -> None:
         super().__init__()
         self._inflater: Any = None
-        """zlib's, with the window; None before the first message, and after each one where they have nothing in common."""
+        """zlib's, with the window, or None before the first message, and after each one where they have nothing in common."""
         self._compressed: bool | None = None
-        """Whether the message is compressed that wsproto is being given; None between messages."""
+        """True when the message is compressed that wsproto is being given. None between messages."""
 
     def inflate(self, payload: bytes, most: int) -> bytes | None:
-        """Return what one whole message was; None when it is longer than `most`.
+        """Return what one whole message was, or None when it is longer than `most`.
 
         Raises:
             zlib.error: it is no deflate data.

@@ -9,7 +9,7 @@ bounded, and no fact depends on how the bytes were cut into reads. The bytes of 
 piece) are collected and not looked at again before it is complete, so the work is linear in the bytes however small the reads.
 
 Control frames may come between the fragments of a compressed message, where the deflate extension of wsproto loses its
-place. So they have a wsproto connection of their own, without extensions; the two share no state that RFC 6455 asks for.
+place. So they have a wsproto connection of their own, without extensions. The two share no state that RFC 6455 asks for.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PIECE_BYTES = 4096  # deflate makes at most 1032 bytes of one
 class Frames:
     """Both directions of one open websocket, from the first byte behind the handshake on.
 
-    `role` is this side's; only a client slices short frames, for those of a client are masked. `extensions` are those agreed
+    `role` is this side's. Only a client slices short frames, for those of a client are masked. `extensions` are those agreed
     on. A message longer than `max_message_bytes`, compressed or not, ends the websocket with code 1009.
     """
 
@@ -77,16 +77,16 @@ class Frames:
         self._size = 0
         self._outgoing = bytearray()
         self.ended = False
-        """Whether both Close frames are seen, or the peer erred or left; there is nothing more to read."""
+        """True when both Close frames are seen, or the peer erred or left. There is nothing more to read."""
         self._received_us: int | None = None
 
     @property
     def closing(self) -> bool:
-        """Whether this side has sent its Close frame and waits for the other one."""
+        """True when this side has sent its Close frame and waits for the other one."""
         return not self.ended and self._control.state is not ConnectionState.OPEN
 
     def receive(self, data: bytes, received_us: int | None = None) -> list[Fact]:
-        """Take what was read, and when; returns the facts that it completes, the last one ever being `Disconnected`.
+        """Take what was read, and when. Returns the facts that it completes, the last one ever being `Disconnected`.
 
         A read of `b""` says that the peer closed the TCP connection. What is to be sent in reply is in `to_send`. Nothing
         is to be given once `ended` is true.
@@ -131,7 +131,7 @@ class Frames:
         return data
 
     def send(self, event: Event) -> bytes:
-        """The bytes of a control frame or of an uncompressed message; none once a Close frame went out or came in.
+        """The bytes of a control frame or of an uncompressed message. None once a Close frame went out or came in.
 
         Raises:
             ValueError: the payload cannot be put into such a frame, or the code is not for a Close frame.
@@ -143,13 +143,13 @@ class Frames:
         return self._control.send(event)
 
     def send_compressed(self, text: str) -> bytes:
-        """The bytes of a text message, compressed if that was agreed on; none once a Close frame went out or came in."""
+        """The bytes of a text message, compressed if that was agreed on. None once a Close frame went out or came in."""
         if self.ended or self.closing:
             return b""
         return self._messages.send(TextMessage(data=text))
 
     def _slice_compressed(self, deflate: Deflate, data: bytes, pos: int, facts: list[Fact]) -> int:
-        """Take the run of small, whole, final, compressed text frames at `pos`; return where it ends."""
+        """Take the run of small, whole, final, compressed text frames at `pos`. Return where it ends."""
         end = len(data)
         while end - pos >= 2 and data[pos] == COMPRESSED_TEXT_FRAME:
             length = data[pos + 1]
@@ -269,5 +269,5 @@ class Frames:
 
 
 def is_close_code(code: int) -> bool:
-    """Whether a Close frame may have it (RFC 6455 section 7.4)."""
+    """Return whether a Close frame may have it (RFC 6455 section 7.4)."""
     return 1000 <= code <= 4999 and code not in LOCAL_ONLY_CLOSE_REASONS

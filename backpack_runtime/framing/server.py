@@ -1,7 +1,7 @@
 """Server framing, the twin of `framing`: one TCP connection to the simulated exchange, HTTP/1.1 first, a websocket perhaps.
 
 Theory of operation. A TCP connection begins as HTTP. Requests may come pipelined, and each has an h11 connection of its own,
-so that all requests of a read are facts of that read; the ones not answered yet wait in a queue, for responses have to leave
+so that all requests of a read are facts of that read. The ones not answered yet wait in a queue, for responses have to leave
 in the order of the requests. What cannot be parsed is answered by its status (400 mostly) behind those, and the connection
 ends. A request to become a websocket stops the reading of HTTP until it is answered, by `accept` or by a response.
 """
@@ -38,7 +38,7 @@ TEXT_FRAME = 0x81
 
 
 class HttpRequestReceived(Struct, frozen=True, gc=False, kw_only=True):
-    """A whole HTTP request; answer with `ServerFraming.respond`, in the order of the requests."""
+    """A whole HTTP request. Answer with `ServerFraming.respond`, in the order of the requests."""
 
     method: str
     target: str
@@ -49,7 +49,7 @@ class HttpRequestReceived(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class UpgradeRequested(Struct, frozen=True, gc=False, kw_only=True):
-    """A request to become a websocket; answer with `ServerFraming.accept` or `respond`."""
+    """A request to become a websocket. Answer with `ServerFraming.accept` or `respond`."""
 
     target: str
     headers: Headers
@@ -62,7 +62,7 @@ class MessageReceived(Struct, frozen=True, gc=False):
 
 
 class PeerClosed(Struct, frozen=True, gc=False):
-    """The websocket is gone; `code` is of RFC 6455 section 7.4, 1006 when there was no Close frame."""
+    """The websocket is gone. `code` is of RFC 6455 section 7.4, 1006 when there was no Close frame."""
 
     code: int
 
@@ -117,11 +117,11 @@ class ServerFraming:
 
     @property
     def closed(self) -> bool:
-        """Whether the TCP connection can be closed, once `to_send` has been sent."""
+        """True when the TCP connection can be closed, once `to_send` has been sent."""
         return self._closed or (self._frames is not None and self._frames.ended)
 
     def receive(self, data: bytes) -> list[ServerFact]:
-        """Take what was read; returns the requests or messages that it completes.
+        """Take what was read. Returns the requests or messages that it completes.
 
         A read of `b""` says that the peer closed the TCP connection.
         """
@@ -145,7 +145,7 @@ class ServerFraming:
         return data
 
     def respond(self, status: int, content_type: str, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-        """The bytes of the response to the first request that has none; an empty `content_type` leaves that header out.
+        """The bytes of the response to the first request that has none. An empty `content_type` leaves that header out.
 
         Raises:
             LocalProtocolError: no request waits, or the response is impossible in HTTP/1.1.
@@ -192,7 +192,7 @@ class ServerFraming:
         return self._upgrade.answer
 
     def message(self, data: bytes) -> bytes:
-        """The bytes of a text message; `data` is UTF-8. None once a Close frame went out or came in.
+        """The bytes of a text message. `data` is UTF-8. None once a Close frame went out or came in.
 
         Raises:
             LocalProtocolError: the connection is no websocket.
@@ -210,7 +210,7 @@ class ServerFraming:
         return pack("!BBQ", TEXT_FRAME, 127, length) + data
 
     def ping(self, payload: bytes) -> bytes:
-        """The bytes of a ping of at most 125 bytes; none once a Close frame went out or came in.
+        """The bytes of a ping of at most 125 bytes. None once a Close frame went out or came in.
 
         Raises:
             LocalProtocolError: the connection is no websocket, or the payload is too long.
@@ -218,7 +218,7 @@ class ServerFraming:
         return self._send(Ping(payload=payload))
 
     def close(self, code: int) -> bytes:
-        """The bytes of a Close frame; none if one went out or came in already. `PeerClosed` follows.
+        """The bytes of a Close frame. None if one went out or came in already. `PeerClosed` follows.
 
         Raises:
             LocalProtocolError: the connection is no websocket, or the code is not for a Close frame.
@@ -264,7 +264,7 @@ class ServerFraming:
             self._refuse(error.error_status_hint)
 
     def _parse_request(self, facts: list[ServerFact]) -> bytes:
-        """Read on in the current request; returns what follows it once it is complete."""
+        """Read on in the current request. Returns what follows it once it is complete."""
         while True:
             event = self._http.next_event()
             if isinstance(event, h11.Request):

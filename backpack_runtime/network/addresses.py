@@ -20,13 +20,13 @@ WS_URL = "wss://ws.backpack.exchange"
 """docs/protocol.md 1.1."""
 
 TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-"""What a user can demand; anything older is never spoken."""
+"""What a user can demand. Anything older is never spoken."""
 DEFAULT_TLS = "1.2"
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _ENCRYPTED = {"https", "wss"}
 _PATH = re.compile(r"[!$%&'()*+,./0-9:;=@A-Z_a-z~-]*")
-"""RFC 3986 section 3.3; anything else is percent-encoded."""
+"""RFC 3986 section 3.3. Anything else is percent-encoded."""
 
 
 class Address(NamedTuple):
@@ -36,7 +36,7 @@ class Address(NamedTuple):
     port: int
     encrypted: bool
     target: str
-    """Path and query of a websocket; the path that stands before every REST path."""
+    """Path and query of a websocket. The path that stands before every REST path."""
 
     @property
     def authority(self) -> str:
@@ -46,7 +46,7 @@ class Address(NamedTuple):
 
     @classmethod
     def of_rest(cls, url: str, name: str = "rest_url") -> Address:
-        """Read the URL of a REST API, whose path stands before every path; `name` is the argument's, for errors.
+        """Read the URL of a REST API, whose path stands before every path. `name` is the argument's, for errors.
 
         Raises:
             ConfigurationError: not an http or https URL, or one with a user, a password, a query or a fragment.
@@ -58,7 +58,7 @@ class Address(NamedTuple):
 
     @classmethod
     def of_websocket(cls, url: str, name: str = "ws_url") -> Address:
-        """Read the URL of a websocket, which may have a path and a query; `name` is the argument's, for errors.
+        """Read the URL of a websocket, which may have a path and a query. `name` is the argument's, for errors.
 
         Raises:
             ConfigurationError: not a ws or wss URL, or one with a user, a password or a fragment.
@@ -107,7 +107,7 @@ class Addresses:
     ) -> None:
         """Take the addresses apart.
 
-        `ca_file` is trusted instead of the system's authorities; `minimum_tls` refuses what is older.
+        `ca_file` is trusted instead of the system's authorities. `minimum_tls` refuses what is older.
 
         Raises:
             ConfigurationError: an address is malformed, there is no such version of TLS, or the CA file cannot be used.
@@ -115,7 +115,7 @@ class Addresses:
         self.rest = Address.of_rest(rest_url)
         self.ws = Address.of_websocket(ws_url)
         self.ssl_context: ssl.SSLContext | None = None
-        """The same for REST, websocket and `https` proxies, so that all trust the same; None when nothing is encrypted."""
+        """The same for REST, websocket and `https` proxies, so that all trust the same, or None when nothing is encrypted."""
         self.proxies = Proxies() if proxies is None else proxies
         to_proxy = {proxy.scheme for proxy in (self.proxies.rest, self.proxies.websocket) if proxy is not None}
         minimum = TLS_VERSIONS[tls_name(minimum_tls)]
@@ -125,7 +125,7 @@ class Addresses:
 
 
 def tls_name(minimum: object) -> str:
-    """Return the oldest version of TLS to be spoken, `1.2` or `1.3`; it may be given as Python's `ssl.TLSVersion`.
+    """Return the oldest version of TLS to be spoken, `1.2` or `1.3`. It may be given as Python's `ssl.TLSVersion`.
 
     Raises:
         ConfigurationError: it is none of the two.

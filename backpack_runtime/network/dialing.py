@@ -1,4 +1,4 @@
-"""Opens a connection to a target through a proxy; whatever fails there names the proxy.
+"""Opens a connection to a target through a proxy. Whatever fails there names the proxy.
 
 SOCKS is spoken by python-socks. `CONNECT` is spoken here, through h11: the answer of a proxy may come in pieces, or over TLS.
 Nothing is looked up here for a proxy that looks up names itself, but the proxy's own name.
@@ -34,7 +34,7 @@ __all__ = ["ANYIO_STREAMS", "Streams", "describe", "dial"]
 READ_BYTES = 16 * 1024
 _EXCERPT = 100
 _WANTS_CREDENTIALS = (HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, HTTPStatus.UNAUTHORIZED)
-"""Tinyproxy says 401; it is the proxy's own word, for no answer to `CONNECT` is the exchange's."""
+"""Tinyproxy says 401. It is the proxy's own word, for no answer to `CONNECT` is the exchange's."""
 _SOCKS4_IDENTD = (0x5C, 0x5D)
 """The replies of SOCKS4 that are about the user."""
 
@@ -96,7 +96,7 @@ async def dial(
     streams: Streams[StreamT],
     proxy_tls: ssl.SSLContext | None = None,
 ) -> StreamT:
-    """Return a byte stream to a target through a proxy; `proxy_tls` is for the way to an `https` proxy.
+    """Return a byte stream to a target through a proxy. `proxy_tls` is for the way to an `https` proxy.
 
     Raises:
         ProxyError: it failed at the proxy, or was not done within `timeout_seconds`.
@@ -113,7 +113,7 @@ async def dial(
 
 
 def describe(broken: BaseException) -> str:
-    """Say in one line what broke; anyio wraps the error of the system into its own."""
+    """Say in one line what broke. Anyio wraps the error of the system into its own."""
     cause = broken.__cause__
     if isinstance(broken, anyio.EndOfStream):
         return "the connection was closed by the other side"
@@ -145,7 +145,7 @@ async def _dial_socks(
     except BROKEN as error:
         return ProxyRefused(proxy.endpoint, f"broke the connection: {describe(error)}")
     except EOFError:
-        # What python-socks lets through on asyncio; elsewhere it is a refusal with these words.
+        # What python-socks lets through on asyncio. Elsewhere it is a refusal with these words.
         return _refusal(proxy, target, "Connection closed unexpectedly", None)
     except ValueError:
         # What python-socks lets through: names that are impossible in DNS, and bytes that are no text.
@@ -211,7 +211,7 @@ async def _encrypted(stream: StreamT, proxy: Proxy, streams: Streams[StreamT], c
 
 
 async def _connect(stream: ByteStream, authority: str, target: str, proxy: Proxy) -> ProxyError | None:
-    """Have the proxy connect to the target; returns what went wrong."""
+    """Have the proxy connect to the target. Returns what went wrong."""
     http = h11.Connection(h11.CLIENT)
     headers = [("Host", authority), ("User-Agent", "backpack-feed")]
     if proxy.username is not None:
@@ -244,7 +244,7 @@ async def _connect(stream: ByteStream, authority: str, target: str, proxy: Proxy
 
 
 async def _look_up(host: str, port: int, *, only_ipv4: bool = False) -> str | None:
-    """The address of a name, as this machine knows it; None when it knows none."""
+    """The address of a name, as this machine knows it, or None when it knows none."""
     try:
         ip_address(host)
     except ValueError:

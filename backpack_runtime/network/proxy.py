@@ -1,6 +1,6 @@
 """One proxy: what its URL says, checked where it is configured, and the ways in which it fails.
 
-The password sits in a closure and comes out only where it is asked for by name; no error of this module repeats any part of a URL, for
+The password sits in a closure and comes out only where it is asked for by name. No error of this module repeats any part of a URL, for
 who forgot to encode a character may have a part of the password where the host should be.
 """
 
@@ -37,7 +37,7 @@ _MAX_SOCKS5_FIELD = 255
 
 
 class InvalidProxy(ConfigurationError):
-    """The settings of a proxy are impossible; the text says why and shows no part of a URL."""
+    """The settings of a proxy are impossible. The text says why and shows no part of a URL."""
 
 
 class ProxyError(BackpackError):
@@ -73,7 +73,7 @@ class ProxyTimeout(ProxyError):
 
 @final
 class Proxy:
-    """One proxy, frozen; equal when everything is, the credentials included.
+    """One proxy, frozen. Equal when everything is, the credentials included.
 
     `scheme` is `http`, `https`, `socks4` or `socks5`. `remote_dns` says that the proxy looks up the exchange's name, and nobody here
     does. `timeout_seconds` is how long a connection through it may take, None where whoever has several proxies says so.
@@ -98,19 +98,19 @@ class Proxy:
         remote_dns: bool = True,
         timeout_seconds: float | None = None,
     ) -> None:
-        """Take what `parse` has checked; `credentials` gives user and password."""
+        """Take what `parse` has checked. `credentials` gives user and password."""
         values = (credentials, host, port, remote_dns, scheme, timeout_seconds)
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
     @classmethod
     def parse(cls, url: str, *, remote_dns: bool | None = None, timeout_seconds: float | None = None) -> Self:
-        """Read `scheme://[user:password@]host:port`; special characters of user and password are percent-encoded.
+        """Read `scheme://[user:password@]host:port`. Special characters of user and password are percent-encoded.
 
         Schemes are http, https, socks4, socks4a, socks5 and socks5h. The proxy looks up names unless `remote_dns` is False.
 
         Raises:
-            InvalidProxy: the URL cannot be used; the text says why.
+            InvalidProxy: the URL cannot be used. The text says why.
         """
         try:
             parsed = _parse(url, remote_dns=remote_dns)
@@ -137,12 +137,12 @@ class Proxy:
 
     @property
     def username(self) -> str | None:
-        """The user, None where there is none."""
+        """The user, None without one."""
         return self._credentials()[0]
 
     @property
     def password(self) -> str | None:
-        """The password, None where there is none; the one place that gives it away."""
+        """The password, None without one. The one place that gives it away."""
         return self._credentials()[1]
 
     @property
@@ -245,7 +245,7 @@ def _parse(url: object, *, remote_dns: bool | None) -> _Parsed | str:
 
 
 def _is_host(host: str, *, bracketed: bool) -> bool:
-    """Whether it is an address or a name; an IPv6 address stands in brackets, and nothing else does."""
+    """Return whether it is an address or a name. An IPv6 address stands in brackets, and nothing else does."""
     try:
         return "%" not in host and (ip_address(host).version == 6) is bracketed
     except ValueError:
@@ -253,7 +253,7 @@ def _is_host(host: str, *, bracketed: bool) -> bool:
 
 
 def _problem_with_credentials(scheme: str, username: str, password: str | None) -> str:
-    """What a proxy of this scheme cannot be told; empty when there is nothing."""
+    """What a proxy of this scheme cannot be told, or empty when there is nothing."""
     if not username:
         return "the proxy URL has an @, and no user before it"
     if not all(text.isascii() and text.isprintable() for text in (username, password or "")):

@@ -67,12 +67,12 @@ _log = logging.getLogger(__name__)
 
 
 class Proxies(Struct, frozen=True):
-    """The proxies of both kinds of connections; None goes directly."""
+    """The proxies of both kinds of connections. None goes directly."""
 
     rest: Proxy | None = None
     websocket: Proxy | None = None
     timeout_seconds: float = TIMEOUT_SECONDS
-    """How long a connection through a proxy may take that has no time of its own."""
+    """Time that a connection through a proxy may take that has no time of its own."""
 
     @classmethod
     def of(cls, value: ProxiesLike) -> Proxies:
@@ -81,7 +81,7 @@ class Proxies(Struct, frozen=True):
         Next to `url` there may be `remote_dns` and `timeout_seconds`, next to the two names `timeout_seconds`.
 
         Raises:
-            InvalidProxy: it is none of these; the text says what is wrong and shows no part of a URL.
+            InvalidProxy: it is none of these. The text says what is wrong and shows no part of a URL.
         """
         try:
             read = _read(value)
@@ -103,12 +103,12 @@ ProxiesLike: TypeAlias = Proxies | Proxy | str | Mapping[str, Any] | None
 
 @final
 class ProxySettings:
-    """What holds for the whole process: `default` for every exchange, `exchanges` by name; nothing unless `enabled`.
+    """What holds for the whole process: `default` for every exchange, `exchanges` by name. Nothing unless `enabled`.
 
-    Each is whatever `Proxies.of` reads; names of exchanges are equal in capitals and small letters.
+    Each is whatever `Proxies.of` reads. Names of exchanges are equal in capitals and small letters.
 
     Raises:
-        InvalidProxy: a setting is impossible; the text says which and why, and shows no part of a URL.
+        InvalidProxy: a setting is impossible. The text says which and why, and shows no part of a URL.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class ProxySettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> ProxySettings:
-        """Read the variables that begin with `CRYPTOFEED_PROXY_`, whatever the case; those of the process by default.
+        """Read the variables that begin with `CRYPTOFEED_PROXY_`, whatever the case. Those of the process by default.
 
         Raises:
             InvalidProxy: a variable is unknown or its value impossible.
@@ -175,13 +175,13 @@ class ProxyInjector:
 
 
 class _Installed:
-    """The program's own injector; the environment counts as long as there is none."""
+    """The program's own injector. The environment counts as long as there is none."""
 
     injector: ProxyInjector | None = None
 
 
 def init_proxy_system(settings: ProxySettings | None = None) -> ProxyInjector:
-    """Set what holds for the whole process from here on; without settings, what the environment says at this moment.
+    """Set what holds for the whole process from here on. Without settings, what the environment says at this moment.
 
     `init_proxy_system(ProxySettings())` switches off whatever the environment says.
 
@@ -193,7 +193,7 @@ def init_proxy_system(settings: ProxySettings | None = None) -> ProxyInjector:
 
 
 def get_proxy_injector() -> ProxyInjector | None:
-    """What holds for the whole process: what the program set, else what the environment says; None when that is switched off.
+    """What holds for the whole process: what the program set, else what the environment says, or None when that is switched off.
 
     Raises:
         InvalidProxy: the environment is impossible.
@@ -228,7 +228,7 @@ def disabled_proxies(exchange: str = EXCHANGE) -> Proxies:
 
 
 def log_proxy_use(transport: str, proxy: Proxy, exchange: str = EXCHANGE) -> None:
-    """Tell the log, once per connection, that a proxy is used; `transport` is `http` or `websocket`."""
+    """Tell the log, once per connection, that a proxy is used. `transport` is `http` or `websocket`."""
     _log.info("proxy: transport=%s exchange=%s scheme=%s endpoint=%s", transport, exchange, proxy.scheme, proxy.authority)
 
 
@@ -238,7 +238,7 @@ def _timed(source: Proxies, proxy: Proxy) -> Proxy:
 
 
 def _located(where: str, value: ProxiesLike) -> Proxies:
-    """Read proxies; what is wrong with them is told with the place where they stood."""
+    """Read proxies. What is wrong with them is told with the place where they stood."""
     try:
         read = _read(value)
         if isinstance(read, str):
@@ -274,7 +274,7 @@ def _read(value: object) -> Proxies | str:
 
 
 def _split(value: Mapping[object, object]) -> bool:
-    """Whether a mapping has settings of REST and websocket apart."""
+    """Return whether a mapping has settings of REST and websocket apart."""
     return "url" not in value
 
 
@@ -336,7 +336,7 @@ def _read_environment(environment: Mapping[str, str]) -> ProxySettings | str:
 
 
 def _nested(environment: Mapping[str, str]) -> dict[str, Any] | str:
-    """The variables of the prefix as nested mappings, names in small letters; or what is wrong with them.
+    """The variables of the prefix as nested mappings, names in small letters. Or what is wrong with them.
 
     Where a mapping is due, a variable may hold all of it as a JSON object. An empty one counts as not there.
     """

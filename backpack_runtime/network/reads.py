@@ -30,7 +30,7 @@ READ_BYTES: Final = 64 * 1024
 more and more wait."""
 
 Take: TypeAlias = Callable[[bytes], bool]
-"""Uses a read; whether there is more to read."""
+"""Uses a read. Whether there is more to read."""
 
 
 class Reads(ABC):
@@ -38,7 +38,7 @@ class Reads(ABC):
 
     @abstractmethod
     async def give(self, take: Take) -> None:
-        """Give each read to `take` until that returns False; it may be called outside of any task. What it raises comes out here.
+        """Give each read to `take` until that returns False. It may be called outside of any task. What it raises comes out here.
 
         Raises:
             anyio.EndOfStream: the other side ended the connection.
@@ -56,7 +56,7 @@ class Reads(ABC):
 
 @contextmanager
 def reads_of(stream: ByteStream) -> Iterator[Reads]:
-    """Read a connection in the way that is best on this event loop; beside it, nobody may read its stream any more.
+    """Read a connection in the way that is best on this event loop. Beside it, nobody may read its stream any more.
 
     The other side is not to have spoken yet: what the stream has read for a handshake of TLS, and not used, comes with the next read.
     """
@@ -158,7 +158,7 @@ class _SocketReads(Reads):
                     self._answer()
             if data and take is not None and not take(data):
                 self._stop()
-        except Exception as error:  # noqa: BLE001 - `give` raises it; the loop would log it and read on
+        except Exception as error:  # noqa: BLE001 - `give` raises it. The loop would log it and read on
             self._stop(error)
         except BaseException as error:
             # A Ctrl-C, between two cells of a notebook for example: this read is lost, so the connection is of no use any more.

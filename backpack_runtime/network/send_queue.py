@@ -1,7 +1,7 @@
 """Bytes on their way out of a socket: written by whoever has some, sent by one task that alone waits for the network.
 
 A peer that does not read must not fill our memory. Of the pongs that wait only the last is kept, as RFC 6455 section 5.5.3 allows. Of
-everything else there may be `MOST_UNSENT_BYTES`; a connection that would need more is of no use any more.
+everything else there may be `MOST_UNSENT_BYTES`. A connection that would need more is of no use any more.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Outgoing:
         return self.waiting_bytes > MOST_UNSENT_BYTES
 
     def write(self, data: bytes) -> None:
-        """Have bytes sent; does not wait. What an overfull queue is given is lost with its connection."""
+        """Have bytes sent. Does not wait. What an overfull queue is given is lost with its connection."""
         if data and not self.overfull:
             self._chunks.append(data)
             self.waiting_bytes += len(data)

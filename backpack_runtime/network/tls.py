@@ -30,7 +30,7 @@ class TlsStream(ByteStream):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._sending = anyio.Lock()
         self.ended = False
-        """Whether the other side has said that nothing more will come."""
+        """True when the other side has said that nothing more will come."""
 
     @classmethod
     async def connect(cls, stream: ByteStream, context: ssl.SSLContext, host: str) -> Self:
@@ -62,7 +62,7 @@ class TlsStream(ByteStream):
         return self.beneath.extra_attributes
 
     async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
-        """All that can be decrypted, at least one byte; about `max_bytes` at the most.
+        """All that can be decrypted, at least one byte. About `max_bytes` at most.
 
         Raises:
             anyio.EndOfStream: the other side ended the connection, with or without a closing alert.
@@ -91,7 +91,7 @@ class TlsStream(ByteStream):
 
     @property
     def unsent(self) -> bool:
-        """Whether there is something to `flush`: keys change, and handshakes are answered."""
+        """True when there is something to `flush`: keys change, and handshakes are answered."""
         return self._outgoing.pending > 0
 
     async def send(self, item: bytes) -> None:
@@ -117,7 +117,7 @@ class TlsStream(ByteStream):
         await self.beneath.aclose()
 
     def _decrypted(self, max_bytes: float) -> bytes:
-        """All that can be decrypted now; whether it is the last is said by `ended`.
+        """All that can be decrypted now. Whether it is the last is said by `ended`.
 
         Raises:
             ssl.SSLError: what came is no TLS.

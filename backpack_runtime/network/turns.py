@@ -15,7 +15,7 @@ __all__ = ["Turns"]
 
 
 class _Waiter(NamedTuple):
-    """Somebody in line; compared by importance, then by arrival."""
+    """Somebody in line. Compared by importance, then by arrival."""
 
     importance: Importance
     number: int
@@ -23,7 +23,7 @@ class _Waiter(NamedTuple):
 
 
 class Turns:
-    """Limits how many requests are under way; the most important one that waits is the next.
+    """Limits how many requests are under way. The most important one that waits is the next.
 
     Those that hold a turn may be slow to be answered. So cancels have turns of their own: all others together take `shared` at most,
     and `reserved` more are there for cancels alone.

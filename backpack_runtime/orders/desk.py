@@ -61,7 +61,7 @@ class OrderDesk:
 
     @property
     def has_orders(self) -> bool:
-        """Whether any order was placed here, or taken over."""
+        """True when any order was placed here, or taken over."""
         return bool(self._others) or self.journal.intents.last_id != self._first
 
     def is_mine(self, client_id: int | None) -> bool:
@@ -97,7 +97,7 @@ class OrderDesk:
         self._others.update(one for one in client_ids if not self.is_mine(one))
 
     def give_up(self, call_id: int) -> None:
-        """Know that nobody waits for the answer to a call, or that it was refused; if it had been sent, its answer may still come."""
+        """Know that nobody waits for the answer to a call, or that it was refused. If it had been sent, its answer may still come."""
         if call_id in self._calls:
             self._given_up.add(call_id)
             self._look_after_given_up()
@@ -229,7 +229,7 @@ class OrderGate:
         """Those that wait for the disk."""
 
     def perform(self, action: Action) -> None:
-        """Begin an action; an order that cannot be written down fails as not sent."""
+        """Begin an action. An order that cannot be written down fails as not sent."""
         match action:
             case SendRequest(intents=intents) if intents:
                 journal = self._journal()
@@ -256,7 +256,7 @@ class OrderGate:
             if self._held.pop(action.request_id, None) is not None:
                 self._give(_failed(action.request_id, failed))
             return
-        # Withdrawn meanwhile, or not; and a transport does not send what has become too late.
+        # Withdrawn meanwhile, or not. And a transport does not send what has become too late.
         if self._held.pop(action.request_id, None) is not None:
             self._perform(action)
 

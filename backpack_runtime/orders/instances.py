@@ -39,7 +39,7 @@ class Lease:
     def __init__(self, instance: int, lock: BaseFileLock, path: Path, last_id: int | None) -> None:
         self.instance = instance
         self.last_id = last_id
-        """The last client id that any program before has had; None where this machine does not know of one."""
+        """The last client id that any program before has had, or None where this machine does not know of one."""
         self._lock = lock
         self._path = path
         self._covered_from: int | None = None

@@ -25,11 +25,11 @@ from .resolving import outcomes, resolve
 __all__ = ["LEAVING_SECONDS", "CancelOnExit", "Leftovers", "cancel_orders", "left_unread"]
 
 OUTCOME_SECONDS: Final = 5.0
-"""How long to wait for the outcome of all orders that are on their way."""
+"""Time to wait for the outcome of all orders that are on their way."""
 CANCEL_SECONDS: Final = 5.0
-"""How long to go on cancelling, and reading which orders are open."""
+"""Time to go on cancelling, and reading which orders are open."""
 LEAVING_SECONDS: Final = 20.0
-"""How long all of it may take where another client has to be made for it."""
+"""Time that all of it may take where another client has to be made for it."""
 PAUSE_SECONDS: Final = 0.1
 """Between a cancel and the next look: a DELETE may be accepted before it is done (docs/protocol.md 1.4)."""
 
@@ -44,7 +44,7 @@ class CancelOnExit(StrEnum):
 
 
 class Leftovers(Value, frozen=True, gc=False, kw_only=True):
-    """How it ended with the orders of a client that was left; without any content all is well."""
+    """How it ended with the orders of a client that was left. Without any content all is well."""
 
     open_orders: tuple[Order, ...] = ()
     """Those that the exchange still listed when it was last read."""
@@ -53,7 +53,7 @@ class Leftovers(Value, frozen=True, gc=False, kw_only=True):
     reasons: tuple[str, ...] = ()
     """What kept the client from doing more."""
     read: bool = True
-    """Whether the open orders could be read after the last cancel."""
+    """True when the open orders could be read after the last cancel."""
 
     def __bool__(self) -> bool:
         return bool(self.open_orders or self.unresolved or not self.read)
@@ -66,7 +66,7 @@ class Leftovers(Value, frozen=True, gc=False, kw_only=True):
 
 
 async def cancel_orders(calls: RestMethods, desk: OrderDesk, which: CancelOnExit) -> Leftovers:
-    """Wait for what is on its way, cancel what is open, and read until none of it is listed; the caller shields it."""
+    """Wait for what is on its way, cancel what is open, and read until none of it is listed. The caller shields it."""
     desk.close()
     with anyio.move_on_after(OUTCOME_SECONDS):
         await desk.idle()
@@ -131,7 +131,7 @@ class _Sweep:
         try:
             await self._calls.cancel_order(order.symbol, order_id=order.order_id)
         except BackpackError as error:
-            # It may have ended meanwhile; the next look tells.
+            # It may have ended meanwhile. The next look tells.
             self.reasons[order.order_id] = str(error)
 
     async def _cancel_all(self, symbol: str) -> None:

@@ -12,7 +12,7 @@ __all__ = ["locked"]
 
 
 def locked(path: Path) -> BaseFileLock | None:
-    """Take the lock on a file and return it; None when another program, or another part of this one, has it.
+    """Take the lock on a file and return it, or None when another program, or another part of this one, has it.
 
     Raises:
         OSError: the file cannot be made.

@@ -36,7 +36,7 @@ class SafeOrderMethods(RestMethods):
 
     @abstractmethod
     def _dismiss_call(self, call_id: int) -> list[int]:
-        """Take a call off the unresolved ones; return the client ids of the orders that it was to place.
+        """Take a call off the unresolved ones. Return the client ids of the orders that it was to place.
 
         Raises:
             LocalProtocolError: it is not among them.
@@ -48,14 +48,14 @@ class SafeOrderMethods(RestMethods):
 
     @property
     def journal(self) -> JournalView | None:
-        """The journal of orders now; None before the first order of a client that was given neither `journal` nor `instance`."""
+        """The journal of orders now, or None before the first order of a client that was given neither `journal` nor `instance`."""
         self._check_inside()
         return self._orders.view
 
     async def resolve(self, *, wait: bool = False) -> tuple[Resolution, ...]:
         """Find out what became of every order without an outcome, those of earlier programs with the same journal included.
 
-        Each is `OrderFound`, in open orders, history or fills; `OrderNeverHappened`, once all three were read completely after its signature had run out; or
+        Each is `OrderFound`, in open orders, history or fills. `OrderNeverHappened`, once all three were read completely after its signature had run out. Or
         `OrderUnresolved`, with the reason. The first two are written down, and their calls are not `unresolved` any more. Nothing is sent again.
 
         Args:
@@ -94,7 +94,7 @@ class SafeOrderMethods(RestMethods):
     async def order(self, symbol: str, *, client_id: int | None = None, order_id: str | None = None) -> Order:
         """Return an order, open or ended, by one of its ids: from the open orders, from history, or as far as its fills tell of it.
 
-        By a client id that was used more than once it is the newest; one that this client did not make may have history read to its end.
+        By a client id that was used more than once it is the newest. One that this client did not make may have history read to its end.
 
         Raises:
             OrderNotFound: the exchange lists no such order.
@@ -111,18 +111,18 @@ class SafeOrderMethods(RestMethods):
     async def place_and_wait(self, order: NewOrder, *, timeout_s: float = 60.0, max_wait_us: int | None = None) -> Order:
         """Place an order and return it as it ended: filled, cancelled or expired.
 
-        Where the answer to its placing does not come, it is found out what became of it; nothing is sent again.
+        Where the answer to its placing does not come, it is found out what became of it. Nothing is sent again.
 
         Args:
             order: what to place.
-            timeout_s: how long to wait for its end; the order is not cancelled then.
+            timeout_s: how long to wait for its end. The order is not cancelled then.
             max_wait_us: how long it may wait to be sent, 5 s unless given.
 
         Raises:
             ApiError: the exchange refused it.
             NotSent: it did not leave in time.
             OutcomeUnknown: it may have been placed, and neither the answer nor the exchange's lists have told.
-            OrderStillOpen: it had not ended in time; the error has its ids.
+            OrderStillOpen: it had not ended in time. The error has its ids.
         """
         self._check_open()
         checked_seconds("timeout_s", timeout_s)

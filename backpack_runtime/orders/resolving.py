@@ -30,7 +30,7 @@ _symbol = attrgetter("symbol")
 
 
 async def resolve(calls: RestMethods, intents: Iterable[OrderIntent], *, wait: bool) -> tuple[Resolution, ...]:
-    """Find out what became of orders; with `wait`, wait for the moment from which on that can be said of each."""
+    """Find out what became of orders. With `wait`, wait for the moment from which on that can be said of each."""
     wanted = sorted(intents, key=lambda intent: (intent.symbol, intent.client_id))
     if not wanted:
         return ()
@@ -85,7 +85,7 @@ async def find(
 
 
 async def _look(calls: RestMethods, wanted: Sequence[OrderIntent]) -> list[Resolution]:
-    """Look once; all orders of one market by the same lists."""
+    """Look once. All orders of one market by the same lists."""
     resolutions: list[Resolution] = []
     for symbol, group in groupby(wanted, key=_symbol):
         intents = list(group)

@@ -68,7 +68,7 @@ class OrderSafety:
         self._opening = anyio.Lock()
 
     async def start(self) -> None:
-        """Open what an earlier program may have left; do nothing where there is nothing of the kind.
+        """Open what an earlier program may have left. Do nothing where there is nothing of the kind.
 
         Raises:
             ConfigurationError: the journal cannot be used, or the instance is in use.
@@ -80,7 +80,7 @@ class OrderSafety:
         """Return the desk, and open it if this is the first order.
 
         Raises:
-            ConfigurationError: the journal cannot be used, or the instance is in use; or nobody could sign an order.
+            ConfigurationError: the journal cannot be used, or the instance is in use. Or nobody could sign an order.
         """
         async with self._opening:
             if self.opened is None:
@@ -108,7 +108,7 @@ class OrderSafety:
 
     @property
     def view(self) -> JournalView | None:
-        """The journal now; None before the first order."""
+        """The journal now, or None before the first order."""
         if self.opened is None:
             return None
         journal = self.opened.journal
@@ -135,7 +135,7 @@ class OrderSafety:
             self.opened.release()
 
     def _open(self, api_key: str) -> tuple[Lease, Journal]:
-        """Take a lease and open the journal; in a worker thread, for both wait for the disk."""
+        """Take a lease and open the journal. In a worker thread, for both wait for the disk."""
         settings = self.settings
         lease = Lease.take(lease_folder(os.environ), settings.instance)
         random_id = lease.instance * COUNTERS + Random().randrange(COUNTERS)  # noqa: S311 - an id is no secret

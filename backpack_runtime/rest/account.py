@@ -44,7 +44,7 @@ class AccountMethods(Caller):
         Raises:
             ApiError: the exchange refused.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: they may have been changed; `get_account` finds out.
+            OutcomeUnknown: they may have been changed. `get_account` finds out.
         """
         parameters: Arguments = {
             "auto_borrow_settlements": auto_borrow_settlements,
@@ -60,7 +60,7 @@ class AccountMethods(Caller):
         Raises:
             ApiError: the exchange refused.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may have been done; `dust_history` finds out.
+            OutcomeUnknown: it may have been done. `dust_history` finds out.
         """
         await self.call("convert_dust", {"symbol": asset}, max_wait_us=max_wait_us)
 
@@ -99,7 +99,7 @@ class AccountMethods(Caller):
         return cast("MaxWithdrawalQuantity", await self.call("max_withdrawal_quantity", parameters))
 
     async def get_collateral(self, *, subaccount_id: int | None = None) -> Collateral:
-        """Return equity, margin and collateral; `net_equity_available` is what new orders can use."""
+        """Return equity, margin and collateral. `net_equity_available` is what new orders can use."""
         return cast("Collateral", await self.call("collateral", {"subaccount_id": subaccount_id}))
 
     async def get_balances(self) -> dict[str, Balance]:
@@ -173,7 +173,7 @@ class AccountMethods(Caller):
         Raises:
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may be on its way; `get_withdrawals` finds out, by `client_id` if one was given.
+            OutcomeUnknown: it may be on its way. `get_withdrawals` finds out, by `client_id` if one was given.
         """
         parameters: Arguments = {
             "symbol": asset,

@@ -28,7 +28,7 @@ class Caller(ABC):
 
     @abstractmethod
     async def _id(self, symbol: str) -> str:
-        """Return the exchange's spelling of a symbol; one that is not in the list of markets is asked for."""
+        """Return the exchange's spelling of a symbol. One that is not in the list of markets is asked for."""
 
     @abstractmethod
     def _check_open(self) -> None:
@@ -57,7 +57,7 @@ class Caller(ABC):
         page_size: int,
         resolve: Callable[[str], Awaitable[str]] | None = None,
     ) -> Pages[Row]:
-        """Make the pages of a history; `oldest_first` is None where it has one order only, `resolve` finds symbols that no list has."""
+        """Make the pages of a history. `oldest_first` is None where it has one order only, `resolve` finds symbols that no list has."""
         self._check_open()
         checked_count("page_size", page_size, maximum=PAGE)
         direction = None if oldest_first is None else "Asc" if oldest_first else "Desc"

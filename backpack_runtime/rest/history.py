@@ -55,7 +55,7 @@ class HistoryMethods(Caller):
         oldest_first: bool = False,
         page_size: int = PAGE,
     ) -> Pages[Fill]:
-        """Every fill, as an async iterator; `from_ms`, inclusive, and `to_ms`, exclusive, are milliseconds since the epoch."""
+        """Every fill, as an async iterator. `from_ms`, inclusive, and `to_ms`, exclusive, are milliseconds since the epoch."""
         parameters: Arguments = {
             "order_id": order_id,
             "strategy_id": strategy_id,
@@ -95,7 +95,7 @@ class HistoryMethods(Caller):
     def settlement_history(
         self, *, source: str | None = None, oldest_first: bool = False, page_size: int = PAGE
     ) -> Pages[Settlement]:
-        """Return everything that was settled, as an async iterator; `source` is a word such as `TradingFees`."""
+        """Return everything that was settled, as an async iterator. `source` is a word such as `TradingFees`."""
         parameters: Arguments = {"source": source}
         return self._pages("settlement_history", None, parameters, _row, oldest_first=oldest_first, page_size=page_size)
 
@@ -109,7 +109,7 @@ class HistoryMethods(Caller):
         oldest_first: bool = False,
         page_size: int = PAGE,
     ) -> Pages[InterestPayment]:
-        """Return all interest, paid or received, as an async iterator; `source` is `UnrealizedPnl` or `BorrowLend`."""
+        """Return all interest, paid or received, as an async iterator. `source` is `UnrealizedPnl` or `BorrowLend`."""
         parameters: Arguments = {"asset": asset, "position_id": position_id, "source": source}
         return self._pages("interest_history", symbol, parameters, _row, oldest_first=oldest_first, page_size=page_size)
 

@@ -46,7 +46,7 @@ class LendingMethods(Caller):
         return cast("ApyRates", await self.call("borrow_lend_apy", {"tier_id": tier_id}))
 
     async def get_borrow_lend_liquidation_price(self, borrow: str, *, subaccount_id: int | None = None) -> LiquidationEstimate:
-        """Return where a loan would be liquidated; `borrow` is the loan as JSON, in base64.
+        """Return where a loan would be liquidated. `borrow` is the loan as JSON, in base64.
 
         The exchange is known to answer 401 to API keys here (docs/protocol.md 6.1).
         """
@@ -65,7 +65,7 @@ class LendingMethods(Caller):
         Raises:
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may have been done; `borrow_lend_history` finds out.
+            OutcomeUnknown: it may have been done. `borrow_lend_history` finds out.
         """
         parameters: Arguments = {"symbol": asset, "side": side, "quantity": quantity}
         await self.call("borrow_lend", parameters, max_wait_us=max_wait_us)

@@ -18,7 +18,7 @@ __all__ = ["MarketDataMethods"]
 
 
 class MarketDataMethods(Caller):
-    """Calls about markets; none of them is signed."""
+    """Calls about markets. None of them is signed."""
 
     async def get_markets(self, *, market_type: str | None = None) -> Markets:
         """Every market, or those of one type such as `SPOT` and `PERP`."""
@@ -29,7 +29,7 @@ class MarketDataMethods(Caller):
         return cast("Market", await self.call("market", {"symbol": await self._id(symbol)}))
 
     async def get_depth(self, symbol: str, *, limit: int = 1000) -> DepthSnapshot:
-        """The book, best prices first; `limit` levels a side: 5, 10, 20, 50, 100, 500 or 1000."""
+        """The book, best prices first. `limit` levels a side: 5, 10, 20, 50, 100, 500 or 1000."""
         return cast("DepthSnapshot", await self.call("depth", {"symbol": await self._id(symbol), "limit": limit}))
 
     async def get_klines(
@@ -42,9 +42,9 @@ class MarketDataMethods(Caller):
         price_type: str | None = None,
         source: Literal["External"] | None = None,
     ) -> tuple[Kline, ...]:
-        """Candles, oldest first, from and to in seconds since the epoch; prices are `Last`, `Index` or `Mark`.
+        """Candles, oldest first, from and to in seconds since the epoch. Prices are `Last`, `Index` or `Mark`.
 
-        `source="External"` are those of a stock outside the exchange; they have `Last` prices only.
+        `source="External"` are those of a stock outside the exchange. They have `Last` prices only.
         """
         parameters: Arguments = {
             "symbol": await self._sourced_id(symbol, source),
@@ -63,14 +63,14 @@ class MarketDataMethods(Caller):
     async def get_trades_history(
         self, symbol: str, *, limit: int | None = None, offset: int | None = None
     ) -> tuple[Trade, ...]:
-        """Return older public trades, up to 1000 at a time, newest first; the exchange allows few of these calls a minute."""
+        """Return older public trades, up to 1000 at a time, newest first. The exchange allows few of these calls a minute."""
         parameters: Arguments = {"symbol": await self._id(symbol), "limit": limit, "offset": offset}
         return cast("tuple[Trade, ...]", await self.call("trades_history", parameters))
 
     async def get_ticker(
         self, symbol: str, *, interval: Literal["1d", "1w"] | None = None, source: Literal["External"] | None = None
     ) -> Ticker:
-        """A day or a week of one market; `source="External"` is a day of a stock outside the exchange.
+        """A day or a week of one market. `source="External"` is a day of a stock outside the exchange.
 
         Raises:
             NothingTraded: there was no trade in that time, as in a market that has just been listed.
@@ -81,7 +81,7 @@ class MarketDataMethods(Caller):
     async def get_tickers(
         self, *, interval: Literal["1d", "1w"] | None = None, source: Literal["External"] | None = None
     ) -> tuple[Ticker, ...]:
-        """A day or a week of every market; `source="External"` is a day of every stock outside the exchange."""
+        """A day or a week of every market. `source="External"` is a day of every stock outside the exchange."""
         return cast("tuple[Ticker, ...]", await self.call("tickers", {"interval": interval, "source": source}))
 
     async def get_mark_prices(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[MarkPrice, ...]:
@@ -96,7 +96,7 @@ class MarketDataMethods(Caller):
     async def get_funding_rates(
         self, symbol: str, *, limit: int | None = None, offset: int | None = None
     ) -> tuple[FundingRate, ...]:
-        """Funding rates, newest first, up to 10,000; fractions per interval."""
+        """Funding rates, newest first, up to 10,000. Fractions per interval."""
         parameters: Arguments = {"symbol": await self._id(symbol), "limit": limit, "offset": offset}
         return cast("tuple[FundingRate, ...]", await self.call("funding_rates", parameters))
 

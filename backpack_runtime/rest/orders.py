@@ -25,10 +25,10 @@ class OrderMethods(Caller):
 
     @abstractmethod
     async def _check_orders(self, orders: Sequence[NewOrder], *, batch: bool) -> None:
-        """Refuse orders that break rules of their markets; `batch` says that they are several, even if there is one."""
+        """Refuse orders that break rules of their markets. `batch` says that they are several, even if there is one."""
 
     async def _checked(self, orders: Iterable[object], *, batch: bool = False) -> list[NewOrder]:
-        """Return orders that may be sent, each with the id of its market; all that is placed goes through here."""
+        """Return orders that may be sent, each with the id of its market. All that is placed goes through here."""
         checked: list[NewOrder] = []
         for number, order in enumerate(orders):
             if not isinstance(order, NewOrder):
@@ -52,10 +52,10 @@ class OrderMethods(Caller):
         """Place one order, such as `NewOrder.limit("SOL_USDC", "Bid", price="98.50", quantity="2")`.
 
         Raises:
-            OrderDoesNotFit: it breaks rules of its market, as far as the client checks them (`check_orders`); nothing was sent.
+            OrderDoesNotFit: it breaks rules of its market, as far as the client checks them (`check_orders`). Nothing was sent.
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may have been placed; its `client_id`, if it has one, finds out.
+            OutcomeUnknown: it may have been placed. Its `client_id`, if it has one, finds out.
         """
         (order,) = await self._checked([order])
         return cast("Order", await self.call("place_order", order.arguments(), max_wait_us=max_wait_us))
@@ -92,13 +92,13 @@ class OrderMethods(Caller):
         broker_id: int | None = None,
         max_wait_us: int | None = None,
     ) -> Order:
-        """Place one order of any kind; units and meanings are those of `NewOrder`, and `place` is shorter for everyday orders.
+        """Place one order of any kind. Units and meanings are those of `NewOrder`, and `place` is shorter for everyday orders.
 
         Raises:
-            OrderDoesNotFit: it breaks rules of its market, as far as the client checks them (`check_orders`); nothing was sent.
+            OrderDoesNotFit: it breaks rules of its market, as far as the client checks them (`check_orders`). Nothing was sent.
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may have been placed; `client_id`, if one was given, finds out.
+            OutcomeUnknown: it may have been placed. `client_id`, if one was given, finds out.
         """
         order = NewOrder(
             symbol=symbol,
@@ -134,13 +134,13 @@ class OrderMethods(Caller):
     async def place_orders(
         self, orders: Iterable[NewOrder], *, max_wait_us: int | None = None
     ) -> tuple[Order | OrderRefused, ...]:
-        """Place up to 20 orders at once; one answer for each, in their order.
+        """Place up to 20 orders at once. One answer for each, in their order.
 
         Raises:
-            OrderDoesNotFit: one or more break rules of their markets, as far as the client checks them (`check_orders`); none was sent.
+            OrderDoesNotFit: one or more break rules of their markets, as far as the client checks them (`check_orders`). None was sent.
             ApiError: the exchange refused all of them.
             NotSent: they did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: any of them may have been placed; its `orders` hold their client ids.
+            OutcomeUnknown: any of them may have been placed. Its `orders` hold their client ids.
         """
         batch = [order.arguments() for order in await self._checked(orders, batch=True)]
         placed = await self.call("place_orders", {"orders": batch}, max_wait_us=max_wait_us)
@@ -154,7 +154,7 @@ class OrderMethods(Caller):
         client_id: int | None = None,
         max_wait_us: int | None = None,
     ) -> Order | None:
-        """Cancel one order, by exactly one of its ids; None when the exchange accepted, and has yet to do it.
+        """Cancel one order, by exactly one of its ids, or None when the exchange accepted, and has yet to do it.
 
         Raises:
             ApiError: the exchange refused, perhaps because the order is not open any more.
@@ -171,7 +171,7 @@ class OrderMethods(Caller):
         order_type: Literal["RestingLimitOrder", "ConditionalOrder"] | None = None,
         max_wait_us: int | None = None,
     ) -> tuple[Order, ...]:
-        """Cancel every open order of a market, or those of one type; returns what was cancelled.
+        """Cancel every open order of a market, or those of one type. Returns what was cancelled.
 
         Raises:
             NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.

@@ -13,11 +13,11 @@ __all__ = ["PAGE", "Pages"]
 Row = TypeVar("Row")
 
 PAGE = 1000
-"""Rows on a page of a history at the most (docs/protocol.md 6.4)."""
+"""Rows on a page of a history at most (docs/protocol.md 6.4)."""
 
 
 class Pages(Generic[Row]):
-    """All rows of a history, newest first unless asked for otherwise; an async iterator that reads a page when it needs one.
+    """All rows of a history, newest first unless asked for otherwise. An async iterator that reads a page when it needs one.
 
     Newer rows that push older ones on to the next page do not make them come twice.
     """

@@ -24,7 +24,7 @@ class RfqMethods(StockMethods):
     """Calls about requests for quotes."""
 
     _rfq_ids: dict[str, str] | None = None
-    """Both spellings of the markets for requests for quotes that securities have; None before those were read."""
+    """Both spellings of the markets for requests for quotes that securities have, or None before those were read."""
 
     async def submit_rfq(
         self,
@@ -52,7 +52,7 @@ class RfqMethods(StockMethods):
             ApiError: the exchange refused it.
             UnknownSymbol: it is no market, and no security has it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may be open; `get_open_rfqs` and `rfq_history` find out.
+            OutcomeUnknown: it may be open. `get_open_rfqs` and `rfq_history` find out.
         """
         parameters: Arguments = {
             "symbol": await self._rfq_id(symbol),
@@ -103,7 +103,7 @@ class RfqMethods(StockMethods):
     async def cancel_rfq(
         self, *, rfq_id: str | int | None = None, client_id: int | None = None, max_wait_us: int | None = None
     ) -> Rfq:
-        """Cancel a request, by exactly one of its ids; one whose accepted quote binds cannot be cancelled.
+        """Cancel a request, by exactly one of its ids. One whose accepted quote binds cannot be cancelled.
 
         Raises:
             ApiError: the exchange refused.
@@ -127,7 +127,7 @@ class RfqMethods(StockMethods):
         auto_borrow_repay: bool | None = None,
         max_wait_us: int | None = None,
     ) -> Quote:
-        """Quote a request of somebody else, before its `submitted_us`; a quote of yours is settled as soon as it is accepted.
+        """Quote a request of somebody else, before its `submitted_us`. A quote of yours is settled as soon as it is accepted.
 
         Raises:
             ApiError: the exchange refused, as after the time for quoting.
@@ -174,7 +174,7 @@ class RfqMethods(StockMethods):
         oldest_first: bool = False,
         page_size: int = PAGE,
     ) -> Pages[Rfq]:
-        """Return every request of the past, as an async iterator; `status` is a word such as `Filled` or `Expired`."""
+        """Return every request of the past, as an async iterator. `status` is a word such as `Filled` or `Expired`."""
         parameters: Arguments = {
             "rfq_id": rfq_id,
             "status": status,
@@ -257,7 +257,7 @@ class RfqMethods(StockMethods):
         )
 
     async def _rfq_id(self, symbol: str) -> str:
-        """Return the exchange's spelling of a market for requests for quotes; those of stocks are in no list of markets."""
+        """Return the exchange's spelling of a market for requests for quotes. Those of stocks are in no list of markets."""
         if self._rfq_ids is not None and symbol in self._rfq_ids:
             return self._rfq_ids[symbol]
         try:

@@ -14,7 +14,7 @@ __all__ = ["StockMethods"]
 
 
 class StockMethods(Caller):
-    """Calls about stocks; none of them is signed."""
+    """Calls about stocks. None of them is signed."""
 
     async def get_securities(self) -> tuple[Security, ...]:
         """Return the stocks that can be traded, with their sessions and the quantity rules of each.
@@ -36,7 +36,7 @@ class StockMethods(Caller):
     ) -> StockIndicativeQuote:
         """Return the price at which a request for quotes would be quoted now, or the reason for none.
 
-        `asset` is a security such as `NVDA.US`; exactly one of `quantity` and `quote_quantity` says how much.
+        `asset` is a security such as `NVDA.US`. Exactly one of `quantity` and `quote_quantity` says how much.
         """
         parameters: Arguments = {"symbol": asset, "side": side, "quantity": quantity, "quote_quantity": quote_quantity}
         return cast("StockIndicativeQuote", await self.call("stock_indicative_quote", parameters))

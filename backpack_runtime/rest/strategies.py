@@ -68,7 +68,7 @@ class StrategyMethods(Caller):
         Raises:
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may run; `client_strategy_id`, if one was given, finds out.
+            OutcomeUnknown: it may run. `client_strategy_id`, if one was given, finds out.
         """
         parameters: Arguments = {
             "symbol": await self._id(symbol),
@@ -119,7 +119,7 @@ class StrategyMethods(Caller):
     async def cancel_all_strategies(
         self, symbol: str, *, strategy_type: str | None = None, max_wait_us: int | None = None
     ) -> tuple[Strategy, ...]:
-        """Cancel every strategy of a market; returns what was cancelled.
+        """Cancel every strategy of a market. Returns what was cancelled.
 
         Raises:
             NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.

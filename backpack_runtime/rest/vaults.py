@@ -68,7 +68,7 @@ class VaultMethods(Caller):
         Raises:
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may have been asked for; `get_pending_vault_redeems` finds out.
+            OutcomeUnknown: it may have been asked for. `get_pending_vault_redeems` finds out.
         """
         parameters: Arguments = {"vault_id": vault_id, "vault_token_quantity": vault_token_quantity}
         await self.call("redeem_vault_tokens", parameters, max_wait_us=max_wait_us)

@@ -1,4 +1,4 @@
-"""The runtimes: what carries the bytes, one module for each; all of them keep the contract of `backpack_runtime.transport.Transport`.
+"""The runtimes: what carries the bytes, one module for each. All of them keep the contract of `backpack_runtime.transport.Transport`.
 
 This is the list that the client, the command line and the tests read. A package adds a runtime of its own by an entry point of the
 group `backpack_feed.runtimes` in its metadata, whose name is what users give for `runtime`, and whose object makes a transport:
@@ -34,7 +34,7 @@ class MakeTransport(Protocol):
     """What a runtime is to the client: mostly a class."""
 
     def __call__(self, addresses: Addresses, *, compression: bool = False) -> AbstractAsyncContextManager[Transport]:
-        """Make a transport that is not connected yet; `compression` offers permessage-deflate."""
+        """Make a transport that is not connected yet. `compression` offers permessage-deflate."""
         ...
 
 
@@ -82,17 +82,17 @@ def transport_of(runtime: str) -> MakeTransport:
 
 
 def check_runtime(name: object) -> None:
-    """Hold the name of a runtime to the list; nothing is loaded.
+    """Hold the name of a runtime to the list. Nothing is loaded.
 
     Raises:
-        ConfigurationError: there is no such runtime; the text offers a close one.
+        ConfigurationError: there is no such runtime. The text offers a close one.
     """
     if name not in BUILT_IN and name not in _added():
         raise ConfigurationError(one_of("runtime", name, runtime_names()))
 
 
 def _added() -> dict[str, EntryPoint]:
-    """The runtimes of other packages; the names of ours are taken."""
+    """The runtimes of other packages. The names of ours are taken."""
     from importlib.metadata import entry_points  # noqa: PLC0415 - slow to load, and most programs use a runtime of ours
 
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in BUILT_IN}

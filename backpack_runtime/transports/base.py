@@ -93,7 +93,7 @@ class Progress:
         self._limit(self._action.timeout_us)
 
     def leave(self) -> None:
-        """Allow the first byte to leave, now; with no wait between this and writing it.
+        """Allow the first byte to leave, now. With no wait between this and writing it.
 
         Raises:
             Withheld: it was withdrawn, or has waited too long.
@@ -106,7 +106,7 @@ class Progress:
             self.scope.deadline = anyio.current_time() + self._action.timeout_us / 1e6
 
     def withdraw(self) -> bool:
-        """Let it not leave any more; False when it is too late for that."""
+        """Let it not leave any more, or False when it is too late for that."""
         if not self.sent:
             self._withdrawn = True
             self.scope.cancel()
@@ -142,10 +142,10 @@ class Progress:
 
 
 class SocketTransport(ABC):
-    """The contract of `Transport` on sockets; an async context manager, for its tasks live inside it."""
+    """The contract of `Transport` on sockets. An async context manager, for its tasks live inside it."""
 
     def __init__(self, addresses: Addresses, *, compression: bool = False) -> None:
-        """Nothing is connected yet; `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
+        """Nothing is connected yet. `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
         self._addresses = addresses
         self._compression = compression
         self._inbox = Inbox()
@@ -163,7 +163,7 @@ class SocketTransport(ABC):
 
     @abstractmethod
     async def _request(self, action: SendRequest, progress: Progress) -> Fact:
-        """Send a request and return what became of it; a GET that a kept connection lost is sent once more, nothing else is.
+        """Send a request and return what became of it. A GET that a kept connection lost is sent once more, nothing else is.
 
         Raises:
             Withheld: `progress` did not let it leave.

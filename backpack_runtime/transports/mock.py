@@ -63,7 +63,7 @@ def oblige(action: Action) -> Iterable[Fact]:
 
 
 def respond(action: SendRequest, body: bytes, *, status: int = 200) -> ResponseReceived:
-    """The answer to a request; `body` is mostly JSON."""
+    """The answer to a request. `body` is mostly JSON."""
     return ResponseReceived(request_id=action.request_id, status=status, body=body)
 
 
@@ -77,7 +77,7 @@ class _State(Enum):
 class MockTransport:
     """Keeps the contract of `Transport` by a script: a test says what happens, and sees what was done.
 
-    The script is called with each action and gives the facts that follow from it; `feed` makes things happen at any other time.
+    The script is called with each action and gives the facts that follow from it. `feed` makes things happen at any other time.
     `performed` has all actions, in order. A client is tested by giving it one:
 
         def exchange(action):
@@ -125,7 +125,7 @@ class MockTransport:
         """Let something happen.
 
         Raises:
-            LocalProtocolError: it cannot happen now; those before it have happened.
+            LocalProtocolError: it cannot happen now. Those before it have happened.
         """
         for fact in facts:
             match fact:
@@ -205,7 +205,7 @@ class MockTransport:
         return self._state.name.lower()
 
     def _accept(self, action: Action) -> bool:
-        """Take an action's effect on the state; whether it goes out."""
+        """Take an action's effect on the state. Whether it goes out."""
         match action:
             case OpenSocket():
                 self._end()

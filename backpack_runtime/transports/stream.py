@@ -37,7 +37,7 @@ class StreamTransport(SocketTransport):
     """
 
     def __init__(self, addresses: Addresses, *, compression: bool = False) -> None:
-        """Nothing is connected yet; `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
+        """Nothing is connected yet. `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
         if addresses.proxies.rest is not None or addresses.proxies.websocket is not None:
             raise ConfigurationError(
                 f"proxies: {type(self).__name__} connects directly; leave them out, or take another runtime"

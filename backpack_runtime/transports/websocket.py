@@ -21,7 +21,7 @@ from backpack_runtime.network.send_queue import BROKEN, MOST_UNSENT_BYTES, Outgo
 __all__ = ["ABNORMAL_CLOSURE", "FLUSH_SECONDS", "UNREAD", "Connecting", "Connection", "Websocket"]
 
 FLUSH_SECONDS = 1.0
-"""How long a last Close frame may take to leave."""
+"""Time that a last Close frame may take to leave."""
 REFUSAL_SECONDS = 1.0
 """The longest wait for the reason of a refused handshake, its body."""
 UNREAD = f"the exchange has not read the last {MOST_UNSENT_BYTES} bytes that were to be sent"
@@ -46,7 +46,7 @@ Raises:
 
 
 class Websocket:
-    """One websocket, from the attempt to connect to its end; what happens is given to `report`."""
+    """One websocket, from the attempt to connect to its end. What happens is given to `report`."""
 
     def __init__(self, report: Callable[[Websocket, Sequence[Fact]], None], *, paused: bool) -> None:
         self.scope = anyio.CancelScope()
@@ -76,12 +76,12 @@ class Websocket:
             self._reads.resume()
 
     def send(self, action: Sendable) -> None:
-        """Have something sent, without waiting; nothing happens before there is a connection, and once the websocket is ending.
+        """Have something sent, without waiting. Nothing happens before there is a connection, and once the websocket is ending.
 
         Raises:
             LocalProtocolError: the handshake is not done, text follows a `CloseSocket`, or the action cannot be encoded.
         """
-        # The connection may have ended meanwhile; the fact that says so is on its way.
+        # The connection may have ended meanwhile. The fact that says so is on its way.
         if self._framing is None:
             return
         data = self._framing.send(action)
@@ -123,7 +123,7 @@ class Websocket:
         return facts
 
     async def _read(self, reads: Reads, framing: WebsocketFraming) -> list[Fact]:
-        """Read until the websocket ends; returns the end, should no fact have told it yet."""
+        """Read until the websocket ends. Returns the end, should no fact have told it yet."""
         with self._reading:
             return await self._read_on(reads, framing)
         if not framing.refused:

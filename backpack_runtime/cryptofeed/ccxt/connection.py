@@ -20,10 +20,10 @@ from .sources import POLLED, WATCHED, Source, Wish, signs_of_life
 __all__ = ["CcxtConnection", "CcxtMessage"]
 
 WAITING = 1000
-"""How many answers may wait for the callbacks; then ccxt's sources wait as well, and ccxt keeps what it keeps."""
+"""How many answers may wait for the callbacks. Then ccxt's sources wait as well, and ccxt keeps what it keeps."""
 
 CLOSE_SECONDS = 2.0
-"""How long a websocket may take to close in an orderly way."""
+"""Time that a websocket may take to close in an orderly way."""
 
 
 class CcxtMessage(NamedTuple):
@@ -54,7 +54,7 @@ class CcxtConnection(AsyncConnection):
         rest_only: bool,
         timeout_seconds: float,
     ) -> None:
-        """`wish` holds what is the same for all sources; a ccxt that is silent for `timeout_seconds` is given up."""
+        """`wish` holds what is the same for all sources. A ccxt that is silent for `timeout_seconds` is given up."""
         self._exchange: Any = None
         super().__init__(f"{conn_id}.ccxt.{self.conn_count}", subscription=subscription)
         self._make_exchange = make_exchange
@@ -68,11 +68,11 @@ class CcxtConnection(AsyncConnection):
         self._ended: BaseException | None = None
         self._closing = asyncio.Lock()
         self.last_message: float | None = None
-        """When anything was heard last, in seconds since the epoch; cryptofeed's watchdog looks at it."""
+        """When anything was heard last, in seconds since the epoch. Cryptofeed's watchdog looks at it."""
 
     @property
     def is_open(self) -> bool:
-        """Whether there is an exchange object that wants to be closed."""
+        """True when there is an exchange object that wants to be closed."""
         return self._exchange is not None
 
     async def _open(self) -> None:
@@ -126,7 +126,7 @@ class CcxtConnection(AsyncConnection):
             self._end(_as_fault(error))
 
     def _end(self, error: BaseException) -> None:
-        """Let the reader come to an end; the first reason counts."""
+        """Let the reader come to an end. The first reason counts."""
         if self._ended is None:
             self._ended = error
             self._heard.set()
@@ -173,7 +173,7 @@ class CcxtConnection(AsyncConnection):
         raise NotImplementedError(f"{self.id}: ccxt sends by itself, not {msg!r}")
 
     async def close(self) -> None:
-        """Stop all sources and close ccxt's sockets; whoever else closes at the same time waits until it is done."""
+        """Stop all sources and close ccxt's sockets. Whoever else closes at the same time waits until it is done."""
         async with self._closing:
             exchange = self._exchange
             if exchange is None:
@@ -194,7 +194,7 @@ async def _close(exchange: Any) -> None:
     closing = asyncio.create_task(exchange.close())
     await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
     if not closing.done() and exchange.session is not None:
-        # It waits for the other side's closing frame; one that hangs never sends it, and one that goes on talking makes it wait on.
+        # It waits for the other side's closing frame. One that hangs never sends it, and one that goes on talking makes it wait on.
         await exchange.session.close()
     await closing
 
@@ -208,7 +208,7 @@ def _unified(exchange: Any, market_id: str) -> str:
 
 
 def _as_fault(error: BaseException) -> BaseException:
-    """What ccxt has to say of the network, as what cryptofeed takes for that; everything else as it is."""
+    """What ccxt has to say of the network, as what cryptofeed takes for that. Everything else as it is."""
     from ccxt.base.errors import NetworkError  # noqa: PLC0415 - ccxt is imported only by those who use it
 
     if not isinstance(error, NetworkError):

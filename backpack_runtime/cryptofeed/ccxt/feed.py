@@ -2,16 +2,16 @@
 
 What ccxt does not do is not done here either:
 
-* Books are delivered whole, at most every `snapshot_interval` seconds; there are no deltas. ccxt applies changes without looking for
-  gaps between them, so a book may be wrong for as long as the connection lives; `sequence_number` is ccxt's nonce.
+* Books are delivered whole, at most every `snapshot_interval` seconds. There are no deltas. ccxt applies changes without looking for
+  gaps between them, so a book may be wrong for as long as the connection lives. `sequence_number` is ccxt's nonce.
 * ccxt computes with binary floats. They are converted by their shortest decimal text, so `0.1` is `0.1`, but the digits that a
   float cannot hold are gone, and so are trailing zeros.
 * Times are whole milliseconds. A candle has no time, and no number of trades. It counts as closed once the next one has begun, for
-  ccxt does not tell; the last one before a lost connection is never delivered as closed. There are no candles of a second or a month.
+  ccxt does not tell. The last one before a lost connection is never delivered as closed. There are no candles of a second or a month.
 * What happens while there is no connection is lost, except for the state of the book.
 * Nothing can be recorded by cryptofeed, for the sockets are ccxt's own. `retries` and the delays between attempts are cryptofeed's.
 * With `rest_only` every channel of every market is asked for every `snapshot_interval` seconds: of trades the latest 500, and the
-  first answer only says where to begin; candles come from a cache of the exchange and may be minutes old (docs/protocol.md 1.2).
+  first answer only says where to begin. Candles come from a cache of the exchange and may be minutes old (docs/protocol.md 1.2).
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ class CcxtBackpackFeed(MarketLoading):
 
         Args:
             config: a `BackpackConfig`, a mapping of its fields, or whatever cryptofeed takes for a configuration.
-            snapshot_interval: seconds between two deliveries of a book; with `rest_only` between two requests of any kind.
+            snapshot_interval: seconds between two deliveries of a book. With `rest_only` between two requests of any kind.
             rest_only: ask by REST, in the place of ccxt's websockets.
-            stall_seconds: after so long a silence of ccxt, of all markets together, it is closed and made anew.
+            stall_seconds: after so long a silence of ccxt, of all markets together, it is closed and made again.
             candle_interval: of `candles`, `1m` to `1w`.
             callbacks: coroutine functions by channel.
             timeout: seconds without a message before cryptofeed reconnects. -1: never, for this feed watches by itself.
             sandbox: True: as `use_sandbox` of the configuration, a simulated exchange.
-            options: cryptofeed's other arguments, such as `symbols` and `channels`; what this version of it does not have either is refused.
+            options: cryptofeed's other arguments, such as `symbols` and `channels`. What this version of it does not have either is refused.
 
         Raises:
             MissingExtra: ccxt is not installed.
@@ -152,7 +152,7 @@ class CcxtBackpackFeed(MarketLoading):
         return exchange
 
     async def subscribe(self, connection: CcxtConnection) -> None:  # noqa: ARG002 - cryptofeed's signature
-        """Begin anew: ccxt's sources are running by now, and a candle that was open before may have gone on unseen."""
+        """Begin again: ccxt's sources are running by now, and a candle that was open before may have gone on unseen."""
         self._candles.clear()
 
     async def message_handler(self, msg: CcxtMessage, conn: CcxtConnection, timestamp: float) -> None:  # noqa: ARG002 - as above
@@ -232,7 +232,7 @@ class CcxtBackpackFeed(MarketLoading):
 
 
 def _ccxt_class(*, rest_only: bool) -> Callable[[dict[str, Any]], Any]:
-    """Ccxt's class of this exchange; importing it takes a second."""
+    """Ccxt's class of this exchange. Importing it takes a second."""
     try:
         if rest_only:
             from ccxt.async_support import backpack  # noqa: PLC0415 - ccxt is imported only by those who use it

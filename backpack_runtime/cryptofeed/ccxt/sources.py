@@ -33,13 +33,13 @@ INTERVALS: Final[Mapping[str, int]] = {
 """The candle intervals and their milliseconds. Not the month: ccxt looks up its own answer by another name than it stores it by."""
 
 POLLED_TRADES = 500
-"""How many of the latest trades are read at once; what is more between two polls is lost."""
+"""How many of the latest trades are read at once. What is more between two polls is lost."""
 POLLED_CANDLES = 3
 TOP_LEVELS = 5
 """The smallest book that REST gives."""
 
 Row = list[Any]
-"""A price and a quantity; or a candle: milliseconds, open, high, low, close, volume."""
+"""A price and a quantity. Or a candle: milliseconds, open, high, low, close, volume."""
 
 
 class Wish(NamedTuple):
@@ -48,7 +48,7 @@ class Wish(NamedTuple):
     symbol: str
     """The market, as ccxt names it."""
     every_seconds: float
-    """How long to wait after each book; after each answer when polling."""
+    """Time to wait after each book. After each answer when polling."""
     interval: str
     """Of candles."""
     depth: int
@@ -65,7 +65,7 @@ class BookTaken(NamedTuple):
 
 
 class QuoteTaken(NamedTuple):
-    """Best bid and ask; None where a side has no orders."""
+    """Best bid and ask, or None where a side has no orders."""
 
     bid: float | None
     ask: float | None
@@ -74,7 +74,7 @@ class QuoteTaken(NamedTuple):
 
 
 class CandleSeen(NamedTuple):
-    """A candle as far as it has come; no prices where nothing was traded."""
+    """A candle as far as it has come. No prices where nothing was traded."""
 
     start_ms: int
     prices: tuple[float | None, float | None, float | None, float | None]
@@ -86,7 +86,7 @@ Source = AsyncIterator[list[Any]]
 
 
 async def signs_of_life(exchange: Any, symbol: str) -> Source:
-    """Something from the exchange every second, however quiet the market is (docs/protocol.md 4.1); it is for no callback."""
+    """Something from the exchange every second, however quiet the market is (docs/protocol.md 4.1). It is for no callback."""
     while True:
         await exchange.watch_ticker(symbol)
         yield []

@@ -62,7 +62,7 @@ def _read_secret(value: object) -> HiddenText:
 
 
 def _keys_in_file(path: object) -> dict[str, Any]:
-    """The fields of `BackpackAuthSettings` out of a file; the API key is the public key, and may be derived."""
+    """The fields of `BackpackAuthSettings` out of a file. The API key is the public key, and may be derived."""
     try:
         if not isinstance(path, str | Path):
             raise ValueError("key_file: the path of a file")  # noqa: TRY004 - pydantic wants this one
@@ -153,10 +153,10 @@ class _Settings(BaseModel):
 class BackpackAuthSettings(_Settings):
     """The keys of one account.
 
-    `private_key` is the 32-byte Ed25519 seed and `public_key` belongs to it; each is hex or base64, and base64 afterwards.
+    `private_key` is the 32-byte Ed25519 seed and `public_key` belongs to it. Each is hex or base64, and base64 afterwards.
     In a mapping `key_file` may name, in their place, a file that has them, in any form that `Credentials.from_file` reads.
     `api_key` is the public key again, as the exchange has it. Only where requests are signed in the `request` scheme may it be
-    another text; `X-API-Key` carries it there. `passphrase` is sent in that scheme only. Source: docs/protocol.md 2.1.
+    another text. `X-API-Key` carries it there. `passphrase` is sent in that scheme only. Source: docs/protocol.md 2.1.
 
     Raises:
         ValidationError: (a `ValueError`) a key is malformed, or does not belong to the others.
@@ -199,7 +199,7 @@ class BackpackAuthSettings(_Settings):
             Credentials(value.reveal())
         except InvalidKey as error:
             raise ValueError(str(error)) from None
-        # What reads a public key reads any 32 bytes; the longer form of a private key stays as it is.
+        # What reads a public key reads any 32 bytes. The longer form of a private key stays as it is.
         return HiddenText(read_public_key(value.reveal()) or value.reveal().strip())
 
     @field_validator("public_key", mode="after")
@@ -248,7 +248,7 @@ class BackpackAuthSettings(_Settings):
 
     @property
     def is_key_of_account(self) -> bool:
-        """Whether `api_key` is the public key, as the exchange has it."""
+        """True when `api_key` is the public key, as the exchange has it."""
         return self.api_key == self.public_key
 
     def __repr_args__(self) -> list[tuple[str, str]]:
@@ -262,7 +262,7 @@ class BackpackAuthSettings(_Settings):
         return hash((self.public_key, self.api_key))
 
     def _identity(self) -> tuple[str, str, str | None]:
-        """What two of them have in common that are equal; the public key stands for the private one."""
+        """What two of them have in common that are equal. The public key stands for the private one."""
         return self.public_key, self.api_key, None if self.passphrase is None else self.passphrase.reveal()
 
 
@@ -271,7 +271,7 @@ class BackpackConfig(_Settings):
     """All settings of a feed.
 
     Raises:
-        ValidationError: (a `ValueError`) a field is unknown, impossible or contradicts another; the text names it.
+        ValidationError: (a `ValueError`) a field is unknown, impossible or contradicts another. The text names it.
     """
 
     enable_private_channels: bool = False
@@ -279,11 +279,11 @@ class BackpackConfig(_Settings):
     proxies: _Proxies = Field(default=None, repr=False)
     """A URL or `{"url": ...}`, which serve both kinds of connections, or `{"http": ..., "websocket": ...}` of such."""
     window_ms: int = Field(default=DEFAULT_WINDOW_MS, ge=1, le=MAX_WINDOW_MS, strict=True)
-    """How long a signature is good for, milliseconds."""
+    """Time that a signature is good for, milliseconds."""
     use_sandbox: bool = False
     """Speak with a simulated exchange: that at `sandbox_url`, or one that is started along."""
     signing: Scheme = Scheme.INSTRUCTION
-    """What a signature covers; `instruction` is what the exchange accepts (docs/protocol.md section 2)."""
+    """What a signature covers. `instruction` is what the exchange accepts (docs/protocol.md section 2)."""
     sandbox_url: str | None = None
     """Where a simulated exchange is served: `https://host:port`, and the path before all of its paths, if it has one."""
     ca_file: FilePath | None = None
@@ -332,7 +332,7 @@ class BackpackConfig(_Settings):
 
     @classmethod
     def coerce(cls, value: BackpackConfig | Mapping[str, Any] | None = None, **updates: Any) -> BackpackConfig:
-        """Return a config as it is, or make one of a mapping of its fields or of nothing; `updates` replace single fields.
+        """Return a config as it is, or make one of a mapping of its fields or of nothing. `updates` replace single fields.
 
         Raises:
             ValidationError: a field is unknown, impossible or contradicts another.
@@ -349,18 +349,18 @@ class BackpackConfig(_Settings):
 
     @property
     def rest_url(self) -> str | None:
-        """Where REST calls go; None for a sandbox that is started along, which has no address yet."""
+        """Where REST calls go, or None for a sandbox that is started along, which has no address yet."""
         return self.sandbox_url if self.use_sandbox else REST_URL
 
     @property
     def ws_url(self) -> str | None:
-        """Where the websocket is; None as for `rest_url`."""
+        """Where the websocket is. None as for `rest_url`."""
         if not self.use_sandbox:
             return WS_URL
         return None if self.sandbox_url is None else "ws" + self.sandbox_url.removeprefix("http")
 
     def settings(self) -> Settings:
-        """Return how the exchange is reached; a sandbox that is started along has its addresses put in when it is."""
+        """Return how the exchange is reached. A sandbox that is started along has its addresses put in when it is."""
         return Settings(
             rest_url=self.rest_url or REST_URL,
             ws_url=self.ws_url or WS_URL,
@@ -370,11 +370,11 @@ class BackpackConfig(_Settings):
 
     @property
     def requires_auth(self) -> bool:
-        """Whether private channels are wanted, and thus signed."""
+        """True when private channels are wanted, and thus signed."""
         return self.enable_private_channels
 
     def signer(self) -> Signer | None:
-        """Return what signs requests and subscriptions; None without credentials.
+        """Return what signs requests and subscriptions, or None without credentials.
 
         An API key that the scheme does not send is warned of in the log.
         """
@@ -389,7 +389,7 @@ class BackpackConfig(_Settings):
 
 
 def _without_inputs(error: ValidationError, known: Iterable[str]) -> ValidationError:
-    """The same complaints, without what they are about, for pydantic keeps all inputs; an unknown field gets the one that was meant."""
+    """The same complaints, without what they are about, for pydantic keeps all inputs. An unknown field gets the one that was meant."""
     complaints: list[InitErrorDetails] = []
     for complaint in error.errors(include_url=False, include_context=False, include_input=False):
         message = complaint["msg"].removeprefix("Value error, ")
@@ -406,12 +406,12 @@ def _without_inputs(error: ValidationError, known: Iterable[str]) -> ValidationE
 
 
 def _shown(part: int | str) -> int | str:
-    """The name of a field; what may be a key in the wrong place is not repeated."""
+    """The name of a field. What may be a key in the wrong place is not repeated."""
     return part if isinstance(part, int) or (part.isidentifier() and len(part) <= _MAX_FIELD_NAME) else _HIDDEN
 
 
 def _same_key(one: str, other: str) -> bool:
-    """Whether two texts are the same 32 bytes, or begin with them as private keys."""
+    """Return whether two texts are the same 32 bytes, or begin with them as private keys."""
     try:
         return Credentials(one).api_key == Credentials(other).api_key
     except InvalidKey:

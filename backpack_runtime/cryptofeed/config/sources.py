@@ -46,12 +46,12 @@ _CLOSE = 0.8
 def read_config(config: object = None) -> tuple[BackpackConfig, dict[str, Any]]:
     """Return the feed's settings, and what cryptofeed's base class shall be given as its configuration.
 
-    `config` is a `BackpackConfig` or a mapping of its fields; cryptofeed's configuration as a mapping, as the path of its YAML file
-    or as a `cryptofeed.config.Config`; or None for the one that cryptofeed finds by itself (`CRYPTOFEED_CONFIG`). What is
+    `config` is a `BackpackConfig` or a mapping of its fields. Cryptofeed's configuration as a mapping, as the path of its YAML file
+    or as a `cryptofeed.config.Config`. Or None for the one that cryptofeed finds by itself (`CRYPTOFEED_CONFIG`). What is
     returned for the base class holds no secret: where private channels are switched on, its section says that there are keys.
 
     Raises:
-        ConfigurationError: (a `ValueError`) it cannot be understood; the text names what is wrong and shows no key.
+        ConfigurationError: (a `ValueError`) it cannot be understood. The text names what is wrong and shows no key.
         TypeError: it is something else.
         OSError: the file cannot be read.
     """
@@ -80,7 +80,7 @@ def read_config(config: object = None) -> tuple[BackpackConfig, dict[str, Any]]:
 
 
 def in_sandbox(settings: BackpackConfig, sandbox: object) -> BackpackConfig:
-    """Return the settings as cryptofeed's argument `sandbox` wants them; None leaves them as they are.
+    """Return the settings as cryptofeed's argument `sandbox` wants them. None leaves them as they are.
 
     Raises:
         ConfigurationError: it is neither True nor False, or the settings say the contrary.
@@ -95,10 +95,10 @@ def in_sandbox(settings: BackpackConfig, sandbox: object) -> BackpackConfig:
 
 
 def _cryptofeed_fields(config: object) -> dict[str, Any]:
-    """What cryptofeed makes of a configuration; in all of its versions a mapping that it has made stays as it is."""
+    """What cryptofeed makes of a configuration. In all of its versions a mapping that it has made stays as it is."""
     try:
         if isinstance(config, str | PathLike):
-            # cryptofeed goes on without a word; its player gives a path that need not be there.
+            # cryptofeed goes on without a word. Its player gives a path that need not be there.
             if not Path(fspath(config)).is_file():
                 LOG.warning("BACKPACK: the configuration file %s does not exist, the defaults hold", fspath(config))
             config = fspath(config)
@@ -174,7 +174,7 @@ def _for_base_class(config: BackpackConfig, section: object) -> dict[str, Any]:
 
 
 def _in_one_line(error: ValidationError) -> str:
-    """The complaints of pydantic, each with the place of what it is about; our settings' hold no value."""
+    """The complaints of pydantic, each with the place of what it is about. Our settings' hold no value."""
     complaints = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(
         ": ".join(
@@ -188,7 +188,7 @@ def _in_one_line(error: ValidationError) -> str:
 
 
 def _mixed(config: Mapping[Any, Any]) -> str:
-    """What is wrong with a mapping that is half ours and half cryptofeed's; empty when it is not."""
+    """What is wrong with a mapping that is half ours and half cryptofeed's, or empty when it is not."""
     theirs = sorted((_CRYPTOFEED_FIELDS | _exchanges()) & config.keys())
     ours = sorted(_OWN_FIELDS & config.keys())
     if not theirs:
@@ -200,7 +200,7 @@ def _mixed(config: Mapping[Any, Any]) -> str:
 
 
 def _misplaced(config: Mapping[Any, Any]) -> str:
-    """What cryptofeed would pass over, though it must have been meant for the feed; empty when there is nothing."""
+    """What cryptofeed would pass over, though it must have been meant for the feed, or empty when there is nothing."""
     known = _CRYPTOFEED_FIELDS | _exchanges()
     for name in config:
         if name in _MISPLACED:
@@ -212,7 +212,7 @@ def _misplaced(config: Mapping[Any, Any]) -> str:
 
 
 def _unknown(config: Mapping[Any, Any]) -> str:
-    """What neither cryptofeed nor the feed knows; empty when there is nothing."""
+    """What neither cryptofeed nor the feed knows, or empty when there is nothing."""
     if misplaced := _misplaced(config):
         return misplaced
     known = sorted(_CRYPTOFEED_FIELDS) + sorted(_exchanges() - _CRYPTOFEED_FIELDS)

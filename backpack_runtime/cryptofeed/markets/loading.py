@@ -67,7 +67,7 @@ class MarketLoading(Feed):
         self.rest_endpoints = (RestEndpoint(self.rest_url, routes=Routes(instruments=MARKETS_PATH)),)
         self._instrument_types: Mapping[str, str] = {}
         self._reloads = False
-        """Whether the markets are loaded once more, past the cache of the exchange's network."""
+        """True when the markets are loaded once more, past the cache of the exchange's network."""
         self._sets_up = False
         self._started: set[asyncio.Task[Any]] = set()
         """What cryptofeed 2 has started."""
@@ -102,7 +102,7 @@ class MarketLoading(Feed):
             self._instrument_types = Symbols.get(self.id)[1].get("instrument_type", {})
 
     def _take_up(self, market: Market | None) -> None:
-        """Have cryptofeed know the rules of a market as they are now; `info()` of the class has them."""
+        """Have cryptofeed know the rules of a market as they are now. `info()` of the class has them."""
         name = None if market is None else self.exchange_symbol_mapping.get(market.symbol)
         # What cryptofeed knows belongs to the exchange whose feed was made last, which another feed may have changed.
         if market is not None and name is not None and Symbols.populated(self.id) and _origin == [self.rest_url]:
@@ -137,7 +137,7 @@ class MarketLoading(Feed):
 
     @contextmanager
     def _reloading(self, unknown: UnknownFeedSymbol) -> Iterator[None]:
-        """Have the markets loaded anew inside the block: they may be as old as this process, or 15 minutes from a cache.
+        """Have the markets loaded again inside the block: they may be as old as this process, or 15 minutes from a cache.
 
         Raises:
             UnknownFeedSymbol: they could not be had.
@@ -165,7 +165,7 @@ class MarketLoading(Feed):
 
     @classmethod
     def symbol_mapping(cls, refresh: bool = False, **options: Any) -> dict[str, str]:  # noqa: FBT001, FBT002 - cryptofeed's signature
-        """Ids of the exchange by normalised name; fetched, which blocks, when they are not known yet.
+        """Ids of the exchange by normalised name. Fetched, which blocks, when they are not known yet.
 
         Raises:
             BackpackRestError: they could not be had.
@@ -193,7 +193,7 @@ class MarketLoading(Feed):
 
     @property
     def _reaches_by_itself(self) -> bool:
-        """Whether there is a proxy or an authority on the way that cryptofeed 2 would know nothing of; its own way can be played back."""
+        """True when there is a proxy or an authority on the way that cryptofeed 2 would know nothing of. Its own way can be played back."""
         settings = self.settings
         return settings.ca_file is not None or settings.rest_url is None or self._addresses.proxies.rest is not None
 
@@ -202,7 +202,7 @@ class MarketLoading(Feed):
         """Return the exchange's name of a channel.
 
         Raises:
-            UnknownFeedChannel: there is no such channel; the text offers the closest ones.
+            UnknownFeedChannel: there is no such channel. The text offers the closest ones.
         """
         known = cls.websocket_channels
         if channel not in known:
@@ -214,7 +214,7 @@ class MarketLoading(Feed):
         """Return the exchange's id of a normalised symbol.
 
         Raises:
-            UnknownFeedSymbol: the exchange has no such market; the text offers the closest ones.
+            UnknownFeedSymbol: the exchange has no such market. The text offers the closest ones.
         """
         try:
             return str(super().std_symbol_to_exchange_symbol(symbol))
@@ -248,7 +248,7 @@ def _past_the_cache() -> str:
 def _connection_of(config: BackpackConfig, http_proxy: Any) -> tuple[Settings, Addresses, list[str]]:
     """Return how the exchange is reached, with the addresses of a sandbox that had to be started, and the proxies of the process.
 
-    The third is what is worth knowing of it; it has been logged.
+    The third is what is worth knowing of it. It has been logged.
 
     Raises:
         InvalidProxy: a proxy is impossible.

@@ -60,7 +60,7 @@ def put_rules(info: dict[str, Any], name: str, market: Market) -> None:
 
 
 def fetch_markets(addresses: Addresses, query: str = "") -> str:
-    """Fetch the list of markets, and block until it is there; may be called in any thread, with a running loop or without.
+    """Fetch the list of markets, and block until it is there. May be called in any thread, with a running loop or without.
 
     `query` is sent along, so that no cache has an answer to it.
 

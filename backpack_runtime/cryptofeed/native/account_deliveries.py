@@ -40,7 +40,7 @@ class AccountDeliveries:
 
         Args:
             hand: is given the objects of a channel.
-            wants: whether a channel is wanted of an id of the exchange; None where the channel has no such ids.
+            wants: whether a channel is wanted of an id of the exchange, or None where the channel has no such ids.
             symbol_of: normalises an id of the exchange.
             tallies: counts.
             account: the name of the account, in every order and fill.
@@ -55,7 +55,7 @@ class AccountDeliveries:
         """What was delivered last, by symbol."""
 
     async def streamed(self, event: Event, data: bytes | None, receipt: float) -> None:
-        """Hand on what a stream told; `data` is its frame."""
+        """Hand on what a stream told. `data` is its frame."""
         self._tallies.last_message = receipt
         match event:
             case OrderUpdate(symbol=symbol):
@@ -91,7 +91,7 @@ class AccountDeliveries:
         await self._hand(FILLS, found, receipt)
 
     async def reconciled(self, event: Event, receipt: float) -> None:
-        """Hand on what REST told and no stream did; what the ledger made of the streams has been handed on as it came."""
+        """Hand on what REST told and no stream did. What the ledger made of the streams has been handed on as it came."""
         match event:
             case Filled(fill=fill, origin=origin) if origin is Origin.RECONCILIATION or fill.trade_id is None:
                 if self._wants(FILLS, fill.symbol):

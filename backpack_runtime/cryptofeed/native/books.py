@@ -31,9 +31,9 @@ MOST_WAITING: Final = 4096
 
 
 class BookMirror(OrderBook):
-    """One run of one book, from a `BookSynced` to its end; `delta` and `raw` are of the latest change.
+    """One run of one book, from a `BookSynced` to its end. `delta` and `raw` are of the latest change.
 
-    A snapshot reaches SNAPSHOT_LIMIT levels a side; beyond that a level may be unknown, so nothing is kept there and nothing of
+    A snapshot reaches SNAPSHOT_LIMIT levels a side. Beyond that a level may be unknown, so nothing is kept there and nothing of
     it is told (docs/protocol.md 5.2).
     """
 
@@ -52,17 +52,17 @@ class BookMirror(OrderBook):
         """Of the changes before that, by rank."""
         self._ask_changes: dict[int, Level] = {}
         self._at_once = False
-        """Whether somebody may have kept the book beneath."""
+        """True when somebody may have kept the book beneath."""
         self._frame: bytes | None = None
         """What `raw` is to be made of."""
 
     @property
     def complete(self) -> bool:
-        """Whether the snapshot had every level there is."""
+        """True when the snapshot had every level there is."""
         return self._lowest_bid is None and self._highest_ask is None
 
     def change(self, changed: BookChanged, frame: bytes | None) -> None:
-        """Take a change; `frame` is what came with it, perhaps the frame of another one."""
+        """Take a change. `frame` is what came with it, perhaps the frame of another one."""
         if (before := self._latest) is not None:
             for level in before.bids:
                 self._bid_changes[BID_RANKS[level.price_text]] = level
@@ -86,7 +86,7 @@ class BookMirror(OrderBook):
 
     @property
     def delta(self) -> dict[str, list[tuple[Decimal, Decimal]]] | None:
-        """Price and quantity of each level that has changed, zero for one that is gone; None where the whole book is new."""
+        """Price and quantity of each level that has changed, zero for one that is gone, or None where the whole book is new."""
         self._catch_up()
         return super().delta  # type: ignore[no-any-return]  # cryptofeed has no types
 
@@ -97,7 +97,7 @@ class BookMirror(OrderBook):
 
     @property
     def raw(self) -> Any:
-        """The payload of the frame that the latest change came with; empty for a change that came with another one."""
+        """The payload of the frame that the latest change came with, or empty for a change that came with another one."""
         if self._frame is not None:
             # A frame that was kept for the snapshot is told with the frame, or the answer, that came last.
             self.raw = raw_of(self._frame) if b"%d" % self.sequence_number in self._frame else {}
@@ -114,7 +114,7 @@ class BookMirror(OrderBook):
         numeric_type: Any = None,
         none_to: object = False,  # noqa: FBT002 - cryptofeed's signature
     ) -> dict[str, Any]:
-        """Return all of it as cryptofeed does, and the update id as `sequence_number`; with `str` decimals are exact and plain."""
+        """Return all of it as cryptofeed does, and the update id as `sequence_number`. With `str` decimals are exact and plain."""
         self._catch_up()
         kind = plain_digits if numeric_type is str else numeric_type
         found: dict[str, Any] = super().to_dict(delta=delta, numeric_type=kind, none_to=none_to)
@@ -174,7 +174,7 @@ def as_whole(book: Any) -> Iterator[None]:
 class StaleBook:
     """That a book is known no more, as a row for cryptofeed's backends: `stale` says why, and it holds until the next whole book.
 
-    It has the form of a change without levels, or of a book without any, for some backends know no other; `delta` is false and not
+    It has the form of a change without levels, or of a book without any, for some backends know no other. `delta` is false and not
     None, so that they do not ask for the whole book behind it.
     """
 
@@ -194,7 +194,7 @@ class StaleBook:
         numeric_type: Any = None,  # noqa: ARG002 - cryptofeed's signature
         none_to: object = False,  # noqa: ARG002, FBT002 - cryptofeed's signature
     ) -> dict[str, Any]:
-        """Return the row; `delta` chooses its form."""
+        """Return the row. `delta` chooses its form."""
         levels: dict[str, Any] = {"delta": {"bid": [], "ask": []}} if delta else {"book": {"bid": {}, "ask": {}}, "delta": None}
         return {
             "exchange": self.exchange,

@@ -27,7 +27,7 @@ from .books import as_whole
 __all__ = ["Callbacks"]
 
 RECENT_SECONDS = 60.0
-"""How long a failure, or a slow call, is a reason against health."""
+"""Time that a failure, or a slow call, is a reason against health."""
 SLOW_SECONDS = 1.0
 """A call that takes longer is slow by itself."""
 WINDOW_SECONDS = 10.0
@@ -159,7 +159,7 @@ class Callbacks:
             self._owed.discard(owed)
 
     def _passes(self, error: BaseException) -> bool:
-        """Whether an error is not the callback's, or the application wants it raised."""
+        """Return whether an error is not the callback's, or the application wants it raised."""
         if isinstance(error, asyncio.CancelledError):
             # The task of the feed is being cancelled, or else the callback let out the cancellation of something else.
             task = asyncio.current_task()

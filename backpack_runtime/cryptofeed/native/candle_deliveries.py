@@ -35,7 +35,7 @@ class CandleDeliveries:
         self._log = LimitedLog(LOG)
         self._history: CandleHistory | None = None
         self.wanted = False
-        """Whether candles are filled in."""
+        """True when candles are filled in."""
 
     def want(self, interval: str, symbols: Iterable[str]) -> None:
         """Fill in the candles of these symbols, ids of the exchange."""

@@ -2,7 +2,7 @@
 
 Theory of operation. A stream tells of a candle once, when it has closed, so each connection that ends may have cost some. From then
 on the candles of a symbol are in doubt, and those that come are held. The first that comes settles it: when the last candle that is
-known reaches up to it, nothing is missing; otherwise those between the two are asked for by REST, and are handed on before it. Of a
+known reaches up to it, nothing is missing. Otherwise those between the two are asked for by REST, and are handed on before it. Of a
 symbol that stays quiet the candles up to now are asked for once, when one must have closed, and its first candle still settles it.
 
         FOLLOWED --connection lost, frame lost--> IN DOUBT --asked--> ASKED --answer--> FOLLOWED, or IN DOUBT while nothing has come
@@ -34,15 +34,15 @@ SETTLED_US = 2_000_000
 QUIET_US = 10_000_000
 """A symbol whose stream has said nothing for so long is asked for without it."""
 MOST_CANDLES = 1_000
-"""Of one symbol that are filled in after an outage, and that are held meanwhile; the latest ones."""
+"""Of one symbol that are filled in after an outage, and that are held meanwhile. The latest ones."""
 ATTEMPTS = 3
 """Requests for the same candles that may fail."""
 RETRY_US = 5_000_000
-"""How long after a failure the next attempt is made; twice as long after the second."""
+"""Time that after a failure the next attempt is made. Twice as long after the second."""
 
 
 class CandlesMissing(Struct, frozen=True, gc=False, kw_only=True):
-    """Candles that nobody will hand on; microseconds since the epoch."""
+    """Candles that nobody will hand on. Microseconds since the epoch."""
 
     symbol: str
     from_us: int
@@ -61,7 +61,7 @@ class _Doubt(Struct):
     failures: int = 0
     not_before_us: int = 0
     quiet_us: int | None = None
-    """When, by the exchange's time, the stream has been quiet for long; None until that time is known."""
+    """When, by the exchange's time, the stream has been quiet for long, or None until that time is known."""
     asked_in_silence: bool = False
     """The candles up to a moment were asked for before any had come."""
 
@@ -90,7 +90,7 @@ class _Asked(NamedTuple):
 class CandleHistory:
     """The closed candles of all symbols, each once and in order, whatever happens to the connection.
 
-    Driven by what the session says; it returns what is to be handed on, and commands for the session.
+    Driven by what the session says. It returns what is to be handed on, and commands for the session.
     """
 
     def __init__(self, interval: str, symbols: Iterable[str]) -> None:
@@ -105,7 +105,7 @@ class CandleHistory:
         self._exchange_us = 0
         """The time in the newest frame."""
         self._heard = False
-        """Whether this connection has had a frame with a time."""
+        """True when this connection has had a frame with a time."""
         self._ready: Timers[str] = Timers()
         """When, by the exchange's time, the candles of a symbol can be asked for."""
         self._asked: _Asked | None = None

@@ -40,7 +40,7 @@ class WebsocketConnection(WSAsyncConn):
     def __init__(
         self, address: str, conn_id: str, driver: SessionDriver, addresses: Addresses, *, attempts: int, **options: Any
     ) -> None:
-        """`attempts` may fail in a row, -1 for any number; `addresses` tell the way, which may be through a proxy."""
+        """`attempts` may fail in a row, -1 for any number. `addresses` tell the way, which may be through a proxy."""
         super().__init__(address, conn_id, **options)
         if not addresses.ws.encrypted:
             # A sandbox without TLS, which cryptofeed's own class refuses.
@@ -58,7 +58,7 @@ class WebsocketConnection(WSAsyncConn):
         self._stopped = False
 
     def drop(self, error: Exception) -> None:
-        """End the connection at once; whoever reads gets this error."""
+        """End the connection at once. Whoever reads gets this error."""
         self._dropped = error
         if self.conn is not None:
             self.conn.transport.abort()
@@ -124,7 +124,7 @@ class WebsocketConnection(WSAsyncConn):
             await tunnel.close()
 
     async def read(self) -> AsyncIterator[str | bytes | Sequence[TextReceived]]:
-        """All messages of a read, or each by itself where a recorder is to see it; the end is an error, unless it is we who closed.
+        """All messages of a read, or each by itself where a recorder is to see it. The end is an error, unless it is we who closed.
 
         Raises:
             BackpackWebsocketError: it has ended, or was given up.
@@ -179,7 +179,7 @@ async def _forget(*_values: Any, **_options: Any) -> None:
 
 
 class HttpConnection(HTTPAsyncConn):
-    """cryptofeed's HTTP connection with the trust store and the proxy of `addresses`; it follows no redirects."""
+    """cryptofeed's HTTP connection with the trust store and the proxy of `addresses`. It follows no redirects."""
 
     def __init__(self, conn_id: str, addresses: Addresses) -> None:
         super().__init__(conn_id)

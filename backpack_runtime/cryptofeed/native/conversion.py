@@ -59,7 +59,7 @@ _STATUSES = {
 
 
 def trade(given: payloads.Trade, symbol: str, raw: Raw) -> TradeObject:
-    """A trade; `side` is the aggressor's."""
+    """A trade. `side` is the aggressor's."""
     return TradeObject(
         EXCHANGE,
         symbol,
@@ -73,14 +73,14 @@ def trade(given: payloads.Trade, symbol: str, raw: Raw) -> TradeObject:
 
 
 def ticker(given: payloads.BookTicker, symbol: str, raw: Raw) -> TickerObject | None:
-    """Best bid and ask; None when a side has no orders."""
+    """Best bid and ask, or None when a side has no orders."""
     if given.bid_price is None or given.ask_price is None:
         return None
     return TickerObject(EXCHANGE, symbol, given.bid_price, given.ask_price, given.engine_us / 1e6, raw=raw)
 
 
 def l1_book(given: payloads.BookTicker, symbol: str, raw: Raw) -> L1BookObject | None:
-    """Best bid and ask with their quantities; None when a side has no orders."""
+    """Best bid and ask with their quantities, or None when a side has no orders."""
     if given.bid_price is None or given.ask_price is None:
         return None
     return L1BookObject(
@@ -96,7 +96,7 @@ def l1_book(given: payloads.BookTicker, symbol: str, raw: Raw) -> L1BookObject |
 
 
 def candle(given: payloads.Kline, symbol: str, raw: Raw) -> CandleObject | None:
-    """A candle, its `stop` is the next one's `start`; None when nothing was traded, for then it has no prices."""
+    """A candle, its `stop` is the next one's `start`, or None when nothing was traded, for then it has no prices."""
     if given.open is None or given.close is None or given.high is None or given.low is None:
         return None
     return CandleObject(
@@ -118,7 +118,7 @@ def candle(given: payloads.Kline, symbol: str, raw: Raw) -> CandleObject | None:
 
 
 def funding(given: payloads.MarkPrice, symbol: str, raw: Raw) -> FundingObject | None:
-    """Mark price and the estimated rate of the running interval; None for markets without funding."""
+    """Mark price and the estimated rate of the running interval, or None for markets without funding."""
     if given.funding_rate is None or given.next_funding_us is None:
         return None
     return FundingObject(
@@ -133,7 +133,7 @@ def funding(given: payloads.MarkPrice, symbol: str, raw: Raw) -> FundingObject |
 
 
 def index(given: payloads.MarkPrice, symbol: str, raw: Raw) -> IndexObject | None:
-    """The index price; None for markets without one."""
+    """The index price, or None for markets without one."""
     return (
         None
         if given.index_price is None
@@ -142,7 +142,7 @@ def index(given: payloads.MarkPrice, symbol: str, raw: Raw) -> IndexObject | Non
 
 
 def open_interest(given: payloads.OpenInterest, symbol: str, raw: Raw) -> OpenInterestObject | None:
-    """Open contracts, base units; None where the exchange does not say."""
+    """Open contracts, base units, or None where the exchange does not say."""
     if given.open_interest is None:
         return None
     return OpenInterestObject(EXCHANGE, symbol, given.open_interest, _seconds(given.emitted_us), raw=raw)
@@ -183,7 +183,7 @@ def order_info(given: payloads.OrderUpdate, symbol: str, raw: Raw, account: str 
 
 
 def reconciled_order(given: holdings.Order, symbol: str, timestamp: float, account: str | None = None) -> OrderInfo:
-    """What is known of an order that REST told of; it has no time of its own, `timestamp` is when it was read."""
+    """What is known of an order that REST told of. It has no time of its own, `timestamp` is when it was read."""
     return OrderInfo(
         exchange=EXCHANGE,
         symbol=symbol,
@@ -201,7 +201,7 @@ def reconciled_order(given: holdings.Order, symbol: str, timestamp: float, accou
 
 
 def fill(given: payloads.OrderFill, symbol: str, raw: Raw, account: str | None = None) -> FillInfo | None:
-    """What a stream says of a fill; None when a member that makes it one is missing."""
+    """What a stream says of a fill, or None when a member that makes it one is missing."""
     known = holdings.Fill.of(given)
     return None if known is None else _fill(known, symbol, (given.order_type or "").lower() or None, raw, account)
 
@@ -246,7 +246,7 @@ def position(given: payloads.PositionUpdate, symbol: str, raw: Raw) -> PositionI
 
 
 def reconciled_position(given: holdings.Position, symbol: str, timestamp: float) -> PositionInfo:
-    """What REST says of a position; `timestamp` is when it was read."""
+    """What REST says of a position. `timestamp` is when it was read."""
     return PositionInfo(
         exchange=EXCHANGE,
         symbol=symbol,

@@ -77,7 +77,7 @@ class Deliveries:
             hand_book: is given books.
             symbol_of: normalises an id of the exchange.
             book_of: gives the session's book of a stream.
-            max_depth: how many levels a side books have; 0: all.
+            max_depth: how many levels a side books have. 0: all.
             candle_closed_only: whether candles are handed on only when they have ended.
             take_up: has cryptofeed know the rules of a market as the session knows them: what cryptofeed has read may be older.
             account: the name of the account.
@@ -93,14 +93,14 @@ class Deliveries:
         self._reports = Reports(symbol_of)
         self.tallies = Tallies()
         self.books: dict[str, BookMirror] = {}
-        """By stream; those that are live."""
+        """By stream. Those that are live."""
         self._behind: set[str] = set()
         """Those whose check has found more levels than they were given."""
         self.candles = CandleDeliveries(self._hand_objects, symbol_of, self.tallies)
         self._account = AccountDeliveries(self._hand, self._wants, symbol_of, self.tallies, account)
 
     def want(self, channels: Mapping[str, frozenset[str] | None]) -> None:
-        """Deliver these channels, each for these ids of the exchange; None: for all."""
+        """Deliver these channels, each for these ids of the exchange. None: for all."""
         self._wanted = dict(channels)
 
     def _wants(self, channel: str, symbol: str | None) -> bool:
@@ -110,11 +110,11 @@ class Deliveries:
         return symbols is None or symbol is None or symbol in symbols
 
     def deliver(self, event: Event, data: bytes | None, receipt: float) -> Awaitable[Sequence[Command]]:
-        """Hand on one event; `data` is the frame that it was read from, `receipt` when that came.
+        """Hand on one event. `data` is the frame that it was read from, `receipt` when that came.
 
         Returns commands for the session.
         """
-        # Nearly every event; a coroutine more is a tenth of what it costs.
+        # Nearly every event. A coroutine more is a tenth of what it costs.
         if type(event) is BookChanged:
             return self._book_changed(event, data, receipt)
         return self._deliver_other(event, data, receipt)
@@ -196,7 +196,7 @@ class Deliveries:
         return ()
 
     async def _book_verified(self, event: BookVerified, receipt: float) -> None:
-        """A book whose snapshots do not reach its end is handed on anew: what lies around the touch of today is known better now."""
+        """A book whose snapshots do not reach its end is handed on again: what lies around the touch of today is known better now."""
         if event.against != "snapshot":
             return
         self._take_up(event.symbol)
@@ -206,7 +206,7 @@ class Deliveries:
             await self._renew(event.stream, receipt)
 
     async def _renew(self, stream: str, receipt: float) -> None:
-        """Hand on anew a book that is behind its check, where the session's stands at the change that was delivered last."""
+        """Hand on again a book that is behind its check, where the session's stands at the change that was delivered last."""
         mirror, book = self.books.get(stream), self._book_of(stream)
         if stream not in self._behind or mirror is None or book.last != mirror.sequence_number:
             return
@@ -221,7 +221,7 @@ class Deliveries:
         await self._book_synced(synced, receipt)
 
     async def _books_ended(self, event: Event, receipt: float) -> None:
-        """Tell backends of each book that has become stale, or live again; what they were given until then stands in their tables."""
+        """Tell backends of each book that has become stale, or live again. What they were given until then stands in their tables."""
         match event:
             case ConnectionDown(reason=reason):
                 for stream in list(self.books):

@@ -1,6 +1,6 @@
 """Drives a session over a connection that cryptofeed owns.
 
-cryptofeed connects, reads and reconnects; every frame it reads becomes a fact, and the session's actions go out through the same
+cryptofeed connects, reads and reconnects. Every frame it reads becomes a fact, and the session's actions go out through the same
 connection and through cryptofeed's HTTP connection, so that its counters, recordings and proxies see them. Events are delivered in
 the session's order, one batch after the other, whichever task brought them.
 
@@ -66,8 +66,8 @@ __all__ = ["CLOSED_BY_FEED", "FRAMES_AT_ONCE", "Droppable", "SessionDriver"]
 MOMENT_SECONDS = 0.001
 """Frames that are received within this share one moment: in a burst the clock is read, and the connection found alive, once for many."""
 OPENED_US = 100_000
-"""How long before its first frame a recorded connection is taken to have been opened. What is asked for a little too early gets the
-answer that was recorded next, the right one, and what is asked for too late gets the one after it; but much too early, a quiet book
+"""Time that before its first frame a recorded connection is taken to have been opened. What is asked for a little too early gets the
+answer that was recorded next, the right one, and what is asked for too late gets the one after it. But much too early, a quiet book
 would be taken for one whose stream is not there yet."""
 FRAMES_AT_ONCE = 128
 """How many frames the session is given before what came of them is delivered: who stops the feed waits for the rest of those."""
@@ -76,7 +76,7 @@ CLOSED_BY_FEED = "closed by the feed"
 """Why a connection ended that was to end."""
 
 LOST = (ConnectionClosed, FeedConnectionClosed, OSError)
-"""What writing to a connection that has ended raises; that it has ended is told by its reader."""
+"""What writing to a connection that has ended raises. That it has ended is told by its reader."""
 
 
 class Droppable(Protocol):
@@ -102,11 +102,11 @@ class SessionDriver:
         self._droppable: Droppable | None = None
         self._open = False
         self.plays = False
-        """Whether a recording is played back."""
+        """True when a recording is played back."""
         self._played_now: Now | None = None
         """The time in the recording."""
         self._played_us: int | None = None
-        """When its latest frame was received, microseconds since the epoch; None before the first frame of a connection."""
+        """When its latest frame was received, microseconds since the epoch, or None before the first frame of a connection."""
         self._requests: set[asyncio.Task[None]] = set()
         self._progress: dict[int, Progress] = {}
         """Of the requests without an answer."""
@@ -118,27 +118,27 @@ class SessionDriver:
         self._timer_us: int | None = None
         """What the timer waits for."""
         self._looks = False
-        """Whether the session's deadline is looked at in the next turn of the loop."""
+        """True when the session's deadline is looked at in the next turn of the loop."""
         self._moment = Now(0, 0)
         self._moment_began = 0.0
-        """When its first frame was received, seconds since the epoch; 0 when another fact has come since."""
+        """When its first frame was received, seconds since the epoch, or 0 when another fact has come since."""
         self._events = EventQueue(deliver, self._command)
         self._reading = True
-        """Whether the reader waits for a frame, and not for the callbacks of one."""
+        """True when the reader waits for a frame, and not for the callbacks of one."""
         self._paused = False
         self._down = ""
         """Why the session gave up the latest connection."""
         self._failure: Exception | None = None
         """What the feed raises, which has cryptofeed close the connection."""
         self.begun = False
-        """Whether the session has begun, which it does once."""
+        """True when the session has begun, which it does once."""
         self.closed = False
         self.retry_seconds = 0.0
-        """How long to wait before the next attempt to connect."""
+        """Time to wait before the next attempt to connect."""
 
     @property
     def latency(self) -> Histogram:
-        """How long events take from receipt to the end of their callbacks."""
+        """Time that events take from receipt to the end of their callbacks."""
         return self._events.latency
 
     async def connected(self, conn: Any, droppable: Droppable | None) -> None:
@@ -180,7 +180,7 @@ class SessionDriver:
                 await self._answered()
 
     async def disconnected(self, code: int, reason: str) -> None:
-        """The connection has ended; `retry_seconds` says how long to wait."""
+        """The connection has ended. `retry_seconds` says how long to wait."""
         if not self._open:
             return
         if self._failure is not None:
@@ -190,7 +190,7 @@ class SessionDriver:
         await self._take(Disconnected(code, reason), waits=False)
 
     async def connect_failed(self, error: Exception) -> None:
-        """No connection could be made; `retry_seconds` says how long to wait."""
+        """No connection could be made. `retry_seconds` says how long to wait."""
         if self.closed:
             return
         await self._begin()

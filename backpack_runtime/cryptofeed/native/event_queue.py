@@ -17,7 +17,7 @@ from backpack_runtime.cryptofeed.logs import LOG
 __all__ = ["Deliver", "EventQueue"]
 
 CLOSING_SECONDS = 2.0
-"""How long whoever stops the feed waits for a callback that is running."""
+"""Time that whoever stops the feed waits for a callback that is running."""
 
 _TURN: ContextVar[object] = ContextVar("_TURN", default=None)
 """The delivery in which the code that runs was called, by a callback or by a task that a callback has started."""
@@ -31,7 +31,7 @@ class EventQueue:
     """Events that have not been delivered."""
 
     def __init__(self, deliver: Deliver, command: Callable[[Command, float], Awaitable[None]]) -> None:
-        """`command` gives the session a command; the events that follow are put behind the others."""
+        """`command` gives the session a command. The events that follow are put behind the others."""
         self._deliver = deliver
         self._command = command
         self._events: deque[tuple[Event, bytes | None, float]] = deque()
@@ -52,7 +52,7 @@ class EventQueue:
         self._events.append((event, data, receipt))
 
     def put_all(self, events: Sequence[Any], frames: Sequence[TextReceived], ends: Iterable[int], receipt: float) -> None:
-        """Put the events of some frames behind the others; `ends` says how many there are after each frame."""
+        """Put the events of some frames behind the others. `ends` says how many there are after each frame."""
         put = self._events.append
         start = 0
         for frame, end in zip(frames, ends, strict=True):
@@ -61,12 +61,12 @@ class EventQueue:
                 start += 1
 
     async def deliver(self, *, waits: bool = True) -> None:
-        """Deliver all that is there; whoever brought events waits for it, so a slow callback slows down the reading.
+        """Deliver all that is there. Whoever brought events waits for it, so a slow callback slows down the reading.
 
         With `waits=False` a task that delivers already is left to do it.
 
         Raises:
-            Exception: one was raised; it keeps nothing from the other events, and is raised behind the last.
+            Exception: one was raised. It keeps nothing from the other events, and is raised behind the last.
         """
         if not self._events or (not waits and self._delivering.locked()):
             return

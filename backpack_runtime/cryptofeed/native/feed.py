@@ -1,7 +1,7 @@
 """Backpack Exchange as a feed of cryptofeed: the same session, books and signatures as everywhere else, behind cryptofeed's hooks.
 
 One class serves cryptofeed 2.4, 2.5 and 3: it uses what they have in common, and where they differ it stays out of the way.
-cryptofeed connects, records, plays back and counts; what may be subscribed, when a snapshot is fetched, whether a book is right, how
+cryptofeed connects, records, plays back and counts. What may be subscribed, when a snapshot is fetched, whether a book is right, how
 long to wait before the next attempt is the session's to say.
 """
 
@@ -107,23 +107,23 @@ class BackpackFeed(OneRun):
         Args:
             config: a `BackpackConfig`, a mapping of its fields, or whatever cryptofeed takes for a configuration.
             symbols: normalised names, as `BTC-USDC` or `BTC-USDC-PERP`.
-            channels: see the class; private ones need no symbols.
+            channels: see the class. Private ones need no symbols.
             subscription: channels with the symbols of each, in the place of the two.
-            callbacks: coroutine functions by channel, which take an object and its receipt timestamp; one, or a list of them.
+            callbacks: coroutine functions by channel, which take an object and its receipt timestamp. One, or a list of them.
             candle_interval: of `candles`.
             timeout: seconds without a message before cryptofeed reconnects. -1: never, for the session watches the connection itself, and a
                 quiet private stream is none that has failed.
-            retries: attempts to connect that may fail in a row; -1: any number.
+            retries: attempts to connect that may fail in a row. -1: any number.
             http_proxy: for REST and the list of markets, where neither the configuration nor the process has a proxy for it.
             sandbox: True: as `use_sandbox` of the configuration, a simulated exchange.
             silence_seconds: a connection on which nothing was heard for so long is asked by a ping whether it lives.
             ping_timeout_seconds: it is given up when nothing was heard for so long after that.
-            options: cryptofeed's other arguments; what this version of it does not have either is refused.
+            options: cryptofeed's other arguments. What this version of it does not have either is refused.
 
         Raises:
             ConfigurationError: (a `ValueError`) an argument is unknown or impossible, or there is no such channel.
             BackpackAuthError: a private channel without credentials.
-            UnknownFeedSymbol: (cryptofeed's `UnsupportedSymbol`) no such market; cryptofeed 3 raises it when it runs the feed.
+            UnknownFeedSymbol: (cryptofeed's `UnsupportedSymbol`) no such market. Cryptofeed 3 raises it when it runs the feed.
             BackpackRestError: cryptofeed 2 loads the markets here, and they could not be had.
         """
         check_keywords(type(self), options | {"timeout": timeout, "retries": retries})
@@ -158,7 +158,7 @@ class BackpackFeed(OneRun):
         socket_options = dict(WEBSOCKET_OPTIONS)
         if self._addresses.ws.encrypted:
             socket_options["ssl"] = self._addresses.ssl_context
-        # cryptofeed's connection takes no other scheme; ours puts it right.
+        # cryptofeed's connection takes no other scheme. Ours puts it right.
         encrypted_url = "wss" + self.ws_url.removeprefix("wss").removeprefix("ws")
         self.websocket_endpoints = (WebsocketEndpoint(encrypted_url, options=socket_options),)
         for channel in WEBSOCKET_CHANNELS:
@@ -192,13 +192,13 @@ class BackpackFeed(OneRun):
         self._wanted: dict[str, list[str]] | None = None
 
     def _symbol_of(self, symbol: str) -> str:
-        """The normalised name; of a market that was listed after the markets were loaded, the exchange's id."""
+        """The normalised name. Of a market that was listed after the markets were loaded, the exchange's id."""
         name: str = self.exchange_symbol_mapping.get(symbol, symbol)
         return name
 
     @classmethod
     def is_authenticated_channel(cls, channel: str) -> bool:  # noqa: ARG003 - cryptofeed's signature
-        """No: cryptofeed would ask for keys of its own configuration; this feed asks for its own."""
+        """No: cryptofeed would ask for keys of its own configuration. This feed asks for its own."""
         return False
 
     @classmethod
@@ -225,7 +225,7 @@ class BackpackFeed(OneRun):
         return found
 
     async def subscribe(self, connection: Any) -> None:
-        """Request everything that is wanted; what was requested on an earlier connection is requested again."""
+        """Request everything that is wanted. What was requested on an earlier connection is requested again."""
         join_cryptofeed_log()
         if self._wanted is None:
             self._wanted = {channel: list(symbols) for channel, symbols in connection.subscription.items()}
@@ -269,13 +269,13 @@ class BackpackFeed(OneRun):
         conn: Any,  # noqa: ARG002 - cryptofeed's signature
         timestamp: float | str,
     ) -> None:
-        """Take one frame, or all of a read; what cannot be used is counted and logged, and raises nothing."""
+        """Take one frame, or all of a read. What cannot be used is counted and logged, and raises nothing."""
         if isinstance(msg, str | bytes):
             msg = (TextReceived(msg.encode() if isinstance(msg, str) else msg),)
         await self._driver.frames(msg, float(timestamp))
 
     async def _hand_checked_book(self, book: BookMirror, receipt: float) -> None:
-        """Hand on a book when cryptofeed's check for crossed ones is asked for; it was compared with the exchange's own word anyway."""
+        """Hand on a book when cryptofeed's check for crossed ones is asked for. It was compared with the exchange's own word anyway."""
         await self.book_callback(
             L2_BOOK,
             book,
@@ -288,11 +288,11 @@ class BackpackFeed(OneRun):
         )
 
     async def callback(self, data_type: str, obj: Any, receipt_timestamp: float) -> None:
-        """Hand on an object to each callback of a channel; one that raises is named, and keeps nothing from the others."""
+        """Hand on an object to each callback of a channel. One that raises is named, and keeps nothing from the others."""
         await self._callbacks.call(data_type, obj, receipt_timestamp)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin, as cryptofeed 2 asks; it says nothing of a backend that ends."""
+        """Begin, as cryptofeed 2 asks. It says nothing of a backend that ends."""
         super().start(loop)
         self._backends.report_ends()
 
@@ -312,7 +312,7 @@ class BackpackFeed(OneRun):
         return await super().shutdown()
 
     def metrics_snapshot(self) -> dict[str, Any]:
-        """All counters; timestamps are seconds since the epoch, None for what has not happened.
+        """All counters. Timestamps are seconds since the epoch, None for what has not happened.
 
         `latency_*` is the time from the matching engine to receipt, `delivery_*` that from receipt to the end of the callbacks, in seconds.
         """
@@ -328,9 +328,9 @@ class BackpackFeed(OneRun):
         return found | {"callback_errors": self._callbacks.errors}
 
     def health(self, *, max_snapshot_age: float | None = None) -> BackpackHealthReport:
-        """Whether all is well now, and if not, why.
+        """Return whether all is well now, and if not, why.
 
-        Books are compared with a snapshot every minute; `max_snapshot_age`, in seconds, makes a longer silence of that a reason.
+        Books are compared with a snapshot every minute. `max_snapshot_age`, in seconds, makes a longer silence of that a reason.
         """
         reasons = [*self._callbacks.reasons(), *self._deliveries.candles.reasons(), *self._backends.reasons()]
         if (error := getattr(self, "_backend_error", None)) is not None:
@@ -339,5 +339,5 @@ class BackpackFeed(OneRun):
         return report_of(health, reasons, self._notes, self.metrics_snapshot(), max_snapshot_age)
 
     def criteria(self) -> Sequence[Criterion]:
-        """Return the success criteria of the runbook with the figures of this run; once a minute the log has them as well."""
+        """Return the success criteria of the runbook with the figures of this run. Once a minute the log has them as well."""
         return self._watch.criteria()

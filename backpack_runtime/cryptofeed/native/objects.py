@@ -26,7 +26,7 @@ Raw = dict[str, Any]
 
 
 def raw_of(frame: bytes | None) -> Raw:
-    """Return the payload of a frame as plain values; empty for what came with no frame of its own."""
+    """Return the payload of a frame as plain values, or empty for what came with no frame of its own."""
     found = msgspec.json.decode(frame) if frame is not None else None
     payload = found.get("data") if isinstance(found, dict) else None
     return payload if isinstance(payload, dict) else {}

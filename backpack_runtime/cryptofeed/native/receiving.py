@@ -38,29 +38,29 @@ LENGTH_BYTES = {126: 2, 127: 8}
 
 
 class ReceivingConnection(ClientConnection):
-    """The library's connection; `receive` gives what has come, and one task at a time may call it."""
+    """The library's connection. `receive` gives what has come, and one task at a time may call it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Take what the library gives its own connections."""
         super().__init__(*arguments, **options)
         self._head: bytearray | None = bytearray()
-        """Of the answer to the handshake; None once it is complete."""
+        """Of the answer to the handshake. None once it is complete."""
         self._cuts = True
-        """Whether frames are cut here; otherwise the library gets all that comes."""
+        """True when frames are cut here. Otherwise the library gets all that comes."""
         self._pending = b""
         """The beginning of a short text, or of a header."""
         self._left = 0
         """What is still to come of a frame that the library is being given."""
         self._fragmented = False
-        """Whether a message goes on in the next frame that is no control frame."""
+        """True when a message goes on in the next frame that is no control frame."""
         self._waiting: list[Fact | None] = []
-        """What has come and was not received, in order; None for a message that the library has."""
+        """What has come and was not received, in order, or None for a message that the library has."""
         self._held = False
-        """Whether reading is paused until what waits is received."""
+        """True when reading is paused until what waits is received."""
         self._reader: asyncio.Future[None] | None = None
 
     async def receive(self) -> Sequence[TextReceived] | str | bytes:
-        """Wait for messages, and return all that are there, at least one; a message that the library had comes by itself, as it gives it.
+        """Wait for messages, and return all that are there, at least one. A message that the library had comes by itself, as it gives it.
 
         Raises:
             ConnectionClosed: the connection has ended, and nothing is left.
@@ -172,7 +172,7 @@ class ReceivingConnection(ClientConnection):
             self.transport.pause_reading()
 
     def _begin_frame(self, data: bytes, pos: int) -> int:
-        """Return the size of the frame at `pos`, which is the library's; 0 if it is not to be had yet."""
+        """Return the size of the frame at `pos`, which is the library's, or 0 if it is not to be had yet."""
         have = len(data) - pos
         if have < 2:
             return 0

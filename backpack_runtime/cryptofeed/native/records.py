@@ -23,7 +23,7 @@ class _Record(Struct, frozen=True, kw_only=True):
     timestamp: float
     """When the exchange did it, in seconds since the epoch."""
     raw: dict[str, Any] | None = None
-    """The frame's payload as it came; None where REST told."""
+    """The frame's payload as it came, or None where REST told."""
 
     def to_dict(
         self,
@@ -33,8 +33,8 @@ class _Record(Struct, frozen=True, kw_only=True):
         """All members but `raw`, as cryptofeed's backends ask for them.
 
         Args:
-            numeric_type: what decimals are converted to; None leaves them as they are.
-            none_to: what stands in the place of None; False leaves it None.
+            numeric_type: what decimals are converted to. None leaves them as they are.
+            none_to: what stands in the place of None. False leaves it None.
         """
         found: dict[str, Any] = {}
         for name in self.__struct_fields__:
@@ -58,11 +58,11 @@ class OrderInfo(_Record, frozen=True, kw_only=True):
     status: str
     """`open`, `partial`, `filled`, `cancelled`, `expired`, `pending` (a trigger waits), `failed`, or the exchange's own word."""
     type: str | None
-    """`limit`, `market` or the exchange's own word; None where neither stream nor REST told."""
+    """`limit`, `market` or the exchange's own word, or None where neither stream nor REST told."""
     price: Decimal | None
     """Limit price."""
     amount: Decimal | None
-    """Base units; None for an order that is sized in quote units."""
+    """Base units, or None for an order that is sized in quote units."""
     remaining: Decimal | None
     """What has not been executed, base units."""
     client_order_id: str | None = None
@@ -70,7 +70,7 @@ class OrderInfo(_Record, frozen=True, kw_only=True):
 
 
 class FillInfo(_Record, frozen=True, kw_only=True):
-    """One trade of an order; each comes once, whether the stream or REST told it first."""
+    """One trade of an order. Each comes once, whether the stream or REST told it first."""
 
     side: str
     amount: Decimal
@@ -82,7 +82,7 @@ class FillInfo(_Record, frozen=True, kw_only=True):
     order_id: str
     type: str | None
     liquidity: str | None
-    """`maker` or `taker`; None where the exchange did not say."""
+    """`maker` or `taker`, or None where the exchange did not say."""
     account: str | None = None
 
 
@@ -95,11 +95,11 @@ class PositionInfo(_Record, frozen=True, kw_only=True):
     side: str | None
     """`long`, `short`, or None once it is closed."""
     unrealised_pnl: Decimal | None
-    """Zero once it is closed; where a source does not tell, what was known of the same position. None until anything was."""
+    """Zero once it is closed. Where a source does not tell, what was known of the same position. None until anything was."""
 
 
 class BalanceInfo(_Record, frozen=True, kw_only=True):
-    """What there is of one asset; `symbol` is the asset, for backends file by symbol."""
+    """What there is of one asset. `symbol` is the asset, for backends file by symbol."""
 
     currency: str
     balance: Decimal

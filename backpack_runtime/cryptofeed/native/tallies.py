@@ -6,7 +6,7 @@ __all__ = ["Tallies"]
 
 
 class Tallies:
-    """What was delivered, and when; times are seconds since the epoch."""
+    """What was delivered, and when. Times are seconds since the epoch."""
 
     def __init__(self) -> None:
         self.candle_updates = 0

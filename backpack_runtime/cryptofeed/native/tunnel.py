@@ -18,7 +18,7 @@ __all__ = ["Tunnel"]
 
 
 class Tunnel:
-    """What is written to `socket` comes out at the websocket's address, and the other way round; one end closes the other."""
+    """What is written to `socket` comes out at the websocket's address, and the other way round. One end closes the other."""
 
     def __init__(self, near: AsyncioStream, far: AsyncioStream, end: socket.socket) -> None:
         self.socket = end
@@ -43,7 +43,7 @@ class Tunnel:
         return cls(near, far, theirs)
 
     async def close(self) -> None:
-        """End it: whoever has `socket` reads its end, and closes it; harmless when it has ended."""
+        """End it: whoever has `socket` reads its end, and closes it. Harmless when it has ended."""
         for task in self._tasks:
             task.cancel()
         for stream in (self._near, self._far):

@@ -138,7 +138,7 @@ class DirectConnector(TCPConnector):
 
 
 class ProxiedConnector(ProxyConnector):
-    """Connects through `proxy`, which has `timeout_seconds`; `kind` is for the log.
+    """Connects through `proxy`, which has `timeout_seconds`. `kind` is for the log.
 
     Whatever fails at the proxy raises a `ProxyError`, and what fails behind it raises what it raises without a proxy.
     """
@@ -158,7 +158,7 @@ class ProxiedConnector(ProxyConnector):
         host: str,
         port: int,
         ssl: ssl.SSLContext | None = None,
-        timeout: float | None = None,  # noqa: ARG002, ASYNC109 - aiohttp-socks calls it so; the proxy has its own patience
+        timeout: float | None = None,  # noqa: ARG002, ASYNC109 - aiohttp-socks calls it so. The proxy has its own patience
     ) -> tuple[asyncio.Transport, ResponseHandler]:
         log_proxy_use(self._kind, self._proxy)
         progress = PROGRESS.get()

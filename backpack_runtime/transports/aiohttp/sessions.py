@@ -42,7 +42,7 @@ AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class Failed(BackpackError):
-    """An attempt failed, in words for people; none of aiohttp's own errors, which it would act on."""
+    """An attempt failed, in words for people. None of aiohttp's own errors, which it would act on."""
 
 
 def rest_session(addresses: Addresses) -> aiohttp.ClientSession:
@@ -67,7 +67,7 @@ def rest_session(addresses: Addresses) -> aiohttp.ClientSession:
 
 
 async def close(connections: aiohttp.ClientSession | Connector) -> None:
-    """Close what has connections, with all of them; what they cannot send in a while is lost."""
+    """Close what has connections, with all of them. What they cannot send in a while is lost."""
     connector = connections.connector if isinstance(connections, aiohttp.ClientSession) else connections
     with anyio.move_on_after(FLUSH_SECONDS, shield=True):
         await connections.close()
@@ -107,7 +107,7 @@ def _headers(response: aiohttp.ClientResponse) -> Headers:
 
 
 def make_connector(addresses: Addresses, proxy: Proxy | None, kind: str, **options: Any) -> Connector:
-    """What makes connections, directly or through a proxy; `kind` is `http` or `websocket`, for the log."""
+    """What makes connections, directly or through a proxy. `kind` is `http` or `websocket`, for the log."""
     context = addresses.ssl_context
     # Without a context nothing is encrypted, but aiohttp asks for something.
     options["ssl"] = True if context is None else context
@@ -154,7 +154,7 @@ def exact_url(scheme: str, address: Address, target: str) -> URL:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The error of the system beneath one of aiohttp's; the same error where there is none."""
+    """The error of the system beneath one of aiohttp's. The same error where there is none."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return root_cause(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorError):

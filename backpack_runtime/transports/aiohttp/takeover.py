@@ -143,11 +143,11 @@ class TakenOver(Reads, ByteSendStream, asyncio.BufferedProtocol):
         try:
             if take is not None and not take(bytes(self._buffer[:nbytes])):
                 self._stop()
-        except Exception as error:  # noqa: BLE001 - `give` raises it; the loop would log it and abort the connection
+        except Exception as error:  # noqa: BLE001 - `give` raises it. The loop would log it and abort the connection
             self._end(error)
 
     def eof_received(self) -> None:
-        """Note that the other side has ended the connection; asyncio sends what waits, and closes it."""
+        """Note that the other side has ended the connection. Asyncio sends what waits, and closes it."""
         self._end(anyio.EndOfStream())
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -40,7 +40,7 @@ class AiohttpTransport(SocketTransport):
     """
 
     def __init__(self, addresses: Addresses, *, compression: bool = False) -> None:
-        """Nothing is connected yet; `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
+        """Nothing is connected yet. `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
         super().__init__(addresses, compression=compression)
         self._session: aiohttp.ClientSession | None = None
 
