@@ -1,4 +1,4 @@
-"""Checks of what a feed is made with: an argument that could not work later is refused at once, by its name."""
+"""Checks of the arguments of a feed: an argument that could not work later is refused at once, by its name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NUMBERS = {"delay_start", "retries", "shutdown_timeout", "timeout", "timeout_in
 
 
 def check_keywords(feed: type[Any], options: Mapping[str, Any]) -> None:
-    """Refuse what cryptofeed would swallow without a word: arguments that neither this feed nor this version of cryptofeed has.
+    """Refuse arguments that cryptofeed would swallow without a word: those that neither this feed nor this version of cryptofeed has.
 
     An argument that has no effect at this exchange is warned of.
 
@@ -65,7 +65,7 @@ def check_keywords(feed: type[Any], options: Mapping[str, Any]) -> None:
 
 
 def _check_value(name: str, value: object) -> None:
-    """Refuse what cryptofeed would take for something else: any text is true, and no text is a number."""
+    """Refuse values that cryptofeed would misread: any text is true, and no text is a number."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if name in _SWITCHES and not isinstance(value, bool) and value is not None:
         raise ConfigurationError(f"{name}: True or False, got {shown(value)}")
@@ -106,7 +106,7 @@ def check_texts(symbols: object, channels: object, subscription: Mapping[str, It
 def check_symbols(
     symbols: Iterable[Any] | None, channels: Iterable[str] | None, subscription: Mapping[str, Iterable[Any]] | None
 ) -> None:
-    """Refuse a subscription of nothing, which earlier versions of cryptofeed make without a word.
+    """Refuse an empty subscription, which earlier versions of cryptofeed make without a word.
 
     Raises:
         ConfigurationError: symbols without channels, or public channels without symbols.

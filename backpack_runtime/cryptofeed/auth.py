@@ -1,4 +1,4 @@
-"""Signs what a program of its own sends to the exchange, with the keys of a feed's config."""
+"""Signatures for requests that a program sends by itself, with the keys of a feed's config."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class BackpackAuthHelper:
     ) -> dict[str, str]:
         """Return the headers that sign a request.
 
-        Whatever the scheme, `path` is as it is sent, with its query, and so is `body`. What the `instruction` scheme signs of them
-        is found out by the table of endpoints. `timestamp_us` is the exchange's time in microseconds, this machine's by default.
+        In either scheme `path` is as it is sent, with its query, and so is `body`. The parts that the `instruction` scheme signs
+        follow from the table of endpoints. `timestamp_us` is the exchange's time in microseconds, this machine's by default.
 
         Raises:
-            BackpackAuthError: there is no such endpoint, it is not signed, or what it is given cannot be signed.
+            BackpackAuthError: there is no such endpoint, it is not signed, or its parameters cannot be signed.
         """
         timestamp_us = time.time_ns() // 1000 if timestamp_us is None else timestamp_us
         given: list[tuple[object, Any]] = [(method, str), (path, str), (body, str | bytes), (timestamp_us, int)]
@@ -76,12 +76,12 @@ class BackpackAuthHelper:
         return dict(headers)
 
     def __repr__(self) -> str:
-        """Show what is public."""
+        """Show the public parts."""
         return f"BackpackAuthHelper({self._signer!r})"
 
 
 def _instructed(request: HttpRequest) -> tuple[str, Parameters | Sequence[Parameters]]:
-    """The instruction of a request, and what of its query or body is signed along.
+    """Return the instruction of a request, and the signed parameters of its query or body.
 
     Raises:
         BackpackAuthError: there is no such endpoint, or it is not signed.
@@ -100,7 +100,7 @@ def _instructed(request: HttpRequest) -> tuple[str, Parameters | Sequence[Parame
 
 
 def _members(body: bytes) -> Parameters | Sequence[Parameters]:
-    """What a JSON body holds, numbers with the very digits that it has (docs/protocol.md 2.2)."""
+    """Return the contents of a JSON body, numbers with the very digits that it has (docs/protocol.md 2.2)."""
     if not body:
         return {}
     try:
@@ -120,7 +120,7 @@ def _number(text: str) -> Decimal:
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """A mapping of names that stand there once, and none of them for nothing: what the exchange makes of others is not known."""
+    """Return a mapping of names that stand there once, each with a value: the exchange's reading of others is not known."""
     members = dict(pairs)
     if len(members) < len(pairs):
         _refuse("a parameter stands there twice")

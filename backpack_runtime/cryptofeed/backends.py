@@ -1,7 +1,7 @@
-"""Whether cryptofeed's backends can write what they are given, which none of them tells the program.
+"""Supervision of cryptofeed's backends, which do not report that they cannot write.
 
-In cryptofeed 2 the task that writes ends with the first error, and everything that follows waits for ever. In cryptofeed 3 it tries a few
-times and drops what it could not write.
+In cryptofeed 2 the task that writes ends with the first error, and all later rows wait for ever. In cryptofeed 3 it tries a few
+times and drops rows that it could not write.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["BackendWatch", "backends_of", "takes_stale_books"]
 MOST_WAITING = 1_000
 """More rows than that say that a backend is slower than the data."""
 STUCK_SECONDS = 30.0
-"""Time that rows may wait while none of them goes."""
+"""Time that rows may wait without one being written."""
 RECENT_SECONDS = 60.0
 """Time that rows that were dropped are a reason against health."""
 
 
 class _Seen(Struct):
-    """What a look at a backend has found."""
+    """Result of a look at a backend."""
 
     waiting: int
     since: float
-    """When rows had gone, or none waited."""
+    """When rows had gone, or the queue was empty."""
     dropped: int = 0
     dropped_at: float = -RECENT_SECONDS
 
@@ -65,7 +65,7 @@ class BackendWatch:
         self._seen: dict[int, _Seen] = {}
 
     def report_ends(self) -> None:
-        """Have the log told when a task that writes ends with an error, which cryptofeed 2 tells nobody."""
+        """Log the error that ends a task that writes, which cryptofeed 2 does not report."""
         for name, backend in backends_of(self._callbacks):
             if isinstance(backend.worker, asyncio.Task):
                 backend.worker.add_done_callback(partial(_log_end, name))
@@ -98,13 +98,13 @@ class BackendWatch:
 
 
 def _waiting(backend: Any) -> int:
-    """How many rows wait, or 0 where they wait in another process."""
+    """Return the number of rows that wait, or 0 where they wait in another process."""
     queue = getattr(backend, "queue", None)
     return queue.qsize() if isinstance(queue, asyncio.Queue) else 0
 
 
 def _end(worker: Any) -> str | None:
-    """Why what writes has ended, or None while it has not, or when the feed has ended it."""
+    """Return why the writer has ended, or None while it has not, or when the feed has ended it."""
     if not isinstance(worker, asyncio.Task):
         ended = getattr(worker, "exitcode", None)
         return None if ended in (None, 0) else f"its process ended with {ended}"

@@ -1,7 +1,7 @@
 """cryptofeed's channels and the exchange's streams, from the core's table of channels.
 
-Several channels of cryptofeed are read from one stream. What stands behind the stream's name keeps their subscriptions apart. Private
-channels have the names of cryptofeed 2, as text, for later versions know none.
+Several channels of cryptofeed are read from one stream. A suffix of the stream's name keeps their subscriptions apart. Private
+channels have the names of cryptofeed 2, as text, for later versions do not have them.
 """
 
 from __future__ import annotations

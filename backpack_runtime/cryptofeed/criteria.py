@@ -1,4 +1,4 @@
-"""The success criteria of the migration's runbook, each with its figure: what `parity` prints, and a feed logs once a minute."""
+"""The success criteria of the migration's runbook, each with its figure: `parity` prints them, and a feed logs them once a minute."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAY_SECONDS = 86_400.0
 HEALTHY_SHARE = 0.99
 NONE_ALLOWED = ("auth_failures", "dropped_messages", "book_divergences")
 DAILY_RESYNCS = 10
-"""How many each book may have in a day. Of a shorter time its share, at least one."""
+"""Number that each book may have in a day. Of a shorter time its share, at least one."""
 DAILY_RECONNECTS = 24
 SNAPSHOT_AGE_SECONDS = 120.0
 
@@ -51,10 +51,10 @@ class FeedWatch:
         self._looks = 0
         self._was_healthy = False
         self._minutes: list[list[int]] = []
-        """Of each minute: how often it was looked, and how often all was well. What was before the first time is no minute."""
+        """Of each minute: number of looks, and of those that found all well. The time before the first one does not count."""
         self._oldest = 0.0
         self._metrics: Mapping[str, Any] | None = None
-        """Of the last look: what the end of the feed brings about is no trouble."""
+        """Of the last look: effects of the end of the feed are no trouble."""
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -84,7 +84,7 @@ class FeedWatch:
             self._log()
 
     def criteria(self) -> Sequence[Criterion]:
-        """Return what the runbook asks of a feed, as it was a second ago at most."""
+        """Return the criteria of the runbook, as they were at most a second ago."""
         metrics = self._health().metrics if self._metrics is None else self._metrics
         looks, healthy = min(self._minutes, key=lambda minute: minute[1] / minute[0], default=(0, 0))
         found = [

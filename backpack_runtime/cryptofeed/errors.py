@@ -1,4 +1,4 @@
-"""What goes wrong in a feed, beyond what the core has words for."""
+"""Errors of a feed, beyond those of the core."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class UnknownFeedChannel(ConfigurationError, UnsupportedDataFeed):
 
 
 class BackpackAuthError(BackpackError):
-    """There are no credentials, or what they shall sign cannot be signed."""
+    """There are no credentials, or the request cannot be signed."""
 
 
 class BackpackRestError(BackpackError):
@@ -35,7 +35,7 @@ class BackpackRestError(BackpackError):
 
 
 class BackpackWebsocketError(BackpackError, ConnectionResetError):
-    """A connection is given up because nothing answers on it. Cryptofeed takes it for what it is, and connects again."""
+    """A connection is given up because it is silent. Cryptofeed takes it for a network error, and connects again."""
 
 
 def described(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What the feed counts and how it is, in the names that dashboards for this feed use."""
+"""Counters and health of the feed, in the names that dashboards for this feed use."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["BackpackHealthReport", "metrics_of", "report_of"]
 
 @dataclass(frozen=True)
 class BackpackHealthReport:
-    """Whether all is well now, and each reason why not. A reason goes when its cause has passed."""
+    """Verdict on the feed now, and each reason against it. A reason goes when its cause has passed."""
 
     healthy: bool
     status: str
     """`healthy`, `degraded` or `down`."""
     reasons: list[str]
     notes: list[str]
-    """What is worth knowing and is no reason against health, such as a closed market."""
+    """Facts worth knowing that are not reasons against health, such as a closed market."""
     metrics: dict[str, Any]
     """`BackpackFeed.metrics_snapshot()` of the same moment."""
 

@@ -58,7 +58,7 @@ class LocalSandbox:
 
     @property
     def settings(self) -> Settings:
-        """How a client reaches it."""
+        """Settings of a client that reach it."""
         return Settings(rest_url=self.rest_url, ws_url=self.ws_url, ca_file=self.ca_file)
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ def join_cryptofeed_log() -> None:
 
 
 class _ToFiles(logging.Handler):
-    """Hands records to the files of cryptofeed's loggers. What they show on a terminal our own loggers show already."""
+    """Hands records to the files of cryptofeed's loggers. Their terminal output is shown by our own loggers already."""
 
     def emit(self, record: logging.LogRecord) -> None:
         for logger in map(logging.getLogger, _CRYPTOFEED):
@@ -33,7 +33,7 @@ class _ToFiles(logging.Handler):
                 for handler in _files(logger):
                     if record.levelno >= handler.level:
                         handler.handle(record)
-        # Python shows warnings on standard error as long as nobody has set up logging, and this handler is nobody.
+        # Python shows warnings on standard error as long as logging is not set up, and this handler does not count.
         last = logging.lastResort
         if last is not None and not logging.getLogger().handlers and record.levelno >= last.level:
             last.handle(record)

@@ -1,7 +1,7 @@
 """Two feeds side by side on the same exchange, and where they differ: the shadow step of a migration.
 
 Trades are compared by their ids, within the time in which both feeds were delivering. Tops of books at equal update ids, for ccxt
-skips most of them. Latency is from the exchange's clock to the callback, of what both delivered, so it holds the difference of the two
+skips most of them. Latency is from the exchange's clock to the callback, of events that both delivered, so it holds the difference of the two
 clocks, which is the same for both.
 """
 
@@ -27,7 +27,7 @@ from .native.feed import BackpackFeed
 __all__ = ["FeedRecord", "Parity", "compare", "run_feeds", "watch_both"]
 
 SETTLING_SECONDS = 1.0
-"""How much later than a book's the first trade of a feed may be without anything being wrong, and how long no latency is measured."""
+"""Time that the first trade of a feed may come after its first book, and time without a measurement of latency."""
 
 Top = tuple[tuple[Decimal, Decimal] | None, tuple[Decimal, Decimal] | None]
 """Best bid and best ask, price and quantity."""
@@ -39,7 +39,7 @@ Trade = tuple[float, Decimal, Decimal, str]
 
 @dataclass
 class FeedRecord:
-    """What one feed delivered."""
+    """Deliveries of one feed."""
 
     trades: dict[tuple[str, str], Trade] = field(default_factory=dict)
     """By symbol and id."""
@@ -86,7 +86,7 @@ class FeedRecord:
 
 @dataclass(frozen=True)
 class Parity:
-    """How two records compare. Latencies are milliseconds, None where there were too few."""
+    """Comparison of two records. Latencies are milliseconds, None where there were too few."""
 
     trades_matched: int
     trades_different: int
@@ -100,7 +100,7 @@ class Parity:
     latencies_ms: Mapping[str, tuple[float, float] | None]
     """Median and 99th percentile, of the trades and the books that both feeds delivered."""
     book_divergences: int = 0
-    """How often the native feed itself found a book wrong."""
+    """Number of times that the native feed itself found a book wrong."""
     of_native: Sequence[Criterion] = ()
     """The criteria of the runbook for the native feed alone."""
 
@@ -133,7 +133,7 @@ class Parity:
 
 
 def compare(native: FeedRecord, ccxt: FeedRecord) -> Parity:
-    """Compare what two feeds of the same markets delivered."""
+    """Compare the deliveries of two feeds of the same markets."""
     common = {symbol: _common_time(native, ccxt, symbol) for symbol, _ in native.trades.keys() | ccxt.trades.keys()}
     mine, theirs = (_within(record, common) for record in (native, ccxt))
     both = mine.keys() & theirs.keys()
@@ -176,7 +176,7 @@ def _common_time(native: FeedRecord, ccxt: FeedRecord, symbol: str) -> tuple[flo
 
 
 def _percentiles(latencies: Mapping[Any, float], others: Mapping[Any, float]) -> tuple[float, float] | None:
-    """Of what both feeds delivered: ccxt skips most books while many come at once, when all are late."""
+    """Of events that both feeds delivered: ccxt skips most books while many come at once, when all are late."""
     seconds = [latency for key, latency in latencies.items() if key in others]
     if len(seconds) < 2:
         return None
@@ -185,11 +185,11 @@ def _percentiles(latencies: Mapping[Any, float], others: Mapping[Any, float]) ->
 
 
 async def watch_both(config: Any, symbols: Sequence[str], seconds: float) -> Parity:
-    """Run both feeds for so long, in this process and on the same exchange, and compare what they delivered.
+    """Run both feeds for so long, in this process and on the same exchange, and compare their deliveries.
 
     Raises:
         MissingExtra: ccxt is not installed.
-        LocalProtocolError: a symbol is none of the exchange's, or the configuration is impossible.
+        LocalProtocolError: a symbol is not one of the exchange's, or the configuration is impossible.
         BackpackError: the markets could not be had.
     """
     native, ccxt = FeedRecord(), FeedRecord()
@@ -198,7 +198,7 @@ async def watch_both(config: Any, symbols: Sequence[str], seconds: float) -> Par
     try:
         feed = BackpackFeed(config, callbacks=native.callbacks, **common)
         await run_feeds([feed, CcxtBackpackFeed(config, callbacks=ccxt.callbacks, snapshot_interval=0, **common)], seconds)
-        # What the end of the feed has brought about is no reconnect.
+        # The end of the feed is not a reconnect.
         divergences = feed.metrics_snapshot()["book_divergences"]
         return replace(compare(native, ccxt), book_divergences=divergences, of_native=feed.criteria())
     except* (UnsupportedSymbol, ValueError) as group:

@@ -30,9 +30,9 @@ def is_backpack_native_enabled() -> bool:
 
 
 def register(native: bool | None = None, force: bool = False) -> type[Any]:  # noqa: FBT001, FBT002 - the public form of it
-    """Put `BackpackFeed` (`native`) or `CcxtBackpackFeed` into `EXCHANGE_MAP["BACKPACK"]` and return what stands there afterwards.
+    """Put `BackpackFeed` (`native`) or `CcxtBackpackFeed` into `EXCHANGE_MAP["BACKPACK"]` and return the class that stands there afterwards.
 
-    None asks the environment. Whatever was put there by others stays, and a warning says so, unless `force` is given.
+    None asks the environment. Classes put there by others stay, and a warning says so, unless `force` is given.
     """
     # The table is one object that several modules of cryptofeed share, so it is changed and never replaced.
     present: type[Any] | None = EXCHANGE_MAP.get(EXCHANGE_ID)

@@ -1,6 +1,6 @@
 """The end of a feed without loss and without leftovers.
 
-cryptofeed 2 would lose what its backends have not written yet, and it keeps no hold of the tasks that it starts: those that write, that
+cryptofeed 2 would lose the rows that its backends have not written yet, and it keeps no hold of the tasks that it starts: those that write, that
 connect, and that watch a connection. Where the loop ends with the feed, Python says "Task was destroyed but it is pending" of each.
 """
 
@@ -16,11 +16,11 @@ __all__ = ["end_tasks", "flush_backends"]
 
 FLUSH_SECONDS = 10.0
 END_SECONDS = 2.0
-"""Time that tasks may take to end by themselves, once what they serve is closed."""
+"""Time that tasks may take to end by themselves, once their connection is closed."""
 
 
 async def flush_backends(callbacks: Iterable[Iterable[Any]]) -> None:
-    """Wait until the backends of cryptofeed 2 have written what they hold, which it does not. Those of cryptofeed 3 do so when stopped."""
+    """Wait until the backends of cryptofeed 2 have written their rows, which it does not. Those of cryptofeed 3 do so when stopped."""
     for callback in {id(callback): callback for group in callbacks for callback in group}.values():
         queue = getattr(callback, "queue", None)
         if getattr(callback, "multiprocess", True) or not isinstance(queue, asyncio.Queue):
@@ -41,7 +41,7 @@ async def end_tasks(started: Iterable[asyncio.Task[Any]], handlers: Iterable[Any
     handlers = list(handlers)
     watching = {task for task in asyncio.all_tasks() if _watched(task) in handlers}
     for task in watching:
-        # It sleeps for half a minute, and then finds that there is nothing to watch.
+        # It sleeps for half a minute, and then finds no connection to watch.
         task.cancel()
     # The feed may be stopped by a callback, which runs in one of them.
     left = {task for task in (*started, *watching) if not task.done() and task is not asyncio.current_task()}

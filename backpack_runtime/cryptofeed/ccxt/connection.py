@@ -20,14 +20,14 @@ from .sources import POLLED, WATCHED, Source, Wish, signs_of_life
 __all__ = ["CcxtConnection", "CcxtMessage"]
 
 WAITING = 1000
-"""How many answers may wait for the callbacks. Then ccxt's sources wait as well, and ccxt keeps what it keeps."""
+"""Number of answers that may wait for the callbacks. Then ccxt's sources wait as well, and ccxt keeps its own part."""
 
 CLOSE_SECONDS = 2.0
 """Time that a websocket may take to close in an orderly way."""
 
 
 class CcxtMessage(NamedTuple):
-    """What one answer of ccxt brought for one channel of one market."""
+    """Contents of one answer of ccxt for one channel of one market."""
 
     channel: str
     """In the exchange's words, as in a subscription."""
@@ -40,8 +40,8 @@ class CcxtMessage(NamedTuple):
 class CcxtConnection(AsyncConnection):
     """One ccxt exchange object after the other, each with a task for every channel of every market.
 
-    Whatever ends one of the tasks ends the connection: what waits is still read, then the reader gets the error and cryptofeed
-    connects again, after a delay that grows for as long as no connection brings anything.
+    The end of one task ends the connection: waiting answers are still read, then the reader gets the error and cryptofeed
+    connects again, after a delay that grows for as long as no connection brings data.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class CcxtConnection(AsyncConnection):
         rest_only: bool,
         timeout_seconds: float,
     ) -> None:
-        """`wish` holds what is the same for all sources. A ccxt that is silent for `timeout_seconds` is given up."""
+        """`wish` holds the settings that are the same for all sources. A ccxt that is silent for `timeout_seconds` is given up."""
         self._exchange: Any = None
         super().__init__(f"{conn_id}.ccxt.{self.conn_count}", subscription=subscription)
         self._make_exchange = make_exchange
@@ -76,10 +76,10 @@ class CcxtConnection(AsyncConnection):
         return self._exchange is not None
 
     async def _open(self) -> None:
-        """Load the markets, start all sources and wait until one of them has brought something.
+        """Load the markets, start all sources and wait until one of them has brought data.
 
         Raises:
-            BackpackWebsocketError: the exchange cannot be reached, or says nothing.
+            BackpackWebsocketError: the exchange cannot be reached, or is silent.
             UnsupportedSymbol: ccxt does not know one of the markets.
         """
         self._queue = asyncio.Queue(WAITING)
@@ -120,7 +120,7 @@ class CcxtConnection(AsyncConnection):
 
     def _task_ended(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled():
-            # Unless it is us, it is ccxt, which cancels what it was asked for when it gives up a connection.
+            # Unless it is us, it is ccxt, which cancels its calls when it gives up a connection.
             self._end(BackpackWebsocketError("ccxt has given up its connection"))
         elif (error := task.exception()) is not None:
             self._end(_as_fault(error))
@@ -169,11 +169,11 @@ class CcxtConnection(AsyncConnection):
                 yield message
 
     async def write(self, msg: str) -> None:
-        """Refuse: what is sent is ccxt's own business."""
+        """Refuse: sending is ccxt's own business."""
         raise NotImplementedError(f"{self.id}: ccxt sends by itself, not {msg!r}")
 
     async def close(self) -> None:
-        """Stop all sources and close ccxt's sockets. Whoever else closes at the same time waits until it is done."""
+        """Stop all sources and close ccxt's sockets. Other tasks that close at the same time wait until it is done."""
         async with self._closing:
             exchange = self._exchange
             if exchange is None:
@@ -208,7 +208,7 @@ def _unified(exchange: Any, market_id: str) -> str:
 
 
 def _as_fault(error: BaseException) -> BaseException:
-    """What ccxt has to say of the network, as what cryptofeed takes for that. Everything else as it is."""
+    """Return network errors of ccxt as those that cryptofeed takes for that, and all others as they are."""
     from ccxt.base.errors import NetworkError  # noqa: PLC0415 - ccxt is imported only by those who use it
 
     if not isinstance(error, NetworkError):

@@ -1,15 +1,15 @@
-"""Backpack Exchange as ccxt sees it, as a feed of cryptofeed: what `BackpackFeed` replaces, and what it can be compared with.
+"""Backpack Exchange as ccxt sees it, as a feed of cryptofeed: the one that `BackpackFeed` replaces, and can be compared with.
 
-What ccxt does not do is not done here either:
+It has the limits of ccxt:
 
 * Books are delivered whole, at most every `snapshot_interval` seconds. There are no deltas. ccxt applies changes without looking for
   gaps between them, so a book may be wrong for as long as the connection lives. `sequence_number` is ccxt's nonce.
 * ccxt computes with binary floats. They are converted by their shortest decimal text, so `0.1` is `0.1`, but the digits that a
   float cannot hold are gone, and so are trailing zeros.
 * Times are whole milliseconds. A candle has no time, and no number of trades. It counts as closed once the next one has begun, for
-  ccxt does not tell. The last one before a lost connection is never delivered as closed. There are no candles of a second or a month.
-* What happens while there is no connection is lost, except for the state of the book.
-* Nothing can be recorded by cryptofeed, for the sockets are ccxt's own. `retries` and the delays between attempts are cryptofeed's.
+  ccxt does not report it. The last one before a lost connection is never delivered as closed. There are no candles of a second or a month.
+* Events without a connection are lost, except for the state of the book.
+* Cryptofeed cannot record it, for the sockets are ccxt's own. `retries` and the delays between attempts are cryptofeed's.
 * With `rest_only` every channel of every market is asked for every `snapshot_interval` seconds: of trades the latest 500, and the
   first answer only says where to begin. Candles come from a cache of the exchange and may be minutes old (docs/protocol.md 1.2).
 """
@@ -47,7 +47,7 @@ __all__ = ["CcxtBackpackFeed"]
 
 
 class CcxtBackpackFeed(MarketLoading):
-    """Market data of Backpack Exchange by ccxt: `trades`, `l2_book`, `ticker` and `candles`. The module says what it lacks."""
+    """Market data of Backpack Exchange by ccxt: `trades`, `l2_book`, `ticker` and `candles`. The module lists its limits."""
 
     websocket_endpoints: Sequence[Any] = (WebsocketEndpoint(WS_URL),)
     websocket_channels: ClassVar[dict[str, str]] = {
@@ -76,7 +76,7 @@ class CcxtBackpackFeed(MarketLoading):
         """Take cryptofeed's own arguments, and its configuration or a `BackpackConfig`, of which credentials are not used.
 
         Args:
-            config: a `BackpackConfig`, a mapping of its fields, or whatever cryptofeed takes for a configuration.
+            config: a `BackpackConfig`, a mapping of its fields, or any configuration of cryptofeed.
             snapshot_interval: seconds between two deliveries of a book. With `rest_only` between two requests of any kind.
             rest_only: ask by REST, in the place of ccxt's websockets.
             stall_seconds: after so long a silence of ccxt, of all markets together, it is closed and made again.
@@ -84,7 +84,7 @@ class CcxtBackpackFeed(MarketLoading):
             callbacks: coroutine functions by channel.
             timeout: seconds without a message before cryptofeed reconnects. -1: never, for this feed watches by itself.
             sandbox: True: as `use_sandbox` of the configuration, a simulated exchange.
-            options: cryptofeed's other arguments, such as `symbols` and `channels`. What this version of it does not have either is refused.
+            options: cryptofeed's other arguments, such as `symbols` and `channels`. Arguments that this version of it does not have either are refused.
 
         Raises:
             MissingExtra: ccxt is not installed.
@@ -156,7 +156,7 @@ class CcxtBackpackFeed(MarketLoading):
         self._candles.clear()
 
     async def message_handler(self, msg: CcxtMessage, conn: CcxtConnection, timestamp: float) -> None:  # noqa: ARG002 - as above
-        """Convert what ccxt has told, and call the callbacks."""
+        """Convert answers of ccxt, and call the callbacks."""
         symbol = self.exchange_symbol_to_std_symbol(msg.market_id)
         for news in msg.news:
             match news:
@@ -224,7 +224,7 @@ class CcxtBackpackFeed(MarketLoading):
         await self.callback(CANDLES, candle, receipt)
 
     async def shutdown(self) -> Any:
-        """Stop: ccxt's sockets are closed, and what the backends still hold is written."""
+        """Stop: ccxt's sockets are closed, and the backends' last rows are written."""
         for handler in self.connection_handlers:
             await handler.conn.close()
         await flush_backends(self.callbacks.values())

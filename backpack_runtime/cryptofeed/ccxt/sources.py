@@ -1,7 +1,7 @@
-"""What ccxt is asked for, and what of its answers goes on: one endless source for each channel of each market.
+"""Calls to ccxt, and the news in its answers: one endless source for each channel of each market.
 
-A source waits for ccxt and yields what is new, as plain values that ccxt does not change behind its reader's back. Times are
-milliseconds and numbers are floats, as ccxt has them. An empty list says that ccxt has answered and there is nothing new.
+A source waits for ccxt and yields news, as plain values that ccxt does not change behind its reader's back. Times are
+milliseconds and numbers are floats, as ccxt has them. An empty list says that ccxt has answered without news.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ INTERVALS: Final[Mapping[str, int]] = {
 """The candle intervals and their milliseconds. Not the month: ccxt looks up its own answer by another name than it stores it by."""
 
 POLLED_TRADES = 500
-"""How many of the latest trades are read at once. What is more between two polls is lost."""
+"""Number of the latest trades that are read at once. Further ones between two polls are lost."""
 POLLED_CANDLES = 3
 TOP_LEVELS = 5
 """The smallest book that REST gives."""
@@ -43,7 +43,7 @@ Row = list[Any]
 
 
 class Wish(NamedTuple):
-    """What a source shall follow."""
+    """Subject of a source."""
 
     symbol: str
     """The market, as ccxt names it."""
@@ -74,7 +74,7 @@ class QuoteTaken(NamedTuple):
 
 
 class CandleSeen(NamedTuple):
-    """A candle as far as it has come. No prices where nothing was traded."""
+    """A candle so far. It has no prices before the first trade."""
 
     start_ms: int
     prices: tuple[float | None, float | None, float | None, float | None]

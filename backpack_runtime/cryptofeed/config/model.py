@@ -1,4 +1,4 @@
-"""What a feed can be told: one frozen, checked value, whether it comes from a program, a mapping or cryptofeed's own configuration.
+"""Settings of a feed: one frozen, checked value, made by a program, from a mapping or from cryptofeed's own configuration.
 
 No repr, dump, pickle or error of it shows a private key or a passphrase, and neither do the frames of this module in a traceback.
 """
@@ -110,7 +110,7 @@ _Proxies: TypeAlias = Annotated[
 
 
 class _Settings(BaseModel):
-    """A frozen value that knows its fields, refuses others, and says what is wrong with one without showing it."""
+    """A frozen value that knows its fields, refuses others, and names the fault of one without showing it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
@@ -126,7 +126,7 @@ class _Settings(BaseModel):
             raise problem
 
     def __copy__(self) -> Self:
-        """Return itself: there is nothing in it that could change."""
+        """Return itself: it cannot change."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
@@ -169,7 +169,7 @@ class BackpackAuthSettings(_Settings):
     passphrase: _Secret | None = None
     _credentials: Credentials = PrivateAttr()
 
-    if TYPE_CHECKING:  # what may be given is more than what a field holds
+    if TYPE_CHECKING:  # more types may be given than a field holds
 
         def __init__(
             self,
@@ -199,7 +199,7 @@ class BackpackAuthSettings(_Settings):
             Credentials(value.reveal())
         except InvalidKey as error:
             raise ValueError(str(error)) from None
-        # What reads a public key reads any 32 bytes. The longer form of a private key stays as it is.
+        # The reader of a public key reads any 32 bytes. The longer form of a private key stays as it is.
         return HiddenText(read_public_key(value.reveal()) or value.reveal().strip())
 
     @field_validator("public_key", mode="after")
@@ -243,7 +243,7 @@ class BackpackAuthSettings(_Settings):
 
     @property
     def credentials(self) -> Credentials:
-        """What signs."""
+        """The keys that sign."""
         return self._credentials
 
     @property
@@ -262,7 +262,7 @@ class BackpackAuthSettings(_Settings):
         return hash((self.public_key, self.api_key))
 
     def _identity(self) -> tuple[str, str, str | None]:
-        """What two of them have in common that are equal. The public key stands for the private one."""
+        """Return the parts that equal ones have in common. The public key stands for the private one."""
         return self.public_key, self.api_key, None if self.passphrase is None else self.passphrase.reveal()
 
 
@@ -283,7 +283,7 @@ class BackpackConfig(_Settings):
     use_sandbox: bool = False
     """Speak with a simulated exchange: that at `sandbox_url`, or one that is started along."""
     signing: Scheme = Scheme.INSTRUCTION
-    """What a signature covers. `instruction` is what the exchange accepts (docs/protocol.md section 2)."""
+    """Scope of a signature. `instruction` is accepted by the exchange (docs/protocol.md section 2)."""
     sandbox_url: str | None = None
     """Where a simulated exchange is served: `https://host:port`, and the path before all of its paths, if it has one."""
     ca_file: FilePath | None = None
@@ -332,11 +332,11 @@ class BackpackConfig(_Settings):
 
     @classmethod
     def coerce(cls, value: BackpackConfig | Mapping[str, Any] | None = None, **updates: Any) -> BackpackConfig:
-        """Return a config as it is, or make one of a mapping of its fields or of nothing. `updates` replace single fields.
+        """Return a config as it is, or make one of a mapping of its fields, or the default. `updates` replace single fields.
 
         Raises:
             ValidationError: a field is unknown, impossible or contradicts another.
-            TypeError: it is something else.
+            TypeError: it is of another type.
         """
         try:
             if isinstance(value, BackpackConfig):
@@ -374,7 +374,7 @@ class BackpackConfig(_Settings):
         return self.enable_private_channels
 
     def signer(self) -> Signer | None:
-        """Return what signs requests and subscriptions, or None without credentials.
+        """Return the signer of requests and subscriptions, or None without credentials.
 
         An API key that the scheme does not send is warned of in the log.
         """
@@ -389,7 +389,7 @@ class BackpackConfig(_Settings):
 
 
 def _without_inputs(error: ValidationError, known: Iterable[str]) -> ValidationError:
-    """The same complaints, without what they are about, for pydantic keeps all inputs. An unknown field gets the one that was meant."""
+    """Return the same complaints without the inputs, which pydantic keeps. An unknown field gets the one that was meant."""
     complaints: list[InitErrorDetails] = []
     for complaint in error.errors(include_url=False, include_context=False, include_input=False):
         message = complaint["msg"].removeprefix("Value error, ")
@@ -406,7 +406,7 @@ def _without_inputs(error: ValidationError, known: Iterable[str]) -> ValidationE
 
 
 def _shown(part: int | str) -> int | str:
-    """The name of a field. What may be a key in the wrong place is not repeated."""
+    """Return the name of a field. Text that may be a key in the wrong place is not repeated."""
     return part if isinstance(part, int) or (part.isidentifier() and len(part) <= _MAX_FIELD_NAME) else _HIDDEN
 
 

@@ -1,4 +1,4 @@
-"""Whatever a feed is given as `config`: our own settings, or cryptofeed's configuration with a section `backpack` in it.
+"""Sources of the argument `config` of a feed: our own settings, or cryptofeed's configuration with a section `backpack` in it.
 
 The section has cryptofeed's names for keys, or the fields of `BackpackConfig`, or both:
 
@@ -8,8 +8,8 @@ The section has cryptofeed's names for keys, or the fields of `BackpackConfig`, 
         use_sandbox: true
 
 cryptofeed passes configuration over that it does not understand. Here a setting that looks as if it were meant for the feed is
-refused, for the feed would do something else than was asked for, and so is any other unknown one of a mapping that the feed is given.
-A file, or the `Config` of a FeedHandler, is read by others as well: what else is in there is warned of.
+refused, for the feed would not do as it was asked, and so is any other unknown one of a mapping that the feed is given.
+A file, or the `Config` of a FeedHandler, is read by others as well: other settings in there are warned of.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["SECTION", "in_sandbox", "read_config"]
 SECTION = "backpack"
 _KEY_NAMES = {"key_id": "api_key", "key_secret": "private_key", "key_passphrase": "passphrase"}
 _NO_FIELD = {"account_name"}
-"""What the section may have and our settings do not: it goes to the base class."""
+"""Settings that the section may have beside ours: they go to the base class."""
 _OWN_FIELDS = frozenset(BackpackConfig.model_fields)
 _CRYPTOFEED_FIELDS = {"log", "uvloop", "ignore_invalid_instruments", "symbol_cache_ttl", "backend_multiprocessing", SECTION}
 _MISPLACED = {"api_key", "public_key", "private_key", "passphrase", *_KEY_NAMES}
@@ -44,15 +44,15 @@ _CLOSE = 0.8
 
 
 def read_config(config: object = None) -> tuple[BackpackConfig, dict[str, Any]]:
-    """Return the feed's settings, and what cryptofeed's base class shall be given as its configuration.
+    """Return the feed's settings, and the configuration for cryptofeed's base class.
 
     `config` is a `BackpackConfig` or a mapping of its fields. Cryptofeed's configuration as a mapping, as the path of its YAML file
-    or as a `cryptofeed.config.Config`. Or None for the one that cryptofeed finds by itself (`CRYPTOFEED_CONFIG`). What is
-    returned for the base class holds no secret: where private channels are switched on, its section says that there are keys.
+    or as a `cryptofeed.config.Config`. Or None for the one that cryptofeed finds by itself (`CRYPTOFEED_CONFIG`). The one
+    for the base class holds no secret: where private channels are switched on, its section says that there are keys.
 
     Raises:
-        ConfigurationError: (a `ValueError`) it cannot be understood. The text names what is wrong and shows no key.
-        TypeError: it is something else.
+        ConfigurationError: (a `ValueError`) it cannot be understood. The text names the fault and shows no key.
+        TypeError: it is of another type.
         OSError: the file cannot be read.
     """
     own: Any = None
@@ -95,7 +95,7 @@ def in_sandbox(settings: BackpackConfig, sandbox: object) -> BackpackConfig:
 
 
 def _cryptofeed_fields(config: object) -> dict[str, Any]:
-    """What cryptofeed makes of a configuration. In all of its versions a mapping that it has made stays as it is."""
+    """Return cryptofeed's form of a configuration. In all of its versions a mapping that it has made stays as it is."""
     try:
         if isinstance(config, str | PathLike):
             # cryptofeed goes on without a word. Its player gives a path that need not be there.
@@ -155,7 +155,7 @@ def _auth(keys: dict[str, Any]) -> dict[str, Any]:
         try:
             public_key = Credentials(keys["private_key"]).api_key
         except InvalidKey:
-            # What is wrong with it is told when the settings are made.
+            # Its faults are reported when the settings are made.
             public_key = ""
     return {"api_key": public_key, **keys, "public_key": public_key}
 
@@ -174,7 +174,7 @@ def _for_base_class(config: BackpackConfig, section: object) -> dict[str, Any]:
 
 
 def _in_one_line(error: ValidationError) -> str:
-    """The complaints of pydantic, each with the place of what it is about. Our settings' hold no value."""
+    """Return the complaints of pydantic, each with its place. Those about our settings hold no value."""
     complaints = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(
         ": ".join(
@@ -188,7 +188,7 @@ def _in_one_line(error: ValidationError) -> str:
 
 
 def _mixed(config: Mapping[Any, Any]) -> str:
-    """What is wrong with a mapping that is half ours and half cryptofeed's, or empty when it is not."""
+    """Return the fault of a mapping that is half ours and half cryptofeed's, or an empty text."""
     theirs = sorted((_CRYPTOFEED_FIELDS | _exchanges()) & config.keys())
     ours = sorted(_OWN_FIELDS & config.keys())
     if not theirs:
@@ -200,7 +200,7 @@ def _mixed(config: Mapping[Any, Any]) -> str:
 
 
 def _misplaced(config: Mapping[Any, Any]) -> str:
-    """What cryptofeed would pass over, though it must have been meant for the feed, or empty when there is nothing."""
+    """Name settings that cryptofeed would pass over, though they must have been meant for the feed, or return an empty text."""
     known = _CRYPTOFEED_FIELDS | _exchanges()
     for name in config:
         if name in _MISPLACED:
@@ -212,7 +212,7 @@ def _misplaced(config: Mapping[Any, Any]) -> str:
 
 
 def _unknown(config: Mapping[Any, Any]) -> str:
-    """What neither cryptofeed nor the feed knows, or empty when there is nothing."""
+    """Name settings that neither cryptofeed nor the feed knows, or return an empty text."""
     if misplaced := _misplaced(config):
         return misplaced
     known = sorted(_CRYPTOFEED_FIELDS) + sorted(_exchanges() - _CRYPTOFEED_FIELDS)

@@ -1,4 +1,4 @@
-"""How a feed comes by its markets: cryptofeed asks the class for them, which knows no addresses but the exchange's own."""
+"""Loading of the markets of a feed: cryptofeed asks the class for them, which knows no addresses but the exchange's own."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class MarketLoading(Feed):
         """True when the markets are loaded once more, past the cache of the exchange's network."""
         self._sets_up = False
         self._started: set[asyncio.Task[Any]] = set()
-        """What cryptofeed 2 has started."""
+        """The sandbox that cryptofeed 2 has started."""
         with self._loads():
             super().__init__(http_proxy=http_proxy, sandbox=settings.use_sandbox, **options)
         self.http_conn = HttpConnection(self.id, self._addresses)
@@ -82,14 +82,14 @@ class MarketLoading(Feed):
         self._started = asyncio.all_tasks(loop) - before
 
     async def shutdown(self) -> Any:
-        """End, with what was started."""
+        """End the feed, and the sandbox that was started."""
         found = await super().shutdown()
         await end_tasks(self._started, getattr(self, "connection_handlers", ()))
         return found
 
     @contextmanager
     def _loads(self) -> Iterator[None]:
-        """Have what cryptofeed knows of the markets be of this feed's exchange, inside the block and for this feed behind it."""
+        """Have cryptofeed's markets be those of this feed's exchange, inside the block and for this feed behind it."""
         if _origin not in ([], [self.rest_url]):
             Symbols.data.pop(self.id, None)
         token = _loading.set(self)
@@ -104,7 +104,7 @@ class MarketLoading(Feed):
     def _take_up(self, market: Market | None) -> None:
         """Have cryptofeed know the rules of a market as they are now. `info()` of the class has them."""
         name = None if market is None else self.exchange_symbol_mapping.get(market.symbol)
-        # What cryptofeed knows belongs to the exchange whose feed was made last, which another feed may have changed.
+        # Cryptofeed's markets are those of the exchange whose feed was made last, which another feed may have changed.
         if market is not None and name is not None and Symbols.populated(self.id) and _origin == [self.rest_url]:
             put_rules(Symbols.get(self.id)[1], name, market)
 
@@ -193,7 +193,7 @@ class MarketLoading(Feed):
 
     @property
     def _reaches_by_itself(self) -> bool:
-        """True when there is a proxy or an authority on the way that cryptofeed 2 would know nothing of. Its own way can be played back."""
+        """True when there is a proxy or an authority on the way that cryptofeed 2 would not know of. Its own way can be played back."""
         settings = self.settings
         return settings.ca_file is not None or settings.rest_url is None or self._addresses.proxies.rest is not None
 
@@ -241,14 +241,14 @@ class MarketLoading(Feed):
 
 
 def _past_the_cache() -> str:
-    """Return a query that no cache knows: it is a part of what answers are kept by (docs/protocol.md 1.2)."""
+    """Return a query that no cache knows: caches keep answers by it (docs/protocol.md 1.2)."""
     return f"fresh={time.time_ns()}"
 
 
 def _connection_of(config: BackpackConfig, http_proxy: Any) -> tuple[Settings, Addresses, list[str]]:
     """Return how the exchange is reached, with the addresses of a sandbox that had to be started, and the proxies of the process.
 
-    The third is what is worth knowing of it. It has been logged.
+    The third is a note about it, which has been logged.
 
     Raises:
         InvalidProxy: a proxy is impossible.
@@ -261,7 +261,7 @@ def _connection_of(config: BackpackConfig, http_proxy: Any) -> tuple[Settings, A
     else:
         sandbox = local_sandbox().settings
         settings = replace(settings, rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, ca_file=sandbox.ca_file)
-        # It is on this machine, so what holds for the process does not apply to it.
+        # It is on this machine, so the proxies of the process do not apply to it.
         proxies = _with_http_proxy(settings.proxies, http_proxy)
     for note in notes:
         LOG.warning("BACKPACK: %s", note)
@@ -294,7 +294,7 @@ def _parsed(http_proxy: str) -> Proxy:
 
 
 def _unused(disabled: Proxies, used: Proxies) -> list[str]:
-    """What to say of proxies that are set, and not enabled, where nothing else is used."""
+    """Return the note about proxies that are set, and not enabled, where no others are used."""
     pairs = {"http": (disabled.rest, used.rest), "websocket": (disabled.websocket, used.websocket)}
     direct = [kind for kind, (unused, taken) in pairs.items() if unused is not None and taken is None]
     if not direct:

@@ -26,7 +26,7 @@ Hand = Callable[[str, Any, float], Awaitable[None]]
 
 
 class AccountDeliveries:
-    """What a feed delivers of its account."""
+    """Deliveries of a feed about its account."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class AccountDeliveries:
         self._account = account
         self._fills: dict[tuple[str, str | None, str, Decimal], None] = {}
         self._positions: dict[str, PositionInfo] = {}
-        """What was delivered last, by symbol."""
+        """The last deliveries, by symbol."""
 
     async def streamed(self, event: Event, data: bytes | None, receipt: float) -> None:
-        """Hand on what a stream told. `data` is its frame."""
+        """Hand on an update of a stream. `data` is its frame."""
         self._tallies.last_message = receipt
         match event:
             case OrderUpdate(symbol=symbol):
@@ -91,7 +91,7 @@ class AccountDeliveries:
         await self._hand(FILLS, found, receipt)
 
     async def reconciled(self, event: Event, receipt: float) -> None:
-        """Hand on what REST told and no stream did. What the ledger made of the streams has been handed on as it came."""
+        """Hand on changes that only REST has reported. Updates of the streams have been handed on as they came."""
         match event:
             case Filled(fill=fill, origin=origin) if origin is Origin.RECONCILIATION or fill.trade_id is None:
                 if self._wants(FILLS, fill.symbol):
@@ -114,7 +114,7 @@ class AccountDeliveries:
                 pass
 
     def _known(self, position: PositionInfo) -> PositionInfo:
-        """A position that keeps what was known of it where its source does not tell, so that no row takes it back."""
+        """Return a position that keeps known members where its source lacks them, so that no row takes them back."""
         before = self._positions.get(position.symbol)
         if position.unrealised_pnl is None and before is not None and before.side == position.side:
             position = replace(position, unrealised_pnl=before.unrealised_pnl)

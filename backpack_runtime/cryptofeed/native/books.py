@@ -1,8 +1,8 @@
 """The order books that callbacks get: cryptofeed's own objects, kept equal to the session's books by events alone.
 
-Theory. Putting a change into cryptofeed's book costs more than everything else that is done with it here, and many callbacks read the
-times, the delta or nothing. So changes wait, the latest one by itself and those before it as the last quantity of each price, and are
-put in when somebody reads the book. Whoever has been given the book beneath, `book.book`, may keep it and read that: from then on each
+Theory. Putting a change into cryptofeed's book costs more than all other work on it here, and many callbacks read only the
+times or the delta. So changes wait, the latest one by itself and those before it as the last quantity of each price, and are
+put in when the book is read. A callback that was given the book beneath, `book.book`, may keep it and read that: from then on each
 change is put in as it comes.
 """
 
@@ -33,8 +33,8 @@ MOST_WAITING: Final = 4096
 class BookMirror(OrderBook):
     """One run of one book, from a `BookSynced` to its end. `delta` and `raw` are of the latest change.
 
-    A snapshot reaches SNAPSHOT_LIMIT levels a side. Beyond that a level may be unknown, so nothing is kept there and nothing of
-    it is told (docs/protocol.md 5.2).
+    A snapshot reaches SNAPSHOT_LIMIT levels a side. Beyond that a level may be unknown, so levels there are neither kept nor
+    delivered (docs/protocol.md 5.2).
     """
 
     def __init__(self, exchange: str, symbol: str, synced: BookSynced, *, max_depth: int = 0) -> None:
@@ -54,7 +54,7 @@ class BookMirror(OrderBook):
         self._at_once = False
         """True when somebody may have kept the book beneath."""
         self._frame: bytes | None = None
-        """What `raw` is to be made of."""
+        """Source of `raw`."""
 
     @property
     def complete(self) -> bool:
@@ -62,7 +62,7 @@ class BookMirror(OrderBook):
         return self._lowest_bid is None and self._highest_ask is None
 
     def change(self, changed: BookChanged, frame: bytes | None) -> None:
-        """Take a change. `frame` is what came with it, perhaps the frame of another one."""
+        """Take a change. `frame` is the frame that came with it, perhaps that of another one."""
         if (before := self._latest) is not None:
             for level in before.bids:
                 self._bid_changes[BID_RANKS[level.price_text]] = level
@@ -137,7 +137,7 @@ class BookMirror(OrderBook):
         return rebuild, (OrderBook, *rest), tuple(part for part in state if part is not vars(self))
 
     def _catch_up(self) -> None:
-        """Put in what waits."""
+        """Put in waiting changes."""
         latest = self._latest
         if latest is None:
             return

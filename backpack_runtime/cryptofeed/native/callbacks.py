@@ -1,10 +1,10 @@
-"""Calls the user's callbacks, one after the other: one that raises keeps nothing from the others, and a slow one is named.
+"""Calls the user's callbacks, one after the other: one that raises does not affect the others, and a slow one is named.
 
 cryptofeed by itself closes the connection when a callback raises, so one mistake in one callback costs all others their data, and a
 `CancelledError`, such as that of a task the callback had awaited, ends the feed for good. Here the rest is delivered, and `reasons` and
-one warning say which callback raised what. What the application wants to have raised, cryptofeed's `exceptions`, still is.
+one warning name the callback and its error. Errors that the application wants raised, cryptofeed's `exceptions`, still are.
 
-Callbacks are called inline: while one runs, nothing is read. So a slow one makes all data late, and is named as well.
+Callbacks are called inline: while one runs, reading stops. So a slow one makes all data late, and is named as well.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _Busy(NamedTuple):
 
 
 class _Failure(Struct):
-    """What one callback raised of one type."""
+    """Errors of one type that one callback raised."""
 
     text: str
     count: int
@@ -87,7 +87,7 @@ class Callbacks:
             clock: seconds, which never go back.
         """
         self.errors = 0
-        """How many calls have raised."""
+        """Number of calls that have raised."""
         self._callbacks_of = callbacks_of
         self._raises = tuple(raises)
         self._clock = clock
@@ -97,17 +97,17 @@ class Callbacks:
         self._owed: set[tuple[int, str]] = set()
         """Callbacks that raised when they were given a book, and the symbol of that book."""
         self._slow: deque[_SlowCall] = deque()
-        """Recent slow calls, the slowest first: one that a slower one has followed says nothing any more."""
+        """Recent slow calls, the slowest first: one that a slower one has followed does not count any more."""
         self._window_began = clock()
         self._window: dict[tuple[str, int], _Share] = {}
-        """What each callback has taken since."""
+        """Time that each callback has taken since."""
         self._busy: _Busy | None = None
 
     async def call(self, channel: str, found: Any, receipt: float, which: Callable[[Any], bool] | None = None) -> None:
         """Hand an object to each callback of a channel, or to those that `which` chooses.
 
         Raises:
-            Exception: a callback raised what is to be passed on.
+            Exception: a callback raised an error that is to be passed on.
         """
         began = self._clock()
         for callback in self._callbacks_of(channel):

@@ -26,7 +26,7 @@ Hand = Callable[[Kline, bytes | None, float], Awaitable[None]]
 
 
 class CandleDeliveries:
-    """The candles of a feed. Whatever it is given, it returns commands for the session."""
+    """The candles of a feed. Its methods return commands for the session."""
 
     def __init__(self, hand: Hand, symbol_of: Callable[[str], str], tallies: Tallies) -> None:
         self._hand = hand
@@ -53,7 +53,7 @@ class CandleDeliveries:
         return () if self._history is None else await self._put(self._history.clock(event.emitted_us), receipt)
 
     async def answered(self, event: CallAnswered | CallFailed, receipt: float) -> Sequence[Command]:
-        """Take what was asked for."""
+        """Take the candles that were asked for."""
         if self._history is None:
             return ()
         outputs = self._history.answered(event)

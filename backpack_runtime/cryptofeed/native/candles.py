@@ -1,8 +1,8 @@
-"""Fills in the candles that closed while nobody listened.
+"""Fills in the candles that closed without a connection.
 
-Theory of operation. A stream tells of a candle once, when it has closed, so each connection that ends may have cost some. From then
-on the candles of a symbol are in doubt, and those that come are held. The first that comes settles it: when the last candle that is
-known reaches up to it, nothing is missing. Otherwise those between the two are asked for by REST, and are handed on before it. Of a
+Theory of operation. A stream sends a candle once, when it has closed, so each connection that ends may have cost some. From then
+on the candles of a symbol are in doubt, and those that come are held. The first that comes settles it: when the last known candle
+reaches up to it, they are complete. Otherwise those between the two are asked for by REST, and are handed on before it. Of a
 symbol that stays quiet the candles up to now are asked for once, when one must have closed, and its first candle still settles it.
 
         FOLLOWED --connection lost, frame lost--> IN DOUBT --asked--> ASKED --answer--> FOLLOWED, or IN DOUBT while nothing has come
@@ -32,7 +32,7 @@ __all__ = ["CandleHistory", "CandleOutput", "CandlesMissing"]
 SETTLED_US = 2_000_000
 """A candle that ended so long ago, by the exchange's time, has all of its trades."""
 QUIET_US = 10_000_000
-"""A symbol whose stream has said nothing for so long is asked for without it."""
+"""A symbol whose stream is silent for so long is asked for without it."""
 MOST_CANDLES = 1_000
 """Of one symbol that are filled in after an outage, and that are held meanwhile. The latest ones."""
 ATTEMPTS = 3
@@ -42,7 +42,7 @@ RETRY_US = 5_000_000
 
 
 class CandlesMissing(Struct, frozen=True, gc=False, kw_only=True):
-    """Candles that nobody will hand on. Microseconds since the epoch."""
+    """Candles that will not be handed on. Microseconds since the epoch."""
 
     symbol: str
     from_us: int
@@ -54,10 +54,10 @@ CandleOutput: TypeAlias = Kline | Call | Withdraw | CandlesMissing
 
 
 class _Doubt(Struct):
-    """What is known of a symbol since candles of it may have been missed."""
+    """State of a symbol since candles of it may have been missed."""
 
     held: list[Kline] = []
-    """What has come since: candles that closed, and the latest state of the running one."""
+    """Candles that came since: those that closed, and the latest state of the running one."""
     failures: int = 0
     not_before_us: int = 0
     quiet_us: int | None = None
@@ -88,16 +88,16 @@ class _Asked(NamedTuple):
 
 
 class CandleHistory:
-    """The closed candles of all symbols, each once and in order, whatever happens to the connection.
+    """The closed candles of all symbols, each once and in order, across all connections.
 
-    Driven by what the session says. It returns what is to be handed on, and commands for the session.
+    Driven by the events of the session. It returns candles to hand on, and commands for the session.
     """
 
     def __init__(self, interval: str, symbols: Iterable[str]) -> None:
         """`interval` is the exchange's name of it, `symbols` are its ids."""
         self.interval = interval
         self.filled = 0
-        """How many candles came by REST."""
+        """Number of candles that came by REST."""
         self._length_us = KLINE_SECONDS[interval] * 1_000_000
         self._symbols = tuple(symbols)
         self._series: dict[str, _Series] = {}
@@ -129,7 +129,7 @@ class CandleHistory:
             # A first frame with a wrong time would have all candles known for ever.
             series.known_us = min(series.known_us, candle.start_us)
         if series is None or (doubt := series.doubt) is None or candle.end_us <= series.known_us:
-            # One that is repeated settles nothing.
+            # One that is repeated does not settle it.
             return [*self._hand_on(series, [candle]), *self._ask()]
         _hold(doubt.held, candle)
         return [*self._settle(candle.symbol, series, doubt), *self._ask()]
@@ -140,13 +140,13 @@ class CandleHistory:
         self._asked = None
         self._heard = False
         for symbol, series in self._series.items():
-            # What was held closed after the last known candle, so it is asked for again.
+            # The held ones closed after the last known candle, so they are asked for again.
             series.doubt = _Doubt()
             self._ready.set(symbol, None)
         return withdrawn
 
     def frame_lost(self, stream: str | None) -> None:
-        """Doubt the candles of a stream, or of all: a frame could not be read, or not even said what it was of."""
+        """Doubt the candles of a stream, or of all: a frame could not be read, perhaps not even its stream."""
         prefix = f"kline.{self.interval}."
         symbols = self._series if stream is None else [stream.removeprefix(prefix)] if stream.startswith(prefix) else []
         for symbol in symbols:
@@ -169,7 +169,7 @@ class CandleHistory:
         series = self._series[asked.symbol]
         doubt = series.doubt
         if doubt is None:
-            raise AssertionError("what is asked for is in doubt")
+            raise AssertionError("a request is made for candles in doubt")
         outputs: list[CandleOutput] = []
         if isinstance(given, CallFailed):
             doubt.failures += 1
@@ -200,7 +200,7 @@ class CandleHistory:
                 self._settle(symbol, series, series.doubt)
 
     def _settle(self, symbol: str, series: _Series, doubt: _Doubt) -> list[CandleOutput]:
-        """Hand on what is held if nothing is missing before it, otherwise say when the rest can be asked for."""
+        """Hand on held candles if none before them is missing, otherwise say when the rest can be asked for."""
         if self._asked is not None and self._asked.symbol == symbol:
             self._ready.set(symbol, None)
             return []
@@ -234,7 +234,7 @@ class CandleHistory:
             raise TypeError(f"not an answer with candles: {type(rows).__name__}")
         listed = sorted((row for row in rows if row.symbol == asked.symbol), key=lambda row: row.start_us)
         if asked.in_silence:
-            # The last one is under way, whatever the frame said that showed the time.
+            # The last one is under way, whichever frame showed the time.
             del listed[-1:]
         wanted = [row for row in listed if series.known_us < row.end_us <= asked.until_us]
         # REST does not say that they have closed, and has no time of sending: they were complete at their end.

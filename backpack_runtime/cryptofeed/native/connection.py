@@ -1,4 +1,4 @@
-"""cryptofeed's connections with what they lack: backoff that is jittered and capped, ends that are told, TLS and proxies of our own."""
+"""cryptofeed's connections with backoff that is jittered and capped, ends that are reported, TLS and proxies of our own."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class WebsocketConnection(WSAsyncConn):
         self._stopped = False
 
     def drop(self, error: Exception) -> None:
-        """End the connection at once. Whoever reads gets this error."""
+        """End the connection at once. Its reader gets this error."""
         self._dropped = error
         if self.conn is not None:
             self.conn.transport.abort()
 
     def stop_recording(self) -> None:
-        """Let recorders of cryptofeed 2 see nothing of what comes from here on."""
+        """Hide later messages from recorders of cryptofeed 2."""
         if self.raw_data_callback is not None:
             self.raw_data_callback: Any = _forget
 
@@ -107,7 +107,7 @@ class WebsocketConnection(WSAsyncConn):
                 return
 
     async def _way(self) -> dict[str, Any]:
-        """How the websockets library gets there: it follows no redirect to another host when it is told where to connect.
+        """Return how the websockets library connects: it follows no redirect to another host when it is told where to connect.
 
         Raises:
             ProxyError: there is no way through the proxy.
@@ -128,7 +128,7 @@ class WebsocketConnection(WSAsyncConn):
 
         Raises:
             BackpackWebsocketError: it has ended, or was given up.
-            Exception: what it was dropped with.
+            Exception: the error that it was dropped with.
         """
         socket = self.conn
         try:
@@ -167,7 +167,7 @@ class WebsocketConnection(WSAsyncConn):
         self._stopped = True
         if self._opening is not None and not self._opening.expired():
             self._opening.reschedule(asyncio.get_running_loop().time())
-        # Whoever stops the feed and whoever reads both close, and both wait: the loop may end with the one that stops it.
+        # The stopper and the reader of the feed both close, and both wait: the loop may end with the one that stops it.
         async with self._closing:
             await super().close()
             await self._close_tunnel()
@@ -196,7 +196,7 @@ class HttpConnection(HTTPAsyncConn):
         await bare.close()
 
     async def close(self) -> None:
-        """Close, with what aiohttp would leave to the loop, which may be about to end."""
+        """Close, with the steps that aiohttp would leave to the loop, which may be about to end."""
         await super().close()
         if self._connector is not None:
             await self._connector.opened.abort()

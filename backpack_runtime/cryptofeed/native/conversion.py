@@ -1,7 +1,7 @@
 """From the core's events to the objects that cryptofeed's callbacks get.
 
-Times are seconds since the epoch as floats, ids are strings, decimals are handed on as they are. What cryptofeed's type cannot
-say, such as a ticker without a bid, has no object: None.
+Times are seconds since the epoch as floats, ids are strings, decimals are handed on as they are. Values that cryptofeed's type cannot
+hold, such as a ticker without a bid, have no object: None.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def l1_book(given: payloads.BookTicker, symbol: str, raw: Raw) -> L1BookObject |
 
 
 def candle(given: payloads.Kline, symbol: str, raw: Raw) -> CandleObject | None:
-    """A candle, its `stop` is the next one's `start`, or None when nothing was traded, for then it has no prices."""
+    """A candle, its `stop` is the next one's `start`, or None without trades, for then it has no prices."""
     if given.open is None or given.close is None or given.high is None or given.low is None:
         return None
     return CandleObject(
@@ -164,7 +164,7 @@ def liquidation(given: payloads.Liquidation, symbol: str, raw: Raw) -> Liquidati
 
 
 def order_info(given: payloads.OrderUpdate, symbol: str, raw: Raw, account: str | None = None) -> OrderInfo:
-    """What a stream says of an order."""
+    """Convert an order of a stream."""
     return OrderInfo(
         exchange=EXCHANGE,
         symbol=symbol,
@@ -183,7 +183,7 @@ def order_info(given: payloads.OrderUpdate, symbol: str, raw: Raw, account: str 
 
 
 def reconciled_order(given: holdings.Order, symbol: str, timestamp: float, account: str | None = None) -> OrderInfo:
-    """What is known of an order that REST told of. It has no time of its own, `timestamp` is when it was read."""
+    """Convert an order of REST. It has no time of its own, `timestamp` is when it was read."""
     return OrderInfo(
         exchange=EXCHANGE,
         symbol=symbol,
@@ -201,13 +201,13 @@ def reconciled_order(given: holdings.Order, symbol: str, timestamp: float, accou
 
 
 def fill(given: payloads.OrderFill, symbol: str, raw: Raw, account: str | None = None) -> FillInfo | None:
-    """What a stream says of a fill, or None when a member that makes it one is missing."""
+    """Convert a fill of a stream, or return None when a required member is missing."""
     known = holdings.Fill.of(given)
     return None if known is None else _fill(known, symbol, (given.order_type or "").lower() or None, raw, account)
 
 
 def reconciled_fill(given: holdings.Fill, symbol: str, account: str | None = None) -> FillInfo:
-    """What REST says of a fill."""
+    """Convert a fill of REST."""
     return _fill(given, symbol, None, {}, account)
 
 
@@ -231,7 +231,7 @@ def _fill(given: holdings.Fill, symbol: str, order_type: str | None, raw: Raw, a
 
 
 def position(given: payloads.PositionUpdate, symbol: str, raw: Raw) -> PositionInfo:
-    """What a stream says of a position."""
+    """Convert a position of a stream."""
     held = holdings.Position.of(given)
     return PositionInfo(
         exchange=EXCHANGE,
@@ -246,7 +246,7 @@ def position(given: payloads.PositionUpdate, symbol: str, raw: Raw) -> PositionI
 
 
 def reconciled_position(given: holdings.Position, symbol: str, timestamp: float) -> PositionInfo:
-    """What REST says of a position. `timestamp` is when it was read."""
+    """Convert a position of REST. `timestamp` is when it was read."""
     return PositionInfo(
         exchange=EXCHANGE,
         symbol=symbol,
@@ -259,7 +259,7 @@ def reconciled_position(given: holdings.Position, symbol: str, timestamp: float)
 
 
 def balance(given: holdings.Balance, timestamp: float, raw: Raw | None = None) -> BalanceInfo:
-    """What there is of an asset."""
+    """Convert a balance of REST."""
     return BalanceInfo(
         exchange=EXCHANGE,
         symbol=given.asset,
@@ -272,12 +272,12 @@ def balance(given: holdings.Balance, timestamp: float, raw: Raw | None = None) -
 
 
 def balance_update(given: payloads.BalanceUpdate, raw: Raw) -> BalanceInfo:
-    """What a stream says of an asset."""
+    """Convert a balance of a stream."""
     return balance(holdings.Balance.of(given), given.engine_us / 1e6, raw)
 
 
 def _profit(held: holdings.Position) -> Decimal | None:
-    """What a position would bring beyond its entry: nothing, once it is closed."""
+    """Return the unrealised profit of a position: zero, once it is closed."""
     return held.unrealized_pnl if held.net_quantity else Decimal(0)
 
 

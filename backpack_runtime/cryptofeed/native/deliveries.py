@@ -77,9 +77,9 @@ class Deliveries:
             hand_book: is given books.
             symbol_of: normalises an id of the exchange.
             book_of: gives the session's book of a stream.
-            max_depth: how many levels a side books have. 0: all.
+            max_depth: number of levels a side of books. 0: all.
             candle_closed_only: whether candles are handed on only when they have ended.
-            take_up: has cryptofeed know the rules of a market as the session knows them: what cryptofeed has read may be older.
+            take_up: has cryptofeed know the rules of a market as the session knows them: cryptofeed's own reading may be older.
             account: the name of the account.
         """
         self._callback = callback
@@ -114,7 +114,7 @@ class Deliveries:
 
         Returns commands for the session.
         """
-        # Nearly every event. A coroutine more is a tenth of what it costs.
+        # Nearly every event. A coroutine more is a tenth of its cost.
         if type(event) is BookChanged:
             return self._book_changed(event, data, receipt)
         return self._deliver_other(event, data, receipt)
@@ -196,7 +196,7 @@ class Deliveries:
         return ()
 
     async def _book_verified(self, event: BookVerified, receipt: float) -> None:
-        """A book whose snapshots do not reach its end is handed on again: what lies around the touch of today is known better now."""
+        """A book whose snapshots do not reach its end is handed on again: levels around today's best prices are known better now."""
         if event.against != "snapshot":
             return
         self._take_up(event.symbol)
@@ -221,7 +221,7 @@ class Deliveries:
         await self._book_synced(synced, receipt)
 
     async def _books_ended(self, event: Event, receipt: float) -> None:
-        """Tell backends of each book that has become stale, or live again. What they were given until then stands in their tables."""
+        """Tell backends of each book that has become stale, or live again. Earlier rows stand in their tables."""
         match event:
             case ConnectionDown(reason=reason):
                 for stream in list(self.books):

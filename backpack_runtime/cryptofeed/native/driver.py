@@ -2,11 +2,11 @@
 
 cryptofeed connects, reads and reconnects. Every frame it reads becomes a fact, and the session's actions go out through the same
 connection and through cryptofeed's HTTP connection, so that its counters, recordings and proxies see them. Events are delivered in
-the session's order, one batch after the other, whichever task brought them.
+the session's order, one batch after the other, across tasks.
 
 A recording that is played back has no clock of its own: there time passes from frame to frame, and answers of REST are waited for,
-so that the same recording gives the same events however fast it is played. When a connection was opened no player tells, only when
-its first frame came: OPENED_US before that, it is supposed. What is requested as soon as it is open is requested before that frame,
+so that the same recording gives the same events at any speed. No player reports when a connection was opened, only when
+its first frame came: it is taken to have been OPENED_US earlier. Requests made at the opening are made before that frame,
 for players choose answers by the frames that they have given out.
 """
 
@@ -66,17 +66,17 @@ __all__ = ["CLOSED_BY_FEED", "FRAMES_AT_ONCE", "Droppable", "SessionDriver"]
 MOMENT_SECONDS = 0.001
 """Frames that are received within this share one moment: in a burst the clock is read, and the connection found alive, once for many."""
 OPENED_US = 100_000
-"""Time that before its first frame a recorded connection is taken to have been opened. What is asked for a little too early gets the
-answer that was recorded next, the right one, and what is asked for too late gets the one after it. But much too early, a quiet book
+"""Time before its first frame at which a recorded connection is taken to have been opened. A request that is a little too early gets the
+answer that was recorded next, the right one, and one that is too late gets the one after it. But much too early, a quiet book
 would be taken for one whose stream is not there yet."""
 FRAMES_AT_ONCE = 128
-"""How many frames the session is given before what came of them is delivered: who stops the feed waits for the rest of those."""
+"""Number of frames that the session is given before their events are delivered: the end of the feed waits for the rest of those."""
 ABNORMAL_CLOSURE = 1006
 CLOSED_BY_FEED = "closed by the feed"
 """Why a connection ended that was to end."""
 
 LOST = (ConnectionClosed, FeedConnectionClosed, OSError)
-"""What writing to a connection that has ended raises. That it has ended is told by its reader."""
+"""Errors of writing to a connection that has ended. Its end is reported by its reader."""
 
 
 class Droppable(Protocol):
@@ -116,7 +116,7 @@ class SessionDriver:
         self._timer: asyncio.Task[None] | None = None
         self._timer_changed = asyncio.Event()
         self._timer_us: int | None = None
-        """What the timer waits for."""
+        """Time that the timer waits for."""
         self._looks = False
         """True when the session's deadline is looked at in the next turn of the loop."""
         self._moment = Now(0, 0)
@@ -129,7 +129,7 @@ class SessionDriver:
         self._down = ""
         """Why the session gave up the latest connection."""
         self._failure: Exception | None = None
-        """What the feed raises, which has cryptofeed close the connection."""
+        """Error that the feed raises, which has cryptofeed close the connection."""
         self.begun = False
         """True when the session has begun, which it does once."""
         self.closed = False
@@ -142,7 +142,7 @@ class SessionDriver:
         return self._events.latency
 
     async def connected(self, conn: Any, droppable: Droppable | None) -> None:
-        """A connection is open: request what is wanted. With nothing to drop it is a recording that is played back."""
+        """A connection is open: request the wanted streams. Without a connection to drop it is a recording that is played back."""
         if self.closed:
             return
         await self.disconnected(1006, "another connection took its place")
@@ -162,7 +162,7 @@ class SessionDriver:
             self._reading = False
             try:
                 for start in range(0, len(frames), FRAMES_AT_ONCE):
-                    # What is left of a connection that was given up, or of a feed that was stopped, is of no interest.
+                    # Remains of a connection that was given up, or of a feed that was stopped, are of no interest.
                     if self._droppable is not None:
                         await self._take_frames(frames[start : start + FRAMES_AT_ONCE], receipt)
             except Exception as error:
@@ -186,7 +186,7 @@ class SessionDriver:
         if self._failure is not None:
             code, reason = ABNORMAL_CLOSURE, f"an error in the feed: {described(self._failure)}"
         self._let_go()
-        # Whoever stops the feed does not wait for the callback that is running, which may be the one that stops it.
+        # The stopper of the feed does not wait for the callback that is running, which may be the one that stops it.
         await self._take(Disconnected(code, reason), waits=False)
 
     async def connect_failed(self, error: Exception) -> None:
@@ -207,7 +207,7 @@ class SessionDriver:
         await self._take(given)
 
     async def aclose(self) -> None:
-        """End the session, once what was received has been delivered: no event is delivered after that."""
+        """End the session, once all received frames have been delivered: no event is delivered after that."""
         self.closed = True
         self._events.close()
         await self.disconnected(1000, CLOSED_BY_FEED)
@@ -233,7 +233,7 @@ class SessionDriver:
         self._open = False
         self._droppable = None
         if not self.plays:
-            # A recording goes on, whatever is thought of it.
+            # A recording goes on in any case.
             self._conn = None
         for pong in self._pongs:
             pong.cancel()
@@ -276,11 +276,11 @@ class SessionDriver:
             await self._events.deliver()
 
     def _handle(self, given: Given, now: Now, receipt: float) -> Sequence[Output]:
-        """Give the session one input, keep its events for delivery, and return what it wants done."""
+        """Give the session one input, keep its events for delivery, and return its actions."""
         return self._keep(self._session.handle_all([given], now), receipt)
 
     def _keep(self, outputs: Sequence[Output], receipt: float, data: bytes | None = None) -> Sequence[Output]:
-        """Keep events for delivery, and return what else there is."""
+        """Keep events for delivery, and return the other outputs."""
         actions: list[Output] = []
         for output in outputs:
             if isinstance(output, Event):
@@ -337,7 +337,7 @@ class SessionDriver:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """What a task raises its reader raises, so that cryptofeed reports it and reconnects as for any error of a feed."""
+        """Errors of a task are raised by its reader, so that cryptofeed reports it and reconnects as for any error of a feed."""
         error = None if task.cancelled() else task.exception()
         if not isinstance(error, Exception):
             return
@@ -349,11 +349,11 @@ class SessionDriver:
 
     async def _send(self, conn: Any, text: str, *, signed: bool) -> None:
         if conn is None:
-            # It ended while what stands before this was being sent.
+            # It ended while earlier frames were being sent.
             return
         try:
             if signed and self._droppable is not None and conn.raw_data_callback is not None:
-                # What recorders see they keep word for word, and a signature is not for keeping.
+                # Recorders keep frames word for word, and a signature is not for keeping.
                 await conn.conn.send(text)
                 conn.sent += 1
             else:
@@ -394,7 +394,7 @@ class SessionDriver:
             with progress.scope:
                 progress.connect()
                 if self.plays:
-                    # Nothing is sent to a recording, so nobody else asks.
+                    # Frames are not sent to a recording, so this is the only request.
                     progress.leave()
                 fact = await read_answer(self._http(), self._rest_url + action.request.target, action, progress)
         except Withheld:

@@ -17,14 +17,14 @@ from backpack_runtime.cryptofeed.logs import LOG
 __all__ = ["Deliver", "EventQueue"]
 
 CLOSING_SECONDS = 2.0
-"""Time that whoever stops the feed waits for a callback that is running."""
+"""Time that the stopper of the feed waits for a callback that is running."""
 
 _TURN: ContextVar[object] = ContextVar("_TURN", default=None)
 """The delivery in which the code that runs was called, by a callback or by a task that a callback has started."""
 
 Deliver: TypeAlias = Callable[[Event, bytes | None, float], Awaitable[Sequence[Command]]]
-"""Takes an event, the frame that it was read from, if it was, and when that was received, in seconds since the epoch. Returns what the
-session is to do about it."""
+"""Takes an event, the frame that it was read from, if it was, and when that was received, in seconds since the epoch. Returns
+commands for the session."""
 
 
 class EventQueue:
@@ -40,11 +40,11 @@ class EventQueue:
         """The delivery that was begun last."""
         self._closing = False
         self.latency = Histogram()
-        """Microseconds from the read of what came from the wire (`received_us`) to the end of its callbacks, by the local clock: whoever was
-        called last has returned by then, so a slow callback counts for its own event and for those that wait behind it."""
+        """Microseconds from the read (`received_us`) to the end of the callbacks, by the local clock: the last callback
+        has returned by then, so a slow callback counts for its own event and for those that wait behind it."""
 
     def __len__(self) -> int:
-        """How many events wait."""
+        """Number of events that wait."""
         return len(self._events)
 
     def put(self, event: Event, data: bytes | None, receipt: float) -> None:
@@ -61,12 +61,12 @@ class EventQueue:
                 start += 1
 
     async def deliver(self, *, waits: bool = True) -> None:
-        """Deliver all that is there. Whoever brought events waits for it, so a slow callback slows down the reading.
+        """Deliver all events. The task that brought events waits for it, so a slow callback slows down the reading.
 
         With `waits=False` a task that delivers already is left to do it.
 
         Raises:
-            Exception: one was raised. It keeps nothing from the other events, and is raised behind the last.
+            Exception: one was raised. It does not affect the other events, and is raised behind the last.
         """
         if not self._events or (not waits and self._delivering.locked()):
             return
@@ -84,7 +84,7 @@ class EventQueue:
                         latencies_us.append(time.time_ns() // 1000 - received_us)
                     for command in () if self._closing else commands:
                         await self._command(command, receipt)
-                except Exception as error:  # noqa: BLE001 - whatever a callback raises
+                except Exception as error:  # noqa: BLE001 - any error of a callback
                     failures.append(error)
         self.latency.record_all(latencies_us)
         if failures:
@@ -93,7 +93,7 @@ class EventQueue:
             raise failures[0]
 
     def close(self) -> None:
-        """Have the session do nothing more: it is about to end."""
+        """Stop the session: it is about to end."""
         self._closing = True
 
     async def finish(self) -> None:

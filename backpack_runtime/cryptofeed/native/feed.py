@@ -1,8 +1,8 @@
 """Backpack Exchange as a feed of cryptofeed: the same session, books and signatures as everywhere else, behind cryptofeed's hooks.
 
-One class serves cryptofeed 2.4, 2.5 and 3: it uses what they have in common, and where they differ it stays out of the way.
-cryptofeed connects, records, plays back and counts. What may be subscribed, when a snapshot is fetched, whether a book is right, how
-long to wait before the next attempt is the session's to say.
+One class serves cryptofeed 2.4, 2.5 and 3: it uses their common parts, and where they differ it stays out of the way.
+cryptofeed connects, records, plays back and counts. The session decides about subscriptions, snapshots, the state of books, and
+the wait before the next attempt.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ WEBSOCKET_OPTIONS: dict[str, Any] = {
     "ping_interval": 20,
     "ping_timeout": 60,
     "max_size": None,
-    # What waits is bounded, so a slow callback slows down the exchange and not the memory.
+    # The queue is bounded, so a slow callback slows down the exchange and not the memory.
     "max_queue": MOST_WAITING,
     "compression": None,
     "close_timeout": 2,
@@ -105,20 +105,20 @@ class BackpackFeed(OneRun):
         """Take cryptofeed's own arguments, and its configuration or a `BackpackConfig`.
 
         Args:
-            config: a `BackpackConfig`, a mapping of its fields, or whatever cryptofeed takes for a configuration.
+            config: a `BackpackConfig`, a mapping of its fields, or any configuration of cryptofeed.
             symbols: normalised names, as `BTC-USDC` or `BTC-USDC-PERP`.
             channels: see the class. Private ones need no symbols.
             subscription: channels with the symbols of each, in the place of the two.
             callbacks: coroutine functions by channel, which take an object and its receipt timestamp. One, or a list of them.
             candle_interval: of `candles`.
             timeout: seconds without a message before cryptofeed reconnects. -1: never, for the session watches the connection itself, and a
-                quiet private stream is none that has failed.
+                quiet private stream has not failed.
             retries: attempts to connect that may fail in a row. -1: any number.
             http_proxy: for REST and the list of markets, where neither the configuration nor the process has a proxy for it.
             sandbox: True: as `use_sandbox` of the configuration, a simulated exchange.
-            silence_seconds: a connection on which nothing was heard for so long is asked by a ping whether it lives.
-            ping_timeout_seconds: it is given up when nothing was heard for so long after that.
-            options: cryptofeed's other arguments. What this version of it does not have either is refused.
+            silence_seconds: a connection that is silent for so long is probed by a ping.
+            ping_timeout_seconds: it is given up when it stays silent for so long after that.
+            options: cryptofeed's other arguments. Arguments that this version of it does not have either are refused.
 
         Raises:
             ConfigurationError: (a `ValueError`) an argument is unknown or impossible, or there is no such channel.
@@ -225,7 +225,7 @@ class BackpackFeed(OneRun):
         return found
 
     async def subscribe(self, connection: Any) -> None:
-        """Request everything that is wanted. What was requested on an earlier connection is requested again."""
+        """Request all wanted streams, those of an earlier connection again."""
         join_cryptofeed_log()
         if self._wanted is None:
             self._wanted = {channel: list(symbols) for channel, symbols in connection.subscription.items()}
@@ -269,7 +269,7 @@ class BackpackFeed(OneRun):
         conn: Any,  # noqa: ARG002 - cryptofeed's signature
         timestamp: float | str,
     ) -> None:
-        """Take one frame, or all of a read. What cannot be used is counted and logged, and raises nothing."""
+        """Take one frame, or all of a read. Frames that cannot be used are counted and logged, and do not raise."""
         if isinstance(msg, str | bytes):
             msg = (TextReceived(msg.encode() if isinstance(msg, str) else msg),)
         await self._driver.frames(msg, float(timestamp))
@@ -288,22 +288,22 @@ class BackpackFeed(OneRun):
         )
 
     async def callback(self, data_type: str, obj: Any, receipt_timestamp: float) -> None:
-        """Hand on an object to each callback of a channel. One that raises is named, and keeps nothing from the others."""
+        """Hand on an object to each callback of a channel. One that raises is named, and does not affect the others."""
         await self._callbacks.call(data_type, obj, receipt_timestamp)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin, as cryptofeed 2 asks. It says nothing of a backend that ends."""
+        """Begin, as cryptofeed 2 asks. It does not report a backend that ends."""
         super().start(loop)
         self._backends.report_ends()
 
     def stop(self) -> None:
-        """Stop, as cryptofeed 2 asks: what it reads after this it hands to nobody, and a recording must not hold it either."""
+        """Stop, as cryptofeed 2 asks: it drops later reads, and a recording must not hold them either."""
         super().stop()
         for handler in self.connection_handlers:
             handler.conn.stop_recording()
 
     async def shutdown(self) -> Any:
-        """Stop: no callback is called any more, and what the backends still hold is written."""
+        """Stop: no callback is called any more, and the backends' last rows are written."""
         self._watch.stop()
         for handler in self.connection_handlers:
             handler.running = False
@@ -312,13 +312,13 @@ class BackpackFeed(OneRun):
         return await super().shutdown()
 
     def metrics_snapshot(self) -> dict[str, Any]:
-        """All counters. Timestamps are seconds since the epoch, None for what has not happened.
+        """All counters. Timestamps are seconds since the epoch, None for events that have not happened.
 
         `latency_*` is the time from the matching engine to receipt, `delivery_*` that from receipt to the end of the callbacks, in seconds.
         """
         counters = self._session.metrics(system_now())
         if self._driver.plays:
-            # The clock of a recording says nothing of how late its frames were.
+            # The clock of a recording does not show how late its frames were.
             counters = replace(counters, engine_to_receipt_p50_us=None, engine_to_receipt_p99_us=None)
         else:
             latency = self._driver.latency

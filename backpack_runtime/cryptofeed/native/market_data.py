@@ -23,4 +23,4 @@ OBJECTS: Final[Mapping[type, tuple[tuple[str, Callable[..., Any]], ...]]] = {
     OpenInterest: ((OPEN_INTEREST, conversion.open_interest),),
     Liquidation: ((LIQUIDATIONS, conversion.liquidation),),
 }
-"""By the type of the payload: each channel, and what makes its object, which is None where cryptofeed's type cannot say it."""
+"""By the type of the payload: each channel, and the maker of its object, which is None where cryptofeed's type cannot say it."""

@@ -26,7 +26,7 @@ Raw = dict[str, Any]
 
 
 def raw_of(frame: bytes | None) -> Raw:
-    """Return the payload of a frame as plain values, or empty for what came with no frame of its own."""
+    """Return the payload of a frame as plain values, or empty for a change without a frame of its own."""
     found = msgspec.json.decode(frame) if frame is not None else None
     payload = found.get("data") if isinstance(found, dict) else None
     return payload if isinstance(payload, dict) else {}
@@ -39,7 +39,7 @@ class RawOnDemand:
 
     @cached_property
     def raw(self) -> Any:
-        """The payload as it came, or what was given for it."""
+        """The payload as it came, or the value set in its place."""
         return super().raw if self.frame is None else raw_of(self.frame)  # type: ignore[misc]  # cryptofeed's types have it
 
 

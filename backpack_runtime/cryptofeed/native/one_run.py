@@ -1,4 +1,4 @@
-"""Refuses to run a feed twice: its session serves one run, and a second one would deliver nothing."""
+"""Refuses to run a feed twice: its session serves one run, and a second one would not deliver."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OneRun(MarketLoading):
         try:
             await super().run(*arguments, **options)
         finally:
-            # Where the markets could not be had nothing has begun, and it may be tried again.
+            # A run whose markets could not be had has not begun, and may be tried again.
             self._runs = self._driver.begun or self._driver.closed
 
     def _begin_run(self) -> None:

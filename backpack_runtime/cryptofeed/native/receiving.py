@@ -1,8 +1,8 @@
 """A connection of the websockets library that cuts the frames of market data itself, all of a read at once.
 
-Theory. The library takes a frame as five objects and a turn of its parser, more than the session does for what is in it. Nearly every
+Theory. The library takes a frame as five objects and a turn of its parser, more than the session does with its payload. Nearly every
 frame of the exchange is a short, whole, uncompressed text, so runs of those are cut here (`slice_texts`, as in our own framing), and
-all else goes to the library as it came: the handshake, control frames, long and fragmented messages, whatever is wrong. So TLS,
+all else goes to the library as it came: the handshake, control frames, long and fragmented messages, invalid data. So TLS,
 proxies, pings, the closing handshake, the limits and the words of every error stay the library's. It is at a frame boundary whenever
 a run is cut, because each frame that it is given is followed to its end by its header.
 
@@ -38,10 +38,10 @@ LENGTH_BYTES = {126: 2, 127: 8}
 
 
 class ReceivingConnection(ClientConnection):
-    """The library's connection. `receive` gives what has come, and one task at a time may call it."""
+    """The library's connection. `receive` gives the messages that have come, and one task at a time may call it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        """Take what the library gives its own connections."""
+        """Take the arguments that the library gives its own connections."""
         super().__init__(*arguments, **options)
         self._head: bytearray | None = bytearray()
         """Of the answer to the handshake. None once it is complete."""
@@ -50,20 +50,20 @@ class ReceivingConnection(ClientConnection):
         self._pending = b""
         """The beginning of a short text, or of a header."""
         self._left = 0
-        """What is still to come of a frame that the library is being given."""
+        """Missing part of a frame that the library is being given."""
         self._fragmented = False
         """True when a message goes on in the next frame that is no control frame."""
         self._waiting: list[Fact | None] = []
-        """What has come and was not received, in order, or None for a message that the library has."""
+        """Messages that have come and were not received, in order, or None for a message that the library has."""
         self._held = False
-        """True when reading is paused until what waits is received."""
+        """True when reading is paused until waiting messages are received."""
         self._reader: asyncio.Future[None] | None = None
 
     async def receive(self) -> Sequence[TextReceived] | str | bytes:
         """Wait for messages, and return all that are there, at least one. A message that the library had comes by itself, as it gives it.
 
         Raises:
-            ConnectionClosed: the connection has ended, and nothing is left.
+            ConnectionClosed: the connection has ended, and all messages were received.
         """
         while not self._waiting:
             if not self._cuts:
@@ -85,7 +85,7 @@ class ReceivingConnection(ClientConnection):
         if self._held:
             self._held = False
             self.transport.resume_reading()
-        return found  # type: ignore[return-value]  # what was cut is text, and the library's messages are gone from it
+        return found  # type: ignore[return-value]  # cut frames are text, and the library's messages are gone from it
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Give each message as the library would."""
@@ -125,7 +125,7 @@ class ReceivingConnection(ClientConnection):
         self._wake()
 
     def _after_head(self, head: bytearray, data: bytes) -> bytes:
-        """Give the library the answer to the handshake, and return what follows: that may be frames already."""
+        """Give the library the answer to the handshake, and return the rest of the data: that may be frames already."""
         seen = len(head)
         head += data
         found = head.find(END_OF_HEAD, max(0, seen - len(END_OF_HEAD) + 1))
@@ -145,7 +145,7 @@ class ReceivingConnection(ClientConnection):
             super().data_received(rest)
 
     def _cut(self, data: bytes) -> None:
-        """Take the frames of a read, or of what there is of them."""
+        """Take the frames of a read, as far as they are complete."""
         received_us = time.time_ns() // 1000
         if self._pending:
             data, self._pending = self._pending + data, b""

@@ -1,6 +1,6 @@
-"""What private channels deliver: orders, fills, positions and balances, for every version of cryptofeed.
+"""Values of private channels: orders, fills, positions and balances, for every version of cryptofeed.
 
-They have the field names of cryptofeed 2, which later versions dropped, and hold what every backend asks for: `exchange`, `symbol`,
+They have the field names of cryptofeed 2, which later versions dropped, and hold the members that every backend needs: `exchange`, `symbol`,
 `timestamp` (seconds since the epoch) and `to_dict`. A member that the exchange does not tell is None, and stays so.
 """
 
@@ -33,8 +33,8 @@ class _Record(Struct, frozen=True, kw_only=True):
         """All members but `raw`, as cryptofeed's backends ask for them.
 
         Args:
-            numeric_type: what decimals are converted to. None leaves them as they are.
-            none_to: what stands in the place of None. False leaves it None.
+            numeric_type: the type that decimals are converted to. None leaves them as they are.
+            none_to: the value in the place of None. False leaves it None.
         """
         found: dict[str, Any] = {}
         for name in self.__struct_fields__:
@@ -64,7 +64,7 @@ class OrderInfo(_Record, frozen=True, kw_only=True):
     amount: Decimal | None
     """Base units, or None for an order that is sized in quote units."""
     remaining: Decimal | None
-    """What has not been executed, base units."""
+    """Quantity that is not executed yet, base units."""
     client_order_id: str | None = None
     account: str | None = None
 
@@ -95,11 +95,11 @@ class PositionInfo(_Record, frozen=True, kw_only=True):
     side: str | None
     """`long`, `short`, or None once it is closed."""
     unrealised_pnl: Decimal | None
-    """Zero once it is closed. Where a source does not tell, what was known of the same position. None until anything was."""
+    """Zero once it is closed. Where a source lacks it, the last known value of the same position. None before the first one."""
 
 
 class BalanceInfo(_Record, frozen=True, kw_only=True):
-    """What there is of one asset. `symbol` is the asset, for backends file by symbol."""
+    """Balance of one asset. `symbol` is the asset, for backends file by symbol."""
 
     currency: str
     balance: Decimal

@@ -1,4 +1,4 @@
-"""What the log says of the events that are no data."""
+"""Lines of the log about events other than data."""
 
 from __future__ import annotations
 

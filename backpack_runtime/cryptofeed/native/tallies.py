@@ -1,4 +1,4 @@
-"""What the feed counts beyond the session's own counters."""
+"""Counters of the feed beyond the session's own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ __all__ = ["Tallies"]
 
 
 class Tallies:
-    """What was delivered, and when. Times are seconds since the epoch."""
+    """Deliveries, and their times. Times are seconds since the epoch."""
 
     def __init__(self) -> None:
         self.candle_updates = 0
         self.candles_filled = 0
         """Candles that closed while there was no connection, and were read by REST."""
         self.candle_gaps = 0
-        """How often candles could not be filled in."""
+        """Number of times that candles could not be filled in."""
         self.order_updates = 0
         self.position_updates = 0
         self.last_message: float | None = None

@@ -18,7 +18,7 @@ __all__ = ["Tunnel"]
 
 
 class Tunnel:
-    """What is written to `socket` comes out at the websocket's address, and the other way round. One end closes the other."""
+    """Data written to `socket` come out at the websocket's address, and the other way round. One end closes the other."""
 
     def __init__(self, near: AsyncioStream, far: AsyncioStream, end: socket.socket) -> None:
         self.socket = end
@@ -43,7 +43,7 @@ class Tunnel:
         return cls(near, far, theirs)
 
     async def close(self) -> None:
-        """End it: whoever has `socket` reads its end, and closes it. Harmless when it has ended."""
+        """End it: the holder of `socket` reads its end, and closes it. Harmless when it has ended."""
         for task in self._tasks:
             task.cancel()
         for stream in (self._near, self._far):
@@ -54,5 +54,5 @@ async def _copy(source: AsyncioStream, sink: AsyncioStream) -> None:
     with suppress(*BROKEN):
         while True:
             await sink.send(await source.receive())
-    # Whoever reads the other end sees that this one has ended.
+    # The reader of the other end sees that this one has ended.
     await sink.aclose()
