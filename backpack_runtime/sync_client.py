@@ -241,7 +241,7 @@ class BackpackSync(SyncBase):
         Raises:
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may have been done; `borrow_lend_history` finds out.
+            OutcomeUnknown: it may have been done. `borrow_lend_history` finds out.
         """
         self._call(self._client.borrow_lend, asset, side, quantity=quantity, max_wait_us=max_wait_us)
 
@@ -315,7 +315,7 @@ class BackpackSync(SyncBase):
         order_type: Literal["RestingLimitOrder", "ConditionalOrder"] | None = None,
         max_wait_us: int | None = None,
     ) -> tuple[Order, ...]:
-        """Cancel every open order of a market, or those of one type; returns what was cancelled.
+        """Cancel every open order of a market, or those of one type. Return the cancelled orders.
 
         Raises:
             NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.
@@ -326,7 +326,7 @@ class BackpackSync(SyncBase):
     def cancel_all_strategies(
         self, symbol: str, *, strategy_type: str | None = None, max_wait_us: int | None = None
     ) -> tuple[Strategy, ...]:
-        """Cancel every strategy of a market; returns what was cancelled.
+        """Cancel every strategy of a market. Return the cancelled ones.
 
         Raises:
             NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.
@@ -337,7 +337,7 @@ class BackpackSync(SyncBase):
     def cancel_order(
         self, symbol: str, *, order_id: str | int | None = None, client_id: int | None = None, max_wait_us: int | None = None
     ) -> Order | None:
-        """Cancel one order, by exactly one of its ids; None when the exchange accepted, and has yet to do it.
+        """Cancel one order, by exactly one of its ids, or None when the exchange accepted, and has yet to do it.
 
         Raises:
             ApiError: the exchange refused, perhaps because the order is not open any more.
@@ -349,7 +349,7 @@ class BackpackSync(SyncBase):
     def cancel_rfq(
         self, *, rfq_id: str | int | None = None, client_id: int | None = None, max_wait_us: int | None = None
     ) -> Rfq:
-        """Cancel a request, by exactly one of its ids; one whose accepted quote binds cannot be cancelled.
+        """Cancel a request, by exactly one of its ids. One whose accepted quote binds cannot be cancelled.
 
         Raises:
             ApiError: the exchange refused.
@@ -412,12 +412,12 @@ class BackpackSync(SyncBase):
         return self._iterate(lambda: self._client.candles(symbol, interval, start_s=start_s))
 
     def convert_dust(self, asset: str | None = None, *, max_wait_us: int | None = None) -> None:
-        """Convert what is too little to be traded into USDC: of one asset, or of all.
+        """Convert balances that are too small to be traded into USDC: of one asset, or of all.
 
         Raises:
             ApiError: the exchange refused.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may have been done; `dust_history` finds out.
+            OutcomeUnknown: it may have been done. `dust_history` finds out.
         """
         self._call(self._client.convert_dust, asset, max_wait_us=max_wait_us)
 
@@ -451,7 +451,7 @@ class BackpackSync(SyncBase):
         Raises:
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may run; `client_strategy_id`, if one was given, finds out.
+            OutcomeUnknown: it may run. `client_strategy_id`, if one was given, finds out.
         """
         return self._call(
             self._client.create_strategy,
@@ -516,7 +516,7 @@ class BackpackSync(SyncBase):
         oldest_first: bool = False,
         page_size: int = PAGE,
     ) -> SyncIterator[Fill]:
-        """Every fill, as an iterator; `from_ms`, inclusive, and `to_ms`, exclusive, are milliseconds since the epoch."""
+        """Every fill, as an iterator. `from_ms`, inclusive, and `to_ms`, exclusive, are milliseconds since the epoch."""
         return self._iterate(
             lambda: self._client.fills(
                 symbol,
@@ -551,7 +551,7 @@ class BackpackSync(SyncBase):
         return self._call(self._client.get_assets, country=country)
 
     def get_balances(self) -> dict[str, Balance]:
-        """What the account holds, by asset."""
+        """Return the balances of the account, by asset."""
         return self._call(self._client.get_balances)
 
     def get_borrow_lend_apy(self, *, tier_id: int | None = None) -> ApyRates:
@@ -559,7 +559,7 @@ class BackpackSync(SyncBase):
         return self._call(self._client.get_borrow_lend_apy, tier_id=tier_id)
 
     def get_borrow_lend_liquidation_price(self, borrow: str, *, subaccount_id: int | None = None) -> LiquidationEstimate:
-        """Return where a loan would be liquidated; `borrow` is the loan as JSON, in base64.
+        """Return where a loan would be liquidated. `borrow` is the loan as JSON, in base64.
 
         The exchange is known to answer 401 to API keys here (docs/protocol.md 6.1).
         """
@@ -574,11 +574,11 @@ class BackpackSync(SyncBase):
         return self._call(self._client.get_borrow_lend_markets_history, interval, asset=asset)
 
     def get_borrow_lend_positions(self) -> tuple[BorrowLendPosition, ...]:
-        """Return what the account has borrowed and lent."""
+        """Return the loans of the account, taken and given."""
         return self._call(self._client.get_borrow_lend_positions)
 
     def get_collateral(self, *, subaccount_id: int | None = None) -> Collateral:
-        """Return equity, margin and collateral; `net_equity_available` is what new orders can use."""
+        """Return equity, margin and collateral. `net_equity_available` is the equity for new orders."""
         return self._call(self._client.get_collateral, subaccount_id=subaccount_id)
 
     def get_collateral_parameters(self) -> tuple[CollateralParameters, ...]:
@@ -598,7 +598,7 @@ class BackpackSync(SyncBase):
         offset: int | None = None,
         exclude_platform: bool | None = None,
     ) -> tuple[Deposit, ...]:
-        """Return what came in, from and to in milliseconds since the epoch."""
+        """Return deposits, from and to in milliseconds since the epoch."""
         return self._call(
             self._client.get_deposits,
             from_ms=from_ms,
@@ -609,11 +609,11 @@ class BackpackSync(SyncBase):
         )
 
     def get_depth(self, symbol: str, *, limit: int = 1000) -> DepthSnapshot:
-        """The book, best prices first; `limit` levels a side: 5, 10, 20, 50, 100, 500 or 1000."""
+        """The book, best prices first. `limit` levels a side: 5, 10, 20, 50, 100, 500 or 1000."""
         return self._call(self._client.get_depth, symbol, limit=limit)
 
     def get_funding_rates(self, symbol: str, *, limit: int | None = None, offset: int | None = None) -> tuple[FundingRate, ...]:
-        """Funding rates, newest first, up to 10,000; fractions per interval."""
+        """Funding rates, newest first, up to 10,000. Fractions per interval."""
         return self._call(self._client.get_funding_rates, symbol, limit=limit, offset=offset)
 
     def get_klines(
@@ -626,9 +626,9 @@ class BackpackSync(SyncBase):
         price_type: str | None = None,
         source: Literal["External"] | None = None,
     ) -> tuple[Kline, ...]:
-        """Candles, oldest first, from and to in seconds since the epoch; prices are `Last`, `Index` or `Mark`.
+        """Candles, oldest first, from and to in seconds since the epoch. Prices are `Last`, `Index` or `Mark`.
 
-        `source="External"` are those of a stock outside the exchange; they have `Last` prices only.
+        `source="External"` are those of a stock outside the exchange. They have `Last` prices only.
         """
         return self._call(
             self._client.get_klines, symbol, interval, start_s=start_s, end_s=end_s, price_type=price_type, source=source
@@ -740,7 +740,7 @@ class BackpackSync(SyncBase):
         return self._call(self._client.get_securities)
 
     def get_status(self) -> SystemStatus:
-        """Return whether the exchange works, and what it has to say about it."""
+        """Return whether the exchange works, and its message about it."""
         return self._call(self._client.get_status)
 
     def get_stock_holidays(self) -> tuple[StockHoliday, ...]:
@@ -750,9 +750,9 @@ class BackpackSync(SyncBase):
     def get_stock_indicative_quote(
         self, asset: str, side: Side, *, quantity: Amount | None = None, quote_quantity: Amount | None = None
     ) -> StockIndicativeQuote:
-        """Return the price at which a request for quotes would be quoted now, or the reason for none.
+        """Return the price at which a request for quotes would be quoted now, or the reason why not.
 
-        `asset` is a security such as `NVDA.US`; exactly one of `quantity` and `quote_quantity` says how much.
+        `asset` is a security such as `NVDA.US`. Give exactly one of `quantity` and `quote_quantity`.
         """
         return self._call(
             self._client.get_stock_indicative_quote, asset, side, quantity=quantity, quote_quantity=quote_quantity
@@ -771,7 +771,7 @@ class BackpackSync(SyncBase):
     def get_ticker(
         self, symbol: str, *, interval: Literal["1d", "1w"] | None = None, source: Literal["External"] | None = None
     ) -> Ticker:
-        """A day or a week of one market; `source="External"` is a day of a stock outside the exchange.
+        """A day or a week of one market. `source="External"` is a day of a stock outside the exchange.
 
         Raises:
             NothingTraded: there was no trade in that time, as in a market that has just been listed.
@@ -781,7 +781,7 @@ class BackpackSync(SyncBase):
     def get_tickers(
         self, *, interval: Literal["1d", "1w"] | None = None, source: Literal["External"] | None = None
     ) -> tuple[Ticker, ...]:
-        """A day or a week of every market; `source="External"` is a day of every stock outside the exchange."""
+        """A day or a week of every market. `source="External"` is a day of every stock outside the exchange."""
         return self._call(self._client.get_tickers, interval=interval, source=source)
 
     def get_time(self) -> ServerTime:
@@ -793,7 +793,7 @@ class BackpackSync(SyncBase):
         return self._call(self._client.get_trades, symbol, limit=limit)
 
     def get_trades_history(self, symbol: str, *, limit: int | None = None, offset: int | None = None) -> tuple[Trade, ...]:
-        """Return older public trades, up to 1000 at a time, newest first; the exchange allows few of these calls a minute."""
+        """Return older public trades, up to 1000 at a time, newest first. The exchange allows few of these calls a minute."""
         return self._call(self._client.get_trades_history, symbol, limit=limit, offset=offset)
 
     def get_vault_nav(self) -> VaultNav:
@@ -822,7 +822,7 @@ class BackpackSync(SyncBase):
         limit: int | None = None,
         offset: int | None = None,
     ) -> tuple[Withdrawal, ...]:
-        """Return what went out or is about to, from and to in milliseconds since the epoch."""
+        """Return withdrawals, pending ones included, from and to in milliseconds since the epoch."""
         return self._call(
             self._client.get_withdrawals,
             withdrawal_id=withdrawal_id,
@@ -848,7 +848,7 @@ class BackpackSync(SyncBase):
         oldest_first: bool = False,
         page_size: int = PAGE,
     ) -> SyncIterator[InterestPayment]:
-        """Return all interest, paid or received, as an iterator; `source` is `UnrealizedPnl` or `BorrowLend`."""
+        """Return all interest, paid or received, as an iterator. `source` is `UnrealizedPnl` or `BorrowLend`."""
         return self._iterate(
             lambda: self._client.interest_history(
                 symbol, asset=asset, position_id=position_id, source=source, oldest_first=oldest_first, page_size=page_size
@@ -857,7 +857,7 @@ class BackpackSync(SyncBase):
 
     @property
     def journal(self) -> JournalView | None:
-        """The journal of orders now; None before the first order of a client that was given neither `journal` nor `instance`."""
+        """The journal of orders now, or None before the first order of a client that was given neither `journal` nor `instance`."""
         return self._read(lambda: self._client.journal)
 
     @property
@@ -914,7 +914,7 @@ class BackpackSync(SyncBase):
     def order(self, symbol: str, *, client_id: int | None = None, order_id: str | None = None) -> Order:
         """Return an order, open or ended, by one of its ids: from the open orders, from history, or as far as its fills tell of it.
 
-        By a client id that was used more than once it is the newest; one that this client did not make may have history read to its end.
+        By a client id that was used more than once it is the newest. One that this client did not make may have history read to its end.
 
         Raises:
             OrderNotFound: the exchange lists no such order.
@@ -948,28 +948,28 @@ class BackpackSync(SyncBase):
         """Place one order, such as `NewOrder.limit("SOL_USDC", "Bid", price="98.50", quantity="2")`.
 
         Raises:
-            OrderDoesNotFit: it breaks rules of its market, as far as the client checks them (`check_orders`); nothing was sent.
+            OrderDoesNotFit: it breaks rules of its market, as far as the client checks them (`check_orders`). Nothing was sent.
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may have been placed; its `client_id`, if it has one, finds out.
+            OutcomeUnknown: it may have been placed. Its `client_id`, if it has one, finds out.
         """
         return self._call(self._client.place, order, max_wait_us=max_wait_us)
 
     def place_and_wait(self, order: NewOrder, *, timeout_s: float = 60.0, max_wait_us: int | None = None) -> Order:
         """Place an order and return it as it ended: filled, cancelled or expired.
 
-        Where the answer to its placing does not come, it is found out what became of it; nothing is sent again.
+        Where the answer to its placing does not come, its outcome is looked up. It is not sent again.
 
         Args:
-            order: what to place.
-            timeout_s: how long to wait for its end; the order is not cancelled then.
+            order: the order to place.
+            timeout_s: how long to wait for its end. The order is not cancelled then.
             max_wait_us: how long it may wait to be sent, 5 s unless given.
 
         Raises:
             ApiError: the exchange refused it.
             NotSent: it did not leave in time.
-            OutcomeUnknown: it may have been placed, and neither the answer nor the exchange's lists have told.
-            OrderStillOpen: it had not ended in time; the error has its ids.
+            OutcomeUnknown: it may have been placed, and neither the answer nor the exchange's lists have its outcome.
+            OrderStillOpen: it had not ended in time. The error has its ids.
         """
         return self._call(self._client.place_and_wait, order, timeout_s=timeout_s, max_wait_us=max_wait_us)
 
@@ -1005,13 +1005,13 @@ class BackpackSync(SyncBase):
         broker_id: int | None = None,
         max_wait_us: int | None = None,
     ) -> Order:
-        """Place one order of any kind; units and meanings are those of `NewOrder`, and `place` is shorter for everyday orders.
+        """Place one order of any kind. Units and meanings are those of `NewOrder`, and `place` is shorter for everyday orders.
 
         Raises:
-            OrderDoesNotFit: it breaks rules of its market, as far as the client checks them (`check_orders`); nothing was sent.
+            OrderDoesNotFit: it breaks rules of its market, as far as the client checks them (`check_orders`). Nothing was sent.
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may have been placed; `client_id`, if one was given, finds out.
+            OutcomeUnknown: it may have been placed. `client_id`, if one was given, finds out.
         """
         return self._call(
             self._client.place_order,
@@ -1046,13 +1046,13 @@ class BackpackSync(SyncBase):
         )
 
     def place_orders(self, orders: Iterable[NewOrder], *, max_wait_us: int | None = None) -> tuple[Order | OrderRefused, ...]:
-        """Place up to 20 orders at once; one answer for each, in their order.
+        """Place up to 20 orders at once. One answer for each, in their order.
 
         Raises:
-            OrderDoesNotFit: one or more break rules of their markets, as far as the client checks them (`check_orders`); none was sent.
+            OrderDoesNotFit: one or more break rules of their markets, as far as the client checks them (`check_orders`). None was sent.
             ApiError: the exchange refused all of them.
             NotSent: they did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: any of them may have been placed; its `orders` hold their client ids.
+            OutcomeUnknown: any of them may have been placed. Its `orders` hold their client ids.
         """
         return self._call(self._client.place_orders, orders, max_wait_us=max_wait_us)
 
@@ -1147,7 +1147,7 @@ class BackpackSync(SyncBase):
         Raises:
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may have been asked for; `get_pending_vault_redeems` finds out.
+            OutcomeUnknown: it may have been asked for. `get_pending_vault_redeems` finds out.
         """
         self._call(
             self._client.redeem_vault_tokens, vault_id, vault_token_quantity=vault_token_quantity, max_wait_us=max_wait_us
@@ -1164,13 +1164,13 @@ class BackpackSync(SyncBase):
         return self._call(self._client.refresh_rfq, rfq_id, max_wait_us=max_wait_us)
 
     def resolve(self, *, wait: bool = False) -> tuple[Resolution, ...]:
-        """Find out what became of every order without an outcome, those of earlier programs with the same journal included.
+        """Find the outcome of every order without one, those of earlier programs with the same journal included.
 
-        Each is `OrderFound`, in open orders, history or fills; `OrderNeverHappened`, once all three were read completely after its signature had run out; or
-        `OrderUnresolved`, with the reason. The first two are written down, and their calls are not `unresolved` any more. Nothing is sent again.
+        Each is `OrderFound`, in open orders, history or fills. `OrderNeverHappened`, once all three were read completely after its signature had run out. Or
+        `OrderUnresolved`, with the reason. The first two are written down, and their calls are not `unresolved` any more. Orders are not sent again.
 
         Args:
-            wait: wait until it can be said of each: the signature's window and 2 s, from when it was signed.
+            wait: wait until each outcome can be known: the signature's window and 2 s, from its signature on.
         """
         return self._call(self._client.resolve, wait=wait)
 
@@ -1219,7 +1219,7 @@ class BackpackSync(SyncBase):
         oldest_first: bool = False,
         page_size: int = PAGE,
     ) -> SyncIterator[Rfq]:
-        """Return every request of the past, as an iterator; `status` is a word such as `Filled` or `Expired`."""
+        """Return every request of the past, as an iterator. `status` is a word such as `Filled` or `Expired`."""
         return self._iterate(
             lambda: self._client.rfq_history(
                 symbol,
@@ -1240,7 +1240,7 @@ class BackpackSync(SyncBase):
     def settlement_history(
         self, *, source: str | None = None, oldest_first: bool = False, page_size: int = PAGE
     ) -> SyncIterator[Settlement]:
-        """Return everything that was settled, as an iterator; `source` is a word such as `TradingFees`."""
+        """Return everything that was settled, as an iterator. `source` is a word such as `TradingFees`."""
         return self._iterate(
             lambda: self._client.settlement_history(source=source, oldest_first=oldest_first, page_size=page_size)
         )
@@ -1304,7 +1304,7 @@ class BackpackSync(SyncBase):
         auto_borrow_repay: bool | None = None,
         max_wait_us: int | None = None,
     ) -> Quote:
-        """Quote a request of somebody else, before its `submitted_us`; a quote of yours is settled as soon as it is accepted.
+        """Quote a request of somebody else, before its `submitted_us`. A quote of yours is settled as soon as it is accepted.
 
         Raises:
             ApiError: the exchange refused, as after the time for quoting.
@@ -1350,7 +1350,7 @@ class BackpackSync(SyncBase):
             ApiError: the exchange refused it.
             UnknownSymbol: it is no market, and no security has it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may be open; `get_open_rfqs` and `rfq_history` find out.
+            OutcomeUnknown: it may be open. `get_open_rfqs` and `rfq_history` find out.
         """
         return self._call(
             self._client.submit_rfq,
@@ -1426,7 +1426,7 @@ class BackpackSync(SyncBase):
         Raises:
             ApiError: the exchange refused.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: they may have been changed; `get_account` finds out.
+            OutcomeUnknown: they may have been changed. `get_account` finds out.
         """
         self._call(
             self._client.update_account,
@@ -1459,7 +1459,7 @@ class BackpackSync(SyncBase):
         Raises:
             ApiError: the exchange refused it.
             NotSent: it did not leave within `max_wait_us`, 5 s unless given.
-            OutcomeUnknown: it may be on its way; `get_withdrawals` finds out, by `client_id` if one was given.
+            OutcomeUnknown: it may be on its way. `get_withdrawals` finds out, by `client_id` if one was given.
         """
         return self._call(
             self._client.withdraw,

@@ -88,7 +88,9 @@ ROOMS = {
 }
 """The rooms of the project. Each is held to the limits by itself, so that one cannot hide in another."""
 
-OPEN: frozenset[str] = frozenset(room for room in ROOMS if room.startswith("backpack_runtime")) | {"documents"}
+OPEN: frozenset[str] = frozenset(
+    {"backpack_runtime", "backpack_runtime/cli", "backpack_runtime/orders", "backpack_runtime/transports", "documents"}
+)
 """Rooms that have not been gone through yet: shown, not checked."""
 
 EXCLUDED = ("docs/protocol.md", "docs/sandbox-clients.md", "docs/support.md")

@@ -1,7 +1,7 @@
 """The wake-up of the one task that waits for events.
 
-Theory. A consumer that keeps up waits once for every read, so what waiting costs is paid by each frame of a quiet market. A future of
-asyncio is what `anyio.Event` comes down to there, behind two objects and four calls. Elsewhere it is that event.
+Theory. A consumer that keeps up waits once for every read, so each frame of a quiet market pays for one wait. `anyio.Event` is
+a future of asyncio there, behind two objects and four calls. Elsewhere it is that event.
 """
 
 from __future__ import annotations

@@ -36,10 +36,10 @@ DROPPABLE: Final = frozenset(
 
 
 class Lanes:
-    """A bounded number of waiting events, and what was lost of them."""
+    """A bounded number of waiting events, and their losses."""
 
     def __init__(self, policy: SlowConsumer, limit: int, limit_bytes: int) -> None:
-        """Nothing waits yet. Under `block` nothing is ever lost but private events beyond their own bound."""
+        """Begin empty. Under `block` only private events beyond their own bound are ever lost."""
         self._policy = policy
         self._limit = limit
         self._limit_bytes = limit_bytes
@@ -48,7 +48,7 @@ class Lanes:
         self._market: deque[Waiting] = deque()
         self._number = 0
         self.waiting = 0
-        """How many events wait."""
+        """Number of events that wait."""
         self.bytes = 0
         """The memory that they take, estimated."""
         self._kept_bytes = 0
@@ -69,12 +69,12 @@ class Lanes:
 
     @property
     def oldest_us(self) -> int | None:
-        """When the oldest event came, or None when none waits."""
+        """When the oldest event came, or None."""
         lane = self._oldest()
         return None if lane is None else lane[0].arrived_us
 
     def add(self, event: Event, now_us: int, *, behind: bool) -> None:
-        """Add an event, and drop what is too much with it. `behind` says that changes of books are to be merged."""
+        """Add an event, and drop others that are too much with it. `behind` says that changes of books are to be merged."""
         kind = type(event)
         if kind not in DROPPABLE:
             self._keep(event, now_us)
@@ -88,7 +88,7 @@ class Lanes:
             self._append(self._market, Waiting(self._number, event, weight, now_us))
 
     def take(self) -> Event | None:
-        """Return the oldest event, or None when none waits."""
+        """Return the oldest event, or None."""
         if self.telling:
             told = self._tell_losses()
             if told is not None:

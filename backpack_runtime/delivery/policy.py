@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 BUFFER_BYTES: Final = 16_000_000
-"""How much memory the events that wait may take, unless the user says otherwise."""
+"""Memory that waiting events may take, unless the user says otherwise."""
 KEPT_EVENTS: Final = 10_000
 KEPT_BYTES: Final = 16_000_000
 """Private and state events are never dropped while no more than so many, of so much memory, wait."""
@@ -61,10 +61,10 @@ class DeliverySnapshot(Value, frozen=True, gc=False, kw_only=True):
     dropped_private: int
     """Private and state events that the consumer will never see."""
     pauses: int
-    """How often reading was paused."""
+    """Number of times that reading was paused."""
 
 
 NOTHING_WAITS: Final = DeliverySnapshot(
     waiting=0, waiting_bytes=0, behind_us=0, conflated=0, repeated=0, dropped=0, dropped_private=0, pauses=0
 )
-"""A queue that nobody fills."""
+"""A queue that is not filled."""

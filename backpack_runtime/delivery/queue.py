@@ -1,7 +1,7 @@
-"""Events on their way to one consumer that may be slow: bounded in number and memory, and open about what is lost.
+"""Events on their way to one consumer that may be slow: bounded in number and memory, with reported losses.
 
-Theory. While nothing has to be merged or lost, events wait straight: in the batches in which they came, which cost next to nothing to add and to
-fetch. Once something may have to be, all that waits goes into `Lanes`, until those are empty again.
+Theory. Until events have to be merged or lost, they wait straight: in the batches in which they came, which are cheap to add and to
+fetch. Once some may have to be, all waiting events go into `Lanes`, until those are empty again.
 
 Of every few events that are fetched one is looked at: it says for all of them how late they are. The longer the consumer takes for an
 event, the fewer they are.
@@ -35,7 +35,7 @@ __all__ = ["PLAIN", "Delivery"]
 PLAIN: Final = DROPPABLE - {FrameDropped, UnknownPayload}
 """Market data as they come, which are of no concern to anybody but their consumer."""
 _BYTES_OF_WIRE: Final = 8
-"""The memory for what a byte of a frame becomes: of a price level, 20 bytes, two texts and a pair of them."""
+"""The memory for the values of a byte of a frame: of a price level, 20 bytes, two texts and a pair of them."""
 _LOOK_US: Final = 250
 """A consumer that takes longer for the events between two looks has fewer of them unseen."""
 _MOST_UNSEEN: Final = 64
@@ -68,15 +68,15 @@ class Delivery:
         latency: Histogram | None = None,
         clock_ns: Callable[[], int] | None = None,
     ) -> None:
-        """Nothing waits yet.
+        """Begin empty.
 
         Args:
-            policy: what happens when the consumer is slow.
-            limit: how many events may wait before that happens.
+            policy: for a slow consumer.
+            limit: number of events that may wait before it applies.
             pause: called when reading has to stop, under `block`.
             resume: called when it may go on.
             tell: hears of losses when they are fetched.
-            limit_bytes: how much memory they may take before that happens.
+            limit_bytes: memory that they may take before it applies.
             latency: counts the microseconds from receipt to delivery of events that came from the wire.
             clock_ns: the clock that says how long an event has waited. The machine's monotonic one unless given.
         """
@@ -94,14 +94,14 @@ class Delivery:
         """One event of so many is looked at, where they come straight."""
         self._looked_us = 0
         self._unlooked = 0
-        """How many events `_straight` had at the last look, and those of the batches that were begun, or fetched from lanes, since."""
+        """Number of events in `_straight` at the last look, and of those in batches that were begun, or fetched from lanes, since."""
         self._straight: Iterator[Event] = iter(())
         self._batch = _NO_BATCH
         """The one that `_straight` goes through."""
         self._batches: deque[_Batch] = deque()
         """Those behind it."""
         self._behind_batch = 0
-        """How many events they have."""
+        """Number of their events."""
         self._behind_batch_bytes = 0
         self._lanes = Lanes(policy, limit, limit_bytes)
         self._paused_us: int | None = None
@@ -109,15 +109,15 @@ class Delivery:
         self.begun = False
         """True when an event has ever been asked for."""
         self.loop: Callable[[], object | None] | None = None
-        """Gives the loop that fetches, None once that is left. There is nothing to call while nobody has begun one."""
+        """Gives the loop that fetches, None once that is left. It is None before the first one."""
         self._fetched = False
         """True when an event was asked for since the last batch."""
         self._fetched_us = 0
         """The last batch before which one was."""
         self.finished = False
-        """True when nothing more will come."""
+        """True when it takes no more events."""
         self.failure: BaseException | None = None
-        """Why it will not, where that is an error that nobody else has been told."""
+        """The error that ended it, if it was not reported elsewhere."""
         self.awaited = False
         """True when a task waits for the next event."""
         self._arrival: Arrival | None = None
@@ -146,7 +146,7 @@ class Delivery:
     def troubles(self, *, alone: bool) -> list[str]:
         """Return the reasons against health that lie in this queue.
 
-        Events that nobody ever asks for are late and lost to nobody, unless the queue is `alone`: then its consumer is awaited.
+        Without a consumer, events are neither late nor lost, unless the queue is `alone`: then its consumer is awaited.
         """
         now_us = self._clock_ns() // 1000
         found = []
@@ -163,15 +163,15 @@ class Delivery:
         return found
 
     def note(self) -> str | None:
-        """Return what is worth knowing of this queue and is no reason against health: events wait, and nobody has asked for one yet."""
+        """Return notes about this queue that are not reasons against health: events wait, and the consumer has not begun."""
         if self.begun or self._paused_us is not None or self._behind_us(self._clock_ns() // 1000) < DOUBTED_US:
             return None
         return f"no event has been asked for yet, {self._waiting} wait"
 
     def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
-        """Add a batch, which stays as it is. What is too much is dealt with at once, and reading is paused after the fact.
+        """Add a batch, which stays as it is. An excess is dealt with at once, and reading is paused after the fact.
 
-        `wire_bytes` is the size of what the batch was made from, to estimate the memory of market data by. All else is weighed.
+        `wire_bytes` is the size of the frames of the batch, to estimate the memory of market data by. Other events are weighed.
         """
         now_us = self._clock_ns() // 1000
         if self._fetched:
@@ -213,7 +213,7 @@ class Delivery:
             self._arrival.set()
 
     def finish(self, failure: BaseException | None = None) -> None:
-        """Take no more events: whoever waits for one is told so, and of `failure` behind the last event."""
+        """Take no more events: a waiting consumer is told so, and of `failure` behind the last event."""
         self.finished = True
         self.failure = self.failure or failure
         self._let_read()
@@ -221,7 +221,7 @@ class Delivery:
             self._arrival.set()
 
     async def arrival(self) -> None:
-        """Wait for events that can be taken. None can be afterwards when nothing more will come.
+        """Wait for events that can be taken. At the end there are none afterwards.
 
         Raises:
             LocalProtocolError: another task waits already.
@@ -239,7 +239,7 @@ class Delivery:
             self.awaited = False
 
     def take(self) -> Event | None:
-        """Return the next event, or None when none waits."""
+        """Return the next event, or None."""
         self.begun = self._fetched = True
         event = next(self._straight, None)
         if event is None and (self._batches or self._lanes.waiting or self._lanes.telling):
@@ -252,7 +252,7 @@ class Delivery:
         return event
 
     def take_batch(self) -> Sequence[Event] | None:
-        """Return the events of one read, or all that a slow consumer has left waiting, or None when none waits."""
+        """Return the events of one read, or all that a slow consumer has left waiting, or None."""
         self.begun = self._fetched = True
         first = next(self._straight, None) or self._next_event()
         if first is None:
@@ -271,8 +271,8 @@ class Delivery:
 
     @property
     def _idle_fetches(self) -> int:
-        """How many events can be fetched without letting reading go on."""
-        # The memory of what waits becomes less with the last event of a batch.
+        """Number of events that can be fetched without letting reading go on."""
+        # The memory of waiting events becomes less with the last event of a batch.
         of_bytes = length_hint(self._straight) if self._bytes > self._limit_bytes // 2 else 0
         return max(self._waiting - self._limit // 2, of_bytes, 1) - 1
 
@@ -282,7 +282,7 @@ class Delivery:
         self.unseen = iter(())
 
     def _next_event(self) -> Event | None:
-        """Return the first event of the next batch, or what waits in the lanes."""
+        """Return the first event of the next batch, or one of the lanes."""
         if not self._batches:
             self._batch = _NO_BATCH
             return self._next_of_lanes()
@@ -328,7 +328,7 @@ class Delivery:
 
     @property
     def _waiting(self) -> int:
-        """How many events wait."""
+        """Number of events that wait."""
         return length_hint(self._straight) + self._behind_batch + self._lanes.waiting
 
     @property
@@ -338,13 +338,13 @@ class Delivery:
         return current + self._behind_batch_bytes + self._lanes.bytes
 
     def _attended(self, now_us: int) -> bool:
-        """Return whether somebody is at it: events that nobody wants any more are not late."""
+        """Return whether it has a consumer: events that are not wanted any more are not late."""
         if self.loop is not None:
             return self.loop() is not None
         return self.begun and (self._fetched or now_us - self._fetched_us < RECENT_US)
 
     def _behind_us(self, now_us: int) -> int:
-        """How long the oldest event has waited."""
+        """Return the time that the oldest event has waited."""
         if length_hint(self._straight):
             return now_us - self._batch.arrived_us
         if self._batches:
@@ -353,7 +353,7 @@ class Delivery:
         return 0 if oldest_us is None else now_us - oldest_us
 
     def _goes_straight(self, events: Sequence[Event], *, plain: bool, fits: bool) -> bool:
-        """Return whether a batch can wait as it is: nothing is merged or lost for it, one that is late or too much (not `fits`) included."""
+        """Return whether a batch can wait as it is: without merging or losses, one that is late or too much (not `fits`) included."""
         if self._lanes.waiting or self._lanes.telling:
             return False
         if plain:

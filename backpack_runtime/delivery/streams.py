@@ -1,6 +1,6 @@
 """The consumers' side: iterators of events, one queue for each, and the one place that hands every event to all of them.
 
-Theory. An event belongs to whoever fetches it, so two loops over one queue would each get a part of the events, and one of two waiting
+Theory. An event belongs to the loop that fetches it, so two loops over one queue would each get a part of the events, and one of two waiting
 tasks would never wake up. Therefore one loop runs at a time: it holds an iterator of its own, which ends when the loop is left, and until
 then a second loop is refused. Each further consumer has a stream of its own.
 """
@@ -45,7 +45,7 @@ class EventStream:
                 ...
 
     An async iterator that ends when it or the client is closed, behind the events that waited then. It has the events that happen from
-    its making on. `EventsDropped` is among them, whatever kinds were asked for.
+    its making on. `EventsDropped` is among them, for any kinds.
     """
 
     _delivery: Delivery
@@ -55,7 +55,7 @@ class EventStream:
 
     @property
     def delivery(self) -> DeliverySnapshot:
-        """What waits for the consumer now, and what was lost to its slowness."""
+        """Events that wait for the consumer now, and those lost to its slowness."""
         return self._delivery.snapshot
 
     async def __aenter__(self) -> Self:
@@ -125,14 +125,14 @@ class EventStream:
     async def _give_way(self) -> None:
         """Let others run: a consumer that never waits must not keep the connection from being looked after.
 
-        Not while another task waits for an event: whoever asks now is refused, whichever of the two would run first.
+        Not while another task waits for an event: a second one is refused, whichever of the two would run first.
         """
         if not self._delivery.awaited:
             await anyio.lowlevel.checkpoint()
             self._turn_ns = time.monotonic_ns()
 
     async def _fetch(self, take: Callable[[], Fetched | None]) -> Fetched:
-        """Return what `take` gives to whoever has the right to it, and wait for it if need be."""
+        """Return the result of `take` for the rightful consumer, and wait for it if need be."""
         delivery = self._delivery
         turn_ns = time.monotonic_ns() - self._turn_ns
         if turn_ns > TURN_NS and (turn_ns > LONG_TURN_NS or not delivery.reads_wait):
@@ -249,7 +249,7 @@ class Outlets:
 
     @property
     def notes(self) -> list[str]:
-        """Say of each queue whose events wait for nobody that they do."""
+        """Name each queue whose events have no consumer."""
         return [f"{_name(kinds)}: {note}" for delivery, kinds in self._all if (note := delivery.note()) is not None]
 
     def open(self, policy: SlowConsumer, limit: int, limit_bytes: int, kinds: tuple[type[Event], ...] = ()) -> EventStream:
@@ -272,13 +272,13 @@ class Outlets:
         def close() -> None:
             if outlet in self._all:
                 self._all.remove(outlet)
-            # A queue that nobody empties any more must not stop the others.
+            # A queue without a consumer must not stop the others.
             delivery.finish()
 
         return _OfQueue(delivery, close)
 
     def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
-        """Hand a batch to the callback and to every queue, and with it the size of what it was made from, if that is known."""
+        """Hand a batch to the callback and to every queue, and with it the size of its frames, if that is known."""
         if self._on_event is not None:
             self._uncalled += events
             if not self._calling:
@@ -297,7 +297,7 @@ class Outlets:
             delivery.finish(failure)
 
     def _call(self, on_event: Callable[[Event], object]) -> None:
-        """Call back with each event, in order. What that raises is the end of the client."""
+        """Call back with each event, in order. An error in it ends the client."""
         self._calling = True
         try:
             while self._uncalled:
@@ -322,7 +322,7 @@ class Outlets:
 
 
 def ended_by(failure: BaseException) -> ClientClosed:
-    """Return the error for whoever uses a client that an error has ended, which nobody has seen yet."""
+    """Return the error for the next use of a client that an error has ended, before it was reported."""
     error = ClientClosed(f"the client was ended by an error, {type(failure).__name__}: {failure}")
     error.__cause__ = failure
     return error

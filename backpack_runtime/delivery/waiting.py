@@ -24,7 +24,7 @@ POINTER_BYTES: Final = 8
 """A level that the book of the session holds as well."""
 
 
-# Structs, and no members of a cycle: the garbage collector need not look at what waits.
+# Structs, and no members of a cycle: the garbage collector need not look at waiting events.
 class Waiting(msgspec.Struct, gc=False):
     """An event that waits."""
 

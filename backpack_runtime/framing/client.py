@@ -1,4 +1,4 @@
-"""Client framing, still without I/O: what the runtime reads goes in as bytes, what it means comes out as values.
+"""Client framing, still without I/O: bytes that the runtime reads go in, values come out.
 
 `WebsocketFraming` is one websocket connection, handshake included. `HttpFraming` is one HTTP/1.1 connection for REST calls.
 The bytes to send leave by the call that asks for them. Neither opens a socket, waits, or knows the time.
@@ -64,12 +64,12 @@ Sendable: TypeAlias = SendText | SendPing | SendPong | CloseSocket
 class WebsocketFraming:
     """The client's side of one websocket connection.
 
-    Send `open()`, give every read to `receive`, send what `send` and, after each `receive`, `to_send` return, and close the
-    TCP connection once `closed` is true. The facts are `Connected`, or `ConnectFailed` and nothing else. Then messages,
+    Send `open()`, give every read to `receive`, send the results of `send` and, after each `receive`, of `to_send`, and close the
+    TCP connection once `closed` is true. The facts are `Connected`, or `ConnectFailed` alone. Then messages,
     pings and pongs. At last one `Disconnected`. Pings are not answered here: the answer is a `SendPong` of the core
     (docs/protocol.md 3.4). A binary message, which the exchange never sends, is a `TextReceived` as well.
 
-    `host` is what the Host header shall say, `target` path and query, `headers` further ones of the upgrade request.
+    `host` is the value of the Host header, `target` path and query, `headers` further ones of the upgrade request.
     `compression` offers permessage-deflate (docs/protocol.md 3.5). `max_message_bytes` bounds one message.
 
     Raises:
@@ -128,9 +128,9 @@ class WebsocketFraming:
         return request
 
     def receive(self, data: bytes, received_us: int | None = None) -> list[Fact]:
-        """Take what was read, and when. Returns what it means, or `BytesReceived` when it completes nothing.
+        """Take one read, and its time. Return its facts, or `BytesReceived` when it does not complete one.
 
-        A read of `b""` says that the peer closed the TCP connection. After the last fact there is nothing more.
+        A read of `b""` says that the peer closed the TCP connection. `Disconnected` is the last fact.
         """
         frames = self._frames
         if frames is not None:
@@ -138,13 +138,13 @@ class WebsocketFraming:
         return [] if self._failed else self._receive_answer(data, received_us)
 
     def to_send(self) -> bytes:
-        """Take the bytes that have to go out in reply to what was received: a Close frame at most."""
+        """Take the bytes that have to go out in reply to the peer: a Close frame at most."""
         return b"" if self._frames is None else self._frames.to_send()
 
     def send(self, action: Sendable) -> bytes:
         """The bytes of an action. None once the websocket is ending, for the fact that says so may still be on its way.
 
-        Text is sent uncompressed, whatever was agreed on: requests are short, and their signatures do not deflate.
+        Text is sent uncompressed, even where compression was agreed on: requests are short, and their signatures do not deflate.
 
         Raises:
             LocalProtocolError: there is no websocket yet, text follows a `CloseSocket`, or the action cannot be encoded.
@@ -161,7 +161,7 @@ class WebsocketFraming:
             raise LocalProtocolError(f"{type(action).__name__} cannot be encoded as a frame: {error}") from None
 
     def _receive_answer(self, data: bytes, received_us: int | None) -> list[Fact]:
-        """Collect the head of the answer, which goes to wsproto alone: what follows a 101 is frames already."""
+        """Collect the head of the answer, which goes to wsproto alone: the bytes behind a 101 are frames already."""
         if not data:
             return self._fail("connection closed during the websocket handshake")
         if self._rejection is not None:
@@ -188,7 +188,7 @@ class WebsocketFraming:
         except WsprotoRemoteProtocolError as error:
             problem = f"websocket handshake failed: {error}"
         except (ValueError, IndexError):
-            # What wsproto lets through: parameters of an extension that are no numbers, headers that are not ASCII.
+            # Errors that wsproto lets through: parameters of an extension that are not numbers, headers that are not ASCII.
             problem = "websocket handshake failed: malformed headers"
         finished = bool(problem)
         for event in self._handshake.events():
@@ -266,7 +266,7 @@ class HttpResponse(Struct, frozen=True, gc=False, kw_only=True):
 class HttpFraming:
     """The client's side of one HTTP/1.1 connection, one request at a time.
 
-    Send what `request` returns, give every read to `receive` until it returns the response, and go on with the next request
+    Send the result of `request`, give every read to `receive` until it returns the response, and go on with the next request
     as long as `reusable` is true. Bodies are sent as JSON and received as they are. No compression is asked for
     (docs/protocol.md 1.1). `max_body_bytes` bounds the body of a response.
     """
@@ -281,11 +281,11 @@ class HttpFraming:
 
     @property
     def reusable(self) -> bool:
-        """True when a request can be sent: none is under way, and the server keeps the connection."""
+        """True when a request can be sent: the last one is complete, and the server keeps the connection."""
         return not self._broken and self._connection.our_state is h11.IDLE
 
     def request(self, request: HttpRequest, host: str) -> bytes:
-        """The bytes of a request. `host` is what its Host header shall say.
+        """Return the bytes of a request. `host` is the value of its Host header.
 
         Raises:
             LocalProtocolError: the connection is not `reusable`, or the request is impossible in HTTP/1.1.
@@ -306,12 +306,12 @@ class HttpFraming:
         return data + self._connection.send(h11.EndOfMessage())
 
     def receive(self, data: bytes) -> HttpResponse | None:
-        """Take what was read. Returns the response once it is complete.
+        """Take one read. Return the response once it is complete.
 
         A read of `b""` says that the peer closed the TCP connection.
 
         Raises:
-            RemoteProtocolError: the response is malformed, truncated or too long, or nobody asked for it.
+            RemoteProtocolError: the response is malformed, truncated, too long, or unexpected.
         """
         if self.reusable:
             self._broken = True
@@ -351,7 +351,7 @@ class HttpFraming:
     def _finish(self) -> HttpResponse:
         response = HttpResponse(status=self._status, headers=self._headers, body=bytes(self._body))
         self._body.clear()
-        # Bytes behind the response answer nothing: what they are is not to be found out by the next request.
+        # Bytes behind the response do not belong to a request: the next one must not meet them.
         if self._connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE} and self._connection.trailing_data == (
             b"",
             False,

@@ -1,6 +1,6 @@
-"""The frames that nearly all of a busy connection consists of, cut out of what was read.
+"""The common frames of a busy connection, cut out of a read.
 
-`_cutting` is the same in C, where there is a compiler to build it (docs/kernels.md): this module says how it is to behave, and runs everywhere.
+`_cutting` is the same in C, where there is a compiler to build it (docs/kernels.md): this module is the reference, and runs everywhere.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""permessage-deflate (RFC 7692) of what is received, for wsproto and for who cuts frames without it.
+"""permessage-deflate (RFC 7692) of received messages, for wsproto and for code that cuts frames without it.
 
-Theory. Nearly every compressed message is one short frame, and to inflate it by zlib alone costs a fraction of what wsproto makes of it.
-But a message may refer to what the ones before it had, whoever took those. So this extension of wsproto inflates for both, from one
-window. What is negotiated, and what is sent, stays wsproto's.
+Theory. Nearly every compressed message is one short frame, and to inflate it by zlib alone costs a fraction of wsproto's work.
+But a message may refer to earlier ones, taken by either side. So this extension of wsproto inflates for both, from one
+window. Negotiation and sending stay wsproto's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Deflate"]
 
 TAIL = b"\x00\x00\xff\xff"
-"""What the sender has cut off (RFC 7692 section 7.2.1)."""
+"""Bytes that the sender has cut off (RFC 7692 section 7.2.1)."""
 
 
 class Deflate(PerMessageDeflate):
@@ -28,15 +28,15 @@ class Deflate(PerMessageDeflate):
     def __init__(self) -> None:
         super().__init__()
         self._inflater: Any = None
-        """zlib's, with the window, or None before the first message, and after each one where they have nothing in common."""
+        """zlib's, with the window, or None before the first message, and after each one where they do not share it."""
         self._compressed: bool | None = None
         """True when the message is compressed that wsproto is being given. None between messages."""
 
     def inflate(self, payload: bytes, most: int) -> bytes | None:
-        """Return what one whole message was, or None when it is longer than `most`.
+        """Return one whole message inflated, or None when it is longer than `most`.
 
         Raises:
-            zlib.error: it is no deflate data.
+            zlib.error: it is not deflate data.
         """
         inflater = self._begin()
         text: bytes = inflater.decompress(payload + TAIL, most + 1)
@@ -93,6 +93,6 @@ class Deflate(PerMessageDeflate):
         return self._inflater
 
     def _end(self) -> None:
-        # A sender may end its deflate stream with a message (RFC 7692 section 7.2.3.4): zlib would give nothing for the next one.
+        # A sender may end its deflate stream with a message (RFC 7692 section 7.2.3.4): zlib would return no data for the next one.
         if self.server_no_context_takeover or self._begin().eof:
             self._inflater = None

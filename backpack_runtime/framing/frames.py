@@ -2,14 +2,14 @@
 
 Theory of operation. wsproto is the authority on RFC 6455, and slow: it costs more than decoding the JSON and applying it to
 a book together. Nearly everything the exchange sends is a short, whole, final, unmasked text frame, so the run of such frames at
-the front of what came is sliced here, and inflated if need be (`Deflate`), and all else goes to wsproto: a small frame at once if it is here, of
+the front of a read is sliced here, and inflated if need be (`Deflate`), and all else goes to wsproto: a small frame at once if it is here, of
 any other first the header, as soon as it is complete, then the payload in pieces of fixed size. Thus wsproto is at a frame
-boundary whenever a run is sliced, a bad header is refused before its payload is waited for, what a piece inflates to is
+boundary whenever a run is sliced, a bad header is refused before its payload is waited for, the inflated size of a piece is
 bounded, and no fact depends on how the bytes were cut into reads. The bytes of an incomplete unit (a short frame, a header, a
 piece) are collected and not looked at again before it is complete, so the work is linear in the bytes however small the reads.
 
 Control frames may come between the fragments of a compressed message, where the deflate extension of wsproto loses its
-place. So they have a wsproto connection of their own, without extensions. The two share no state that RFC 6455 asks for.
+place. So they have a wsproto connection of their own, without extensions. RFC 6455 does not require state that the two would have to share.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CONTROL_BIT = 0x08
 MASK_BIT = 0x80
 MASKING_KEY_BYTES = 4
 COMPRESSED_TEXT = bytes([COMPRESSED_TEXT_FRAME])
-LENGTH_BYTES = {126: 2, 127: 8}  # what follows the first two bytes, by the 7-bit length
+LENGTH_BYTES = {126: 2, 127: 8}  # size of the rest of the header, by the 7-bit length
 LONGEST_SHORT_FRAME = 0xFFFF
 PIECE_BYTES = 4096  # deflate makes at most 1032 bytes of one
 
@@ -64,7 +64,7 @@ class Frames:
         extensions = list(extensions)
         self._messages = Connection(role, extensions)
         self._source = self._messages
-        self._key_bytes = MASKING_KEY_BYTES if role is ConnectionType.SERVER else 0  # a client is sent none
+        self._key_bytes = MASKING_KEY_BYTES if role is ConnectionType.SERVER else 0  # frames to a client have none
         self._longest_slice = min(max_message_bytes, LONGEST_SHORT_FRAME) if role is ConnectionType.CLIENT else -1
         self._max_message_bytes = max_message_bytes
         inflating = (extension for extension in extensions if isinstance(extension, Deflate))
@@ -77,7 +77,7 @@ class Frames:
         self._size = 0
         self._outgoing = bytearray()
         self.ended = False
-        """True when both Close frames are seen, or the peer erred or left. There is nothing more to read."""
+        """True when both Close frames are seen, or the peer erred or left. Reading is over."""
         self._received_us: int | None = None
 
     @property
@@ -86,10 +86,10 @@ class Frames:
         return not self.ended and self._control.state is not ConnectionState.OPEN
 
     def receive(self, data: bytes, received_us: int | None = None) -> list[Fact]:
-        """Take what was read, and when. Returns the facts that it completes, the last one ever being `Disconnected`.
+        """Take one read, and its time. Return the facts that it completes, the last one ever being `Disconnected`.
 
-        A read of `b""` says that the peer closed the TCP connection. What is to be sent in reply is in `to_send`. Nothing
-        is to be given once `ended` is true.
+        A read of `b""` says that the peer closed the TCP connection. Replies are in `to_send`. It must not be
+        called once `ended` is true.
         """
         self._received_us = received_us
         if not data:
@@ -123,7 +123,7 @@ class Frames:
         return facts
 
     def to_send(self) -> bytes:
-        """Take the Close frame that has to go out in reply to what was received."""
+        """Take the Close frame that has to go out in reply to the peer."""
         if not self._outgoing:
             return b""
         data = bytes(self._outgoing)
@@ -139,7 +139,7 @@ class Frames:
         if self.ended or self.closing:
             return b""
         if isinstance(event, CloseConnection) and not is_close_code(event.code):
-            raise ValueError(f"close code {event.code} is none that can be sent (RFC 6455 section 7.4)")
+            raise ValueError(f"close code {event.code} cannot be sent (RFC 6455 section 7.4)")
         return self._control.send(event)
 
     def send_compressed(self, text: str) -> bytes:
@@ -182,7 +182,7 @@ class Frames:
         return pos
 
     def _next_unit(self, data: bytes, pos: int) -> int:
-        """How many bytes the next unit takes, as far as can be told from those that are here."""
+        """Return the bytes that the next unit takes, as far as they are known."""
         if self._left:
             return min(self._left, PIECE_BYTES)
         have = len(data) - pos
@@ -200,7 +200,7 @@ class Frames:
         return header + length if at_once else header
 
     def _measure(self, data: bytes, pos: int) -> tuple[int, int]:
-        """Size of the header, and of the payload, which means nothing while the header is incomplete."""
+        """Return the size of the header, and of the payload, which is meaningless while the header is incomplete."""
         second = data[pos + 1]
         length = second & ~MASK_BIT
         start = pos + 2

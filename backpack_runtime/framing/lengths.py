@@ -10,6 +10,6 @@ __all__ = ["says_two_lengths"]
 def says_two_lengths(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Return whether a message has both Content-Length and Transfer-Encoding.
 
-    What passed it on may have believed the one and h11 believes the other, so where it ends is doubtful (RFC 9112 section 6.3).
+    A program on the way may have believed the one and h11 believes the other, so its end is doubtful (RFC 9112 section 6.3).
     """
     return {name for name, _ in headers} >= {b"content-length", b"transfer-encoding"}

@@ -2,7 +2,7 @@
 
 Theory of operation. A TCP connection begins as HTTP. Requests may come pipelined, and each has an h11 connection of its own,
 so that all requests of a read are facts of that read. The ones not answered yet wait in a queue, for responses have to leave
-in the order of the requests. What cannot be parsed is answered by its status (400 mostly) behind those, and the connection
+in the order of the requests. Invalid requests are answered by their status (400 mostly) behind those, and the connection
 ends. A request to become a websocket stops the reading of HTTP until it is answered, by `accept` or by a response.
 """
 
@@ -33,7 +33,7 @@ __all__ = ["HttpRequestReceived", "MessageReceived", "PeerClosed", "ServerFact",
 
 MAX_REQUEST_BODY_BYTES = 1024 * 1024
 MAX_REQUEST_MESSAGE_BYTES = 1024 * 1024
-SLICE_BYTES = 64 * 1024  # a parsed request copies what follows it once
+SLICE_BYTES = 64 * 1024  # a parsed request copies the bytes behind it once
 TEXT_FRAME = 0x81
 
 
@@ -79,7 +79,7 @@ class _Request(Struct):
 
 
 class _Upgrade(Struct):
-    """What a websocket would begin with."""
+    """First bytes of a websocket."""
 
     answer: bytes
     extensions: list[Extension]
@@ -88,7 +88,7 @@ class _Upgrade(Struct):
 class ServerFraming:
     """The server's side of one TCP connection.
 
-    Give every read to `receive`, send what the other methods return and, after each `receive`, what `to_send` returns, and
+    Give every read to `receive`, send the results of the other methods and, after each `receive`, of `to_send`, and
     close the TCP connection once `closed` is true. Pings of the client are answered here. `compression` accepts
     permessage-deflate if it is offered, and then compresses every message.
     """
@@ -121,7 +121,7 @@ class ServerFraming:
         return self._closed or (self._frames is not None and self._frames.ended)
 
     def receive(self, data: bytes) -> list[ServerFact]:
-        """Take what was read. Returns the requests or messages that it completes.
+        """Take one read. Return the requests or messages that it completes.
 
         A read of `b""` says that the peer closed the TCP connection.
         """
@@ -139,13 +139,13 @@ class ServerFraming:
         return facts
 
     def to_send(self) -> bytes:
-        """Take the bytes that have to go out in reply to what was received: pongs, Close frames, refusals."""
+        """Take the bytes that have to go out in reply to the client: pongs, Close frames, refusals."""
         data = bytes(self._outgoing) + (b"" if self._frames is None else self._frames.to_send())
         self._outgoing.clear()
         return data
 
     def respond(self, status: int, content_type: str, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-        """The bytes of the response to the first request that has none. An empty `content_type` leaves that header out.
+        """Return the bytes of the response to the first request without one. An empty `content_type` leaves that header out.
 
         Raises:
             LocalProtocolError: no request waits, or the response is impossible in HTTP/1.1.
@@ -182,7 +182,7 @@ class ServerFraming:
         """The bytes that make the connection a websocket.
 
         Raises:
-            LocalProtocolError: nobody asked for one, or requests before it wait for a response.
+            LocalProtocolError: no client asked for one, or requests before it wait for a response.
         """
         if self._upgrade is None or len(self._unanswered) != 1:
             raise LocalProtocolError("no request to become a websocket is next to be answered")
@@ -264,7 +264,7 @@ class ServerFraming:
             self._refuse(error.error_status_hint)
 
     def _parse_request(self, facts: list[ServerFact]) -> bytes:
-        """Read on in the current request. Returns what follows it once it is complete."""
+        """Read on in the current request. Return the bytes behind it once it is complete."""
         while True:
             event = self._http.next_event()
             if isinstance(event, h11.Request):
@@ -310,7 +310,7 @@ class ServerFraming:
         return b""
 
     def _prepare_upgrade(self, request: _Request) -> _Upgrade:
-        """Go through the handshake at once, so that what is wrong with it is known before anyone is asked."""
+        """Go through the handshake at once, so that its faults are known before the exchange is asked."""
         if request.head.method != b"GET" or request.body or request.head.http_version < b"1.1":
             raise WsprotoRemoteProtocolError("RFC 6455 section 4.2.1 asks for a GET of HTTP/1.1 at least")
         handshake = H11Handshake(ConnectionType.SERVER)
@@ -325,7 +325,7 @@ class ServerFraming:
         return _Upgrade(handshake.send(AcceptConnection()), [])
 
     def _refuse(self, status: int, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        """Answer what cannot be a request, behind the responses that are still due, and end the connection."""
+        """Answer an invalid request, behind the responses that are still due, and end the connection."""
         self._reading = False
         body = HTTPStatus(status).phrase.encode()
         fields = [*headers, (b"Content-Type", b"text/plain; charset=utf-8"), (b"Connection", b"close")]

@@ -20,7 +20,7 @@ WS_URL = "wss://ws.backpack.exchange"
 """docs/protocol.md 1.1."""
 
 TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-"""What a user can demand. Anything older is never spoken."""
+"""Versions that a user can require. Older ones are never spoken."""
 DEFAULT_TLS = "1.2"
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -40,7 +40,7 @@ class Address(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """What the Host header says: the port only where it is not the scheme's own."""
+        """Value of the Host header: the port only where it is not the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.encrypted else 80) else f"{host}:{self.port}"
 
@@ -107,7 +107,7 @@ class Addresses:
     ) -> None:
         """Take the addresses apart.
 
-        `ca_file` is trusted instead of the system's authorities. `minimum_tls` refuses what is older.
+        `ca_file` is trusted instead of the system's authorities. `minimum_tls` refuses older versions.
 
         Raises:
             ConfigurationError: an address is malformed, there is no such version of TLS, or the CA file cannot be used.
@@ -115,7 +115,7 @@ class Addresses:
         self.rest = Address.of_rest(rest_url)
         self.ws = Address.of_websocket(ws_url)
         self.ssl_context: ssl.SSLContext | None = None
-        """The same for REST, websocket and `https` proxies, so that all trust the same, or None when nothing is encrypted."""
+        """The same for REST, websocket and `https` proxies, so that all trust the same, or None without encryption."""
         self.proxies = Proxies() if proxies is None else proxies
         to_proxy = {proxy.scheme for proxy in (self.proxies.rest, self.proxies.websocket) if proxy is not None}
         minimum = TLS_VERSIONS[tls_name(minimum_tls)]
@@ -128,7 +128,7 @@ def tls_name(minimum: object) -> str:
     """Return the oldest version of TLS to be spoken, `1.2` or `1.3`. It may be given as Python's `ssl.TLSVersion`.
 
     Raises:
-        ConfigurationError: it is none of the two.
+        ConfigurationError: it is neither of the two.
     """
     for name, version in TLS_VERSIONS.items():
         if minimum in (name, version):

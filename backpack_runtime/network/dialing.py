@@ -1,7 +1,7 @@
-"""Opens a connection to a target through a proxy. Whatever fails there names the proxy.
+"""Opens a connection to a target through a proxy. Errors there name the proxy.
 
 SOCKS is spoken by python-socks. `CONNECT` is spoken here, through h11: the answer of a proxy may come in pieces, or over TLS.
-Nothing is looked up here for a proxy that looks up names itself, but the proxy's own name.
+For a proxy that looks up names itself, only the proxy's own name is looked up here.
 
 Errors are raised where no other error is under way: those of the libraries hold the credentials in the locals of their frames.
 """
@@ -42,7 +42,7 @@ StreamT = TypeVar("StreamT", bound=ByteStream)
 
 
 class Streams(ABC, Generic[StreamT]):
-    """How a runtime makes the connections of which the way through a proxy consists."""
+    """Connections of a runtime, of which the way through a proxy consists."""
 
     @abstractmethod
     async def connect(self, host: str, port: int) -> StreamT:
@@ -113,7 +113,7 @@ async def dial(
 
 
 def describe(broken: BaseException) -> str:
-    """Say in one line what broke. Anyio wraps the error of the system into its own."""
+    """Name the error in one line. Anyio wraps the error of the system into its own."""
     cause = broken.__cause__
     if isinstance(broken, anyio.EndOfStream):
         return "the connection was closed by the other side"
@@ -145,17 +145,17 @@ async def _dial_socks(
     except BROKEN as error:
         return ProxyRefused(proxy.endpoint, f"broke the connection: {describe(error)}")
     except EOFError:
-        # What python-socks lets through on asyncio. Elsewhere it is a refusal with these words.
+        # An error that python-socks lets through on asyncio. Elsewhere it is a refusal with these words.
         return _refusal(proxy, target, "Connection closed unexpectedly", None)
     except ValueError:
-        # What python-socks lets through: names that are impossible in DNS, and bytes that are no text.
+        # Errors that python-socks lets through: names that are impossible in DNS, and bytes that are not text.
         return ProxyUnreachableTarget(
             proxy.endpoint, f"could not reach {target}: the name, or the proxy's answer, is malformed"
         )
 
 
 def _refusal(proxy: Proxy, target: str, words: str, code: int | None) -> ProxyError:
-    """What a refusal by SOCKS is: only replies to the request have a code, or else it is about credentials or gibberish."""
+    """Return the kind of a refusal by SOCKS: only replies to the request have a code, or else it is about credentials or gibberish."""
     if proxy.scheme == "socks4" and code in _SOCKS4_IDENTD:
         return ProxyAuthFailed(proxy.endpoint, f"refused the user: {words}")
     if code is not None or "reply code" in words:
@@ -211,7 +211,7 @@ async def _encrypted(stream: StreamT, proxy: Proxy, streams: Streams[StreamT], c
 
 
 async def _connect(stream: ByteStream, authority: str, target: str, proxy: Proxy) -> ProxyError | None:
-    """Have the proxy connect to the target. Returns what went wrong."""
+    """Have the proxy connect to the target. Return its error."""
     http = h11.Connection(h11.CLIENT)
     headers = [("Host", authority), ("User-Agent", "backpack-feed")]
     if proxy.username is not None:
@@ -244,7 +244,7 @@ async def _connect(stream: ByteStream, authority: str, target: str, proxy: Proxy
 
 
 async def _look_up(host: str, port: int, *, only_ipv4: bool = False) -> str | None:
-    """The address of a name, as this machine knows it, or None when it knows none."""
+    """Return the address of a name, as this machine knows it, or None."""
     try:
         ip_address(host)
     except ValueError:

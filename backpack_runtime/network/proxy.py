@@ -1,7 +1,7 @@
-"""One proxy: what its URL says, checked where it is configured, and the ways in which it fails.
+"""One proxy: its URL, checked where it is configured, and the ways in which it fails.
 
 The password sits in a closure and comes out only where it is asked for by name. No error of this module repeats any part of a URL, for
-who forgot to encode a character may have a part of the password where the host should be.
+a URL with an unencoded character may have a part of the password where the host should be.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class InvalidProxy(ConfigurationError):
 
 
 class ProxyError(BackpackError):
-    """The way to the exchange failed at the proxy, so nothing has reached the exchange.
+    """The way to the exchange failed at the proxy, before the exchange.
 
-    `proxy` is its endpoint, such as `socks5://127.0.0.1:1080`, `reason` what it did.
+    `proxy` is its endpoint, such as `socks5://127.0.0.1:1080`, `reason` its error.
     """
 
     def __init__(self, proxy: str, reason: str) -> None:
@@ -75,8 +75,8 @@ class ProxyTimeout(ProxyError):
 class Proxy:
     """One proxy, frozen. Equal when everything is, the credentials included.
 
-    `scheme` is `http`, `https`, `socks4` or `socks5`. `remote_dns` says that the proxy looks up the exchange's name, and nobody here
-    does. `timeout_seconds` is how long a connection through it may take, None where whoever has several proxies says so.
+    `scheme` is `http`, `https`, `socks4` or `socks5`. `remote_dns` says that the proxy looks up the exchange's name, and this machine
+    does not. `timeout_seconds` is the time that a connection through it may take, None where the settings of several proxies have it.
     """
 
     __slots__ = ("_credentials", "host", "port", "remote_dns", "scheme", "timeout_seconds")
@@ -98,7 +98,7 @@ class Proxy:
         remote_dns: bool = True,
         timeout_seconds: float | None = None,
     ) -> None:
-        """Take what `parse` has checked. `credentials` gives user and password."""
+        """Take parts that `parse` has checked. `credentials` gives user and password."""
         values = (credentials, host, port, remote_dns, scheme, timeout_seconds)
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
@@ -152,7 +152,7 @@ class Proxy:
 
     @property
     def endpoint(self) -> str:
-        """Scheme, host and port: what may be shown."""
+        """Scheme, host and port: the parts that may be shown."""
         return f"{self.scheme}://{self.authority}"
 
     def __str__(self) -> str:
@@ -179,7 +179,7 @@ class Proxy:
         raise AttributeError(f"a proxy is frozen: {name} cannot be set")
 
     def __copy__(self) -> Self:
-        """Return itself: there is nothing in it that could change."""
+        """Return itself: it cannot change."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -199,7 +199,7 @@ _Parsed = tuple[str, str, int, Callable[[], tuple[str | None, str | None]]]
 
 
 def _parse(url: object, *, remote_dns: bool | None) -> _Parsed | str:
-    """The parts of a URL, or what is wrong with it."""
+    """Return the parts of a URL, or its fault."""
     if not isinstance(url, str):
         return "a proxy URL is text"
     if not url.isprintable() or " " in url:
@@ -245,7 +245,7 @@ def _parse(url: object, *, remote_dns: bool | None) -> _Parsed | str:
 
 
 def _is_host(host: str, *, bracketed: bool) -> bool:
-    """Return whether it is an address or a name. An IPv6 address stands in brackets, and nothing else does."""
+    """Return whether it is an address or a name. Only an IPv6 address stands in brackets."""
     try:
         return "%" not in host and (ip_address(host).version == 6) is bracketed
     except ValueError:
@@ -253,7 +253,7 @@ def _is_host(host: str, *, bracketed: bool) -> bool:
 
 
 def _problem_with_credentials(scheme: str, username: str, password: str | None) -> str:
-    """What a proxy of this scheme cannot be told, or empty when there is nothing."""
+    """Name the settings that this scheme cannot have, or return an empty text."""
     if not username:
         return "the proxy URL has an @, and no user before it"
     if not all(text.isascii() and text.isprintable() for text in (username, password or "")):

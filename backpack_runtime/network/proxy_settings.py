@@ -1,4 +1,4 @@
-"""Which proxy serves which target: what the caller says, what the settings say of an exchange, what they say of all, or none.
+"""The proxy of each target: that of the caller, of the settings of an exchange, of those of all, or none.
 
 REST and websocket are asked for separately, and a setting of one never serves the other. The process has one set of settings, its
 own (`init_proxy_system`) or that of the environment:
@@ -9,7 +9,7 @@ own (`init_proxy_system`) or that of the environment:
     CRYPTOFEED_PROXY_EXCHANGES__BACKPACK__HTTP__URL=...
     CRYPTOFEED_PROXY_EXCHANGES__BACKPACK__HTTP__TIMEOUT_SECONDS=10
 
-A setting that is not understood is refused: passing it over would let connections out directly that were meant to be proxied.
+A setting that is not understood is refused: connections that were meant to be proxied must not go out directly.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Proxies(Struct, frozen=True):
         Next to `url` there may be `remote_dns` and `timeout_seconds`, next to the two names `timeout_seconds`.
 
         Raises:
-            InvalidProxy: it is none of these. The text says what is wrong and shows no part of a URL.
+            InvalidProxy: it has another form. The error names the fault and shows no part of a URL.
         """
         try:
             read = _read(value)
@@ -93,28 +93,28 @@ class Proxies(Struct, frozen=True):
             del value
 
     def timeout_of(self, proxy: Proxy) -> float:
-        """How long a connection through one of them may take, seconds."""
+        """Time that a connection through one of them may take, seconds."""
         return self.timeout_seconds if proxy.timeout_seconds is None else proxy.timeout_seconds
 
 
 ProxiesLike: TypeAlias = Proxies | Proxy | str | Mapping[str, Any] | None
-"""Whatever `Proxies.of` reads."""
+"""Any form that `Proxies.of` reads."""
 
 
 @final
 class ProxySettings:
-    """What holds for the whole process: `default` for every exchange, `exchanges` by name. Nothing unless `enabled`.
+    """Proxies of the whole process: `default` for every exchange, `exchanges` by name. Unused unless `enabled`.
 
-    Each is whatever `Proxies.of` reads. Names of exchanges are equal in capitals and small letters.
+    Each has a form that `Proxies.of` reads. Names of exchanges are equal in capitals and small letters.
 
     Raises:
-        InvalidProxy: a setting is impossible. The text says which and why, and shows no part of a URL.
+        InvalidProxy: a setting is impossible. The error names it and the reason, and shows no part of a URL.
     """
 
     def __init__(
         self, *, enabled: bool = False, default: ProxiesLike = None, exchanges: Mapping[str, ProxiesLike] | None = None
     ) -> None:
-        # Tools that print the locals of a traceback ask for the repr of what could not be made as well.
+        # Tools that print the locals of a traceback ask for the repr of objects that could not be made as well.
         self.enabled, self.default, self.exchanges = enabled, Proxies(), dict[str, Proxies]()
         try:
             self.default = _located("default", default)
@@ -126,7 +126,7 @@ class ProxySettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> ProxySettings:
-        """Read the variables that begin with `CRYPTOFEED_PROXY_`, whatever the case. Those of the process by default.
+        """Read the variables that begin with `CRYPTOFEED_PROXY_`, in capital or small letters. Those of the process by default.
 
         Raises:
             InvalidProxy: a variable is unknown or its value impossible.
@@ -154,7 +154,7 @@ class ProxyInjector:
         self.settings = settings
 
     def proxies(self, exchange: str = EXCHANGE, explicit: ProxiesLike = None) -> Proxies:
-        """For REST and websocket each: what is asked for, else what is set for the exchange, else what is set for all, else none.
+        """Return for REST and websocket each: the explicit proxy, else that of the exchange, else that of all, else none.
 
         Raises:
             InvalidProxy: `explicit` is impossible.
@@ -175,15 +175,15 @@ class ProxyInjector:
 
 
 class _Installed:
-    """The program's own injector. The environment counts as long as there is none."""
+    """The program's own injector. The environment counts without one."""
 
     injector: ProxyInjector | None = None
 
 
 def init_proxy_system(settings: ProxySettings | None = None) -> ProxyInjector:
-    """Set what holds for the whole process from here on. Without settings, what the environment says at this moment.
+    """Set the proxies of the whole process from here on. Without settings, those of the environment at this moment.
 
-    `init_proxy_system(ProxySettings())` switches off whatever the environment says.
+    `init_proxy_system(ProxySettings())` switches the environment off.
 
     Raises:
         InvalidProxy: the environment is impossible.
@@ -193,7 +193,7 @@ def init_proxy_system(settings: ProxySettings | None = None) -> ProxyInjector:
 
 
 def get_proxy_injector() -> ProxyInjector | None:
-    """What holds for the whole process: what the program set, else what the environment says, or None when that is switched off.
+    """Return the settings of the whole process: those of the program, else of the environment, or None when that is switched off.
 
     Raises:
         InvalidProxy: the environment is impossible.
@@ -203,7 +203,7 @@ def get_proxy_injector() -> ProxyInjector | None:
 
 
 def resolve_proxies(explicit: ProxiesLike = None, exchange: str = EXCHANGE) -> Proxies:
-    """The proxies of a new client: what it was asked for, else what holds for the process.
+    """Return the proxies of a new client: its own, else those of the process.
 
     Raises:
         InvalidProxy: one of the two is impossible.
@@ -238,7 +238,7 @@ def _timed(source: Proxies, proxy: Proxy) -> Proxy:
 
 
 def _located(where: str, value: ProxiesLike) -> Proxies:
-    """Read proxies. What is wrong with them is told with the place where they stood."""
+    """Read proxies. Errors name the place where they stood."""
     try:
         read = _read(value)
         if isinstance(read, str):
@@ -249,7 +249,7 @@ def _located(where: str, value: ProxiesLike) -> Proxies:
 
 
 def _read(value: object) -> Proxies | str:
-    """The proxies that a value describes, or what is wrong with it."""
+    """Return the proxies that a value describes, or its fault."""
     if isinstance(value, Proxies):
         return value
     if not isinstance(value, Mapping) or not _split(value):
@@ -279,7 +279,7 @@ def _split(value: Mapping[object, object]) -> bool:
 
 
 def _read_one(value: object) -> Proxy | str | None:
-    """The proxy that a value describes, or what is wrong with it."""
+    """Return the proxy that a value describes, or its fault."""
     if value is None or isinstance(value, Proxy):
         return value
     settings = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {"url": value})
@@ -301,7 +301,7 @@ def _read_one(value: object) -> Proxy | str | None:
 
 
 def _as_timeout(value: object) -> float | str | None:
-    """A number of seconds, None for None, or what is wrong with it."""
+    """Return a number of seconds, None for None, or the fault of the value."""
     if value is None:
         return None
     try:
@@ -319,7 +319,7 @@ def _as_bool(value: object) -> bool | None:
 
 
 def _read_environment(environment: Mapping[str, str]) -> ProxySettings | str:
-    """The settings that variables describe, or what is wrong with them."""
+    """Return the settings that variables describe, or their fault."""
     settings = _nested(environment)
     if isinstance(settings, str):
         return settings
@@ -336,9 +336,9 @@ def _read_environment(environment: Mapping[str, str]) -> ProxySettings | str:
 
 
 def _nested(environment: Mapping[str, str]) -> dict[str, Any] | str:
-    """The variables of the prefix as nested mappings, names in small letters. Or what is wrong with them.
+    """Return the variables of the prefix as nested mappings, names in small letters, or their fault.
 
-    Where a mapping is due, a variable may hold all of it as a JSON object. An empty one counts as not there.
+    Where a mapping is due, a variable may hold all of it as a JSON object. An empty one counts as missing.
     """
     settings: dict[str, Any] = {}
     for variable, text in sorted(environment.items(), key=lambda pair: pair[0].count("__")):

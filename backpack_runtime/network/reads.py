@@ -3,8 +3,8 @@
 Theory. A task that waits for the next read costs turns of the loop: the read is noticed in one, the task runs in the next, and reading
 is stopped and started again in between. Loops of asyncio call back when a socket can be read, so there a read is made and used in that
 call. On trio a task waits until the socket can be read, and then reads it itself: the streams of both libraries try to read first, and
-wait a turn even when they have succeeded. Bytes still leave by the stream that was dialed. What is no socket, or lies on a loop that
-cannot tell when one can be read, is read as a stream.
+wait a turn even when they have succeeded. Bytes still leave by the stream that was dialed. Connections without a socket, or on a loop that
+cannot tell when one can be read, are read as a stream.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ Take: TypeAlias = Callable[[bytes], bool]
 
 
 class Reads(ABC):
-    """What is read of one connection."""
+    """Reads of one connection."""
 
     @abstractmethod
     async def give(self, take: Take) -> None:
-        """Give each read to `take` until that returns False. It may be called outside of any task. What it raises comes out here.
+        """Give each read to `take` until that returns False. It may be called outside of any task. Its errors come out here.
 
         Raises:
             anyio.EndOfStream: the other side ended the connection.
@@ -56,9 +56,9 @@ class Reads(ABC):
 
 @contextmanager
 def reads_of(stream: ByteStream) -> Iterator[Reads]:
-    """Read a connection in the way that is best on this event loop. Beside it, nobody may read its stream any more.
+    """Read a connection in the way that is best on this event loop. Its stream must not be read otherwise any more.
 
-    The other side is not to have spoken yet: what the stream has read for a handshake of TLS, and not used, comes with the next read.
+    The other side is not to have spoken yet: data that the stream has read for a handshake of TLS, and not used, come with the next read.
     """
     loop = asyncio_loop()
     layers: list[TlsStream] = []
@@ -95,7 +95,7 @@ class _StreamReads(Reads):
         more = True
         while more:
             if not self._readable.is_set():
-                # Only then, for whoever waits for what is there already gives up his turn.
+                # Only then, for waiting for data that are there already gives up a turn.
                 await self._readable.wait()
             more = take(await self._stream.receive(READ_BYTES))
 
@@ -118,7 +118,7 @@ class _SocketReads(Reads):
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._take: Take | None = None
         self._error: Exception | None = None
-        """What `give` is to raise."""
+        """Error that `give` is to raise."""
 
     @property
     def _giving(self) -> bool:
@@ -180,7 +180,7 @@ class _TaskReads(_SocketReads):
         try:
             while self._giving:
                 if not self._resumed.is_set():
-                    # Only then, for whoever waits for what is there already gives up his turn.
+                    # Only then, for waiting for data that are there already gives up a turn.
                     await self._resumed.wait()
                 await anyio.wait_readable(self._socket)
                 if self._resumed.is_set():

@@ -1,7 +1,7 @@
-"""Bytes on their way out of a socket: written by whoever has some, sent by one task that alone waits for the network.
+"""Bytes on their way out of a socket: written by any task, sent by one that alone waits for the network.
 
 A peer that does not read must not fill our memory. Of the pongs that wait only the last is kept, as RFC 6455 section 5.5.3 allows. Of
-everything else there may be `MOST_UNSENT_BYTES`. A connection that would need more is of no use any more.
+all others there may be `MOST_UNSENT_BYTES`. A connection that would need more is of no use any more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Outgoing:
 
     def __init__(self) -> None:
         self.waiting_bytes = 0
-        """What has been written and not been sent."""
+        """Bytes that were written and not sent."""
         self._chunks: list[bytes] = []
         self._pong: int | None = None
         """Which chunk is a pong."""
@@ -38,7 +38,7 @@ class Outgoing:
         return self.waiting_bytes > MOST_UNSENT_BYTES
 
     def write(self, data: bytes) -> None:
-        """Have bytes sent. Does not wait. What an overfull queue is given is lost with its connection."""
+        """Have bytes sent, without waiting. Bytes beyond a full queue are lost with its connection."""
         if data and not self.overfull:
             self._chunks.append(data)
             self.waiting_bytes += len(data)
@@ -59,7 +59,7 @@ class Outgoing:
         self._changed.set()
 
     async def send_all(self, stream: ByteSendStream) -> None:
-        """Send whatever is written, until `finish`, or until the connection breaks, which its reader sees as well."""
+        """Send written bytes, until `finish`, or until the connection breaks, which its reader sees as well."""
         try:
             while self._chunks or not self._finished:
                 if not self._chunks:

@@ -30,7 +30,7 @@ class TlsStream(ByteStream):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._sending = anyio.Lock()
         self.ended = False
-        """True when the other side has said that nothing more will come."""
+        """True when the other side has ended its data."""
 
     @classmethod
     async def connect(cls, stream: ByteStream, context: ssl.SSLContext, host: str) -> Self:
@@ -81,10 +81,10 @@ class TlsStream(ByteStream):
                 self._incoming.write_eof()
 
     def decrypt(self, data: bytes) -> bytes:
-        """Take what was read of the connection beneath, and return all that can be decrypted: `receive` without the read.
+        """Take a read of the connection beneath, and return all that can be decrypted: `receive` without the read.
 
         Raises:
-            ssl.SSLError: what came is no TLS.
+            ssl.SSLError: the data are not TLS.
         """
         self._incoming.write(data)
         return self._decrypted(inf)
@@ -100,7 +100,7 @@ class TlsStream(ByteStream):
         await self.flush()
 
     async def flush(self) -> None:
-        """Send what has been encrypted."""
+        """Send encrypted bytes."""
         if not self.unsent:
             return
         # Records must leave in the order they were made.
@@ -120,7 +120,7 @@ class TlsStream(ByteStream):
         """All that can be decrypted now. Whether it is the last is said by `ended`.
 
         Raises:
-            ssl.SSLError: what came is no TLS.
+            ssl.SSLError: the data are not TLS.
         """
         chunks: list[bytes] = []
         size = 0

@@ -1,1 +1,1 @@
-"""Orders that are safe to send: the journal, the ids, what became of an order, and leaving none behind."""
+"""Orders that are safe to send: the journal, the ids, the outcome of each, and a way out that leaves none open."""

@@ -1,4 +1,4 @@
-"""What every order of a client passes: it gets a client id, is written down before it leaves, and is crossed off when its outcome is known."""
+"""The desk that every order of a client passes: it gets a client id, is written down before it leaves, and is crossed off when its outcome is known."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class OrderDesk:
         self._calls: dict[int, tuple[int, ...]] = {}
         """The client ids of each call that has not ended."""
         self._given_up: set[int] = set()
-        """Those among the calls that nobody waits for."""
+        """Those among the calls that are not awaited."""
         self._closing = False
         self._ended = anyio.Event()
 
     @property
     def unresolved(self) -> Mapping[int, OrderIntent]:
-        """The orders whose outcome is not known, and whose answer nobody waits for, by client id."""
+        """The orders whose outcome is not known, and whose answer is not awaited, by client id."""
         self._look_after_given_up()
         waited = self._waited
         return {client_id: intent for client_id, intent in self.journal.intents.open.items() if client_id not in waited}
@@ -97,7 +97,7 @@ class OrderDesk:
         self._others.update(one for one in client_ids if not self.is_mine(one))
 
     def give_up(self, call_id: int) -> None:
-        """Know that nobody waits for the answer to a call, or that it was refused. If it had been sent, its answer may still come."""
+        """Note that the answer to a call is not awaited, or that it was refused. If it had been sent, its answer may still come."""
         if call_id in self._calls:
             self._given_up.add(call_id)
             self._look_after_given_up()
@@ -174,7 +174,7 @@ class OrderDesk:
         return bool(self._calls)
 
     def _look_after_given_up(self) -> None:
-        """Cross off calls that were given up in time: nothing says so but that they are not in doubt any more."""
+        """Cross off calls that were given up in time: they are those that are not in doubt any more."""
         if not self._given_up:
             return
         in_doubt = self._in_doubt()
@@ -220,7 +220,7 @@ class OrderGate:
         give: Callable[[RequestFailed], None],
         tasks: TaskGroup,
     ) -> None:
-        """`perform` begins an action, `give` tells the session what became of it."""
+        """`perform` begins an action, `give` passes its result to the session."""
         self._journal = journal
         self._perform = perform
         self._give = give
@@ -256,7 +256,7 @@ class OrderGate:
             if self._held.pop(action.request_id, None) is not None:
                 self._give(_failed(action.request_id, failed))
             return
-        # Withdrawn meanwhile, or not. And a transport does not send what has become too late.
+        # Withdrawn meanwhile, or not. And a transport does not send requests that are too late.
         if self._held.pop(action.request_id, None) is not None:
             self._perform(action)
 

@@ -1,7 +1,7 @@
 """Numbers of instances: each program that trades on this machine has one of its own, leased by the lock on a file.
 
-Beside the lock stands how far the client ids of that number were given out, in blocks, so that the next program with it begins behind them. The
-lock ends with the process, whatever ends it.
+Beside the lock stands the last block of client ids of that number that was given out, so that the next program with it begins behind them. The
+lock ends with the process, also by a signal.
 """
 
 from __future__ import annotations

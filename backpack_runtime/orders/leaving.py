@@ -1,6 +1,6 @@
-"""Leaving no orders behind: what a client does about its open orders when its block is left.
+"""Leaving no orders behind: the end of a client's open orders when its block is left.
 
-Nothing else does it. The exchange has no dead man's switch: after the end of the process by kill -9, or of the machine, open orders stay
+Only the client can do it. The exchange has no dead man's switch: after the end of the process by kill -9, or of the machine, open orders stay
 open (docs/protocol.md 6.3).
 """
 
@@ -40,18 +40,18 @@ class CancelOnExit(StrEnum):
     MINE = "mine"
     """Those that this client has placed, and those without an outcome that it found in its journal."""
     ALL = "all"
-    """All of the account, whoever has placed them."""
+    """All of the account, also those placed by others."""
 
 
 class Leftovers(Value, frozen=True, gc=False, kw_only=True):
-    """How it ended with the orders of a client that was left. Without any content all is well."""
+    """Outcome of the orders of a client that was left. When empty, all is well."""
 
     open_orders: tuple[Order, ...] = ()
     """Those that the exchange still listed when it was last read."""
     unresolved: tuple[OrderIntent, ...] = ()
     """Orders of which it is not known whether they were placed."""
     reasons: tuple[str, ...] = ()
-    """What kept the client from doing more."""
+    """Errors that kept the client from doing more."""
     read: bool = True
     """True when the open orders could be read after the last cancel."""
 
@@ -66,7 +66,7 @@ class Leftovers(Value, frozen=True, gc=False, kw_only=True):
 
 
 async def cancel_orders(calls: RestMethods, desk: OrderDesk, which: CancelOnExit) -> Leftovers:
-    """Wait for what is on its way, cancel what is open, and read until none of it is listed. The caller shields it."""
+    """Wait for orders on their way, cancel open ones, and read until none of them is listed. The caller shields it."""
     desk.close()
     with anyio.move_on_after(OUTCOME_SECONDS):
         await desk.idle()
@@ -84,7 +84,7 @@ async def cancel_orders(calls: RestMethods, desk: OrderDesk, which: CancelOnExit
 
 
 def left_unread(desk: OrderDesk, reason: str) -> Leftovers:
-    """Return what may be left where nothing could be read."""
+    """Return the orders that may be left where the lists could not be read."""
     return Leftovers(unresolved=tuple(desk.unresolved.values()), reasons=(reason,), read=False)
 
 
@@ -94,7 +94,7 @@ class _Sweep:
         """The orders in question that were open at the last look."""
         self.read = False
         self.reasons: dict[str, str] = {}
-        """What went wrong last, by the id of an order or the name of a list."""
+        """The last error, by the id of an order or the name of a list."""
         self._calls = calls
         self._desk = desk
         self._which = which

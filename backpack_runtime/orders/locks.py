@@ -1,4 +1,4 @@
-"""Locks on files, which end with the process that holds them, whatever ends it."""
+"""Locks on files, which end with the process that holds them, also by a signal."""
 
 from __future__ import annotations
 

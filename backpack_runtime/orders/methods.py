@@ -1,4 +1,4 @@
-"""Calls about orders that are more than one request: finding out what became of them, and waiting for their end."""
+"""Calls about orders that are more than one request: finding their outcome, and waiting for their end."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ __all__ = ["SafeOrderMethods"]
 
 FIRST_LOOK_SECONDS = 0.25
 LONGEST_LOOK_SECONDS = 2.0
-"""How often an order is looked at that is waited for: less and less often, down to this."""
+"""Longest time between two looks at an order that is waited for."""
 
 
 class SafeOrderMethods(RestMethods):
-    """What a client offers for the safety of its orders."""
+    """Methods of a client for the safety of its orders."""
 
     _orders: OrderSafety
 
     @abstractmethod
     def _check_inside(self) -> None:
-        """Refuse to show what there is only inside the block, and after it."""
+        """Refuse before the block is entered."""
 
     @abstractmethod
     def _dismiss_call(self, call_id: int) -> list[int]:
@@ -53,13 +53,13 @@ class SafeOrderMethods(RestMethods):
         return self._orders.view
 
     async def resolve(self, *, wait: bool = False) -> tuple[Resolution, ...]:
-        """Find out what became of every order without an outcome, those of earlier programs with the same journal included.
+        """Find the outcome of every order without one, those of earlier programs with the same journal included.
 
         Each is `OrderFound`, in open orders, history or fills. `OrderNeverHappened`, once all three were read completely after its signature had run out. Or
-        `OrderUnresolved`, with the reason. The first two are written down, and their calls are not `unresolved` any more. Nothing is sent again.
+        `OrderUnresolved`, with the reason. The first two are written down, and their calls are not `unresolved` any more. Orders are not sent again.
 
         Args:
-            wait: wait until it can be said of each: the signature's window and 2 s, from when it was signed.
+            wait: wait until each outcome can be known: the signature's window and 2 s, from its signature on.
         """
         self._check_open()
         checked_flag("wait", wait)
@@ -111,17 +111,17 @@ class SafeOrderMethods(RestMethods):
     async def place_and_wait(self, order: NewOrder, *, timeout_s: float = 60.0, max_wait_us: int | None = None) -> Order:
         """Place an order and return it as it ended: filled, cancelled or expired.
 
-        Where the answer to its placing does not come, it is found out what became of it. Nothing is sent again.
+        Where the answer to its placing does not come, its outcome is looked up. It is not sent again.
 
         Args:
-            order: what to place.
+            order: the order to place.
             timeout_s: how long to wait for its end. The order is not cancelled then.
             max_wait_us: how long it may wait to be sent, 5 s unless given.
 
         Raises:
             ApiError: the exchange refused it.
             NotSent: it did not leave in time.
-            OutcomeUnknown: it may have been placed, and neither the answer nor the exchange's lists have told.
+            OutcomeUnknown: it may have been placed, and neither the answer nor the exchange's lists have its outcome.
             OrderStillOpen: it had not ended in time. The error has its ids.
         """
         self._check_open()

@@ -1,4 +1,4 @@
-"""Reads that find out what became of orders: open orders, history and fills, in this order (`backpack_proto.orders.resolution`)."""
+"""Reads that find the outcome of orders: open orders, history and fills, in this order (`backpack_proto.orders.resolution`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _symbol = attrgetter("symbol")
 
 
 async def resolve(calls: RestMethods, intents: Iterable[OrderIntent], *, wait: bool) -> tuple[Resolution, ...]:
-    """Find out what became of orders. With `wait`, wait for the moment from which on that can be said of each."""
+    """Find the outcome of orders. With `wait`, wait for the moment from which on it can be known of each."""
     wanted = sorted(intents, key=lambda intent: (intent.symbol, intent.client_id))
     if not wanted:
         return ()
@@ -56,10 +56,10 @@ def outcomes(resolutions: Iterable[Resolution]) -> list[IntentEnded]:
 async def find(
     calls: RestMethods, symbol: str, *, client_id: int | None, order_id: str | None, intent: OrderIntent | None
 ) -> Order:
-    """Return an order by one of its ids, from the open orders, from history, or as far as its fills tell of it.
+    """Return an order by one of its ids, from the open orders, from history, or as far as its fills show it.
 
     Raises:
-        OrderNotFound: none of them has it.
+        OrderNotFound: it is in neither of them.
     """
     try:
         return await calls.get_order(symbol, order_id=order_id, client_id=client_id)
@@ -145,7 +145,7 @@ def _is_unknown_order(refused: ApiError) -> bool:
 
 
 def _order_of(fills: Sequence[Fill]) -> Order:
-    """Return what fills tell of their order: it has traded, and is in neither of the lists of orders."""
+    """Return an order as far as its fills show it: it has traded, and is in neither of the lists of orders."""
     first = fills[0]
     executed = sum((fill.quantity for fill in fills[1:]), first.quantity)
     return Order(

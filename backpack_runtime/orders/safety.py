@@ -1,4 +1,4 @@
-"""What a client does for the safety of its orders: opens the journal when it is needed, and takes orders off the book on the way out."""
+"""The safety of a client's orders: opens the journal when it is needed, and takes orders off the book on the way out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class OrderSettings(NamedTuple):
-    """What the arguments of a client say about its orders."""
+    """Arguments of a client about its orders."""
 
     journal: Path | None = None
     durability: Durability = Durability.PROCESS
@@ -45,7 +45,7 @@ class JournalView(Value, frozen=True, gc=False, kw_only=True):
     instance: int
     """The number in the upper 10 bits of the client ids that are made."""
     unresolved: tuple[OrderIntent, ...]
-    """The orders whose outcome is not known, and whose answer nobody waits for."""
+    """The orders whose outcome is not known, and whose answer is not awaited."""
 
 
 class OrderSafety:
@@ -68,7 +68,7 @@ class OrderSafety:
         self._opening = anyio.Lock()
 
     async def start(self) -> None:
-        """Open what an earlier program may have left. Do nothing where there is nothing of the kind.
+        """Open the journal that an earlier program may have left, if there is one.
 
         Raises:
             ConfigurationError: the journal cannot be used, or the instance is in use.
@@ -80,7 +80,7 @@ class OrderSafety:
         """Return the desk, and open it if this is the first order.
 
         Raises:
-            ConfigurationError: the journal cannot be used, or the instance is in use. Or nobody could sign an order.
+            ConfigurationError: the journal cannot be used, or the instance is in use. Or the client has no signer.
         """
         async with self._opening:
             if self.opened is None:
@@ -130,7 +130,7 @@ class OrderSafety:
         return found if trouble is None else [*found, trouble]
 
     def release(self) -> None:
-        """Let other programs have what is held."""
+        """Release the journal and the instance for other programs."""
         if self.opened is not None:
             self.opened.release()
 

@@ -1,4 +1,4 @@
-"""REST methods of the account: settings, limits, what it holds, and what comes in and goes out."""
+"""REST methods of the account: settings, limits, holdings, deposits and withdrawals."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class AccountMethods(Caller):
         await self.call("update_account", parameters, max_wait_us=max_wait_us)
 
     async def convert_dust(self, asset: str | None = None, *, max_wait_us: int | None = None) -> None:
-        """Convert what is too little to be traded into USDC: of one asset, or of all.
+        """Convert balances that are too small to be traded into USDC: of one asset, or of all.
 
         Raises:
             ApiError: the exchange refused.
@@ -99,11 +99,11 @@ class AccountMethods(Caller):
         return cast("MaxWithdrawalQuantity", await self.call("max_withdrawal_quantity", parameters))
 
     async def get_collateral(self, *, subaccount_id: int | None = None) -> Collateral:
-        """Return equity, margin and collateral. `net_equity_available` is what new orders can use."""
+        """Return equity, margin and collateral. `net_equity_available` is the equity for new orders."""
         return cast("Collateral", await self.call("collateral", {"subaccount_id": subaccount_id}))
 
     async def get_balances(self) -> dict[str, Balance]:
-        """What the account holds, by asset."""
+        """Return the balances of the account, by asset."""
         return cast("dict[str, Balance]", await self.call("balances"))
 
     async def get_positions(self, symbol: str | None = None, *, market_type: str | None = None) -> tuple[Position, ...]:
@@ -120,7 +120,7 @@ class AccountMethods(Caller):
         offset: int | None = None,
         exclude_platform: bool | None = None,
     ) -> tuple[Deposit, ...]:
-        """Return what came in, from and to in milliseconds since the epoch."""
+        """Return deposits, from and to in milliseconds since the epoch."""
         parameters: Arguments = {
             "from_ms": from_ms,
             "to_ms": to_ms,
@@ -144,7 +144,7 @@ class AccountMethods(Caller):
         limit: int | None = None,
         offset: int | None = None,
     ) -> tuple[Withdrawal, ...]:
-        """Return what went out or is about to, from and to in milliseconds since the epoch."""
+        """Return withdrawals, pending ones included, from and to in milliseconds since the epoch."""
         parameters: Arguments = {
             "id": withdrawal_id,
             "client_id": client_id,

@@ -20,7 +20,7 @@ Period: TypeAlias = Literal["1d", "1w", "1month", "1year"]
 
 
 class Caller(ABC):
-    """What each group of methods builds on."""
+    """Base of each group of methods."""
 
     @abstractmethod
     async def call(self, endpoint: str, parameters: Arguments | None = None, *, max_wait_us: int | None = None) -> object:
@@ -32,7 +32,7 @@ class Caller(ABC):
 
     @abstractmethod
     def _check_open(self) -> None:
-        """Refuse to promise what no call can keep any more."""
+        """Refuse calls of a closed client."""
 
     async def _any_id(self, symbol: str | None) -> str | None:
         return None if symbol is None else await self._id(symbol)

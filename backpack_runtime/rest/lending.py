@@ -54,7 +54,7 @@ class LendingMethods(Caller):
         return cast("LiquidationEstimate", await self.call("borrow_lend_liquidation_price", parameters))
 
     async def get_borrow_lend_positions(self) -> tuple[BorrowLendPosition, ...]:
-        """Return what the account has borrowed and lent."""
+        """Return the loans of the account, taken and given."""
         return cast("tuple[BorrowLendPosition, ...]", await self.call("borrow_lend_positions"))
 
     async def borrow_lend(

@@ -105,7 +105,7 @@ class MarketDataMethods(Caller):
         return cast("ServerTime", await self.call("time"))
 
     async def get_status(self) -> SystemStatus:
-        """Return whether the exchange works, and what it has to say about it."""
+        """Return whether the exchange works, and its message about it."""
         return cast("SystemStatus", await self.call("status"))
 
     async def get_ping(self) -> str:

@@ -171,7 +171,7 @@ class OrderMethods(Caller):
         order_type: Literal["RestingLimitOrder", "ConditionalOrder"] | None = None,
         max_wait_us: int | None = None,
     ) -> tuple[Order, ...]:
-        """Cancel every open order of a market, or those of one type. Returns what was cancelled.
+        """Cancel every open order of a market, or those of one type. Return the cancelled orders.
 
         Raises:
             NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.

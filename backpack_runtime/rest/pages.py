@@ -33,7 +33,7 @@ class Pages(Generic[Row]):
         self._rows: list[Row] = []
         """Those still to be given out, the next one last."""
         self._seen: Counter[Hashable] = Counter()
-        """How many equal rows one page had at most: the same one may be on two pages, and two on one page are two."""
+        """Largest number of equal rows of one page: the same one may be on two pages, and two on one page are two."""
         self._ended = False
 
     def __aiter__(self) -> Self:

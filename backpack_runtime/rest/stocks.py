@@ -1,4 +1,4 @@
-"""REST methods of tokenised stocks: what is traded, when, and at which price (docs/protocol.md 6.5)."""
+"""REST methods of tokenised stocks: the list, sessions, and prices (docs/protocol.md 6.5)."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class StockMethods(Caller):
     async def get_stock_indicative_quote(
         self, asset: str, side: Side, *, quantity: Amount | None = None, quote_quantity: Amount | None = None
     ) -> StockIndicativeQuote:
-        """Return the price at which a request for quotes would be quoted now, or the reason for none.
+        """Return the price at which a request for quotes would be quoted now, or the reason why not.
 
-        `asset` is a security such as `NVDA.US`. Exactly one of `quantity` and `quote_quantity` says how much.
+        `asset` is a security such as `NVDA.US`. Give exactly one of `quantity` and `quote_quantity`.
         """
         parameters: Arguments = {"symbol": asset, "side": side, "quantity": quantity, "quote_quantity": quote_quantity}
         return cast("StockIndicativeQuote", await self.call("stock_indicative_quote", parameters))

@@ -119,7 +119,7 @@ class StrategyMethods(Caller):
     async def cancel_all_strategies(
         self, symbol: str, *, strategy_type: str | None = None, max_wait_us: int | None = None
     ) -> tuple[Strategy, ...]:
-        """Cancel every strategy of a market. Returns what was cancelled.
+        """Cancel every strategy of a market. Return the cancelled ones.
 
         Raises:
             NotSent: the cancel did not leave within `max_wait_us`, 5 s unless given.

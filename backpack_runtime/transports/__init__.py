@@ -1,13 +1,13 @@
-"""The runtimes: what carries the bytes, one module for each. All of them keep the contract of `backpack_runtime.transport.Transport`.
+"""The runtimes, which carry the bytes, one module for each. All of them keep the contract of `backpack_runtime.transport.Transport`.
 
 This is the list that the client, the command line and the tests read. A package adds a runtime of its own by an entry point of the
-group `backpack_feed.runtimes` in its metadata, whose name is what users give for `runtime`, and whose object makes a transport:
+group `backpack_feed.runtimes` in its metadata, whose name users give for `runtime`, and whose object makes a transport:
 
     [project.entry-points."backpack_feed.runtimes"]
     curio = "my_package:CurioTransport"
 
-It is called as `CurioTransport(addresses, compression=False)`, and returns an async context manager of a `Transport`. Nothing is loaded
-before it is asked for.
+It is called as `CurioTransport(addresses, compression=False)`, and returns an async context manager of a `Transport`. It is loaded
+when it is asked for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GROUP: Final = "backpack_feed.runtimes"
 
 
 class MakeTransport(Protocol):
-    """What a runtime is to the client: mostly a class."""
+    """A runtime as the client sees it: mostly a class."""
 
     def __call__(self, addresses: Addresses, *, compression: bool = False) -> AbstractAsyncContextManager[Transport]:
         """Make a transport that is not connected yet. `compression` offers permessage-deflate."""
@@ -63,7 +63,7 @@ def transport_of(runtime: str) -> MakeTransport:
 
     Raises:
         ConfigurationError: there is no such runtime, or a package that adds it is broken.
-        MissingExtra: it is one of ours, and what it needs is not installed.
+        MissingExtra: it is one of ours, and its library is not installed.
     """
     built_in = BUILT_IN.get(runtime)
     if built_in is not None:

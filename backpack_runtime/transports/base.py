@@ -1,4 +1,4 @@
-"""What the transports on real sockets share: one websocket at a time, requests beside it, and the rules for both."""
+"""Common parts of the transports on real sockets: one websocket at a time, requests beside it, and the rules for both."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Withheld(BackpackError):
 
 
 class Progress:
-    """How far a request has come, and whether it may go on: the one place that decides whether its first byte may leave.
+    """Progress of a request, and its permission to go on: the one place that decides whether its first byte may leave.
 
     It waits for its turn as long as it may, then has its timeout to get a connection, and the same again for its answer.
     """
@@ -163,7 +163,7 @@ class SocketTransport(ABC):
 
     @abstractmethod
     async def _request(self, action: SendRequest, progress: Progress) -> Fact:
-        """Send a request and return what became of it. A GET that a kept connection lost is sent once more, nothing else is.
+        """Send a request and return its outcome. Only a GET that a kept connection lost is sent once more.
 
         Raises:
             Withheld: `progress` did not let it leave.
@@ -171,7 +171,7 @@ class SocketTransport(ABC):
 
     @abstractmethod
     async def _close_idle(self) -> None:
-        """Close what is kept for the next request."""
+        """Close connections kept for the next request."""
 
     async def __aenter__(self) -> Self:
         self._stack.push_async_callback(self._close_idle)
@@ -189,7 +189,7 @@ class SocketTransport(ABC):
         return system_now()
 
     def listen(self, sink: Callable[[Sequence[Given]], None]) -> None:
-        """Give what happens to `sink`."""
+        """Give facts to `sink`."""
         self._inbox.listen(sink)
 
     async def next(self, until: int | None) -> list[Given]:
@@ -287,7 +287,7 @@ class SocketTransport(ABC):
 def _below(path: str, action: SendRequest) -> SendRequest:
     """Put the path of the exchange's address before that of a request.
 
-    A signature covers the exchange's own path only (docs/protocol.md 2.2): what lies before it is cut off again by the gateway.
+    A signature covers the exchange's own path only (docs/protocol.md 2.2): the gateway cuts off the prefix again.
     """
     if not path:
         return action
@@ -295,7 +295,7 @@ def _below(path: str, action: SendRequest) -> SendRequest:
 
 
 def _through(proxy: Proxy, fact: Fact) -> Fact:
-    """Have a connection that broke name the proxy that it went through: nobody can tell which of its two halves broke."""
+    """Have a connection that broke name the proxy that it went through: either of its two halves may have broken."""
     if (isinstance(fact, ConnectFailed | RequestFailed) and fact.proxy is None) or (
         isinstance(fact, Disconnected) and fact.code == ABNORMAL_CLOSURE
     ):

@@ -42,7 +42,7 @@ from backpack_runtime.transport import Inbox, system_now
 __all__ = ["MockTransport", "Script", "oblige", "respond"]
 
 Script: TypeAlias = Callable[[Action], Iterable[Fact]]
-"""What happens because of an action."""
+"""Facts that follow from an action."""
 
 
 def oblige(action: Action) -> Iterable[Fact]:
@@ -75,7 +75,7 @@ class _State(Enum):
 
 
 class MockTransport:
-    """Keeps the contract of `Transport` by a script: a test says what happens, and sees what was done.
+    """Keeps the contract of `Transport` by a script: a test gives the facts, and sees the actions.
 
     The script is called with each action and gives the facts that follow from it. `feed` makes things happen at any other time.
     `performed` has all actions, in order. A client is tested by giving it one:
@@ -95,8 +95,8 @@ class MockTransport:
             ...
         assert OpenSocket() in transport.performed
 
-    What cannot happen on sockets is refused, so that no program is tested against it: text before `Connected`, anything of a websocket
-    after its end, a second answer to a request. While reading is paused, what the websocket brings waits, as it does in a socket.
+    Facts that are impossible on sockets are refused, so that no program is tested against them: text before `Connected`, anything of a websocket
+    after its end, a second answer to a request. While reading is paused, data of the websocket wait, as they do in a socket.
     A request that is never answered fails when its time is over, one that may leave no more fails at once. The script decides whether a
     `WithdrawRequest` comes in time: `oblige` says that it does not. The clock is the system's. Runs on asyncio and on trio.
     """
@@ -155,17 +155,17 @@ class MockTransport:
         return system_now()
 
     def perform(self, action: Action) -> None:
-        """Note an action, and let follow what the script makes of it.
+        """Note an action, and take the facts that the script returns for it.
 
         Raises:
-            LocalProtocolError: the websocket is not open yet, text follows a `CloseSocket`, or the script told something impossible.
+            LocalProtocolError: the websocket is not open yet, text follows a `CloseSocket`, or the script gave an impossible fact.
         """
         if self._accept(action):
             self.performed.append(action)
             self.feed(*self._script(action))
 
     def listen(self, sink: Callable[[Sequence[Given]], None]) -> None:
-        """Change nothing: a script that answers an action must not be heard while that is performed, so `next` has all facts."""
+        """Do no more: a script that answers an action must not be heard while that is performed, so `next` has all facts."""
 
     async def next(self, until: int | None) -> list[Given]:
         """Wait for facts, or for the deadline."""
@@ -182,13 +182,13 @@ class MockTransport:
         self._inbox.wake()
 
     def pause_reading(self) -> None:
-        """Hold back what the websocket brings."""
+        """Hold back data of the websocket."""
         if not self._paused:
             self._paused = True
             self._inbox.put_later([ReadingPaused()])
 
     def resume_reading(self) -> None:
-        """Read on, beginning with what was held back."""
+        """Read on, beginning with held data."""
         if self._paused:
             self._paused = False
             self._inbox.put_later([ReadingResumed(), *self._held])

@@ -1,6 +1,6 @@
-"""The base of a runtime of one's own: whoever can open a byte stream has a transport.
+"""The base of a runtime of one's own: a function that opens a byte stream makes a transport.
 
-Everything that a transport promises is done here and in `SocketTransport`: framing, pauses, time limits, withdrawals. Each request has a
+The contract of a transport is kept here and in `SocketTransport`: framing, pauses, time limits, withdrawals. Each request has a
 connection of its own, and no proxy is used.
 """
 
@@ -48,7 +48,7 @@ class StreamTransport(SocketTransport):
     async def connect(self, address: Address, tls: ssl.SSLContext | None) -> ByteStream:
         """Open a stream to `address.host` and `address.port`, encrypted with `tls` unless that is None.
 
-        What fails is raised as `OSError` or one of the errors of anyio's streams.
+        Failures are raised as `OSError` or one of the errors of anyio's streams.
         """
 
     async def _open(self, address: Address) -> ByteStream:

@@ -1,4 +1,4 @@
-"""One websocket of a transport, the same on every kind of connection: the handshake, what is read, what is sent, and the end."""
+"""One websocket of a transport, the same on every kind of connection: the handshake, reads, writes, and the end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ABNORMAL_CLOSURE = 1006
 
 
 class Connection(NamedTuple):
-    """A connection to the exchange, encrypted if need be, on which nothing has been said."""
+    """A connection to the exchange, encrypted if need be, before its first byte."""
 
     stream: ByteSendStream
     reads: Reads
@@ -46,7 +46,7 @@ Raises:
 
 
 class Websocket:
-    """One websocket, from the attempt to connect to its end. What happens is given to `report`."""
+    """One websocket, from the attempt to connect to its end. Its facts are given to `report`."""
 
     def __init__(self, report: Callable[[Websocket, Sequence[Fact]], None], *, paused: bool) -> None:
         self.scope = anyio.CancelScope()
@@ -55,7 +55,7 @@ class Websocket:
         self._report = report
         self._paused = paused
         self._reading = anyio.CancelScope()
-        """Around its reading, which ends when that is pointless: the reason of a refusal is late, or nothing is read at the other end."""
+        """Around its reading, which ends when that is pointless: the reason of a refusal is late, or the other end does not read."""
         self._framing: WebsocketFraming | None = None
         """None while it connects."""
         self._reads: Reads | None = None
@@ -152,10 +152,10 @@ class Websocket:
         return []
 
     def _take(self, data: bytes, framing: WebsocketFraming) -> None:
-        """Report what was read."""
+        """Report one read."""
         facts = framing.receive(data, time.time_ns() // 1000)
         if not facts or type(facts[-1]) is not TextReceived:
-            # A message is neither the end nor to be answered here, and nothing but the end comes behind one.
+            # A message is neither the end nor to be answered here, and only the end comes behind one.
             self.outgoing.write(framing.to_send())
             self._ended = framing.closed
         if not self._connected:

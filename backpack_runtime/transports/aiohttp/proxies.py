@@ -140,7 +140,7 @@ class DirectConnector(TCPConnector):
 class ProxiedConnector(ProxyConnector):
     """Connects through `proxy`, which has `timeout_seconds`. `kind` is for the log.
 
-    Whatever fails at the proxy raises a `ProxyError`, and what fails behind it raises what it raises without a proxy.
+    Errors at the proxy are a `ProxyError`, and errors behind it are the same as without a proxy.
     """
 
     def __init__(

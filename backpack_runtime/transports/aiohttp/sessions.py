@@ -1,4 +1,4 @@
-"""A session of aiohttp that does what it is told, once: the HTTP side of the aiohttp transport.
+"""A session of aiohttp that sends each request once: the HTTP side of the aiohttp transport.
 
 aiohttp tries lost requests again. A middleware around each attempt lets no error reach the code that would act on it.
 """
@@ -54,7 +54,7 @@ def rest_session(addresses: Addresses) -> aiohttp.ClientSession:
         limit=HTTP_CONNECTIONS + CANCEL_CONNECTIONS,
         keepalive_timeout=FRESH_SECONDS,
     )
-    # It adds nothing of its own to requests, keeps no cookies, knows no time limits, and leaves bodies as they come.
+    # It does not add to requests, keeps no cookies, knows no time limits, and leaves bodies as they come.
     return aiohttp.ClientSession(
         connector=connector,
         auto_decompress=False,
@@ -67,7 +67,7 @@ def rest_session(addresses: Addresses) -> aiohttp.ClientSession:
 
 
 async def close(connections: aiohttp.ClientSession | Connector) -> None:
-    """Close what has connections, with all of them. What they cannot send in a while is lost."""
+    """Close the connectors, with all connections. Data that they cannot send in a while are lost."""
     connector = connections.connector if isinstance(connections, aiohttp.ClientSession) else connections
     with anyio.move_on_after(FLUSH_SECONDS, shield=True):
         await connections.close()
@@ -107,9 +107,9 @@ def _headers(response: aiohttp.ClientResponse) -> Headers:
 
 
 def make_connector(addresses: Addresses, proxy: Proxy | None, kind: str, **options: Any) -> Connector:
-    """What makes connections, directly or through a proxy. `kind` is `http` or `websocket`, for the log."""
+    """Return a connector, direct or through a proxy. `kind` is `http` or `websocket`, for the log."""
     context = addresses.ssl_context
-    # Without a context nothing is encrypted, but aiohttp asks for something.
+    # Without a context there is no encryption, but aiohttp asks for a value.
     options["ssl"] = True if context is None else context
     if proxy is None:
         return DirectConnector(**options)
@@ -138,7 +138,7 @@ async def _leave(_session: aiohttp.ClientSession, _context: SimpleNamespace, _pa
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """One attempt at a request: what aiohttp would try again becomes an error that it does not know."""
+    """Make one attempt at a request: errors that aiohttp would try again become one that it does not know."""
     try:
         return await handler(request)
     except (aiohttp.ClientError, OSError) as error:
@@ -146,7 +146,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 
 
 def exact_url(scheme: str, address: Address, target: str) -> URL:
-    """The URL with exactly this target, for what was signed must not be written differently."""
+    """Return the URL with exactly this target, for signed text must not be written differently."""
     url = URL(f"{scheme}{'s' if address.encrypted else ''}://{address.authority}{target}", encoded=True)
     if url.raw_path_qs != target:
         raise LocalProtocolError("the target of a request begins with a slash and has no fragment")
@@ -154,7 +154,7 @@ def exact_url(scheme: str, address: Address, target: str) -> URL:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The error of the system beneath one of aiohttp's. The same error where there is none."""
+    """Return the error of the system beneath one of aiohttp's, or the same error without one."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return root_cause(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -165,7 +165,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def _describe(error: BaseException) -> str:
-    """Say in one line what broke, in the words of the system rather than of aiohttp."""
+    """Name the error in one line, in the words of the system rather than of aiohttp."""
     error = root_cause(error)
     if isinstance(error, Failed):
         return str(error)

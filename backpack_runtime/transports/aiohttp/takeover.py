@@ -67,7 +67,7 @@ def take_over(connection: Connection) -> TakenOver:
     if transport is None or handler is None or transport.is_closing():
         raise anyio.EndOfStream
     if handler.should_close:
-        # It keeps bytes that it did not ask for, and nobody but it can tell which.
+        # It keeps bytes that it did not ask for, and only it can tell which.
         raise ConnectionError("the other side spoke before the websocket handshake")
     return TakenOver(transport, handler)
 
@@ -82,16 +82,16 @@ class TakenOver(Reads, ByteSendStream, asyncio.BufferedProtocol):
         self._take: Take | None = None
         self._paused = False
         self._stopped = asyncio.Event()
-        """`give` has nothing to wait for any more."""
+        """`give` need not wait any more."""
         self._error: Exception | None = None
-        """Why nothing more will be read."""
+        """Why reading has ended."""
         self._writable = asyncio.Event()
         """Nothing waits to be sent."""
         self._writable.set()
         # Not while it reads: loops choose between the two kinds of protocols when they begin to.
         transport.pause_reading()
         transport.set_protocol(self)
-        # What waits is to be in one place, where it is counted and pongs are replaced (`Outgoing`). One byte and not none, for an
+        # Waiting bytes are to be in one place, where they are counted and pongs are replaced (`Outgoing`). One byte and not none, for an
         # encrypted connection of asyncio calls a buffer full that has reached its limit, and so an empty one with a limit of zero.
         transport.set_write_buffer_limits(high=1, low=0)
 
@@ -147,7 +147,7 @@ class TakenOver(Reads, ByteSendStream, asyncio.BufferedProtocol):
             self._end(error)
 
     def eof_received(self) -> None:
-        """Note that the other side has ended the connection. Asyncio sends what waits, and closes it."""
+        """Note that the other side has ended the connection. Asyncio sends waiting bytes, and closes it."""
         self._end(anyio.EndOfStream())
 
     def connection_lost(self, exc: Exception | None) -> None:
