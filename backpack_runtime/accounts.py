@@ -35,7 +35,7 @@ class AccountView:
 
     @property
     def live(self) -> bool:
-        """Whether the ledger follows the exchange; otherwise it is what was known last. `doubts` says which parts are excepted."""
+        """True when the ledger follows the exchange. Otherwise it is the last known state. `doubts` names the exceptions."""
         return self._account.is_live(self._now().mono_us)
 
     @property
@@ -50,17 +50,17 @@ class AccountView:
 
     @property
     def positions(self) -> Mapping[str, Position]:
-        """Open positions by symbol; `mark_price` and `unrealized_pnl` follow the mark prices that streams tell."""
+        """Open positions by symbol. `mark_price` and `unrealized_pnl` follow the mark prices that streams tell."""
         return self._account.positions
 
     @property
     def balances(self) -> Mapping[str, Balance]:
-        """Balances by asset. On cross margin `available` is not what can be spent: that is `buying_power`."""
+        """Balances by asset. On cross margin `available` is not the amount that can be spent: that is `buying_power`."""
         return self._account.balances
 
     @property
     def margin(self) -> Margin | None:
-        """Margin of the account, in USDC; None before a reading has told it.
+        """Margin of the account, in USDC, or None before the first reading.
 
         It is as REST listed it at `margin.as_of_us`, but for the three figures that follow mark prices where `margin.estimated` says so.
         `margin.moved` says that orders, positions or balances have moved since, or may have.
@@ -69,21 +69,21 @@ class AccountView:
 
     @property
     def margin_age_us(self) -> int | None:
-        """How long ago the reading of the margin was sent; None before there is one."""
+        """Age of the reading of the margin, from its sending, or None before there is one."""
         sent = self._account.margin_sent
         return None if sent is None else max(self._now().mono_us - sent.mono_us, 0)
 
     @property
     def equity(self) -> Decimal | None:
-        """Net equity in USDC: `margin.net_equity`; None before it is known."""
+        """Net equity in USDC: `margin.net_equity`, or None before it is known."""
         margin = self.margin
         return None if margin is None else margin.net_equity
 
     @property
     def buying_power(self) -> Decimal | None:
-        """Equity that is there for new orders, in USDC: `margin.net_equity_available`; None before it is known.
+        """Equity for new orders, in USDC: `margin.net_equity_available`, or None before it is known.
 
-        Ask for this, not for what balances have `available`: once a position is open that goes to about nothing, while lent assets
+        Use this, not the `available` of balances: once a position is open that goes to about zero, while lent assets
         count as collateral (docs/protocol.md 6.4).
         """
         margin = self.margin
@@ -91,12 +91,12 @@ class AccountView:
 
     @property
     def unrealized_pnl(self) -> Decimal | None:
-        """Unrealised profit of all positions, in USDC: `margin.unrealized_pnl`; None before it is known."""
+        """Unrealised profit of all positions, in USDC: `margin.unrealized_pnl`, or None before it is known."""
         margin = self.margin
         return None if margin is None else margin.unrealized_pnl
 
     def liquidation_price(self, symbol: str) -> LiquidationPrice | None:
-        """Return where an open position would be liquidated, as REST estimated it last; None before that is known.
+        """Return where an open position would be liquidated, as REST estimated it last, or None before that is known.
 
         Raises:
             LocalProtocolError: no such position is open.
@@ -105,13 +105,13 @@ class AccountView:
 
     @property
     def lent(self) -> Mapping[str, Decimal] | None:
-        """What is lent, by asset; None before it is known."""
+        """Amounts lent, by asset, or None before it is known."""
         margin = self.margin
         return None if margin is None else margin.lent
 
     @property
     def borrowed(self) -> Mapping[str, Decimal] | None:
-        """What is borrowed, by asset; None before it is known, and where the exchange does not tell it (`doubts` says why)."""
+        """Amounts borrowed, by asset, or None before they are known, and where the exchange lacks them (`doubts` says why)."""
         margin = self.margin
         return None if margin is None else margin.borrowed
 

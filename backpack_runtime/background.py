@@ -1,8 +1,8 @@
-"""An event loop in a thread of its own, for programs that have none: calls from any thread wait for what is done there.
+"""An event loop in a thread of its own, for programs without one: calls from any thread wait for their results there.
 
 Theory of operation. Everything of a client happens in that thread, reads of its state included, so no other thread ever sees a half
-changed book. A caller waits on a future; when he is interrupted (Ctrl-C), the task behind it is cancelled, as if an `await` had been, and
-he waits until it has let go. A caller whose own thread runs an event loop is refused, for he would stop it; so is a forked process, which
+changed book. A caller waits on a future. When it is interrupted (Ctrl-C), the task behind it is cancelled, as if an `await` had been, and
+it waits until that has ended. A caller whose own thread runs an event loop is refused, for it would stop the loop. So is a forked process, which
 has no such thread.
 """
 
@@ -23,7 +23,7 @@ from .event_loop import running_library
 __all__ = ["Background", "InBackground", "SyncIterator", "iterator_of"]
 
 LET_GO_SECONDS: Final = 5.0
-"""How long an interrupted caller waits until what he has given up has let go."""
+"""Time that an interrupted caller waits for the end of its task."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,17 +37,17 @@ class Background:
         self._process = os.getpid()
         self._stopping = threading.Lock()
         self.ending = False
-        """Whether it has been told to stop."""
+        """True when it has been told to stop."""
         self._thread = threading.Thread(target=self._run, name="Backpack event loop", daemon=True)
         self._thread.start()
 
     def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Have an async function run in the loop, and return what it returns.
+        """Have an async function run in the loop, and return its result.
 
         Raises:
             LocalProtocolError: this thread runs an event loop.
             ClientClosed: the loop has been stopped, or is that of another process.
-            BaseException: whatever the function raises.
+            BaseException: any error of the function.
         """
         self.check()
         let_go = threading.Event()
@@ -76,15 +76,15 @@ class Background:
             raise
 
     def read(self, function: Callable[[], T]) -> T:
-        """Have a plain function run in the loop, and return what it returns.
+        """Have a plain function run in the loop, and return its result.
 
         Raises:
             LocalProtocolError: this thread runs an event loop.
             ClientClosed: the loop has been stopped, or is that of another process.
-            BaseException: whatever the function raises.
+            BaseException: any error of the function.
         """
         if self.stopped:
-            # Nothing happens any more that could change what is read.
+            # The loop has ended, so the object does not change any more.
             return function()
 
         async def run() -> T:
@@ -94,11 +94,11 @@ class Background:
 
     @property
     def stopped(self) -> bool:
-        """Whether the loop has come to its end."""
+        """True when the loop has come to its end."""
         return self._loop.is_closed()
 
     def end_with(self, last: Callable[[], Awaitable[object]]) -> None:
-        """Have something done in the loop and then stop it, from whatever thread, without waiting."""
+        """Have a function called in the loop and then stop it, from any thread, without waiting."""
 
         async def run() -> None:
             try:
@@ -110,7 +110,7 @@ class Background:
             asyncio.run_coroutine_threadsafe(run(), self._loop)
 
     def stop(self) -> None:
-        """Stop the loop and wait for its thread; again, or from several threads at once, does no harm."""
+        """Stop the loop and wait for its thread. Again, or from several threads at once, does no harm."""
         with self._stopping:
             if os.getpid() != self._process or threading.current_thread() is self._thread:
                 return
@@ -152,7 +152,7 @@ class Background:
 
 
 class SyncIterator(Generic[T]):
-    """An async iterator of the loop in the background, as an iterator; several threads may take from it, and each item goes to one."""
+    """An async iterator of the loop in the background, as an iterator. Several threads may take from it, and each item goes to one."""
 
     _background: Background
     _items: AsyncIterator[T]
@@ -189,7 +189,7 @@ class SyncIterator(Generic[T]):
         self.close()
 
     def close(self) -> None:
-        """Let go of it: an iteration ends, and what was subscribed for it is unsubscribed."""
+        """Release it: an iteration ends, and its subscriptions are undone."""
         close: Callable[[], object] | None = getattr(self._items, "close", None)
         if close is not None:
             self._background.read(close)
@@ -211,12 +211,12 @@ _END: Final = object()
 
 
 def _kept(value: Any) -> Any:
-    """A value that nobody changes: a mapping may be a view of one."""
+    """Return a value that does not change: a mapping may be a view of one."""
     return dict(value) if isinstance(value, Mapping) else value
 
 
 class InBackground:
-    """An object of the loop in the background, such as a book: what is read of it, and called on it, is read and called there."""
+    """An object of the loop in the background, such as a book: its members are read and called there."""
 
     __slots__ = ("__weakref__", "_background", "_object")
 

@@ -37,12 +37,12 @@ class BookView:
 
     @property
     def live(self) -> bool:
-        """Whether the book follows the exchange without a hole, and fresh proof says so; a book that is not live is stale."""
+        """True when the book follows the exchange without a hole, and fresh proof says so. A book that is not live is stale."""
         return self._book.is_live(self._now().mono_us)
 
     @property
     def age_us(self) -> int | None:
-        """Age of the newest proof that this is the book of the exchange, in microseconds; None without proof."""
+        """Age of the newest proof that this is the book of the exchange, in microseconds, or None without proof."""
         return self._book.age_us(self._now().mono_us)
 
     @property
@@ -76,17 +76,17 @@ class BookView:
         return self._book.best_ask
 
     def bids(self, count: int | None = None) -> tuple[Level, ...]:
-        """Return the best bids, best first; fewer than asked for where the known part ends (see `coverage`)."""
+        """Return the best bids, best first. Fewer than asked for where the known part ends (see `coverage`)."""
         return self._book.bids(count)
 
     def asks(self, count: int | None = None) -> tuple[Level, ...]:
-        """Return the best asks, best first; fewer than asked for where the known part ends (see `coverage`)."""
+        """Return the best asks, best first. Fewer than asked for where the known part ends (see `coverage`)."""
         return self._book.asks(count)
 
     def bid_quantity(self, price: Decimal) -> Decimal | None:
-        """Return what is bid at a price; zero where there is nothing, None where that is unknown."""
+        """Return the quantity bid at a price, or None where it is unknown."""
         return self._book.bid_quantity(price)
 
     def ask_quantity(self, price: Decimal) -> Decimal | None:
-        """Return what is asked at a price; zero where there is nothing, None where that is unknown."""
+        """Return the quantity asked at a price, or None where it is unknown."""
         return self._book.ask_quantity(price)

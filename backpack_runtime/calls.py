@@ -32,7 +32,7 @@ class OpenCalls:
     """Brings callers and answers together."""
 
     def __init__(self, deliver: Callable[[CallAnswered | CallFailed], None]) -> None:
-        """`deliver` takes an answer that nobody waits for any more, of a call that changes something."""
+        """`deliver` takes the answer of a given-up call that changes something."""
         self._deliver = deliver
         self._answers: dict[int, _Answer] = {}
         self._last_call_id = 0
@@ -47,12 +47,12 @@ class OpenCalls:
         desk: OrderDesk | None = None,
         client_ids: tuple[int, ...] = (),
     ) -> object:
-        """Make a call and wait for its result; `give` hands a command to the session.
+        """Make a call and wait for its result. `give` hands a command to the session.
 
         A call that places orders is known to the `desk` that has given them their `client_ids`.
 
         Raises:
-            BackpackError: there is none.
+            BackpackError: it failed.
         """
         self._last_call_id += 1
         call_id = self._last_call_id
@@ -78,7 +78,7 @@ class OpenCalls:
         raise _interrupted(endpoint, parameters)
 
     def take(self, event: CallAnswered | CallFailed) -> bool:
-        """Give an answer to whoever waits for it; False when nobody does, and then the call changes something."""
+        """Give an answer to its caller. Return False when the call was given up and changes something."""
         answer = self._answers.get(event.call_id)
         if answer is None:
             return False
@@ -87,12 +87,12 @@ class OpenCalls:
         return True
 
     def end(self) -> None:
-        """The session has ended: nothing will be answered any more."""
+        """The session has ended: answers will not come any more."""
         for answer in self._answers.values():
             answer.arrived.set()
 
     def _withdraw(self, give: Give, call_id: int, answer: _Answer) -> None:
-        """Nobody waits for a call any more: do not send it, and let what became of it be among the events."""
+        """Give a call up: do not send it, and let its outcome be among the events."""
         if answer.event is None:
             give(Withdraw(call_id))
         elif not find_endpoint(answer.event.endpoint).idempotent:
@@ -101,7 +101,7 @@ class OpenCalls:
 
 
 def _interrupted(endpoint: str, parameters: Arguments) -> BackpackError:
-    """What a call that the session left behind ends with; whether it had been sent went down with the session."""
+    """Return the error of a call that the session left behind. Whether it had been sent is not known any more."""
     row, reason = find_endpoint(endpoint), "the session ended before the answer came"
     if row.idempotent:
         return BackpackError(f"{row.name}: {reason}")

@@ -42,7 +42,7 @@ class _Call(Protocol):
 
 
 class CandleSource(NamedTuple):
-    """What candles need of a client."""
+    """Parts of a client that candles need."""
 
     symbol_id: Callable[[str], Awaitable[str]]
     follow: Callable[[str], EventStream]
@@ -54,7 +54,7 @@ class CandleSource(NamedTuple):
 
 
 class Candles:
-    """Candles of one market: history and stream, joined without a hole; an async iterator that ends with the client.
+    """Candles of one market: history and stream, joined without a hole. An async iterator that ends with the client.
 
         async with client.candles("SOL_USDC", "1m") as candles:
             async for candle in candles:
@@ -71,7 +71,7 @@ class Candles:
     _events: EventStream | None
     _ready: deque[Kline | CandleGap]
     _asked: FetchCandles | None
-    """What has not been answered; an attempt that was given up is made again."""
+    """Requests without an answer. An attempt that was given up is made again."""
     _release: Callable[[], object]
     _closed: bool
 
@@ -84,7 +84,7 @@ class Candles:
         self.close()
 
     def close(self) -> None:
-        """Take no more; an iteration ends behind what has been joined."""
+        """Take no more. An iteration ends behind the joined candles."""
         self._closed = True
         self._release()
         if self._events is not None:
@@ -95,10 +95,10 @@ class Candles:
         return self
 
     async def __anext__(self) -> Kline | CandleGap:
-        """Return the next state of a candle, or a hole; one that is given up loses nothing.
+        """Return the next state of a candle, or a hole. One that is given up does not lose a candle.
 
         Raises:
-            ApiError: the exchange refuses for good what is asked for.
+            ApiError: the exchange refuses the request for good.
             UnknownSymbol: it has no such market.
             ClientClosed: the client has been closed, or has not been entered.
         """
@@ -116,7 +116,7 @@ class Candles:
     async def _begin(self) -> None:
         symbol = await self._source.symbol_id(self._symbol)
         time = await self._source.time()
-        # From here on nothing waits, so that nothing is left over of a beginning that is given up.
+        # There is no wait from here on, so that a beginning that is given up leaves no trace.
         start_us = time.server_us - KLINE_SECONDS[self._interval] * 1_000_000 + 1
         if self._start_s is not None:
             start_us = self._start_s * 1_000_000
@@ -170,7 +170,7 @@ class Candles:
 
 
 class _OfSource(Candles):
-    """Those of one client, which nothing has been asked of yet."""
+    """Make the candles of one client, without a request yet."""
 
     def __init__(self, source: CandleSource, symbol: str, interval: str, start_s: int | None) -> None:
         self._source = source
@@ -201,7 +201,7 @@ def checked_interval(interval: object) -> str:
     """Return an interval of the exchange.
 
     Raises:
-        ConfigurationError: it has no such interval; the text offers a close one.
+        ConfigurationError: it has no such interval. The text offers a close one.
     """
     if not isinstance(interval, str) or interval not in KLINE_INTERVALS:
         raise ConfigurationError(one_of("interval", interval, KLINE_INTERVALS))

@@ -1,4 +1,4 @@
-"""Checks of arguments: an impossible one is refused at once, with its Python name, its value and what would do."""
+"""Checks of arguments: an impossible one is refused at once, with its Python name, its value and valid ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Member = TypeVar("Member", bound=StrEnum)
 
 
 def checked_count(name: str, value: object, *, minimum: int = 1, maximum: int | None = None, unit: str = "") -> int:
-    """Return a whole number within its bounds; `unit` is said in the error, such as `microseconds`.
+    """Return a whole number within its bounds. `unit` is said in the error, such as `microseconds`.
 
     Raises:
         ConfigurationError: it is something else, True and False included.
@@ -53,7 +53,7 @@ def checked_member(name: str, value: object, kind: type[Member]) -> Member:
     """Return the member of an enumeration that a value is or names.
 
     Raises:
-        ConfigurationError: it is none of them; the text offers a close one.
+        ConfigurationError: it is not one of them. The error offers a close one.
     """
     if not isinstance(value, str) or value not in list(kind):
         raise ConfigurationError(one_of(name, value, list(kind)))

@@ -83,7 +83,7 @@ def checked_channels(channels: object, symbols: tuple[str, ...] | MarketRule) ->
 
 
 def check_symbols(channels: tuple[str, ...], symbols: tuple[str, ...]) -> None:
-    """Refuse channels that would subscribe nothing, without a word."""
+    """Refuse channels without a subscription."""
     silent = [channel for channel in channels if not streams_for([channel], symbols)]
     if silent:
         raise ConfigurationError(
@@ -92,7 +92,7 @@ def check_symbols(channels: tuple[str, ...], symbols: tuple[str, ...]) -> None:
 
 
 def check_calls_only(*, symbols: object, channels: tuple[str, ...], follow_account: bool) -> None:
-    """Refuse what needs the connection that `streams=False` leaves out."""
+    """Refuse arguments that need the connection that `streams=False` leaves out."""
     given = {"symbols": bool(symbols), "channels": bool(channels), "follow_account": follow_account}
     wrong = [name for name, is_given in given.items() if is_given]
     if wrong:
@@ -100,14 +100,14 @@ def check_calls_only(*, symbols: object, channels: tuple[str, ...], follow_accou
 
 
 def check_kinds(kinds: Iterable[object]) -> None:
-    """Refuse what is not a class of events: nothing would ever be of that kind."""
+    """Refuse other classes than those of events."""
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, Event)):
             raise ConfigurationError(f"kinds: classes of events, such as Trade, got {shown(kind)}")
 
 
 def check_callback(on_event: object) -> None:
-    """Refuse what cannot be called at once: nobody would wait for a coroutine."""
+    """Refuse other callbacks than plain functions: a coroutine would not be awaited."""
     if on_event is None:
         return
     if not callable(on_event):
@@ -122,7 +122,7 @@ def _kind(value: object) -> str:
 
 
 def check_signer(signer: object) -> None:
-    """Refuse what is no signer, without showing it."""
+    """Refuse other objects than signers, without showing them."""
     if signer is not None and not isinstance(signer, Signer):
         raise ConfigurationError(f"signer: a Signer, got {_kind(signer)}{_signer_hint(signer)}")
 
@@ -142,7 +142,7 @@ def connect_timeout_us(settings: Settings, proxies: Proxies) -> int:
 def checked_orders(
     journal: object, durability: object, instance: object, cancel_on_exit: object, *, signer: Signer | None
 ) -> OrderSettings:
-    """Return what is to be done for the safety of orders."""
+    """Return the settings for the safety of orders."""
     if journal is not None and not isinstance(journal, str | Path):
         raise ConfigurationError(f"journal: the path of a file, got {shown(journal)}")
     kept = checked_member("durability", durability, Durability)

@@ -18,7 +18,7 @@ __all__ = ["Credentials"]
 class Credentials(keys.Credentials):
     """The keys of one account, also from the environment or from a file.
 
-    It is `backpack_proto.Credentials` in all else: it signs, and never shows what it signs with.
+    Otherwise it is `backpack_proto.Credentials`: it signs, and never shows its keys.
     """
 
     __slots__ = ()

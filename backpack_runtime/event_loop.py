@@ -1,4 +1,4 @@
-"""Which event loop runs this task, where the loop of asyncio has a shorter way than what all libraries have in common."""
+"""The event loop of this task, for places where asyncio has a shorter way than the common interface."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Interrupted(BackpackError):
 
 
 def asyncio_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop of asyncio that runs this task; None when another library runs it, perhaps as a guest of such a loop."""
-    # Whoever runs on another library need not load it.
+    """Return the loop of asyncio that runs this task, or None when another library runs it, perhaps as a guest of such a loop."""
+    # Programs on another library need not load it.
     if "asyncio" not in sys.modules:
         return None
     import asyncio  # noqa: PLC0415 - see above
@@ -31,9 +31,9 @@ def asyncio_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def running_library() -> str | None:
-    """Return the name of the library whose event loop runs in this thread; None where there is none."""
+    """Return the name of the library whose event loop runs in this thread, or None without one."""
     if "trio" in sys.modules:
-        import trio  # noqa: PLC0415 - whoever runs on another library need not load it
+        import trio  # noqa: PLC0415 - programs on another library need not load it
 
         if trio.lowlevel.in_trio_run():
             return "trio"

@@ -1,7 +1,7 @@
-"""Where keys are taken from: arguments, a file, the environment, in this order, and a prompt for the private one.
+"""Sources of keys: arguments, a file, the environment, in this order, and a prompt for the private one.
 
-How a text is read is the same wherever it stands (`backpack_proto.auth.key_text`). Texts that may be a private key travel as `HiddenText`,
-and no error or warning of this module repeats what it has read: a key that stands in the wrong place is still a key.
+A text is read in the same way in every place (`backpack_proto.auth.key_text`). Texts that may be a private key travel as `HiddenText`,
+and no error or warning of this module repeats a text: a key that stands in the wrong place is still a key.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Keys(NamedTuple):
     sources: Mapping[str, str] = {}
     """By name of the key."""
     warnings: tuple[str, ...] = ()
-    """What was careless about the way they were given."""
+    """Warnings about the way they were given."""
 
 
 def find_keys(
@@ -42,7 +42,7 @@ def find_keys(
     environment: Mapping[str, str],
     prompt: Callable[[], str] | None,
 ) -> Keys:
-    """Take each key from the first place that has it; `prompt` asks for the private key, None where nobody could be asked.
+    """Take each key from the first place that has it. `prompt` asks for the private key, or is None without a terminal.
 
     Raises:
         ConfigurationError: the key file or the environment cannot be used.
@@ -74,7 +74,7 @@ def find_keys(
 
 
 def read_environment(environment: Mapping[str, str]) -> KeyTexts | str:
-    """Find the keys in variables whose names begin with `BACKPACK_`, those of `ENVIRONMENT` and other usual ones; or what is wrong."""
+    """Find the keys in variables whose names begin with `BACKPACK_`, those of `ENVIRONMENT` and other usual ones, or return their fault."""
     try:
         return pick_keys(environment, prefixed=True)
     except InvalidKey as error:
@@ -87,7 +87,7 @@ def read_key_file(path: HiddenText) -> tuple[KeyTexts, bool]:
     Raises:
         ConfigurationError: the file cannot be read, or there is no key in it.
     """
-    # Without the name of the file, for a key may have been given in its place; the errors themselves have it as well.
+    # Without the name of the file, for a key may have been given in its place. The errors themselves have it as well.
     try:
         with Path(path.reveal()).open("rb") as file:
             exposed = bool(fstat(file.fileno()).st_mode & (stat.S_IRGRP | stat.S_IROTH))

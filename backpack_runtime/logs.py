@@ -1,7 +1,7 @@
-"""Log lines about what happens to a connection: one line an event, with fields, and never a flood.
+"""Log lines about the events of a connection: one line an event, with fields, and never a flood.
 
-Theory. Lines of one kind share a budget, so that a thousand unusable frames cannot hide the one refused signature. What a kind could not
-say is counted, and its next line says how many. Text that may be a peer's own passes `printable` here, whoever made the event.
+Theory. Lines of one kind share a budget, so that a thousand unusable frames cannot hide the one refused signature. Lines that were left
+out are counted, and the next line of their kind has the number. Text that may be a peer's own passes `printable` here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from backpack_proto.text import printable
 __all__ = ["EventLog", "LimitedLog"]
 
 LINES: Final = 5
-"""How many lines of one kind are written in `WINDOW_SECONDS`."""
+"""Number of lines of one kind that are written in `WINDOW_SECONDS`."""
 WINDOW_SECONDS: Final = 60.0
 
 
@@ -54,7 +54,7 @@ class LimitedLog:
     """A logger with a budget for each kind of line."""
 
     def __init__(self, logger: logging.Logger, *, clock: Callable[[], float] | None = None) -> None:
-        """Write to `logger`; `clock` gives seconds, those of the machine unless given."""
+        """Write to `logger`. `clock` gives seconds, those of the machine unless given."""
         self._logger = logger
         self._clock = clock or time.monotonic
         self._budgets: dict[str, _Budget] = {}
@@ -70,7 +70,7 @@ class LimitedLog:
         self._logger.log(level, text, *map(_safe, values))
 
     def line(self, level: int, kind: str, **fields: object) -> None:
-        """Log a kind of happening and its fields, as text and, for programs, as `event` and `fields` of the record; or count it."""
+        """Log a kind of happening and its fields, as text and, for programs, as `event` and `fields` of the record. Or count it."""
         left_out = self._left_out(level, kind)
         if left_out is None:
             return
@@ -81,7 +81,7 @@ class LimitedLog:
         self._logger.log(level, "%s", text, extra={"event": kind, "fields": told})
 
     def _left_out(self, level: int, kind: str) -> int | None:
-        """How many lines of a kind were left out before this one; None when this one is, too."""
+        """Return the number of lines of a kind that were left out before this one, or None when this one is, too."""
         if not self._logger.isEnabledFor(level):
             return None
         return self._budgets.setdefault(kind, _Budget()).spend(self._clock())
@@ -107,7 +107,7 @@ class _Budget:
 
 
 class EventLog:
-    """Writes a line for each event that tells of connection, books, streams or account; data are no news."""
+    """Writes a line for each event that tells of connection, books, streams or account. Data are no news."""
 
     def __init__(self, logger: logging.Logger) -> None:
         """Write to `logger`."""

@@ -1,4 +1,4 @@
-"""The markets as a client knows them: the list, those that were found or changed since, and what symbols and channels mean by them."""
+"""The markets as a client knows them: the list, those that were found or changed since, and the meaning of symbols and channels by them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["MarketMethods"]
 
 
 class MarketMethods(RestMethods):
-    """What a client knows of the markets."""
+    """Knowledge of a client about the markets."""
 
     _session: Session
 
     @abstractmethod
     def _check_inside(self) -> None:
-        """Refuse to show what there is only inside the block, and after it."""
+        """Refuse before the block is entered."""
 
     def _forget_markets(self) -> None:
         self._markets = Markets(())
@@ -38,11 +38,11 @@ class MarketMethods(RestMethods):
         """Markets that were asked for one by one since: the list did not have them, or their rules have changed. Lists come from a cache."""
 
     async def load_markets(self, *, fresh: bool = False) -> Markets:
-        """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it.
+        """Fetch the list of markets. Symbols are checked against it, and normalised symbols come from it.
 
         The network in front of the exchange keeps the list for up to a quarter of an hour. With `fresh` the exchange itself is asked,
-        for a list that is right now. Without it markets that were found since, by their symbols, stay among the others, and so does what
-        a `MarketChanged` has told. That comes by itself, so a client that runs for long need not load the list again.
+        for the list at this moment. Without it markets that were found since, by their symbols, stay among the others, and so do rules of
+        a `MarketChanged`. That comes by itself, so a client that runs for long need not load the list again.
         """
         if checked_flag("fresh", fresh):
             # The query is a part of the cache's key, so one that was never asked for reaches the exchange (docs/protocol.md 1.2).
@@ -69,7 +69,7 @@ class MarketMethods(RestMethods):
 
     async def _ask_for(self, symbol: str) -> None:
         """Look for a market that has been listed since the list of markets was made: `/market` is not cached."""
-        # Of a normalised name this is what the id probably is; the market that is found says whether it has that name.
+        # Of a normalised name this is the probable id. The market that is found says whether it has that name.
         likely = symbol.replace("-", "_")
         try:
             await self._look_up(likely)
@@ -87,10 +87,10 @@ class MarketMethods(RestMethods):
         self._markets = self._markets.joined_by([market])
 
     async def _streams(self, channels: Iterable[str], symbols: Iterable[str]) -> list[Stream]:
-        """The streams of channels; a symbol that stands in the name of a channel is resolved as well."""
+        """The streams of channels. A symbol that stands in the name of a channel is resolved as well."""
         names, given = checked_names("channels", channels), checked_names("symbols", symbols)
         check_symbols(names, given)
-        # What some channels are about is in no list of markets.
+        # Subjects of some channels are in no list of markets.
         resolved = {SymbolKind.MARKET: self._id, SymbolKind.RFQ: self._rfq_id}
         kinds: dict[SymbolKind, list[str]] = {}
         for name in names:

@@ -18,7 +18,7 @@ __all__ = ["ALL", "MarketRule", "Selections", "Symbols", "by_market", "checked_s
 ALL: Final = "all"
 MarketRule: TypeAlias = Callable[[Market], bool]
 Symbols: TypeAlias = Iterable[str] | Literal["all"] | MarketRule
-"""Ids or normalised symbols; or `all`; or a predicate on markets."""
+"""Ids or normalised symbols. Or `all`. Or a predicate on markets."""
 
 CLOSED: Final = "Closed"
 _PERPETUAL: Final = "PERP"
@@ -57,7 +57,7 @@ class Selections:
         self._all.append(_Selection(tuple(channels), rule))
 
     def take(self, markets: Mapping[str, Market]) -> list[Stream]:
-        """Return the streams of markets that were not picked before; a closed market is picked once it is open.
+        """Return the streams of markets that were not picked before. A closed market is picked once it is open.
 
         Raises:
             ConfigurationError: a rule does not answer True or False.
@@ -65,7 +65,7 @@ class Selections:
         return [stream for selection in self._all for stream in selection.take(markets)]
 
     def remove(self, channels: Iterable[str], rule: MarketRule) -> list[Stream]:
-        """Have channels of what a rule picks no more; return their streams.
+        """Undo channels of the markets that a rule picks. Return their streams.
 
         Raises:
             ConfigurationError: there is no such rule with one of the channels.
@@ -109,14 +109,14 @@ class _Selection:
 
 
 def by_market(channels: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return the channels that are subscribed for each market, and those that are one stream whatever the markets are."""
+    """Return the channels that are subscribed for each market, and those that are one stream for all markets."""
     names = list(channels)
     each = [name for name in names if any(stream.symbol == _ANY for stream in streams_for([name], [_ANY]))]
     return each, [name for name in names if name not in each]
 
 
 def _streams(channels: Iterable[str], market: Market) -> list[Stream]:
-    """Return the streams of one market: none that are of perpetuals only where it is not one, nor those of stocks."""
+    """Return the streams of one market: without those of perpetuals where it is not one, and without those of stocks."""
     return list(
         streams_for([channel for channel in channels if _fits(parse_channel(channel).channel, market)], [market.symbol])
     )

@@ -1,7 +1,7 @@
-"""Orders are held to the rules of their markets before they are sent, and never refused by a rule that may be old.
+"""Orders are checked by the rules of their markets before they are sent, and never refused by a rule that may be old.
 
-Nothing announces a new rule (docs/concepts.md, Rules of markets). So an order that breaks a rule as it is known has the market read
-again, which no cache answers, at most once a minute for each market, and is then held to what the exchange shows now. The refusal says
+The exchange does not announce a new rule (docs/concepts.md, Rules of markets). So an order that breaks a rule as it is known has the market read
+again, which no cache answers, at most once a minute for each market, and is then checked by its rules now. The refusal says
 when the market could not be read.
 """
 
@@ -26,14 +26,14 @@ from backpack_proto.streams.payloads import Event, MarkPrice, Trade
 __all__ = ["FRESH_US", "LOOK_UP_WAIT_US", "OrderChecking", "OrderChecks", "PricesSeen"]
 
 OrderChecking: TypeAlias = Literal["grid", "all"]
-"""How much of an order a client checks before it is sent: the rules that nothing but a new rule changes, or all that is known."""
+"""Extent of the checks of an order before it is sent: the rules that do not depend on the moment, or all that is known."""
 
 LOOK_UP_WAIT_US: Final = 2_000_000
-"""How long reading a market may wait for its turn: somebody waits for the answer to an order."""
+"""Time that reading a market may wait for its turn: somebody waits for the answer to an order."""
 
 
 FRESH_US: Final = 5_000_000
-"""How old a price may be that an order is held to; mark prices come every second."""
+"""Largest age of a price that an order is checked by. Mark prices come every second."""
 
 
 class PricesSeen:
@@ -83,7 +83,7 @@ class OrderChecks:
         """`look_up` asks the exchange for one market, which is among `markets` from then on.
 
         Raises:
-            ConfigurationError: `checking` is none of its words.
+            ConfigurationError: `checking` is not one of its words.
         """
         if checking not in ("grid", "all", None):
             raise ConfigurationError(one_of("check_orders", checking, ("grid", "all", "None")))
@@ -99,7 +99,7 @@ class OrderChecks:
         """Return when all orders fit, as far as is known.
 
         Raises:
-            OrderDoesNotFit: some do not; the error names all that is wrong with each.
+            OrderDoesNotFit: some do not. The error names all that is wrong with each.
             ClientClosed: the client was closed meanwhile.
         """
         if self._checking is None or not any(map(self._violations, orders)):
@@ -131,8 +131,8 @@ class OrderChecks:
         return market.check_order(order, **self._known_now(order))
 
     async def _read_again(self, symbol: str) -> BackpackError | None:
-        """Have a market read unless that was done within a minute; returns the error of the last reading."""
-        # One at a time: whoever comes second has to wait for what the first one learns.
+        """Have a market read unless that was done within a minute. Returns the error of the last reading."""
+        # One at a time: the second one waits for the result of the first.
         async with self._turns.setdefault(symbol, anyio.Lock()):
             last = self._looked_up.get(symbol)
             if last is None or self._mono_us() - last.ended_us >= DOUBT_US:

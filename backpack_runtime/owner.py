@@ -1,10 +1,10 @@
-"""A task that has a client for its own, for whoever cannot keep a block open: in a notebook each cell is a task of its own.
+"""A task that owns a client, for programs that cannot keep a block open: in a notebook each cell is a task of its own.
 
-Theory of operation. What a client consists of is entered and left in one task (anyio's rule for groups of tasks). So `start` makes a task
-that enters the client, tells so, and waits until the client has ended; `close` closes the connection in order, waits for that task, and
-raises what it has died of. Only that task is ever cancelled halfway; whoever is interrupted while he waits for it leaves it alone.
+Theory of operation. The parts of a client are entered and left in one task (anyio's rule for groups of tasks). So `start` makes a task
+that enters the client, reports so, and waits until the client has ended. `close` closes the connection in order, waits for that task, and
+raises its error. Only that task is ever cancelled halfway. An interrupt while a caller waits for it leaves it alone.
 
-Nobody but the user holds a client that was started like this: what runs knows it by weak references. A client that is let go of without
+Only the user holds a client that was started like this: its tasks know it by weak references. A client that is let go of without
 having been closed is closed all the same, and a line of the log says so.
 """
 
@@ -37,9 +37,9 @@ class Hooks(NamedTuple):
     """Methods of a client."""
 
     enter: Callable[[], Awaitable[anyio.Event]]
-    """Enters it; what is returned is set once its session has ended."""
+    """Enters it. The returned event is set once its session has ended."""
     leave: Callable[[BaseException | None], Awaitable[None]]
-    """Leaves it, because of an error or in order; raises what has ended it."""
+    """Leaves it, because of an error or in order. Raises the error that has ended it."""
     drain: Callable[[], Awaitable[None]]
     """Closes the connection in order, within a bound."""
 
@@ -48,11 +48,11 @@ class Owner:
     """Enters a client, and leaves it once it has ended, in a task of the loop of asyncio that runs this."""
 
     def __init__(self, hooks: Hooks) -> None:
-        import asyncio  # noqa: PLC0415 - whoever runs on another library need not load it
+        import asyncio  # noqa: PLC0415 - programs on another library need not load it
 
         self._hooks = tuple(WeakMethod(hook) for hook in hooks)
         self._orphan: Hooks | None = None
-        """Those of a client that nobody else holds any more; they keep it until it has been closed."""
+        """Those of a client that is not held otherwise any more. They keep it until it has been closed."""
         self._loop = asyncio.get_running_loop()
         self._entered: asyncio.Future[None] = self._loop.create_future()
         self._closing = False
@@ -61,12 +61,12 @@ class Owner:
         """The error that has ended the client, if one has."""
 
     async def start(self) -> None:
-        """Have the client entered; when that fails, or is given up, nothing of it is left.
+        """Have the client entered. When that fails, or is given up, it leaves no trace.
 
         Raises:
-            BaseException: whatever entering it raises.
+            BaseException: any error of entering it.
         """
-        import asyncio  # noqa: PLC0415 - whoever runs on another library need not load it
+        import asyncio  # noqa: PLC0415 - programs on another library need not load it
 
         task = self._task = self._loop.create_task(self._run(), name="a Backpack client")
         _OWNERS.add(self)
@@ -83,9 +83,9 @@ class Owner:
         """Close the client in order and wait for its task.
 
         Raises:
-            BaseException: what has ended the client before.
+            BaseException: the error that has ended the client before.
         """
-        import asyncio  # noqa: PLC0415 - whoever runs on another library need not load it
+        import asyncio  # noqa: PLC0415 - programs on another library need not load it
 
         task = self._task
         if task is not None and not task.done():
@@ -100,7 +100,7 @@ class Owner:
             raise self.failure
 
     def abandon(self, hooks: Hooks) -> None:
-        """Take over a client that is being collected, in whatever thread: its task has to close it."""
+        """Take over a client that is being collected, in any thread: its task has to close it."""
         if self._task is None or self._task.done():
             return
         self._orphan = hooks
@@ -114,7 +114,7 @@ class Owner:
             self._task.cancel()
 
     async def _cancel(self, task: asyncio.Task[None]) -> None:
-        import asyncio  # noqa: PLC0415 - whoever runs on another library need not load it
+        import asyncio  # noqa: PLC0415 - programs on another library need not load it
 
         self._closing = True
         task.cancel()
@@ -123,14 +123,14 @@ class Owner:
 
     @property
     def _held(self) -> Hooks | None:
-        """The methods of the client; None when it has been collected."""
+        """The methods of the client, or None when it has been collected."""
         if self._orphan is not None:
             return self._orphan
         found = [hook() for hook in self._hooks]
         return None if None in found else Hooks(*found)  # type: ignore[arg-type]  # they are as they were given
 
     async def _run(self) -> None:
-        import asyncio  # noqa: PLC0415 - whoever runs on another library need not load it
+        import asyncio  # noqa: PLC0415 - programs on another library need not load it
 
         try:
             await self._own()
@@ -167,7 +167,7 @@ class Owner:
 
 
 def weakly(method: Callable[P, None]) -> Callable[P, None]:
-    """Return a function that calls a method of an object without keeping that object; it does nothing once that is gone."""
+    """Return a function that calls a method of an object without keeping that object. It has no effect once that is gone."""
     found = WeakMethod(method)
 
     def call(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -179,7 +179,7 @@ def weakly(method: Callable[P, None]) -> Callable[P, None]:
 
 
 def alone(error: BaseException) -> Exception:
-    """Return the one error in a group of one, for who gets it has not made the group; an interrupt is told of, and not repeated."""
+    """Return the one error in a group of one, for its receiver has not made the group. An interrupt is reported, and not repeated."""
     plain = error.split(Exception)[1] if isinstance(error, BaseExceptionGroup) else error
     if plain is not None and not isinstance(plain, Exception):
         while isinstance(plain, BaseExceptionGroup):

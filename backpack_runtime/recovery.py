@@ -1,4 +1,4 @@
-"""Recovery in the user's hand: have a book or the connection begin anew, and hear how that ended."""
+"""Recovery in the user's hand: have a book or the connection begin again, and hear how that ended."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def resync(
     stream: str,
     timeout_s: float,
 ) -> RecoveryOutcome:
-    """Have a book begin anew, and wait until it is live."""
+    """Have a book begin again, and wait until it is live."""
     watch = _Watch(symbol)
     reason, synced = "no snapshot has come", False
     async with open_stream(BookSynced, BookConfirmed, BookUnavailable, MarketClosed, ConnectionDown, Closed) as events:
@@ -81,7 +81,7 @@ async def resync(
 
 
 async def reconnect(open_stream: OpenStream, give: Callable[[Command], None], *, timeout_s: float) -> RecoveryOutcome:
-    """Have the connection made anew, and wait until it is open."""
+    """Have the connection made again, and wait until it is open."""
     watch = _Watch("connection")
     reason = "no connection has been made"
     async with open_stream(ConnectionUp, ConnectionDown, Closed) as events:
@@ -99,7 +99,7 @@ async def reconnect(open_stream: OpenStream, give: Callable[[Command], None], *,
 
 
 class _Watch:
-    """How long something takes."""
+    """Measures a duration."""
 
     def __init__(self, subject: str) -> None:
         self._subject = subject

@@ -1,6 +1,6 @@
-"""The REST calls, with real signatures; `call` reaches the whole of the endpoint table by name.
+"""The REST calls, with real signatures. `call` reaches the whole of the endpoint table by name.
 
-`get_` and the name of an endpoint is one request; histories are read page by page as they are iterated over. Prices and quantities are
+`get_` and the name of an endpoint is one request. Histories are read page by page as they are iterated over. Prices and quantities are
 `Decimal`, `int` or text in plain digits, never floats. The folder `rest` has the methods, one module for each concern.
 """
 
@@ -28,4 +28,4 @@ class RestMethods(
     LendingMethods,
     VaultMethods,
 ):
-    """Calls by methods of their own; all of them raise what `call` raises, and take symbols in both spellings."""
+    """Calls by methods of their own. All of them raise the errors of `call`, and take symbols in both spellings."""

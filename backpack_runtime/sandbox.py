@@ -67,7 +67,7 @@ READ_BYTES = 64 * 1024
 BACKLOG_BYTES = 16 * 1024 * 1024
 """A client that lets so much wait is dropped."""
 FLUSH_SECONDS = 5.0
-"""How long a client may take to read what it was sent last."""
+"""Time that a client may take to read its last data."""
 MOST_ACCOUNTS = 1_000
 ACCEPT_PAUSE_SECONDS = 0.1
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -77,7 +77,7 @@ _ABORTED = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EH
 
 
 class SandboxAccount(Value, frozen=True, gc=False, kw_only=True):
-    """The keys of one simulated account, which holds nothing real: whoever knows the seed knows them."""
+    """The keys of one simulated account, which holds no real money: they follow from the seed."""
 
     api_key: str
     secret: str
@@ -98,16 +98,16 @@ class _Client:
         self.scope = anyio.CancelScope()
         self.outgoing = Outgoing()
         self.controls = False
-        """Whether it has asked for faults; then it is spared those."""
+        """True when it has asked for faults. Then it is spared those."""
 
     @property
     def is_local(self) -> bool:
-        """Whether it comes from this machine."""
+        """True when it comes from this machine."""
         address = self.stream.extra(SocketAttribute.remote_address, None)
         return isinstance(address, tuple) and is_loopback(str(address[0]))
 
     def write(self, data: bytes) -> None:
-        """Have bytes sent; a client that does not read is dropped."""
+        """Have bytes sent. A client that does not read is dropped."""
         self.outgoing.write(data)
         if self.outgoing.waiting_bytes > BACKLOG_BYTES:
             self.scope.cancel()
@@ -125,34 +125,34 @@ class Sandbox:
         self.rest_url = f"http{encrypted}://{authority}"
         self.ws_url = f"ws{encrypted}://{authority}"
         self.ca_file = ca_file
-        """The certificate of the throwaway authority, to be trusted by clients; None without TLS."""
+        """The certificate of the throwaway authority, to be trusted by clients, or None without TLS."""
         self.api_key = THROWAWAY_API_KEY
         self.secret = THROWAWAY_SECRET
-        """Of the first simulated account, which holds nothing real."""
+        """Of the first simulated account, which holds no real money."""
         self.accounts = tuple(accounts)
         """The keys of every account, the first one's first."""
         self.refusing = False
         """Close each new connection at once, and each request unanswered."""
         self.mute = False
-        """Say nothing any more, not even to pings; connections stay open."""
+        """Fall silent, even to pings. Connections stay open."""
         self.silent: Callable[[bytes], bool] = _nothing
         """Which data frames are not sent, while pings and requests are answered all the same."""
         self.late_us = 0
-        """How much later than they were made data frames are sent, in order, microseconds."""
+        """Delay of data frames, which are sent in order, microseconds."""
         self._down = False
-        """Whether a planned fault refuses everybody."""
+        """True when a planned fault refuses everybody."""
         self._late: deque[tuple[int, int, bytes]] = deque()
-        """When which connection is sent what."""
+        """Frames for connections, and their times."""
         self._clients: dict[int, _Client] = {}
         self._requests: dict[int, _Client] = {}
         self._last_request = 0
         self.connections = 0
-        """How many TCP connections were ever accepted, refused ones included."""
+        """Number of TCP connections that were ever accepted, refused ones included."""
         self._woken = anyio.Event()
 
     @property
     def settings(self) -> Settings:
-        """How a client reaches it."""
+        """Settings of a client that reach it."""
         return Settings(rest_url=self.rest_url, ws_url=self.ws_url, ca_file=self.ca_file)
 
     def drop_connections(self) -> None:
@@ -161,10 +161,10 @@ class Sandbox:
             client.scope.cancel()
 
     def plan_faults(self, faults: str | Sequence[PlannedFault]) -> None:
-        """Let faults happen by a plan such as `gap,mute@5-12`, in seconds from now; it takes the place of the one before.
+        """Let faults happen by a plan such as `gap,mute@5-12`, in seconds from now. It takes the place of the one before.
 
         Raises:
-            LocalProtocolError: the plan cannot be read; the text lists the faults that there are.
+            LocalProtocolError: the plan cannot be read. The text lists the faults that there are.
         """
         self._give(PlanFaults(parse_faults(faults) if isinstance(faults, str) else tuple(faults)))
 
@@ -183,7 +183,7 @@ class Sandbox:
                 await self._woken.wait()
             self._send_late(system_now().mono_us)
             self._give(TimerFired())
-            # Behind its own input, which wakes whoever waits: the deadline is read anew in any case.
+            # Behind its own input, which wakes the waiting task: the deadline is read again in any case.
             self._woken = anyio.Event()
 
     def _send_late(self, mono_us: int) -> None:
@@ -307,10 +307,10 @@ async def serve_sandbox(
     markets: int = 0,
     faults: str | Sequence[PlannedFault] = (),
 ) -> AsyncGenerator[Sandbox]:
-    """Serve a simulated exchange for as long as the block runs; port 0 takes a free one.
+    """Serve a simulated exchange for as long as the block runs. Port 0 takes a free one.
 
     With `tls`, a throwaway certificate authority is made, whose certificate is in `Sandbox.ca_file` as long as the block runs. The keys
-    of the `accounts` come from the seed and are in `Sandbox.accounts`; they trade with each other in the same books. `markets` are so
+    of the `accounts` come from the seed and are in `Sandbox.accounts`. They trade with each other in the same books. `markets` are so
     many more than the standard ones. `faults` is a plan such as `gap,drop@12,mute@20-30`, in seconds from the start
     (docs/sandbox.md).
 
@@ -367,7 +367,7 @@ async def serve_sandbox(
 async def _accept(
     listener: SocketListener, serve: Callable[[SocketStream], Coroutine[Any, Any, None]], tasks: TaskGroup
 ) -> None:
-    """Take in every connection; where the process or the system is short of something, wait and go on."""
+    """Take in every connection. Where the process or the system is short of something, wait and go on."""
     short = False
     while True:
         try:

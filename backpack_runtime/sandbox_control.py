@@ -1,7 +1,7 @@
-"""The control endpoint of a served sandbox: plans its faults while it runs, and shows what has come of them (docs/sandbox.md).
+"""The control endpoint of a served sandbox: plans its faults while it runs, and shows their state (docs/sandbox.md).
 
 `GET /sandbox/faults` shows the plan, `POST /sandbox/faults` with `{"faults": "gap,mute@5-12"}` begins another one. It belongs to the
-process that serves the exchange, not to the exchange: no planned fault touches it, but that nobody connects while `refuse` holds.
+process that serves the exchange, not to the exchange: planned faults do not touch it, except that connections are impossible while `refuse` holds.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def is_loopback(host: str) -> bool:
 def answer_control(
     exchange: Exchange, method: str, target: str, body: bytes, now: Now, *, local: bool
 ) -> tuple[tuple[PlannedFault, ...] | None, Respond]:
-    """Return the plan that a request asks for, None where it asks for none, and the answer to it."""
+    """Return the plan of a request, or None without one, and the answer to it."""
     path = target.partition("?")[0]
     try:
         if not local:

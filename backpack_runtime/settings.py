@@ -1,4 +1,4 @@
-"""How the exchange is reached: one frozen value that client, command line, sandbox and feed share."""
+"""The way to the exchange: one frozen value that client, command line, sandbox and feed share."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     `msgspec.structs.replace(settings, ...)` makes another one, checked as well. Neither its repr nor `to_dict` shows a secret.
 
     Raises:
-        ConfigurationError: a value cannot be used; the text names it.
+        ConfigurationError: a value cannot be used. The text names it.
     """
 
     rest_url: str = REST_URL
-    """Address of the REST API; a path in it, as in `https://gateway.example/backpack`, stands before the path of every request."""
+    """Address of the REST API. A path in it, as in `https://gateway.example/backpack`, stands before the path of every request."""
     ws_url: str = WS_URL
     """Address of the websocket."""
     ca_file: Path | None = None
@@ -45,21 +45,21 @@ class Settings(Struct, frozen=True, kw_only=True):
     minimum_tls: str = DEFAULT_TLS
     """`1.3` refuses the older `1.2`, which is the oldest that is ever spoken."""
     proxies: Proxies = Proxies()
-    """The proxies of REST and websocket; for what is not given here those of the process apply, but not to a sandbox."""
+    """The proxies of REST and websocket. Those of the process apply to the rest, but not to a sandbox."""
     runtime: str = DEFAULT_RUNTIME
     """The library that carries the bytes: `anyio` on asyncio or trio, `aiohttp` on asyncio, or one that another package adds."""
     compression: bool = False
     """Offer permessage-deflate: a fifth of the bytes for several times the work."""
     connect_timeout_us: int = CONNECT_TIMEOUT_US
-    """How long a connection may take to open, microseconds; the time of a proxy comes on top."""
+    """Time that a connection may take to open, microseconds. The time of a proxy comes on top."""
     canary: bool = True
-    """Subscribe to a stream that comes every second, so that a mute or late exchange is noticed; without it only its books are watched."""
+    """Subscribe to a stream that comes every second, so that a mute or late exchange is noticed. Without it only its books are watched."""
     silence_us: int = SILENCE_US
-    """A connection on which nothing was heard for so long is probed by a ping, microseconds."""
+    """A connection that is silent for so long is probed by a ping, microseconds."""
     ping_timeout_us: int = PING_TIMEOUT_US
-    """It is given up when nothing was heard for so long after that, microseconds."""
+    """It is given up when it stays silent for so long after that, microseconds."""
     pause_ceiling_us: int = PAUSE_CEILING_US
-    """A 429 of the exchange stops all REST calls for so long at most, whatever it asks for, microseconds."""
+    """Longest stop of all REST calls by a 429 of the exchange, even if it asks for more, microseconds."""
 
     if TYPE_CHECKING:  # more may be given than a field holds
 
@@ -83,7 +83,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check every value, and bring those that have several forms into one."""
         given: ProxiesLike = self.proxies
-        # Out of sight first: tools that print the locals of a traceback ask for the repr of what could not be made as well.
+        # Out of sight first: tools that print the locals of a traceback ask for the repr of objects that could not be made as well.
         force_setattr(self, "proxies", Proxies())
         try:
             force_setattr(self, "proxies", Proxies.of(given))
@@ -108,7 +108,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return Addresses(self.rest_url, self.ws_url, ca_file=self.ca_file, minimum_tls=self.minimum_tls, proxies=proxies)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the settings as plain values; proxies without user and password, the websocket's address without its query."""
+        """Return the settings as plain values. Proxies without user and password, the websocket's address without its query."""
         plain: dict[str, object] = {name: getattr(self, name) for name in self.__struct_fields__}
         plain["rest_url"], plain["ws_url"] = _without_secrets(self.rest_url), _without_secrets(self.ws_url)
         plain["ca_file"] = None if self.ca_file is None else str(self.ca_file)
@@ -119,7 +119,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return plain
 
     def __repr__(self) -> str:
-        """Show what `to_dict` shows."""
+        """Show the members of `to_dict`."""
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
@@ -128,7 +128,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def _without_secrets(url: object) -> str:
-    """Return a URL without its query; one with a user in it, which is about to be refused, is not shown at all."""
+    """Return a URL without its query. One with a user in it, which is about to be refused, is not shown at all."""
     if not isinstance(url, str) or "@" in url:
         return "<not shown>"
     address, has_query, _ = url.partition("?")

@@ -1,4 +1,4 @@
-"""What the generated methods of `BackpackSync` stand on: beginning and end, and the way into the background."""
+"""Base of the generated methods of `BackpackSync`: beginning and end, and the way into the background."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class SyncBase:
         """Events that were fetched with others, and not asked for yet."""
         self._batches: SyncIterator[Sequence[Event]] | None = None
         self._views: WeakValueDictionary[int, InBackground] = WeakValueDictionary()
-        """What is shown of the background, by the identity of what is shown: always the same object."""
+        """Views of objects in the background, by their identity: always the same view."""
 
     def start(self) -> Self:
-        """Enter the client without a block, and return it; `close` ends it.
+        """Enter the client without a block, and return it. `close` ends it.
 
         Raises:
             ClientClosed: it has been entered before.
@@ -56,13 +56,13 @@ class SyncBase:
             raise
         self._background = background
         _OPEN.add(self)
-        # Once more, behind what entering has registered, such as the folder of a sandbox: what is registered last is called first.
+        # Once more, behind the functions that entering has registered, such as for the folder of a sandbox: the last one is called first.
         atexit.unregister(_close_all)
         atexit.register(_close_all)
         return self
 
     def close(self) -> None:
-        """Close the connection in order and end the thread, from any thread; what others wait for meanwhile ends by `ClientClosed`.
+        """Close the connection in order and end the thread, from any thread. Calls of other threads end by `ClientClosed`.
 
         Raises:
             BaseException: an error that had ended the client.
@@ -86,17 +86,17 @@ class SyncBase:
         self.close()
 
     def __del__(self) -> None:
-        """End what was let go of; whoever collects it, perhaps the loop's own thread, does not wait."""
+        """End a client that was let go of, without waiting: the collector may run in the loop's own thread."""
         background: Background | None = getattr(self, "_background", None)
         if background is not None and not background.stopped and self in _OPEN:
             LOG.warning("the client was not closed: `client.close()` before it is let go of")
             background.end_with(self._client.aclose)
 
     def __iter__(self) -> Self:
-        """Every event, in order, until the client is closed; several threads may take from it, and each event goes to one.
+        """Every event, in order, until the client is closed. Several threads may take from it, and each event goes to one.
 
         Raises:
-            LocalProtocolError: `batches` runs; `stream` has events for a second consumer; or `on_event` has the events.
+            LocalProtocolError: `batches` runs. `stream` has events for a second consumer. Or `on_event` has the events.
         """
         self._inside()
         return self
@@ -117,7 +117,7 @@ class SyncBase:
         return self._background
 
     def _call(self, method: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call an async method, and wait for what it returns."""
+        """Call an async method, and wait for its result."""
         return self._inside().call(method, *args, **kwargs)
 
     def _read(self, read: Callable[[], T]) -> T:
@@ -135,13 +135,13 @@ class SyncBase:
         found = background.read(read)
         view = self._views.get(id(found))
         if view is None:
-            # It holds what it shows, so the identity is good for as long as it is there.
+            # It holds its object, so the identity is good for as long as the view is there.
             view = self._views[id(found)] = InBackground(background, found)
         return cast("T", view)
 
 
 def _close_all() -> None:
-    """Close in order what is still open when the program ends: its thread would be cut off."""
+    """Close in order a client that is still open when the program ends: its thread would be cut off."""
     for client in list(_OPEN):
         client.close()
 

@@ -866,11 +866,11 @@ class BackpackSync(SyncBase):
         return self._read(lambda: self._client.left)
 
     def load_markets(self, *, fresh: bool = False) -> Markets:
-        """Fetch the list of markets; symbols are checked against it, and normalised symbols come from it.
+        """Fetch the list of markets. Symbols are checked against it, and normalised symbols come from it.
 
         The network in front of the exchange keeps the list for up to a quarter of an hour. With `fresh` the exchange itself is asked,
-        for a list that is right now. Without it markets that were found since, by their symbols, stay among the others, and so does what
-        a `MarketChanged` has told. That comes by itself, so a client that runs for long need not load the list again.
+        for the list at this moment. Without it markets that were found since, by their symbols, stay among the others, and so do rules of
+        a `MarketChanged`. That comes by itself, so a client that runs for long need not load the list again.
         """
         return self._call(self._client.load_markets, fresh=fresh)
 

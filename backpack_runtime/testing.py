@@ -48,7 +48,7 @@ _SUBSCRIBE: Final = SendText(subscribe_text(["depth.SOL_USDC", "ticker.SOL_USDC"
 
 
 class ContractBroken(AssertionError):
-    """A transport broke a rule; `rule` is the one in words, the text says what came instead."""
+    """A transport broke a rule. `rule` is the one in words, and the error names the difference."""
 
     def __init__(self, rule: str, detail: str) -> None:
         super().__init__(f"{rule}: {detail}")
@@ -61,11 +61,11 @@ class _Unexpected(Exception):
 
 
 async def check_transport(make: MakeTransport) -> None:
-    """Hold a transport to every rule of `CONTRACT`; `make` is called as `backpack_feed.runtimes` says, with addresses.
+    """Check a transport by every rule of `CONTRACT`. `make` is called as `backpack_feed.runtimes` says, with addresses.
 
     Raises:
         ContractBroken: the first rule that is not kept.
-        Exception: whatever else the transport raises, with the rule as a note.
+        Exception: any other error of the transport, with the rule as a note.
     """
     for rule, trial in CONTRACT.items():
         try:
@@ -126,7 +126,7 @@ async def _to_exchange(make: MakeTransport, *, speed: float = 5.0) -> AsyncGener
 
 @asynccontextmanager
 async def _to_nobody(make: MakeTransport, *, listens: bool) -> AsyncGenerator[Transport]:
-    """A transport to a server that says nothing, or to a port where there is none."""
+    """Return a transport to a silent server, or to a port without one."""
 
     async def be_silent(stream: ByteStream) -> None:
         async with stream:

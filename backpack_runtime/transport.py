@@ -1,4 +1,4 @@
-"""What drives sockets for a session: the contract of every transport, and the inbox that all of them share."""
+"""Drivers of sockets for a session: the contract of every transport, and the inbox that all of them share."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from backpack_proto.outputs import Action
 __all__ = ["OF_A_WEBSOCKET", "Inbox", "Transport", "system_now"]
 
 OF_A_WEBSOCKET = (Connected, ConnectFailed, Disconnected, TextReceived, BytesReceived, PingReceived, PongReceived)
-"""The facts of which nothing is heard once a websocket is dropped."""
+"""The facts that do not come any more once a websocket is dropped."""
 
 
-# A machine that sleeps makes proof older, so the clock that counts the sleep is taken where there is one; macOS's own monotonic clock
+# A machine that sleeps makes proof older, so the clock that counts the sleep is taken where there is one. MacOS's own monotonic clock
 # is `CLOCK_MONOTONIC`, which counts it, too.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -39,7 +39,7 @@ _make_now: Final[Callable[[tuple[int, int]], Now]] = partial(tuple.__new__, Now)
 
 
 def system_now() -> Now:
-    """Return this moment on both clocks of the machine; the monotonic one goes on while the machine sleeps."""
+    """Return this moment on both clocks of the machine. The monotonic one goes on while the machine sleeps."""
     mono_ns = time.monotonic_ns() if _CLOCK is None else time.clock_gettime_ns(_CLOCK)
     return _make_now((mono_ns // 1000, time.time_ns() // 1000))
 
@@ -47,13 +47,13 @@ def system_now() -> Now:
 class Transport(Protocol):
     """A runtime's sockets behind four verbs.
 
-    Facts are handed over in batches, one for each socket read, in the order of the wire, to who listens or, if nobody does, by `next`. After `DropSocket` nothing is heard
-    of that socket; after `OpenSocket` comes `Connected` and later one `Disconnected`, or one `ConnectFailed`; every
+    Facts are handed over in batches, one for each socket read, in the order of the wire, to the listener or, without one, by `next`. After `DropSocket` that socket
+    is silent. After `OpenSocket` comes `Connected` and later one `Disconnected`, or one `ConnectFailed`. Every
     `SendRequest` is answered once, and is never sent once it has been withdrawn or its time has passed. A transport is an async context manager as well.
     """
 
     def now(self) -> Now:
-        """This moment; `next` measures its deadline on the same monotonic clock."""
+        """This moment. `next` measures its deadline on the same monotonic clock."""
         ...
 
     def perform(self, action: Action) -> None:
@@ -61,19 +61,19 @@ class Transport(Protocol):
         ...
 
     def listen(self, sink: Callable[[Sequence[Given]], None]) -> None:
-        """Give what happens to `sink` from now on, at once and where it happens: a read costs no turn of the loop more.
+        """Give facts to `sink` from now on, at once and in their own call: a read costs no turn of the loop more.
 
-        It may be called outside of any task, so it begins no action. It is not called by `perform`, nor by what an application
-        calls: facts that follow from those are left to `next`.
+        It may be called outside of any task, so it begins no action. It is not called by `perform`, nor by calls of an
+        application: facts that follow from those are left to `next`.
         """
         ...
 
     async def next(self, until: int | None) -> list[Given]:
-        """Wait for facts; `TimerFired` is among them once `until` has come. Never ends a read that is under way."""
+        """Wait for facts. `TimerFired` is among them once `until` has come. Never ends a read that is under way."""
         ...
 
     def wake(self) -> None:
-        """Let a `next` that waits return early, perhaps with nothing, because the deadline has changed."""
+        """Let a `next` that waits return early, perhaps without facts, because the deadline has changed."""
         ...
 
     def pause_reading(self) -> None:
@@ -90,7 +90,7 @@ class Transport(Protocol):
 
 
 class Inbox:
-    """Facts on their way to the pump. Any task puts; a batch costs one wake-up of the taker, or none where somebody listens."""
+    """Facts on their way to the pump. Any task puts. A batch costs at most one wake-up of the taker."""
 
     def __init__(self) -> None:
         self._facts: list[Given] = []
@@ -98,31 +98,31 @@ class Inbox:
         self._sink: Callable[[Sequence[Given]], None] | None = None
 
     def listen(self, sink: Callable[[Sequence[Given]], None]) -> None:
-        """Have facts from now on given to `sink` at once; those that wait are for the taker."""
+        """Have facts from now on given to `sink` at once. Those that wait are for the taker."""
         self._sink = sink
 
     def put(self, facts: Sequence[Given]) -> None:
-        """Hand over what a task of the transport has found out."""
+        """Hand over facts that a task of the transport has found."""
         if self._sink is None or self._facts:
             self.put_later(facts)
         else:
             self._sink(facts)
 
     def put_later(self, facts: Sequence[Given]) -> None:
-        """Add facts that follow from a call of the pump or of the application, who is not to be called from there; the taker wakes up."""
+        """Add facts that follow from a call of the pump or of the application, who is not to be called from there. The taker wakes up."""
         self._facts.extend(facts)
         self._arrived.set()
 
     def forget_websocket(self) -> None:
-        """Take back what waits of a websocket that is being dropped: nothing may be heard of it afterwards, not even its end."""
+        """Take back waiting facts of a websocket that is being dropped: it must be silent afterwards, even about its end."""
         self._facts = [fact for fact in self._facts if not isinstance(fact, OF_A_WEBSOCKET)]
 
     def wake(self) -> None:
-        """Let the taker return, with nothing if need be."""
+        """Let the taker return, if need be without facts."""
         self._arrived.set()
 
     async def take(self, until: int | None, now: Now) -> list[Given]:
-        """Wait until there is something, `wake` was called, or the moment `until` has come; due timers come last."""
+        """Wait until there are facts, `wake` was called, or the moment `until` has come. Due timers come last."""
         if not self._facts:
             seconds = None if until is None else max(until - now.mono_us, 0) / 1e6
             with anyio.move_on_after(seconds):
