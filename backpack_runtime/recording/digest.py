@@ -19,7 +19,7 @@ SHORT: Final = 16
 """So many of its digits stand in each line."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_OF_CALLS: Final = frozenset({CallAnswered, CallFailed})
+_OF_CALLS: Final[frozenset[type[Event]]] = frozenset({CallAnswered, CallFailed})
 
 
 class EventDigest:

@@ -19,6 +19,7 @@ LEVEL: Final = 3
 _COMPRESSED: Final = ".zst"
 _TEMPORARY: Final = ".tmp"
 _CHUNK: Final = 1 << 20
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 
 def part_path(tail: Path, number: int) -> Path:
@@ -39,7 +40,7 @@ def compress_part(part: Path, level: int) -> None:
     done = _compressed(part)
     fresh = done.with_name(done.name + _TEMPORARY)
     try:
-        with part.open("rb") as plain, fresh.open("wb", opener=_private) as file:
+        with part.open("rb") as plain, os.fdopen(os.open(fresh, _FLAGS, 0o600), "wb") as file:
             zstandard.ZstdCompressor(level=level, write_checksum=True).copy_stream(
                 plain, file, read_size=_CHUNK, size=part.stat().st_size
             )
@@ -72,10 +73,6 @@ def leftovers(tail: Path) -> list[Path]:
 
 def _escaped(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Recordings read back: the same session, driven by what was recorded, to the same events.
 
-    with open_recording("session.jsonl") as recording:
-        for now, event in recording.events():
-            ...
+with open_recording("session.jsonl") as recording:
+    for now, event in recording.events():
+        ...
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Step(NamedTuple):
 class Recording:
     """A recording that is read once, from its beginning on, by `steps` or by `events`."""
 
-    def __init__(self, path: Path | None, *, verify: bool) -> None:
+    def __init__(self, path: Path | None, *, verify: bool | None) -> None:
         self.path = path
         """None for standard input."""
         self.header: Header | None = None
@@ -160,19 +160,19 @@ class Recording:
             try:
                 outputs = session.handle_all(batch.inputs, batch.now)
             except LocalProtocolError as error:
-                if self._verify:
+                if self._verify is not False:
                     raise ReplayDiffers(f"{batch.place}: the session refuses what it took: {error}") from None
                 raise RecordingUnreadable(f"{batch.place}: not inputs that this version takes: {error}") from None
             events = [output for output in outputs if isinstance(output, Event)]
             if events:
                 self._digest.update(events)
-            if self._verify:
+            if self._verify is not False:
                 self._compare(batch, events)
             self.batches += 1
             yield Step(batch.now, events)
         self.torn = self.torn or read.torn
         self.end, self.refused = read.end, read.refused
-        if self._verify and read.end is not None and read.end_digest != self._digest.whole:
+        if self._verify is not False and read.end is not None and read.end_digest != self._digest.whole:
             raise ReplayDiffers(f"the end: the digest of all events is {read.end_digest}, the replay has {self._digest.whole}")
 
     def _compare(self, batch: Batch, events: list[Event]) -> None:
@@ -196,7 +196,7 @@ class Recording:
         if not begins_recording(first):
             self._session = self._frames.session
             self._lines = _and_then(first, self._lines)
-            if self._verify:
+            if self._verify:  # not None
                 raise ConfigurationError("verify: frames alone have no digest; only what `backpack-feed record` wrote has one")
             return
         read = Batches(first, self._part_lines())
@@ -248,12 +248,12 @@ def _and_then(first: bytes, following: Iterator[bytes]) -> Iterator[bytes]:
     yield from following
 
 
-def open_recording(path: Path | str, *, verify: bool = False) -> Recording:
+def open_recording(path: Path | str, *, verify: bool | None = False) -> Recording:
     """Return a recording, to be used in a `with` block: what `Recorder` wrote, with all its parts, or frames alone, one a line.
 
     Args:
         path: the file that was recorded to; `-` is standard input. It may be compressed by gzip or zstandard, whatever it is called.
-        verify: raise `ReplayDiffers` where the replay gives other events than were recorded.
+        verify: raise `ReplayDiffers` where the replay gives other events than were recorded; None does so for recordings that have a digest.
 
     Raises:
         ConfigurationError: an argument cannot be used.
