@@ -151,6 +151,8 @@ class Replay:
         signer = Signer(Credentials(THROWAWAY_SECRET))
         self.session = Session(Random(0), signer=signer, manage_books=False, canary=False)  # noqa: S311 - for delays that never come
         self.now = Now(0, 0)
+        self.received_us: int | None = None
+        """When the last frame was received, where that is known."""
         self._streams: set[str] = set()
         self.session.handle(Open(), self.now)
         self.session.handle(Connected(), self.now)
@@ -161,7 +163,7 @@ class Replay:
         `received_us` is the local time of the read, for a frame that does not have it itself.
         """
         stream, emitted_us, own_us = _look_at(frame)
-        received_us = received_us if own_us is None else own_us
+        received_us = self.received_us = received_us if own_us is None else own_us
         if emitted_us is not None and emitted_us > self.now.unix_us:
             self.now = Now(emitted_us, emitted_us)
         if stream not in self._streams and (subscribe := _subscribing(stream)) is not None:

@@ -57,7 +57,10 @@ class Recording:
         """So many were read."""
         self.frames = 0
         """So many frames were read, of a recording without a header."""
+        self.timed_frames = 0
+        """So many of them say when they were received."""
         self.refused = 0
+        """So many commands were recorded that the session had refused; they are not replayed."""
         self.read_bytes = 0
         """So much was read, of files that may be compressed."""
         self.total_bytes: int | None = None
@@ -151,6 +154,7 @@ class Recording:
         for frame in frames(self._lines):
             events = replay.give(frame.data, frame.received_us)
             self.frames += 1
+            self.timed_frames += replay.received_us is not None
             self._now = replay.now
             yield Step(replay.now, events)
 

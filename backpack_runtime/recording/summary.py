@@ -113,6 +113,7 @@ def summarize(recording: Recording) -> Summary:
     first = tally.first or last
     seconds = (last.mono_us - first[0]) / 1e6
     header = recording.header
+    timed = header is not None or recording.timed_frames > 0
     counts = tally.counts
     return Summary(
         has_header=header is not None,
@@ -137,8 +138,8 @@ def summarize(recording: Recording) -> Summary:
         divergences=metrics.book_divergences,
         dropped_frames=tally.dropped,
         errors=counts[ErrorReceived.__name__] + counts[StreamsRefused.__name__],
-        engine_to_receipt_p50_us=metrics.engine_to_receipt_p50_us,
-        engine_to_receipt_p99_us=metrics.engine_to_receipt_p99_us,
+        engine_to_receipt_p50_us=metrics.engine_to_receipt_p50_us if timed else None,
+        engine_to_receipt_p99_us=metrics.engine_to_receipt_p99_us if timed else None,
         torn=recording.torn,
         end=recording.end,
         verified=None if header is None else differs is None,
