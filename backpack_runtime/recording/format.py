@@ -17,6 +17,7 @@ from backpack_proto import inputs as of_sessions
 from backpack_proto.errors import BackpackError
 from backpack_proto.inputs import Call, Given, ResponseReceived, TextReceived
 from backpack_proto.machine import Now
+from backpack_runtime.network.proxy import ProxyError
 
 from .redaction import KEPT_HEADERS, redacted_body, redacted_value
 from .source import SessionOptions, SignerShape
@@ -214,8 +215,10 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _decode_error(members: Any) -> BackpackError:
+    is_proxy = isinstance(members, dict) and str(members.get("error", "")).startswith("Proxy")
+    kind: type[BackpackError] = ProxyError if is_proxy else BackpackError
     try:
-        return msgspec.convert(members, BackpackError)
+        return msgspec.convert(members, kind)
     except msgspec.ValidationError:
         # Of a transport of somebody else, whose classes are not loaded here.
         return BackpackError(str(members.get("text", "")) if isinstance(members, dict) else "")

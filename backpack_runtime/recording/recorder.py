@@ -18,9 +18,9 @@ from anyio.to_thread import run_sync
 
 from backpack_proto import __version__
 from backpack_proto.errors import ConfigurationError, LocalProtocolError
-from backpack_proto.inputs import Given, RequestFailed, ResponseReceived
+from backpack_proto.inputs import Close, Given, RequestFailed, ResponseReceived
 from backpack_proto.machine import Now
-from backpack_proto.outputs import Closed, Output, SendRequest
+from backpack_proto.outputs import Output, SendRequest
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.checks import checked_count, checked_seconds
 from backpack_runtime.kernels import kernels_in_use
@@ -205,13 +205,16 @@ class Recorder:
         except BaseException as error:
             self._fail(RecordingFailed(f"{self._path}: the session was interrupted by {type(error).__name__}"))
             raise
+        if not batch:
+            return outputs  # the pump looks whether something is left
         events = [output for output in outputs if isinstance(output, Event)]
         private = False
         if len(events) != len(outputs) or self._private:
             private = self._look_at_requests(batch, outputs)
         if events:
             self._digest.update(events)
-            self._closed = self._closed or any(type(event) is Closed for event in events)
+        if type(batch[0]) is Close:
+            self._closed = True
         self.batches += 1
         self._write(encode_batch(batch, now, self._digest.short if events else None, private=private), now)
         return outputs

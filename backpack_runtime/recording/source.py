@@ -86,19 +86,20 @@ class Inputs:
         Raises:
             LocalProtocolError: inputs have gone in before, which a replay would lack; or another recorder has them.
         """
+        if self._tapped:
+            raise LocalProtocolError("client: another recorder is attached to it; one client has one recorder")
         if self._begun:
             raise LocalProtocolError(
                 "client: it has been entered already, so a replay would lack how it began: attach the recorder before,"
                 " as in `async with Recorder(client, path), client:`"
             )
-        if self._tapped:
-            raise LocalProtocolError("client: another recorder is attached to it; one client has one recorder")
         self._tapped = self._begun = True
         self.handle_all = tap
         return self._session.handle_all
 
     def untap(self) -> None:
         """Have inputs go to the session alone."""
+        self._tapped = False
         self.handle_all = self._session.handle_all
 
 
