@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .client import BackpackClient
     from .credentials import Credentials
     from .delivery import DeliverySnapshot, EventStream, SlowConsumer
+    from .exports import Exported, ExportedFile, ExportFailed, export_events
     from .extras import MissingExtra
     from .network.addresses import Address, Addresses
     from .network.proxy import (
@@ -62,6 +63,9 @@ __all__ = [
     "Durability",
     "EventStream",
     "Exchange",
+    "ExportFailed",
+    "Exported",
+    "ExportedFile",
     "Fees",
     "InvalidProxy",
     "JournalFailed",
@@ -93,6 +97,7 @@ __all__ = [
     "SyncIterator",
     "Transport",
     "__version__",
+    "export_events",
     "get_proxy_injector",
     "init_proxy_system",
     "serve_sandbox",
@@ -113,6 +118,9 @@ _HOMES = {
     "Durability": ".orders.journal",
     "EventStream": ".delivery",
     "Exchange": "backpack_proto.exchange",
+    "ExportFailed": ".exports",
+    "Exported": ".exports",
+    "ExportedFile": ".exports",
     "Fees": "backpack_proto.exchange.account.accounts",
     "InvalidProxy": ".network.proxy",
     "JournalFailed": ".orders.journal",
@@ -144,6 +152,7 @@ _HOMES = {
     "SyncIterator": ".background",
     "Transport": ".transport",
     "__version__": "backpack_proto",
+    "export_events": ".exports",
     "get_proxy_injector": ".network.proxy_settings",
     "init_proxy_system": ".network.proxy_settings",
     "serve_sandbox": ".sandbox",
