@@ -179,7 +179,7 @@ def seen(event: Any) -> tuple[Any, ...]:
 
 def seen_in_csv(event: Any) -> tuple[Any, ...]:
     """What CSV has of it: exactly the columns of tardis, and nothing more."""
-    return seen(event)[: {Trade: 7, BookTicker: 7}.get(type(event))]
+    return seen(event)[: None if isinstance(event, Kline) else 7]
 
 
 def trade_of_text(row: dict[str, str]) -> tuple[Any, ...]:

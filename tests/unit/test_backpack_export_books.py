@@ -255,6 +255,12 @@ def test_a_book_that_ends_is_taken_from_its_reader_until_the_next_snapshot(
     assert states[1]["event"] == type(end).__name__
 
 
+def test_the_first_change_of_an_empty_snapshot_is_the_snapshot(tmp_path: Path) -> None:
+    rows = rows_of(timed(synced(1), changed(2, 3), changed(4, 4, "150:1", "151:2"), changed(5, 5, "149:1")), tmp_path)
+    assert [row["is_snapshot"] for row in rows] == [True, True, False]
+    assert book_of(rows) == "150:1 149:1 | 151:2"
+
+
 def test_a_snapshot_that_follows_a_snapshot_replaces_it(tmp_path: Path) -> None:
     assert book_of(rows_of(timed(synced(1, "150:2 149:1", "151:3"), synced(5, "149:4")), tmp_path)) == "149:4 | "
 
@@ -371,6 +377,13 @@ def test_each_day_begins_with_the_book_as_it_stood_at_midnight(tmp_path: Path) -
     ]
     quotes = [[row["bid_price"] for row in csv_rows(path)] for path in sorted(tmp_path.glob("*quotes*"))]
     assert quotes == [["150"], ["150", "148"], ["148", ""], [""]]
+
+
+def test_a_book_that_is_empty_at_midnight_begins_the_day_with_its_first_change(tmp_path: Path) -> None:
+    events = [*timed(synced(1, "150:2"), changed(2, 2, "150:0")), *timed(changed(3, 3, "148:6"), start_us=NOON_US + DAY_US)]
+    export_events(events, tmp_path, to="csv", only=["books"])
+    [_, day] = [csv_rows(path) for path in sorted(tmp_path.glob("*incremental*"))]
+    assert book_of(day) == "148:6 | "
 
 
 def test_a_clock_that_is_set_back_over_midnight_begins_no_day_again(tmp_path: Path) -> None:
