@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from .orders.leaving import CancelOnExit, Leftovers
     from .orders.safety import JournalView
     from .pump import Pump
+    from .recording.errors import RecordingFailed, RecordingUnreadable, ReplayDiffers
+    from .recording.reader import Recording, open_recording
+    from .recording.recorder import Recorder
     from .recovery import NotRecovered, Recovered, RecoveryOutcome
     from .rest.pages import Pages
     from .sandbox import Sandbox, SandboxAccount, serve_sandbox
@@ -87,8 +90,13 @@ __all__ = [
     "ProxyTimeout",
     "ProxyUnreachableTarget",
     "Pump",
+    "Recorder",
+    "Recording",
+    "RecordingFailed",
+    "RecordingUnreadable",
     "Recovered",
     "RecoveryOutcome",
+    "ReplayDiffers",
     "Sandbox",
     "SandboxAccount",
     "Settings",
@@ -100,6 +108,7 @@ __all__ = [
     "export_events",
     "get_proxy_injector",
     "init_proxy_system",
+    "open_recording",
     "serve_sandbox",
 ]
 
@@ -142,8 +151,13 @@ _HOMES = {
     "ProxyTimeout": ".network.proxy",
     "ProxyUnreachableTarget": ".network.proxy",
     "Pump": ".pump",
+    "Recorder": ".recording.recorder",
+    "Recording": ".recording.reader",
+    "RecordingFailed": ".recording.errors",
+    "RecordingUnreadable": ".recording.errors",
     "Recovered": ".recovery",
     "RecoveryOutcome": ".recovery",
+    "ReplayDiffers": ".recording.errors",
     "Sandbox": ".sandbox",
     "SandboxAccount": ".sandbox",
     "Settings": ".settings",
@@ -155,6 +169,7 @@ _HOMES = {
     "export_events": ".exports",
     "get_proxy_injector": ".network.proxy_settings",
     "init_proxy_system": ".network.proxy_settings",
+    "open_recording": ".recording.reader",
     "serve_sandbox": ".sandbox",
 }
 

@@ -60,6 +60,7 @@ from .orders.leaving import CancelOnExit, Leftovers
 from .orders.methods import SafeOrderMethods
 from .orders.safety import OrderSafety
 from .owner import weakly
+from .recording.source import Inputs, SessionOptions, Source
 from .recovery import CLOSED_MARKET, NotRecovered, RecoveryOutcome, reconnect, resync
 from .settings import Settings
 from .transport import Transport, system_now
@@ -192,9 +193,8 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         self._transport = transport
         self._make_transport = transport_of(self._settings.runtime)
         self._addresses = None if sandbox else self._settings.addresses(self._proxies)
-        self._session = Session(
-            Random(),  # noqa: S311 - jitter is no secret
-            signer=signer,
+        self._random = Random()  # noqa: S311 - jitter is no secret
+        self._options = SessionOptions(
             book_levels=checked_count("book_levels", book_levels),
             canary=self._settings.canary,
             measure_clock=signer is not None,
@@ -204,7 +204,8 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
             ping_timeout_us=self._settings.ping_timeout_us,
             pause_ceiling_us=self._settings.pause_ceiling_us,
         )
-        session = self._session
+        session = self._session = self._options.session(self._random, signer)
+        self._inputs = Inputs(session)
         self._signer = signer
         self._log = EventLog(_log)
         self._calls = OpenCalls(weakly(self._put_back))
@@ -230,6 +231,11 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         """How the exchange is reached."""
         return self._settings
 
+    def __recording_source__(self) -> Source:
+        """Return what a `Recorder` records."""
+        symbols = self._symbols if isinstance(self._symbols, tuple) else ("(a rule)",)
+        return Source(self._inputs, self._random, self._options, self._signer, symbols, self._channels)
+
     async def _start(self) -> None:
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
         await self._orders.start()
@@ -246,6 +252,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         owned = self._owner is not None
         return Driver(
             session=self._session,
+            inputs=self._inputs,
             calls=self._calls,
             orders=self._orders,
             settings=self._settings,

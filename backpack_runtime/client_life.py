@@ -23,6 +23,7 @@ from .orders.desk import OrderDesk
 from .orders.leaving import LEAVING_SECONDS, CancelOnExit, Leftovers, cancel_orders, left_unread
 from .orders.methods import SafeOrderMethods
 from .owner import Hooks, Owner, alone
+from .recording.source import Inputs
 from .transport import system_now
 
 __all__ = ["ClientLife"]
@@ -37,6 +38,7 @@ class ClientLife(SafeOrderMethods):
     """What a client is while it is entered and left; what it consists of is up to its subclass."""
 
     _session: Session
+    _inputs: Inputs
     _log: EventLog
     _left: Leftovers
     _stack: AsyncExitStack
@@ -156,7 +158,7 @@ class ClientLife(SafeOrderMethods):
                 # The task that would do it may have been cancelled before it began.
                 self._running.outlets.finish(None if failure is None or self._owner is None else alone(failure))
             # Whatever way the block was left: no book and no ledger says any more that it is live.
-            self._session.handle(Close(), system_now())
+            self._inputs.handle_all([Close()], system_now())
             self._orders.release()
         if self._left and error is None:
             raise OrdersLeft(str(self._left))

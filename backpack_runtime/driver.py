@@ -25,6 +25,7 @@ from .network.proxy_settings import Proxies
 from .orders.desk import OrderGate
 from .orders.safety import OrderSafety
 from .pump import Deliver, Pump
+from .recording.source import Inputs
 from .settings import Settings
 from .transport import Transport
 from .transports import MakeTransport
@@ -62,6 +63,7 @@ class Driver(NamedTuple):
     """The parts of a client that run by themselves."""
 
     session: Session
+    inputs: Inputs
     calls: OpenCalls
     orders: OrderSafety
     settings: Settings
@@ -120,7 +122,7 @@ class Driver(NamedTuple):
         events = outlets.open(*self.queue) if self.on_event is None else None
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
-        pump = Pump(self.session, transport, self.deliver)
+        pump = Pump(self.session, transport, self.deliver, self.inputs)
         pump.perform_by(OrderGate(self.orders.journal, transport.perform, pump.give, tasks).perform)
         tasks.start_soon(self._look_for_listings)
         return Running(outside, anyio.CancelScope(), transport, pump, outlets, events, anyio.Event())

@@ -13,6 +13,7 @@ from backpack_proto.streams.payloads import Event
 
 from .delivery import PLAIN
 from .event_loop import Interrupted
+from .recording.source import Inputs
 from .transport import OF_A_WEBSOCKET, Transport
 
 __all__ = ["Deliver", "Pump"]
@@ -26,8 +27,10 @@ _data = attrgetter("data")
 class Pump:
     """Gives facts to the session, actions to the transport, and events, one batch for each batch of facts, to `deliver`."""
 
-    def __init__(self, session: Session, transport: Transport, deliver: Deliver) -> None:
+    def __init__(self, session: Session, transport: Transport, deliver: Deliver, inputs: Inputs | None = None) -> None:
+        """`inputs` is the way into the session, where somebody else gives it inputs as well, or records them."""
         self._session = session
+        self._inputs = Inputs(session) if inputs is None else inputs
         self._transport = transport
         self._deliver = deliver
         self._begin: Callable[[Action], None] = transport.perform
@@ -115,7 +118,7 @@ class Pump:
         self._handling = True
         now = self._transport.now()
         try:
-            outputs = self._session.handle_all(batch, now)
+            outputs = self._inputs.handle_all(batch, now)
         except Exception:
             raise
         except BaseException as error:

@@ -22,7 +22,7 @@ from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Event
 from backpack_proto.text import printable
 
-__all__ = ["decimal_places", "event_name", "json_lines", "members", "plain", "text_line", "time_of_day"]
+__all__ = ["decimal_places", "event_name", "event_name_of", "json_lines", "members", "plain", "text_line", "time_of_day"]
 
 _LEVELS = ("bids", "asks")
 _LEFT_OUT = ("delta",)
@@ -35,7 +35,12 @@ _encoder = msgspec.json.Encoder()
 @cache
 def event_name(kind: type[Event]) -> str:
     """The name of an event type: `book_changed` for `BookChanged`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+    return event_name_of(kind.__name__)
+
+
+def event_name_of(class_name: str) -> str:
+    """Return the name of an event type, by that of its class."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", class_name).lower()
 
 
 def decimal_places(value: Decimal) -> int:

@@ -49,7 +49,9 @@ COMMANDS = (
     Subcommand("account", "show an account as it changes"),
     Subcommand("auth-check", "check API keys, offline"),
     Subcommand("sandbox", "serve the simulated exchange"),
-    Subcommand("replay", "read recorded frames"),
+    Subcommand("record", "write all that a session receives to a file"),
+    Subcommand("replay", "drive a session by a recording, offline"),
+    Subcommand("recording", "look into a recording"),
     Subcommand("parity", "compare the native feed with the one by ccxt"),
 )
 

@@ -39,7 +39,7 @@ from backpack_runtime.cli.events import json_lines, text_line
 from backpack_runtime.cli.parser import main
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.key_sources import ENVIRONMENT
-from backpack_runtime.recording import Replay
+from backpack_runtime.recording.old_frames import Replay
 from backpack_runtime.sandbox import serve_sandbox
 
 pytestmark = pytest.mark.gate

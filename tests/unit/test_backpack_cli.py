@@ -63,7 +63,7 @@ from backpack_runtime.cli.output import Printer
 from backpack_runtime.cli.parser import COMMANDS, Subcommand, main
 from backpack_runtime.cli.views.board import Board, Panel, Rate
 from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
-from backpack_runtime.recording import Replay, frames
+from backpack_runtime.recording.old_frames import RecordedFrame, Replay, frames
 from backpack_runtime.transport import system_now
 from backpack_runtime.transports import BUILT_IN
 from payload_table import FRAMES
@@ -316,11 +316,11 @@ def test_the_clock_of_a_replay_is_that_of_its_frames_and_never_goes_back() -> No
     replay = Replay()
     for emitted_us, expected_us in ((50, 50), (40, 50), (10**12, 10**12)):
         assert "trade" in names(replay.give(trade_frame("X", emitted_us)))
-        assert replay._now == (expected_us, expected_us)
+        assert replay.now == (expected_us, expected_us)
 
 
 def test_a_recording_may_have_empty_lines() -> None:
-    assert list(frames([b"a\r\n", b"\n", b"", b"  b"])) == [b"a", b"b"]
+    assert list(frames([b"a\r\n", b"\n", b"", b"  b"])) == [RecordedFrame(b"a"), RecordedFrame(b"b")]
 
 
 def test_replay_writes_lines_and_a_summary(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -1,0 +1,19 @@
+"""What can be wrong with a recording, as types."""
+
+from __future__ import annotations
+
+from backpack_proto.errors import BackpackError
+
+__all__ = ["RecordingFailed", "RecordingUnreadable", "ReplayDiffers"]
+
+
+class RecordingFailed(BackpackError):
+    """A recording has ended before its client; what was recorded until then can be read."""
+
+
+class RecordingUnreadable(BackpackError):
+    """A file is not a recording, or one that cannot be read to its end; the text names the place."""
+
+
+class ReplayDiffers(BackpackError):
+    """A replay gave other events than the recorded session."""

@@ -1,0 +1,31 @@
+"""Recording programs killed with -9, as a program: python -m tests.recording_kills --runs 200."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import anyio
+
+from .recording_runs import run_seeds
+
+
+def main() -> None:
+    """Run the seeds that are asked for, and print what was seen; what does not hold is raised."""
+    parser = argparse.ArgumentParser(prog="python -m tests.recording_kills", description=__doc__)
+    parser.add_argument("--runs", type=int, default=50, help="how many programs are killed")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--at-once", type=int, default=3, help="how many at the same time")
+    arguments = parser.parse_args()
+    begun = time.monotonic()
+
+    async def run() -> None:
+        seen = await run_seeds(range(arguments.seed, arguments.seed + arguments.runs), at_once=arguments.at_once)
+        print(f"{arguments.runs} recordings killed in {time.monotonic() - begun:.0f} s, at most the last read of each is lost")
+        print(", ".join(f"{what}: {count}" for what, count in sorted(seen.items())))
+
+    anyio.run(run)
+
+
+if __name__ == "__main__":
+    main()
