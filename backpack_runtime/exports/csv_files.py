@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Literal, Self
 
 from .books import DAY_US
 from .errors import ExportFailed
@@ -28,10 +28,16 @@ _WAITING: Final = 50_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _Key(NamedTuple):
-    table: Table
-    day: int
-    part: str
+class _File:
+    """One file that grows, and its rows that wait to be written."""
+
+    __slots__ = ("count", "name", "table", "waiting")
+
+    def __init__(self, table: Table, name: str) -> None:
+        self.table = table
+        self.name = name
+        self.waiting: list[Row] = []
+        self.count = 0
 
 
 class CsvFiles:
@@ -42,10 +48,8 @@ class CsvFiles:
     def __init__(self, staging: Staging, *, compress: bool) -> None:
         self._staging = staging
         self._compress = compress
-        self._waiting: dict[_Key, list[Row]] = {}
-        self._count = 0
-        self._names: dict[_Key, str] = {}
-        self._rows: dict[str, tuple[str, int]] = {}
+        self._files: dict[tuple[str, int, str], _File] = {}
+        self._waiting = 0
 
     def __enter__(self) -> Self:
         return self
@@ -62,15 +66,13 @@ class CsvFiles:
             OSError: a file cannot be written.
         """
         moment_us = row[MOMENT] if row[LOCAL] is None else row[LOCAL]
-        key = _Key(table, int(moment_us or 0) // DAY_US, part)
-        rows = self._waiting.get(key)
-        if rows is None:
-            if key not in self._names:
-                self._begin(key)
-            rows = self._waiting[key] = []
-        rows.append(row)
-        self._count += 1
-        if self._count >= _WAITING:
+        key = (table.name, int(moment_us or 0) // DAY_US, part)
+        file = self._files.get(key)
+        if file is None:
+            file = self._files[key] = self._begin(table, *key[1:])
+        file.waiting.append(row)
+        self._waiting += 1
+        if self._waiting >= _WAITING:
             self._write()
 
     def finish(self) -> dict[str, tuple[str, int]]:
@@ -81,28 +83,27 @@ class CsvFiles:
         """
         self._write()
         if self._compress:
-            for name in self._names.values():
-                self._pack(name)
-        return self._rows
+            for file in self._files.values():
+                self._pack(file.name)
+        return {file.name: (file.table.name, file.count) for file in self._files.values()}
 
-    def _begin(self, key: _Key) -> None:
-        name = f"{EXCHANGE}_{key.table.name}_{_date(key.day)}_{file_part(key.part)}.csv{'.gz' if self._compress else ''}"
+    def _begin(self, table: Table, day: int, part: str) -> _File:
+        name = f"{EXCHANGE}_{table.name}_{_date(day)}_{file_part(part)}.csv{'.gz' if self._compress else ''}"
         self._staging.claim(name)
-        header = [column.name for column in key.table.columns[: key.table.csv_columns]]
+        header = [column.name for column in table.columns[: table.csv_columns]]
         # Where capitals make no difference, two symbols could have one file: better no export than such a file.
         with self._growing(name).open("xb") as file:
             file.write(_text([header], quoting=csv.QUOTE_MINIMAL))
-        self._names[key] = name
-        self._rows[name] = (key.table.name, 0)
+        return _File(table, name)
 
     def _write(self) -> None:
-        for key, rows in self._waiting.items():
-            name = self._names[key]
-            with self._growing(name).open("ab") as file:
-                file.write(_rows_text(key.table, rows))
-            self._rows[name] = (key.table.name, self._rows[name][1] + len(rows))
-        self._waiting.clear()
-        self._count = 0
+        for file in self._files.values():
+            if file.waiting:
+                with self._growing(file.name).open("ab") as growing:
+                    growing.write(_rows_text(file.table, file.waiting))
+                file.count += len(file.waiting)
+                file.waiting = []
+        self._waiting = 0
 
     def _growing(self, name: str) -> Path:
         return self._staging.spare(name) if self._compress else self._staging.path(name)
