@@ -19,7 +19,6 @@ SHORT: Final = 16
 """So many of its digits stand in each line."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_OF_CALLS: Final[frozenset[type[Event]]] = frozenset({CallAnswered, CallFailed})
 
 
 class EventDigest:
@@ -37,7 +36,7 @@ class EventDigest:
         parts: list[object] = []
         for event in events:
             parts.append(type(event).__name__)
-            parts.append(redacted_value(event) if type(event) in _OF_CALLS else event)
+            parts.append(redacted_value(event) if isinstance(event, CallAnswered | CallFailed) else event)
         self._hash.update(_encode(parts))
         self.events += len(events)
 

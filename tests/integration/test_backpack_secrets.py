@@ -40,7 +40,10 @@ from backpack_runtime.cli.parser import main
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.key_sources import ENVIRONMENT
 from backpack_runtime.recording.old_frames import Replay
+from backpack_runtime.recording.reader import open_recording
+from backpack_runtime.recording.recorder import Recorder
 from backpack_runtime.sandbox import serve_sandbox
+from recorded_sessions import WITHDRAWAL
 
 pytestmark = pytest.mark.gate
 
@@ -401,6 +404,37 @@ async def test_the_real_client_and_the_command_line(seen: Seen, monkeypatch: pyt
     seen.assert_clean(at_least=30)
     for name, data in seen.where.items():
         assert PASSPHRASE.encode() not in data, name
+
+
+@pytest.mark.anyio
+async def test_a_recording_of_a_private_client(seen: Seen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("backpack_runtime.sandbox.Exchange", lambda **given: Exchange(**{**given, "api_keys": (PUBLIC_KEY,)}))
+    path = tmp_path / "session.jsonl"
+    client = BackpackClient(["SOL_USDC"], channels=["order.*"], signer=a_signer(), sandbox=True, follow_account=True)
+    secrets = [PASSPHRASE, "X-Signature", WITHDRAWAL["address"], WITHDRAWAL["twoFactorToken"]]
+    with anyio.fail_after(20):
+        async with Recorder(client, path), client:
+            async for _ in client:
+                if client.account.live:
+                    break
+            for endpoint, parameters in CALLS:
+                try:
+                    await client.call(endpoint, parameters)
+                except BackpackError as error:
+                    seen.error(f"refusal of {endpoint}", error)
+            await client.call("withdraw", WITHDRAWAL)
+            secrets += [one.to_address for one in await client.get_withdrawals()]
+            secrets += [(await client.get_deposit_address("Solana")).address]
+            assert len(secrets) >= 6
+    session = path.read_bytes()
+    assert b'"place_order"' in session
+    assert [secret for secret in secrets if secret.encode() in session] == []
+    seen.add("recording", session)
+    with open_recording(path, verify=True) as replay:
+        events = [event for _, event in replay.events()]
+        assert replay.end == "closed"
+    seen.add("replay", json_lines(events) + repr(events).encode())
+    seen.assert_clean(at_least=3)
 
 
 async def _fail_while_signing(client: BackpackClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,8 @@ async def _record(plan: Plan, pipe: Connection) -> None:
         handle_all = inputs.handle_all
 
         def told(batch: Sequence[Given], now: Now) -> Sequence[Output]:
+            if not batch:
+                return handle_all(batch, now)
             pipe.send_bytes(b"begun")
             outputs = handle_all(batch, now)
             pipe.send_bytes(f"{recorder.batches} {recorder.digest}".encode())
@@ -122,5 +124,5 @@ def _plant(plan: Plan) -> None:
             _end()
         compress_part(part, level)
 
-    recording.Writer = Killing  # type: ignore[misc]
-    writing.compress_part = compress
+    vars(recording)["Writer"] = Killing
+    vars(writing)["compress_part"] = compress

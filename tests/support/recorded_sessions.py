@@ -17,7 +17,7 @@ from backpack_proto.testing.simulation import Simulation
 from backpack_runtime.recording.recorder import Recorder
 from backpack_runtime.recording.source import Inputs, SessionOptions, Source
 
-__all__ = ["OPTIONS", "START", "RecordedClient", "RecordedSession", "record_account"]
+__all__ = ["OPTIONS", "START", "WITHDRAWAL", "RecordedClient", "RecordedSession", "record_account"]
 
 START = Now(mono_us=9_000_000, unix_us=1_790_000_000_000_000)
 SECOND = 1_000_000

@@ -54,6 +54,7 @@ from backpack_proto.inputs import (
 from backpack_proto.machine import Now
 from backpack_proto.outputs import BookChanged, BookSynced, CallAnswered, ConnectionUp
 from backpack_proto.rest.endpoints.table import ENDPOINTS, find_endpoint
+from backpack_proto.rest.results.account import DepositAddress
 from backpack_proto.streams.payloads import Depth, Event, Trade
 from backpack_proto.values import REDACTED
 from backpack_runtime.network.proxy import ProxyAuthFailed
@@ -190,7 +191,7 @@ def test_no_secret_of_a_private_session_is_in_its_recording(recorded: tuple[Path
     path, _, events = recorded
     data = path.read_bytes()
     addresses = {
-        event.result.address for event in events if isinstance(event, CallAnswered) and event.endpoint == "deposit_address"
+        event.result.address for event in events if isinstance(event, CallAnswered) and isinstance(event.result, DepositAddress)
     }
     assert addresses, "the address was answered"
     for secret in (WITHDRAWAL["address"], WITHDRAWAL["twoFactorToken"], *addresses, "X-Signature"):
@@ -313,8 +314,9 @@ def test_a_client_has_one_recorder_and_a_recorder_one_file(tmp_path: Path) -> No
     ],
 )
 def test_impossible_arguments_are_refused(arguments: dict[str, Any], complaint: str) -> None:
+    usual: dict[str, Any] = {"client": RecordedClient(), "path": "a"}
     with pytest.raises(ConfigurationError, match=complaint):
-        Recorder(**({"client": RecordedClient(), "path": "a"} | arguments))
+        Recorder(**(usual | arguments))
 
 
 def test_a_recorder_that_is_left_earlier_records_until_then(tmp_path: Path) -> None:
