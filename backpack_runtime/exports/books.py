@@ -128,7 +128,8 @@ class BookRows:
                 yield from self._ended("stale", name, reason, last, None, local_us)
             case BookUnavailable(reason=reason) if self._state is None:
                 yield from self._ended("stale", name, reason, last, None, local_us)
-            case ConnectionDown(reason=reason) if last is not None:
+            case ConnectionDown(reason=reason) if self._book is None and last is not None:
+                # A book is told by `BookDesynced`; changes without one are not.
                 yield from self._ended("stale", name, reason, last, None, local_us)
             case MarketClosed():
                 yield from self._ended("closed", name, "the market is closed", last, None, local_us)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 import backpack_proto
 from backpack_proto import BookTicker, ConfigurationError, Depth, Event, Kline, Level, Now, Trade
-from backpack_proto.outputs import BookChanged, BookStale, BookSynced, ConnectionDown, EventsDropped
+from backpack_proto.outputs import BookChanged, BookStale, BookSynced, EventsDropped
 from backpack_proto.testing import Simulation
 from backpack_proto.testing.strategies import payloads
 from backpack_runtime import Exported, ExportFailed, MissingExtra, export_events
@@ -145,7 +145,9 @@ def test_payloads_are_read_back_equal_from_csv_and_from_parquet(drawn: list[Any]
             (Kline, "candles", candle_of_text, candle_of_arrow),
         ):
             sent = [event for event in events if isinstance(event, kind)]
-            assert sorted(map(read_text, plain_rows(folder / "csv", table)), key=repr) == sorted((seen_in_csv(event) for event in sent), key=repr)
+            assert sorted(map(read_text, plain_rows(folder / "csv", table)), key=repr) == sorted(
+                (seen_in_csv(event) for event in sent), key=repr
+            )
             if sent:
                 assert [read_arrow(row) for row in table_of(folder / "parquet", table)] == [seen(event) for event in sent]
             else:
@@ -370,7 +372,12 @@ def test_gzip_is_one_stream_whose_bytes_depend_on_the_rows_alone(
 
 
 SYNCED = BookSynced(
-    stream="depth.SOL_USDC", symbol="SOL_USDC", last=11, engine_us=NOON_US, bids=(Level("150.00", "3"),), asks=(Level("150.20", "2.50"),)
+    stream="depth.SOL_USDC",
+    symbol="SOL_USDC",
+    last=11,
+    engine_us=NOON_US,
+    bids=(Level("150.00", "3"),),
+    asks=(Level("150.20", "2.50"),),
 )
 CHANGED = BookChanged(
     stream="depth.SOL_USDC",
@@ -439,7 +446,10 @@ def test_the_columns_of_parquet_begin_with_those_of_csv(tmp_path: Path) -> None:
     for table, layout in LAYOUTS.items():
         names = layout.split(",")
         assert pq.read_schema(tmp_path / f"{table}.parquet").names[: len(names)] == names
-    assert {row["first_update_id"]: row["last_update_id"] for row in table_of(tmp_path, "incremental_book_L2")} == {11: 11, 12: 13}
+    assert {row["first_update_id"]: row["last_update_id"] for row in table_of(tmp_path, "incremental_book_L2")} == {
+        11: 11,
+        12: 13,
+    }
     assert [row["bid_price"] for row in table_of(tmp_path, "quotes")] == [D(150), D(150), None]
 
 
@@ -456,7 +466,9 @@ def test_a_file_that_is_there_is_not_replaced_unless_forced(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("to", ["csv", "parquet"])
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, OSError, SystemExit])
-def test_an_export_that_is_interrupted_leaves_nothing(to: str, ending: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_is_interrupted_leaves_nothing(
+    to: str, ending: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("backpack_runtime.exports.csv_files._WAITING", 100)
     monkeypatch.setattr("backpack_runtime.exports.parquet_files._GROUP", 100)
     there: list[list[str]] = []
@@ -546,10 +558,10 @@ def test_losses_before_the_export_are_counted(tmp_path: Path) -> None:
 def test_foreign_words_do_not_break_a_line(tmp_path: Path) -> None:
     level = Level("150", "1")
     synced = BookSynced(stream="depth.SOL_USDC", symbol="SOL_USDC", last=1, engine_us=NOON_US, bids=(level,), asks=())
-    down = ConnectionDown(reason='gone\r\n"really"', code=None, retry_us=1)
-    export_events([(Now(1, NOON_US), synced), (Now(2, NOON_US + 1), down)], tmp_path, to="csv", only=["books"])
+    stale = BookStale(stream="depth.SOL_USDC", symbol="SOL_USDC", last=1, reason='gone\r\n"really"')
+    export_events([(Now(1, NOON_US), synced), (Now(2, NOON_US + 1), stale)], tmp_path, to="csv", only=["books"])
     rows = csv_rows(tmp_path / "backpack_book_states_2026-12-04_SOL_USDC.csv")
     assert [(row["state"], row["event"], row["reason"]) for row in rows] == [
         ("live", "BookSynced", ""),
-        ("stale", "ConnectionDown", 'gone\\r\\n"really"'),
+        ("stale", "BookStale", 'gone\\r\\n"really"'),
     ]

@@ -237,7 +237,6 @@ def test_a_removed_level_is_an_amount_of_zero(tmp_path: Path) -> None:
     "end",
     [
         desynced(2),
-        ConnectionDown(reason="reset", code=None, retry_us=1),
         MarketClosed(symbol=SYMBOL),
         changed(9, 9, "149.5:7"),
     ],
@@ -291,6 +290,14 @@ def test_changes_without_a_snapshot_are_rows_that_a_reader_skips(tmp_path: Path)
         "Depth",
         "changes are missing: 4 was expected, 7 came",
     )
+
+
+def test_a_lost_connection_is_named_once(tmp_path: Path) -> None:
+    down = ConnectionDown(reason="reset", code=None, retry_us=1)
+    states = rows_of(timed(synced(1, "150:2"), down, desynced(1), down), tmp_path, "book_states")
+    assert [row["event"] for row in states] == ["BookSynced", "BookDesynced"]
+    states = rows_of([depth(1, 2, "150:1"), down, down, depth(9, 9, "149:1")], tmp_path, "book_states")
+    assert [(row["event"], row["reason"]) for row in states] == [("ConnectionDown", "reset")]
 
 
 def test_a_change_that_waited_for_its_snapshot_is_not_older_than_it(tmp_path: Path) -> None:

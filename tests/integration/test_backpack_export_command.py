@@ -1,0 +1,162 @@
+"""`backpack-feed recording export` as its users run it: a recording of the sandbox, a pipe, signals, a missing extra."""
+
+from __future__ import annotations
+
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from backpack_proto import BookTicker, Kline, Trade
+from backpack_runtime import open_recording
+from exported import TardisBook, csv_rows, plain_rows
+
+pq = pytest.importorskip("pyarrow.parquet")
+
+PATIENCE_SECONDS = 60
+COMMAND = (sys.executable, "-W", "error", "-m", "backpack_runtime.cli.parser")
+TRADE = (
+    b'{"data":{"e":"trade","E":1796385600000009,"T":1796385600000001,"s":"SOL_USDC","p":"150.10","q":"0.50","b":"1","a":"2","t":7,"m":true},'
+    b'"stream":"trade.SOL_USDC"}\n'
+)
+
+
+def export(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        (*COMMAND, "recording", "export", *arguments),
+        input=given,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+        cwd=folder,
+    )
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of two markets of the sandbox, recorded by the command, with a lost connection in them."""
+    path = tmp_path_factory.mktemp("recorded") / "my session.jsonl"
+    channels = ("--channels", "book,trades,book_ticker,klines.1m", "--seconds", "3", "--faults", "drop@1")
+    subprocess.run(
+        (*COMMAND, "record", str(path), "SOL_USDC", "AAPL.US_USDC_PERP", *channels, "--sandbox"),
+        check=True,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    return path
+
+
+def test_a_recording_of_the_sandbox_is_exported_to_both_formats(recording: Path, tmp_path: Path) -> None:
+    with open_recording(recording) as opened:
+        events = [event for _, event in opened.events()]
+        last = {symbol: opened.book(symbol) for symbol in ("SOL_USDC", "AAPL.US_USDC_PERP")}
+    counts = Counter(type(event) for event in events)
+    text = export(tmp_path, str(recording), "--to", "csv", "--compress", "gzip", "--out", "csv")
+    arrow = export(tmp_path, str(recording), "--to", "parquet")
+    assert (text.returncode, text.stderr, arrow.returncode, arrow.stderr) == (0, b"", 0, b"")
+    assert text.stdout.endswith(f"rows of {len(events)} events, in {len(list((tmp_path / 'csv').iterdir()))} files\n".encode())
+    assert {path.suffix for path in (tmp_path / "csv").iterdir()} == {".gz"}
+    for table, kind in (("trades", Trade), ("book_ticker", BookTicker)):
+        rows = pq.read_table(tmp_path / "my session-parquet" / f"{table}.parquet").num_rows
+        assert rows == len(list(plain_rows(tmp_path / "csv", table))) == counts[kind] > 0
+    assert counts[Kline] > 0
+    for symbol, book in last.items():
+        reader = TardisBook()
+        *rows, end = chain(*map(csv_rows, sorted((tmp_path / "csv").glob(f"*incremental_book_L2*_{symbol}.csv.gz"))))
+        reader.read(rows)
+        best_bid, best_ask = book.best_bid, book.best_ask
+        assert best_bid is not None
+        assert best_ask is not None
+        assert (max(reader.bids.items()), min(reader.asks.items())) == (tuple(best_bid), tuple(best_ask))
+        # The session was closed, so there is no book any more.
+        assert (end["is_snapshot"], end["amount"]) == ("true", "0")
+    states = [row["event"] for row in plain_rows(tmp_path / "csv", "book_states")]
+    assert Counter(states) == {"BookSynced": 4, "BookDesynced": 4}
+
+
+def test_what_is_there_already_or_was_not_recorded_costs_one_line_and_2(recording: Path, tmp_path: Path) -> None:
+    chosen = (str(recording), "--to", "csv", "--only", "trades", "--out", "made")
+    assert export(tmp_path, *chosen, "--symbols", "SOL-USDC").returncode == 0
+    [made] = (tmp_path / "made").iterdir()
+    before = made.read_bytes()
+    for arguments, complaint in (
+        ((), b"is there already; give another folder, or replace it with force=True (--force)"),
+        (("--symbols", "SOL_USDX"), b"symbols: no event is of 'SOL_USDX'; did you mean SOL_USDC?"),
+        (("--only", "trade"), b"only: one of trades, tops, books, candles, got 'trade'; did you mean trades?"),
+    ):
+        ended = export(tmp_path, *chosen, *arguments)
+        [line] = ended.stderr.splitlines()
+        assert (ended.returncode, ended.stdout) == (2, b"")
+        assert complaint in line
+    assert [(path, path.read_bytes()) for path in (tmp_path / "made").iterdir()] == [(made, before)]
+    assert export(tmp_path, *chosen, "--force").returncode == 0
+
+
+def test_frames_alone_are_exported_without_a_local_time(tmp_path: Path) -> None:
+    ended = export(tmp_path, "-", "--to", "csv", given=TRADE * 2)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.splitlines()[-1].split() == b"2 rows of 3 events, in 1 file".split()
+    [path] = (tmp_path / "stdin-csv").iterdir()
+    assert path.name == "backpack_trades_2026-12-04_SOL_USDC.csv"
+    assert path.read_text().splitlines()[1:] == ["backpack,SOL_USDC,1796385600000001,,7,sell,150.10,0.50"] * 2
+
+
+def test_nothing_to_write_is_said_by_the_exit_code(tmp_path: Path) -> None:
+    ended = export(tmp_path, "-", "--to", "csv", "--only", "candles,books", given=TRADE)
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr == b"backpack-feed: stdin: 2 events, none of which has a row in candles, books\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recording_without_an_end_is_exported_with_a_warning(recording: Path, tmp_path: Path) -> None:
+    torn = tmp_path / "torn.jsonl"
+    torn.write_bytes(recording.read_bytes()[:-200])
+    ended = export(tmp_path, str(torn), "--to", "csv")
+    assert ended.returncode == 0
+    assert (
+        ended.stderr == b"backpack-feed: warning: the last line of the recording is cut off; what came before it was exported\n"
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_no_file(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    # It waits for more input, so it is in the middle when the signal comes.
+    with subprocess.Popen(
+        (*COMMAND, "recording", "export", "-", "--to", "csv", "--out", str(tmp_path / "made")), stdin=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(TRADE * 1_000)
+        process.stdin.flush()
+        try:
+            wait_for(tmp_path / "made")
+            process.send_signal(number)
+            assert process.wait(PATIENCE_SECONDS) == code
+        finally:
+            process.kill()
+    assert list(tmp_path.iterdir()) == []
+
+
+def wait_for(folder: Path) -> None:
+    """Wait until an export has begun in a folder."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while not (folder.exists() and any(folder.iterdir())):
+        assert time.monotonic() < give_up, "it did not begin"
+        select.select([], [], [], 0.01)
+
+
+def test_parquet_without_its_extra_costs_one_line_and_2(recording: Path, tmp_path: Path) -> None:
+    program = "import sys; sys.modules['pyarrow'] = None; from backpack_runtime.cli.parser import main; sys.exit(main())"
+    arguments = ("recording", "export", str(recording), "--to", "parquet", "--out", "made")
+    ended = subprocess.run(
+        (sys.executable, "-c", program, *arguments), capture_output=True, check=False, timeout=PATIENCE_SECONDS, cwd=tmp_path
+    )
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    [line] = ended.stderr.splitlines()
+    assert b'an export to Parquet needs the extra "parquet" (' in line
+    assert list(tmp_path.iterdir()) == []
