@@ -55,6 +55,8 @@ class Recording:
         """How it ended: `closed`, or `stopped` before the client; None where the recorder was killed. Known at the end of reading."""
         self.batches = 0
         """So many were read."""
+        self.event_count = 0
+        """So many events there were."""
         self.frames = 0
         """So many frames were read, of a recording without a header."""
         self.timed_frames = 0
@@ -79,11 +81,6 @@ class Recording:
     def digest(self) -> str:
         """The SHA-256 over all events so far, in hexadecimal digits; of a recording with a header."""
         return self._digest.whole
-
-    @property
-    def event_count(self) -> int:
-        """How many events there were so far."""
-        return self._digest.events
 
     @property
     def now(self) -> Now:
@@ -155,6 +152,7 @@ class Recording:
             events = replay.give(frame.data, frame.received_us)
             self.frames += 1
             self.timed_frames += replay.received_us is not None
+            self.event_count += len(events)
             self._now = replay.now
             yield Step(replay.now, events)
 
@@ -173,6 +171,7 @@ class Recording:
             if self._verify is not False:
                 self._compare(batch, events)
             self.batches += 1
+            self.event_count += len(events)
             yield Step(batch.now, events)
         self.torn = self.torn or read.torn
         self.end, self.refused = read.end, read.refused

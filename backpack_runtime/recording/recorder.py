@@ -78,7 +78,7 @@ class Recorder:
             raise ConfigurationError(f"path: the path of a file, got {type(path).__name__}")
         if not hasattr(client, "__recording_source__"):
             raise ConfigurationError(f"client: a BackpackClient, got {type(client).__name__}")
-        self._client = client
+        self._client: Recordable | None = client
         self._path = Path(path)
         self._rotate_bytes = checked_count("rotate_bytes", rotate_bytes, unit="bytes")
         self._rotate_us = int(checked_seconds("rotate_s", rotate_s) * 1e6)
@@ -123,7 +123,7 @@ class Recorder:
             ConfigurationError: the file exists, or cannot be made.
             RecordingFailed: it cannot be written.
         """
-        if self._writer is not None:
+        if self._client is None:
             raise LocalProtocolError("recorder: it has been entered before; make a new one, with another file")
         source = self._client.__recording_source__()
         handle_all = source.inputs.tap(self._handle)
@@ -157,6 +157,8 @@ class Recorder:
             raise
         self._handle_all = handle_all
         self._inputs = source.inputs
+        # The task that reads leads to the recorder, and must not hold a client that was let go of.
+        self._client = None
         return self
 
     async def __aexit__(
@@ -205,8 +207,15 @@ class Recorder:
         except BaseException as error:
             self._fail(RecordingFailed(f"{self._path}: the session was interrupted by {type(error).__name__}"))
             raise
-        if not batch:
-            return outputs  # the pump looks whether something is left
+        if batch:  # else the pump only looks whether something is left
+            try:
+                self._record(batch, outputs, now)
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                # Of an event or input that has no encoding: the client has to go on.
+                self._fail(RecordingFailed(f"{self._path}: a batch has no form in which it can be written: {error}"))
+        return outputs
+
+    def _record(self, batch: Sequence[Given], outputs: Sequence[Output], now: Now) -> None:
         events = [output for output in outputs if isinstance(output, Event)]
         private = False
         if len(events) != len(outputs) or self._private:
@@ -217,7 +226,6 @@ class Recorder:
             self._closed = True
         self.batches += 1
         self._write(encode_batch(batch, now, self._digest.short if events else None, private=private), now)
-        return outputs
 
     def _look_at_requests(self, batch: Sequence[Given], outputs: Sequence[Output]) -> bool:
         """Keep which requests are signed, and return whether one of them is answered here."""

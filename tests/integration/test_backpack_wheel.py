@@ -128,7 +128,7 @@ def test_the_wheel_has_two_packages_a_finder_and_the_tools(wheel: Path) -> None:
     lines = metadata.splitlines()
     assert f"Version: {__version__}" in lines
     assert {line for line in lines if line.startswith("Provides-Extra: ")} == {
-        f"Provides-Extra: {extra}" for extra in ("aiohttp", "all", "ccxt", "cryptofeed", "testing", "tls-sandbox", "trio")
+        f"Provides-Extra: {extra}" for extra in PROJECT["optional-dependencies"]
     }
     assert "Requires-Dist: cryptofeed>=2.4.1; extra == 'cryptofeed'" in lines
     assert not [line for line in lines if line.startswith("Requires-Dist: backpack")]

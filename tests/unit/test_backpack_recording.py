@@ -498,6 +498,26 @@ def test_an_error_inside_the_session_ends_the_recording(tmp_path: Path, monkeypa
         anyio.run(record)
 
 
+def test_what_has_no_encoding_ends_the_recording_and_not_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = RecordedClient()
+
+    def overflows(*_: object) -> None:
+        raise OverflowError("an integer of more than 64 bits")
+
+    async def record() -> None:
+        async with Recorder(client, tmp_path / "a") as recorder:
+            client.session.handle(Open(), START)
+            monkeypatch.setattr(recorder._digest, "update", overflows)
+            assert names([one for one in client.session.handle(Connected(), START) if isinstance(one, Event)]) == [
+                "ConnectionUp"
+            ]
+            client.session.handle(TimerFired(), START)
+
+    with pytest.raises(RecordingFailed, match="more than 64 bits"):
+        anyio.run(record)
+    assert replayed(tmp_path / "a") == []
+
+
 # ---- figures
 
 
