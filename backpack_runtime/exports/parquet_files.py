@@ -1,9 +1,9 @@
 """Parquet files, one for each table, written in row groups.
 
-Theory. Numbers are `decimal128(38, 18)`: 20 digits before the point, as many as the exchange has at most, and 18 after it. pandas, polars and
-DuckDB read it exactly. Arrow refuses to round, so a number with more digits shows itself: then the file is written again as
-`decimal256(76, 56)`, and goes on so; the copy has a row group in memory at a time. DuckDB and polars cannot read that one exactly, which is why
-it is not used where it need not be.
+Theory. Numbers have 20 digits before the point, as many as the exchange has at most, and 10 after it: `decimal128(30, 10)`, which pandas, polars
+and DuckDB read exactly, and with room to multiply. Arrow refuses to round, so a number with more digits shows itself: then the file is written
+again with the next type of `_NUMBERS`, and goes on so; the copy has a row group in memory at a time. The widest one is not used where it need not
+be, for DuckDB and polars cannot read it exactly.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ __all__ = ["ParquetFiles"]
 
 _GROUP: Final = 50_000
 """Rows of a row group, which is what is in memory of each table."""
-_NARROW: Final = pa.decimal128(38, 18)
-_WIDE: Final = pa.decimal256(76, 56)
+_NUMBERS: Final = (pa.decimal128(30, 10), pa.decimal128(38, 18), pa.decimal256(76, 56))
 _TYPES: Final = {
     Kind.TEXT: pa.string(),
     Kind.TIME: pa.timestamp("us", tz="UTC"),
@@ -98,7 +97,8 @@ class _ParquetFile:
         }
         self._rows: list[Row] = []
         self._count = 0
-        self._schema = self._schema_with(_NARROW)
+        self._wider = list(_NUMBERS)
+        self._schema = self._next_schema()
         self._writer = self._open()
 
     def add(self, row: Row) -> None:
@@ -114,7 +114,8 @@ class _ParquetFile:
     def close(self) -> None:
         self._writer.close()
 
-    def _schema_with(self, number: pa.DataType) -> pa.Schema:
+    def _next_schema(self) -> pa.Schema:
+        number = self._wider.pop(0)
         fields = [pa.field(column.name, _TYPES.get(column.kind, number)) for column in self._table.columns]
         return pa.schema(fields, metadata=self._metadata)
 
@@ -126,12 +127,10 @@ class _ParquetFile:
         if not rows:
             return
         columns = list(zip(*rows, strict=True))
-        batch = self._batch(columns)
-        if batch is None:
+        while (batch := self._batch(columns)) is None:
+            if not self._wider:
+                raise ExportFailed(self._misfit(columns))
             self._widen()
-            batch = self._batch(columns)
-        if batch is None:
-            raise ExportFailed(self._misfit(columns))
         self._writer.write_batch(batch, row_group_size=_GROUP)
         self._count += len(rows)
 
@@ -150,7 +149,7 @@ class _ParquetFile:
         """Write the file again with numbers of more digits."""
         self._writer.close()
         self._path.replace(self._spare)
-        self._schema = self._schema_with(_WIDE)
+        self._schema = self._next_schema()
         self._writer = self._open()
         with pq.ParquetFile(self._spare) as narrow:
             for group in range(narrow.num_row_groups):

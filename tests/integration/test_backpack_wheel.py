@@ -317,7 +317,7 @@ def check_extra(environment: Environment, extra: str) -> None:
         assert ended.stdout.split() == ["SOL_USDC"], ended.stderr
     elif extra == "parquet":
         ended = environment.run(WITH_PARQUET)
-        assert ended.stdout.split("\n") == ["decimal128(38, 18)", ""], ended.stderr
+        assert ended.stdout.split("\n") == ["decimal128(30, 10)", ""], ended.stderr
     elif extra == "cryptofeed":
         ended = environment.run(specified(None) + AND_RUN, XDG_CACHE_HOME=str(environment.folder))
         assert ended.stdout.split() == ["SOL-USDC", "0"], ended.stderr

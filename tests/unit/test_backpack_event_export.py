@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import sys
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -110,15 +111,15 @@ def whole(text: str) -> int | None:
 
 @pytest.fixture(scope="module")
 def recorded() -> list[tuple[Now, Event]]:
-    """Half a minute of a market, with a lost connection and the end of a candle in it."""
+    """Some seconds of a market, with a lost connection in them."""
     simulation = Simulation.of_streams(
         "depth.SOL_USDC", "bookTicker.SOL_USDC", "trade.SOL_USDC", "kline.1m.SOL_USDC", "depth.BTC_USDC", seed=3
     )
     seen: list[tuple[Now, Event]] = []
     simulation.on_event = lambda event: seen.append((simulation.now, event))
-    simulation.run(8_000_000)
+    simulation.run(4_000_000)
     simulation.cut()
-    simulation.run(34_000_000)
+    simulation.run(6_000_000)
     return seen
 
 
@@ -126,7 +127,7 @@ def recorded() -> list[tuple[Now, Event]]:
 
 
 def test_every_layout_is_the_one_of_the_documents(recorded: list[tuple[Now, Event]], tmp_path: Path) -> None:
-    export_events(recorded, tmp_path, to="csv", symbols=["SOL_USDC"])
+    export_events(recorded, tmp_path, to="csv", symbols=["SOL_USDC"], unclosed=True)
     headers = {path.name.split("_2023-")[0]: path.read_text().splitlines()[0] for path in tmp_path.iterdir()}
     assert headers == {f"backpack_{name}": layout for name, layout in LAYOUTS.items()}
 
@@ -257,28 +258,53 @@ def test_pandas_reads_both_formats(recorded: list[tuple[Now, Event]], tmp_path: 
 # Parquet.
 
 
-def test_numbers_are_decimals_that_every_reader_of_parquet_knows(tmp_path: Path) -> None:
-    extremes = [D("99999999999999999999.999999999999999999"), D("0.000000000000000001")]
+def test_the_columns_of_parquet_have_types(tmp_path: Path) -> None:
+    extremes = [D("99999999999999999999.9999999999"), D("0.0000000001")]
     export_events([trade(price=price) for price in extremes], tmp_path, to="parquet")
     table = pq.read_table(tmp_path / "trades.parquet")
-    assert table.schema.field("price").type == pa.decimal128(38, 18)
+    assert table.schema.field("price").type == pa.decimal128(30, 10)
     assert table.schema.field("id").type == pa.int64()
     assert table.schema.field("timestamp").type == pa.timestamp("us", tz="UTC")
     assert table.column("price").to_pylist() == extremes
 
 
+@pytest.mark.parametrize(
+    ("longest", "kind"),
+    [
+        ([D("99999999999999999999." + "9" * 18), D("1E-18")], pa.decimal128(38, 18)),
+        ([D("99999999999999999999." + "9" * 28), D("1E-28")], pa.decimal256(76, 56)),
+        ([D("1E-11"), D("3.10"), D("1.5" + "0" * 53 + "1")], pa.decimal256(76, 56)),
+    ],
+)
 def test_a_number_with_more_digits_widens_its_file_and_nothing_is_rounded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    longest: list[Decimal], kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backpack_runtime.exports.parquet_files._GROUP", 4)
-    prices = [D(place) / 8 for place in range(1, 10)] + [D("99999999999999999999." + "9" * 28), D("1E-28"), D(3)]
+    monkeypatch.setattr("backpack_runtime.exports.parquet_files._GROUP", 2)
+    prices = [*(D(place) / 8 for place in range(1, 6)), *longest, D(3)]
     made = export_events([trade(price=price) for price in prices], tmp_path, to="parquet")
-    file = pq.ParquetFile(tmp_path / "trades.parquet")
-    assert file.schema_arrow.field("price").type == pa.decimal256(76, 56)
-    assert file.num_row_groups == 3
+    with pq.ParquetFile(tmp_path / "trades.parquet") as file:
+        assert file.schema_arrow.field("price").type == kind
+        assert file.schema_arrow.metadata[b"backpack_feed.table"] == b"trades"
+        assert file.num_row_groups == (len(prices) + 1) // 2
     assert [row["price"] for row in table_of(tmp_path, "trades")] == prices
     assert [file.rows for file in made.files] == [len(prices)]
-    file.close()
+
+
+@pytest.mark.parametrize("to", ["csv", "parquet"])
+def test_memory_does_not_grow_with_the_events(to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backpack_runtime.exports.csv_files._WAITING", 500)
+    monkeypatch.setattr("backpack_runtime.exports.parquet_files._GROUP", 500)
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        try:
+            export_events((trade(trade_id=place) for place in range(count)), tmp_path / str(count), to=to)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(600)  # loads what is loaded once
+    assert peak(6_000) < 1.5 * peak(1_500)
 
 
 def test_what_fits_into_no_column_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
@@ -502,7 +528,7 @@ def test_many_markets_need_few_open_files_and_little_memory(tmp_path: Path, monk
 
 def test_only_what_was_chosen_is_written(recorded: list[tuple[Now, Event]], tmp_path: Path) -> None:
     def tables(only: Iterable[str] | None, name: str) -> set[tuple[str, str]]:
-        made = export_events(recorded, tmp_path / name, to="csv", only=only, symbols=["SOL-USDC"])
+        made = export_events(recorded, tmp_path / name, to="csv", only=only, symbols=["SOL-USDC"], unclosed=True)
         return {(file.table, file.path.name.split("2023-11-14_")[1]) for file in made.files}
 
     assert tables(["trades"], "a") == {("trades", "SOL_USDC.csv")}
