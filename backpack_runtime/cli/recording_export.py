@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from backpack_proto.machine import Now
@@ -15,6 +16,7 @@ from backpack_runtime.recording.reader import Recording, open_recording
 from .complaints import FAILED, complain, ended_by_signals
 from .options import names
 from .output import Printer
+from .reading_bar import reading_bar
 
 __all__ = ["add_export", "export"]
 
@@ -45,9 +47,9 @@ def export(parsed: argparse.Namespace) -> int:
     """
     source = "stdin" if parsed.file == "-" else Path(parsed.file).name
     folder = Path(f"{Path(source).stem}-{parsed.to}" if parsed.out is None else parsed.out)
-    with ended_by_signals(), open_recording(parsed.file) as recording:
+    with ended_by_signals(), open_recording(parsed.file) as recording, ExitStack() as stack:
         made = export_events(
-            _events(recording),
+            _events(recording, reading_bar(stack, recording, "export")),
             folder,
             to=parsed.to,
             only=parsed.only,
@@ -66,11 +68,13 @@ def export(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _events(recording: Recording) -> Iterator[Event | tuple[Now, Event]]:
+def _events(recording: Recording, show: Callable[[], None]) -> Iterator[Event | tuple[Now, Event]]:
     """Return the events with their moments; those of frames alone without, for the clock there is that of the exchange."""
-    if recording.header is None:
-        return (event for _, event in recording.events())
-    return recording.events()
+    has_clock = recording.header is not None
+    for step in recording.steps():
+        for event in step.events:
+            yield (step.now, event) if has_clock else event
+        show()
 
 
 def _warn(recording: Recording, made: Exported) -> None:

@@ -8,18 +8,23 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from backpack_proto import BookTicker, Kline, Trade
 from backpack_runtime import open_recording
+from backpack_runtime.cli.parser import main
 from exported import TardisBook, csv_rows, plain_rows
 
 pq = pytest.importorskip("pyarrow.parquet")
 
 PATIENCE_SECONDS = 60
+Run: TypeAlias = Callable[..., tuple[int, bytes, bytes]]
+
 COMMAND = (sys.executable, "-W", "error", "-m", "backpack_runtime.cli.parser")
 TRADE = (
     b'{"data":{"e":"trade","E":1796385600000009,"T":1796385600000001,"s":"SOL_USDC","p":"150.10","q":"0.50","b":"1","a":"2","t":7,"m":true},'
@@ -27,15 +32,27 @@ TRADE = (
 )
 
 
-def export(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def export(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run it as a program."""
     return subprocess.run(
         (*COMMAND, "recording", "export", *arguments),
-        input=given,
         capture_output=True,
         check=False,
         timeout=PATIENCE_SECONDS,
-        cwd=folder,
+        cwd=Path.cwd(),
     )
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """Run it in this process, in a folder of its own; gives exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, bytes, bytes]:
+        code = main(["recording", "export", *arguments])
+        return (code, *capfdbinary.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +69,16 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_recording_of_the_sandbox_is_exported_to_both_formats(recording: Path, tmp_path: Path) -> None:
+def test_a_recording_of_the_sandbox_is_exported_to_both_formats(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with open_recording(recording) as opened:
         events = [event for _, event in opened.events()]
         last = {symbol: opened.book(symbol) for symbol in ("SOL_USDC", "AAPL.US_USDC_PERP")}
     counts = Counter(type(event) for event in events)
-    text = export(tmp_path, str(recording), "--to", "csv", "--compress", "gzip", "--out", "csv")
-    arrow = export(tmp_path, str(recording), "--to", "parquet")
+    text = export(str(recording), "--to", "csv", "--compress", "gzip", "--out", "csv")
+    arrow = export(str(recording), "--to", "parquet")
     assert (text.returncode, text.stderr, arrow.returncode, arrow.stderr) == (0, b"", 0, b"")
     assert text.stdout.endswith(f"rows of {len(events)} events, in {len(list((tmp_path / 'csv').iterdir()))} files\n".encode())
     assert {path.suffix for path in (tmp_path / "csv").iterdir()} == {".gz"}
@@ -80,48 +100,46 @@ def test_a_recording_of_the_sandbox_is_exported_to_both_formats(recording: Path,
     assert Counter(states) == {"BookSynced": 4, "BookDesynced": 4}
 
 
-def test_what_is_there_already_or_was_not_recorded_costs_one_line_and_2(recording: Path, tmp_path: Path) -> None:
+def test_what_is_there_already_or_was_not_recorded_costs_one_line_and_2(recording: Path, inside: Run) -> None:
     chosen = (str(recording), "--to", "csv", "--only", "trades", "--out", "made")
-    assert export(tmp_path, *chosen, "--symbols", "SOL-USDC").returncode == 0
-    [made] = (tmp_path / "made").iterdir()
+    assert inside(*chosen, "--symbols", "SOL-USDC")[0] == 0
+    [made] = Path("made").iterdir()
     before = made.read_bytes()
     for arguments, complaint in (
         ((), b"is there already; give another folder, or replace it with force=True (--force)"),
         (("--symbols", "SOL_USDX"), b"symbols: no event is of 'SOL_USDX'; did you mean SOL_USDC?"),
         (("--only", "trade"), b"only: one of trades, tops, books, candles, got 'trade'; did you mean trades?"),
     ):
-        ended = export(tmp_path, *chosen, *arguments)
-        [line] = ended.stderr.splitlines()
-        assert (ended.returncode, ended.stdout) == (2, b"")
+        code, output, errors = inside(*chosen, *arguments)
+        [line] = errors.splitlines()
+        assert (code, output) == (2, b"")
         assert complaint in line
-    assert [(path, path.read_bytes()) for path in (tmp_path / "made").iterdir()] == [(made, before)]
-    assert export(tmp_path, *chosen, "--force").returncode == 0
+    assert [(path, path.read_bytes()) for path in Path("made").iterdir()] == [(made, before)]
+    assert inside(*chosen, "--force")[0] == 0
 
 
-def test_frames_alone_are_exported_without_a_local_time(tmp_path: Path) -> None:
-    ended = export(tmp_path, "-", "--to", "csv", given=TRADE * 2)
-    assert (ended.returncode, ended.stderr) == (0, b"")
-    assert ended.stdout.splitlines()[-1].split() == b"2 rows of 3 events, in 1 file".split()
-    [path] = (tmp_path / "stdin-csv").iterdir()
+def test_frames_alone_are_exported_without_a_local_time(inside: Run) -> None:
+    Path("frames.jsonl").write_bytes(TRADE * 2)
+    code, output, errors = inside("frames.jsonl", "--to", "csv")
+    assert (code, errors) == (0, b"")
+    assert output.splitlines()[-1].split() == b"2 rows of 3 events, in 1 file".split()
+    [path] = Path("frames-csv").iterdir()
     assert path.name == "backpack_trades_2026-12-04_SOL_USDC.csv"
     assert path.read_text().splitlines()[1:] == ["backpack,SOL_USDC,1796385600000001,,7,sell,150.10,0.50"] * 2
 
 
-def test_nothing_to_write_is_said_by_the_exit_code(tmp_path: Path) -> None:
-    ended = export(tmp_path, "-", "--to", "csv", "--only", "candles,books", given=TRADE)
-    assert (ended.returncode, ended.stdout) == (1, b"")
-    assert ended.stderr == b"backpack-feed: stdin: 2 events, none of which has a row in candles, books\n"
-    assert list(tmp_path.iterdir()) == []
+def test_nothing_to_write_is_said_by_the_exit_code(inside: Run) -> None:
+    Path("frames.jsonl").write_bytes(TRADE)
+    told = b"backpack-feed: frames.jsonl: 2 events, none of which has a row in candles, books\n"
+    assert inside("frames.jsonl", "--to", "csv", "--only", "candles,books") == (1, b"", told)
+    assert [path.name for path in Path().iterdir()] == ["frames.jsonl"]
 
 
-def test_a_recording_without_an_end_is_exported_with_a_warning(recording: Path, tmp_path: Path) -> None:
-    torn = tmp_path / "torn.jsonl"
-    torn.write_bytes(recording.read_bytes()[:-200])
-    ended = export(tmp_path, str(torn), "--to", "csv")
-    assert ended.returncode == 0
-    assert (
-        ended.stderr == b"backpack-feed: warning: the last line of the recording is cut off; what came before it was exported\n"
-    )
+def test_a_recording_without_an_end_is_exported_with_a_warning(recording: Path, inside: Run) -> None:
+    Path("torn.jsonl").write_bytes(recording.read_bytes()[:-200])
+    code, _, errors = inside("torn.jsonl", "--to", "csv", "--only", "books")
+    assert code == 0
+    assert errors == b"backpack-feed: warning: the last line of the recording is cut off; what came before it was exported\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
