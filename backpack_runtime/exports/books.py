@@ -50,6 +50,8 @@ class BookRows:
         self.stream = stream
         self.left_out = 0
         """How many changes could not be used, because others before them are missing."""
+        self.latest_us: int | None = None
+        """The newest time of any event so far, for rows of events that have none; set by whoever gives the events."""
         self._daily = daily
         self._book: Book | None = None
         """The book that a reader of the rows has; None while there is none."""
@@ -156,7 +158,7 @@ class BookRows:
         if snapshot:
             bids, asks = (bids[:1], ()) if bids else ((), asks[:1])
         gone_bids, gone_asks = ([Level(level.price_text, "0") for level in side] for side in (bids, asks))
-        moment_us = _first(engine_us, local_us, book.engine_us)
+        moment_us = _first(engine_us, local_us, book.engine_us, self.latest_us)
         yield from self._levels(gone_bids, gone_asks, moment_us, local_us, None, book.last, snapshot=snapshot)
 
     def _levels(
@@ -198,7 +200,7 @@ class BookRows:
         self, state: str, event: str, reason: str, last: int | None, engine_us: int | None, local_us: int | None
     ) -> Iterator[tuple[Table, Row]]:
         self._state = (state, event, printable(reason, None))
-        moment_us = _first(engine_us, local_us, None if self._book is None else self._book.engine_us)
+        moment_us = _first(engine_us, local_us, None if self._book is None else self._book.engine_us, self.latest_us)
         yield BOOK_STATES, (EXCHANGE, self.symbol, moment_us, local_us, state, event, last, self._state[2], self.stream)
 
     def _quote(self, engine_us: int | None, local_us: int | None, *, again: bool = False) -> Iterator[tuple[Table, Row]]:
@@ -213,7 +215,7 @@ class BookRows:
         if top == self._top and not again:
             return
         self._top = top
-        moment_us = _first(engine_us, local_us, None if book is None else book.engine_us)
+        moment_us = _first(engine_us, local_us, None if book is None else book.engine_us, self.latest_us)
         yield QUOTES, (EXCHANGE, self.symbol, moment_us, local_us, *top, None if book is None else book.last, self.stream)
 
     def _midnight(self, local_us: int | None) -> Iterator[tuple[Table, Row]]:

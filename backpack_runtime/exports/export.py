@@ -189,6 +189,7 @@ class _Tables:
         self._unclosed = unclosed
         self._seen: set[str] = set()
         self._books: dict[str, BookRows] = {}
+        self._latest_us: int | None = None
         self._with_books = bool(topics & {"tops", "books"})
 
     @property
@@ -205,6 +206,7 @@ class _Tables:
             if self._wanted is not None and symbol not in self._wanted:
                 return
         moment_us = None if now is None else now.unix_us
+        self._latest_us = moment_us or getattr(event, "engine_us", None) or self._latest_us
         match event:
             case Trade() if "trades" in self._topics:
                 yield TRADES, event.symbol, trade_row(event, _received(event, moment_us))
@@ -248,11 +250,13 @@ class _Tables:
                 book = self._book(event.stream, event.symbol, daily=daily)
                 yield from self._named(book, book.told(event, moment_us))
             case MarketClosed() | MarketOpened():
-                books = [book for book in self._books.values() if book.symbol == event.symbol]
-                for book in books or [self._book(f"{_DEPTH}{event.symbol}", event.symbol, daily=daily)]:
+                streams = [stream for stream, book in self._books.items() if book.symbol == event.symbol]
+                for stream in streams or [f"{_DEPTH}{event.symbol}"]:
+                    book = self._book(stream, event.symbol, daily=daily)
                     yield from self._named(book, book.told(event, moment_us))
             case ConnectionDown():
-                for book in self._books.values():
+                for stream, known in self._books.items():
+                    book = self._book(stream, known.symbol, daily=daily)
                     yield from self._named(book, book.told(event, moment_us))
             case _:
                 pass
@@ -261,6 +265,7 @@ class _Tables:
         book = self._books.get(stream)
         if book is None:
             book = self._books[stream] = BookRows(stream, symbol, daily=daily)
+        book.latest_us = self._latest_us
         return book
 
     def _named(self, book: BookRows, rows: Iterator[tuple[Table, Row]]) -> Iterator[tuple[Table, str, Row]]:

@@ -19,9 +19,20 @@ from msgspec.structs import replace
 
 import backpack_proto
 from backpack_proto import BookTicker, ConfigurationError, Depth, Event, Kline, Level, Now, Trade
-from backpack_proto.outputs import BookChanged, BookStale, BookSynced, EventsDropped
+from backpack_proto.outputs import (
+    BookChanged,
+    BookConfirmed,
+    BookDesynced,
+    BookStale,
+    BookSynced,
+    BookUnavailable,
+    ConnectionDown,
+    EventsDropped,
+    MarketClosed,
+    MarketOpened,
+)
 from backpack_proto.testing import Simulation
-from backpack_proto.testing.strategies import payloads
+from backpack_proto.testing.strategies import events, payloads
 from backpack_runtime import Exported, ExportFailed, MissingExtra, export_events
 from exported import csv_rows, plain_rows
 from hypothesis_profiles import examples
@@ -153,6 +164,44 @@ def test_payloads_are_read_back_equal_from_csv_and_from_parquet(drawn: list[Any]
                 assert [read_arrow(row) for row in table_of(folder / "parquet", table)] == [seen(event) for event in sent]
             else:
                 assert not (folder / "parquet" / f"{table}.parquet").exists()
+
+
+KINDS: tuple[type[Event], ...] = (
+    BookChanged,
+    BookConfirmed,
+    BookDesynced,
+    BookStale,
+    BookSynced,
+    BookTicker,
+    BookUnavailable,
+    ConnectionDown,
+    Depth,
+    EventsDropped,
+    Kline,
+    MarketClosed,
+    MarketOpened,
+    Trade,
+)
+
+
+@examples(40)
+@given(st.lists(st.tuples(st.integers(0, 3 * 86_400) | st.none(), events(*KINDS)), max_size=20))
+def test_any_events_in_any_order_are_exported_to_both_formats(drawn: list[tuple[int | None, Event]]) -> None:
+    given_events: list[Any] = [
+        event if second is None else (Now(second, NOON_US + second * 1_000_000), event) for second, event in drawn
+    ]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        text = export_events(given_events, folder / "csv", to="csv", unclosed=True)
+        arrow = export_events(given_events, folder / "parquet", to="parquet", unclosed=True)
+        assert text.events == arrow.events == len(drawn)
+        assert text.left_out == arrow.left_out
+        for file in arrow.files:
+            assert pq.read_metadata(file.path).num_rows == file.rows
+            # Each day of CSV begins with rows of its own.
+            assert sum(one.rows for one in text.files if one.table == file.table) >= file.rows
+        for file in text.files:
+            assert len(csv_rows(file.path)) == file.rows
 
 
 def seen(event: Any) -> tuple[Any, ...]:

@@ -343,6 +343,15 @@ def test_the_quotes_are_those_of_a_live_book_whenever_they_change(tmp_path: Path
     assert [row["state"] for row in rows_of(events, tmp_path, "book_states")] == ["live", "stale", "live", "stale"]
 
 
+def test_what_has_no_time_of_its_own_has_that_of_the_event_before_it(tmp_path: Path) -> None:
+    unavailable = BookUnavailable(stream=STREAM, symbol=SYMBOL, reason="503", retry_us=1)
+    other = replace(depth(1, 5), symbol="BTC_USDC")
+    made = export_events([other, unavailable, synced(9), desynced(9)], tmp_path, to="csv", only=["books"])
+    assert [file.path.name for file in made.files] == ["backpack_book_states_2026-12-04_SOL_USDC.csv"]
+    times = [(row["timestamp"], row["local_timestamp"]) for row in csv_rows(made.files[0].path)]
+    assert times == [(str(NOON_US + 5), ""), (str(NOON_US + 9), ""), (str(NOON_US + 9), "")]
+
+
 def test_a_market_that_is_closed_or_has_no_snapshot_is_named(tmp_path: Path) -> None:
     events = timed(
         MarketClosed(symbol="MU.US_USDC"),
