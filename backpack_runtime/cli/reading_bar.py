@@ -7,9 +7,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
 from backpack_runtime.recording.reader import Recording
 
 __all__ = ["reading_bar"]
@@ -24,6 +21,16 @@ def reading_bar(stack: ExitStack, recording: Recording, doing: str) -> Callable[
     """
     if recording.total_bytes is None or not os.isatty(2):
         return lambda: None
+    # Only a terminal needs them, and they take their time to load.
+    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.progress import (  # noqa: PLC0415 - as above
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (TextColumn(doing), BarColumn(), DownloadColumn(), TimeRemainingColumn(), TextColumn("{task.fields[events]}"))
     progress = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
     task = progress.add_task("", total=recording.total_bytes, events="")
