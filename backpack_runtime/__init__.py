@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .client import BackpackClient
     from .credentials import Credentials
     from .delivery import DeliverySnapshot, EventStream, SlowConsumer
+    from .exports import Exported, ExportedFile, ExportFailed, export_events
     from .extras import MissingExtra
     from .network.addresses import Address, Addresses
     from .network.proxy import (
@@ -65,6 +66,9 @@ __all__ = [
     "Durability",
     "EventStream",
     "Exchange",
+    "ExportFailed",
+    "Exported",
+    "ExportedFile",
     "Fees",
     "InvalidProxy",
     "JournalFailed",
@@ -101,6 +105,7 @@ __all__ = [
     "SyncIterator",
     "Transport",
     "__version__",
+    "export_events",
     "get_proxy_injector",
     "init_proxy_system",
     "open_recording",
@@ -122,6 +127,9 @@ _HOMES = {
     "Durability": ".orders.journal",
     "EventStream": ".delivery",
     "Exchange": "backpack_proto.exchange",
+    "ExportFailed": ".exports",
+    "Exported": ".exports",
+    "ExportedFile": ".exports",
     "Fees": "backpack_proto.exchange.account.accounts",
     "InvalidProxy": ".network.proxy",
     "JournalFailed": ".orders.journal",
@@ -158,6 +166,7 @@ _HOMES = {
     "SyncIterator": ".background",
     "Transport": ".transport",
     "__version__": "backpack_proto",
+    "export_events": ".exports",
     "get_proxy_injector": ".network.proxy_settings",
     "init_proxy_system": ".network.proxy_settings",
     "open_recording": ".recording.reader",

@@ -155,7 +155,7 @@ def names(text: str) -> tuple[str, ...]:
     """Read names between commas."""
     found = tuple(name.strip() for name in text.split(","))
     if not all(found):
-        raise argparse.ArgumentTypeError("channel names stand between commas")
+        raise argparse.ArgumentTypeError("names stand between commas")
     return found
 
 

@@ -1,4 +1,4 @@
-"""`backpack-feed recording`: look into a recording. Its sub-commands are rows of `SUBCOMMANDS`."""
+"""`backpack-feed recording`: look into a recording, and export it. Its sub-commands are rows of `SUBCOMMANDS`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from backpack_runtime.recording.summary import Summary, summarize
 from .complaints import FAILED, ended_by_signals
 from .events import event_name_of
 from .output import Printer
+from .recording_export import add_export, export
 
 __all__ = ["DESCRIPTION", "SUBCOMMANDS", "add_arguments", "run"]
 
@@ -115,4 +116,5 @@ def _date(unix_us: int) -> str:
 
 SUBCOMMANDS = (
     RecordingCommand("info", "Show time span, streams, rates, latency, gaps and errors of a recording.", _add_info, _info),
+    RecordingCommand("export", "Write trades, tops, books and candles as Parquet or CSV (docs/export.md).", add_export, export),
 )

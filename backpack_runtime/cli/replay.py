@@ -9,9 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.recording.reader import Recording, open_recording
@@ -20,6 +17,7 @@ from .complaints import complain, ended_by_signals
 from .events import event_name, json_lines, text_line
 from .options import positive
 from .output import Printer
+from .reading_bar import reading_bar
 
 __all__ = ["DESCRIPTION", "add_arguments", "run"]
 
@@ -31,7 +29,6 @@ DESCRIPTION = (
 DROPPED = 1
 """Exit code when there was a frame that could not be used."""
 CHUNK_BYTES = 1 << 16
-BAR_SECONDS = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +63,8 @@ def _replay(recording: Recording, *, speed: float | None, as_json: bool) -> int:
     kinds: Counter[type[Event]] = Counter()
     pace = _Pace(speed)
     with ExitStack() as stack:
-        show = _bar(stack, recording)
+        # Where the events come on the same terminal they show the progress.
+        show = _show_nothing if os.isatty(1) else reading_bar(stack, recording, "replay")
         for step in recording.steps():
             pace.wait(step.now.mono_us, before=output.flush)
             kinds.update(map(type, step.events))
@@ -128,22 +126,8 @@ class _Pace:
             time.sleep(left)
 
 
-def _bar(stack: ExitStack, recording: Recording) -> Callable[[], None]:
-    """Return what moves a progress bar on standard error; nothing moves where that is not a terminal, or the size is not known."""
-    if recording.total_bytes is None or not os.isatty(2) or os.isatty(1):
-        return lambda: None
-    columns = (TextColumn("replay"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), TextColumn("{task.fields[events]}"))
-    progress = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-    task = progress.add_task("", total=recording.total_bytes, events="")
-    moved = 0.0
-
-    def move() -> None:
-        nonlocal moved
-        if (now := time.monotonic()) - moved >= BAR_SECONDS:
-            moved = now
-            progress.update(task, completed=recording.read_bytes, events=f"{recording.event_count} events")
-
-    return move
+def _show_nothing() -> None:
+    """Show no progress."""
 
 
 def _summary(recording: Recording, kinds: Counter[type[Event]]) -> str:

@@ -128,7 +128,7 @@ def test_the_wheel_has_two_packages_a_finder_and_the_tools(wheel: Path) -> None:
     lines = metadata.splitlines()
     assert f"Version: {__version__}" in lines
     assert {line for line in lines if line.startswith("Provides-Extra: ")} == {
-        f"Provides-Extra: {extra}" for extra in ("aiohttp", "all", "ccxt", "cryptofeed", "testing", "tls-sandbox", "trio")
+        f"Provides-Extra: {extra}" for extra in PROJECT["optional-dependencies"]
     }
     assert "Requires-Dist: cryptofeed>=2.4.1; extra == 'cryptofeed'" in lines
     assert not [line for line in lines if line.startswith("Requires-Dist: backpack")]
@@ -282,6 +282,18 @@ from backpack_proto.testing.strategies import book_histories
 
 print(find(book_histories(), lambda history: True).symbol)
 """
+WITH_PARQUET = """
+from tempfile import TemporaryDirectory
+from backpack_proto.testing import Simulation
+from backpack_runtime import export_events
+import pyarrow.parquet
+
+simulation = Simulation.of_streams("depth.SOL_USDC", "trade.SOL_USDC")
+simulation.run(3_000_000)
+with TemporaryDirectory() as folder:
+    for file in export_events(simulation.events, folder, to="parquet", only=["trades"]).files:
+        print(pyarrow.parquet.read_table(file.path).column("price").type)
+"""
 WITH_TLS = """
 import anyio
 from backpack_runtime import BackpackClient, serve_sandbox
@@ -303,6 +315,9 @@ def check_extra(environment: Environment, extra: str) -> None:
     elif extra == "testing":
         ended = environment.run(WITH_HYPOTHESIS)
         assert ended.stdout.split() == ["SOL_USDC"], ended.stderr
+    elif extra == "parquet":
+        ended = environment.run(WITH_PARQUET)
+        assert ended.stdout.split("\n") == ["decimal128(30, 10)", ""], ended.stderr
     elif extra == "cryptofeed":
         ended = environment.run(specified(None) + AND_RUN, XDG_CACHE_HOME=str(environment.folder))
         assert ended.stdout.split() == ["SOL-USDC", "0"], ended.stderr
@@ -317,6 +332,7 @@ EXTRAS = [
     "aiohttp",
     pytest.param("ccxt", marks=[needs_cryptofeed, pytest.mark.gate]),
     pytest.param("cryptofeed", marks=needs_cryptofeed),
+    "parquet",
     "testing",
     "tls-sandbox",
     "trio",
@@ -351,7 +367,7 @@ def test_without_extras_each_command_works_or_says_what_it_needs(
 
 
 @pytest.mark.gate
-@pytest.mark.parametrize("extra", ["aiohttp", "ccxt", "cryptofeed", "testing", "tls-sandbox", "trio"])
+@pytest.mark.parametrize("extra", ["aiohttp", "ccxt", "cryptofeed", "parquet", "testing", "tls-sandbox", "trio"])
 def test_a_plain_install_from_the_index_with_one_extra(extra: str, wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "environment")
     installed = environment.pip("install", f"{wheel}[{extra}]")

@@ -40,6 +40,7 @@ RUNTIME_LAYERS = (
         "network",
         "framing",
         "delivery",
+        "exports",
         "logs",
         "recording.source",
         "transport",

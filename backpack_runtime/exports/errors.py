@@ -1,0 +1,11 @@
+"""The error of an export that could not be finished."""
+
+from __future__ import annotations
+
+from backpack_proto.errors import BackpackError
+
+__all__ = ["ExportFailed"]
+
+
+class ExportFailed(BackpackError):
+    """A value does not fit into the file that was asked for; no file of this export was written."""
