@@ -49,6 +49,7 @@ class Subcommand(NamedTuple):
 COMMANDS = (
     Subcommand("watch", "show market data as they come"),
     Subcommand("account", "show an account as it changes"),
+    Subcommand("check", "check the machine, the way to the exchange, its data and a key"),
     Subcommand("auth-check", "check API keys, offline"),
     Subcommand("sandbox", "serve the simulated exchange"),
     Subcommand("replay", "read recorded frames"),
