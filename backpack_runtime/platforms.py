@@ -6,22 +6,28 @@ Everything else uses what all of them have. A name of Python that only some syst
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import stat
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 __all__ = [
     "APPEND",
     "BROKEN_PIPE",
+    "after_fork",
     "deliver_signals",
     "hold_signals",
     "is_readable_now",
     "is_waited_for",
+    "monotonic_ns",
     "open_files_limit",
     "others_may_read",
     "received_signals",
@@ -30,12 +36,17 @@ __all__ = [
     "write_chunk",
 ]
 
-BROKEN_PIPE = int(getattr(signal, "SIGPIPE", 13))
+BROKEN_PIPE: Final = int(getattr(signal, "SIGPIPE", 13))
 """The number of the signal for a reader who has gone; where there is none, that of POSIX."""
-APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
+APPEND: Final = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
 """How a file is opened to be appended to; Windows would translate the ends of lines."""
-_PIPE_BYTES = int(getattr(select, "PIPE_BUF", 512))
+_PIPE_BYTES: Final = int(getattr(select, "PIPE_BUF", 512))
 """So much goes into a pipe that is ready, without blocking."""
+monotonic_ns: Final[Callable[[], int]] = (
+    partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
+)
+"""The monotonic clock in nanoseconds. A machine that sleeps makes proof older, so it is the one that counts the sleep where there is one;
+that of macOS counts it, too."""
 
 _waiting: list[int] = []
 """Signals that came while they were held back, where the system cannot do that."""
@@ -123,8 +134,8 @@ def is_waited_for(descriptor: int, seconds: float | None) -> bool | None:
     """Wait until a file, pipe or terminal takes bytes; None where the system waits for sockets only, and a write just blocks."""
     try:
         return bool(select.select([], [descriptor], [], seconds)[1])
-    except OSError:
-        if os.name == "posix":
+    except OSError as error:
+        if error.errno != errno.ENOTSOCK:
             raise
         return None
 
@@ -132,6 +143,12 @@ def is_waited_for(descriptor: int, seconds: float | None) -> bool | None:
 def write_chunk(descriptor: int, data: memoryview) -> int:
     """Write as much as a descriptor that is ready takes without blocking; returns how much that was."""
     return os.write(descriptor, data[:_PIPE_BYTES])
+
+
+def after_fork(function: Callable[[], None]) -> None:
+    """Have a function called in each process that is forked from this one, where there is such a thing."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
 
 
 def open_files_limit() -> int | None:
