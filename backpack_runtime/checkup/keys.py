@@ -34,7 +34,7 @@ async def account_reads(subject: Subject) -> Finding:
     """Make signed calls that read, and say which of them are refused, and in which words."""
     if subject.signer is None:
         return skipped(NO_KEY)
-    allowed, refused, unreadable = [], [], []
+    allowed, refused, troubles = [], [], []
     for name in READS:
         try:
             await subject.client.call(name)
@@ -42,22 +42,28 @@ async def account_reads(subject: Subject) -> Finding:
             refused.append(f"{name} ({error.status} {error.code or 'no code'}: {error.message})")
         except PartlyUnreadable as error:
             allowed.append(name)
-            unreadable.append(str(error))
+            troubles.append(str(error))
         except LocalProtocolError:
             raise
         except BackpackError as error:
-            refused.append(f"{name} ({error})")
+            troubles.append(f"{name} has no answer ({error})")
         else:
             allowed.append(name)
     figures = {"allowed": allowed, "refused": [text.partition(" ")[0] for text in refused], "words": refused}
     if not allowed:
-        return failed(f"every signed call is refused: {refused[0]}", **figures)
-    text = f"{len(allowed)} of {len(READS)} reads are answered: {', '.join(allowed)}; whether it may trade was not tried"
+        why = f"every signed call is refused: {refused[0]}" if refused else f"no signed call is answered: {troubles[0]}"
+        return failed(why, **figures)
+    objections = [*([f"refused: {', '.join(refused)}"] if refused else []), *troubles]
+    text = "; ".join(
+        [
+            f"{len(allowed)} of {len(READS)} reads are answered: {', '.join(allowed)}",
+            *objections,
+            "whether it may trade was not tried",
+        ]
+    )
     if "account" not in allowed:
-        return failed(f"the account cannot be read; refused: {'; '.join(refused)}", **figures)
-    if refused:
-        return warning(f"{text}; refused: {'; '.join(refused)}", **figures)
-    return warning(f"{text}; {unreadable[0]}", **figures) if unreadable else ok(text, **figures)
+        return failed(f"the account cannot be read; {text}", **figures)
+    return warning(text, **figures) if objections else ok(text, **figures)
 
 
 async def private_streams(subject: Subject) -> Finding:

@@ -42,7 +42,9 @@ async def websocket(subject: Subject) -> Finding:
     text = f"open after {milliseconds(took_us)}, with TCP, TLS and upgrade"
     if watch.downs:
         return warning(
-            f"{text}; {len(watch.downs)} times lost or refused: {watch.downs[-1]}", took_us=took_us, lost=len(watch.downs)
+            f"{text}; lost or refused {len(watch.downs)}x, the last time: {watch.downs[-1]}",
+            took_us=took_us,
+            lost=len(watch.downs),
         )
     return ok(text, took_us=took_us, lost=0)
 
@@ -84,10 +86,11 @@ async def message_age(subject: Subject) -> Finding:
     gap_us = max(watch.longest_gap_us, system_now().mono_us - watch.last_us)
     text = f"p50 {milliseconds(p50_us)}, p99 {milliseconds(p99_us)} old on arrival; at most {milliseconds(gap_us)} without a message"
     figures: dict[str, Figure] = {"p50_us": p50_us, "p99_us": p99_us, "longest_gap_us": gap_us, "messages": count}
-    worst_us = max(p50_us, gap_us)
-    if worst_us > STALE_US:
+    if max(p50_us, gap_us) > STALE_US:
         return failed(f"{text}: books are stale above {STALE_US / 1e6:g} s", **figures)
-    return warning(f"{text}: data are late", **figures) if worst_us > LATE_US else ok(text, **figures)
+    if p99_us > LATE_US:
+        return warning(f"{text}: data are late", **figures)
+    return warning(f"{text}: a long pause", **figures) if gap_us > LATE_US else ok(text, **figures)
 
 
 async def books_against_rest(subject: Subject) -> Finding:

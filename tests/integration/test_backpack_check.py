@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from anyio.abc import ByteStream, SocketAttribute
 from rich.console import Console
@@ -22,7 +23,7 @@ from rich.text import Text
 import backpack_runtime.sandbox as sandbox_module
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import UnknownSymbol
+from backpack_proto.errors import ApiError, UnknownSymbol
 from backpack_proto.machine import Now
 from backpack_runtime.checkup import streams
 from backpack_runtime.checkup.findings import Result, Row
@@ -31,6 +32,7 @@ from backpack_runtime.checkup.run import check_all
 from backpack_runtime.checkup.table import CHECKS
 from backpack_runtime.cli.check import line_of
 from backpack_runtime.cli.parser import main
+from backpack_runtime.client import BackpackClient
 from backpack_runtime.network.proxy_settings import Proxies
 from backpack_runtime.network.send_queue import BROKEN
 from backpack_runtime.sandbox import serve_sandbox
@@ -248,6 +250,43 @@ async def test_a_proxy_that_refuses_is_reached_and_says_so() -> None:
     assert rows["REST name"].text == f"exchange.invalid is looked up by the proxy http://{HOST}:{port}, not here"
 
 
+async def test_everything_goes_through_a_proxy_that_works() -> None:
+    asked: list[bytes] = []
+
+    async def tunnel(stream: ByteStream) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += await stream.receive(1)
+        target = head.split(b" ")[1].decode()
+        asked.append(head.split(b"\r\n")[0])
+        async with await anyio.connect_tcp(HOST, int(target.rpartition(":")[2])) as other, anyio.create_task_group() as tasks:
+            await stream.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            tasks.start_soon(pass_on, stream, other)
+            await pass_on(other, stream)
+            tasks.cancel_scope.cancel()
+
+    async with serve_sandbox() as sandbox, listening(tunnel) as port:
+        # Nobody can look up this name, so nothing gets there but by the proxy.
+        settings = msgspec.structs.replace(
+            sandbox.settings,
+            rest_url=sandbox.rest_url.replace(HOST, "exchange.invalid"),
+            ws_url=sandbox.ws_url.replace(HOST, "exchange.invalid"),
+            proxies=Proxies.of(f"http://{HOST}:{port}"),
+        )
+        rows = await checked(settings, only=(*OF_THE_WAY, "round trip", "websocket", "first data"))
+    assert of_result(rows, Result.FAILED) == []
+    assert {rows[name].result for name in ("round trip", "websocket", "first data")} == {Result.OK}
+    assert rows["REST TCP"].text.startswith(f"connected through http://{HOST}:{port} in ")
+    assert {line.split(b":")[0] for line in asked} == {b"CONNECT exchange.invalid"}
+
+
+async def pass_on(source: ByteStream, target: ByteStream) -> None:
+    """Carry bytes until one side ends."""
+    with suppress(*BROKEN):
+        while True:
+            await target.send(await source.receive())
+
+
 # ---- the exchange is wrong
 
 
@@ -291,6 +330,26 @@ async def test_a_key_that_the_exchange_does_not_know_fails_with_its_words() -> N
     assert rows["key"].text.startswith("every signed call is refused: account (4")
     assert rows["private streams"].text == "key failed"
     assert OTHER_SECRET not in str(rows)
+
+
+async def test_a_key_that_may_not_read_everything_is_a_warning_with_the_words_of_the_exchange(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = BackpackClient.call
+
+    async def call(self: BackpackClient, endpoint: str, *arguments: Any, **named: Any) -> object:
+        if endpoint == "withdrawals":
+            raise ApiError(
+                status=403, code="FORBIDDEN", message="Not for this key", endpoint="GET /wapi/v1/capital/withdrawals"
+            )
+        return await real(self, endpoint, *arguments, **named)
+
+    monkeypatch.setattr(BackpackClient, "call", call)
+    async with serve_sandbox() as sandbox:
+        rows = await checked(sandbox.settings, only=("round trip", "key"), signer=Signer(Credentials(THROWAWAY_SECRET)))
+    assert rows["key"].result is Result.WARNING
+    assert "refused: withdrawals (403 FORBIDDEN: Not for this key)" in rows["key"].text
+    assert rows["key"].figures["refused"] == ["withdrawals"]
 
 
 async def test_without_a_key_what_needs_one_is_skipped() -> None:

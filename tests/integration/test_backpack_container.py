@@ -125,12 +125,12 @@ def test_the_commands_of_the_image_build_a_wheel_and_install_it(tmp_path: Path) 
         )
         assert done.returncode == 0, done.stderr
     installed = tmp_path / "opt/backpack-feed/bin"
-    for command, said in (
+    for (program, *arguments), said in (
         (["backpack-feed", "--version"], "native kernels"),
         (["python", "-c", "import aiohttp, prometheus_client; print(aiohttp.__version__)"], "3.14"),
     ):
         done = subprocess.run(
-            [installed / command[0], *command[1:]],
+            [installed / program, *arguments],
             cwd=tmp_path,
             env=environment,
             capture_output=True,

@@ -74,7 +74,11 @@ def test_every_module_is_loaded() -> None:
 
 @pytest.mark.parametrize(
     ("runtime", "backend"),
-    [("anyio", "asyncio"), ("anyio", "trio"), pytest.param("aiohttp", "asyncio", marks=pytest.mark.slow)],
+    [
+        ("anyio", "asyncio"),
+        pytest.param("anyio", "trio", marks=pytest.mark.slow),
+        pytest.param("aiohttp", "asyncio", marks=pytest.mark.slow),
+    ],
 )
 def test_a_client_trades_with_a_journal(runtime: str, backend: str, tmp_path: Path) -> None:
     done = run(PRELUDE + TRADE, runtime, backend, str(tmp_path), state=tmp_path / "state")
@@ -82,7 +86,7 @@ def test_a_client_trades_with_a_journal(runtime: str, backend: str, tmp_path: Pa
     assert int(done.stdout) > 1
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("backend", ["asyncio", pytest.param("trio", marks=pytest.mark.slow)])
 def test_watch_prints_events_and_ends_in_time(backend: str) -> None:
     done = run(COMMAND, "watch", "--sandbox", "--json", "--seconds", "1", "--backend", backend)
     assert (done.returncode, done.stderr) == (0, "")
@@ -95,7 +99,7 @@ def test_help_is_printed() -> None:
     assert "watch" in done.stdout
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
 def test_signals_end_the_sandbox_with_their_code(number: signal.Signals, code: int) -> None:
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", COMMAND, "sandbox"],
