@@ -137,11 +137,10 @@ def test_a_sandbox_is_well_on_every_runtime(
     assert [row["check"] for row in rows] == NAMES
     assert all(set(row) == {"check", "result", "text", "figures"} for row in rows)
     results = {row["check"]: row["result"] for row in rows}
-    # The sandbox is not encrypted, and this machine may be busy.
-    assert {name: result for name, result in results.items() if name != "event loop" and result != "ok"} == {
-        "REST TLS": "skipped",
-        "websocket TLS": "skipped",
-    }
+    # The sandbox is not encrypted.
+    assert [name for name, result in results.items() if result == "skipped"] == ["REST TLS", "websocket TLS"]
+    # A machine that is busy is worth a warning, and rightly so.
+    assert {name for name, result in results.items() if result == "warning"} <= {"round trip", "message age", "event loop"}
     figures = {row["check"]: row["figures"] for row in rows}
     assert (figures["versions"]["runtime"], figures["versions"]["backend"]) == (runtime.name, runtime.backend)
     assert 0 < figures["round trip"]["min_us"] <= figures["round trip"]["median_us"]
@@ -151,9 +150,14 @@ def test_a_sandbox_is_well_on_every_runtime(
     assert THROWAWAY_SECRET not in out.decode()
     shown = DOCUMENT.partition("$ backpack-feed check --sandbox\n")[2].partition("```")[0].splitlines()
     assert [line[:17].rstrip() for line in shown] == NAMES
-    of_this_machine = ("versions", "open files", "tickers and REST", "event loop")
-    assert [without_numbers(line[25:]) for line in shown if not line.startswith(of_this_machine)] == [
-        without_numbers(row["text"]) for row in rows if row["check"] not in of_this_machine
+    of_this_run = {
+        "versions",
+        "open files",
+        "tickers and REST",
+        *(name for name, result in results.items() if result == "warning"),
+    }
+    assert [without_numbers(line[25:]) for line in shown if line[:17].rstrip() not in of_this_run] == [
+        without_numbers(row["text"]) for row in rows if row["check"] not in of_this_run
     ]
 
 
