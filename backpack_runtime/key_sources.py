@@ -6,7 +6,6 @@ and no error or warning of this module repeats a text: a key that stands in the 
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Mapping
 from os import fstat
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import NamedTuple
 
 from backpack_proto.auth.key_text import HiddenText, KeyTexts, hide, parse_keys, pick_keys
 from backpack_proto.errors import ConfigurationError, InvalidKey
+
+from .platforms import others_may_read
 
 __all__ = ["ENVIRONMENT", "EXPOSED", "HiddenText", "Keys", "find_keys", "read_environment", "read_key_file"]
 
@@ -90,7 +91,7 @@ def read_key_file(path: HiddenText) -> tuple[KeyTexts, bool]:
     # Without the name of the file, for a key may have been given in its place. The errors themselves have it as well.
     try:
         with Path(path.reveal()).open("rb") as file:
-            exposed = bool(fstat(file.fileno()).st_mode & (stat.S_IRGRP | stat.S_IROTH))
+            exposed = others_may_read(fstat(file.fileno()))
             content = hide(file.read(MAX_FILE_BYTES))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "that is not the name of a file"

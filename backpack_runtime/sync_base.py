@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
@@ -16,6 +15,7 @@ from backpack_proto.streams.payloads import Event
 
 from .background import Background, InBackground, SyncIterator, iterator_of
 from .client import BackpackClient
+from .platforms import after_fork
 
 __all__ = ["SyncBase"]
 
@@ -153,5 +153,4 @@ def _warn_of_fork() -> None:
         )
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_warn_of_fork)
+after_fork(_warn_of_fork)

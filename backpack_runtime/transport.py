@@ -23,15 +23,12 @@ from backpack_proto.inputs import (
 from backpack_proto.machine import Now
 from backpack_proto.outputs import Action
 
+from .platforms import monotonic_ns
+
 __all__ = ["OF_A_WEBSOCKET", "Inbox", "Transport", "system_now"]
 
 OF_A_WEBSOCKET = (Connected, ConnectFailed, Disconnected, TextReceived, BytesReceived, PingReceived, PongReceived)
 """The facts that do not come any more once a websocket is dropped."""
-
-
-# A machine that sleeps makes proof older, so the clock that counts the sleep is taken where there is one. MacOS's own monotonic clock
-# is `CLOCK_MONOTONIC`, which counts it, too.
-_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 _make_now: Final[Callable[[tuple[int, int]], Now]] = partial(tuple.__new__, Now)
@@ -40,8 +37,7 @@ _make_now: Final[Callable[[tuple[int, int]], Now]] = partial(tuple.__new__, Now)
 
 def system_now() -> Now:
     """Return this moment on both clocks of the machine. The monotonic one goes on while the machine sleeps."""
-    mono_ns = time.monotonic_ns() if _CLOCK is None else time.clock_gettime_ns(_CLOCK)
-    return _make_now((mono_ns // 1000, time.time_ns() // 1000))
+    return _make_now((monotonic_ns() // 1000, time.time_ns() // 1000))
 
 
 class Transport(Protocol):

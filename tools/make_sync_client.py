@@ -221,10 +221,10 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     text = made()
     if parsed.check:
-        fresh = TARGET.is_file() and is_same(text, TARGET.read_text())
+        fresh = TARGET.is_file() and is_same(text, TARGET.read_text(encoding="utf-8"))
         sys.stdout.write("" if fresh else f"{TARGET.name} is out of date: run python -m tools.make_sync_client\n")
         return 0 if fresh else 1
-    TARGET.write_text(text)
+    TARGET.write_text(text, encoding="utf-8")
     for command in (
         ["ruff", "check", "--quiet", "--fix", "--select", "I", str(TARGET)],
         ["ruff", "format", "--quiet", str(TARGET)],

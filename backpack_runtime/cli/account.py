@@ -21,11 +21,19 @@ from backpack_proto.http import Argument
 from backpack_proto.rest.codec import DepthSnapshot
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.delivery import SlowConsumer
-from backpack_runtime.key_sources import Keys
 from backpack_runtime.transport import system_now
 
 from .events import json_lines
-from .options import KEYS_COME_FROM, add_connection, add_key_file, exchange_of, keys_of, refuse_with_sandbox, settings_of
+from .options import (
+    KEYS_COME_FROM,
+    add_connection,
+    add_key_file,
+    credentials_of,
+    exchange_of,
+    keys_of,
+    refuse_with_sandbox,
+    settings_of,
+)
 from .output import Printer
 from .running import enter, run_until_signalled
 from .views.account import NOTICES, ROWS, TOLD, event_line, tables
@@ -64,7 +72,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.trade and not parsed.sandbox:
         raise ConfigurationError("--trade is for the --sandbox only: give both")
     settings = settings_of(parsed)
-    credentials = Credentials(THROWAWAY_SECRET) if parsed.sandbox else _credentials(keys_of(parsed))
+    credentials = Credentials(THROWAWAY_SECRET) if parsed.sandbox else credentials_of(keys_of(parsed))
     client = BackpackClient(
         settings=settings,
         sandbox=parsed.sandbox,
@@ -84,16 +92,6 @@ def run(parsed: argparse.Namespace) -> int:
             tasks.cancel_scope.cancel()
 
     return run_until_signalled(body, backend=parsed.backend)
-
-
-def _credentials(keys: Keys) -> Credentials:
-    if keys.private_key is None:
-        raise ConfigurationError("no private key: BACKPACK_PRIVATE_KEY, --key-file or a terminal to ask on; or --sandbox")
-    return Credentials(
-        keys.private_key.reveal(),
-        api_key=None if keys.api_key is None else keys.api_key.reveal(),
-        public_key=None if keys.public_key is None else keys.public_key.reveal(),
-    )
 
 
 async def _show(client: BackpackClient, *, as_json: bool) -> None:

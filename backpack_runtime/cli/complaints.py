@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from backpack_runtime.platforms import deliver_signals, hold_signals
+
 __all__ = ["FAILED", "SIGNALLED", "STOPS", "USAGE", "complain", "ended_by_signals"]
 
 FAILED = 1
@@ -31,11 +33,11 @@ def complain(error: object, code: int) -> int:
 def ended_by_signals() -> Iterator[None]:
     """Let signals end the program inside the block, at once; after it they are held back as before."""
     before = {number: signal.signal(number, _exit_on_signal) for number in STOPS}
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    deliver_signals(STOPS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        hold_signals(STOPS)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backpack_proto.auth.keys import Credentials
 from backpack_proto.errors import ConfigurationError, LocalProtocolError
 from backpack_proto.hints import did_you_mean, shown
 from backpack_runtime.extras import MissingExtra
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEYS_COME_FROM",
+    "KEYS_IN_FILE_OR_ENVIRONMENT",
     "add_connection",
     "add_faults",
     "add_key_file",
     "add_sandbox",
     "count",
+    "credentials_of",
     "exchange_of",
     "keys_of",
     "names",
@@ -43,14 +46,20 @@ __all__ = [
 ]
 
 BACKENDS = ("asyncio", "trio")
+KEYS_IN_FILE_OR_ENVIRONMENT = (
+    "Keys come from --key-file, or from BACKPACK_API_KEY, BACKPACK_PUBLIC_KEY and BACKPACK_PRIVATE_KEY."
+)
 KEYS_COME_FROM = "Keys come from --key-file, from BACKPACK_API_KEY, BACKPACK_PUBLIC_KEY and BACKPACK_PRIVATE_KEY, or the private one from a prompt."
 
 
-def add_connection(parser: argparse.ArgumentParser, *, sandbox: str, events: bool = True) -> None:
+def add_connection(
+    parser: argparse.ArgumentParser, *, sandbox: str, events: bool = True, seconds: float | None = None
+) -> None:
     """Add what every command takes that follows an exchange: how to run, for how long, in which form, where, and by which way.
 
-    With `events=False` the command writes no events, and has no form for them.
+    With `events=False` the command writes no events, and has no form for them. `seconds` is for how long unless given. Without it until Ctrl-C.
     """
+    until = "at Ctrl-C" if seconds is None else f"{seconds:g}"
     _add_word(parser, "--backend", BACKENDS, default=BACKENDS[0], type=_backend, help="event loop (default: asyncio)")
     parser.add_argument(
         "--runtime",
@@ -59,7 +68,9 @@ def add_connection(parser: argparse.ArgumentParser, *, sandbox: str, events: boo
         metavar="NAME",
         help="the library that carries the bytes: anyio (the default), aiohttp (for asyncio), or one that another package adds",
     )
-    parser.add_argument("--seconds", type=positive, metavar="N", help="end after that time (default: at Ctrl-C)")
+    parser.add_argument(
+        "--seconds", type=positive, default=seconds, metavar="N", help=f"end after that time (default: {until})"
+    )
     if events:
         parser.add_argument("--json", action="store_true", help="one JSON object an event and line, on standard output")
     where = add_sandbox(parser, help=sandbox)
@@ -136,9 +147,12 @@ def exchange_of(parsed: argparse.Namespace) -> str:
     return "the sandbox" if parsed.sandbox else parsed.rest_url or REST_URL
 
 
-def keys_of(parsed: argparse.Namespace) -> Keys:
-    """Return the keys that the command is about; says on standard error what was careless about the way they were given."""
-    asked = sys.stdin is not None and sys.stdin.isatty()
+def keys_of(parsed: argparse.Namespace, *, ask: bool = True) -> Keys:
+    """Return the keys that the command is about; says on standard error what was careless about the way they were given.
+
+    With `ask`, a private key that is not given is asked for on a terminal.
+    """
+    asked = ask and sys.stdin is not None and sys.stdin.isatty()
     with ended_by_signals():
         keys = find_keys(
             {name: getattr(parsed, name, None) for name in ENVIRONMENT},
@@ -149,6 +163,22 @@ def keys_of(parsed: argparse.Namespace) -> Keys:
     for warning in keys.warnings:
         complain(f"warning: {warning}", 0)
     return keys
+
+
+def credentials_of(keys: Keys) -> Credentials:
+    """Return what signs with these keys, of which the private one is there.
+
+    Raises:
+        ConfigurationError: there is no private key.
+        InvalidKey: a key is malformed, or another one does not belong to the private key.
+    """
+    if keys.private_key is None:
+        raise ConfigurationError("no private key: BACKPACK_PRIVATE_KEY, --key-file or a terminal to ask on; or --sandbox")
+    return Credentials(
+        keys.private_key.reveal(),
+        api_key=None if keys.api_key is None else keys.api_key.reveal(),
+        public_key=None if keys.public_key is None else keys.public_key.reveal(),
+    )
 
 
 def names(text: str) -> tuple[str, ...]:

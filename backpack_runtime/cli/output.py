@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import select
-
 import anyio
+from anyio.to_thread import run_sync
+
+from backpack_runtime.platforms import is_waited_for, write_chunk
 
 __all__ = ["Printer"]
 
@@ -26,17 +26,17 @@ class Printer:
         rest = memoryview(data)
         while rest:
             # Somebody else may have made it non-blocking: it is shared with other processes.
-            select.select([], [self._descriptor], [])
-            rest = self._write_some(rest)
+            is_waited_for(self._descriptor, None)
+            rest = rest[write_chunk(self._descriptor, rest) :]
 
     async def send(self, data: bytes) -> None:
         """Write everything, and let other tasks run while the reader takes his time."""
         rest = memoryview(data)
         while rest:
-            if not select.select([], [self._descriptor], [], 0)[1]:
+            ready = is_waited_for(self._descriptor, 0)
+            if ready is None:
+                rest = rest[await run_sync(write_chunk, self._descriptor, rest) :]
+                continue
+            if not ready:
                 await anyio.wait_writable(self._descriptor)
-            rest = self._write_some(rest)
-
-    def _write_some(self, data: memoryview) -> memoryview:
-        # A descriptor that is ready takes so much without blocking.
-        return data[os.write(self._descriptor, data[: select.PIPE_BUF]) :]
+            rest = rest[write_chunk(self._descriptor, rest) :]

@@ -22,6 +22,8 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
+from backpack_runtime.platforms import BROKEN_PIPE, hold_signals
+
 from .complaints import FAILED, SIGNALLED, STOPS, USAGE, complain
 
 __all__ = ["COMMANDS", "Subcommand", "main"]
@@ -47,6 +49,7 @@ class Subcommand(NamedTuple):
 COMMANDS = (
     Subcommand("watch", "show market data as they come"),
     Subcommand("account", "show an account as it changes"),
+    Subcommand("check", "check the machine, the way to the exchange, its data and a key"),
     Subcommand("auth-check", "check API keys, offline"),
     Subcommand("sandbox", "serve the simulated exchange"),
     Subcommand("record", "write all that a session receives to a file"),
@@ -58,14 +61,14 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: that of the process); returns the exit code."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    let_go = hold_signals(STOPS)
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         return _run(_chosen(given), given[1:])
     except KeyboardInterrupt:
         return SIGNALLED + signal.SIGINT
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        let_go()
 
 
 def _chosen(given: Sequence[str]) -> Subcommand:
@@ -106,7 +109,7 @@ def _run(command: Subcommand, arguments: Sequence[str]) -> int:
         _set_up_logging(parsed.verbose)
         return int(module.run(parsed))
     except BrokenPipeError:
-        return SIGNALLED + signal.SIGPIPE
+        return SIGNALLED + BROKEN_PIPE
     except (LocalProtocolError, MissingExtra) as error:
         return complain(error, USAGE)
     except (BackpackError, OSError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -10,6 +9,7 @@ import anyio
 
 from backpack_proto.errors import BackpackError, LocalProtocolError
 from backpack_runtime.client import BackpackClient
+from backpack_runtime.platforms import deliver_signals, received_signals
 
 from .complaints import SIGNALLED, STOPS
 
@@ -46,8 +46,8 @@ def run_until_signalled(body: Callable[[], Awaitable[None]], *, backend: str) ->
 async def _supervise(body: Callable[[], Awaitable[None]]) -> int:
     received: list[int] = []
     failures: list[Exception] = []
-    with anyio.open_signal_receiver(*STOPS) as signals:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    with received_signals(*STOPS) as signals:
+        deliver_signals(STOPS)
         try:
             async with anyio.create_task_group() as tasks:
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, Self
 
 import anyio
 from anyio.abc import ByteStream
+from anyio.streams.tls import TLSAttribute
 
 __all__ = ["TlsStream"]
 
@@ -58,8 +59,13 @@ class TlsStream(ByteStream):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """Those of the connection beneath, such as its socket."""
-        return self.beneath.extra_attributes
+        """Those of the connection beneath, such as its socket, and what was agreed on in the handshake."""
+        return {
+            **self.beneath.extra_attributes,
+            TLSAttribute.tls_version: self._tls.version,
+            TLSAttribute.cipher: self._tls.cipher,
+            TLSAttribute.peer_certificate: self._tls.getpeercert,
+        }
 
     async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
         """All that can be decrypted, at least one byte. About `max_bytes` at most.

@@ -58,7 +58,7 @@ class Lease:
                 if lock is None:
                     continue
                 path = folder / f"{number}.last"
-                last = path.read_text().strip() if path.exists() else ""
+                last = path.read_text(encoding="utf-8").strip() if path.exists() else ""
                 last_id = number * COUNTERS + int(last) % COUNTERS if last.isdecimal() else None
                 return cls(number, lock, path, last_id)
         except OSError as error:
@@ -79,7 +79,7 @@ class Lease:
             return
         fresh = self._path.with_suffix(".new")
         try:
-            fresh.write_text(str((client_id + BLOCK) % COUNTERS))
+            fresh.write_text(str((client_id + BLOCK) % COUNTERS), encoding="utf-8")
             fresh.replace(self._path)
         except OSError as error:
             raise ConfigurationError(f"instance: {self._path} cannot be written: {error.strerror}") from None

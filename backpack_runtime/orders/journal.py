@@ -28,6 +28,7 @@ from backpack_proto.orders.intents import (
     encode_rows,
     read_rows,
 )
+from backpack_runtime.platforms import APPEND, sync_data, sync_folder
 
 from .locks import locked
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 __all__ = ["Durability", "Journal", "JournalFailed"]
-
-_sync = getattr(os, "fdatasync", os.fsync)
 
 
 class Durability(StrEnum):
@@ -170,18 +169,19 @@ class _File:
         self.path = path
         self._lock = lock
         fresh = path.with_name(f"{path.name}.new")
-        self._descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        self._descriptor = os.open(fresh, APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             self._size = 0
             self._placed = False
             self.append(encode_rows(rows))
             os.fsync(self._descriptor)
-            fresh.replace(path)
-            self._placed = True
-            _sync_folder(path.parent)
-        except BaseException:
+        finally:
+            # Not every system renames a file that is open.
             os.close(self._descriptor)
-            raise
+        fresh.replace(path)
+        sync_folder(path.parent)
+        self._descriptor = os.open(path, APPEND)
+        self._placed = True
         self._synced = 0
         self._round: anyio.Event | None = None
 
@@ -219,7 +219,7 @@ class _File:
             self._round = anyio.Event()
             reached = self._size
             try:
-                await run_sync(_sync, self._descriptor)
+                await run_sync(sync_data, self._descriptor)
                 self._synced = max(self._synced, reached)
             except OSError as error:
                 raise JournalFailed(f"journal: {self.path} cannot be brought to the disk: {error.strerror}") from None
@@ -231,13 +231,3 @@ class _File:
         """Close the file and let others lock it."""
         os.close(self._descriptor)
         self._lock.release()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have a new name in a folder on the disk; where a folder cannot be opened, the system sees to it."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -21,6 +20,7 @@ from backpack_runtime.network.proxy_settings import log_proxy_use
 from backpack_runtime.network.reads import READ_BYTES, reads_of
 from backpack_runtime.network.send_queue import BROKEN
 from backpack_runtime.network.tls import TlsStream
+from backpack_runtime.platforms import is_readable_now
 
 from .base import FRESH_SECONDS, Progress, SocketTransport, answered, not_sent
 from .websocket import Connection
@@ -45,9 +45,7 @@ class _HttpConnection:
         descriptor = int(self.stream.extra(SocketAttribute.raw_socket).fileno())
         if descriptor < 0 or anyio.current_time() - self._used_at > FRESH_SECONDS:
             return False
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return not poll.poll(0)
+        return not is_readable_now(descriptor)
 
     async def exchange(self, request: HttpRequest, host: str, progress: Progress) -> HttpResponse:
         """Send one request, if it may still leave, and read its answer."""

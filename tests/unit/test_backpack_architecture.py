@@ -34,7 +34,7 @@ CORE_LAYERS = (
     {"testing"},
 )
 RUNTIME_LAYERS = (
-    {"checks", "event_loop", "extras"},
+    {"checks", "event_loop", "extras", "platforms"},
     {"rest"},
     {
         "network",
@@ -61,6 +61,7 @@ RUNTIME_LAYERS = (
     {"driver", "market_methods"},
     {"client_life"},
     {"client"},
+    {"checkup"},
     {"sync_base"},
     {"sync_client"},
     {"testing"},

@@ -217,7 +217,7 @@ async def test_one_call_of_the_system_serves_all_who_wait_for_the_disk(tmp_path:
         synced += 1
         os.fsync(descriptor)
 
-    monkeypatch.setattr(journal_module, "_sync", sync)
+    monkeypatch.setattr(journal_module, "sync_data", sync)
     journal = opened(tmp_path / "orders.journal", durability=Durability.MACHINE)
     done = []
 
@@ -239,7 +239,7 @@ async def test_a_disk_that_refuses_is_said_to_everybody_who_waits(tmp_path: Path
         raise OSError(errno.EIO, "Input/output error")
 
     journal = opened(tmp_path / "orders.journal", durability=Durability.MACHINE)
-    monkeypatch.setattr(journal_module, "_sync", refuse)
+    monkeypatch.setattr(journal_module, "sync_data", refuse)
     failed = []
 
     async def one(client_id: int) -> None:
