@@ -50,6 +50,8 @@ COMMANDS = (
     Subcommand("auth-check", "check API keys, offline"),
     Subcommand("sandbox", "serve the simulated exchange"),
     Subcommand("replay", "read recorded frames"),
+    Subcommand("publish", "publish market data to NATS JetStream"),
+    Subcommand("shards", "share all markets out among several publishers"),
     Subcommand("parity", "compare the native feed with the one by ccxt"),
 )
 

@@ -166,7 +166,7 @@ INPUTS = st.one_of(
 
 
 @pytest.mark.parametrize("needs_base", [True, False])
-def test_it_keeps_the_laws_of_machines(needs_base: bool) -> None:
+def test_it_keeps_the_laws_of_machines(*, needs_base: bool) -> None:
     check_machine(lambda: Ordering(needs_base=needs_base, kept=4), INPUTS, max_gap_us=5 * SECOND)
 
 
