@@ -103,7 +103,7 @@ class Engine:
         if self.down_since is None and not self.connection.is_closed:
             self.down_since = anyio.current_time()
             self.up = anyio.Event()
-            _log.warning("NATS at %s is gone: what is published waits, and reading stops once too much does", self.url)
+            _log.warning("NATS at %s is gone, and is tried again until it is back", self.url)
 
     async def found(self) -> None:
         """Note that there is a connection again."""

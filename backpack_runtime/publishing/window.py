@@ -93,11 +93,7 @@ class Window:
         while True:
             with anyio.move_on_after(LOOK_SECONDS):
                 await self._again.wait()
-            first = next(iter(self._sent.values()), None)
-            overdue = first is not None and anyio.current_time() - first.at > ACK_SECONDS
-            if self._engine.is_up and (self._again.is_set() or overdue):
-                self._again = anyio.Event()
-                await self._send_all_again()
+            await self._look_after()
 
     async def publish(self, message: Message) -> None:
         """Have a message published, behind all others; waits while the window is full or there is no connection.
@@ -127,9 +123,19 @@ class Window:
             await self._write(number, message)
 
     async def drain(self) -> None:
-        """Wait until all messages are acknowledged."""
+        """Wait until all messages are acknowledged; what has no acknowledgement is sent again meanwhile."""
         while self._sent:
-            await self._space.wait()
+            with anyio.move_on_after(LOOK_SECONDS):
+                await self._space.wait()
+            await self._look_after()
+
+    async def _look_after(self) -> None:
+        """Send again what has no acknowledgement, once it has been long enough or there is a new connection."""
+        first = next(iter(self._sent.values()), None)
+        overdue = first is not None and anyio.current_time() - first.at > ACK_SECONDS
+        if self._engine.is_up and (self._again.is_set() or overdue):
+            self._again = anyio.Event()
+            await self._send_all_again()
 
     def _reconnected(self) -> None:
         self._covered.clear()
