@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from .orders.journal import Durability, JournalFailed
     from .orders.leaving import CancelOnExit, Leftovers
     from .orders.safety import JournalView
+    from .publishing.consumer import FeedConsumer, FromPublisher, PublishedBook, open_consumer
+    from .publishing.errors import EngineFailed
     from .pump import Pump
     from .recovery import NotRecovered, Recovered, RecoveryOutcome
     from .rest.pages import Pages
@@ -60,9 +62,12 @@ __all__ = [
     "Credentials",
     "DeliverySnapshot",
     "Durability",
+    "EngineFailed",
     "EventStream",
     "Exchange",
+    "FeedConsumer",
     "Fees",
+    "FromPublisher",
     "InvalidProxy",
     "JournalFailed",
     "JournalView",
@@ -82,6 +87,7 @@ __all__ = [
     "ProxySettings",
     "ProxyTimeout",
     "ProxyUnreachableTarget",
+    "PublishedBook",
     "Pump",
     "Recovered",
     "RecoveryOutcome",
@@ -95,6 +101,7 @@ __all__ = [
     "__version__",
     "get_proxy_injector",
     "init_proxy_system",
+    "open_consumer",
     "serve_sandbox",
 ]
 
@@ -111,9 +118,12 @@ _HOMES = {
     "Credentials": ".credentials",
     "DeliverySnapshot": ".delivery",
     "Durability": ".orders.journal",
+    "EngineFailed": ".publishing.errors",
     "EventStream": ".delivery",
     "Exchange": "backpack_proto.exchange",
+    "FeedConsumer": ".publishing.consumer",
     "Fees": "backpack_proto.exchange.account.accounts",
+    "FromPublisher": ".publishing.consumer",
     "InvalidProxy": ".network.proxy",
     "JournalFailed": ".orders.journal",
     "JournalView": ".orders.safety",
@@ -133,6 +143,7 @@ _HOMES = {
     "ProxySettings": ".network.proxy_settings",
     "ProxyTimeout": ".network.proxy",
     "ProxyUnreachableTarget": ".network.proxy",
+    "PublishedBook": ".publishing.consumer",
     "Pump": ".pump",
     "Recovered": ".recovery",
     "RecoveryOutcome": ".recovery",
@@ -146,6 +157,7 @@ _HOMES = {
     "__version__": "backpack_proto",
     "get_proxy_injector": ".network.proxy_settings",
     "init_proxy_system": ".network.proxy_settings",
+    "open_consumer": ".publishing.consumer",
     "serve_sandbox": ".sandbox",
 }
 

@@ -122,7 +122,8 @@ class PublishedBook(BookView):
 class FeedConsumer:
     """Events of a published feed, in order and each once; one task iterates."""
 
-    def __init__(self, arrivals: MemoryObjectReceiveStream[tuple[Reading, Any]]) -> None:
+    def __init__(self, arrivals: MemoryObjectReceiveStream[Any]) -> None:
+        """`arrivals` gives pairs of the reading by which a message came, and the message."""
         self._arrivals = arrivals
         self._ready: deque[Event | FromPublisher] = deque()
         self._chains: dict[tuple[str, str], Ordering] = {}
@@ -157,7 +158,8 @@ class FeedConsumer:
                     raise StopAsyncIteration from None
             self._fire(system_now())
             if arrival is not None:
-                self._take(*arrival, system_now())
+                source, message = arrival
+                self._take(source, message, system_now())
         return self._ready.popleft()
 
     def book(self, symbol: str) -> PublishedBook:

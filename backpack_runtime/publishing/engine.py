@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import anyio
 import sniffio
 
-from backpack_proto.errors import BackpackError, ConfigurationError
+from backpack_proto.errors import ConfigurationError
 from backpack_runtime.extras import MissingExtra
 
+from .errors import EngineFailed
 from .subjects import FEED_SUBJECTS, LAST_SUBJECTS
 
 try:
@@ -58,10 +59,6 @@ PING_SECONDS: Final = 5
 PENDING_BYTES: Final = 64 * 1024**2
 """What nats-py buffers while there is no connection; nothing is given to it then, so it never fills."""
 SCHEMES: Final = ("nats", "tls", "ws", "wss")
-
-
-class EngineFailed(BackpackError):
-    """NATS cannot be used: it cannot be reached, refuses, or has no JetStream."""
 
 
 class Engine:

@@ -62,7 +62,7 @@ class Truth:
         self._sandbox = sandbox
         self._over = False
         self._handle = sandbox.exchange.handle
-        sandbox.exchange.handle = self  # type: ignore[method-assign, assignment]  # a tap
+        sandbox.exchange.handle = self  # type: ignore[method-assign]  # a tap
 
     def end(self) -> None:
         """Let the exchange send nothing any more."""
