@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import AsyncExitStack
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
@@ -16,8 +16,6 @@ from backpack_proto.text import printable
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.delivery import SlowConsumer
 from backpack_runtime.market_selection import Symbols
-from backpack_runtime.publishing.plan import follow_plan
-from backpack_runtime.publishing.publisher import Publisher, checked_channels, open_publisher
 from backpack_runtime.publishing.shards import MOST_SHARDS
 from backpack_runtime.transport import system_now
 
@@ -26,6 +24,9 @@ from .events import time_of_day
 from .options import add_connection, add_faults, add_nats, exchange_of, names, nats_url_of, settings_of
 from .output import Printer
 from .running import enter, run_until_signalled
+
+if TYPE_CHECKING:
+    from backpack_runtime.publishing.publisher import Publisher
 
 __all__ = ["DESCRIPTION", "add_arguments", "run"]
 
@@ -76,7 +77,13 @@ def run(parsed: argparse.Namespace) -> int:
         ConfigurationError: the options contradict each other, or the streams in NATS have other settings.
         BackpackError: the exchange or NATS cannot be used.
         OSError: the output cannot be written.
+        MissingExtra: the extra `nats` is not installed.
     """
+    from backpack_runtime.publishing.publisher import (  # noqa: PLC0415 - an extra, which need not be installed
+        checked_channels,
+        open_publisher,
+    )
+
     url = nats_url_of(parsed)
     if parsed.symbols and parsed.shard is not None:
         raise ConfigurationError("--shard has markets of its own: leave out the symbols")
@@ -108,6 +115,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 async def _publish(client: BackpackClient, publisher: Publisher, parsed: argparse.Namespace, channels: tuple[str, ...]) -> None:
+    from backpack_runtime.publishing.plan import follow_plan  # noqa: PLC0415 - as above
+
     output = Printer()
 
     def tell(report: PublisherReport) -> None:

@@ -22,9 +22,9 @@ START_SECONDS = 20.0
 class NatsServer:
     """One server; after a restart it is where it was, and has what it had."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, jetstream: bool = True) -> None:
         self._folder = folder
-        self._options = options
+        self._options = (*(("-js", "-sd", str(folder / "store")) if jetstream else ()), *options)
         self._port = -1
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -38,7 +38,7 @@ class NatsServer:
         assert NATS_SERVER is not None
         for old in self._folder.glob("*.ports"):
             old.unlink()
-        command = (NATS_SERVER, "-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(self._folder / "store"))
+        command = (NATS_SERVER, "-a", "127.0.0.1", "-p", str(self._port))
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 (*command, "--ports_file_dir", str(self._folder), *self._options), stdout=log, stderr=log
@@ -66,10 +66,10 @@ class NatsServer:
 
 
 @contextmanager
-def run_nats(*options: str) -> Iterator[NatsServer]:
+def run_nats(*options: str, jetstream: bool = True) -> Iterator[NatsServer]:
     """Run a server for as long as the block runs."""
     with tempfile.TemporaryDirectory(prefix="backpack-nats-") as folder:
-        server = NatsServer(Path(folder), *options)
+        server = NatsServer(Path(folder), *options, jetstream=jetstream)
         try:
             yield server
         finally:
