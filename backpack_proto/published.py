@@ -32,11 +32,9 @@ class PublisherStarted(Event, frozen=True, gc=False, kw_only=True):
 
 
 class PublisherEnded(Event, frozen=True, gc=False, kw_only=True):
-    """A publisher ends as it was told to; one that was killed says nothing."""
+    """A publisher has ended as it was told to, and brought all that it had; one that was killed says nothing."""
 
     publisher: str
-    unpublished: int
-    """Messages that it had and could not bring in time."""
 
 
 class PublisherReport(Event, frozen=True, gc=False, kw_only=True):

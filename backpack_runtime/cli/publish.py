@@ -119,8 +119,8 @@ async def _publish(client: BackpackClient, publisher: Publisher, parsed: argpars
 
     output = Printer()
 
-    def tell(report: PublisherReport) -> None:
-        output.write(encode_event(report) + b"\n" if parsed.json else f"{_line(report, publisher)}\n".encode())
+    async def tell(report: PublisherReport) -> None:
+        await output.send(encode_event(report) + b"\n" if parsed.json else f"{_line(report, publisher)}\n".encode())
 
     async with anyio.create_task_group() as tasks:
         symbols: Symbols = parsed.symbols or "all"

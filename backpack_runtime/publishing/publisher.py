@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -77,6 +78,8 @@ class Publisher:
         self.latest = latest
         self.name = name
         self._messages = Messages(name, run=system_now().unix_us)
+        self._taken: deque[Event] = deque()
+        """Events that were fetched and are not on their way yet."""
         self._books: dict[str, float] = {}
         """When each book was last published whole."""
 
@@ -101,7 +104,7 @@ class Publisher:
         *,
         channels: Iterable[str] = (),
         selection: str = "",
-        on_report: Callable[[PublisherReport], object] | None = None,
+        on_report: Callable[[PublisherReport], Awaitable[None]] | None = None,
     ) -> None:
         """Publish the events of a client, which has the policy `block`, until it ends or this is cancelled.
 
@@ -114,21 +117,31 @@ class Publisher:
             tasks.start_soon(self._report_for_ever, client, on_report)
             tasks.start_soon(self._publish_books_for_ever, client)
             async for events in client.batches():
-                for event in events:
-                    await self._publish(event)
+                self._taken += events
+                await self._publish_taken()
             tasks.cancel_scope.cancel()
 
     async def drain(self, client: BackpackClient) -> int:
-        """Publish what the client still has, and say good-bye; return how many messages could not be published in time."""
+        """Publish what the client has by now, and say good-bye; return how many messages could not be published in time."""
+        # It goes on to read, so more comes meanwhile.
+        left = client.delivery.waiting
         with anyio.move_on_after(DRAIN_SECONDS, shield=True):
-            while client.delivery.waiting:
+            await self._publish_taken()
+            while left:
                 await self._publish(await anext(client))
-            await self._publish(PublisherEnded(publisher=self.name, unpublished=client.delivery.waiting))
+                left -= 1
+            await self._publish(PublisherEnded(publisher=self.name))
             await self.window.drain()
-        left = self.window.waiting + client.delivery.waiting
+        left += len(self._taken) + self.window.waiting
         if left:
             _log.error("%d messages could not be published before the end", left)
         return left
+
+    async def _publish_taken(self) -> None:
+        while self._taken:
+            # It is taken off behind that: whoever is cancelled leaves nothing out, and what leaves twice has one id.
+            await self._publish(self._taken[0])
+            self._taken.popleft()
 
     async def _publish(self, event: Event) -> None:
         message = self._messages.of(event, system_now().unix_us)
@@ -141,7 +154,9 @@ class Publisher:
         else:
             await self.window.publish(message)
 
-    async def _report_for_ever(self, client: BackpackClient, on_report: Callable[[PublisherReport], object] | None) -> None:
+    async def _report_for_ever(
+        self, client: BackpackClient, on_report: Callable[[PublisherReport], Awaitable[None]] | None
+    ) -> None:
         while True:
             troubles = [*client.health.reasons, *self.troubles]
             late = max(self.window.oldest_seconds, client.delivery.behind_us / 1e6) >= BEHIND_SECONDS
@@ -153,7 +168,7 @@ class Publisher:
                 troubles=tuple(troubles),
             )
             if on_report is not None:
-                on_report(report)
+                await on_report(report)
             if self.engine.is_up:
                 # Not while there is no connection: it would be old when it came.
                 await self._publish(report)

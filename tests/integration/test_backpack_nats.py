@@ -275,7 +275,8 @@ def test_what_has_no_acknowledgement_is_published_again_and_is_there_once(
 
     async def main() -> None:
         async with a_window(server.url) as (engine, opened):
-            take, lost = opened._acknowledge, []
+            take = opened._acknowledge
+            lost: list[Any] = []
 
             async def lose_some(reply: Any) -> None:
                 if len(lost) < 5:
@@ -299,7 +300,8 @@ def test_a_message_that_was_lost_on_the_way_is_published_again(server: NatsServe
 
     async def main() -> None:
         async with a_window(server.url) as (engine, opened):
-            write, dropped = opened._write, []
+            write = opened._write
+            dropped: list[int] = []
 
             async def lose_the_second(number: int, message: Message) -> None:
                 if number == 2 and not dropped:
@@ -592,7 +594,7 @@ def test_publish_says_how_it_goes_and_says_good_bye(server: NatsServer) -> None:
         async with open_engine(server.url, name="test") as engine:
             said = [decode_event(message.data) for message in await stored(engine, subject=subject_of("state", "mine"))]
         assert isinstance(said[0], PublisherStarted)
-        assert said[-1] == PublisherEnded(publisher="mine", unpublished=0)
+        assert said[-1] == PublisherEnded(publisher="mine")
         assert not any(isinstance(event, ConnectionDown) for event in said)
 
     run(main)

@@ -14,11 +14,10 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import pairwise
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 import msgspec
@@ -29,7 +28,6 @@ from backpack_proto.encoding import decode_event
 from backpack_proto.exchange.messages import ExchangeInput, ExchangeOutput, SendFrame
 from backpack_proto.machine import Now
 from backpack_proto.outputs import BookSynced
-from backpack_proto.published import FeedGap
 from backpack_proto.rest.results.market_data import DepthSnapshot
 from backpack_proto.streams.frames import Frame, decode_frame
 from backpack_proto.streams.payloads import Depth, Event, Trade
@@ -41,16 +39,13 @@ from backpack_runtime.publishing.reading import Reading, first_message
 from backpack_runtime.publishing.subjects import FEED_SUBJECTS
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from nats_servers import NatsServer, run_nats
+from published_feeds import Failed, Seen, check
 
-__all__ = ["SYMBOL", "Failed", "Seen", "Truth", "check", "run_kills"]
+__all__ = ["run_kills"]
 
 SYMBOL = "SOL_USDC"
 PATIENCE_SECONDS = 60.0
 COMMAND = (sys.executable, "-m", "backpack_runtime.cli.parser", "publish", SYMBOL, "--json")
-
-
-class Failed(AssertionError):
-    """Something was lost, doubled, or is not what the exchange sent."""
 
 
 class Truth:
@@ -84,15 +79,6 @@ class Truth:
                 self.trades[number] = trade
             case _:
                 pass  # of another stream
-
-
-class Seen(NamedTuple):
-    """What a consumer had, and what the engine has in the end."""
-
-    events: list[Event]
-    ids: Counter[str]
-    kills: int
-    restarts: int
 
 
 class Publisher:
@@ -189,7 +175,7 @@ async def run_kills(kills: int, *, seed: int = 0, restart_every: int = 0, speed:
             if codes != [128 + signal.SIGTERM] * 2:
                 raise Failed(f"the publishers ended with {codes}: {[publisher.log for publisher in pair]}")
             seen = Seen(events, await _ids(server), kills, restarts)
-            check(seen, truth)
+            check(seen, truth.depth, truth.trades)
             _check_book(seen, shown)
     return seen
 
@@ -237,42 +223,6 @@ async def _ids(server: NatsServer) -> Counter[str]:
             await done.wait()
         tasks.cancel_scope.cancel()
     return found
-
-
-def check(seen: Seen, truth: Truth) -> None:
-    """Nothing is lost, nothing is doubled, and each message says what the exchange said.
-
-    Raises:
-        Failed: one of these does not hold.
-    """
-    twice = {key: count for key, count in seen.ids.items() if count > 1}
-    if twice:
-        raise Failed(f"the engine has more than once: {twice}")
-    gaps = [event for event in seen.events if isinstance(event, FeedGap)]
-    if gaps:
-        raise Failed(f"missing: {gaps}")
-    depth = [event for event in seen.events if isinstance(event, Depth)]
-    _check_chain("depth", [event.last_update_id for event in depth], reach=max(truth.depth))
-    for event in depth:
-        sent = truth.depth.get(event.last_update_id)
-        if sent is None or (event.bids, event.asks, event.engine_us) != (sent.bids, sent.asks, sent.engine_us):
-            raise Failed(f"{event} is not what the exchange sent: {sent}")
-    trades = [event for event in seen.events if isinstance(event, Trade)]
-    _check_chain("trade", [event.trade_id or 0 for event in trades], reach=max(truth.trades))
-    for trade in trades:
-        sent_trade = truth.trades.get(trade.trade_id or 0)
-        if sent_trade is None or (trade.price, trade.quantity) != (sent_trade.price, sent_trade.quantity):
-            raise Failed(f"{trade} is not what the exchange sent: {sent_trade}")
-
-
-def _check_chain(what: str, ids: Sequence[int], *, reach: int) -> None:
-    if not ids:
-        raise Failed(f"{what}: nothing came")
-    if list(ids) != list(range(ids[0], ids[0] + len(ids))):
-        hole = next(number for number, (one, other) in enumerate(pairwise(ids)) if other != one + 1)
-        raise Failed(f"{what}: {ids[hole]} is followed by {ids[hole + 1]}")
-    if ids[-1] < reach:
-        raise Failed(f"{what}: it ends at {ids[-1]}, before {reach}")
 
 
 def _check_book(seen: Seen, shown: DepthSnapshot) -> None:
