@@ -34,7 +34,7 @@ from backpack_proto.streams.payloads import Depth, Event, Trade
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.publishing.consumer import FeedConsumer, FromPublisher, open_consumer
 from backpack_runtime.publishing.engine import FEED, open_engine
-from backpack_runtime.publishing.messages import MESSAGE_ID
+from backpack_runtime.publishing.messages import FIRST, LAST, MESSAGE_ID
 from backpack_runtime.publishing.reading import Reading, first_message
 from backpack_runtime.publishing.subjects import FEED_SUBJECTS
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
@@ -207,13 +207,16 @@ async def _reach(events: Sequence[Event], truth: Truth) -> None:
 
 
 async def _ids(server: NatsServer) -> Counter[str]:
-    """Count the ids of all messages that the engine has."""
+    """Count the messages that the engine has, by what they are about."""
     found: Counter[str] = Counter()
     done = anyio.Event()
 
     async def take(_: Reading, message: Any) -> None:
-        found[message.headers[MESSAGE_ID]] += 1
         decode_event(message.data)
+        headers = message.headers
+        # By what it is, not by the name that it has been given.
+        ids = (headers[FIRST], headers[LAST]) if FIRST in headers else headers[MESSAGE_ID]
+        found[f"{message.subject} {ids}"] += 1
         if message.metadata.num_pending == 0:
             done.set()
 
