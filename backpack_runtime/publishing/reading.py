@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -45,7 +46,22 @@ def first_message() -> Place:
 
 def at_time(moment: datetime) -> Place:
     """Begin with the first message since a moment of the server."""
-    return {"deliver_policy": DeliverPolicy.BY_START_TIME, "opt_start_time": moment}
+    return {"deliver_policy": DeliverPolicy.BY_START_TIME, "moment": moment}
+
+
+@dataclass
+class _Config(ConsumerConfig):
+    """Settings of a consumer; versions of nats-py differ in how they take a time."""
+
+    moment: datetime | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what is sent."""
+        members = super().as_dict()
+        members.pop("moment", None)
+        if self.moment is not None:
+            members["opt_start_time"] = self.moment.isoformat()
+        return members
 
 
 class _Broken(Exception):
@@ -110,7 +126,7 @@ class Reading:
         place = self._place
         if self._sequence is not None:
             place = {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": self._sequence + 1}
-        return ConsumerConfig(
+        return _Config(
             deliver_subject=inbox,
             filter_subject=self._subject,
             ack_policy=AckPolicy.NONE,
