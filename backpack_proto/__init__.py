@@ -124,6 +124,7 @@ from .outputs import (
     StreamsRefused,
     WithdrawRequest,
 )
+from .published import FeedGap, PublisherEnded, PublisherReport, PublisherStarted
 from .rest.endpoints.rules import Group, ParameterRule
 from .rest.endpoints.table import ENDPOINTS, Endpoint, find_endpoint
 from .rest.exchange_clock import ClockStepped
@@ -228,6 +229,7 @@ __all__ = [
     "EventsDropped",
     "Evidence",
     "Fact",
+    "FeedGap",
     "Fill",
     "Filled",
     "Filters",
@@ -293,6 +295,9 @@ __all__ = [
     "PositionChanged",
     "PremiumBand",
     "PriceFilter",
+    "PublisherEnded",
+    "PublisherReport",
+    "PublisherStarted",
     "QuantityFilter",
     "ReadingPaused",
     "ReadingResumed",

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from .orders.journal import Durability, JournalFailed
     from .orders.leaving import CancelOnExit, Leftovers
     from .orders.safety import JournalView
+    from .publishing.consumer import FeedConsumer, FromPublisher, PublishedBook, open_consumer
+    from .publishing.errors import EngineFailed
     from .pump import Pump
     from .recording.errors import RecordingFailed, RecordingUnreadable, ReplayDiffers
     from .recording.reader import Recording, open_recording
@@ -64,12 +66,15 @@ __all__ = [
     "Credentials",
     "DeliverySnapshot",
     "Durability",
+    "EngineFailed",
     "EventStream",
     "Exchange",
     "ExportFailed",
     "Exported",
     "ExportedFile",
+    "FeedConsumer",
     "Fees",
+    "FromPublisher",
     "InvalidProxy",
     "JournalFailed",
     "JournalView",
@@ -89,6 +94,7 @@ __all__ = [
     "ProxySettings",
     "ProxyTimeout",
     "ProxyUnreachableTarget",
+    "PublishedBook",
     "Pump",
     "Recorder",
     "Recording",
@@ -108,6 +114,7 @@ __all__ = [
     "export_events",
     "get_proxy_injector",
     "init_proxy_system",
+    "open_consumer",
     "open_recording",
     "serve_sandbox",
 ]
@@ -125,12 +132,15 @@ _HOMES = {
     "Credentials": ".credentials",
     "DeliverySnapshot": ".delivery",
     "Durability": ".orders.journal",
+    "EngineFailed": ".publishing.errors",
     "EventStream": ".delivery",
     "Exchange": "backpack_proto.exchange",
     "ExportFailed": ".exports",
     "Exported": ".exports",
     "ExportedFile": ".exports",
+    "FeedConsumer": ".publishing.consumer",
     "Fees": "backpack_proto.exchange.account.accounts",
+    "FromPublisher": ".publishing.consumer",
     "InvalidProxy": ".network.proxy",
     "JournalFailed": ".orders.journal",
     "JournalView": ".orders.safety",
@@ -150,6 +160,7 @@ _HOMES = {
     "ProxySettings": ".network.proxy_settings",
     "ProxyTimeout": ".network.proxy",
     "ProxyUnreachableTarget": ".network.proxy",
+    "PublishedBook": ".publishing.consumer",
     "Pump": ".pump",
     "Recorder": ".recording.recorder",
     "Recording": ".recording.reader",
@@ -170,6 +181,7 @@ _HOMES = {
     "get_proxy_injector": ".network.proxy_settings",
     "init_proxy_system": ".network.proxy_settings",
     "open_recording": ".recording.reader",
+    "open_consumer": ".publishing.consumer",
     "serve_sandbox": ".sandbox",
 }
 

@@ -29,15 +29,18 @@ if TYPE_CHECKING:
 __all__ = [
     "KEYS_COME_FROM",
     "KEYS_IN_FILE_OR_ENVIRONMENT",
+    "NATS_URL",
     "add_connection",
     "add_faults",
     "add_key_file",
+    "add_nats",
     "add_sandbox",
     "count",
     "credentials_of",
     "exchange_of",
     "keys_of",
     "names",
+    "nats_url_of",
     "none_or_more",
     "port",
     "positive",
@@ -49,6 +52,7 @@ BACKENDS = ("asyncio", "trio")
 KEYS_IN_FILE_OR_ENVIRONMENT = (
     "Keys come from --key-file, or from BACKPACK_API_KEY, BACKPACK_PUBLIC_KEY and BACKPACK_PRIVATE_KEY."
 )
+NATS_URL = "BACKPACK_NATS_URL"
 KEYS_COME_FROM = "Keys come from --key-file, from BACKPACK_API_KEY, BACKPACK_PUBLIC_KEY and BACKPACK_PRIVATE_KEY, or the private one from a prompt."
 
 
@@ -98,6 +102,29 @@ def add_sandbox(parser: argparse.ArgumentParser, *, help: str) -> argparse._Argu
 def add_key_file(parser: argparse.ArgumentParser) -> None:
     """Add `--key-file`, for commands that use `keys_of`."""
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="JSON, lines of NAME=VALUE, bare keys, or PEM")
+
+
+def add_nats(parser: argparse.ArgumentParser) -> None:
+    """Add `--nats`, for commands that use `nats_url_of`."""
+    parser.add_argument(
+        "--nats",
+        metavar="URL",
+        help=f"NATS server with JetStream, such as nats://127.0.0.1:4222 (default: {NATS_URL} of the environment, which no process list shows)",
+    )
+
+
+def nats_url_of(parsed: argparse.Namespace) -> str:
+    """Return the URL of the NATS server, of `--nats` or the environment.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    url: str = parsed.nats or os.environ.get(NATS_URL, "")
+    if not url:
+        raise ConfigurationError(
+            f"--nats: the URL of a NATS server, such as nats://127.0.0.1:4222, or {NATS_URL} in the environment"
+        )
+    return url
 
 
 def add_faults(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -55,6 +55,8 @@ COMMANDS = (
     Subcommand("record", "write all that a session receives to a file"),
     Subcommand("replay", "drive a session by a recording, offline"),
     Subcommand("recording", "look into a recording"),
+    Subcommand("publish", "publish market data to NATS JetStream"),
+    Subcommand("shards", "share all markets out among several publishers"),
     Subcommand("parity", "compare the native feed with the one by ccxt"),
 )
 
