@@ -127,7 +127,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
 
         Args:
             symbols: ids of the exchange (`SOL_USDC`) or normalised symbols (`SOL-USDC`); or `"all"`, or a predicate on markets, such as
-                `lambda market: market.quote_symbol == "USDC"`: then new listings are taken up within a minute, and closed markets once they open.
+                `lambda market: market.quote == "USDC"`: then new listings are taken up within a minute, and closed markets once they open.
                 Channels about stocks take any name of one (`BRK.B`).
             channels: subscribed for each of them, `book` and `trades` unless given; `book` is the order book, verified against
                 `bookTicker`. Without symbols there may be `liquidations` and the channels of the account.

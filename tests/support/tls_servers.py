@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-__all__ = ["FAULTS", "GOOD", "HOST", "FaultyServer", "serve_faults"]
+__all__ = ["FAULTS", "GOOD", "HOST", "FaultyServer", "serve_faults", "serve_old_tls"]
 
 HOST = "127.0.0.1"
 GOOD = "good"
@@ -151,4 +151,18 @@ def serve_faults(folder: Path) -> Iterator[tuple[Path, Mapping[str, FaultyServer
         yield ca_file, servers
     finally:
         for server in servers.values():
+            server.close()
+
+
+@contextmanager
+def serve_old_tls() -> Iterator[tuple[int, Path, list[bytes]]]:
+    """Serve TLS up to 1.2 and no further: the port, the authority to trust, and what is heard encrypted."""
+    authority = trustme.CA()
+    context = _context(authority.issue_cert(HOST))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    server = FaultyServer(_speaking(context))
+    with authority.cert_pem.tempfile() as ca_file:
+        try:
+            yield server.port, Path(ca_file), server.heard
+        finally:
             server.close()
