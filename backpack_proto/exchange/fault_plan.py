@@ -51,18 +51,18 @@ FAULT_KINDS: Final[Mapping[str, FaultKind]] = MappingProxyType(
         "gap": FaultKind(what="depth frames are lost: the next one of every connection, or all of a span", lasts_us=3_000_000),
         "drop": FaultKind(what="every websocket is cut without a word", lasts_us=0),
         "restart": FaultKind(what="every websocket is closed in order, as for an update of the exchange", lasts_us=0),
-        "mute": FaultKind(what="websockets stay open and say nothing", lasts_us=8_000_000),
+        "mute": FaultKind(what="websockets stay open and are silent", lasts_us=8_000_000),
         "late": FaultKind(what="every frame comes 6 s late, at the end all that wait at once", lasts_us=10_000_000),
         "refuse": FaultKind(what="everybody is cut off, and new connections are refused", lasts_us=5_000_000),
         "429": FaultKind(what="REST answers 429, too many requests", lasts_us=5_000_000, request=Fault.TOO_MANY_REQUESTS),
-        "503": FaultKind(what="REST answers 503 and does nothing", lasts_us=5_000_000, request=Fault.ERROR_BEFORE),
-        "502": FaultKind(what="REST does what is asked, and answers 502", lasts_us=5_000_000, request=Fault.ERROR_AFTER),
+        "503": FaultKind(what="REST answers 503 without acting", lasts_us=5_000_000, request=Fault.ERROR_BEFORE),
+        "502": FaultKind(what="REST acts, and answers 502", lasts_us=5_000_000, request=Fault.ERROR_AFTER),
         "lost": FaultKind(
-            what="REST does what is asked, and drops the connection in place of an answer",
+            what="REST acts, and drops the connection in place of an answer",
             lasts_us=5_000_000,
             request=Fault.LOSE_REPLY,
         ),
-        "slow": FaultKind(what="REST does what is asked, and answers 2 s later", lasts_us=5_000_000, request=Fault.DELAY),
+        "slow": FaultKind(what="REST acts, and answers 2 s later", lasts_us=5_000_000, request=Fault.DELAY),
         "expired": FaultKind(what="REST refuses every signed request as too old", lasts_us=5_000_000, request=Fault.EXPIRED),
     }
 )
