@@ -162,7 +162,7 @@ def test_an_interrupt_in_the_middle_of_an_input_ends_the_client(
         return handle_all(*given)
 
     if where == "handle_all":
-        monkeypatch.setattr(client._session, "handle_all", interrupted)
+        monkeypatch.setattr(client._inputs, "handle_all", interrupted)
     armed = True
     with pytest.raises(KeyboardInterrupt):
         loop.run_forever()
