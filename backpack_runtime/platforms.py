@@ -1,7 +1,7 @@
-"""What differs between operating systems, in one place; loads no library.
+"""Differences between operating systems, in one place. It loads no library.
 
-Everything else uses what all of them have. A name of Python that only some systems have is used here, or not at all
-(docs/platforms.md). What a system lacks is looked for when it is needed, so that each fallback can be tried anywhere.
+A name of Python that only some systems have is used here and nowhere else (docs/platforms.md). It is looked for when it is needed, so that each
+fallback can be tried on any system.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ __all__ = [
 ]
 
 BROKEN_PIPE: Final = int(getattr(signal, "SIGPIPE", 13))
-"""The number of the signal for a reader who has gone; where there is none, that of POSIX."""
+"""Number of the signal for a reader who has gone. On systems without it, the number of POSIX."""
 APPEND: Final = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
-"""How a file is opened to be appended to; Windows would translate the ends of lines."""
+"""Flags that open a file for appending. Without the last one Windows would translate the ends of lines."""
 _PIPE_BYTES: Final = int(getattr(select, "PIPE_BUF", 512))
 """So much goes into a pipe that is ready, without blocking."""
 monotonic_ns: Final[Callable[[], int]] = (
     partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
 )
-"""The monotonic clock in nanoseconds. A machine that sleeps makes proof older, so it is the one that counts the sleep where there is one;
-that of macOS counts it, too."""
+"""The monotonic clock in nanoseconds. A machine that sleeps makes proof older, so it is the one that counts the sleep where there is one.
+That of macOS counts it, too."""
 
 _waiting: list[int] = []
 """Signals that came while they were held back, where the system cannot do that."""
 
 
 def hold_signals(numbers: Sequence[signal.Signals]) -> Callable[[], None]:
-    """Hold signals back until `deliver_signals`; returns what undoes it."""
+    """Hold signals back until `deliver_signals`, and return a function that undoes it."""
     if hasattr(signal, "pthread_sigmask"):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
@@ -71,7 +71,7 @@ def hold_signals(numbers: Sequence[signal.Signals]) -> Callable[[], None]:
 
 
 def deliver_signals(numbers: Sequence[signal.Signals]) -> None:
-    """Let signals come, those that were held back at once; their handlers have been set by now."""
+    """Let signals come, those that were held back at once. Their handlers have been set by now."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         return
@@ -131,7 +131,7 @@ def is_readable_now(descriptor: int) -> bool:
 
 
 def is_waited_for(descriptor: int, seconds: float | None) -> bool | None:
-    """Wait until a file, pipe or terminal takes bytes; None where the system waits for sockets only, and a write just blocks."""
+    """Wait until a file, pipe or terminal takes bytes. Return None where the system waits for sockets only, and a write just blocks."""
     try:
         return bool(select.select([], [descriptor], [], seconds)[1])
     except OSError as error:
@@ -141,7 +141,7 @@ def is_waited_for(descriptor: int, seconds: float | None) -> bool | None:
 
 
 def write_chunk(descriptor: int, data: memoryview) -> int:
-    """Write as much as a descriptor that is ready takes without blocking; returns how much that was."""
+    """Write as much as a descriptor that is ready takes without blocking, and return that number of bytes."""
     return os.write(descriptor, data[:_PIPE_BYTES])
 
 
@@ -152,9 +152,9 @@ def after_fork(function: Callable[[], None]) -> None:
 
 
 def open_files_limit() -> int | None:
-    """Return how many files this process may have open at once, -1 for any number; None where the system does not say."""
+    """Return how many files this process may have open at once, -1 for any number. None where the system does not say."""
     try:
-        import resource  # noqa: PLC0415 - some systems have none
+        import resource  # noqa: PLC0415 - some systems lack it
     except ImportError:
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -162,17 +162,17 @@ def open_files_limit() -> int | None:
 
 
 def others_may_read(status: os.stat_result) -> bool:
-    """Return whether the mode of a file lets other users read it; elsewhere than on POSIX the mode does not say."""
+    """Return whether the mode of a file lets other users read it. On other systems than POSIX the mode does not say."""
     return os.name == "posix" and bool(status.st_mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def sync_data(descriptor: int) -> None:
-    """Bring what was written to the disk; without the times of the file where the system can leave them out."""
+    """Bring written bytes to the disk, without the times of the file where the system can leave them out."""
     (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
-    """Have a new name in a folder on the disk; where a folder cannot be opened, the system sees to it."""
+    """Have a new name in a folder on the disk. Where a folder cannot be opened, the system sees to it."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

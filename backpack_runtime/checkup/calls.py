@@ -20,9 +20,9 @@ ENOUGH_SECONDS = 6.0
 """No further call is begun after this time."""
 SLOW_US = 1_000_000
 PAUSE_SECONDS = 0.1
-"""Between calls, so that none waits for the request budget."""
+"""Between calls, so that they do not wait for the request budget."""
 WRONG_CLOCK_US = 1_000_000
-"""This client corrects its signatures; other programs on this machine may not, and the age of data is judged by clocks."""
+"""This client corrects its signatures. Other programs on this machine may not, and the age of data is judged by clocks."""
 
 
 async def round_trip(subject: Subject) -> Finding:

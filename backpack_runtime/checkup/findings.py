@@ -1,4 +1,4 @@
-"""The values of a checkup: what a check has found, and the row that it becomes."""
+"""Values of a checkup: the finding of a check, and the row that it becomes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def failed(text: str, **figures: Figure) -> Finding:
 
 
 def skipped(text: str, **figures: Figure) -> Finding:
-    """Return the finding that there is nothing to check here."""
+    """Return the finding that the check does not apply here."""
     return Finding(Result.SKIPPED, text, figures)
 
 

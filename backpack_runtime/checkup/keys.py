@@ -1,4 +1,4 @@
-"""Checks of a key: which signed calls that only read are answered, and whether private streams are; nothing is ever changed."""
+"""Checks of a key: which signed calls that only read are answered, and whether private streams are. It only reads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READS: Final = (
 """Signed calls without a parameter that has to be given, each of which only reads."""
 NO_KEY = "no key was given: --key-file or BACKPACK_PRIVATE_KEY"
 REFUSAL_SECONDS = 2.0
-"""A subscription that is good is never acknowledged; a refusal comes at once."""
+"""A subscription that is good is never acknowledged. A refusal comes at once."""
 
 
 async def account_reads(subject: Subject) -> Finding:

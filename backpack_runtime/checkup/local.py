@@ -20,14 +20,14 @@ from .subject import Subject
 __all__ = ["event_loop_lag", "file_descriptors", "versions", "watch_event_loop"]
 
 FEW_FILES = 256
-"""A client has one websocket and up to 32 connections for calls; the rest is the program's own."""
+"""A client has one websocket and up to 32 connections for calls. The rest is the program's own."""
 TICK_SECONDS = 0.02
 LATE_US = 100_000
-"""Books are stale when a loop stands still for seconds; this is where it begins to be felt."""
+"""Books are stale when a loop stands still for seconds. Latency suffers from here on."""
 
 
 async def versions(subject: Subject) -> Finding:
-    """Name what runs."""
+    """Name the versions in use."""
     kernels = kernels_in_use()
     library = version(subject.settings.runtime) if subject.settings.runtime in {"anyio", "aiohttp"} else "of another package"
     return ok(
@@ -47,7 +47,7 @@ async def versions(subject: Subject) -> Finding:
 
 
 async def file_descriptors(_: Subject) -> Finding:
-    """Compare the limit of open files with what a client needs."""
+    """Compare the limit of open files with the needs of a client."""
     limit = open_files_limit()
     if limit is None:
         return skipped("this system sets no such limit for a process")

@@ -1,4 +1,4 @@
-"""Runs the checks one after the other; one that cannot be made says why, and so do those that need it."""
+"""Runs the checks one after the other. One that cannot be made gives the reason, and so do those that need it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def check_all(
     seconds: float,
     checks: Sequence[Check] = CHECKS,
 ) -> list[Row]:
-    """Make all checks within a time, and return their rows; `report` has each as soon as it is known.
+    """Make all checks within a time, and return their rows. `report` gets each as soon as it is known.
 
     Raises:
         LocalProtocolError: a symbol does not exist.

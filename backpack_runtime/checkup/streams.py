@@ -77,7 +77,7 @@ async def latency(subject: Subject) -> Finding:
 
 
 async def message_age(subject: Subject) -> Finding:
-    """Measure how old messages are when they arrive, and how long none came."""
+    """Measure how old messages are when they arrive, and the longest time without one."""
     watch = subject.watch
     found = _percentiles(subject, (delay.emitted_us for delay in watch.delays))
     if found is None or watch.last_us is None:
@@ -161,7 +161,7 @@ def _same(one: Ticker, other: Ticker) -> bool:
 
 
 def _percentiles(subject: Subject, delays_us: Iterable[int | None]) -> tuple[int, int, int] | None:
-    """Return p50, p99 and the number of delays, corrected by what is known of the two clocks."""
+    """Return p50, p99 and the number of delays, corrected by the offset of the two clocks."""
     offset_us = subject.clock.offset_us or 0
     known = [delay_us + offset_us for delay_us in delays_us if delay_us is not None]
     delays = Histogram()

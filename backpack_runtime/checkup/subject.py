@@ -1,4 +1,4 @@
-"""The subject of a checkup: how the exchange is reached, the client that is watched meanwhile, and what it has said."""
+"""Subject of a checkup: the way to the exchange, the client that is watched, and its events."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class Connection(NamedTuple):
 
 
 class Delay(NamedTuple):
-    """How long one message took, by two clocks: those of the exchange and of this machine."""
+    """Delays of one message, by two clocks: those of the exchange and of this machine."""
 
     engine_us: int | None
-    """From the matching engine to receipt; None where the message has no time of the engine."""
+    """From the matching engine to receipt. None where the message has no time of the engine."""
     emitted_us: int
     """From the emission by the exchange to receipt."""
 
 
 class Watch:
-    """Notes of what a client has emitted, made where it was read."""
+    """Notes of the events of a client, made as each is read."""
 
     def __init__(self) -> None:
         self.delays: deque[Delay] = deque(maxlen=KEPT)
@@ -66,7 +66,7 @@ class Watch:
         self._news = anyio.Event()
 
     def take(self, event: Event) -> None:
-        """Note an event; called by the client for each."""
+        """Note an event. The client calls this for each."""
         received_us, emitted_us = getattr(event, "received_us", None), getattr(event, "emitted_us", None)
         if received_us is not None and emitted_us is not None:
             now_us = system_now().mono_us
@@ -90,7 +90,7 @@ class Watch:
         return [event for event in self.spoken.get(kind, ()) if isinstance(event, kind)]
 
     async def until(self, reached: Callable[[], bool], seconds: float) -> bool:
-        """Wait until something holds, and return whether it does; it is looked at after each event."""
+        """Wait until something holds, and return whether it does. It is looked at after each event."""
         with anyio.move_on_after(seconds):
             while not reached():
                 self._news = anyio.Event()
@@ -112,7 +112,7 @@ class Subject:
         seconds: float,
         tasks: TaskGroup,
     ) -> None:
-        """Nothing is connected before a check does so; `tasks` runs the client, and `seconds` bounds the whole checkup."""
+        """No connection is made before a check does so. `tasks` runs the client, and `seconds` bounds the whole checkup."""
         self.settings = settings
         self.addresses = addresses
         self.symbols = symbols
@@ -126,7 +126,7 @@ class Subject:
         self.began_us = 0
         """When the client began to connect, on the monotonic clock."""
         self.lags_us: list[int] = []
-        """How late timers of the event loop fired."""
+        """Lateness of the timers of the event loop."""
         self._ends = anyio.current_time() + seconds
         self._tasks = tasks
         self._client: BackpackClient | None = None
@@ -140,7 +140,7 @@ class Subject:
 
     @property
     def left_seconds(self) -> float:
-        """How much time is left for all checks that follow."""
+        """Time that is left for all checks that follow."""
         return max(self._ends - anyio.current_time(), 0.0)
 
     async def start_client(self) -> None:

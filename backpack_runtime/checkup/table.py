@@ -13,13 +13,13 @@ __all__ = ["CHECKS", "Check"]
 
 
 class Check(NamedTuple):
-    """One check: its name, what it does, and the checks without which it makes no sense."""
+    """One check: its name, its function, and the checks that it needs."""
 
     name: str
     make: Callable[[Subject], Awaitable[Finding]]
     needs: tuple[str, ...] = ()
     seconds: float = 10.0
-    """How long it may take."""
+    """Time that it may take."""
 
 
 def _rest(make: Callable[[Subject, Connection], Awaitable[Finding]]) -> Callable[[Subject], Awaitable[Finding]]:

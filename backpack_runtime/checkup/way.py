@@ -155,7 +155,7 @@ async def _dialed(subject: Subject, connection: Connection) -> ByteStream:
 
 
 async def _addresses(connection: Connection) -> list[str] | None:
-    """Return the addresses of a name, each once; None where there are none."""
+    """Return the addresses of a name, each once, or None where it has no address."""
     try:
         found = await anyio.getaddrinfo(connection.address.host, connection.address.port, type=SOCK_STREAM)
     except (gaierror, UnicodeError):

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Make all checks, and print a row for each; returns 0, or 1 if one has failed.
+    """Make all checks, and print a row for each. Return 0, or 1 if one has failed.
 
     Raises:
         LocalProtocolError: a symbol does not exist, or a key is malformed.
@@ -105,13 +105,13 @@ def _signer(parsed: argparse.Namespace) -> Signer | None:
 
 
 def _console() -> Console | None:
-    """Return what draws rows on a terminal; None where the output is none."""
+    """Return the console that draws rows on a terminal, or None where the output is not a terminal."""
     console = Console(highlight=False)
     return console if os.isatty(1) and console.is_terminal and not console.is_dumb_terminal else None
 
 
 def line_of(row: Row, console: Console | None) -> str:
-    """Return a row: name, result and figures, in columns; on a terminal in colours and within its width."""
+    """Return a row: name, result and figures, in columns. On a terminal it has colours and keeps to the width."""
     name, result = f"{row.check:<{CHECK_WIDTH}}", f"{row.result:<{RESULT_WIDTH}}"
     if console is None:
         return f"{name}{result}{row.text}\n"

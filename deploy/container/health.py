@@ -21,7 +21,7 @@ EXCERPT = 500
 
 
 def main(url: str = URL) -> int:
-    """Ask once, say on standard output what was answered, and return the exit code."""
+    """Ask once, print the answer, and return the exit code."""
     token = os.environ.get("BACKPACK_FEED_TOKEN") or (SECRET.read_text(encoding="utf-8").strip() if SECRET.is_file() else "")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:

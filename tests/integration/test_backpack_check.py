@@ -162,7 +162,7 @@ def test_a_sandbox_is_well_on_every_runtime(
 
 
 def test_the_document_has_a_row_for_every_check() -> None:
-    table = DOCUMENT.partition("| check | what is done")[2].partition("\n\n")[0]
+    table = DOCUMENT.partition("| check | action")[2].partition("\n\n")[0]
     named = [name for row in table.splitlines()[2:] for name in row.split("|")[1].strip().split(", ")]
     assert sorted(named) == sorted(NAMES)
 
