@@ -215,6 +215,8 @@ class Metrics:
         self._streams: dict[str, list[int]] = {}
         self.engine_to_receipt = Histogram()
         """How long the data of frames took; who takes frames in runs records it."""
+        self.resyncs: Counter[str] = Counter()
+        """How often the books of each market were desynced."""
         self._connections = 0
         self._connection_fault: str | None = "the connection was never up"
         self._stale_account: str | None = None
@@ -337,8 +339,9 @@ class Metrics:
                 self._recent["the exchange fell silent"] = now.mono_us
             case BookSynced():
                 self._synced = True
-            case BookDesynced(stream=stream, diverged=diverged):
+            case BookDesynced(stream=stream, symbol=symbol, diverged=diverged):
                 count["orderbook_resyncs"] += 1
+                self.resyncs[symbol] += 1
                 count["book_divergences"] += diverged
                 if diverged:
                     self._recent[f"book {stream} had diverged"] = now.mono_us

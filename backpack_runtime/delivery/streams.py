@@ -16,13 +16,14 @@ from weakref import finalize, ref
 
 import anyio
 import anyio.lowlevel
+from msgspec.structs import replace
 
 from backpack_proto.errors import ClientClosed, LocalProtocolError
-from backpack_proto.histogram import Histogram
 from backpack_proto.outputs import EventsDropped
 from backpack_proto.streams.payloads import Event
 
-from .policy import DeliverySnapshot, SlowConsumer
+from .latencies import Latencies
+from .policy import NOTHING_WAITS, DeliverySnapshot, SlowConsumer, together
 from .queue import Delivery
 
 __all__ = ["TURN_NS", "EventStream", "Outlets", "ended_by"]
@@ -230,16 +231,26 @@ class Outlets:
         """
         self._tell = tell
         self._on_event = on_event
-        self._uncalled: deque[Event] = deque()
-        """Events that came while the callback was running, which may have caused them."""
+        self._uncalled: deque[tuple[Sequence[Event], int]] = deque()
+        """Events that came while the callback was running, which may have caused them, and when they were put."""
         self._calling = False
-        self.latency = Histogram()
-        """Microseconds from receipt to delivery, in all queues."""
+        self.latencies = Latencies()
+        """Of all queues, and of the callback."""
         self._pause = pause
         self._resume = resume
         self._paused = 0
         self._all: list[tuple[Delivery, tuple[type[Event], ...]]] = []
+        self._closed = NOTHING_WAITS
+        """What was counted in the queues that are there no more."""
         self._finished = False
+
+    @property
+    def snapshot(self) -> DeliverySnapshot:
+        """All queues together, and all that was ever lost in one of them."""
+        found = self._closed
+        for delivery, _ in self._all:
+            found = together(found, delivery.snapshot)
+        return found
 
     @property
     def troubles(self) -> list[str]:
@@ -261,7 +272,7 @@ class Outlets:
             pause=self._stop_reading,
             resume=self._read_on,
             tell=self._tell,
-            latency=self.latency,
+            latencies=self.latencies,
         )
         wanted: tuple[type[Event], ...] = (*kinds, EventsDropped) if kinds else (Event,)
         outlet = (delivery, wanted)
@@ -272,6 +283,7 @@ class Outlets:
         def close() -> None:
             if outlet in self._all:
                 self._all.remove(outlet)
+                self._closed = replace(together(self._closed, delivery.snapshot), waiting=0, waiting_bytes=0, behind_us=0)
             # A queue that nobody empties any more must not stop the others.
             delivery.finish()
 
@@ -279,8 +291,13 @@ class Outlets:
 
     def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
         """Hand a batch to the callback and to every queue, and with it the size of what it was made from, if that is known."""
+        # One for all: those of a read are put together.
+        now_us = time.time_ns() // 1000
+        received_us = getattr(events[-1], "received_us", None)
+        if received_us is not None:
+            self.latencies.receipt_to_event.record(now_us - received_us, len(events))
         if self._on_event is not None:
-            self._uncalled += events
+            self._uncalled.append((events, now_us))
             if not self._calling:
                 self._call(self._on_event)
         # A copy, for a consumer that is collected just now takes its queue off.
@@ -299,14 +316,19 @@ class Outlets:
     def _call(self, on_event: Callable[[Event], object]) -> None:
         """Call back with each event, in order; what that raises is the end of the client."""
         self._calling = True
+        waits_us: list[int] = []
         try:
             while self._uncalled:
-                event = self._uncalled.popleft()
-                received_us = getattr(event, "received_us", None)
-                if received_us is not None:
-                    self.latency.record(time.time_ns() // 1000 - received_us)
-                on_event(event)
+                events, put_us = self._uncalled.popleft()
+                for event in events:
+                    received_us = getattr(event, "received_us", None)
+                    if received_us is not None:
+                        called_us = time.time_ns() // 1000
+                        self.latencies.receipt_to_delivery.record(called_us - received_us)
+                        waits_us.append(called_us - put_us)
+                    on_event(event)
         finally:
+            self.latencies.event_to_consumer.record_all(waits_us)
             self._calling = False
             self._uncalled.clear()
 

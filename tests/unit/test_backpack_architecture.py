@@ -27,7 +27,7 @@ CORE_LAYERS = (
     {"connection", "book", "rest", "candles"},
     {"account", "metrics", "orders"},
     {"askers"},
-    {"routes", "encoding"},
+    {"routes", "encoding", "observation"},
     {"session"},
     {"__init__"},
     {"exchange"},
@@ -35,7 +35,7 @@ CORE_LAYERS = (
 )
 RUNTIME_LAYERS = (
     {"checks", "event_loop", "extras"},
-    {"rest"},
+    {"rest", "loop_thread"},
     {
         "network",
         "framing",
@@ -50,10 +50,10 @@ RUNTIME_LAYERS = (
         "order_checks",
         "market_selection",
     },
-    {"orders", "recovery"},
+    {"orders", "recovery", "observation"},
     {"calls"},
     {"pump", "transports", "kernels", "credentials", "owner", "candles", "background"},
-    {"settings"},
+    {"settings", "prometheus"},
     {"sandbox_control"},
     {"sandbox", "client_arguments"},
     {"driver", "market_methods"},

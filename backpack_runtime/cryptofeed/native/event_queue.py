@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
-from backpack_proto.histogram import Histogram
 from backpack_proto.inputs import Command, TextReceived
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.logs import LOG
+from backpack_runtime.delivery import Latencies
 
 __all__ = ["Deliver", "EventQueue"]
 
@@ -34,14 +34,15 @@ class EventQueue:
         """`command` gives the session a command; the events that follow are put behind the others."""
         self._deliver = deliver
         self._command = command
-        self._events: deque[tuple[Event, bytes | None, float]] = deque()
+        self._events: deque[tuple[Event, bytes | None, float, int]] = deque()
+        """Each with the frame that it was read from, when that was received, and when it was put here in microseconds since the epoch."""
         self._delivering = asyncio.Lock()
         self._turn: object = None
         """The delivery that was begun last."""
         self._closing = False
-        self.latency = Histogram()
-        """Microseconds from the read of what came from the wire (`received_us`) to the end of its callbacks, by the local clock: whoever was
-        called last has returned by then, so a slow callback counts for its own event and for those that wait behind it."""
+        self.latencies = Latencies()
+        """The consumer's stage reaches to the end of the callbacks: whoever was called last has returned by then, so a slow callback counts for
+        its own event and for those that wait behind it."""
 
     def __len__(self) -> int:
         """How many events wait."""
@@ -49,16 +50,26 @@ class EventQueue:
 
     def put(self, event: Event, data: bytes | None, receipt: float) -> None:
         """Put an event behind the others."""
-        self._events.append((event, data, receipt))
+        self._events.append((event, data, receipt, self._now_us([event])))
 
     def put_all(self, events: Sequence[Any], frames: Sequence[TextReceived], ends: Iterable[int], receipt: float) -> None:
         """Put the events of some frames behind the others; `ends` says how many there are after each frame."""
-        put = self._events.append
+        if not events:
+            return
+        put, now_us = self._events.append, self._now_us(events)
         start = 0
         for frame, end in zip(frames, ends, strict=True):
             while start < end:
-                put((events[start], frame.data, receipt))
+                put((events[start], frame.data, receipt, now_us))
                 start += 1
+
+    def _now_us(self, events: Sequence[Any]) -> int:
+        """Return this moment, after counting how long events took to get here, all of which are of one read."""
+        now_us = time.time_ns() // 1000
+        received_us = getattr(events[-1], "received_us", None)
+        if received_us is not None:
+            self.latencies.receipt_to_event.record(now_us - received_us, len(events))
+        return now_us
 
     async def deliver(self, *, waits: bool = True) -> None:
         """Deliver all that is there; whoever brought events waits for it, so a slow callback slows down the reading.
@@ -72,21 +83,25 @@ class EventQueue:
             return
         failures: list[Exception] = []
         latencies_us: list[int] = []
+        waits_us: list[int] = []
         async with self._delivering:
             self._turn = turn = object()
             _TURN.set(turn)
             while self._events:
-                event, data, receipt = self._events.popleft()
+                event, data, receipt, put_us = self._events.popleft()
                 try:
                     commands = await self._deliver(event, data, receipt)
                     received_us = getattr(event, "received_us", None)
                     if received_us is not None:
-                        latencies_us.append(time.time_ns() // 1000 - received_us)
+                        ended_us = time.time_ns() // 1000
+                        latencies_us.append(ended_us - received_us)
+                        waits_us.append(ended_us - put_us)
                     for command in () if self._closing else commands:
                         await self._command(command, receipt)
                 except Exception as error:  # noqa: BLE001 - whatever a callback raises
                     failures.append(error)
-        self.latency.record_all(latencies_us)
+        self.latencies.receipt_to_delivery.record_all(latencies_us)
+        self.latencies.event_to_consumer.record_all(waits_us)
         if failures:
             if failures[1:]:
                 failures[0].add_note(f"{len(failures) - 1} more of the events that came together failed")

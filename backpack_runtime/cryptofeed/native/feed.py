@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.inputs import FollowAccount, TextReceived
+from backpack_proto.metrics import Health, Status
 from backpack_proto.session import Session
 from backpack_runtime.cryptofeed.arguments import (
     check_keywords,
@@ -45,7 +46,11 @@ from backpack_runtime.cryptofeed.errors import described
 from backpack_runtime.cryptofeed.health import BackpackHealthReport, metrics_of, report_of
 from backpack_runtime.cryptofeed.logs import LOG, join_cryptofeed_log
 from backpack_runtime.cryptofeed.shutdown import flush_backends
+from backpack_runtime.delivery import Latencies
+from backpack_runtime.delivery.policy import NOTHING_WAITS
+from backpack_runtime.loop_thread import LoopThread
 from backpack_runtime.network.addresses import WS_URL
+from backpack_runtime.observation import Observation
 from backpack_runtime.transport import system_now
 
 from .books import BookMirror
@@ -321,7 +326,7 @@ class BackpackFeed(OneRun):
             # The clock of a recording says nothing of how late its frames were.
             counters = replace(counters, engine_to_receipt_p50_us=None, engine_to_receipt_p99_us=None)
         else:
-            latency = self._driver.latency
+            latency = self._driver.latencies.receipt_to_delivery
             p50_us, p99_us = latency.percentile(0.5), latency.percentile(0.99)
             counters = replace(counters, receipt_to_delivery_p50_us=p50_us, receipt_to_delivery_p99_us=p99_us)
         found = metrics_of(counters, self._deliveries.tallies, time.time(), self._symbol_of)
@@ -337,6 +342,33 @@ class BackpackFeed(OneRun):
             reasons.append(f"a backend has failed for good, with which cryptofeed ends the feed: {described(error)}")
         health = self._session.health(system_now())
         return report_of(health, reasons, self._notes, self.metrics_snapshot(), max_snapshot_age)
+
+    def _observe(self) -> Observation:
+        """Return what metrics of other systems are made of."""
+        driver, tallies = self._driver, self._deliveries.tallies
+        observed = self._session.observe(system_now())
+        latencies = driver.latencies
+        if driver.plays:
+            # As in `metrics_snapshot`.
+            latencies = Latencies()
+            observed = replace(observed, engine_to_receipt=latencies.receipt_to_event.durations)
+        report = self.health()
+        health = Health(status=Status(report.status), reasons=tuple(report.reasons), notes=tuple(report.notes))
+        return Observation(
+            running=driver.begun and not driver.closed,
+            session=replace(observed, health=health),
+            delivery=replace(NOTHING_WAITS, waiting=driver.waiting),
+            receipt_to_event=latencies.receipt_to_event.durations,
+            event_to_consumer=latencies.event_to_consumer.durations,
+            feed={
+                "callback_errors": self._callbacks.errors,
+                "candles_filled": tallies.candles_filled,
+                "candle_gaps": tallies.candle_gaps,
+            },
+        )
+
+    def _loop_thread(self) -> LoopThread | None:
+        return self._driver.loop
 
     def criteria(self) -> Sequence[Criterion]:
         """Return the success criteria of the runbook with the figures of this run; once a minute the log has them as well."""
