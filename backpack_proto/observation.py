@@ -51,8 +51,8 @@ class SessionObservation(Value, frozen=True, gc=False, kw_only=True):
 
     metrics: MetricsSnapshot
     health: Health
-    connected: bool
-    """The connection for streams is open."""
+    connected: bool | None
+    """Whether the connection for streams is open; None for a session of calls only."""
     channels: Mapping[str, ChannelSeen]
     """Every channel of the table, and UNKNOWN_CHANNEL."""
     books: tuple[BookSeen, ...]

@@ -305,7 +305,7 @@ class Session:
         return SessionObservation(
             metrics=metrics,
             health=self.health(now),
-            connected=self._link.is_open,
+            connected=None if self._calls_only else self._link.is_open,
             channels=channels_seen(metrics, self._link.wanted),
             books=books_seen(self._books.all, now),
             resyncs=dict(self._metrics.resyncs),

@@ -291,11 +291,11 @@ class Outlets:
 
     def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
         """Hand a batch to the callback and to every queue, and with it the size of what it was made from, if that is known."""
-        # One for all: those of a read are put together.
         now_us = time.time_ns() // 1000
-        received_us = getattr(events[-1], "received_us", None)
-        if received_us is not None:
-            self.latencies.receipt_to_event.record(now_us - received_us, len(events))
+        # Nearly every batch is market data of one read: the last event speaks for all.
+        timed = events[-1:] if wire_bytes is not None else [event for event in events if _received_us(event) is not None]
+        if timed and (received_us := _received_us(timed[-1])) is not None:
+            self.latencies.receipt_to_event.record(now_us - received_us, len(events) if wire_bytes is not None else len(timed))
         if self._on_event is not None:
             self._uncalled.append((events, now_us))
             if not self._calling:
@@ -352,6 +352,11 @@ def ended_by(failure: BaseException) -> ClientClosed:
 
 def _no_loop() -> None:
     """Stand for a loop that was left."""
+
+
+def _received_us(event: Event) -> int | None:
+    """When what an event was made of was read; None where it did not come from the wire."""
+    return getattr(event, "received_us", None)
 
 
 def _name(kinds: tuple[type[Event], ...]) -> str:

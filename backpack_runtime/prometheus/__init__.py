@@ -9,6 +9,6 @@ start_http_server(9464)
 
 from __future__ import annotations
 
-from .collector import BackpackCollector
+from .collector import BackpackCollector, CollectorGroup
 
-__all__ = ["BackpackCollector"]
+__all__ = ["BackpackCollector", "CollectorGroup"]

@@ -24,7 +24,7 @@ try:
 except ImportError as missing:
     raise MissingExtra("metrics for Prometheus", "metrics", missing) from missing
 
-__all__ = ["BackpackCollector"]
+__all__ = ["BackpackCollector", "CollectorGroup"]
 
 _LABEL: Final = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _OWN_LABELS: Final = {"le", *(label for metric in METRICS for label in metric.labels)}
@@ -48,7 +48,7 @@ class BackpackCollector:
         const_labels: Mapping[str, str] | None = None,
         timeout_s: float = 2.0,
     ) -> None:
-        """Nothing is read before the first scrape.
+        """Take a source that has begun or will; nothing of it changes by this.
 
         Args:
             source: a `BackpackClient`, a `BackpackSync`, or the `BackpackFeed` for cryptofeed.
@@ -64,10 +64,13 @@ class BackpackCollector:
             raise ConfigurationError(f"source: a BackpackClient, BackpackSync or BackpackFeed, got {type(source).__name__}")
         self._source = source
         self._symbols = symbols if isinstance(symbols, bool) else _ids(symbols)
-        self._labels = _checked_labels(const_labels or {})
+        self.const_labels: Mapping[str, str] = _checked_labels({} if const_labels is None else const_labels)
         checked_seconds("timeout_s", timeout_s)
         self._timeout_s = timeout_s
         self._last: Observation | None = None
+        if source._loop_thread() is None:  # noqa: SLF001 - this is who it is for
+            # Not with a scrape, whose thread might do it while the source is being started.
+            self._observe()
 
     def describe(self) -> Iterator[Family]:
         """Yield all metrics without figures: a registry wants to know their names before there are any."""
@@ -83,13 +86,11 @@ class BackpackCollector:
         thread = self._source._loop_thread()  # noqa: SLF001 - this is who it is for
         began_ns = time.monotonic_ns()
         answered = True
-        if thread is None:
-            self._observe()
-        else:
-            try:
+        try:
+            if thread is not None:
                 thread.read(self._observe, self._timeout_s)
-            except NoTurn:
-                answered = False
+        except NoTurn:
+            answered = False
         return Scrape(self._last, answered, (time.monotonic_ns() - began_ns) // 1000, self._symbols)
 
     def _observe(self) -> None:
@@ -97,8 +98,8 @@ class BackpackCollector:
         self._last = self._source._observe()  # noqa: SLF001 - this is who it is for
 
     def _family(self, metric: Metric, samples: Iterable[Sample]) -> Family:
-        names = (*self._labels, *metric.labels)
-        constant = tuple(self._labels.values())
+        names = (*self.const_labels, *metric.labels)
+        constant = tuple(self.const_labels.values())
         match metric.kind.type:
             case "counter":
                 counter = CounterMetricFamily(metric.name, metric.help, labels=names)
@@ -115,6 +116,40 @@ class BackpackCollector:
                 for labels, value in samples:
                     gauge.add_metric((*constant, *labels), _number(value))
                 return gauge
+
+
+class CollectorGroup:
+    """Several collectors as one, for a process with several clients: a registry takes each name once.
+
+    REGISTRY.register(CollectorGroup(
+        BackpackCollector(quotes, const_labels={"client": "quotes"}),
+        BackpackCollector(trader, const_labels={"client": "trader"}),
+    ))
+    """
+
+    def __init__(self, *collectors: BackpackCollector) -> None:
+        """Take collectors that `const_labels` tell apart.
+
+        Raises:
+            ConfigurationError: there are none, or their constant labels are alike or have different names.
+        """
+        labels = [collector.const_labels for collector in collectors]
+        if not collectors or len({tuple(sorted(of_one)) for of_one in labels}) > 1:
+            raise ConfigurationError("collectors: one or more, with the same names in const_labels")
+        if len({tuple(sorted(of_one.items())) for of_one in labels}) < len(labels):
+            raise ConfigurationError("collectors: two of them have the same const_labels, which are to tell them apart")
+        self._collectors = collectors
+
+    def describe(self) -> Iterator[Family]:
+        """Yield all metrics without figures."""
+        return self._collectors[0].describe()
+
+    def collect(self) -> Iterator[Family]:
+        """Yield all metrics, each with the figures of all collectors."""
+        for families in zip(*(collector.collect() for collector in self._collectors), strict=True):
+            for other in families[1:]:
+                families[0].samples += other.samples
+            yield families[0]
 
 
 def _number(value: float | Durations) -> float:

@@ -104,7 +104,7 @@ METRICS: Final = (
     Metric(
         "backpack_connection_up",
         Kind.PROMISE,
-        "1 while the connection for streams is open.",
+        "1 while the connection for streams is open; not of a client with streams=False.",
         _one(lambda seen: seen.session.connected),
     ),
     # What comes in.
