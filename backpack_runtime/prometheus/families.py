@@ -207,7 +207,7 @@ METRICS: Final = (
     Metric(
         "backpack_book_resyncs_total",
         Kind.COUNTER,
-        "Live books that could no longer be trusted and were fetched again.",
+        "Live books that ended: by a gap, a divergence, a lost connection or an unsubscription; those still wanted are fetched again.",
         _one(lambda seen: seen.session.metrics.orderbook_resyncs),
     ),
     Metric(
@@ -246,7 +246,7 @@ METRICS: Final = (
     Metric(
         "backpack_symbol_book_resyncs_total",
         Kind.COUNTER,
-        "Resyncs of the books of a market; only with symbols=.",
+        "The same for the books of one market; only with symbols=.",
         figures.symbol_resyncs,
         ("symbol",),
     ),

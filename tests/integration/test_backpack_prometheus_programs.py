@@ -54,7 +54,7 @@ def test_the_configuration_and_the_alerts_are_valid_and_the_alerts_do_what_they_
 def test_every_expression_of_the_dashboard_is_one(tmp_path: Path) -> None:
     """As a recorded rule, after the variables that Grafana knows."""
     dashboard = json.loads((DEPLOY / "grafana" / "backpack.json").read_text(encoding="utf-8"))
-    rules = []
+    rules: list[dict[str, str]] = []
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):
             expression = target["expr"].replace("$__rate_interval", "1m").replace("$job", ".*").replace("$instance", ".*")

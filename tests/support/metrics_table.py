@@ -70,15 +70,10 @@ def document() -> str:
     metrics = ["| name | type | labels | unit | meaning |", "|---|---|---|---|---|", *map(_row, METRICS)]
     rows = ["| alert | severity | when | for |", "|---|---|---|---|", *map(_alert_row, alerts())]
     for name, lines in (("metrics", metrics), ("alerts", rows)):
-        table = "\n".join(lines)
-        replaced, count = re.subn(
-            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
-            lambda found, table=table: f"{found[1]}{table}\n{found[2]}",
-            text,
-            flags=re.DOTALL,
-        )
-        assert count == 1, f"the document has no place for the {name}"
-        text = replaced
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        assert end, f"the document has no place for the {name}"
+        text = "".join([before, begin, *(f"{line}\n" for line in lines), end, after])
     return text
 
 

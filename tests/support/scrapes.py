@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from prometheus_client import generate_latest
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -37,10 +39,21 @@ def figures(text: str, *, openmetrics: bool = False) -> Figures:
     return found
 
 
+class _Scraped(CollectorRegistry):
+    """What one scrape has found, as often as it is asked for."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._families = list(registry.collect())
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
 def scrape(registry: CollectorRegistry) -> Figures:
-    """Scrape in both formats, which say the same."""
+    """Scrape, and write and read what was found in both formats, which say the same."""
+    scraped = _Scraped(registry)
     encode, _ = choose_encoder(OPENMETRICS)
-    read = figures(encode(registry).decode(), openmetrics=True)
-    again = figures(generate_latest(registry).decode())
-    assert read.keys() == again.keys()
-    return again
+    found = figures(generate_latest(scraped).decode())
+    assert found == figures(encode(scraped).decode(), openmetrics=True)
+    return found
