@@ -5,7 +5,8 @@ fixed size from a microsecond to centuries, filing is one addition, and a percen
 
 Single durations are kept as they are until there are many: sorted, those of one bucket stand together, and are filed in one go.
 
-Beside it stand a few coarse buckets with round bounds, and the sum: those are exact, as somebody who compares two moments needs them.
+Beside it stand a few buckets with round bounds, and the sum: those are exact, as somebody who compares two moments needs them. Where nobody
+asks for a percentile they are enough by themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 
 from .values import Value
 
-__all__ = ["BOUNDS_US", "Durations", "Histogram"]
+__all__ = ["BOUNDS_US", "Buckets", "Durations", "Histogram"]
 
 _FINE_BITS: Final = 4
 _EXACT: Final = 2 << _FINE_BITS
@@ -31,7 +32,7 @@ BOUNDS_US: Final = (
     *(1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000),
     *(1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000),
 )
-"""The longest durations of the coarse buckets; what is longer than the last one is in a bucket without a bound."""
+"""The longest durations of the buckets with round bounds; what is longer than the last one is in a bucket without a bound."""
 
 
 class Durations(Value, frozen=True, gc=False, kw_only=True):
@@ -45,15 +46,48 @@ class Durations(Value, frozen=True, gc=False, kw_only=True):
     """Their sum, in microseconds."""
 
 
+class Buckets:
+    """How often durations up to each bound happened, and their sum; a negative one, which two clocks can give, counts as none."""
+
+    __slots__ = ("_counts", "_sum_us")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS_US) + 1)
+        self._sum_us = 0
+
+    def record(self, duration_us: int, count: int = 1) -> None:
+        """Count a duration, or several that are alike."""
+        self._counts[bisect_left(BOUNDS_US, duration_us)] += count
+        if duration_us > 0:
+            self._sum_us += duration_us * count
+
+    def record_sorted(self, durations_us: list[int]) -> None:
+        """Count durations, the shortest first."""
+        begin = 0
+        for number, bound_us in enumerate(BOUNDS_US):
+            if begin == len(durations_us):
+                break
+            end = bisect_right(durations_us, bound_us, begin)
+            self._counts[number] += end - begin
+            begin = end
+        self._counts[-1] += len(durations_us) - begin
+        self._sum_us += sum(islice(durations_us, bisect_left(durations_us, 0), None))
+
+    @property
+    def durations(self) -> Durations:
+        """All that was recorded until now."""
+        counts = tuple(accumulate(self._counts))
+        return Durations(at_most=counts[:-1], count=counts[-1], sum_us=self._sum_us)
+
+
 class Histogram:
     """How often durations of each length happened."""
 
-    __slots__ = ("_coarse", "_counts", "_sum_us", "_unfiled")
+    __slots__ = ("_buckets", "_counts", "_unfiled")
 
     def __init__(self) -> None:
         self._counts = [0] * ((_LARGEST_BITS - _FINE_BITS + 1) << _FINE_BITS)
-        self._coarse = [0] * (len(BOUNDS_US) + 1)
-        self._sum_us = 0
+        self._buckets = Buckets()
         self._unfiled: list[int] = []
 
     def record(self, duration_us: int, count: int = 1) -> None:
@@ -64,9 +98,7 @@ class Histogram:
                 self._file()
         else:
             self._count(duration_us, count)
-            self._coarse[bisect_left(BOUNDS_US, duration_us)] += count
-            if duration_us > 0:
-                self._sum_us += duration_us * count
+            self._buckets.record(duration_us, count)
 
     def _count(self, duration_us: int, count: int) -> None:
         if duration_us < _EXACT:
@@ -84,10 +116,8 @@ class Histogram:
 
     def _file(self) -> None:
         durations = self._unfiled
-        if not durations:
-            return
         durations.sort()
-        self._file_coarsely(durations)
+        self._buckets.record_sorted(durations)
         begin = 0
         while begin < len(durations):
             end = bisect_right(durations, _longest_beside(durations[begin]), begin)
@@ -95,26 +125,11 @@ class Histogram:
             begin = end
         durations.clear()
 
-    def _file_coarsely(self, durations: list[int]) -> None:
-        """Count durations, which are sorted, in the coarse buckets."""
-        begin = 0
-        longest_us = durations[-1]
-        for number, bound_us in enumerate(BOUNDS_US):
-            end = bisect_right(durations, bound_us, begin)
-            self._coarse[number] += end - begin
-            begin = end
-            if longest_us <= bound_us:
-                break
-        self._coarse[-1] += len(durations) - begin
-        negative = bisect_left(durations, 0)
-        self._sum_us += sum(islice(durations, negative, None))
-
     @property
     def durations(self) -> Durations:
         """All that was recorded until now, exactly; a negative duration counts as none."""
         self._file()
-        counts = tuple(accumulate(self._coarse))
-        return Durations(at_most=counts[:-1], count=counts[-1], sum_us=self._sum_us)
+        return self._buckets.durations
 
     def percentile(self, share: float) -> int | None:
         """Return the duration that this share of all durations, at least one of them, does not exceed; None without any."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, Self
 
-from backpack_proto.histogram import Durations, Histogram
+from backpack_proto.histogram import Buckets, Durations
 from backpack_proto.observation import SessionObservation
 from backpack_proto.values import Value
 
@@ -36,7 +36,7 @@ class Observation(Value, frozen=True, gc=False, kw_only=True):
     @classmethod
     def before_the_start(cls, session: SessionObservation) -> Self:
         """Return what there is to say of something that has not begun."""
-        none = Histogram().durations
+        none = Buckets().durations
         return cls(running=False, session=session, delivery=NOTHING_WAITS, receipt_to_event=none, event_to_consumer=none)
 
 

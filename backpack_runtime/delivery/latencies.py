@@ -6,7 +6,7 @@ measured where a consumer's queue looks at an event, for all that were fetched s
 
 from __future__ import annotations
 
-from backpack_proto.histogram import Histogram
+from backpack_proto.histogram import Buckets, Histogram
 
 __all__ = ["Latencies"]
 
@@ -17,9 +17,9 @@ class Latencies:
     __slots__ = ("event_to_consumer", "receipt_to_delivery", "receipt_to_event")
 
     def __init__(self) -> None:
-        self.receipt_to_event = Histogram()
+        self.receipt_to_event = Buckets()
         """From the read of the socket until the events of that read are there; by the wall clock."""
-        self.event_to_consumer = Histogram()
+        self.event_to_consumer = Buckets()
         """From there until a consumer fetches them or a callback is called, once for each of several consumers."""
         self.receipt_to_delivery = Histogram()
         """Both together."""

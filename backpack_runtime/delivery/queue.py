@@ -86,7 +86,9 @@ class Delivery:
         self._pause = pause
         self._resume = resume
         self._tell = tell
-        self._latencies = Latencies() if latencies is None else latencies
+        latencies = Latencies() if latencies is None else latencies
+        self._took = latencies.receipt_to_delivery.record
+        self._waited = latencies.event_to_consumer.record
         self._clock_ns = time.monotonic_ns if clock_ns is None else clock_ns
         self.unseen: Iterator[Event] = iter(())
         """Gives the events that may be fetched without a look."""
@@ -317,9 +319,9 @@ class Delivery:
         now_us = self._clock_ns() // 1000
         received_us = getattr(event, "received_us", None)
         if received_us is not None:
-            self._latencies.receipt_to_delivery.record(time.time_ns() // 1000 - received_us, count)
+            self._took(time.time_ns() // 1000 - received_us, count)
             arrived_us = self._lanes.taken_us if self._batch is _NO_BATCH else self._batch.arrived_us
-            self._latencies.event_to_consumer.record(now_us - arrived_us, count)
+            self._waited(now_us - arrived_us, count)
         if now_us - self._looked_us < _LOOK_US:
             self._stride = min(2 * self._stride, _MOST_UNSEEN)
             unseen = self._stride - 1

@@ -236,6 +236,7 @@ class Outlets:
         self._calling = False
         self.latencies = Latencies()
         """Of all queues, and of the callback."""
+        self._took = self.latencies.receipt_to_event.record
         self._pause = pause
         self._resume = resume
         self._paused = 0
@@ -292,10 +293,13 @@ class Outlets:
     def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
         """Hand a batch to the callback and to every queue, and with it the size of what it was made from, if that is known."""
         now_us = time.time_ns() // 1000
-        # Nearly every batch is market data of one read: the last event speaks for all.
-        timed = events[-1:] if wire_bytes is not None else [event for event in events if _received_us(event) is not None]
-        if timed and (received_us := _received_us(timed[-1])) is not None:
-            self.latencies.receipt_to_event.record(now_us - received_us, len(events) if wire_bytes is not None else len(timed))
+        received_us = getattr(events[-1], "received_us", None)
+        if received_us is not None:
+            count = len(events)
+            if wire_bytes is None:
+                # Not market data alone, as nearly every batch is: some may not have come from the wire.
+                count = sum(getattr(event, "received_us", None) is not None for event in events)
+            self._took(now_us - received_us, count)
         if self._on_event is not None:
             self._uncalled.append((events, now_us))
             if not self._calling:
@@ -328,7 +332,7 @@ class Outlets:
                         waits_us.append(called_us - put_us)
                     on_event(event)
         finally:
-            self.latencies.event_to_consumer.record_all(waits_us)
+            self.latencies.event_to_consumer.record_sorted(sorted(waits_us))
             self._calling = False
             self._uncalled.clear()
 
@@ -352,11 +356,6 @@ def ended_by(failure: BaseException) -> ClientClosed:
 
 def _no_loop() -> None:
     """Stand for a loop that was left."""
-
-
-def _received_us(event: Event) -> int | None:
-    """When what an event was made of was read; None where it did not come from the wire."""
-    return getattr(event, "received_us", None)
 
 
 def _name(kinds: tuple[type[Event], ...]) -> str:
