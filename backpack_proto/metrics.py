@@ -215,8 +215,6 @@ class Metrics:
         self._streams: dict[str, list[int]] = {}
         self.engine_to_receipt = Histogram()
         """How long the data of frames took; who takes frames in runs records it."""
-        self.resyncs: Counter[str] = Counter()
-        """How often the books of each market were desynced."""
         self._connections = 0
         self._connection_fault: str | None = "the connection was never up"
         self._stale_account: str | None = None
@@ -227,6 +225,8 @@ class Metrics:
         self._silent: dict[str, None] = {}
         self._refused: dict[str, str] = {}
         self._recent: dict[str, int] = {}
+        self.resyncs: Counter[str] = Counter()
+        """Number of times that books of each market were desynced."""
 
     @property
     def deadline(self) -> int | None:

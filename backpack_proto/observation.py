@@ -8,7 +8,7 @@ from typing import Final
 
 from .book.sequencer import BookSequencer
 from .book.sync import SyncState
-from .histogram import Durations
+from .buckets import Durations
 from .machine import Now
 from .metrics import Health, MetricsSnapshot, StreamMetrics
 from .rest.pacing import PacerState

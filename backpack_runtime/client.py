@@ -562,7 +562,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
     @property
     def metrics(self) -> MetricsSnapshot:
         """All counters of the session now."""
-        latency = self._inside().outlets.latencies.receipt_to_delivery
+        latency = self._inside().outlets.latency
         return replace(
             self._session.metrics(self._now()),
             receipt_to_delivery_p50_us=latency.percentile(0.5),
@@ -580,8 +580,8 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
             running=not self._closed and not running.finished.is_set(),
             session=replace(observed, health=health),
             delivery=outlets.snapshot,
-            receipt_to_event=outlets.latencies.receipt_to_event.durations,
-            event_to_consumer=outlets.latencies.event_to_consumer.durations,
+            receipt_to_event=outlets.receipt_to_event.durations,
+            event_to_consumer=outlets.event_to_consumer.durations,
             orders_in_doubt=0 if orders.opened is None else len(orders.opened.unresolved),
         )
 

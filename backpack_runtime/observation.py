@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, Self
 
-from backpack_proto.histogram import Buckets, Durations
+from backpack_proto.buckets import Buckets, Durations
 from backpack_proto.observation import SessionObservation
 from backpack_proto.values import Value
 

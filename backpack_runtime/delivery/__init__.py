@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .latencies import Latencies
 from .policy import DeliverySnapshot, SlowConsumer
 from .queue import PLAIN, Delivery
 from .streams import EventStream, Outlets, ended_by
 
-__all__ = ["PLAIN", "Delivery", "DeliverySnapshot", "EventStream", "Latencies", "Outlets", "SlowConsumer", "ended_by"]
+__all__ = ["PLAIN", "Delivery", "DeliverySnapshot", "EventStream", "Outlets", "SlowConsumer", "ended_by"]

@@ -64,7 +64,7 @@ class Lanes:
         self.since_told = limit
         """Events that were fetched since the last `EventsDropped`, those that did not wait here included."""
         self.taken_us = 0
-        """When the event came that was fetched last."""
+        """Time at which the event came that was fetched last."""
         self.lost_private_us: int | None = None
         """When private events were lost last."""
         self.conflated = self.repeated = self.dropped = self.dropped_private = 0

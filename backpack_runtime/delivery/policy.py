@@ -17,7 +17,6 @@ __all__ = [
     "RECENT_US",
     "DeliverySnapshot",
     "SlowConsumer",
-    "together",
 ]
 
 BUFFER_BYTES: Final = 16_000_000
@@ -69,17 +68,3 @@ NOTHING_WAITS: Final = DeliverySnapshot(
     waiting=0, waiting_bytes=0, behind_us=0, conflated=0, repeated=0, dropped=0, dropped_private=0, pauses=0
 )
 """A queue that nobody fills."""
-
-
-def together(one: DeliverySnapshot, other: DeliverySnapshot) -> DeliverySnapshot:
-    """Return two queues as if they were one."""
-    return DeliverySnapshot(
-        waiting=one.waiting + other.waiting,
-        waiting_bytes=one.waiting_bytes + other.waiting_bytes,
-        behind_us=max(one.behind_us, other.behind_us),
-        conflated=one.conflated + other.conflated,
-        repeated=one.repeated + other.repeated,
-        dropped=one.dropped + other.dropped,
-        dropped_private=one.dropped_private + other.dropped_private,
-        pauses=one.pauses + other.pauses,
-    )

@@ -18,7 +18,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from backpack_proto.buckets import Buckets
 from backpack_proto.errors import LocalProtocolError
+from backpack_proto.histogram import Histogram
 from backpack_proto.outputs import EventsDropped
 from backpack_proto.streams.frames import FrameDropped
 from backpack_proto.streams.payloads import Event
@@ -26,7 +28,6 @@ from backpack_proto.streams.unknown import UnknownPayload
 
 from .arrival import Arrival, arrival_here
 from .lanes import DROPPABLE, Lanes
-from .latencies import Latencies
 from .policy import BEHIND_US, BUFFER_BYTES, DOUBTED_US, RECENT_US, DeliverySnapshot, SlowConsumer
 from .waiting import EVENT_BYTES, weight_of
 
@@ -65,7 +66,7 @@ class Delivery:
         resume: Callable[[], None],
         tell: Callable[[EventsDropped], None] = lambda _: None,
         limit_bytes: int = BUFFER_BYTES,
-        latencies: Latencies | None = None,
+        latency: Histogram | None = None,
         clock_ns: Callable[[], int] | None = None,
     ) -> None:
         """Nothing waits yet.
@@ -77,7 +78,7 @@ class Delivery:
             resume: called when it may go on.
             tell: hears of losses when they are fetched.
             limit_bytes: how much memory they may take before that happens.
-            latencies: counts how long events that came from the wire have waited here, and how long they took from their receipt on.
+            latency: counts the microseconds from receipt to delivery of events that came from the wire.
             clock_ns: the clock that says how long an event has waited; the machine's monotonic one unless given.
         """
         self._policy = policy
@@ -86,9 +87,9 @@ class Delivery:
         self._pause = pause
         self._resume = resume
         self._tell = tell
-        latencies = Latencies() if latencies is None else latencies
-        self._took = latencies.receipt_to_delivery.record
-        self._waited = latencies.event_to_consumer.record
+        self._latency = Histogram() if latency is None else latency
+        self.waits = Buckets()
+        """Microseconds that events from the wire have waited here until they were fetched."""
         self._clock_ns = time.monotonic_ns if clock_ns is None else clock_ns
         self.unseen: Iterator[Event] = iter(())
         """Gives the events that may be fetched without a look."""
@@ -319,9 +320,8 @@ class Delivery:
         now_us = self._clock_ns() // 1000
         received_us = getattr(event, "received_us", None)
         if received_us is not None:
-            self._took(time.time_ns() // 1000 - received_us, count)
-            arrived_us = self._lanes.taken_us if self._batch is _NO_BATCH else self._batch.arrived_us
-            self._waited(now_us - arrived_us, count)
+            self._latency.record(time.time_ns() // 1000 - received_us, count)
+            self.waits.record(now_us - (self._lanes.taken_us if self._batch is _NO_BATCH else self._batch.arrived_us), count)
         if now_us - self._looked_us < _LOOK_US:
             self._stride = min(2 * self._stride, _MOST_UNSEEN)
             unseen = self._stride - 1

@@ -18,13 +18,15 @@ import anyio
 import anyio.lowlevel
 from msgspec.structs import replace
 
+from backpack_proto.buckets import Buckets
 from backpack_proto.errors import ClientClosed, LocalProtocolError
+from backpack_proto.histogram import Histogram
 from backpack_proto.outputs import EventsDropped
 from backpack_proto.streams.payloads import Event
 
-from .latencies import Latencies
-from .policy import NOTHING_WAITS, DeliverySnapshot, SlowConsumer, together
+from .policy import NOTHING_WAITS, DeliverySnapshot, SlowConsumer
 from .queue import Delivery
+from .totals import together
 
 __all__ = ["TURN_NS", "EventStream", "Outlets", "ended_by"]
 
@@ -231,23 +233,26 @@ class Outlets:
         """
         self._tell = tell
         self._on_event = on_event
-        self._uncalled: deque[tuple[Sequence[Event], int]] = deque()
-        """Events that came while the callback was running, which may have caused them, and when they were put."""
+        self._uncalled: deque[tuple[Sequence[Event], int, bool]] = deque()
+        """Events that came while the callback was running, which may have caused them."""
         self._calling = False
-        self.latencies = Latencies()
-        """Of all queues, and of the callback."""
-        self._took = self.latencies.receipt_to_event.record
+        self.receipt_to_event = Buckets()
+        """Microseconds from receipt to the moment at which all events of a read are put here. It counts events."""
+        self.event_to_consumer = Buckets()
+        """Microseconds from that moment to delivery, in all queues."""
+        self.latency = Histogram()
+        """Microseconds from receipt to delivery, in all queues."""
         self._pause = pause
         self._resume = resume
         self._paused = 0
         self._all: list[tuple[Delivery, tuple[type[Event], ...]]] = []
-        self._closed = NOTHING_WAITS
-        """What was counted in the queues that are there no more."""
         self._finished = False
+        self._closed = NOTHING_WAITS
+        """Counters of the queues that were closed."""
 
     @property
     def snapshot(self) -> DeliverySnapshot:
-        """All queues together, and all that was ever lost in one of them."""
+        """All queues together, with the losses of those that were closed."""
         found = self._closed
         for delivery, _ in self._all:
             found = together(found, delivery.snapshot)
@@ -273,8 +278,9 @@ class Outlets:
             pause=self._stop_reading,
             resume=self._read_on,
             tell=self._tell,
-            latencies=self.latencies,
+            latency=self.latency,
         )
+        delivery.waits = self.event_to_consumer
         wanted: tuple[type[Event], ...] = (*kinds, EventsDropped) if kinds else (Event,)
         outlet = (delivery, wanted)
         if self._finished:
@@ -283,8 +289,8 @@ class Outlets:
 
         def close() -> None:
             if outlet in self._all:
-                self._all.remove(outlet)
                 self._closed = replace(together(self._closed, delivery.snapshot), waiting=0, waiting_bytes=0, behind_us=0)
+                self._all.remove(outlet)
             # A queue that nobody empties any more must not stop the others.
             delivery.finish()
 
@@ -292,18 +298,12 @@ class Outlets:
 
     def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
         """Hand a batch to the callback and to every queue, and with it the size of what it was made from, if that is known."""
-        now_us = time.time_ns() // 1000
-        received_us = getattr(events[-1], "received_us", None)
-        if received_us is not None:
-            count = len(events)
-            if wire_bytes is None:
-                # Not market data alone, as nearly every batch is: some may not have come from the wire.
-                count = sum(getattr(event, "received_us", None) is not None for event in events)
-            self._took(now_us - received_us, count)
         if self._on_event is not None:
-            self._uncalled.append((events, now_us))
+            self._uncalled.append((events, time.time_ns() // 1000, wire_bytes is not None))
             if not self._calling:
                 self._call(self._on_event)
+        else:
+            self._measure(events, time.time_ns() // 1000, plain=wire_bytes is not None)
         # A copy, for a consumer that is collected just now takes its queue off.
         for delivery, kinds in tuple(self._all):
             if kinds[0] is Event:
@@ -323,18 +323,26 @@ class Outlets:
         waits_us: list[int] = []
         try:
             while self._uncalled:
-                events, put_us = self._uncalled.popleft()
+                events, put_us, plain = self._uncalled.popleft()
+                self._measure(events, put_us, plain=plain)
                 for event in events:
                     received_us = getattr(event, "received_us", None)
                     if received_us is not None:
                         called_us = time.time_ns() // 1000
-                        self.latencies.receipt_to_delivery.record(called_us - received_us)
+                        self.latency.record(called_us - received_us)
                         waits_us.append(called_us - put_us)
                     on_event(event)
         finally:
-            self.latencies.event_to_consumer.record_sorted(sorted(waits_us))
+            self.event_to_consumer.record_sorted(sorted(waits_us))
             self._calling = False
             self._uncalled.clear()
+
+    def _measure(self, events: Sequence[Event], put_us: int, *, plain: bool) -> None:
+        """Count the time from receipt of the events of one read. All of them came from the wire when they are `plain` market data."""
+        received_us = getattr(events[-1], "received_us", None)
+        if received_us is not None:
+            count = len(events) if plain else sum(getattr(event, "received_us", None) is not None for event in events)
+            self.receipt_to_event.record(put_us - received_us, count)
 
     def _stop_reading(self) -> None:
         self._paused += 1

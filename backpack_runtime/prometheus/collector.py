@@ -7,9 +7,9 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
+from backpack_proto.buckets import BOUNDS_US, Durations
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import shown
-from backpack_proto.histogram import BOUNDS_US, Durations
 from backpack_runtime.checks import checked_names, checked_seconds
 from backpack_runtime.extras import MissingExtra
 from backpack_runtime.loop_thread import NoTurn

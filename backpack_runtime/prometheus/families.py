@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
-from backpack_proto.histogram import Durations
+from backpack_proto.buckets import Durations
 from backpack_runtime.observation import Observation
 
 from . import figures

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Final, NamedTuple, TypeAlias
 
 from backpack_proto import __version__
-from backpack_proto.histogram import Durations
+from backpack_proto.buckets import Durations
 from backpack_proto.metrics import Status
 from backpack_proto.observation import BookSeen
 from backpack_runtime.kernels import kernels_in_use

@@ -20,7 +20,7 @@ RUNTIME = Path(backpack_runtime.__file__).parent
 # them has a place of its own. Machines never import each other.
 CORE_LAYERS = (
     {"errors", "hints", "importance", "text", "values"},
-    {"extras", "http"},
+    {"buckets", "extras", "http"},
     {"machine", "decoding", "backoff", "claims", "histogram"},
     {"streams", "auth", "mute", "orders.intents"},
     {"inputs", "outputs", "account.values"},

@@ -51,13 +51,13 @@ class Clock:
 async def test_the_time_of_the_callbacks_and_that_of_waiting_behind_others_count(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     queue = EventQueue(clock.deliver, clock.command)
-    assert queue.latencies.receipt_to_delivery.percentile(0.5) is None
+    assert queue.latency.percentile(0.5) is None
     for number in range(3):
         queue.put(replace(TRADE, trade_id=number, received_us=RECEIVED_US), b"", 1.0)
     await queue.deliver()
     # 40, 80 and 120 ms, at most 6.25 % too high.
     for share, exact_us in ((0.3, 40_000), (0.5, 80_000), (0.99, 120_000)):
-        found_us = queue.latencies.receipt_to_delivery.percentile(share)
+        found_us = queue.latency.percentile(share)
         assert found_us is not None
         assert exact_us <= found_us <= exact_us * 1.0625
 
@@ -67,7 +67,7 @@ async def test_events_that_did_not_come_from_the_wire_are_not_measured(monkeypat
     queue = EventQueue(clock.deliver, clock.command)
     queue.put(ConnectionUp(attempt=1), None, 1.0)
     await queue.deliver()
-    assert queue.latencies.receipt_to_delivery.percentile(0.5) is None
+    assert queue.latency.percentile(0.5) is None
 
 
 async def test_a_delivery_that_failed_has_no_end_to_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,4 +76,4 @@ async def test_a_delivery_that_failed_has_no_end_to_be_measured(monkeypatch: pyt
     queue.put(replace(TRADE, trade_id=13, received_us=RECEIVED_US), b"", 1.0)
     with pytest.raises(ValueError, match="wants it raised"):
         await queue.deliver()
-    assert queue.latencies.receipt_to_delivery.percentile(0.5) is None
+    assert queue.latency.percentile(0.5) is None

@@ -17,7 +17,7 @@ from backpack_proto.outputs import BookChanged, BookDesynced, BookSynced, Connec
 from backpack_proto.streams.frames import Drop, FrameDropped
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import Depth, Event, OpenInterest
-from backpack_runtime.delivery import Delivery, Latencies, SlowConsumer
+from backpack_runtime.delivery import Delivery, SlowConsumer
 from backpack_runtime.delivery.policy import BEHIND_US, BUFFER_BYTES, DOUBTED_US, KEPT_EVENTS, RECENT_US
 from hypothesis_profiles import examples
 from levels import by_price
@@ -458,10 +458,8 @@ def test_events_that_are_fetched_unseen_are_counted_with_the_next_that_is_looked
             assert duration_us > 0
             counts.append(count)
 
-    latencies = Latencies()
-    latencies.receipt_to_delivery = Counting()
     delivery = Delivery(
-        SlowConsumer.BLOCK, 1_000, pause=lambda: None, resume=lambda: None, latencies=latencies, clock_ns=clock.ns
+        SlowConsumer.BLOCK, 1_000, pause=lambda: None, resume=lambda: None, latency=Counting(), clock_ns=clock.ns
     )
     delivery.put([msgspec.structs.replace(interest(number), received_us=1) for number in range(300)])
 

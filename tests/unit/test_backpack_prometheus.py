@@ -18,8 +18,8 @@ pytest.importorskip("prometheus_client", reason="prometheus-client is not instal
 
 from prometheus_client.registry import CollectorRegistry
 
+from backpack_proto.buckets import BOUNDS_US
 from backpack_proto.errors import ConfigurationError
-from backpack_proto.histogram import BOUNDS_US
 from backpack_proto.inputs import TextReceived
 from backpack_proto.outputs import ConnectionUp
 from backpack_proto.streams.payloads import Event, Trade

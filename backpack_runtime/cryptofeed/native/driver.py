@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from cryptofeed.exceptions import ConnectionClosed as FeedConnectionClosed
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from backpack_proto.histogram import Histogram
 from backpack_proto.inputs import (
     Close,
     Command,
@@ -52,7 +53,6 @@ from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError, described
 from backpack_runtime.cryptofeed.logs import LOG
-from backpack_runtime.delivery import Latencies
 from backpack_runtime.loop_thread import LoopThread
 from backpack_runtime.network.proxy import ProxyError
 from backpack_runtime.transport import system_now
@@ -133,21 +133,20 @@ class SessionDriver:
         """What the feed raises, which has cryptofeed close the connection."""
         self.begun = False
         """Whether the session has begun, which it does once."""
-        self.loop: LoopThread | None = None
-        """Where it lives; None before it has begun."""
         self.closed = False
+        self.loop: LoopThread | None = None
         self.retry_seconds = 0.0
         """How long to wait before the next attempt to connect."""
 
     @property
-    def latencies(self) -> Latencies:
+    def latency(self) -> Histogram:
         """How long events take from receipt to the end of their callbacks."""
-        return self._events.latencies
+        return self._events.latency
 
     @property
-    def waiting(self) -> int:
-        """How many events have not been delivered."""
-        return len(self._events)
+    def events(self) -> EventQueue:
+        """Events on their way to the callbacks."""
+        return self._events
 
     async def connected(self, conn: Any, droppable: Droppable | None) -> None:
         """A connection is open: request what is wanted. With nothing to drop it is a recording that is played back."""

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
+from backpack_proto.buckets import Buckets
+from backpack_proto.histogram import Histogram
 from backpack_proto.inputs import Command, TextReceived
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.logs import LOG
-from backpack_runtime.delivery import Latencies
 
 __all__ = ["Deliver", "EventQueue"]
 
@@ -35,14 +36,17 @@ class EventQueue:
         self._deliver = deliver
         self._command = command
         self._events: deque[tuple[Event, bytes | None, float, int]] = deque()
-        """Each with the frame that it was read from, when that was received, and when it was put here in microseconds since the epoch."""
         self._delivering = asyncio.Lock()
         self._turn: object = None
         """The delivery that was begun last."""
         self._closing = False
-        self.latencies = Latencies()
-        """The consumer's stage reaches to the end of the callbacks: whoever was called last has returned by then, so a slow callback counts for
-        its own event and for those that wait behind it."""
+        self.receipt_to_event = Buckets()
+        """Microseconds from the read until the events are put here."""
+        self.event_to_consumer = Buckets()
+        """Microseconds from that moment to the end of the callbacks."""
+        self.latency = Histogram()
+        """Microseconds from the read of what came from the wire (`received_us`) to the end of its callbacks, by the local clock: whoever was
+        called last has returned by then, so a slow callback counts for its own event and for those that wait behind it."""
 
     def __len__(self) -> int:
         """How many events wait."""
@@ -50,25 +54,24 @@ class EventQueue:
 
     def put(self, event: Event, data: bytes | None, receipt: float) -> None:
         """Put an event behind the others."""
-        self._events.append((event, data, receipt, self._now_us([event])))
+        self._events.append((event, data, receipt, self._put_us([event])))
 
     def put_all(self, events: Sequence[Any], frames: Sequence[TextReceived], ends: Iterable[int], receipt: float) -> None:
         """Put the events of some frames behind the others; `ends` says how many there are after each frame."""
-        if not events:
-            return
-        put, now_us = self._events.append, self._now_us(events)
+        put = self._events.append
         start = 0
+        put_us = self._put_us(events)
         for frame, end in zip(frames, ends, strict=True):
             while start < end:
-                put((events[start], frame.data, receipt, now_us))
+                put((events[start], frame.data, receipt, put_us))
                 start += 1
 
-    def _now_us(self, events: Sequence[Any]) -> int:
-        """Return this moment, after counting how long events took to get here, all of which are of one read."""
+    def _put_us(self, events: Sequence[Any]) -> int:
+        """Return this moment, after counting the time that events of one read took to get here."""
         now_us = time.time_ns() // 1000
-        received_us = getattr(events[-1], "received_us", None)
+        received_us = getattr(events[-1], "received_us", None) if events else None
         if received_us is not None:
-            self.latencies.receipt_to_event.record(now_us - received_us, len(events))
+            self.receipt_to_event.record(now_us - received_us, len(events))
         return now_us
 
     async def deliver(self, *, waits: bool = True) -> None:
@@ -100,8 +103,8 @@ class EventQueue:
                         await self._command(command, receipt)
                 except Exception as error:  # noqa: BLE001 - whatever a callback raises
                     failures.append(error)
-        self.latencies.receipt_to_delivery.record_all(latencies_us)
-        self.latencies.event_to_consumer.record_sorted(sorted(waits_us))
+        self.latency.record_all(latencies_us)
+        self.event_to_consumer.record_sorted(sorted(waits_us))
         if failures:
             if failures[1:]:
                 failures[0].add_note(f"{len(failures) - 1} more of the events that came together failed")

@@ -18,6 +18,7 @@ from cryptofeed.connection import WebsocketEndpoint
 from cryptofeed.defines import CANDLES, L2_BOOK, SPOT
 from msgspec.structs import replace
 
+from backpack_proto.buckets import Buckets
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.inputs import FollowAccount, TextReceived
 from backpack_proto.metrics import Health, Status
@@ -46,7 +47,6 @@ from backpack_runtime.cryptofeed.errors import described
 from backpack_runtime.cryptofeed.health import BackpackHealthReport, metrics_of, report_of
 from backpack_runtime.cryptofeed.logs import LOG, join_cryptofeed_log
 from backpack_runtime.cryptofeed.shutdown import flush_backends
-from backpack_runtime.delivery import Latencies
 from backpack_runtime.delivery.policy import NOTHING_WAITS
 from backpack_runtime.loop_thread import LoopThread
 from backpack_runtime.network.addresses import WS_URL
@@ -326,7 +326,7 @@ class BackpackFeed(OneRun):
             # The clock of a recording says nothing of how late its frames were.
             counters = replace(counters, engine_to_receipt_p50_us=None, engine_to_receipt_p99_us=None)
         else:
-            latency = self._driver.latencies.receipt_to_delivery
+            latency = self._driver.latency
             p50_us, p99_us = latency.percentile(0.5), latency.percentile(0.99)
             counters = replace(counters, receipt_to_delivery_p50_us=p50_us, receipt_to_delivery_p99_us=p99_us)
         found = metrics_of(counters, self._deliveries.tallies, time.time(), self._symbol_of)
@@ -344,22 +344,22 @@ class BackpackFeed(OneRun):
         return report_of(health, reasons, self._notes, self.metrics_snapshot(), max_snapshot_age)
 
     def _observe(self) -> Observation:
-        """Return what metrics of other systems are made of."""
+        """Return all counters and measures of this moment."""
         driver, tallies = self._driver, self._deliveries.tallies
         observed = self._session.observe(system_now())
-        latencies = driver.latencies
+        before, behind = driver.events.receipt_to_event.durations, driver.events.event_to_consumer.durations
         if driver.plays:
             # As in `metrics_snapshot`.
-            latencies = Latencies()
-            observed = replace(observed, engine_to_receipt=latencies.receipt_to_event.durations)
+            before = behind = Buckets().durations
+            observed = replace(observed, engine_to_receipt=before)
         report = self.health()
         health = Health(status=Status(report.status), reasons=tuple(report.reasons), notes=tuple(report.notes))
         return Observation(
             running=driver.begun and not driver.closed,
             session=replace(observed, health=health),
-            delivery=replace(NOTHING_WAITS, waiting=driver.waiting),
-            receipt_to_event=latencies.receipt_to_event.durations,
-            event_to_consumer=latencies.event_to_consumer.durations,
+            delivery=replace(NOTHING_WAITS, waiting=len(driver.events)),
+            receipt_to_event=before,
+            event_to_consumer=behind,
             feed={
                 "callback_errors": self._callbacks.errors,
                 "candles_filled": tallies.candles_filled,
