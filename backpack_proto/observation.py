@@ -30,7 +30,7 @@ class ChannelSeen(Value, frozen=True, gc=False, kw_only=True):
     wanted: int
     """Streams that are subscribed."""
     newest_age_us: int | None
-    """Age of the last frame, of the wanted stream that was heard last; None before the first frame of one of them."""
+    """Age of the last frame, of the wanted stream that was heard last. It is None before the first frame of one of them."""
     oldest_age_us: int | None
     """Age of the last frame, of the wanted stream that has been quiet for the longest."""
 
@@ -43,7 +43,7 @@ class BookSeen(Value, frozen=True, gc=False, kw_only=True):
     closed: bool
     """Its market is closed, so that it is not live and need not be."""
     age_us: int | None
-    """Age of the newest proof that it is the book of the exchange; None without proof."""
+    """Age of the newest proof that it is the book of the exchange, or None."""
 
 
 class SessionObservation(Value, frozen=True, gc=False, kw_only=True):
@@ -52,28 +52,28 @@ class SessionObservation(Value, frozen=True, gc=False, kw_only=True):
     metrics: MetricsSnapshot
     health: Health
     connected: bool | None
-    """Whether the connection for streams is open; None for a session of calls only."""
+    """True while the connection for streams is open, None for a session of calls only."""
     channels: Mapping[str, ChannelSeen]
     """Every channel of the table, and UNKNOWN_CHANNEL."""
     books: tuple[BookSeen, ...]
-    """In the order of subscription; a market has one for each aggregation, the finest first."""
+    """The finest aggregations first, and in the order of subscription."""
     resyncs: Mapping[str, int]
-    """How often books of each market were desynced, those that are wanted no more included; without an entry never."""
+    """Number of times that books of each market were desynced, those of unsubscribed books included. Zeros are left out."""
     budget: PacerState
     paused_us: int
-    """How long requests are still paused."""
+    """Time until requests may leave again."""
     unresolved: int
     """Calls that were given up after they may have been sent, and whose outcome is not known."""
     account_live: bool | None
-    """Whether the ledger follows the exchange; None where it is not kept."""
+    """True while the ledger follows the exchange, None without a ledger."""
     account_doubts: int
     """Parts that the ledger is not live for."""
     engine_to_receipt: Durations
-    """How long frames took from the matching engine to the socket, by the local clock."""
+    """Time of frames from the matching engine to the socket, by the local clock."""
 
 
 def channels_seen(metrics: MetricsSnapshot, wanted: Collection[str]) -> dict[str, ChannelSeen]:
-    """Return the channels by name; frames that belong to no stream count as UNKNOWN_CHANNEL."""
+    """Return the channels by name. Frames that belong to no stream count as UNKNOWN_CHANNEL."""
     names = [*Channel, UNKNOWN_CHANNEL]
     frames: dict[str, int] = dict.fromkeys(names, 0)
     counts: dict[str, int] = dict.fromkeys(names, 0)
@@ -98,7 +98,7 @@ def channels_seen(metrics: MetricsSnapshot, wanted: Collection[str]) -> dict[str
 
 
 def books_seen(sequencers: Iterable[BookSequencer], now: Now) -> tuple[BookSeen, ...]:
-    """Return what there is to say about books at this moment."""
+    """Return the states of books at this moment."""
     return tuple(
         BookSeen(
             symbol=sequencer.symbol,

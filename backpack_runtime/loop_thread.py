@@ -1,7 +1,7 @@
-"""The way into a thread that runs an event loop, for another thread that has to read what lives there.
+"""Reads in the thread of an event loop, for other threads.
 
-Whatever a client or a feed keeps is changed by its loop alone, so it is read there as well: a read from another thread would meet it
-half changed.
+The state of a client or a feed is changed by its loop alone, so it is read there as well. A read from another thread would meet it half
+changed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class NoTurn(Exception):
-    """The loop has not come to it in time: something blocks its thread, or it does not run at present."""
+    """The loop did not answer in time: its thread is blocked, or it does not run at present."""
 
 
 class LoopThread:
@@ -40,11 +40,11 @@ class LoopThread:
         self._asyncio: asyncio.AbstractEventLoop | None = None
         library = running_library()
         if library == "trio":
-            import trio  # noqa: PLC0415 - whoever runs on another library need not load it
+            import trio  # noqa: PLC0415 - programs on asyncio need not load it
 
             self._soon: Callable[[Callable[[], object]], object] = trio.lowlevel.current_trio_token().run_sync_soon
         elif library == "asyncio":
-            import asyncio  # noqa: PLC0415 - as above
+            import asyncio  # noqa: PLC0415 - programs on trio need not load it
 
             self._asyncio = asyncio.get_running_loop()
             self._soon = self._asyncio.call_soon_threadsafe
@@ -52,13 +52,13 @@ class LoopThread:
             raise LocalProtocolError("no event loop of asyncio or trio runs in this thread")
 
     def read(self, function: Callable[[], T], timeout_s: float) -> T:
-        """Call a plain function where the loop runs, from any thread, and return what it returns.
+        """Call a plain function in the thread of the loop, from any thread, and return its result.
 
-        Where the loop has ended it is called here, for nothing changes any more that it could read.
+        When the loop has ended, the function is called here, because its state does not change any more.
 
         Raises:
             NoTurn: the loop has not begun to call it within `timeout_s`.
-            BaseException: whatever it raises.
+            BaseException: the function raised it.
         """
         if threading.get_ident() == self._thread:
             return function()
@@ -69,7 +69,7 @@ class LoopThread:
                 return
             try:
                 future.set_result(function())
-            except BaseException as error:  # noqa: BLE001 - raised for whoever waits for it
+            except BaseException as error:  # noqa: BLE001 - raised by `read`
                 future.set_exception(error)
 
         try:

@@ -1,4 +1,4 @@
-"""All that metrics of any system are made of, read at one moment, from a client or a feed alike."""
+"""All counters and measures of a client or a feed at one moment, from which metrics of any system are made."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ class Observation(Value, frozen=True, gc=False, kw_only=True):
     """A client or a feed at one moment."""
 
     running: bool
-    """It has been entered and has not ended: otherwise nothing of it is live, whatever was known last."""
+    """True between the start and the end. Otherwise the rest is history."""
     session: SessionObservation
     delivery: DeliverySnapshot
-    """All queues together, those that are there no more included."""
+    """All queues together, with the losses of those that were closed."""
     receipt_to_event: Durations
-    """How long events took from the read of the socket until they were out of the session."""
+    """Time of events from the read of the socket until they are out of the session."""
     event_to_consumer: Durations
-    """How long they took from there until a consumer fetched them or its callback was called; in a feed, until its callbacks had ended."""
+    """Time from there until a consumer fetches them or its callback is called, in a feed until its callbacks have ended."""
     orders_in_doubt: int = 0
-    """Orders that were placed and have no outcome."""
+    """Placed orders without a known outcome."""
     feed: Mapping[str, int] | None = None
-    """The counters that only a feed for cryptofeed has; None for a client."""
+    """Counters of the feed for cryptofeed alone. None for a client."""
 
     @classmethod
     def before_the_start(cls, session: SessionObservation) -> Self:
-        """Return what there is to say of something that has not begun."""
-        none = Buckets().durations
-        return cls(running=False, session=session, delivery=NOTHING_WAITS, receipt_to_event=none, event_to_consumer=none)
+        """Return the observation of a client that has not begun."""
+        empty = Buckets().durations
+        return cls(running=False, session=session, delivery=NOTHING_WAITS, receipt_to_event=empty, event_to_consumer=empty)
 
 
 class Observable(Protocol):
     """A client or a feed."""
 
     def _observe(self) -> Observation:
-        """Return everything that can be counted and measured now; also before it has begun and after its end."""
+        """Return all counters and measures now, also before the start and after the end."""
         ...
 
     def _loop_thread(self) -> LoopThread | None:
-        """Return where it lives; None before it has begun."""
+        """Return the thread that it lives in, or None before the start."""
         ...

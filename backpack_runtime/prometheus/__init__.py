@@ -1,4 +1,4 @@
-"""Metrics of a client or a feed for Prometheus (extra `metrics`); docs/observability.md has all of them.
+"""Metrics of a client or a feed for Prometheus (extra `metrics`): docs/observability.md has all of them.
 
 from prometheus_client import REGISTRY, start_http_server
 from backpack_runtime.prometheus import BackpackCollector

@@ -36,8 +36,8 @@ class BackpackCollector:
 
         REGISTRY.register(BackpackCollector(client))
 
-    It may be registered before the client is entered, and stays of use after its end: then `backpack_running` is 0, and counters are as
-    they were. It keeps the client: `REGISTRY.unregister` it before you let go of a client that you want collected.
+    Register it before the client is entered, or later. After the end of the client `backpack_running` is 0, and counters stay. The registry
+    keeps the client alive until you `unregister` the collector.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class BackpackCollector:
         const_labels: Mapping[str, str] | None = None,
         timeout_s: float = 2.0,
     ) -> None:
-        """Take a source that has begun or will; nothing of it changes by this.
+        """Take a source, before or after its start.
 
         Args:
             source: a `BackpackClient`, a `BackpackSync`, or the `BackpackFeed` for cryptofeed.
             symbols: have metrics for single markets: of all that are subscribed (True), or of these, by their ids (`SOL_USDC`). Each is four
                 series more.
             const_labels: labels that all metrics have, such as `{"account": "main"}`.
-            timeout_s: how long a scrape in another thread waits for the event loop; Prometheus itself waits 10 s unless told otherwise.
+            timeout_s: time that a scrape in another thread waits for the event loop. Prometheus itself waits 10 s by default.
 
         Raises:
             ConfigurationError: an argument cannot be used.
@@ -68,8 +68,8 @@ class BackpackCollector:
         checked_seconds("timeout_s", timeout_s)
         self._timeout_s = timeout_s
         self._last: Observation | None = None
-        if source._loop_thread() is None:  # noqa: SLF001 - this is who it is for
-            # Not with a scrape, whose thread might do it while the source is being started.
+        if source._loop_thread() is None:  # noqa: SLF001 - made for this collector
+            # Not in a scrape: its thread might read while the source is being started.
             self._observe()
 
     def describe(self) -> Iterator[Family]:
@@ -77,13 +77,13 @@ class BackpackCollector:
         return (self._family(metric, ()) for metric in METRICS)
 
     def collect(self) -> Iterator[Family]:
-        """Yield all metrics with their figures now; called from any thread, that of the event loop included."""
+        """Yield all metrics with their figures now. It may be called from any thread, that of the event loop included."""
         scrape = self._scrape()
         return (self._family(metric, metric.samples(scrape)) for metric in METRICS)
 
     def _scrape(self) -> Scrape:
-        """Observe where the source lives, so that nothing changes meanwhile."""
-        thread = self._source._loop_thread()  # noqa: SLF001 - this is who it is for
+        """Observe in the thread of the source, so that it does not change meanwhile."""
+        thread = self._source._loop_thread()  # noqa: SLF001 - made for this collector
         began_ns = time.monotonic_ns()
         answered = True
         try:
@@ -94,8 +94,8 @@ class BackpackCollector:
         return Scrape(self._last, answered, (time.monotonic_ns() - began_ns) // 1000, self._symbols)
 
     def _observe(self) -> None:
-        # Kept here, one after the other: of two scrapes at a time the later one must not be followed by the earlier one's figures.
-        self._last = self._source._observe()  # noqa: SLF001 - this is who it is for
+        # Kept in the thread of the source, in order: of two scrapes at a time the later figures have to stay.
+        self._last = self._source._observe()  # noqa: SLF001 - made for this collector
 
     def _family(self, metric: Metric, samples: Iterable[Sample]) -> Family:
         names = (*self.const_labels, *metric.labels)
@@ -131,7 +131,7 @@ class CollectorGroup:
         """Take collectors that `const_labels` tell apart.
 
         Raises:
-            ConfigurationError: there are none, or their constant labels are alike or have different names.
+            ConfigurationError: the list is empty, or constant labels are alike or have different names.
         """
         labels = [collector.const_labels for collector in collectors]
         if not collectors or len({tuple(sorted(of_one)) for of_one in labels}) > 1:
@@ -177,9 +177,9 @@ def _checked_labels(labels: object) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in labels.items():
         if not isinstance(name, str) or not _LABEL.fullmatch(name):
-            raise ConfigurationError(f"const_labels: {shown(name)} cannot be the name of a label; letters, digits and _ can")
+            raise ConfigurationError(f"const_labels: {shown(name)} cannot be the name of a label, use letters, digits and _")
         if name in _OWN_LABELS:
-            raise ConfigurationError(f"const_labels: {shown(name)} is a label of the metrics themselves; choose another name")
+            raise ConfigurationError(f"const_labels: {shown(name)} is a label of the metrics themselves, choose another name")
         if not isinstance(value, str):
             raise ConfigurationError(f"const_labels[{name!r}]: text, got {shown(value)}")
         found[name] = value

@@ -2,8 +2,8 @@
 
 A row is all there is to a metric, and `docs/observability.md` has the same rows.
 
-A loop that does not answer may have been fine when it last did, and its metrics must not say that it still is. Then counters and
-histograms stay as they were, what promises something is 0, other gauges are left out, and health is `down`.
+A loop that does not answer may have been fine before, and its metrics must not say that it still is. Then counters and histograms stay as
+they were, promises are 0, other gauges are left out, and health is `down`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Read: TypeAlias = Callable[[Scrape], Iterable[Sample]]
 
 
 class Kind(Enum):
-    """The kind of a metric, which says what becomes of it while the event loop does not answer."""
+    """Kind of a metric. It decides about the figures while the event loop does not answer."""
 
     COUNTER = "counter"
     HISTOGRAM = "histogram"
@@ -58,7 +58,7 @@ class Metric(NamedTuple):
 
 
 def _one(figure: Callable[[Observation], float | Durations | None]) -> Read:
-    """Read one figure without labels; where it is None there is none."""
+    """Read one figure without labels, which may be absent."""
 
     def read(scrape: Scrape) -> Iterable[Sample]:
         found = figure(scrape.seen)
@@ -76,17 +76,17 @@ METRICS: Final = (
     Metric(
         "backpack_responding",
         Kind.ALWAYS,
-        "1 when the event loop has answered this scrape in time; otherwise counters and histograms are as of its last answer.",
+        "1 when the event loop answered this scrape in time. Otherwise counters and histograms are as of its last answer.",
         lambda scrape: [((), scrape.answered)],
     ),
     Metric(
         "backpack_scrape_wait_seconds",
         Kind.ALWAYS,
-        "How long this scrape has waited for the event loop.",
+        "Time that this scrape has waited for the event loop.",
         lambda scrape: [((), scrape.wait_us / US)],
     ),
-    # How it is.
-    Metric("backpack_build_info", Kind.ALWAYS, "Version and kernels in use; always 1.", figures.build, ("version", "kernels")),
+    # State.
+    Metric("backpack_build_info", Kind.ALWAYS, "Version and kernels in use, always 1.", figures.build, ("version", "kernels")),
     Metric("backpack_running", Kind.ALWAYS, "1 between the start of the client or feed and its end.", figures.running),
     Metric(
         "backpack_health_status",
@@ -98,27 +98,27 @@ METRICS: Final = (
     Metric(
         "backpack_health_reasons",
         Kind.GAUGE,
-        "Reasons against health; the log and client.health name them.",
+        "Reasons against health, which the log and client.health name.",
         _one(lambda seen: len(seen.session.health.reasons)),
     ),
     Metric(
         "backpack_connection_up",
         Kind.PROMISE,
-        "1 while the connection for streams is open; not of a client with streams=False.",
+        "1 while the connection for streams is open. Absent for a client with streams=False.",
         _one(lambda seen: seen.session.connected),
     ),
-    # What comes in.
+    # Data.
     Metric(
         "backpack_frames_total",
         Kind.COUNTER,
-        "Text frames received, by channel; unknown: those of no stream, or of one without a type.",
+        "Text frames received, by channel: unknown is for those of no stream, or of one without a type.",
         figures.frames,
         ("channel",),
     ),
     Metric(
         "backpack_canary_frames_total",
         Kind.COUNTER,
-        "Frames of canary streams that nobody else needs; not among backpack_frames_total.",
+        "Frames of canary streams that were not subscribed, not included in backpack_frames_total.",
         _one(lambda seen: seen.session.metrics.canary_messages),
     ),
     Metric("backpack_streams", Kind.GAUGE, "Subscribed streams, by channel.", figures.streams, ("channel",)),
@@ -129,7 +129,7 @@ METRICS: Final = (
         figures.stream_ages,
         ("channel", "which"),
     ),
-    # What goes wrong.
+    # Faults.
     Metric(
         "backpack_reconnects_total",
         Kind.COUNTER,
@@ -207,7 +207,7 @@ METRICS: Final = (
     Metric(
         "backpack_book_resyncs_total",
         Kind.COUNTER,
-        "Live books that ended: by a gap, a divergence, a lost connection or an unsubscription; those still wanted are fetched again.",
+        "Live books that ended: by a gap, a divergence, a lost connection or an unsubscription. Those still wanted are fetched again.",
         _one(lambda seen: seen.session.metrics.orderbook_resyncs),
     ),
     Metric(
@@ -225,28 +225,28 @@ METRICS: Final = (
     Metric(
         "backpack_symbol_book_live",
         Kind.PROMISE,
-        "1 while the book of a market is live; only with symbols=.",
+        "1 while the book of a market is live, only with symbols=.",
         figures.symbol_live,
         ("symbol",),
     ),
     Metric(
         "backpack_symbol_book_closed",
         Kind.GAUGE,
-        "1 while a market is closed; only with symbols=.",
+        "1 while a market is closed, only with symbols=.",
         figures.symbol_closed,
         ("symbol",),
     ),
     Metric(
         "backpack_symbol_book_age_seconds",
         Kind.GAUGE,
-        "Age of the newest proof of the book of a market; only with symbols=.",
+        "Age of the newest proof of the book of a market, only with symbols=.",
         figures.symbol_ages,
         ("symbol",),
     ),
     Metric(
         "backpack_symbol_book_resyncs_total",
         Kind.COUNTER,
-        "The same for the books of one market; only with symbols=.",
+        "Ends of live books of one market, only with symbols=.",
         figures.symbol_resyncs,
         ("symbol",),
     ),
@@ -254,13 +254,13 @@ METRICS: Final = (
     Metric(
         "backpack_exchange_to_socket_seconds",
         Kind.HISTOGRAM,
-        "From the time of the matching engine to the read of the socket, by the local clock; one for each frame that has that time.",
+        "From the time of the matching engine to the read of the socket, by the local clock, for each frame with that time.",
         _one(lambda seen: seen.session.engine_to_receipt),
     ),
     Metric(
         "backpack_socket_to_event_seconds",
         Kind.HISTOGRAM,
-        "From the read of the socket until all events of that read are there; one for each event.",
+        "From the read of the socket until all events of that read are there, for each event.",
         _one(lambda seen: seen.receipt_to_event),
     ),
     Metric(
@@ -285,7 +285,7 @@ METRICS: Final = (
     Metric(
         "backpack_delivery_behind_seconds",
         Kind.GAUGE,
-        "How long the oldest of those events has waited.",
+        "Time that the oldest of those events has waited.",
         _one(lambda seen: seen.delivery.behind_us / US),
     ),
     Metric(
@@ -304,7 +304,7 @@ METRICS: Final = (
     Metric(
         "backpack_delivery_pauses_total",
         Kind.COUNTER,
-        "How often a slow consumer has paused reading.",
+        "Pauses of reading by a slow consumer.",
         _one(lambda seen: seen.delivery.pauses),
     ),
     # Requests.
@@ -324,7 +324,7 @@ METRICS: Final = (
     Metric(
         "backpack_requests_paused_seconds",
         Kind.GAUGE,
-        "How long requests are still paused after the exchange refused one as too many; 0 when they are not.",
+        "Time until requests may leave again after the exchange refused one as too many, or 0.",
         _one(lambda seen: seen.session.paused_us / US),
     ),
     Metric(
@@ -336,20 +336,20 @@ METRICS: Final = (
     Metric(
         "backpack_calls_unresolved",
         Kind.GAUGE,
-        "Calls that may have been sent and whose outcome is not known.",
+        "Calls that may have been sent and have no known outcome.",
         _one(lambda seen: seen.session.unresolved),
     ),
     # The account.
     Metric(
         "backpack_account_live",
         Kind.PROMISE,
-        "1 while the ledger of the account follows the exchange; only where it is followed.",
+        "1 while the ledger of the account follows the exchange, only where it is followed.",
         _one(lambda seen: seen.session.account_live),
     ),
     Metric(
         "backpack_account_doubts",
         Kind.GAUGE,
-        "Parts of the account that a live ledger is not live for; only where it is followed.",
+        "Parts of the account that a live ledger is not live for, only where it is followed.",
         _one(lambda seen: None if seen.session.account_live is None else seen.session.account_doubts),
     ),
     Metric(
@@ -368,19 +368,19 @@ METRICS: Final = (
     Metric(
         "backpack_feed_callback_errors_total",
         Kind.COUNTER,
-        "Errors that callbacks of the feed have raised; only of the feed for cryptofeed.",
+        "Errors raised by callbacks, only of the feed for cryptofeed.",
         _of_feed("callback_errors"),
     ),
     Metric(
         "backpack_feed_candles_filled_total",
         Kind.COUNTER,
-        "Candles that were missed in an outage and read by REST; only of the feed for cryptofeed.",
+        "Candles that were missed in an outage and read by REST, only of the feed for cryptofeed.",
         _of_feed("candles_filled"),
     ),
     Metric(
         "backpack_feed_candle_gaps_total",
         Kind.COUNTER,
-        "How often missed candles could not be read; only of the feed for cryptofeed.",
+        "Failures to read missed candles, only of the feed for cryptofeed.",
         _of_feed("candle_gaps"),
     ),
 )

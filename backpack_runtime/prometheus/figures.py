@@ -25,17 +25,17 @@ class Scrape(NamedTuple):
     """All that the figures of one scrape are made of."""
 
     last: Observation | None
-    """The last answer of the event loop; None when there has been none."""
+    """The last answer of the event loop, or None."""
     answered: bool
-    """That answer is to this scrape."""
+    """True when that answer is to this scrape."""
     wait_us: int
-    """How long it was waited for."""
+    """Time that it was waited for."""
     symbols: bool | frozenset[str]
     """The markets that have metrics of their own."""
 
     @property
     def seen(self) -> Observation:
-        """The last answer, where there has been one."""
+        """The last answer of the event loop, of which there has been one."""
         if self.last is None:
             raise AssertionError("rows that need an answer are not read without one")
         return self.last
@@ -47,7 +47,7 @@ def build(_: Scrape) -> Iterable[Sample]:
 
 
 def running(scrape: Scrape) -> Iterable[Sample]:
-    """Return whether the client or feed has begun and not ended."""
+    """Return 1 between the start and the end."""
     return [((), scrape.answered and scrape.seen.running)]
 
 
@@ -69,7 +69,7 @@ def streams(scrape: Scrape) -> Iterable[Sample]:
 
 
 def stream_ages(scrape: Scrape) -> Iterable[Sample]:
-    """Return how long ago the last frames of each channel came."""
+    """Return the ages of the last frames of each channel."""
     for name, channel in scrape.seen.session.channels.items():
         for which, age_us in (("newest", channel.newest_age_us), ("oldest", channel.oldest_age_us)):
             if age_us is not None:
@@ -85,7 +85,7 @@ def book_ages(scrape: Scrape) -> Iterable[Sample]:
 
 
 def requests_available(scrape: Scrape) -> Iterable[Sample]:
-    """Return what is left of each budget."""
+    """Return the requests that each budget has left."""
     budget = scrape.seen.session.budget
     return [
         (("standard",), budget.standard_available),
@@ -95,13 +95,13 @@ def requests_available(scrape: Scrape) -> Iterable[Sample]:
 
 
 def dropped_events(scrape: Scrape) -> Iterable[Sample]:
-    """Return what slow consumers have lost."""
+    """Return the losses of slow consumers."""
     delivery = scrape.seen.delivery
     return [(("market",), delivery.dropped), (("private",), delivery.dropped_private)]
 
 
 def symbol_live(scrape: Scrape) -> Iterable[Sample]:
-    """Return whether the books of single markets are live; one that is not subscribed is not."""
+    """Return the live books of single markets. One that is not subscribed is not live."""
     return [((symbol,), book is not None and book.live) for symbol, book in _books(scrape).items()]
 
 
@@ -122,13 +122,13 @@ def symbol_resyncs(scrape: Scrape) -> Iterable[Sample]:
     if not scrape.symbols:
         return []
     resyncs = scrape.seen.session.resyncs
-    # Those that are wanted no more keep theirs: a counter that goes away looks as if it began anew.
+    # Those that are wanted no more keep theirs: a counter that goes away looks like one that begins again.
     kept = resyncs.keys() if scrape.symbols is True else resyncs.keys() & scrape.symbols
     return [((symbol,), resyncs.get(symbol, 0)) for symbol in sorted(_books(scrape).keys() | kept)]
 
 
 def _books(scrape: Scrape) -> dict[str, BookSeen | None]:
-    """Return the books that have metrics of their own; None for one that was asked for and is not subscribed."""
+    """Return the books that have metrics of their own, and None for a market that is not subscribed."""
     found: dict[str, BookSeen | None] = {}
     if scrape.symbols is False:
         return found
