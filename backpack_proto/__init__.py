@@ -30,6 +30,7 @@ from .account.values import (
 from .auth.keys import Credentials
 from .auth.signing import Scheme, Signer
 from .book.levels import Book, Coverage
+from .buckets import Durations
 from .candles import CandleGap
 from .decoding import Amount, UnixUs, UnixUsOfText
 from .encoding import SCHEMA, decode_event, encode_event
@@ -86,6 +87,7 @@ from .inputs import (
 )
 from .machine import Machine, Now
 from .metrics import BooksSnapshot, Health, MetricsSnapshot, Status, StreamMetrics
+from .observation import BookSeen, ChannelSeen, SessionObservation
 from .orders.intents import IdReserved, IntentEnded, IntentOutcome, Intents, JournalBegan, OrderIntent, encode_rows, read_rows
 from .orders.resolution import Evidence, OrderFound, OrderNeverHappened, OrderUnresolved, Resolution, judge
 from .outputs import (
@@ -195,6 +197,7 @@ __all__ = [
     "BookCheckFailed",
     "BookConfirmed",
     "BookDesynced",
+    "BookSeen",
     "BookStale",
     "BookSynced",
     "BookUnavailable",
@@ -208,6 +211,7 @@ __all__ = [
     "CallUnresolved",
     "CandleGap",
     "Channel",
+    "ChannelSeen",
     "ClientClosed",
     "ClockStepped",
     "Close",
@@ -224,6 +228,7 @@ __all__ = [
     "Disconnected",
     "Drop",
     "DropSocket",
+    "Durations",
     "Endpoint",
     "ErrorReceived",
     "EventsDropped",
@@ -319,6 +324,7 @@ __all__ = [
     "SendRequest",
     "SendText",
     "Session",
+    "SessionObservation",
     "Side",
     "Signer",
     "Status",

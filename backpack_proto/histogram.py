@@ -12,6 +12,8 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Final
 
+from .buckets import Buckets, Durations
+
 __all__ = ["Histogram"]
 
 _FINE_BITS: Final = 4
@@ -26,11 +28,12 @@ _UNFILED: Final = 1024
 class Histogram:
     """Number of durations of each length."""
 
-    __slots__ = ("_counts", "_unfiled")
+    __slots__ = ("_buckets", "_counts", "_unfiled")
 
     def __init__(self) -> None:
         self._counts = [0] * ((_LARGEST_BITS - _FINE_BITS + 1) << _FINE_BITS)
         self._unfiled: list[int] = []
+        self._buckets = Buckets()
 
     def record(self, duration_us: int, count: int = 1) -> None:
         """Count a duration, or several that are alike. A negative one, which two clocks can give, counts as zero."""
@@ -40,6 +43,7 @@ class Histogram:
                 self._file()
         else:
             self._count(duration_us, count)
+            self._buckets.record(duration_us, count)
 
     def _count(self, duration_us: int, count: int) -> None:
         if duration_us < _EXACT:
@@ -58,12 +62,19 @@ class Histogram:
     def _file(self) -> None:
         durations = self._unfiled
         durations.sort()
+        self._buckets.record_sorted(durations)
         begin = 0
         while begin < len(durations):
             end = bisect_right(durations, _longest_beside(durations[begin]), begin)
             self._count(durations[begin], end - begin)
             begin = end
         durations.clear()
+
+    @property
+    def durations(self) -> Durations:
+        """All that was recorded until now, counted exactly."""
+        self._file()
+        return self._buckets.durations
 
     def percentile(self, share: float) -> int | None:
         """Return the duration that this share of all durations, at least one of them, does not exceed, or None without any."""

@@ -225,6 +225,8 @@ class Metrics:
         self._silent: dict[str, None] = {}
         self._refused: dict[str, str] = {}
         self._recent: dict[str, int] = {}
+        self.resyncs: Counter[str] = Counter()
+        """Number of times that books of each market were desynced."""
 
     @property
     def deadline(self) -> int | None:
@@ -337,8 +339,9 @@ class Metrics:
                 self._recent["the exchange fell silent"] = now.mono_us
             case BookSynced():
                 self._synced = True
-            case BookDesynced(stream=stream, diverged=diverged):
+            case BookDesynced(stream=stream, symbol=symbol, diverged=diverged):
                 count["orderbook_resyncs"] += 1
+                self.resyncs[symbol] += 1
                 count["book_divergences"] += diverged
                 if diverged:
                     self._recent[f"book {stream} had diverged"] = now.mono_us

@@ -111,6 +111,7 @@ from .metrics import (
     TopVerified,
     Unwatched,
 )
+from .observation import SessionObservation, books_seen, channels_seen
 from .outputs import (
     BookChanged,
     BookConfirmed,
@@ -297,6 +298,24 @@ class Session:
         if not self._link.watches_path:
             notes.append("there is no canary: a connection that falls silent is not noticed")
         return self._metrics.health(now, troubles, notes)
+
+    def observe(self, now: Now) -> SessionObservation:
+        """Return all that can be counted and measured at this moment."""
+        metrics, budget = self.metrics(now), self.budget(now)
+        return SessionObservation(
+            metrics=metrics,
+            health=self.health(now),
+            connected=None if self._calls_only else self._link.is_open,
+            channels=channels_seen(metrics, self._link.wanted),
+            books=books_seen(self._books.all, now),
+            resyncs=dict(self._metrics.resyncs),
+            budget=budget,
+            paused_us=0 if budget.paused_until_us is None else max(budget.paused_until_us - now.mono_us, 0),
+            unresolved=len(self.unresolved),
+            account_live=None if self._account is None else self._account.is_live(now.mono_us),
+            account_doubts=0 if self._account is None else len(self._account.doubts),
+            engine_to_receipt=self._metrics.engine_to_receipt.durations,
+        )
 
     @property
     def unresolved(self) -> Mapping[int, CallUnresolved]:

@@ -51,9 +51,11 @@ from .delivery import PLAIN, DeliverySnapshot, EventStream, SlowConsumer
 from .delivery.policy import BUFFER_BYTES, NOTHING_WAITS
 from .driver import Driver, Queue, Running
 from .logs import EventLog
+from .loop_thread import LoopThread
 from .market_methods import MarketMethods
 from .market_selection import Selections, Symbols, by_market, checked_symbols
 from .network.proxy_settings import resolve_proxies
+from .observation import Observation
 from .order_checks import LOOK_UP_WAIT_US, OrderChecking, OrderChecks, PricesSeen
 from .orders.journal import Durability
 from .orders.leaving import CancelOnExit, Leftovers
@@ -573,6 +575,25 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
             receipt_to_delivery_p50_us=latency.percentile(0.5),
             receipt_to_delivery_p99_us=latency.percentile(0.99),
         )
+
+    def _observe(self) -> Observation:
+        running = self._running
+        observed = self._session.observe(self._now())
+        if running is None:
+            return Observation.before_the_start(observed)
+        outlets, orders = running.outlets, self._orders
+        health = observed.health.and_also([*outlets.troubles, *orders.troubles], outlets.notes)
+        return Observation(
+            running=not self._closed and not running.finished.is_set(),
+            session=replace(observed, health=health),
+            delivery=outlets.snapshot,
+            receipt_to_event=outlets.receipt_to_event.durations,
+            event_to_consumer=outlets.event_to_consumer.durations,
+            orders_in_doubt=0 if orders.opened is None else len(orders.opened.unresolved),
+        )
+
+    def _loop_thread(self) -> LoopThread | None:
+        return None if self._running is None else self._running.loop
 
     @property
     def delivery(self) -> DeliverySnapshot:

@@ -20,6 +20,7 @@ from backpack_proto.streams.payloads import Event
 
 from .calls import OpenCalls
 from .delivery import EventStream, Outlets, SlowConsumer
+from .loop_thread import LoopThread
 from .network.addresses import Addresses
 from .network.proxy_settings import Proxies
 from .orders.desk import OrderGate
@@ -57,6 +58,7 @@ class Running(NamedTuple):
     events: EventStream | None
     """Those of the client's own iteration; None where a callback has them."""
     finished: anyio.Event
+    loop: LoopThread
 
 
 class Driver(NamedTuple):
@@ -125,7 +127,7 @@ class Driver(NamedTuple):
         pump = Pump(self.session, transport, self.deliver, self.inputs)
         pump.perform_by(OrderGate(self.orders.journal, transport.perform, pump.give, tasks).perform)
         tasks.start_soon(self._look_for_listings)
-        return Running(outside, anyio.CancelScope(), transport, pump, outlets, events, anyio.Event())
+        return Running(outside, anyio.CancelScope(), transport, pump, outlets, events, anyio.Event(), LoopThread())
 
     async def _look_for_listings(self) -> None:
         while True:

@@ -16,6 +16,8 @@ from backpack_proto.streams.payloads import Event
 from .background import Background, InBackground, SyncIterator, iterator_of
 from .client import BackpackClient
 from .platforms import after_fork
+from .loop_thread import LoopThread
+from .observation import Observation
 
 __all__ = ["SyncBase"]
 
@@ -115,6 +117,12 @@ class SyncBase:
         if self._background is None:
             raise ClientClosed("the client has not been entered: use it inside `with client:`, or call `start()`")
         return self._background
+
+    def _observe(self) -> Observation:
+        return self._client._observe()  # noqa: SLF001 - it is the client in another form
+
+    def _loop_thread(self) -> LoopThread | None:
+        return self._client._loop_thread()  # noqa: SLF001 - as above
 
     def _call(self, method: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call an async method, and wait for its result."""

@@ -63,6 +63,8 @@ class Lanes:
         """True when losses are still to be told."""
         self.since_told = limit
         """Events that were fetched since the last `EventsDropped`, those that did not wait here included."""
+        self.taken_us = 0
+        """Time at which the event came that was fetched last."""
         self.lost_private_us: int | None = None
         """When private events were lost last."""
         self.conflated = self.repeated = self.dropped = self.dropped_private = 0
@@ -97,7 +99,9 @@ class Lanes:
         if lane is None:
             return None
         self.since_told += 1
-        return self._remove(lane).result()
+        taken = self._remove(lane)
+        self.taken_us = taken.arrived_us
+        return taken.result()
 
     @property
     def _full(self) -> bool:

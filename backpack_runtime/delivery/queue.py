@@ -18,6 +18,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from backpack_proto.buckets import Buckets
 from backpack_proto.errors import LocalProtocolError
 from backpack_proto.histogram import Histogram
 from backpack_proto.outputs import EventsDropped
@@ -87,6 +88,8 @@ class Delivery:
         self._resume = resume
         self._tell = tell
         self._latency = Histogram() if latency is None else latency
+        self.waits = Buckets()
+        """Microseconds that events from the wire have waited here until they were fetched."""
         self._clock_ns = time.monotonic_ns if clock_ns is None else clock_ns
         self.unseen: Iterator[Event] = iter(())
         """Gives the events that may be fetched without a look."""
@@ -314,10 +317,11 @@ class Delivery:
         left = length_hint(self._straight)
         count = self._unlooked - left
         self._unlooked = left
+        now_us = self._clock_ns() // 1000
         received_us = getattr(event, "received_us", None)
         if received_us is not None:
             self._latency.record(time.time_ns() // 1000 - received_us, count)
-        now_us = self._clock_ns() // 1000
+            self.waits.record(now_us - (self._lanes.taken_us if self._batch is _NO_BATCH else self._batch.arrived_us), count)
         if now_us - self._looked_us < _LOOK_US:
             self._stride = min(2 * self._stride, _MOST_UNSEEN)
             unseen = self._stride - 1

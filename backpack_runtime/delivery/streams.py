@@ -16,14 +16,17 @@ from weakref import finalize, ref
 
 import anyio
 import anyio.lowlevel
+from msgspec.structs import replace
 
+from backpack_proto.buckets import Buckets
 from backpack_proto.errors import ClientClosed, LocalProtocolError
 from backpack_proto.histogram import Histogram
 from backpack_proto.outputs import EventsDropped
 from backpack_proto.streams.payloads import Event
 
-from .policy import DeliverySnapshot, SlowConsumer
+from .policy import NOTHING_WAITS, DeliverySnapshot, SlowConsumer
 from .queue import Delivery
+from .totals import together
 
 __all__ = ["TURN_NS", "EventStream", "Outlets", "ended_by"]
 
@@ -230,9 +233,13 @@ class Outlets:
         """
         self._tell = tell
         self._on_event = on_event
-        self._uncalled: deque[Event] = deque()
+        self._uncalled: deque[tuple[Sequence[Event], int, bool]] = deque()
         """Events that came while the callback was running, which may have caused them."""
         self._calling = False
+        self.receipt_to_event = Buckets()
+        """Microseconds from receipt to the moment at which all events of a read are put here. It counts events."""
+        self.event_to_consumer = Buckets()
+        """Microseconds from that moment to delivery, in all queues."""
         self.latency = Histogram()
         """Microseconds from receipt to delivery, in all queues."""
         self._pause = pause
@@ -240,6 +247,16 @@ class Outlets:
         self._paused = 0
         self._all: list[tuple[Delivery, tuple[type[Event], ...]]] = []
         self._finished = False
+        self._closed = NOTHING_WAITS
+        """Counters of the queues that were closed."""
+
+    @property
+    def snapshot(self) -> DeliverySnapshot:
+        """All queues together, with the losses of those that were closed."""
+        found = self._closed
+        for delivery, _ in self._all:
+            found = together(found, delivery.snapshot)
+        return found
 
     @property
     def troubles(self) -> list[str]:
@@ -263,6 +280,7 @@ class Outlets:
             tell=self._tell,
             latency=self.latency,
         )
+        delivery.waits = self.event_to_consumer
         wanted: tuple[type[Event], ...] = (*kinds, EventsDropped) if kinds else (Event,)
         outlet = (delivery, wanted)
         if self._finished:
@@ -271,6 +289,7 @@ class Outlets:
 
         def close() -> None:
             if outlet in self._all:
+                self._closed = replace(together(self._closed, delivery.snapshot), waiting=0, waiting_bytes=0, behind_us=0)
                 self._all.remove(outlet)
             # A queue without a consumer must not stop the others.
             delivery.finish()
@@ -280,9 +299,11 @@ class Outlets:
     def put(self, events: Sequence[Event], wire_bytes: int | None = None) -> None:
         """Hand a batch to the callback and to every queue, and with it the size of its frames, if that is known."""
         if self._on_event is not None:
-            self._uncalled += events
+            self._uncalled.append((events, time.time_ns() // 1000, wire_bytes is not None))
             if not self._calling:
                 self._call(self._on_event)
+        else:
+            self._measure(events, time.time_ns() // 1000, plain=wire_bytes is not None)
         # A copy, for a consumer that is collected just now takes its queue off.
         for delivery, kinds in tuple(self._all):
             if kinds[0] is Event:
@@ -299,16 +320,29 @@ class Outlets:
     def _call(self, on_event: Callable[[Event], object]) -> None:
         """Call back with each event, in order. An error in it ends the client."""
         self._calling = True
+        waits_us: list[int] = []
         try:
             while self._uncalled:
-                event = self._uncalled.popleft()
-                received_us = getattr(event, "received_us", None)
-                if received_us is not None:
-                    self.latency.record(time.time_ns() // 1000 - received_us)
-                on_event(event)
+                events, put_us, plain = self._uncalled.popleft()
+                self._measure(events, put_us, plain=plain)
+                for event in events:
+                    received_us = getattr(event, "received_us", None)
+                    if received_us is not None:
+                        called_us = time.time_ns() // 1000
+                        self.latency.record(called_us - received_us)
+                        waits_us.append(called_us - put_us)
+                    on_event(event)
         finally:
+            self.event_to_consumer.record_sorted(sorted(waits_us))
             self._calling = False
             self._uncalled.clear()
+
+    def _measure(self, events: Sequence[Event], put_us: int, *, plain: bool) -> None:
+        """Count the time from receipt of the events of one read. All of them came from the wire when they are `plain` market data."""
+        received_us = getattr(events[-1], "received_us", None)
+        if received_us is not None:
+            count = len(events) if plain else sum(getattr(event, "received_us", None) is not None for event in events)
+            self.receipt_to_event.record(put_us - received_us, count)
 
     def _stop_reading(self) -> None:
         self._paused += 1

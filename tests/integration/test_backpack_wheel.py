@@ -306,12 +306,25 @@ async def main():
 anyio.run(main)
 """
 
+WITH_METRICS = """
+from prometheus_client import CollectorRegistry, generate_latest
+from backpack_runtime import BackpackClient
+from backpack_runtime.prometheus import BackpackCollector
+
+registry = CollectorRegistry()
+registry.register(BackpackCollector(BackpackClient(["SOL_USDC"])))
+print("backpack_running 0.0" in generate_latest(registry).decode().splitlines())
+"""
+
 
 def check_extra(environment: Environment, extra: str) -> None:
     """Use what an extra is for."""
     if extra == "tls-sandbox":
         ended = environment.run(WITH_TLS)
         assert ended.stdout.split() == ["True", "ConnectionUp"], ended.stderr
+    elif extra == "metrics":
+        ended = environment.run(WITH_METRICS)
+        assert ended.stdout.split() == ["True"], ended.stderr
     elif extra == "testing":
         ended = environment.run(WITH_HYPOTHESIS)
         assert ended.stdout.split() == ["SOL_USDC"], ended.stderr
@@ -332,6 +345,7 @@ EXTRAS = [
     "aiohttp",
     pytest.param("ccxt", marks=[needs_cryptofeed, pytest.mark.gate]),
     pytest.param("cryptofeed", marks=needs_cryptofeed),
+    "metrics",
     "parquet",
     "testing",
     "tls-sandbox",
@@ -367,7 +381,9 @@ def test_without_extras_each_command_works_or_says_what_it_needs(
 
 
 @pytest.mark.gate
-@pytest.mark.parametrize("extra", ["aiohttp", "ccxt", "cryptofeed", "parquet", "testing", "tls-sandbox", "trio"])
+@pytest.mark.parametrize(
+    "extra", ["aiohttp", "ccxt", "cryptofeed", "metrics", "parquet", "testing", "tls-sandbox", "trio"]
+)
 def test_a_plain_install_from_the_index_with_one_extra(extra: str, wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "environment")
     installed = environment.pip("install", f"{wheel}[{extra}]")

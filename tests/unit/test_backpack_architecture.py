@@ -20,14 +20,14 @@ RUNTIME = Path(backpack_runtime.__file__).parent
 # them has a place of its own. Machines never import each other.
 CORE_LAYERS = (
     {"errors", "hints", "importance", "text", "values"},
-    {"extras", "http"},
+    {"buckets", "extras", "http"},
     {"machine", "decoding", "backoff", "claims", "histogram"},
     {"streams", "auth", "mute", "orders.intents"},
     {"inputs", "outputs", "account.values"},
     {"connection", "book", "rest", "candles", "ordering", "published"},
     {"account", "metrics", "orders"},
     {"askers"},
-    {"routes", "encoding"},
+    {"routes", "encoding", "observation"},
     {"session"},
     {"__init__"},
     {"exchange"},
@@ -35,7 +35,7 @@ CORE_LAYERS = (
 )
 RUNTIME_LAYERS = (
     {"checks", "event_loop", "extras", "platforms"},
-    {"rest"},
+    {"rest", "loop_thread"},
     {
         "network",
         "framing",
@@ -51,11 +51,11 @@ RUNTIME_LAYERS = (
         "order_checks",
         "market_selection",
     },
-    {"orders", "recovery"},
+    {"orders", "recovery", "observation"},
     {"calls"},
     {"pump", "transports", "kernels", "credentials", "owner", "candles", "background"},
     {"recording"},
-    {"settings"},
+    {"settings", "prometheus"},
     {"sandbox_control"},
     {"sandbox", "client_arguments"},
     {"driver", "market_methods"},

@@ -63,3 +63,12 @@ def test_half_and_nearly_all_of_what_was_recorded() -> None:
         histogram.record(duration)
     assert histogram.percentile(0.5) == 927
     assert histogram.percentile(0.99) == 73_727
+
+
+def test_reading_the_counts_changes_no_percentile() -> None:
+    histogram = Histogram()
+    histogram.record_all(range(3_000))
+    histogram.record(70_000)
+    before = histogram.percentile(0.5)
+    assert histogram.durations == histogram.durations
+    assert histogram.percentile(0.5) == before

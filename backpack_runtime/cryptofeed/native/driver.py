@@ -53,6 +53,7 @@ from backpack_proto.session import Session
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.cryptofeed.errors import BackpackWebsocketError, described
 from backpack_runtime.cryptofeed.logs import LOG
+from backpack_runtime.loop_thread import LoopThread
 from backpack_runtime.network.proxy import ProxyError
 from backpack_runtime.transport import system_now
 from backpack_runtime.transports.aiohttp.proxies import PROGRESS
@@ -133,6 +134,7 @@ class SessionDriver:
         self.begun = False
         """True when the session has begun, which it does once."""
         self.closed = False
+        self.loop: LoopThread | None = None
         self.retry_seconds = 0.0
         """Time to wait before the next attempt to connect."""
 
@@ -140,6 +142,11 @@ class SessionDriver:
     def latency(self) -> Histogram:
         """Time that events take from receipt to the end of their callbacks."""
         return self._events.latency
+
+    @property
+    def events(self) -> EventQueue:
+        """Events on their way to the callbacks."""
+        return self._events
 
     async def connected(self, conn: Any, droppable: Droppable | None) -> None:
         """A connection is open: request the wanted streams. Without a connection to drop it is a recording that is played back."""
@@ -222,6 +229,7 @@ class SessionDriver:
     async def _begin(self) -> None:
         if not self.begun:
             self.begun = True
+            self.loop = LoopThread()
             await self._take(Open())
 
     async def _go_open(self) -> None:

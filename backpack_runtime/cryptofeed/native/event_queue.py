@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
+from backpack_proto.buckets import Buckets
 from backpack_proto.histogram import Histogram
 from backpack_proto.inputs import Command, TextReceived
 from backpack_proto.streams.payloads import Event
@@ -34,11 +35,15 @@ class EventQueue:
         """`command` gives the session a command. The events that follow are put behind the others."""
         self._deliver = deliver
         self._command = command
-        self._events: deque[tuple[Event, bytes | None, float]] = deque()
+        self._events: deque[tuple[Event, bytes | None, float, int]] = deque()
         self._delivering = asyncio.Lock()
         self._turn: object = None
         """The delivery that was begun last."""
         self._closing = False
+        self.receipt_to_event = Buckets()
+        """Microseconds from the read until the events are put here."""
+        self.event_to_consumer = Buckets()
+        """Microseconds from that moment to the end of the callbacks."""
         self.latency = Histogram()
         """Microseconds from the read (`received_us`) to the end of the callbacks, by the local clock: the last callback
         has returned by then, so a slow callback counts for its own event and for those that wait behind it."""
@@ -49,16 +54,25 @@ class EventQueue:
 
     def put(self, event: Event, data: bytes | None, receipt: float) -> None:
         """Put an event behind the others."""
-        self._events.append((event, data, receipt))
+        self._events.append((event, data, receipt, self._put_us([event])))
 
     def put_all(self, events: Sequence[Any], frames: Sequence[TextReceived], ends: Iterable[int], receipt: float) -> None:
         """Put the events of some frames behind the others. `ends` says how many there are after each frame."""
         put = self._events.append
         start = 0
+        put_us = self._put_us(events)
         for frame, end in zip(frames, ends, strict=True):
             while start < end:
-                put((events[start], frame.data, receipt))
+                put((events[start], frame.data, receipt, put_us))
                 start += 1
+
+    def _put_us(self, events: Sequence[Any]) -> int:
+        """Return this moment, after counting the time that events of one read took to get here."""
+        now_us = time.time_ns() // 1000
+        received_us = getattr(events[-1], "received_us", None) if events else None
+        if received_us is not None:
+            self.receipt_to_event.record(now_us - received_us, len(events))
+        return now_us
 
     async def deliver(self, *, waits: bool = True) -> None:
         """Deliver all events. The task that brought events waits for it, so a slow callback slows down the reading.
@@ -72,21 +86,25 @@ class EventQueue:
             return
         failures: list[Exception] = []
         latencies_us: list[int] = []
+        waits_us: list[int] = []
         async with self._delivering:
             self._turn = turn = object()
             _TURN.set(turn)
             while self._events:
-                event, data, receipt = self._events.popleft()
+                event, data, receipt, put_us = self._events.popleft()
                 try:
                     commands = await self._deliver(event, data, receipt)
                     received_us = getattr(event, "received_us", None)
                     if received_us is not None:
-                        latencies_us.append(time.time_ns() // 1000 - received_us)
+                        ended_us = time.time_ns() // 1000
+                        latencies_us.append(ended_us - received_us)
+                        waits_us.append(ended_us - put_us)
                     for command in () if self._closing else commands:
                         await self._command(command, receipt)
                 except Exception as error:  # noqa: BLE001 - any error of a callback
                     failures.append(error)
         self.latency.record_all(latencies_us)
+        self.event_to_consumer.record_sorted(sorted(waits_us))
         if failures:
             if failures[1:]:
                 failures[0].add_note(f"{len(failures) - 1} more of the events that came together failed")

@@ -18,8 +18,10 @@ from cryptofeed.connection import WebsocketEndpoint
 from cryptofeed.defines import CANDLES, L2_BOOK, SPOT
 from msgspec.structs import replace
 
+from backpack_proto.buckets import Buckets
 from backpack_proto.connection.heartbeat import PING_TIMEOUT_US, SILENCE_US
 from backpack_proto.inputs import FollowAccount, TextReceived
+from backpack_proto.metrics import Health, Status
 from backpack_proto.session import Session
 from backpack_runtime.cryptofeed.arguments import (
     check_keywords,
@@ -45,7 +47,10 @@ from backpack_runtime.cryptofeed.errors import described
 from backpack_runtime.cryptofeed.health import BackpackHealthReport, metrics_of, report_of
 from backpack_runtime.cryptofeed.logs import LOG, join_cryptofeed_log
 from backpack_runtime.cryptofeed.shutdown import flush_backends
+from backpack_runtime.delivery.policy import NOTHING_WAITS
+from backpack_runtime.loop_thread import LoopThread
 from backpack_runtime.network.addresses import WS_URL
+from backpack_runtime.observation import Observation
 from backpack_runtime.transport import system_now
 
 from .books import BookMirror
@@ -337,6 +342,33 @@ class BackpackFeed(OneRun):
             reasons.append(f"a backend has failed for good, with which cryptofeed ends the feed: {described(error)}")
         health = self._session.health(system_now())
         return report_of(health, reasons, self._notes, self.metrics_snapshot(), max_snapshot_age)
+
+    def _observe(self) -> Observation:
+        """Return all counters and measures of this moment."""
+        driver, tallies = self._driver, self._deliveries.tallies
+        observed = self._session.observe(system_now())
+        before, behind = driver.events.receipt_to_event.durations, driver.events.event_to_consumer.durations
+        if driver.plays:
+            # As in `metrics_snapshot`.
+            before = behind = Buckets().durations
+            observed = replace(observed, engine_to_receipt=before)
+        report = self.health()
+        health = Health(status=Status(report.status), reasons=tuple(report.reasons), notes=tuple(report.notes))
+        return Observation(
+            running=driver.begun and not driver.closed,
+            session=replace(observed, health=health),
+            delivery=replace(NOTHING_WAITS, waiting=len(driver.events)),
+            receipt_to_event=before,
+            event_to_consumer=behind,
+            feed={
+                "callback_errors": self._callbacks.errors,
+                "candles_filled": tallies.candles_filled,
+                "candle_gaps": tallies.candle_gaps,
+            },
+        )
+
+    def _loop_thread(self) -> LoopThread | None:
+        return self._driver.loop
 
     def criteria(self) -> Sequence[Criterion]:
         """Return the success criteria of the runbook with the figures of this run. Once a minute the log has them as well."""
