@@ -381,9 +381,7 @@ def test_without_extras_each_command_works_or_says_what_it_needs(
 
 
 @pytest.mark.gate
-@pytest.mark.parametrize(
-    "extra", ["aiohttp", "ccxt", "cryptofeed", "metrics", "parquet", "testing", "tls-sandbox", "trio"]
-)
+@pytest.mark.parametrize("extra", ["aiohttp", "ccxt", "cryptofeed", "metrics", "parquet", "testing", "tls-sandbox", "trio"])
 def test_a_plain_install_from_the_index_with_one_extra(extra: str, wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "environment")
     installed = environment.pip("install", f"{wheel}[{extra}]")
