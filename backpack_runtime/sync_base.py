@@ -15,9 +15,9 @@ from backpack_proto.streams.payloads import Event
 
 from .background import Background, InBackground, SyncIterator, iterator_of
 from .client import BackpackClient
-from .platforms import after_fork
 from .loop_thread import LoopThread
 from .observation import Observation
+from .platforms import after_fork
 
 __all__ = ["SyncBase"]
 
