@@ -19,7 +19,7 @@ from backpack_proto.text import printable
 from backpack_runtime.cli.events import time_of_day
 
 from .board import Panel, ShownBook, percent
-from .lines import SEPARATOR, Part, duration, fit, fitting, number, side_by_side
+from .lines import GAP, SEPARATOR, Part, duration, fit, fitting, number, side_by_side
 from .prices import sparkline
 from .traffic import Traffic
 
@@ -32,7 +32,7 @@ LADDER_WIDTH: Final = 56
 """A bar that is longer than this says no more."""
 TAPE_LINES: Final = 6
 EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
-SPARK_WIDTHS: Final = (8, 24)
+SPARK_WIDTHS: Final = (6, 24)
 """Blocks of a sparkline, at least and at most."""
 
 
@@ -42,6 +42,7 @@ class Market(NamedTuple):
     panel: Panel
     traffic: Traffic | None
     trusted: bool
+    online: bool
     mono_us: int
 
 
@@ -69,13 +70,15 @@ def cell(market: Market, width: int, height: int, depth: int) -> list[Text]:
     return [fit(line, width) for line in lines[:height]]
 
 
-def mark_of(panel: Panel) -> Text:
-    """Return how the book of a market is, in a word; empty where it has none."""
+def mark_of(panel: Panel, *, short: bool = False) -> Text:
+    """Return how the book of a market is, in a word, or in a sign where it is well; empty where there is no book."""
     if panel.book is None:
         return Text()
     if panel.book.live:
-        return Text("● verified", "green") if panel.run.verified else Text("○ live", "cyan")
-    return Text(" CLOSED " if panel.closed else " STALE ", "black on yellow")
+        sign, word, style = ("●", " verified", "green") if panel.run.verified else ("○", " live", "cyan")
+        return Text(sign if short else sign + word, style)
+    word = "CLOSED" if panel.closed else "STALE"
+    return Text(word if short else f" {word} ", "black on yellow")
 
 
 def change_of(market: Market) -> Text:
@@ -103,15 +106,15 @@ def _summary(market: Market, width: int) -> Text:
     if panel.last is not None:
         last = number(panel.last, panel.price_decimals)
         parts.append(Part(Text(last, "bold" if market.trusted else "dim")))
-        if panel.change is not None:
-            parts.append(Part(change_of(market), 1))
-        rest = sum(part.text.cell_len + 2 for part in parts)
-        blocks = min(max(width - rest - 18, SPARK_WIDTHS[0]), SPARK_WIDTHS[1])
-        line = sparkline(panel.prices.latest(blocks, market.mono_us))
-        parts.append(Part(Text(line, "cyan" if market.trusted else "dim"), 4))
+    if panel.change is not None:
+        parts.append(Part(change_of(market), 1))
     if traffic is not None:
         parts.append(Part(Text(f"{traffic.rate:,.0f}/s", "dim"), 3))
         parts.append(Part(Text(duration(traffic.age_us), "dim"), 2))
+    if panel.last is not None:
+        taken = sum(part.text.cell_len + GAP for part in parts)
+        line = sparkline(panel.prices.latest(min(max(width - taken, SPARK_WIDTHS[0]), SPARK_WIDTHS[1]), market.mono_us))
+        parts.append(Part(Text(line, "cyan" if market.trusted else "dim"), 4))
     return fitting(parts, width)
 
 
@@ -121,6 +124,8 @@ def _state(market: Market) -> Text:
         silent = panel.ticks and not market.trusted and market.traffic is not None
         return Text("STALE: nothing has come lately", "yellow") if silent else Text()
     if not panel.book.live:
+        if not market.online:
+            return Text("the connection is lost", "yellow")
         return Text("the market is closed" if panel.closed else printable(panel.run.reason), "yellow")
     return Text(f"id {panel.book.last}  {time_of_day(panel.book.engine_us, digits=3)}", "dim")
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from backpack_proto.decoding import sane
 from backpack_runtime.cli.events import decimal_places
 
-__all__ = ["SEPARATOR", "Part", "duration", "fit", "fitting", "number", "side_by_side"]
+__all__ = ["GAP", "SEPARATOR", "Part", "duration", "fit", "fitting", "number", "side_by_side"]
 
 SEPARATOR: Final = " │ "
 GAP: Final = 2

@@ -10,17 +10,18 @@ from rich.text import Text
 from backpack_proto.text import printable
 
 from .cell import Market, change_of, mark_of
-from .lines import duration, number
+from .lines import GAP, duration, number
 from .prices import sparkline
 
 __all__ = ["listing"]
 
-GAP: Final = 2
 MARKER: Final = 2
 """Cells before each line, for the mark of the chosen one."""
 LONGEST_SYMBOL: Final = 20
 SPARK: Final = 8
 WIDE_SPARK: Final = 40
+WORDY: Final = 80
+"""Where there is room, the signs have their words beside them."""
 
 
 class _Column(NamedTuple):
@@ -34,7 +35,7 @@ class _Column(NamedTuple):
 
 COLUMNS: Final = (
     _Column("market", 0, 12, left=True),
-    _Column("book", 1, 10, left=True),
+    _Column("book", 1, 6, left=True),
     _Column("last", 2, 10),
     _Column("24 h", 3, 9),
     _Column("5 s each", 4, SPARK),
@@ -48,7 +49,7 @@ _SPARKLINE: Final = 4
 
 def listing(markets: Sequence[Market], chosen: int, width: int, *, heading: bool) -> list[Text]:
     """Return a line for each market, the chosen one marked, and a heading above them."""
-    rows = [_cells(market) for market in markets]
+    rows = [_cells(market, short=width < WORDY) for market in markets]
     widths = [
         max([column.width, *(row[at].cell_len for row in rows)]) if at != _SPARKLINE else SPARK
         for at, column in enumerate(COLUMNS)
@@ -67,7 +68,7 @@ def listing(markets: Sequence[Market], chosen: int, width: int, *, heading: bool
     return lines
 
 
-def _cells(market: Market) -> list[Text]:
+def _cells(market: Market, *, short: bool) -> list[Text]:
     panel, traffic = market.panel, market.traffic
     style = "" if market.trusted else "dim"
     symbol = Text(printable(panel.symbol), style)
@@ -79,7 +80,7 @@ def _cells(market: Market) -> list[Text]:
     )
     rate = Text("-" if traffic is None else f"{traffic.rate:,.0f}", "dim")
     age = Text("-" if traffic is None else duration(traffic.age_us), "dim")
-    return [symbol, mark_of(panel), last, change_of(market), Text(), bid, ask, rate, age]
+    return [symbol, mark_of(panel, short=short), last, change_of(market), Text(), bid, ask, rate, age]
 
 
 def _line(cells: Sequence[Text], kept: Sequence[int], widths: Sequence[int], marker: str) -> Text:

@@ -88,18 +88,19 @@ def screen(
         body = [Text(printable(f"no market has {view.filter!r} in its name; Esc shows all"), "yellow")]
     lines = [*body[:room], *[Text()] * (room - len(body))]
     lines += _status(now, view, page, width, paused_us=None if paused is None else paused.mono_us)
-    lines += [_bottom(now, view, page, raw=raw)]
+    lines += [_bottom(now, view, page, width, raw=raw)]
     return Picture([fit(line, width) for line in lines[-height:]], page)
 
 
 def _market(moment: Moment, panel: Panel, *, paused: bool) -> Market:
     traffic = moment.counters.markets.get(panel.symbol)
-    trusted = not paused and moment.board.connection.fault is None
+    online = moment.board.connection.fault is None
+    trusted = not paused and online
     if panel.book is not None:
         trusted = trusted and panel.book.live
     elif panel.ticks:
         trusted = trusted and traffic is not None and traffic.age_us < QUIET_US
-    return Market(panel, traffic, trusted, moment.mono_us)
+    return Market(panel, traffic, trusted, online, moment.mono_us)
 
 
 def _body(markets: Sequence[Market], view: View, width: int, room: int, depth: int) -> tuple[list[Text], Page]:
@@ -166,7 +167,7 @@ def _status(now: Moment, view: View, page: Page, width: int, *, paused_us: int |
     return [fitting(parts, width)]
 
 
-def _bottom(now: Moment, view: View, page: Page, *, raw: bool) -> Text:
+def _bottom(now: Moment, view: View, page: Page, width: int, *, raw: bool) -> Text:
     """The last line: the filter while it is typed, the lost connection, or what else is not well."""
     board, troubles = now.board, now.counters.troubles
     if view.typing:
@@ -176,22 +177,26 @@ def _bottom(now: Moment, view: View, page: Page, *, raw: bool) -> Text:
             (f"{page.markets} of {len(board.panels)} markets; Enter keeps it, Esc shows all", "dim"),
         )
     if board.connection.fault is not None:
-        return Text(printable(connection_words(board.connection, now.mono_us, raw=raw)), "yellow")
+        return Text(printable(connection_words(board.connection, now.mono_us, raw=raw, width=width)), "yellow")
     trouble = troubles[0] if troubles else board.notice
     more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
     return Text(printable(trouble) + more, "yellow" if trouble else "")
 
 
-def connection_words(connection: Connection, mono_us: int, *, raw: bool = False) -> str:
-    """Return why there is no connection and when the next attempt is made, in words; empty while there is one."""
+def connection_words(connection: Connection, mono_us: int, *, raw: bool = False, width: int | None = None) -> str:
+    """Return why there is no connection and when the next attempt is made, in words; empty while there is one.
+
+    Where `width` is too small for both, when comes before why.
+    """
     fault = connection.fault
     if fault is None or not connection.attempt:
         return fault or ""
     left_s = ceil((connection.retry_at_us - mono_us) / 1e6)
-    when = f"next attempt in {left_s} s" if left_s > 0 else "trying again"
+    when = f"{f'next attempt in {left_s} s' if left_s > 0 else 'trying again'} (attempt {connection.attempt})"
     why = fault if connection.typed else in_words(fault)
     said = f" [{fault}]" if raw and why != fault else ""
-    return f"connection lost, {when} (attempt {connection.attempt}): {why}{said}"
+    lost = "connection lost" if width is None or len(f"connection lost, {when}") <= width else "lost"
+    return f"{lost}, {when}: {why}{said}"
 
 
 def plain_lines(board: Board, counters: Counters, *, unix_us: int, mono_us: int, raw: bool = False) -> list[str]:
