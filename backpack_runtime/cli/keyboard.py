@@ -7,6 +7,7 @@ it is used; on Windows the console is asked ten times a second.
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, Self
@@ -18,6 +19,7 @@ from .views.keys import KeyPress, KeyReader
 __all__ = ["Keyboard", "in_foreground"]
 
 READ_BYTES: Final = 1024
+BACKGROUND_SECONDS: Final = 0.2
 ESCAPE_SECONDS: Final = 0.05
 """What follows Escape within this time is a sequence."""
 
@@ -88,11 +90,15 @@ class Keyboard:
             await anyio.wait_readable(self._descriptor)
         if waiting.cancelled_caught:
             return self._reader.settle()
-        try:
-            data = os.read(self._descriptor, READ_BYTES)
-        except BlockingIOError:
+        if self._before is None or not in_foreground(self._descriptor):
+            # They are the shell's, and whoever reads them all the same is stopped, or waits for a whole line.
+            await anyio.sleep(BACKGROUND_SECONDS)
+            return []
+        if not select.select([self._descriptor], [], [], 0)[0]:
             # Somebody else who shares the terminal was faster.
             return []
+        try:
+            data = os.read(self._descriptor, READ_BYTES)
         except OSError:
             # How a terminal says that it is gone.
             data = b""
