@@ -42,10 +42,8 @@ def test_sequences_are_keys_however_they_are_cut(data: bytes, keys: list[KeyPres
 
 def test_escape_alone_is_known_when_nothing_follows() -> None:
     reader = KeyReader()
-    assert reader.feed(b"\x1b") == []
-    assert reader.unsure
-    assert reader.settle() == [Key.ESCAPE]
-    assert not reader.unsure
+    assert (reader.feed(b"\x1b"), reader.unsure) == ([], True)
+    assert (reader.settle(), reader.unsure) == ([Key.ESCAPE], False)
     assert reader.feed(b"\x1b[") == []
     assert reader.settle() == [], "half an arrow is no Escape"
     assert reader.feed(b"A") == ["A"]
