@@ -178,16 +178,20 @@ def test_signals_give_the_terminal_back(backend: str, way: str, code: int) -> No
         assert shown.as_it_was
 
 
+def filled(rows: int) -> Callable[[str], bool]:
+    return lambda picture: picture.count("\n") == rows - 1 and "● online" in picture
+
+
 def test_another_size_is_drawn_at_once_and_no_line_is_wider() -> None:
     with watch(*MARKETS, "--sandbox", size=(200, 50)) as shown:
         shown.until(lambda picture: picture.count("● verified") >= 5)
         for columns, rows in ((20, 5), (40, 17), (60, 20), (120, 30), (80, 24)) * 3:
             shown.resize(columns, rows)
-        picture = shown.until(lambda picture: picture.count("\n") == 23 and "msg/s" in picture)
+        picture = shown.until(filled(24))
         assert max(map(cell_len, picture.splitlines())) <= 80
         for size in ((40, 17), (20, 5)):
             shown.resize(*size)
-            picture = shown.until(lambda picture, size=size: picture.count("\n") == size[1] - 1 and "● online" in picture)
+            picture = shown.until(filled(size[1]))
             assert max(map(cell_len, picture.splitlines())) <= size[0]
         shown.type(b"q")
         assert shown.end() == 0

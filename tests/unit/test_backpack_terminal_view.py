@@ -603,3 +603,9 @@ def test_data_about_a_stock_are_shown_beside_the_market_that_was_asked_for() -> 
     forced = Liquidation(emitted_us=1, symbol="MU.US_USDC_PERP", engine_us=1, price=D("90"), quantity=D(2), side="Ask")
     board.take(forced, 0)
     assert "liquidation" not in panel.facts, "of another market of the stock"
+
+
+def test_the_help_is_whole_at_forty_columns() -> None:
+    lines = [line.plain.rstrip() for line in shot(a_board(a_panel()), 40, 50, view=View(help=True, keys=True)).lines]
+    assert not any(line.endswith("…") for line in lines)
+    assert "/ filter markets: type a part of the" in lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Final
 
 from rich.text import Text
@@ -32,20 +33,17 @@ _LABEL: Final = 12
 
 def help_lines(width: int, room: int, *, keys: bool) -> list[Text]:
     """Return the help: keys first, where they are read, for what has no room is cut off."""
-    lines = [] if not keys else [Text("Keys", "bold"), *(_line(*row) for row in KEYS)]
-    lines += [Text("Signs", "bold"), *(_line(*row) for row in SIGNS)]
-    if len(lines) + 1 <= room and keys:
-        lines.insert(1 + len(KEYS), Text())
-    if len(lines) > room:
-        lines = lines[:room]
-    return [line if line.cell_len <= width else _narrow(line) for line in lines]
+    parts = [("Keys", KEYS), ("Signs", SIGNS)] if keys else [("Signs", SIGNS)]
+    lines: list[Text] = []
+    for heading, rows in parts:
+        lines += [Text(heading, "bold"), *(line for row in rows for line in _lines(*row, width))]
+    return lines[:room]
 
 
-def _line(label: str, text: str) -> Text:
-    return Text.assemble((f"{label:<{_LABEL}} ", "cyan"), text)
-
-
-def _narrow(line: Text) -> Text:
-    """A line without the blanks between its parts."""
-    label, text = line.plain[:_LABEL].rstrip(), line.plain[_LABEL + 1 :]
-    return Text.assemble((label, "cyan"), " ", text)
+def _lines(label: str, text: str, width: int) -> list[Text]:
+    """Return one line, or several where the terminal is narrow."""
+    one = Text.assemble((f"{label:<{_LABEL}} ", "cyan"), text)
+    if one.cell_len <= width:
+        return [one]
+    first, *rest = wrap(f"{label} {text}", max(width, 8), subsequent_indent="  ")
+    return [Text.assemble((first[: len(label)], "cyan"), first[len(label) :]), *(Text(line) for line in rest)]
