@@ -99,7 +99,8 @@ async def _show(client: BackpackClient, parsed: argparse.Namespace) -> None:
 async def _show_screen(client: BackpackClient, parsed: argparse.Namespace, console: Console) -> None:
     board = _board(client, parsed, ticks=True)
     # The last price and its change are of the ticker; channels about stocks have symbols that it does not take.
-    await client.subscribe([Channel.TICKER], [symbol for symbol, panel in board.panels.items() if panel.ticks])
+    if symbols := [symbol for symbol, panel in board.panels.items() if panel.ticks]:
+        await client.subscribe([Channel.TICKER], symbols)
     rate, traffic = Rate(), TrafficMeter(board.symbol_of)
     await show_live(
         client, board, console, lambda: _counters(client, board, rate, traffic), depth=parsed.depth, raw=bool(parsed.verbose)

@@ -235,6 +235,15 @@ def test_a_shell_suspends_the_view_and_brings_it_back(backend: str) -> None:
         shown.until(lambda picture: "code 0\n" in picture)
 
 
+def test_stocks_have_no_ticker_and_are_shown_all_the_same() -> None:
+    with watch("MU.US", "SOL_USDC", "--channels", "stock_price", "--sandbox") as shown:
+        shown.until(lambda picture: "stockPrice " in picture and "● online" in picture)
+        shown.type(b"q")
+        assert shown.end() == 0
+    with watch("MU.US", "--channels", "stock_price", "--sandbox") as shown:
+        shown.until(lambda picture: "stockPrice " in picture and "● online" in picture)
+
+
 def test_no_color_has_no_colours_and_a_dumb_terminal_has_lines() -> None:
     with watch("--sandbox", NO_COLOR="1") as shown:
         shown.until(lambda picture: "● verified" in picture and "msg/s" in picture)

@@ -396,8 +396,9 @@ def test_a_paused_picture_stands_still_and_says_so() -> None:
     assert [line.plain for line in after.lines[:-2]] == [line.plain for line in before.lines[:-2]]
     assert " PAUSED 8.0 s ago " in after.lines[-2].plain
     assert "1.23" in "".join(picture(board, 80, 24))
-    narrow = shot(board, 40, 12, mono_us=9_000_000, paused=still)
-    assert " PAUSED 8.0 s ago " in narrow.lines[-2].plain, "at every size"
+    for width in (20, 40, 60):
+        narrow = shot(board, width, 12, mono_us=9_000_000, paused=still)
+        assert " PAUSED 8.0 s ago " in narrow.lines[-2].plain, "at every size"
 
 
 def test_a_filter_shows_what_it_lets_through_and_how_many() -> None:

@@ -141,9 +141,10 @@ def _status(now: Moment, view: View, page: Page, width: int, *, paused_us: int |
     stale = sum(not panel.book.live for panel in books if panel.book is not None)
     verified = sum(panel.book.live and panel.run.verified for panel in books if panel.book is not None)
     calm = "" if up else "dim"
-    parts = [Part(Text("● online", "green") if up else Text("● offline", "red"))]
+    # That it is paused is said at every width, and a lost connection once more in the last line.
+    parts = [Part(Text("● online", "green") if up else Text("● offline", "red"), 0 if paused_us is None else 1)]
     if paused_us is not None:
-        parts.append(Part(Text(f" PAUSED {duration(now.mono_us - paused_us)} ago ", "black on yellow"), 1))
+        parts.append(Part(Text(f" PAUSED {duration(now.mono_us - paused_us)} ago ", "black on yellow")))
     hidden = page.markets - page.rows
     if hidden > 0:
         parts.append(Part(Text(f"{hidden} more market{'s' if hidden > 1 else ''}", "yellow"), 2))
