@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import shtab
 
-from backpack_proto.exchange import FAULT_KINDS
-from backpack_proto.exchange.market.listings import LISTINGS
 from backpack_proto.streams.channels import Channel
 from backpack_runtime.transports import BUILT_IN
 
@@ -39,9 +37,18 @@ def run(parsed: argparse.Namespace) -> int:
 
 def script(shell: str) -> str:
     """Return the script for a shell, with every command, option and word that an option takes."""
+    from backpack_proto.exchange import FAULT_KINDS, LISTINGS  # noqa: PLC0415 - the help needs no simulated exchange
+
+    words = {
+        "channels": [*_channels()],
+        "faults": sorted(FAULT_KINDS),
+        "runtime": [*BUILT_IN],
+        # Most of them the real exchange has as well, and nobody is asked while somebody types.
+        "symbols": [listing.symbol for listing in LISTINGS],
+    }
     parser = whole_parser()
     for action in _actions(parser):
-        _say_what_completes(action)
+        _say_what_completes(action, words)
     return str(shtab.complete(parser, shell=shell, root_prefix=f"_{PROGRAM.replace('-', '_')}"))
 
 
@@ -53,34 +60,20 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
                 yield from _actions(inner)
 
 
-def _say_what_completes(action: argparse.Action) -> None:
-    """Have an argument completed by files, or by the words that it takes; an address or a number is left to its user."""
+def _say_what_completes(action: argparse.Action, words: Mapping[str, Sequence[str]]) -> None:
+    """Have an argument completed by files, or by words that it takes; an address or a number is left to its user."""
     metavar = action.metavar if isinstance(action.metavar, str) else ""
     if action.type is Path or metavar in ("FILE", "PATH"):
         action.complete = shtab.FILE  # type: ignore[attr-defined]
-    elif metavar == "SYMBOL":
-        action.choices = _symbols()
-    elif action.dest in _WORDS:
-        action.choices = _WORDS[action.dest]
+    elif action.dest in words:
+        action.choices = words[action.dest]
     elif metavar.startswith("{"):
         action.choices = metavar.strip("{}").split(",")
 
 
-def _symbols() -> Sequence[str]:
-    """Return the markets of the simulated exchange, most of which the real one has: nobody is asked while somebody types."""
-    return [listing.symbol for listing in LISTINGS]
-
-
 def _channels() -> Iterator[str]:
+    """Yield the names of the public channels, as people give them."""
     for channel in Channel:
         if not channel.private:
             name = (*channel.traits.common, channel.value)[0]
             yield f"{name}.1m" if channel is Channel.KLINE else name
-
-
-_WORDS: Final = {
-    "channels": [*_channels()],
-    "faults": sorted(FAULT_KINDS),
-    "runtime": [*BUILT_IN],
-}
-"""Words that an option takes where a comma-separated list, or a name of another package, would do as well."""
