@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Print the script; returns the exit code."""
+    """Print the script, and return the exit code."""
     print(script(parsed.shell), flush=True)
     return 0
 
@@ -43,7 +43,7 @@ def script(shell: str) -> str:
         "channels": [*_channels()],
         "faults": sorted(FAULT_KINDS),
         "runtime": [*BUILT_IN],
-        # Most of them the real exchange has as well, and nobody is asked while somebody types.
+        # Most of them are markets of the real exchange as well, which is not asked while somebody types.
         "symbols": [listing.symbol for listing in LISTINGS],
     }
     parser = whole_parser()
@@ -61,7 +61,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _say_what_completes(action: argparse.Action, words: Mapping[str, Sequence[str]]) -> None:
-    """Have an argument completed by files, or by words that it takes; an address or a number is left to its user."""
+    """Have an argument completed by files, or by words that it takes. An address or a number is left to its user."""
     metavar = action.metavar if isinstance(action.metavar, str) else ""
     if action.type is Path or metavar in ("FILE", "PATH"):
         action.complete = shtab.FILE  # type: ignore[attr-defined]

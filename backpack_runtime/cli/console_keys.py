@@ -1,4 +1,4 @@
-"""The keys of a Windows console, which cannot be waited for; loaded on Windows only."""
+"""The keys of a Windows console, which cannot be waited for. Loaded on Windows only."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _AFTER_A_PREFIX: Final[Mapping[str, Key]] = MappingProxyType(
 
 
 async def pressed() -> Sequence[KeyPress]:
-    """Return the keys that have been pressed a moment later, none perhaps."""
+    """Return the keys that have been pressed within a moment, if any."""
     await anyio.sleep(POLL_SECONDS)
     keys: list[KeyPress] = []
     if sys.platform == "win32":
-        import msvcrt  # noqa: PLC0415 - there is none elsewhere
+        import msvcrt  # noqa: PLC0415 - a module of Windows
 
         while msvcrt.kbhit():
             character = msvcrt.getwch()

@@ -1,7 +1,7 @@
 """The keys of a terminal, one by one and without their echo, for as long as a block lasts.
 
-Where standard input is no terminal, or the program runs in the background of one, there are no keys. What only POSIX has is loaded where
-it is used; on Windows the console is asked ten times a second.
+Where standard input is no terminal, or the program runs in the background of one, there are no keys. Modules that only POSIX has are
+loaded where they are used. On Windows the console is asked ten times a second.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["Keyboard", "in_foreground"]
 READ_BYTES: Final = 1024
 BACKGROUND_SECONDS: Final = 0.2
 ESCAPE_SECONDS: Final = 0.05
-"""What follows Escape within this time is a sequence."""
+"""Bytes that follow Escape within this time make a sequence with it."""
 
 
 class Keyboard:
-    """Keys of standard input; a context manager that gives the terminal back as it was.
+    """Keys of standard input, and a context manager that gives the terminal back as it was.
 
     with Keyboard() as keyboard:
         while (keys := await keyboard.read()) is not None:
@@ -47,7 +47,7 @@ class Keyboard:
         self.give_back()
 
     def take(self) -> None:
-        """Have the terminal hand over each key as it is pressed; Ctrl-C and Ctrl-Z stay signals."""
+        """Have the terminal hand over each key as it is pressed. Ctrl-C and Ctrl-Z stay signals."""
         if not self.available or sys.platform == "win32":
             return
         import termios  # noqa: PLC0415 - POSIX only
@@ -72,14 +72,14 @@ class Keyboard:
         import termios  # noqa: PLC0415 - POSIX only
 
         try:
-            # Not when all output has gone out, for nobody may read it any more.
+            # At once, for the reader of output that still waits may be gone.
             termios.tcsetattr(self._descriptor, termios.TCSANOW, before)
         except termios.error:
-            # It has gone, and there is nothing to set.
+            # The terminal has gone, and with it its modes.
             self.available = False
 
     async def read(self) -> Sequence[KeyPress] | None:
-        """Wait for keys and return them; None when there are no more, or none at all."""
+        """Wait for keys and return them, or None when there are no more of them."""
         if not self.available:
             return None
         if sys.platform == "win32":
@@ -91,7 +91,7 @@ class Keyboard:
         if waiting.cancelled_caught:
             return self._reader.settle()
         if self._before is None or not in_foreground(self._descriptor):
-            # They are the shell's, and whoever reads them all the same is stopped, or waits for a whole line.
+            # They are the shell's, and a program that reads them all the same is stopped, or waits for a whole line.
             await anyio.sleep(BACKGROUND_SECONDS)
             return []
         if not select.select([self._descriptor], [], [], 0)[0]:
@@ -106,7 +106,7 @@ class Keyboard:
 
 
 def in_foreground(descriptor: int) -> bool:
-    """Return whether this program may read from its terminal; one in the background would be stopped for it."""
+    """Return whether this program may read from its terminal. One in the background would be stopped for it."""
     if sys.platform == "win32":
         return True
     try:

@@ -1,4 +1,4 @@
-"""The live view on a terminal: draws pictures, and does what keys and signals of the terminal say."""
+"""The live view on a terminal: draws pictures, and obeys keys and signals of the terminal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SUSPENDED: Final = getattr(signal, "SIGTSTP", None)
 async def show_live(
     client: BackpackClient, board: Board, console: Console, counters: Callable[[], Counters], *, depth: int, raw: bool
 ) -> None:
-    """Show the board until `q` is pressed or the client ends; the terminal is then as it was.
+    """Show the board until `q` is pressed or the client ends. The terminal is then as it was.
 
     Raises:
         OSError: the terminal cannot be written to.
@@ -98,7 +98,7 @@ class _LiveView:
                 self._soon()
 
     async def obey_terminal(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Draw anew for another size, and leave the terminal to the shell when it suspends this program."""
+        """Draw again for another size, and leave the terminal to the shell when it suspends this program."""
         numbers = [number for number in (_RESIZED, _SUSPENDED) if number is not None]
         if not numbers:
             task_status.started()
@@ -141,7 +141,7 @@ class _LiveView:
         signal.signal(number, before)
         self._suspended = True
         while not in_foreground(1):  # noqa: ASYNC110 - no signal says that the shell has given the terminal back
-            # Whoever writes or sets the terminal from the background spoils it for others.
+            # A program that writes or sets the terminal from the background spoils it for others.
             await anyio.sleep(BACKGROUND_SECONDS)
         self._suspended = False
         self._keyboard.take()

@@ -98,7 +98,7 @@ async def _show(client: BackpackClient, parsed: argparse.Namespace) -> None:
 
 async def _show_screen(client: BackpackClient, parsed: argparse.Namespace, console: Console) -> None:
     board = _board(client, parsed, ticks=True)
-    # The last price and its change are of the ticker; channels about stocks have symbols that it does not take.
+    # The last price and its change are of the ticker. Channels about stocks have symbols that it does not take.
     if symbols := [symbol for symbol, panel in board.panels.items() if panel.ticks]:
         await client.subscribe([Channel.TICKER], symbols)
     rate, traffic = Rate(), TrafficMeter(board.symbol_of)
@@ -130,7 +130,7 @@ async def _show_lines(client: BackpackClient, board: Board, *, raw: bool) -> Non
 
 
 async def _listen(client: BackpackClient, board: Board, seconds: float) -> bool:
-    """Let the board take events for a while; whether there will be more of them."""
+    """Let the board take events for a while, and return whether there will be more of them."""
     with anyio.move_on_after(seconds):
         async for event in client:
             board.take(event, system_now().mono_us)
@@ -139,7 +139,7 @@ async def _listen(client: BackpackClient, board: Board, seconds: float) -> bool:
 
 
 def _board(client: BackpackClient, parsed: argparse.Namespace, *, ticks: bool) -> Board:
-    """Return the board of the markets that were asked for; `ticks` when their tickers are followed whatever was asked for."""
+    """Return the board of the markets that were asked for. With `ticks` their tickers are followed in any case."""
     channels = {parse_channel(channel).channel for channel in parsed.channels}
     # Channels about stocks have symbols that are in no list of markets.
     markets = {symbol: client.markets.get(symbol) for symbol in parsed.symbols}

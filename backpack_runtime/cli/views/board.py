@@ -45,16 +45,16 @@ __all__ = ["DAY", "TRADES_KEPT", "Board", "Connection", "Panel", "ShownBook", "p
 
 TRADES_KEPT = 200
 DAY = "24h"
-"""The label of what the ticker says."""
+"""The label of the ticker's line."""
 _SAID_ELSEWHERE = ("symbol", "emitted_us", "engine_us", "received_us")
 
 
 class ShownBook(Protocol):
-    """What is shown of a book: that of the client, or a copy that stands still."""
+    """Book as the view reads it: that of the client, or a copy that stands still."""
 
     @property
     def live(self) -> bool:
-        """Whether it can be trusted."""
+        """It can be trusted."""
         ...
 
     @property
@@ -106,7 +106,7 @@ class Connection:
     """The connection that all markets hang on."""
 
     fault: str | None = "connecting"
-    """Why there is none; None when there is one."""
+    """Reason why it is lost, or None while it is there."""
     typed: bool = False
     """The fault comes with a type of its own, such as one of a proxy, and is in words."""
     attempt: int = 0
@@ -117,7 +117,7 @@ class Connection:
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of a book beside its levels."""
+    """State of a book beside its levels."""
 
     verified: bool = False
     reason: str = "no snapshot yet"
@@ -134,7 +134,7 @@ class Panel:
     book: ShownBook | None = None
     """None when its book was not asked for."""
     trades: deque[Trade] | None = None
-    """Latest first; None when they were not asked for."""
+    """Latest first, or None when they were not asked for."""
     facts: dict[str, str] = field(default_factory=dict)
     """The last word of each other channel, by its name."""
     closed: bool = False
@@ -144,7 +144,7 @@ class Panel:
     last: Decimal | None = None
     """The last price that a trade or the ticker told."""
     change: Decimal | None = None
-    """Of the price within 24 hours, as a fraction; None before the ticker has told it."""
+    """Of the price within 24 hours, as a fraction, or None before the ticker has told it."""
     prices: PriceHistory = field(default_factory=PriceHistory)
     ticks: bool = False
     """The exchange tells something of it every second: silence is a fault."""
@@ -195,7 +195,7 @@ class Board:
         return None if panel is None else panel.symbol
 
     def take(self, event: Event, mono_us: int) -> None:
-        """Keep what the event says, at this moment; most say nothing that the counters and the books do not."""
+        """Keep the news of an event, at this moment. Most of them are in the counters and the books already."""
         match event:
             case ConnectionUp():
                 self.connection = Connection(fault=None)
@@ -282,7 +282,7 @@ def _fact(event: Event) -> tuple[str, str] | None:
 
 
 def _members(event: StreamPayload) -> str:
-    """What is known of an event that has no line of its own."""
+    """Return all members of an event that has no line of its own."""
     found = {name: getattr(event, name) for name in event.__struct_fields__ if name not in _SAID_ELSEWHERE}
     texts = {
         name: plain(value) if isinstance(value, Decimal) else str(value) for name, value in found.items() if value is not None
@@ -291,7 +291,7 @@ def _members(event: StreamPayload) -> str:
 
 
 def _ratio(value: Decimal, base: Decimal) -> Decimal:
-    """How many times the base a value is; 1 where that has no answer, as with absurd numbers."""
+    """Return a value divided by a base, or 1 where that has no answer, as with absurd numbers."""
     return value / base if base and sane(value) and sane(base) else Decimal(1)
 
 

@@ -1,6 +1,6 @@
 """One market: a title, its prices in short, the state of its book, the ladder, the tape.
 
-Things keep their place from one picture to the next, and nothing is coloured that cannot be trusted.
+Things keep their place from one picture to the next, and only figures that can be trusted are coloured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .traffic import Traffic
 __all__ = ["CELL_HEIGHT", "CELL_WIDTH", "Market", "cell", "change_of", "mark_of"]
 
 CELL_WIDTH: Final = 34
-"""What a ladder or a tape needs; narrower ones are cut off."""
+"""Width that a ladder or a tape needs. Narrower ones are cut off."""
 CELL_HEIGHT: Final = 13
 LADDER_WIDTH: Final = 56
 """A bar that is longer than this says no more."""
@@ -37,7 +37,7 @@ SPARK_WIDTHS: Final = (6, 24)
 
 
 class Market(NamedTuple):
-    """What is known of one market at the moment of the picture."""
+    """One market at the moment of the picture."""
 
     panel: Panel
     traffic: Traffic | None
@@ -71,7 +71,7 @@ def cell(market: Market, width: int, height: int, depth: int) -> list[Text]:
 
 
 def mark_of(panel: Panel, *, short: bool = False) -> Text:
-    """Return how the book of a market is, in a word, or in a sign where it is well; empty where there is no book."""
+    """Return how the book of a market is, in a word, or in a sign where it is well. It is empty where there is no book."""
     if panel.book is None:
         return Text()
     if panel.book.live:
@@ -100,7 +100,7 @@ def _title(panel: Panel, width: int) -> Text:
 
 
 def _summary(market: Market, width: int) -> Text:
-    """The last price, its change and its way, what comes and when it came; only what is known."""
+    """Return the last price, its change and its way, rate and age of messages, as far as they are known."""
     panel, traffic = market.panel, market.traffic
     parts: list[Part] = []
     if panel.last is not None:
@@ -131,7 +131,7 @@ def _state(market: Market) -> Text:
 
 
 def _ladder(market: Market, book: ShownBook, width: int, levels: int) -> list[Text]:
-    """Asks above, bids below, the spread between them on the same line whatever there is of either."""
+    """Return asks above, bids below, the spread between them on the same line however many there are of either."""
     panel, levels = market.panel, max(levels, 1)
     asks, bids = book.asks(levels), book.bids(levels)
     largest = max((quantity for _, quantity in (*asks, *bids)), default=Decimal(0))
@@ -145,7 +145,7 @@ def _ladder(market: Market, book: ShownBook, width: int, levels: int) -> list[Te
     for (price, quantity), level in zip(texts, (*asks, *bids), strict=True):
         side = "red" if len(lines) < len(asks) else "green"
         bar = _bar(level[1], largest, bar_width)
-        # A stale book is shown, but looks like what it is.
+        # A stale book is shown, but looks stale.
         styles = (side, "", side) if market.trusted else ("dim", "dim", "dim")
         lines.append(
             Text.assemble(
@@ -175,7 +175,7 @@ def _bar(quantity: Decimal, largest: Decimal, width: int) -> str:
 
 
 def _tape(market: Market, height: int) -> list[Text]:
-    """The last trades under their heading; the colour is that of the aggressor."""
+    """Return the last trades under their heading, in the colour of the aggressor."""
     if market.panel.trades is None or height < 1:
         return []
     heading = Text(f"{'UTC':<8} {'price':>10} {'quantity':>12}", "dim")

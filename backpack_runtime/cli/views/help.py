@@ -32,7 +32,7 @@ _LABEL: Final = 12
 
 
 def help_lines(width: int, room: int, *, keys: bool) -> list[Text]:
-    """Return the help: keys first, where they are read, for what has no room is cut off."""
+    """Return the help: keys first, where they are read, for the end is cut off where there is no room."""
     parts = [("Keys", KEYS), ("Signs", SIGNS)] if keys else [("Signs", SIGNS)]
     lines: list[Text] = []
     for heading, rows in parts:

@@ -57,7 +57,7 @@ class KeyReader:
 
     @property
     def unsure(self) -> bool:
-        """A sequence has begun. If nothing follows soon, it was the key Escape: call `settle`."""
+        """A sequence has begun. If the rest does not follow soon, it was the key Escape: call `settle`."""
         return bool(self._sequence)
 
     def feed(self, data: bytes) -> list[KeyPress]:
@@ -68,7 +68,7 @@ class KeyReader:
         return keys
 
     def settle(self) -> list[KeyPress]:
-        """Return what an unfinished sequence was: Escape when it is that alone."""
+        """Return the keys of an unfinished sequence: Escape when it is that alone."""
         alone, self._sequence = self._sequence == ESCAPE, ""
         return [Key.ESCAPE] if alone else []
 
@@ -103,7 +103,7 @@ def _plain(character: str) -> list[KeyPress]:
 
 
 def _key_of(sequence: str) -> list[KeyPress]:
-    """Return the key of a whole sequence; held modifiers are the second number, and change nothing."""
+    """Return the key of a whole sequence. Held modifiers are the second number, and are ignored."""
     number, last = sequence[2:-1].partition(";")[0], sequence[-1]
     key = _BY_NUMBER.get(number) if last == "~" else _BY_LETTER.get(last)
     return [] if key is None else [key]

@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
 
 def fitting(parts: Sequence[Part], width: int) -> Text:
-    """Return the parts that have room side by side, in their order; each is shown whole, unless nothing else is left to go."""
+    """Return the parts that have room side by side, in their order. Each is shown whole, but for the last that is left."""
     kept = list(range(len(parts)))
     while sum(parts[at].text.cell_len for at in kept) + GAP * (len(kept) - 1) > width:
         last = max(kept, key=lambda at: (parts[at].rank, at))

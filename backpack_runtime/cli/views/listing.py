@@ -1,4 +1,4 @@
-"""Many markets as a list, a line each: what is least important goes where the terminal is narrow, and numbers are shown whole or not at all."""
+"""Many markets as a list, a line each. The least important columns go where the terminal is narrow, and numbers are shown whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ WORDY: Final = 80
 class _Column(NamedTuple):
     name: str
     rank: int
-    """Those of the highest rank go first; the market itself stays."""
+    """Those of the highest rank go first, and the market itself stays."""
     width: int
-    """What it takes at least, so that columns stay where they are while numbers change."""
+    """Cells that it takes at least, so that columns stay where they are while numbers change."""
     left: bool = False
 
 

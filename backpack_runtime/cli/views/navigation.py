@@ -16,7 +16,7 @@ LONGEST_FILTER: Final = 40
 
 
 class Page(Struct, frozen=True, gc=False):
-    """How much of the board the last picture had room for; moving by a page moves by that."""
+    """Room that the last picture had for markets, which is how far a page moves."""
 
     markets: int = 1
     """Markets that the filter lets through."""
@@ -25,7 +25,7 @@ class Page(Struct, frozen=True, gc=False):
 
 
 class View(Struct, frozen=True, gc=False):
-    """What of the board is looked at, and how."""
+    """Part of the board that is looked at."""
 
     selected: int = 0
     """Among the markets that the filter lets through."""
@@ -39,7 +39,7 @@ class View(Struct, frozen=True, gc=False):
     done: bool = False
 
     def handle(self, key: KeyPress, page: Page) -> View:
-        """Return the view after a key; `page` is what is shown now."""
+        """Return the view after a key, where `page` is shown now."""
         moved = self._moved(key, page)
         if moved is not None:
             return moved

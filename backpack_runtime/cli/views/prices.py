@@ -12,7 +12,7 @@ from backpack_proto.decoding import sane
 __all__ = ["COLUMN_SECONDS", "PriceHistory", "sparkline"]
 
 COLUMN_SECONDS: Final = 5
-"""What one block stands for."""
+"""Time that one block stands for."""
 COLUMNS_KEPT: Final = 60
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 
@@ -33,7 +33,7 @@ class PriceHistory:
         self._columns.append((column, price))
 
     def latest(self, count: int, mono_us: int) -> list[Decimal | None]:
-        """Return the price in so many columns, the last of which is now; a price holds until another one is told."""
+        """Return the price in so many columns, the last of which is now. A price holds until another one is told."""
         now = mono_us // (COLUMN_SECONDS * 1_000_000)
         shown: list[Decimal | None] = []
         until = now + 1

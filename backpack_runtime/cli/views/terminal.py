@@ -1,7 +1,7 @@
 """The live view as lines of text, of exactly the width and height that the terminal has.
 
 A picture is made of values alone: the board, the counters, the part that is looked at, the size and the moment. Markets stand side by
-side, and in rows, where all of them have room; else they are a list, with the chosen one below it. Those without room are counted.
+side, and in rows, where all of them have room. Otherwise they are a list, with the chosen one below it. Those without room are counted.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ __all__ = ["Counters", "Moment", "Picture", "connection_words", "plain_lines", "
 STATUS_LINES: Final = 2
 LISTED_AT_LEAST: Final = 3
 DETAIL_AT_LEAST: Final = 6
-"""Lines below which the chosen market has none of its own beside the list."""
+"""Lines below which the chosen market has no part of its own beside the list."""
 QUIET_US: Final = 5_000_000
 """Without a message for so long, a market that has one every second is not trusted."""
 
 
 class Counters(NamedTuple):
-    """What the status lines say beside the state of books and connection."""
+    """Figures of the status lines beside the state of books and connection."""
 
     rate: float
     """Messages a second."""
     resyncs: int
     dropped: int
     p50_us: int | None
-    """Median from the matching engine to here, at the most."""
+    """Upper bound of the median from the matching engine to here."""
     p99_us: int | None = None
     books: BooksSnapshot = BooksSnapshot()
     troubles: Sequence[str] = ()
@@ -53,7 +53,7 @@ class Counters(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """All that a picture of the markets shows, at one moment: now, or when the picture was paused."""
+    """The state that a picture of the markets shows, at one moment: now, or when the picture was paused."""
 
     board: Board
     counters: Counters
@@ -72,7 +72,7 @@ def screen(
 ) -> Picture:
     """Return the whole picture: `height` lines of `width` characters, ladders of at most `depth` levels a side.
 
-    While `paused` has the moment at which the picture was paused the markets are those of that moment, and dim; the last two lines are
+    While `paused` has the moment at which the picture was paused the markets are those of that moment, and dim. The last two lines are
     always about now. With `raw` the reason of a lost connection is shown as the system says it, too.
     """
     shown = now if paused is None else paused
@@ -134,7 +134,7 @@ def _list(markets: Sequence[Market], view: View, width: int, room: int, depth: i
 
 
 def _status(now: Moment, view: View, page: Page, width: int, *, paused_us: int | None) -> list[Text]:
-    """The line of figures: what matters most stays on a narrow terminal."""
+    """Return the line of figures, of which the most important ones stay on a narrow terminal."""
     board, counters = now.board, now.counters
     up = board.connection.fault is None
     books = [panel for panel in board.panels.values() if panel.book is not None]
@@ -169,7 +169,7 @@ def _status(now: Moment, view: View, page: Page, width: int, *, paused_us: int |
 
 
 def _bottom(now: Moment, view: View, page: Page, width: int, *, raw: bool) -> Text:
-    """The last line: the filter while it is typed, the lost connection, or what else is not well."""
+    """Return the last line: the filter while it is typed, the lost connection, or the first of other troubles."""
     board, troubles = now.board, now.counters.troubles
     if view.typing:
         return Text.assemble(
@@ -185,7 +185,7 @@ def _bottom(now: Moment, view: View, page: Page, width: int, *, raw: bool) -> Te
 
 
 def connection_words(connection: Connection, mono_us: int, *, raw: bool = False, width: int | None = None) -> str:
-    """Return why there is no connection and when the next attempt is made, in words; empty while there is one.
+    """Return why there is no connection and when the next attempt is made, in words. It is empty while there is one.
 
     Where `width` is too small for both, when comes before why.
     """
@@ -201,7 +201,7 @@ def connection_words(connection: Connection, mono_us: int, *, raw: bool = False,
 
 
 def plain_lines(board: Board, counters: Counters, *, unix_us: int, mono_us: int, raw: bool = False) -> list[str]:
-    """Return the same for what is no terminal: one line a market."""
+    """Return the same where there is no terminal: one line a market."""
     online = "online"
     if board.connection.fault is not None:
         online = f"offline ({connection_words(board.connection, mono_us, raw=raw)})"
@@ -242,7 +242,7 @@ def _word(panel: Panel, book: ShownBook) -> str:
 
 
 def _started(books: BooksSnapshot) -> str:
-    """Say how many of several books are live, and how long the others wait at least; empty when all are."""
+    """Say how many of several books are live, and how long the others wait at least. It is empty when all are."""
     wanted = books.wanted - books.closed
     if wanted < 2 or books.live >= wanted:
         return ""

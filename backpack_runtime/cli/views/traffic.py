@@ -1,4 +1,4 @@
-"""How much comes, and when the last of it came: of all markets, and of each."""
+"""Rates and ages of messages: of all markets, and of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RATE_US = 2_000_000
 
 
 class Traffic(NamedTuple):
-    """What came of one market."""
+    """Messages about one market."""
 
     rate: float
     """Messages a second."""
@@ -42,12 +42,12 @@ class TrafficMeter:
     """Rates and ages of markets, from the counters of their streams."""
 
     def __init__(self, symbol_of: Callable[[str], str | None]) -> None:
-        """`symbol_of` names the market of a stream, or None when it is about none that is shown."""
+        """`symbol_of` names the market of a stream, or None when that market is not shown."""
         self._symbol_of = cache(symbol_of)
         self._rates: dict[str, Rate] = {}
 
     def update(self, streams: Mapping[str, StreamMetrics], mono_us: int) -> dict[str, Traffic]:
-        """Take the counters of all streams at this moment, and return what came of each market."""
+        """Take the counters of all streams at this moment, and return the traffic of each market."""
         counts: dict[str, int] = {}
         ages: dict[str, int] = {}
         for stream, found in streams.items():

@@ -1,4 +1,4 @@
-"""The reasons of lost connections in words: one table from what systems and libraries say to what people read."""
+"""The reasons of lost connections in words: one table from the texts of systems and libraries to those for people."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _THROUGH: Final = re.compile(r" \(through proxy [^()]*\)$")
 
 
 def in_words(reason: str) -> str:
-    """Return the reason of a lost connection as people say it; one that is in words already stays as it is.
+    """Return the reason of a lost connection as people say it. One that is in words already stays as it is.
 
     A proxy that was on the way stays named.
     """
