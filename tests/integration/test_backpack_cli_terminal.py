@@ -244,6 +244,15 @@ def test_stocks_have_no_ticker_and_are_shown_all_the_same() -> None:
         shown.until(lambda picture: "stockPrice " in picture and "● online" in picture)
 
 
+def test_a_closed_market_has_no_ticker_and_that_is_no_trouble() -> None:
+    with watch("SOL_USDC", "HNT_USDC", "--sandbox") as shown:
+        shown.until(lambda picture: "the market is closed" in picture and "● verified" in picture)
+        # The ticker is missed after 5 s.
+        shown.type(b"p")
+        picture = shown.until(lambda picture: "PAUSED 8." in picture and picture.count("\n") == 23)
+        assert "silent" not in picture
+
+
 def test_no_color_has_no_colours_and_a_dumb_terminal_has_lines() -> None:
     with watch("--sandbox", NO_COLOR="1") as shown:
         shown.until(lambda picture: "● verified" in picture and "msg/s" in picture)

@@ -371,6 +371,13 @@ def test_nothing_is_bright_that_cannot_be_trusted() -> None:
     assert styles(shot(several, 200, 30).lines[:-2]) <= {"dim", "bold", "yellow", "black on yellow"}
 
 
+def test_trades_without_a_book_are_dim_while_the_connection_is_lost() -> None:
+    board = a_board(Panel("SOL_USDC", 2, 2, trades=deque([TRADE])))
+    assert "red" in styles(shot(board, 60, 10).lines[:-2])
+    board.take(ConnectionDown(reason="x", code=1006, retry_us=1), 0)
+    assert styles(shot(board, 60, 10).lines[:-2]) == {"bold", "dim"}
+
+
 def test_a_market_without_a_book_is_trusted_while_something_comes() -> None:
     panel = Panel("SOL_USDC", 2, 2, trades=deque(), ticks=True)
     board = a_board(panel)
