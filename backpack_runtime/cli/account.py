@@ -13,12 +13,13 @@ import anyio
 from rich.console import Console, Group
 from rich.live import Live
 
-from backpack_proto.account.values import Fill, Filled
+from backpack_proto.account.values import AccountStale, Fill, Filled
 from backpack_proto.auth.keys import THROWAWAY_SECRET, Credentials
 from backpack_proto.auth.signing import Signer
-from backpack_proto.errors import BackpackError, ConfigurationError
+from backpack_proto.errors import ApiError, BackpackError, ConfigurationError
 from backpack_proto.http import Argument
-from backpack_proto.rest.codec import DepthSnapshot
+from backpack_proto.outputs import StreamsRefused
+from backpack_proto.rest.codec import DepthSnapshot, refused_as_expired, refused_authentication
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.delivery import SlowConsumer
 from backpack_runtime.transport import system_now
@@ -48,7 +49,7 @@ MOST_OPEN_ORDERS = 8
 
 DESCRIPTION = (
     "Show margin, balances, positions, open orders, fills and funding as they change: tables on a terminal, lines elsewhere, or JSON."
-    f" {KEYS_COME_FROM}"
+    f" It ends with exit code 1 when the exchange refuses the keys. {KEYS_COME_FROM}"
 )
 
 
@@ -65,7 +66,7 @@ def run(parsed: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: there is no private key, or the options contradict each other.
         InvalidKey: a key is malformed or does not belong to the private key.
-        BackpackError: the exchange cannot be reached.
+        BackpackError: the exchange cannot be reached, or refuses the keys.
         OSError: the output cannot be written.
     """
     refuse_with_sandbox(parsed, "key-file")
@@ -85,6 +86,7 @@ def run(parsed: argparse.Namespace) -> int:
         async with AsyncExitStack() as stack:
             await enter(client, stack, exchange_of(parsed))
             tasks = await stack.enter_async_context(anyio.create_task_group())
+            tasks.start_soon(_check_keys, client, credentials, exchange_of(parsed))
             if parsed.trade:
                 tasks.start_soon(_trade, client)
             with anyio.move_on_after(parsed.seconds):
@@ -132,6 +134,34 @@ async def _show_screen(client: BackpackClient, console: Console) -> None:
                         notice = event_line(event, unix_us=system_now().unix_us)
             if not scope.cancelled_caught:
                 return
+
+
+async def _check_keys(client: BackpackClient, credentials: Credentials, exchange: str) -> None:
+    """Ask with the keys at the start, and again when the exchange refuses the streams of the account or the account is stale.
+
+    A refusal as too old is a matter of clocks, which the client sets right, and no other failure is about the keys.
+
+    Raises:
+        BackpackError: the exchange refuses the keys.
+    """
+    async with client.stream(StreamsRefused, AccountStale) as events:
+        await _ask(client, credentials, exchange)
+        async for event in events:
+            if not isinstance(event, StreamsRefused) or event.authentication:
+                await _ask(client, credentials, exchange)
+
+
+async def _ask(client: BackpackClient, credentials: Credentials, exchange: str) -> None:
+    try:
+        await client.call("balances")
+    except ApiError as refusal:
+        if refused_authentication(refusal) and not refused_as_expired(refusal):
+            raise BackpackError(
+                f"{exchange} refused the API key {credentials.api_key}: {refusal}; is it one of this account, and not deleted?"
+            ) from None
+    except BackpackError:
+        # The exchange cannot be reached, which the view says.
+        return
 
 
 async def _trade(client: BackpackClient) -> None:

@@ -20,13 +20,14 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple, NoReturn
 
 from backpack_runtime.platforms import BROKEN_PIPE, hold_signals
 
 from .complaints import FAILED, SIGNALLED, STOPS, USAGE, complain
 
-__all__ = ["COMMANDS", "Subcommand", "main"]
+__all__ = ["COMMANDS", "PROGRAM", "Subcommand", "main", "whole_parser"]
 
 PROGRAM = "backpack-feed"
 LIKE_A_KEY = re.compile(r"[\w+/=%-]{32,}|(?<=://)\S+(?=@)")
@@ -58,6 +59,7 @@ COMMANDS = (
     Subcommand("publish", "publish market data to NATS JetStream"),
     Subcommand("shards", "share all markets out among several publishers"),
     Subcommand("parity", "compare the native feed with the one by ccxt"),
+    Subcommand("completion", "print a script that completes commands in a shell"),
 )
 
 
@@ -81,18 +83,35 @@ def _chosen(given: Sequence[str]) -> Subcommand:
 
 def _refuse(given: Sequence[str]) -> NoReturn:
     """End the program with help, the version, or what is wrong with a command line that begins with no command."""
-    parser = _Parser(prog=PROGRAM, description="Backpack Exchange: verified order books, and accounts.")
-    parser.add_argument(
-        "--version", action=_Version, nargs=0, help="show the version, whether native kernels are in use, and exit"
-    )
-    names = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in COMMANDS:
-        names.add_parser(command.name, help=command.help)
+    parser, _ = _outer_parser()
     if given and not given[0].startswith("-"):
         known = [command.name for command in COMMANDS]
         parser.error(f"there is no command {given[0]!r}{_hint(given[0], known) or '; there are ' + ', '.join(known)}")
     parser.parse_args(given)
     parser.error("COMMAND comes first, before all options but --help and --version")
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; that loads the modules of all commands."""
+    parser, inner = _outer_parser()
+    for command in COMMANDS:
+        _declare(import_module(command.module), inner[command.name])
+    return parser
+
+
+def _outer_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return a parser that knows the commands by their names alone, and those of the commands."""
+    parser = _Parser(prog=PROGRAM, description="Backpack Exchange: verified order books, and accounts.")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show the version, whether native kernels are in use, and exit"
+    )
+    names = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    return parser, {command.name: names.add_parser(command.name, help=command.help) for command in COMMANDS}
+
+
+def _declare(module: ModuleType, parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="log more to standard error; twice: everything")
+    module.add_arguments(parser)
 
 
 def _run(command: Subcommand, arguments: Sequence[str]) -> int:
@@ -102,8 +121,7 @@ def _run(command: Subcommand, arguments: Sequence[str]) -> int:
     try:
         module = import_module(command.module)
         parser = _Parser(prog=f"{PROGRAM} {command.name}", description=module.DESCRIPTION)
-        parser.add_argument("-v", "--verbose", action="count", default=0, help="log more to standard error; twice: everything")
-        module.add_arguments(parser)
+        _declare(module, parser)
         parsed = parser.parse_args(arguments)
         if sys.stdout is None:
             # Its descriptor will be that of the next thing that is opened, a socket perhaps.

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack
 
 import anyio
 from msgspec.structs import replace
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.outputs import BookSynced
@@ -24,16 +21,17 @@ from backpack_runtime.delivery import SlowConsumer
 from backpack_runtime.transport import system_now
 
 from .events import decimal_places, json_lines
+from .live_view import show_live
 from .options import add_connection, add_faults, count, exchange_of, names, settings_of
 from .output import Printer
 from .running import enter, run_until_signalled
-from .views.board import TRADES_KEPT, Board, Panel, Rate
-from .views.terminal import Counters, plain_lines, screen
+from .views.board import TRADES_KEPT, Board, Panel
+from .views.terminal import Counters, plain_lines
+from .views.traffic import Rate, TrafficMeter
 
 __all__ = ["DESCRIPTION", "add_arguments", "run"]
 
 BATCH_EVENTS = 256
-SCREEN_SECONDS = 0.25
 LINE_SECONDS = 1.0
 
 
@@ -92,11 +90,21 @@ async def _show(client: BackpackClient, parsed: argparse.Namespace) -> None:
         await _show_json(client, parsed.depth)
         return
     console = Console()
-    board = _board(client, parsed)
     if os.isatty(1) and console.is_terminal and not console.is_dumb_terminal:
-        await _show_screen(client, board, console, parsed.depth)
+        await _show_screen(client, parsed, console)
     else:
-        await _show_lines(client, board)
+        await _show_lines(client, _board(client, parsed, ticks=False), raw=bool(parsed.verbose))
+
+
+async def _show_screen(client: BackpackClient, parsed: argparse.Namespace, console: Console) -> None:
+    board = _board(client, parsed, ticks=True)
+    # The last price and its change are of the ticker. Channels about stocks have symbols that it does not take.
+    if symbols := [symbol for symbol, panel in board.panels.items() if panel.ticks]:
+        await client.subscribe([Channel.TICKER], symbols)
+    rate, traffic = Rate(), TrafficMeter(board.symbol_of)
+    await show_live(
+        client, board, console, lambda: _counters(client, board, rate, traffic), depth=parsed.depth, raw=bool(parsed.verbose)
+    )
 
 
 async def _show_json(client: BackpackClient, depth: int) -> None:
@@ -112,38 +120,26 @@ async def _show_json(client: BackpackClient, depth: int) -> None:
             batch.clear()
 
 
-async def _show_screen(client: BackpackClient, board: Board, console: Console, depth: int) -> None:
-    rate = Rate()
-    with ExitStack() as stack:
-        if os.isatty(2):
-            stack.enter_context(_log_to(board))
-        live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
-        while True:
-            width, height = console.size
-            picture = screen(board, _counters(client, rate), width=width, height=height, depth=depth)
-            live.update(Group(*picture), refresh=True)
-            if not await _listen(client, board, SCREEN_SECONDS):
-                return
-
-
-async def _show_lines(client: BackpackClient, board: Board) -> None:
+async def _show_lines(client: BackpackClient, board: Board, *, raw: bool) -> None:
     output = Printer()
     rate = Rate()
     while await _listen(client, board, LINE_SECONDS):
-        lines = plain_lines(board, _counters(client, rate), unix_us=system_now().unix_us)
+        now = system_now()
+        lines = plain_lines(board, _counters(client, board, rate), unix_us=now.unix_us, mono_us=now.mono_us, raw=raw)
         await output.send("".join(f"{line}\n" for line in lines).encode())
 
 
 async def _listen(client: BackpackClient, board: Board, seconds: float) -> bool:
-    """Let the board take events for a while; whether there will be more of them."""
+    """Let the board take events for a while, and return whether there will be more of them."""
     with anyio.move_on_after(seconds):
         async for event in client:
-            board.take(event)
+            board.take(event, system_now().mono_us)
         return False
     return True
 
 
-def _board(client: BackpackClient, parsed: argparse.Namespace) -> Board:
+def _board(client: BackpackClient, parsed: argparse.Namespace, *, ticks: bool) -> Board:
+    """Return the board of the markets that were asked for. With `ticks` their tickers are followed in any case."""
     channels = {parse_channel(channel).channel for channel in parsed.channels}
     # Channels about stocks have symbols that are in no list of markets.
     markets = {symbol: client.markets.get(symbol) for symbol in parsed.symbols}
@@ -156,40 +152,24 @@ def _board(client: BackpackClient, parsed: argparse.Namespace) -> Board:
             quantity_decimals=decimal_places(market.step_size),
             book=client.book(market.symbol) if Channel.DEPTH in channels else None,
             trades=deque(maxlen=TRADES_KEPT) if Channel.TRADE in channels else None,
+            ticks=ticks,
+            shows_day=Channel.TICKER in channels,
         )
         for symbol, market in markets.items()
     )
 
 
-def _counters(client: BackpackClient, rate: Rate) -> Counters:
-    metrics = client.metrics
+def _counters(client: BackpackClient, board: Board, rate: Rate, traffic: TrafficMeter | None = None) -> Counters:
+    metrics, mono_us = client.metrics, system_now().mono_us
+    # A market that is closed has no ticker, and may be without one.
+    expected = {f"stream {Channel.TICKER}.{symbol} is silent" for symbol, panel in board.panels.items() if panel.closed}
     return Counters(
-        rate=rate.update(metrics.ws_messages, system_now().mono_us),
+        rate=rate.update(metrics.ws_messages, mono_us),
         resyncs=metrics.orderbook_resyncs,
         dropped=metrics.dropped_messages,
-        latency_us=metrics.engine_to_receipt_p50_us,
+        p50_us=metrics.engine_to_receipt_p50_us,
+        p99_us=metrics.engine_to_receipt_p99_us,
         books=metrics.books,
-        troubles=client.health.reasons,
+        troubles=[reason for reason in client.health.reasons if reason not in expected],
+        markets={} if traffic is None else traffic.update(metrics.streams, mono_us),
     )
-
-
-class _Notices(logging.Handler):
-    """Shows the log where it does not tear up the picture."""
-
-    def __init__(self, board: Board) -> None:
-        super().__init__()
-        self._board = board
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._board.notice = self.format(record)
-
-
-@contextmanager
-def _log_to(board: Board) -> Iterator[None]:
-    root = logging.getLogger()
-    before = root.handlers[:]
-    root.handlers[:] = [_Notices(board)]
-    try:
-        yield
-    finally:
-        root.handlers[:] = before

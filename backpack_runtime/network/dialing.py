@@ -121,6 +121,11 @@ def describe(broken: BaseException) -> str:
         return str(broken)
     if isinstance(broken, anyio.BrokenResourceError) and cause is not None:
         return describe(cause)
+    if type(broken) is OSError and broken.errno is None:
+        # "All connection attempts failed", of one address or of several: why stands behind it.
+        tried = cause.exceptions[0] if isinstance(cause, ExceptionGroup) else cause
+        if isinstance(tried, OSError):
+            return describe(tried)
     return f"{type(broken).__name__}: {broken}" if str(broken) else type(broken).__name__
 
 

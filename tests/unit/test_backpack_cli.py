@@ -1,4 +1,4 @@
-"""The command line without its processes: arguments, events as JSON and as text, recordings, the picture of the live view."""
+"""The command line without its processes: arguments, events as JSON and as text, recordings."""
 
 from __future__ import annotations
 
@@ -6,72 +6,46 @@ import json
 import os
 import re
 import socket
-from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 
 import anyio
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
 
-from backpack_proto.book.levels import Book
-from backpack_proto.decoding import decode_json
 from backpack_proto.errors import RemoteProtocolError
-from backpack_proto.exchange.market.listings import LISTINGS, market_object
-from backpack_proto.metrics import BooksSnapshot
 from backpack_proto.outputs import (
     BookChanged,
-    BookDesynced,
     BookSynced,
-    BookUnavailable,
-    BookVerified,
-    ConnectionDown,
-    ConnectionUp,
     ErrorReceived,
     StreamLive,
     StreamsRefused,
 )
-from backpack_proto.rest.market_rules import MarketChanged
-from backpack_proto.rest.markets import Market
-from backpack_proto.streams.channels import Channel
-from backpack_proto.streams.frames import Drop, Frame, FrameDropped, decode_frame
+from backpack_proto.streams.frames import Drop, FrameDropped
 from backpack_proto.streams.levels import Level
 from backpack_proto.streams.payloads import (
     BookTicker,
     Depth,
     Event,
-    Kline,
-    Liquidation,
-    MarkPrice,
-    OpenInterest,
-    StockPrice,
-    StockQuotes,
     Ticker,
     Trade,
 )
 from backpack_proto.streams.unknown import UnknownPayload
 from backpack_proto.text import printable
-from backpack_runtime.books import BookView
 from backpack_runtime.cli import parser as cli_parser
 from backpack_runtime.cli.events import event_name, json_lines, members, plain, text_line, time_of_day
 from backpack_runtime.cli.output import Printer
 from backpack_runtime.cli.parser import COMMANDS, Subcommand, main
-from backpack_runtime.cli.views.board import Board, Panel, Rate
-from backpack_runtime.cli.views.terminal import Counters, number, plain_lines, screen
+from backpack_runtime.cli.views.lines import number
 from backpack_runtime.recording.old_frames import RecordedFrame, Replay, frames
-from backpack_runtime.transport import system_now
 from backpack_runtime.transports import BUILT_IN
-from payload_table import FRAMES
 
 D = Decimal
 ENGINE_US = 1_800_000_061_000_000  # 08:01:01 UTC
 STREAM = "depth.SOL_USDC"
-CALM = Counters(rate=212.4, resyncs=0, dropped=0, latency_us=4095)
 
 
 def levels(*pairs: tuple[str, str]) -> tuple[Level, ...]:
@@ -282,18 +256,6 @@ def test_a_replay_shows_streams_that_no_type_is_for_as_they_came() -> None:
     assert isinstance(dropped, FrameDropped)
 
 
-def test_data_about_a_stock_are_shown_beside_the_market_that_was_asked_for() -> None:
-    panel, other = Panel("MU.US_USDC", 2, 2), Panel("NVDA")
-    board = Board([panel, other])
-    board.take(StockPrice(symbol="MU", bid=D("91.20"), session="US_EQUITIES_PRE_MARKET"))
-    board.take(StockQuotes(symbol="NVDA", estimated_ask=D("131.5")))
-    assert panel.facts == {"stockPrice": "bid 91.20 session US_EQUITIES_PRE_MARKET"}
-    assert other.facts == {"stockIndicativeQuote": "estimated_ask 131.5"}
-    forced = Liquidation(emitted_us=1, symbol="MU.US_USDC_PERP", engine_us=1, price=D("90"), quantity=D(2), side="Ask")
-    board.take(forced)
-    assert "liquidation" not in panel.facts, "of another market of the stock"
-
-
 def test_a_replay_shows_error_frames_and_what_cannot_be_used() -> None:
     replay = Replay()
     assert names(replay.give(ERROR_FRAME)) == ["error_received"]
@@ -466,263 +428,6 @@ def test_every_command_explains_itself(command: Subcommand, capsys: pytest.Captu
     out = capsys.readouterr().out
     assert out.startswith(f"usage: backpack-feed {command.name} [-h] [-v]")
     assert import_module(command.module).DESCRIPTION.split(".")[0].split(",")[0] in " ".join(out.split())
-
-
-# ---- the live view
-
-
-def a_panel(symbol: str = "SOL_USDC", *, live: bool = True, depth: int = 12, trades: int = 30) -> Panel:
-    book = Book(
-        symbol,
-        bids=[Level(D("99.11") - D("0.01") * step, step + 1) for step in range(depth)],
-        asks=[Level(D("99.12") + D("0.01") * step, step + 1) for step in range(depth)],
-        last=4_330_361_024,
-        engine_us=ENGINE_US,
-    )
-    book.confirmed_us = 0 if live else None
-    return Panel(symbol, price_decimals=2, quantity_decimals=2, book=BookView(book, system_now), trades=deque([TRADE] * trades))
-
-
-def a_board(*panels: Panel) -> Board:
-    board = Board(panels)
-    board.take(ConnectionUp(attempt=1))
-    return board
-
-
-def picture(board: Board, width: int, height: int, *, depth: int = 10, counters: Counters = CALM) -> list[str]:
-    return [line.plain for line in screen(board, counters, width=width, height=height, depth=depth)]
-
-
-@pytest.mark.parametrize("size", [(80, 24), (200, 50), (300, 20), (34, 40), (20, 10), (5, 5), (80, 3), (80, 1), (1, 1)])
-@pytest.mark.parametrize("markets", [1, 2, 3, 8])
-def test_a_picture_fills_the_terminal_exactly(size: tuple[int, int], markets: int) -> None:
-    width, height = size
-    panels = [a_panel(f"MARKET{index}_USDC", live=index % 2 == 0, depth=index * 3) for index in range(markets)]
-    panels[0].facts["24h"] = "much too long for a narrow terminal, but somewhere it has to stand"
-    lines = screen(a_board(*panels), CALM, width=width, height=height, depth=10)
-    assert [line.cell_len for line in lines] == [width] * height
-
-
-def test_one_market_on_a_small_terminal() -> None:
-    board = a_board(a_panel())
-    board.take(BookVerified(stream=STREAM, symbol="SOL_USDC", last=1, against="bookTicker"))
-    lines = [line.rstrip() for line in picture(board, 80, 10, depth=2)]
-    assert lines == [
-        "SOL_USDC                    ● verified",
-        "id 4330361024  08:01:01.000",
-        "     99.13         2.00  █████████████   UTC           price     quantity",
-        "     99.12         1.00  ██████▌         08:01:01      99.11         0.50",
-        "      0.01         1.01 bp               08:01:01      99.11         0.50",
-        "     99.11         1.00  ██████▌         08:01:01      99.11         0.50",
-        "     99.10         2.00  █████████████   08:01:01      99.11         0.50",
-        "                                         08:01:01      99.11         0.50",
-        "● online  212 msg/s  1/1 verified  0 stale  0 resyncs  p50 ≤ 4 ms",
-        "",
-    ]
-
-
-def test_markets_side_by_side_have_each_its_own_style() -> None:
-    panels = [a_panel("M0"), a_panel("M1", live=False)]
-    lines = screen(a_board(*panels), CALM, width=80, height=24, depth=10)[:-2]
-    assert {str(line.style) for line in lines} == {""}
-    styles = [{str(span.style) for span in line.spans if span.end > span.start} for line in lines[2:12]]
-    assert all(style == {"red", "dim"} for style in styles[:6])
-
-
-def test_a_stale_book_looks_stale() -> None:
-    board = a_board(a_panel())
-    error = RemoteProtocolError("x")
-    board.take(BookVerified(stream=STREAM, symbol="SOL_USDC", last=1, against="bookTicker"))
-    board.take(
-        BookDesynced(stream=STREAM, symbol="SOL_USDC", last=1, reason="ids 5 to 7 are missing", diverged=False, error=error)
-    )
-    board.panels["SOL_USDC"].trades = None
-    live = screen(board, CALM, width=60, height=24, depth=10)
-    assert " red" in "".join(f" {span.style}" for line in live for span in line.spans)
-    book = board.panels["SOL_USDC"].book
-    assert book is not None
-    board.panels["SOL_USDC"].book = a_panel(live=False).book
-    lines = screen(board, CALM, width=60, height=24, depth=10)
-    assert " STALE " in lines[0].plain
-    assert "ids 5 to 7 are missing" in lines[1].plain
-    ladder = [line for line in lines[2:-2] if line.plain.strip()]
-    assert len(ladder) > 10
-    assert {str(span.style) for line in ladder for span in line.spans} <= {"dim", ""}
-    assert "0/1 verified  1 stale" in lines[-2].plain
-
-
-def test_markets_without_room_are_counted() -> None:
-    panels = [a_panel(f"M{index}") for index in range(5)]
-    lines = picture(a_board(*panels), 80, 24)
-    assert lines[0].split() == ["M0", "○", "live", "│", "M1", "○", "live"]
-    assert "3 not shown" in lines[-2]
-    lines = picture(a_board(*panels), 80, 60)
-    assert "not shown" not in lines[-2]
-
-
-def test_the_ladder_keeps_its_place_when_one_side_is_short() -> None:
-    panel = a_panel(trades=0)
-    whole = picture(a_board(panel), 60, 24, depth=5)
-    spread = next(index for index, line in enumerate(whole) if " bp" in line)
-    panel.book = BookView(Book("SOL_USDC", bids=BIDS, asks=ASKS[:1]), system_now)
-    assert " bp" in picture(a_board(panel), 60, 24, depth=5)[spread]
-
-
-def test_a_new_tick_changes_how_numbers_are_shown() -> None:
-    board = a_board(a_panel())
-    finer, coarser = (
-        decode_json(json.dumps(market_object(listing)).encode(), Market, "market")
-        for listing in (LISTINGS[0], msgspec.structs.replace(LISTINGS[0], ticks_per_price=10, lots_per_quantity=100))
-    )
-    board.take(MarketChanged(symbol="SOL_USDC", market=coarser, previous=finer))
-    panel = board.panels["SOL_USDC"]
-    assert (panel.price_decimals, panel.quantity_decimals) == (1, 0)
-    board.take(MarketChanged(symbol="SOL_USDC", market=finer, previous=coarser))
-    assert (panel.price_decimals, panel.quantity_decimals) == (2, 2)
-
-
-def test_the_start_of_many_books_is_shown() -> None:
-    starting = CALM._replace(books=BooksSnapshot(wanted=601, live=37, closed=1, queued=500, remaining_us=16_800_000))
-    assert "37 of 600 books live, 17 s more" in picture(a_board(a_panel()), 120, 24, counters=starting)[-2]
-    (line,) = plain_lines(a_board(a_panel()), starting, unix_us=ENGINE_US)
-    assert "37 of 600 books live, 17 s more" in line
-    started = CALM._replace(books=BooksSnapshot(wanted=601, live=600, closed=1))
-    assert "books live" not in picture(a_board(a_panel()), 120, 24, counters=started)[-2]
-
-
-def test_a_lost_connection_and_other_troubles_are_said() -> None:
-    board = a_board(a_panel())
-    troubled = CALM._replace(troubles=("stream x is silent", "y"), dropped=3)
-    lines = picture(board, 80, 24, counters=troubled)
-    assert "3 dropped" in lines[-2]
-    assert lines[-1].rstrip() == "stream x is silent (and 1 more)"
-    board.take(ConnectionDown(reason="gone\x1b[2J", code=1006, retry_us=1))
-    lines = picture(board, 80, 24, counters=troubled)
-    assert lines[-2].startswith("● offline")
-    assert lines[-1].rstrip() == "gone\\x1b[2J"
-
-
-def test_the_plain_line() -> None:
-    board = a_board(a_panel())
-    board.take(TRADE)
-    board.take(TICKER)
-    (line,) = plain_lines(board, CALM, unix_us=ENGINE_US)
-    assert line == (
-        "08:01:01 SOL_USDC  99.11 * 1.00 / 99.12 * 1.00  live  last sold 0.50 at 99.11  "
-        "24h 98.5 -1.50 % low 97.38 high 101.19 vol 15089.56  online  212 msg/s, 0 resyncs, 0 dropped"
-    )
-    board = Board([a_panel(live=False), Panel("BTC_USDC", 1, 5)])
-    board.take(BookUnavailable(stream=STREAM, symbol="SOL_USDC", reason="no answer", retry_us=1))
-    first, second = plain_lines(board, CALM, unix_us=ENGINE_US)
-    assert "99.11 * 1.00 / 99.12 * 1.00  STALE (no answer)" in first
-    assert second == "08:01:01 BTC_USDC  offline (connecting)  212 msg/s, 0 resyncs, 0 dropped"
-
-
-def test_verification_is_that_of_the_book_which_is_shown() -> None:
-    panel = a_panel()
-    board = a_board(panel)
-    for stream in (STREAM, "depth.1000ms.SOL_USDC"):
-        board.take(BookSynced(stream=stream, symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=()))
-        board.take(BookVerified(stream=stream, symbol="SOL_USDC", last=1, against="snapshot"))
-    board.take(BookSynced(stream="depth.1000ms.SOL_USDC", symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=()))
-    assert panel.run.verified
-    board.take(BookSynced(stream=STREAM, symbol="SOL_USDC", last=1, engine_us=1, bids=(), asks=()))
-    assert not panel.run.verified
-
-
-@pytest.mark.parametrize("channel", [channel for channel in Channel if not channel.private])
-def test_the_last_word_of_every_public_channel_is_shown(channel: Channel) -> None:
-    """A new one has its members shown until somebody writes it a line of its own."""
-    examples = [decode_frame(line) for line in FRAMES]
-    for frame in examples:
-        if isinstance(frame, Frame) and isinstance(frame.payload, channel.traits.payloads):
-            panel = Panel(getattr(frame.payload, "symbol", ""), price_decimals=2, quantity_decimals=2, trades=deque())
-            Board([panel]).take(frame.payload)
-            assert panel.facts or panel.trades
-            assert not any("\n" in text for text in panel.facts.values())
-            return
-    raise AssertionError("no example")
-
-
-def test_other_channels_leave_their_last_word() -> None:
-    panel = Panel("SOL_USDC", 2, 2)
-    board = a_board(panel)
-    events: list[Event] = [
-        TICKER,
-        MarkPrice(
-            emitted_us=1,
-            symbol="SOL_USDC",
-            engine_us=1,
-            mark_price=D("98.94"),
-            index_price=D("98.95"),
-            funding_rate=D("0.0000125"),
-        ),
-        OpenInterest(emitted_us=1, symbol="SOL_USDC", open_interest=D("1E+3")),
-        Kline(
-            emitted_us=1,
-            symbol="SOL_USDC",
-            start_us=0,
-            end_us=60_000_000,
-            closed=False,
-            trade_count=0,
-            volume=D(0),
-            interval="1m",
-        ),
-        Liquidation(emitted_us=1, symbol="SOL_USDC", engine_us=1, price=D("98.5"), quantity=D(2), side="Ask"),
-        BookTicker(
-            emitted_us=1,
-            symbol="SOL_USDC",
-            engine_us=1,
-            update_id=1,
-            bid_price=D("98.5"),
-            bid_quantity=D(1),
-            ask_price=None,
-            ask_quantity=None,
-        ),
-        TRADE,
-        StreamLive(stream="trade.SOL_USDC"),
-    ]
-    for event in events:
-        board.take(event)
-    assert panel.facts == {
-        "24h": "98.5 -1.50 % low 97.38 high 101.19 vol 15089.56",
-        "mark": "98.94 index 98.95 funding +0.00125 %",
-        "open interest": "1000",
-        "1m": "- - - - vol 0",
-        "liquidation": "ask 2 at 98.5",
-        "top": "98.5 / none",
-    }
-    extreme = Ticker(
-        emitted_us=1,
-        symbol="SOL_USDC",
-        first_price=D("1E-28"),
-        last_price=D("1E+19"),
-        high=D(1),
-        low=D(1),
-        volume=D(1),
-        quote_volume=D(1),
-        trade_count=1,
-    )
-    board.take(extreme)
-    with pytest.raises(ValueError, match="last_price is not a usable number"):
-        structs.replace(extreme, last_price=D("1E+1000000"))
-    assert panel.facts["24h"].endswith(" % low 1 high 1 vol 1")
-
-
-@pytest.mark.parametrize(
-    ("value", "decimals", "text"),
-    [("1234567.5", 2, "1,234,567.50"), ("0.000001", 2, "0.000001"), ("1E+3", 0, "1,000"), ("99.10", 1, "99.1")],
-)
-def test_numbers_for_people(value: str, decimals: int, text: str) -> None:
-    assert number(D(value), decimals) == text
-
-
-def test_the_rate_is_that_of_the_last_two_seconds() -> None:
-    rate = Rate()
-    assert rate.update(100, 0) == 0
-    assert [rate.update(100 + 10 * step, step * 500_000) for step in range(1, 11)] == [20.0] * 10
-    assert rate.update(200, 20_000_000) == 0
-    assert rate.update(200, 22_000_000) == 0
 
 
 # ---- output

@@ -20,6 +20,7 @@ from backpack_proto.machine import Now
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.network import proxy_settings as module
 from backpack_runtime.network.addresses import Addresses
+from backpack_runtime.network.dialing import describe
 from backpack_runtime.network.proxy_settings import (
     InvalidProxy,
     Proxies,
@@ -482,3 +483,12 @@ def test_no_refusal_shows_a_password_not_even_in_the_locals_of_its_frames(refuse
     told = traceback.TracebackException.from_exception(error.with_traceback(ours.tb_next), capture_locals=True)
     assert not leaks("".join(told.format()))
     assert not leaks(repr(error.args))
+
+
+def test_the_reason_behind_the_attempts_of_a_connection_is_named() -> None:
+    refused = ConnectionRefusedError(111, "Connection refused")
+    for cause in (refused, ExceptionGroup("multiple connection attempts failed", [refused, OSError(101, "unreachable")])):
+        failed = OSError("All connection attempts failed")
+        failed.__cause__ = cause
+        assert describe(failed) == "ConnectionRefusedError: [Errno 111] Connection refused"
+    assert describe(OSError("All connection attempts failed")) == "OSError: All connection attempts failed"

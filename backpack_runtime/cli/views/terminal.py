@@ -1,88 +1,216 @@
 """The live view as lines of text, of exactly the width and height that the terminal has.
 
-Each market has a cell: a title, a line on the state of its book, the ladder, the tape. Cells stand side by side, and in rows where
-the terminal is high enough; markets without room are counted, not shown. Things keep their place from one picture to the next,
-and nothing is coloured that cannot be trusted.
+A picture is made of values alone: the board, the counters, the part that is looked at, the size and the moment. Markets stand side by
+side, and in rows, where all of them have room. Otherwise they are a list, with the chosen one below it. Those without room are counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
-from itertools import islice, zip_longest
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from math import ceil
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from rich.text import Text
 
-from backpack_proto.decoding import sane
 from backpack_proto.metrics import BooksSnapshot
-from backpack_proto.streams.levels import Level
-from backpack_proto.streams.payloads import Trade
 from backpack_proto.text import printable
-from backpack_runtime.books import BookView
-from backpack_runtime.cli.events import decimal_places, time_of_day
+from backpack_runtime.cli.events import time_of_day
 
-from .board import Board, Panel
+from .board import Board, Connection, Panel, ShownBook
+from .cell import CELL_HEIGHT, CELL_WIDTH, Market, cell
+from .help import help_lines
+from .lines import SEPARATOR, Part, duration, fit, fitting, number, side_by_side
+from .listing import listing
+from .navigation import Page, View, matching
+from .traffic import Traffic
+from .troubles import in_words
 
-__all__ = ["Counters", "number", "plain_lines", "screen"]
+__all__ = ["Counters", "Moment", "Picture", "connection_words", "plain_lines", "screen"]
 
-CELL_WIDTH = 34
-"""What a ladder or a tape needs; narrower ones are cut off."""
-CELL_HEIGHT = 12
-LADDER_WIDTH = 56
-"""A bar that is longer than this says no more."""
-TAPE_LINES = 6
-STATUS_LINES = 2
-SEPARATOR = " │ "
-EIGHTHS = " ▏▎▍▌▋▊▉█"
+STATUS_LINES: Final = 2
+LISTED_AT_LEAST: Final = 3
+DETAIL_AT_LEAST: Final = 6
+"""Lines below which the chosen market has no part of its own beside the list."""
+QUIET_US: Final = 5_000_000
+"""Without a message for so long, a market that has one every second is not trusted."""
 
 
 class Counters(NamedTuple):
-    """What the status lines say beside the state of books and connection."""
+    """Figures of the status lines beside the state of books and connection."""
 
     rate: float
     """Messages a second."""
     resyncs: int
     dropped: int
-    latency_us: int | None
-    """Median from the matching engine to here, at the most."""
+    p50_us: int | None
+    """Upper bound of the median from the matching engine to here."""
+    p99_us: int | None = None
     books: BooksSnapshot = BooksSnapshot()
     troubles: Sequence[str] = ()
     """Reasons why not all is well."""
+    markets: Mapping[str, Traffic] = MappingProxyType({})
 
 
-def screen(board: Board, counters: Counters, *, width: int, height: int, depth: int) -> list[Text]:
-    """The whole picture: `height` lines of `width` characters, ladders of at most `depth` levels a side."""
-    panels = list(board.panels.values())
+class Moment(NamedTuple):
+    """The state that a picture of the markets shows, at one moment: now, or when the picture was paused."""
+
+    board: Board
+    counters: Counters
+    mono_us: int
+
+
+class Picture(NamedTuple):
+    """Lines for the terminal, and how much of the board they have."""
+
+    lines: list[Text]
+    page: Page
+
+
+def screen(
+    now: Moment, view: View, *, width: int, height: int, depth: int, paused: Moment | None = None, raw: bool = False
+) -> Picture:
+    """Return the whole picture: `height` lines of `width` characters, ladders of at most `depth` levels a side.
+
+    While `paused` has the moment at which the picture was paused the markets are those of that moment, and dim. The last two lines are
+    always about now. With `raw` the reason of a lost connection is shown as the system says it, too.
+    """
+    shown = now if paused is None else paused
+    found = matching(list(shown.board.panels), view.filter)
+    markets = [_market(shown, shown.board.panels[symbol], paused=paused is not None) for symbol in found]
     room = max(height - STATUS_LINES, 1)
-    columns = max(min(len(panels), (width + len(SEPARATOR)) // (CELL_WIDTH + len(SEPARATOR))), 1)
-    rows = max(min(-(-len(panels) // columns), room // CELL_HEIGHT), 1)
-    columns = min(columns, -(-len(panels) // rows))
-    shown = panels[: columns * rows]
+    body, page = _body(markets, view, width, room, depth)
+    if paused is not None:
+        body = [Text(line.plain, "dim") for line in body]
+    if view.help:
+        body = help_lines(width, room, keys=view.keys)
+    elif not markets:
+        body = [Text(printable(f"no market has {view.filter!r} in its name; Esc shows all"), "yellow")]
+    lines = [*body[:room], *[Text()] * (room - len(body))]
+    lines += _status(now, view, page, width, paused_us=None if paused is None else paused.mono_us)
+    lines += [_bottom(now, view, page, width, raw=raw)]
+    return Picture([fit(line, width) for line in lines[-height:]], page)
+
+
+def _market(moment: Moment, panel: Panel, *, paused: bool) -> Market:
+    traffic = moment.counters.markets.get(panel.symbol)
+    online = moment.board.connection.fault is None
+    trusted = not paused and online
+    if panel.book is not None:
+        trusted = trusted and panel.book.live
+    elif panel.ticks:
+        trusted = trusted and traffic is not None and traffic.age_us < QUIET_US
+    return Market(panel, traffic, trusted, online, moment.mono_us)
+
+
+def _body(markets: Sequence[Market], view: View, width: int, room: int, depth: int) -> tuple[list[Text], Page]:
+    """Return the lines of the markets: all side by side, or a list and the chosen one."""
+    count = len(markets)
+    columns = max(min(count, (width + len(SEPARATOR)) // (CELL_WIDTH + len(SEPARATOR))), 1)
+    rows = max(min(-(-count // columns), room // CELL_HEIGHT), 1)
+    columns = max(min(columns, -(-count // rows)), 1)
+    if count > columns * rows:
+        return _list(markets, view, width, room, depth)
     cell_width = (width + len(SEPARATOR)) // columns - len(SEPARATOR)
-    cell_height = room // rows
     lines: list[Text] = []
-    for first in range(0, len(shown), columns):
-        cells = [_cell(panel, cell_width, cell_height, depth) for panel in shown[first : first + columns]]
-        lines += [_side_by_side(parts) for parts in zip(*cells, strict=True)]
-    lines += [Text()] * (room - len(lines))
-    lines += _status(board, counters, hidden=len(panels) - len(shown))
-    return [_fit(line, width) for line in lines[-height:]]
+    for first in range(0, count, columns):
+        cells = [cell(market, cell_width, room // rows, depth) for market in markets[first : first + columns]]
+        lines += [side_by_side(parts) for parts in zip(*cells, strict=True)]
+    return lines, Page(markets=count, rows=max(count, 1))
 
 
-def number(value: Decimal, decimals: int) -> str:
-    """A decimal for people: at least so many decimals, and thousands apart."""
-    if not sane(value):
-        return str(value)
-    return f"{value:,.{max(decimals, decimal_places(value))}f}"
+def _list(markets: Sequence[Market], view: View, width: int, room: int, depth: int) -> tuple[list[Text], Page]:
+    heading = room > 2
+    rows = min(len(markets), max(room // 3, LISTED_AT_LEAST))
+    detail = room - rows - 2
+    if detail < DETAIL_AT_LEAST:
+        rows, detail = min(len(markets), room - heading), 0
+    chosen = min(view.selected, len(markets) - 1)
+    first = min(chosen // rows * rows, len(markets) - rows)
+    lines = listing(markets[first : first + rows], chosen - first, width, heading=heading)
+    if detail:
+        lines += [Text("─" * width, "dim"), *cell(markets[chosen], width, detail, depth)]
+    return lines, Page(markets=len(markets), rows=rows)
 
 
-def plain_lines(board: Board, counters: Counters, *, unix_us: int) -> list[str]:
-    """The same for what is no terminal: one line a market."""
-    return [printable(f"{time_of_day(unix_us)} {_plain_line(board, panel, counters)}", None) for panel in board.panels.values()]
+def _status(now: Moment, view: View, page: Page, width: int, *, paused_us: int | None) -> list[Text]:
+    """Return the line of figures, of which the most important ones stay on a narrow terminal."""
+    board, counters = now.board, now.counters
+    up = board.connection.fault is None
+    books = [panel for panel in board.panels.values() if panel.book is not None]
+    stale = sum(not panel.book.live for panel in books if panel.book is not None)
+    verified = sum(panel.book.live and panel.run.verified for panel in books if panel.book is not None)
+    calm = "" if up else "dim"
+    # That it is paused is said at every width, and a lost connection once more in the last line.
+    parts = [Part(Text("● online", "green") if up else Text("● offline", "red"), 0 if paused_us is None else 1)]
+    if paused_us is not None:
+        parts.append(Part(Text(f" PAUSED {duration(now.mono_us - paused_us)} ago ", "black on yellow")))
+    hidden = page.markets - page.rows
+    if hidden > 0:
+        parts.append(Part(Text(f"{hidden} more market{'s' if hidden > 1 else ''}", "yellow"), 2))
+    if view.filter:
+        parts.append(Part(Text(printable(f"/{view.filter}: {page.markets} of {len(board.panels)}"), "yellow"), 3))
+    parts.append(Part(Text(f"{counters.rate:,.0f} msg/s", calm), 6))
+    if started := _started(counters.books):
+        parts.append(Part(Text(started, "yellow"), 5))
+    if books:
+        parts.append(Part(Text(f"{verified}/{len(books)} verified", calm if verified == len(books) else "cyan"), 7))
+        parts.append(Part(Text(f"{stale} stale", "yellow" if stale else calm), 4))
+    parts.append(Part(Text(f"{counters.resyncs} resyncs", calm), 9))
+    if counters.dropped:
+        parts.append(Part(Text(f"{counters.dropped} dropped", "yellow"), 5))
+    if counters.p50_us is not None:
+        parts.append(Part(Text(f"p50 ≤ {counters.p50_us / 1000:,.0f} ms", calm), 8))
+    if counters.p99_us is not None:
+        parts.append(Part(Text(f"p99 ≤ {counters.p99_us / 1000:,.0f} ms", calm), 8))
+    if view.keys:
+        parts.append(Part(Text("? help", "dim"), 10))
+    return [fitting(parts, width)]
 
 
-def _plain_line(board: Board, panel: Panel, counters: Counters) -> str:
+def _bottom(now: Moment, view: View, page: Page, width: int, *, raw: bool) -> Text:
+    """Return the last line: the filter while it is typed, the lost connection, or the first of other troubles."""
+    board, troubles = now.board, now.counters.troubles
+    if view.typing:
+        return Text.assemble(
+            (printable(f"/{view.filter}"), "bold"),
+            "▏ ",
+            (f"{page.markets} of {len(board.panels)} markets; Enter keeps it, Esc shows all", "dim"),
+        )
+    if board.connection.fault is not None:
+        return Text(printable(connection_words(board.connection, now.mono_us, raw=raw, width=width)), "yellow")
+    trouble = troubles[0] if troubles else board.notice
+    more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
+    return Text(printable(trouble) + more, "yellow" if trouble else "")
+
+
+def connection_words(connection: Connection, mono_us: int, *, raw: bool = False, width: int | None = None) -> str:
+    """Return why there is no connection and when the next attempt is made, in words. It is empty while there is one.
+
+    Where `width` is too small for both, when comes before why.
+    """
+    fault = connection.fault
+    if fault is None or not connection.attempt:
+        return fault or ""
+    left_s = ceil((connection.retry_at_us - mono_us) / 1e6)
+    when = f"{f'next attempt in {left_s} s' if left_s > 0 else 'trying again'} (attempt {connection.attempt})"
+    why = fault if connection.typed else in_words(fault)
+    said = f" [{fault}]" if raw and why != fault else ""
+    lost = "connection lost" if width is None or len(f"connection lost, {when}") <= width else "lost"
+    return f"{lost}, {when}: {why}{said}"
+
+
+def plain_lines(board: Board, counters: Counters, *, unix_us: int, mono_us: int, raw: bool = False) -> list[str]:
+    """Return the same where there is no terminal: one line a market."""
+    online = "online"
+    if board.connection.fault is not None:
+        online = f"offline ({connection_words(board.connection, mono_us, raw=raw)})"
+    return [
+        printable(f"{time_of_day(unix_us)} {_plain_line(panel, counters, online)}", None) for panel in board.panels.values()
+    ]
+
+
+def _plain_line(panel: Panel, counters: Counters, online: str) -> str:
     parts = [panel.symbol]
     if panel.book is not None:
         tops = [
@@ -99,172 +227,24 @@ def _plain_line(board: Board, panel: Panel, counters: Counters) -> str:
             f"last {side} {number(trade.quantity, panel.quantity_decimals)} at {number(trade.price, panel.price_decimals)}"
         )
     parts += [f"{label} {text}" for label, text in sorted(panel.facts.items())]
-    parts.append("online" if board.connection_fault is None else f"offline ({board.connection_fault})")
+    parts.append(online)
     if started := _started(counters.books):
         parts.append(started)
     parts.append(f"{counters.rate:,.0f} msg/s, {counters.resyncs} resyncs, {counters.dropped} dropped")
     return "  ".join(parts)
 
 
-def _word(panel: Panel, book: BookView) -> str:
+def _word(panel: Panel, book: ShownBook) -> str:
     """Return how a book is, in a word and the reason."""
     if book.live:
         return "verified" if panel.run.verified else "live"
     return "CLOSED" if panel.closed else f"STALE ({panel.run.reason})"
 
 
-def _cell(panel: Panel, width: int, height: int, depth: int) -> list[Text]:
-    beside = panel.book is not None and panel.trades is not None and width >= 2 * CELL_WIDTH + len(SEPARATOR)
-    left = min((width - len(SEPARATOR)) // 2 if beside else width, LADDER_WIDTH)
-    lines = [_title(panel, left), _state(panel)]
-    room = max(height - len(lines), 0)
-    facts = [_fact(label, text) for label, text in sorted(panel.facts.items())][:room]
-    if panel.book is None:
-        lines += facts + _tape(panel, room - len(facts))
-    elif beside:
-        ladder = _ladder(panel, panel.book, left, min((room - 1) // 2, depth))
-        right = facts + _tape(panel, room - len(facts))
-        pairs = islice(zip_longest(ladder, right, fillvalue=Text()), room)
-        lines += [_side_by_side([_fit(one, left), two], "   ") for one, two in pairs]
-    else:
-        tape = min(TAPE_LINES, room // 3) if panel.trades is not None else 0
-        lines += _ladder(panel, panel.book, left, min((room - len(facts) - tape - 1) // 2, depth))
-        lines += facts
-        lines += _tape(panel, height - len(lines))
-    lines += [Text()] * (height - len(lines))
-    return [_fit(line, width) for line in lines[:height]]
-
-
-def _title(panel: Panel, width: int) -> Text:
-    title = Text(printable(panel.symbol), style="bold")
-    if panel.book is None:
-        return title
-    if panel.book.live:
-        mark = Text("● verified", "green") if panel.run.verified else Text("○ live", "cyan")
-    else:
-        mark = Text(" CLOSED " if panel.closed else " STALE ", "black on yellow")
-    title.truncate(max(width - mark.cell_len - 1, 0), overflow="ellipsis", pad=True)
-    return Text.assemble(title, " ", mark)
-
-
-def _state(panel: Panel) -> Text:
-    if panel.book is None:
-        return Text()
-    if not panel.book.live:
-        return Text("the market is closed" if panel.closed else printable(panel.run.reason), "yellow")
-    return Text(f"id {panel.book.last}  {time_of_day(panel.book.engine_us, digits=3)}", "dim")
-
-
-def _ladder(panel: Panel, book: BookView, width: int, levels: int) -> list[Text]:
-    """Asks above, bids below, the spread between them on the same line whatever there is of either."""
-    levels = max(levels, 1)
-    asks, bids = book.asks(levels), book.bids(levels)
-    largest = max((quantity for _, quantity in (*asks, *bids)), default=Decimal(0))
-    texts = [
-        (number(price, panel.price_decimals), number(quantity, panel.quantity_decimals)) for price, quantity in (*asks, *bids)
-    ]
-    price_width = max([10, *(len(price) for price, _ in texts)])
-    quantity_width = max([12, *(len(quantity) for _, quantity in texts)])
-    bar_width = max(width - price_width - quantity_width - 3, 0)
-    lines: list[Text] = []
-    for (price, quantity), level in zip(texts, (*asks, *bids), strict=True):
-        side = "red" if len(lines) < len(asks) else "green"
-        bar = _bar(level[1], largest, bar_width)
-        # A stale book is shown, but looks like what it is.
-        styles = (side, "", side) if book.live else ("dim", "dim", "dim")
-        lines.append(
-            Text.assemble(
-                (f"{price:>{price_width}}", styles[0]), (f" {quantity:>{quantity_width}}  ", styles[1]), (bar, styles[2])
-            )
-        )
-    above, below = [Text()] * (levels - len(asks)), [Text()] * (levels - len(bids))
-    spread = _spread(panel, asks, bids, price_width)
-    return [*above, *reversed(lines[: len(asks)]), spread, *lines[len(asks) :], *below]
-
-
-def _spread(panel: Panel, asks: Sequence[Level], bids: Sequence[Level], price_width: int) -> Text:
-    if not asks or not bids:
-        return Text()
-    ask, bid = asks[0][0], bids[0][0]
-    text = f"{number(ask - bid, panel.price_decimals):>{price_width}}"
-    if sane(ask) and sane(bid):
-        text += f" {(ask - bid) / (ask + bid) * 20_000:>12.2f} bp"
-    return Text(text, "dim")
-
-
-def _bar(quantity: Decimal, largest: Decimal, width: int) -> str:
-    if not (sane(quantity) and sane(largest) and largest):
-        return ""
-    full, part = divmod(round(float(quantity / largest) * width * 8), 8)
-    return (EIGHTHS[8] * full + EIGHTHS[part]).rstrip()
-
-
-def _tape(panel: Panel, height: int) -> list[Text]:
-    """The last trades under their heading; the colour is that of the aggressor."""
-    if panel.trades is None or height < 1:
-        return []
-    heading = Text(f"{'UTC':<8} {'price':>10} {'quantity':>12}", "dim")
-    return [heading, *(_trade(panel, trade) for trade in islice(panel.trades, height - 1))]
-
-
-def _trade(panel: Panel, trade: Trade) -> Text:
-    return Text.assemble(
-        (f"{time_of_day(trade.engine_us)} ", "dim"),
-        (f"{number(trade.price, panel.price_decimals):>10}", "red" if trade.buyer_is_maker else "green"),
-        f" {number(trade.quantity, panel.quantity_decimals):>12}",
-    )
-
-
-def _fact(label: str, text: str) -> Text:
-    return Text.assemble((f"{printable(label)} ", "dim"), printable(text))
-
-
-def _status(board: Board, counters: Counters, *, hidden: int) -> list[Text]:
-    books = [panel for panel in board.panels.values() if panel.book is not None]
-    stale = sum(not panel.book.live for panel in books if panel.book is not None)
-    verified = sum(panel.book.live and panel.run.verified for panel in books if panel.book is not None)
-    up = board.connection_fault is None
-    parts = [
-        Text("● online", "green") if up else Text("● offline", "red"),
-        Text(f"{counters.rate:,.0f} msg/s"),
-    ]
-    if started := _started(counters.books):
-        parts.append(Text(started, "yellow"))
-    if books:
-        parts.append(Text(f"{verified}/{len(books)} verified", "" if verified == len(books) else "cyan"))
-        parts.append(Text(f"{stale} stale", "yellow" if stale else ""))
-    parts.append(Text(f"{counters.resyncs} resyncs"))
-    if counters.dropped:
-        parts.append(Text(f"{counters.dropped} dropped", "yellow"))
-    if counters.latency_us is not None:
-        parts.append(Text(f"p50 ≤ {counters.latency_us / 1000:,.0f} ms"))
-    if hidden:
-        parts.append(Text(f"{hidden} not shown", "yellow"))
-    trouble = (
-        board.connection_fault
-        if board.connection_fault is not None
-        else (counters.troubles[0] if counters.troubles else board.notice)
-    )
-    more = f" (and {len(counters.troubles) - 1} more)" if up and len(counters.troubles) > 1 else ""
-    return [Text("  ").join(parts), Text(printable(trouble) + more, "yellow" if trouble else "")]
-
-
 def _started(books: BooksSnapshot) -> str:
-    """Say how many of several books are live, and how long the others wait at least; empty when all are."""
+    """Say how many of several books are live, and how long the others wait at least. It is empty when all are."""
     wanted = books.wanted - books.closed
     if wanted < 2 or books.live >= wanted:
         return ""
     left = f", {books.remaining_us / 1e6:,.0f} s more" if books.remaining_us >= 1_000_000 else ""
     return f"{books.live} of {wanted} books live{left}"
-
-
-def _side_by_side(parts: Iterable[Text], separator: str = SEPARATOR) -> Text:
-    # As a part with a style, for the style of the whole separator would become that of the whole line.
-    return Text.assemble((separator, "dim")).join(parts)
-
-
-def _fit(text: Text, width: int) -> Text:
-    """A copy of a line, exactly so wide."""
-    line = text.copy()
-    line.truncate(max(width, 0), overflow="ellipsis", pad=True)
-    return line
