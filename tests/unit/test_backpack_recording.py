@@ -257,6 +257,14 @@ def test_another_event_is_found_where_it_is(recorded: tuple[Path, Recorder, list
     assert len(replayed(other, verify=False)) > 100
 
 
+def test_an_end_with_another_digest_is_found(recorded: tuple[Path, Recorder, list[Event]], tmp_path: Path) -> None:
+    path, recorder, _ = recorded
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(path.read_bytes().replace(recorder.digest.encode(), b"0" * 64))
+    with pytest.raises(ReplayDiffers, match="the end: the digest of all events is 0000"):
+        replayed(other)
+
+
 def test_a_recording_is_read_once_and_inside_its_block(recorded: tuple[Path, Recorder, list[Event]]) -> None:
     recording = open_recording(recorded[0])
     with pytest.raises(LocalProtocolError, match="inside"):
@@ -370,6 +378,15 @@ def test_parts_are_compressed_and_read_in_order(tmp_path: Path, recorded: tuple[
         replayed(path)
     with pytest.raises(RecordingUnreadable, match="give the file without the number of a part"):
         replayed(tmp_path / f"{path.name}.000004.zst")
+
+
+def test_a_part_of_another_recording_is_refused(tmp_path: Path) -> None:
+    for name, rotate_bytes in (("a", 100_000), ("b", 130_000)):
+        path, size = tmp_path / name, rotate_bytes
+        anyio.run(lambda path=path, size=size: record_account(path, rotate_bytes=size))  # type: ignore[misc]
+    (tmp_path / "b.000002.zst").replace(tmp_path / "a.000002.zst")
+    with pytest.raises(RecordingUnreadable, match="a part is missing, or of another recording"):
+        replayed(tmp_path / "a", verify=False)
 
 
 def test_a_part_ends_by_time(tmp_path: Path) -> None:
