@@ -129,7 +129,7 @@ class _Pace:
 
 
 def _bar(stack: ExitStack, recording: Recording) -> Callable[[], None]:
-    """Return a function that moves a progress bar. There is no bar where standard error is not a terminal, or the size is not known."""
+    """Return what moves a progress bar on standard error; nothing moves where that is not a terminal, or the size is not known."""
     if recording.total_bytes is None or not os.isatty(2) or os.isatty(1):
         return lambda: None
     columns = (TextColumn("replay"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), TextColumn("{task.fields[events]}"))
