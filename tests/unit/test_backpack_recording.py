@@ -58,6 +58,8 @@ from backpack_proto.outputs import BookChanged, BookSynced, CallAnswered, Connec
 from backpack_proto.rest.endpoints.table import ENDPOINTS, find_endpoint
 from backpack_proto.rest.results.account import DepositAddress
 from backpack_proto.streams.payloads import Depth, Event, Trade
+from backpack_proto.testing.faults import Episode
+from backpack_proto.testing.strategies import fault_schedules
 from backpack_proto.values import REDACTED
 from backpack_runtime.cli.parser import main
 from backpack_runtime.network.proxy import ProxyAuthFailed
@@ -69,7 +71,7 @@ from backpack_runtime.recording.recorder import Recorder
 from backpack_runtime.recording.redaction import SECRET_NAMES, redacted_body
 from backpack_runtime.recording.summary import summarize
 from hypothesis_profiles import examples
-from recorded_sessions import START, WITHDRAWAL, RecordedClient, record_account
+from recorded_sessions import START, WITHDRAWAL, RecordedClient, record_account, simulated
 
 NOW = Now(5, 1_790_000_000_000_000)
 ORDER: dict[str, Argument] = {
@@ -244,6 +246,24 @@ def test_a_replay_gives_the_events_of_the_session(recorded: tuple[Path, Recorder
         book = recording.book("SOL_USDC")
     live = next(event for event in reversed(events) if isinstance(event, BookChanged))
     assert book.bids(3) == live.bids
+
+
+@given(fault_schedules(duration_ms=8_000, max_episodes=4))
+@examples(10)
+def test_whatever_goes_wrong_replays_to_the_same_events(
+    tmp_path_factory: pytest.TempPathFactory, faults: tuple[Episode, ...]
+) -> None:
+    path = tmp_path_factory.mktemp("faults") / "a"
+    client = RecordedClient()
+    simulation = simulated(client, faults)
+
+    async def record() -> None:
+        async with Recorder(client, path, rotate_bytes=50_000):
+            simulation.give(Open(), FollowAccount(), Subscribe(("trade.SOL_USDC",), ("depth.SOL_USDC",)))
+            simulation.run(10_000_000)
+
+    anyio.run(record)
+    assert replayed(path) == simulation.events
 
 
 def test_another_event_is_found_where_it_is(recorded: tuple[Path, Recorder, list[Event]], tmp_path: Path) -> None:
