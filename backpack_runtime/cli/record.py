@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from contextlib import AsyncExitStack
@@ -79,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Record until the time is over or a signal comes; returns the exit code.
+    """Record until the time is over or a signal comes, and return the exit code.
 
     Raises:
         LocalProtocolError: the options name something that does not exist.
@@ -115,7 +116,11 @@ def run(parsed: argparse.Namespace) -> int:
             with anyio.move_on_after(parsed.seconds):
                 await _Progress(recorder, client).show()
 
+    # The command says it in its own way, once.
+    logging.getLogger("backpack_runtime.recording").addFilter(lambda record: record.levelno < logging.ERROR)
     code = run_until_signalled(body, backend=parsed.backend)
+    if recorder.failure is not None:
+        raise recorder.failure
     Printer().write(f"{_outcome(recorder, Path(parsed.file))}\n".encode())
     return code
 
@@ -125,7 +130,7 @@ def _signer(parsed: argparse.Namespace) -> Signer | None:
         return None
     keys = keys_of(parsed)
     if keys.private_key is None:
-        raise ConfigurationError("no private key: BACKPACK_PRIVATE_KEY, --key-file or a terminal to ask on; or --sandbox")
+        raise ConfigurationError("no private key: BACKPACK_PRIVATE_KEY, --key-file or a terminal to ask on, or --sandbox")
     return Signer(
         Credentials(
             keys.private_key.reveal(),

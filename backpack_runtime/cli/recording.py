@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the sub-command; returns the exit code.
+    """Run the sub-command and return its exit code.
 
     Raises:
         ConfigurationError: the file cannot be opened.
@@ -60,7 +60,7 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
 
 
 def _info(parsed: argparse.Namespace) -> int:
-    """Write the figures of a recording; the exit code is 1 when its replay differs."""
+    """Write the figures of a recording. The exit code is 1 when its replay differs."""
     with ended_by_signals(), open_recording(parsed.file, verify=None) as recording:
         summary = summarize(recording)
     text = msgspec.json.encode(summary) + b"\n" if parsed.json else "".join(f"{line}\n" for line in _lines(summary)).encode()

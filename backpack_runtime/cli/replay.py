@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Write the events of a recording to standard output until its end or a signal; returns the exit code.
+    """Write the events of a recording to standard output until its end or a signal, and return the exit code.
 
     Raises:
         ConfigurationError: the file cannot be opened.

@@ -32,12 +32,12 @@ _read_form = msgspec.json.Decoder(_Form).decode
 
 
 class Batch(NamedTuple):
-    """What came at one moment."""
+    """One batch of inputs, which came at one moment."""
 
     now: Now
     inputs: list[Given]
     digest: str | None
-    """Of all events up to here, its beginning; None where none followed."""
+    """Beginning of the digest of all events so far. None where no events followed."""
     place: str
     """Part and line, for an error text."""
 
@@ -48,7 +48,7 @@ def begins_recording(line: bytes) -> bool:
 
 
 class Batches:
-    """Reads one batch after the other; a last line that is cut off is the end, and `torn` says so."""
+    """Reads one batch after the other. A last line that is cut off is the end, and `torn` says so."""
 
     def __init__(self, first: bytes, parts: Iterable[tuple[str, Iterator[bytes]]]) -> None:
         """Take the first line, and the lines of all parts by their names, those of the first one without that line.
@@ -92,7 +92,7 @@ class Batches:
                     yield Batch(Now(row.mono_us, row.unix_us), inputs, row.digest, place)
 
     def _row(self, line: bytes, lines: Iterator[bytes], place: str) -> Row | None:
-        """Return a row; None for a last line that is cut off."""
+        """Return a row. A last line that is cut off is None."""
         if self.end is not None:
             raise RecordingUnreadable(f"{place}: it goes on behind its end")
         try:
@@ -112,7 +112,7 @@ class Batches:
         self.torn = True
 
     def _take_header(self, line: bytes, part: int, name: str, lines: Iterator[bytes]) -> bool:
-        """Hold the header of a later part against what was read; False where it is cut off."""
+        """Compare the header of a later part with the parts before. Return False where it is cut off."""
         if not line:
             self._tear(lines, f"{name}: it is empty")
             return False

@@ -24,7 +24,7 @@ _encode = msgspec.msgpack.Encoder().encode
 class EventDigest:
     """The digest of all events so far, and their number.
 
-    Each event is its name and its members in MessagePack; answers of calls are without their secrets, as a recording has them.
+    Each event is its name and its members in MessagePack. Answers of calls are without their secrets, as a recording has them.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What can be wrong with a recording, as types."""
+"""Errors of recordings, as types."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["RecordingFailed", "RecordingUnreadable", "ReplayDiffers"]
 
 
 class RecordingFailed(BackpackError):
-    """A recording has ended before its client; what was recorded until then can be read."""
+    """A recording has ended before its client. Everything before can be read."""
 
 
 class RecordingUnreadable(BackpackError):
-    """A file is not a recording, or one that cannot be read to its end; the text names the place."""
+    """A file is not a recording, or cannot be read to its end. The text names the place."""
 
 
 class ReplayDiffers(BackpackError):

@@ -1,6 +1,6 @@
 """The lines of a recording: a header, one line for each batch of inputs, and an end (docs/recording.md).
 
-A line is one JSON object. Bytes are text where they are UTF-8, byte for byte; where they are not, the member's name ends in `_base64`.
+A line is one JSON object. Bytes are text where they are UTF-8, byte for byte. Else the member's name ends in `_base64`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class RandomState(Struct, frozen=True, array_like=True):
 
 
 class Header(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The first line of a recording: what makes an equal session, and what a reader wants to know."""
+    """The first line of a recording: the settings of the session, and information for readers."""
 
     format: str
     version: int
@@ -106,11 +106,11 @@ class Row(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     unix_us: int
     inputs: list[dict[str, Any]] | None = None
     digest: str | None = None
-    """Of all events up to here; the beginning of it, but at the end all of it."""
+    """Digest of all events so far. The end has all of it, other lines its beginning."""
     refused: dict[str, Any] | None = None
     """It left no trace in the session, and is not replayed."""
     end: str | None = None
-    """Why the recording ends; the last line of one that was closed in order."""
+    """Why the recording ends. Only the last line of one that was closed in order has it."""
     batches: int | None = None
     events: int | None = None
 
@@ -133,7 +133,7 @@ class _Batch(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
 _encode = msgspec.json.Encoder().encode
 read_row = msgspec.json.Decoder(Row).decode
-"""Reads one line; raises `msgspec.DecodeError` for what is none."""
+"""Reads one line, or raises `msgspec.DecodeError`."""
 
 
 def encode_row(row: Struct) -> bytes:
@@ -142,7 +142,7 @@ def encode_row(row: Struct) -> bytes:
 
 
 def encode_batch(batch: Sequence[Given], now: Now, digest: str | None, *, private: bool = False) -> bytes:
-    """Return a batch as a line; `private` says that answers in it are those of signed requests, which may hold secrets."""
+    """Return a batch as a line. With `private` it has answers to signed requests, which may hold secrets."""
     given: list[_Text | dict[str, Any]] = []
     for one in batch:
         if type(one) is TextReceived:
@@ -156,7 +156,7 @@ def encode_batch(batch: Sequence[Given], now: Now, digest: str | None, *, privat
 
 
 def encode_refused(given: Given, error: BackpackError, now: Now) -> bytes:
-    """Return a line for a command that was refused: without its members, for what was wrong with it may be a secret in the wrong place."""
+    """Return a line for a command that was refused, without its members: a secret may stand in the wrong place."""
     refused = {"type": type(given).__name__, "error": type(error).__name__}
     return encode_row(Row(mono_us=now.mono_us, unix_us=now.unix_us, refused=refused))
 
@@ -186,7 +186,7 @@ def decode_input(members: dict[str, Any]) -> Given:
     """Return the input that was written.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an input.
     """
     kind = _KINDS.get(members.get("type", ""))
     if kind is None:
@@ -210,7 +210,7 @@ def decode_input(members: dict[str, Any]) -> Given:
 
 
 def _as_tuple(value: Any) -> Any:
-    """Give lists the form that they had; the members of parameters stay as they are."""
+    """Give lists the form that they had. Members of parameters stay as they are."""
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 

@@ -4,8 +4,8 @@ Such a recording has one frame a line, each as the websocket delivered it. A fra
 `received_us`, the local time of the read that delivered it: then its events have that. It holds no commands, so the streams that were
 wanted are those that speak in it, and no REST answers, so the changes of books come out as they are, not as books.
 
-What other programs write is read as well: a JSON array of frames; a time before each frame; `< ` before what was received, and `> `
-before what was sent, which is left out.
+Recordings of other programs are read as well: a JSON array of frames, a time before each frame, `< ` before received frames, and `> `
+before sent ones, which are left out.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _BEFORE: Final = re.compile(
     rf"(?P<way>[<>]\s+)?(?:[\[(\"]?(?:(?P<number>{_NUMBER})|(?P<date>{_DATE})|{_TIME})[\])\"]?[\s,;:|]*)?(?P<later>[<>]\s+)?(?=[{{\[])".encode(),
     re.ASCII,
 )
-"""What may stand before a frame: a direction, a time, or both in either order."""
+"""Prefix of a frame: a direction, a time, or both in either order."""
 _UP_TO_SECONDS: Final = len("2026-09-02T16:45:00")
 _SECONDS_BELOW: Final = 10**11
 _MILLIS_BELOW: Final = 10**14
@@ -49,7 +49,7 @@ _MICROS_BELOW: Final = 10**17
 
 
 class RecordedFrame(NamedTuple):
-    """One frame, and when it was received, where its line says so; microseconds since the epoch."""
+    """One frame, and the time at which it was received where its line has it, in microseconds since the epoch."""
 
     data: bytes
     received_us: int | None = None
@@ -73,13 +73,13 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def frames(lines: Iterable[bytes]) -> Iterator[RecordedFrame]:
-    """Return the frames of a recording; empty lines and what was sent are left out."""
+    """Return the frames of a recording, without empty lines and sent frames."""
     following = iter(lines)
     for line in following:
         if not line.strip():
             continue
         if line.lstrip().startswith(b"["):
-            # An array perhaps, which is known by its end; then it is read as a whole.
+            # Perhaps an array, which is known by its end: it is read as a whole.
             yield from _of_array([line, *following])
         else:
             yield from _of_lines(chain([line], following))
@@ -147,7 +147,7 @@ class Replay:
     """
 
     def __init__(self) -> None:
-        # Private streams need a signature, which nobody will ever check.
+        # Private streams need a signature, which is never checked.
         signer = Signer(Credentials(THROWAWAY_SECRET))
         self.session = Session(Random(0), signer=signer, manage_books=False, canary=False)  # noqa: S311 - for delays that never come
         self.now = Now(0, 0)
@@ -158,7 +158,7 @@ class Replay:
         self.session.handle(Connected(), self.now)
 
     def give(self, frame: bytes, received_us: int | None = None) -> list[Event]:
-        """Return the events that follow from one frame; a frame that cannot be used is among them as `FrameDropped`.
+        """Return the events that follow from one frame. A frame that cannot be used is among them as `FrameDropped`.
 
         `received_us` is the local time of the read, for a frame that does not have it itself.
         """
@@ -181,7 +181,7 @@ class Replay:
 
 
 def _look_at(frame: bytes) -> tuple[str, int | None, int | None]:
-    """Stream of a frame, when it was sent and when received, as far as they can be read; the session judges everything else."""
+    """Stream of a frame, when it was sent and when received, as far as they can be read. The session judges everything else."""
     try:
         envelope = _decode_envelope(frame)
     except _UNREADABLE:
@@ -196,7 +196,7 @@ def _look_at(frame: bytes) -> tuple[str, int | None, int | None]:
 
 
 def _subscribing(stream: str) -> Subscribe | None:
-    """Return what subscribes a stream, of a kind that has a type or not; None for a name that is none."""
+    """Return the command that subscribes a stream, of a kind that has a type or not. None for an invalid name."""
     try:
         if channel_of(stream) is None:
             check_untyped(stream)

@@ -1,6 +1,6 @@
 """The files of a recording: `FILE` is written, `FILE.000001.zst` and so on are the parts that were finished by rotation.
 
-Whatever moment the writer is killed at, each part is there once, as its plain file or compressed: it is renamed when it is finished,
+When the writer is killed at any moment, each part is there once, as its plain file or compressed. It is renamed when it is finished,
 compressed under a temporary name, brought to the disk, renamed, and only then the plain one is removed.
 """
 
@@ -35,7 +35,7 @@ def compress_part(part: Path, level: int) -> None:
     """Put a compressed file in place of a finished part.
 
     Raises:
-        OSError: that is impossible; the plain file is still there.
+        OSError: that is impossible. The plain file is still there.
     """
     done = _compressed(part)
     fresh = done.with_name(done.name + _TEMPORARY)
@@ -55,7 +55,7 @@ def compress_part(part: Path, level: int) -> None:
 
 
 def finished_parts(tail: Path) -> dict[int, Path]:
-    """Return the finished parts of a recording by their numbers; of a part that is there twice, the compressed one."""
+    """Return the finished parts of a recording by their numbers. Of a part that is there twice it is the compressed one."""
     pattern = re.compile(re.escape(tail.name) + r"\.(\d{6,})(" + re.escape(_COMPRESSED) + ")?")
     found: dict[int, Path] = {}
     for path in sorted(tail.parent.glob(f"{_escaped(tail.name)}.*")):
@@ -76,7 +76,7 @@ def _escaped(name: str) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk; where a folder cannot be opened, the system sees to it."""
+    """Have the new name on the disk. Where a folder cannot be opened, the system sees to it."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Recordings read back: the same session, driven by what was recorded, to the same events.
+"""Recordings read back: the same session, driven by the recorded inputs, to the same events.
 
 with open_recording("session.jsonl") as recording:
     for now, event in recording.events():
@@ -33,7 +33,7 @@ __all__ = ["Recording", "Step", "open_recording"]
 
 
 class Step(NamedTuple):
-    """One batch of inputs, which one read of the socket brought, and what followed from it."""
+    """Moment and events of one batch of inputs, which one read of the socket brought."""
 
     now: Now
     """The moment at which it was handled, on both clocks."""
@@ -50,9 +50,9 @@ class Recording:
         """None for frames alone, one a line, as other programs record them."""
         self.parts: tuple[Path, ...] = ()
         self.torn = False
-        """The last line is cut off, as after kill -9; known at the end of reading."""
+        """The last line is cut off, as after kill -9. Known at the end of reading."""
         self.end: str | None = None
-        """How it ended: `closed`, or `stopped` before the client; None where the recorder was killed. Known at the end of reading."""
+        """Its end: `closed`, `stopped` before the client, or None where the recorder was killed. Known at the end of reading."""
         self.batches = 0
         """So many were read."""
         self.event_count = 0
@@ -62,11 +62,11 @@ class Recording:
         self.timed_frames = 0
         """So many of them say when they were received."""
         self.refused = 0
-        """So many commands were recorded that the session had refused; they are not replayed."""
+        """So many commands were recorded that the session had refused. They are not replayed."""
         self.read_bytes = 0
         """So much was read, of files that may be compressed."""
         self.total_bytes: int | None = None
-        """The size of all files; None for standard input."""
+        """The size of all files. None for standard input."""
         self._verify = verify
         self._digest = EventDigest()
         self._session: Session | None = None
@@ -79,7 +79,7 @@ class Recording:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 over all events so far, in hexadecimal digits; of a recording with a header."""
+        """The SHA-256 over all events so far, in hexadecimal digits, of a recording with a header."""
         return self._digest.whole
 
     @property
@@ -123,7 +123,7 @@ class Recording:
         """Return each event with the moment at which it was made.
 
         Raises:
-            RecordingUnreadable: what follows cannot be read.
+            RecordingUnreadable: the rest cannot be read.
             ReplayDiffers: with `verify`, where an event is another one than was recorded.
         """
         for step in self.steps():
@@ -133,10 +133,10 @@ class Recording:
     __iter__ = events
 
     def steps(self) -> Iterator[Step]:
-        """Return what `events` has, in lists: those of one batch of inputs together, the empty ones of batches without any as well."""
+        """Return the events in lists, one for each batch of inputs. A batch without events has an empty one."""
         session = self._driven
         if self._is_used:
-            raise LocalProtocolError("recording: it is read once; open it again")
+            raise LocalProtocolError("recording: it has been read: open it again")
         self._is_used = True
         return self._of_frames() if self._read is None else self._of_batches(self._read, session)
 
@@ -163,7 +163,7 @@ class Recording:
                 outputs = session.handle_all(batch.inputs, batch.now)
             except LocalProtocolError as error:
                 if self._verify is not False:
-                    raise ReplayDiffers(f"{batch.place}: the session refuses what it took: {error}") from None
+                    raise ReplayDiffers(f"{batch.place}: the session refuses an input that it took: {error}") from None
                 raise RecordingUnreadable(f"{batch.place}: not inputs that this version takes: {error}") from None
             events = [output for output in outputs if isinstance(output, Event)]
             if events:
@@ -200,7 +200,7 @@ class Recording:
             self._session = self._frames.session
             self._lines = _and_then(first, self._lines)
             if self._verify:  # not None
-                raise ConfigurationError("verify: frames alone have no digest; only what `backpack-feed record` wrote has one")
+                raise ConfigurationError("verify: frames alone have no digest: leave it out")
             return
         read = Batches(first, self._part_lines())
         self.header = read.header
@@ -222,7 +222,7 @@ class Recording:
             raise ConfigurationError(f"{path}: {error.strerror}") from None
 
     def _part_lines(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """Return the lines of each part, by its name; those of the first one go on behind its header."""
+        """Return the lines of each part, by its name. Those of the first one go on behind its header."""
         if not self.parts:
             yield "standard input", self._lines
             return
@@ -252,11 +252,11 @@ def _and_then(first: bytes, following: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def open_recording(path: Path | str, *, verify: bool | None = False) -> Recording:
-    """Return a recording, to be used in a `with` block: what `Recorder` wrote, with all its parts, or frames alone, one a line.
+    """Return a recording, to be used in a `with` block: the file of a `Recorder` with all its parts, or frames alone, one a line.
 
     Args:
-        path: the file that was recorded to; `-` is standard input. It may be compressed by gzip or zstandard, whatever it is called.
-        verify: raise `ReplayDiffers` where the replay gives other events than were recorded; None does so for recordings that have a digest.
+        path: the file that was recorded to, or `-` for standard input. It may be compressed by gzip or zstandard, under any name.
+        verify: raise `ReplayDiffers` where the replay gives other events than were recorded. None verifies recordings that have a digest.
 
     Raises:
         ConfigurationError: an argument cannot be used.

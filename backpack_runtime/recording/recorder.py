@@ -1,7 +1,7 @@
 """Recorder of a client: every input of its session, in the batches and at the moments in which they were handled.
 
-A session is a pure machine: the same options, the same generator and the same inputs give the same outputs. So what is written are
-the inputs, and a running digest of the events proves that a replay gave the same ones.
+A session is a pure machine: the same options, the same generator and the same inputs give the same outputs. So the
+inputs are written, and a running digest of the events proves that a replay gave the same ones.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Recorder:
         async with Recorder(client, "session.jsonl"), client:
             ...
 
-    Attached first and left last it misses nothing. Left earlier, it records until then. The client goes on when the file cannot be
+    Attached first and left last it has every input. Left earlier, it records until then. The client goes on when the file cannot be
     written: that is said once in the log, is `failure`, and is raised when the block is left.
     """
 
@@ -97,7 +97,7 @@ class Recorder:
 
     @property
     def events(self) -> int:
-        """How many events the recorded inputs made."""
+        """The number of events that the recorded inputs made."""
         return self._digest.events
 
     @property
@@ -107,24 +107,24 @@ class Recorder:
 
     @property
     def size_bytes(self) -> int:
-        """How much was written, before compression."""
+        """The bytes that were written, before compression."""
         return 0 if self._writer is None else self._writer.total
 
     @property
     def parts(self) -> int:
-        """How many parts there are, the one that is being written included."""
+        """The number of parts, the one that is being written included."""
         return 0 if self._writer is None else self._writer.part
 
     async def __aenter__(self) -> Self:
         """Make the file, and stand in the way of all inputs.
 
         Raises:
-            LocalProtocolError: the client has been entered already, or has another recorder; or this one was entered before.
+            LocalProtocolError: the client has been entered already or has another recorder, or this one was entered before.
             ConfigurationError: the file exists, or cannot be made.
             RecordingFailed: it cannot be written.
         """
         if self._client is None:
-            raise LocalProtocolError("recorder: it has been entered before; make a new one, with another file")
+            raise LocalProtocolError("recorder: it has been entered before: make a new one, with another file")
         source = self._client.__recording_source__()
         handle_all = source.inputs.tap(self._handle)
         try:
@@ -262,7 +262,7 @@ class Recorder:
         writer.write(encode_row(header))
 
     def _fail(self, failure: RecordingFailed) -> None:
-        """End the recording, once: what came after a hole would not replay."""
+        """End the recording, once: inputs after a hole would not replay."""
         if self.failure is None:
             self.failure = failure
             _log.error("the recording has ended: %s", failure)

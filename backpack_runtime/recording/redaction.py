@@ -1,4 +1,4 @@
-"""What is never written into a recording: one table of names, for the parameters of calls and for what answers them.
+"""Secrets, which are never written into a recording: one table of names, for parameters of calls and for answers.
 
 Signatures and keys do not reach a session as inputs, so they need no rule. Two-factor tokens and addresses of withdrawals do.
 """
@@ -35,10 +35,10 @@ SECRET_NAMES: Final = (
     "toAddress",
     "twoFactorToken",
 )
-"""Members whose text is replaced, in the exchange's spelling; Python's spelling of them as well."""
+"""Members whose text is replaced, in the exchange's spelling. Python's spelling is included."""
 
 KEPT_HEADERS: Final = ("x-total", "x-page-count", "x-current-page", "x-page-size")
-"""The headers of an answer that a session reads; no other is written."""
+"""The headers of an answer that a session reads. No other is written."""
 
 
 def _folded(name: str) -> str:
@@ -52,19 +52,19 @@ _REPLACEMENT: Final = b'"' + REDACTED.encode() + b'"'
 
 
 def redacted_body(body: bytes) -> bytes:
-    """Return the body of an answer without the secrets in it; everything else stays as it came."""
+    """Return the body of an answer without the secrets in it. Everything else stays as it came."""
     return _MEMBER.sub(_without_secret, body)
 
 
 def _without_secret(found: re.Match[bytes]) -> bytes:
     name = found["name"]
-    # A name that is spelled by numbers of characters is none that the exchange has: better one too many than a secret.
+    # The exchange has no name with escaped characters: better one too many than a secret.
     secret = b"\\" in name or _folded(name.decode(errors="replace")) in _SECRET
     return found["head"] + _REPLACEMENT if secret else found[0]
 
 
 def redacted_value(value: object) -> Any:
-    """Return parameters, or what a call was answered with, as plain values without the secrets in them."""
+    """Return parameters, or the answer of a call, as plain values without the secrets in them."""
     match value:
         case Mapping():
             return {

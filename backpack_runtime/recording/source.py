@@ -19,11 +19,11 @@ from backpack_proto.session import Session
 __all__ = ["HandleAll", "Inputs", "Recordable", "SessionOptions", "SignerShape", "Source"]
 
 HandleAll: TypeAlias = Callable[[Sequence[Given], Now], Sequence[Output]]
-"""Takes what came at one moment, as `Session.handle_all` does."""
+"""Takes the inputs of one moment, as `Session.handle_all` does."""
 
 
 class SessionOptions(Struct, frozen=True, kw_only=True):
-    """What the session of a client is made with, beside its signer and its generator of random numbers."""
+    """Options of a client's session, beside its signer and its generator of random numbers."""
 
     book_levels: int
     canary: bool
@@ -51,18 +51,18 @@ class SessionOptions(Struct, frozen=True, kw_only=True):
 
 
 class SignerShape(Struct, frozen=True, kw_only=True):
-    """What a replay has to know of a signer, which is nothing of its keys."""
+    """Scheme and window of a signer, which a replay needs. Its keys are not needed."""
 
     scheme: str = Scheme.INSTRUCTION
     window_ms: int = DEFAULT_WINDOW_MS
 
     @classmethod
     def of(cls, signer: Signer | None) -> SignerShape | None:
-        """Return the shape of a signer; None where there is none."""
+        """Return the shape of a signer, or None without one."""
         return None if signer is None else cls(scheme=signer.scheme.value, window_ms=signer.window_ms)
 
     def signer(self) -> Signer:
-        """Make a signer of this shape, with keys that are nobody's: no signature of it is ever sent."""
+        """Make a signer of this shape, with throwaway keys: no signature of it is ever sent."""
         return Signer(Credentials(THROWAWAY_SECRET), scheme=self.scheme, window_ms=self.window_ms)
 
 
@@ -81,13 +81,13 @@ class Inputs:
         return self._session.handle_all(batch, now)
 
     def tap(self, tap: HandleAll) -> HandleAll:
-        """Have all inputs go to `tap`, and return what it has to hand them to.
+        """Have all inputs go to `tap`, and return the session's own method, to which it has to hand them.
 
         Raises:
-            LocalProtocolError: inputs have gone in before, which a replay would lack; or another recorder has them.
+            LocalProtocolError: inputs have gone in before, which a replay would lack, or another recorder has them.
         """
         if self._tapped:
-            raise LocalProtocolError("client: another recorder is attached to it; one client has one recorder")
+            raise LocalProtocolError("client: another recorder is attached to it: one client has one recorder")
         if self._begun:
             raise LocalProtocolError(
                 "client: it has been entered already, so a replay would lack how it began: attach the recorder before,"
@@ -104,7 +104,7 @@ class Inputs:
 
 
 class Source(NamedTuple):
-    """What a recorder needs of a client."""
+    """Parts of a client that a recorder needs."""
 
     inputs: Inputs
     random: Random
@@ -119,5 +119,5 @@ class Recordable(Protocol):
     """A client, as a recorder sees it."""
 
     def __recording_source__(self) -> Source:
-        """Return what is recorded of it."""
+        """Return the parts that are recorded."""
         ...

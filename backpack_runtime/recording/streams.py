@@ -1,4 +1,4 @@
-"""The bytes of a recording, as lines: plain, gzip or zstandard, known by their content; a byte order mark is left out."""
+"""The bytes of a recording, as lines: plain, gzip or zstandard, known by their content. A byte order mark is left out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Inflater(Protocol):
 
 
 def chunks_of(file: BinaryIO, read: Callable[[int], object] = lambda _: None) -> Iterator[bytes]:
-    """Return what is in a file as it can be had, so that a pipe is followed; `read` is told how much was read."""
+    """Return the content of a file as it comes, so that a pipe is followed. `read` is called with the size of each chunk."""
     read_some: Callable[[int], bytes] = getattr(file, "read1", file.read)
     while chunk := read_some(_CHUNK):
         read(len(chunk))
@@ -39,7 +39,7 @@ def chunks_of(file: BinaryIO, read: Callable[[int], object] = lambda _: None) ->
 
 
 def plain_chunks(chunks: Iterable[bytes], torn: Callable[[], object] = lambda: None) -> Iterator[bytes]:
-    """Return the content without compression and byte order mark; `torn` is called where compressed data end too early.
+    """Return the content without compression and byte order mark. `torn` is called where compressed data end too early.
 
     Raises:
         RecordingUnreadable: compressed data are damaged.
@@ -68,7 +68,7 @@ def _and_then(start: bytes, following: Iterator[bytes]) -> Iterator[bytes]:
 def _inflated(
     start: bytes, following: Iterator[bytes], make: Callable[[], _Inflater], torn: Callable[[], object]
 ) -> Iterator[bytes]:
-    """Return what one or several compressed streams hold, one behind the other."""
+    """Return the content of one or several compressed streams, one behind the other."""
     inflater = make()
     used = False
     for chunk in _and_then(start, following):
@@ -103,7 +103,7 @@ def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Return lines with their ends; the last one may have none."""
+    """Return lines with their ends, which the last one may lack."""
     kept: list[bytes] = []
     for chunk in chunks:
         first, *others = chunk.split(b"\n")

@@ -1,4 +1,4 @@
-"""Figures of a recording: what was received, at which rate, and what went wrong."""
+"""Figures of a recording: messages, rates, latency and faults."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     symbols: tuple[str, ...]
     channels: tuple[str, ...]
     start_us: int
-    """The first moment, microseconds since the epoch; of frames alone by the exchange's clock."""
+    """The first moment, microseconds since the epoch, of frames alone by the exchange's clock."""
     end_us: int
     seconds: float
     """Between the two, by the monotonic clock."""
@@ -69,9 +69,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     torn: bool
     """The last line is cut off."""
     end: str | None
-    """`closed` or `stopped`; None where the recorder was killed, and of frames alone."""
+    """`closed` or `stopped`. None where the recorder was killed, and of frames alone."""
     verified: bool | None
-    """The replay gave the recorded events; None for frames alone, which have no digest."""
+    """The replay gave the recorded events. None for frames alone, which have no digest."""
     differs: str | None
     """Where it did not."""
 

@@ -21,7 +21,7 @@ _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os,
 
 
 class Writer:
-    """Appends whole lines, all of a line or nothing of it, and compresses finished parts in a thread."""
+    """Appends whole lines, and compresses finished parts in a thread."""
 
     def __init__(self, path: Path, *, level: int) -> None:
         """Make the file.
@@ -35,7 +35,9 @@ class Writer:
         try:
             there = leftovers(self.path)
             if there:
-                raise ConfigurationError(f"path: {there[0]} exists already; a recording is never added to: give another name")
+                raise ConfigurationError(
+                    f"path: {there[0]} exists already, and a recording is never added to: give another name"
+                )
             self._descriptor = os.open(self.path, _FLAGS, 0o600)
         except OSError as error:
             raise ConfigurationError(f"path: {path} cannot be made: {error.strerror}") from None
@@ -51,14 +53,14 @@ class Writer:
         """Append one line.
 
         Raises:
-            RecordingFailed: the system does not take it; nothing of it is in the file.
+            RecordingFailed: the system does not take it. No part of it is in the file.
         """
         try:
             taken = os.write(self._descriptor, line)
             if taken != len(line):
                 # A full disk takes a part.
                 os.ftruncate(self._descriptor, self.size)
-                raise RecordingFailed(f"{self.path}: took {taken} of the {len(line)} bytes of a line; is the disk full?")
+                raise RecordingFailed(f"{self.path}: took {taken} of the {len(line)} bytes of a line: is the disk full?")
         except OSError as error:
             raise RecordingFailed(f"{self.path}: cannot be written: {error.strerror}") from None
         self.size += taken

@@ -61,6 +61,7 @@ async def _measure(path: Path, rounds: int) -> None:
     recorded: list[float] = []
     replayed: list[float] = []
     sizes: set[int] = set()
+    count = 0
     _, batches = _batches(path)
     frames = sum(map(len, (batch for batch, _ in batches)))
     for number in range(rounds):

@@ -168,6 +168,20 @@ def test_three_reconnects_replay_to_the_same_digest_on_every_interpreter(seconds
 
 
 @pytest.mark.slow
+def test_a_file_that_may_not_grow_ends_the_command_and_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "session.jsonl"
+    command = ("sh", "-c", 'ulimit -f 120; exec "$@"', "sh", *COMMAND, "record", str(path), "--sandbox")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"backpack-feed: {path}: ")
+    with open_recording(path, verify=True) as recording:
+        assert len(list(recording.events())) > 10
+        assert not recording.torn
+        assert recording.end is None
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_recording_in_order(number: signal.Signals, code: int, tmp_path: Path) -> None:
     path = tmp_path / "session.jsonl"
@@ -195,4 +209,4 @@ def test_a_signal_ends_a_recording_in_order(number: signal.Signals, code: int, t
     assert (done.returncode, summary["verified"], summary["end"], summary["torn"]) == (0, True, "closed", False)
     again = subprocess.run((*COMMAND, "record", str(path), "--sandbox"), capture_output=True, timeout=60, check=False)
     assert again.returncode == 2
-    assert b"exists already; a recording is never added to" in again.stderr
+    assert b"exists already, and a recording is never added to" in again.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -13,11 +13,12 @@ from backpack_proto.inputs import Call, FollowAccount, Given, Open, Subscribe, W
 from backpack_proto.machine import Now
 from backpack_proto.outputs import Output
 from backpack_proto.session import Session
+from backpack_proto.testing.faults import Episode
 from backpack_proto.testing.simulation import Simulation
 from backpack_runtime.recording.recorder import Recorder
 from backpack_runtime.recording.source import Inputs, SessionOptions, Source
 
-__all__ = ["OPTIONS", "START", "WITHDRAWAL", "RecordedClient", "RecordedSession", "record_account"]
+__all__ = ["OPTIONS", "START", "WITHDRAWAL", "RecordedClient", "RecordedSession", "record_account", "simulated"]
 
 START = Now(mono_us=9_000_000, unix_us=1_790_000_000_000_000)
 SECOND = 1_000_000
@@ -71,12 +72,17 @@ class RecordedClient:
         return self.source
 
 
+def simulated(client: RecordedClient, faults: Iterable[Episode] = ()) -> Simulation:
+    """Join the session of a client with an exchange of two markets."""
+    listings = [listing for listing in LISTINGS if listing.symbol in {"SOL_USDC", "SOL_USDC_PERP"}]
+    exchange = Exchange(seed=1, unix_us=START.unix_us, listings=listings)
+    return Simulation(client.session, exchange, START, faults=faults)
+
+
 async def record_account(path: Path, *, rotate_bytes: int = 1 << 30, seconds: int = 20) -> tuple[Recorder, Simulation]:
     """Record a session with an account, calls, one that is given up, and three reconnects, in virtual time."""
     client = RecordedClient()
-    listings = [listing for listing in LISTINGS if listing.symbol in {"SOL_USDC", "SOL_USDC_PERP"}]
-    exchange = Exchange(seed=1, unix_us=START.unix_us, listings=listings)
-    simulation = Simulation(client.session, exchange, START)
+    simulation = simulated(client)
     async with Recorder(client, path, rotate_bytes=rotate_bytes) as recorder:
         simulation.give(Open(), FollowAccount(), Subscribe(("trade.SOL_USDC",), ("depth.SOL_USDC",)))
         for number in range(3):

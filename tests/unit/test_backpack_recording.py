@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import os
+import re
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+import backpack_runtime.cli.replay as replaying
 import backpack_runtime.recording.writer as writing
 from backpack_proto import inputs as of_sessions
 from backpack_proto.account.values import Filled
@@ -56,7 +58,10 @@ from backpack_proto.outputs import BookChanged, BookSynced, CallAnswered, Connec
 from backpack_proto.rest.endpoints.table import ENDPOINTS, find_endpoint
 from backpack_proto.rest.results.account import DepositAddress
 from backpack_proto.streams.payloads import Depth, Event, Trade
+from backpack_proto.testing.faults import Episode
+from backpack_proto.testing.strategies import fault_schedules
 from backpack_proto.values import REDACTED
+from backpack_runtime.cli.parser import main
 from backpack_runtime.network.proxy import ProxyAuthFailed
 from backpack_runtime.recording.errors import RecordingFailed, RecordingUnreadable, ReplayDiffers
 from backpack_runtime.recording.format import RandomState, decode_input, encode_batch, read_row
@@ -66,7 +71,7 @@ from backpack_runtime.recording.recorder import Recorder
 from backpack_runtime.recording.redaction import SECRET_NAMES, redacted_body
 from backpack_runtime.recording.summary import summarize
 from hypothesis_profiles import examples
-from recorded_sessions import START, WITHDRAWAL, RecordedClient, record_account
+from recorded_sessions import START, WITHDRAWAL, RecordedClient, record_account, simulated
 
 NOW = Now(5, 1_790_000_000_000_000)
 ORDER: dict[str, Argument] = {
@@ -243,6 +248,24 @@ def test_a_replay_gives_the_events_of_the_session(recorded: tuple[Path, Recorder
     assert book.bids(3) == live.bids
 
 
+@given(fault_schedules(duration_ms=8_000, max_episodes=4))
+@examples(10)
+def test_whatever_goes_wrong_replays_to_the_same_events(
+    tmp_path_factory: pytest.TempPathFactory, faults: tuple[Episode, ...]
+) -> None:
+    path = tmp_path_factory.mktemp("faults") / "a"
+    client = RecordedClient()
+    simulation = simulated(client, faults)
+
+    async def record() -> None:
+        async with Recorder(client, path, rotate_bytes=50_000):
+            simulation.give(Open(), FollowAccount(), Subscribe(("trade.SOL_USDC",), ("depth.SOL_USDC",)))
+            simulation.run(10_000_000)
+
+    anyio.run(record)
+    assert replayed(path) == simulation.events
+
+
 def test_another_event_is_found_where_it_is(recorded: tuple[Path, Recorder, list[Event]], tmp_path: Path) -> None:
     lines = recorded[0].read_bytes().splitlines(keepends=True)
     number = next(at for at, line in enumerate(lines) if b'\\"e\\":\\"trade\\"' in line and at > 20)
@@ -254,13 +277,21 @@ def test_another_event_is_found_where_it_is(recorded: tuple[Path, Recorder, list
     assert len(replayed(other, verify=False)) > 100
 
 
+def test_an_end_with_another_digest_is_found(recorded: tuple[Path, Recorder, list[Event]], tmp_path: Path) -> None:
+    path, recorder, _ = recorded
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(path.read_bytes().replace(recorder.digest.encode(), b"0" * 64))
+    with pytest.raises(ReplayDiffers, match="the end: the digest of all events is 0000"):
+        replayed(other)
+
+
 def test_a_recording_is_read_once_and_inside_its_block(recorded: tuple[Path, Recorder, list[Event]]) -> None:
     recording = open_recording(recorded[0])
     with pytest.raises(LocalProtocolError, match="inside"):
         list(recording.events())
     with recording:
         assert list(recording)
-        with pytest.raises(LocalProtocolError, match="once"):
+        with pytest.raises(LocalProtocolError, match="open it again"):
             recording.steps()
 
 
@@ -367,6 +398,15 @@ def test_parts_are_compressed_and_read_in_order(tmp_path: Path, recorded: tuple[
         replayed(path)
     with pytest.raises(RecordingUnreadable, match="give the file without the number of a part"):
         replayed(tmp_path / f"{path.name}.000004.zst")
+
+
+def test_a_part_of_another_recording_is_refused(tmp_path: Path) -> None:
+    for name, rotate_bytes in (("a", 100_000), ("b", 130_000)):
+        path, size = tmp_path / name, rotate_bytes
+        anyio.run(lambda path=path, size=size: record_account(path, rotate_bytes=size))  # type: ignore[misc]
+    (tmp_path / "b.000002.zst").replace(tmp_path / "a.000002.zst")
+    with pytest.raises(RecordingUnreadable, match="a part is missing, or of another recording"):
+        replayed(tmp_path / "a", verify=False)
 
 
 def test_a_part_ends_by_time(tmp_path: Path) -> None:
@@ -623,6 +663,93 @@ def test_frames_alone_have_no_digest(tmp_path: Path) -> None:
         summary = summarize(recording)
     assert (summary.verified, summary.has_header, summary.batches) == (None, False, 2)
     assert summary.engine_to_receipt_p50_us is None
+
+
+# ---- the commands
+
+
+def test_replay_verifies_and_says_so(
+    recorded: tuple[Path, Recorder, list[Event]], tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path, recorder, events = recorded
+    assert main(["replay", str(path), "--verify"]) == 0
+    out, err = capfdbinary.readouterr()
+    assert err == b""
+    summary = out.decode().partition("\n\n")[2]
+    assert summary.startswith(f"{recorder.batches} reads, {len(events)} events, end: stopped, digest {recorder.digest}\n")
+    assert main(["replay", str(path), "--json", "--verify"]) == 0
+    lines = capfdbinary.readouterr().out.splitlines()
+    assert len(lines) == len(events)
+    assert any(json.loads(line)["event"] == "book_changed" for line in lines)
+    (tmp_path / "a").write_bytes(path.read_bytes()[:-300])
+    assert main(["replay", str(tmp_path / "a"), "--json", "--verify"]) == 0
+    assert capfdbinary.readouterr().err == (
+        b"backpack-feed: warning: the last line of the recording is cut off; what came before it was replayed\n"
+    )
+    cut = path.read_bytes().splitlines(keepends=True)
+    (tmp_path / "a").write_bytes(b"".join([*cut[:50], *cut[51:]]))
+    assert main(["replay", str(tmp_path / "a"), "--verify"]) == 1
+    assert b"differs here for the first time" in capfdbinary.readouterr().err
+    (tmp_path / "a").write_bytes(PLAIN)
+    assert main(["replay", str(tmp_path / "a"), "--verify"]) == 2
+
+
+@pytest.mark.parametrize(("speed", "waited"), [("1", 20.0), ("4", 5.0), ("max", 0.0)])
+def test_a_replay_takes_the_time_that_was_recorded(
+    recorded: tuple[Path, Recorder, list[Event]], monkeypatch: pytest.MonkeyPatch, speed: str, waited: float
+) -> None:
+    class Clock:
+        now = 5.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr(replaying, "time", clock)
+    assert main(["replay", str(recorded[0]), "--json", "--speed", speed]) == 0
+    assert clock.now - 5.0 == pytest.approx(waited, abs=0.3)
+
+
+def test_recording_info_is_written_for_people_and_for_programs(
+    recorded: tuple[Path, Recorder, list[Event]], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path, recorder, _ = recorded
+    assert main(["recording", "info", str(path)]) == 0
+    text = capfdbinary.readouterr().out.decode()
+    assert "connections  4, lost 3\n" in text
+    assert "digest       verified: the replay gives the recorded events\n" in text
+    assert re.search(r"^ +\d+ +\d+\.\d  depth\.SOL_USDC$", text, re.MULTILINE)
+    assert main(["recording", "info", str(path), "--json"]) == 0
+    summary = json.loads(capfdbinary.readouterr().out)
+    assert (summary["events"], summary["end"], summary["torn"]) == (recorder.events, "stopped", False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["record", "{}/new", "--faults", "gap"], "--faults is about a simulated exchange: give --sandbox as well"),
+        (["record", "{}/new", "--key-file", "x"], "--key-file is for --account: give both"),
+        (["record", "{}/new", "--sandbox", "--key-file", "x"], "leave out --key-file"),
+        (["record", "{}/new", "--channels", "gossip"], "'gossip' is not a channel of the exchange"),
+        (["record", "{}/there", "--sandbox"], "exists already"),
+        (["record", "/nowhere/new", "--sandbox"], "cannot be made: No such file or directory"),
+        (["recording", "info", "/nowhere/file"], "/nowhere/file: No such file"),
+    ],
+)
+def test_what_cannot_be_recorded_or_read_costs_one_line(
+    arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "there").touch()
+    assert main([argument.replace("{}", str(tmp_path)) for argument in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("backpack-feed: ")
+    assert err.count("\n") == 1
+    assert complaint in err
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("path", [Path("/nowhere/at-all"), Path("/")])
