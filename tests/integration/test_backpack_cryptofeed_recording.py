@@ -331,6 +331,10 @@ print(json.dumps(playback(sys.argv[1], config=json.loads(sys.argv[2]), on_error=
         }
         assert feed.metrics_snapshot()["latency_p50_seconds"] is None
         assert feed.metrics_snapshot()["delivery_p50_seconds"] is None
+        observed = feed._observe()
+        assert (
+            observed.session.engine_to_receipt.count == observed.receipt_to_event.count == observed.event_to_consumer.count == 0
+        )
         # The session reads the list of markets, too, to choose its canaries.
         assert played.http_requests_served == len(tape.answers) + 1
         assert json.loads(feed.connection_handlers[0].conn.writes[0])["method"] == "SUBSCRIBE"
