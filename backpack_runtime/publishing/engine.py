@@ -210,6 +210,9 @@ async def open_engine(url: str, *, name: str) -> AsyncGenerator[Engine]:
                 error_cb=note,
             )
     except (NatsError, OSError, TimeoutError) as failed:
+        # A server that refuses has been connected to.
+        engine.leaving, connecting = True, False
+        await connection.close()
         raise EngineFailed(f"NATS at {engine.url} cannot be reached: {described(failed)}") from None
     connecting = False
     engine.stream = connection.jetstream(timeout=REQUEST_SECONDS)

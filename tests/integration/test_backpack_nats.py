@@ -703,3 +703,33 @@ def test_the_program_of_the_document_prints_a_live_book(server: NatsServer) -> N
         publisher.kill()
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith(f"{SYMBOL} is live at ")
+
+
+def test_the_settings_of_the_runbook_let_a_consumer_read_and_not_publish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runbook = (Path(__file__).parents[2] / "docs" / "runbooks" / "scale_out.md").read_text(encoding="utf-8")
+    settings = re.findall(r"```text\n(listen: .*?)```", runbook, re.DOTALL)[0]
+    settings = settings.replace("listen: 10.0.0.5:4222", "").replace("/var/lib/nats", str(tmp_path / "store"))
+    (tmp_path / "nats.conf").write_text(settings, encoding="utf-8")
+    monkeypatch.setenv("PUBLISHER_PASSWORD", "p1")
+    monkeypatch.setenv("CONSUMER_PASSWORD", "c1")
+
+    async def main(url: str) -> None:
+        publisher, reader = (url.replace("nats://", f"nats://{user}@") for user in ("publisher:p1", "consumer:c1"))
+        async with a_window(publisher) as (_, opened), AsyncExitStack() as stack:
+            await opened.publish(message_of(book(10)))
+            consumer = await stack.enter_async_context(open_consumer(reader, [SYMBOL]))
+            await publish_all(opened, range(11, 1_001))
+            assert_whole(await collect(consumer, 990))
+            async with open_consumer(reader) as everything:
+                assert_whole(await collect(everything, 990))
+            async with open_engine(reader, name="test") as engine:
+                with pytest.raises(TimeoutError):
+                    await engine.stream.publish(subject_of("depth", SYMBOL), b"{}", timeout=0.5)
+        with pytest.raises(EngineFailed, match="cannot be reached"):
+            async with open_consumer(url):
+                raise AssertionError
+
+    with run_nats("-c", str(tmp_path / "nats.conf"), jetstream=False) as server:
+        run(lambda: main(server.url))
