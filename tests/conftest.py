@@ -22,6 +22,7 @@ SLOW = {
     "test_backpack_cryptofeed_proxied",
     "test_backpack_cryptofeed_recording",
     "test_backpack_cryptofeed_redis",
+    "test_backpack_nats",
     "test_backpack_wheel",
     "test_backpack_wheel_kernels",
 }

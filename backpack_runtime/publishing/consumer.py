@@ -288,7 +288,7 @@ async def open_consumer(
     async def take(source: Reading, message: Any) -> None:
         await sender.send((source, message))
 
-    async with open_engine(url, name="backpack-feed consumer") as engine, sender, receiver:
+    async with sender, receiver, open_engine(url, name="backpack-feed consumer") as engine:
         await engine.check_streams(create=False)
         places: list[tuple[str, str, Place]] = []
         for name in names or [""]:

@@ -14,9 +14,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import anyio
-import sniffio
 
 from backpack_proto.errors import ConfigurationError
+from backpack_runtime.event_loop import running_library
 from backpack_runtime.extras import MissingExtra
 
 from .errors import EngineFailed
@@ -181,7 +181,7 @@ async def open_engine(url: str, *, name: str) -> AsyncGenerator[Engine]:
         EngineFailed: NATS cannot be reached, or refuses.
     """
     engine = Engine(shown_url(url))
-    if sniffio.current_async_library() != "asyncio":
+    if running_library() != "asyncio":
         raise ConfigurationError(
             "nats: nats-py runs on asyncio alone; leave out --backend trio, or run by anyio.run(main, backend='asyncio')"
         )
@@ -210,6 +210,9 @@ async def open_engine(url: str, *, name: str) -> AsyncGenerator[Engine]:
                 error_cb=note,
             )
     except (NatsError, OSError, TimeoutError) as failed:
+        # A server that refuses has been connected to.
+        engine.leaving, connecting = True, False
+        await connection.close()
         raise EngineFailed(f"NATS at {engine.url} cannot be reached: {described(failed)}") from None
     connecting = False
     engine.stream = connection.jetstream(timeout=REQUEST_SECONDS)

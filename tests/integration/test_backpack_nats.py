@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -401,20 +403,40 @@ def test_a_consumer_drops_what_is_older_than_the_latest(server: NatsServer) -> N
     run(main)
 
 
-def test_a_server_that_stands_still_stops_the_reading_and_loses_nothing(server: NatsServer) -> None:
+async def publish_all(opened: Window, numbers: range) -> None:
+    for number in numbers:
+        await opened.publish(message_of(depth(number)))
+
+
+def test_a_server_that_stands_still_lets_so_many_messages_wait_and_loses_none(server: NatsServer) -> None:
+    async def main() -> None:
+        async with a_window(server.url, messages=10) as (engine, opened), anyio.create_task_group() as tasks:
+            await publish_all(opened, range(1, 21))
+            await opened.drain()
+            server.signal(signal.SIGSTOP)
+            tasks.start_soon(publish_all, opened, range(21, 101))
+            await until(lambda: opened.waiting == 10)
+            server.signal(signal.SIGCONT)
+            await until(lambda: opened.acknowledged == 100)
+            found = [message.headers[MESSAGE_ID] for message in await stored(engine)]
+            assert found == [f"depth.SOL_USDC:{number}-{number}" for number in range(1, 101)]
+
+    run(main)
+
+
+def test_messages_that_wait_stop_the_reading_of_the_exchange(server: NatsServer) -> None:
     async def main() -> None:
         async with serve_sandbox(seed=2, speed=3) as sandbox, AsyncExitStack() as stack:
             client, publisher = await stack.enter_async_context(publishing(sandbox, server.url, "one", buffer=5))
             publisher.window._limit = 3
-            consumer = await stack.enter_async_context(open_consumer(server.url, [SYMBOL]))
-            events = await collect(consumer, 20)
+            await until(lambda: publisher.window.acknowledged > 10)
             server.signal(signal.SIGSTOP)
             await until(lambda: client.delivery.pauses)
-            assert client.delivery.waiting <= 50
+            assert client.delivery.waiting <= 50, "a read is whole"
             server.signal(signal.SIGCONT)
-            events += await collect(consumer, 60)
-            assert_whole(events)
-            assert client.delivery.dropped == 0
+            acknowledged = publisher.window.acknowledged
+            await until(lambda: publisher.window.acknowledged > acknowledged + 20)
+            assert client.delivery.dropped == client.delivery.conflated == 0
 
     run(main)
 
@@ -423,16 +445,21 @@ def test_a_server_that_is_restarted_loses_nothing_and_both_sides_go_on(
     server: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        async with serve_sandbox(seed=3, speed=3) as sandbox, AsyncExitStack() as stack:
-            _, publisher = await stack.enter_async_context(publishing(sandbox, server.url, "one"))
+        async with a_window(server.url) as (engine, opened), AsyncExitStack() as stack:
+            await opened.publish(message_of(book(0)))
             consumer = await stack.enter_async_context(open_consumer(server.url, [SYMBOL]))
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            publisher = Publisher(engine, opened, LatestWriter(engine, tasks), "one")
+            await publish_all(opened, range(1, 21))
             events = await collect(consumer, 20)
             await anyio.to_thread.run_sync(server.stop)
             await until(lambda: publisher.troubles)
             assert "has been gone for" in publisher.troubles[0]
+            tasks.start_soon(publish_all, opened, range(21, 61))
             await anyio.to_thread.run_sync(server.start)
-            events += await collect(consumer, 60)
+            events += await collect(consumer, 40)
             assert_whole(events)
+            assert chain_of(events)[-1] == 60
             await until(lambda: not publisher.troubles)
 
     run(main)
@@ -656,3 +683,53 @@ def test_shards_shows_the_plan_and_puts_it_into_force(server: NatsServer) -> Non
     refused = command("publish", "--shard", "1/3", "--sandbox", "--nats", server.url)
     assert refused.returncode == 2
     assert "the plan in NATS is for 2 parts, not 3" in refused.stderr
+
+
+def test_the_program_of_the_document_prints_a_live_book(server: NatsServer) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "scale-out.md").read_text(encoding="utf-8")
+    [program] = re.findall(r"```py\n(.*?)```", document, re.DOTALL)
+    publish = (*COMMAND, "publish", SYMBOL, "--sandbox", "--nats", server.url)
+    with subprocess.Popen(publish, stdout=subprocess.PIPE) as publisher:
+        assert publisher.stdout is not None
+        next(line for line in publisher.stdout if b"live=1" in line)
+        ended = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program],
+            env=os.environ | {"BACKPACK_NATS_URL": server.url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        publisher.kill()
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"{SYMBOL} is live at ")
+
+
+def test_the_settings_of_the_runbook_let_a_consumer_read_and_not_publish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runbook = (Path(__file__).parents[2] / "docs" / "runbooks" / "scale_out.md").read_text(encoding="utf-8")
+    settings = re.findall(r"```text\n(listen: .*?)```", runbook, re.DOTALL)[0]
+    settings = settings.replace("listen: 10.0.0.5:4222", "").replace("/var/lib/nats", str(tmp_path / "store"))
+    (tmp_path / "nats.conf").write_text(settings, encoding="utf-8")
+    monkeypatch.setenv("PUBLISHER_PASSWORD", "p1")
+    monkeypatch.setenv("CONSUMER_PASSWORD", "c1")
+
+    async def main(url: str) -> None:
+        publisher, reader = (url.replace("nats://", f"nats://{user}@") for user in ("publisher:p1", "consumer:c1"))
+        async with a_window(publisher) as (_, opened), AsyncExitStack() as stack:
+            await opened.publish(message_of(book(10)))
+            consumer = await stack.enter_async_context(open_consumer(reader, [SYMBOL]))
+            await publish_all(opened, range(11, 1_001))
+            assert_whole(await collect(consumer, 990))
+            async with open_consumer(reader) as everything:
+                assert_whole(await collect(everything, 990))
+            async with open_engine(reader, name="test") as engine:
+                with pytest.raises(TimeoutError):
+                    await engine.stream.publish(subject_of("depth", SYMBOL), b"{}", timeout=0.5)
+        with pytest.raises(EngineFailed, match="cannot be reached"):
+            async with open_consumer(url):
+                raise AssertionError
+
+    with run_nats("-c", str(tmp_path / "nats.conf"), jetstream=False) as server:
+        run(lambda: main(server.url))

@@ -325,6 +325,9 @@ def check_extra(environment: Environment, extra: str) -> None:
     elif extra == "metrics":
         ended = environment.run(WITH_METRICS)
         assert ended.stdout.split() == ["True"], ended.stderr
+    elif extra == "nats":
+        ended = environment.command("publish", "--sandbox", "--nats", "nats://127.0.0.1:1")
+        assert "NATS at nats://127.0.0.1:1 cannot be reached" in ended.stderr
     elif extra == "testing":
         ended = environment.run(WITH_HYPOTHESIS)
         assert ended.stdout.split() == ["SOL_USDC"], ended.stderr
@@ -346,6 +349,7 @@ EXTRAS = [
     pytest.param("ccxt", marks=[needs_cryptofeed, pytest.mark.gate]),
     pytest.param("cryptofeed", marks=needs_cryptofeed),
     "metrics",
+    "nats",
     "parquet",
     "testing",
     "tls-sandbox",
@@ -371,6 +375,7 @@ def test_without_extras_each_command_works_or_says_what_it_needs(
         ("aiohttp", "watch", "--sandbox", "--runtime", "aiohttp"),
         ("aiohttp", "account", "--sandbox", "--runtime", "aiohttp"),
         ("trio", "watch", "--sandbox", "--backend", "trio"),
+        ("nats", "publish", "--sandbox", "--nats", "nats://127.0.0.1:1"),
         ("tls-sandbox", "sandbox", "--tls"),
         ("cryptofeed", "parity", "--sandbox"),
     ):
@@ -381,7 +386,9 @@ def test_without_extras_each_command_works_or_says_what_it_needs(
 
 
 @pytest.mark.gate
-@pytest.mark.parametrize("extra", ["aiohttp", "ccxt", "cryptofeed", "metrics", "parquet", "testing", "tls-sandbox", "trio"])
+@pytest.mark.parametrize(
+    "extra", ["aiohttp", "ccxt", "cryptofeed", "metrics", "nats", "parquet", "testing", "tls-sandbox", "trio"]
+)
 def test_a_plain_install_from_the_index_with_one_extra(extra: str, wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "environment")
     installed = environment.pip("install", f"{wheel}[{extra}]")
