@@ -46,6 +46,7 @@ toc_object_entries_show_parents = "hide"
 html_theme = "furo"
 html_title = f"backpack-feed {release}"
 html_static_path = ["_static"]
+html_favicon = "_static/icon.svg"
 html_css_files = ["site.css"]
 html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")
 html_copy_source = False
