@@ -147,7 +147,7 @@ class Exports(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return what autodoc makes of the names."""
         meant = claims(Path(self.env.srcdir))
-        names = sorted((name for line in self.content if line.strip() for name in meant[line.strip()]), key=_order)
+        names = [name for line in self.content if line.strip() for name in sorted(meant[line.strip()], key=_order)]
         lines = ["```{eval-rst}", *(line for name in names for line in _documented(name)), "```"]
         return self.parse_text_to_nodes("\n".join(lines))
 
@@ -166,6 +166,12 @@ def _by_identity() -> dict[str, str]:
     }
 
 
+@cache
+def _by_last_name() -> dict[str, str]:
+    """Return the public name behind a word in a text; of two with one name it is the runtime's, which most programs import."""
+    return {name.rpartition(".")[2]: name for name in public_names() if not name.endswith("__")}
+
+
 class PublicNames(SphinxPostTransform):
     """Resolves references to Python names: to the place of a public one, and to plain text for those of other libraries.
 
@@ -180,6 +186,14 @@ class PublicNames(SphinxPostTransform):
         for node in list(self.document.findall(pending_xref)):
             if node.get("refdomain") == "py":
                 self._resolve(node)
+        for literal in list(self.document.findall(nodes.literal)):
+            name = _by_last_name().get(literal.astext())
+            place = self.env.domains.python_domain.objects.get(name or "")
+            if place is not None and isinstance(literal.parent, nodes.paragraph | nodes.entry):
+                found = literal.deepcopy()
+                literal.replace_self(
+                    make_refnode(self.app.builder, self.env.docname, place.docname, place.node_id, found, name)
+                )
 
     def _resolve(self, node: pending_xref) -> None:
         target = str(node["reftarget"])
@@ -206,12 +220,15 @@ _EARLY, _LATE = 100, 900
 
 
 def _read_markdown(_app: Sphinx, what: str, name: str, _object: object, _options: object, lines: list[str]) -> None:
-    """Make reStructuredText of what docstrings have of Markdown: code in single backticks, and indented blocks of code."""
-    text = re.sub(
-        r"(?<![`:\w])`([^`]+)`(?!`)(\w?)", lambda code: f"``{code[1]}``" + (code[2] and rf"\ {code[2]}"), "\n".join(lines)
-    )
+    """Make reStructuredText of what docstrings have of Markdown: code in single backticks, blocks of code, and names of pages."""
+    text = re.sub(r"(?<![`:\w])`([^`]+)`(?!`)(\w?)", _as_literal, "\n".join(lines))
+    text = re.sub(r"(?<![\w`/])docs/([\w/-]+)\.md(?!\w)", r":doc:`docs/\1.md </\1>`", text)
     lines[:] = re.sub(r":(\n\n    )", r"::\1", text).split("\n")
     _told[what, name] = list(lines)
+
+
+def _as_literal(code: re.Match[str]) -> str:
+    return f"``{code[1]}``" + (code[2] and rf"\ {code[2]}")
 
 
 def _keep_sentences(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
