@@ -55,12 +55,12 @@ html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": "#b3261e",
         "color-brand-content": "#a3211a",
-        "color-sidebar-link-text": "#3c4043",
+        "color-sidebar-link-text--top-level": "#3c4043",
     },
     "dark_css_variables": {
         "color-brand-primary": "#ff8a80",
         "color-brand-content": "#ff9e95",
-        "color-sidebar-link-text": "#c4c7c5",
+        "color-sidebar-link-text--top-level": "#c4c7c5",
     },
     "navigation_with_keys": True,
     "footer_icons": [],

@@ -21,7 +21,7 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref, pending_xref_condition
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -58,7 +58,7 @@ _log = logging.getLogger(__name__)
 def homes(root: str) -> dict[str, str]:
     """Return the module in which each public name of a root is defined, as the imports of the root say."""
     module = import_module(root)
-    found = {}
+    found: dict[str, str] = {}
     for node in ast.walk(ast.parse(getsource(module))):
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
             home = ".".join(filter(None, [root if node.level else "", node.module]))
