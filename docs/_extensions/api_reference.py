@@ -13,9 +13,10 @@ from collections import Counter
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import getsource
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref, pending_xref_condition
@@ -30,6 +31,14 @@ from sphinx.util.nodes import make_refnode
 __all__ = ["ROOTS", "claims", "homes", "public_names", "setup"]
 
 ROOTS = ("backpack_proto", "backpack_runtime")
+PARTS = (
+    "backpack_proto.testing",
+    "backpack_proto.testing.strategies",
+    "backpack_runtime.testing",
+    "backpack_runtime.prometheus",
+    "backpack_runtime.publishing",
+)
+"""Public modules beside the roots, each where it is there."""
 INSIDE = (
     "Value",
     "Struct",
@@ -69,15 +78,17 @@ def homes(root: str) -> dict[str, str]:
 
 @cache
 def public_names() -> dict[str, str]:
-    """Return every public name with its root, and the module in which it is defined. A name of both roots is the core's."""
-    core, runtime = (homes(root) for root in ROOTS)
-    both = {
-        name
-        for name in runtime
-        if name in core and getattr(import_module(ROOTS[1]), name) is getattr(import_module(ROOTS[0]), name)
-    }
-    named = {f"{ROOTS[0]}.{name}": home for name, home in core.items()}
-    return named | {f"{ROOTS[1]}.{name}": home for name, home in runtime.items() if name not in both and name != "__version__"}
+    """Return every public name, and the module in which it is defined. A name that several modules have is that of the first one."""
+    found: dict[str, str] = {}
+    taken: set[int] = set()
+    for root in (*ROOTS, *(module for module in PARTS if find_spec(module) is not None)):
+        module = import_module(root)
+        for name, home in (homes(root) if root in ROOTS else dict.fromkeys(module.__all__, root)).items():
+            value = getattr(module, name)
+            if not name.startswith("__") and (id(value) not in taken or not isinstance(value, type)):
+                taken.add(id(value))
+                found[f"{root}.{name}"] = home
+    return found
 
 
 def _meant(pattern: str) -> list[str]:
@@ -173,10 +184,10 @@ def _by_last_name() -> dict[str, str]:
 
 
 class PublicNames(SphinxPostTransform):
-    """Resolves references to Python names: to the place of a public one, and to plain text for those of other libraries.
+    """Resolves references to Python names: to the place of a public one, and to plain text for all others.
 
-    It comes before Sphinx's own search, which looks through all names for each reference. A name of ours that is not public is left to that,
-    which warns.
+    It comes before Sphinx's own search, which looks through all names for each reference. Public annotations have public classes, but for
+    type variables: tests/unit/test_backpack_exports.py holds them to that.
     """
 
     default_priority = 5
@@ -207,13 +218,7 @@ class PublicNames(SphinxPostTransform):
                 builder = self.app.builder
                 node.replace_self(make_refnode(builder, self.env.docname, found.docname, found.node_id, shown, candidate))
                 return
-        if not ours or _is_type_variable(target):
-            node.replace_self(shown)
-
-
-def _is_type_variable(target: str) -> bool:
-    home, _, name = target.rpartition(".")
-    return isinstance(getattr(import_module(home), name, None), TypeVar)
+        node.replace_self(shown)
 
 
 _EARLY, _LATE = 100, 900
