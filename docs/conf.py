@@ -46,13 +46,22 @@ toc_object_entries_show_parents = "hide"
 html_theme = "furo"
 html_title = f"backpack-feed {release}"
 html_static_path = ["_static"]
+html_favicon = "_static/icon.svg"
 html_css_files = ["site.css"]
 html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {
-    "light_css_variables": {"color-brand-primary": "#b3261e", "color-brand-content": "#a3211a"},
-    "dark_css_variables": {"color-brand-primary": "#ff8a80", "color-brand-content": "#ff9e95"},
+    "light_css_variables": {
+        "color-brand-primary": "#b3261e",
+        "color-brand-content": "#a3211a",
+        "color-sidebar-link-text--top-level": "#3c4043",
+    },
+    "dark_css_variables": {
+        "color-brand-primary": "#ff8a80",
+        "color-brand-content": "#ff9e95",
+        "color-sidebar-link-text--top-level": "#c4c7c5",
+    },
     "navigation_with_keys": True,
     "footer_icons": [],
 }

@@ -13,15 +13,16 @@ from collections import Counter
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import getsource
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref, pending_xref_condition
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -30,6 +31,14 @@ from sphinx.util.nodes import make_refnode
 __all__ = ["ROOTS", "claims", "homes", "public_names", "setup"]
 
 ROOTS = ("backpack_proto", "backpack_runtime")
+PARTS = (
+    "backpack_proto.testing",
+    "backpack_proto.testing.strategies",
+    "backpack_runtime.testing",
+    "backpack_runtime.prometheus",
+    "backpack_runtime.publishing",
+)
+"""Public modules beside the roots, each where it is there."""
 INSIDE = (
     "Value",
     "Struct",
@@ -58,7 +67,7 @@ _log = logging.getLogger(__name__)
 def homes(root: str) -> dict[str, str]:
     """Return the module in which each public name of a root is defined, as the imports of the root say."""
     module = import_module(root)
-    found = {}
+    found: dict[str, str] = {}
     for node in ast.walk(ast.parse(getsource(module))):
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
             home = ".".join(filter(None, [root if node.level else "", node.module]))
@@ -69,15 +78,17 @@ def homes(root: str) -> dict[str, str]:
 
 @cache
 def public_names() -> dict[str, str]:
-    """Return every public name with its root, and the module in which it is defined. A name of both roots is the core's."""
-    core, runtime = (homes(root) for root in ROOTS)
-    both = {
-        name
-        for name in runtime
-        if name in core and getattr(import_module(ROOTS[1]), name) is getattr(import_module(ROOTS[0]), name)
-    }
-    named = {f"{ROOTS[0]}.{name}": home for name, home in core.items()}
-    return named | {f"{ROOTS[1]}.{name}": home for name, home in runtime.items() if name not in both and name != "__version__"}
+    """Return every public name, and the module in which it is defined. A name that several modules have is that of the first one."""
+    found: dict[str, str] = {}
+    taken: set[int] = set()
+    for root in (*ROOTS, *(module for module in PARTS if find_spec(module) is not None)):
+        module = import_module(root)
+        for name, home in (homes(root) if root in ROOTS else dict.fromkeys(module.__all__, root)).items():
+            value = getattr(module, name)
+            if not name.startswith("__") and (id(value) not in taken or not isinstance(value, type)):
+                taken.add(id(value))
+                found[f"{root}.{name}"] = home
+    return found
 
 
 def _meant(pattern: str) -> list[str]:
@@ -147,7 +158,7 @@ class Exports(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return what autodoc makes of the names."""
         meant = claims(Path(self.env.srcdir))
-        names = sorted((name for line in self.content if line.strip() for name in meant[line.strip()]), key=_order)
+        names = [name for line in self.content if line.strip() for name in sorted(meant[line.strip()], key=_order)]
         lines = ["```{eval-rst}", *(line for name in names for line in _documented(name)), "```"]
         return self.parse_text_to_nodes("\n".join(lines))
 
@@ -166,11 +177,17 @@ def _by_identity() -> dict[str, str]:
     }
 
 
-class PublicNames(SphinxPostTransform):
-    """Resolves references to Python names: to the place of a public one, and to plain text for those of other libraries.
+@cache
+def _by_last_name() -> dict[str, str]:
+    """Return the public name behind a word in a text; of two with one name it is the runtime's, which most programs import."""
+    return {name.rpartition(".")[2]: name for name in public_names() if not name.endswith("__")}
 
-    It comes before Sphinx's own search, which looks through all names for each reference. A name of ours that is not public is left to that,
-    which warns.
+
+class PublicNames(SphinxPostTransform):
+    """Resolves references to Python names: to the place of a public one, and to plain text for all others.
+
+    It comes before Sphinx's own search, which looks through all names for each reference. Public annotations have public classes, but for
+    type variables: tests/unit/test_backpack_exports.py holds them to that.
     """
 
     default_priority = 5
@@ -180,6 +197,14 @@ class PublicNames(SphinxPostTransform):
         for node in list(self.document.findall(pending_xref)):
             if node.get("refdomain") == "py":
                 self._resolve(node)
+        for literal in list(self.document.findall(nodes.literal)):
+            name = _by_last_name().get(literal.astext())
+            place = self.env.domains.python_domain.objects.get(name or "")
+            if place is not None and isinstance(literal.parent, nodes.paragraph | nodes.entry):
+                found = literal.deepcopy()
+                literal.replace_self(
+                    make_refnode(self.app.builder, self.env.docname, place.docname, place.node_id, found, name)
+                )
 
     def _resolve(self, node: pending_xref) -> None:
         target = str(node["reftarget"])
@@ -193,25 +218,22 @@ class PublicNames(SphinxPostTransform):
                 builder = self.app.builder
                 node.replace_self(make_refnode(builder, self.env.docname, found.docname, found.node_id, shown, candidate))
                 return
-        if not ours or _is_type_variable(target):
-            node.replace_self(shown)
-
-
-def _is_type_variable(target: str) -> bool:
-    home, _, name = target.rpartition(".")
-    return isinstance(getattr(import_module(home), name, None), TypeVar)
+        node.replace_self(shown)
 
 
 _EARLY, _LATE = 100, 900
 
 
 def _read_markdown(_app: Sphinx, what: str, name: str, _object: object, _options: object, lines: list[str]) -> None:
-    """Make reStructuredText of what docstrings have of Markdown: code in single backticks, and indented blocks of code."""
-    text = re.sub(
-        r"(?<![`:\w])`([^`]+)`(?!`)(\w?)", lambda code: f"``{code[1]}``" + (code[2] and rf"\ {code[2]}"), "\n".join(lines)
-    )
+    """Make reStructuredText of what docstrings have of Markdown: code in single backticks, blocks of code, and names of pages."""
+    text = re.sub(r"(?<![`:\w])`([^`]+)`(?!`)(\w?)", _as_literal, "\n".join(lines))
+    text = re.sub(r"(?<![\w`/])docs/([\w/-]+)\.md(?!\w)", r":doc:`docs/\1.md </\1>`", text)
     lines[:] = re.sub(r":(\n\n    )", r"::\1", text).split("\n")
     _told[what, name] = list(lines)
+
+
+def _as_literal(code: re.Match[str]) -> str:
+    return f"``{code[1]}``" + (code[2] and rf"\ {code[2]}")
 
 
 def _keep_sentences(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:

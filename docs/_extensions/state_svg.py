@@ -10,7 +10,7 @@ from html import escape
 
 __all__ = ["drawing", "edges"]
 
-COLUMN, ROW, TOP, MARGIN, LETTER = 150, 34, 46, 20, 6.7
+COLUMN, BOX, ROW, TOP, MARGIN, LETTER = 136, 118, 34, 46, 8, 6.7
 
 _EDGE = re.compile(r"(\[\*\]|\w+) --> (\w+)(?:: (.+))?")
 
@@ -56,7 +56,7 @@ def drawing(begin: str, moves: list[tuple[str, str, str]]) -> str:
         x = middle[state]
         parts.append(f'<line class="life" x1="{x}" y1="{TOP - 8}" x2="{x}" y2="{height - 8}"/>')
         kind = "state first" if state == begin else "state"
-        parts.append(f'<rect class="{kind}" x="{x - 62}" y="8" width="124" height="28" rx="6"/>')
+        parts.append(f'<rect class="{kind}" x="{x - BOX / 2}" y="8" width="{BOX}" height="28" rx="6"/>')
         parts.append(f'<text class="name" x="{x}" y="27">{escape(state)}</text>')
     for row, (before, after, label) in enumerate(moves):
         y = TOP + ROW * row + 26

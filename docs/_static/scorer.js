@@ -1,5 +1,5 @@
 // Questions come first: a search whose words stand in a question of the FAQ finds that question.
-// Sphinx puts this file before its own search code, which reads Scorer and defines Search.
+// Sphinx copies this file into the script behind its own search code, which defines Search and reads Scorer.
 var Scorer = {
   score: ([docname, , anchor, , score, , kind]) => (docname === "faq" && kind === "title" && anchor ? score + 200 : score),
   objNameMatch: 11,
@@ -12,20 +12,25 @@ var Scorer = {
   partialTerm: 2,
 };
 
-document.addEventListener("DOMContentLoaded", () => {
-  if (typeof Search === "undefined") return;
+(() => {
   const search = Search._performSearch;
-  const wordsOf = (title) => new Set(Search._parseQuery(title)[1]);
+  const unsaid = new Set(["how", "do", "i", "it", "my", "can", "what", "why", "is", "does", "when"]);
+  const wordsOf = (text) => {
+    const stemmer = new Stemmer();
+    const words = splitQuery(text.toLowerCase()).filter((word) => !stopwords.has(word) && !unsaid.has(word));
+    return new Set(words.map((word) => stemmer.stemWord(word)));
+  };
 
   // Sphinx compares a query with a heading as one text. This compares their words.
-  const questions = (query, wanted) => {
+  const questions = (query) => {
+    const wanted = wordsOf(query);
     const { alltitles, docnames, filenames, titles } = Search._index;
     const found = [];
     for (const [title, places] of Object.entries(alltitles)) {
       const words = wordsOf(title);
       const both = [...wanted].filter((word) => words.has(word)).length;
       for (const [file, id] of places) {
-        if (docnames[file] === "faq" && id !== null && both >= Math.max(1, Math.ceil((wanted.size * 2) / 3))) {
+        if (docnames[file] === "faq" && id !== null && both >= Math.max(1, (wanted.size * 2) / 3)) {
           const score = both / wanted.size + both / words.size;
           found.push([docnames[file], `${titles[file]} > ${title}`, `#${id}`, null, score, filenames[file], SearchResultKind.title]);
         }
@@ -34,10 +39,10 @@ document.addEventListener("DOMContentLoaded", () => {
     return found.sort((one, other) => one[4] - other[4]);
   };
 
-  Search._performSearch = (query, wanted, ...rest) => {
-    const added = questions(query, wanted);
+  Search._performSearch = (query, ...terms) => {
+    const added = questions(query);
     const places = new Set(added.map((result) => result[0] + result[2]));
-    const results = search(query, wanted, ...rest).filter((result) => !places.has(result[0] + result[2]));
+    const results = search(query, ...terms).filter((result) => !places.has(result[0] + result[2]));
     return [...results, ...added]; // the last one is shown first
   };
-});
+})();

@@ -75,7 +75,12 @@ class Place(NamedTuple):
         if self.column == MOCK_COLUMN:
             return Settings(**more)
         remote = self.remote
-        given = {"rest_url": remote.rest_url, "ws_url": remote.ws_url, "ca_file": remote.ca_file, "runtime": self.runtime.name}
+        given: dict[str, Any] = {
+            "rest_url": remote.rest_url,
+            "ws_url": remote.ws_url,
+            "ca_file": remote.ca_file,
+            "runtime": self.runtime.name,
+        }
         return Settings(**given | more)
 
     @asynccontextmanager
@@ -239,7 +244,12 @@ async def _batches(place: Place) -> None:
 
 async def _on_event(place: Place) -> None:
     seen = anyio.Event()
-    async with place.client([SYMBOL], channels=["trades"], on_event=lambda event: isinstance(event, Trade) and seen.set()):
+
+    def notice(event: Event) -> None:
+        if isinstance(event, Trade):
+            seen.set()
+
+    async with place.client([SYMBOL], channels=["trades"], on_event=notice):
         with anyio.fail_after(PATIENCE_SECONDS):
             await seen.wait()
 
@@ -272,7 +282,7 @@ async def _start(place: Place) -> None:
     else:
         client = BackpackClient(streams=False, settings=place.settings())
     await client.start()
-    assert await client.get_depth(SYMBOL, limit=5)
+    assert (await client.get_depth(SYMBOL, limit=5)).bids
     await client.aclose()
 
 
@@ -285,7 +295,7 @@ async def _without_a_loop(place: Place) -> None:
             {"transport": Memory().transport} if place.column == MOCK_COLUMN else {"settings": place.settings()}
         )
         with BackpackSync(streams=False, **more) as client:
-            assert client.get_depth(SYMBOL, limit=5)
+            assert client.get_depth(SYMBOL, limit=5).bids
 
     await run_sync(use)
 
@@ -307,7 +317,7 @@ async def _compression(place: Place) -> None:
 async def _verified_tls(place: Place) -> None:
     try:
         async with place.client(streams=False, settings=place.settings(ca_file=None)) as client:
-            await client.get_time(max_wait_us=1_000_000)
+            await client.get_time()
     except BackpackError:
         return
     raise AssertionError("a certificate of an unknown authority was trusted")
