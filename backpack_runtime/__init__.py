@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .recovery import NotRecovered, Recovered, RecoveryOutcome
     from .rest.pages import Pages
     from .sandbox import Sandbox, SandboxAccount, serve_sandbox
+    from .serving import make_app, serve_dashboard
     from .settings import Settings
     from .sync_client import BackpackSync
     from .transport import Transport
@@ -95,6 +96,8 @@ __all__ = [
     "__version__",
     "get_proxy_injector",
     "init_proxy_system",
+    "make_app",
+    "serve_dashboard",
     "serve_sandbox",
 ]
 
@@ -146,6 +149,8 @@ _HOMES = {
     "__version__": "backpack_proto",
     "get_proxy_injector": ".network.proxy_settings",
     "init_proxy_system": ".network.proxy_settings",
+    "make_app": ".serving",
+    "serve_dashboard": ".serving",
     "serve_sandbox": ".sandbox",
 }
 
