@@ -46,9 +46,13 @@ BACKENDS = ("asyncio", "trio")
 KEYS_COME_FROM = "Keys come from --key-file, from BACKPACK_API_KEY, BACKPACK_PUBLIC_KEY and BACKPACK_PRIVATE_KEY, or the private one from a prompt."
 
 
-def add_connection(parser: argparse.ArgumentParser, *, sandbox: str) -> None:
-    """Add what every command takes that follows an exchange: how to run, for how long, in which form, where, and by which way."""
-    _add_word(parser, "--backend", BACKENDS, default=BACKENDS[0], type=_backend, help="event loop (default: asyncio)")
+def add_connection(parser: argparse.ArgumentParser, *, sandbox: str, prints: bool = True) -> None:
+    """Add what every command takes that follows an exchange: how to run, for how long, in which form, where, and by which way.
+
+    One that `prints` no events has neither a form for them nor a choice of event loops.
+    """
+    if prints:
+        _add_word(parser, "--backend", BACKENDS, default=BACKENDS[0], type=_backend, help="event loop (default: asyncio)")
     parser.add_argument(
         "--runtime",
         type=_runtime,
@@ -57,7 +61,8 @@ def add_connection(parser: argparse.ArgumentParser, *, sandbox: str) -> None:
         help="the library that carries the bytes: anyio (the default), aiohttp (for asyncio), or one that another package adds",
     )
     parser.add_argument("--seconds", type=positive, metavar="N", help="end after that time (default: at Ctrl-C)")
-    parser.add_argument("--json", action="store_true", help="one JSON object an event and line, on standard output")
+    if prints:
+        parser.add_argument("--json", action="store_true", help="one JSON object an event and line, on standard output")
     where = add_sandbox(parser, help=sandbox)
     where.add_argument("--rest-url", metavar="URL", help="another REST API, such as that of `backpack-feed sandbox`")
     where.add_argument("--ws-url", metavar="URL", help="and its websocket")

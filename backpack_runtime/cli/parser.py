@@ -49,6 +49,7 @@ COMMANDS = (
     Subcommand("account", "show an account as it changes"),
     Subcommand("auth-check", "check API keys, offline"),
     Subcommand("sandbox", "serve the simulated exchange"),
+    Subcommand("serve", "serve a dashboard, metrics, health, events and books"),
     Subcommand("replay", "read recorded frames"),
     Subcommand("parity", "compare the native feed with the one by ccxt"),
 )
