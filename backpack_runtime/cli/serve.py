@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 
 from backpack_proto.errors import ConfigurationError
+from backpack_proto.outputs import MarketClosed, MarketOpened
 from backpack_proto.streams.names import parse_channel
 from backpack_proto.streams.payloads import Event
 from backpack_runtime.client import BackpackClient
@@ -22,7 +23,7 @@ from .options import add_connection, add_faults, exchange_of, names, port, setti
 from .output import Printer
 from .running import enter, run_until_signalled
 
-__all__ = ["DESCRIPTION", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "add_arguments", "keep_tickers", "run"]
 
 TICKER: Final = "ticker"
 CHANNELS: Final = ("book", "trades", TICKER)
@@ -110,7 +111,6 @@ def run(parsed: argparse.Namespace) -> int:
         async with AsyncExitStack() as stack:
             stack.callback(listening.socket.close)
             await enter(client, stack, exchange_of(parsed))
-            await _subscribe_tickers(client, symbols)
             needed = token
             if needed is None and not listening.on_loopback:
                 needed = new_token()
@@ -118,9 +118,12 @@ def run(parsed: argparse.Namespace) -> int:
             hosts = listening.hosts(parsed.host)
             app = make_app(client, symbols=symbols, channels=channels, token=needed, hosts=hosts)
             await stack.enter_async_context(serve_on(listening, app))
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            tasks.start_soon(keep_tickers, client, symbols)
             await Printer().send(f"{listening.url}\n".encode())
             with anyio.move_on_after(parsed.seconds):
                 await anyio.sleep_forever()
+            tasks.cancel_scope.cancel()
 
     return run_until_signalled(body, backend="asyncio")
 
@@ -129,11 +132,21 @@ def _leave_to_readers(_: Event) -> None:
     """Keep no events: the server and its readers have streams of their own."""
 
 
-async def _subscribe_tickers(client: BackpackClient, symbols: Iterable[str]) -> None:
-    """Have the tickers of open markets: that of a closed one is silent, which would be held against its health."""
-    are_open = [symbol for symbol in symbols if client.markets[symbol].order_book_state != CLOSED]
-    if are_open:
-        await client.subscribe([TICKER], are_open)
+async def keep_tickers(client: BackpackClient, symbols: Iterable[str]) -> None:
+    """Have the tickers of open markets as they open and close: that of a closed one is silent, which would be held against its health."""
+    async with client.stream(MarketClosed, MarketOpened) as changes:
+        ids = {client.markets[symbol].symbol for symbol in symbols}
+        followed = {symbol for symbol in ids if client.markets[symbol].order_book_state != CLOSED}
+        if followed:
+            await client.subscribe([TICKER], sorted(followed))
+        async for change in changes:
+            symbol = getattr(change, "symbol", None)
+            if isinstance(change, MarketClosed) and symbol in followed:
+                followed.discard(symbol)
+                await client.unsubscribe([TICKER], [symbol])
+            elif isinstance(change, MarketOpened) and symbol in ids - followed:
+                followed.add(symbol)
+                await client.subscribe([TICKER], [symbol])
 
 
 def _given_token(parsed: argparse.Namespace) -> str | None:

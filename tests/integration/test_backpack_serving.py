@@ -17,9 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backpack_proto.encoding import decode_event
 from backpack_proto.errors import BackpackError, ConfigurationError, LocalProtocolError
+from backpack_proto.exchange import CloseMarket, OpenMarket
 from backpack_proto.outputs import BookChanged, EventsDropped
 from backpack_proto.streams.payloads import Event, Trade
 from backpack_runtime import make_app, serve_dashboard
+from backpack_runtime.cli.serve import keep_tickers
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.sandbox import Sandbox, serve_sandbox
 from backpack_runtime.serving import streams
@@ -416,6 +418,33 @@ async def test_a_book_that_is_unsubscribed_or_subscribed_is_taken_up() -> None:
             assert [market["symbol"] for market in picture["common"]["markets"]] == ["BTC_USDC_PERP"]
         assert await served.status(f"/books/{SYMBOL}") == 404
         assert await served.status("/books/BTC_USDC_PERP") == 200
+
+
+async def test_a_market_that_closes_is_no_reason_against_health_and_is_back_when_it_opens() -> None:
+    async with serving((SYMBOL, "HNT_USDC")) as served, anyio.create_task_group() as tasks:
+        tasks.start_soon(keep_tickers, served.client, (SYMBOL, "HNT_USDC"))
+        await served.until_status("/ready", 200)
+
+        async def until_state(state: str) -> dict[str, Any]:
+            with anyio.fail_after(PATIENCE_SECONDS):
+                while True:
+                    row: dict[str, Any] = (await served.json("/books"))[1][0]
+                    if row["state"] == state and row["change"] is not None:
+                        return row
+
+        await until_state("verified")
+        served.sandbox._give(CloseMarket(SYMBOL))
+        await served.client.verify(SYMBOL)
+        await until_state("closed")
+        health = await served.until_status("/health", 200)
+        assert f"market {SYMBOL} is closed" in health["notes"]
+        ticker = f"ticker.{SYMBOL}"
+        assert not served.client._session.shows(ticker)
+        served.sandbox._give(OpenMarket(SYMBOL))
+        await served.client.load_markets(fresh=True)
+        await until_state("verified")
+        assert served.client._session.shows(ticker)
+        tasks.cancel_scope.cancel()
 
 
 # ---- readers
