@@ -46,12 +46,16 @@ BACKENDS = ("asyncio", "trio")
 KEYS_COME_FROM = "Keys come from --key-file, from BACKPACK_API_KEY, BACKPACK_PUBLIC_KEY and BACKPACK_PRIVATE_KEY, or the private one from a prompt."
 
 
-def add_connection(parser: argparse.ArgumentParser, *, sandbox: str, prints: bool = True) -> None:
+def add_connection(
+    parser: argparse.ArgumentParser, *, sandbox: str, events: bool = True, backends: bool = True, seconds: float | None = None
+) -> None:
     """Add what every command takes that follows an exchange: how to run, for how long, in which form, where, and by which way.
 
-    One that `prints` no events has neither a form for them nor a choice of event loops.
+    With `events=False` the command writes no events, and has no form for them. With `backends=False` it runs on asyncio alone. `seconds` is for how
+    long unless given. Without it until Ctrl-C.
     """
-    if prints:
+    until = "at Ctrl-C" if seconds is None else f"{seconds:g}"
+    if backends:
         _add_word(parser, "--backend", BACKENDS, default=BACKENDS[0], type=_backend, help="event loop (default: asyncio)")
     parser.add_argument(
         "--runtime",
@@ -60,8 +64,10 @@ def add_connection(parser: argparse.ArgumentParser, *, sandbox: str, prints: boo
         metavar="NAME",
         help="the library that carries the bytes: anyio (the default), aiohttp (for asyncio), or one that another package adds",
     )
-    parser.add_argument("--seconds", type=positive, metavar="N", help="end after that time (default: at Ctrl-C)")
-    if prints:
+    parser.add_argument(
+        "--seconds", type=positive, default=seconds, metavar="N", help=f"end after that time (default: {until})"
+    )
+    if events:
         parser.add_argument("--json", action="store_true", help="one JSON object an event and line, on standard output")
     where = add_sandbox(parser, help=sandbox)
     where.add_argument("--rest-url", metavar="URL", help="another REST API, such as that of `backpack-feed sandbox`")

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME,...",
         help=f"more for /events, beside {', '.join(CHANNELS)}: book_ticker, klines.1m, mark_price, open_interest, liquidations",
     )
-    add_connection(parser, sandbox="a simulated exchange that is started along", prints=False)
+    add_connection(parser, sandbox="a simulated exchange that is started along", events=False, backends=False)
     add_faults(parser)
 
 
