@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .recovery import NotRecovered, Recovered, RecoveryOutcome
     from .rest.pages import Pages
     from .sandbox import Sandbox, SandboxAccount, serve_sandbox
+    from .serving import make_app, serve_dashboard
     from .settings import Settings
     from .sync_client import BackpackSync
     from .transport import Transport
@@ -114,8 +115,10 @@ __all__ = [
     "export_events",
     "get_proxy_injector",
     "init_proxy_system",
+    "make_app",
     "open_consumer",
     "open_recording",
+    "serve_dashboard",
     "serve_sandbox",
 ]
 
@@ -182,6 +185,8 @@ _HOMES = {
     "init_proxy_system": ".network.proxy_settings",
     "open_recording": ".recording.reader",
     "open_consumer": ".publishing.consumer",
+    "make_app": ".serving",
+    "serve_dashboard": ".serving",
     "serve_sandbox": ".sandbox",
 }
 

@@ -13,7 +13,7 @@ from backpack_proto.streams.names import Stream, parse_channel, streams_for
 
 from .checks import checked_names
 
-__all__ = ["ALL", "MarketRule", "Selections", "Symbols", "by_market", "checked_symbols"]
+__all__ = ["ALL", "CLOSED", "MarketRule", "Selections", "Symbols", "by_market", "checked_symbols"]
 
 ALL: Final = "all"
 MarketRule: TypeAlias = Callable[[Market], bool]

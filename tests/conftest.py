@@ -31,6 +31,7 @@ GATE = {
     "test_backpack_account_clock",
     "test_backpack_cli",
     "test_backpack_cli_account",
+    "test_backpack_dashboard",
     "test_backpack_documents",
     "test_backpack_dropped_socket",
     "test_backpack_exchange_streams",
@@ -40,6 +41,7 @@ GATE = {
     "test_backpack_proxy_killed",
     "test_backpack_proxy_namespace",
     "test_backpack_proxy_programs",
+    "test_backpack_serve_command",
 }
 """Tests that take long and that no interpreter changes the outcome of: once for each change. Single tests are marked where they are."""
 

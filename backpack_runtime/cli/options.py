@@ -56,13 +56,17 @@ NATS_URL = "BACKPACK_NATS_URL"
 KEYS_COME_FROM = "Keys come from --key-file, from BACKPACK_API_KEY, BACKPACK_PUBLIC_KEY and BACKPACK_PRIVATE_KEY, or the private one from a prompt."
 
 
-def add_connection(parser: argparse.ArgumentParser, *, sandbox: str, events: bool = True, seconds: float | None = None) -> None:
+def add_connection(
+    parser: argparse.ArgumentParser, *, sandbox: str, events: bool = True, backends: bool = True, seconds: float | None = None
+) -> None:
     """Add what every command takes that follows an exchange: how to run, for how long, in which form, where, and by which way.
 
-    With `events=False` the command writes no events, and has no form for them. `seconds` is for how long unless given. Without it until Ctrl-C.
+    With `events=False` the command writes no events, and has no form for them. With `backends=False` it runs on asyncio alone. `seconds` is for how
+    long unless given. Without it until Ctrl-C.
     """
     until = "at Ctrl-C" if seconds is None else f"{seconds:g}"
-    _add_word(parser, "--backend", BACKENDS, default=BACKENDS[0], type=_backend, help="event loop (default: asyncio)")
+    if backends:
+        _add_word(parser, "--backend", BACKENDS, default=BACKENDS[0], type=_backend, help="event loop (default: asyncio)")
     parser.add_argument(
         "--runtime",
         type=_runtime,

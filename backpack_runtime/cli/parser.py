@@ -53,6 +53,7 @@ COMMANDS = (
     Subcommand("check", "check the machine, the way to the exchange, its data and a key"),
     Subcommand("auth-check", "check API keys, offline"),
     Subcommand("sandbox", "serve the simulated exchange"),
+    Subcommand("serve", "serve a dashboard, metrics, health, events and books"),
     Subcommand("record", "write all that a session receives to a file"),
     Subcommand("replay", "drive a session by a recording, offline"),
     Subcommand("recording", "look into a recording"),

@@ -125,6 +125,10 @@ def test_the_wheel_has_two_packages_a_finder_and_the_tools(wheel: Path) -> None:
         "tools/backpack_auth_check.py",
         "tools/make_sync_client.py",
     ]
+    assert {name for name in names if name.startswith("backpack_runtime/serving/page/")} == {
+        f"backpack_runtime/serving/page/{name}"
+        for name in ("dashboard.css", "dashboard.js", "drawing.js", "icon.svg", "index.html")
+    }
     lines = metadata.splitlines()
     assert f"Version: {__version__}" in lines
     assert {line for line in lines if line.startswith("Provides-Extra: ")} == {
@@ -305,6 +309,20 @@ async def main():
 
 anyio.run(main)
 """
+WITH_BROWSER = """
+import anyio, urllib.request
+from backpack_runtime import BackpackClient, serve_dashboard
+
+def read(url):
+    return urllib.request.urlopen(url).read().decode()
+
+async def main():
+    async with BackpackClient(["SOL_USDC"], sandbox=True) as client, serve_dashboard(client, port=0) as url:
+        for path in ("", "dashboard.js", "drawing.js", "dashboard.css", "icon.svg", "metrics"):
+            print(len(await anyio.to_thread.run_sync(read, url + path)) > 200)
+
+anyio.run(main)
+"""
 
 WITH_METRICS = """
 from prometheus_client import CollectorRegistry, generate_latest
@@ -334,6 +352,11 @@ def check_extra(environment: Environment, extra: str) -> None:
     elif extra == "parquet":
         ended = environment.run(WITH_PARQUET)
         assert ended.stdout.split("\n") == ["decimal128(30, 10)", ""], ended.stderr
+    elif extra == "serve":
+        ended = environment.run(WITH_BROWSER)
+        assert ended.stdout.split() == ["True"] * 6, ended.stderr
+        ended = environment.command("serve", "--sandbox", "--port", "0", "--seconds", "0.5")
+        assert (ended.returncode, ended.stdout[:17]) == (0, "http://127.0.0.1:"), ended.stderr
     elif extra == "cryptofeed":
         ended = environment.run(specified(None) + AND_RUN, XDG_CACHE_HOME=str(environment.folder))
         assert ended.stdout.split() == ["SOL-USDC", "0"], ended.stderr
@@ -351,6 +374,7 @@ EXTRAS = [
     "metrics",
     "nats",
     "parquet",
+    "serve",
     "testing",
     "tls-sandbox",
     "trio",
@@ -376,6 +400,7 @@ def test_without_extras_each_command_works_or_says_what_it_needs(
         ("aiohttp", "account", "--sandbox", "--runtime", "aiohttp"),
         ("trio", "watch", "--sandbox", "--backend", "trio"),
         ("nats", "publish", "--sandbox", "--nats", "nats://127.0.0.1:1"),
+        ("serve", "serve", "--sandbox"),
         ("tls-sandbox", "sandbox", "--tls"),
         ("cryptofeed", "parity", "--sandbox"),
     ):
@@ -387,7 +412,7 @@ def test_without_extras_each_command_works_or_says_what_it_needs(
 
 @pytest.mark.gate
 @pytest.mark.parametrize(
-    "extra", ["aiohttp", "ccxt", "cryptofeed", "metrics", "nats", "parquet", "testing", "tls-sandbox", "trio"]
+    "extra", ["aiohttp", "ccxt", "cryptofeed", "metrics", "nats", "parquet", "serve", "testing", "tls-sandbox", "trio"]
 )
 def test_a_plain_install_from_the_index_with_one_extra(extra: str, wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "environment")

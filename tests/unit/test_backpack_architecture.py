@@ -66,6 +66,7 @@ RUNTIME_LAYERS = (
     {"sync_base"},
     {"sync_client"},
     {"testing"},
+    {"serving"},
     {"cryptofeed"},
     {"cli", "__init__"},
 )
