@@ -1,10 +1,10 @@
-"""Restores the order of numbered messages that came by several ways, each perhaps late, twice, or not at all; a pure machine.
+"""Restores the order of numbered messages that came by several ways, each perhaps late, twice, or not at all. A pure machine.
 
 Theory of operation. A chain is the messages of one kind of one market: each says which ids it covers, and the next one begins one id
-later. Messages come in any order. What continues the chain is handed on at once; what lies behind a hole is kept until the hole is
+later. Messages come in any order. What continues the chain is handed on at once. What lies behind a hole is kept until the hole is
 filled, WAIT_US at most. Then the hole is told (`Missed`), and the chain goes on:
 
-* a chain of changes goes on from the next base, which is a whole state at one id (a snapshot of a book); changes up to its id are in it;
+* a chain of changes goes on from the next base, which is a whole state at one id (a snapshot of a book). Changes up to its id are in it.
 * a chain of things of their own (trades) goes on with the first message that was kept.
 
 A base ahead of the chain is a hole too: the messages that lead to it have not come. A chain of changes begins with a base, the other one
@@ -28,11 +28,11 @@ from .machine import Now, due
 __all__ = ["BACKWARDS_US", "KEPT", "WAIT_US", "Base", "Missed", "Ordering", "OrderingInput", "OrderingOutput", "Piece"]
 
 WAIT_US: Final = 2_000_000
-"""How long a message waits for those before it."""
+"""Time that a message waits for those before it."""
 BACKWARDS_US: Final = 1_000_000
 """An old id with an engine time this much later is no repetition: the ids have started over."""
 KEPT: Final = 20_000
-"""So many messages wait at most; one more ends the wait."""
+"""So many messages wait at most. One more ends the wait."""
 
 
 class Piece(Struct, frozen=True, gc=False, kw_only=True):
@@ -52,7 +52,7 @@ class Base(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Missed(Struct, frozen=True, gc=False, kw_only=True):
-    """Messages that will not be handed on; the chain goes on behind them."""
+    """Messages that will not be handed on. The chain goes on behind them."""
 
     first: int
     last: int
@@ -69,7 +69,7 @@ class _Kept(Struct, frozen=True, gc=False):
 
 
 class Ordering:
-    """Puts the messages of one chain in order; a machine."""
+    """Puts the messages of one chain in order. A machine."""
 
     def __init__(self, *, needs_base: bool, wait_us: int = WAIT_US, kept: int = KEPT) -> None:
         """Nothing has come yet.
@@ -83,7 +83,7 @@ class Ordering:
         self._wait_us = wait_us
         self._limit = kept
         self._next: int | None = None
-        """The id that continues the chain; None while it has no beginning."""
+        """The id that continues the chain, or None while it has no beginning."""
         self._engine_us = 0
         """When the last message that was handed on was made."""
         self._kept: list[_Kept] = []
@@ -95,12 +95,12 @@ class Ordering:
 
     @property
     def following(self) -> bool:
-        """Whether the chain has a beginning and no hole that was told: what comes next continues what was handed on."""
+        """True when the chain has a beginning and no hole that was told: what comes next continues what was handed on."""
         return self._next is not None
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is known to be missing."""
+        """True when nothing is known to be missing."""
         return self.following and not self._has_hole
 
     @property
@@ -212,7 +212,7 @@ class Ordering:
         return Missed(first=first, last=last, reason=f"did not come within {self._wait_us / 1e6:g} s")
 
     def _start_over(self, piece: Piece, mono_us: int) -> list[OrderingOutput]:
-        """Begin anew, as the ids have."""
+        """Begin again, as the ids have."""
         first = self._next or 0
         self._kept.clear()
         self._base = None

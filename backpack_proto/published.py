@@ -8,7 +8,7 @@ __all__ = ["FeedGap", "PublisherEnded", "PublisherReport", "PublisherStarted"]
 
 
 class FeedGap(Event, frozen=True, gc=False, kw_only=True):
-    """Messages of one market that no publisher brought in time; a book goes on from the next `BookSynced`, trades with the next one."""
+    """Messages of one market that no publisher brought in time. A book goes on from the next `BookSynced`, trades with the next one."""
 
     symbol: str
     channel: str
@@ -32,7 +32,7 @@ class PublisherStarted(Event, frozen=True, gc=False, kw_only=True):
 
 
 class PublisherEnded(Event, frozen=True, gc=False, kw_only=True):
-    """A publisher has ended as it was told to, and brought all that it had; one that was killed says nothing."""
+    """A publisher has ended as it was told to, and brought all that it had. One that was killed says nothing."""
 
     publisher: str
 

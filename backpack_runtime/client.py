@@ -96,7 +96,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
 
     Where no block can be kept open, as in a notebook, `await client.start()` and later `await client.aclose()` stand for it.
 
-    Runs on asyncio and on trio, or on aiohttp. Inside the block the connection is kept up; what happens to it is among the events.
+    Runs on asyncio and on trio, or on aiohttp. Inside the block the connection is kept up. What happens to it is among the events.
     Before the block everything but `settings` raises `ClientClosed`. After it calls and subscriptions do, while books, ledger, markets,
     health and counters can still be read: they say what was last known, and nothing in them is live.
     """
@@ -128,32 +128,32 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         """Nothing is connected before the block is entered.
 
         Args:
-            symbols: ids of the exchange (`SOL_USDC`) or normalised symbols (`SOL-USDC`); or `"all"`, or a predicate on markets, such as
+            symbols: ids of the exchange (`SOL_USDC`) or normalised symbols (`SOL-USDC`). Or `"all"`, or a predicate on markets, such as
                 `lambda market: market.quote == "USDC"`: then new listings are taken up within a minute, and closed markets once they open.
                 Channels about stocks take any name of one (`BRK.B`).
-            channels: subscribed for each of them, `book` and `trades` unless given; `book` is the order book, verified against
+            channels: subscribed for each of them, `book` and `trades` unless given. `book` is the order book, verified against
                 `bookTicker`. Without symbols there may be `liquidations` and the channels of the account.
-            settings: addresses, TLS, proxies, runtime and timeouts of the connection; without them those of the real exchange.
+            settings: addresses, TLS, proxies, runtime and timeouts of the connection. Without them those of the real exchange.
             sandbox: start the simulated exchange on loopback, and speak with that.
             sandbox_seed: decides what its markets do.
             sandbox_faults: what goes wrong with it, such as `gap@5,mute@10-20`, in seconds after the start (docs/sandbox.md).
-            streams: keep up a connection for streams; with False there is none, nor a canary, and the client makes calls only.
-            signer: signs private subscriptions and calls; the sandbox has one of its own for users without one.
+            streams: keep up a connection for streams. With False there is none, nor a canary, and the client makes calls only.
+            signer: signs private subscriptions and calls. The sandbox has one of its own for users without one.
             follow_account: keep the ledger of the account, `account`, and emit all that changes in it.
-            book_levels: how many levels a side `BookChanged` carries, at least 1; `BookSynced` has all.
+            book_levels: how many levels a side `BookChanged` carries, at least 1. `BookSynced` has all.
             slow_consumer: what happens to market data that are not fetched in time. `conflate` keeps books current: it merges the
                 changes of each book, and drops the oldest of the rest. `drop_oldest` drops the oldest of all, `block` stops reading.
             buffer: how many events may wait before any are dropped, or before reading stops.
             buffer_bytes: how much memory they may take before that, estimated.
             on_event: called with every event where it is read, a turn of the loop before an iteration would have it. Then there is no
-                iteration of the client's own; `stream` has events for others. It must be quick, for nothing else happens meanwhile. What
+                iteration of the client's own. `stream` has events for others. It must be quick, for nothing else happens meanwhile. What
                 it raises ends the client, and comes out of the block.
             journal: a file in which each order is written down before it leaves, so that the next client with it can find out what became of
-                those that were on their way when this one was killed; in memory unless given. One client at a time has it.
-            durability: `process`, and the journal survives the end of the process; `machine`, and it survives that of the machine as well,
+                those that were on their way when this one was killed. In memory unless given. One client at a time has it.
+            durability: `process`, and the journal survives the end of the process. `machine`, and it survives that of the machine as well,
                 for which each order waits for the disk.
             instance: number of this program among all that trade with the account, 0 to 1023, the upper part of the client ids that are
-                made. Without it the lowest that is free on this machine is leased; give one where programs run on several machines.
+                made. Without it the lowest that is free on this machine is leased. Give one where programs run on several machines.
             cancel_on_exit: cancel open orders when the block is left, by an error or Ctrl-C as well: `mine`, those of this client, or `all`
                 of the account. What is left open all the same is in `left`, and raised as `OrdersLeft` unless an error is on its way. Nothing
                 cancels after kill -9: the exchange has no dead man's switch.
@@ -282,10 +282,10 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         self._running = running
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        """Every event, in order, until the client is closed; after a loop was left, the next one goes on where it stopped.
+        """Every event, in order, until the client is closed. After a loop was left, the next one goes on where it stopped.
 
         Raises:
-            LocalProtocolError: another loop runs; `stream` has events for a second consumer; or `on_event` has the events.
+            LocalProtocolError: another loop runs. `stream` has events for a second consumer. Or `on_event` has the events.
         """
         return aiter(self._own_events())
 
@@ -293,7 +293,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         """Return the next event.
 
         Raises:
-            LocalProtocolError: another task waits for it, or runs a loop over the events; or `on_event` has the events.
+            LocalProtocolError: another task waits for it, or runs a loop over the events. Or `on_event` has the events.
         """
         return await anext(self._own_events())
 
@@ -307,7 +307,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         This is the client's own iteration in another form, and the cheaper one of the two.
 
         Raises:
-            LocalProtocolError: another loop runs; `stream` has events for a second consumer; or `on_event` has the events.
+            LocalProtocolError: another loop runs. `stream` has events for a second consumer. Or `on_event` has the events.
         """
         return self._own_events().batches()
 
@@ -329,9 +329,9 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
 
         Args:
             kinds: classes of events, such as `Trade` or `BookChanged`.
-            slow_consumer: the policy for this consumer; that of the client unless given.
-            buffer: how many events may wait for it; as many as for the client unless given.
-            buffer_bytes: how much memory they may take; as much as for the client unless given.
+            slow_consumer: the policy for this consumer. That of the client unless given.
+            buffer: how many events may wait for it. As many as for the client unless given.
+            buffer_bytes: how much memory they may take. As much as for the client unless given.
 
         Raises:
             ConfigurationError: an argument cannot be used.
@@ -356,7 +356,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         Args:
             symbol: an id of the exchange, or a normalised symbol.
             interval: `1s`, `1m`, `1h`, `1d`, `1month`, or another one of the exchange.
-            start_s: candles that start then or later, seconds since the epoch; the running one and those that follow unless given.
+            start_s: candles that start then or later, seconds since the epoch. The running one and those that follow unless given.
 
         Raises:
             ConfigurationError: an argument cannot be used.
@@ -382,7 +382,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
             running.pump.give(Unsubscribe((stream,)))
 
     async def subscribe(self, channels: Iterable[str], symbols: Symbols) -> None:
-        """Subscribe every channel for every symbol, on this connection and on each that follows; symbols may be `"all"` or a predicate.
+        """Subscribe every channel for every symbol, on this connection and on each that follows. Symbols may be `"all"` or a predicate.
 
         Raises:
             UnknownSymbol: the exchange has no such market.
@@ -402,7 +402,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         self._open().pump.give(Subscribe.of(streams))
 
     async def unsubscribe(self, channels: Iterable[str], symbols: Symbols) -> None:
-        """Undo `subscribe`, by the same `"all"` or predicate if it was one; what is still on its way is dropped.
+        """Undo `subscribe`, by the same `"all"` or predicate if it was one. What is still on its way is dropped.
 
         Raises:
             ConfigurationError: nothing was subscribed by this rule.
@@ -436,7 +436,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         have either is a `StreamsRefused` that names it.
 
         Raises:
-            InvalidStream: there is a type for it, so `subscribe` is the way; or the exchange can have no such name.
+            InvalidStream: there is a type for it, so `subscribe` is the way. Or the exchange can have no such name.
             LocalProtocolError: a private stream without a signer.
             ConfigurationError: `streams` is not a list of texts.
         """
@@ -447,14 +447,14 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         self._open().pump.give(Unsubscribe(checked_names("streams", streams)))
 
     async def verify(self, symbol: str) -> None:
-        """Have a book compared with a fresh snapshot now; `BookVerified` or `BookDesynced` tells how it went."""
+        """Have a book compared with a fresh snapshot now. `BookVerified` or `BookDesynced` tells how it went."""
         symbol = await self._id(symbol)
         self._open().pump.give(Verify(self._session.book_stream(symbol)))
 
     async def resync(self, symbol: str, *, timeout_s: float = 30.0) -> RecoveryOutcome:
-        """Have a book begin anew: it is stale at once, its stream is requested again, and a new snapshot fetched.
+        """Have a book begin again: it is stale at once, its stream is requested again, and a new snapshot fetched.
 
-        Returns `Recovered` once it is live, or `NotRecovered` with the reason after `timeout_s`; it goes on being brought back by itself.
+        Returns `Recovered` once it is live, or `NotRecovered` with the reason after `timeout_s`. It goes on being brought back by itself.
 
         Raises:
             LocalProtocolError: its book is not subscribed.
@@ -476,7 +476,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
     async def reconnect(self, *, timeout_s: float = 30.0) -> RecoveryOutcome:
         """Drop the connection and make another one at once, without backing off.
 
-        Returns `Recovered` once it is open, or `NotRecovered` with the reason after `timeout_s`; attempts go on. Books are stale until they are live again.
+        Returns `Recovered` once it is open, or `NotRecovered` with the reason after `timeout_s`. Attempts go on. Books are stale until they are live again.
         """
         self._open()
         checked_seconds("timeout_s", timeout_s)
@@ -486,7 +486,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         """Call a REST endpoint by its name, its instruction or its method and path, within the request budget.
 
         The names are those of `backpack_proto.rest.codec.ENDPOINTS`, and parameters have the exchange's names (`orderId`) or Python's
-        (`order_id`); symbols are ids of the exchange. `max_wait_us` is how long the call
+        (`order_id`). Symbols are ids of the exchange. `max_wait_us` is how long the call
         may wait to be sent: 5 s for one that changes something, unless given, and without a bound for one that reads.
 
         A cancelled call is not sent any more. If it changes something and may have been sent already, a `CallUnresolved` is among
@@ -496,8 +496,8 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
             LocalProtocolError: no such endpoint, or parameters that it does not take.
             ApiError: the exchange refused.
             NotSent: it did not leave, in most cases because its turn did not come in time.
-            OutcomeUnknown: the call was to change something, and nobody can say whether it did; it is never sent twice.
-            PartlyUnreadable: rows of a list about the account cannot be read; it has the others.
+            OutcomeUnknown: the call was to change something, and nobody can say whether it did. It is never sent twice.
+            PartlyUnreadable: rows of a list about the account cannot be read. It has the others.
             BackpackError: no answer came.
         """
         self._open()
@@ -514,7 +514,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
     def unresolved(self) -> Mapping[int, CallUnresolved]:
         """The calls that were cancelled after they may have been sent, by call id, until it is known how they ended.
 
-        The late answer, an event, takes a call off; where none comes, `resolve` does for orders, and `dismiss` for all other calls.
+        The late answer, an event, takes a call off. Where none comes, `resolve` does for orders, and `dismiss` for all other calls.
         """
         self._inside()
         return self._session.unresolved
@@ -533,7 +533,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
 
     @property
     def account(self) -> AccountView:
-        """The ledger of the account: always the same object; `live` says whether it follows the exchange.
+        """The ledger of the account: always the same object. `live` says whether it follows the exchange.
 
         Raises:
             ConfigurationError: it is not followed.
@@ -562,7 +562,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
 
     @property
     def health(self) -> Health:
-        """Whether all is well now, and if not, why."""
+        """True when all is well now, and if not, why."""
         outlets = self._inside().outlets
         return self._session.health(self._now()).and_also([*outlets.troubles, *self._orders.troubles], outlets.notes)
 
@@ -597,7 +597,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
 
     @property
     def delivery(self) -> DeliverySnapshot:
-        """What waits for the client's own iteration now, and what was lost to its slowness; nothing ever where `on_event` has the events."""
+        """What waits for the client's own iteration now, and what was lost to its slowness. Nothing ever where `on_event` has the events."""
         events = self._inside().events
         return NOTHING_WAITS if events is None else events.delivery
 

@@ -35,7 +35,7 @@ DRAIN_SECONDS = 6.0
 
 
 class ClientLife(SafeOrderMethods):
-    """What a client is while it is entered and left; what it consists of is up to its subclass."""
+    """What a client is while it is entered and left. What it consists of is up to its subclass."""
 
     _session: Session
     _inputs: Inputs
@@ -58,7 +58,7 @@ class ClientLife(SafeOrderMethods):
 
     @abstractmethod
     def _another(self) -> ClientLife | None:
-        """Make a client for the same account that only makes calls; None where the exchange ends with this one."""
+        """Make a client for the same account that only makes calls, or None where the exchange ends with this one."""
 
     async def __aenter__(self) -> Self:
         if self._running is not None or self._closed:
@@ -86,7 +86,7 @@ class ClientLife(SafeOrderMethods):
         An error that ends the client is raised by whatever of it is used next, and by `aclose`.
 
         Raises:
-            LocalProtocolError: asyncio does not run this; on trio `await nursery.start(client.run)` does the same.
+            LocalProtocolError: asyncio does not run this. On trio `await nursery.start(client.run)` does the same.
             ClientClosed: the client has been entered before.
         """
         if asyncio_loop() is None:
@@ -133,7 +133,7 @@ class ClientLife(SafeOrderMethods):
             owner.abandon(self._hooks)
 
     async def _stop(self, error: BaseException | None) -> None:
-        """End all tasks, without `error` in order; an error that one of them died of comes out here."""
+        """End all tasks, without `error` in order. An error that one of them died of comes out here."""
         if self._running is not None:
             await self._leave_no_orders()
             # As parts of the stack, for should they be cancelled, the group that cancelled them has to see it.
@@ -164,7 +164,7 @@ class ClientLife(SafeOrderMethods):
             raise OrdersLeft(str(self._left))
 
     async def _leave_no_orders(self) -> None:
-        """Take orders off the book, if that was asked for; a cancellation does not stop it, its own bounds do."""
+        """Take orders off the book, if that was asked for. A cancellation does not stop it, its own bounds do."""
         which, running, desk = self._orders.settings.cancel_on_exit, self._inside(), self._orders.opened
         if which is None or not self._has_entered or self._has_cancelled:
             return
@@ -196,12 +196,12 @@ class ClientLife(SafeOrderMethods):
 
     @property
     def left(self) -> Leftovers:
-        """How it ended with the orders that `cancel_on_exit` was to cancel; empty before the block is left, and where all went well."""
+        """How it ended with the orders that `cancel_on_exit` was to cancel, or empty before the block is left, and where all went well."""
         self._inside()
         return self._left
 
     async def aclose(self) -> None:
-        """Close the connection in order; the iteration ends after what has come until then.
+        """Close the connection in order. The iteration ends after what has come until then.
 
         A client that was started without a block has been left when this returns, and what had ended it is raised. Given up halfway, it
         goes on by itself.

@@ -56,7 +56,7 @@ class Running(NamedTuple):
     pump: Pump
     outlets: Outlets
     events: EventStream | None
-    """Those of the client's own iteration; None where a callback has them."""
+    """Those of the client's own iteration, or None where a callback has them."""
     finished: anyio.Event
     loop: LoopThread
 
@@ -74,7 +74,7 @@ class Driver(NamedTuple):
     """Instead of a runtime's."""
     make_transport: MakeTransport
     addresses: Addresses | None
-    """Where the exchange is; None where a sandbox is to be served."""
+    """Where the exchange is, or None where a sandbox is to be served."""
     sandbox: tuple[int, str]
     """Its seed and faults."""
     queue: Queue
@@ -94,7 +94,7 @@ class Driver(NamedTuple):
                 running = await self._connect(stack, outside)
                 self.connected(running)
                 task_status.started()
-                # Only this is cancelled from outside; the rest ends in order, and an error on its way out is not lost.
+                # Only this is cancelled from outside. The rest ends in order, and an error on its way out is not lost.
                 with running.scope:
                     try:
                         await running.pump.run()

@@ -1,4 +1,4 @@
-"""The loop that drives a session over a transport; it names no event loop and knows no protocol."""
+"""The loop that drives a session over a transport. It names no event loop and knows no protocol."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pump:
         self._begin: Callable[[Action], None] = transport.perform
         self._closed = False
         self._until_us: int | None = 0
-        """The deadline that the transport waits for; 0 while it does not wait, and will be told."""
+        """The deadline that the transport waits for, or 0 while it does not wait, and will be told."""
         self._handling = False
         self._taking = False
         """Facts are being handled, perhaps outside of any task."""
@@ -70,7 +70,7 @@ class Pump:
         """Give the session one input at once, from any task of the loop, even from one that is being cancelled, and from what `deliver` calls.
 
         Raises:
-            LocalProtocolError: the session refuses it; nothing has changed.
+            LocalProtocolError: the session refuses it. The state is unchanged.
         """
         # Not behind others: its refusal is for the caller.
         try:
@@ -88,7 +88,7 @@ class Pump:
                 self._begin(action)
 
     def _take(self, facts: Sequence[Given]) -> None:
-        """Handle facts; actions are left to a task, for this may be called outside of any, where none could be begun."""
+        """Handle facts. Actions are left to a task, for this may be called outside of any, where none could be begun."""
         if self._handling:
             self._further += facts
             return
@@ -110,7 +110,7 @@ class Pump:
             self._transport.wake()
 
     def _nearer(self) -> bool:
-        """Whether the deadline is before the moment that the transport waits for."""
+        """Return whether the deadline is before the moment that the transport waits for."""
         deadline = self._session.deadline
         return deadline is not None and (self._until_us is None or deadline < self._until_us)
 

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Print what the check of the keys found; returns the exit code."""
+    """Print what the check of the keys found. Returns the exit code."""
     report = check_keys(keys_of(parsed))
     print("\n".join(report.lines), flush=True)
     return report.code
@@ -62,7 +62,7 @@ class Report(NamedTuple):
 
 
 def check_keys(keys: Keys) -> Report:
-    """Check formats, and whether the public values belong to the private key; sign samples when all is well."""
+    """Check formats, and whether the public values belong to the private key. Sign samples when all is well."""
     opened = _open(keys.private_key)
     problems = [opened] if isinstance(opened, str) else []
     lines = [
@@ -102,7 +102,7 @@ def _open(private_key: HiddenText | None) -> Credentials | str:
 
 
 def _problem(label: str, given: HiddenText, expected: str | None, private_key: HiddenText | None) -> str:
-    """What is wrong with a value that should be the public key; empty when nothing is."""
+    """What is wrong with a value that should be the public key, or empty when nothing is."""
     public = read_public_key(given.reveal())
     if public is None:
         hint = ": at Backpack it is the public key itself, not a name" if label == "API key" else ""

@@ -26,7 +26,7 @@ __all__ = ["decimal_places", "event_name", "event_name_of", "json_lines", "membe
 
 _LEVELS = ("bids", "asks")
 _LEFT_OUT = ("delta",)
-"""The levels of the book are what a reader of JSON needs; what changed among them is not repeated."""
+"""The levels of the book are what a reader of JSON needs. What changed among them is not repeated."""
 _TEXT_LEVELS = 3
 
 _encoder = msgspec.json.Encoder()
@@ -108,7 +108,7 @@ def _levels(levels: Iterable[Level]) -> str:
 
 
 def _text(value: object) -> str:
-    """A value on one line; text in quotes where it would run into its neighbours."""
+    """A value on one line. Text in quotes where it would run into its neighbours."""
     if isinstance(value, str) and value and not any(character.isspace() or character == '"' for character in value):
         return value
     return _encoder.encode(value).decode()

@@ -1,4 +1,4 @@
-"""Options that several commands share: the way to the exchange and the keys; and types of single arguments."""
+"""Options that several commands share: the way to the exchange and the keys. And types of single arguments."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def exchange_of(parsed: argparse.Namespace) -> str:
 
 
 def keys_of(parsed: argparse.Namespace, *, ask: bool = True) -> Keys:
-    """Return the keys that the command is about; says on standard error what was careless about the way they were given.
+    """Return the keys that the command is about. Says on standard error what was careless about the way they were given.
 
     With `ask`, a private key that is not given is asked for on a terminal.
     """

@@ -31,7 +31,7 @@ __all__ = ["COMMANDS", "PROGRAM", "Subcommand", "main", "whole_parser"]
 
 PROGRAM = "backpack-feed"
 LIKE_A_KEY = re.compile(r"[\w+/=%-]{32,}|(?<=://)\S+(?=@)")
-"""Text that could be a key, or most of it; and user and password of a URL."""
+"""Text that could be a key, or most of it. And user and password of a URL."""
 UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (--[a-z-]+)")
 
 
@@ -65,7 +65,7 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line (default: that of the process); returns the exit code."""
+    """Run the command line (default: that of the process). Returns the exit code."""
     let_go = hold_signals(STOPS)
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
@@ -93,7 +93,7 @@ def _refuse(given: Sequence[str]) -> NoReturn:
 
 
 def whole_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line; that loads the modules of all commands."""
+    """Return the parser of the whole command line. That loads the modules of all commands."""
     parser, inner = _outer_parser()
     for command in COMMANDS:
         _declare(import_module(command.module), inner[command.name])
@@ -140,7 +140,7 @@ def _run(command: Subcommand, arguments: Sequence[str]) -> int:
 def _set_up_logging(verbose: int) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("backpack_runtime").setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
-    # The commands show in their own way what happens to a connection; its log is for who asks for it.
+    # The commands show in their own way what happens to a connection. Its log is for who asks for it.
     logging.getLogger("backpack_runtime.client").setLevel(logging.NOTSET if verbose else logging.CRITICAL)
 
 

@@ -3,10 +3,10 @@
 Theory. A reader of `incremental_book_L2` keeps one book: the first snapshot row after other rows throws it away, an amount of zero removes
 a level. What is written here gives such a reader the book of the session at every update id, and no book at all while there is none:
 
-* a book that is synced is a snapshot;
+* a book that is synced is a snapshot.
 * what ends a book (a gap, a lost connection, a closed market) empties the reader's book, by one snapshot row whose amount is zero. Where the
-  rows before are a snapshot themselves the reader would not see that another one begins, so there each level is removed by a row of its own;
-* a snapshot without levels has no rows: the change that follows it is written as the snapshot;
+  rows before are a snapshot themselves the reader would not see that another one begins, so there each level is removed by a row of its own.
+* a snapshot without levels has no rows: the change that follows it is written as the snapshot.
 * with files by day, each day begins with the book as it stood at midnight.
 
 `quotes` has the best bid and ask of a live book whenever one of them changes, and a row without numbers when it is live no more.
@@ -45,16 +45,16 @@ class BookRows:
     """Makes the rows of one depth stream, event by event."""
 
     def __init__(self, stream: str, symbol: str, *, daily: bool) -> None:
-        """Nothing is known of the book yet; with `daily` each day has a snapshot of its own."""
+        """Nothing is known of the book yet. With `daily` each day has a snapshot of its own."""
         self.symbol = symbol
         self.stream = stream
         self.left_out = 0
         """How many changes could not be used, because others before them are missing."""
         self.latest_us: int | None = None
-        """The newest time of any event so far, for rows of events that have none; set by whoever gives the events."""
+        """The newest time of any event so far, for rows of events that have none. Set by whoever gives the events."""
         self._daily = daily
         self._book: Book | None = None
-        """The book that a reader of the rows has; None while there is none."""
+        """The book that a reader of the rows has, or None without one."""
         self._synced = False
         """There was a snapshot."""
         self._synced_us: int | None = None
@@ -82,7 +82,7 @@ class BookRows:
         yield from self._quote(event.engine_us, local_us)
 
     def changed(self, event: BookChanged | Depth, local_us: int | None) -> Iterator[tuple[Table, Row]]:
-        """Return the rows of a change; of one that does not join on, what says so."""
+        """Return the rows of a change. Of one that does not join on, what says so."""
         if isinstance(event, Depth):
             delta, first, last = event, event.first_update_id, event.last_update_id
         else:
@@ -131,7 +131,7 @@ class BookRows:
             case BookUnavailable(reason=reason) if self._state is None:
                 yield from self._ended("stale", name, reason, last, None, local_us)
             case ConnectionDown(reason=reason) if self._book is None and last is not None:
-                # A book is told by `BookDesynced`; changes without one are not.
+                # A book is told by `BookDesynced`. Changes without one are not.
                 yield from self._ended("stale", name, reason, last, None, local_us)
             case MarketClosed():
                 yield from self._ended("closed", name, "the market is closed", last, None, local_us)

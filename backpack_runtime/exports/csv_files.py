@@ -1,7 +1,7 @@
 """CSV files in the layout of tardis: one for each table, day and symbol.
 
 Theory. A recording of all markets makes thousands of files, more than a process may have open. Rows wait in memory, a bounded number of
-them, and are appended to all of their files at once; a file is open only meanwhile. Compression comes at the end, file by file, so that
+them, and are appended to all of their files at once. A file is open only meanwhile. Compression comes at the end, file by file, so that
 each is one gzip stream, which every reader takes. The same rows give the same bytes everywhere: no time and no name is in the gzip header.
 """
 
@@ -58,7 +58,7 @@ class CsvFiles:
         """Do nothing: no file is open between two calls."""
 
     def add(self, table: Table, part: str, row: Row) -> None:
-        """Take a row; `part` is what the name of its file says of the symbol.
+        """Take a row. `part` is what the name of its file says of the symbol.
 
         Raises:
             ConfigurationError: the file is there already.

@@ -65,13 +65,13 @@ class Exported(Value, frozen=True, gc=False, kw_only=True):
     """What an export has written, and what was missing in its events."""
 
     files: tuple[ExportedFile, ...]
-    """In the order of their names; a table without rows has no file."""
+    """In the order of their names. A table without rows has no file."""
     events: int
     """How many events were read."""
     dropped: int
     """How many market data events were lost before they came here, by `EventsDropped`."""
     left_out: int
-    """How many changes of books have no rows, because others before them are missing; `book_states` says where."""
+    """How many changes of books have no rows, because others before them are missing. `book_states` says where."""
 
 
 class _Files(Protocol):
@@ -105,14 +105,14 @@ def export_events(  # noqa: PLR0913 - what a user can choose is keyword-only, an
 
     Args:
         events: in their order, as a client emits them, or each with the moment at which it came: (`Now`, event).
-        folder: where the files are written; it is made if need be.
+        folder: where the files are written. It is made if need be.
         to: `parquet` or `csv`.
-        only: some of `trades`, `tops`, `books`, `candles`; all of them by default.
-        symbols: ids of the exchange or normalised names; all by default.
-        compress: `gzip`, for CSV; Parquet is always compressed.
+        only: some of `trades`, `tops`, `books`, `candles`. All of them by default.
+        symbols: ids of the exchange or normalised names. All by default.
+        compress: `gzip`, for CSV. Parquet is always compressed.
         unclosed: take candles that still run, too.
         force: replace files that are there.
-        source: where the events are from; Parquet files carry it.
+        source: where the events are from. Parquet files carry it.
 
     Raises:
         ConfigurationError: an argument cannot be used, a file is there already, or a symbol is in none of the events.
@@ -275,5 +275,5 @@ class _Tables:
 
 
 def _received(payload: StreamPayload, moment_us: int | None) -> int | None:
-    """Return when a payload was received, by the local clock; None where nobody knows."""
+    """Return when a payload was received, by the local clock, or None where nobody knows."""
     return moment_us if payload.received_us is None else payload.received_us

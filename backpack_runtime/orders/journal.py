@@ -52,7 +52,7 @@ class JournalFailed(BackpackError):
 
 
 class Journal:
-    """The rows that are written, and the intents that they make; without a path they are in memory only."""
+    """The rows that are written, and the intents that they make. Without a path they are in memory only."""
 
     def __init__(self, intents: Intents, *, file: _File | None = None, durability: Durability = Durability.PROCESS) -> None:
         self.intents = intents
@@ -65,7 +65,7 @@ class Journal:
     def open(
         cls, path: Path | None, *, instance: int, last_id: int | None, random_id: int, account: str, durability: Durability
     ) -> Journal:
-        """Open a journal, and take over what an earlier program has left in it; `account` is the public key of who signs.
+        """Open a journal, and take over what an earlier program has left in it. `account` is the public key of who signs.
 
         The ids go on behind `last_id`, the last one of this instance that the machine knows of, else behind the last one in the file,
         else behind `random_id`, for another machine may have had this instance.
@@ -98,7 +98,7 @@ class Journal:
 
     @property
     def path(self) -> Path | None:
-        """Where the rows are; None when they are in memory."""
+        """Where the rows are, or None when they are in memory."""
         return None if self._file is None else self._file.path
 
     def write(self, rows: Sequence[JournalRow]) -> None:
@@ -113,7 +113,7 @@ class Journal:
             self.intents.take(row)
 
     def note(self, rows: Sequence[IntentEnded]) -> None:
-        """Write outcomes down; one that cannot be written is known all the same, and only to be found out again after a restart."""
+        """Write outcomes down. One that cannot be written is known all the same, and only to be found out again after a restart."""
         try:
             self.write(rows)
         except JournalFailed as failed:
@@ -165,7 +165,7 @@ class _File:
     """The open file of a journal."""
 
     def __init__(self, path: Path, lock: BaseFileLock, rows: Sequence[JournalRow]) -> None:
-        """Begin the file anew with `rows`; whatever happens meanwhile, either the old one is there or the new one."""
+        """Begin the file again with `rows`. Whatever happens meanwhile, either the old one is there or the new one."""
         self.path = path
         self._lock = lock
         fresh = path.with_name(f"{path.name}.new")
@@ -195,7 +195,7 @@ class _File:
             self._check_place()
             taken = os.write(self._descriptor, data)
             if taken != len(data):
-                # A full disk takes a part; the next row has to begin a line.
+                # A full disk takes a part. The next row has to begin a line.
                 os.ftruncate(self._descriptor, self._size)
                 raise JournalFailed(f"journal: {self.path} took {taken} of {len(data)} bytes; is the disk full?")
         except OSError as error:
@@ -210,7 +210,7 @@ class _File:
                 raise JournalFailed(f"journal: {self.path} is another file by now; it was replaced while it was in use")
 
     async def sync(self) -> None:
-        """Wait until what has been written so far is on the disk; one call of the system serves all who wait."""
+        """Wait until what has been written so far is on the disk. One call of the system serves all who wait."""
         wanted = self._size
         while self._synced < wanted:
             if self._round is not None:

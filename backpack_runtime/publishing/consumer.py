@@ -69,7 +69,7 @@ class _Publisher:
         self.offset_us: int | None = None
 
     def take(self, report: PublisherReport, mono_us: int) -> None:
-        """Take a report; the smallest difference of the clocks that was ever seen is that of a message without delay."""
+        """Take a report. The smallest difference of the clocks that was ever seen is that of a message without delay."""
         offset_us = mono_us - report.sent_us
         self.offset_us = offset_us if self.offset_us is None else min(offset_us, self.offset_us)
         self.sent_us = report.sent_us
@@ -96,13 +96,13 @@ class PublishedBook(BookView):
 
     @property
     def live(self) -> bool:
-        """Whether the book has no hole, and fresh proof says that it is that of the exchange."""
+        """True when the book has no hole, and fresh proof says that it is that of the exchange."""
         age_us = self.age_us
         return self._following and self._consumer.is_complete(self.symbol) and age_us is not None and age_us <= PROOF_US
 
     @property
     def age_us(self) -> int | None:
-        """Age of the newest report by which the book is live, in microseconds; None without one."""
+        """Age of the newest report by which the book is live, in microseconds, or None without one."""
         return self._consumer.proof_age_us(self.symbol)
 
     def take(self, event: Event) -> None:
@@ -120,7 +120,7 @@ class PublishedBook(BookView):
 
 
 class FeedConsumer:
-    """Events of a published feed, in order and each once; one task iterates."""
+    """Events of a published feed, in order and each once. One task iterates."""
 
     def __init__(self, arrivals: MemoryObjectReceiveStream[Any]) -> None:
         """`arrivals` gives pairs of the reading by which a message came, and the message."""
@@ -145,7 +145,7 @@ class FeedConsumer:
         """Return the next event.
 
         Raises:
-            EngineFailed: NATS has refused the connection for good; out of the block.
+            EngineFailed: NATS has refused the connection for good. Out of the block.
         """
         while not self._ready:
             deadline = min((hole.deadline for hole in self._holes.values() if hole.deadline is not None), default=None)
@@ -182,7 +182,7 @@ class FeedConsumer:
         return chain is not None and chain.complete and source is not None and source.caught_up
 
     def proof_age_us(self, symbol: str) -> int | None:
-        """Return how old the newest report is that calls the book of a symbol live; None without one."""
+        """Return how old the newest report is that calls the book of a symbol live, or None without one."""
         mono_us = system_now().mono_us
         ages = [publisher.age_us(mono_us) for publisher in self._publishers.values() if symbol in publisher.live]
         return min(ages, default=None)
@@ -268,9 +268,9 @@ async def open_consumer(
 
     Args:
         url: of the NATS server, such as `nats://user:password@127.0.0.1:4222`.
-        symbols: ids of the exchange (`SOL_USDC`); every market that is published unless given.
+        symbols: ids of the exchange (`SOL_USDC`). Every market that is published unless given.
         latest: read the channels of which the latest message counts as well, such as `ticker` and `bookTicker`.
-        buffer: how many messages may wait; then reading stops, and the server waits.
+        buffer: how many messages may wait. Then reading stops, and the server waits.
 
     Raises:
         ConfigurationError: an argument cannot be used, or this is not asyncio.

@@ -1,6 +1,6 @@
 """The way to NATS: a connection that is kept up, and the two streams of JetStream that hold what is published.
 
-`BACKPACK_FEED` has changes of books, whole books, trades and states, each message once; `BACKPACK_LAST` has the latest message of each
+`BACKPACK_FEED` has changes of books, whole books, trades and states, each message once. `BACKPACK_LAST` has the latest message of each
 subject. Streams that exist are looked at and never changed: how long and where they keep messages is up to whoever runs the engine, but
 what publishers and consumers rely on has to be as it is here.
 """
@@ -48,7 +48,7 @@ _log = logging.getLogger("backpack_runtime.publishing")
 FEED: Final = "BACKPACK_FEED"
 LAST: Final = "BACKPACK_LAST"
 DUPLICATE_SECONDS: Final = 120.0
-"""How long the engine remembers the ids of messages."""
+"""Time that the engine remembers the ids of messages."""
 KEPT_SECONDS: Final = 86_400.0
 KEPT_BYTES: Final = 8 * 1024**3
 RECONNECT_SECONDS: Final = 1
@@ -57,7 +57,7 @@ REQUEST_SECONDS: Final = 5.0
 PING_SECONDS: Final = 5
 """A server that does not answer two of these in a row is gone."""
 PENDING_BYTES: Final = 64 * 1024**2
-"""What nats-py buffers while there is no connection; nothing is given to it then, so it never fills."""
+"""What nats-py buffers while there is no connection. Nothing is given to it then, so it never fills."""
 SCHEMES: Final = ("nats", "tls", "ws", "wss")
 
 
@@ -80,7 +80,7 @@ class Engine:
 
     @property
     def is_up(self) -> bool:
-        """Whether there is a connection at this moment."""
+        """True when there is a connection at this moment."""
         return self.down_since is None and bool(self.connection.is_connected)
 
     async def wait_up(self) -> None:
@@ -96,7 +96,7 @@ class Engine:
                 await self.up.wait()
 
     async def lost(self) -> None:
-        """Note that the connection is gone; nats-py makes another one."""
+        """Note that the connection is gone. Nats-py makes another one."""
         if self.down_since is None and not self.connection.is_closed:
             self.down_since = anyio.current_time()
             self.up = anyio.Event()
@@ -118,10 +118,10 @@ class Engine:
         self.up.set()
 
     async def check_streams(self, *, create: bool) -> None:
-        """Find both streams as they have to be; with `create`, make those that do not exist.
+        """Find both streams as they have to be. With `create`, make those that do not exist.
 
         Raises:
-            ConfigurationError: there is one with other settings; the text names each of them.
+            ConfigurationError: there is one with other settings. The text names each of them.
             EngineFailed: there is none and none is to be made, or JetStream cannot be used.
         """
         for wanted in _streams():
@@ -174,7 +174,7 @@ def described(failed: BaseException | None) -> str:
 
 @asynccontextmanager
 async def open_engine(url: str, *, name: str) -> AsyncGenerator[Engine]:
-    """Connect to NATS, and stay connected until the block is left; `name` is what the server shows.
+    """Connect to NATS, and stay connected until the block is left. `name` is what the server shows.
 
     Raises:
         ConfigurationError: the URL is none, or this is not asyncio.

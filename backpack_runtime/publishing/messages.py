@@ -66,7 +66,7 @@ class Messages:
         self._told = 0
 
     def of(self, event: Event, unix_us: int) -> Message | None:
-        """Return the message of an event; None for one that is of no concern to anybody but its client."""
+        """Return the message of an event, or None for one that is of no concern to anybody but its client."""
         match event:
             case BookChanged(delta=delta):
                 return self._depth(delta, unix_us)

@@ -1,7 +1,7 @@
 """Publishes the events of a client to NATS JetStream, so that several publishers of one market make one stream (docs/scale-out.md).
 
 Theory. The client has the policy `block`: what is published is not merged or dropped. Messages that count each go through a `Window`, which
-has so many without an acknowledgement and no more; while it is full, the client is not read, and the client stops reading the exchange. Of all
+has so many without an acknowledgement and no more. While it is full, the client is not read, and the client stops reading the exchange. Of all
 other channels the latest message counts (`LatestWriter`). From time to time each book is published whole, so that a consumer that begins need not
 read far back, and a report says which books are live here.
 """
@@ -42,7 +42,7 @@ SNAPSHOT_SECONDS: Final = 60.0
 """How often a book is published whole."""
 TURN_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 5.0
-"""How long a publisher that is told to end goes on to publish what it has."""
+"""Time that a publisher that is told to end goes on to publish what it has."""
 BEHIND_SECONDS: Final = 5.0
 """With messages that have waited for so long no book is called live."""
 
@@ -122,7 +122,7 @@ class Publisher:
             tasks.cancel_scope.cancel()
 
     async def drain(self, client: BackpackClient) -> int:
-        """Publish what the client has by now, and say good-bye; return how many messages could not be published in time."""
+        """Publish what the client has by now, and say good-bye. Return how many messages could not be published in time."""
         # It goes on to read, so more comes meanwhile.
         left = client.delivery.waiting
         with anyio.move_on_after(DRAIN_SECONDS, shield=True):
@@ -205,7 +205,7 @@ class Publisher:
 
 @asynccontextmanager
 async def open_publisher(url: str, *, name: str | None = None) -> AsyncGenerator[Publisher]:
-    """Connect to NATS, and find or make the streams that are published to; `name` is unlike that of all other publishers.
+    """Connect to NATS, and find or make the streams that are published to. `name` is unlike that of all other publishers.
 
     Raises:
         ConfigurationError: the URL is none, a stream has other settings, or this is not asyncio.

@@ -51,7 +51,7 @@ def at_time(moment: datetime) -> Place:
 
 @dataclass
 class _Config(ConsumerConfig):
-    """Settings of a consumer; versions of nats-py differ in how they take a time."""
+    """Settings of a consumer. Versions of nats-py differ in how they take a time."""
 
     moment: datetime | None = None
 
@@ -83,7 +83,7 @@ class Reading:
         self._sequence: int | None = None
         self._told = False
         self.caught_up = False
-        """Whether all that the stream had has been read once since this began."""
+        """True when all that the stream had has been read once since this began."""
 
     async def run(self) -> None:
         """Read until cancelled.

@@ -38,7 +38,7 @@ class _HttpConnection:
 
     @property
     def fresh(self) -> bool:
-        """Whether it was used a moment ago, and has not been closed by the server since.
+        """True when it was used a moment ago, and has not been closed by the server since.
 
         While no answer is due there is nothing to be read but the end, so a socket with something to read is as good as closed.
         """
@@ -66,7 +66,7 @@ class AnyioTransport(SocketTransport):
     """The contract of `Transport` on anyio."""
 
     def __init__(self, addresses: Addresses, *, compression: bool = False) -> None:
-        """Nothing is connected yet; `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
+        """Nothing is connected yet. `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
         super().__init__(addresses, compression=compression)
         self._idle: list[_HttpConnection] = []
 
@@ -106,7 +106,7 @@ class AnyioTransport(SocketTransport):
 
     @asynccontextmanager
     async def _http_connection(self, progress: Progress) -> AsyncGenerator[_HttpConnection]:
-        """A kept connection or a fresh one, kept again if it can be; closed if anything went wrong."""
+        """A kept connection or a fresh one, kept again if it can be. Closed if anything went wrong."""
         if self._idle:
             connection = self._idle.pop()
         else:

@@ -179,7 +179,7 @@ def _by_identity() -> dict[str, str]:
 
 @cache
 def _by_last_name() -> dict[str, str]:
-    """Return the public name behind a word in a text; of two with one name it is the runtime's, which most programs import."""
+    """Return the public name behind a word in a text. Of two with one name it is the runtime's, which most programs import."""
     return {name.rpartition(".")[2]: name for name in public_names() if not name.endswith("__")}
 
 

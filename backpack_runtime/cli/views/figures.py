@@ -27,7 +27,7 @@ class Column(NamedTuple):
 
     name: str
     rank: int = 0
-    """Where the table is too wide, columns of the highest rank go first; those of rank 0 stay."""
+    """Where the table is too wide, columns of the highest rank go first. Those of rank 0 stay."""
     left: bool = False
 
 
