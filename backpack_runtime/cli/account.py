@@ -1,4 +1,4 @@
-"""`backpack-feed account`: what an account holds and does, as it happens."""
+"""`backpack-feed account`: an account and its changes, live."""
 
 from __future__ import annotations
 

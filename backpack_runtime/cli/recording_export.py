@@ -36,13 +36,13 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def export(parsed: argparse.Namespace) -> int:
-    """Write the tables of a recording, and say which files have how many rows. The exit code is 1 when there is nothing to write.
+    """Write the tables of a recording, and list the files with their rows. The exit code is 1 when there are no rows.
 
     Raises:
         ConfigurationError: the file cannot be opened, a file to be written is there already, or a symbol was not recorded.
         MissingExtra: Parquet needs its extra.
-        RecordingUnreadable: the recording cannot be read to its end. Nothing was written.
-        ExportFailed: a value does not fit into the format. Nothing was written.
+        RecordingUnreadable: the recording cannot be read to its end. No file was written.
+        ExportFailed: a value does not fit into the format. No file was written.
         OSError: a file cannot be written.
     """
     source = "stdin" if parsed.file == "-" else Path(parsed.file).name

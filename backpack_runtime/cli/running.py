@@ -17,10 +17,10 @@ __all__ = ["enter", "run_until_signalled"]
 
 
 async def enter(client: BackpackClient, stack: AsyncExitStack, exchange: str) -> None:
-    """Enter a client for as long as the stack lives. `exchange` names what it connects to.
+    """Enter a client for as long as the stack lives. `exchange` names its exchange.
 
     Raises:
-        LocalProtocolError: it was asked for something that does not exist.
+        LocalProtocolError: it names a market or channel that does not exist.
         BackpackError: the exchange cannot be used, and the text names it.
     """
     try:

@@ -55,10 +55,10 @@ class CsvFiles:
         return self
 
     def __exit__(self, *_ending: object) -> None:
-        """Do nothing: no file is open between two calls."""
+        """Have no effect: no file is open between two calls."""
 
     def add(self, table: Table, part: str, row: Row) -> None:
-        """Take a row. `part` is what the name of its file says of the symbol.
+        """Take a row. `part` is the part of its file's name for the symbol.
 
         Raises:
             ConfigurationError: the file is there already.

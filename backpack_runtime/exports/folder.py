@@ -67,7 +67,7 @@ class Staging:
         return self._temporary / name
 
     def spare(self, name: str) -> Path:
-        """Return where a file may grow that nobody will see."""
+        """Return the hidden path at which a file grows."""
         return self._temporary / f"{name}.tmp"
 
     def publish(self) -> list[Path]:

@@ -28,7 +28,7 @@ except ImportError as missing:
 __all__ = ["ParquetFiles"]
 
 _GROUP: Final = 50_000
-"""Rows of a row group, which is what is in memory of each table."""
+"""Rows of a row group: the part of each table that is in memory."""
 _NUMBERS: Final = (pa.decimal128(30, 10), pa.decimal128(38, 18), pa.decimal256(76, 56))
 _TYPES: Final = {
     Kind.TEXT: pa.string(),
@@ -53,7 +53,7 @@ class ParquetFiles:
         return self
 
     def __exit__(self, *_ending: object) -> None:
-        """Close what is open, complete or not."""
+        """Close open files, complete or not."""
         for file in self._files.values():
             file.close()
 

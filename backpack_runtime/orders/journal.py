@@ -1,4 +1,4 @@
-"""The journal of intents: what is written before an order leaves, in a file or in memory.
+"""The journal of intents, which are written before an order leaves, in a file or in memory.
 
 A row is written by one `write`, so that it is whole, and is the system's before the first byte of the order leaves: the end of the process
 does not lose it, the end of the machine may. With `durability="machine"` it is on the disk by then, by an fdatasync in a worker
@@ -39,7 +39,7 @@ __all__ = ["Durability", "Journal", "JournalFailed"]
 
 
 class Durability(StrEnum):
-    """What a row of the journal survives."""
+    """Event that a row of the journal survives."""
 
     PROCESS = "process"
     """The end of the process, by kill -9 too."""
@@ -102,7 +102,7 @@ class Journal:
         return None if self._file is None else self._file.path
 
     def write(self, rows: Sequence[JournalRow]) -> None:
-        """Write rows down, all of them or none.
+        """Write all rows down, or raise before the first.
 
         Raises:
             JournalFailed: they cannot be written.
@@ -124,7 +124,7 @@ class Journal:
             self.trouble = None
 
     async def settle(self) -> None:
-        """Wait until what was written survives what it is to survive.
+        """Wait until written rows survive the event of `durability`.
 
         Raises:
             JournalFailed: the disk refuses.
@@ -139,7 +139,7 @@ class Journal:
 
 
 def _fold(rows: Sequence[JournalRow], path: Path, fresh: Intents, last_id: int | None, digest: str) -> Intents:
-    """Return the intents that the rows of a file make, with the ids of `fresh` where nothing better is known."""
+    """Return the intents that the rows of a file make, with the ids of `fresh` where they hold none."""
     began = [row for row in rows if isinstance(row, JournalBegan)]
     reserved = {row.client_id for row in rows if isinstance(row, IdReserved)}
     made = [row.last_id if isinstance(row, JournalBegan) else row.client_id for row in rows if _made(row, reserved)]
@@ -165,7 +165,7 @@ class _File:
     """The open file of a journal."""
 
     def __init__(self, path: Path, lock: BaseFileLock, rows: Sequence[JournalRow]) -> None:
-        """Begin the file again with `rows`. Whatever happens meanwhile, either the old one is there or the new one."""
+        """Begin the file again with `rows`. At each moment either the old one is there or the new one."""
         self.path = path
         self._lock = lock
         fresh = path.with_name(f"{path.name}.new")
@@ -189,7 +189,7 @@ class _File:
         """Add whole lines by one `write`.
 
         Raises:
-            JournalFailed: the system has taken none of them.
+            JournalFailed: the system has not taken them.
         """
         try:
             self._check_place()
@@ -210,7 +210,7 @@ class _File:
                 raise JournalFailed(f"journal: {self.path} is another file by now; it was replaced while it was in use")
 
     async def sync(self) -> None:
-        """Wait until what has been written so far is on the disk. One call of the system serves all who wait."""
+        """Wait until all rows so far are on the disk. One call of the system serves all that wait."""
         wanted = self._size
         while self._synced < wanted:
             if self._round is not None:

@@ -1,4 +1,4 @@
-"""Consumer of what publishers have brought to NATS: events in order, each once, and books that say whether they are live.
+"""Consumer of published messages: events in order, each once, and books that say whether they are live.
 
         async with open_consumer("nats://127.0.0.1:4222", ["SOL_USDC"]) as events:
             async for event in events:
@@ -6,7 +6,7 @@
                     case Depth() | Trade(): ...
                     case FeedGap(): ...
 
-Order and repetition are the work of `backpack_proto.ordering`. What is older than the latest message of its subject is dropped.
+Order and repetition are the work of `backpack_proto.ordering`. Messages older than the latest one of their subject are dropped.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ _log = logging.getLogger("backpack_runtime.publishing")
 PROOF_US: Final = 6_000_000
 """A book is live for so long after the newest report of a publisher that calls it live."""
 OVERLAP_SECONDS: Final = 10
-"""How far before the last whole book a reading begins, as another publisher may have been ahead of it."""
+"""Time before the last whole book at which a reading begins, as another publisher may have been ahead of it."""
 
 
 @dataclass(frozen=True)
 class FromPublisher:
-    """What one publisher says: of itself, of its connection to the exchange, or of a book there."""
+    """Message of one publisher: about itself, its connection to the exchange, or a book there."""
 
     publisher: str
     event: Event
 
 
 class _Publisher:
-    """What is known of one publisher: its newest report, and the difference of its clock and ours."""
+    """State of one publisher: its newest report, and the difference of its clock and ours."""
 
     def __init__(self) -> None:
         self.live: frozenset[str] = frozenset()
@@ -81,15 +81,15 @@ class _Publisher:
 
 
 class PublishedBook(BookView):
-    """Order book of one market, kept from what was published, always at the latest event that was fetched.
+    """Order book of one market, kept from published messages, always at the latest event that was fetched.
 
-    It is live while no change is missing, all that was published has been read, and a publisher has said within PROOF_US that its own book is live.
+    It is live while no change is missing, all published messages have been read, and a publisher has said within PROOF_US that its own book is live.
     """
 
     __slots__ = ("_consumer", "_following")
 
     def __init__(self, symbol: str, consumer: FeedConsumer) -> None:
-        """There is nothing in it yet."""
+        """Begin with an empty book."""
         super().__init__(Book(symbol), system_now)
         self._consumer = consumer
         self._following = False
@@ -170,7 +170,7 @@ class FeedConsumer:
 
     @property
     def publishers(self) -> dict[str, int]:
-        """How old the newest report of each publisher is, microseconds."""
+        """Age of the newest report of each publisher, microseconds."""
         mono_us = system_now().mono_us
         return {
             name: publisher.age_us(mono_us) for name, publisher in self._publishers.items() if publisher.offset_us is not None
@@ -245,7 +245,7 @@ class FeedConsumer:
         if isinstance(event, PublisherStarted) or publisher not in self._publishers:
             self._publishers[publisher] = _Publisher()
         if isinstance(event, PublisherReport) and source.caught_up:
-            # An older one that is read again proves nothing.
+            # An older one that is read again is no proof.
             self._publishers[publisher].take(event, now.mono_us)
         self._ready.append(FromPublisher(publisher, event))
 
@@ -264,17 +264,17 @@ def _event_of(key: tuple[str, str], output: OrderingOutput) -> Event:
 async def open_consumer(
     url: str, symbols: Iterable[str] = (), *, latest: bool = True, buffer: int = 10_000
 ) -> AsyncGenerator[FeedConsumer]:
-    """Read what publishers have brought to NATS, from the last whole book of each market on, for as long as the block runs.
+    """Read published messages from NATS, from the last whole book of each market on, for as long as the block runs.
 
     Args:
         url: of the NATS server, such as `nats://user:password@127.0.0.1:4222`.
         symbols: ids of the exchange (`SOL_USDC`). Every market that is published unless given.
         latest: read the channels of which the latest message counts as well, such as `ticker` and `bookTicker`.
-        buffer: how many messages may wait. Then reading stops, and the server waits.
+        buffer: number of messages that may wait. Then reading stops, and the server waits.
 
     Raises:
         ConfigurationError: an argument cannot be used, or this is not asyncio.
-        EngineFailed: NATS cannot be reached, refuses, or nobody has published yet.
+        EngineFailed: NATS cannot be reached, refuses, or has no published messages yet.
         MissingExtra: the extra `nats` is not installed.
     """
     # Loaded here, so that the name can be imported without the extra.
@@ -320,7 +320,7 @@ async def _beginning(engine: Engine, name: str) -> Place:
             try:
                 moments.append((await engine.stream.get_last_msg(FEED, subject)).time)
             except NotFoundError:
-                continue  # nobody has published it yet
+                continue  # it was not published yet
     except (NatsError, TimeoutError) as failed:
         raise EngineFailed(f"JetStream of NATS at {engine.url} cannot be read: {described(failed)}") from None
     return at_time(min(moments) - timedelta(seconds=OVERLAP_SECONDS)) if moments else from_now_on()

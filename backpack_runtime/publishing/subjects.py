@@ -36,7 +36,7 @@ TRADE: Final = Channel.TRADE.value
 BOOK: Final = "book"
 """Whole books, from which the changes of `depth` go on."""
 STATE: Final = "state"
-"""What publishers say of themselves, their connections and their books."""
+"""Messages of publishers about themselves, their connections and their books."""
 PLAN: Final = "plan"
 """Which process has which market."""
 

@@ -34,8 +34,8 @@ class Column(NamedTuple):
 def rounded(value: Decimal | None, tick: Decimal | None = None) -> str:
     """Return a number as people read it: with the decimals of the tick, or else with eight significant digits at most.
 
-    Whole digits are never cut off, and what is short enough stays as it came. What is less than half a tick keeps its digits, for
-    it is not nothing.
+    Whole digits are never cut off, and a short number stays as it came. One below half a tick keeps its digits, for
+    it is not zero.
     """
     if value is None:
         return "-"
