@@ -1,7 +1,7 @@
 """The short way of plain data frames: a run of ordinary frames in one call.
 
 Theory. Nearly every frame of a busy connection is a delta that joins its live book, a trade or a ticker of a stream that has spoken
-before, on a path that is proved. Such a frame does to the machines what the long way does (`Session.handle`), no more and no less, and
+before, on a path that is proved. Such a frame has the same effects on the machines as on the long way (`Session.handle`), and
 gives the same events. The common steps of a run are done once: the connection was heard, the path was proved, latencies were counted. A frame that is not plain ends the run before it is handled, and goes the long way.
 
 A route holds the results of the look-ups that the long way makes for each frame of a stream. Anything else that a session is given may change that, so then all
@@ -84,7 +84,7 @@ class Routes:
     def take(  # noqa: C901, PLR0912, PLR0915 - see above
         self, batch: Sequence[Given], start: int, now: Now, outputs: list[Output], ends: list[int] | None = None
     ) -> int:
-        """Take the run of plain frames at `start`, and add what follows from it to `outputs`. Return where the run ends.
+        """Take the run of plain frames at `start`, and add its outputs to `outputs`. Return the end of the run.
 
         `ends` is given the number of outputs after each frame.
         """

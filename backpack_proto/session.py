@@ -170,7 +170,7 @@ class Session:
         ping_timeout_us: int = PING_TIMEOUT_US,
         pause_ceiling_us: int = PAUSE_CEILING_US,
     ) -> None:
-        """Make a session that wants nothing yet.
+        """Make a session without subscriptions.
 
         Args:
             random: draws the backoff delays.

@@ -1,6 +1,6 @@
 """Drives `backpack_proto` over real sockets: a client on asyncio and trio, and a served simulated exchange.
 
-What is named here is imported when it is first used, so that a program pays only for what it uses.
+Names are imported when they are first used, so that a program pays only for its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a user touches: one object that speaks with the exchange, and is iterated over."""
+"""The client: one object that speaks with the exchange, and is iterated over."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
 
     Where no block can be kept open, as in a notebook, `await client.start()` and later `await client.aclose()` stand for it.
 
-    Runs on asyncio and on trio, or on aiohttp. Inside the block the connection is kept up; what happens to it is among the events.
+    Runs on asyncio and on trio, or on aiohttp. Inside the block the connection is kept up. Its events are among the others.
     Before the block everything but `settings` raises `ClientClosed`. After it calls and subscriptions do, while books, ledger, markets,
-    health and counters can still be read: they say what was last known, and nothing in them is live.
+    health and counters can still be read: they have the last known state, and are not live.
     """
 
     def __init__(
@@ -125,41 +125,41 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         check_orders: OrderChecking | None = "grid",
         transport: AbstractAsyncContextManager[Transport] | None = None,
     ) -> None:
-        """Nothing is connected before the block is entered.
+        """Make a client, which connects when its block is entered.
 
         Args:
-            symbols: ids of the exchange (`SOL_USDC`) or normalised symbols (`SOL-USDC`); or `"all"`, or a predicate on markets, such as
+            symbols: ids of the exchange (`SOL_USDC`) or normalised symbols (`SOL-USDC`). Or `"all"`, or a predicate on markets, such as
                 `lambda market: market.quote == "USDC"`: then new listings are taken up within a minute, and closed markets once they open.
                 Channels about stocks take any name of one (`BRK.B`).
-            channels: subscribed for each of them, `book` and `trades` unless given; `book` is the order book, verified against
+            channels: subscribed for each of them, `book` and `trades` unless given. `book` is the order book, verified against
                 `bookTicker`. Without symbols there may be `liquidations` and the channels of the account.
-            settings: addresses, TLS, proxies, runtime and timeouts of the connection; without them those of the real exchange.
+            settings: addresses, TLS, proxies, runtime and timeouts of the connection. Without them those of the real exchange.
             sandbox: start the simulated exchange on loopback, and speak with that.
-            sandbox_seed: decides what its markets do.
-            sandbox_faults: what goes wrong with it, such as `gap@5,mute@10-20`, in seconds after the start (docs/sandbox.md).
-            streams: keep up a connection for streams; with False there is none, nor a canary, and the client makes calls only.
-            signer: signs private subscriptions and calls; the sandbox has one of its own for users without one.
+            sandbox_seed: decides the course of its markets.
+            sandbox_faults: its faults, such as `gap@5,mute@10-20`, in seconds after the start (docs/sandbox.md).
+            streams: keep up a connection for streams. With False there is no connection and no canary, and the client makes calls only.
+            signer: signs private subscriptions and calls. The sandbox has one of its own for users without one.
             follow_account: keep the ledger of the account, `account`, and emit all that changes in it.
-            book_levels: how many levels a side `BookChanged` carries, at least 1; `BookSynced` has all.
-            slow_consumer: what happens to market data that are not fetched in time. `conflate` keeps books current: it merges the
+            book_levels: number of levels a side that `BookChanged` carries, at least 1. `BookSynced` has all.
+            slow_consumer: policy for market data that are not fetched in time. `conflate` keeps books current: it merges the
                 changes of each book, and drops the oldest of the rest. `drop_oldest` drops the oldest of all, `block` stops reading.
-            buffer: how many events may wait before any are dropped, or before reading stops.
-            buffer_bytes: how much memory they may take before that, estimated.
+            buffer: number of events that may wait before any are dropped, or before reading stops.
+            buffer_bytes: memory that they may take before that, estimated.
             on_event: called with every event where it is read, a turn of the loop before an iteration would have it. Then there is no
-                iteration of the client's own; `stream` has events for others. It must be quick, for nothing else happens meanwhile. What
-                it raises ends the client, and comes out of the block.
-            journal: a file in which each order is written down before it leaves, so that the next client with it can find out what became of
-                those that were on their way when this one was killed; in memory unless given. One client at a time has it.
-            durability: `process`, and the journal survives the end of the process; `machine`, and it survives that of the machine as well,
+                iteration of the client's own. `stream` has events for others. It must be quick, for all else waits meanwhile. An error
+                in it ends the client, and comes out of the block.
+            journal: a file in which each order is written down before it leaves, so that the next client with it can find the outcome of
+                those that were on their way when this one was killed. In memory unless given. One client at a time has it.
+            durability: `process`, and the journal survives the end of the process. `machine`, and it survives that of the machine as well,
                 for which each order waits for the disk.
             instance: number of this program among all that trade with the account, 0 to 1023, the upper part of the client ids that are
-                made. Without it the lowest that is free on this machine is leased; give one where programs run on several machines.
+                made. Without it the lowest that is free on this machine is leased. Give one where programs run on several machines.
             cancel_on_exit: cancel open orders when the block is left, by an error or Ctrl-C as well: `mine`, those of this client, or `all`
-                of the account. What is left open all the same is in `left`, and raised as `OrdersLeft` unless an error is on its way. Nothing
-                cancels after kill -9: the exchange has no dead man's switch.
-            check_orders: what is refused before it is sent (docs/orders.md). `grid`: orders off the tick or the step, or outside the smallest
-                and largest price and quantity. `all`: whatever `Market.check_order` finds with the live book, the live ledger and fresh prices of
-                `trades` and `mark_price`. None: nothing. The market is read again before an order is refused, for its rules may have changed.
+                of the account. Orders that stay open all the same are in `left`, and raised as `OrdersLeft` unless an error is on its way. They stay
+                open after kill -9: the exchange has no dead man's switch.
+            check_orders: orders that are refused before they are sent (docs/orders.md). `grid`: orders off the tick or the step, or outside the smallest
+                and largest price and quantity. `all`: all violations that `Market.check_order` finds with the live book, the live ledger and fresh prices of
+                `trades` and `mark_price`. None: no checks. The market is read again before an order is refused, for its rules may have changed.
             transport: drive this one instead of a runtime's sockets, such as a `MockTransport`.
 
         Raises:
@@ -168,7 +168,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
             MissingExtra: the runtime needs an extra that is not installed.
         """
         self._settings = checked_settings(settings, sandbox=checked_flag("sandbox", sandbox), transport=transport)
-        # What holds for the process is about the way out, and the sandbox is on this machine.
+        # Proxies of the process are for the way out, and the sandbox is on this machine.
         self._proxies = self._settings.proxies if sandbox else resolve_proxies(self._settings.proxies)
         self._symbols = checked_symbols("symbols", symbols)
         self._selections = Selections()
@@ -215,7 +215,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         self._left = Leftovers()
         self._books: dict[str, BookView] = {}
         self._candles: Counter[str] = Counter()
-        """How many have a stream of candles subscribed, the user included."""
+        """Number of subscribers of each stream of candles, the user included."""
         self._account: AccountView | None = None
         self._forget_markets()
         self._order_checks = OrderChecks(
@@ -230,11 +230,11 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
 
     @property
     def settings(self) -> Settings:
-        """How the exchange is reached."""
+        """Settings of the way to the exchange."""
         return self._settings
 
     def __recording_source__(self) -> Source:
-        """Return what a `Recorder` records."""
+        """Return the source for a `Recorder`."""
         symbols = self._symbols if isinstance(self._symbols, tuple) else ("(a rule)",)
         return Source(self._inputs, self._random, self._options, self._signer, symbols, self._channels)
 
@@ -242,7 +242,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         tasks = await self._stack.enter_async_context(anyio.create_task_group())
         await self._orders.start()
         await tasks.start(self._driver().run)
-        # Not before: whoever is cancelled while it starts ends it by the group.
+        # Not before: a cancellation while it starts ends it by the group.
         self._inside().outside.shield = True
         await self.load_markets()
         if self._follow_account:
@@ -266,7 +266,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
             queue=Queue(self._slow_consumer, self._buffer, self._buffer_bytes),
             on_event=self._on_event,
             tell=self._log.tell,
-            # Inside a block it would cost a call that nothing is gained by.
+            # Inside a block it would cost a call without a gain.
             deliver=weakly(self._deliver) if owned else self._deliver,
             connected=weakly(self._connected),
             look_for_listings=WeakMethod(self._look_for_listings),
@@ -282,10 +282,10 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         self._running = running
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        """Every event, in order, until the client is closed; after a loop was left, the next one goes on where it stopped.
+        """Every event, in order, until the client is closed. After a loop was left, the next one goes on where it stopped.
 
         Raises:
-            LocalProtocolError: another loop runs; `stream` has events for a second consumer; or `on_event` has the events.
+            LocalProtocolError: another loop runs. `stream` has events for a second consumer. Or `on_event` has the events.
         """
         return aiter(self._own_events())
 
@@ -293,7 +293,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         """Return the next event.
 
         Raises:
-            LocalProtocolError: another task waits for it, or runs a loop over the events; or `on_event` has the events.
+            LocalProtocolError: another task waits for it, or runs a loop over the events. Or `on_event` has the events.
         """
         return await anext(self._own_events())
 
@@ -307,7 +307,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         This is the client's own iteration in another form, and the cheaper one of the two.
 
         Raises:
-            LocalProtocolError: another loop runs; `stream` has events for a second consumer; or `on_event` has the events.
+            LocalProtocolError: another loop runs. `stream` has events for a second consumer. Or `on_event` has the events.
         """
         return self._own_events().batches()
 
@@ -324,14 +324,14 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
                 async for event in stream:
                     ...
 
-        It has the events from now on, of these classes and their subclasses, or all of them if none is given, and `EventsDropped` where its
+        It has the events from now on, of these classes and their subclasses, or all of them by default, and `EventsDropped` where its
         own consumer was too slow. Each stream has a queue of its own. Leave its block, or let go of it, when you need it no more.
 
         Args:
             kinds: classes of events, such as `Trade` or `BookChanged`.
-            slow_consumer: the policy for this consumer; that of the client unless given.
-            buffer: how many events may wait for it; as many as for the client unless given.
-            buffer_bytes: how much memory they may take; as much as for the client unless given.
+            slow_consumer: the policy for this consumer. That of the client unless given.
+            buffer: number of events that may wait for it. As many as for the client unless given.
+            buffer_bytes: memory that they may take. As much as for the client unless given.
 
         Raises:
             ConfigurationError: an argument cannot be used.
@@ -350,13 +350,13 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
                 if isinstance(candle, Kline) and candle.closed:
                     ...
 
-        Each that has closed comes once and in order (`closed`), the running one whenever it changes. What was missed in an outage is fetched
+        Each that has closed comes once and in order (`closed`), the running one whenever it changes. Candles missed in an outage are fetched
         before the next one. Candles that cannot be had are a `CandleGap` in their place. Its stream is subscribed meanwhile.
 
         Args:
             symbol: an id of the exchange, or a normalised symbol.
             interval: `1s`, `1m`, `1h`, `1d`, `1month`, or another one of the exchange.
-            start_s: candles that start then or later, seconds since the epoch; the running one and those that follow unless given.
+            start_s: candles that start then or later, seconds since the epoch. The running one and those that follow unless given.
 
         Raises:
             ConfigurationError: an argument cannot be used.
@@ -382,7 +382,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
             running.pump.give(Unsubscribe((stream,)))
 
     async def subscribe(self, channels: Iterable[str], symbols: Symbols) -> None:
-        """Subscribe every channel for every symbol, on this connection and on each that follows; symbols may be `"all"` or a predicate.
+        """Subscribe every channel for every symbol, on this connection and on each that follows. Symbols may be `"all"` or a predicate.
 
         Raises:
             UnknownSymbol: the exchange has no such market.
@@ -402,10 +402,10 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         self._open().pump.give(Subscribe.of(streams))
 
     async def unsubscribe(self, channels: Iterable[str], symbols: Symbols) -> None:
-        """Undo `subscribe`, by the same `"all"` or predicate if it was one; what is still on its way is dropped.
+        """Undo `subscribe`, by the same `"all"` or predicate if it was one. Data still on their way are dropped.
 
         Raises:
-            ConfigurationError: nothing was subscribed by this rule.
+            ConfigurationError: there is no subscription by this rule.
         """
         self._open()
         rule = checked_symbols("symbols", symbols)
@@ -436,7 +436,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         have either is a `StreamsRefused` that names it.
 
         Raises:
-            InvalidStream: there is a type for it, so `subscribe` is the way; or the exchange can have no such name.
+            InvalidStream: there is a type for it, so `subscribe` is the way. Or the exchange can have no such name.
             LocalProtocolError: a private stream without a signer.
             ConfigurationError: `streams` is not a list of texts.
         """
@@ -447,14 +447,14 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         self._open().pump.give(Unsubscribe(checked_names("streams", streams)))
 
     async def verify(self, symbol: str) -> None:
-        """Have a book compared with a fresh snapshot now; `BookVerified` or `BookDesynced` tells how it went."""
+        """Have a book compared with a fresh snapshot now. `BookVerified` or `BookDesynced` tells how it went."""
         symbol = await self._id(symbol)
         self._open().pump.give(Verify(self._session.book_stream(symbol)))
 
     async def resync(self, symbol: str, *, timeout_s: float = 30.0) -> RecoveryOutcome:
-        """Have a book begin anew: it is stale at once, its stream is requested again, and a new snapshot fetched.
+        """Have a book begin again: it is stale at once, its stream is requested again, and a new snapshot fetched.
 
-        Returns `Recovered` once it is live, or `NotRecovered` with the reason after `timeout_s`; it goes on being brought back by itself.
+        Returns `Recovered` once it is live, or `NotRecovered` with the reason after `timeout_s`. It goes on being brought back by itself.
 
         Raises:
             LocalProtocolError: its book is not subscribed.
@@ -476,7 +476,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
     async def reconnect(self, *, timeout_s: float = 30.0) -> RecoveryOutcome:
         """Drop the connection and make another one at once, without backing off.
 
-        Returns `Recovered` once it is open, or `NotRecovered` with the reason after `timeout_s`; attempts go on. Books are stale until they are live again.
+        Returns `Recovered` once it is open, or `NotRecovered` with the reason after `timeout_s`. Attempts go on. Books are stale until they are live again.
         """
         self._open()
         checked_seconds("timeout_s", timeout_s)
@@ -486,7 +486,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         """Call a REST endpoint by its name, its instruction or its method and path, within the request budget.
 
         The names are those of `backpack_proto.rest.codec.ENDPOINTS`, and parameters have the exchange's names (`orderId`) or Python's
-        (`order_id`); symbols are ids of the exchange. `max_wait_us` is how long the call
+        (`order_id`). Symbols are ids of the exchange. `max_wait_us` is the time that the call
         may wait to be sent: 5 s for one that changes something, unless given, and without a bound for one that reads.
 
         A cancelled call is not sent any more. If it changes something and may have been sent already, a `CallUnresolved` is among
@@ -496,8 +496,8 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
             LocalProtocolError: no such endpoint, or parameters that it does not take.
             ApiError: the exchange refused.
             NotSent: it did not leave, in most cases because its turn did not come in time.
-            OutcomeUnknown: the call was to change something, and nobody can say whether it did; it is never sent twice.
-            PartlyUnreadable: rows of a list about the account cannot be read; it has the others.
+            OutcomeUnknown: the call was to change something, and it is not known whether it did. It is never sent twice.
+            PartlyUnreadable: rows of a list about the account cannot be read. It has the others.
             BackpackError: no answer came.
         """
         self._open()
@@ -514,7 +514,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
     def unresolved(self) -> Mapping[int, CallUnresolved]:
         """The calls that were cancelled after they may have been sent, by call id, until it is known how they ended.
 
-        The late answer, an event, takes a call off; where none comes, `resolve` does for orders, and `dismiss` for all other calls.
+        The late answer, an event, takes a call off. Where none comes, `resolve` does for orders, and `dismiss` for all other calls.
         """
         self._inside()
         return self._session.unresolved
@@ -533,7 +533,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
 
     @property
     def account(self) -> AccountView:
-        """The ledger of the account: always the same object; `live` says whether it follows the exchange.
+        """The ledger of the account: always the same object. `live` says whether it follows the exchange.
 
         Raises:
             ConfigurationError: it is not followed.
@@ -562,7 +562,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
 
     @property
     def health(self) -> Health:
-        """Whether all is well now, and if not, why."""
+        """Verdict on the whole now, with the reasons against it."""
         outlets = self._inside().outlets
         return self._session.health(self._now()).and_also([*outlets.troubles, *self._orders.troubles], outlets.notes)
 
@@ -597,13 +597,13 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
 
     @property
     def delivery(self) -> DeliverySnapshot:
-        """What waits for the client's own iteration now, and what was lost to its slowness; nothing ever where `on_event` has the events."""
+        """Events that wait for the client's own iteration now, and those lost to its slowness. Always empty where `on_event` has the events."""
         events = self._inside().events
         return NOTHING_WAITS if events is None else events.delivery
 
     @property
     def budget(self) -> PacerState:
-        """What is left of the request budget now."""
+        """Rest of the request budget now."""
         self._inside()
         return self._session.budget(self._now())
 
@@ -619,7 +619,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         if self._prices_seen is not None:
             self._prices_seen.note(events, self._now().mono_us)
         if PLAIN.issuperset(map(type, events)):
-            # Nearly every batch: nothing in it is written to the log, and none of it answers a call.
+            # Nearly every batch: it has no events for the log, and no answers of calls.
             self._inside().outlets.put(events, wire_bytes)
             return
         passed: list[Event] = []
@@ -646,7 +646,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
         await self._order_checks.check(orders, batch=batch)
 
     def _known_now(self, order: NewOrder) -> KnownNow:
-        """Return what fresh prices, the live book and the live ledger say about the market of an order."""
+        """Return the knowledge of fresh prices, the live book and the live ledger about the market of an order."""
         now = self._now().mono_us
         known: KnownNow = {} if self._prices_seen is None else self._prices_seen.known(order.symbol, now)
         try:

@@ -1,4 +1,4 @@
-"""The life of a client: entered and left, in a block or without one, and what is done on the way out."""
+"""The life of a client: entered and left, in a block or without one, and the steps on the way out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DRAIN_SECONDS = 6.0
 
 
 class ClientLife(SafeOrderMethods):
-    """What a client is while it is entered and left; what it consists of is up to its subclass."""
+    """Entering and leaving of a client. Its parts are up to its subclass."""
 
     _session: Session
     _inputs: Inputs
@@ -46,7 +46,7 @@ class ClientLife(SafeOrderMethods):
     _closed = False
     _has_entered = False
     _has_cancelled = False
-    """What `cancel_on_exit` asks for has been done, or tried."""
+    """The cancels of `cancel_on_exit` have been made, or tried."""
     _owner: Owner | None = None
     """The task that `start` has made."""
     _run_ended: anyio.Event | None = None
@@ -54,11 +54,11 @@ class ClientLife(SafeOrderMethods):
 
     @abstractmethod
     async def _start(self) -> None:
-        """Have everything run, and subscribe what the client was made for."""
+        """Have everything run, and make the first subscriptions."""
 
     @abstractmethod
     def _another(self) -> ClientLife | None:
-        """Make a client for the same account that only makes calls; None where the exchange ends with this one."""
+        """Make a client for the same account that only makes calls, or None where the exchange ends with this one."""
 
     async def __aenter__(self) -> Self:
         if self._running is not None or self._closed:
@@ -83,10 +83,10 @@ class ClientLife(SafeOrderMethods):
             client = await BackpackClient(["SOL_USDC"]).start()   # in one cell
             await client.aclose()                                 # in another
 
-        An error that ends the client is raised by whatever of it is used next, and by `aclose`.
+        An error that ends the client is raised by its next use, and by `aclose`.
 
         Raises:
-            LocalProtocolError: asyncio does not run this; on trio `await nursery.start(client.run)` does the same.
+            LocalProtocolError: asyncio does not run this. On trio `await nursery.start(client.run)` does the same.
             ClientClosed: the client has been entered before.
         """
         if asyncio_loop() is None:
@@ -127,13 +127,13 @@ class ClientLife(SafeOrderMethods):
         await self._stop(error)
 
     def __del__(self) -> None:
-        """Have the owner close what was let go of."""
+        """Have the owner close a client that was let go of."""
         owner: Owner | None = getattr(self, "_owner", None)
         if owner is not None:
             owner.abandon(self._hooks)
 
     async def _stop(self, error: BaseException | None) -> None:
-        """End all tasks, without `error` in order; an error that one of them died of comes out here."""
+        """End all tasks, without `error` in order. An error that one of them died of comes out here."""
         if self._running is not None:
             await self._leave_no_orders()
             # As parts of the stack, for should they be cancelled, the group that cancelled them has to see it.
@@ -157,20 +157,20 @@ class ClientLife(SafeOrderMethods):
             if self._running is not None:
                 # The task that would do it may have been cancelled before it began.
                 self._running.outlets.finish(None if failure is None or self._owner is None else alone(failure))
-            # Whatever way the block was left: no book and no ledger says any more that it is live.
+            # In any way out of the block: no book and no ledger says any more that it is live.
             self._inputs.handle_all([Close()], system_now())
             self._orders.release()
         if self._left and error is None:
             raise OrdersLeft(str(self._left))
 
     async def _leave_no_orders(self) -> None:
-        """Take orders off the book, if that was asked for; a cancellation does not stop it, its own bounds do."""
+        """Take orders off the book, if that was asked for. A cancellation does not stop it, its own bounds do."""
         which, running, desk = self._orders.settings.cancel_on_exit, self._inside(), self._orders.opened
         if which is None or not self._has_entered or self._has_cancelled:
             return
         self._has_cancelled = True
         if desk is None and which is CancelOnExit.MINE:
-            return  # nothing was placed
+            return  # no order was placed
         with anyio.CancelScope(shield=True):
             try:
                 desk = desk or await self._orders.desk()
@@ -183,7 +183,7 @@ class ClientLife(SafeOrderMethods):
             _log.error("cancel_on_exit: %s", self._left)
 
     async def _cancel_by_another(self, desk: OrderDesk, which: CancelOnExit) -> Leftovers:
-        """Cancel by another client, for an error has ended what this one calls by."""
+        """Cancel by another client, for an error has ended the session of this one."""
         another = self._another()
         if another is None:
             return left_unread(desk, "the client has ended, and its exchange with it")
@@ -196,14 +196,14 @@ class ClientLife(SafeOrderMethods):
 
     @property
     def left(self) -> Leftovers:
-        """How it ended with the orders that `cancel_on_exit` was to cancel; empty before the block is left, and where all went well."""
+        """Outcome of the orders that `cancel_on_exit` was to cancel, or empty before the block is left, and where all went well."""
         self._inside()
         return self._left
 
     async def aclose(self) -> None:
-        """Close the connection in order; the iteration ends after what has come until then.
+        """Close the connection in order. The iteration ends after the events that have come until then.
 
-        A client that was started without a block has been left when this returns, and what had ended it is raised. Given up halfway, it
+        A client that was started without a block has been left when this returns, and the error that had ended it is raised. Given up halfway, it
         goes on by itself.
         """
         self._inside()
@@ -224,14 +224,14 @@ class ClientLife(SafeOrderMethods):
             await running.finished.wait()
 
     def _inside(self) -> Running:
-        """What there is inside the block, and can still be read after it."""
+        """Return the parts inside the block, which can still be read after it."""
         if self._running is None:
             state = "could not be entered" if self._closed else "has not been entered"
             raise ClientClosed(f"the client {state}: use it inside `async with client:`")
         return self._running
 
     def _open(self) -> Running:
-        """What there is inside the block, for those who want the exchange to do something."""
+        """Return the parts inside the block, for calls to the exchange."""
         running = self._inside()
         if self._owner is not None and self._owner.failure is not None:
             raise ended_by(self._owner.failure)

@@ -1,7 +1,7 @@
-"""What runs beside the user of a client, in one task: the sandbox, the transport, and the session's loop.
+"""The parts beside the user of a client, in one task: the sandbox, the transport, and the session's loop.
 
 A cancellation from outside does not reach into it: orders are to be taken off the book first, and the connection closed in order, by
-whoever leaves the client. Nothing here holds the client: one that was started without a block and is let go of has to be noticed (`owner`).
+the one who leaves the client. This module does not hold the client: one that was started without a block and is let go of has to be noticed (`owner`).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from .transports import MakeTransport
 __all__ = ["Driver", "Queue", "Running"]
 
 LISTINGS_SECONDS = 60.0
-"""How often new listings are looked for, while markets are chosen by a rule."""
+"""Interval of looks for new listings, while markets are chosen by a rule."""
 
 
 class Queue(NamedTuple):
-    """How the events of the client's own iteration wait."""
+    """Queue of the client's own iteration."""
 
     slow_consumer: SlowConsumer
     buffer: int
@@ -46,17 +46,17 @@ class Queue(NamedTuple):
 
 
 class Running(NamedTuple):
-    """What there is only inside the block."""
+    """Parts of a client that exist only inside the block."""
 
     outside: anyio.CancelScope
-    """Around all of it: shielded by who has started it, and from then on has to end it by the other scope."""
+    """Around all of it: shielded by its starter, which from then on has to end it by the other scope."""
     scope: anyio.CancelScope
     """Around the session's loop: cancelled, it ends all that is running."""
     transport: Transport
     pump: Pump
     outlets: Outlets
     events: EventStream | None
-    """Those of the client's own iteration; None where a callback has them."""
+    """Those of the client's own iteration, or None where a callback has them."""
     finished: anyio.Event
     loop: LoopThread
 
@@ -74,7 +74,7 @@ class Driver(NamedTuple):
     """Instead of a runtime's."""
     make_transport: MakeTransport
     addresses: Addresses | None
-    """Where the exchange is; None where a sandbox is to be served."""
+    """Address of the exchange, or None where a sandbox is to be served."""
     sandbox: tuple[int, str]
     """Its seed and faults."""
     queue: Queue
@@ -82,7 +82,7 @@ class Driver(NamedTuple):
     tell: Callable[[Event], None]
     deliver: Deliver
     connected: Callable[[Running], None]
-    """Is told what there is, before anything is delivered."""
+    """Called with the parts, before the first delivery."""
     look_for_listings: WeakMethod[Callable[[], Awaitable[None]]]
     owned: bool
     """The client has an owner: its iteration ends by an error, which is not known before it has been left."""
@@ -94,7 +94,7 @@ class Driver(NamedTuple):
                 running = await self._connect(stack, outside)
                 self.connected(running)
                 task_status.started()
-                # Only this is cancelled from outside; the rest ends in order, and an error on its way out is not lost.
+                # Only this is cancelled from outside. The rest ends in order, and an error on its way out is not lost.
                 with running.scope:
                     try:
                         await running.pump.run()

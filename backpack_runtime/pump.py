@@ -1,4 +1,4 @@
-"""The loop that drives a session over a transport; it names no event loop and knows no protocol."""
+"""The loop that drives a session over a transport. It names no event loop and knows no protocol."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Pump:
         self._begin: Callable[[Action], None] = transport.perform
         self._closed = False
         self._until_us: int | None = 0
-        """The deadline that the transport waits for; 0 while it does not wait, and will be told."""
+        """The deadline that the transport waits for, or 0 while it does not wait, and will be told."""
         self._handling = False
         self._taking = False
         """Facts are being handled, perhaps outside of any task."""
         self._interrupted: str | None = None
-        """What has interrupted the session in the middle of an input: it may be used no more."""
+        """The error that has interrupted the session in the middle of an input: it may be used no more."""
         self._further: list[Given] = []
         """Facts that came while others were being handled: an event loop may begin a task at once."""
         self._actions: list[Action] = []
@@ -67,10 +67,10 @@ class Pump:
                 self._perform()
 
     def give(self, given: Given) -> None:
-        """Give the session one input at once, from any task of the loop, even from one that is being cancelled, and from what `deliver` calls.
+        """Give the session one input at once, from any task of the loop, even from one that is being cancelled, and from functions that `deliver` calls.
 
         Raises:
-            LocalProtocolError: the session refuses it; nothing has changed.
+            LocalProtocolError: the session refuses it. The state is unchanged.
         """
         # Not behind others: its refusal is for the caller.
         try:
@@ -81,14 +81,14 @@ class Pump:
         self._take([])
 
     def _perform(self) -> None:
-        """Begin what is to be done, in the order in which it was decided."""
+        """Begin waiting actions, in the order in which they were decided."""
         while self._actions:
             actions, self._actions = self._actions, []
             for action in actions:
                 self._begin(action)
 
     def _take(self, facts: Sequence[Given]) -> None:
-        """Handle facts; actions are left to a task, for this may be called outside of any, where none could be begun."""
+        """Handle facts. Actions are left to a task, for this may be called outside of any, where actions cannot begin."""
         if self._handling:
             self._further += facts
             return
@@ -105,12 +105,12 @@ class Pump:
                 plain = plain and self._session.plain
         finally:
             self._taking = within
-        # A timer that has moved to a later moment fires too early, which changes nothing, and plain frames move none to an earlier one.
+        # A timer that has moved to a later moment fires too early, which has no effect, and plain frames do not move one to an earlier moment.
         if self._closed or self._actions or (not plain and self._nearer()):
             self._transport.wake()
 
     def _nearer(self) -> bool:
-        """Whether the deadline is before the moment that the transport waits for."""
+        """Return whether the deadline is before the moment that the transport waits for."""
         deadline = self._session.deadline
         return deadline is not None and (self._until_us is None or deadline < self._until_us)
 
@@ -129,7 +129,7 @@ class Pump:
         finally:
             self._handling = False
         if PLAIN.issuperset(map(type, outputs)):
-            # Nearly every batch: nothing in it asks anything of the pump.
+            # Nearly every batch: it has no work for the pump.
             events: Sequence[Any] = outputs
         else:
             events = [output for output in outputs if isinstance(output, Event)]
@@ -140,9 +140,9 @@ class Pump:
 
 
 def _wire_bytes(batch: Sequence[Given]) -> int:
-    """How large the messages among some facts are."""
+    """Return the size of the messages among some facts."""
     try:
-        # Nearly every batch: nothing but messages.
+        # Nearly every batch: only messages.
         return sum(map(len, map(_data, batch)))
     except AttributeError:
         return sum(len(given.data) for given in batch if isinstance(given, TextReceived))

@@ -83,14 +83,18 @@ ROOMS = {
     "backpack_runtime/orders": ("backpack_runtime/orders/**/*.py",),
     "backpack_runtime/rest": ("backpack_runtime/rest/**/*.py",),
     "backpack_runtime/transports": ("backpack_runtime/transports/**/*.py",),
-    "tools": ("tools/**/*.py", "hatch_build.py"),
-    "documents": ("README.md", "CONTRIBUTING.md", "docs/**/*.md"),
+    "backpack_runtime/checkup": ("backpack_runtime/checkup/**/*.py",),
+    "backpack_runtime/exports": ("backpack_runtime/exports/**/*.py",),
+    "backpack_runtime/prometheus": ("backpack_runtime/prometheus/**/*.py",),
+    "backpack_runtime/publishing": ("backpack_runtime/publishing/**/*.py",),
+    "backpack_runtime/recording": ("backpack_runtime/recording/**/*.py",),
+    "backpack_runtime/serving": ("backpack_runtime/serving/**/*.py",),
+    "tools": ("tools/**/*.py", "deploy/**/*.py", "docs/**/*.py", "hatch_build.py"),
+    "documents": ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md"),
 }
 """The rooms of the project. Each is held to the limits by itself, so that one cannot hide in another."""
 
-OPEN: frozenset[str] = frozenset(
-    {"backpack_runtime", "backpack_runtime/cli", "backpack_runtime/orders", "backpack_runtime/transports", "documents"}
-)
+OPEN: frozenset[str] = frozenset()
 """Rooms that have not been gone through yet: shown, not checked."""
 
 EXCLUDED = ("docs/protocol.md", "docs/sandbox-clients.md", "docs/support.md")

@@ -1,4 +1,4 @@
-"""`backpack-feed account`: what an account holds and does, as it happens."""
+"""`backpack-feed account`: an account and its changes, live."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Show an account on standard output until the time is over or a signal comes; returns the exit code.
+    """Show an account on standard output until the time is over or a signal comes. Returns the exit code.
 
     Raises:
         ConfigurationError: there is no private key, or the options contradict each other.

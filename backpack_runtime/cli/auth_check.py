@@ -23,7 +23,7 @@ __all__ = ["DESCRIPTION", "Report", "add_arguments", "check_keys", "run"]
 OK = 0
 INVALID = 2
 SAMPLE_UNIX_US = 1_700_000_000_000_000
-"""So long ago that the exchange refuses what was signed for it."""
+"""A time so long ago that the exchange refuses a signature of it."""
 SAMPLE_INSTRUCTION = "balanceQuery"
 SAMPLE_REQUEST = HttpRequest(method="GET", target="/api/v1/capital")
 
@@ -47,22 +47,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Print what the check of the keys found; returns the exit code."""
+    """Print the result of the check of the keys. Return the exit code."""
     report = check_keys(keys_of(parsed))
     print("\n".join(report.lines), flush=True)
     return report.code
 
 
 class Report(NamedTuple):
-    """What there is to say about keys, and the exit code that says it in short."""
+    """Lines about keys, and the exit code that sums them up."""
 
     lines: tuple[str, ...]
     code: int
-    """0, or 2 when the last line says what is wrong."""
+    """0, or 2 when the last line names a fault."""
 
 
 def check_keys(keys: Keys) -> Report:
-    """Check formats, and whether the public values belong to the private key; sign samples when all is well."""
+    """Check formats, and whether the public values belong to the private key. Sign samples when all is well."""
     opened = _open(keys.private_key)
     problems = [opened] if isinstance(opened, str) else []
     lines = [
@@ -102,7 +102,7 @@ def _open(private_key: HiddenText | None) -> Credentials | str:
 
 
 def _problem(label: str, given: HiddenText, expected: str | None, private_key: HiddenText | None) -> str:
-    """What is wrong with a value that should be the public key; empty when nothing is."""
+    """Return the fault of a value that should be the public key, or an empty text."""
     public = read_public_key(given.reveal())
     if public is None:
         hint = ": at Backpack it is the public key itself, not a name" if label == "API key" else ""

@@ -1,4 +1,4 @@
-"""One line on standard error for everything that goes wrong, and signals that end a program without a word; loads no library."""
+"""One line on standard error for everything that goes wrong, and signals that end a program without a word. Loads no library."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def complain(error: object, code: int) -> int:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let signals end the program inside the block, at once; after it they are held back as before."""
+    """Let signals end the program inside the block, at once. After it they are held back as before."""
     before = {number: signal.signal(number, _exit_on_signal) for number in STOPS}
     deliver_signals(STOPS)
     try:

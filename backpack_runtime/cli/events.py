@@ -26,7 +26,7 @@ __all__ = ["decimal_places", "event_name", "event_name_of", "json_lines", "membe
 
 _LEVELS = ("bids", "asks")
 _LEFT_OUT = ("delta",)
-"""The levels of the book are what a reader of JSON needs; what changed among them is not repeated."""
+"""A reader of JSON needs the levels of the book. The changed ones are not repeated."""
 _TEXT_LEVELS = 3
 
 _encoder = msgspec.json.Encoder()
@@ -44,15 +44,15 @@ def event_name_of(class_name: str) -> str:
 
 
 def decimal_places(value: Decimal) -> int:
-    """How many decimals a number has, zeros at the end aside: 2 for 0.0100, 0 for 100."""
+    """Return the number of decimals, zeros at the end aside: 2 for 0.0100, 0 for 100."""
     exponent = value.normalize().as_tuple().exponent
     return max(-exponent, 0) if isinstance(exponent, int) else 0
 
 
 def members(event: Event) -> dict[str, object]:
-    """What a JSON object of the event holds: always `event`, `symbol` and `engine_us`, null where there is none, and its fields.
+    """Return the members of a JSON object of the event: always `event`, `symbol` and `engine_us`, null if missing, and its fields.
 
-    What came from the wire has `received_us`, when this machine read it. Every event that carries a book has `first`, `last` and `verified`: one that has just been synced follows no change, so its
+    Data from the wire have `received_us`, when this machine read them. Every event that carries a book has `first`, `last` and `verified`: one that has just been synced follows no change, so its
     `first` is null, and is not verified yet. An error is its text.
     """
     found: dict[str, object] = {"event": event_name(type(event)), "symbol": None, "engine_us": None}
@@ -62,7 +62,7 @@ def members(event: Event) -> dict[str, object]:
         if isinstance(value, BackpackError):
             found[name] = str(value)
         elif isinstance(value, Struct) and name not in _LEFT_OUT:
-            # What happened to an account is a value inside the event, and has the symbol.
+            # The change of an account is a value inside the event, and has the symbol.
             found["symbol"] = getattr(value, "symbol", None)
     if isinstance(event, BookChanged):
         found["received_us"] = event.received_us
@@ -77,7 +77,7 @@ def json_lines(events: Iterable[Event]) -> bytes:
 
 
 def text_line(event: Event) -> str:
-    """One event for people: time of the engine (of the frame, where the engine's is unknown), name, symbol, and what else it has."""
+    """One event for people: time of the engine (of the frame, where the engine's is unknown), name, symbol, and its other members."""
     found = members(event)
     when_us = found.pop("engine_us") or found.get("emitted_us")
     for name in ("emitted_us", "received_us"):
@@ -108,7 +108,7 @@ def _levels(levels: Iterable[Level]) -> str:
 
 
 def _text(value: object) -> str:
-    """A value on one line; text in quotes where it would run into its neighbours."""
+    """A value on one line. Text in quotes where it would run into its neighbours."""
     if isinstance(value, str) and value and not any(character.isspace() or character == '"' for character in value):
         return value
     return _encoder.encode(value).decode()

@@ -1,4 +1,4 @@
-"""Options that several commands share: the way to the exchange and the keys; and types of single arguments."""
+"""Options that several commands share: the way to the exchange and the keys. And types of single arguments."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ KEYS_COME_FROM = "Keys come from --key-file, from BACKPACK_API_KEY, BACKPACK_PUB
 def add_connection(
     parser: argparse.ArgumentParser, *, sandbox: str, events: bool = True, backends: bool = True, seconds: float | None = None
 ) -> None:
-    """Add what every command takes that follows an exchange: how to run, for how long, in which form, where, and by which way.
+    """Add the options of every command that follows an exchange: event loop, duration, form, exchange, and proxies.
 
     With `events=False` the command writes no events, and has no form for them. With `backends=False` it runs on asyncio alone. `seconds` is for how
     long unless given. Without it until Ctrl-C.
@@ -119,7 +119,7 @@ def nats_url_of(parsed: argparse.Namespace) -> str:
     """Return the URL of the NATS server, of `--nats` or the environment.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: it is missing.
     """
     url: str = parsed.nats or os.environ.get(NATS_URL, "")
     if not url:
@@ -142,7 +142,7 @@ def add_faults(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
 
 
 def refuse_with_sandbox(parsed: argparse.Namespace, *options: str) -> None:
-    """Refuse options that mean nothing where `--sandbox` starts an exchange.
+    """Refuse options that are meaningless where `--sandbox` starts an exchange.
 
     Raises:
         ConfigurationError: one of them was given with it.
@@ -177,7 +177,7 @@ def exchange_of(parsed: argparse.Namespace) -> str:
 
 
 def keys_of(parsed: argparse.Namespace, *, ask: bool = True) -> Keys:
-    """Return the keys that the command is about; says on standard error what was careless about the way they were given.
+    """Return the keys that the command is about. Warnings about the way they were given go to standard error.
 
     With `ask`, a private key that is not given is asked for on a terminal.
     """
@@ -195,7 +195,7 @@ def keys_of(parsed: argparse.Namespace, *, ask: bool = True) -> Keys:
 
 
 def credentials_of(keys: Keys) -> Credentials:
-    """Return what signs with these keys, of which the private one is there.
+    """Return the signer of these keys, of which the private one is there.
 
     Raises:
         ConfigurationError: there is no private key.

@@ -11,7 +11,7 @@ __all__ = ["Printer"]
 
 
 class Printer:
-    """Writes to a file descriptor past all buffers, so a reader sees each line at once and nothing is left to flush at the end.
+    """Writes to a file descriptor past all buffers, so a reader sees each line at once, without a flush at the end.
 
     Raises:
         BrokenPipeError: the reader is gone.

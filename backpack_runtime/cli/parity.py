@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run both feeds and print how they compare; returns 0 when they agree, 1 when they differ or one of them said nothing.
+    """Run both feeds and print how they compare. Returns 0 when they agree, 1 when they differ or one of them was silent.
 
     Raises:
         MissingExtra: cryptofeed or ccxt is not installed.

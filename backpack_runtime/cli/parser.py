@@ -1,14 +1,14 @@
 """The command `backpack-feed`: a table of commands, each of which is a module that declares its arguments and runs.
 
 A command is a row of `COMMANDS` and a module of its name in this folder, with `DESCRIPTION`, `add_arguments(parser)` and
-`run(parsed)`, which returns the exit code. Nothing but the argument parser is loaded until the command is known and signals are held
+`run(parsed)`, which returns the exit code. Only the argument parser is loaded until the command is known and signals are held
 back: an interrupt that comes while the libraries load ends the program as quietly as a later one.
 
-No complaint repeats what could be a key: it may have been given in the wrong place.
+No complaint repeats text that could be a key: it may have been given in the wrong place.
 
 Exit codes: 0 done, 1 it failed (or a replay dropped frames), 2 it was asked for something impossible
 (or that needs an extra that is not installed), 130 Ctrl-C, 143 SIGTERM,
-141 whoever read the output has gone.
+141 the reader of the output has gone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["COMMANDS", "PROGRAM", "Subcommand", "main", "whole_parser"]
 
 PROGRAM = "backpack-feed"
 LIKE_A_KEY = re.compile(r"[\w+/=%-]{32,}|(?<=://)\S+(?=@)")
-"""Text that could be a key, or most of it; and user and password of a URL."""
+"""Text that could be a key, or most of it. And user and password of a URL."""
 UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (--[a-z-]+)")
 
 
@@ -65,7 +65,7 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line (default: that of the process); returns the exit code."""
+    """Run the command line (default: that of the process). Returns the exit code."""
     let_go = hold_signals(STOPS)
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
@@ -83,7 +83,7 @@ def _chosen(given: Sequence[str]) -> Subcommand:
 
 
 def _refuse(given: Sequence[str]) -> NoReturn:
-    """End the program with help, the version, or what is wrong with a command line that begins with no command."""
+    """End the program with help, the version, or the fault of a command line that begins with no command."""
     parser, _ = _outer_parser()
     if given and not given[0].startswith("-"):
         known = [command.name for command in COMMANDS]
@@ -93,7 +93,7 @@ def _refuse(given: Sequence[str]) -> NoReturn:
 
 
 def whole_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line; that loads the modules of all commands."""
+    """Return the parser of the whole command line. That loads the modules of all commands."""
     parser, inner = _outer_parser()
     for command in COMMANDS:
         _declare(import_module(command.module), inner[command.name])
@@ -140,7 +140,7 @@ def _run(command: Subcommand, arguments: Sequence[str]) -> int:
 def _set_up_logging(verbose: int) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("backpack_runtime").setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
-    # The commands show in their own way what happens to a connection; its log is for who asks for it.
+    # The commands show the events of a connection in their own way. Its log is for users who ask for it.
     logging.getLogger("backpack_runtime.client").setLevel(logging.NOTSET if verbose else logging.CRITICAL)
 
 

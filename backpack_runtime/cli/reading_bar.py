@@ -15,9 +15,9 @@ BAR_SECONDS = 0.2
 
 
 def reading_bar(stack: ExitStack, recording: Recording, doing: str) -> Callable[[], None]:
-    """Return what moves a progress bar, which ends with the stack.
+    """Return a function that moves a progress bar, which ends with the stack.
 
-    Nothing moves where standard error is not a terminal, or the size is not known.
+    There is no bar where standard error is not a terminal, or the size is not known.
     """
     if recording.total_bytes is None or not os.isatty(2):
         return lambda: None

@@ -36,13 +36,13 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def export(parsed: argparse.Namespace) -> int:
-    """Write the tables of a recording, and say which files have how many rows; the exit code is 1 when there is nothing to write.
+    """Write the tables of a recording, and list the files with their rows. The exit code is 1 when there are no rows.
 
     Raises:
         ConfigurationError: the file cannot be opened, a file to be written is there already, or a symbol was not recorded.
         MissingExtra: Parquet needs its extra.
-        RecordingUnreadable: the recording cannot be read to its end; nothing was written.
-        ExportFailed: a value does not fit into the format; nothing was written.
+        RecordingUnreadable: the recording cannot be read to its end. No file was written.
+        ExportFailed: a value does not fit into the format. No file was written.
         OSError: a file cannot be written.
     """
     source = "stdin" if parsed.file == "-" else Path(parsed.file).name
@@ -69,7 +69,7 @@ def export(parsed: argparse.Namespace) -> int:
 
 
 def _events(recording: Recording, show: Callable[[], None]) -> Iterator[Event | tuple[Now, Event]]:
-    """Return the events with their moments; those of frames alone without, for the clock there is that of the exchange."""
+    """Return the events with their moments. Those of frames alone without, for the clock there is that of the exchange."""
     has_clock = recording.header is not None
     for step in recording.steps():
         for event in step.events:

@@ -17,10 +17,10 @@ __all__ = ["enter", "run_until_signalled"]
 
 
 async def enter(client: BackpackClient, stack: AsyncExitStack, exchange: str) -> None:
-    """Enter a client for as long as the stack lives; `exchange` names what it connects to.
+    """Enter a client for as long as the stack lives. `exchange` names its exchange.
 
     Raises:
-        LocalProtocolError: it was asked for something that does not exist.
+        LocalProtocolError: it names a market or channel that does not exist.
         BackpackError: the exchange cannot be used, and the text names it.
     """
     try:
@@ -32,13 +32,13 @@ async def enter(client: BackpackClient, stack: AsyncExitStack, exchange: str) ->
 
 
 def run_until_signalled(body: Callable[[], Awaitable[None]], *, backend: str) -> int:
-    """Run `body`; returns 0, or 128 and the number of the signal (SIGINT, SIGTERM) that ended it.
+    """Run `body`. Returns 0, or 128 and the number of the signal (SIGINT, SIGTERM) that ended it.
 
     The caller blocks both signals, and they wait until this one is ready: an event loop that is interrupted while it starts, or
     in the middle of its own work, ends in a heap of errors.
 
     Raises:
-        BackpackError, OSError: `body` did; never as a part of an exception group.
+        BackpackError, OSError: `body` did. Never as a part of an exception group.
     """
     return anyio.run(_supervise, body, backend=backend)
 

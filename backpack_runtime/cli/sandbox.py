@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Serve until a signal comes; the first line of standard output says where, as JSON. Returns the exit code.
+    """Serve until a signal comes. The first line of standard output says where, as JSON. Returns the exit code.
 
     Raises:
         LocalProtocolError: there are to be too many markets.

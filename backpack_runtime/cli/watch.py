@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Show market data on standard output until the time is over or a signal comes; returns the exit code.
+    """Show market data on standard output until the time is over or a signal comes. Returns the exit code.
 
     Raises:
         LocalProtocolError: the options name something that does not exist.

@@ -1,12 +1,12 @@
 """The rows of one order book: its changes, its best bid and ask, and whether it could be trusted.
 
 Theory. A reader of `incremental_book_L2` keeps one book: the first snapshot row after other rows throws it away, an amount of zero removes
-a level. What is written here gives such a reader the book of the session at every update id, and no book at all while there is none:
+a level. The rows give such a reader the book of the session at every update id, and no book while the session has none:
 
-* a book that is synced is a snapshot;
-* what ends a book (a gap, a lost connection, a closed market) empties the reader's book, by one snapshot row whose amount is zero. Where the
-  rows before are a snapshot themselves the reader would not see that another one begins, so there each level is removed by a row of its own;
-* a snapshot without levels has no rows: the change that follows it is written as the snapshot;
+* a book that is synced is a snapshot.
+* the end of a book (a gap, a lost connection, a closed market) empties the reader's book, by one snapshot row whose amount is zero. Where the
+  rows before are a snapshot themselves the reader would not see that another one begins, so there each level is removed by a row of its own.
+* a snapshot without levels has no rows: the change that follows it is written as the snapshot.
 * with files by day, each day begins with the book as it stood at midnight.
 
 `quotes` has the best bid and ask of a live book whenever one of them changes, and a row without numbers when it is live no more.
@@ -45,16 +45,16 @@ class BookRows:
     """Makes the rows of one depth stream, event by event."""
 
     def __init__(self, stream: str, symbol: str, *, daily: bool) -> None:
-        """Nothing is known of the book yet; with `daily` each day has a snapshot of its own."""
+        """Nothing is known of the book yet. With `daily` each day has a snapshot of its own."""
         self.symbol = symbol
         self.stream = stream
         self.left_out = 0
-        """How many changes could not be used, because others before them are missing."""
+        """Number of changes that could not be used, because others before them are missing."""
         self.latest_us: int | None = None
-        """The newest time of any event so far, for rows of events that have none; set by whoever gives the events."""
+        """The newest time of any event so far, for rows of events without a time. Set by the giver of the events."""
         self._daily = daily
         self._book: Book | None = None
-        """The book that a reader of the rows has; None while there is none."""
+        """The book that a reader of the rows has, or None without one."""
         self._synced = False
         """There was a snapshot."""
         self._synced_us: int | None = None
@@ -82,13 +82,13 @@ class BookRows:
         yield from self._quote(event.engine_us, local_us)
 
     def changed(self, event: BookChanged | Depth, local_us: int | None) -> Iterator[tuple[Table, Row]]:
-        """Return the rows of a change; of one that does not join on, what says so."""
+        """Return the rows of a change, or of the hole before one that does not join on."""
         if isinstance(event, Depth):
             delta, first, last = event, event.first_update_id, event.last_update_id
         else:
             delta, first, last = event.delta, event.first, event.last
         if local_us is not None and self._synced_us is not None:
-            # Frames that came before the snapshot wait for it: nobody had this book any earlier.
+            # Frames that came before the snapshot wait for it: this book was not known any earlier.
             local_us = max(local_us, self._synced_us)
         yield from self._midnight(local_us)
         book = self._book
@@ -131,7 +131,7 @@ class BookRows:
             case BookUnavailable(reason=reason) if self._state is None:
                 yield from self._ended("stale", name, reason, last, None, local_us)
             case ConnectionDown(reason=reason) if self._book is None and last is not None:
-                # A book is told by `BookDesynced`; changes without one are not.
+                # A book is told by `BookDesynced`. Changes without one are not.
                 yield from self._ended("stale", name, reason, last, None, local_us)
             case MarketClosed():
                 yield from self._ended("closed", name, "the market is closed", last, None, local_us)

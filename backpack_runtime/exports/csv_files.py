@@ -1,7 +1,7 @@
 """CSV files in the layout of tardis: one for each table, day and symbol.
 
 Theory. A recording of all markets makes thousands of files, more than a process may have open. Rows wait in memory, a bounded number of
-them, and are appended to all of their files at once; a file is open only meanwhile. Compression comes at the end, file by file, so that
+them, and are appended to all of their files at once. A file is open only meanwhile. Compression comes at the end, file by file, so that
 each is one gzip stream, which every reader takes. The same rows give the same bytes everywhere: no time and no name is in the gzip header.
 """
 
@@ -55,10 +55,10 @@ class CsvFiles:
         return self
 
     def __exit__(self, *_ending: object) -> None:
-        """Do nothing: no file is open between two calls."""
+        """Have no effect: no file is open between two calls."""
 
     def add(self, table: Table, part: str, row: Row) -> None:
-        """Take a row; `part` is what the name of its file says of the symbol.
+        """Take a row. `part` is the part of its file's name for the symbol.
 
         Raises:
             ConfigurationError: the file is there already.

@@ -8,4 +8,4 @@ __all__ = ["ExportFailed"]
 
 
 class ExportFailed(BackpackError):
-    """A value does not fit into the file that was asked for; no file of this export was written."""
+    """A value does not fit into the file that was asked for. No file of this export was written."""

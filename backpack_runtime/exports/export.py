@@ -62,23 +62,23 @@ class ExportedFile(Value, frozen=True, gc=False, kw_only=True):
 
 
 class Exported(Value, frozen=True, gc=False, kw_only=True):
-    """What an export has written, and what was missing in its events."""
+    """Files of an export, and holes in its events."""
 
     files: tuple[ExportedFile, ...]
-    """In the order of their names; a table without rows has no file."""
+    """In the order of their names. A table without rows has no file."""
     events: int
-    """How many events were read."""
+    """Number of events that were read."""
     dropped: int
-    """How many market data events were lost before they came here, by `EventsDropped`."""
+    """Number of market data events that were lost before, by `EventsDropped`."""
     left_out: int
-    """How many changes of books have no rows, because others before them are missing; `book_states` says where."""
+    """Number of changes of books without rows, because others before them are missing. `book_states` has the places."""
 
 
 class _Files(Protocol):
-    """Where rows go: a context, whose end closes what is open."""
+    """Writer of rows: a context, whose end closes open files."""
 
     daily: bool
-    """A file ends with its day, so that each day has to begin with what is needed to read it."""
+    """A file ends with its day, so that each day has to begin with a whole book."""
 
     def __enter__(self) -> Self: ...
 
@@ -89,7 +89,7 @@ class _Files(Protocol):
     def finish(self) -> dict[str, tuple[str, int]]: ...
 
 
-def export_events(  # noqa: PLR0913 - what a user can choose is keyword-only, and has defaults
+def export_events(  # noqa: PLR0913 - the user's choices are keyword-only, and have defaults
     events: Iterable[Event | tuple[Now, Event]],
     folder: str | Path,
     *,
@@ -101,21 +101,21 @@ def export_events(  # noqa: PLR0913 - what a user can choose is keyword-only, an
     force: bool = False,
     source: str = "",
 ) -> Exported:
-    """Write events as tables into a folder, and return what was written (docs/export.md).
+    """Write events as tables into a folder, and return the files (docs/export.md).
 
     Args:
         events: in their order, as a client emits them, or each with the moment at which it came: (`Now`, event).
-        folder: where the files are written; it is made if need be.
+        folder: where the files are written. It is made if need be.
         to: `parquet` or `csv`.
-        only: some of `trades`, `tops`, `books`, `candles`; all of them by default.
-        symbols: ids of the exchange or normalised names; all by default.
-        compress: `gzip`, for CSV; Parquet is always compressed.
+        only: some of `trades`, `tops`, `books`, `candles`. All of them by default.
+        symbols: ids of the exchange or normalised names. All by default.
+        compress: `gzip`, for CSV. Parquet is always compressed.
         unclosed: take candles that still run, too.
         force: replace files that are there.
-        source: where the events are from; Parquet files carry it.
+        source: where the events are from. Parquet files carry it.
 
     Raises:
-        ConfigurationError: an argument cannot be used, a file is there already, or a symbol is in none of the events.
+        ConfigurationError: an argument cannot be used, a file is there already, or no event has a symbol.
         MissingExtra: Parquet needs the extra `parquet`.
         ExportFailed: a value does not fit into its column.
         OSError: a file cannot be written.
@@ -140,7 +140,7 @@ def export_events(  # noqa: PLR0913 - what a user can choose is keyword-only, an
 
 
 def _maker(to: str, compress: str | None, source: str) -> Callable[[Staging], _Files]:
-    """Return what makes the files, once everything is known that it needs."""
+    """Return the maker of the files, once its inputs are known."""
     if to not in FORMATS:
         raise ConfigurationError(one_of("to", to, FORMATS))
     if compress not in (None, *COMPRESSIONS):
@@ -162,7 +162,7 @@ def _topics(only: Iterable[str] | None) -> frozenset[str]:
         if topic not in TOPICS:
             raise ConfigurationError(one_of("only", topic, TOPICS, _OTHER_WORDS))
     if not topics:
-        raise ConfigurationError(f"only: at least one of {', '.join(TOPICS)}, got none")
+        raise ConfigurationError(f"only: at least one of {', '.join(TOPICS)}, got an empty list")
     return frozenset(topics)
 
 
@@ -174,7 +174,7 @@ def _symbols(symbols: Iterable[str] | None) -> dict[str, str] | None:
         raise ConfigurationError(f"symbols: a list of symbols, got {shown(symbols)}")
     given = tuple(symbols)
     if not given:
-        raise ConfigurationError("symbols: at least one symbol, got none; leave it out for all")
+        raise ConfigurationError("symbols: at least one symbol, got an empty list; leave it out for all")
     return {name: symbol for symbol in given for name in (symbol, symbol.replace("-", "_"))}
 
 
@@ -194,11 +194,11 @@ class _Tables:
 
     @property
     def left_out(self) -> int:
-        """How many changes of books have no rows."""
+        """Number of changes of books without rows."""
         return sum(book.left_out for book in self._books.values())
 
     def rows(self, event: Event, now: Now | None, *, daily: bool) -> Iterator[tuple[Table, str, Row]]:
-        """Return the rows that follow from an event, each with its table and what the name of its file says of the symbol."""
+        """Return the rows of an event, each with its table and the part of its file's name for the symbol."""
         self.events += 1
         symbol = getattr(event, "symbol", None)
         if symbol is not None:
@@ -275,5 +275,5 @@ class _Tables:
 
 
 def _received(payload: StreamPayload, moment_us: int | None) -> int | None:
-    """Return when a payload was received, by the local clock; None where nobody knows."""
+    """Return when a payload was received, by the local clock, or None where it is not known."""
     return moment_us if payload.received_us is None else payload.received_us

@@ -15,7 +15,7 @@ from backpack_proto.errors import ConfigurationError
 __all__ = ["LONGEST_PART", "Staging", "file_part"]
 
 LONGEST_PART: Final = 80
-"""Characters of a symbol in a file name; file systems take 255 for the whole name."""
+"""Characters of a symbol in a file name. File systems take 255 for the whole name."""
 
 
 def file_part(text: str) -> str:
@@ -30,7 +30,7 @@ def file_part(text: str) -> str:
 
 
 class Staging:
-    """A folder inside the target folder where files grow; they move to their places together, or vanish."""
+    """A folder inside the target folder where files grow. They move to their places together, or vanish."""
 
     def __init__(self, folder: Path, *, force: bool) -> None:
         """With `force` files that are there are replaced.
@@ -67,14 +67,14 @@ class Staging:
         return self._temporary / name
 
     def spare(self, name: str) -> Path:
-        """Return where a file may grow that nobody will see."""
+        """Return the hidden path at which a file grows."""
         return self._temporary / f"{name}.tmp"
 
     def publish(self) -> list[Path]:
         """Move all files to their places and return these, in the order of their names.
 
         Raises:
-            ConfigurationError: a file of that name has come meanwhile, and is not to be replaced; none was moved.
+            ConfigurationError: a file of that name has come meanwhile, and is not to be replaced. None was moved.
         """
         names = sorted(self._names)
         for name in names:

@@ -2,7 +2,7 @@
 
 Theory. Numbers have 20 digits before the point, as many as the exchange has at most, and 10 after it: `decimal128(30, 10)`, which pandas, polars
 and DuckDB read exactly, and with room to multiply. Arrow refuses to round, so a number with more digits shows itself: then the file is written
-again with the next type of `_NUMBERS`, and goes on so; the copy has a row group in memory at a time. The widest one is not used where it need not
+again with the next type of `_NUMBERS`, and goes on so. The copy has a row group in memory at a time. The widest one is not used where it need not
 be, for DuckDB and polars cannot read it exactly.
 """
 
@@ -28,7 +28,7 @@ except ImportError as missing:
 __all__ = ["ParquetFiles"]
 
 _GROUP: Final = 50_000
-"""Rows of a row group, which is what is in memory of each table."""
+"""Rows of a row group: the part of each table that is in memory."""
 _NUMBERS: Final = (pa.decimal128(30, 10), pa.decimal128(38, 18), pa.decimal256(76, 56))
 _TYPES: Final = {
     Kind.TEXT: pa.string(),
@@ -53,7 +53,7 @@ class ParquetFiles:
         return self
 
     def __exit__(self, *_ending: object) -> None:
-        """Close what is open, complete or not."""
+        """Close open files, complete or not."""
         for file in self._files.values():
             file.close()
 
@@ -135,7 +135,7 @@ class _ParquetFile:
         self._count += len(rows)
 
     def _batch(self, columns: Sequence[Sequence[Any]]) -> pa.RecordBatch | None:
-        """Return the columns as Arrow has them; None where a value does not fit."""
+        """Return the columns as Arrow has them, or None where a value does not fit."""
         try:
             arrays = [
                 _array(column.kind, values, field.type)

@@ -1,7 +1,7 @@
 """The tables of an export: their columns, and the rows of trades, tickers and candles.
 
 Theory. A row is a tuple of all columns of its table. The CSV layout is the first `csv_columns` of them, which for the tables of tardis are
-exactly those of tardis; Parquet has them all. Numbers stay text in plain digits until they are written, so nothing can round them.
+exactly those of tardis. Parquet has them all. Numbers stay text in plain digits until they are written, so they cannot be rounded.
 Every table begins with exchange, symbol, exchange time and local time.
 """
 
@@ -45,7 +45,7 @@ Row: TypeAlias = tuple[str | int | bool | None, ...]
 
 
 class Kind(Enum):
-    """What a column holds."""
+    """Kind of the values of a column."""
 
     TEXT = auto()
     TIME = auto()
@@ -57,7 +57,7 @@ class Kind(Enum):
 
 
 class Column(NamedTuple):
-    """One column: its name and what it holds."""
+    """One column: its name and its kind."""
 
     name: str
     kind: Kind
@@ -70,7 +70,7 @@ class Table(NamedTuple):
     topic: str
     columns: tuple[Column, ...]
     csv_columns: int
-    """So many of them are in the CSV; the others are in Parquet only."""
+    """So many of them are in the CSV. The others are in Parquet only."""
 
 
 def _columns(text: str) -> tuple[Column, ...]:
@@ -121,7 +121,7 @@ def plain_digits(value: Decimal | None) -> str | None:
 
 
 def trade_row(trade: Trade, local_us: int | None) -> Row:
-    """Return the row of a trade; its side is that of the taker."""
+    """Return the row of a trade. Its side is that of the taker."""
     return (
         EXCHANGE,
         trade.symbol,

@@ -1,4 +1,4 @@
-"""The journal of intents: what is written before an order leaves, in a file or in memory.
+"""The journal of intents, which are written before an order leaves, in a file or in memory.
 
 A row is written by one `write`, so that it is whole, and is the system's before the first byte of the order leaves: the end of the process
 does not lose it, the end of the machine may. With `durability="machine"` it is on the disk by then, by an fdatasync in a worker
@@ -39,7 +39,7 @@ __all__ = ["Durability", "Journal", "JournalFailed"]
 
 
 class Durability(StrEnum):
-    """What a row of the journal survives."""
+    """Event that a row of the journal survives."""
 
     PROCESS = "process"
     """The end of the process, by kill -9 too."""
@@ -52,7 +52,7 @@ class JournalFailed(BackpackError):
 
 
 class Journal:
-    """The rows that are written, and the intents that they make; without a path they are in memory only."""
+    """The rows that are written, and the intents that they make. Without a path they are in memory only."""
 
     def __init__(self, intents: Intents, *, file: _File | None = None, durability: Durability = Durability.PROCESS) -> None:
         self.intents = intents
@@ -65,7 +65,7 @@ class Journal:
     def open(
         cls, path: Path | None, *, instance: int, last_id: int | None, random_id: int, account: str, durability: Durability
     ) -> Journal:
-        """Open a journal, and take over what an earlier program has left in it; `account` is the public key of who signs.
+        """Open a journal, and take over what an earlier program has left in it. `account` is the public key of who signs.
 
         The ids go on behind `last_id`, the last one of this instance that the machine knows of, else behind the last one in the file,
         else behind `random_id`, for another machine may have had this instance.
@@ -98,11 +98,11 @@ class Journal:
 
     @property
     def path(self) -> Path | None:
-        """Where the rows are; None when they are in memory."""
+        """Where the rows are, or None when they are in memory."""
         return None if self._file is None else self._file.path
 
     def write(self, rows: Sequence[JournalRow]) -> None:
-        """Write rows down, all of them or none.
+        """Write all rows down, or raise before the first.
 
         Raises:
             JournalFailed: they cannot be written.
@@ -113,7 +113,7 @@ class Journal:
             self.intents.take(row)
 
     def note(self, rows: Sequence[IntentEnded]) -> None:
-        """Write outcomes down; one that cannot be written is known all the same, and only to be found out again after a restart."""
+        """Write outcomes down. One that cannot be written is known all the same, and only to be found out again after a restart."""
         try:
             self.write(rows)
         except JournalFailed as failed:
@@ -124,7 +124,7 @@ class Journal:
             self.trouble = None
 
     async def settle(self) -> None:
-        """Wait until what was written survives what it is to survive.
+        """Wait until written rows survive the event of `durability`.
 
         Raises:
             JournalFailed: the disk refuses.
@@ -139,7 +139,7 @@ class Journal:
 
 
 def _fold(rows: Sequence[JournalRow], path: Path, fresh: Intents, last_id: int | None, digest: str) -> Intents:
-    """Return the intents that the rows of a file make, with the ids of `fresh` where nothing better is known."""
+    """Return the intents that the rows of a file make, with the ids of `fresh` where they hold none."""
     began = [row for row in rows if isinstance(row, JournalBegan)]
     reserved = {row.client_id for row in rows if isinstance(row, IdReserved)}
     made = [row.last_id if isinstance(row, JournalBegan) else row.client_id for row in rows if _made(row, reserved)]
@@ -165,7 +165,7 @@ class _File:
     """The open file of a journal."""
 
     def __init__(self, path: Path, lock: BaseFileLock, rows: Sequence[JournalRow]) -> None:
-        """Begin the file anew with `rows`; whatever happens meanwhile, either the old one is there or the new one."""
+        """Begin the file again with `rows`. At each moment either the old one is there or the new one."""
         self.path = path
         self._lock = lock
         fresh = path.with_name(f"{path.name}.new")
@@ -189,13 +189,13 @@ class _File:
         """Add whole lines by one `write`.
 
         Raises:
-            JournalFailed: the system has taken none of them.
+            JournalFailed: the system has not taken them.
         """
         try:
             self._check_place()
             taken = os.write(self._descriptor, data)
             if taken != len(data):
-                # A full disk takes a part; the next row has to begin a line.
+                # A full disk takes a part. The next row has to begin a line.
                 os.ftruncate(self._descriptor, self._size)
                 raise JournalFailed(f"journal: {self.path} took {taken} of {len(data)} bytes; is the disk full?")
         except OSError as error:
@@ -210,7 +210,7 @@ class _File:
                 raise JournalFailed(f"journal: {self.path} is another file by now; it was replaced while it was in use")
 
     async def sync(self) -> None:
-        """Wait until what has been written so far is on the disk; one call of the system serves all who wait."""
+        """Wait until all rows so far are on the disk. One call of the system serves all that wait."""
         wanted = self._size
         while self._synced < wanted:
             if self._round is not None:

@@ -66,7 +66,7 @@ class Leftovers(Value, frozen=True, gc=False, kw_only=True):
 
 
 async def cancel_orders(calls: RestMethods, desk: OrderDesk, which: CancelOnExit) -> Leftovers:
-    """Wait for orders on their way, cancel open ones, and read until none of them is listed. The caller shields it."""
+    """Wait for orders on their way, cancel open ones, and read until the lists are free of them. The caller shields it."""
     desk.close()
     with anyio.move_on_after(OUTCOME_SECONDS):
         await desk.idle()

@@ -1,7 +1,7 @@
-"""The plan that says which publisher has which market: kept in NATS, so that all processes agree, and none has to know the others.
+"""The plan of the markets of each publisher: kept in NATS, so that all processes agree without knowing each other.
 
-The first publisher with `--shard` makes it, a new listing is added by whoever sees it first, and nothing else moves. Each change names the
-plan that it was made from; the engine refuses it if somebody else was faster, and then it is read again. Another number of parts is a plan
+The first publisher with `--shard` makes it, a new listing is added by the publisher that sees it first, and all others stay. Each change names the
+plan that it was made from. The engine refuses it if another one was faster, and then it is read again. Another number of parts is a plan
 of its own, made from the one before by `backpack-feed shards N --nats URL --write`.
 """
 
@@ -29,7 +29,7 @@ __all__ = ["FollowedPlan", "Plan", "follow_plan", "read_plan", "write_plan"]
 _log = logging.getLogger("backpack_runtime.publishing")
 
 LOOK_SECONDS: Final = 15.0
-"""How often the plan is read; new listings are taken up within a minute."""
+"""Interval of reading the plan. New listings are taken up within a minute."""
 ATTEMPTS: Final = 20
 _SUBJECT: Final = subject_of(PLAN, "markets")
 
@@ -40,14 +40,14 @@ class Plan(msgspec.Struct, frozen=True):
     parts: int
     markets: dict[str, int]
     sequence: int = 0
-    """Of the message that it was read from; 0: there is none yet."""
+    """Of the message that it was read from. 0 before the first one."""
 
 
 async def read_plan(engine: Engine) -> Plan | None:
-    """Return the plan in force; None: there is none yet.
+    """Return the plan in force, or None before the first one.
 
     Raises:
-        EngineFailed: NATS cannot be read, or what it has is no plan.
+        EngineFailed: NATS cannot be read, or its message is not a plan.
     """
     try:
         found = await engine.stream.get_last_msg(LAST, _SUBJECT)
@@ -64,7 +64,7 @@ async def read_plan(engine: Engine) -> Plan | None:
 
 
 async def write_plan(engine: Engine, weights: Mapping[str, int], parts: int, *, repartition: bool = False) -> Plan:
-    """Have a place for each market in the plan in force, which is made if there is none; return it.
+    """Have a place for each market in the plan in force, which is made if need be. Return it.
 
     Raises:
         ConfigurationError: it is for another number of parts, and `repartition` is not asked for.

@@ -1,7 +1,7 @@
 """Publishes the events of a client to NATS JetStream, so that several publishers of one market make one stream (docs/scale-out.md).
 
-Theory. The client has the policy `block`: what is published is not merged or dropped. Messages that count each go through a `Window`, which
-has so many without an acknowledgement and no more; while it is full, the client is not read, and the client stops reading the exchange. Of all
+Theory. The client has the policy `block`: published events are not merged or dropped. Messages that count each go through a `Window`, which
+has so many without an acknowledgement and no more. While it is full, the client is not read, and the client stops reading the exchange. Of all
 other channels the latest message counts (`LatestWriter`). From time to time each book is published whole, so that a consumer that begins need not
 read far back, and a report says which books are live here.
 """
@@ -39,10 +39,10 @@ _log = logging.getLogger("backpack_runtime.publishing")
 
 REPORT_SECONDS: Final = 2.0
 SNAPSHOT_SECONDS: Final = 60.0
-"""How often a book is published whole."""
+"""Interval of publishing a whole book."""
 TURN_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 5.0
-"""How long a publisher that is told to end goes on to publish what it has."""
+"""Time that a publisher that is told to end goes on to publish its last messages."""
 BEHIND_SECONDS: Final = 5.0
 """With messages that have waited for so long no book is called live."""
 
@@ -70,7 +70,7 @@ def checked_channels(channels: Iterable[str]) -> tuple[str, ...]:
 
 
 class Publisher:
-    """One publisher: what it has published, and what is not well."""
+    """One publisher: its counters, and the reasons against its health."""
 
     def __init__(self, engine: Engine, window: Window, latest: LatestWriter, name: str) -> None:
         self.engine = engine
@@ -85,7 +85,7 @@ class Publisher:
 
     @property
     def troubles(self) -> list[str]:
-        """The reasons why what is published may be late or incomplete."""
+        """The reasons why messages may be late or incomplete."""
         found = []
         since = self.engine.down_since
         if since is not None:
@@ -122,7 +122,7 @@ class Publisher:
             tasks.cancel_scope.cancel()
 
     async def drain(self, client: BackpackClient) -> int:
-        """Publish what the client has by now, and say good-bye; return how many messages could not be published in time."""
+        """Publish the events that the client has by now, and say good-bye. Return the number of messages that could not be published in time."""
         # It goes on to read, so more comes meanwhile.
         left = client.delivery.waiting
         with anyio.move_on_after(DRAIN_SECONDS, shield=True):
@@ -139,7 +139,7 @@ class Publisher:
 
     async def _publish_taken(self) -> None:
         while self._taken:
-            # It is taken off behind that: whoever is cancelled leaves nothing out, and what leaves twice has one id.
+            # It is taken off behind that: a cancellation does not leave it out, and a message that leaves twice has one id.
             await self._publish(self._taken[0])
             self._taken.popleft()
 
@@ -205,10 +205,10 @@ class Publisher:
 
 @asynccontextmanager
 async def open_publisher(url: str, *, name: str | None = None) -> AsyncGenerator[Publisher]:
-    """Connect to NATS, and find or make the streams that are published to; `name` is unlike that of all other publishers.
+    """Connect to NATS, and find or make its streams. `name` is unlike that of all other publishers.
 
     Raises:
-        ConfigurationError: the URL is none, a stream has other settings, or this is not asyncio.
+        ConfigurationError: the URL is invalid, a stream has other settings, or this is not asyncio.
         EngineFailed: NATS cannot be reached, refuses, or has no JetStream.
     """
     chosen = publisher_name(name)

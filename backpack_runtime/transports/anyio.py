@@ -38,9 +38,9 @@ class _HttpConnection:
 
     @property
     def fresh(self) -> bool:
-        """Whether it was used a moment ago, and has not been closed by the server since.
+        """True when it was used a moment ago, and has not been closed by the server since.
 
-        While no answer is due there is nothing to be read but the end, so a socket with something to read is as good as closed.
+        While no answer is due only the end can be read, so a socket with data to read is as good as closed.
         """
         descriptor = int(self.stream.extra(SocketAttribute.raw_socket).fileno())
         if descriptor < 0 or anyio.current_time() - self._used_at > FRESH_SECONDS:
@@ -66,7 +66,7 @@ class AnyioTransport(SocketTransport):
     """The contract of `Transport` on anyio."""
 
     def __init__(self, addresses: Addresses, *, compression: bool = False) -> None:
-        """Nothing is connected yet; `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
+        """Nothing is connected yet. `compression` offers permessage-deflate (docs/protocol.md 3.5)."""
         super().__init__(addresses, compression=compression)
         self._idle: list[_HttpConnection] = []
 
@@ -87,7 +87,7 @@ class AnyioTransport(SocketTransport):
         request = action.request
         reading = request.method == "GET"
         if not reading:
-            # What changes something is sent once, so it must not be lost to a connection that the server has given up.
+            # A request that changes something is sent once, so it must not be lost to a connection that the server has given up.
             await self._close_stale()
         while True:
             progress.reused = bool(self._idle)
@@ -106,7 +106,7 @@ class AnyioTransport(SocketTransport):
 
     @asynccontextmanager
     async def _http_connection(self, progress: Progress) -> AsyncGenerator[_HttpConnection]:
-        """A kept connection or a fresh one, kept again if it can be; closed if anything went wrong."""
+        """A kept connection or a fresh one, kept again if it can be. Closed if anything went wrong."""
         if self._idle:
             connection = self._idle.pop()
         else:
@@ -142,7 +142,7 @@ class AnyioTransport(SocketTransport):
         )
 
     async def _encrypt(self, stream: ByteStream, address: Address) -> ByteStream:
-        """TLS with the exchange itself, whoever carries it."""
+        """Start TLS with the exchange itself, over any carrier."""
         if not address.encrypted:
             return stream
         if self._addresses.ssl_context is None:

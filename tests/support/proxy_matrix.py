@@ -39,7 +39,7 @@ exchange, and the error, a `ProxyAuthFailed`, says which proxy refused the crede
 
 Dante's SOCKS4 knows no names (SOCKS4a), so it was tried with `remote_dns=False`.
 
-`python tests/support/proxy_matrix.py` tries every cell anew and prints this table; `--write` keeps it here. The tests try every
+`python tests/support/proxy_matrix.py` tries every cell again and prints this table; `--write` keeps it here. The tests try every
 cell as well.
 """
 PATIENCE_SECONDS = 60

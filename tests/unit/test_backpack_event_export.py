@@ -601,9 +601,9 @@ def test_candles_that_still_run_are_left_out_unless_wanted(tmp_path: Path) -> No
         ({"only": ["trade"]}, "only: one of trades, tops, books, candles, got 'trade'; did you mean trades?"),
         ({"only": ["quotes"]}, "got 'quotes'; did you mean tops?"),
         ({"only": "trades"}, "only: a list of trades, tops, books, candles, got 'trades'"),
-        ({"only": []}, "only: at least one of trades, tops, books, candles, got none"),
+        ({"only": []}, "only: at least one of trades, tops, books, candles, got an empty list"),
         ({"symbols": "SOL_USDC"}, "symbols: a list of symbols, got 'SOL_USDC'"),
-        ({"symbols": []}, "symbols: at least one symbol, got none"),
+        ({"symbols": []}, "symbols: at least one symbol, got an empty list"),
         (
             {"symbols": ["SOL_USDC", "SOL_USDX"]},
             "symbols: no event is of 'SOL_USDX'; did you mean SOL_USDC?; events are of SOL_USDC",

@@ -44,7 +44,7 @@ NOTICES = (
 )
 """Events about how far the ledger is to be trusted."""
 TOLD = (*NOTICES, OrderChanged, Filled, PositionChanged, BalanceChanged, MarginChanged, FundingPaid)
-"""Events that people are told of; the updates that they are made from stay with the programs."""
+"""Events that people are told of. The updates that they are made from stay with the programs."""
 
 
 def tables(
@@ -157,7 +157,7 @@ def _funding(account: AccountView, width: int) -> list[Table]:
 
 
 def event_line(event: Event, *, unix_us: int) -> str:
-    """One event on one line; `unix_us` is when it came, which is shown where it does not say itself when it happened."""
+    """One event on one line. `unix_us` is when it came, which is shown where it does not say itself when it happened."""
     when = time_of_day(unix_us)
     match event:
         case Filled(fill=fill, origin=origin):

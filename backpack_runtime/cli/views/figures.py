@@ -27,15 +27,15 @@ class Column(NamedTuple):
 
     name: str
     rank: int = 0
-    """Where the table is too wide, columns of the highest rank go first; those of rank 0 stay."""
+    """Where the table is too wide, columns of the highest rank go first. Those of rank 0 stay."""
     left: bool = False
 
 
 def rounded(value: Decimal | None, tick: Decimal | None = None) -> str:
     """Return a number as people read it: with the decimals of the tick, or else with eight significant digits at most.
 
-    Whole digits are never cut off, and what is short enough stays as it came. What is less than half a tick keeps its digits, for
-    it is not nothing.
+    Whole digits are never cut off, and a short number stays as it came. One below half a tick keeps its digits, for
+    it is not zero.
     """
     if value is None:
         return "-"
