@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -50,6 +50,9 @@ PROOF_US: Final = 6_000_000
 """A book is live for so long after the newest report of a publisher that calls it live."""
 OVERLAP_SECONDS: Final = 10
 """How far before the last whole book a reading begins, as another publisher may have been ahead of it."""
+
+ABANDONED_SECONDS: Final = 180
+"""A market without a whole book for so long, while others have had one, has no publisher: each has one a minute."""
 
 
 @dataclass(frozen=True)
@@ -306,7 +309,7 @@ async def open_consumer(
 
 
 async def _beginning(engine: Engine, name: str) -> Place:
-    """Return from where on a market is read, or all of them: a little before the last whole book, the oldest of the last ones of all."""
+    """Return from where on a market is read, or all of them: a little before the last whole book of each that has publishers."""
     from .engine import FEED, EngineFailed, NatsError, NotFoundError, described  # noqa: PLC0415 - as above
     from .reading import at_time, from_now_on  # noqa: PLC0415 - as above
 
@@ -323,4 +326,11 @@ async def _beginning(engine: Engine, name: str) -> Place:
                 continue  # nobody has published it yet
     except (NatsError, TimeoutError) as failed:
         raise EngineFailed(f"JetStream of NATS at {engine.url} cannot be read: {described(failed)}") from None
-    return at_time(min(moments) - timedelta(seconds=OVERLAP_SECONDS)) if moments else from_now_on()
+    return at_time(first_moment(moments)) if moments else from_now_on()
+
+
+def first_moment(whole_books: Sequence[datetime]) -> datetime:
+    """Return from when on markets are read whose last whole books are of these times."""
+    # A market that nobody publishes any more must not make everybody read a day.
+    first = max(min(whole_books), max(whole_books) - timedelta(seconds=ABANDONED_SECONDS))
+    return first - timedelta(seconds=OVERLAP_SECONDS)
