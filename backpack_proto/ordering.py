@@ -1,15 +1,15 @@
-"""Restores the order of numbered messages that came by several ways, each perhaps late, twice, or not at all; a pure machine.
+"""Restores the order of numbered messages that came by several ways, each perhaps late, twice, or missing. A pure machine.
 
 Theory of operation. A chain is the messages of one kind of one market: each says which ids it covers, and the next one begins one id
-later. Messages come in any order. What continues the chain is handed on at once; what lies behind a hole is kept until the hole is
-filled, WAIT_US at most. Then the hole is told (`Missed`), and the chain goes on:
+later. Messages come in any order. A message that continues the chain is handed on at once. Messages behind a hole are kept until the hole
+is filled, WAIT_US at most. Then the hole is told (`Missed`), and the chain goes on:
 
-* a chain of changes goes on from the next base, which is a whole state at one id (a snapshot of a book); changes up to its id are in it;
-* a chain of things of their own (trades) goes on with the first message that was kept.
+* A chain of changes goes on from the next base, which is a whole state at one id (a snapshot of a book). Changes up to its id are in it.
+* A chain of independent things (trades) goes on with the first message that was kept.
 
-A base ahead of the chain is a hole too: the messages that lead to it have not come. A chain of changes begins with a base, the other one
-with its first message. What lies before the chain has been handed on already, or is older than its beginning, and is dropped: so each id is handed on
-once, however often it came. Ids that fall while the engine's time goes on by more than BACKWARDS_US have started over.
+A base ahead of the chain is a hole too: the messages that lead to it have not come. A chain of changes begins with a base, the other kind
+with its first message. Older messages have been handed on already, or come from before the beginning, and are dropped: so each id is
+handed on once, however often it came. Ids that fall while the engine's time goes on by more than BACKWARDS_US have started over.
 
         WAITING (for a base) --base--> FOLLOWING --hole older than WAIT_US--> WAITING or FOLLOWING
 """
@@ -28,11 +28,11 @@ from .machine import Now, due
 __all__ = ["BACKWARDS_US", "KEPT", "WAIT_US", "Base", "Missed", "Ordering", "OrderingInput", "OrderingOutput", "Piece"]
 
 WAIT_US: Final = 2_000_000
-"""How long a message waits for those before it."""
+"""Time that a message waits for those before it."""
 BACKWARDS_US: Final = 1_000_000
 """An old id with an engine time this much later is no repetition: the ids have started over."""
 KEPT: Final = 20_000
-"""So many messages wait at most; one more ends the wait."""
+"""So many messages wait at most. One more ends the wait."""
 
 
 class Piece(Struct, frozen=True, gc=False, kw_only=True):
@@ -52,7 +52,7 @@ class Base(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Missed(Struct, frozen=True, gc=False, kw_only=True):
-    """Messages that will not be handed on; the chain goes on behind them."""
+    """Messages that will not be handed on. The chain goes on behind them."""
 
     first: int
     last: int
@@ -69,13 +69,13 @@ class _Kept(Struct, frozen=True, gc=False):
 
 
 class Ordering:
-    """Puts the messages of one chain in order; a machine."""
+    """Machine that puts the messages of one chain in order."""
 
     def __init__(self, *, needs_base: bool, wait_us: int = WAIT_US, kept: int = KEPT) -> None:
         """Nothing has come yet.
 
         Args:
-            needs_base: messages are changes, which mean nothing without a base before them.
+            needs_base: messages are changes, which need a base before them.
             wait_us: how long a message waits for those before it.
             kept: how many messages wait at most.
         """
@@ -87,7 +87,7 @@ class Ordering:
         self._engine_us = 0
         """When the last message that was handed on was made."""
         self._kept: list[_Kept] = []
-        """What lies behind a hole, by its ids."""
+        """Messages behind a hole, by their ids."""
         self._base: Base | None = None
         """The newest base that is ahead of the chain."""
         self._since_us = 0
@@ -95,12 +95,12 @@ class Ordering:
 
     @property
     def following(self) -> bool:
-        """Whether the chain has a beginning and no hole that was told: what comes next continues what was handed on."""
+        """True while the chain has a beginning and no hole that was told, so that the next message continues the last one."""
         return self._next is not None
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is known to be missing."""
+        """True while no message is known to be missing."""
         return self.following and not self._has_hole
 
     @property
@@ -109,7 +109,7 @@ class Ordering:
         return self._since_us + self._wait_us if self._has_hole else None
 
     def handle(self, given: OrderingInput, now: Now) -> Sequence[OrderingOutput]:
-        """Take a message, and return what is next in order."""
+        """Take a message, and return the messages that are next in order."""
         match given:
             case Piece():
                 return self._take(given, now.mono_us)
@@ -161,7 +161,7 @@ class Ordering:
         return [piece]
 
     def _follow(self, mono_us: int) -> list[OrderingOutput]:
-        """Hand on what is next of what was kept, and drop what is older."""
+        """Hand on the kept messages that are next, and drop older ones."""
         outputs: list[OrderingOutput] = []
         taken = 0
         for kept in self._kept:
@@ -183,12 +183,12 @@ class Ordering:
         self._next = base.last + 1
         self._engine_us = max((kept.piece.engine_us for kept in self._kept if kept.piece.last <= base.last), default=0)
         outputs = [base, *self._follow(mono_us)]
-        # What comes late may come within its time from now on, for the base may have overtaken it.
+        # Late messages have their time from now on, for the base may have overtaken them.
         self._since_us = mono_us
         return outputs
 
     def _give_up(self, mono_us: int) -> list[OrderingOutput]:
-        """Tell what has not come in time, and go on."""
+        """Tell which messages have not come in time, and go on."""
         outputs: list[OrderingOutput] = []
         full = len(self._kept) > self._limit
         while self._has_hole and self._next is not None and (full or self._since_us + self._wait_us <= mono_us):
@@ -212,7 +212,7 @@ class Ordering:
         return Missed(first=first, last=last, reason=f"did not come within {self._wait_us / 1e6:g} s")
 
     def _start_over(self, piece: Piece, mono_us: int) -> list[OrderingOutput]:
-        """Begin anew, as the ids have."""
+        """Begin again, as the ids have."""
         first = self._next or 0
         self._kept.clear()
         self._base = None

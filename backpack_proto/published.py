@@ -1,4 +1,4 @@
-"""What a feed that was published through an engine says beside the exchange's own events: who publishes, and what is missing."""
+"""Events of a feed that was published through an engine, beside those of the exchange: who publishes, and which messages are missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["FeedGap", "PublisherEnded", "PublisherReport", "PublisherStarted"]
 
 
 class FeedGap(Event, frozen=True, gc=False, kw_only=True):
-    """Messages of one market that no publisher brought in time; a book goes on from the next `BookSynced`, trades with the next one."""
+    """Messages of one market that no publisher brought in time. A book goes on from the next `BookSynced`, trades with the next one."""
 
     symbol: str
     channel: str
@@ -32,13 +32,13 @@ class PublisherStarted(Event, frozen=True, gc=False, kw_only=True):
 
 
 class PublisherEnded(Event, frozen=True, gc=False, kw_only=True):
-    """A publisher has ended as it was told to, and brought all that it had; one that was killed says nothing."""
+    """A publisher has ended as it was told to, and brought all that it had. One that was killed cannot say so."""
 
     publisher: str
 
 
 class PublisherReport(Event, frozen=True, gc=False, kw_only=True):
-    """How a publisher is, told every few seconds: the proof that books which follow from it are live."""
+    """State of a publisher, told every few seconds: the proof that books which follow from it are live."""
 
     publisher: str
     sent_us: int
@@ -48,4 +48,4 @@ class PublisherReport(Event, frozen=True, gc=False, kw_only=True):
     waiting: int
     """Messages that are not acknowledged yet."""
     troubles: tuple[str, ...]
-    """What is not well, in words."""
+    """All that is not well, in words."""

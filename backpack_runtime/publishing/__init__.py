@@ -1,1 +1,1 @@
-"""Publishing to NATS JetStream: publishers that stand in for each other, shards, and the consumer of what they publish."""
+"""Publishing to NATS JetStream: publishers that stand in for each other, shards, and a consumer."""

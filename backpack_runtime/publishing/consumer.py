@@ -1,4 +1,4 @@
-"""Consumer of what publishers have brought to NATS: events in order, each once, and books that say whether they are live.
+"""Consumer of a published feed: events in order, each once, and books that say whether they are live.
 
         async with open_consumer("nats://127.0.0.1:4222", ["SOL_USDC"]) as events:
             async for event in events:
@@ -6,7 +6,7 @@
                     case Depth() | Trade(): ...
                     case FeedGap(): ...
 
-Order and repetition are the work of `backpack_proto.ordering`. What is older than the latest message of its subject is dropped.
+Order and repetition are the work of `backpack_proto.ordering`. Messages older than the latest one of their subject are dropped.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _log = logging.getLogger("backpack_runtime.publishing")
 PROOF_US: Final = 6_000_000
 """A book is live for so long after the newest report of a publisher that calls it live."""
 OVERLAP_SECONDS: Final = 10
-"""How far before the last whole book a reading begins, as another publisher may have been ahead of it."""
+"""A reading begins so long before the last whole book, as another publisher may have been ahead of it."""
 
 ABANDONED_SECONDS: Final = 180
 """A market without a whole book for so long, while others have had one, has no publisher: each has one a minute."""
@@ -57,14 +57,14 @@ ABANDONED_SECONDS: Final = 180
 
 @dataclass(frozen=True)
 class FromPublisher:
-    """What one publisher says: of itself, of its connection to the exchange, or of a book there."""
+    """Event of one publisher: about itself, its connection to the exchange, or a book there."""
 
     publisher: str
     event: Event
 
 
 class _Publisher:
-    """What is known of one publisher: its newest report, and the difference of its clock and ours."""
+    """One publisher: its newest report, and the difference of its clock and ours."""
 
     def __init__(self) -> None:
         self.live: frozenset[str] = frozenset()
@@ -72,7 +72,7 @@ class _Publisher:
         self.offset_us: int | None = None
 
     def take(self, report: PublisherReport, mono_us: int) -> None:
-        """Take a report; the smallest difference of the clocks that was ever seen is that of a message without delay."""
+        """Take a report. The smallest difference of the clocks that was ever seen is that of a message without delay."""
         offset_us = mono_us - report.sent_us
         self.offset_us = offset_us if self.offset_us is None else min(offset_us, self.offset_us)
         self.sent_us = report.sent_us
@@ -84,7 +84,7 @@ class _Publisher:
 
 
 class PublishedBook(BookView):
-    """Order book of one market, kept from what was published, always at the latest event that was fetched.
+    """Order book of one market, made of published events, always at the latest one that was fetched.
 
     It is live while no change is missing, all that was published has been read, and a publisher has said within PROOF_US that its own book is live.
     """
@@ -92,20 +92,20 @@ class PublishedBook(BookView):
     __slots__ = ("_consumer", "_following")
 
     def __init__(self, symbol: str, consumer: FeedConsumer) -> None:
-        """There is nothing in it yet."""
+        """It is empty."""
         super().__init__(Book(symbol), system_now)
         self._consumer = consumer
         self._following = False
 
     @property
     def live(self) -> bool:
-        """Whether the book has no hole, and fresh proof says that it is that of the exchange."""
+        """True while the book has no hole, and fresh proof says that it is that of the exchange."""
         age_us = self.age_us
         return self._following and self._consumer.is_complete(self.symbol) and age_us is not None and age_us <= PROOF_US
 
     @property
     def age_us(self) -> int | None:
-        """Age of the newest report by which the book is live, in microseconds; None without one."""
+        """Age of the newest report by which the book is live, in microseconds, None without one."""
         return self._consumer.proof_age_us(self.symbol)
 
     def take(self, event: Event) -> None:
@@ -123,7 +123,7 @@ class PublishedBook(BookView):
 
 
 class FeedConsumer:
-    """Events of a published feed, in order and each once; one task iterates."""
+    """Events of a published feed, in order and each once. One task iterates."""
 
     def __init__(self, arrivals: MemoryObjectReceiveStream[Any]) -> None:
         """`arrivals` gives pairs of the reading by which a message came, and the message."""
@@ -148,7 +148,7 @@ class FeedConsumer:
         """Return the next event.
 
         Raises:
-            EngineFailed: NATS has refused the connection for good; out of the block.
+            EngineFailed: NATS has refused the connection for good. It comes out of the block.
         """
         while not self._ready:
             deadline = min((hole.deadline for hole in self._holes.values() if hole.deadline is not None), default=None)
@@ -173,7 +173,7 @@ class FeedConsumer:
 
     @property
     def publishers(self) -> dict[str, int]:
-        """How old the newest report of each publisher is, microseconds."""
+        """Age of the newest report of each publisher, in microseconds."""
         mono_us = system_now().mono_us
         return {
             name: publisher.age_us(mono_us) for name, publisher in self._publishers.items() if publisher.offset_us is not None
@@ -185,7 +185,7 @@ class FeedConsumer:
         return chain is not None and chain.complete and source is not None and source.caught_up
 
     def proof_age_us(self, symbol: str) -> int | None:
-        """Return how old the newest report is that calls the book of a symbol live; None without one."""
+        """Return how old the newest report is that calls the book of a symbol live, None without one."""
         mono_us = system_now().mono_us
         ages = [publisher.age_us(mono_us) for publisher in self._publishers.values() if symbol in publisher.live]
         return min(ages, default=None)
@@ -248,7 +248,7 @@ class FeedConsumer:
         if isinstance(event, PublisherStarted) or publisher not in self._publishers:
             self._publishers[publisher] = _Publisher()
         if isinstance(event, PublisherReport) and source.caught_up:
-            # An older one that is read again proves nothing.
+            # An older one that is read again is no proof.
             self._publishers[publisher].take(event, now.mono_us)
         self._ready.append(FromPublisher(publisher, event))
 
@@ -267,17 +267,17 @@ def _event_of(key: tuple[str, str], output: OrderingOutput) -> Event:
 async def open_consumer(
     url: str, symbols: Iterable[str] = (), *, latest: bool = True, buffer: int = 10_000
 ) -> AsyncGenerator[FeedConsumer]:
-    """Read what publishers have brought to NATS, from the last whole book of each market on, for as long as the block runs.
+    """Read a published feed from NATS, from the last whole book of each market on, for as long as the block runs.
 
     Args:
         url: of the NATS server, such as `nats://user:password@127.0.0.1:4222`.
-        symbols: ids of the exchange (`SOL_USDC`); every market that is published unless given.
+        symbols: ids of the exchange (`SOL_USDC`), every market that is published unless given.
         latest: read the channels of which the latest message counts as well, such as `ticker` and `bookTicker`.
-        buffer: how many messages may wait; then reading stops, and the server waits.
+        buffer: how many messages may wait. Then reading stops, and the server waits.
 
     Raises:
         ConfigurationError: an argument cannot be used, or this is not asyncio.
-        EngineFailed: NATS cannot be reached, refuses, or nobody has published yet.
+        EngineFailed: NATS cannot be reached, refuses, or has no such streams yet.
         MissingExtra: the extra `nats` is not installed.
     """
     # Loaded here, so that the name can be imported without the extra.
@@ -323,7 +323,7 @@ async def _beginning(engine: Engine, name: str) -> Place:
             try:
                 moments.append((await engine.stream.get_last_msg(FEED, subject)).time)
             except NotFoundError:
-                continue  # nobody has published it yet
+                continue  # it was never published
     except (NatsError, TimeoutError) as failed:
         raise EngineFailed(f"JetStream of NATS at {engine.url} cannot be read: {described(failed)}") from None
     return at_time(first_moment(moments)) if moments else from_now_on()
@@ -331,6 +331,6 @@ async def _beginning(engine: Engine, name: str) -> Place:
 
 def first_moment(whole_books: Sequence[datetime]) -> datetime:
     """Return from when on markets are read whose last whole books are of these times."""
-    # A market that nobody publishes any more must not make everybody read a day.
+    # A market without publishers must not make all consumers read a day.
     first = max(min(whole_books), max(whole_books) - timedelta(seconds=ABANDONED_SECONDS))
     return first - timedelta(seconds=OVERLAP_SECONDS)

@@ -8,4 +8,4 @@ __all__ = ["EngineFailed"]
 
 
 class EngineFailed(BackpackError):
-    """NATS cannot be used: it cannot be reached, refuses, has no JetStream, or holds what was not published by this project."""
+    """NATS cannot be used: it cannot be reached, refuses, has no JetStream, or holds messages that this project did not publish."""

@@ -1,8 +1,9 @@
-"""The latest message of each subject, which no older one may replace, whoever publishes it.
+"""The latest message of each subject, which no older one may replace, with any number of publishers.
 
-Theory. Of each subject one message is under way, and one may wait, which a newer one replaces: nothing queues. A message says which message of
-its subject it replaces (`Nats-Expected-Last-Subject-Sequence`), and the engine refuses it if that is not the last one any more. Then the last one is read: if that is
-older by the exchange's own time, the message goes out against it, otherwise it is dropped. So two publishers may be as late as they like.
+Theory. Of each subject one message is under way, and one may wait, which a newer one replaces: there is no queue. A message says which message
+of its subject it replaces (`Nats-Expected-Last-Subject-Sequence`), and the engine refuses it if that is not the last one any more. Then the
+last one is read: if that is older by the exchange's own time, the message goes out against it, otherwise it is dropped. So two publishers may
+be as late as they like.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class LatestWriter:
 
     @property
     def waiting(self) -> int:
-        """How many subjects have a message that is not written yet."""
+        """Number of subjects with a message that is not written yet."""
         return len(self._busy | self._waiting.keys())
 
     def offer(self, message: Message) -> None:

@@ -1,8 +1,8 @@
-"""Messages: which event is published where, and by which id an engine knows that it has it already.
+"""Messages: where an event is published, and by which id an engine recognises a repetition.
 
-Two publishers of one market receive the same frames, so an id is made of what the exchange counts: the update ids of a change of a book,
-the id of a trade. What is derived from frames (the best levels, whether they were verified) may differ between two
-publishers and is not published: of a `BookChanged` the change as it came, `Depth`, is.
+Two publishers of one market receive the same frames, so an id is made of the exchange's own numbers: the update ids of a change of a
+book, the id of a trade. Values that a client derives from frames (the best levels, whether they were verified) may differ between two
+publishers and are not published: of a `BookChanged` the change as it came, `Depth`, is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .subjects import BOOK, DEPTH, STATE, TRADE, subject_of
 __all__ = ["FIRST", "LAST", "MESSAGE_ID", "ORDER", "PUBLISHER", "RECEIVED", "Message", "Messages"]
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
-"""The engine's own header, by which it drops what it has."""
+"""The engine's own header, by which it drops repetitions."""
 SCHEMA_HEADER: Final = "Backpack-Schema"
 VERSION: Final = "Backpack-Version"
 PUBLISHER: Final = "Backpack-Publisher"
@@ -37,7 +37,7 @@ LAST: Final = "Backpack-Last"
 """The ids that a message covers."""
 
 _OF_ONE_CALLER: Final = (CallAnswered, CallFailed, CallUnresolved, UnknownPayload)
-"""What is about one client alone, or has no subject."""
+"""Events about one client alone, or without a subject."""
 
 
 class Message(Struct, frozen=True, gc=False, kw_only=True):
@@ -66,7 +66,7 @@ class Messages:
         self._told = 0
 
     def of(self, event: Event, unix_us: int) -> Message | None:
-        """Return the message of an event; None for one that is of no concern to anybody but its client."""
+        """Return the message of an event, None for one that concerns its client alone."""
         match event:
             case BookChanged(delta=delta):
                 return self._depth(delta, unix_us)

@@ -1,6 +1,6 @@
 """Subjects: where the events of a market are published (docs/scale-out.md).
 
-A subject is `backpack.<schema>.<group>.<channel>.<name>`, five tokens. The group is `feed` or `last`, by the stream that holds it; the name is
+A subject is `backpack.<schema>.<group>.<channel>.<name>`, five tokens. The group is `feed` or `last`, by the stream that holds it. The name is
 a symbol, or that of a publisher. NATS parts tokens at dots and gives a meaning to `*`, `>` and blanks, so every byte that is no letter, digit,
 `_` or `-` is `=` and two hexadecimal digits: `AAPL.US_USDC_PERP` is `AAPL=2EUS_USDC_PERP`.
 """
@@ -36,12 +36,12 @@ TRADE: Final = Channel.TRADE.value
 BOOK: Final = "book"
 """Whole books, from which the changes of `depth` go on."""
 STATE: Final = "state"
-"""What publishers say of themselves, their connections and their books."""
+"""Words of publishers about themselves, their connections and their books."""
 PLAN: Final = "plan"
-"""Which process has which market."""
+"""The plan that gives each process its markets."""
 
 FEED_CHANNELS: Final = (DEPTH, BOOK, TRADE, STATE)
-"""Channels whose messages are kept, each once; of all others the latest one counts."""
+"""Channels whose messages are kept, each once. Of all others the latest one counts."""
 FEED_SUBJECTS: Final = f"backpack.{SCHEMA}.feed.*.*"
 LAST_SUBJECTS: Final = f"backpack.{SCHEMA}.last.*.*"
 
@@ -80,13 +80,13 @@ def decode_token(token: str) -> str:
 
 
 def subject_of(channel: str, name: str = "") -> str:
-    """Return the subject of a channel and a name; without a name, the pattern of all names."""
+    """Return the subject of a channel and a name. Without a name it is the pattern of all names."""
     group = "feed" if channel in FEED_CHANNELS else "last"
     return f"{_PREFIX}.{group}.{channel}.{encode_token(name) if name else '*'}"
 
 
 def subjects_of(name: str) -> tuple[str, str]:
-    """Return the patterns of all channels of a name, one of each group; of all names where it is empty."""
+    """Return the patterns of all channels of a name, one of each group. An empty name stands for all names."""
     token = encode_token(name) if name else "*"
     return f"{_PREFIX}.feed.*.{token}", f"{_PREFIX}.last.*.{token}"
 
@@ -101,4 +101,4 @@ def name_of(subject: str) -> tuple[str, str]:
         case [product, schema, "feed" | "last", channel, token] if f"{product}.{schema}" == _PREFIX:
             return channel, decode_token(token)
         case _:
-            raise LocalProtocolError(f"subject: {subject!r} is none of schema {SCHEMA}")
+            raise LocalProtocolError(f"subject: {subject!r} is not of schema {SCHEMA}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -52,11 +53,8 @@ class Setting:
         for event in events:
             made = messages.of(event, self.clock.now.unix_us)
             assert made is not None
-
-            class Message:
-                subject, data, headers = made.subject, made.payload, made.headers
-
-            self._send.send_nowait((self.source, Message))
+            message = SimpleNamespace(subject=made.subject, data=made.payload, headers=made.headers)
+            self._send.send_nowait((self.source, message))
         return self.fetch()
 
     def fetch(self) -> list[Event | FromPublisher]:
