@@ -35,6 +35,7 @@ from backpack_runtime.books import BookView
 from backpack_runtime.checks import checked_count, checked_flag, checked_names
 from backpack_runtime.transport import system_now
 
+from .errors import EngineFailed, tasks_inside
 from .messages import ORDER
 from .subjects import BOOK, DEPTH, PLAN, STATE, TRADE, name_of, subject_of, subjects_of
 
@@ -301,16 +302,15 @@ async def open_consumer(
                 places.append((LAST, last, first_message()))
         if names:
             places.append((FEED, subject_of(STATE), from_now_on()))
-        async with anyio.create_task_group() as tasks:
+        async with tasks_inside() as tasks:
             for stream, subject, place in places:
                 tasks.start_soon(Reading(engine, stream, subject, place, take).run)
             yield FeedConsumer(receiver)
-            tasks.cancel_scope.cancel()
 
 
 async def _beginning(engine: Engine, name: str) -> Place:
     """Return from where on a market is read, or all of them: a little before the last whole book of each that has publishers."""
-    from .engine import FEED, EngineFailed, NatsError, NotFoundError, described  # noqa: PLC0415 - as above
+    from .engine import FEED, NatsError, NotFoundError, described  # noqa: PLC0415 - as above
     from .reading import at_time, from_now_on  # noqa: PLC0415 - as above
 
     try:

@@ -29,6 +29,7 @@ from backpack_runtime.client import BackpackClient
 from backpack_runtime.transport import system_now
 
 from .engine import Engine, open_engine
+from .errors import tasks_inside
 from .latest import LatestWriter
 from .messages import Messages
 from .window import Window
@@ -113,13 +114,12 @@ class Publisher:
         """
         started = PublisherStarted(publisher=self.name, version=__version__, channels=tuple(channels), selection=selection)
         await self._publish(started)
-        async with anyio.create_task_group() as tasks:
+        async with tasks_inside() as tasks:
             tasks.start_soon(self._report_for_ever, client, on_report)
             tasks.start_soon(self._publish_books_for_ever, client)
             async for events in client.batches():
                 self._taken += events
                 await self._publish_taken()
-            tasks.cancel_scope.cancel()
 
     async def drain(self, client: BackpackClient) -> int:
         """Publish all events that the client has by now, and say good-bye. Return how many messages could not be published in time."""
@@ -214,8 +214,7 @@ async def open_publisher(url: str, *, name: str | None = None) -> AsyncGenerator
     chosen = publisher_name(name)
     async with open_engine(url, name=f"backpack-feed publish {chosen}") as engine:
         await engine.check_streams(create=True)
-        async with anyio.create_task_group() as tasks:
+        async with tasks_inside() as tasks:
             window = Window(engine)
             await tasks.start(window.run)
             yield Publisher(engine, window, LatestWriter(engine, tasks), chosen)
-            tasks.cancel_scope.cancel()
