@@ -1,15 +1,15 @@
-"""Restores the order of numbered messages that came by several ways, each perhaps late, twice, or not at all. A pure machine.
+"""Restores the order of numbered messages that came by several ways, each perhaps late, twice, or missing. A pure machine.
 
-Theory of operation. A chain is the messages of one kind of one market: each covers a range of ids, and the next one begins one id
-later. Messages come in any order. Those that continue the chain are handed on at once. Those behind a hole are kept until the hole is
-filled, for at most WAIT_US. Then the hole is reported (`Missed`), and the chain goes on:
+Theory of operation. A chain is the messages of one kind of one market: each says which ids it covers, and the next one begins one id
+later. Messages come in any order. A message that continues the chain is handed on at once. Messages behind a hole are kept until the hole
+is filled, WAIT_US at most. Then the hole is told (`Missed`), and the chain goes on:
 
-* a chain of changes goes on from the next base, which is a whole state at one id (a snapshot of a book). Changes up to its id are in it.
-* a chain of things of their own (trades) goes on with the first message that was kept.
+* A chain of changes goes on from the next base, which is a whole state at one id (a snapshot of a book). Changes up to its id are in it.
+* A chain of independent things (trades) goes on with the first message that was kept.
 
-A base ahead of the chain is a hole too: the messages that lead to it have not come. A chain of changes begins with a base, the other one
-with its first message. Messages before the chain have been handed on already, or are older than its beginning, and are dropped: so each id is handed on
-once, in spite of repetitions. Ids that fall while the engine's time goes on by more than BACKWARDS_US have started over.
+A base ahead of the chain is a hole too: the messages that lead to it have not come. A chain of changes begins with a base, the other kind
+with its first message. Older messages have been handed on already, or come from before the beginning, and are dropped: so each id is
+handed on once, however often it came. Ids that fall while the engine's time goes on by more than BACKWARDS_US have started over.
 
         WAITING (for a base) --base--> FOLLOWING --hole older than WAIT_US--> WAITING or FOLLOWING
 """
@@ -69,21 +69,21 @@ class _Kept(Struct, frozen=True, gc=False):
 
 
 class Ordering:
-    """Puts the messages of one chain in order. A machine."""
+    """Machine that puts the messages of one chain in order."""
 
     def __init__(self, *, needs_base: bool, wait_us: int = WAIT_US, kept: int = KEPT) -> None:
-        """Begin without a message.
+        """Nothing has come yet.
 
         Args:
-            needs_base: messages are changes, which are meaningless without a base before them.
-            wait_us: time that a message waits for those before it.
-            kept: largest number of messages that wait.
+            needs_base: messages are changes, which need a base before them.
+            wait_us: how long a message waits for those before it.
+            kept: how many messages wait at most.
         """
         self._needs_base = needs_base
         self._wait_us = wait_us
         self._limit = kept
         self._next: int | None = None
-        """The id that continues the chain, or None while it has no beginning."""
+        """The id that continues the chain; None while it has no beginning."""
         self._engine_us = 0
         """When the last message that was handed on was made."""
         self._kept: list[_Kept] = []
@@ -95,12 +95,12 @@ class Ordering:
 
     @property
     def following(self) -> bool:
-        """True when the chain has a beginning and no reported hole: the next message continues the ones handed on."""
+        """True while the chain has a beginning and no hole that was told, so that the next message continues the last one."""
         return self._next is not None
 
     @property
     def complete(self) -> bool:
-        """True when no message is known to be missing."""
+        """True while no message is known to be missing."""
         return self.following and not self._has_hole
 
     @property
@@ -109,7 +109,7 @@ class Ordering:
         return self._since_us + self._wait_us if self._has_hole else None
 
     def handle(self, given: OrderingInput, now: Now) -> Sequence[OrderingOutput]:
-        """Take a message, and return the next ones in order."""
+        """Take a message, and return the messages that are next in order."""
         match given:
             case Piece():
                 return self._take(given, now.mono_us)
@@ -161,7 +161,7 @@ class Ordering:
         return [piece]
 
     def _follow(self, mono_us: int) -> list[OrderingOutput]:
-        """Hand on kept messages that are next, and drop older ones."""
+        """Hand on the kept messages that are next, and drop older ones."""
         outputs: list[OrderingOutput] = []
         taken = 0
         for kept in self._kept:
@@ -183,12 +183,12 @@ class Ordering:
         self._next = base.last + 1
         self._engine_us = max((kept.piece.engine_us for kept in self._kept if kept.piece.last <= base.last), default=0)
         outputs = [base, *self._follow(mono_us)]
-        # Late messages may come within their time from now on, for the base may have overtaken it.
+        # Late messages have their time from now on, for the base may have overtaken them.
         self._since_us = mono_us
         return outputs
 
     def _give_up(self, mono_us: int) -> list[OrderingOutput]:
-        """Report messages that have not come in time, and go on."""
+        """Tell which messages have not come in time, and go on."""
         outputs: list[OrderingOutput] = []
         full = len(self._kept) > self._limit
         while self._has_hole and self._next is not None and (full or self._since_us + self._wait_us <= mono_us):

@@ -1,4 +1,4 @@
-"""Events of a feed that was published through an engine, beside the exchange's own: its publishers, and missing messages."""
+"""Events of a feed that was published through an engine, beside those of the exchange: who publishes, and which messages are missing."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class PublisherStarted(Event, frozen=True, gc=False, kw_only=True):
 
 
 class PublisherEnded(Event, frozen=True, gc=False, kw_only=True):
-    """A publisher has ended as it was told to, and brought all that it had. One that was killed is silent."""
+    """A publisher has ended as it was told to, and brought all that it had. One that was killed cannot say so."""
 
     publisher: str
 
 
 class PublisherReport(Event, frozen=True, gc=False, kw_only=True):
-    """State of a publisher, reported every few seconds: the proof that books which follow from it are live."""
+    """State of a publisher, told every few seconds: the proof that books which follow from it are live."""
 
     publisher: str
     sent_us: int
@@ -48,4 +48,4 @@ class PublisherReport(Event, frozen=True, gc=False, kw_only=True):
     waiting: int
     """Messages that are not acknowledged yet."""
     troubles: tuple[str, ...]
-    """Reasons against its health, in words."""
+    """All that is not well, in words."""

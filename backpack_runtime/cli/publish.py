@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Publish until the time is over or a signal comes, and then the rest. Return the exit code, 1 if messages could not be published.
+    """Publish until the time is over or a signal comes, and then all that was received. Returns the exit code, 1 if a message could not be published.
 
     Raises:
         LocalProtocolError: the options name something that does not exist.

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Print the plan. Returns the exit code.
+    """Print the plan, and return the exit code.
 
     Raises:
         ConfigurationError: the options contradict each other.

@@ -1,4 +1,4 @@
-"""Consumer of published messages: events in order, each once, and books that say whether they are live.
+"""Consumer of a published feed: events in order, each once, and books that say whether they are live.
 
         async with open_consumer("nats://127.0.0.1:4222", ["SOL_USDC"]) as events:
             async for event in events:
@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -35,6 +35,7 @@ from backpack_runtime.books import BookView
 from backpack_runtime.checks import checked_count, checked_flag, checked_names
 from backpack_runtime.transport import system_now
 
+from .errors import EngineFailed, tasks_inside
 from .messages import ORDER
 from .subjects import BOOK, DEPTH, PLAN, STATE, TRADE, name_of, subject_of, subjects_of
 
@@ -49,19 +50,22 @@ _log = logging.getLogger("backpack_runtime.publishing")
 PROOF_US: Final = 6_000_000
 """A book is live for so long after the newest report of a publisher that calls it live."""
 OVERLAP_SECONDS: Final = 10
-"""Time before the last whole book at which a reading begins, as another publisher may have been ahead of it."""
+"""A reading begins so long before the last whole book, as another publisher may have been ahead of it."""
+
+ABANDONED_SECONDS: Final = 180
+"""A market without a whole book for so long, while others have had one, has no publisher: each has one a minute."""
 
 
 @dataclass(frozen=True)
 class FromPublisher:
-    """Message of one publisher: about itself, its connection to the exchange, or a book there."""
+    """Event of one publisher: about itself, its connection to the exchange, or a book there."""
 
     publisher: str
     event: Event
 
 
 class _Publisher:
-    """State of one publisher: its newest report, and the difference of its clock and ours."""
+    """One publisher: its newest report, and the difference of its clock and ours."""
 
     def __init__(self) -> None:
         self.live: frozenset[str] = frozenset()
@@ -81,28 +85,28 @@ class _Publisher:
 
 
 class PublishedBook(BookView):
-    """Order book of one market, kept from published messages, always at the latest event that was fetched.
+    """Order book of one market, made of published events, always at the latest one that was fetched.
 
-    It is live while no change is missing, all published messages have been read, and a publisher has said within PROOF_US that its own book is live.
+    It is live while no change is missing, all that was published has been read, and a publisher has said within PROOF_US that its own book is live.
     """
 
     __slots__ = ("_consumer", "_following")
 
     def __init__(self, symbol: str, consumer: FeedConsumer) -> None:
-        """Begin with an empty book."""
+        """It is empty."""
         super().__init__(Book(symbol), system_now)
         self._consumer = consumer
         self._following = False
 
     @property
     def live(self) -> bool:
-        """True when the book has no hole, and fresh proof says that it is that of the exchange."""
+        """True while the book has no hole, and fresh proof says that it is that of the exchange."""
         age_us = self.age_us
         return self._following and self._consumer.is_complete(self.symbol) and age_us is not None and age_us <= PROOF_US
 
     @property
     def age_us(self) -> int | None:
-        """Age of the newest report by which the book is live, in microseconds, or None without one."""
+        """Age of the newest report by which the book is live, in microseconds, None without one."""
         return self._consumer.proof_age_us(self.symbol)
 
     def take(self, event: Event) -> None:
@@ -145,7 +149,7 @@ class FeedConsumer:
         """Return the next event.
 
         Raises:
-            EngineFailed: NATS has refused the connection for good. Out of the block.
+            EngineFailed: NATS has refused the connection for good. It comes out of the block.
         """
         while not self._ready:
             deadline = min((hole.deadline for hole in self._holes.values() if hole.deadline is not None), default=None)
@@ -170,7 +174,7 @@ class FeedConsumer:
 
     @property
     def publishers(self) -> dict[str, int]:
-        """Age of the newest report of each publisher, microseconds."""
+        """Age of the newest report of each publisher, in microseconds."""
         mono_us = system_now().mono_us
         return {
             name: publisher.age_us(mono_us) for name, publisher in self._publishers.items() if publisher.offset_us is not None
@@ -182,7 +186,7 @@ class FeedConsumer:
         return chain is not None and chain.complete and source is not None and source.caught_up
 
     def proof_age_us(self, symbol: str) -> int | None:
-        """Return how old the newest report is that calls the book of a symbol live, or None without one."""
+        """Return how old the newest report is that calls the book of a symbol live, None without one."""
         mono_us = system_now().mono_us
         ages = [publisher.age_us(mono_us) for publisher in self._publishers.values() if symbol in publisher.live]
         return min(ages, default=None)
@@ -264,17 +268,17 @@ def _event_of(key: tuple[str, str], output: OrderingOutput) -> Event:
 async def open_consumer(
     url: str, symbols: Iterable[str] = (), *, latest: bool = True, buffer: int = 10_000
 ) -> AsyncGenerator[FeedConsumer]:
-    """Read published messages from NATS, from the last whole book of each market on, for as long as the block runs.
+    """Read a published feed from NATS, from the last whole book of each market on, for as long as the block runs.
 
     Args:
         url: of the NATS server, such as `nats://user:password@127.0.0.1:4222`.
-        symbols: ids of the exchange (`SOL_USDC`). Every market that is published unless given.
+        symbols: ids of the exchange (`SOL_USDC`), every market that is published unless given.
         latest: read the channels of which the latest message counts as well, such as `ticker` and `bookTicker`.
-        buffer: number of messages that may wait. Then reading stops, and the server waits.
+        buffer: how many messages may wait. Then reading stops, and the server waits.
 
     Raises:
         ConfigurationError: an argument cannot be used, or this is not asyncio.
-        EngineFailed: NATS cannot be reached, refuses, or has no published messages yet.
+        EngineFailed: NATS cannot be reached, refuses, or has no such streams yet.
         MissingExtra: the extra `nats` is not installed.
     """
     # Loaded here, so that the name can be imported without the extra.
@@ -298,16 +302,15 @@ async def open_consumer(
                 places.append((LAST, last, first_message()))
         if names:
             places.append((FEED, subject_of(STATE), from_now_on()))
-        async with anyio.create_task_group() as tasks:
+        async with tasks_inside() as tasks:
             for stream, subject, place in places:
                 tasks.start_soon(Reading(engine, stream, subject, place, take).run)
             yield FeedConsumer(receiver)
-            tasks.cancel_scope.cancel()
 
 
 async def _beginning(engine: Engine, name: str) -> Place:
-    """Return from where on a market is read, or all of them: a little before the last whole book, the oldest of the last ones of all."""
-    from .engine import FEED, EngineFailed, NatsError, NotFoundError, described  # noqa: PLC0415 - as above
+    """Return from where on a market is read, or all of them: a little before the last whole book of each that has publishers."""
+    from .engine import FEED, NatsError, NotFoundError, described  # noqa: PLC0415 - as above
     from .reading import at_time, from_now_on  # noqa: PLC0415 - as above
 
     try:
@@ -320,7 +323,14 @@ async def _beginning(engine: Engine, name: str) -> Place:
             try:
                 moments.append((await engine.stream.get_last_msg(FEED, subject)).time)
             except NotFoundError:
-                continue  # it was not published yet
+                continue  # it was never published
     except (NatsError, TimeoutError) as failed:
         raise EngineFailed(f"JetStream of NATS at {engine.url} cannot be read: {described(failed)}") from None
-    return at_time(min(moments) - timedelta(seconds=OVERLAP_SECONDS)) if moments else from_now_on()
+    return at_time(first_moment(moments)) if moments else from_now_on()
+
+
+def first_moment(whole_books: Sequence[datetime]) -> datetime:
+    """Return from when on markets are read whose last whole books are of these times."""
+    # A market without publishers must not make all consumers read a day.
+    first = max(min(whole_books), max(whole_books) - timedelta(seconds=ABANDONED_SECONDS))
+    return first - timedelta(seconds=OVERLAP_SECONDS)

@@ -1,8 +1,8 @@
-"""The way to NATS: a connection that is kept up, and the two streams of JetStream that hold the messages.
+"""The way to NATS: a connection that is kept up, and the two streams of JetStream for messages.
 
 `BACKPACK_FEED` has changes of books, whole books, trades and states, each message once. `BACKPACK_LAST` has the latest message of each
-subject. Streams that exist are looked at and never changed: their retention and storage are up to the operator of the engine, but
-settings that publishers and consumers rely on have to be as they are here.
+subject. Streams that exist are looked at and never changed: how long and where they keep messages is up to the operator of the engine, but
+the settings that publishers and consumers rely on have to be as they are here.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _log = logging.getLogger("backpack_runtime.publishing")
 FEED: Final = "BACKPACK_FEED"
 LAST: Final = "BACKPACK_LAST"
 DUPLICATE_SECONDS: Final = 120.0
-"""Time that the engine remembers the ids of messages."""
+"""The engine remembers the ids of messages for so long."""
 KEPT_SECONDS: Final = 86_400.0
 KEPT_BYTES: Final = 8 * 1024**3
 RECONNECT_SECONDS: Final = 1
@@ -57,7 +57,7 @@ REQUEST_SECONDS: Final = 5.0
 PING_SECONDS: Final = 5
 """A server that does not answer two of these in a row is gone."""
 PENDING_BYTES: Final = 64 * 1024**2
-"""Buffer of nats-py while there is no connection. It is not used then, so it never fills."""
+"""Buffer of nats-py without a connection. It never fills, for it is not used then."""
 SCHEMES: Final = ("nats", "tls", "ws", "wss")
 
 
@@ -75,12 +75,12 @@ class Engine:
         self.reconnected: list[Callable[[], None]] = []
         """Called when there is one again."""
         self.down_since: float | None = None
-        """Beginning of the time without one, on the clock of the event loop."""
+        """Since when it is gone, on the clock of the event loop."""
         self.leaving = False
 
     @property
     def is_up(self) -> bool:
-        """True when there is a connection at this moment."""
+        """True while there is a connection."""
         return self.down_since is None and bool(self.connection.is_connected)
 
     async def wait_up(self) -> None:
@@ -96,7 +96,7 @@ class Engine:
                 await self.up.wait()
 
     async def lost(self) -> None:
-        """Note that the connection is gone. Nats-py makes another one."""
+        """Note that the connection is gone. nats-py makes another one."""
         if self.down_since is None and not self.connection.is_closed:
             self.down_since = anyio.current_time()
             self.up = anyio.Event()
@@ -112,7 +112,7 @@ class Engine:
             tell()
 
     async def ended(self) -> None:
-        """End the wait of all tasks for a connection that will not come."""
+        """Let tasks that wait for a connection see that the server refuses."""
         if not self.leaving:
             self.down_since = anyio.current_time()
         self.up.set()
@@ -121,7 +121,7 @@ class Engine:
         """Find both streams as they have to be. With `create`, make those that do not exist.
 
         Raises:
-            ConfigurationError: one has other settings. The error names each of them.
+            ConfigurationError: one has other settings, and the text names each of them.
             EngineFailed: one is missing and not to be made, or JetStream cannot be used.
         """
         for wanted in _streams():
@@ -134,7 +134,7 @@ class Engine:
                 found = await self.stream.stream_info(name)
             except NotFoundError:
                 if not create:
-                    raise EngineFailed(f"NATS at {self.url} has no stream {name}: no publisher has made it yet") from None
+                    raise EngineFailed(f"NATS at {self.url} has no stream {name}: nobody has published yet") from None
                 found = await self.stream.add_stream(wanted)
         except (NatsError, TimeoutError) as failed:
             raise EngineFailed(f"JetStream of NATS at {self.url} cannot be used: {described(failed)}") from None
@@ -159,7 +159,7 @@ def shown_url(url: str) -> str:
         parts, host, port = urlsplit(""), None, None
     if parts.scheme not in SCHEMES or not host:
         raise ConfigurationError(
-            f"nats: a URL such as nats://127.0.0.1:4222, of {', '.join(SCHEMES)}; the value is not shown, for it may hold a password"
+            f"nats: a URL such as nats://127.0.0.1:4222, of {', '.join(SCHEMES)}. The given text is not shown, for it may hold a password"
         )
     authority = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{authority}" + ("" if port is None else f":{port}")
@@ -177,7 +177,7 @@ async def open_engine(url: str, *, name: str) -> AsyncGenerator[Engine]:
     """Connect to NATS, and stay connected until the block is left. The server shows `name`.
 
     Raises:
-        ConfigurationError: the URL is invalid, or this is not asyncio.
+        ConfigurationError: the URL cannot be used, or this is not asyncio.
         EngineFailed: NATS cannot be reached, or refuses.
     """
     engine = Engine(shown_url(url))
@@ -254,7 +254,7 @@ def _streams() -> tuple[StreamConfig, StreamConfig]:
 
 
 def _differences(wanted: StreamConfig, found: StreamConfig) -> list[str]:
-    """Return the settings that publishers and consumers cannot work with."""
+    """Return the differences that publishers and consumers cannot live with."""
     differences = []
     if set(found.subjects or ()) != set(wanted.subjects or ()):
         differences.append(

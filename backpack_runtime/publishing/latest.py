@@ -1,8 +1,9 @@
-"""The latest message of each subject, which no older one may replace, from any publisher.
+"""The latest message of each subject, which no older one may replace, with any number of publishers.
 
-Theory. Of each subject one message is under way, and one may wait, which a newer one replaces: there is no queue. A message says which message of
-its subject it replaces (`Nats-Expected-Last-Subject-Sequence`), and the engine refuses it if that is not the last one any more. Then the last one is read: if that is
-older by the exchange's own time, the message goes out against it, otherwise it is dropped. So two publishers may be as late as they like.
+Theory. Of each subject one message is under way, and one may wait, which a newer one replaces: there is no queue. A message says which message
+of its subject it replaces (`Nats-Expected-Last-Subject-Sequence`), and the engine refuses it if that is not the last one any more. Then the
+last one is read: if that is older by the exchange's own time, the message goes out against it, otherwise it is dropped. So two publishers may
+be as late as they like.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Messages: the subject of each event, and the id by which an engine recognises a repetition.
+"""Messages: where an event is published, and by which id an engine recognises a repetition.
 
-Two publishers of one market receive the same frames, so an id is made of the exchange's counters: the update ids of a change of a book,
-the id of a trade. Values derived from frames (the best levels, whether they were verified) may differ between two
-publishers and are not published: of a `BookChanged` only the change as it came, `Depth`, is.
+Two publishers of one market receive the same frames, so an id is made of the exchange's own numbers: the update ids of a change of a
+book, the id of a trade. Values that a client derives from frames (the best levels, whether they were verified) may differ between two
+publishers and are not published: of a `BookChanged` the change as it came, `Depth`, is.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Messages:
         self._told = 0
 
     def of(self, event: Event, unix_us: int) -> Message | None:
-        """Return the message of an event, or None for one that is of no concern to anybody but its client."""
+        """Return the message of an event, None for one that concerns its client alone."""
         match event:
             case BookChanged(delta=delta):
                 return self._depth(delta, unix_us)

@@ -1,8 +1,8 @@
-"""The plan of the markets of each publisher: kept in NATS, so that all processes agree without knowing each other.
+"""The plan that says which publisher has which market: kept in NATS, so that all processes agree without knowing each other.
 
-The first publisher with `--shard` makes it, a new listing is added by the publisher that sees it first, and all others stay. Each change names the
-plan that it was made from. The engine refuses it if another one was faster, and then it is read again. Another number of parts is a plan
-of its own, made from the one before by `backpack-feed shards N --nats URL --write`.
+The first publisher with `--shard` makes it, the first one that sees a new listing adds it, and every other market stays. Each change
+names the plan that it was made from. The engine refuses it if somebody else was faster, and then it is read again. Another number of
+parts is a plan of its own, made from the one before by `backpack-feed shards N --nats URL --write`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["FollowedPlan", "Plan", "follow_plan", "read_plan", "write_plan"]
 _log = logging.getLogger("backpack_runtime.publishing")
 
 LOOK_SECONDS: Final = 15.0
-"""Interval of reading the plan. New listings are taken up within a minute."""
+"""The plan is read so often. New listings are taken up within a minute."""
 ATTEMPTS: Final = 20
 _SUBJECT: Final = subject_of(PLAN, "markets")
 
@@ -40,14 +40,14 @@ class Plan(msgspec.Struct, frozen=True):
     parts: int
     markets: dict[str, int]
     sequence: int = 0
-    """Of the message that it was read from. 0 before the first one."""
+    """Of the message that it was read from, 0 before the first one."""
 
 
 async def read_plan(engine: Engine) -> Plan | None:
-    """Return the plan in force, or None before the first one.
+    """Return the plan in force, None before the first one.
 
     Raises:
-        EngineFailed: NATS cannot be read, or its message is not a plan.
+        EngineFailed: NATS cannot be read, or its plan is invalid.
     """
     try:
         found = await engine.stream.get_last_msg(LAST, _SUBJECT)
@@ -57,7 +57,7 @@ async def read_plan(engine: Engine) -> Plan | None:
     except (NatsError, TimeoutError) as failed:
         raise EngineFailed(f"the plan of shards cannot be read from NATS at {engine.url}: {described(failed)}") from None
     except msgspec.DecodeError as unreadable:
-        raise EngineFailed(f"the plan of shards in NATS at {engine.url} is none: {unreadable}") from None
+        raise EngineFailed(f"the plan of shards in NATS at {engine.url} cannot be read: {unreadable}") from None
     if not all(0 <= part < plan.parts for part in plan.markets.values()):
         raise EngineFailed(f"the plan of shards in NATS at {engine.url} has parts beyond {plan.parts}")
     return msgspec.structs.replace(plan, sequence=found.seq)

@@ -1,9 +1,9 @@
 """Publishes the events of a client to NATS JetStream, so that several publishers of one market make one stream (docs/scale-out.md).
 
-Theory. The client has the policy `block`: published events are not merged or dropped. Messages that count each go through a `Window`, which
-has so many without an acknowledgement and no more. While it is full, the client is not read, and the client stops reading the exchange. Of all
-other channels the latest message counts (`LatestWriter`). From time to time each book is published whole, so that a consumer that begins need not
-read far back, and a report says which books are live here.
+Theory. The client has the policy `block`, so events are neither merged nor dropped. Messages that count each go through a `Window`, which
+bounds the number without an acknowledgement. While it is full, the client is not read, and the client stops reading the exchange. Of all
+other channels the latest message counts (`LatestWriter`). From time to time each book is published whole, so that a consumer that begins need
+not read far back, and a report says which books are live here.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from backpack_runtime.client import BackpackClient
 from backpack_runtime.transport import system_now
 
 from .engine import Engine, open_engine
+from .errors import tasks_inside
 from .latest import LatestWriter
 from .messages import Messages
 from .window import Window
@@ -39,10 +40,10 @@ _log = logging.getLogger("backpack_runtime.publishing")
 
 REPORT_SECONDS: Final = 2.0
 SNAPSHOT_SECONDS: Final = 60.0
-"""Interval of publishing a whole book."""
+"""Each book is published whole so often."""
 TURN_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 5.0
-"""Time that a publisher that is told to end goes on to publish its last messages."""
+"""A publisher that is told to end goes on publishing for so long."""
 BEHIND_SECONDS: Final = 5.0
 """With messages that have waited for so long no book is called live."""
 
@@ -63,14 +64,14 @@ def checked_channels(channels: Iterable[str]) -> tuple[str, ...]:
     for name in names:
         stream = parse_channel(name)
         if stream.private:
-            raise ConfigurationError(f"channels: {name} is about an account; only market data are published")
+            raise ConfigurationError(f"channels: {name} is about an account, and only market data are published")
         if stream.channel is Channel.DEPTH and stream.window_ms is not None:
             raise ConfigurationError(f"channels: {name} is aggregated; publish book, which has every change")
     return names
 
 
 class Publisher:
-    """One publisher: its counters, and the reasons against its health."""
+    """One publisher, with its counters and troubles."""
 
     def __init__(self, engine: Engine, window: Window, latest: LatestWriter, name: str) -> None:
         self.engine = engine
@@ -113,16 +114,15 @@ class Publisher:
         """
         started = PublisherStarted(publisher=self.name, version=__version__, channels=tuple(channels), selection=selection)
         await self._publish(started)
-        async with anyio.create_task_group() as tasks:
+        async with tasks_inside() as tasks:
             tasks.start_soon(self._report_for_ever, client, on_report)
             tasks.start_soon(self._publish_books_for_ever, client)
             async for events in client.batches():
                 self._taken += events
                 await self._publish_taken()
-            tasks.cancel_scope.cancel()
 
     async def drain(self, client: BackpackClient) -> int:
-        """Publish the events that the client has by now, and say good-bye. Return the number of messages that could not be published in time."""
+        """Publish all events that the client has by now, and say good-bye. Return how many messages could not be published in time."""
         # It goes on to read, so more comes meanwhile.
         left = client.delivery.waiting
         with anyio.move_on_after(DRAIN_SECONDS, shield=True):
@@ -139,7 +139,7 @@ class Publisher:
 
     async def _publish_taken(self) -> None:
         while self._taken:
-            # It is taken off behind that: a cancellation does not leave it out, and a message that leaves twice has one id.
+            # It is taken off afterwards: a cancellation leaves no event out, and one that leaves twice has one id.
             await self._publish(self._taken[0])
             self._taken.popleft()
 
@@ -205,17 +205,16 @@ class Publisher:
 
 @asynccontextmanager
 async def open_publisher(url: str, *, name: str | None = None) -> AsyncGenerator[Publisher]:
-    """Connect to NATS, and find or make its streams. `name` is unlike that of all other publishers.
+    """Connect to NATS, and find or make the streams that are published to. `name` is unlike that of all other publishers.
 
     Raises:
-        ConfigurationError: the URL is invalid, a stream has other settings, or this is not asyncio.
+        ConfigurationError: the URL cannot be used, a stream has other settings, or this is not asyncio.
         EngineFailed: NATS cannot be reached, refuses, or has no JetStream.
     """
     chosen = publisher_name(name)
     async with open_engine(url, name=f"backpack-feed publish {chosen}") as engine:
         await engine.check_streams(create=True)
-        async with anyio.create_task_group() as tasks:
+        async with tasks_inside() as tasks:
             window = Window(engine)
             await tasks.start(window.run)
             yield Publisher(engine, window, LatestWriter(engine, tasks), chosen)
-            tasks.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""Reads one subject of a stream of JetStream from a place on, in order and without a hole, across losses of the connection and restarts of the server.
+"""Reads one subject of a stream of JetStream from a place on, in order and without a hole, across restarts of connection and server.
 
 Theory. The server pushes to an inbox, numbers its messages, and says once a second that it is there. A number that is left out, a silence of
 SILENT_SECONDS, or a server that has forgotten the consumer end the reading, and a new one begins behind the last message that came. The
@@ -25,10 +25,10 @@ _log = logging.getLogger("backpack_runtime.publishing")
 HEARTBEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 3.0
 FORGET_SECONDS: Final = 30.0
-"""Time after which the server forgets an unread consumer."""
+"""When the server forgets a consumer without a reader."""
 RETRY_SECONDS: Final = 0.5
 REFUSED: Final = 400
-"""Codes of JetStream for requests that will never succeed."""
+"""Answer of JetStream to a request that will never do."""
 
 Place = dict[str, Any]
 """Where a reading begins."""
@@ -56,7 +56,7 @@ class _Config(ConsumerConfig):
     moment: datetime | None = None
 
     def as_dict(self) -> dict[str, object]:
-        """Return the sent value."""
+        """Return the members that are sent."""
         members = super().as_dict()
         members.pop("moment", None)
         if self.moment is not None:
@@ -83,7 +83,7 @@ class Reading:
         self._sequence: int | None = None
         self._told = False
         self.caught_up = False
-        """True when all that the stream had has been read once since this began."""
+        """True once all that the stream had has been read."""
 
     async def run(self) -> None:
         """Read until cancelled.
@@ -98,7 +98,7 @@ class Reading:
             except (_Broken, NatsError, TimeoutError) as failed:
                 if isinstance(failed, APIError) and failed.code == REFUSED:
                     raise EngineFailed(
-                        f"NATS at {self._engine.url} does not allow reading {self._subject}: {described(failed)}"
+                        f"NATS at {self._engine.url} refuses to have {self._subject} read: {described(failed)}"
                     ) from None
                 # Once until it works again: it is tried for as long as it takes.
                 _log.log(
@@ -157,7 +157,7 @@ class Reading:
             self.caught_up = self.caught_up or about.num_pending == 0
 
     async def _answer(self, message: Any, headers: dict[str, str], came: int) -> None:
-        """Answer messages outside the stream: flow control, or a sign of life, which also has the number of sent ones."""
+        """Answer flow control, or take a sign of life, which also says how much was sent."""
         stalled = message.reply or headers.get("Nats-Consumer-Stalled")
         if stalled:
             await self._engine.connection.publish(stalled, b"")

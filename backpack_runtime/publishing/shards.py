@@ -1,11 +1,11 @@
-"""Sharing markets out among several processes, by their rates.
+"""Sharing markets out among several processes, by how much each of them has to say.
 
 `share_out` is a pure function of the markets' weights and the plan before. Its properties, which tests hold it to:
 
-* it is deterministic: the same weights and the same plan before give the same plan, in whichever order they come.
-* a market that is added, removed, or has become busier moves no other one: a market with a place keeps it while the number of parts stays.
-* the part that gets a market is the lightest one, so without a plan before no part is heavier than the mean and the heaviest market together.
-* another part takes at most the mean weight from the others, and only it is moved to. One part less moves only the markets of that part.
+* It is deterministic: the same weights and the same plan before give the same plan, in whichever order they come.
+* A market that is added, removed, or has become busier moves no other one: each keeps its place while the number of parts stays.
+* The part that gets a market is the lightest one, so without a plan before no part is heavier than the mean and the heaviest market together.
+* Another part takes at most the mean weight from the others, and only it is moved to. One part less moves only the markets of that part.
 
 The weight of a market is made of its trades of the last 24 hours: changes of books come in proportion to them, while
 tickers come at the same rate everywhere. Weights decide about new places alone.
@@ -55,9 +55,9 @@ def share_out(
 
     Args:
         weights: of the markets that are to have a place.
-        parts: number of parts.
-        before: the plan so far. Markets with a place in it keep it, those without a weight as well, for they may come back.
-        before_parts: number of parts of that plan.
+        parts: how many there are.
+        before: the plan so far. Its markets keep their places, those without a weight as well, for they may come back.
+        before_parts: how many parts that had.
     """
     plan = {symbol: part for symbol, part in (before or {}).items() if part < parts}
     loads = loads_of(plan, weights, parts)

@@ -36,9 +36,9 @@ TRADE: Final = Channel.TRADE.value
 BOOK: Final = "book"
 """Whole books, from which the changes of `depth` go on."""
 STATE: Final = "state"
-"""Messages of publishers about themselves, their connections and their books."""
+"""Words of publishers about themselves, their connections and their books."""
 PLAN: Final = "plan"
-"""Which process has which market."""
+"""The plan that gives each process its markets."""
 
 FEED_CHANNELS: Final = (DEPTH, BOOK, TRADE, STATE)
 """Channels whose messages are kept, each once. Of all others the latest one counts."""
@@ -80,13 +80,13 @@ def decode_token(token: str) -> str:
 
 
 def subject_of(channel: str, name: str = "") -> str:
-    """Return the subject of a channel and a name. Without a name, the pattern of all names."""
+    """Return the subject of a channel and a name. Without a name it is the pattern of all names."""
     group = "feed" if channel in FEED_CHANNELS else "last"
     return f"{_PREFIX}.{group}.{channel}.{encode_token(name) if name else '*'}"
 
 
 def subjects_of(name: str) -> tuple[str, str]:
-    """Return the patterns of all channels of a name, one of each group. Of all names where it is empty."""
+    """Return the patterns of all channels of a name, one of each group. An empty name stands for all names."""
     token = encode_token(name) if name else "*"
     return f"{_PREFIX}.feed.*.{token}", f"{_PREFIX}.last.*.{token}"
 
@@ -101,4 +101,4 @@ def name_of(subject: str) -> tuple[str, str]:
         case [product, schema, "feed" | "last", channel, token] if f"{product}.{schema}" == _PREFIX:
             return channel, decode_token(token)
         case _:
-            raise LocalProtocolError(f"subject: {subject!r} is none of schema {SCHEMA}")
+            raise LocalProtocolError(f"subject: {subject!r} is not of schema {SCHEMA}")

@@ -1,8 +1,8 @@
 """Messages on their way to the engine: a bounded number without an acknowledgement, in order, and each again until it has one.
 
-Theory. Messages leave in the order in which they come, over one connection, and their acknowledgements come back later. A message without one after
-a while, or when the connection is made again, leaves again, the oldest first and under the same id: the engine drops repetitions. While the window is full
-it takes no more messages, so the publisher stops reading.
+Theory. Messages leave in the order in which they come, over one connection, and their acknowledgements come back later. A message that
+has waited too long for one, and every message without one after a reconnect, leaves again, the oldest first and under the same id: the engine
+drops repetitions. A full window takes no message, so its user stops reading.
 
 The engine remembers ids for `DUPLICATE_SECONDS` only. A message that is older than half of that is compared with the last one of its
 subject first: where the engine has that id or a later one, another publisher was there, and it is left out.
@@ -57,7 +57,7 @@ class Window:
         self._number = 0
         self._reply = ""
         self._order = anyio.Lock()
-        """Its holder writes."""
+        """The task that has it writes."""
         self._space = anyio.Event()
         self._again = anyio.Event()
         self._covered: dict[str, int] = {}
@@ -68,9 +68,9 @@ class Window:
         self.left_out = 0
         """Messages that were too late."""
         self.refused: str | None = None
-        """Why the engine does not take the oldest message, or None while it does."""
+        """Why the engine does not take the oldest message, None while it does."""
         self.oversized = 0
-        """Messages that are larger than the engine takes, which are not published."""
+        """Messages that are larger than the engine takes, and are lost."""
 
     @property
     def waiting(self) -> int:
@@ -84,7 +84,7 @@ class Window:
         return 0.0 if first is None else max(system_now().unix_us - first.message.made_us, 0) / 1e6
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Take acknowledgements, and send messages without one again."""
+        """Take acknowledgements, and send messages again that lack one."""
         inbox = self._engine.connection.new_inbox()
         await self._engine.connection.subscribe(f"{inbox}.*", cb=self._acknowledge)
         self._reply = inbox
@@ -123,14 +123,14 @@ class Window:
             await self._write(number, message)
 
     async def drain(self) -> None:
-        """Wait until all messages are acknowledged. Messages without one are sent again meanwhile."""
+        """Wait until all messages are acknowledged, and send them again meanwhile."""
         while self._sent:
             with anyio.move_on_after(LOOK_SECONDS):
                 await self._space.wait()
             await self._look_after()
 
     async def _look_after(self) -> None:
-        """Send messages without an acknowledgement again, once it has been long enough or there is a new connection."""
+        """Send messages again that lack an acknowledgement, after a while or over a new connection."""
         first = next(iter(self._sent.values()), None)
         overdue = first is not None and anyio.current_time() - first.at > ACK_SECONDS
         if self._engine.is_up and (self._again.is_set() or overdue):
@@ -159,7 +159,7 @@ class Window:
                 message.subject, message.payload, reply=f"{self._reply}.{number}", headers=message.headers
             )
         except NatsError as failed:
-            # It is sent again when there is a connection. Nothing is lost.
+            # It is sent again when there is a connection.
             _log.debug("%s could not be written: %s", message.message_id, described(failed))
 
     async def _is_covered(self, message: Message) -> bool:
@@ -200,13 +200,13 @@ class Window:
 
     def _settle(self, number: int) -> None:
         self._bytes -= len(self._sent.pop(number).message.payload)
-        # A new one for the next waits. Present waits have the old one.
+        # A new one for the next task that waits. Those that wait now have the old one.
         self._space.set()
         self._space = anyio.Event()
 
 
 def _error_in(reply: Any) -> str | None:
-    """Return why a message was not taken, or None where it was."""
+    """Return why a message was not taken, None where it was."""
     if reply.headers and "Status" in reply.headers:
         return f"no stream takes it (status {reply.headers['Status']})"
     try:

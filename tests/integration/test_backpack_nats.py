@@ -547,6 +547,35 @@ def test_a_message_that_is_no_event_is_left_out_and_counted(server: NatsServer) 
     run(main)
 
 
+def test_an_error_leaves_a_block_as_it_is(server: NatsServer) -> None:
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError):
+            async with open_publisher(server.url):
+                raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            async with open_consumer(server.url):
+                raise ZeroDivisionError
+
+    run(main)
+
+
+def test_a_server_that_refuses_for_good_ends_a_publisher(server: NatsServer) -> None:
+    async def main() -> None:
+        async with serve_sandbox(seed=4, speed=3) as sandbox, open_publisher(server.url) as publisher:
+            client = BackpackClient([SYMBOL], settings=sandbox.settings, slow_consumer=SlowConsumer.BLOCK)
+            async with client, anyio.create_task_group() as tasks:
+                tasks.start_soon(refused, publisher, client)
+                await until(lambda: publisher.window.acknowledged)
+                # As nats-py does when the server says that the user has no right any more.
+                await publisher.engine.connection.close()
+
+    async def refused(publisher: Publisher, client: BackpackClient) -> None:
+        with pytest.raises(EngineFailed, match="has refused the connection"):
+            await publisher.run(client)
+
+    run(main)
+
+
 # Shards.
 
 

@@ -49,7 +49,7 @@ COMMAND = (sys.executable, "-m", "backpack_runtime.cli.parser", "publish", SYMBO
 
 
 class Truth:
-    """What the exchange has sent of one market, by its ids."""
+    """All that the exchange has sent of one market, by its ids."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.depth: dict[int, Depth] = {}

@@ -1,4 +1,4 @@
-"""What has to hold of a feed that came through an engine: nothing is lost, nothing is doubled, and it says what the exchange said."""
+"""Rules for a feed that came through an engine: nothing is lost, nothing is doubled, and it says what the exchange said."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Failed(AssertionError):
 
 
 class Seen(NamedTuple):
-    """What a consumer had, and what the engine has in the end."""
+    """All that a consumer had, and that the engine has in the end."""
 
     events: list[Event]
     ids: Counter[str]
-    """How often the engine has each message."""
+    """The number of times that the engine has each message."""
     kills: int = 0
     restarts: int = 0
 

@@ -1,4 +1,4 @@
-"""What is published where, under which id, without an engine: subjects, messages, and the consumer's books."""
+"""Subjects and messages, without an engine: where an event is published, and under which id."""
 
 from __future__ import annotations
 
