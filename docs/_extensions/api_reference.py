@@ -15,8 +15,10 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import getsource
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref, pending_xref_condition
@@ -143,7 +145,36 @@ def _documented(name: str) -> list[str]:
         return [*lines, ""]
     if callable(value) and getattr(value, "__module__", "").partition(".")[0] in ROOTS and hasattr(value, "__code__"):
         return [f".. autofunction:: {name}", ""]
-    return [f".. autodata:: {name}", "   :no-value:", ""]
+    text = " ".join(filter(None, [_text_below(public_names()[name], last), _choices(value)]))
+    return [f".. py:data:: {last}", f"   :module: {root}", "", f"   {text}", ""]
+
+
+def _text_below(home: str, name: str) -> str:
+    """Return the docstring below the assignment of a name, on one line."""
+    body = ast.parse(getsource(import_module(home))).body
+    for node, below in pairwise(body):
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
+        if (
+            isinstance(target, ast.Name)
+            and target.id == name
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+        ):
+            return re.sub(r"`([^`]+)`", r"``\1``", " ".join(str(below.value.value).split()))
+    return ""
+
+
+def _choices(value: object) -> str:
+    """Return the members of a union, the words of a closed list, or the values of a constant."""
+    if isinstance(value, tuple | int | str):
+        return f"``{value}``"
+    if get_origin(value) not in {Literal, Union, UnionType}:
+        return f"``{value}``" if get_args(value) else ""
+    parts = [
+        f":py:obj:`~{part.__module__}.{part.__qualname__}`" if isinstance(part, type) else f"``{part!r}``"
+        for part in get_args(value)
+    ]
+    return f"One of {', '.join(parts)}."
 
 
 def _stop_at(value: type) -> list[str]:
