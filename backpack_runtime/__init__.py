@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from .publishing.errors import EngineFailed
     from .pump import Pump
     from .recording.errors import RecordingFailed, RecordingUnreadable, ReplayDiffers
-    from .recording.reader import Recording, open_recording
+    from .recording.reader import Recording, Step, open_recording
     from .recording.recorder import Recorder
+    from .recording.source import Recordable, SessionInputs
     from .recovery import NotRecovered, Recovered, RecoveryOutcome
     from .rest.pages import Pages
     from .sandbox import Sandbox, SandboxAccount, serve_sandbox
@@ -97,6 +98,7 @@ __all__ = [
     "ProxyUnreachableTarget",
     "PublishedBook",
     "Pump",
+    "Recordable",
     "Recorder",
     "Recording",
     "RecordingFailed",
@@ -106,8 +108,10 @@ __all__ = [
     "ReplayDiffers",
     "Sandbox",
     "SandboxAccount",
+    "SessionInputs",
     "Settings",
     "SlowConsumer",
+    "Step",
     "StreamTransport",
     "SyncIterator",
     "Transport",
@@ -165,6 +169,7 @@ _HOMES = {
     "ProxyUnreachableTarget": ".network.proxy",
     "PublishedBook": ".publishing.consumer",
     "Pump": ".pump",
+    "Recordable": ".recording.source",
     "Recorder": ".recording.recorder",
     "Recording": ".recording.reader",
     "RecordingFailed": ".recording.errors",
@@ -174,8 +179,10 @@ _HOMES = {
     "ReplayDiffers": ".recording.errors",
     "Sandbox": ".sandbox",
     "SandboxAccount": ".sandbox",
+    "SessionInputs": ".recording.source",
     "Settings": ".settings",
     "SlowConsumer": ".delivery",
+    "Step": ".recording.reader",
     "StreamTransport": ".transports.stream",
     "SyncIterator": ".background",
     "Transport": ".transport",

@@ -62,7 +62,7 @@ from .orders.leaving import CancelOnExit, Leftovers
 from .orders.methods import SafeOrderMethods
 from .orders.safety import OrderSafety
 from .owner import weakly
-from .recording.source import Inputs, SessionOptions, Source
+from .recording.source import SessionInputs, SessionOptions, Source
 from .recovery import CLOSED_MARKET, NotRecovered, RecoveryOutcome, reconnect, resync
 from .settings import Settings
 from .transport import Transport, system_now
@@ -207,7 +207,7 @@ class BackpackClient(ClientLife, SafeOrderMethods, MarketMethods):
             pause_ceiling_us=self._settings.pause_ceiling_us,
         )
         session = self._session = self._options.session(self._random, signer)
-        self._inputs = Inputs(session)
+        self._inputs = SessionInputs(session)
         self._signer = signer
         self._log = EventLog(_log)
         self._calls = OpenCalls(weakly(self._put_back))

@@ -23,7 +23,7 @@ from .orders.desk import OrderDesk
 from .orders.leaving import LEAVING_SECONDS, CancelOnExit, Leftovers, cancel_orders, left_unread
 from .orders.methods import SafeOrderMethods
 from .owner import Hooks, Owner, alone
-from .recording.source import Inputs
+from .recording.source import SessionInputs
 from .transport import system_now
 
 __all__ = ["ClientLife"]
@@ -38,7 +38,7 @@ class ClientLife(SafeOrderMethods):
     """Entering and leaving of a client. Its parts are up to its subclass."""
 
     _session: Session
-    _inputs: Inputs
+    _inputs: SessionInputs
     _log: EventLog
     _left: Leftovers
     _stack: AsyncExitStack

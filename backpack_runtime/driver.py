@@ -26,7 +26,7 @@ from .network.proxy_settings import Proxies
 from .orders.desk import OrderGate
 from .orders.safety import OrderSafety
 from .pump import Deliver, Pump
-from .recording.source import Inputs
+from .recording.source import SessionInputs
 from .settings import Settings
 from .transport import Transport
 from .transports import MakeTransport
@@ -65,7 +65,7 @@ class Driver(NamedTuple):
     """The parts of a client that run by themselves."""
 
     session: Session
-    inputs: Inputs
+    inputs: SessionInputs
     calls: OpenCalls
     orders: OrderSafety
     settings: Settings

@@ -13,7 +13,7 @@ from backpack_proto.streams.payloads import Event
 
 from .delivery import PLAIN
 from .event_loop import Interrupted
-from .recording.source import Inputs
+from .recording.source import SessionInputs
 from .transport import OF_A_WEBSOCKET, Transport
 
 __all__ = ["Deliver", "Pump"]
@@ -27,10 +27,10 @@ _data = attrgetter("data")
 class Pump:
     """Gives facts to the session, actions to the transport, and events, one batch for each batch of facts, to `deliver`."""
 
-    def __init__(self, session: Session, transport: Transport, deliver: Deliver, inputs: Inputs | None = None) -> None:
+    def __init__(self, session: Session, transport: Transport, deliver: Deliver, inputs: SessionInputs | None = None) -> None:
         """`inputs` is the way into the session, where somebody else gives it inputs as well, or records them."""
         self._session = session
-        self._inputs = Inputs(session) if inputs is None else inputs
+        self._inputs = SessionInputs(session) if inputs is None else inputs
         self._transport = transport
         self._deliver = deliver
         self._begin: Callable[[Action], None] = transport.perform

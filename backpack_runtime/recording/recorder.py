@@ -31,7 +31,7 @@ from .errors import RecordingFailed
 from .format import FORMAT, VERSION, Header, PartHeader, RandomState, Row, encode_batch, encode_refused, encode_row
 from .parts import LEVEL
 from .redaction import SECRET_NAMES
-from .source import Inputs, Recordable, SignerShape
+from .source import Recordable, SessionInputs, SignerShape
 from .writer import Writer
 
 __all__ = ["Recorder"]
@@ -84,7 +84,7 @@ class Recorder:
         self._rotate_us = int(checked_seconds("rotate_s", rotate_s) * 1e6)
         self._level = checked_count("level", level, maximum=22)
         self._writer: Writer | None = None
-        self._inputs: Inputs | None = None
+        self._inputs: SessionInputs | None = None
         self._digest = EventDigest()
         self._private: set[int] = set()
         """Signed requests that wait for their answers."""

@@ -16,7 +16,7 @@ from backpack_proto.machine import Now
 from backpack_proto.outputs import Output
 from backpack_proto.session import Session
 
-__all__ = ["HandleAll", "Inputs", "Recordable", "SessionOptions", "SignerShape", "Source"]
+__all__ = ["HandleAll", "Recordable", "SessionInputs", "SessionOptions", "SignerShape", "Source"]
 
 HandleAll: TypeAlias = Callable[[Sequence[Given], Now], Sequence[Output]]
 """Takes the inputs of one moment, as `Session.handle_all` does."""
@@ -66,7 +66,7 @@ class SignerShape(Struct, frozen=True, kw_only=True):
         return Signer(Credentials(THROWAWAY_SECRET), scheme=self.scheme, window_ms=self.window_ms)
 
 
-class Inputs:
+class SessionInputs:
     """The one way of inputs into a session. Without a recorder a call of `handle_all` is one of the session's own method."""
 
     def __init__(self, session: Session) -> None:
@@ -106,7 +106,7 @@ class Inputs:
 class Source(NamedTuple):
     """Parts of a client that a recorder needs."""
 
-    inputs: Inputs
+    inputs: SessionInputs
     random: Random
     options: SessionOptions
     signer: Signer | None

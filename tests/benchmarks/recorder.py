@@ -18,7 +18,7 @@ from backpack_proto.inputs import Given
 from backpack_proto.machine import Now
 from backpack_runtime import BackpackClient, Recorder, open_recording
 from backpack_runtime.recording.batches import Batches
-from backpack_runtime.recording.source import Inputs, Source
+from backpack_runtime.recording.source import SessionInputs, Source
 from backpack_runtime.recording.streams import chunks_of, lines_of
 
 SYMBOLS = ("SOL_USDC", "BTC_USDC", "SOL_USDC_PERP", "BTC_USDC_PERP")
@@ -34,7 +34,7 @@ class _Client:
     """A client without a transport, whose session begins as the recorded one did."""
 
     def __init__(self, read: Batches) -> None:
-        self.inputs = Inputs(read.session())
+        self.inputs = SessionInputs(read.session())
         header = read.header
         self._source = Source(self.inputs, header.random.random(), header.session, None, header.symbols, header.channels)
 

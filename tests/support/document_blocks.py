@@ -38,6 +38,7 @@ OUTSIDE = frozenset(
         "export",
         "git",
         "grep",
+        "install",
         "jq",
         "journalctl",
         "kill",

@@ -16,7 +16,7 @@ from backpack_proto.session import Session
 from backpack_proto.testing.faults import Episode
 from backpack_proto.testing.simulation import Simulation
 from backpack_runtime.recording.recorder import Recorder
-from backpack_runtime.recording.source import Inputs, SessionOptions, Source
+from backpack_runtime.recording.source import SessionInputs, SessionOptions, Source
 
 __all__ = ["OPTIONS", "START", "WITHDRAWAL", "RecordedClient", "RecordedSession", "record_account", "simulated"]
 
@@ -44,7 +44,7 @@ WITHDRAWAL = {
 class RecordedSession(Session):
     """A session whose single inputs go the way that a client's batches go."""
 
-    inputs: Inputs
+    inputs: SessionInputs
     inside = False
 
     def handle(self, given: Given, now: Now) -> Sequence[Output]:
@@ -65,7 +65,7 @@ class RecordedClient:
         random = Random(seed)
         random.random()
         self.session = RecordedSession(random, signer=signer, book_levels=OPTIONS.book_levels, measure_clock=True)
-        self.session.inputs = Inputs(self.session)
+        self.session.inputs = SessionInputs(self.session)
         self.source = Source(self.session.inputs, random, OPTIONS, signer, ("SOL_USDC",), ("book", "trades"))
 
     def __recording_source__(self) -> Source:

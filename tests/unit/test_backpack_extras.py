@@ -58,7 +58,9 @@ def test_the_core_loads_no_exchange_and_no_cryptography() -> None:
     assert loaded.isdisjoint(HEAVY | {"anyio", "h11", "wsproto", "ssl", "socket"})
 
 
-@pytest.mark.parametrize(("option", "loads"), [("--help", {"cli"}), ("--version", {"cli", "framing", "kernels"})])
+@pytest.mark.parametrize(
+    ("option", "loads"), [("--help", {"cli", "platforms"}), ("--version", {"cli", "framing", "kernels", "platforms"})]
+)
 def test_help_and_version_load_nothing_that_connects(option: str, loads: set[str]) -> None:
     program = f"""
 from backpack_runtime.cli.parser import main
