@@ -85,7 +85,7 @@ def public_names() -> dict[str, str]:
     taken: set[int] = set()
     for root in (*ROOTS, *(module for module in PARTS if find_spec(module) is not None)):
         module = import_module(root)
-        for name, home in (homes(root) if root in ROOTS else dict.fromkeys(module.__all__, root)).items():
+        for name, home in (homes(root) if root in ROOTS else dict.fromkeys(getattr(module, "__all__", ()), root)).items():
             value = getattr(module, name)
             if not name.startswith("__") and (id(value) not in taken or not isinstance(value, type)):
                 taken.add(id(value))
