@@ -259,7 +259,7 @@ def _read_markdown(_app: Sphinx, what: str, name: str, _object: object, _options
     """Make reStructuredText of what docstrings have of Markdown: code in single backticks, blocks of code, and names of pages."""
     text = re.sub(r"(?<![`:\w])`([^`]+)`(?!`)(\w?)", _as_literal, "\n".join(lines))
     text = re.sub(r"(?<![\w`/])docs/([\w/-]+)\.md(?!\w)", r":doc:`docs/\1.md </\1>`", text)
-    lines[:] = re.sub(r":(\n\n    )", r"::\1", text).split("\n")
+    lines[:] = re.sub(r"(^\S.*\n)\n(?= {4})", r"\1\n::\n\n", text, flags=re.MULTILINE).split("\n")
     _told[what, name] = list(lines)
 
 
