@@ -121,10 +121,12 @@ class BackpackCollector:
 class CollectorGroup:
     """Several collectors as one, for a process with several clients: a registry takes each name once.
 
-    REGISTRY.register(CollectorGroup(
-        BackpackCollector(quotes, const_labels={"client": "quotes"}),
-        BackpackCollector(trader, const_labels={"client": "trader"}),
-    ))
+    Each collector has labels of its own:
+
+        REGISTRY.register(CollectorGroup(
+            BackpackCollector(quotes, const_labels={"client": "quotes"}),
+            BackpackCollector(trader, const_labels={"client": "trader"}),
+        ))
     """
 
     def __init__(self, *collectors: BackpackCollector) -> None:

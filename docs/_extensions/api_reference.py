@@ -38,7 +38,6 @@ PARTS = (
     "backpack_proto.testing.strategies",
     "backpack_runtime.testing",
     "backpack_runtime.prometheus",
-    "backpack_runtime.publishing",
 )
 """Public modules beside the roots, each where it is there."""
 INSIDE = (
@@ -85,7 +84,7 @@ def public_names() -> dict[str, str]:
     taken: set[int] = set()
     for root in (*ROOTS, *(module for module in PARTS if find_spec(module) is not None)):
         module = import_module(root)
-        for name, home in (homes(root) if root in ROOTS else dict.fromkeys(module.__all__, root)).items():
+        for name, home in (homes(root) if root in ROOTS else dict.fromkeys(getattr(module, "__all__", ()), root)).items():
             value = getattr(module, name)
             if not name.startswith("__") and (id(value) not in taken or not isinstance(value, type)):
                 taken.add(id(value))
@@ -259,7 +258,7 @@ def _read_markdown(_app: Sphinx, what: str, name: str, _object: object, _options
     """Make reStructuredText of the Markdown in docstrings: code in single backticks, blocks of code, and names of pages."""
     text = re.sub(r"(?<![`:\w])`([^`]+)`(?!`)(\w?)", _as_literal, "\n".join(lines))
     text = re.sub(r"(?<![\w`/])docs/([\w/-]+)\.md(?!\w)", r":doc:`docs/\1.md </\1>`", text)
-    lines[:] = re.sub(r":(\n\n    )", r"::\1", text).split("\n")
+    lines[:] = re.sub(r"(^\S.*\n)\n(?= {4})", r"\1\n::\n\n", text, flags=re.MULTILINE).split("\n")
     _told[what, name] = list(lines)
 
 

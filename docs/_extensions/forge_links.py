@@ -29,7 +29,8 @@ _HEADING = re.compile(r"^#{1,6} (.+?)#*$", re.MULTILINE)
 
 def documents() -> list[Path]:
     """Return every document of the project: those at the top and those of the site."""
-    pages = [path for path in (ROOT / "docs").rglob("*.md") if not any(part.startswith("_") for part in path.parts)]
+    docs = ROOT / "docs"
+    pages = [path for path in docs.rglob("*.md") if not path.relative_to(docs).parts[0].startswith("_")]
     return sorted(ROOT.glob("*.md")) + sorted(pages)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 FAQ = ROOT / "docs" / "faq.md"
@@ -49,19 +50,27 @@ pytestmark = [pytest.mark.gate, pytest.mark.required]
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as tox does."""
+def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The site, built as tox does, once for all workers."""
     pytest.importorskip("furo")
-    folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-d", str(folder / "trees"), "docs", str(folder / "html")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "documentation"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "html" / "searchindex.js").exists():
+            command = [
+                sys.executable,
+                "-m",
+                "sphinx",
+                "-W",
+                "--keep-going",
+                "-n",
+                "-d",
+                f"{folder}/trees",
+                "docs",
+                f"{folder}/html",
+            ]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+            assert done.returncode == 0, done.stderr
     return folder / "html"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 import shlex
@@ -26,36 +27,10 @@ RUN = "python"
 SHOWN = {"", "text", "mermaid"}
 """Output, and diagrams, which the build of the site draws."""
 OUTSIDE = frozenset(
-    [
-        "apt-get",
-        "cat",
-        "cd",
-        "chmod",
-        "cp",
-        "curl",
-        "docker",
-        "echo",
-        "export",
-        "git",
-        "grep",
-        "install",
-        "jq",
-        "journalctl",
-        "kill",
-        "mkdir",
-        "nats",
-        "nats-server",
-        "podman",
-        "promtool",
-        "redis-cli",
-        "redis-server",
-        "set",
-        "source",
-        "sudo",
-        "systemctl",
-        "tail",
-        "useradd",
-    ]
+    shlex.split(
+        "$EDITOR apt-get cat cd chmod cp curl docker echo export git grep install jq journalctl kill mkdir nats nats-server podman"
+        " promtool redis-cli redis-server set source sudo systemctl tail useradd"
+    )
 )
 """Programs of other projects, which a document only names."""
 
@@ -102,13 +77,15 @@ def complaint(block: Block) -> str:
                 _read_json(block.text)
             case "toml":
                 tomllib.loads(block.text)
+            case "ini":
+                configparser.ConfigParser(strict=False, interpolation=None).read_string(block.text)
             case "yaml" | "yml":
                 list(yaml.safe_load_all(block.text))
             case "sh" | "bash" | "console":
                 return "; ".join(filter(None, map(_of_command, _commands(block.text))))
             case language if language not in SHOWN:
                 return f"nobody knows how to check {language!r}: write `<!-- not run: REASON -->` above it"
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, configparser.Error, yaml.YAMLError) as error:
         return str(error)
     return ""
 

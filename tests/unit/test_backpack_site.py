@@ -66,6 +66,7 @@ def test_few_blocks_are_marked_as_not_run() -> None:
     [
         ("json", '{"a": }', "Expecting value"),
         ("toml", "a = ", "Invalid value"),
+        ("ini", "ExecStart=feed", "no section headers"),
         ("sh", "backpack-feed wach SOL_USDC", "no command 'wach'"),
         ("sh", "BACKPACK_FEED_PURE=1 backpack-feed watch --sandbx  # typo", "watch has no --sandbx"),
         ("sh", "tox run -e lint,nothing", "no environment nothing"),
