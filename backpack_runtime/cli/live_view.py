@@ -19,7 +19,7 @@ from backpack_runtime.transport import system_now
 
 from .keyboard import Keyboard, in_foreground
 from .views.board import Board
-from .views.navigation import Page, View
+from .views.navigation import ShownPage, View
 from .views.terminal import Counters, Moment, screen
 
 __all__ = ["show_live"]
@@ -74,7 +74,7 @@ class _LiveView:
         self._depth = depth
         self._raw = raw
         self._view = View(keys=keyboard.available)
-        self._page = Page()
+        self._page = ShownPage()
         self._paused: Moment | None = None
         self._suspended = False
         self._drawn_s = 0.0

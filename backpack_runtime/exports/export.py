@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 from backpack_proto.errors import ConfigurationError
 from backpack_proto.hints import did_you_mean, one_of, shown
@@ -27,7 +27,6 @@ from backpack_proto.outputs import (
 )
 from backpack_proto.streams.payloads import BookTicker, Depth, Kline, StreamPayload, Trade
 from backpack_proto.text import printable
-from backpack_proto.values import Value
 
 from .books import BookRows
 from .csv_files import CsvFiles
@@ -52,7 +51,7 @@ _OTHER_WORDS: Final = {
 """Names of tables and other libraries, for hints."""
 
 
-class ExportedFile(Value, frozen=True, gc=False, kw_only=True):
+class ExportedFile(NamedTuple):
     """One file that an export has written."""
 
     path: Path
@@ -61,7 +60,7 @@ class ExportedFile(Value, frozen=True, gc=False, kw_only=True):
     rows: int
 
 
-class Exported(Value, frozen=True, gc=False, kw_only=True):
+class Exported(NamedTuple):
     """Files of an export, and holes in its events."""
 
     files: tuple[ExportedFile, ...]

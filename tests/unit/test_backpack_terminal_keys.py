@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backpack_runtime.cli.keyboard import Keyboard
 from backpack_runtime.cli.views.keys import Key, KeyPress, KeyReader
-from backpack_runtime.cli.views.navigation import LONGEST_FILTER, Page, View, matching
+from backpack_runtime.cli.views.navigation import LONGEST_FILTER, ShownPage, View, matching
 
 SEQUENCES: list[tuple[bytes, list[KeyPress]]] = [
     (b"q", ["q"]),
@@ -58,7 +58,7 @@ def test_no_bytes_confuse_the_reader_for_good(data: bytes) -> None:
     assert reader.feed(b"q") == ["q"]
 
 
-def after(*keys: KeyPress, page: Page = Page(markets=20, rows=5), view: View = View()) -> View:  # noqa: B008 - values
+def after(*keys: KeyPress, page: ShownPage = ShownPage(markets=20, rows=5), view: View = View()) -> View:  # noqa: B008 - values
     for key in keys:
         view = view.handle(key, page)
     return view
@@ -99,8 +99,8 @@ def test_keys_change_the_view(keys: list[KeyPress], view: View) -> None:
 
 @given(st.lists(st.sampled_from([*Key, *"qp?/jk sx日"])), st.integers(0, 50), st.integers(1, 50))
 def test_what_is_chosen_is_always_one_of_the_markets(keys: list[KeyPress], markets: int, rows: int) -> None:
-    view = after(*keys, page=Page(markets=markets, rows=rows), view=View(selected=40))
-    moved = view.handle(Key.DOWN, Page(markets=markets, rows=rows))
+    view = after(*keys, page=ShownPage(markets=markets, rows=rows), view=View(selected=40))
+    moved = view.handle(Key.DOWN, ShownPage(markets=markets, rows=rows))
     assert 0 <= moved.selected < max(markets, 1)
 
 

@@ -47,7 +47,7 @@ from backpack_proto.streams.payloads import (
 from backpack_runtime.books import BookView
 from backpack_runtime.cli.views.board import Board, Panel
 from backpack_runtime.cli.views.lines import number
-from backpack_runtime.cli.views.navigation import Page, View
+from backpack_runtime.cli.views.navigation import ShownPage, View
 from backpack_runtime.cli.views.prices import PriceHistory, sparkline
 from backpack_runtime.cli.views.terminal import Counters, Moment, Picture, plain_lines, screen
 from backpack_runtime.cli.views.traffic import Rate, Traffic, TrafficMeter
@@ -426,7 +426,7 @@ def test_pages_follow_the_chosen_market() -> None:
         shown = shot(board, 80, 24, view=View(selected=selected))
         (row,) = [line.plain for line in shown.lines[:8] if line.plain.startswith("▸ ")]
         assert row.split()[1] == f"M{min(selected, 99):03}"
-        assert shown.page == Page(markets=100, rows=7)
+        assert shown.page == ShownPage(markets=100, rows=7)
         assert shown.lines[9].plain.split()[0] == row.split()[1]
         assert "93 more markets" in shown.lines[-2].plain
 

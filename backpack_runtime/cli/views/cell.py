@@ -23,7 +23,7 @@ from .lines import GAP, SEPARATOR, Part, duration, fit, fitting, number, side_by
 from .prices import sparkline
 from .traffic import Traffic
 
-__all__ = ["CELL_HEIGHT", "CELL_WIDTH", "Market", "cell", "change_of", "mark_of"]
+__all__ = ["CELL_HEIGHT", "CELL_WIDTH", "ShownMarket", "cell", "change_of", "mark_of"]
 
 CELL_WIDTH: Final = 34
 """Width that a ladder or a tape needs. Narrower ones are cut off."""
@@ -36,7 +36,7 @@ SPARK_WIDTHS: Final = (6, 24)
 """Blocks of a sparkline, at least and at most."""
 
 
-class Market(NamedTuple):
+class ShownMarket(NamedTuple):
     """One market at the moment of the picture."""
 
     panel: Panel
@@ -46,7 +46,7 @@ class Market(NamedTuple):
     mono_us: int
 
 
-def cell(market: Market, width: int, height: int, depth: int) -> list[Text]:
+def cell(market: ShownMarket, width: int, height: int, depth: int) -> list[Text]:
     """Return so many lines of this width, with ladders of at most `depth` levels a side."""
     panel = market.panel
     beside = panel.book is not None and panel.trades is not None and width >= 2 * CELL_WIDTH + len(SEPARATOR)
@@ -81,7 +81,7 @@ def mark_of(panel: Panel, *, short: bool = False) -> Text:
     return Text(word if short else f" {word} ", "black on yellow")
 
 
-def change_of(market: Market) -> Text:
+def change_of(market: ShownMarket) -> Text:
     """Return the change within 24 hours, which is red or green only while it can be trusted."""
     change = market.panel.change
     if change is None:
@@ -99,7 +99,7 @@ def _title(panel: Panel, width: int) -> Text:
     return Text.assemble(title, " ", mark)
 
 
-def _summary(market: Market, width: int) -> Text:
+def _summary(market: ShownMarket, width: int) -> Text:
     """Return the last price, its change and its way, rate and age of messages, as far as they are known."""
     panel, traffic = market.panel, market.traffic
     parts: list[Part] = []
@@ -118,7 +118,7 @@ def _summary(market: Market, width: int) -> Text:
     return fitting(parts, width)
 
 
-def _state(market: Market) -> Text:
+def _state(market: ShownMarket) -> Text:
     panel = market.panel
     if panel.book is None:
         silent = panel.ticks and not market.trusted and market.traffic is not None
@@ -130,7 +130,7 @@ def _state(market: Market) -> Text:
     return Text(f"id {panel.book.last}  {time_of_day(panel.book.engine_us, digits=3)}", "dim")
 
 
-def _ladder(market: Market, book: ShownBook, width: int, levels: int) -> list[Text]:
+def _ladder(market: ShownMarket, book: ShownBook, width: int, levels: int) -> list[Text]:
     """Return asks above, bids below, the spread between them on the same line however many there are of either."""
     panel, levels = market.panel, max(levels, 1)
     asks, bids = book.asks(levels), book.bids(levels)
@@ -174,7 +174,7 @@ def _bar(quantity: Decimal, largest: Decimal, width: int) -> str:
     return (EIGHTHS[8] * full + EIGHTHS[part]).rstrip()
 
 
-def _tape(market: Market, height: int) -> list[Text]:
+def _tape(market: ShownMarket, height: int) -> list[Text]:
     """Return the last trades under their heading, in the colour of the aggressor."""
     if market.panel.trades is None or height < 1:
         return []
@@ -182,7 +182,7 @@ def _tape(market: Market, height: int) -> list[Text]:
     return [heading, *(_trade(market, trade) for trade in islice(market.panel.trades, height - 1))]
 
 
-def _trade(market: Market, trade: Trade) -> Text:
+def _trade(market: ShownMarket, trade: Trade) -> Text:
     panel, side = market.panel, "red" if trade.buyer_is_maker else "green"
     return Text.assemble(
         (f"{time_of_day(trade.engine_us)} ", "dim"),

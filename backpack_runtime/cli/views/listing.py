@@ -9,7 +9,7 @@ from rich.text import Text
 
 from backpack_proto.text import printable
 
-from .cell import Market, change_of, mark_of
+from .cell import ShownMarket, change_of, mark_of
 from .lines import GAP, duration, number
 from .prices import sparkline
 
@@ -47,7 +47,7 @@ COLUMNS: Final = (
 _SPARKLINE: Final = 4
 
 
-def listing(markets: Sequence[Market], chosen: int, width: int, *, heading: bool) -> list[Text]:
+def listing(markets: Sequence[ShownMarket], chosen: int, width: int, *, heading: bool) -> list[Text]:
     """Return a line for each market, the chosen one marked, and a heading above them."""
     rows = [_cells(market, short=width < WORDY) for market in markets]
     widths = [
@@ -68,7 +68,7 @@ def listing(markets: Sequence[Market], chosen: int, width: int, *, heading: bool
     return lines
 
 
-def _cells(market: Market, *, short: bool) -> list[Text]:
+def _cells(market: ShownMarket, *, short: bool) -> list[Text]:
     panel, traffic = market.panel, market.traffic
     style = "" if market.trusted else "dim"
     symbol = Text(printable(panel.symbol), style)

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from .keys import Key, KeyPress
 
-__all__ = ["Page", "View", "matching"]
+__all__ = ["ShownPage", "View", "matching"]
 
 LONGEST_FILTER: Final = 40
 
 
-class Page(Struct, frozen=True, gc=False):
+class ShownPage(Struct, frozen=True, gc=False):
     """Room that the last picture had for markets, which is how far a page moves."""
 
     markets: int = 1
@@ -38,14 +38,14 @@ class View(Struct, frozen=True, gc=False):
     """Keys are read at all."""
     done: bool = False
 
-    def handle(self, key: KeyPress, page: Page) -> View:
+    def handle(self, key: KeyPress, page: ShownPage) -> View:
         """Return the view after a key, where `page` is shown now."""
         moved = self._moved(key, page)
         if moved is not None:
             return moved
         return self._typed(key) if self.typing else self._told(key, page)
 
-    def _moved(self, key: KeyPress, page: Page) -> View | None:
+    def _moved(self, key: KeyPress, page: ShownPage) -> View | None:
         last = max(page.markets - 1, 0)
         # The filter may let through fewer than a moment ago.
         at = min(self.selected, last)
@@ -81,7 +81,7 @@ class View(Struct, frozen=True, gc=False):
             case _:
                 return self
 
-    def _told(self, key: KeyPress, page: Page) -> View:
+    def _told(self, key: KeyPress, page: ShownPage) -> View:
         match key:
             case "q" | "Q":
                 return replace(self, done=True)

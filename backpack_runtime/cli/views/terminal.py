@@ -18,11 +18,11 @@ from backpack_proto.text import printable
 from backpack_runtime.cli.events import time_of_day
 
 from .board import Board, Connection, Panel, ShownBook
-from .cell import CELL_HEIGHT, CELL_WIDTH, Market, cell
+from .cell import CELL_HEIGHT, CELL_WIDTH, ShownMarket, cell
 from .help import help_lines
 from .lines import SEPARATOR, Part, duration, fit, fitting, number, side_by_side
 from .listing import listing
-from .navigation import Page, View, matching
+from .navigation import ShownPage, View, matching
 from .traffic import Traffic
 from .troubles import in_words
 
@@ -64,7 +64,7 @@ class Picture(NamedTuple):
     """Lines for the terminal, and how much of the board they have."""
 
     lines: list[Text]
-    page: Page
+    page: ShownPage
 
 
 def screen(
@@ -92,7 +92,7 @@ def screen(
     return Picture([fit(line, width) for line in lines[-height:]], page)
 
 
-def _market(moment: Moment, panel: Panel, *, paused: bool) -> Market:
+def _market(moment: Moment, panel: Panel, *, paused: bool) -> ShownMarket:
     traffic = moment.counters.markets.get(panel.symbol)
     online = moment.board.connection.fault is None
     trusted = not paused and online
@@ -100,10 +100,10 @@ def _market(moment: Moment, panel: Panel, *, paused: bool) -> Market:
         trusted = trusted and panel.book.live
     elif panel.ticks:
         trusted = trusted and traffic is not None and traffic.age_us < QUIET_US
-    return Market(panel, traffic, trusted, online, moment.mono_us)
+    return ShownMarket(panel, traffic, trusted, online, moment.mono_us)
 
 
-def _body(markets: Sequence[Market], view: View, width: int, room: int, depth: int) -> tuple[list[Text], Page]:
+def _body(markets: Sequence[ShownMarket], view: View, width: int, room: int, depth: int) -> tuple[list[Text], ShownPage]:
     """Return the lines of the markets: all side by side, or a list and the chosen one."""
     count = len(markets)
     columns = max(min(count, (width + len(SEPARATOR)) // (CELL_WIDTH + len(SEPARATOR))), 1)
@@ -116,10 +116,10 @@ def _body(markets: Sequence[Market], view: View, width: int, room: int, depth: i
     for first in range(0, count, columns):
         cells = [cell(market, cell_width, room // rows, depth) for market in markets[first : first + columns]]
         lines += [side_by_side(parts) for parts in zip(*cells, strict=True)]
-    return lines, Page(markets=count, rows=max(count, 1))
+    return lines, ShownPage(markets=count, rows=max(count, 1))
 
 
-def _list(markets: Sequence[Market], view: View, width: int, room: int, depth: int) -> tuple[list[Text], Page]:
+def _list(markets: Sequence[ShownMarket], view: View, width: int, room: int, depth: int) -> tuple[list[Text], ShownPage]:
     heading = room > 2
     rows = min(len(markets), max(room // 3, LISTED_AT_LEAST))
     detail = room - rows - 2
@@ -130,10 +130,10 @@ def _list(markets: Sequence[Market], view: View, width: int, room: int, depth: i
     lines = listing(markets[first : first + rows], chosen - first, width, heading=heading)
     if detail:
         lines += [Text("─" * width, "dim"), *cell(markets[chosen], width, detail, depth)]
-    return lines, Page(markets=len(markets), rows=rows)
+    return lines, ShownPage(markets=len(markets), rows=rows)
 
 
-def _status(now: Moment, view: View, page: Page, width: int, *, paused_us: int | None) -> list[Text]:
+def _status(now: Moment, view: View, page: ShownPage, width: int, *, paused_us: int | None) -> list[Text]:
     """Return the line of figures, of which the most important ones stay on a narrow terminal."""
     board, counters = now.board, now.counters
     up = board.connection.fault is None
@@ -168,7 +168,7 @@ def _status(now: Moment, view: View, page: Page, width: int, *, paused_us: int |
     return [fitting(parts, width)]
 
 
-def _bottom(now: Moment, view: View, page: Page, width: int, *, raw: bool) -> Text:
+def _bottom(now: Moment, view: View, page: ShownPage, width: int, *, raw: bool) -> Text:
     """Return the last line: the filter while it is typed, the lost connection, or the first of other troubles."""
     board, troubles = now.board, now.counters.troubles
     if view.typing:
