@@ -1,4 +1,4 @@
-"""Candles: those of the last ten seconds, then each as it closes; without a hole, whatever happens to the connection."""
+"""Candles: those of the last ten seconds, then each as it closes. Without a hole, whatever happens to the connection."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ GATE = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is not in the default run; pyproject.toml says what the markers mean."""
+    """Mark what is not in the default run. Pyproject.toml says what the markers mean."""
     for item in items:
         if item.path.stem in GATE:
             item.add_marker("gate")

@@ -1,6 +1,6 @@
 """Plain English, counted: `python -m tools.plain_language` shows the figures of each room, `--check` fails where one is over its limit.
 
-Prose is read from docstrings (those behind attributes too), comments, texts of errors and documents. Code inside prose is left out: backticks,
+Prose is read from docstrings (those behind attributes too), comments, texts of errors, help texts and documents. Code inside prose is left out: backticks,
 fenced blocks, indented examples. A turn of phrase is counted in 1,000 words. Its limit is twice the larger figure of trio and websockets, which
 `--measure trio websockets` counts again. Phrases that have a plainer form, and docstrings that begin with "What", "Whether" or "How", have no
 limit but zero.
@@ -18,7 +18,7 @@ import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, cast
 
 __all__ = [
     "LIMITS",
@@ -123,7 +123,7 @@ class Prose(NamedTuple):
 
 
 def python_prose(path: Path) -> Iterator[Passage]:
-    """Read docstrings, comments and error texts of a module.
+    """Read docstrings, comments, error texts and help texts of a module.
 
     Raises:
         SyntaxError: it is not Python.
@@ -136,14 +136,25 @@ def python_prose(path: Path) -> Iterator[Passage]:
                     text = statement.value.value
                     if isinstance(text, str):
                         yield Passage(path, statement.lineno, _without_examples(text), starts=True)
+        if isinstance(node, ast.Call):
+            helps = [keyword.value for keyword in node.keywords if keyword.arg in {"help", "description"}]
+            yield from (Passage(path, part.lineno, part.value) for value in helps for part in _texts(value))
         if isinstance(node, ast.Raise) and node.exc is not None:
-            parts = [
-                part.value for part in ast.walk(node.exc) if isinstance(part, ast.Constant) and isinstance(part.value, str)
-            ]
-            yield from (Passage(path, node.lineno, part) for part in parts if " " in part)
+            yield from (Passage(path, node.lineno, part.value) for part in _texts(node.exc) if " " in part.value)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield Passage(path, token.start[0], _DIRECTIVE.sub("", token.string).lstrip("#: "))
+
+
+class _Text(Protocol):
+    value: str
+    lineno: int
+
+
+def _texts(node: ast.AST) -> Iterator[_Text]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield cast("_Text", part)
 
 
 def document_prose(path: Path) -> Iterator[Passage]:

@@ -136,7 +136,7 @@ def add_faults(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
         type=_faults,
         default=(),
         metavar="NAME[@T[-U]],...",
-        help="what goes wrong with the simulated exchange, such as gap, drop@12, mute@20-30: at T, or from T to U, in seconds after the"
+        help="faults of the simulated exchange, such as gap, drop@12, mute@20-30: at T, or from T to U, in seconds after the"
         " start, or without a time again and again; a name that it does not know lists all (docs/sandbox.md)",
     )
 

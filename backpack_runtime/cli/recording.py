@@ -20,7 +20,7 @@ from .recording_export import add_export, export
 
 __all__ = ["DESCRIPTION", "SUBCOMMANDS", "add_arguments", "run"]
 
-DESCRIPTION = "Look into a recording: what `backpack-feed record` wrote, or frames alone, one a line."
+DESCRIPTION = "Look into a recording: the file of `backpack-feed record`, or frames alone, one a line."
 MEBIBYTE = 1024 * 1024
 SHOWN_STREAMS = 40
 

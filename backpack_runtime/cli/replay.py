@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed", type=_speed, default=None, metavar="X|max", help="1 is as fast as it was, 2 twice as fast (default: max)"
     )
-    parser.add_argument("--verify", action="store_true", help="end at the first event that differs from what was recorded")
+    parser.add_argument("--verify", action="store_true", help="end at the first event that differs from the recorded one")
 
 
 def run(parsed: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=port, default=0, metavar="N", help="port (default: a free one)")
     parser.add_argument("--tls", action="store_true", help="https and wss, by a throwaway authority")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides what the markets do (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides the course of the markets (default: 0)")
     parser.add_argument("--speed", type=positive, default=1.0, metavar="X", help="so many times as lively (default: 1)")
     parser.add_argument(
         "--accounts", type=count, default=1, metavar="N", help="so many accounts; their keys are in the first line (default: 1)"

@@ -1,6 +1,6 @@
 """Benchmarks, as ratios of one run: `python -m tests.benchmarks [GROUP ...]`.
 
-Each case is a program in a process of its own. All cases of a group run in every round, in another order each time; `x base` is the
+Each case is a program in a process of its own. All cases of a group run in every round, in another order each time. `x base` is the
 median of the ratios inside the rounds, and so is each other ratio. A case that does not deliver one event for each frame has failed.
 """
 
@@ -21,7 +21,7 @@ from .runs import Runner
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the groups that are asked for; the status is 1 if a case failed."""
+    """Run the groups that are asked for. The status is 1 if a case failed."""
     parser = _parser()
     options = parser.parse_args(arguments)
     all_groups = groups(Sizes(options.frames, options.seconds))
@@ -110,7 +110,7 @@ def _with(group: Group, texts: Sequence[str]) -> Group:
 
 
 class _Progress:
-    """A line on standard error for what is done; on a terminal always the same line."""
+    """A line on standard error for what is done. On a terminal always the same line."""
 
     def __init__(self, group: Group, rounds: int) -> None:
         self._group = group

@@ -49,11 +49,11 @@ class Case:
     """Distributions that are not among the dependencies of this project."""
     options: dict[str, Any] = field(default_factory=dict)
     load: Load | None = None
-    """What our server sends it; None for a program that needs no server, or the sandbox."""
+    """What our server sends it, or None for a program that needs no server, or the sandbox."""
     sandbox: bool = False
     """It speaks with the simulated exchange."""
     native: bool | None = None
-    """With native kernels or without; None: as they are installed."""
+    """With native kernels or without. None: as they are installed."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Group:
     title: str
     base: str
     figure: str
-    """The one that is compared; `columns` are shown beside it."""
+    """The one that is compared. `columns` are shown beside it."""
     columns: tuple[str, ...]
     cases: tuple[Case, ...]
     beside: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ FLOOR: Row = ("floor: read, cut, decode", "floor", ())
 
 
 def _client(name: str, program: str, needs: tuple[str, ...], load: Load, **options: Any) -> Case:
-    """Return a case of a client; the name of the row says its runtime."""
+    """Return a case of a client. The name of the row says its runtime."""
     runtime = name.partition(",")[0]
     if program == "cryptofeed_binance":
         load = replace(load, binance=True)
@@ -325,7 +325,7 @@ FIRST_AIOHTTP_OF_TROUBLE = (3, 14, 4)
 
 
 def why_not(case: Case, versions: dict[str, str], *, native: bool) -> str | None:
-    """Return why a case cannot be run where these versions are installed, perhaps with native kernels; None if it can."""
+    """Return why a case cannot be run where these versions are installed, perhaps with native kernels, or None if it can."""
     missing = [name for name in case.needs if name not in versions]
     if missing:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"

@@ -23,11 +23,11 @@ class Summary(NamedTuple):
     minimum: float
     maximum: float
     ratio: float | None
-    """To the base, the median of the rounds; None without a round that both have."""
+    """To the base, the median of the rounds, or None without a round that both have."""
 
 
 def summarise(rounds: Sequence[Figures | None], base: Sequence[Figures | None], figure: str) -> Summary | None:
-    """Return the summary of one figure; None if no round has it. A round of which nothing came is None.
+    """Return the summary of one figure, or None if no round has it. A round of which nothing came is None.
 
     A machine changes its speed from minute to minute: two medians say little of each other, two values of one round a lot.
     """
@@ -43,7 +43,7 @@ def summarise(rounds: Sequence[Figures | None], base: Sequence[Figures | None], 
 
 
 def checked(events: int, frames: int, tops: Mapping[str, Sequence[str]] | None, expected: Mapping[str, Sequence[str]]) -> None:
-    """Check that a client delivered one event for each frame, and ended with the right books; None if it keeps no book.
+    """Check that a client delivered one event for each frame, and ended with the right books, or None if it keeps no book.
 
     Raises:
         TooFewEvents: it did not.

@@ -53,7 +53,7 @@ Levels = dict[int, str]
 
 
 class Message(NamedTuple):
-    """One message; its times are filled in when it is sent."""
+    """One message. Its times are filled in when it is sent."""
 
     kind: str
     symbol: str
@@ -62,7 +62,7 @@ class Message(NamedTuple):
     last: int
     """Update id of the book after this message."""
     unit_us: int = 1
-    """Unit of the first of the two times; the second one is in microseconds."""
+    """Unit of the first of the two times. The second one is in microseconds."""
 
     def at(self, unix_us: int) -> bytes:
         """Return the JSON of a message that is emitted now."""
@@ -82,7 +82,7 @@ class Snapshot(NamedTuple):
         return max(self.bids, key=float), min(self.asks, key=float)
 
     def body(self, unix_us: int) -> bytes:
-        """Return the response to a request for it; both sides ascend, as the exchange has them."""
+        """Return the response to a request for it. Both sides ascend, as the exchange has them."""
         bids, asks = (sorted(side.items(), key=lambda level: float(level[0])) for side in (self.bids, self.asks))
         content = {"asks": asks, "bids": bids, "lastUpdateId": str(self.last), "timestamp": unix_us}
         return json.dumps(content, separators=(",", ":")).encode()
@@ -95,7 +95,7 @@ class Tape(NamedTuple):
     snapshots: dict[str, Snapshot]
     """The books before the first message."""
     warm: dict[str, list[Message]]
-    """What brings the book of each market up; it is not measured."""
+    """What brings the book of each market up. It is not measured."""
     proofs: dict[str, Message]
     """Best bid and ask of each market after that, which may be repeated."""
     mark: Message
@@ -232,7 +232,7 @@ def canary(stream: str) -> Message:
 
 
 def in_binances_words(tape: Tape) -> Tape:
-    """Return the same market data as Binance would send them; the member `us` has the time in microseconds."""
+    """Return the same market data as Binance would send them. The member `us` has the time in microseconds."""
     return tape._replace(
         warm={symbol: [_binance(message) for message in messages] for symbol, messages in tape.warm.items()},
         proofs={symbol: _binance(message) for symbol, message in tape.proofs.items()},

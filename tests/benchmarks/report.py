@@ -124,7 +124,7 @@ def _group(found: Found) -> dict[str, Any]:
 
 
 def why_no_chart() -> str | None:
-    """Return why no chart can be drawn; None if one can."""
+    """Return why no chart can be drawn, or None if one can."""
     return None if importlib.util.find_spec("matplotlib") else "matplotlib is not installed"
 
 

@@ -37,7 +37,7 @@ PURE = (
 
 
 class CouldNotRun(Exception):
-    """A case lacks something here; the text says what."""
+    """A case lacks something here. The text says what."""
 
 
 class Failed(Exception):
@@ -50,7 +50,7 @@ class Found:
 
     group: Group
     rounds: dict[str, list[Figures | None]] = field(default_factory=dict)
-    """By case, one for each round; None where it failed."""
+    """By case, one for each round, or None where it failed."""
     could_not_run: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -106,7 +106,7 @@ class Interpreter(NamedTuple):
     versions: dict[str, str]
     """Of the distributions that cases need."""
     native: bool = False
-    """Whether native kernels are installed."""
+    """True when native kernels are installed."""
 
 
 class Runner:
@@ -121,7 +121,7 @@ class Runner:
             self.interpreters.append(Interpreter(path, found["python"], found["versions"], found["native"]))
 
     def run(self, group: Group, rounds: int, progress: Callable[[int, int, Case, Figures | None], None]) -> Found:
-        """Run all cases of a group in every round, in another order each time; `progress` is called after each one."""
+        """Run all cases of a group in every round, in another order each time. `progress` is called after each one."""
         found = Found(group)
         able = []
         for case in group.cases:
@@ -226,7 +226,7 @@ class Runner:
 
 
 def _command(path: str, name: str, options: dict[str, Any], *, pure: bool = False) -> list[str]:
-    """Return the command of a program; `pure` hides the native kernels from it."""
+    """Return the command of a program. `pure` hides the native kernels from it."""
     return [path, *(("-c", PURE) if pure else ("-m",)), f"tests.benchmarks.programs.{name}", json.dumps(options)]
 
 

@@ -62,11 +62,11 @@ class Server:
         self._listener = socket.create_server((HOST, 0))
         self.port = int(self._listener.getsockname()[1])
         self.compressing = False
-        """Whether the client offered permessage-deflate, and has it."""
+        """True when the client offered permessage-deflate, and has it."""
         self._deflate = zlib.compressobj(level=1, wbits=-15)
         self._inflate = zlib.decompressobj(wbits=-15)
         self.websockets = 0
-        """How many the client has opened; the frames go to the newest one."""
+        """How many the client has opened. The frames go to the newest one."""
         self._wires: list[Wire] = []
         self._websocket: Wire | None = None
         self._subscribed: set[str] = set()
@@ -91,7 +91,7 @@ class Server:
             self._changed.notify_all()
 
     def play(self, pace: Pace | None) -> None:
-        """Send the mark, the measured frames and the end; without a pace as fast as the client reads.
+        """Send the mark, the measured frames and the end. Without a pace as fast as the client reads.
 
         Raises:
             OSError: the client is gone.
@@ -207,7 +207,7 @@ class Server:
         self._start(self._warm, wire)
 
     def _read_frames(self, wire: Wire, data: bytes) -> None:
-        """Take subscriptions, answer pings; frames of clients are masked."""
+        """Take subscriptions, answer pings. Frames of clients are masked."""
         while True:
             while len(data) < 2 or len(data) < (end := end_of_frame(data)):
                 data += wire.receive()

@@ -14,7 +14,7 @@ READ_BYTES = 64 * 1024
 
 
 class Wire:
-    """One TCP connection, perhaps inside TLS; reads and writes come from two threads."""
+    """One TCP connection, perhaps inside TLS. Reads and writes come from two threads."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         self._sock = sock

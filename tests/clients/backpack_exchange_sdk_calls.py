@@ -1,4 +1,4 @@
-"""All that backpack-exchange-sdk has for lockstep.py; only the URL is another one."""
+"""All that backpack-exchange-sdk has for lockstep.py. Only the URL is another one."""
 
 from __future__ import annotations
 

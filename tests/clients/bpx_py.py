@@ -1,4 +1,4 @@
-"""All that bpx-py has, synchronous and asynchronous, for lockstep.py; only the URL is another one."""
+"""All that bpx-py has, synchronous and asynchronous, for lockstep.py. Only the URL is another one."""
 
 from __future__ import annotations
 

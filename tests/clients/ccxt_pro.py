@@ -1,4 +1,4 @@
-"""All that ccxt.pro can watch on Backpack, for lockstep.py; only the URL is another one."""
+"""All that ccxt.pro can watch on Backpack, for lockstep.py. Only the URL is another one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that ccxt has for Backpack over REST, for lockstep.py; only the URL is another one."""
+"""All that ccxt has for Backpack over REST, for lockstep.py. Only the URL is another one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_METHODS = {"publicAPI", "privateAPI", "spot", "margin", "swap", "CORS"}
 
 
 def unified_call(name: str, *positional: object, **named: object) -> object:
-    """Call a method by its name; not every name that `has` affirms is one."""
+    """Call a method by its name. Not every name that `has` affirms is one."""
     return getattr(exchange, name)(*positional, **named)
 
 

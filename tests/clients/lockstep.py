@@ -23,7 +23,7 @@ SECRET = os.environ["SANDBOX_SECRET"]
 
 _OFFSET_S = float(os.environ["SANDBOX_CLOCK_OFFSET_S"])
 _real_time, _real_time_ns = time.time, time.time_ns
-# The exchange lives on a trading day, whenever this runs; the library signs with the time that it finds.
+# The exchange lives on a trading day, whenever this runs. The library signs with the time that it finds.
 time.time = lambda: _real_time() + _OFFSET_S
 time.time_ns = lambda: _real_time_ns() + int(_OFFSET_S * 1e9)
 

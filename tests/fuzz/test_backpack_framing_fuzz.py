@@ -1,7 +1,7 @@
 """Framing against streams that nobody wrote by hand.
 
-Invariants: how the bytes were cut into reads changes no fact (`BytesReceived` aside) and no reply; wsproto alone sees the same
-messages and the same end; whatever comes in raises nothing but the documented errors; after the end there is nothing.
+Invariants: how the bytes were cut into reads changes no fact (`BytesReceived` aside) and no reply. Wsproto alone sees the same
+messages and the same end. Whatever comes in raises nothing but the documented errors. After the end there is nothing.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def a_price(sandbox: Sandbox) -> Decimal:
 
 
 async def given_up(client: BackpackClient, sandbox: Sandbox, until: Callable[[], bool]) -> None:
-    """Cancel an order while it is on its way, once something has come to pass; the cancellation is all that it raises."""
+    """Cancel an order while it is on its way, once something has come to pass. The cancellation is all that it raises."""
     raised: list[BaseException] = []
 
     async def place() -> None:

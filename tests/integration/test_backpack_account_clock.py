@@ -28,7 +28,7 @@ SECOND = 1_000_000
 
 
 class WallClock:
-    """The wall clock of the client that follows the account; the sandbox, and who trades, have the right one."""
+    """The wall clock of the client that follows the account. The sandbox, and who trades, have the right one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.error_us = 0
@@ -66,7 +66,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> WallClock:
 
 
 async def until(client: BackpackClient, reached: Callable[[Event], bool]) -> list[Event]:
-    """All events up to the first that is wanted; fails when it does not come."""
+    """All events up to the first that is wanted. Fails when it does not come."""
     seen: list[Event] = []
     with anyio.fail_after(PATIENCE_SECONDS):
         async for event in client:
@@ -98,7 +98,7 @@ def stale(event: Event) -> bool:
 
 
 async def trade_over_a_break(client: BackpackClient, trader: BackpackClient, sandbox: Sandbox) -> list[Event]:
-    """Trade while the ledger is live, and while it is not; all events until it is live again."""
+    """Trade while the ledger is live, and while it is not. All events until it is live again."""
     await buy(trader, 1)
     sandbox.drop_connections()
     seen = await until(client, stale)
@@ -134,7 +134,7 @@ async def test_fills_from_before_the_client_are_not_told(runtime: str, wall: Wal
 
 @pytest.mark.parametrize("step_seconds", [600, -600])
 async def test_no_fill_is_lost_when_our_clock_is_set(runtime: str, wall: WallClock, step_seconds: int) -> None:
-    """Nothing has measured it when the connection is made anew, so its subscription is refused at first."""
+    """Nothing has measured it when the connection is made again, so its subscription is refused at first."""
     async with serve_sandbox(speed=0.2) as sandbox, a_client(sandbox) as trader, wall.follower(sandbox, runtime) as client:
         seen = await until(client, live)
         for _ in range(2):

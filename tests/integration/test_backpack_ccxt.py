@@ -26,7 +26,7 @@ PERPETUAL = "BTC/USDC:USDC"
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[dict[str, Any]]:
-    """A sandbox in a process of its own; plain, for ccxt has no way to trust another authority for websockets alone."""
+    """A sandbox in a process of its own. Plain, for ccxt has no way to trust another authority for websockets alone."""
     process = subprocess.Popen(
         [sys.executable, "-m", "backpack_runtime.cli.parser", "sandbox", "--seed", "5", "--speed", "3"],
         stdout=subprocess.PIPE,

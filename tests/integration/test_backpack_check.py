@@ -64,7 +64,7 @@ async def checked(
     seconds: float = 12.0,
     backend: str = "asyncio",
 ) -> dict[str, Row]:
-    """The rows of a checkup by name, those of `only` if it is given; each was reported as well, in order."""
+    """The rows of a checkup by name, those of `only` if it is given. Each was reported as well, in order."""
     reported: list[Row] = []
 
     async def report(row: Row) -> None:
@@ -86,7 +86,7 @@ async def checked(
 
 
 def without_numbers(text: str) -> str:
-    """The words of a row; the clock may be ahead or behind."""
+    """The words of a row. The clock may be ahead or behind."""
     return re.sub(r"-?\d[\d.,]*", "0", text).replace("ahead", "behind")
 
 
@@ -96,7 +96,7 @@ def of_result(rows: dict[str, Row], result: Result) -> list[str]:
 
 @asynccontextmanager
 async def listening(serve: Callable[[ByteStream], Awaitable[None]]) -> AsyncIterator[int]:
-    """A server that does what a test wants with each connection; gives its port."""
+    """A server that does what a test wants with each connection. Gives its port."""
 
     async def handle(stream: ByteStream) -> None:
         with suppress(*BROKEN):

@@ -40,7 +40,7 @@ class Program:
         self.output = b""
 
     def read_until(self, reached: Callable[[bytes], bool]) -> bytes:
-        """Read output until there is what is waited for; fails when it does not come."""
+        """Read output until there is what is waited for. Fails when it does not come."""
         give_up = time.monotonic() + PATIENCE_SECONDS
         while not reached(self.output):
             ready, _, _ = select.select([self._descriptor], [], [], max(give_up - time.monotonic(), 0))
@@ -55,7 +55,7 @@ class Program:
         return found
 
     def end(self, number: signal.Signals | None = None) -> int:
-        """Send a signal, if any, and wait for the end; returns the exit code."""
+        """Send a signal, if any, and wait for the end. Returns the exit code."""
         if number is not None:
             self.process.send_signal(number)
         return self.process.wait(PATIENCE_SECONDS)

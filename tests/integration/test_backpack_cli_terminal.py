@@ -46,7 +46,7 @@ class Terminal:
         self.modes = termios.tcgetattr(program)
 
     def type(self, keys: bytes) -> None:
-        """Press keys; what was shown before is forgotten."""
+        """Press keys. What was shown before is forgotten."""
         self.output = b""
         os.write(self._user, keys)
 
@@ -56,7 +56,7 @@ class Terminal:
         fcntl.ioctl(self._user, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def until(self, reached: Callable[[str], bool]) -> str:
-        """Read until the picture is as wanted; returns it."""
+        """Read until the picture is as wanted. Returns it."""
         give_up = time.monotonic() + PATIENCE_SECONDS
         while not reached(self.picture):
             ready, _, _ = select.select([self._user], [], [], max(give_up - time.monotonic(), 0))
@@ -69,7 +69,7 @@ class Terminal:
         return self.picture
 
     def end(self) -> int:
-        """Wait for the end, reading what still comes; returns the exit code."""
+        """Wait for the end, reading what still comes. Returns the exit code."""
         give_up = time.monotonic() + PATIENCE_SECONDS
         while self.process.poll() is None and time.monotonic() < give_up:
             if select.select([self._user], [], [], 0.05)[0]:

@@ -70,7 +70,7 @@ async def a_client(
 
 
 async def until(client: BackpackClient, reached: Callable[[Event], bool]) -> list[Event]:
-    """All events up to the first that is wanted; fails when it does not come."""
+    """All events up to the first that is wanted. Fails when it does not come."""
     seen: list[Event] = []
     with anyio.fail_after(PATIENCE_SECONDS):
         async for event in client:
@@ -94,7 +94,7 @@ def a(kind: type[Event]) -> Callable[[Event], bool]:
 
 
 def assert_in_sequence(events: list[Event]) -> int:
-    """Every change joins on to the one before it, and no book is crossed; says how many there were."""
+    """Every change joins on to the one before it, and no book is crossed. Says how many there were."""
     last: dict[str, int] = {}
     changes = 0
     for event in events:

@@ -46,7 +46,7 @@ def server() -> Iterator[str]:
 
 
 def asked(url: str, *, token: str | None = TOKEN) -> subprocess.CompletedProcess[str]:
-    """Run the health check as the image does, but for its address; a proxy of the exchange is none of its business."""
+    """Run the health check as the image does, but for its address. A proxy of the exchange is none of its business."""
     environment = {**os.environ, "http_proxy": "http://127.0.0.1:9"}
     environment.pop("BACKPACK_FEED_TOKEN", None)
     if token is not None:
@@ -82,7 +82,7 @@ def test_a_server_that_is_not_there_is_said_in_one_line() -> None:
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[str]:
-    """The command `serve` as the image runs it, on a free port; gives its address."""
+    """The command `serve` as the image runs it, on a free port. Gives its address."""
     command = [sys.executable, "-m", "backpack_runtime.cli.parser", "serve", "--host", "0.0.0.0", "--port", "0", *arguments]
     environment = {**os.environ, "BACKPACK_FEED_TOKEN": TOKEN}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -110,7 +110,7 @@ def test_a_feed_that_serves_a_sandbox_becomes_healthy() -> None:
 @pytest.mark.gate
 @pytest.mark.skipif(NO_COMPILER is not None, reason=str(NO_COMPILER))
 def test_the_commands_of_the_image_build_a_wheel_and_install_it(tmp_path: Path) -> None:
-    """The same commands in folders of this test, with this interpreter; the libraries come from the package index."""
+    """The same commands in folders of this test, with this interpreter. The libraries come from the package index."""
     text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
     commands = [line.removeprefix("RUN ") for line in text.splitlines() if line.startswith("RUN") and "pip" in line]
     assert len(commands) == 2

@@ -65,7 +65,7 @@ class Seen:
 
     def _callback(self, channel: str) -> Callable[[Any, float], Awaitable[None]]:
         async def take(given: Any, receipt: float) -> None:
-            # A book is one object of cryptofeed's, made anew for each delivery.
+            # A book is one object of cryptofeed's, made again for each delivery.
             self.objects[channel, given.symbol].append((given, receipt))
             self._changed.set()
 

@@ -1,4 +1,4 @@
-"""What goes wrong between BackpackFeed and the exchange, on real sockets; how often it connects and asks is bounded every time."""
+"""What goes wrong between BackpackFeed and the exchange, on real sockets. How often it connects and asks is bounded every time."""
 
 from __future__ import annotations
 
@@ -404,7 +404,7 @@ async def test_candles_that_closed_during_an_outage_are_delivered_once_each_and_
         await program.until(lambda: "candles of" not in program.reasons)
         starts = [candle.start for candle in got]
         assert starts == sorted(set(starts))
-        # Where nothing was traded there is no candle; everywhere else the exchange has the same one.
+        # Where nothing was traded there is no candle. Everywhere else the exchange has the same one.
         listed = {row.start_s: row for row in tape(program).candles("1s", int(starts[0]), int(starts[-1])) if row.trades}
         assert [int(start) for start in starts] == sorted(listed)
         assert [candle.trades for candle in got] == [row.trades for _, row in sorted(listed.items())]
@@ -514,7 +514,7 @@ async def test_a_slow_callback_is_caught_up_with_in_bounded_memory(programs: Pro
         assert program.watch.sockets == 1
         assert program.watch.snapshots == {"SOL_USDC": 1}
         assert program.counters["orderbook_resyncs"] == 0
-    # What waits, waits in the socket; a batch of the session's is what one frame or one answer brings.
+    # What waits, waits in the socket. A batch of the session's is what one frame or one answer brings.
     assert most < 200
 
 

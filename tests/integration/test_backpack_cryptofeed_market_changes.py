@@ -39,7 +39,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """cryptofeed's registries are those of the process; its files go to where they harm nobody."""
+    """cryptofeed's registries are those of the process. Its files go to where they harm nobody."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(market_loading, "_origin", [])
     yield

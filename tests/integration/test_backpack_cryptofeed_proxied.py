@@ -36,7 +36,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """The registries of cryptofeed are those of the process; its files go to where they harm nobody."""
+    """The registries of cryptofeed are those of the process. Its files go to where they harm nobody."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(market_loading, "_origin", [])
     Symbols.data.pop("BACKPACK", None)

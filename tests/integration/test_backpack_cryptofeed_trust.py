@@ -116,7 +116,7 @@ async def a_callback_that_does_not_return(programs: Programs) -> None:
         assert not program.feed.health().healthy
         go_on.set()
         await program.until(lambda: program.live)
-        # That a callback was slow counts for a minute; everything else is well again.
+        # That a callback was slow counts for a minute. Everything else is well again.
         await program.until(lambda: len(program.feed.health().reasons) == 1)
         assert "waiting of trades took" in program.reasons
         assert program.watch.sockets == 1
@@ -141,7 +141,7 @@ async def play(scene: Callable[[Programs], Awaitable[None]], programs: Programs)
 
 
 async def test_a_feed_has_no_live_book_without_fresh_proof(programs: Programs) -> None:
-    """Each scene has an exchange and a feed of its own; they wait for seconds, so they wait together."""
+    """Each scene has an exchange and a feed of its own. They wait for seconds, so they wait together."""
     async with asyncio.TaskGroup() as tasks:
         for scene in SCENES:
             tasks.create_task(play(scene, programs))

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, before a real server and a real sandbox; the screenshots of the documents are made here.
+"""The dashboard in a real browser, before a real server and a real sandbox. The screenshots of the documents are made here.
 
 `UPDATE_SCREENSHOTS=1 pytest -m gate tests/integration/test_backpack_dashboard.py -k screenshots` makes them again, in two minutes.
 """
@@ -66,7 +66,7 @@ class Browser:
     def __init__(self) -> None:
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM or ""
-        # As root it needs --no-sandbox, in a container --disable-dev-shm-usage; the rest keeps pictures the same.
+        # As root it needs --no-sandbox, in a container --disable-dev-shm-usage. The rest keeps pictures the same.
         for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars"):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -96,7 +96,7 @@ class Browser:
         self.driver.switch_to.active_element.send_keys(*keys)
 
     def until(self, reached: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> float:
-        """Wait until the page shows something; how long that took."""
+        """Wait until the page shows something. How long that took."""
         begin = time.monotonic()
         while not reached():
             waited = time.monotonic() - begin
@@ -177,7 +177,7 @@ def test_a_mute_exchange_turns_the_state_in_time_and_it_comes_back(
     browser.until(lambda: is_verified(browser))
     good = browser.run("return getComputedStyle(document.querySelector('#bids span')).color")
     faults("mute@0-9")
-    # The path is proved by data at most 5 s old; a picture comes every quarter of a second.
+    # The path is proved by data at most 5 s old. A picture comes every quarter of a second.
     assert browser.until(lambda: browser.state() == "stale") < 8
     browser.until(lambda: "no data" in browser.text("#why"), seconds=2)
     assert "mute for" in browser.text("#connection")

@@ -45,7 +45,7 @@ def export(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 @pytest.fixture
 def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """Run it in this process, in a folder of its own; gives exit code, standard output and standard error."""
+    """Run it in this process, in a folder of its own. Gives exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, bytes, bytes]:

@@ -56,7 +56,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """cryptofeed's registries are those of the process; its files go to where they harm nobody."""
+    """cryptofeed's registries are those of the process. Its files go to where they harm nobody."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(market_loading, "_origin", [])
     before = dict(EXCHANGE_MAP)
@@ -178,7 +178,7 @@ def check_account(program: Program, sandbox: Sandbox) -> None:
 
 
 async def in_a_thread(make: Callable[[], Any]) -> Any:
-    """Earlier versions of cryptofeed load the markets, and block, where a feed is made; the sandbox answers in this thread."""
+    """Earlier versions of cryptofeed load the markets, and block, where a feed is made. The sandbox answers in this thread."""
     return await asyncio.to_thread(make)
 
 

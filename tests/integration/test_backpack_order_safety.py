@@ -60,7 +60,7 @@ def anyio_backend(runtime: str) -> str:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bounds of the real exchange are a matter of seconds; the sandbox needs no such room."""
+    """The bounds of the real exchange are a matter of seconds. The sandbox needs no such room."""
     monkeypatch.setattr(resolution, "SETTLED_MS", 300)
     monkeypatch.setattr(leaving, "CANCEL_SECONDS", 1.0)
 

@@ -58,7 +58,7 @@ async def a_trader(
 
 
 async def until(client: BackpackClient, reached: Callable[[Event], bool]) -> list[Event]:
-    """All events up to the first that is wanted; fails when it does not come."""
+    """All events up to the first that is wanted. Fails when it does not come."""
     seen: list[Event] = []
     with anyio.fail_after(PATIENCE_SECONDS):
         async for event in client:

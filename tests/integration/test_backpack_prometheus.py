@@ -50,7 +50,7 @@ async def until(collector: BackpackCollector, **wanted: float) -> Figures:
 
 
 def of_symbols(found: Figures) -> Figures:
-    """The figures of single markets, by the part of their names and the market; without ages."""
+    """The figures of single markets, by the part of their names and the market. Without ages."""
     prefix = "backpack_symbol_book_"
     return {
         series.removeprefix(prefix): value

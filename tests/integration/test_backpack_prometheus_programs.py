@@ -37,7 +37,7 @@ pytestmark = [
 
 
 def promtool(*arguments: str, text: str | None = None, folder: Path = FILES) -> str:
-    """Run it, and return what it says; it has to be content."""
+    """Run it, and return what it says. It has to be content."""
     done = subprocess.run(
         ["promtool", *arguments], cwd=folder, input=text, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
     )
@@ -83,7 +83,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def prometheus(tmp_path: Path, free_port: int) -> Iterator[Callable[[int], str]]:
-    """Starts Prometheus with the files of `deploy`, for one target; the address of it is returned."""
+    """Starts Prometheus with the files of `deploy`, for one target. The address of it is returned."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(target_port: int) -> str:
@@ -106,7 +106,7 @@ def prometheus(tmp_path: Path, free_port: int) -> Iterator[Callable[[int], str]]
 
 
 def ask(url: str, query: str) -> Any:
-    """What a query gives now: values by the labels that are no labels of the target; None while Prometheus does not answer."""
+    """What a query gives now: values by the labels that are no labels of the target, or None while Prometheus does not answer."""
     try:
         with urllib.request.urlopen(f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}", timeout=5) as answer:  # noqa: S310 - http
             found = json.load(answer)["data"]["result"]

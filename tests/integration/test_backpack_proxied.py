@@ -69,7 +69,7 @@ def anyio_backend(runtime: Runtime) -> str:
 
 @asynccontextmanager
 async def listening(serve: Serve) -> AsyncIterator[int]:
-    """A server that does what a test wants with each connection; gives its port."""
+    """A server that does what a test wants with each connection. Gives its port."""
 
     async def handle(stream: ByteStream) -> None:
         with suppress(*BROKEN):

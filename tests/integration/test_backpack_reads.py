@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 HOST = "127.0.0.1"
 LAYERS = {"anyio on asyncio": 2, "anyio on trio": 2, "aiohttp": 1}
-"""How often a connection of a runtime can be encrypted here; aiohttp's second layer would take a proxy."""
+"""How often a connection of a runtime can be encrypted here. Aiohttp's second layer would take a proxy."""
 in_every_runtime = pytest.mark.parametrize("runtime", LAYERS)
 encrypted_or_not = pytest.mark.parametrize(
     ("runtime", "encrypted"), [(runtime, layers) for runtime, most in LAYERS.items() for layers in range(most + 1)]
@@ -144,7 +144,7 @@ async def test_who_has_enough_goes_on_later_where_he_stopped(runtime: str, encry
 async def test_the_end_of_a_connection_is_told_behind_its_last_bytes(runtime: str, encrypted: int) -> None:
     async with connected(runtime, encrypted) as connection, anyio.create_task_group() as tasks:
         await connection.peer.send(b"the last")
-        # With a closing alert, for whose answer the other side waits; with a FIN where nothing is encrypted.
+        # With a closing alert, for whose answer the other side waits. With a FIN where nothing is encrypted.
         tasks.start_soon(connection.peer.aclose)
         seen = bytearray()
         with pytest.raises(anyio.EndOfStream):

@@ -62,7 +62,7 @@ def order(sandbox: Sandbox, command: OperatorCommand) -> None:
 
 
 @pytest.mark.parametrize("channel", ["book", "depth.200ms"])
-async def test_a_book_that_the_user_distrusts_begins_anew(runtime: str, channel: str) -> None:
+async def test_a_book_that_the_user_distrusts_begins_again(runtime: str, channel: str) -> None:
     async with serve_sandbox() as sandbox, client_of(sandbox, runtime, channels=[channel]) as client:
         await until_live(client)
         outcome = await client.resync("SOL-USDC")
@@ -96,7 +96,7 @@ async def test_why_a_book_is_not_live_again_is_said(runtime: str) -> None:
         assert outcome.reason == "the market is closed"
 
 
-async def test_a_connection_is_made_anew_at_once(runtime: str) -> None:
+async def test_a_connection_is_made_again_at_once(runtime: str) -> None:
     async with serve_sandbox() as sandbox, client_of(sandbox, runtime) as client:
         await until_live(client)
         assert isinstance(await client.reconnect(), Recovered)

@@ -126,7 +126,7 @@ async def test_a_vector_leaves_byte_for_byte(vector: dict[str, Any]) -> None:
     if window_ms == vector["window_ms"]:
         assert {name: captured.header(name) for name in vector["headers"]} == vector["headers"]
         return
-    # A signer has no windows as long as this one's; all else is the vector's.
+    # A signer has no windows as long as this one's. All else is the vector's.
     string = vector["signing_string"].replace(f"window={vector['window_ms']}", f"window={window_ms}")
     assert verify_signature(captured.header("X-API-Key"), captured.header("X-Signature"), string)
     assert captured.header("X-Timestamp") == vector["headers"]["X-Timestamp"]

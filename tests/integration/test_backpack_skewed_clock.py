@@ -140,7 +140,7 @@ class Skewed:
         self._rest = ""
 
     def set_clock(self, skew: str) -> None:
-        """Move its wall clock, in one step; it looks once a second."""
+        """Move its wall clock, in one step. It looks once a second."""
         set_clock(self._clock, skew)
 
     async def ask(self) -> dict[str, Any]:

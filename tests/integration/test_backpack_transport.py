@@ -229,7 +229,7 @@ async def test_a_server_that_is_not_there_was_sent_nothing(runtime: Runtime) -> 
         assert isinstance((await facts_until(transport, ConnectFailed))[0], ConnectFailed)
 
 
-async def test_an_action_that_is_none_is_a_bug(exchange: ToExchange) -> None:
+async def test_an_action_that_is_invalid_is_a_bug(exchange: ToExchange) -> None:
     async with exchange.connect() as transport:
         with pytest.raises(TypeError, match="ConnectionUp"):
             transport.perform(ConnectionUp(attempt=1))  # type: ignore[arg-type]  # that is the point

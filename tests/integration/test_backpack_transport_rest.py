@@ -238,7 +238,7 @@ async def test_answers_of_every_form_are_whole(
         b"\x16\x03\x01 garbage\r\n\r\n",
     ],
 )
-async def test_an_answer_that_is_none_is_a_failure_of_something_sent(runtime: Runtime, response: bytes) -> None:
+async def test_an_answer_that_is_invalid_is_a_failure_of_something_sent(runtime: Runtime, response: bytes) -> None:
     async def serve(stream: ByteStream) -> None:
         await read_head(stream)
         await stream.send(response)

@@ -176,7 +176,7 @@ async def test_a_market_that_closes_and_opens(runtime: str) -> None:
         assert one.client.health.healthy
         assert f"market {SYMBOL} is closed" in one.client.health.notes
         one.sandbox._give(OpenMarket(SYMBOL))
-        # It is looked at once a minute; whoever asks for the list of markets is heard at once.
+        # It is looked at once a minute. Whoever asks for the list of markets is heard at once.
         await one.client.load_markets(fresh=True)
         await one.until(lambda: one.seen(MarketOpened) and one.live)
 
@@ -292,7 +292,7 @@ async def reached(condition: Callable[[], bool]) -> None:
 
 @in_every_runtime
 async def test_requests_that_are_refused_and_consumers_that_do_not_fetch(runtime: str) -> None:
-    """Each scene has an exchange and a client of its own; they wait for seconds, so they wait together."""
+    """Each scene has an exchange and a client of its own. They wait for seconds, so they wait together."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(an_exchange_that_refuses_requests_is_asked_once_for_each_book_after_its_pause, runtime)
         tasks.start_soon(without_a_consumer_books_stay_current_and_what_waits_is_bounded_and_said, runtime)

@@ -1,7 +1,7 @@
 """The wheel as users get it: built here, installed where nothing else of this project is.
 
 The quick tests do not download anything. Their environment has the wheel, put there by pip, and a copy of the files of the cryptofeed
-that runs these tests, with its metadata; all other libraries, or those that an extra asks for, are links to the installed ones. The
+that runs these tests, with its metadata. All other libraries, or those that an extra asks for, are links to the installed ones. The
 gate installs each extra from the package index instead, as users do.
 """
 
@@ -200,7 +200,7 @@ def test_the_specified_program_runs(wheel: Path, make_environment: Callable[...,
 
 
 def specified(proxy: str | None) -> str:
-    """The specified program with what is true here; None for no proxy."""
+    """The specified program with what is true here, or None for no proxy."""
     program = SPECIFIED
     for printed, meant in (
         ("your-api-key", THROWAWAY_API_KEY),

@@ -50,7 +50,7 @@ def contents(wheel: Path) -> set[str]:
 
 
 def declared(kernel: str) -> str:
-    """The kernel and its public names, as its stub says; imports are none of them."""
+    """The kernel and its public names, as its stub says. Imports are none of them."""
     names = set()
     for node in ast.parse(ROOT.joinpath(*kernel.split(".")).with_suffix(".pyi").read_text()).body:
         match node:

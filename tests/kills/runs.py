@@ -1,6 +1,6 @@
 """Runs in which a trading program is killed with -9 at a point that a seed chooses, and what has to hold after its restart.
 
-The simulated exchange is served by this process, on real sockets; the trading program and its restart are processes of their own. Killed
+The simulated exchange is served by this process, on real sockets. The trading program and its restart are processes of their own. Killed
 is it after a time, when the exchange receives its n-th order, when that has been executed and not answered, or by itself between the
 write to the journal and the first byte of the order.
 """
@@ -74,7 +74,7 @@ class Killer:
 
 
 async def run_seeds(seeds: Sequence[int], *, at_once: int = 4) -> Counter[str]:
-    """Run seeds, some at once; return how often what was seen.
+    """Run seeds, some at once. Return how often what was seen.
 
     Raises:
         Failed: what has to hold does not, with the seed.

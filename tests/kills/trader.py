@@ -39,7 +39,7 @@ class Trader(NamedTuple):
     state: Path
     seed: int
     writes_left: int | None = None
-    """It kills itself behind so many writes of orders to the journal, before they leave; None where it is killed from outside."""
+    """It kills itself behind so many writes of orders to the journal, before they leave, or None where it is killed from outside."""
 
 
 class Account(NamedTuple):
@@ -48,7 +48,7 @@ class Account(NamedTuple):
     orders: dict[str, tuple[str, str]]
     """State and executed quantity of each open order, by id."""
     balances: dict[str, tuple[str, str]]
-    """Available and locked, by asset; those that are not zero."""
+    """Available and locked, by asset. Those that are not zero."""
     unknown: list[str]
     """Orders whose outcome could not be found out, and why."""
     outcomes: dict[int, str]

@@ -11,7 +11,7 @@ from .recording_runs import run_seeds
 
 
 def main() -> None:
-    """Run the seeds that are asked for, and print what was seen; what does not hold is raised."""
+    """Run the seeds that are asked for, and print what was seen. What does not hold is raised."""
     parser = argparse.ArgumentParser(prog="python -m tests.recording_kills", description=__doc__)
     parser.add_argument("--runs", type=int, default=50, help="how many programs are killed")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")

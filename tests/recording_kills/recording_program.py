@@ -34,7 +34,7 @@ POINTS = (
     "half compressed",
     "compressed and not removed",
 )
-"""Where it is killed: from outside, after a time; or by itself."""
+"""Where it is killed: from outside, after a time. Or by itself."""
 ROTATE_BYTES = 6_000
 PATIENCE_SECONDS = 30.0
 

@@ -15,7 +15,7 @@ from .runs import run_kills
 
 
 def main() -> None:
-    """Run the kills that are asked for, and print what was seen; what does not hold is raised."""
+    """Run the kills that are asked for, and print what was seen. What does not hold is raised."""
     parser = argparse.ArgumentParser(prog="python -m tests.redundancy", description=__doc__)
     parser.add_argument("--kills", type=int, default=50, help="how many publishers are killed")
     parser.add_argument("--seed", type=int, default=0, help="decides who is killed when")

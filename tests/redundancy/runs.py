@@ -82,7 +82,7 @@ class Truth:
 
 
 class Publisher:
-    """A publishing process that can be killed and made anew."""
+    """A publishing process that can be killed and made again."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
         self._name = name
@@ -125,7 +125,7 @@ class Publisher:
             process.wait(PATIENCE_SECONDS)
 
     def end(self) -> int:
-        """End it as an operator does; return its exit code."""
+        """End it as an operator does. Return its exit code."""
         process, self._process = self._process, None
         assert process is not None
         process.send_signal(signal.SIGTERM)
@@ -133,7 +133,7 @@ class Publisher:
 
 
 async def run_kills(kills: int, *, seed: int = 0, restart_every: int = 0, speed: float = 2.0) -> Seen:
-    """Kill publishers so many times, and restart the engine at every so manieth kill; return what was seen, after it was checked.
+    """Kill publishers so many times, and restart the engine at every so manieth kill. Return what was seen, after it was checked.
 
     Raises:
         Failed: what has to hold does not.
@@ -196,7 +196,7 @@ async def _collect(consumer: FeedConsumer, events: list[Event]) -> None:
 
 
 async def _reach(events: Sequence[Event], truth: Truth) -> None:
-    """Wait until the consumer has what the publishers had when they ended; the exchange sends nothing more by then, for nobody listens."""
+    """Wait until the consumer has what the publishers had when they ended. The exchange sends nothing more by then, for nobody listens."""
     with anyio.move_on_after(PATIENCE_SECONDS):
         while True:
             last = max(truth.depth)

@@ -14,7 +14,7 @@ from .world import Violation
 
 
 def main() -> int:
-    """Run the seeds that are asked for; the status is 1 if a check failed, or one of a whole sweep was never made."""
+    """Run the seeds that are asked for. The status is 1 if a check failed, or one of a whole sweep was never made."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--hours", type=float, default=1.0, help="of virtual time, for each seed")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")

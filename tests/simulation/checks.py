@@ -160,7 +160,7 @@ def resync(world: World, event: BookSynced) -> Verdict:
 def no_false_alarm(world: World, event: object) -> Verdict:
     if not world.calm:
         return True
-    # A loss of the storm that a quiet market shows late is found late; finding it is right.
+    # A loss of the storm that a quiet market shows late is found late. Finding it is right.
     stream = getattr(event, "stream", None)
     book = world.session.book(stream) if stream is not None else None
     missing_us = world.truth.markets[book.symbol].missing_since_us(book.last) if book is not None else None
@@ -378,4 +378,4 @@ CHECKS: tuple[str, ...] = (
     *LEAVE_CHECKS,
     *END_CHECKS,
 )
-"""Every check by name; each must have applied in a sweep."""
+"""Every check by name. Each must have applied in a sweep."""

@@ -1,6 +1,6 @@
 """Every kind of fault, one function each, in one table.
 
-A fault is given the world and a generator of its own. It does its harm and counts it with `world.fired`; if it lasts, it returns how it
+A fault is given the world and a generator of its own. It does its harm and counts it with `world.fired`. If it lasts, it returns how it
 is taken back. What it counts is the harm that was done, not the attempt: a reset without a connection counts nothing.
 """
 

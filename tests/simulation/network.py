@@ -2,10 +2,10 @@
 
 Theory of operation. Everything that happens is an entry of one heap, and time jumps from one to the next. Each direction of a websocket
 is in order, as TCP is: a delay holds up all that comes behind it. REST requests travel on their own. A request leaves after it was
-dialled for; until then it can be withdrawn. A client that is frozen (its loop is blocked, or its machine is suspended) handles nothing
-until it thaws; what arrived by then is handled at once. A client that does not read leaves the frames of its websocket where they are.
+dialled for. Until then it can be withdrawn. A client that is frozen (its loop is blocked, or its machine is suspended) handles nothing
+until it thaws. What arrived by then is handled at once. A client that does not read leaves the frames of its websocket where they are.
 
-Faults set the attributes of `Network` and `Conditions`; the network draws nothing but its delays.
+Faults set the attributes of `Network` and `Conditions`. The network draws nothing but its delays.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ Tamper = Callable[[bytes], list[bytes]]
 
 
 class Conditions:
-    """What is wrong with the network at the moment; a fault sets it and takes it back."""
+    """What is wrong with the network at the moment. A fault sets it and takes it back."""
 
     def __init__(self) -> None:
         self.refusing = 0
         """Attempts to connect are refused, and so are those of REST."""
         self.mute = 0
-        """No data frame leaves the exchange's network; pings are answered."""
+        """No data frame leaves the exchange's network. Pings are answered."""
         self.mute_births = 0
         """Connections that are made are mute."""
         self.mute_streams: Counter[str] = Counter()
@@ -128,7 +128,7 @@ class Connection:
         """When it asked for them again, after that."""
 
     def is_refused_unheard(self, now_us: int, slack_us: int) -> bool:
-        """Whether the client cannot know that its private streams are mute, or has just found out."""
+        """Return whether the client cannot know that its private streams are mute, or has just found out."""
         return self.refusal_lost and (self.asked_again_us is None or now_us - self.asked_again_us <= slack_us)
 
 
@@ -146,7 +146,7 @@ class Pending:
 
     @property
     def symbol(self) -> str:
-        """The market in the query; empty without one."""
+        """The market in the query, or empty without one."""
         query = self.action.request.target.partition("?")[2]
         return next((part[7:] for part in query.split("&") if part.startswith("symbol=")), "")
 
@@ -156,16 +156,16 @@ class Pending:
 
 
 class Network:
-    """Drives a session and an exchange; what the session says is given to `on_event`."""
+    """Drives a session and an exchange. What the session says is given to `on_event`."""
 
     def __init__(self, session: Session, exchange: Exchange, start: Now, rng: Random) -> None:
         self.session = session
         self.exchange = exchange
         self.conditions = Conditions()
         self.now_us = start.mono_us
-        """True time; the client's monotonic clock is right."""
+        """True time. The client's monotonic clock is right."""
         self.wall_error_us = 0
-        """How far the client's wall clock is ahead of the exchange's; behind, if negative."""
+        """How far the client's wall clock is ahead of the exchange's. Behind, if negative."""
         self.wall_drift = 0.0
         """How much faster than time it goes."""
         self._drifts_from_us = start.mono_us
@@ -218,7 +218,7 @@ class Network:
         return Now(self.now_us, self.now_us + self._epoch_us)
 
     def set_drift(self, drift: float) -> None:
-        """Let the client's wall clock go faster from now on; what it has gained it keeps."""
+        """Let the client's wall clock go faster from now on. What it has gained it keeps."""
         self.wall_error_us += int((self.now_us - self._drifts_from_us) * self.wall_drift)
         self._drifts_from_us = self.now_us
         self.wall_drift = drift
@@ -270,7 +270,7 @@ class Network:
                 self._perform(output)
 
     def freeze(self, duration_us: int, *, timer_first: bool) -> None:
-        """Let the client handle nothing for a while; on waking, its timer is handled before what has arrived, or behind it."""
+        """Let the client handle nothing for a while. On waking, its timer is handled before what has arrived, or behind it."""
         end_us = self.now_us + duration_us
         self._timer_first = timer_first
         if self.frozen_until_us is None or end_us > self.frozen_until_us:
@@ -348,7 +348,7 @@ class Network:
     # The websocket.
 
     def reset(self, code: int = ABNORMAL_CLOSURE, reason: str = "connection reset by peer") -> bool:
-        """Break the connection; what is on its way is lost. Says whether there was one."""
+        """Break the connection. What is on its way is lost. Says whether there was one."""
         connection = self.connection
         if connection is None:
             return False
@@ -401,7 +401,7 @@ class Network:
         self._unread.clear()
 
     def _forget(self, connection: Connection) -> None:
-        """Let the exchange see a connection end, sooner or later; a half-open one it sees when its pings fail, which is simpler now."""
+        """Let the exchange see a connection end, sooner or later. A half-open one it sees when its pings fail, which is simpler now."""
         self.after(self.latency_us, self.give_exchange, SocketClosed(connection.number))
 
     def _delay_us(self) -> int:
@@ -538,7 +538,7 @@ class Network:
         self.after(0, self._later, self.handle, (fact,))
 
     def request_elsewhere(self, request: HttpRequest) -> None:
-        """Have another program of the same account send a request, now; what it is answered is of no interest here."""
+        """Have another program of the same account send a request, now. What it is answered is of no interest here."""
         self._elsewhere -= 1
         self.give_exchange(RequestReceived(self._elsewhere, request.method, request.target, request.headers, request.body))
 

@@ -32,7 +32,7 @@ def is_live(book: Book, now: Now) -> bool:
 
 
 def age_us(book: Book, now: Now) -> int | None:
-    """Return how old a book says its state is at this moment; None where it does not say."""
+    """Return how old a book says its state is at this moment, or None where it does not say."""
     return book.age_us(now.mono_us)
 
 

@@ -95,7 +95,7 @@ def run_plan(plan: Plan, kind: type[Session] = Session) -> Report:
 
 
 def sweep(plans: Iterable[Plan], *, most_runs: int = SHRINKING_RUNS) -> tuple[Report, list[str]]:
-    """Run plans one after the other; return the figures of those that hold, and what is wrong with each of the others."""
+    """Run plans one after the other. Return the figures of those that hold, and what is wrong with each of the others."""
     total = Report(faults=Counter(), checked=Counter())
     wrong: list[str] = []
     for plan in plans:

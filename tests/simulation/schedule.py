@@ -1,6 +1,6 @@
 """What goes wrong when: one value, drawn from one seed, that can be printed, replayed and shrunk.
 
-Storms alternate with calms. A storm is a handful of episodes that overlap; a calm lasts at least `CALM_MS`, long enough for everything to
+Storms alternate with calms. A storm is a handful of episodes that overlap. A calm lasts at least `CALM_MS`, long enough for everything to
 become well again and to be seen so. Each seed draws the kinds of faults that it knows, the markets, and how busy they are.
 """
 
@@ -36,7 +36,7 @@ DEPTH_FORMS = ("book", "book", "book", "book.200ms", "book.1000ms")
 
 
 class Episode(Struct, frozen=True, gc=False, kw_only=True):
-    """One fault, from when on and for how long; `seed` draws whatever else it needs."""
+    """One fault, from when on and for how long. `seed` draws whatever else it needs."""
 
     kind: str
     start_ms: int
@@ -57,7 +57,7 @@ class Plan(Struct, frozen=True, gc=False, kw_only=True):
     episodes: tuple[Episode, ...] = ()
 
     def to_json(self) -> str:
-        """Return the plan as text; `from_json` reads it."""
+        """Return the plan as text. `from_json` reads it."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
@@ -89,8 +89,8 @@ def draw_plan(
         seed: draws everything.
         hours: how long the run takes, in virtual time.
         kinds: the kinds of faults, each with the shortest and the longest duration in ms.
-        books: how many books are followed; drawn, if not given, and more than half of the seeds have `BUSY_BOOKS` busy ones.
-        only: the kinds to draw from; all, if empty.
+        books: how many books are followed. Drawn, if not given, and more than half of the seeds have `BUSY_BOOKS` busy ones.
+        only: the kinds to draw from. All, if empty.
     """
     rng = Random(f"{seed}:plan")
     duration_ms = int(hours * 3_600_000)

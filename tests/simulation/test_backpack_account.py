@@ -329,7 +329,7 @@ def test_a_wrong_key_is_refused_aloud_and_the_ledger_is_never_live() -> None:
 
 
 @pytest.mark.parametrize(("clock_error_us", "refusals"), [(0, 1), (600 * SECOND, 2)], ids=["right", "ahead"])
-def test_a_wrong_key_is_tried_once_more_at_the_most(clock_error_us: int, refusals: int) -> None:
+def test_a_wrong_key_is_tried_once_more_at_most(clock_error_us: int, refusals: int) -> None:
     trader = Trader(1, secret="42" * 32, clock_error_us=clock_error_us)
     trader.simulation.run(60 * SECOND)
     assert len(trader.events(StreamsRefused)) == refusals

@@ -46,7 +46,7 @@ class BackoffMachine(RuleBasedStateMachine):
         """Between `Open` and `Closed`."""
         self.closing = False
         self.attempts = 0
-        """Sockets opened since the connection last proved itself; where somebody else opens them, the one that is awaited counts."""
+        """Sockets opened since the connection last proved itself. Where somebody else opens them, the one that is awaited counts."""
         self.opened_us = 0
         self.proven = False
         self.next_attempt_us: int | None = None

@@ -67,7 +67,7 @@ MS, SECOND = 1_000, 1_000_000
 ENGINE_US = 1_795_012_345_000_000
 LEVELS = 3
 IN_FORCE_US = SECOND
-"""How long the exchange takes to begin with a subscription at most."""
+"""Time that the exchange takes to begin with a subscription at most."""
 START_OVER_US = 3 * BACKWARDS_US
 """An exchange that starts its ids over is away for longer than a second."""
 RECOVERY_US = RETRY.cap_us + AUDIT_US + 20 * SECOND
@@ -96,7 +96,7 @@ class Market:
         """The first engine time since the ids started over."""
         self.started_over = False
         self.first = 0
-        """Of the next frame; 0 while it holds no event."""
+        """Of the next frame, or 0 while it holds no event."""
         self.touched: dict[tuple[str, Decimal], None] = {}
         self._record()
 
@@ -109,7 +109,7 @@ class Market:
         return max(starmap(Level, bids.items()), default=None), min(starmap(Level, asks.items()), default=None)
 
     def happen(self, changes: Sequence[Change], mono_us: int) -> BookTicker | None:
-        """One book event; an order takes what stands in its way, so the true book is never crossed."""
+        """One book event. An order takes what stands in its way, so the true book is never crossed."""
         before = self.top
         self.last += 1
         self.engine_us = max(self.engine_us + 1, ENGINE_US + mono_us)
@@ -229,7 +229,7 @@ class Mirror:
         )
 
     def shows(self, bids: Side, asks: Side) -> bool:
-        """Whether it is this book, as far as it can know it."""
+        """Return whether it is this book, as far as it can know it."""
         return self.known(self.bids, self.asks) == self.known(bids, asks)
 
 
@@ -243,7 +243,7 @@ class BookMachine(RuleBasedStateMachine):
         self.aggregated = False
         self.limit = 1000
         self.in_force_us: int | None = None
-        """When the subscription takes effect; None without a connection."""
+        """When the subscription takes effect, or None without a connection."""
         self.deltas: deque[Depth] = deque()
         """On their way."""
         self.tickers: deque[BookTicker] = deque()
@@ -251,10 +251,10 @@ class BookMachine(RuleBasedStateMachine):
         self.asked: deque[FetchSnapshot] = deque()
         """Without an answer so far."""
         self.wrong_us: int | None = None
-        """Engine time of the newest wrong delta that the book may hold; None when it can hold none."""
+        """Engine time of the newest wrong delta that the book may hold, or None when it can hold none."""
         self.mirror: Mirror | None = None
         self.mirror_wrong_us: int | None = None
-        """As `wrong_us`, of the mirror; only a new run makes it right, for a check says nothing of levels that the book has not."""
+        """As `wrong_us`, of the mirror. Only a new run makes it right, for a check says nothing of levels that the book has not."""
         self.kept: list[Depth] = []
         """What has come since the book was last live or requested, which may be told once it is."""
         self.snapshot_us = 0
@@ -263,7 +263,7 @@ class BookMachine(RuleBasedStateMachine):
         self.check_last: int | None = None
         """The update id of a snapshot that the live book is to be compared with."""
         self.run_last: int | None = None
-        """How far the events of a live book have come; None when there is none."""
+        """How far the events of a live book have come, or None without one."""
         self.reached = 0
         """How far the book has come since its stream was requested."""
         self.run_verified = False
@@ -299,7 +299,7 @@ class BookMachine(RuleBasedStateMachine):
         outputs = self.sequencer.handle(fed, self.clock.now)
         joined = any(isinstance(output, BookSynced) for output in outputs)
         told = [output.last for output in outputs if isinstance(output, BookSynced | BookChanged)]
-        # A snapshot may lie behind what was told before; what makes up for it is told along with it.
+        # A snapshot may lie behind what was told before. What makes up for it is told along with it.
         assert not told or told[-1] >= self.reached or self.market.started_over
         matched = any(isinstance(output, TopMatched) for output in outputs)
         for output in outputs:
@@ -626,7 +626,7 @@ class BookMachine(RuleBasedStateMachine):
         return self.live and self.book.engine_us == self.market.engine_us and self.shows(self.book.engine_us)
 
     def shows(self, engine_us: int) -> bool:
-        """Whether the book is the true one of that time, as far as it claims to know."""
+        """Return whether the book is the true one of that time, as far as it claims to know."""
         last, bids, asks = self.market.states[engine_us]
         floor, ceiling = self.book.coverage.lowest_bid, self.book.coverage.highest_ask
         known_bids = {price: quantity for price, quantity in bids.items() if floor is None or price >= floor}

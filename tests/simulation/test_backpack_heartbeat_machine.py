@@ -17,7 +17,7 @@ EXCHANGE_PING_US = 60 * SECOND
 
 
 class HeartbeatMachine(RuleBasedStateMachine):
-    """Timers fire on time; what the exchange sends is heard at once, or, while nothing is read, when reading resumes."""
+    """Timers fire on time. What the exchange sends is heard at once, or, while nothing is read, when reading resumes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class HeartbeatMachine(RuleBasedStateMachine):
         self.connected = False
         self.reading = True
         self.alive = True
-        """The exchange: it answers pings within its latency and sends its own; else nothing ever comes again."""
+        """The exchange: it answers pings within its latency and sends its own. Else nothing ever comes again."""
         self.latency_us = 0
         self.pongs_due: list[tuple[int, bytes]] = []
         self.unread: list[HeartbeatInput] = []

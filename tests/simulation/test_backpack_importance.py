@@ -185,7 +185,7 @@ class Witnessed:
         self.simulation.give(Open())
         self.calls = 0
         self.waiting: dict[int, int | None] = {}
-        """When each cancel in line has to have left, by its order id; None where it may wait."""
+        """When each cancel in line has to have left, by its order id, or None where it may wait."""
 
     def cancel(self, count: int) -> None:
         for _ in range(count):

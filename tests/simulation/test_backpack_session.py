@@ -111,7 +111,7 @@ class Mirror:
 class Witness:
     """A simulation with a witness who compares each book that is handed out with the exchange's own at that update id.
 
-    So does a user who makes a book of the events alone; no market here has more levels than a snapshot, so that book is whole.
+    So does a user who makes a book of the events alone. No market here has more levels than a snapshot, so that book is whole.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Witness:
         data = msgspec.json.decode(frame).get("data", {})
         if data.get("e") == "depth":
             bids, asks, update_id = self.exchange.levels(data["s"])
-            # An input may move the market several times; only the last of these books can be seen from outside.
+            # An input may move the market several times. Only the last of these books can be seen from outside.
             if update_id == data["u"]:
                 self.truth[data["s"], update_id] = (bids, asks)
         return [] if self.losing.random() < self.loss else [frame]
@@ -782,7 +782,7 @@ given_inputs: st.SearchStrategy[Given] = st.one_of(
 )
 
 
-def test_a_book_that_is_distrusted_begins_anew_and_the_others_go_on() -> None:
+def test_a_book_that_is_distrusted_begins_again_and_the_others_go_on() -> None:
     witness = Witness()
     witness.simulation.run(60 * SECOND, until=witness.all_live)
     stream, now = "depth.SOL_USDC", witness.simulation.now

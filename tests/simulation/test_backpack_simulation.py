@@ -156,7 +156,7 @@ def test_the_sweep_holds_and_leaves_nothing_out() -> None:
 
 
 def test_the_gate_is_as_large_as_it_must_be() -> None:
-    """Of the plans alone: hours, episodes, and hours with five busy books; frames and frame faults are counted as they run."""
+    """Of the plans alone: hours, episodes, and hours with five busy books. Frames and frame faults are counted as they run."""
     plans = [plan_for(seed, GATE_HOURS) for seed in GATE_SEEDS]
     assert sum(plan.duration_ms for plan in plans) >= 50 * 3_600_000
     assert sum(len(plan.episodes) for plan in plans) >= 5_000

@@ -1,7 +1,7 @@
 """What is true: the exchange's book at every update id, and when each change was made, in the simulation's own time.
 
 A market's log holds every change since the beginning, with the quantity before it, so that a shadow of the book can be moved to any id,
-forwards and backwards. Ids have no holes; a restart that gives them up begins a new epoch. Prices are ticks, quantities are lots.
+forwards and backwards. Ids have no holes. A restart that gives them up begins a new epoch. Prices are ticks, quantities are lots.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Epoch:
         return 0 <= update_id - self.base_id <= len(self.entries)
 
     def sides(self, count: int) -> tuple[dict[int, int], dict[int, int]]:
-        """Return the book after the first `count` changes; to be read only, and only until the next call."""
+        """Return the book after the first `count` changes. To be read only, and only until the next call."""
         while self._at < count:
             for side, price, _, after in self.entries[self._at].moves:
                 _put(self._shadow[side], price, after)
@@ -68,7 +68,7 @@ class MarketTruth:
         self.price_decimals = listing.price_decimals
         self.quantity_decimals = listing.quantity_decimals
         self.closed_us: int | None = None
-        """Since when the market is closed; None while it is open."""
+        """Since when the market is closed, or None while it is open."""
         self._exchange = exchange
         self._latest: tuple[dict[int, int], dict[int, int]] = ({}, {})
         self._epochs: list[_Epoch] = []
@@ -99,7 +99,7 @@ class MarketTruth:
         return any(epoch.holds(update_id) for epoch in self._epochs)
 
     def missing_since_us(self, update_id: int) -> int | None:
-        """Return when the first change was made that a book at this id lacks; None when it lacks nothing."""
+        """Return when the first change was made that a book at this id lacks, or None when it lacks nothing."""
         newest = self._epochs[-1]
         if newest.holds(update_id):
             count = update_id - newest.base_id
@@ -178,7 +178,7 @@ class MarketTruth:
 
 
 class Truth:
-    """The truth about all markets of an exchange; `clock` is the simulation's own time."""
+    """The truth about all markets of an exchange. `clock` is the simulation's own time."""
 
     def __init__(self, exchange: Exchange, listings: dict[str, Listing], clock: Callable[[], int]) -> None:
         self._clock = clock

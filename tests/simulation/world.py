@@ -72,7 +72,7 @@ class Violation(AssertionError):
 
 
 def _plain(value: object) -> str:
-    """Return text for what is no value; never a representation, which may hold an address in memory."""
+    """Return text for what is no value. Never a representation, which may hold an address in memory."""
     return f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else type(value).__name__
 
 
@@ -91,7 +91,7 @@ class World:
         self.check_rng = Random(f"{plan.seed}:checks")
         self.chain_bound_us = chain_bound_us(len(self.symbols))
         self.full = False
-        """Whether every comparison of books is a whole one."""
+        """True when every comparison of books is a whole one."""
         self.faults: Counter[str] = Counter()
         self.checked: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
@@ -169,7 +169,7 @@ class World:
 
     @property
     def calm(self) -> bool:
-        """Whether the last fault, and the last pause that was asked for, are long past."""
+        """True when the last fault, and the last pause that was asked for, are long past."""
         now_us = self.network.now_us
         return not self._active and now_us >= max(self._trouble_us, self.pause_until_us or 0) + CALM_US
 
@@ -220,7 +220,7 @@ class World:
         self._trouble_us = max(self._trouble_us, self.network.now_us + duration_us)
 
     def repeat(self, rng: Random, pauses_us: tuple[int, int], what: Callable[[], None]) -> Callable[[], None]:
-        """Do something again and again, with pauses; returns how it is ended."""
+        """Do something again and again, with pauses. Returns how it is ended."""
         running = [True]
 
         def again() -> None:
@@ -255,7 +255,7 @@ class World:
         try:
             self._hash.update(self._encode(event))
         except OverflowError:
-            # No number that is so large should get this far; the check that says so comes next.
+            # No number that is so large should get this far. The check that says so comes next.
             self._hash.update(repr(event).encode())
         self.events[kind.__name__] += 1
         if self.kept is not None:
@@ -271,7 +271,7 @@ class World:
             self.said_live[getattr(event, "stream", "")] = _SAYING[kind]
 
     def _check_book(self, stream: str) -> bool:
-        """Check a book, if it claims to be live; says whether it does."""
+        """Check a book, if it claims to be live. Says whether it does."""
         book = self._books.get(stream)
         if book is None or not opinion.is_live(book, self.network.now):
             return False
@@ -374,7 +374,7 @@ class World:
         margin, sent = account.margin, account.margin_sent
         if margin is None or sent is None:
             return None
-        # Of one round the positions are read first; the pages of others are not told apart.
+        # Of one round the positions are read first. The pages of others are not told apart.
         collateral = self._served_since(MARGIN_PATHS[0], sent.mono_us - SECOND)
         positions = self._served_since(MARGIN_PATHS[1], sent.mono_us - 120 * SECOND)
         kept = _figures(msgspec.json.decode(msgspec.json.encode(margin.collateral)))

@@ -37,7 +37,7 @@ SYMBOL = "SOL_USDC"
 SECOND = 1_000_000
 TEN_MINUTES_MS = 600_000
 T_MS = 1_790_000_400_000 // TEN_MINUTES_MS * TEN_MINUTES_MS + 300_000
-"""On the exchange's clock; ours stands elsewhere in all of these tests."""
+"""On the exchange's clock. Ours stands elsewhere in all of these tests."""
 ZERO = Decimal(0)
 ONE = Decimal(1)
 
@@ -162,7 +162,7 @@ def a_balance_update(asset: str, available: int) -> BalanceUpdate:
 def a_collateral(
     equity: int = 1_000, *, locked: int = 100, pnl: int = 0, assets: tuple[CollateralAsset, ...] = ()
 ) -> Collateral:
-    """The margin as REST tells it; what is not locked is available."""
+    """The margin as REST tells it. What is not locked is available."""
     return Collateral(
         assets_value=Decimal(equity - pnl),
         borrow_liability=ZERO,
@@ -196,7 +196,7 @@ def an_asset(asset: str, *, total: int, lent: int = 0) -> CollateralAsset:
 
 
 def a_loan(asset: str, quantity: int) -> BorrowLendPosition:
-    """A loan as REST tells it; what is negative is borrowed."""
+    """A loan as REST tells it. What is negative is borrowed."""
     return BorrowLendPosition(
         position_id=f"loan {asset}",
         symbol=asset,
@@ -230,7 +230,7 @@ class Desk:
         self.now = Now(5 * SECOND, wall_us)
         self.listed = list(listed)
         self.executed: int | None = None
-        """Of the open order; None: there is none."""
+        """Of the open order. None: there is none."""
         self.created_us: int | None = None
         self.ended: Order | None = None
         """What history says of an order that is open no more."""
@@ -329,7 +329,7 @@ class Desk:
         return self
 
     def begin_check(self) -> Desk:
-        """Let time pass until an audit of a live ledger asks; what the margin alone is read for meanwhile is answered."""
+        """Let time pass until an audit of a live ledger asks. What the margin alone is read for meanwhile is answered."""
         self.timer()
         while self.asked and self.asked[0].what is Read.POSITIONS:
             self.answer_all().timer()

@@ -1,6 +1,6 @@
 """The scenarios by which `promtool` tests the alerts: `deploy/prometheus/alerts_test.yml` is made of them.
 
-`python tests/support/alert_scenarios.py` prints the file; `--write` keeps it. A test fails when the file says something else.
+`python tests/support/alert_scenarios.py` prints the file. `--write` keeps it. A test fails when the file says something else.
 
 Each scenario is a client that is well, but for some series, and says which alerts fire at a moment: those, and no other ones.
 """
@@ -62,7 +62,7 @@ WELL: dict[str, str | None] = {
     "orders_in_doubt": "0x30",
     "calls_unresolved": "0x30",
 }
-"""A client that is well, once a minute for half an hour; one of its ten markets is closed."""
+"""A client that is well, once a minute for half an hour. One of its ten markets is closed."""
 
 
 class Scenario(NamedTuple):

@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
     returned: Any
     raised: str | None
     requests: list[str]
-    """Method, path and status of each request, and each frame, in order; some come late."""
+    """Method, path and status of each request, and each frame, in order. Some come late."""
     truths: list[Any]
     """What was looked up at the start, and at each request or frame that it caused."""
 
@@ -103,7 +103,7 @@ class Served:
             look, self.look = self.look, None  # it asks, too
             try:
                 self.truths.append(look())
-            except Exception as error:  # noqa: BLE001 - the exchange goes on; the row fails
+            except Exception as error:  # noqa: BLE001 - the exchange goes on. The row fails
                 self.truths.append(error)
             self.look = look
         return outputs
@@ -114,7 +114,7 @@ class Served:
         return RequestReceived(next(self._numbers), request.method, request.target, request.headers, request.body)
 
     def peek(self, name: str, parameters: Mapping[str, Any] | None = None) -> Any:
-        """Return what the exchange has under an endpoint at this moment; within a look only, in the thread of the exchange."""
+        """Return what the exchange has under an endpoint at this moment. Within a look only, in the thread of the exchange."""
         asked = self._request(name, parameters or {}, 0)
         for output in self._handle(asked, self._now):
             if isinstance(output, Respond):
@@ -141,7 +141,7 @@ class Served:
         self.portal.call(_breathe)
 
     def unheard(self, stream: str) -> bool:
-        """Whether everybody has stopped to listen to a stream, once what is on its way has arrived."""
+        """Return whether everybody has stopped to listen to a stream, once what is on its way has arrived."""
         deadline = time.monotonic() + PATIENCE_S
         while self.listeners(stream):
             if time.monotonic() > deadline:
@@ -233,7 +233,7 @@ class Client:
         look: Callable[[], Any] | None,
         stir: Callable[[], None] | None,
     ) -> Outcome:
-        """Make one call; while it has not ended, `stir` is done again and again, and `look` at the start and whenever something happens."""
+        """Make one call. While it has not ended, `stir` is done again and again, and `look` at the start and whenever something happens."""
         served = self.served
         # A frame may be on its way already: what it says is how things are now.
         served.seen, served.truths, served.look = [], [served.read(look)] if look else [], look
@@ -287,7 +287,7 @@ def _number(value: Any) -> Decimal | float | None:
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Whether two answers say the same: numbers by value, however they are written."""
+    """Return whether two answers say the same: numbers by value, however they are written."""
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         return left.keys() == right.keys() and all(equal(left[name], right[name]) for name in left)
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):

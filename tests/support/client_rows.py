@@ -31,7 +31,7 @@ class Row(NamedTuple):
     look: Callable[[Client], Any] | None = None
     """Reads the state at each request and each frame."""
     holds: Callable[[Client, Any, list[Any]], bool] | None = None
-    """Whether what was returned is right, beside what was read."""
+    """True when what was returned is right, beside what was read."""
     fault: str = ""
     """Why the client is to blame for a difference."""
     refused: str = ""

@@ -338,7 +338,7 @@ def _without_orders(client: Client) -> None:
 
 
 def order_of(client: Client, returned: Mapping[str, Any], *, filled: bool = False) -> bool:
-    """Whether an order that was returned is one of the account, number by number."""
+    """Return whether an order that was returned is one of the account, number by number."""
     account = client.served.exchange.account
     [order] = client.served.read(lambda: [item.shown for item in account.by_id[str(returned["id"])]])
     side = "buy" if order.side.value == "Bid" else "sell"

@@ -101,7 +101,7 @@ def wait_for_quote(client: Client) -> None:
 
 
 def candles(name: str) -> Callable[[Client], Mapping[str, Any]]:
-    """Make what is asked for candles, from the same minute each time; `name` is how the start is called."""
+    """Make what is asked for candles, from the same minute each time. `name` is how the start is called."""
 
     def asked(client: Client) -> Mapping[str, Any]:
         start_s = client.served.unix_us // 60_000_000 * 60 - 600
@@ -111,7 +111,7 @@ def candles(name: str) -> Callable[[Client], Mapping[str, Any]]:
 
 
 def settings(client: Client, **expected: Any) -> bool:
-    """Whether the account has these settings."""
+    """Return whether the account has these settings."""
     account = client.served.ask("account")
     return equal({name: account[name] for name in expected}, expected)
 

@@ -1,6 +1,6 @@
 """The libraries that others wrote for Backpack, each against the simulated exchange: how to get one, and the table of its calls.
 
-`python tests/support/client_tables.py` makes every call anew and prints docs/sandbox-clients.md; `--write` keeps it there.
+`python tests/support/client_tables.py` makes every call again and prints docs/sandbox-clients.md. `--write` keeps it there.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Library(NamedTuple):
     """One of them."""
 
     requirement: str
-    """What pip installs, into an environment of its own; empty where the environment of the tests has it."""
+    """What pip installs, into an environment of its own, or empty where the environment of the tests has it."""
     program: str
     rows: Callable[[], Iterator[Row]]
     frames_only: bool = False
-    """Whether its table has frames alone: what it reads over REST beside them depends on when they come."""
+    """True when its table has frames alone: what it reads over REST beside them depends on when they come."""
 
 
 LIBRARIES = {
@@ -50,7 +50,7 @@ class NoIndex(Exception):
 
 
 def install(library: Library, folder: Path) -> str:
-    """Return an interpreter that has the library; it may have to be installed into a new environment.
+    """Return an interpreter that has the library. It may have to be installed into a new environment.
 
     Raises:
         NoIndex: it cannot be had.

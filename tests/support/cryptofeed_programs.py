@@ -12,7 +12,7 @@ __all__ = ["running"]
 
 @asynccontextmanager
 async def running(handler: Any, *, stop_seconds: float = 10.0) -> AsyncIterator[None]:
-    """Run a FeedHandler for as long as the block lasts; that it stops in time is a part of every test."""
+    """Run a FeedHandler for as long as the block lasts. That it stops in time is a part of every test."""
     if hasattr(handler, "run_async"):
         program = asyncio.create_task(handler.run_async(install_signal_handlers=False))
         try:

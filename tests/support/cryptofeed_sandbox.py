@@ -34,7 +34,7 @@ HANDLER = {"uvloop": False, "log": {"disabled": True, "filename": "", "level": "
 
 @contextmanager
 def own_registries(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep cryptofeed's registries, which are those of the process, to the block; its files go to where they harm nobody."""
+    """Keep cryptofeed's registries, which are those of the process, to the block. Its files go to where they harm nobody."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     monkeypatch.setattr(loading, "_origin", [])
     yield
@@ -55,7 +55,7 @@ class Watch:
         """Answers that left at once, by path and status."""
         self.when_opened: Callable[[], object] = bool
         self.loses: Callable[[bytes], bool] = lambda _data: False
-        """Whether a frame is lost on its way."""
+        """True when a frame is lost on its way."""
         self.slams = False
         """Close each new websocket at once, politely."""
         self._handle = sandbox.exchange.handle
@@ -88,7 +88,7 @@ class Program:
         self.watch = watch
         self.got: dict[str, list[Any]] = defaultdict(list)
         self.snapshots: Counter[str] = Counter()
-        """Books that were delivered anew, by symbol."""
+        """Books that were delivered again, by symbol."""
         self.feed: Any = None
 
     def callback(self, channel: str) -> Callable[[Any, float], Any]:
@@ -135,7 +135,7 @@ class Program:
 
 
 async def in_a_thread(make: Callable[[], Any]) -> Any:
-    """Earlier versions of cryptofeed load the markets, and block, where a feed is made; the sandbox answers in this thread."""
+    """Earlier versions of cryptofeed load the markets, and block, where a feed is made. The sandbox answers in this thread."""
     return await asyncio.to_thread(make)
 
 

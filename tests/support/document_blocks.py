@@ -70,7 +70,7 @@ def blocks() -> list[Block]:
 
 
 def complaint(block: Block) -> str:
-    """Return what is wrong with a block that is not run; no text when nothing is."""
+    """Return the faults of a block that is not run. No text when nothing is."""
     try:
         match block.language:
             case "json":

@@ -31,7 +31,7 @@ def plain_rows(folder: Path, table: str) -> Iterator[dict[str, str]]:
 class TardisBook:
     """The book of a reader who knows the layout, and nothing of what wrote it.
 
-    Reading begins at the first row of a snapshot. The first row of a snapshot after other rows throws the book away; an amount of zero
+    Reading begins at the first row of a snapshot. The first row of a snapshot after other rows throws the book away. An amount of zero
     removes a level.
     """
 

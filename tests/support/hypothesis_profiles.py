@@ -23,7 +23,7 @@ SEARCHED_EXAMPLES = 1_000
 
 
 def register(checkout: Path) -> None:
-    """Register both profiles and load `default`; pytest's own option loads another one later."""
+    """Register both profiles and load `default`. Pytest's own option loads another one later."""
     # No test may fail because the machine is busy, so nothing here looks at a clock.
     calm: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
     settings.register_profile("default", max_examples=USUAL_EXAMPLES, derandomize=True, database=None, **calm)

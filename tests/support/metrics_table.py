@@ -25,7 +25,7 @@ class Alert(NamedTuple):
     name: str
     expression: str
     after: str
-    """How long it has to last."""
+    """Time that it has to last."""
     severity: str
     description: str
 

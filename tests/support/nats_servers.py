@@ -20,7 +20,7 @@ START_SECONDS = 20.0
 
 
 class NatsServer:
-    """One server; after a restart it is where it was, and has what it had."""
+    """One server. After a restart it is where it was, and has what it had."""
 
     def __init__(self, folder: Path, *options: str, jetstream: bool = True) -> None:
         self._folder = folder

@@ -34,7 +34,7 @@ MOST_TIMERS = 1_000
 def members_of(row: Mapping[str, Any], last_price: Decimal | None = None) -> dict[str, Any]:
     """Return the members of the order of a row, with Python's names.
 
-    A price may be so many times the last price, on the tick on its safe side, and so many ticks beyond that; the last price is the known
+    A price may be so many times the last price, on the tick on its safe side, and so many ticks beyond that. The last price is the known
     one unless given.
     """
     members = dict(row["order"])
@@ -67,7 +67,7 @@ class Desk:
         self.exchange.handle(SocketOpened(1), self.clock.now)
 
     def place(self, symbol: str, order: Mapping[str, Any]) -> str:
-        """Place an order given in Python's names; return why it was refused or has expired, nothing where it was accepted."""
+        """Place an order given in Python's names. Return why it was refused or has expired, nothing where it was accepted."""
         body = {"symbol": symbol} | {_camel(name): _on_wire(name, value) for name, value in order.items()}
         answer = self._answer(json.dumps(body).encode(), body)
         if answer.status != 200:

@@ -1,7 +1,7 @@
 """Makes an interpreter look to our code like one on a system without POSIX, as far as Python can tell.
 
 `pretend()` takes away what such a system lacks: functions and signals by name, from the sight of this project's modules alone, for libraries have
-code of their own for every system; modules by import; and three behaviours: a loop of asyncio that watches neither signals nor descriptors, a
+code of their own for every system. Modules by import. And three behaviours: a loop of asyncio that watches neither signals nor descriptors, a
 `select` that knows sockets only, and files that cannot be replaced while they are open.
 
 So a program that begins with it shows that our code needs nothing of what is gone. It does not show that such a system has everything else.
@@ -94,11 +94,11 @@ MISSING_NAMES: dict[str, frozenset[str]] = {
         }
     ),
 }
-"""What only some systems have, by module; `asyncio` stands for its loops as well."""
+"""What only some systems have, by module. `asyncio` stands for its loops as well."""
 
 
 def pretend() -> None:
-    """Take away everything; it cannot be undone, so this is for a process of its own."""
+    """Take away everything. It cannot be undone, so this is for a process of its own."""
     for library in LIBRARIES:
         importlib.import_module(library)
     for module in (os, select, signal, socket, time):

@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 
 def own_tests(module: Sequence[str], tests: Iterable[str]) -> tuple[str, ...]:
-    """The test modules named after a module, which is given by its path in the package; else those of the closest name."""
+    """The test modules named after a module, which is given by its path in the package. Else those of the closest name."""
     tests = sorted(tests)
     names = ["_".join(module[start:]) for start in range(len(module))]
     for name in names:
@@ -91,7 +91,7 @@ def measure(coverage: Coverage) -> list[Row]:
 
 
 def ranges(lines: Sequence[int]) -> str:
-    """Lines as `3, 7-9`; those that follow each other in the list of the missed count as one range when no number lies between."""
+    """Lines as `3, 7-9`. Those that follow each other in the list of the missed count as one range when no number lies between."""
     if not lines:
         return "-"
     starts = [lines[0], *(later for earlier, later in pairwise(lines) if later != earlier + 1)]
@@ -100,7 +100,7 @@ def ranges(lines: Sequence[int]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the tests with coverage and print the table; the status is that of the tests."""
+    """Run the tests with coverage and print the table. The status is that of the tests."""
     show_all = "--all" in arguments
     arguments = [argument for argument in arguments if argument != "--all"] or ["tests/unit", "tests/simulation", "tests/fuzz"]
     with tempfile.TemporaryDirectory() as folder:

@@ -32,7 +32,7 @@ def packed(picture: bytes) -> bytes:
 
 
 def _unfiltered(data: bytes, stride: int, step: int) -> list[bytes]:
-    """Return the rows of pixels; each row begins with the number of its filter."""
+    """Return the rows of pixels. Each row begins with the number of its filter."""
     rows: list[bytes] = []
     above = bytes(stride)
     for begin in range(0, len(data), stride + 1):

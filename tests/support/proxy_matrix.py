@@ -1,6 +1,6 @@
 """What a user of each proxy, scheme, password, runtime and kind of traffic gets: the cells, how each is tried, the table.
 
-`python tests/support/proxy_matrix.py` tries all of them and prints the table of docs/proxy-matrix.md; `--write` keeps it there.
+`python tests/support/proxy_matrix.py` tries all of them and prints the table of docs/proxy-matrix.md. `--write` keeps it there.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Cell(NamedTuple):
 
     @property
     def asks_password(self) -> bool:
-        """Whether the program does."""
+        """True when the program does."""
         return self.access != "no auth"
 
 

@@ -71,7 +71,7 @@ A_RECORD = 1
 LIVE = "live"
 RUN_SECONDS = 15.0
 DIRECT_SECONDS = 1.0
-"""How long a client without a proxy may try in vain."""
+"""Time that a client without a proxy may try in vain."""
 
 ROUTES = [
     ("microsocks", "socks5"),

@@ -46,7 +46,7 @@ class Setup(NamedTuple):
     outgoing: str
     """The address it connects from."""
     password: bool
-    """Whether it asks for USER and PASSWORD."""
+    """True when it asks for USER and PASSWORD."""
 
 
 class Program(NamedTuple):
@@ -181,7 +181,7 @@ class RunningProxy:
         """Run it, and wait until it accepts connections.
 
         Raises:
-            OSError: it ended, or did not accept in time; the text has what it said.
+            OSError: it ended, or did not accept in time. The text has what it said.
         """
         log = self.setup.folder / "log"
         ports = [self.setup.port, *([self.setup.tls_port] if "https" in self.program.schemes else [])]

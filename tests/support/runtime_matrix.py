@@ -1,6 +1,6 @@
 """The features of the library in each runtime: every cell of a client is tried, and the table is written from what came out.
 
-`python tests/support/runtime_matrix.py` tries all cells and prints docs/runtimes-matrix.md; `--write` keeps it there.
+`python tests/support/runtime_matrix.py` tries all cells and prints docs/runtimes-matrix.md. `--write` keeps it there.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Place(NamedTuple):
 
     @property
     def runtime(self) -> Runtime:
-        """The runtime, and its event loop; the mock runs on asyncio."""
+        """The runtime, and its event loop. The mock runs on asyncio."""
         return SOCKETS.get(self.column) or next(iter(SOCKETS.values()))
 
     def settings(self, **more: Any) -> Settings:
@@ -406,7 +406,7 @@ class Row(NamedTuple):
     sockets: bool = False
     """It is about sockets, which the mock has not."""
     feed: str = ""
-    """A channel (`channel NAME`), a member of the configuration (`config NAME`) or of the feed (`feed NAME`); or in words, why not."""
+    """A channel (`channel NAME`), a member of the configuration (`config NAME`) or of the feed (`feed NAME`). Or in words, why not."""
 
 
 ROWS: Final = (
@@ -459,7 +459,7 @@ def _of_feed(row: Row) -> tuple[str, str]:
 
 
 def tried(row: Row, column: str, remote: Remote) -> tuple[str, str]:
-    """Try one feature in one runtime; returns the cell and, where it is no, the reason."""
+    """Try one feature in one runtime. Returns the cell and, where it is no, the reason."""
     if column == FEED:
         return _of_feed(row)
     if column == MOCK_COLUMN and row.sockets:

@@ -83,7 +83,7 @@ class Caller:
         )
 
     def parameters(self, name: str) -> Mapping[str, Any]:
-        """Return the parameters of a call that this exchange can do; what they speak of is made first."""
+        """Return the parameters of a call that this exchange can do. What they speak of is made first."""
         make = PARAMETERS.get(name)
         parameters: Mapping[str, Any] = EXAMPLES[name]["parameters"]
         if callable(make):

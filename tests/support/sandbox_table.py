@@ -1,6 +1,6 @@
 """The tables of docs/sandbox.md: what the simulated exchange does with each endpoint and each stream, and why.
 
-`python tests/support/sandbox_table.py` prints them; `--write` keeps them there. A test fails when the document says something else, and
+`python tests/support/sandbox_table.py` prints them. `--write` keeps them there. A test fails when the document says something else, and
 another holds each row to what the exchange really answers.
 """
 

@@ -28,7 +28,7 @@ def registry_of(*collectors: Collector) -> CollectorRegistry:
 
 
 def figures(text: str, *, openmetrics: bool = False) -> Figures:
-    """Read an exposition; a series that is there twice, or a type that does not fit, is an error."""
+    """Read an exposition. A series that is there twice, or a type that does not fit, is an error."""
     found: Figures = {}
     for family in (read_openmetrics if openmetrics else read_text)(text):
         for sample in family.samples:

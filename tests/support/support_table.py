@@ -1,6 +1,6 @@
 """The tables of docs/support.md: what this project has of the exchange, what the exchange does not offer, and what this project leaves out.
 
-`python tests/support/support_table.py` prints the document; `--write` keeps it. A test fails when the document says something else.
+`python tests/support/support_table.py` prints the document. `--write` keeps it. A test fails when the document says something else.
 """
 
 from __future__ import annotations

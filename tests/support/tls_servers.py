@@ -131,7 +131,7 @@ FAULTS: Mapping[str, str] = {
 
 @contextmanager
 def serve_faults(folder: Path) -> Iterator[tuple[Path, Mapping[str, FaultyServer]]]:
-    """Run a server for each fault and a good one; yields the file of the authority that clients trust, and the servers."""
+    """Run a server for each fault and a good one. Yields the file of the authority that clients trust, and the servers."""
     authority, stranger = trustme.CA(), trustme.CA()
     ca_file = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))

@@ -122,7 +122,7 @@ async def to_sandbox(runtime: Runtime, sandbox: Sandbox, *, compression: bool = 
 async def to_server(
     runtime: Runtime, serve: Callable[[ByteStream], Awaitable[None]], *, compression: bool = False, encrypted: bool = False
 ) -> AsyncIterator[Transport]:
-    """A transport, and a server that does what a test wants; with `encrypted` that includes the handshake of TLS."""
+    """A transport, and a server that does what a test wants. With `encrypted` that includes the handshake of TLS."""
 
     async def handle(stream: ByteStream) -> None:
         with suppress(*BROKEN):
@@ -157,7 +157,7 @@ async def read_head(stream: ByteStream) -> bytes:
 
 
 async def upgrade(stream: ByteStream, *, head: bytes = b"", extension: str = "", along: bytes = b"") -> bytes:
-    """Answer an upgrade request, read before or now, with the first bytes of the websocket in the same breath; returns the request."""
+    """Answer an upgrade request, read before or now, with the first bytes of the websocket in the same breath. Returns the request."""
     head = head or await read_head(stream)
     found = re.search(rb"(?i)sec-websocket-key: *(\S+)", head)
     assert found is not None

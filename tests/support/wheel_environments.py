@@ -59,7 +59,7 @@ class Environment:
         self.site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
 
     def link_libraries(self, only: Iterable[str] | None = None) -> None:
-        """Make everything importable that is installed, but for cryptofeed and this project; or the libraries of some distributions."""
+        """Make everything importable that is installed, but for cryptofeed and this project. Or the libraries of some distributions."""
         libraries = self.folder / "libraries"
         libraries.mkdir()
         (self.site / "libraries.pth").write_text(f"{libraries}\n")
@@ -76,7 +76,7 @@ class Environment:
                     link.symlink_to(top)
 
     def copy_cryptofeed(self, into: Path | None = None) -> Path:
-        """Install cryptofeed, without asking pip; returns the folder that its packages are in."""
+        """Install cryptofeed, without asking pip. Returns the folder that its packages are in."""
         into = into or self.site
         for file in importlib.metadata.distribution("cryptofeed").files or []:
             if ".." not in file.parts and "__pycache__" not in file.parts:

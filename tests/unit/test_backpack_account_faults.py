@@ -135,7 +135,7 @@ def test_one_row_that_is_late_does_not_open_an_order_again() -> None:
     assert [state for state, _ in desk.states("77")] == ["New", "Cancelled"]
 
 
-def test_a_row_that_is_behind_counts_anew_once_the_stream_has_gone_on() -> None:
+def test_a_row_that_is_behind_counts_again_once_the_stream_has_gone_on() -> None:
     one, other = a_fill(1, T_MS + 1), a_fill(2, T_MS + 2)
     desk = Desk().sync().give(accepted(T_MS), of_stream(one), DOWN)
     desk.executed, desk.listed = 0, [one]
@@ -326,7 +326,7 @@ def test_frames_that_never_can_be_read_do_not_cost_a_round_each() -> None:
     assert [read.what for read in desk.asked] == [Read.OPEN_ORDERS]
 
 
-def test_a_frame_that_is_lost_while_it_is_read_starts_the_round_anew() -> None:
+def test_a_frame_that_is_lost_while_it_is_read_starts_the_round_again() -> None:
     desk = Desk().sync().give(DOWN, AccountRequested()).timer()
     first = desk.asked[-1]
     desk.give(UpdateLost("malformed payload"))

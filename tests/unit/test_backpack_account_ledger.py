@@ -153,7 +153,7 @@ def test_as_many_rows_are_new_as_are_more_than_was_reported(known: list[int | No
     left_known, left_listed = len(known) - len(both), len(listed) - len(both)
     nameless_known, nameless_listed = known.count(None), listed.count(None)
     named_listed, named_known = left_listed - nameless_listed, left_known - nameless_known
-    # Ids that both have are settled; those without one stand for as many of the rest.
+    # Ids that both have are settled. Those without one stand for as many of the rest.
     spare = max(nameless_known - nameless_listed, 0)
     expected = max(named_listed - spare, 0) + max(nameless_listed - nameless_known - named_known, 0)
     assert len(new) == expected
@@ -245,7 +245,7 @@ def test_an_insisted_row_is_taken_at_once() -> None:
 
 def test_an_order_that_was_followed_from_its_birth_has_the_fills_that_it_executed() -> None:
     ledger = begun(a_fill(1, T_MS, "9"))
-    # Born within the beginning, which lists one of its fills; so one of the two is to be reported.
+    # Born within the beginning, which lists one of its fills. So one of the two is to be reported.
     row = an_order("9", created_ms=T_MS - 5, executed=2)
     (doubted,) = ledger.merge(a_round(orders=(row,), fills=(a_fill(1, T_MS, "9"),)), ())[0][1:]
     assert doubted == AccountDoubted(doubts=("order 9: it executed 2, its fills make 1",))

@@ -47,7 +47,7 @@ class Watched:
         return self.give(ReadFailed(self.desk.asked.pop().attempt, "503"))
 
     def told(self) -> list[Event]:
-        """Return what was said of the ledger since the last time; it tells whether the ledger is live."""
+        """Return what was said of the ledger since the last time. It tells whether the ledger is live."""
         said = [
             event
             for event in self.desk.said[self.seen :]

@@ -181,7 +181,7 @@ def test_the_core_is_pure(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             assert (node.value.id, node.attr) not in {("datetime", "now"), ("datetime", "utcnow"), ("date", "today")}
-            # Only a generator that was handed in may be drawn from; `random.Random` is its type.
+            # Only a generator that was handed in may be drawn from. `random.Random` is its type.
             is_module = node.value.id == "random" and "random" in imports(path, CORE)
             assert not is_module or node.attr == "Random"
 
@@ -218,7 +218,7 @@ print(*sorted(sys.modules))
 
 
 def test_a_whole_simulated_session_loads_nothing_impure() -> None:
-    """The interpreter and the libraries have some of these loaded themselves; the core must not add one."""
+    """The interpreter and the libraries have some of these loaded themselves. The core must not add one."""
     output = subprocess.run(
         [sys.executable, "-c", SIMULATED_SESSION], check=True, capture_output=True, text=True, timeout=60
     ).stdout.splitlines()

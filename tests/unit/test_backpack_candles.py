@@ -35,7 +35,7 @@ SYMBOL = "SOL_USDC"
 
 
 def candle(minute: int, *, closed: bool | None = True, trades: int = 60) -> Kline:
-    """One candle after some trades; without any it has no prices."""
+    """One candle after some trades. Without any it has no prices."""
     start_us = BEGAN + minute * MINUTE
     price = Decimal(minute + 1000) if trades else None
     return Kline(
@@ -272,7 +272,7 @@ def test_laws() -> None:
 def test_every_closed_candle_comes_once_and_in_order_or_is_in_a_hole_that_is_told(
     lost: set[int], stale: list[float], slow: list[bool], since: int
 ) -> None:
-    """Frames are lost, answers are stale and late; nothing is twice, and nothing is missing without a word."""
+    """Frames are lost, answers are stale and late. Nothing is twice, and nothing is missing without a word."""
     setting = Setting(since_minute=since)
     for step, second in enumerate(range(35, 600, 15)):
         setting.answers = not slow[step % 60]

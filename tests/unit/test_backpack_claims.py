@@ -23,7 +23,7 @@ def test_a_path_holds_until_its_newest_proof_is_too_old() -> None:
     assert not claim.holds(100 * SECOND + PATH_BOUND_US)
 
 
-def test_a_proof_from_the_future_is_none() -> None:
+def test_a_proof_from_the_future_does_not_count() -> None:
     claim = PathClaim()
     claim.proved_us = 100 * SECOND
     assert claim.holds(100 * SECOND)

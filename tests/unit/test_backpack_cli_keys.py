@@ -1,4 +1,4 @@
-"""`account` asks with its keys, and ends when they are refused; the processes are in the integration tests."""
+"""`account` asks with its keys, and ends when they are refused. The processes are in the integration tests."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ async def read(client: BackpackClient, transport: MockTransport, trades: int, re
 
 @pytest.mark.parametrize(("reads", "turn"), [(1, "TURN_NS"), (20, "LONG_TURN_NS")])
 async def test_a_consumer_that_never_waits_lets_other_tasks_run(reads: int, turn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a turn that is over at once, so that what is measured is how often the clock is looked at; a long one where reads wait."""
+    """With a turn that is over at once, so that what is measured is how often the clock is looked at. A long one where reads wait."""
     monkeypatch.setattr(streams, "TURN_NS", 0)
     monkeypatch.setattr(streams, turn, 0)
     transport = MockTransport(one_market)
@@ -75,7 +75,7 @@ NEW = MARKETS[1:-1].replace(b"SOL", b"NEW")
 
 
 class Listing:
-    """An exchange that has just listed NEW_USDC; the list of markets that the network keeps does not have it yet."""
+    """An exchange that has just listed NEW_USDC. The list of markets that the network keeps does not have it yet."""
 
     def __init__(self) -> None:
         self.targets: list[str] = []

@@ -35,7 +35,7 @@ SECOND_US = 1_000_000
 
 
 def at(mono_us: int, *, set_us: int = 0) -> Now:
-    """A moment; `set_us` is how far the wall clock has been set since the start."""
+    """A moment. `set_us` is how far the wall clock has been set since the start."""
     return Now(mono_us, EPOCH_US + mono_us + set_us)
 
 
@@ -191,7 +191,7 @@ def test_a_jump_of_the_wall_clock_is_told_and_measured(step_us: int) -> None:
     clock = measured(round_trip_us=0)
     assert clock.deadline == WATCH_US
     assert clock.handle(TimerFired(), at(WATCH_US, set_us=step_us)) == [ClockStepped(step_us=step_us), MeasureClock()]
-    # Told once; and the step counts as error until a new measurement.
+    # Told once. And the step counts as error until a new measurement.
     now = at(WATCH_US + 5, set_us=step_us)
     error = clock.error_us(now)
     assert error is not None
@@ -269,7 +269,7 @@ def test_it_keeps_the_machine_laws() -> None:
 def test_the_truth_is_always_inside_the_bound(
     offset_us: int, drift_ppm: int, steps: list[tuple[str, int, int, int, int]]
 ) -> None:
-    """The exchange's clock is off, drifts, and answers with unequal ways there and back; our wall clock is set now and then."""
+    """The exchange's clock is off, drifts, and answers with unequal ways there and back. Our wall clock is set now and then."""
     clock = ExchangeClock()
     mono_us = set_us = 0
 

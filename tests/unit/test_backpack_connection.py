@@ -49,7 +49,7 @@ class Longest(Random):
 
 
 class Driven:
-    """A connection and its clock; what changes is read by methods, for mypy takes a property to stay as it was."""
+    """A connection and its clock. What changes is read by methods, for mypy takes a property to stay as it was."""
 
     def __init__(self, random: Random | None = None, *, dials: bool = True) -> None:
         self.clock = FakeClock()
@@ -303,7 +303,7 @@ def test_how_long_it_can_ask_for_can_be_chosen() -> None:
 
 
 def flap(driven: Driven, *, heard_after_us: int | None) -> tuple[list[Output], int | None]:
-    """From CONNECTING: open, perhaps hear something, break; gives the outputs of opening and the ceiling behind the break."""
+    """From CONNECTING: open, perhaps hear something, break. Gives the outputs of opening and the ceiling behind the break."""
     up = driven.give(Connected())
     if heard_after_us is not None:
         driven.give(DataHeard(), heard_after_us)
@@ -398,7 +398,7 @@ def test_close_again_changes_nothing(make: Callable[[], Driven]) -> None:
     assert freeze(driven.connection) == before
 
 
-def test_open_after_closed_starts_anew() -> None:
+def test_open_after_closed_starts_again() -> None:
     driven = connecting()
     for _ in range(3):
         flap(driven, heard_after_us=None)

@@ -167,7 +167,7 @@ def test_what_is_read_again_at_the_beginning_proves_nothing(setting: Setting) ->
     assert setting.is_live()
 
 
-def test_a_publisher_that_is_started_anew_has_another_clock(setting: Setting) -> None:
+def test_a_publisher_that_is_started_again_has_another_clock(setting: Setting) -> None:
     setting.take(book(10))
     setting.report(SYMBOL, clock_us=100 * SECOND)
     started = PublisherStarted(publisher="one", version="1", channels=(), selection="all")

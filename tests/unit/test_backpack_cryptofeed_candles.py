@@ -27,7 +27,7 @@ SOL, BTC = "SOL_USDC", "BTC_USDC"
 
 
 def candle(minute: int, *, closed: bool | None = True, at_us: int | None = None, symbol: str = SOL) -> Kline:
-    """The candle of a minute; a closed one is sent as it ends, a running one in its middle."""
+    """The candle of a minute. A closed one is sent as it ends, a running one in its middle."""
     start_us = BEGAN + minute * MINUTE
     sent_us = start_us + (MINUTE if closed else MINUTE // 2) + 100_000
     price = Decimal(minute + 1)
@@ -388,7 +388,7 @@ def test_an_answer_of_another_kind_is_a_mistake_of_ours() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_happens_to_the_connection_each_comes_once_and_in_order(seed: int) -> None:
-    """The stream sends each minute's candle as it ends, sometimes twice; connections end, answers are late or fail, frames are lost."""
+    """The stream sends each minute's candle as it ends, sometimes twice. Connections end, answers are late or fail, frames are lost."""
     random = Random(seed)
     setting = Setting(SOL, BTC)
     connected, now = True, BEGAN + MINUTE // 2

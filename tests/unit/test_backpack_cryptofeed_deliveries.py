@@ -124,7 +124,7 @@ class Setting:
             await self.deliveries.deliver(event, data, receipt)
 
     async def give_recorded(self, kind: str, stream: str = "") -> dict[str, Any]:
-        """Give the first recorded payload of a kind; returns it as it came."""
+        """Give the first recorded payload of a kind. Returns it as it came."""
         data = frame_of(kind, stream)
         frame = decode_frame(data)
         assert isinstance(frame, Frame)
@@ -311,7 +311,7 @@ async def test_a_fill_is_told_once_whoever_tells_it_first() -> None:
     await setting.give(Filled(fill=a_fill(trade_id=9), origin=Origin.RECONCILIATION))
     await setting.give(Filled(fill=a_fill(trade_id=9), origin=Origin.RECONCILIATION))
     assert [(fill.id, fill.order_id) for _, fill, _ in setting.calls[1:]] == [("3104477", "1"), ("9", "6120046020")]
-    # A settlement has no trade id, and there may be two that are equal in everything; the ledger has counted them.
+    # A settlement has no trade id, and there may be two that are equal in everything. The ledger has counted them.
     await setting.give(
         *[Filled(fill=a_fill(trade_id=None), origin=origin) for origin in (Origin.RECONCILIATION, Origin.STREAM)]
     )
@@ -455,7 +455,7 @@ async def test_beyond_what_a_snapshot_knows_nothing_is_told() -> None:
     await setting.give(changed(11, (Level("0.5", 1), Level(1, 2)), (Level(9999, 1),)))
     _, change = setting.books[1]
     assert change["delta"] == {"bid": [Level(1, 2)], "ask": [Level(9999, 1)]}
-    # The check against a fresh one knows more of what is near, so the book is handed on anew.
+    # The check against a fresh one knows more of what is near, so the book is handed on again.
     setting.book = Book("SOL_USDC", bids=BIDS, asks=ASKS, last=11, engine_us=4_000_000, limit=SNAPSHOT_LIMIT)
     await setting.give(BookVerified(stream=STREAM, symbol="SOL_USDC", last=11, against="bookTicker"))
     assert len(setting.books) == 2

@@ -115,7 +115,7 @@ class Socket:
 
 
 class Conn:
-    """cryptofeed's connection; what it writes is recorded."""
+    """cryptofeed's connection. What it writes is recorded."""
 
     def __init__(self) -> None:
         self.conn = Socket()
@@ -137,7 +137,7 @@ class Http:
         self.asked: list[Any] = []
         self.answer: Any = "{}"
         self.connected: asyncio.Event | None = None
-        """How long it takes to get a connection."""
+        """Time that it takes to get a connection."""
 
     async def read(self, address: str, header: object = None) -> str:
         if self.connected is not None:

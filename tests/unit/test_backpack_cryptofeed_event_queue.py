@@ -32,7 +32,7 @@ def anyio_backend() -> str:
 
 
 class Clock:
-    """The wall clock of the queue; each callback takes 40 ms."""
+    """The wall clock of the queue. Each callback takes 40 ms."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.us = RECEIVED_US

@@ -309,7 +309,7 @@ def test_an_unknown_symbol_comes_with_the_one_that_was_meant(symbol: str, meant:
 
 
 class Exchanges(Answers):
-    """Its cache keeps the list of markets as it was before SOL was listed; whatever it does not know it gets from the exchange."""
+    """Its cache keeps the list of markets as it was before SOL was listed. Whatever it does not know it gets from the exchange."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

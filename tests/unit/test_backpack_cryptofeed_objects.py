@@ -23,7 +23,7 @@ def trade(**options: Any) -> Any:
     return TradeObject("BACKPACK", "SOL-USDC", "buy", Decimal(1), Decimal("2.50"), 1.5, id="7", **options)
 
 
-def test_raw_is_made_once_and_only_for_who_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raw_is_made_once_and_only_for_its_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[bytes | None] = []
 
     def make(frame: bytes | None) -> Any:

@@ -19,7 +19,7 @@ START = 1_795_000_000.0
 
 
 def record(*ids: int, symbol: str = "SOL-USDC", price: str = "99.1", shift: float = 0.0) -> FeedRecord:
-    """Trades a tenth of a second apart, the time of each by its id; the same top at each of these update ids."""
+    """Trades a tenth of a second apart, the time of each by its id. The same top at each of these update ids."""
     found = FeedRecord()
     for number in ids:
         trade = SimpleNamespace(

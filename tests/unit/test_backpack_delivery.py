@@ -312,7 +312,7 @@ def test_a_late_consumer_and_a_pause_are_reasons_against_health() -> None:
 
 @pytest.mark.parametrize("policy", [SlowConsumer.CONFLATE, SlowConsumer.DROP_OLDEST])
 def test_an_event_costs_the_same_however_many_wait(policy: SlowConsumer) -> None:
-    """Steps of the interpreter are counted instead of time; half of the events are kept, so that none of them is in the way."""
+    """Steps of the interpreter are counted instead of time. Half of the events are kept, so that none of them is in the way."""
     steps: dict[int, int] = {}
     for limit in (100, 6_000):
         delivery, _ = make(policy, limit)

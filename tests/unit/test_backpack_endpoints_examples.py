@@ -1,4 +1,4 @@
-"""Every endpoint has an example: a call, and an answer in the documented shape; both go through the whole of `rest`."""
+"""Every endpoint has an example: a call, and an answer in the documented shape. Both go through the whole of `rest`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNIX_US = 1_795_012_345_310_999
 
 each_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
 
-# These have another form than their JSON; what it becomes is tested where it is made.
+# These have another form than their JSON. What it becomes is tested where it is made.
 REFORMED = {"markets": Markets, "depth": DepthSnapshot, "time": ServerTime, "ping": str, "balances": Balance}
 
 # These are the values of the streams, whose own encoding has the letters of the streams: REST's members and the fields.

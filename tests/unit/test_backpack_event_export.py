@@ -53,7 +53,7 @@ LAYOUTS = {
     "candles": "exchange,symbol,timestamp,local_timestamp,interval,start_timestamp,end_timestamp,open,high,low,close,volume,"
     "trade_count,closed",
 }
-"""The layouts of tardis, as its documents of data types have them; the last two are ours."""
+"""The layouts of tardis, as its documents of data types have them. The last two are ours."""
 
 
 def trade(**members: Any) -> Trade:

@@ -352,7 +352,7 @@ def test_it_shows_its_markets() -> None:
 
 
 def pings_and_ends(exchange: Exchange, clock: FakeClock, us: int, *, answer: bool) -> list[tuple[int, ExchangeOutput]]:
-    """What is sent besides frames, with its second since now; pings are answered or not."""
+    """What is sent besides frames, with its second since now. Pings are answered or not."""
     start = clock.mono_us
     found: list[tuple[int, ExchangeOutput]] = []
     while (deadline := exchange.deadline) is not None and deadline <= start + us:

@@ -96,7 +96,7 @@ def test_tokens_of_the_vault_are_redeemed_a_minute_later_or_kept() -> None:
     assert refusal(caller, "mint_vault_tokens", {**MINT, "vaultId": 2}) == "INVALID_CLIENT_REQUEST"
 
 
-def test_dust_becomes_usdc_and_a_whole_step_is_none() -> None:
+def test_dust_becomes_usdc_and_a_whole_step_is_not_dust() -> None:
     caller = Caller()
     assert refusal(caller, "convert_dust", {"symbol": "SOL"}) == "INVALID_QUANTITY"
     # A step of SOL is 0.01, and the fee of a withdrawal as much.

@@ -173,7 +173,7 @@ def test_impossible_calls_are_refused_and_leave_no_trace() -> None:
 
 @dataclass
 class Naive:
-    """Price-time priority as one would explain it: a list that is sorted anew for every order."""
+    """Price-time priority as one would explain it: a list that is sorted again for every order."""
 
     resting: list[RestingOrder] = field(default_factory=list)
 

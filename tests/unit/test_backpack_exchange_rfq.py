@@ -24,7 +24,7 @@ COIN = "SOL_USDC_RFQ"
 
 
 class Requester(Trader):
-    """A trader who asks for quotes; stocks trade at the time at which the clock of tests begins."""
+    """A trader who asks for quotes. Stocks trade at the time at which the clock of tests begins."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -167,7 +167,7 @@ def test_a_request_expires_and_takes_no_quotes_after_its_submission_time() -> No
     assert trader.refusal("/accept", rfqId=row["rfqId"], quoteId=str(best["u"])) == ("INVALID_ORDER", "RFQ not found")
 
 
-def test_refreshing_cancels_the_quotes_and_sets_both_times_anew() -> None:
+def test_refreshing_cancels_the_quotes_and_sets_both_times_again() -> None:
     trader = Requester()
     row = trader.ask(clientId=5)
     best = trader.candidate()

@@ -132,7 +132,7 @@ class Replica:
                     side.pop(price, None)
 
     def apply_all(self, frames: list[bytes], stream: str) -> int:
-        """Apply the deltas of one stream; how many there were."""
+        """Apply the deltas of one stream. How many there were."""
         deltas = [frame.data for frame in map(DECODE, frames) if frame.stream == stream]
         for delta in deltas:
             assert isinstance(delta, Depth)

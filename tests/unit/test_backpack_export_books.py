@@ -126,7 +126,7 @@ class Witness:
                 self.books[event.stream, event.last] = (book.coverage, by_price(book.bids()), by_price(book.asks()))
 
     def check(self, folder: Path) -> int:
-        """Read the export, and compare each book that can be compared; returns how many these were."""
+        """Read the export, and compare each book that can be compared. Returns how many these were."""
         compared = 0
         readers: dict[str, TardisBook] = {}
         rows = rows_of(self.events, folder)

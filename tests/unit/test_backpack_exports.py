@@ -16,7 +16,7 @@ ROOTS = (backpack_proto, backpack_runtime)
 EXPORTED = {f"{root.__name__}.{name}": getattr(root, name) for root in ROOTS for name in root.__all__}
 OURS = ("backpack_proto", "backpack_runtime")
 
-# What a machine says to whoever drives it is of the inside; `Session.handle` is the exception, which a runtime of one's own calls.
+# What a machine says to whoever drives it is of the inside. `Session.handle` is the exception, which a runtime of one's own calls.
 DRIVEN_INSIDE = {backpack_proto.Account, backpack_runtime.Exchange}
 
 

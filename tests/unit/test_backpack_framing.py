@@ -607,7 +607,7 @@ def test_the_client_sends_plain_text_with_compression_as_well() -> None:
 
 
 def test_the_work_is_linear_in_the_bytes() -> None:
-    # Quadratic work on 1 MiB byte by byte would be minutes; the bound leaves room for a busy machine.
+    # Quadratic work on 1 MiB byte by byte would be minutes. The bound leaves room for a busy machine.
     for first in (0x81, 0x82, 0x01):
         framing = connected(max_message_bytes=1 << 21)
         stream = frame(first, b"a" * (1 << 20))

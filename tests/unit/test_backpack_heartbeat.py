@@ -35,7 +35,7 @@ INPUTS = st.sampled_from(ONE_OF_EACH)
 
 
 class Driven:
-    """A heartbeat and its clock; what changes is read by methods, for mypy takes a property to stay as it was."""
+    """A heartbeat and its clock. What changes is read by methods, for mypy takes a property to stay as it was."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()

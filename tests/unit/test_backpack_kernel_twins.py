@@ -156,7 +156,7 @@ def test_whatever_goes_in_and_out_of_a_native_side_is_let_go_of() -> None:
     assert counts() == before
 
 
-def test_a_native_side_refuses_what_is_none() -> None:
+def test_a_native_side_refuses_invalid_levels() -> None:
     """Whatever it is given, it raises, and the process lives."""
     bids, asks = side.BookSide([], best_is_highest=True), side.BookSide([], best_is_highest=False)
     for given_sides in ((bids, bids), (asks, bids), (bids, None), (pure_side.BookSide([], best_is_highest=True), asks)):

@@ -83,7 +83,7 @@ FORMS = {
 
 
 def is_hidden(error: BaseException) -> bool:
-    """Whether neither an error nor the locals of our frames show the key."""
+    """Return whether neither an error nor the locals of our frames show the key."""
     assert error.__traceback__ is not None
     told = traceback.TracebackException.from_exception(error.with_traceback(error.__traceback__.tb_next), capture_locals=True)
     return not any(form in "".join(told.format()) for form in SHOWN_NEVER)
@@ -140,7 +140,7 @@ def test_a_pem_key_is_taken_wherever_a_private_or_public_key_is() -> None:
         Credentials(PKCS8, public_key=PKCS8)
 
 
-def test_a_passphrase_comes_along() -> None:
+def test_a_passphrase_is_included() -> None:
     credentials = Credentials.from_text(json.dumps({**PAIR, "passphrase": "open sesame"}))
     assert credentials.passphrase_header() == (("X-Passphrase", "open sesame"),)
 

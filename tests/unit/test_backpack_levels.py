@@ -181,7 +181,7 @@ NO_TYPES: list[Any] = [1.5, True, None, b"1", [], D("NaN"), D("Infinity"), D("1E
 @pytest.mark.parametrize(
     "wrong", [*NO_NUMBERS, *NO_TYPES], ids=lambda wrong: repr(wrong)[:20] if not isinstance(wrong, int) else "int"
 )
-def test_a_level_that_is_none_is_refused_by_name(wrong: Any) -> None:
+def test_a_level_that_is_invalid_is_refused_by_name(wrong: Any) -> None:
     with pytest.raises(LocalProtocolError, match=r"^price: .* got "):
         Level(wrong, "1")
     with pytest.raises(LocalProtocolError, match=r"^quantity: .* got "):

@@ -74,7 +74,7 @@ def tables() -> dict[str, list[Transitions[Any]]]:
 
 
 def allows_everything(table: Transitions[Any]) -> bool:
-    """Whether a table refuses no input in any state."""
+    """Return whether a table refuses no input in any state."""
     (states,) = {type(state) for state, _, _ in table.edges}
     assert issubclass(states, Enum)
     given = {kind for _, kind, _ in table.edges}

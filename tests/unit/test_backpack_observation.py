@@ -13,7 +13,7 @@ from backpack_proto.testing import Simulation
 
 
 def snapshot(messages: int, **streams: tuple[int, int]) -> MetricsSnapshot:
-    """Counters with these streams, each with its frames and the age of the last one; `_` stands for the dot of a name."""
+    """Counters with these streams, each with its frames and the age of the last one. `_` stands for the dot of a name."""
     empty = Session(Random()).metrics(Simulation.of_streams().now)
     found = {
         name.replace("_", ".", 1): StreamMetrics(messages=count, age_us=age_us) for name, (count, age_us) in streams.items()

@@ -19,7 +19,7 @@ SECOND = 1_000_000
 
 
 def piece(first: int, last: int | None = None, *, engine_us: int | None = None) -> Piece:
-    """One message; its engine time follows its id unless given."""
+    """One message. Its engine time follows its id unless given."""
     return Piece(first=first, last=first if last is None else last, engine_us=first * 1_000 if engine_us is None else engine_us)
 
 

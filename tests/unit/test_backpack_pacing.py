@@ -34,7 +34,7 @@ SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
 START_US = 5_000
 TOKEN_US = -(-MINUTE_US // (STANDARD.per_minute - STANDARD.burst))
-"""How long the standard budget takes to make up for one request."""
+"""Time that the standard budget takes to make up for one request."""
 EVERYTHING_ELSE = [importance for importance in Importance if importance is not Importance.CANCEL]
 
 
@@ -422,7 +422,7 @@ budgets = st.integers(2, 200).flatmap(
 
 
 def check_windows(moments: list[int], *budgets: Budget) -> None:
-    """No stretch of time may see more than its budgets; it is enough to look at stretches that begin and end with a grant."""
+    """No stretch of time may see more than its budgets. It is enough to look at stretches that begin and end with a grant."""
     burst, per_minute = sum(budget.burst for budget in budgets), sum(budget.per_minute for budget in budgets)
     for first, start in enumerate(moments):
         for last in range(first, len(moments)):

@@ -1,4 +1,4 @@
-"""The path is proved by recent data alone; see docs/concepts.md for its bounds."""
+"""The path is proved by recent data alone. See docs/concepts.md for its bounds."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Driven:
         return self.give(DataReceived(stream, self.clock.mono_us + self.ahead_us - late_us))
 
     def time(self, round_trip_us: int = 0) -> list[PathOutput]:
-        """The exchange tells its time; the answer takes half of the round trip."""
+        """The exchange tells its time. The answer takes half of the round trip."""
         return self.give(RoundTripMeasured(round_trip_us, self.clock.mono_us + self.ahead_us - round_trip_us // 2))
 
     def fire(self) -> list[PathOutput]:

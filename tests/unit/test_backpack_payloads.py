@@ -1,4 +1,4 @@
-"""Every frame of the payload table becomes its value; and the spellings that sources disagree on."""
+"""Every frame of the payload table becomes its value. And the spellings that sources disagree on."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def first_of(kind: type[Payload]) -> dict[str, Any]:
 
 
 def changed(kind: type[Payload], **members: object) -> bytes:
-    """A row with other members; `...` takes one away."""
+    """A row with other members. `...` takes one away."""
     frame = first_of(kind)
     data = frame["data"] | members
     frame["data"] = {name: value for name, value in data.items() if value is not ...}
@@ -207,7 +207,7 @@ def test_words_of_open_lists_are_taken_as_they_come() -> None:
 
 
 @pytest.mark.parametrize("none", [{"a": None, "A": None}, {"b": None, "B": None}, {"a": None, "A": None, "b": None, "B": None}])
-def test_an_empty_side_of_a_ticker_is_none(none: dict[str, None]) -> None:
+def test_an_empty_side_of_a_ticker_has_no_price(none: dict[str, None]) -> None:
     ticker = only(changed(BookTicker, **none))
     assert isinstance(ticker, BookTicker)
     read = {"a": ticker.ask_price, "A": ticker.ask_quantity, "b": ticker.bid_price, "B": ticker.bid_quantity}
@@ -216,7 +216,7 @@ def test_an_empty_side_of_a_ticker_is_none(none: dict[str, None]) -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "-NaN", "sNaN", "nan123", "Infinity", "-Infinity", "inf"])
 @pytest.mark.parametrize("kind", [type(payload) for _, payload in PAYLOADS if not isinstance(payload, Depth)])
-def test_a_number_that_is_none_makes_a_frame_malformed(kind: type[Payload], number: str) -> None:
+def test_a_number_that_is_invalid_makes_a_frame_malformed(kind: type[Payload], number: str) -> None:
     fields = [field for field in msgspec.structs.fields(kind) if field.type in {Decimal, Decimal | None}]
     assert fields
     for field in fields:

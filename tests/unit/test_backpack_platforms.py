@@ -35,7 +35,7 @@ PACKAGES = (
 )
 SOURCES = [path for package in PACKAGES for path in sorted(package.rglob("*.py"))]
 EVERYWHERE = frozenset().union(*MISSING_NAMES.values()) - {"minor", "major", "nice", "pause", "sync", "wait", "alarm"}
-"""Names that mean one thing only, wherever they stand; the others count as attributes of their module."""
+"""Names that mean one thing only, wherever they stand. The others count as attributes of their module."""
 TEXT_FILES = {"read_text", "write_text", "open"}
 
 

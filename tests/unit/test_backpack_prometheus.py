@@ -39,7 +39,7 @@ DOWN = 'backpack_health_status{status="down"}'
 
 @asynccontextmanager
 async def a_client(**options: object) -> AsyncIterator[tuple[BackpackClient, MockTransport]]:
-    """A client of trades whose connection is up; its collector is made before it is entered."""
+    """A client of trades whose connection is up. Its collector is made before it is entered."""
     transport = MockTransport(one_market)
     client = BackpackClient(["SOL_USDC"], channels=["trades"], transport=transport, **options)  # type: ignore[arg-type]  # of many types
     with anyio.fail_after(PATIENCE_SECONDS):
@@ -106,7 +106,7 @@ async def test_a_scrape_in_the_thread_of_the_loop_does_not_wait_for_itself() -> 
 
 @pytest.mark.anyio
 async def test_scrapes_of_another_thread_never_meet_a_change_halfway() -> None:
-    """Streams are added all the time while it scrapes; read in that thread, a dictionary would change its size in the middle."""
+    """Streams are added all the time while it scrapes. Read in that thread, a dictionary would change its size in the middle."""
     seen: list[Figures] = []
     enough = threading.Event()
 

@@ -58,7 +58,7 @@ class Transport:
 )
 @pytest.mark.anyio
 async def test_the_events_of_a_read_come_with_the_size_of_its_messages(facts: list[Fact]) -> None:
-    """Their memory is estimated by it; what is no message weighs nothing."""
+    """Their memory is estimated by it. What is no message weighs nothing."""
     delivered: list[tuple[int, int]] = []
 
     def deliver(events: Sequence[Event], size: int) -> None:

@@ -377,7 +377,7 @@ def test_parts_are_compressed_and_read_in_order(tmp_path: Path, recorded: tuple[
     }
     assert recorder.digest == recorded[1].digest
     assert names(replayed(path)) == names(recorded[2])
-    # Compressed and not yet removed, as after a kill between the two; and half compressed.
+    # Compressed and not yet removed, as after a kill between the two. And half compressed.
     first = part_path(path, 1)
     first.write_bytes(zstandard.decompress((tmp_path / f"{first.name}.zst").read_bytes(), max_output_size=1 << 24))
     (tmp_path / f"{path.name}.000002.zst.tmp").write_bytes(b"half")

@@ -180,7 +180,7 @@ def test_the_exchange_s_clock_is_measured_on_demand(clock: FakeClock) -> None:
     assert requests.deadline is not None
 
 
-def test_a_step_of_the_wall_clock_is_told_and_measured_anew(clock: FakeClock) -> None:
+def test_a_step_of_the_wall_clock_is_told_and_measured_again(clock: FakeClock) -> None:
     requests = Requests(None)
     (request,) = sent(requests.handle(MeasureTime(), clock.now))
     requests.handle(answered(request, str(clock.now.unix_us // 1000).encode()), clock.now)

@@ -121,7 +121,7 @@ def test_the_request_of_a_call_is_that_of_the_vector(vector: dict[str, Any]) -> 
     endpoint = find_endpoint(f"{vector['method']} {vector['path']}")
     assert endpoint.instruction == vector["instruction"]
     parameters = {"orders": vector["orders"]} if "orders" in vector else vector["params"]
-    # No signer of ours uses the longest window of the exchange; what such a vector signs is tested with the signatures.
+    # No signer of ours uses the longest window of the exchange. What such a vector signs is tested with the signatures.
     window_ms = min(vector["window_ms"], MAX_WINDOW_MS)
     signer = Signer(Credentials(vector["seed_b64"]), window_ms=window_ms)
     request = built(endpoint, parameters, signer=signer, unix_us=vector["timestamp_ms"] * 1000)

@@ -29,7 +29,7 @@ OTHERWISE = {"place_order", "place_orders"}
 PAGING = {"limit", "offset", "sortDirection"}
 """Of a history: its iterator takes care of them."""
 WIRE_NAMES = {"asset": "symbol", "withdrawal_id": "id", "conversion_id": "id", "movement_type": "type"}
-"""Parameters of methods that are not named by the wire; durations and times say their unit besides."""
+"""Parameters of methods that are not named by the wire. Durations and times say their unit besides."""
 UNOFFERED = {("markets", "nonce"): "of `load_markets(fresh=True)`, and without a meaning of its own"}
 
 
@@ -59,7 +59,7 @@ class Scripted(RestMethods):
         self.checked: list[tuple[tuple[NewOrder, ...], bool]] = []
         self.answers = list(answers)
         self.listed: set[str] | None = None
-        """The markets that there are; None: every one."""
+        """The markets that there are. None: every one."""
 
     async def call(self, endpoint: str, parameters: Arguments | None = None, *, max_wait_us: int | None = None) -> object:
         self.waits.append(max_wait_us)

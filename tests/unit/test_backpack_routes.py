@@ -52,7 +52,7 @@ class Market:
         self.frames += 1
         data.setdefault("E", self.exchange_us - self.frames % 7 * 1_000)
         data.setdefault("T", self.exchange_us - 3)
-        # Two in a row were read at once; of some nobody has noted when.
+        # Two in a row were read at once. Of some nobody has noted when.
         read_us = (None, self.exchange_us + 15_000, self.exchange_us + 18_000)[self.frames // 2 % 3]
         return TextReceived(json.dumps({"data": data, "stream": stream}).encode(), read_us)
 
@@ -60,7 +60,7 @@ class Market:
         return self.frame(f"depth.{SYMBOL}", e="depth", s=symbol, U=first, u=last, b=bids, a=asks, **data)
 
     def fact(self, kind: str, number: int) -> Fact:
-        """Return what such a thing looks like now; `number` varies it."""
+        """Return what such a thing looks like now. `number` varies it."""
         price = str(100 - number % 5)
         match kind:
             case "joins":

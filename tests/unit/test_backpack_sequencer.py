@@ -68,7 +68,7 @@ MATCHED = TopMatched(stream=STREAM)
 
 
 def delta(first: int, last: int = 0, *, bids: Iterable[Level] = (), asks: Iterable[Level] = (), engine_us: int = 0) -> Depth:
-    """A frame; the engine's time is that of its last id, one microsecond each, unless it is said."""
+    """A frame. The engine's time is that of its last id, one microsecond each, unless it is said."""
     last = last or first
     return Depth(
         emitted_us=0,
@@ -138,7 +138,7 @@ def changed(
 
 
 def desynced(last: int, reason: str, *, agreed: int | None = None, differed: int | None = None) -> BookDesynced:
-    """The end of a run; what differed somewhere has diverged."""
+    """The end of a run. What differed somewhere has diverged."""
     return BookDesynced(
         stream=STREAM,
         symbol=SYMBOL,
@@ -202,7 +202,7 @@ class Bench:
 
     @property
     def wait_us(self) -> int | None:
-        """How long until the deadline."""
+        """Time that until the deadline."""
         deadline = self.sequencer.deadline
         return None if deadline is None else deadline - self.clock.mono_us
 
@@ -289,7 +289,7 @@ def test_a_ticker_that_a_kept_frame_reaches_verifies_the_book_behind_it() -> Non
     assert bench.give(snapshot(1, 5)) == [synced(5), changed(kept), changed(last), MATCHED, verified(7, "bookTicker")]
 
 
-def test_a_book_that_is_synced_anew_is_not_verified_by_what_was_before() -> None:
+def test_a_book_that_is_synced_again_is_not_verified_by_what_was_before() -> None:
     bench = live(10)
     bench.give(ticker(10), delta(12), delta(13))
     assert bench.give(snapshot(2, 11)) == [synced(11), changed(delta(12)), changed(delta(13))]
@@ -621,7 +621,7 @@ def test_a_snapshot_from_before_what_the_stream_has_shown_is_too_old() -> None:
     assert bench.give(snapshot(3, 10)) == [synced(10)]
 
 
-def test_an_old_frame_while_a_snapshot_is_fetched_anew_says_nothing() -> None:
+def test_an_old_frame_while_a_snapshot_is_fetched_again_is_ignored() -> None:
     bench = live(10)
     bench.give(ticker(10, None))
     assert bench.give(delta(9), delta(10)) == []
@@ -742,7 +742,7 @@ def test_tickers_of_the_old_ids_are_forgotten_while_a_snapshot_is_fetched() -> N
         assert bench.give(given := delta(last, engine_us=later)) == [changed(given)]
 
 
-def test_ids_may_start_over_while_a_book_is_fetched_anew() -> None:
+def test_ids_may_start_over_while_a_book_is_fetched_again() -> None:
     """Otherwise every snapshot of the new ids that holds all frames so far would look too old, for ever."""
     bench = live(1000)
     bench.give(ticker(1000, None))
@@ -852,7 +852,7 @@ def test_a_delta_that_crossed_the_book_is_applied_to_the_snapshot_before_it() ->
     ]
 
 
-def test_a_crossed_snapshot_is_none() -> None:
+def test_a_crossed_snapshot_is_refused() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(5))
     assert bench.give(snapshot(1, 5, bids=[Level(101, 1)])) == [unavailable("the snapshot is crossed", RETRY_US)]
@@ -860,7 +860,7 @@ def test_a_crossed_snapshot_is_none() -> None:
     assert bench.give(snapshot(2, 5)) == [synced(5)]
 
 
-def test_a_snapshot_that_frames_cross_is_none() -> None:
+def test_a_snapshot_that_frames_cross_is_refused() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(6, bids=[Level(101, 1)]))
     reason = "the snapshot does not fit the stream: the book is crossed or used up"
@@ -870,14 +870,14 @@ def test_a_snapshot_that_frames_cross_is_none() -> None:
     assert bench.give(snapshot(2, 6)) == [synced(6)]
 
 
-def test_a_book_whose_known_levels_are_used_up_is_fetched_anew() -> None:
+def test_a_book_whose_known_levels_are_used_up_is_fetched_again() -> None:
     bench = live(10, limit=2)
     assert bench.give(given := delta(11, bids=[Level(97, 5), Level(99, 0)])) == [changed(given, bids=TOP[1:])]
     assert bench.give(delta(12, bids=[Level(98, 0)])) == [desynced(12, "a side's known levels are used up at 12"), fetch(2)]
     assert bench.give(snapshot(2, 12, bids=[Level(97, 5)], limit=2)) == [synced(12, bids=(Level(97, 5),))]
 
 
-def test_a_snapshot_whose_known_levels_the_frames_use_up_is_none() -> None:
+def test_a_snapshot_whose_known_levels_the_frames_use_up_is_refused() -> None:
     bench = Bench()
     bench.give(StreamRequested(), delta(6, asks=[Level(101, 0), Level(102, 0)]))
     reason = "the snapshot does not fit the stream: the book is crossed or used up"
@@ -899,7 +899,7 @@ def test_a_market_without_orders_has_a_live_book() -> None:
         (delta(6, asks=[Level(101, 0), Level(102, 0)]), delta(7, asks=[Level(102, 1)])),
     ],
 )
-def test_a_snapshot_that_frames_cross_or_use_up_on_the_way_is_none(sixth: Depth, seventh: Depth) -> None:
+def test_a_snapshot_that_frames_cross_or_use_up_on_the_way_is_refused(sixth: Depth, seventh: Depth) -> None:
     """Each of them would be told, so it is not enough that the last one is sound."""
     bench = Bench()
     bench.give(StreamRequested(), sixth, seventh)
@@ -956,7 +956,7 @@ def test_ids_may_start_over_with_the_connection_before_there_was_a_book() -> Non
     assert bench.give(snapshot(2, 2)) == [synced(2), changed(delta(3))]
 
 
-def test_ids_may_start_over_with_the_connection_while_a_book_is_fetched_anew() -> None:
+def test_ids_may_start_over_with_the_connection_while_a_book_is_fetched_again() -> None:
     bench = live(1000)
     bench.give(ticker(1000, None))
     assert bench.give(StreamEnded("the connection is down"), StreamRequested()) == [fetch(3)]
@@ -981,7 +981,7 @@ def test_a_check_ends_with_its_subscription() -> None:
     assert bench.give(snapshot(3, 11)) == [synced(11), changed(delta(12))]
 
 
-def test_a_stream_that_is_requested_anew_begins_again() -> None:
+def test_a_stream_that_is_requested_again_begins_again() -> None:
     bench = live(10)
     assert bench.give(StreamRequested()) == [desynced(10, "it is requested again"), fetch(2)]
     assert bench.give(snapshot(2, 11)) == []

@@ -471,11 +471,11 @@ ANSWERS = {
         b'"unsettledEquity":"0"}'
     ),
 }
-"""What there is of nothing; all else is a list."""
+"""What there is of nothing. All else is a list."""
 
 
 def settle(driven: Driven, request: SendRequest) -> list[Output]:
-    """Answer a reading with nothing, and those that it leads to; return what came of the last one."""
+    """Answer a reading with nothing, and those that it leads to. Return what came of the last one."""
     outputs: list[Output] = [request]
     while requests := [output for output in outputs if isinstance(output, SendRequest)]:
         body = ANSWERS.get(requests[0].request.target, b"[]")
@@ -613,7 +613,7 @@ class Books:
         assert [self.session.book(stream).is_live(self.clock.mono_us) for stream in STREAMS] == [True, True]
 
     def give(self, *inputs: Given) -> list[Output]:
-        """Give inputs now, and answer each request for a snapshot; returns what came out."""
+        """Give inputs now, and answer each request for a snapshot. Returns what came out."""
         outputs: list[Output] = []
         waiting = list(inputs)
         while waiting:

@@ -123,7 +123,7 @@ def test_what_the_exchange_does_not_have_is_refused(name: str) -> None:
 
 
 def check_spelling(name: str) -> None:
-    """A name that is no stream is refused; any other is spelt as it was, and can be sent."""
+    """A name that is no stream is refused. Any other is spelt as it was, and can be sent."""
     try:
         stream = parse_stream(name)
     except InvalidStream:

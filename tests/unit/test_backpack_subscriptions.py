@@ -331,7 +331,7 @@ def test_an_unsubscribed_stream_is_not_requested_on_the_next_connection() -> Non
     assert driven.give(Connected())[-1] == Requested((TRADE,))
 
 
-def test_a_stream_wanted_anew_goes_to_the_end_of_the_order() -> None:
+def test_a_stream_wanted_again_goes_to_the_end_of_the_order() -> None:
     driven = Driven(DEPTH, TRADE)
     driven.give(Unsubscribe((DEPTH,)))
     driven.subscribe(DEPTH)
@@ -581,7 +581,7 @@ def test_a_second_error_on_the_same_request_has_the_same_suspects() -> None:
     assert driven.give(ErrorFrame(4002, "message"), after_us=1) == [refused(4002, ORDERS, POSITIONS)]
 
 
-def test_a_refused_stream_is_requested_again_only_on_the_next_connection_and_signed_anew() -> None:
+def test_a_refused_stream_is_requested_again_only_on_the_next_connection_and_signed_again() -> None:
     driven = up(ORDERS)
     driven.give(ErrorFrame(4003, "message"))
     assert driven.subscribe(ORDERS) == []

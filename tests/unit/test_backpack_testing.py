@@ -22,7 +22,7 @@ INPUTS = st.sampled_from([Open(), Close(), Connected()])
 
 
 class Lawful:
-    """Opens for ten seconds; `Connected` is allowed only while open."""
+    """Opens for ten seconds. `Connected` is allowed only while open."""
 
     def __init__(self) -> None:
         self.opened = 0
@@ -65,7 +65,7 @@ class CountsReads(Lawful):
 class ReadsTwoDeadlines(Lawful):
     def __init__(self) -> None:
         super().__init__()
-        # What an opaque object holds is not seen by `freeze`; the deadlines that differ are.
+        # What an opaque object holds is not seen by `freeze`. The deadlines that differ are.
         self.next = (number for number in itertools.count()).__next__
 
     @property

@@ -1,4 +1,4 @@
-"""The strategies draw everything that there is, valid, simplest first; what they are for, they find."""
+"""The strategies draw everything that there is, valid, simplest first. What they are for, they find."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def path_doubts(session: Session, now: Now) -> list[str]:
 
 @pytest.mark.parametrize("event", ["ticker", "depth", "bookTicker", "kline", "orderFill", "stockPrice"])
 def test_data_that_look_like_a_known_kind_are_not_taken_for_it(event: str) -> None:
-    """What they mean on such a stream is not known; a book must not be compared with them."""
+    """What they mean on such a stream is not known. A book must not be compared with them."""
     session = proved()
     alike = json.loads(renamed(frame_of(event)))
     given = TextReceived(json.dumps(alike | {"data": alike["data"] | {"E": START.unix_us - 20_000}}).encode())

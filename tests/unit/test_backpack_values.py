@@ -118,7 +118,7 @@ EVENTS = [kind for kind in TRAVELLERS if issubclass(kind, Event) and kind is not
 
 
 def sample(hint: Any, *, bare: bool) -> Any:
-    """Some value of a type; a bare one has no more than it must."""
+    """Some value of a type. A bare one has no more than it must."""
     if hint in SCALARS:
         return SCALARS[hint]
     origin, arguments = get_origin(hint), get_args(hint)

@@ -111,7 +111,7 @@ def test_an_id_before_the_book_began_is_passed_over() -> None:
     assert check.unreached is None
 
 
-def test_what_the_book_held_before_it_was_synced_anew_is_forgotten() -> None:
+def test_what_the_book_held_before_it_was_synced_again_is_forgotten() -> None:
     check = TopCheck()
     check.book_changed(book(5, Level(98, 1)))
     check.keep(ticker(8), 0)
@@ -178,7 +178,7 @@ def test_a_busy_ticker_does_not_hide_how_long_the_book_has_stood_still() -> None
         check.ticker_arrived(ticker(update_id), 4, 100 * update_id)
     assert check.unreached == (5, 500)
     check.book_changed(book(6))
-    # It has moved, so it does not stand still; of what waits for it, the first that is still kept is this one.
+    # It has moved, so it does not stand still. Of what waits for it, the first that is still kept is this one.
     kept = 1_000 - TopCheck.TICKERS_KEPT
     assert check.unreached == (kept, 100 * kept)
     check.book_changed(book(999))

@@ -30,7 +30,7 @@ PACKAGES = (backpack_proto, backpack_runtime)
 PUBLIC = sorted({name for package in PACKAGES for name in package.__all__})
 
 NO_STATE = {"Health": "how well the session is, in one word of its own", "ResponseReceived": "the status of HTTP"}
-"""Public values with a member `status`; the state of a thing of the exchange is its `state`."""
+"""Public values with a member `status`. The state of a thing of the exchange is its `state`."""
 
 DURATIONS = {"duration_ms", "interval_ms", "redeem_delay_ms"}
 

@@ -31,7 +31,7 @@ TURN_US = 50_000
 
 Top = tuple[Any, Any]
 Run = Callable[[], tuple[int, Top | None]]
-"""Takes all frames; returns how many events came of them, and the best bid and ask at the end, from all that keep a book."""
+"""Takes all frames. Returns how many events came of them, and the best bid and ask at the end, from all that keep a book."""
 
 
 def moment(number: int) -> Now:
@@ -96,7 +96,7 @@ def _depth(text: bytes) -> Depth:
 
 
 def session(tape: Tape, *, read: int) -> Run:
-    """Prepare the whole session, its path proved and its book live; `read` frames come at once."""
+    """Prepare the whole session, its path proved and its book live. `read` frames come at once."""
     whole = Session(Random(1))
     start = moment(0)
     whole.handle(Open(), start)

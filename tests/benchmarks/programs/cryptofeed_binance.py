@@ -1,4 +1,4 @@
-"""cryptofeed's own feed for Binance over its own connection; the content is the same."""
+"""cryptofeed's own feed for Binance over its own connection. The content is the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A queue of events: passing them on, merging them, dropping them; the variant says which.
+"""A queue of events: passing them on, merging them, dropping them. The variant says which.
 
 The events are changes of a book and trades. A consumer that keeps up fetches each batch, one that is absent fetches nothing.
 """
@@ -68,7 +68,7 @@ def queue(policy: SlowConsumer, *, full: bool) -> Delivery:
 
 
 def run(delivery: Delivery, events: Sequence[Event], *, absent: bool) -> int:
-    """Put events in small batches; return how many were fetched or, where the consumer is absent, put."""
+    """Put events in small batches. Return how many were fetched or, where the consumer is absent, put."""
     count = 0
     for start in range(0, len(events), BATCH):
         batch = events[start : start + BATCH]

@@ -11,7 +11,7 @@ __all__ = ["Callbacks"]
 
 
 class Callbacks:
-    """A user of a feed; `raw_time` names the member of the frame with its time, without which the objects have it."""
+    """A user of a feed. `raw_time` names the member of the frame with its time, without which the objects have it."""
 
     def __init__(self, options: Options, *, raw_time: str | None = None) -> None:
         self._top = options.top
@@ -37,7 +37,7 @@ class Callbacks:
         self._books[book.symbol] = book.book
 
     async def trade(self, trade: Any, _receipt: float) -> None:
-        """Take a trade; the mark and the end are trades as well."""
+        """Take a trade. The mark and the end are trades as well."""
         number = int(trade.id)
         if number == MARK_TRADE:
             self._meter.mark()

@@ -1,4 +1,4 @@
-"""The least that a Python client can do: read, cut frames, decode them into types. No book and no check; nothing of the product."""
+"""The least that a Python client can do: read, cut frames, decode them into types. No book and no check. Nothing of the product."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ PAGE_KB = resource.getpagesize() // 1024
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What a program is to do; its first argument."""
+    """What a program is to do. Its first argument."""
 
     port: int = 0
     symbols: tuple[str, ...] = (SYMBOL,)
@@ -29,9 +29,9 @@ class Options(msgspec.Struct, frozen=True):
     variant: str = ""
     """Runtime, library or module that is measured."""
     fetch: str = ""
-    """`batches` or `callback`; one event after the other unless given."""
+    """`batches` or `callback`. One event after the other unless given."""
     native: bool | None = None
-    """Native kernels or none of them; as they are installed unless given."""
+    """Native kernels or none of them. As they are installed unless given."""
     top: bool = False
     """Read best bid and ask at each change of a book."""
     levels: int = 1
@@ -61,7 +61,7 @@ def report(**figures: object) -> None:
 class Meter:
     """Counter of one client.
 
-    It hears of each book that comes up (`warm`), of the mark and of the end trade; what lies between is counted by the program, in
+    It hears of each book that comes up (`warm`), of the mark and of the end trade. What lies between is counted by the program, in
     `events` and, where latency is measured, in `late_us`.
     """
 
@@ -77,11 +77,11 @@ class Meter:
 
     @property
     def ready(self) -> bool:
-        """Whether it was reported that all books are up."""
+        """True when it was reported that all books are up."""
         return self._ready
 
     def warm(self, symbol: str, last: int) -> bool:
-        """Take note of the update id of a book; return whether all books are up."""
+        """Take note of the update id of a book. Return whether all books are up."""
         if last >= self._missing.get(symbol, last + 1):
             del self._missing[symbol]
         return not self._missing
@@ -100,7 +100,7 @@ class Meter:
         self._cpu, self._wall = process_time_ns(), perf_counter_ns()
 
     def end(self, tops: Callable[[], Mapping[str, tuple[object, object]]] | None = None) -> None:
-        """Report all figures; `tops` returns best bid and ask of each market and is called after the measurement."""
+        """Report all figures. `tops` returns best bid and ask of each market and is called after the measurement."""
         cpu, wall = process_time_ns() - self._cpu, perf_counter_ns() - self._wall
         late = sorted(self.late_us or ())
         found = {f"p{name}_us": late[int(len(late) * share)] for name, share in LATENCIES.items() if late}

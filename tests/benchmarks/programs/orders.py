@@ -1,4 +1,4 @@
-"""Orders, one after the other, each from the call to its acknowledgement; the variant is a runtime of ours, or another client."""
+"""Orders, one after the other, each from the call to its acknowledgement. The variant is a runtime of ours, or another client."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from .metering import END_TRADE, MARK_TRADE, Meter, Options, load_options
 
 
 class Consumer:
-    """A user of the client; what it does with an event is the same for all ways to fetch."""
+    """A user of the client. What it does with an event is the same for all ways to fetch."""
 
     def __init__(self, options: Options, client: BackpackClient) -> None:
         self._options = options
@@ -78,7 +78,7 @@ class Consumer:
         self._count = count
 
     def _take_before(self, event: Event) -> bool:
-        """Wait for all books and then for the mark; return whether it has come."""
+        """Wait for all books and then for the mark. Return whether it has come."""
         if isinstance(event, BookSynced | BookChanged):
             self._warm = self._meter.warm(event.symbol, event.last)
         elif isinstance(event, Trade) and event.trade_id == MARK_TRADE:

@@ -1,4 +1,4 @@
-"""The signed headers of an order; the variant is the library: `ours`, `ccxt` or `bpx-py`."""
+"""The signed headers of an order. The variant is the library: `ours`, `ccxt` or `bpx-py`."""
 
 from __future__ import annotations
 
