@@ -21,6 +21,7 @@ from typing import Final
 
 __all__ = [
     "APPEND",
+    "BINARY",
     "BROKEN_PIPE",
     "after_fork",
     "deliver_signals",
@@ -38,7 +39,9 @@ __all__ = [
 
 BROKEN_PIPE: Final = int(getattr(signal, "SIGPIPE", 13))
 """Number of the signal for a reader who has gone. On systems without it, the number of POSIX."""
-APPEND: Final = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
+BINARY: Final = int(getattr(os, "O_BINARY", 0))
+"""Flag of files without translated line ends, on systems that translate them."""
+APPEND: Final = os.O_WRONLY | os.O_APPEND | BINARY
 """Flags that open a file for appending. Without the last one Windows would translate the ends of lines."""
 _PIPE_BYTES: Final = int(getattr(select, "PIPE_BUF", 512))
 """So much goes into a pipe that is ready, without blocking."""

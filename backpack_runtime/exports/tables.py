@@ -11,6 +11,7 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import Final, NamedTuple, TypeAlias
 
+from backpack_proto.encoding import plain_digits
 from backpack_proto.streams.payloads import BookTicker, Kline, Trade
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     "Row",
     "Table",
     "candle_row",
-    "plain_digits",
     "ticker_row",
     "trade_row",
 ]
@@ -115,9 +115,9 @@ TOPICS: Final = tuple(dict.fromkeys(table.topic for table in TABLES))
 """The words that select tables."""
 
 
-def plain_digits(value: Decimal | None) -> str | None:
+def _digits(value: Decimal | None) -> str | None:
     """Return a number in plain digits, zeros at its end included."""
-    return None if value is None else f"{value:f}"
+    return None if value is None else plain_digits(value)
 
 
 def trade_row(trade: Trade, local_us: int | None) -> Row:
@@ -129,8 +129,8 @@ def trade_row(trade: Trade, local_us: int | None) -> Row:
         local_us,
         trade.trade_id,
         "sell" if trade.buyer_is_maker else "buy",
-        plain_digits(trade.price),
-        plain_digits(trade.quantity),
+        _digits(trade.price),
+        _digits(trade.quantity),
         trade.emitted_us,
         trade.buyer_order_id,
         trade.seller_order_id,
@@ -144,10 +144,10 @@ def ticker_row(ticker: BookTicker, local_us: int | None) -> Row:
         ticker.symbol,
         ticker.engine_us,
         local_us,
-        plain_digits(ticker.ask_quantity),
-        plain_digits(ticker.ask_price),
-        plain_digits(ticker.bid_price),
-        plain_digits(ticker.bid_quantity),
+        _digits(ticker.ask_quantity),
+        _digits(ticker.ask_price),
+        _digits(ticker.bid_price),
+        _digits(ticker.bid_quantity),
         ticker.emitted_us,
         ticker.update_id,
     )
@@ -163,11 +163,11 @@ def candle_row(candle: Kline, local_us: int | None) -> Row:
         candle.interval,
         candle.start_us,
         candle.end_us,
-        plain_digits(candle.open),
-        plain_digits(candle.high),
-        plain_digits(candle.low),
-        plain_digits(candle.close),
-        plain_digits(candle.volume),
+        _digits(candle.open),
+        _digits(candle.high),
+        _digits(candle.low),
+        _digits(candle.close),
+        _digits(candle.volume),
         candle.trade_count,
         candle.closed,
     )

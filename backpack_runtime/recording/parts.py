@@ -13,13 +13,15 @@ from typing import Final
 
 import zstandard
 
+from backpack_runtime.platforms import BINARY, sync_folder
+
 __all__ = ["LEVEL", "compress_part", "finished_parts", "leftovers", "part_path"]
 
 LEVEL: Final = 3
 _COMPRESSED: Final = ".zst"
 _TEMPORARY: Final = ".tmp"
 _CHUNK: Final = 1 << 20
-_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY
 
 
 def part_path(tail: Path, number: int) -> Path:
@@ -50,7 +52,7 @@ def compress_part(part: Path, level: int) -> None:
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    _sync_folder(part.parent)
+    sync_folder(part.parent)
     part.unlink()
 
 
@@ -73,13 +75,3 @@ def leftovers(tail: Path) -> list[Path]:
 
 def _escaped(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk. Where a folder cannot be opened, the system sees to it."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

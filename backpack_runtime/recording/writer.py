@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from backpack_proto.errors import ConfigurationError
+from backpack_runtime.platforms import APPEND
 
 from .errors import RecordingFailed
 from .parts import compress_part, leftovers, part_path
@@ -17,7 +18,7 @@ __all__ = ["Writer"]
 
 _log = logging.getLogger("backpack_runtime.recording")
 
-_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_FLAGS: Final = APPEND | os.O_CREAT | os.O_EXCL
 
 
 class Writer:
