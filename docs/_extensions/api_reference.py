@@ -187,7 +187,7 @@ class Exports(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Return the nodes that autodoc makes of the names."""
+        """Return what autodoc makes of the names."""
         meant = claims(Path(self.env.srcdir))
         names = [name for line in self.content if line.strip() for name in sorted(meant[line.strip()], key=_order)]
         lines = ["```{eval-rst}", *(line for name in names for line in _documented(name)), "```"]
@@ -210,7 +210,7 @@ def _by_identity() -> dict[str, str]:
 
 @cache
 def _by_last_name() -> dict[str, str]:
-    """Return the public name behind a word in a text. Of two with one name it is the runtime's, which most programs import."""
+    """Return the public name behind a word in a text; of two with one name it is the runtime's, which most programs import."""
     return {name.rpartition(".")[2]: name for name in public_names() if not name.endswith("__")}
 
 
@@ -256,7 +256,7 @@ _EARLY, _LATE = 100, 900
 
 
 def _read_markdown(_app: Sphinx, what: str, name: str, _object: object, _options: object, lines: list[str]) -> None:
-    """Make reStructuredText of the Markdown in docstrings: code in single backticks, blocks of code, and names of pages."""
+    """Make reStructuredText of what docstrings have of Markdown: code in single backticks, blocks of code, and names of pages."""
     text = re.sub(r"(?<![`:\w])`([^`]+)`(?!`)(\w?)", _as_literal, "\n".join(lines))
     text = re.sub(r"(?<![\w`/])docs/([\w/-]+)\.md(?!\w)", r":doc:`docs/\1.md </\1>`", text)
     lines[:] = re.sub(r"(^\S.*\n)\n(?= {4})", r"\1\n::\n\n", text, flags=re.MULTILINE).split("\n")
@@ -268,7 +268,7 @@ def _as_literal(code: re.Match[str]) -> str:
 
 
 def _keep_sentences(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
-    """Undo napoleon's reading of a member: it takes the words before a colon for a type."""
+    """Undo napoleon's reading of a member: it takes what stands before a colon for a type."""
     before = _told.pop((what, name), None)
     if before is not None and what in {"attribute", "data", "property"}:
         lines[:] = str(GoogleDocstring(before, app.config, app, "method", name, found, options)).split("\n")

@@ -1,4 +1,4 @@
-"""The navigation of the site, and `docs/llms.txt`: one line for each page, for readers that are programs.
+"""The navigation of the site, and `docs/llms.txt`: one line for each page, for whoever reads by program.
 
 `python docs/_extensions/llms_index.py` writes the file, a test compares it, and the site has a copy.
 """
@@ -69,7 +69,7 @@ def _described(name: str) -> tuple[str, str]:
 
 
 def _leave_out(_app: Sphinx, name: str, source: list[str]) -> None:
-    """Leave entries without a page out of the navigation."""
+    """Leave out of the navigation what no page is there for."""
     if name == "index":
         kept = [line for line in source[0].splitlines() if not re.fullmatch(r"[\w/-]+\*", line) or _matching(line)]
         source[0] = "\n".join(kept)

@@ -21,7 +21,7 @@ class Mermaid(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Return the drawing, or warn about a diagram of another kind."""
+        """Return the drawing, and a warning where there is none."""
         try:
             svg = drawing(*edges(list(self.content)))
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""State diagrams as drawings in SVG.
+"""State diagrams as drawings, by nothing but what is here.
 
 Every state is a column and every edge a row of its own, so that no two labels can meet.
 """

@@ -53,7 +53,7 @@ YES, NO, NOTHING = "yes", "no", "n/a"
 INTRODUCTION = """# Runtimes and features
 
 Each cell of a client was tried against the simulated exchange: over TLS on sockets of this machine, and in memory for the mock. The column of
-cryptofeed says which of them its feed has an interface for. `n/a` is a feature that has no meaning there: the mock has no sockets.
+cryptofeed says what its feed has an interface for. `n/a` is a feature that has no meaning there: the mock has no sockets.
 
 `python tests/support/runtime_matrix.py --write` tries every cell and writes this table. The tests do so as well, and compare.
 """
