@@ -339,8 +339,9 @@ async def _own_path(place: Place) -> None:
     seen: list[bytes] = []
 
     async def serve(stream: Any) -> None:
-        seen.append(await stream.receive())
-        await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npong")
+        async with stream:
+            seen.append(await stream.receive())
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npong")
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, serve)
@@ -368,8 +369,9 @@ async def _next_address(place: Place) -> None:
         stack.enter_context(patch("aiohttp.connector.DefaultResolver", aiohttp.ThreadedResolver))
 
         async def serve(stream: Any) -> None:
-            await stream.receive()
-            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npong")
+            async with stream:
+                await stream.receive()
+                await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npong")
 
         async with listener, anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, serve)
