@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from unittest.mock import patch
@@ -30,6 +30,8 @@ from backpack_proto.streams.payloads import Event, OrderAccepted, Trade
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.network.addresses import Addresses
 from backpack_runtime.orders.leaving import Leftovers
+from backpack_runtime.recording.reader import open_recording
+from backpack_runtime.recording.recorder import Recorder
 from backpack_runtime.recovery import Recovered
 from backpack_runtime.settings import Settings
 from backpack_runtime.sync_client import BackpackSync
@@ -84,21 +86,27 @@ class Place(NamedTuple):
         return Settings(**given | more)
 
     @asynccontextmanager
-    async def client(self, *arguments: Any, settings: Settings | None = None, **more: Any) -> AsyncIterator[BackpackClient]:
+    async def client(
+        self, *arguments: Any, settings: Settings | None = None, record: Path | None = None, **more: Any
+    ) -> AsyncIterator[BackpackClient]:
         """Enter a client of the throwaway account here."""
         more = {"signer": Signer(Credentials(THROWAWAY_SECRET)), "settings": settings or self.settings(), **more}
         if self.column == MOCK_COLUMN:
             memory = Memory()
-            async with (
-                BackpackClient(*arguments, transport=memory.transport, **more) as client,
-                anyio.create_task_group() as tasks,
-            ):
+            client = BackpackClient(*arguments, transport=memory.transport, **more)
+            async with recorded(client, record), client, anyio.create_task_group() as tasks:
                 tasks.start_soon(memory.run)
                 yield client
                 tasks.cancel_scope.cancel()
         else:
-            async with BackpackClient(*arguments, **more) as client:
+            client = BackpackClient(*arguments, **more)
+            async with recorded(client, record), client:
                 yield client
+
+
+def recorded(client: BackpackClient, path: Path | None) -> AbstractAsyncContextManager[object]:
+    """Return the recorder of a client, where there is a path to record to."""
+    return nullcontext() if path is None else Recorder(client, path)
 
 
 class Memory:
@@ -275,6 +283,15 @@ async def _blocking(place: Place) -> None:
         assert client.delivery.dropped == 0
 
 
+async def _recording(place: Place) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "session.jsonl"
+        async with place.client([SYMBOL], channels=["trades"], record=path) as client:
+            await first(client, Trade)
+        with open_recording(path, verify=True) as recording:
+            assert any(isinstance(event, Trade) for _, event in recording.events())
+
+
 async def _start(place: Place) -> None:
     if place.column == MOCK_COLUMN:
         memory = Memory()
@@ -429,6 +446,7 @@ ROWS: Final = (
     Row("several consumers (`stream`)", _consumers, feed="cryptofeed has one callback for each channel"),
     Row("slow consumers: conflation", _conflation, feed="callbacks are awaited one after the other"),
     Row("slow consumers: `block`", _blocking, feed="callbacks are awaited one after the other"),
+    Row("recording (`Recorder`)", _recording, feed="cryptofeed records its own raw data"),
     Row("notebook (`start`)", _start, feed="`FeedHandler` runs it"),
     Row("no event loop (`BackpackSync`)", _without_a_loop, feed="`FeedHandler` runs it"),
     Row("verified TLS, own authority (`ca_file`)", _verified_tls, sockets=True, feed="config ca_file"),
