@@ -124,6 +124,7 @@ def test_the_wheel_has_two_packages_a_finder_and_the_tools(wheel: Path) -> None:
     assert [name for name in names if name.startswith("tools/")] == [
         "tools/backpack_auth_check.py",
         "tools/make_sync_client.py",
+        "tools/plain_language.py",
     ]
     assert {name for name in names if name.startswith("backpack_runtime/serving/page/")} == {
         f"backpack_runtime/serving/page/{name}"

@@ -336,7 +336,7 @@ def test_replay_as_json_says_by_its_exit_code_that_frames_were_dropped(
         (["watch", "--depth", "-1"], "--depth"),
         (["watch", "--seconds", "nan"], "not a positive number: 'nan'"),
         (["watch", "--seconds", "soon"], "not a positive number: 'soon'"),
-        (["watch", "--channels", "book,"], "channel names"),
+        (["watch", "--channels", "book,"], "names stand between commas"),
         (["watch", "--backend", "curio"], "curio"),
         (["watch", "--proxy", "socks5://user:canary@proxy.example"], "argument --proxy: the proxy URL has no port"),
         (
