@@ -16,13 +16,16 @@ import hypothesis_profiles
 hypothesis_profiles.register(Path(__file__).parents[1])
 
 SLOW = {
+    "test_backpack_check",
     "test_backpack_cryptofeed_ccxt",
     "test_backpack_cryptofeed_faults",
     "test_backpack_cryptofeed_parity",
     "test_backpack_cryptofeed_proxied",
     "test_backpack_cryptofeed_recording",
     "test_backpack_cryptofeed_redis",
+    "test_backpack_export_command",
     "test_backpack_nats",
+    "test_backpack_platforms",
     "test_backpack_wheel",
     "test_backpack_wheel_kernels",
 }
