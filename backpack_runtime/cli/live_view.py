@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -118,6 +119,9 @@ class _LiveView:
     def _draw(self) -> None:
         if self._suspended:
             return
+        if not self._live.console.is_terminal:
+            # It was one. Where SIGHUP is ignored, as by nohup, only this shows that it has gone: rich writes no picture to anything else.
+            raise OSError(errno.EIO, "the terminal has gone")
         now = Moment(self._board, self._counters(), system_now().mono_us)
         if not self._view.paused:
             self._paused = None

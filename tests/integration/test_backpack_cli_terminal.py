@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shlex
+import signal
 import struct
 import subprocess
 import sys
@@ -263,10 +264,13 @@ def test_no_color_has_no_colours_and_a_dumb_terminal_has_lines() -> None:
         assert not shown.keys_are_read
 
 
-def test_a_terminal_that_goes_ends_the_view() -> None:
+@pytest.mark.parametrize("hangup", ["SIG_DFL", "SIG_IGN"])
+def test_a_terminal_that_goes_ends_the_view(hangup: str) -> None:
     user, program = pty.openpty()
+    # As nohup does it, or not: the signal of the terminal is either of the two for the programs of a shell.
+    before = f"import signal; signal.signal(signal.SIGHUP, signal.{hangup}); "
     with subprocess.Popen(
-        (sys.executable, "-c", ON_A_TERMINAL_OF_ITS_OWN, *COMMAND[1:], "watch", "--sandbox"),
+        (sys.executable, "-c", before + ON_A_TERMINAL_OF_ITS_OWN, *COMMAND[1:], "watch", "--sandbox"),
         stdin=program,
         stdout=program,
         stderr=program,
@@ -279,7 +283,7 @@ def test_a_terminal_that_goes_ends_the_view() -> None:
             while "● verified".encode() not in output:
                 output += os.read(user, 65_536)
             os.close(user)
-            assert process.wait(PATIENCE_SECONDS) != 0
+            assert process.wait(PATIENCE_SECONDS) in {1, -signal.SIGHUP}
         finally:
             process.kill()
 
