@@ -24,6 +24,7 @@ from backpack_runtime.client import BackpackClient
 from backpack_runtime.delivery import SlowConsumer
 from backpack_runtime.transport import system_now
 
+from .drawing import draw
 from .events import json_lines
 from .options import (
     KEYS_COME_FROM,
@@ -125,7 +126,7 @@ async def _show_screen(client: BackpackClient, console: Console) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             picture = tables(client.account, fills, notice, markets=client.markets, width=console.width)
-            live.update(Group(*picture), refresh=True)
+            draw(live, Group(*picture))
             with anyio.move_on_after(SCREEN_SECONDS) as scope:
                 async for event in client:
                     if isinstance(event, Filled):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from backpack_proto.streams.payloads import Event
 from backpack_runtime.client import BackpackClient
 from backpack_runtime.transport import system_now
 
+from .drawing import draw
 from .keyboard import Keyboard, in_foreground
 from .views.board import Board
 from .views.navigation import ShownPage, View
@@ -119,9 +119,6 @@ class _LiveView:
     def _draw(self) -> None:
         if self._suspended:
             return
-        if not self._live.console.is_terminal:
-            # It was one. Where SIGHUP is ignored, as by nohup, only this shows that it has gone: rich writes no picture to anything else.
-            raise OSError(errno.EIO, "the terminal has gone")
         now = Moment(self._board, self._counters(), system_now().mono_us)
         if not self._view.paused:
             self._paused = None
@@ -130,7 +127,7 @@ class _LiveView:
         width, height = self._live.console.size
         picture = screen(now, self._view, width=width, height=height, depth=self._depth, paused=self._paused, raw=self._raw)
         self._page = picture.page
-        self._live.update(Group(*picture.lines), refresh=True)
+        draw(self._live, Group(*picture.lines))
 
     def _soon(self) -> None:
         if self._waiting is not None:

@@ -265,12 +265,13 @@ def test_no_color_has_no_colours_and_a_dumb_terminal_has_lines() -> None:
 
 
 @pytest.mark.parametrize("hangup", ["SIG_DFL", "SIG_IGN"])
-def test_a_terminal_that_goes_ends_the_view(hangup: str) -> None:
+@pytest.mark.parametrize(("command", "shown"), [("watch", "● verified"), ("account", "USDC")])
+def test_a_terminal_that_goes_ends_the_view(command: str, shown: str, hangup: str) -> None:
     user, program = pty.openpty()
     # As nohup does it, or not: the signal of the terminal is either of the two for the programs of a shell.
     before = f"import signal; signal.signal(signal.SIGHUP, signal.{hangup}); "
     with subprocess.Popen(
-        (sys.executable, "-c", before + ON_A_TERMINAL_OF_ITS_OWN, *COMMAND[1:], "watch", "--sandbox"),
+        (sys.executable, "-c", before + ON_A_TERMINAL_OF_ITS_OWN, *COMMAND[1:], command, "--sandbox"),
         stdin=program,
         stdout=program,
         stderr=program,
@@ -280,7 +281,7 @@ def test_a_terminal_that_goes_ends_the_view(hangup: str) -> None:
         os.close(program)
         try:
             output = b""
-            while "● verified".encode() not in output:
+            while shown.encode() not in output:
                 output += os.read(user, 65_536)
             os.close(user)
             assert process.wait(PATIENCE_SECONDS) in {1, -signal.SIGHUP}
