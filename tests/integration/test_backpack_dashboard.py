@@ -218,6 +218,7 @@ def test_a_page_that_has_lost_its_server_says_so_and_finds_it_again(browser: Bro
         process.send_signal(signal.SIGCONT)
         browser.until(lambda: browser.run("return document.body.dataset.server") == "here")
         browser.until(lambda: is_verified(browser))
+        browser.until(lambda: browser.run("return document.querySelector('#trades span:nth-child(3)') !== null"))
         process.kill()
         assert browser.until(lambda: "The server is lost" in browser.text("#server")) < 2.5
         assert "Old: the server is lost" in browser.text("#why")
