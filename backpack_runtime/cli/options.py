@@ -33,6 +33,7 @@ __all__ = [
     "add_connection",
     "add_faults",
     "add_key_file",
+    "add_markets",
     "add_nats",
     "add_sandbox",
     "count",
@@ -92,6 +93,16 @@ def add_connection(
     way.add_argument("--proxy", type=_proxy, metavar="URL", help="for REST and websocket")
     way.add_argument("--rest-proxy", type=_proxy, metavar="URL", help="for REST")
     way.add_argument("--ws-proxy", type=_proxy, metavar="URL", help="for the websocket")
+
+
+def add_markets(parser: argparse.ArgumentParser, *, channels: str) -> None:
+    """Add the markets of a command, and `--channels`, of which `channels` is the help."""
+    parser.add_argument(
+        "symbols", nargs="*", metavar="SYMBOL", default=["SOL_USDC"], help="SOL_USDC or SOL-USDC (default: SOL_USDC)"
+    )
+    parser.add_argument(
+        "--channels", type=names, default=("book", "trades"), metavar="NAME,...", help=f"{channels} (default: book,trades)"
+    )
 
 
 def add_sandbox(parser: argparse.ArgumentParser, *, help: str) -> argparse._ArgumentGroup:  # noqa: A002 - as argparse calls it

@@ -25,10 +25,10 @@ from .options import (
     add_connection,
     add_faults,
     add_key_file,
+    add_markets,
     count,
     exchange_of,
     keys_of,
-    names,
     positive,
     refuse_with_sandbox,
     settings_of,
@@ -52,16 +52,7 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument("file", metavar="FILE", help="is made; one that exists is refused")
-    parser.add_argument(
-        "symbols", nargs="*", metavar="SYMBOL", default=["SOL_USDC"], help="SOL_USDC or SOL-USDC (default: SOL_USDC)"
-    )
-    parser.add_argument(
-        "--channels",
-        type=names,
-        default=("book", "trades"),
-        metavar="NAME,...",
-        help="as `watch` has them (default: book,trades)",
-    )
+    add_markets(parser, channels="as `watch` has them")
     parser.add_argument("--depth", type=count, default=10, metavar="N", help="levels a side in the events (default: 10)")
     parser.add_argument("--account", action="store_true", help="record the account as well")
     add_key_file(parser)

@@ -22,7 +22,7 @@ from backpack_runtime.transport import system_now
 
 from .events import decimal_places, json_lines
 from .live_view import show_live
-from .options import add_connection, add_faults, count, exchange_of, names, settings_of
+from .options import add_connection, add_faults, add_markets, count, exchange_of, settings_of
 from .output import Printer
 from .running import enter, run_until_signalled
 from .views.board import TRADES_KEPT, Board, Panel
@@ -40,15 +40,9 @@ DESCRIPTION = "Show market data as they come: a live view on a terminal, a line 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument(
-        "symbols", nargs="*", metavar="SYMBOL", default=["SOL_USDC"], help="SOL_USDC or SOL-USDC (default: SOL_USDC)"
-    )
-    parser.add_argument(
-        "--channels",
-        type=names,
-        default=("book", "trades"),
-        metavar="NAME,...",
-        help="book, book.200ms, trades, ticker, book_ticker, klines.1m, mark_price, open_interest, liquidations, stock_price (default: book,trades)",
+    add_markets(
+        parser,
+        channels="book, book.200ms, trades, ticker, book_ticker, klines.1m, mark_price, open_interest, liquidations, stock_price",
     )
     parser.add_argument("--depth", type=count, default=10, metavar="N", help="levels a side (default: 10)")
     add_connection(parser, sandbox="a simulated exchange that is started along")
